@@ -1,0 +1,356 @@
+"""The typed tree of settings: one schema for Python, files, the command line and the report.
+
+Every model is frozen and refuses unknown keys; the text under each field is its help everywhere. This module stands
+in the lowest row and imports no torch, so each part of the package takes its own branch of the tree as an argument
+and no setting is written twice. A setting that another one makes meaningless is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ancestral.errors import InputError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Frozen, no unknown keys, no NaN or infinity; field docstrings are the help."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+class DataSettings(Settings):
+    """Which images, and how they are fitted to one size."""
+
+    source: str = "digits"
+    """digits, photos, mnist, fashion-mnist, cifar10, or a folder of images."""
+    size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    """Side, or height and width, in pixels. None: as the data set comes; 32 for photos and folders."""
+    color: Literal["auto", "grey", "rgb"] = "auto"
+    """auto: grey where every image is grey, else rgb."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How another aspect ratio becomes ours: crop the centre, pad with the background, or squash."""
+    background: str = "white"
+    """What shows through transparency and fills padding: a colour name or #rrggbb."""
+    flip: bool = False
+    """Mirror half of the training images left to right."""
+    labels: Literal["auto", "none"] = "auto"
+    """auto: train on class labels where the data has them."""
+    validation: Fraction = 0.05
+    """Fraction of the images held out to watch the loss while training."""
+    test: Fraction = 0.1
+    """Fraction held out for evaluation, where the data set has no test part of its own."""
+
+    @property
+    def height_width(self) -> tuple[int, int] | None:
+        """`size` as (height, width), or None for the data set's own."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"expected validation + test < 1, got {self.validation} + {self.test}")
+        return self
+
+
+class ScheduleSettings(Settings):
+    """How the signal fades: alpha_bar over the timesteps. Ends left at None take the schedule's published values."""
+
+    name: Literal["linear", "cosine", "scaled-linear", "sigmoid", "log-snr", "betas"] = "cosine"
+    """linear and scaled-linear: in beta and its root. cosine, sigmoid: in alpha_bar. log-snr: linear in log-SNR. betas:
+    your own."""
+    num_timesteps: PositiveInt = 1000
+    """T, the number of noising steps."""
+    beta_start: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """First beta of linear (1e-4) and scaled-linear (8.5e-4), at T = 1000; rescaled by 1000 / T."""
+    beta_end: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Last beta of linear (0.02) and scaled-linear (0.012), at T = 1000; rescaled by 1000 / T."""
+    log_snr_max: float | None = None
+    """Log-SNR at t = 1 of log-snr (13.3)."""
+    log_snr_min: float | None = None
+    """Log-SNR at t = T of log-snr (-5)."""
+    betas: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    """The T betas of the schedule `betas`."""
+    zero_terminal_snr: bool = False
+    """Rescale so that nothing of the image is left at t = T (needs prediction x0 or v)."""
+
+    @model_validator(mode="after")
+    def _only_what_the_schedule_uses(self) -> Self:
+        uses = {
+            "linear": {"beta_start", "beta_end"},
+            "scaled-linear": {"beta_start", "beta_end"},
+            "log-snr": {"log_snr_max", "log_snr_min"},
+            "betas": {"betas"},
+        }.get(self.name, set())
+        for field in ("beta_start", "beta_end", "log_snr_max", "log_snr_min", "betas"):
+            if getattr(self, field) is not None and field not in uses:
+                raise ValueError(f"expected no {field} with the schedule {self.name}, which does not use it")
+        if self.name == "betas" and len(self.betas or ()) != self.num_timesteps:
+            raise ValueError(f"expected num_timesteps = {self.num_timesteps} betas, got {len(self.betas or ())}")
+        return self
+
+
+class DiffusionSettings(Settings):
+    """The process and what the network predicts."""
+
+    schedule: ScheduleSettings = ScheduleSettings()
+    prediction: Literal["eps", "x0", "v"] = "eps"
+    """What the network's output means: the noise, the image, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0."""
+    variance: Literal["beta", "beta_tilde"] = "beta_tilde"
+    """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data."""
+
+    @model_validator(mode="after")
+    def _something_to_predict_from(self) -> Self:
+        if self.schedule.zero_terminal_snr and self.prediction == "eps":
+            raise ValueError("expected prediction x0 or v with zero_terminal_snr (at t = T, eps says nothing of x0)")
+        return self
+
+
+class NetworkSettings(Settings):
+    """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 128)
+    """Channels at each level."""
+    layers: PositiveInt = 2
+    """ResNet blocks at each level on the way down (one more on the way up)."""
+    attention: tuple[int, ...] = (2,)
+    """Levels that attend after every ResNet block."""
+    middle_layers: Annotated[int, Field(ge=0)] = 1
+    """Attention and ResNet block pairs in the middle, after its first ResNet block."""
+    middle_attention: bool = True
+    """Attend in the middle."""
+    head_width: PositiveInt | None = None
+    """Channels of an attention head. None: one head."""
+    stem: PositiveInt | None = None
+    """Channels of the first and last convolution. None: those of level 0."""
+    dropout: Fraction = 0.0
+    """Dropout inside every ResNet block."""
+    norm_groups: PositiveInt = 32
+    """Groups of every group normalisation; must divide every width."""
+    norm_eps: PositiveFloat = 1e-5
+    """Added to the variance in every normalisation."""
+    time_conditioning: Literal["add", "scale-shift"] = "add"
+    """How the time embedding enters a ResNet block: added, or as scale and shift of its second normalisation."""
+    time_order: Literal["sin-cos", "cos-sin"] = "sin-cos"
+    """Order of the halves of the sinusoidal embedding."""
+    time_frequency_shift: Literal[0, 1] = 1
+    """Lowest frequency of the embedding: 1 / 10000 with 1, one step above it with 0."""
+    downsample_padding: Literal["even", "right-bottom"] = "even"
+    """Zeros around the image before a stride-2 convolution; the DDPM paper's network pads right and bottom only."""
+
+    @model_validator(mode="after")
+    def _sizes_divide(self) -> Self:
+        for width in {*self.widths, self.stem or self.widths[0]}:
+            if width % self.norm_groups:
+                raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
+        if (self.stem or self.widths[0]) % 2:
+            raise ValueError(f"expected an even first width, got {self.stem or self.widths[0]}")
+        attends = [self.widths[level] for level in self.attention if 0 <= level < len(self.widths)]
+        if len(attends) != len(self.attention):
+            raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")
+        if self.middle_attention and self.middle_layers:
+            attends.append(self.widths[-1])
+        for width in attends:
+            if self.head_width and width % self.head_width:
+                raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
+        return self
+
+
+class TrainingSettings(Settings):
+    """Algorithm 1 and its budget. Training ends at the first limit that is reached."""
+
+    steps: PositiveInt | None = None
+    """Budget in optimiser steps."""
+    images: PositiveInt | None = None
+    """Budget in images seen."""
+    minutes: PositiveFloat | None = None
+    """Budget in minutes of training on this machine."""
+    batch_size: PositiveInt = 128
+    """Images of one optimiser step."""
+    accumulation: PositiveInt = 1
+    """Parts a batch is computed in, one after another: less memory, the same gradient."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """adamw decays the weights apart from the gradient."""
+    lr: PositiveFloat = 2e-4
+    """Learning rate after warm-up."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the optimiser's two moments."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Weight decay of adamw (0.01)."""
+    warmup_images: Annotated[int, Field(ge=0)] = 20_000
+    """Images over which the learning rate rises from 0."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls to 0 over the budget."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Gradients with a larger norm are scaled down to it. None: no clipping."""
+    ema_decay: Fraction = 0.9999
+    """Decay of the averaged weights at each step; while young it is (1 + n) / (10 + n) after n steps."""
+    weighting: Literal["simple", "min-snr"] = "simple"
+    """simple: every timestep counts alike (DDPM). min-snr: the weight min(SNR, gamma) in x0."""
+    min_snr_gamma: PositiveFloat | None = None
+    """gamma of min-snr (5)."""
+    label_dropout: Fraction = 0.1
+    """Share of training images whose label is hidden, which is what guidance needs."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
+    log_every_steps: PositiveInt = 50
+    """Steps between two lines of the log."""
+    validate_every_steps: PositiveInt = 500
+    """Steps between two held-out losses."""
+    sample_every_steps: PositiveInt = 2000
+    """Steps between two grids of samples."""
+    checkpoint_every_steps: PositiveInt = 1000
+    """Steps between two checkpoints."""
+    checkpoint_every_minutes: PositiveFloat = 5.0
+    """A checkpoint at least this often."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints to keep."""
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> Self:
+        if self.steps is None and self.images is None and self.minutes is None:
+            raise ValueError("expected a budget: set steps, images or minutes")
+        if self.batch_size % self.accumulation:
+            raise ValueError(f"expected accumulation to divide batch_size {self.batch_size}, got {self.accumulation}")
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
+        if self.min_snr_gamma is not None and self.weighting != "min-snr":
+            raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
+        return self
+
+
+class SamplingSettings(Settings):
+    """How images are drawn, unless asked otherwise."""
+
+    sampler: Literal["ancestral", "ddim"] = "ddim"
+    """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0."""
+    steps: PositiveInt = 50
+    """Network calls per image; at most T."""
+    grid: Literal["trailing", "log-snr"] = "trailing"
+    """Where the steps fall: evenly in t, or evenly in log-SNR."""
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Noise of ddim: 0 is none (default), 1 is ancestral sampling."""
+    guidance: Annotated[float, Field(ge=0)] = 1.0
+    """Classifier-free guidance: 1 is none, more follows the label more closely, 0 ignores it."""
+    clip: Literal["none", "static", "dynamic"] = "static"
+    """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
+
+    @model_validator(mode="after")
+    def _eta_is_ddims(self) -> Self:
+        if self.eta is not None and self.sampler != "ddim":
+            raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim")
+        return self
+
+
+class Config(Settings):
+    """Everything a run is made of."""
+
+    data: DataSettings = DataSettings()
+    diffusion: DiffusionSettings = DiffusionSettings()
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings(minutes=30)
+    sampling: SamplingSettings = SamplingSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of everything that is random."""
+
+    @model_validator(mode="after")
+    def _no_more_steps_than_timesteps(self) -> Self:
+        if self.sampling.steps > self.diffusion.schedule.num_timesteps:
+            raise ValueError(
+                f"expected sampling.steps <= num_timesteps = {self.diffusion.schedule.num_timesteps}, "
+                f"got {self.sampling.steps}"
+            )
+        return self
+
+
+class ImageSpec(Settings):
+    """What a pipeline draws: the shape of an image and the names of the classes (empty: unconditional)."""
+
+    channels: PositiveInt
+    height: PositiveInt
+    width: PositiveInt
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+
+def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
+    """`values` as `kind`, or one line that names the first fault and `where` it stands.
+
+    Raises:
+        InputError: unknown key (with the nearest known one), wrong type, or a value out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {describe(error, kind)}") from None
+
+
+def describe(error: ValidationError, kind: type[Settings]) -> str:
+    """The first fault of a validation error in one line: dotted name, contract, value, nearest name."""
+    fault = error.errors()[0]
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, [*field_names(kind)], n=1, cutoff=0.5)
+        return f"unknown setting {name}" + (f"; did you mean {near[0]}?" if near else "")
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{name}: {message}" if name else message
+    return f"{name}: {message[0].lower() + message[1:]}, got {fault['input']!r}"
+
+
+def field_names(kind: type[Settings], prefix: str = "") -> list[str]:
+    """Dotted names of every setting under `kind`."""
+    names = []
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            names += field_names(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
+    """`base` with the nested `changes` laid over it, checked as a whole."""
+
+    def lay(under: Any, over: Any) -> Any:
+        if not (isinstance(under, dict) and isinstance(over, dict)):
+            return over
+        return {**under, **{key: lay(under.get(key), value) for key, value in over.items()}}
+
+    return parse(Config, lay(base.model_dump(), changes), where)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The nested settings in a .toml or .json file.
+
+    Raises:
+        InputError: missing, unreadable or malformed file, or another format.
+    """
+    readers = {".toml": tomllib.loads, ".json": json.loads}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"expected a settings file that ends in .toml or .json, got {path}")
+    try:
+        values = readers[path.suffix.lower()](path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"expected {path} to hold a table of settings, got {type(values).__name__}")
+    return values

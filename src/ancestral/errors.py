@@ -1,0 +1,25 @@
+"""What can go wrong by a user's hand or a machine's, each with the exit code the command line ends in."""
+
+
+class AncestralError(Exception):
+    """An error whose one-line message says what to do; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class InputError(AncestralError, ValueError):
+    """A setting, file or folder that cannot be used: expected what, got what, and the remedy."""
+
+    exit_code = 2
+
+
+class Diverged(AncestralError):
+    """Training met non-finite losses or gradients too often to go on; the last good state is kept."""
+
+    exit_code = 3
+
+
+class CannotWrite(AncestralError):
+    """A checkpoint, picture or log could not be written (disk full, folder gone or read-only)."""
+
+    exit_code = 4

@@ -1,0 +1,34 @@
+"""Settings of the whole suite: shapes are checked at run time, torch takes one thread, the data folder is announced."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from jaxtyping import install_import_hook  # noqa: E402
+
+if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
+    install_import_hook("ancestral", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+torch.set_num_threads(1)
+settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
+settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test run decodes into its own cache, never the user's."""
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder of real data sets; a test that needs one is skipped, saying so, where there is none."""
+    folder = os.environ.get("ANCESTRAL_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("ANCESTRAL_DATA names no folder: real data sets are not at hand")
+    return Path(folder)
