@@ -1,1 +1,1 @@
-
+"""Going backwards: denoisers, guidance, samplers and the loop that yields every step."""

@@ -1,0 +1,85 @@
+"""What a network's output means. Every parameterisation decodes to the pair (x0, eps), and nothing else sees it.
+
+With x_t = a x_0 + s eps, a^2 + s^2 = 1, knowing x_t and any one of these gives the others:
+
+    eps:  x_0 = (x_t - s eps) / a                            Ho et al. 2020                    (1)
+    x0:   eps = (x_t - a x_0) / s                                                              (2)
+    v = a eps - s x_0:  x_0 = a x_t - s v,  eps = s x_t + a v   Salimans and Ho 2022           (3)
+
+An error in the output becomes an error in x_0 through |dx_0 / d output|: s / a, 1 and s.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ancestral.tensors import Data
+
+
+@dataclass(frozen=True)
+class Parameterization(ABC):
+    """Two-way map between a network's output and (x0, eps). `a`, `s` broadcast over the data."""
+
+    @abstractmethod
+    def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
+        """The output that a perfect network would give, (B, ...)."""
+
+    @abstractmethod
+    def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
+        """(x0, eps), each (B, ...), such that x_t = a x0 + s eps."""
+
+    @abstractmethod
+    def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
+        """|dx0 / d output|: turns an error of the output into one of x0."""
+
+
+@dataclass(frozen=True)
+class PredictsEps(Parameterization):
+    """The output is the noise (1). Says nothing of x0 where no signal is left."""
+
+    def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
+        """eps."""
+        return eps
+
+    def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
+        """By (1)."""
+        return (x_t - s * output) / a, output
+
+    def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
+        """s / a."""
+        return s / a
+
+
+@dataclass(frozen=True)
+class PredictsX0(Parameterization):
+    """The output is the clean data (2)."""
+
+    def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
+        """x0."""
+        return x0
+
+    def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
+        """By (2)."""
+        return output, (x_t - a * output) / s
+
+    def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
+        """1."""
+        return a * 0 + 1
+
+
+@dataclass(frozen=True)
+class PredictsV(Parameterization):
+    """The output is the velocity (3): well-behaved at both ends."""
+
+    def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
+        """v."""
+        return a * eps - s * x0
+
+    def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
+        """By (3)."""
+        return a * x_t - s * output, s * x_t + a * output
+
+    def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
+        """s."""
+        return s

@@ -1,0 +1,107 @@
+"""The forward process, its tractable posterior, and the reverse step a network defines.
+
+Forward, one step and, by adding independent Gaussians along the way, any number of them (Ho et al. 2020, eq. 2, 4):
+
+    q(x_t | x_s) = N(sqrt(alpha_bar_t / alpha_bar_s) x_s, beta(t, s) I),  s < t                (1)
+    q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I)                               (2)
+
+Backward, by Bayes' rule q(x_s | x_t, x_0) ~ q(x_t | x_s) q(x_s | x_0) (the chain is Markov, so x_0 drops out of the
+first factor). The exponent is quadratic in x_s; completing the square,
+
+    q(x_s | x_t, x_0) = N(mu_tilde, beta_tilde(t, s) I)                                        (3)
+    mu_tilde = [ sqrt(alpha_bar_s) beta(t, s) x_0 + sqrt(alpha_bar_t / alpha_bar_s) (1 - alpha_bar_s) x_t ]
+               / (1 - alpha_bar_t)
+
+Reverse: the network's output gives an estimate of x_0, and p(x_s | x_t) is (3) at that estimate, with a variance of
+its own. With s = t - 1 and x_0 = (x_t - s_t eps) / a_t the mean is (x_t - beta_t / s_t eps) / sqrt(alpha_t).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ancestral.diffusion.parameterization import Parameterization
+from ancestral.diffusion.schedules import Schedule
+from ancestral.diffusion.variances import Variance
+from ancestral.gaussian import DiagonalGaussian
+from ancestral.tensors import Data, Timesteps, over
+
+
+class Prediction(NamedTuple):
+    """What a denoiser says of x_t: t, and the pair with x_t = a_t x0 + s_t eps, each (B, ...)."""
+
+    t: Timesteps
+    x0: Data
+    eps: Data
+
+
+@dataclass(frozen=True)
+class GaussianDiffusion:
+    """A schedule, the meaning of the network's output, and the variance of a reverse step."""
+
+    schedule: Schedule
+    parameterization: Parameterization
+    variance: Variance
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return self.schedule.num_timesteps
+
+    def q_marginal(self, x0: Data, t: Timesteps) -> DiagonalGaussian:
+        """q(x_t | x_0) (2), 0 <= t <= T; a point mass at t = 0."""
+        return DiagonalGaussian(self.schedule.signal(t, x0) * x0, over((1 - self.schedule.at(t)).log(), x0))
+
+    def q_sample(self, x0: Data, t: Timesteps, eps: Data) -> Data:
+        """x_t = a_t x_0 + s_t eps: the jump to any t, (B, ...)."""
+        return self.schedule.signal(t, x0) * x0 + self.schedule.noise(t, x0) * eps
+
+    def q_step(self, x_s: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
+        """q(x_t | x_s) (1) for any s < t. By the Markov property it is also q(x_t | x_s, x_0)."""
+        beta = self.schedule.beta(t, s)
+        return DiagonalGaussian(over((1 - beta).sqrt(), x_s) * x_s, over(beta.log(), x_s))
+
+    def forward_chain(self, x0: Data, noise: Callable[[], Data]) -> Iterator[Data]:
+        """x_1, x_2, ..., x_T, one step (1) at a time; `noise()` gives each step's N(0, I)."""
+        x = x0
+        for t in range(1, self.num_timesteps + 1):
+            x = self.q_step(x, torch.tensor(t), torch.tensor(t - 1)).sample(noise())
+            yield x
+
+    def q_posterior(self, x0: Data, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
+        """q(x_s | x_t, x_0) (3) for any s < t (Ho et al. 2020, eq. 6-7, where s = t - 1).
+
+        Args:
+            x0: (B, ...) clean data, x_t: (B, ...) the same data at timestep t.
+            t, s: () or (B,) int64, 0 <= s < t <= T.
+
+        Returns:
+            Mean and log-variance, (B, ...); at s = 0 the point mass at x0.
+        """
+        at, variance = self.schedule.at, 1 - self.schedule.at(t)
+        from_x0 = at(s).sqrt() * self.schedule.beta(t, s) / variance
+        from_x_t = (at(t) / at(s)).sqrt() * (1 - at(s)) / variance
+        mean = over(from_x0, x_t) * x0 + over(from_x_t, x_t) * x_t
+        return DiagonalGaussian(mean, over(self.schedule.beta_tilde(t, s).log(), x_t))
+
+    def p_posterior(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
+        """p(x_s | x_t) for any s < t: (3) at the predicted x0, with the variance of this process."""
+        mean = self.q_posterior(prediction.x0, x_t, t, s).mean
+        return DiagonalGaussian(mean, over(self.variance(self.schedule, t, s), x_t))
+
+    def target(self, x0: Data, eps: Data, t: Timesteps) -> Data:
+        """What the network should answer at x_t = q_sample(x0, t, eps), (B, ...)."""
+        return self.parameterization.target(x0, eps, self.schedule.signal(t, x0), self.schedule.noise(t, x0))
+
+    def decode(self, output: Data, x_t: Data, t: Timesteps) -> Prediction:
+        """The network's output at x_t as (x0, eps), t >= 1."""
+        a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
+        return Prediction(t, *self.parameterization.decode(output, x_t, a, s))
+
+
+def network_time(t: Timesteps, x_t: Data) -> Tensor:
+    """A network's own time input, (B,) float32 on the data's device: the 0-based index t - 1 of published weights."""
+    return (t - 1).to(x_t.device, torch.float32).expand(x_t.shape[0])

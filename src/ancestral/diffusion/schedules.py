@@ -1,0 +1,171 @@
+"""Noise schedules: how much signal is left at each timestep.
+
+A schedule is the table alpha_bar_0 = 1 > alpha_bar_1 > ... > alpha_bar_T >= 0, float64, where
+
+    x_t = a_t x_0 + s_t eps,   a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)          (1)
+    log-SNR_t = log(alpha_bar_t / (1 - alpha_bar_t))                                            (2)
+
+and beta belongs to a step, not to a time: from s to t, for any s < t,
+
+    beta(t, s)       = 1 - alpha_bar_t / alpha_bar_s                     variance of q(x_t | x_s)        (3)
+    beta_tilde(t, s) = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta(t, s)  variance of q(x_s | x_t, x_0)   (4)
+
+With s = t - 1 these are the betas of Ho et al. 2020. A strided chain asks for other pairs of the same table.
+A formula tabulated at another T keeps its ends: betas given for T = 1000 are multiplied by 1000 / T.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from ancestral.tensors import Data, Timesteps, over
+
+MAX_BETA = 0.999
+"""No single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The table alpha_bar, (T + 1,) float64, falling from alpha_bar[0] = 1.
+
+    Raises:
+        ValueError: not such a table.
+    """
+
+    alpha_bar: Float64[Tensor, "T_plus_1"]
+
+    def __post_init__(self) -> None:
+        table = self.alpha_bar
+        if len(table) < 2 or table[0] != 1 or table[-1] < 0 or not bool((table.diff() < 0).all()):
+            raise ValueError("expected alpha_bar to fall strictly from alpha_bar[0] = 1 to alpha_bar[T] >= 0, T >= 1")
+
+    @property
+    def num_timesteps(self) -> int:
+        """T."""
+        return len(self.alpha_bar) - 1
+
+    def at(self, t: Timesteps) -> Float64[Tensor, "..."]:
+        """alpha_bar_t, float64, shaped as t."""
+        return self.alpha_bar[t.cpu()]
+
+    def signal(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
+        """a_t of (1), broadcast over `like`."""
+        return over(self.at(t).sqrt(), like)
+
+    def noise(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
+        """s_t of (1), broadcast over `like`."""
+        return over((1 - self.at(t)).sqrt(), like)
+
+    def log_snr(self, t: Timesteps) -> Float64[Tensor, "..."]:
+        """Log-SNR (2), float64, shaped as t: +inf at t = 0, -inf where no signal is left."""
+        return torch.logit(self.at(t))
+
+    def beta(self, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:
+        """Variance (3) of q(x_t | x_s), 0 <= s < t <= T."""
+        return 1 - self.at(t) / self.at(s)
+
+    def beta_tilde(self, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:
+        """Variance (4) of q(x_s | x_t, x_0), 0 <= s < t <= T; 0 at s = 0."""
+        return (1 - self.at(s)) / (1 - self.at(t)) * self.beta(t, s)
+
+    @property
+    def betas(self) -> Float64[Tensor, "T"]:
+        """beta(t, t - 1) for t = 1..T."""
+        return 1 - self.alpha_bar[1:] / self.alpha_bar[:-1]
+
+    def trailing(self, steps: int) -> Timesteps:
+        """Timesteps T = t_0 > ... > t_steps = 0, evenly spaced: (steps + 1,). Visits T first and every t at steps = T.
+
+        Raises:
+            ValueError: steps outside 1..T.
+        """
+        self._check(steps)
+        return torch.linspace(self.num_timesteps, 0, steps + 1, dtype=torch.float64).round().long()
+
+    def uniform_log_snr(self, steps: int) -> Timesteps:
+        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, as even in log-SNR as the table allows: (steps + 1,).
+
+        Raises:
+            ValueError: steps outside 1..T.
+        """
+        self._check(steps)
+        levels = self.log_snr(torch.arange(1, self.num_timesteps + 1)).flip(0)
+        levels[0] = torch.where(levels[0].isinf(), levels[min(1, len(levels) - 1)], levels[0])
+        wanted = torch.lerp(levels[0], levels[-1], torch.linspace(0, 1, steps, dtype=torch.float64))
+        nearest = self.num_timesteps - torch.bucketize(wanted, 0.5 * (levels[1:] + levels[:-1]))
+        room = torch.arange(steps)
+        # Where the table is coarser than the grid, neighbours would coincide: keep them one timestep apart.
+        falling = torch.cummin(nearest + room, dim=0).values - room
+        falling = torch.maximum(falling, steps - room)
+        falling[0] = self.num_timesteps
+        return torch.cat([falling, torch.zeros(1, dtype=torch.int64)])
+
+    def _check(self, steps: int) -> None:
+        if not 1 <= steps <= self.num_timesteps:
+            raise ValueError(f"expected 1 <= steps <= T = {self.num_timesteps}, got {steps}")
+
+
+def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
+    """The schedule of the user's own beta_1..beta_T, each in (0, 1); the last may be 1 (no signal left).
+
+    Raises:
+        ValueError: an empty list, or a beta outside (0, 1).
+    """
+    table = torch.as_tensor(betas, dtype=torch.float64)
+    if table.ndim != 1 or not len(table) or not bool(((table > 0) & (table <= 1)).all()):
+        raise ValueError("expected at least one beta, each in (0, 1)")
+    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - table, dim=0)]))
+
+
+def linear(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
+    """Betas linear in t (Ho et al. 2020); the ends are those of T = 1000, rescaled by 1000 / T, at most MAX_BETA."""
+    betas = torch.linspace(beta_start, beta_end, num_timesteps, dtype=torch.float64)
+    return from_betas((betas * 1000 / num_timesteps).clamp(max=MAX_BETA))
+
+
+def scaled_linear(num_timesteps: int = 1000, beta_start: float = 8.5e-4, beta_end: float = 0.012) -> Schedule:
+    """Betas whose roots are linear in t (Rombach et al. 2022); rescaled as in `linear`."""
+    roots = torch.linspace(beta_start**0.5, beta_end**0.5, num_timesteps, dtype=torch.float64)
+    return from_betas((roots**2 * 1000 / num_timesteps).clamp(max=MAX_BETA))
+
+
+def cosine(num_timesteps: int = 1000, offset: float = 0.008) -> Schedule:
+    """alpha_bar = cos^2((t / T + offset) / (1 + offset) pi / 2), over its value at 0 (Nichol and Dhariwal 2021)."""
+    return _from_alpha_bar(lambda u: torch.cos((u + offset) / (1 + offset) * math.pi / 2) ** 2, num_timesteps)
+
+
+def sigmoid(num_timesteps: int = 1000, start: float = -3.0, end: float = 3.0) -> Schedule:
+    """alpha_bar = a sigmoid that falls from `start` to `end`, stretched to 1..0 (Jabri et al. 2022)."""
+    floor = torch.sigmoid(torch.tensor(-end, dtype=torch.float64))
+    return _from_alpha_bar(lambda u: torch.sigmoid(-torch.lerp(*_ends(start, end), u)) - floor, num_timesteps)
+
+
+def log_snr_linear(num_timesteps: int = 1000, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> Schedule:
+    """Log-SNR linear in t from `log_snr_max` at t = 1 to `log_snr_min` at t = T (Kingma et al. 2021, section 3.2)."""
+    if log_snr_max <= log_snr_min:
+        raise ValueError(f"expected log_snr_max > log_snr_min, got {log_snr_max} and {log_snr_min}")
+    levels = torch.linspace(log_snr_max, log_snr_min, num_timesteps, dtype=torch.float64)
+    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), torch.sigmoid(levels)]))
+
+
+def zero_terminal_snr(schedule: Schedule) -> Schedule:
+    """`schedule` with a_t shifted and scaled so that a_T = 0 and a_1 stays (Lin et al. 2023, algorithm 1)."""
+    if schedule.num_timesteps < 2:
+        raise ValueError("expected at least two timesteps for a zero terminal SNR")
+    signal = schedule.alpha_bar[1:].sqrt()
+    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), signal**2]))
+
+
+def _from_alpha_bar(curve: Callable[[Tensor], Tensor], num_timesteps: int) -> Schedule:
+    """`curve` over t / T in 0..1, tabulated, with no beta above MAX_BETA."""
+    values = curve(torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64))
+    return from_betas((1 - values[1:] / values[:-1]).clamp(max=MAX_BETA))
+
+
+def _ends(start: float, end: float) -> tuple[Tensor, Tensor]:
+    return torch.tensor(start, dtype=torch.float64), torch.tensor(end, dtype=torch.float64)

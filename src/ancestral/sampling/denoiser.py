@@ -1,0 +1,59 @@
+"""Denoisers: functions of (x_t, t). Whatever conditions or limits a prediction wraps one and is one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ancestral.diffusion.process import GaussianDiffusion, Prediction, network_time
+from ancestral.diffusion.schedules import Schedule
+from ancestral.tensors import Data, Timesteps, over
+
+Denoiser = Callable[[Data, Timesteps], Prediction]
+"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t."""
+
+
+@dataclass(frozen=True)
+class NetworkDenoiser:
+    """A network as a denoiser; its condition is already bound. One network call."""
+
+    diffusion: GaussianDiffusion
+    network: Callable[[Data, Tensor], Data]
+
+    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
+        output = self.network(x_t, network_time(t, x_t))
+        return self.diffusion.decode(output.to(x_t.dtype), x_t, t)
+
+
+@dataclass(frozen=True)
+class StaticClip:
+    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t."""
+
+    denoise: Denoiser
+    schedule: Schedule
+    bound: float = 1.0
+
+    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
+        x0 = self.denoise(x_t, t).x0.clamp(-self.bound, self.bound)
+        return with_x0(self.schedule, x0, x_t, t)
+
+
+@dataclass(frozen=True)
+class DynamicClip:
+    """x0 clipped to its own `quantile` of |x0|, at least 1, and divided by it (Saharia et al. 2022, section 2.3)."""
+
+    denoise: Denoiser
+    schedule: Schedule
+    quantile: float = 0.995
+
+    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
+        x0 = self.denoise(x_t, t).x0
+        reach = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(min=1)
+        bound = over(reach, x0)
+        return with_x0(self.schedule, torch.maximum(torch.minimum(x0, bound), -bound) / bound, x_t, t)
+
+
+def with_x0(schedule: Schedule, x0: Data, x_t: Data, t: Timesteps) -> Prediction:
+    """The prediction with this x0, and the eps for which x_t = a_t x0 + s_t eps."""
+    return Prediction(t, x0, (x_t - schedule.signal(t, x_t) * x0) / schedule.noise(t, x_t))

@@ -1,0 +1,42 @@
+"""The sampling loop: a generator of steps, from which bars, films and tests take what they need."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ancestral.diffusion.process import Prediction
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.samplers import Noise, Sampler
+from ancestral.tensors import Data, Timesteps
+
+REMEMBERED = 4
+"""Predictions kept for multistep samplers: enough for order 4, and a long chain does not fill memory."""
+
+
+class Step(NamedTuple):
+    """One step t -> s: where it arrived, x_s (B, ...), and the estimate of x0 made at x_t, (B, ...)."""
+
+    t: int
+    s: int
+    x: Data
+    x0: Data
+
+
+def sample(denoise: Denoiser, sampler: Sampler, x_T: Data, timesteps: Timesteps, noise: Noise) -> Iterator[Step]:
+    """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x`.
+
+    Args:
+        x_T: (B, ...) noise at timesteps[0].
+        timesteps: (steps + 1,) int64, falling; the last is usually 0.
+
+    Raises:
+        ValueError: timesteps that do not fall.
+    """
+    if timesteps.ndim != 1 or len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] < 0:
+        raise ValueError(f"expected at least two falling timesteps down to 0 or more, got {timesteps.tolist()}")
+    x, past = x_T, deque[Prediction](maxlen=REMEMBERED)
+    for t, s in itertools.pairwise(timesteps):
+        x, prediction = sampler.step(denoise, x, t, s, past, noise)
+        past.append(prediction)
+        yield Step(int(t), int(s), x, prediction.x0)

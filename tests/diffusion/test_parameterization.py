@@ -1,0 +1,106 @@
+"""Parameterisations are two-way maps, variances hold their extremes, losses their known values."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import GaussianOracle, process
+
+from ancestral.diffusion.losses import min_snr, squared_error, uniform
+from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
+from ancestral.diffusion.process import GaussianDiffusion, network_time
+from ancestral.diffusion.schedules import cosine, linear, scaled_linear, zero_terminal_snr
+from ancestral.diffusion.variances import beta, beta_tilde
+
+KINDS = [PredictsEps(), PredictsX0(), PredictsV()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
+@given(t=st.integers(1, 1000), seed=st.integers(0, 99))
+def test_decode_of_target_is_the_identity(kind: Parameterization, t: int, seed: int) -> None:
+    x0, eps = torch.randn(2, 2, 1, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind()
+    diffusion, time = GaussianDiffusion(linear(), kind, beta_tilde), torch.tensor(t)
+    x_t = diffusion.q_sample(x0, time, eps)
+    prediction = diffusion.decode(diffusion.target(x0, eps, time), x_t, time)
+    assert torch.allclose(prediction.x0, x0, atol=1e-9) and torch.allclose(prediction.eps, eps, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
+def test_x0_scale_is_the_derivative(kind: Parameterization) -> None:
+    diffusion, t = GaussianDiffusion(cosine(), kind, beta_tilde), torch.tensor(300)
+    x_t, output = torch.randn(2, 1, 4, dtype=torch.float64).unbind()
+    moved = diffusion.decode(output + 1, x_t, t).x0 - diffusion.decode(output, x_t, t).x0
+    a, s = diffusion.schedule.at(t).sqrt(), (1 - diffusion.schedule.at(t)).sqrt()
+    assert torch.allclose(moved.abs(), kind.x0_scale(a, s).expand(1, 4))
+
+
+@pytest.mark.parametrize("kind", [PredictsX0(), PredictsV()])
+def test_prediction_without_any_signal_left(kind: Parameterization) -> None:
+    """Trap: zero terminal SNR; x0 and v still decode where eps would divide by nothing."""
+    diffusion, t = GaussianDiffusion(zero_terminal_snr(scaled_linear()), kind, beta_tilde), torch.tensor(1000)
+    x0, eps = torch.randn(2, 1, 4, dtype=torch.float64).unbind()
+    prediction = diffusion.decode(diffusion.target(x0, eps, t), diffusion.q_sample(x0, t, eps), t)
+    assert torch.allclose(prediction.x0, x0) and torch.allclose(prediction.eps, eps)
+
+
+@given(st.integers(2, 1000), st.data())
+def test_exact_reverse_variance_lies_between_the_extremes_and_reaches_them(t: int, data: st.DataObject) -> None:
+    """beta_tilde is exact for constant data, beta for unit-variance data; the law of total variance gives the truth."""
+    s = data.draw(st.integers(1, t - 1))
+    time, earlier = torch.tensor(t), torch.tensor(s)
+    diffusion = process(cosine())
+    one = torch.ones(1, 1, dtype=torch.float64)
+    weight = diffusion.q_posterior(one, 0 * one, time, earlier).mean.item()  # how an error of x_0 moves the mean of x_s
+    for variance, extreme in [(0.0, beta_tilde), (1.0, beta)]:
+        v = diffusion.schedule.at(time).item() * variance + 1 - diffusion.schedule.at(time).item()
+        left = variance * (1 - diffusion.schedule.at(time).item()) / v
+        exact = diffusion.schedule.beta_tilde(time, earlier).item() + weight**2 * left
+        assert extreme(diffusion.schedule, time, earlier).exp().item() == pytest.approx(exact, rel=1e-6)
+
+
+def test_last_variance_is_that_of_the_step_before() -> None:
+    """Trap: log beta_tilde_1 = log 0; a step onto 0 uses beta_tilde_2."""
+    schedule = linear()
+    one, two, zero = torch.tensor(1), torch.tensor(2), torch.tensor(0)
+    assert beta_tilde(schedule, one, zero) == beta_tilde(schedule, two, one)
+    assert beta_tilde(schedule, torch.tensor(50), zero) == beta_tilde(schedule, torch.tensor(50), one)
+    assert schedule.beta_tilde(one, zero) == 0
+
+
+def test_smallest_losses_are_the_closed_forms() -> None:
+    """Gaussian data of variance l: E||eps - best||^2 = a^2 l / v and E||x0 - best||^2 = l s^2 / v (no Monte Carlo)."""
+    schedule, t = linear(), torch.tensor(400)
+    spread = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
+    oracle = GaussianOracle(schedule, torch.zeros(3, dtype=torch.float64), spread)
+    a2 = schedule.at(t)
+    v = a2 * spread + 1 - a2
+    for kind, smallest in [(PredictsEps(), a2 * spread / v), (PredictsX0(), spread * (1 - a2) / v)]:
+        diffusion = GaussianDiffusion(schedule, kind, beta_tilde)
+        total = torch.zeros(3, dtype=torch.float64)
+        for x0, eps in [(spread.sqrt(), torch.zeros_like(spread)), (torch.zeros_like(spread), torch.ones_like(spread))]:
+            # the error is linear in the independent x0 and eps, so its variance is the sum over unit kicks of each
+            x0, eps = x0[:, None], eps[:, None]
+            guess = oracle(diffusion.q_sample(x0, t, eps).T, t)
+            output = (guess.eps if isinstance(kind, PredictsEps) else guess.x0).T
+            total += squared_error(diffusion, output, x0, eps, torch.full((3,), 400))
+        assert torch.allclose(total, smallest, rtol=1e-9)
+
+
+@given(st.integers(1, 1000), st.floats(0.5, 20))
+def test_min_snr_weighs_x0_alike_under_every_parameterization(t: int, gamma: float) -> None:
+    """The weighted loss, seen as an error of x0, is min(SNR, gamma) whatever the network predicts."""
+    time = torch.tensor([t])
+    for kind in KINDS:
+        diffusion = GaussianDiffusion(cosine(), kind, beta_tilde)
+        a, s = diffusion.schedule.at(time).sqrt(), (1 - diffusion.schedule.at(time)).sqrt()
+        in_x0 = min_snr(gamma)(diffusion, time) / kind.x0_scale(a, s) ** 2
+        assert in_x0.item() == pytest.approx(min(math.exp(diffusion.schedule.log_snr(time).item()), gamma), rel=1e-6)
+    assert uniform(diffusion, time).tolist() == [1.0]
+
+
+def test_network_time_is_the_zero_based_index() -> None:
+    x = torch.zeros(2, 1, 4, 4)
+    assert network_time(torch.tensor(1000), x).tolist() == [999.0, 999.0]
+    assert network_time(torch.tensor([1, 7]), x).tolist() == [0.0, 6.0]

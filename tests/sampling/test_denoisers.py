@@ -1,0 +1,97 @@
+"""Clipping recomputes eps, guidance 1 is none, and noise belongs to an image."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import GaussianOracle, MixtureOracle, process
+
+from ancestral.diffusion.schedules import cosine
+from ancestral.rng import ImageNoise, generator, mix
+from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
+from ancestral.sampling.guidance import ClassifierFree
+
+SCHEDULE = cosine(100)
+WIDE = GaussianOracle(SCHEDULE, torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("clip", [StaticClip(WIDE, SCHEDULE), DynamicClip(WIDE, SCHEDULE, quantile=0.5)])
+@given(t=st.integers(1, 100), scale=st.floats(0.1, 30))
+def test_a_clipped_pair_still_makes_x_t(clip: Denoiser, t: int, scale: float) -> None:
+    """Trap: x0 clipped but eps not recomputed."""
+    x_t = scale * torch.tensor([[1.0, -0.2, 0.4], [0.01, 0.0, -0.02]], dtype=torch.float64)
+    prediction = clip(x_t, torch.tensor(t))
+    a2 = SCHEDULE.at(torch.tensor(t))
+    assert prediction.x0.abs().max() <= 1
+    assert torch.allclose(a2.sqrt() * prediction.x0 + (1 - a2).sqrt() * prediction.eps, x_t, atol=1e-9)
+
+
+def test_clipping_leaves_what_is_in_range_alone() -> None:
+    x_t, t = torch.tensor([[0.01, -0.02, 0.03]], dtype=torch.float64), torch.tensor(5)
+    for clip in (StaticClip(WIDE, SCHEDULE), DynamicClip(WIDE, SCHEDULE)):
+        assert torch.allclose(clip(x_t, t).x0, WIDE(x_t, t).x0) and torch.allclose(clip(x_t, t).eps, WIDE(x_t, t).eps)
+
+
+def test_dynamic_clipping_scales_each_image_by_its_own_reach() -> None:
+    x_t, t = torch.tensor([[2.0, 1.0, -0.5], [0.1, 0.0, 0.0]], dtype=torch.float64), torch.tensor(5)
+    plain, clipped = WIDE(x_t, t).x0, DynamicClip(WIDE, SCHEDULE, quantile=1.0)(x_t, t).x0
+    assert torch.allclose(clipped[0], plain[0] / plain[0].abs().max())
+    assert torch.allclose(clipped[1], plain[1])
+
+
+def class_mixture() -> tuple[MixtureOracle, list[GaussianOracle], torch.Tensor]:
+    means = torch.tensor([[1.0, 0.5], [-1.0, 0.2]], dtype=torch.float64)
+    weights, variances = torch.tensor([0.3, 0.7]).double(), torch.tensor([0.05, 0.2]).double()
+    whole = MixtureOracle(SCHEDULE, weights, means, variances)
+    parts = [GaussianOracle(SCHEDULE, m, v.expand(2)) for m, v in zip(means, variances, strict=True)]
+    return whole, parts, torch.tensor([[0.4, -0.3], [-0.8, 1.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
+def test_guidance_sharpens_the_class_posterior(scale: float) -> None:
+    """The guided score is grad [log q(x_t) + scale log q(class | x_t)] of the mixture, by autograd."""
+    whole, parts, x = class_mixture()
+    t = torch.tensor(50)
+    x.requires_grad_(True)
+    posterior = whole.responsibilities(x, t)[:, 0].log()
+    (score,) = torch.autograd.grad((whole.log_density(x, t) + scale * posterior).sum(), x)
+    guided = ClassifierFree(parts[0], whole, scale)(x.detach(), t)
+    a2 = SCHEDULE.at(t)
+    assert torch.allclose(guided.eps, -(1 - a2).sqrt() * score, atol=1e-9)
+    assert torch.allclose(a2.sqrt() * guided.x0 + (1 - a2).sqrt() * guided.eps, x.detach(), atol=1e-9)
+
+
+def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
+    whole, parts, x = class_mixture()
+    guided, plain = ClassifierFree(parts[1], whole, 1.0)(x, torch.tensor(30)), parts[1](x, torch.tensor(30))
+    assert torch.equal(guided.x0, plain.x0) and torch.equal(guided.eps, plain.eps)
+
+
+def test_a_network_is_called_with_its_own_time() -> None:
+    seen: list[torch.Tensor] = []
+
+    def network(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        seen.append(time)
+        return torch.full_like(x, 0.25)
+
+    diffusion = process(SCHEDULE)
+    prediction = NetworkDenoiser(diffusion, network)(torch.ones(2, 3), torch.tensor(100))
+    assert seen[0].tolist() == [99.0, 99.0] and bool((prediction.eps == 0.25).all())
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5, unique=True), st.integers(0, 4))
+def test_image_noise_is_the_same_alone_and_in_a_batch(seeds: list[int], which: int) -> None:
+    """Trap: a batch whose images change with the batch size."""
+    which %= len(seeds)
+    together, alone = ImageNoise(seeds, (1, 2, 2)), ImageNoise([seeds[which]], (1, 2, 2))
+    for _ in range(3):
+        assert torch.equal(together()[which], alone()[0])
+
+
+def test_streams_and_positions_are_unrelated() -> None:
+    """Trap: duplicated noise across workers. Seeds that differ in one place give unrelated draws."""
+    draws = torch.stack(
+        [torch.randn(4000, generator=generator(*key)) for key in [(0, "t", 0), (0, "t", 1), (0, "eps", 0), (1, "t", 0)]]
+    )
+    assert (torch.corrcoef(draws) - torch.eye(4)).abs().max() < 0.06
+    assert mix(1, 23) != mix(12, 3) and 0 <= mix(7, "x") < 2**63
