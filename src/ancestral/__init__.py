@@ -1,0 +1,67 @@
+"""Denoising diffusion that can be trained, measured and read.
+
+To read it in an hour, in this order: `tensors`, `gaussian` and `rng` (the vocabulary), `diffusion` (the mathematics:
+schedules, parameterization, process, losses), `sampling` (going backwards: denoiser, samplers, loop), `networks` (the
+U-Net), `pipeline` (all of these together), `training` (Algorithm 1 that can be stopped anywhere), then `data`,
+`evaluation` and `viz` as needed. `config` holds every setting, `presets` the recipes, `cli` the command line.
+
+Shapes: B batch, C channels, H height, W width, L tokens, D features, T timesteps. Time is an integer: t = 0 is clean
+data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1] where they are diffused and uint8
+where they are stored.
+
+The names below are fetched when they are first used, so that `import ancestral` is quick and loads no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ancestral.config import Config as Config
+    from ancestral.data.datasets import load as load
+    from ancestral.diffusion.process import GaussianDiffusion as GaussianDiffusion
+    from ancestral.diffusion.schedules import Schedule as Schedule
+    from ancestral.errors import AncestralError as AncestralError
+    from ancestral.errors import InputError as InputError
+    from ancestral.evaluation.evaluate import evaluate as evaluate
+    from ancestral.networks.unet import UNet as UNet
+    from ancestral.pipeline import Pipeline as Pipeline
+    from ancestral.presets import PRESETS as PRESETS
+    from ancestral.sampling.loop import Step as Step
+    from ancestral.sampling.loop import sample as sample
+    from ancestral.sampling.samplers import DDIM as DDIM
+    from ancestral.sampling.samplers import Ancestral as Ancestral
+    from ancestral.training.run import RunFolder as RunFolder
+    from ancestral.training.trainer import train as train
+
+_HOME = {
+    "AncestralError": "ancestral.errors",
+    "InputError": "ancestral.errors",
+    "Config": "ancestral.config",
+    "PRESETS": "ancestral.presets",
+    "GaussianDiffusion": "ancestral.diffusion.process",
+    "Schedule": "ancestral.diffusion.schedules",
+    "Ancestral": "ancestral.sampling.samplers",
+    "DDIM": "ancestral.sampling.samplers",
+    "Step": "ancestral.sampling.loop",
+    "sample": "ancestral.sampling.loop",
+    "UNet": "ancestral.networks.unet",
+    "load": "ancestral.data.datasets",
+    "Pipeline": "ancestral.pipeline",
+    "RunFolder": "ancestral.training.run",
+    "train": "ancestral.training.trainer",
+    "evaluate": "ancestral.evaluation.evaluate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ancestral")
+    if name not in _HOME:
+        raise AttributeError(f"module 'ancestral' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "__version__", *_HOME])

@@ -11,7 +11,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -59,7 +59,7 @@ class DataSettings(Settings):
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
     @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> Self:
+    def _leaves_something_to_train_on(self) -> DataSettings:
         if self.validation + self.test >= 1:
             raise ValueError(f"expected validation + test < 1, got {self.validation} + {self.test}")
         return self
@@ -81,13 +81,13 @@ class ScheduleSettings(Settings):
     """Log-SNR at t = 1 of log-snr (13.3)."""
     log_snr_min: float | None = None
     """Log-SNR at t = T of log-snr (-5)."""
-    betas: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
-    """The T betas of the schedule `betas`."""
+    betas: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+    """The T betas of the schedule `betas`; only the last may be 1."""
     zero_terminal_snr: bool = False
     """Rescale so that nothing of the image is left at t = T (needs prediction x0 or v)."""
 
     @model_validator(mode="after")
-    def _only_what_the_schedule_uses(self) -> Self:
+    def _only_what_the_schedule_uses(self) -> ScheduleSettings:
         uses = {
             "linear": {"beta_start", "beta_end"},
             "scaled-linear": {"beta_start", "beta_end"},
@@ -112,8 +112,9 @@ class DiffusionSettings(Settings):
     """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data."""
 
     @model_validator(mode="after")
-    def _something_to_predict_from(self) -> Self:
-        if self.schedule.zero_terminal_snr and self.prediction == "eps":
+    def _something_to_predict_from(self) -> DiffusionSettings:
+        no_signal = self.schedule.zero_terminal_snr or (self.schedule.betas or (0.0,))[-1] == 1
+        if no_signal and self.prediction == "eps":
             raise ValueError("expected prediction x0 or v with zero_terminal_snr (at t = T, eps says nothing of x0)")
         return self
 
@@ -134,7 +135,7 @@ class NetworkSettings(Settings):
     head_width: PositiveInt | None = None
     """Channels of an attention head. None: one head."""
     stem: PositiveInt | None = None
-    """Channels of the first and last convolution. None: those of level 0."""
+    """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
     dropout: Fraction = 0.0
     """Dropout inside every ResNet block."""
     norm_groups: PositiveInt = 32
@@ -151,7 +152,7 @@ class NetworkSettings(Settings):
     """Zeros around the image before a stride-2 convolution; the DDPM paper's network pads right and bottom only."""
 
     @model_validator(mode="after")
-    def _sizes_divide(self) -> Self:
+    def _sizes_divide(self) -> NetworkSettings:
         for width in {*self.widths, self.stem or self.widths[0]}:
             if width % self.norm_groups:
                 raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
@@ -219,7 +220,7 @@ class TrainingSettings(Settings):
     """Newest checkpoints to keep."""
 
     @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> Self:
+    def _nothing_is_ignored(self) -> TrainingSettings:
         if self.steps is None and self.images is None and self.minutes is None:
             raise ValueError("expected a budget: set steps, images or minutes")
         if self.batch_size % self.accumulation:
@@ -248,7 +249,7 @@ class SamplingSettings(Settings):
     """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
 
     @model_validator(mode="after")
-    def _eta_is_ddims(self) -> Self:
+    def _eta_is_ddims(self) -> SamplingSettings:
         if self.eta is not None and self.sampler != "ddim":
             raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim")
         return self
@@ -266,7 +267,7 @@ class Config(Settings):
     """Seed of everything that is random."""
 
     @model_validator(mode="after")
-    def _no_more_steps_than_timesteps(self) -> Self:
+    def _no_more_steps_than_timesteps(self) -> Config:
         if self.sampling.steps > self.diffusion.schedule.num_timesteps:
             raise ValueError(
                 f"expected sampling.steps <= num_timesteps = {self.diffusion.schedule.num_timesteps}, "

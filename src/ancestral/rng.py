@@ -7,10 +7,9 @@ whatever they did before, in whatever batch, on however many processes.
 from collections.abc import Sequence
 from hashlib import blake2b
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-
-import torch
 
 
 def mix(seed: int, *position: int | str) -> int:

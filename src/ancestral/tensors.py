@@ -3,10 +3,9 @@
 Shape letters used everywhere: B batch, C channels, H height, W width, L tokens, D features, T timesteps.
 """
 
+import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
-
-import torch
 
 Data = Float[Tensor, "B ..."]
 """Anything that is diffused: a batch of images, or of numbers in the tests."""

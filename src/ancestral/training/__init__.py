@@ -1,1 +1,1 @@
-
+"""Training that can be stopped anywhere: the loop, averaged weights, checkpoints and logs."""

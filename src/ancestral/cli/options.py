@@ -1,0 +1,169 @@
+"""Words to options: argparse with one-line errors, nearest names, and a flag for every setting."""
+
+import argparse
+import difflib
+import shutil
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from ancestral.config import Settings
+from ancestral.errors import InputError
+
+SETTING = "setting:"
+"""What the destination of a setting's flag begins with; its dotted name follows."""
+Fields = Iterable[tuple[str, FieldInfo, Any]]
+"""(dotted name, field, its value unless another is given)."""
+
+
+class Options(argparse.ArgumentParser):
+    """A parser whose faults are InputErrors of one line; an unknown option is answered with the nearest name.
+
+    Args:
+        command: what is typed before the options, such as "ancestral train".
+        about: what it does; the first paragraph of its help.
+        examples: lines of the help's end.
+    """
+
+    def __init__(self, command: str, about: str, examples: Sequence[str] = ()) -> None:
+        width = min(shutil.get_terminal_size().columns - 2, 118)
+        super().__init__(
+            prog=command,
+            description=about,
+            epilog="\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None,
+            allow_abbrev=False,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=width),
+        )
+        self.names = ["-h", "--help"]
+
+    def option(self, *names: str, **settings: Any) -> None:
+        """Adds an option or a positional; `settings` are argparse's."""
+        self._add(self, names, settings)
+
+    def settings(self, title: str, about: str, fields: Fields, prefix: str = "") -> None:
+        """Adds a group of flags, one for each field: `--<prefix><name>`, and `--<name>` is enough where prefix is ""."""
+        group = self.add_argument_group(title, about)
+        for name, field, default in fields:
+            self._add_setting(group, prefix + name, field, default)
+
+    def words(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The options in `argv`.
+
+        Raises:
+            InputError: unknown option (with the nearest known one), missing or superfluous words.
+        """
+        found, rest = self.parse_known_intermixed_args([self._known(word) for word in argv])
+        if rest:
+            raise InputError(f"{self.prog}: unexpected {rest[0]!r}; see {self.prog} --help")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Argparse's own faults, as ours."""
+        raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def _add(self, group: Any, names: Sequence[str], settings: dict[str, Any]) -> None:
+        group.add_argument(*names, **settings)
+        self.names += [name for name in names if name.startswith("-")]
+
+    def _add_setting(self, group: Any, name: str, field: FieldInfo, default: Any) -> None:
+        about = f"{field.description or ''} [{shown(default)}]".strip().replace("%", "%%")
+        common = {"dest": SETTING + name, "default": argparse.SUPPRESS}
+        if field.annotation is bool:
+            off = "--" + ".".join([*name.split(".")[:-1], "no-" + name.split(".")[-1]])
+            self._add(group, [f"--{name}"], {**common, "action": "store_true", "help": about})
+            self._add(group, [off], {**common, "action": "store_false", "help": argparse.SUPPRESS})
+            return
+        several = {"nargs": "*"} if accepts(field.annotation, tuple) else {}
+        self._add(group, [f"--{name}"], {**common, **several, "metavar": metavar(field.annotation), "help": about})
+
+    def _known(self, word: str) -> str:
+        """`word`, an option in its registered spelling: - and _ are one."""
+        if not word.startswith("-") or word == "-" or _is_number(word):
+            return word
+        name, equals, value = word.partition("=")
+        same = [known for known in self.names if known.lstrip("-").replace("_", "-") == _dashed(name)]
+        if not same or not same[0].startswith(name[: 1 + name.startswith("--")]):
+            near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6) or self._same_ending(name)
+            remedy = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
+            raise InputError(f"{self.prog}: unknown option {name}; {remedy}")
+        return same[0] + equals + value
+
+    def _same_ending(self, name: str) -> list[str]:
+        """`--training.lr` for `--lr`: the options whose last part is nearest."""
+        last = {known.rpartition(".")[2]: known for known in self.names if "." in known}
+        return [last[near] for near in difflib.get_close_matches(_dashed(name).replace("-", "_"), last, 1, 0.7)]
+
+
+def leaves(settings: Settings, prefix: str = "") -> Fields:
+    """Every setting under `settings` that is not itself a branch."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field, value
+
+
+def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:
+    """The settings among the options, nested as in a settings file; `none` is None where a setting may be None."""
+    kinds = {name: field.annotation for name, field, _ in fields}
+    tree: dict[str, Any] = {}
+    for dest, value in vars(found).items():
+        if dest.startswith(SETTING):
+            *branches, leaf = dest.removeprefix(SETTING).split(".")
+            at = tree
+            for branch in branches:
+                at = at.setdefault(branch, {})
+            at[leaf] = understood(value, kinds[dest.removeprefix(SETTING)])
+    return tree
+
+
+def understood(value: Any, kind: Any) -> Any:
+    """What was typed, as a settings file would say it; pydantic turns the texts into numbers."""
+    words = value if isinstance(value, list) else [value]
+    if len(words) == 1 and str(words[0]).lower() == "none" and accepts(kind, types.NoneType):
+        return None
+    return words[0] if len(words) == 1 and (accepts(kind, int) or not isinstance(value, list)) else value
+
+
+def accepts(kind: Any, wanted: type) -> bool:
+    """Whether a union, tuple and number among them, has a member of type `wanted`; not what is inside a tuple."""
+    if get_origin(kind) is Annotated:
+        return accepts(get_args(kind)[0], wanted)
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(accepts(part, wanted) for part in get_args(kind))
+    return kind is wanted or get_origin(kind) is wanted
+
+
+def metavar(kind: Any) -> str:
+    """What stands for a value in the help."""
+    if get_origin(kind) is Literal:
+        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    numbers = [name for known, name in ((int, "INT"), (float, "NUMBER"), (tuple, "VALUE")) if accepts(kind, known)]
+    return numbers[0] if numbers else "TEXT"
+
+
+def shown(value: Any) -> str:
+    """A setting's value as one would type it."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
+    return {None: "none", True: "on", False: "off"}.get(value, str(value)) if not isinstance(value, float) else f"{value:g}"
+
+
+def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """One flat table over another."""
+    return {**base, **over}
+
+
+def _dashed(name: str) -> str:
+    return name.lstrip("-").replace("_", "-")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

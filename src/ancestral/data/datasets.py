@@ -1,0 +1,76 @@
+"""The data sets by name, and `load`: settings -> train, validation and test parts.
+
+To add a data set, write one function from settings to a `Collection` and name it in `BUILT_IN`.
+"""
+
+import difflib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from ancestral.config import DataSettings
+from ancestral.data.builtin import digits, photos
+from ancestral.data.cifar import cifar10
+from ancestral.data.fitting import Progress
+from ancestral.data.folder import image_folder
+from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
+from ancestral.data.images import printable
+from ancestral.data.imageset import Collection, Parts, divide
+from ancestral.data.places import data_root
+from ancestral.errors import InputError
+
+BUILT_IN: dict[str, Callable[[DataSettings, Progress | None], Collection]] = {
+    "digits": lambda settings, on_progress: digits(settings),
+    "photos": lambda settings, on_progress: photos(settings),
+    "mnist": partial(idx_dataset, MNIST),
+    "fashion-mnist": partial(idx_dataset, FASHION_MNIST),
+    "cifar10": cifar10,
+}
+BUILT_IN_NAMES = tuple(BUILT_IN)
+"""Names that are data sets wherever they are given; a folder of such a name is given as ./name."""
+
+
+def load(settings: DataSettings, on_progress: Progress | None = None) -> Parts:
+    """The data set that the settings name, divided in three; the same settings give the same parts.
+
+    Args:
+        on_progress: called with (what is being done, how much is done, how much there is).
+
+    Returns:
+        The parts, and (file name, reason) of every file that could not be used: warn of them.
+
+    Raises:
+        InputError: unknown name, or a folder or files that cannot be used.
+        CannotWrite: the cache cannot be written.
+    """
+    whole = collection(settings, on_progress)
+    if settings.labels == "none":
+        whole = whole._replace(images=whole.images.unlabelled())
+    return divide(whole, settings.validation, settings.test)
+
+
+def collection(settings: DataSettings, on_progress: Progress | None = None) -> Collection:
+    """The whole data set that the settings name, before its division."""
+    if settings.source in BUILT_IN:
+        return BUILT_IN[settings.source](settings, on_progress)
+    return image_folder(find_folder(settings.source), settings, on_progress)
+
+
+def find_folder(source: str) -> Path:
+    """The folder at `source`, or for a bare name the folder of that name in $ANCESTRAL_DATA.
+
+    Raises:
+        InputError: there is none; the nearest known name is suggested.
+    """
+    path, root = Path(source).expanduser(), data_root()
+    if path.exists():
+        return path
+    bare = path.name == source
+    if bare and root is not None and (root / source).is_dir():
+        return root / source
+    if not bare:
+        raise InputError(f"expected a folder of images, got none at {printable(source)}; check the path")
+    here = [folder.name for folder in root.iterdir() if folder.is_dir()] if root is not None and root.is_dir() else []
+    near = difflib.get_close_matches(source, [*BUILT_IN, *here], n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(BUILT_IN)}, or the path of a folder"
+    raise InputError(f"expected a data set or a folder of images, got {printable(source)!r}; {remedy}")

@@ -1,0 +1,111 @@
+"""One file from the network: resumed where it broke off, never longer than known, used only if its SHA-256 is right."""
+
+import hashlib
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+from ancestral.data.fitting import Progress
+from ancestral.errors import CannotWrite, InputError
+
+ATTEMPTS = 3
+"""Breaks in a row without a byte received before a mirror is given up."""
+TIMEOUT_SECONDS = 30.0
+CHUNK_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file with a known content: its `name`, `size` in bytes and `sha256`, and the mirrors that have it."""
+
+    name: str
+    size: int
+    sha256: str
+    urls: tuple[str, ...]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raises InputError where the file is not the one expected."""
+    if (actual := sha256_of(path)) != expected:
+        raise InputError(f"expected {path} with sha256 {expected}, got {actual}; fetch the file again")
+
+
+def download(file: RemoteFile, folder: Path, place: str, on_progress: Progress | None = None) -> Path:
+    """`file` in `folder`, fetched if it is not there; what an earlier call received of it is not fetched again.
+
+    Args:
+        place: where a user could put the file by hand, for the message.
+
+    Raises:
+        InputError: no mirror could be reached, or all of them have another file.
+        CannotWrite: `folder` cannot be written.
+    """
+    target = folder / file.name
+    if target.is_file():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        faults = [fault for url in file.urls if (fault := _fetch(url, file, target, on_progress)) is not None]
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write {target}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room"
+        ) from None
+    if not target.is_file():
+        raise InputError(f"cannot download {file.name} ({'; '.join(faults)}); put the file into {place}")
+    return target
+
+
+def _fetch(url: str, file: RemoteFile, target: Path, on_progress: Progress | None) -> str | None:
+    """Fetches from one mirror; the fault in words if that did not succeed. Nothing is done where the file is there."""
+    if target.is_file():
+        return None
+    part = target.with_name(f"{file.name}.part")
+    part.touch()
+    breaks, fault = 0, ""
+    while part.stat().st_size < file.size and breaks < ATTEMPTS:
+        before = part.stat().st_size
+        fault = _receive(url, file, part, on_progress)
+        breaks = 0 if part.stat().st_size > before else breaks + 1
+        if breaks:
+            time.sleep(0.1 * 2**breaks)
+    if part.stat().st_size < file.size:
+        return f"{url}: {fault}"
+    if (actual := sha256_of(part)) != file.sha256:
+        part.unlink()
+        return f"{url}: expected sha256 {file.sha256}, got {actual}"
+    part.replace(target)
+    return None
+
+
+def _receive(url: str, file: RemoteFile, part: Path, on_progress: Progress | None) -> str:
+    """Appends to `part` what one connection gives, up to the file's size; why it ended early, in words."""
+    start = part.stat().st_size
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-", "User-Agent": "ancestral"})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except (OSError, HTTPException) as error:
+        return str(getattr(error, "reason", error))
+    with response, part.open("r+b") as output:
+        start = start if response.status == 206 else 0  # a server without ranges begins again
+        output.truncate(start)
+        output.seek(start)
+        while output.tell() < file.size:
+            try:
+                chunk = response.read1(min(CHUNK_BYTES, file.size - output.tell()))
+            except (OSError, HTTPException) as error:
+                return str(error)
+            if not chunk:
+                return f"the connection ended after {output.tell()} of {file.size} bytes"
+            output.write(chunk)
+            if on_progress:
+                on_progress(f"downloading {file.name}", output.tell(), file.size)
+    return ""

@@ -1,0 +1,33 @@
+"""Arrays of images, already decoded, at the size and in the colours the settings ask for."""
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from ancestral.config import DataSettings
+from ancestral.data.images import fit, to_array
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, how much is done, how much there is)."""
+
+
+def form(settings: DataSettings) -> str:
+    """The settings that decide the pixels, as text: what a cached array depends on beside its source."""
+    return settings.model_dump_json(include={"size", "color", "fit", "background"})
+
+
+def refit(pixels: np.ndarray, settings: DataSettings, on_progress: Progress | None = None) -> np.ndarray:
+    """(N, H, W, C) uint8 -> (N, height, width, 1 or 3) as `settings.size`, `color` and `fit` say."""
+    height, width = settings.height_width or pixels.shape[1:3]
+    channels = {"auto": pixels.shape[3], "grey": 1, "rgb": 3}[settings.color]
+    if pixels.shape[1:] == (height, width, channels):
+        return pixels
+    fitted = np.empty((len(pixels), height, width, channels), np.uint8)
+    for i, image in enumerate(pixels):
+        picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
+        picture = picture.convert("L" if channels == 1 else "RGB")
+        fitted[i] = to_array(fit(picture, height, width, settings.fit, settings.background))
+        if on_progress and (i + 1) % 500 == 0:
+            on_progress("resizing", i + 1, len(pixels))
+    return fitted

@@ -1,0 +1,270 @@
+"""Everything that is measured of a set of drawn images, always beside the floors, as one JSON-able model.
+
+A distance means little alone: it depends on the features and, the Fréchet distance above all, on the number of images.
+So every comparison here is between n images on the left and m on the right, the same n and m throughout:
+
+    drawn against test              what counts: images nobody trained on
+    drawn against train             beside it; copying makes it lower than the floors' own gap explains
+    train half against half         the floor: what two sets of one law score at these numbers
+    train against test              the floor under `drawn against test`
+    gaussian features against test  a normal law fitted to the training features: what two moments alone can give
+    gaussian images against test    a normal law fitted to the training pixels: the simplest model, to be beaten
+
+The features are trained on the training images, so real test images lie a little off these: hence the fourth line.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Shaped, UInt8
+from pydantic import Field
+from torch import Tensor
+
+from ancestral.config import PositiveInt, Settings
+from ancestral.data.imageset import ImageSet, Parts
+from ancestral.errors import InputError
+from ancestral.evaluation.features import Extractor, Progress, train_extractor
+from ancestral.evaluation.inception import Inception
+from ancestral.evaluation.metrics import Estimate, Features, frechet_distance, frechet_estimate, kernel_distance
+from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
+from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.rng import generator
+from ancestral.tensors import Labels, Pixels
+
+WIDEST_JACKKNIFE = 256
+"""Features to a vector above which the Fréchet distance is given without an error bar: 20 roots of a 2048 x 2048
+matrix would take longer than all the rest."""
+GAUSSIAN_IMAGES = 5000
+"""Training images a Gaussian is fitted to, at most."""
+
+
+class EvaluationSettings(Settings):
+    """How many images are compared, and how."""
+
+    max_images: PositiveInt = 5000
+    """Images on each side of a comparison, at most; time grows with the square."""
+    neighbours: PositiveInt = 5
+    """k of precision, recall, density and coverage."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Which images are chosen, and how the feature network is trained."""
+
+
+class Number(Settings):
+    """A measured number and its standard error."""
+
+    name: Literal["frechet", "kernel", "precision", "recall", "density", "coverage", "agreement"]
+    value: float
+    standard_error: float | None
+    """One standard error; None where none is estimated."""
+
+
+class Comparison(Settings):
+    """Six numbers that compare two sets of images."""
+
+    name: str
+    num_left: int
+    """Images of the set named first."""
+    num_right: int
+    """Images of the set named second."""
+    numbers: tuple[Number, ...]
+
+    def __getitem__(self, name: str) -> Number:
+        """The number of this name."""
+        return next(number for number in self.numbers if number.name == name)
+
+
+class FeatureSpace(Settings):
+    """What the features are, and how far to trust them."""
+
+    kind: Literal["labels", "transforms", "inception"]
+    """What the network was trained to tell."""
+    width: int
+    """Numbers to a feature vector."""
+    num_classes: int | None
+    """Classes it tells apart; None for Inception."""
+    accuracy: float | None
+    """Share of held-out images it tells rightly; None for Inception."""
+    num_held_out: int | None
+    """Images that share was measured on; None for Inception."""
+
+
+class Nearness(Settings):
+    """Distance to the nearest training image: of drawn against held-out images."""
+
+    space: Literal["pixels", "features"]
+    num_drawn: int
+    num_held_out: int
+    num_training: int
+    drawn_median: float
+    """Median distance of drawn images: L2 over pixels of 0..255, or over features."""
+    held_out_median: float
+    """The same of held-out images."""
+    ratio: float | None
+    """The one over the other: 1 for new images, far below 1 for copies. None where held-out images are copies."""
+    nearer: float
+    """Share of drawn images no farther than the 1st percentile of held-out images; 0.01 is to be expected."""
+
+
+class Evaluation(Settings):
+    """Everything measured of a set of drawn images."""
+
+    num_drawn: int
+    """Images that were handed in; comparisons state how many of them they use."""
+    features: FeatureSpace
+    comparisons: tuple[Comparison, ...]
+    """Drawn images first, then the floors."""
+    nearness: tuple[Nearness, ...]
+    agreement: Number | None
+    """Share of all drawn images in which the classifier sees the class that was asked for. None where no class was
+    asked for or the features were not trained on labels."""
+
+    def __getitem__(self, name: str) -> Comparison:
+        """The comparison of this name."""
+        return next(comparison for comparison in self.comparisons if comparison.name == name)
+
+
+def evaluate(
+    drawn: Pixels,
+    asked: Labels | None,
+    parts: Parts,
+    settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008 (frozen)
+    extractor: Extractor | Inception | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Measures `drawn` against the test and training parts of its data set, beside the floors.
+
+    The test part is held out: the classifier's accuracy, the primary comparison and the memorisation ratio stand on
+    it. Nothing here touches the validation part.
+
+    Args:
+        drawn: images as the pipeline hands them out, of the data set's shape.
+        asked: the class each was asked to show, or None.
+        extractor: None trains one on the training part, or takes it from the cache.
+
+    Raises:
+        InputError: images of another shape, or too few on any side.
+    """
+    num_left, num_right = _counts(drawn, parts, settings)
+    train, test = as_pixels(parts.train), as_pixels(parts.test)
+    extractor = extractor or train_extractor(
+        train, _labels(parts.train), test, _labels(parts.test), parts.train.hash + parts.test.hash, settings.seed,
+        on_progress,
+    )  # fmt: skip
+    chosen, held_out = drawn[_pick(len(drawn), settings)][:num_left], test[_pick(len(test), settings)][:num_right]
+    order = _pick(len(train), settings)
+    left, right = order[:num_left], order[len(order) - num_right :]
+    of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
+    fitted = order[:GAUSSIAN_IMAGES]
+    normal_features = gaussian_like(of_train[fitted], num_left, settings.seed)
+    normal_images = _gaussian_images(train[fitted], num_left, settings.seed)
+    pairs = {
+        "drawn against test": (of_chosen, of_held_out),
+        "drawn against train": (of_chosen, of_train[right]),
+        "train half against half": (of_train[left], of_train[right]),
+        "train against test": (of_train[left], of_held_out),
+        "gaussian features against test": (normal_features, of_held_out),
+        "gaussian images against test": (extractor.features(normal_images), of_held_out),
+    }
+    return Evaluation(
+        num_drawn=len(drawn),
+        features=_describe(extractor, of_train.shape[1]),
+        comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
+        nearness=(
+            _nearness("pixels", chosen, held_out, train),
+            _nearness("features", of_chosen, of_held_out, of_train),
+        ),
+        agreement=_agreement(extractor, drawn, asked),
+    )
+
+
+def as_pixels(images: ImageSet) -> Pixels:
+    """(N, C, H, W) uint8, copied into memory from wherever the set lies."""
+    return torch.from_numpy(np.array(np.moveaxis(images.images, -1, 1), order="C"))
+
+
+def gaussian_like(rows: Float64[Tensor, "N D"], count: int, seed: int) -> Float64[Tensor, "M D"]:
+    """`count` draws from the Gaussian fitted to `rows`: mean + zᵀ (rows - mean) / √(N - 1), z ~ N(0, I_N).
+
+    Their covariance is that of the rows in the unbiased estimate, without ever forming the D x D matrix.
+    """
+    mean = rows.mean(dim=0)
+    weights = torch.randn(count, len(rows), generator=generator(seed, "evaluation", "gaussian"), dtype=rows.dtype)
+    return mean + weights @ (rows - mean) / math.sqrt(len(rows) - 1)
+
+
+def _gaussian_images(fitted: Pixels, count: int, seed: int) -> UInt8[Tensor, "M C H W"]:
+    """`count` images drawn from the Gaussian fitted to pixels, rounded and clipped to 0..255."""
+    images = gaussian_like(fitted.flatten(1).double(), count, seed)
+    return images.round().clamp(0, 255).to(torch.uint8).reshape(-1, *fitted.shape[1:])
+
+
+def _counts(drawn: Pixels, parts: Parts, settings: EvaluationSettings) -> tuple[int, int]:
+    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice."""
+    if tuple(drawn.shape[1:]) != parts.train.shape:
+        raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(drawn.shape[1:])}")
+    half = len(parts.train) // 2
+    counts = min(len(drawn), half, settings.max_images), min(len(parts.test), half, settings.max_images)
+    least = max(settings.neighbours + 1, 3)
+    if min(counts) < least:
+        raise InputError(
+            f"expected at least {least} drawn images, {least} test images and {2 * least} training images to compare, "
+            f"got {len(drawn)}, {len(parts.test)} and {len(parts.train)} (max_images = {settings.max_images}); "
+            "draw more, or set data.test higher"
+        )
+    return counts
+
+
+def _pick(count: int, settings: EvaluationSettings) -> Shaped[Tensor, "N"]:
+    """A seeded order, since sets may come sorted by class."""
+    return torch.randperm(count, generator=generator(settings.seed, "evaluation", "pick", count))
+
+
+def _labels(images: ImageSet) -> Labels | None:
+    return None if images.labels is None else torch.tensor(images.labels)
+
+
+def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
+    """All six numbers; `right` is the real side of precision and its kin."""
+    counts = neighbourhood_of(real=right, drawn=left, k=k)
+    numbers = {"frechet": _frechet(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
+    rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
+    return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows)
+
+
+def _frechet(left: Features, right: Float64[Tensor, "M D"]) -> Estimate:
+    if left.shape[1] > WIDEST_JACKKNIFE:
+        return Estimate(frechet_distance(left, right), None)
+    return frechet_estimate(left, right)
+
+
+def _nearness(
+    space: Literal["pixels", "features"],
+    drawn: Shaped[Tensor, "N ..."],
+    held_out: Shaped[Tensor, "M ..."],
+    training: Shaped[Tensor, "K ..."],
+) -> Nearness:
+    measured = memorisation(nearest(drawn, training).distance, nearest(held_out, training).distance)
+    counts = {"num_drawn": len(drawn), "num_held_out": len(held_out), "num_training": len(training)}
+    return Nearness.model_validate({"space": space, **counts, **measured._asdict()})
+
+
+def _agreement(extractor: Extractor | Inception, drawn: Pixels, asked: Labels | None) -> Number | None:
+    """Share of drawn images the classifier sees as what was asked for, with its binomial error."""
+    if asked is None or not isinstance(extractor, Extractor) or extractor.kind != "labels":
+        return None
+    share = float((extractor.classify(drawn) == asked).double().mean())
+    return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(drawn)))
+
+
+def _describe(extractor: Extractor | Inception, width: int) -> FeatureSpace:
+    if isinstance(extractor, Inception):
+        return FeatureSpace(kind="inception", width=width, num_classes=None, accuracy=None, num_held_out=None)
+    return FeatureSpace(
+        kind=extractor.kind,
+        width=width,
+        num_classes=extractor.num_classes,
+        accuracy=extractor.accuracy,
+        num_held_out=extractor.num_held_out,
+    )

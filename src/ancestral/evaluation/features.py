@@ -1,0 +1,272 @@
+"""Images to vectors: a small classifier trained once on the data itself, and the layer before its answer.
+
+Published feature networks look at photographs through 299 x 299 pixels and say little of 8 x 8 digits. Ours learns the
+labels of the training images; where there are none, it learns to tell which transform was applied (mirrored, upside
+down and, on square images, transposed: the 8 symmetries of a square). Features are standardised by the training
+images, so one unit is one deviation. How far to trust them is the held-out accuracy that stands beside them.
+
+A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Float64, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from ancestral.data.cache import cache_folder
+from ancestral.errors import InputError
+from ancestral.files import write_whole
+from ancestral.rng import generator, mix
+from ancestral.tensors import Labels, Pixels, from_pixels
+
+Kind = Literal["labels", "transforms"]
+HeldOut = UInt8[Tensor, "M C H W"]
+"""Images of the same shape as those trained on, another number of them."""
+HeldOutLabels = Int64[Tensor, "M"]
+Progress = Callable[[int, int], None]
+"""Called with (images seen, images in all) while a network is trained; not at all when it comes from the cache."""
+
+RECIPE = 1
+"""Raise it whenever the network or its training changes: cached networks of another recipe are not used."""
+WIDTH = 64
+BATCH = 64
+CHUNK = 512
+EPOCHS = 30
+LEAST_IMAGES = 10_000
+PEAK_LR = 2e-3
+MOST_PIXELS = 50_000_000
+"""The budget: 30 epochs, at least 10,000 images, but no more pixels than this (63,775 images of 28 x 28)."""
+
+
+class FeatureNetwork(nn.Module):
+    """From any H x W, large ones shrunk, by convolutions to 4 x 4; 64 standardised features; a classifier of them."""
+
+    def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.shrink = nn.AvgPool2d(shrinkage(height, width))
+        side = max(min(height, width) // shrinkage(height, width), 1)
+        halvings = max(1, round(math.log2(side / 4)))
+        self.stem = _block(channels, WIDTH // 2, stride=1)
+        self.down = nn.Sequential(*[_block(WIDTH // 2 if i == 0 else WIDTH, WIDTH, stride=2) for i in range(halvings)])
+        self.features = nn.Sequential(
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * WIDTH, WIDTH), nn.BatchNorm1d(WIDTH, affine=False)
+        )
+        self.classifier = nn.Sequential(nn.SiLU(), nn.Linear(WIDTH, num_classes))
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
+        """(B, 64) features of images in [-1, 1]."""
+        return self.features(self.down(self.stem(self.shrink(images))))
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A trained feature network and what is known of it.
+
+    Args:
+        kind: what it was trained to tell, class labels or transforms.
+        num_classes: among how many; chance is 1 / num_classes for transforms.
+        accuracy: share of `num_held_out` held-out images it tells rightly.
+    """
+
+    network: FeatureNetwork
+    kind: Kind
+    num_classes: int
+    accuracy: float
+    num_held_out: int
+
+    @torch.inference_mode()
+    def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
+        """(B, 64) features, float64."""
+        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]).double()
+
+    @torch.inference_mode()
+    def classify(self, pixels: Pixels) -> Labels:
+        """The likeliest class of each image: a label, or the number of a transform, as `kind` says."""
+        parts = [self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]
+        return self.network.classifier(torch.cat(parts)).argmax(dim=1)
+
+
+def train_extractor(
+    images: Pixels,
+    labels: Labels | None,
+    held_out_images: HeldOut,
+    held_out_labels: HeldOutLabels | None,
+    data_hash: str,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> Extractor:
+    """The feature network of a data set: from the cache, else trained on the CPU and kept there.
+
+    Without labels, or where all are the same, it learns to tell transforms. The training images, in an order that is a
+    function of `seed`, are the only ones it learns from; held-out images only measure it. Same seed, machine and
+    number of threads: the same bits.
+
+    Args:
+        data_hash: of the content of both sets of images.
+
+    Raises:
+        InputError: no training or no held-out images.
+        CannotWrite: the cache cannot be written.
+    """
+    if not len(images) or not len(held_out_images):
+        raise InputError(
+            f"expected training and held-out images to learn features from, got {len(images)} and "
+            f"{len(held_out_images)}; set data.test above 0"
+        )
+    told = labels if labels is not None and bool((labels != labels[0]).any()) else None
+    path = _cache_path(images, told, data_hash, seed)
+    return _read(path, images) or _train(path, images, told, held_out_images, held_out_labels, seed, on_progress)
+
+
+def shrinkage(height: int, width: int) -> int:
+    """Pixels a side that are averaged into one before the network looks: 1 up to a side of 72, 5 at 256."""
+    return max(1, round(min(height, width) / 48))
+
+
+def num_transforms(pixels: Pixels) -> int:
+    """8 for square images, 4 for others: transposing would change their shape."""
+    return 8 if pixels.shape[-1] == pixels.shape[-2] else 4
+
+
+def transform(pixels: Pixels, which: Labels) -> Pixels:
+    """Each image under its transform, 0..7: bit 0 mirrors, bit 1 turns upside down, bit 2 transposes."""
+    mirrored, upside_down, transposed = ((which & bit).bool()[:, None, None, None] for bit in (1, 2, 4))
+    pixels = torch.where(mirrored, pixels.flip(-1), pixels)
+    pixels = torch.where(upside_down, pixels.flip(-2), pixels)
+    return torch.where(transposed, pixels.mT, pixels) if transposed.any() else pixels
+
+
+def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
+
+
+def _new_network(shape: tuple[int, int, int], num_classes: int, seed: int) -> FeatureNetwork:
+    """An untrained network whose weights depend on `seed` alone; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed, "features", "weights"))
+        return FeatureNetwork(shape, num_classes)
+
+
+def _train(
+    path: Path,
+    images: Pixels,
+    labels: Labels | None,
+    held_out_images: HeldOut,
+    held_out_labels: HeldOutLabels | None,
+    seed: int,
+    on_progress: Progress | None,
+) -> Extractor:
+    """A network trained from the start, measured on the held-out images and written to `path`."""
+    num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
+    network = _new_network(_shape(images), num_classes, seed)
+    with torch.inference_mode(False), torch.enable_grad():
+        _fit(network, images, labels, seed, on_progress)
+    network.eval().requires_grad_(False)
+    kind: Kind = "transforms" if labels is None else "labels"
+    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
+    inputs, answers = _task(held_out_images, None if labels is None else held_out_labels, seed, "held out")
+    right = (untested.classify(inputs) == answers).double().mean()
+    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
+    _write(path, extractor)
+    return extractor
+
+
+def _fit(
+    network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int, on_progress: Progress | None
+) -> None:
+    """AdamW on the cross-entropy, with a short warm-up and a cosine to zero, over the whole budget."""
+    steps = _budget(images) // BATCH
+    warmup = min(50, steps // 4 + 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=0.01)
+    for step, chosen in enumerate(_batches(len(images), steps, seed)):
+        for group in optimizer.param_groups:
+            group["lr"] = PEAK_LR * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
+        inputs, answers = _task(images[chosen], None if labels is None else labels[chosen], seed, step)
+        loss = nn.functional.cross_entropy(network.classifier(network(from_pixels(inputs))), answers)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if on_progress:
+            on_progress((step + 1) * BATCH, steps * BATCH)
+
+
+def _task(pixels: Pixels, labels: Labels | None, seed: int, position: int | str) -> tuple[Pixels, Labels]:
+    """What to look at and what to answer: the labels, else a transform drawn for each image."""
+    if labels is not None:
+        return pixels, labels
+    draw = generator(seed, "features", "transforms", position)
+    which = torch.randint(num_transforms(pixels), (len(pixels),), generator=draw)
+    return transform(pixels, which), which
+
+
+def _budget(images: Pixels) -> int:
+    """Images to train on, repetitions counted."""
+    height, width = images.shape[-2:]
+    pixels = height * width // shrinkage(height, width) ** 2
+    return min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels)
+
+
+def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
+    """Indices of each batch: one shuffle of all images after another, cut without regard to where they meet."""
+    epochs = math.ceil(steps * BATCH / num_images)
+    orders = [torch.randperm(num_images, generator=generator(seed, "features", "order", i)) for i in range(epochs)]
+    return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
+
+
+def _shape(images: Pixels) -> tuple[int, int, int]:
+    _, channels, height, width = images.shape
+    return channels, height, width
+
+
+def _cache_path(images: Pixels, labels: Labels | None, data_hash: str, seed: int) -> Path:
+    """Where the network of this data, task, seed and recipe lies."""
+    task = "transforms" if labels is None else blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
+    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
+    name = blake2b(key.encode(), digest_size=16).hexdigest()
+    return cache_folder() / "features" / f"{name}.safetensors"
+
+
+def _write(path: Path, extractor: Extractor) -> None:
+    """Weights as safetensors, with what is known of them as JSON in its metadata; whole or absent."""
+    tensors = {name: tensor.contiguous() for name, tensor in extractor.network.state_dict().items()}
+    about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
+    about["digest"] = _digest(tensors)
+    write_whole(path, save(tensors, metadata={"extractor": json.dumps(about)}))
+
+
+def _read(path: Path, images: Pixels) -> Extractor | None:
+    """The kept extractor, or None where there is none or it is damaged, which the log tells."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, Any] = json.loads(file.metadata()["extractor"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if about.pop("digest") != _digest(tensors):
+            raise ValueError("its digest does not fit")
+        network = FeatureNetwork(_shape(images), about["num_classes"])
+        network.load_state_dict(tensors)
+    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as fault:
+        logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)
+        return None
+    return Extractor(network.eval().requires_grad_(False), **about)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """Of the bytes of every tensor: safetensors has no checksum of its own."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

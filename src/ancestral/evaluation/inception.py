@@ -1,0 +1,64 @@
+"""Inception-v3 features, for distances that can be set beside published ones: the extra `fid` and a file of weights.
+
+Numbers from here are comparable with papers only at the papers' number of images (50,000) and against the same
+reference images. The weights are not shipped and never downloaded here.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from ancestral.errors import InputError
+from ancestral.tensors import Pixels
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+"""The file of torch-fidelity's release v0.2.0, converted from the TensorFlow network of 2015."""
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Inception:
+    """The 2048 pooled features of Inception-v3, as torch-fidelity computes them."""
+
+    network: Any
+
+    @torch.inference_mode()
+    def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
+        """(B, 2048) features, float64; grey images are shown in three equal channels."""
+        shown = pixels.expand(-1, 3, -1, -1)
+        return torch.cat([self.network(part)[0] for part in torch.split(shown, CHUNK)]).double()
+
+
+def load_inception(weights: Path) -> Inception:
+    """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else.
+
+    Raises:
+        InputError: no such file, a file that holds more than tensors, or the extra `fid` is not installed.
+    """
+    _check_weights(weights)
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as fault:
+        raise InputError(
+            f"expected torch-fidelity for Inception features, got: {fault}; pip install 'ancestral[fid]'"
+        ) from None
+    network = FeatureExtractorInceptionV3("inception-v3", ["2048"], feature_extractor_weights_path=str(weights))
+    return Inception(network)
+
+
+def _check_weights(weights: Path) -> None:
+    """torch-fidelity leaves it to torch's default how to unpickle; a file that would run code is refused before."""
+    if not weights.is_file():
+        raise InputError(f"expected the Inception weights {WEIGHTS} (torch-fidelity's release v0.2.0), got {weights}")
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch.load raises whatever a damaged file makes its readers raise
+        raise InputError(
+            f"expected {weights} to hold tensors only, got {type(fault).__name__}; use {WEIGHTS}"
+        ) from None
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"expected {weights} to hold named tensors, got something else; use {WEIGHTS}")

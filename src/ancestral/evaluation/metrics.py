@@ -1,0 +1,191 @@
+"""Distances between two sets of feature vectors, float64, with error bars. Nothing here knows of images.
+
+Fréchet distance of the fitted Gaussians (Heusel et al. 2017, arXiv:1706.08500):
+
+    d² = |m₁ - m₂|² + tr C₁ + tr C₂ - 2 tr (√C₁ C₂ √C₁)^½                                                    (1)
+
+The last trace is the sum of the singular values of √C₁ √C₂: since A Aᵀ = √C₁ C₂ √C₁ for A = √C₁ √C₂, the roots of
+the eigenvalues of the one are the singular values of the other, and no root of a rounding error is taken when a
+covariance is singular. It is biased upwards by about 1/N: compare it only at equal numbers of images.
+
+Kernel distance (Bińkowski et al. 2018, arXiv:1801.01401): the unbiased estimate of the squared maximum mean
+discrepancy with k(x, y) = (x·y / D + 1)³,
+
+    d = Σ_{i≠j} k(a_i, a_j) / n(n-1) + Σ_{i≠j} k(b_i, b_j) / m(m-1) - 2 Σ_{i,j} k(a_i, b_j) / nm             (2)
+
+which is zero on average, and so at times negative, when both sets follow one law.
+
+Error bars of (1) and (2) are jackknives: leave out each of g groups in turn and take (g - 1)/g Σ_j (d_j - mean d)²,
+added over the two sets. It does not fall short in the mean (Efron & Stein 1981); between sets of one law it is too
+large by up to about √2, since nothing is left there but the second-order term, which it counts twice.
+
+Precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density and coverage (Naeem et al. 2020,
+arXiv:2002.09797) count images inside the balls that reach from each image of a set to its k-th neighbour in that set.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from ancestral.errors import InputError
+
+Features = Float64[Tensor, "N D"]
+"""One row per image."""
+Others = Float64[Tensor, "M D"]
+"""The other set: its own number of rows, the same columns."""
+CHUNK = 1024
+
+
+class Estimate(NamedTuple):
+    """A number and its standard error; None where none is estimated."""
+
+    value: float
+    standard_error: float | None
+
+
+class Neighbourhood(NamedTuple):
+    """The four counts of balls, each a share of one set of images except density, which may exceed 1."""
+
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+def frechet_distance(a: Features, b: Others) -> float:
+    """Fréchet distance (1) of the Gaussians fitted to the rows of `a` and `b`; it is squared, as is usual.
+
+    Raises:
+        InputError: a set of fewer than 2 images has no covariance.
+    """
+    return gaussian_frechet(*_mean_and_covariance(a), *_mean_and_covariance(b))
+
+
+def gaussian_frechet(
+    mean1: Float64[Tensor, "D"],
+    cov1: Float64[Tensor, "D D"],
+    mean2: Float64[Tensor, "D"],
+    cov2: Float64[Tensor, "D D"],
+) -> float:
+    """Fréchet distance (1) of two Gaussians. Either covariance may be singular."""
+    overlap = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
+    return float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
+
+
+def frechet_estimate(a: Features, b: Others, groups: int = 10) -> Estimate:
+    """Fréchet distance (1) with the error bar of a jackknife over `groups` interleaved groups of each set."""
+    if min(len(a), len(b)) < 2 * groups:
+        return Estimate(frechet_distance(a, b), None)
+    gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
+    without_a = [gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a, groups)]
+    without_b = [gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b, groups)]
+    error = _jackknife_error(torch.tensor(without_a).double(), torch.tensor(without_b).double())
+    return Estimate(gaussian_frechet(*gaussian_a, *gaussian_b), error)
+
+
+def kernel_distance(a: Features, b: Others) -> Estimate:
+    """Kernel distance (2), with the error bar of a jackknife that leaves out each image in turn.
+
+    Cost: n² + m² + nm kernel values, in chunks; the jackknife takes them from the sums of rows.
+
+    Raises:
+        InputError: fewer than 3 images in a set.
+    """
+    n, m = len(a), len(b)
+    if min(n, m) < 3:
+        raise InputError(f"expected at least 3 images on each side of a kernel distance, got {n} and {m}; add images")
+    own_a, own_b = _kernel_sums(a, a) - _kernel(a, a), _kernel_sums(b, b) - _kernel(b, b)
+    a_to_b, b_to_a = _kernel_sums(a, b), _kernel_sums(b, a)
+    within_a, within_b, across = own_a.sum(), own_b.sum(), a_to_b.sum()
+
+    value = within_a / (n * (n - 1)) + within_b / (m * (m - 1)) - 2 * across / (n * m)
+    without_a = (within_a - 2 * own_a) / ((n - 1) * (n - 2)) - 2 * (across - a_to_b) / ((n - 1) * m)
+    without_b = (within_b - 2 * own_b) / ((m - 1) * (m - 2)) - 2 * (across - b_to_a) / ((m - 1) * n)
+    return Estimate(float(value), _jackknife_error(without_a, without_b))
+
+
+def neighbourhood(real: Features, drawn: Others, k: int = 5) -> Neighbourhood:
+    """Precision, recall, density and coverage of `drawn` against `real`, with balls that reach the k-th neighbour.
+
+    Precision: share of drawn images in some real ball. Recall: share of real images in some drawn ball. Density: real
+    balls around a drawn image, over k. Coverage: share of real balls with a drawn image inside. Balls are closed for
+    the first two and open for the last two, as in the papers' own programs, so that a set against itself scores 1 in
+    all four. The error bars take the balls as given: they are those of a mean over the images that are counted.
+
+    Raises:
+        InputError: a set of k images or fewer.
+    """
+    if min(len(real), len(drawn)) <= k:
+        raise InputError(f"expected more than k = {k} images on each side, got {len(real)} and {len(drawn)}")
+    real_radii, drawn_radii = _radii(real, k), _radii(drawn, k)
+    precise, dense = [], []
+    recalled = torch.zeros(len(real), dtype=torch.bool)
+    covered = torch.zeros(len(real), dtype=torch.bool)
+    for part, radii in zip(torch.split(drawn, CHUNK), torch.split(drawn_radii, CHUNK), strict=True):
+        distances = _distances(part, real)
+        precise.append((distances <= real_radii).any(dim=1))
+        dense.append((distances < real_radii).double().sum(dim=1) / k)
+        recalled |= (distances <= radii[:, None]).any(dim=0)
+        covered |= (distances < real_radii).any(dim=0)
+    return Neighbourhood(_mean(torch.cat(precise)), _mean(recalled), _mean(torch.cat(dense)), _mean(covered))
+
+
+def _mean_and_covariance(x: Features) -> tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]:
+    """Mean and unbiased covariance of the rows."""
+    if len(x) < 2:
+        raise InputError(f"expected at least 2 images to fit a Gaussian to, got {len(x)}; add images")
+    mean = x.mean(dim=0)
+    centred = x - mean
+    return mean, centred.T @ centred / (len(x) - 1)
+
+
+def _root(covariance: Float64[Tensor, "D D"]) -> Float64[Tensor, "D D"]:
+    """Symmetric square root; eigenvalues that are zero up to rounding count as zero."""
+    values, vectors = torch.linalg.eigh(covariance)
+    rounding = len(values) * torch.finfo(values.dtype).eps * values.abs().max()
+    return (vectors * torch.where(values > rounding, values, 0).sqrt()) @ vectors.T
+
+
+def _each_left_out(x: Features, groups: int) -> list[Float64[Tensor, "R D"]]:
+    """`x` without each of `groups` interleaved groups of its rows."""
+    member = torch.arange(len(x)) % groups
+    return [x[member != group] for group in range(groups)]
+
+
+def _jackknife_error(*without: Float64[Tensor, "..."]) -> float:
+    """Standard error from the values of a statistic with each group left out, one tensor for each set."""
+    variances = [(len(values) - 1) * values.var(correction=0) for values in without]
+    return math.sqrt(float(sum(variances, torch.zeros((), dtype=torch.float64))))
+
+
+def _kernel(x: Features, y: Features) -> Float64[Tensor, "N"]:
+    """Cubic polynomial kernel of each row of `x` with the same row of `y`."""
+    return _cubic((x * y).sum(dim=1), x.shape[1])
+
+
+def _kernel_sums(x: Features, y: Others) -> Float64[Tensor, "N"]:
+    """For each row of `x`, the kernel summed over every row of `y`."""
+    return torch.cat([_cubic(part @ y.T, x.shape[1]).sum(dim=1) for part in torch.split(x, CHUNK)])
+
+
+def _cubic(product: Float64[Tensor, "..."], dimensions: int) -> Float64[Tensor, "..."]:
+    return (product / dimensions + 1) ** 3
+
+
+def _distances(x: Features, y: Others) -> Float64[Tensor, "N M"]:
+    """L2 distances by differences: a copy is at distance exactly 0, which |x|² + |y|² - 2 x·y does not give."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _radii(x: Features, k: int) -> Float64[Tensor, "N"]:
+    """Distance of each row to its k-th neighbour among the others (the nearest of k + 1 is itself)."""
+    return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in torch.split(x, CHUNK)])
+
+
+def _mean(counts: Float64[Tensor, "N"] | Bool[Tensor, "N"]) -> Estimate:
+    """Mean over images with its standard error."""
+    counts = counts.double()
+    return Estimate(float(counts.mean()), float(counts.std()) / math.sqrt(len(counts)))

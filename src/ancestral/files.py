@@ -1,0 +1,41 @@
+"""Writing files so that a reader, or the next start after a crash, finds the old content or the new, never a half."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from ancestral.errors import CannotWrite
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes `content` to `path` by way of a temporary neighbour, flushed to disk and renamed over it.
+
+    Raises:
+        CannotWrite: disk full, folder missing or read-only; whatever stood at `path` is untouched.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        flush(path.parent)
+    except OSError as fault:
+        raise CannotWrite(f"cannot write {path}: {fault.strerror}; free space or choose another folder") from None
+
+
+def flush(path: Path) -> None:
+    """Forces a file's bytes, or a folder's entries, to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

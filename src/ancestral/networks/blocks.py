@@ -1,0 +1,146 @@
+"""ResNet blocks, self-attention, and the levels of a U-Net that are made of them."""
+
+from jaxtyping import Float
+from torch import Tensor, cat, nn
+from torch.nn import functional as F
+
+from ancestral.config import NetworkSettings
+from ancestral.networks.layers import Downsample, Embedding, GroupNorm, Upsample, convolution, linear, zeroed
+from ancestral.tensors import Images
+
+Features = Float[Tensor, "B features H W"]
+
+
+def stem_width(settings: NetworkSettings) -> int:
+    """Channels of the first convolution, and of the sinusoids of time."""
+    return settings.stem or settings.widths[0]
+
+
+def time_width(settings: NetworkSettings) -> int:
+    """Width of the time embedding: four times that of the stem (Ho et al. 2020, appendix B)."""
+    return 4 * stem_width(settings)
+
+
+class ResnetBlock(nn.Module):
+    """x + conv(dropout(silu(norm(conv(silu(norm(x))) + time)))) (Ho et al. 2020, appendix B).
+
+    With `scale-shift`, time scales and shifts the second normalisation instead (Nichol and Dhariwal 2021, section 3).
+    A 1x1 convolution carries x where the width changes.
+    """
+
+    def __init__(self, settings: NetworkSettings, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.scales = settings.time_conditioning == "scale-shift"
+        self.norm1 = GroupNorm(settings.norm_groups, in_width, settings.norm_eps)
+        self.conv1 = convolution(in_width, out_width)
+        self.time_emb_proj = linear(time_width(settings), 2 * out_width if self.scales else out_width)
+        self.norm2 = GroupNorm(settings.norm_groups, out_width, settings.norm_eps)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.conv2 = zeroed(convolution(out_width, out_width))
+        self.conv_shortcut = convolution(in_width, out_width, 1) if in_width != out_width else None
+
+    def forward(self, x: Images, time: Embedding) -> Features:
+        """(B, in_width, H, W) -> (B, out_width, H, W); `time` has been through SiLU."""
+        h = self._with_time(self.conv1(F.silu(self.norm1(x))), time)
+        h = self.conv2(self.dropout(F.silu(h)))
+        return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+    def _with_time(self, h: Features, time: Embedding) -> Features:
+        projected = self.time_emb_proj(time)[:, :, None, None]
+        if not self.scales:
+            return self.norm2(h + projected)
+        scale, shift = projected.chunk(2, dim=1)
+        return self.norm2(h) * (1 + scale) + shift
+
+
+class Attention(nn.Module):
+    """x + self-attention of its pixels, after a group normalisation (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, settings: NetworkSettings, width: int) -> None:
+        super().__init__()
+        self.heads = width // (settings.head_width or width)
+        self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps)
+        self.to_q = linear(width, width)
+        self.to_k = linear(width, width)
+        self.to_v = linear(width, width)
+        self.to_out = nn.Sequential(zeroed(linear(width, width)))
+
+    def forward(self, x: Images) -> Images:
+        """(B, C, H, W) -> the same shape. Memory grows with HW, time with (HW)^2."""
+        pixels = self.group_norm(x).flatten(2).transpose(1, 2)
+        queries, keys, values = (self._by_head(to(pixels)) for to in (self.to_q, self.to_k, self.to_v))
+        seen = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        return x + self.to_out(seen).transpose(1, 2).reshape(x.shape)
+
+    def _by_head(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B heads L d"]:
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
+
+
+def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool) -> nn.Module:
+    """Attention where `attends`, else the identity, which has no parameters."""
+    return Attention(settings, width) if attends else nn.Identity()
+
+
+class DownLevel(nn.Module):
+    """A level on the way down: ResNet blocks, each with or without attention, then half the resolution."""
+
+    def __init__(self, settings: NetworkSettings, level: int, in_width: int) -> None:
+        super().__init__()
+        width, attends = settings.widths[level], level in settings.attention
+        in_widths = [in_width] + [width] * (settings.layers - 1)
+        self.resnets = nn.ModuleList(ResnetBlock(settings, inner, width) for inner in in_widths)
+        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
+        halvings = int(level + 1 < len(settings.widths))
+        self.downsamplers = nn.ModuleList(Downsample(width, settings.downsample_padding) for _ in range(halvings))
+
+    def forward(self, x: Images, time: Embedding) -> list[Tensor]:
+        """The output of every block, and last of the level: each is a skip for the way up."""
+        outputs = []
+        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
+            x = attention(resnet(x, time))
+            outputs.append(x)
+        return outputs + [downsample(x) for downsample in self.downsamplers]
+
+
+class Middle(nn.Module):
+    """The bottom of the U: a ResNet block, then pairs of attention and ResNet block."""
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        width, pairs, attends = settings.widths[-1], settings.middle_layers, settings.middle_attention
+        self.resnets = nn.ModuleList(ResnetBlock(settings, width, width) for _ in range(pairs + 1))
+        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in range(pairs))
+
+    def forward(self, x: Images, time: Embedding) -> Images:
+        """(B, C, H, W) -> the same shape."""
+        x = self.resnets[0](x, time)
+        for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
+            x = resnet(attention(x), time)
+        return x
+
+
+class UpLevel(nn.Module):
+    """A level on the way up: twice the resolution comes last, so that the next level's skips fit.
+
+    Args:
+        in_width: channels that come from the level below.
+        skip_widths: channels of the skips, in the order they are met.
+    """
+
+    def __init__(self, settings: NetworkSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
+        super().__init__()
+        width, attends = settings.widths[level], level in settings.attention
+        in_widths = [in_width] + [width] * (len(skip_widths) - 1)
+        self.resnets = nn.ModuleList(
+            ResnetBlock(settings, inner + skip, width) for inner, skip in zip(in_widths, skip_widths, strict=True)
+        )
+        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
+        self.upsamplers = nn.ModuleList(Upsample(width) for _ in range(int(level > 0)))
+
+    def forward(self, x: Images, skips: list[Tensor], time: Embedding) -> Float[Tensor, "B out h w"]:
+        """(B, in_width, H, W) -> (B, out_width, H', W'), taking its skips off the end of `skips`."""
+        for resnet, attention in zip(self.resnets, self.attentions, strict=True):
+            x = attention(resnet(cat([x, skips.pop()], dim=1), time))
+        for upsample in self.upsamplers:
+            x = upsample(x, skips[-1])
+        return x

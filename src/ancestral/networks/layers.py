@@ -1,0 +1,121 @@
+"""The smallest parts of the networks: weights, normalisation, the embedding of time, changes of resolution.
+
+Layers start as in the DDPM paper's code: uniform weights whose variance is 2 / (fan in + fan out) (Glorot and Bengio
+2010), biases 0. Layers that end a residual branch start at 0, so that a new network adds nothing to its input.
+"""
+
+import math
+from typing import Literal, TypeVar
+
+import torch
+from jaxtyping import Float, Real
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancestral.tensors import Images
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+Embedding = Float[Tensor, "B D"]
+TimeInput = Real[Tensor, "..."]
+"""() or (B,): the time a network is told, integer or not."""
+
+
+def initialised(layer: Layer) -> Layer:
+    """`layer` with the paper's starting weights."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def zeroed(layer: Layer) -> Layer:
+    """`layer` with all weights 0: it ends a residual branch or the network."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+def convolution(in_width: int, out_width: int, kernel: Literal[1, 3] = 3) -> nn.Conv2d:
+    """A convolution that keeps the resolution."""
+    return initialised(nn.Conv2d(in_width, out_width, kernel, padding=kernel // 2))
+
+
+def linear(in_width: int, out_width: int) -> nn.Linear:
+    """A linear layer with bias."""
+    return initialised(nn.Linear(in_width, out_width))
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group normalisation that returns the type it is given (Wu and He 2018).
+
+    Narrow groups are normalised in float32: in bfloat16 torch takes up to three times as long on a CPU when a group
+    has fewer than 16 channels.
+    """
+
+    def forward(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
+        """(x - mean) / sqrt(variance + eps), scaled and shifted per channel."""
+        if not (x.dtype.itemsize == 2 and self.num_channels < 16 * self.num_groups):
+            return super().forward(x).to(x.dtype)
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.group_norm(x.float(), self.num_groups, weight, bias, self.eps).to(x.dtype)
+
+
+def sinusoids(
+    time: Float[Tensor, "B"], width: int, order: Literal["sin-cos", "cos-sin"], frequency_shift: Literal[0, 1]
+) -> Embedding:
+    """Sines and cosines of t w_i, w_i = 10000^(-i / (width / 2 - shift)) (Vaswani et al. 2017, section 3.5).
+
+    Computed in float32 whatever surrounds it: bfloat16 has eight bits and takes t = 998 for 1000.
+    """
+    half = width // 2
+    index = torch.arange(half, dtype=torch.float32, device=time.device)
+    frequencies = torch.exp(-math.log(10000) * index / max(half - frequency_shift, 1))
+    angles = time.float()[:, None] * frequencies
+    halves = (angles.sin(), angles.cos())
+    return torch.cat(halves if order == "sin-cos" else halves[::-1], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """Two linear layers with SiLU between them, on the sinusoids of time."""
+
+    def __init__(self, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.linear_1 = linear(in_width, out_width)
+        self.linear_2 = linear(out_width, out_width)
+
+    def forward(self, waves: Embedding) -> Float[Tensor, "B out"]:
+        """(B, in_width) -> (B, out_width)."""
+        return self.linear_2(F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype))))
+
+
+class Downsample(nn.Module):
+    """Halves the resolution by a 3x3 convolution of stride 2.
+
+    `even` pads every side by one and rounds an odd size up; `right-bottom` pads two sides only and rounds it down,
+    though never to nothing.
+    """
+
+    def __init__(self, width: int, padding: Literal["even", "right-bottom"]) -> None:
+        super().__init__()
+        self.pads_evenly = padding == "even"
+        self.conv = initialised(nn.Conv2d(width, width, 3, stride=2, padding=int(self.pads_evenly)))
+
+    def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
+        """(B, C, H, W) -> (B, C, ~H/2, ~W/2)."""
+        return self.conv(x if self.pads_evenly else F.pad(x, self._right_bottom(x)))
+
+    def _right_bottom(self, x: Images) -> tuple[int, int, int, int]:
+        height, width = x.shape[-2:]
+        return 0, max(1, 3 - width), 0, max(1, 3 - height)
+
+
+class Upsample(nn.Module):
+    """Repeats the nearest pixel up to a given size, then convolves."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = convolution(width, width)
+
+    def forward(self, x: Float[Tensor, "B C h w"], like: Float[Tensor, "B skip H W"]) -> Images:
+        """`x` at the resolution of `like`, the skip it is about to meet."""
+        return self.conv(F.interpolate(x, size=like.shape[-2:], mode="nearest"))

@@ -1,0 +1,89 @@
+"""The U-Net of the DDPM paper and its relatives (Ho et al. 2020, appendix B; Ronneberger et al. 2015).
+
+Down: at each level, ResNet blocks with or without attention, then half the resolution. Middle. Up: the mirror image,
+one ResNet block more at each level, each fed a skip by concatenation. The time is embedded in sines and cosines, goes
+through two linear layers, gains the embedding of the class, and enters every ResNet block.
+
+Upsampling goes to the size of the skip it meets, so any height and width will do. The last convolution starts at 0:
+a new network predicts 0, and against unit noise its mean squared error is 1.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancestral.config import NetworkSettings
+from ancestral.errors import InputError
+from ancestral.networks.blocks import DownLevel, Middle, UpLevel, stem_width, time_width
+from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, sinusoids, zeroed
+from ancestral.tensors import Images, Labels
+
+
+class UNet(nn.Module):
+    """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
+
+    Args:
+        in_channels: C of the images.
+        out_channels: C, or 2C for a network that predicts variances too.
+        num_classes: real classes; above 0, one index more stands for no class.
+    """
+
+    def __init__(self, settings: NetworkSettings, in_channels: int, out_channels: int, num_classes: int = 0) -> None:
+        super().__init__()
+        self.settings, self.num_classes = settings, num_classes
+        levels = range(len(settings.widths))
+        self.conv_in = convolution(in_channels, stem_width(settings))
+        self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
+        self.class_embedding = nn.Embedding(num_classes + 1, time_width(settings)) if num_classes else None
+        above = [stem_width(settings), *settings.widths]
+        self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
+        self.mid_block = Middle(settings)
+        self.up_blocks = nn.ModuleList(self._up(settings, level, above[level]) for level in reversed(levels))
+        self.conv_norm_out = GroupNorm(settings.norm_groups, settings.widths[0], settings.norm_eps)
+        self.conv_out = zeroed(convolution(settings.widths[0], out_channels))
+
+    @staticmethod
+    def _up(settings: NetworkSettings, level: int, width_above: int) -> UpLevel:
+        below = settings.widths[min(level + 1, len(settings.widths) - 1)]
+        return UpLevel(settings, level, below, [settings.widths[level]] * settings.layers + [width_above])
+
+    @property
+    def null_class(self) -> int:
+        """The label that stands for no class: the one after the last real class."""
+        return self.num_classes
+
+    def forward(self, x: Images, time: TimeInput, labels: Labels | None = None) -> Float[Tensor, "B out H W"]:
+        """The network's output for images at a time.
+
+        Args:
+            x: (B, in_channels, H, W), any H and W.
+            time: () or (B,), the network's own time: index from 0, integer or not.
+            labels: (B,) in 0..num_classes, the last for no class. None: no class for any.
+
+        Returns:
+            (B, out_channels, H, W).
+
+        Raises:
+            InputError: labels for a network without classes.
+        """
+        embedding = F.silu(self._embedding(time.expand(len(x)), labels))
+        skips = [self.conv_in(x)]
+        for down in self.down_blocks:
+            skips += down(skips[-1], embedding)
+        h = self.mid_block(skips[-1], embedding)
+        for up in self.up_blocks:
+            h = up(h, skips, embedding)
+        return self.conv_out(F.silu(self.conv_norm_out(h)))
+
+    def _embedding(self, time: TimeInput, labels: Labels | None) -> Embedding:
+        order, shift = self.settings.time_order, self.settings.time_frequency_shift
+        embedding = self.time_embedding(sinusoids(time.float(), stem_width(self.settings), order, shift))
+        if self.class_embedding is not None:
+            return embedding + self.class_embedding(self._no_classes(time) if labels is None else labels)
+        if labels is not None:
+            raise InputError("expected no labels, got some; this network was built without classes")
+        return embedding
+
+    def _no_classes(self, time: TimeInput) -> Labels:
+        return torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)

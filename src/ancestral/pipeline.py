@@ -1,0 +1,307 @@
+"""A pipeline: a process, a network and what its images are. It is what training leaves and what sampling needs.
+
+At rest it is a diffusers folder that also holds `ancestral.json`: the settings and the names of the classes.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ancestral import hub
+from ancestral.config import Config, DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings, parse
+from ancestral.diffusion import schedules
+from ancestral.diffusion.parameterization import PredictsEps, PredictsV, PredictsX0
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import Schedule
+from ancestral.diffusion.variances import beta, beta_tilde
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import write_whole
+from ancestral.networks.unet import UNet
+from ancestral.rng import ImageNoise, generator
+from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
+from ancestral.sampling.guidance import ClassifierFree
+from ancestral.sampling.loop import Step, sample
+from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
+from ancestral.tensors import Labels, Pixels, Timesteps, to_pixels
+
+OWN_FILE = "ancestral.json"
+CHUNK = 64
+"""Images drawn at once, unless asked otherwise."""
+
+
+class Pipeline:
+    """Settings, the shape of an image, the process and the network, on one device.
+
+    Attributes:
+        config: the settings; `config.sampling` is how images are drawn unless asked otherwise.
+        spec: shape of an image and names of the classes.
+    """
+
+    def __init__(
+        self, config: Config, spec: ImageSpec, network: UNet, device: torch.device | str | None = None
+    ) -> None:
+        self.config, self.spec = config, spec
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.diffusion = build_diffusion(config.diffusion)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def fresh(cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None) -> "Pipeline":
+        """An untrained pipeline, its weights drawn from the seed of `config`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator(config.seed, "weights").initial_seed())
+            network = UNet(config.network, spec.channels, spec.channels, len(spec.class_names))
+        return cls(config, spec, network, device)
+
+    @property
+    def num_classes(self) -> int:
+        """Real classes; 0 where images are drawn unconditionally. The index `num_classes` stands for no class."""
+        return len(self.spec.class_names)
+
+    def with_network(self, network: nn.Module) -> "Pipeline":
+        """The same pipeline around another network of the same shape."""
+        assert isinstance(network, UNet)
+        return Pipeline(self.config, self.spec, network, self.device)
+
+    def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
+        """The network with its labels bound, guided and clipped as `settings` say.
+
+        Args:
+            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all.
+
+        Raises:
+            InputError: labels or guidance that this pipeline was not trained for.
+        """
+        self._check(labels, settings)
+        network = self.network.eval()
+        labels = None if labels is None else labels.to(self.device)
+        denoise: Denoiser = NetworkDenoiser(self.diffusion, lambda x, time: network(x, time, labels))
+        if settings.guidance != 1:
+            unlabelled = NetworkDenoiser(self.diffusion, lambda x, time: network(x, time, None))
+            denoise = ClassifierFree(denoise, unlabelled, settings.guidance)
+        if settings.clip == "static":
+            denoise = StaticClip(denoise, self.diffusion.schedule)
+        elif settings.clip == "dynamic":
+            denoise = DynamicClip(denoise, self.diffusion.schedule)
+        return denoise
+
+    def steps(
+        self, seeds: Sequence[int], labels: Labels | None = None, settings: SamplingSettings | None = None
+    ) -> Iterator[Step]:
+        """The steps that draw one image for each seed, all in one batch; the last step's `x` holds them in [-1, 1].
+
+        Args:
+            seeds: one per image. The same seed gives the same image in any batch.
+            labels: (B,) class of each image, None: no class.
+            settings: None: those of `config.sampling`.
+
+        Raises:
+            InputError: labels, guidance or steps that do not fit this pipeline.
+        """
+        settings = settings or self.config.sampling
+        denoise = self.denoiser(labels, settings)
+        noise = ImageNoise(seeds, self.spec.shape, self.device)
+        x_T = noise().contiguous(memory_format=torch.channels_last)
+        chain = sample(denoise, build_sampler(settings, self.diffusion), x_T, self.timesteps(settings), noise)
+        # inference_mode inside a generator would stay on between two steps, in the caller's code
+        while True:
+            with torch.inference_mode():
+                step = next(chain, None)
+            if step is None:
+                return
+            yield step
+
+    def draw(
+        self,
+        seeds: Sequence[int],
+        labels: Labels | None = None,
+        settings: SamplingSettings | None = None,
+        chunk: int = CHUNK,
+    ) -> Pixels:
+        """Finished images, (B, C, H, W) uint8 on the CPU, drawn `chunk` at a time. Arguments as in `steps`."""
+        images = []
+        for start in range(0, len(seeds), chunk):
+            part = slice(start, start + chunk)
+            *_, last = self.steps(seeds[part], None if labels is None else labels[part], settings)
+            images.append(to_pixels(last.x).cpu())
+        return torch.cat(images).contiguous()
+
+    def timesteps(self, settings: SamplingSettings) -> Timesteps:
+        """The falling timesteps of `settings`, (steps + 1,)."""
+        schedule = self.diffusion.schedule
+        if settings.steps > schedule.num_timesteps:
+            raise InputError(f"expected at most T = {schedule.num_timesteps} steps, got {settings.steps}")
+        return (
+            schedule.trailing(settings.steps)
+            if settings.grid == "trailing"
+            else schedule.uniform_log_snr(settings.steps)
+        )
+
+    def class_index(self, name: str) -> int:
+        """The label of a class, by name or number.
+
+        Raises:
+            InputError: no such class.
+        """
+        if name in self.spec.class_names:
+            return self.spec.class_names.index(name)
+        if name.isdecimal() and int(name) < self.num_classes:
+            return int(name)
+        if not self.num_classes:
+            raise InputError(f"expected no class, got {name!r}: this pipeline was trained without labels")
+        raise InputError(f"expected a class out of {', '.join(self.spec.class_names)}, got {name!r}")
+
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights, 16 hexadecimal digits: names the model that drew an image."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder whole: beside the old one first, then in its place.
+
+        Raises:
+            CannotWrite: disk full, or folder gone or read-only.
+        """
+        building, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+        own = {"config": self.config.model_dump(mode="json"), "images": self.spec.model_dump(mode="json")}
+        try:
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+            hub.write_diffusers(building, self._as_diffusers())
+            write_whole(building / OWN_FILE, json.dumps(own, indent=2) + "\n")
+            shutil.rmtree(old, ignore_errors=True)
+            if folder.exists():
+                folder.rename(old)
+            building.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        except OSError as fault:
+            raise CannotWrite(f"cannot write the pipeline folder {folder}: {fault.strerror}") from None
+
+    @classmethod
+    def load(cls, folder: Path | str, device: torch.device | str | None = None) -> "Pipeline":
+        """The pipeline in a folder that `save` or diffusers wrote, or in a run's `pipeline/`. Needs no settings.
+
+        Raises:
+            InputError: no pipeline there, or a damaged one.
+        """
+        folder = _pipeline_folder(Path(folder))
+        contents = hub.read_diffusers(folder)
+        config, spec = _read_own(folder / OWN_FILE) if (folder / OWN_FILE).is_file() else _as_ours(contents)
+        stored = contents.network
+        if config.network != stored.settings or spec.shape != (stored.in_channels, stored.height, stored.width):
+            raise InputError(
+                f"{folder / OWN_FILE} and unet/config.json describe different networks; copy the folder again"
+            )
+        if len(spec.class_names) != stored.num_classes:
+            raise InputError(
+                f"{folder / OWN_FILE} names {len(spec.class_names)} classes, the network {stored.num_classes}"
+            )
+        network = UNet(config.network, spec.channels, stored.out_channels, stored.num_classes)
+        network.load_state_dict(stored.tensors)
+        return cls(config, spec, network, device)
+
+    def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
+        if labels is not None and not self.num_classes:
+            raise InputError("expected no labels: this pipeline was trained without classes")
+        if labels is not None and not bool(((labels >= 0) & (labels <= self.num_classes)).all()):
+            raise InputError(f"expected labels in 0..{self.num_classes - 1} ({self.num_classes}: no class)")
+        if settings.guidance != 1 and not self.num_classes:
+            raise InputError(
+                f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by"
+            )
+        if settings.guidance != 1 and not self.config.training.label_dropout:
+            raise InputError(
+                "expected guidance 1: this pipeline was trained with label_dropout 0, so it knows no null class"
+            )
+
+    def _as_diffusers(self) -> hub.DiffusersFolder:
+        channels, height, width = self.spec.shape
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        classes = self.num_classes + 1 if self.num_classes else None
+        network = hub.NetworkFolder(self.config.network, channels, channels, height, width, classes, tensors)
+        diffusion, betas = self.config.diffusion, tuple(self.diffusion.schedule.betas.tolist())
+        clip = self.config.sampling.clip
+        return hub.DiffusersFolder(
+            network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip)
+        )
+
+
+def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
+    """The process that `settings` describe."""
+    parameterization = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}[settings.prediction]
+    variance = {"beta": beta, "beta_tilde": beta_tilde}[settings.variance]
+    return GaussianDiffusion(build_schedule(settings.schedule), parameterization, variance)
+
+
+def build_schedule(settings: ScheduleSettings) -> Schedule:
+    """The schedule that `settings` describe, ends left at None at their published values."""
+    num_timesteps = settings.num_timesteps
+    ends = {
+        name: value
+        for name in ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
+        if (value := getattr(settings, name)) is not None
+    }
+    match settings.name:
+        case "linear":
+            schedule = schedules.linear(num_timesteps, **ends)
+        case "scaled-linear":
+            schedule = schedules.scaled_linear(num_timesteps, **ends)
+        case "cosine":
+            schedule = schedules.cosine(num_timesteps)
+        case "sigmoid":
+            schedule = schedules.sigmoid(num_timesteps)
+        case "log-snr":
+            schedule = schedules.log_snr_linear(num_timesteps, **ends)
+        case "betas":
+            schedule = schedules.from_betas(settings.betas or ())
+    return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
+
+
+def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:
+    """The sampler that `settings` name."""
+    if settings.sampler == "ancestral":
+        return Ancestral(diffusion)
+    return DDIM(diffusion.schedule, settings.eta or 0.0)
+
+
+def _pipeline_folder(folder: Path) -> Path:
+    """`folder`, or the pipeline inside it where it is a run."""
+    if not folder.is_dir():
+        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder")
+    if (folder / "pipeline").is_dir():
+        return folder / "pipeline"
+    if (folder / "config.json").is_file() and (folder / "lock").is_file():
+        raise InputError(f"the run {folder} has saved no pipeline yet; let it train up to its first checkpoint")
+    return folder
+
+
+def _read_own(path: Path) -> tuple[Config, ImageSpec]:
+    try:
+        own = json.loads(path.read_text(encoding="utf-8"))
+        config, images = own["config"], own["images"]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise InputError(f"{path} is damaged ({fault}); copy the pipeline folder again") from None
+    return parse(Config, config, str(path)), parse(ImageSpec, images, str(path))
+
+
+def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
+    """Settings that say what a folder of diffusers holds; its classes are named by number."""
+    network, described = contents.network, contents.schedule
+    steps = len(described.betas)
+    diffusion = {
+        "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
+        "prediction": described.prediction,
+        "variance": described.variance,
+    }
+    sampling = {"sampler": "ancestral", "steps": steps, "clip": described.clip}
+    config = parse(Config, {"diffusion": diffusion, "sampling": sampling}, "the diffusers folder")
+    names = tuple(map(str, range(network.num_classes)))
+    spec = ImageSpec(channels=network.in_channels, height=network.height, width=network.width, class_names=names)
+    return config.model_copy(update={"network": network.settings}), spec

@@ -1,0 +1,50 @@
+"""Has it learnt to draw, or learnt its images by heart? The nearest training image beside samples."""
+
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from ancestral.evaluation.evaluate import as_pixels
+from ancestral.evaluation.neighbours import nearest
+from ancestral.report.draws import Draws
+from ancestral.report.facts import Facts
+from ancestral.report.headline import number
+from ancestral.report.html import Html, element, section, styled
+from ancestral.report.tiles import captioned, tile, wall
+from ancestral.tensors import Pixels
+
+SHOWN = 16
+MOST_HELD_OUT = 512
+"""Held-out images whose distances are measured for comparison."""
+
+
+def copies(facts: Facts, draws: Draws) -> Html:
+    """The samples that lie nearest to a training image, each beside it: if there are copies, they are here."""
+    train = as_pixels(facts.parts.train)
+    found = nearest(draws.pixels, train)
+    closest = found.distance.argsort()[:SHOWN].tolist()
+    figures = [_pair(draws.pixels, train, i, found.indices, found.distance) for i in closest]
+    words = (
+        f"The {len(closest)} of {len(draws.pixels)} samples that lie nearest to a training image, nearest first: each "
+        "sample left, the training image right. Distances are L2 over pixels of 0..255."
+    )
+    medians = f"Median distance of the samples {number(float(found.distance.median()))}{_compared(facts, train)}."
+    return section(
+        "copies", "Nearest training images", element("p", words), element("p", medians), wall(figures, "pair")
+    )
+
+
+def _compared(facts: Facts, train: Pixels) -> str:
+    """The same of held-out images: what an image that nobody copied has."""
+    held_out = facts.held_out()
+    if held_out is None:
+        return "; no image was held out to compare it with"
+    part, images = held_out
+    some = images.stretch(0, MOST_HELD_OUT)
+    distance = float(nearest(as_pixels(some), train).distance.median())
+    return f"; of {len(some):,} {part} images, which nobody trained on, {number(distance)}"
+
+
+def _pair(drawn: Pixels, train: Pixels, i: int, indices: Int64[Tensor, "N"], distance: Float64[Tensor, "N"]) -> Html:
+    j = int(indices[i])
+    both = styled("div", "row", tile(drawn[i : i + 1], f"sample {i}"), tile(train[j : j + 1], f"training image {j}"))
+    return captioned(number(float(distance[i])), both)

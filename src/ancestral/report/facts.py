@@ -1,0 +1,83 @@
+"""What a run folder knows, read once for the whole page."""
+
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from ancestral.config import Config, parse, read_settings
+from ancestral.data.datasets import load
+from ancestral.data.images import printable
+from ancestral.data.imageset import ImageSet, Parts
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import Evaluation
+from ancestral.pipeline import Pipeline
+from ancestral.training.logs import read_log
+from ancestral.training.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, its averaged weights, its data, its logs and, where it has been evaluated, its numbers."""
+
+    folder: RunFolder
+    config: Config
+    pipeline: Pipeline
+    parts: Parts
+    log: list[dict[str, Any]]
+    timing: list[dict[str, Any]]
+    evaluation: Evaluation | None
+
+    @property
+    def name(self) -> str:
+        """The data set, fit for printing: a name, or the last part of a folder's path."""
+        return printable(Path(self.config.data.source).name or self.config.data.source)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether images are drawn by class."""
+        return self.pipeline.num_classes > 0
+
+    def curve(self, quantity: str) -> tuple[list[int], list[Any]]:
+        """(images seen, values) of the lines of the log that hold `quantity`."""
+        lines = [line for line in self.log if quantity in line]
+        return [line["images"] for line in lines], [line[quantity] for line in lines]
+
+    def last(self, quantity: str) -> float | None:
+        """The newest value of `quantity` in the log."""
+        values = [value for value in self.curve(quantity)[1] if value is not None]
+        return values[-1] if values else None
+
+    def minutes(self) -> float | None:
+        """Minutes of training up to the last line of the log."""
+        reached = self.log[-1]["step"] if self.log else 0
+        known = [*takewhile(lambda line: line["step"] <= reached, self.timing)]
+        return known[-1]["minutes"] if known else None
+
+    def held_out(self) -> tuple[str, ImageSet] | None:
+        """The part whose images were not trained on, by name: validation where there is one, else test."""
+        named = {"validation": self.parts.validation, "test": self.parts.test}
+        return next(((name, images) for name, images in named.items() if len(images)), None)
+
+
+def read_facts(path: Path) -> Facts:
+    """Everything about the run at `path`.
+
+    Raises:
+        InputError: no run, no pipeline yet, damaged files, or images that are gone or are no longer those of the run.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    pipeline, parts = Pipeline.load(path), load(config.data)
+    if (parts.train.shape, parts.train.class_names) != (pipeline.spec.shape, pipeline.spec.class_names):
+        raise InputError(
+            f"expected images of shape {pipeline.spec.shape} and {pipeline.num_classes} classes in "
+            f"{printable(config.data.source)}, got {parts.train.shape} and {len(parts.train.class_names)}: "
+            "restore the images that the run was trained on"
+        )
+    log, timing = (read_log(file) if file.is_file() else [] for file in (folder.log, folder.timing))
+    return Facts(folder, config, pipeline, parts, log, timing, _evaluation(path / "evaluation.json"))
+
+
+def _evaluation(path: Path) -> Evaluation | None:
+    return parse(Evaluation, read_settings(path), str(path)) if path.is_file() else None

@@ -1,0 +1,76 @@
+"""A page as nested function calls, in which a name can never become markup.
+
+Text is escaped unless it is `Html`, and only this module makes `Html`. Joining pieces by + gives an ordinary string,
+which is escaped again: a mistake shows on the page and harms nobody.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+VOID = {"meta", "link", "img", "source", "br"}
+"""Elements without content."""
+
+
+class Html(str):
+    """Finished markup."""
+
+    __slots__ = ()
+
+
+def element(name: str, *children: str, attributes: Mapping[str, str] | None = None) -> Html:
+    """<name attributes>children</name>; children that are not Html, and all attributes, are escaped."""
+    opening = "".join(f' {key}="{escape(value)}"' for key, value in (attributes or {}).items())
+    if name in VOID:
+        assert not children, f"<{name}> holds nothing"
+        return Html(f"<{name}{opening}>")
+    return Html(f"<{name}{opening}>{joined(children)}</{name}>")
+
+
+def joined(children: Iterable[str]) -> Html:
+    """Children one after another, on lines of their own where they are markup."""
+    return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
+
+
+def styled(name: str, style: str, *children: str) -> Html:
+    """<name class=style>children</name>."""
+    return element(name, *children, attributes={"class": style})
+
+
+def style_sheet(css: str) -> Html:
+    """<style>, whose content is no text and so is not escaped; it comes with the package."""
+    assert "<" not in css, "a style sheet cannot end itself"
+    return Html(f"<style>{css}</style>")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A file within an attribute; `kind` is its media type."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def picture(content: bytes, alt: str, size: tuple[int, int], style: str = "", kind: str = "image/png") -> Html:
+    """<img> whose place is reserved by its `size`, (width, height) in pixels."""
+    width, height = map(str, size)
+    attributes = {"src": data_uri(content, kind), "alt": alt, "width": width, "height": height, "decoding": "async"}
+    return element("img", attributes={**attributes, **({"class": style} if style else {})})
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> Html:
+    """A table that scrolls inside its own box; the first cell of a row names it."""
+    top = element("tr", *(element("th", cell, attributes={"scope": "col"}) for cell in head))
+    body = [
+        element("tr", element("th", first, attributes={"scope": "row"}), *(element("td", cell) for cell in rest))
+        for first, *rest in rows
+    ]
+    whole = element("table", element("caption", caption), element("thead", top), element("tbody", *body))
+    return element("div", whole, attributes={"class": "wide", "tabindex": "0", "role": "region", "aria-label": caption})
+
+
+def pairs(items: Iterable[tuple[str, str]], style: str) -> Html:
+    """A list of names and what they are."""
+    return styled("dl", style, *(element("div", element("dt", name), element("dd", what)) for name, what in items))
+
+
+def section(anchor: str, title: str, *children: str) -> Html:
+    """A part of the page that the table of contents can name."""
+    return element("section", element("h2", title), *children, attributes={"id": anchor})

@@ -1,0 +1,84 @@
+"""The curves of training, and the held-out loss against t, which is measured for the page."""
+
+import math
+
+import torch
+
+from ancestral.data.imageset import ImageSet
+from ancestral.evaluation.evaluate import as_pixels
+from ancestral.pipeline import Pipeline
+from ancestral.report.facts import Facts
+from ancestral.report.figures import chart
+from ancestral.report.headline import number
+from ancestral.report.html import Html, element, joined, section, styled
+from ancestral.rng import generator
+from ancestral.tensors import from_pixels
+from ancestral.training.loss import denoising_losses
+from ancestral.viz import plots
+
+POINTS = 20
+"""Timesteps at which the held-out loss is measured."""
+MOST_IMAGES = 128
+
+
+def losses(facts: Facts) -> Html:
+    """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
+    charts = [*_over_training(facts), *_over_t(facts)]
+    words = (
+        f"Mean squared error of the predicted {facts.config.diffusion.prediction}. Training loss is that of the weights "
+        "being trained; held-out loss is that of their average, at timesteps and noise that never change."
+    )
+    unlogged = [] if facts.log else [element("p", "Nothing has been logged yet: no curves of training.")]
+    return section("losses", "Losses", element("p", words), *unlogged, styled("div", "charts", *charts))
+
+
+def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
+    """Mean loss at t of the first 128 of `images`, on noise that is the same for every t, and its standard error."""
+    held_out = images.stretch(0, MOST_IMAGES)
+    x0 = from_pixels(as_pixels(held_out)).to(pipeline.device)
+    eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
+    labelled = pipeline.num_classes and held_out.labels is not None
+    labels = torch.tensor(held_out.labels, device=pipeline.device) if labelled else None
+    times = torch.full((len(x0),), t)
+    with torch.inference_mode():
+        each = denoising_losses(pipeline, pipeline.network.eval(), x0, times, eps, labels).double()
+    error = float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0
+    return float(each.mean()), error
+
+
+def timesteps(num_timesteps: int) -> list[int]:
+    """At most 20 timesteps, evenly spread over 1..T."""
+    return torch.linspace(1, num_timesteps, min(POINTS, num_timesteps)).round().int().tolist()
+
+
+def _over_training(facts: Facts) -> list[Html]:
+    seen, loss = facts.curve("loss")
+    if not seen:
+        return []
+    held_out = facts.curve("held_out_loss")
+    quarters = [[math.nan if v is None else v for v in row] for row in facts.curve("loss_by_quarter")[1]]
+    rates, norms = facts.curve("lr")[1], facts.curve("grad_norm")[1]
+    clip = facts.config.training.clip_norm
+    last, watched = number(facts.last("loss")), facts.last("held_out_loss")
+    said = f"; held out, {number(watched)}" if watched is not None else ""
+    return [
+        chart("Loss", f"training loss against images seen, {last} at the end{said}",
+              plots.loss_curves(seen, loss, *held_out)),
+        chart("Training loss by quarter of t", "training loss in each quarter of t against images seen",
+              plots.loss_by_quarter(seen, quarters)),
+        chart("Learning rate and gradient", "learning rate and gradient norm against images seen",
+              plots.learning_rate_and_gradient(seen, rates, norms, clip)),
+    ]  # fmt: skip
+
+
+def _over_t(facts: Facts) -> list[Html]:
+    held_out = facts.held_out()
+    if held_out is None:
+        return [element("p", "No image was held out, so there is no held-out loss against t.")]
+    part, images = held_out
+    times = timesteps(facts.pipeline.diffusion.num_timesteps)
+    means, errors = zip(*(loss_at(facts.pipeline, images, t) for t in times), strict=True)
+    count = min(MOST_IMAGES, len(images))
+    title = joined(["Held-out loss against t ", styled("small", "floor", f"{count} {part} images")])
+    alt = f"loss of {count} {part} images, from {number(means[0])} at t = 1 to {number(means[-1])} at t = {times[-1]}"
+    return [chart(title, alt, plots.loss_by_timestep(times, means, errors))]

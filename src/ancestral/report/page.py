@@ -1,0 +1,105 @@
+"""The page: what stands where, and the promise that it asks the network for nothing."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+
+from ancestral.errors import InputError
+from ancestral.files import write_whole
+from ancestral.report import copies, gallery, headline, losses, particulars, quality
+from ancestral.report.draws import draw, sample_counts
+from ancestral.report.facts import Facts, read_facts
+from ancestral.report.html import Html, element, joined, style_sheet
+
+Say = Callable[[str], None]
+CONTENTS = {
+    "samples": "Samples",
+    "film": "Film",
+    "losses": "Losses",
+    "data": "Data",
+    "copies": "Copies?",
+    "quality": "Quality",
+    "schedule": "Schedule",
+    "sampling": "Sampling",
+    "settings": "Settings",
+}
+"""Anchor -> its name at the top of the page, in the order of the sections."""
+
+
+def write_report(run: Path, out: Path | None = None, on_progress: Say | None = None) -> Path:
+    """Writes the report of a run as one self-contained HTML file; returns its path.
+
+    It draws up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and minutes
+    for large ones.
+
+    Args:
+        run: the folder that training left.
+        out: None: report.html in `run`.
+        on_progress: told in a few words what is being done.
+
+    Raises:
+        InputError: no run, nothing trained yet, damaged files, images that are gone, or `out` is a folder.
+        CannotWrite: the file cannot be written.
+    """
+    out = out or run / "report.html"
+    if out.is_dir():
+        raise InputError(f"expected a file to write the report to, got the folder {out}; name a file in it")
+    write_whole(out, page(read_facts(run), on_progress or _silent))
+    return out
+
+
+def page(facts: Facts, say: Say) -> Html:
+    """The whole document."""
+    say(f"drawing {sample_counts(facts.pipeline)[1]} samples")
+    draws = draw(facts.pipeline)
+    say("making the film")
+    looks = [gallery.samples(facts, draws), gallery.becoming(facts, draws)]
+    say("measuring the held-out loss")
+    looks += [losses.losses(facts), gallery.data(facts)]
+    say("looking for the nearest training images")
+    looks += [copies.copies(facts, draws), quality.quality(facts)]
+    looks += [particulars.schedule(facts), particulars.sampling(facts, draws), particulars.settings(facts)]
+    return _document(f"Ancestral: {facts.name}", _top(facts), *looks)
+
+
+def _top(facts: Facts) -> Html:
+    channels, height, width = facts.pipeline.spec.shape
+    kind = f"{height} × {width} {'grey' if channels == 1 else 'RGB'}"
+    classes = f", {facts.pipeline.num_classes} classes" if facts.labelled else ", without classes"
+    words = f"A denoising diffusion model trained on {particulars.source(facts.config)}: {kind}{classes}."
+    links = [element("a", name, attributes={"href": f"#{anchor}"}) for anchor, name in CONTENTS.items()]
+    contents = element("nav", *links, attributes={"aria-label": "Contents"})
+    return element("header", element("h1", facts.name), element("p", words), headline.headline(facts), contents)
+
+
+def _document(title: str, top: Html, *sections: Html) -> Html:
+    css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
+    head = element(
+        "head",
+        element("meta", attributes={"charset": "utf-8"}),
+        element("meta", attributes={"http-equiv": "Content-Security-Policy", "content": _policy(css)}),
+        element("meta", attributes={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        element("meta", attributes={"name": "color-scheme", "content": "light dark"}),
+        element("meta", attributes={"name": "referrer", "content": "no-referrer"}),
+        element("link", attributes={"rel": "icon", "href": "data:,"}),
+        element("title", title),
+        style_sheet(css),
+    )
+    body = element("body", top, element("main", *sections), _foot())
+    return joined([Html("<!doctype html>\n"), element("html", head, body, attributes={"lang": "en"}), Html("\n")])
+
+
+def _policy(css: str) -> str:
+    """Nothing may be fetched, run or sent: only this style sheet and pictures within the page count."""
+    digest = b64encode(sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def _foot() -> Html:
+    return element("footer", element("p", "Written by ancestral report. Everything is in this file."))
+
+
+def _silent(words: str) -> None:
+    """Nobody asked to be told."""

@@ -1,0 +1,88 @@
+"""What it takes to have the run, or one of its samples, again: schedule, sampling, settings, command."""
+
+import json
+import shlex
+from collections.abc import Iterator
+
+import torch
+
+from ancestral.config import Config, Settings
+from ancestral.data.images import printable
+from ancestral.report.draws import Draws
+from ancestral.report.facts import Facts
+from ancestral.report.figures import chart
+from ancestral.report.html import Html, element, pairs, section, styled, table
+from ancestral.viz.plots import schedule_curves
+
+LONGEST = 80
+"""Letters of a value in the table; whole values stand in the JSON below it."""
+
+
+def schedule(facts: Facts) -> Html:
+    """The curves of the noise schedule."""
+    table_, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
+    log_snr = table_.log_snr(torch.arange(table_.num_timesteps + 1))
+    figure = schedule_curves({settings.name: (table_.betas, table_.alpha_bar, log_snr)})
+    words = f"The schedule {settings.name} over T = {settings.num_timesteps:,} timesteps; t = 0 is the image, t = T is noise."
+    alt = f"beta, alpha-bar and log-SNR of the schedule {settings.name} against t / T"
+    drawing = styled("div", "charts", chart("beta, alpha-bar and log-SNR", alt, figure))
+    return section("schedule", "Noise schedule", element("p", words), drawing)
+
+
+def sampling(facts: Facts, draws: Draws) -> Html:
+    """How the samples of this page were drawn."""
+    chosen = facts.config.sampling
+    eta = [("eta", f"{chosen.eta or 0:g}")] if chosen.sampler == "ddim" else []
+    items = [
+        ("sampler", chosen.sampler),
+        ("steps", f"{chosen.steps:,} of T = {facts.config.diffusion.schedule.num_timesteps:,}, {chosen.grid}"),
+        *eta,
+        ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
+        ("clipping of x0", chosen.clip),
+        ("seeds", f"0 to {draws.seeds[-1]}, in the order of the page"),
+        ("weights", f"averaged, SHA-256 {facts.pipeline.weights_hash()}"),
+    ]
+    return section("sampling", "How the samples were drawn", pairs(items, "facts"))
+
+
+def settings(facts: Facts) -> Html:
+    """Every setting with its meaning, and the command that repeats the run."""
+    path = shlex.quote(str(facts.folder.config))
+    command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
+    rows = [
+        [element("code", name), element("code", _shortened(value)), styled("span", "help", meaning)]
+        for name, value, meaning in flat(facts.config)
+    ]
+    whole = table(["setting", "value", "meaning"], rows, "All settings of the run")
+    text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
+    return section(
+        "settings",
+        "Settings",
+        element("p", "The same run again, into another folder:"),
+        command,
+        element("details", element("summary", f"All {len(rows)} settings"), whole),
+        element("details", element("summary", "The same as a file for --config"), text),
+    )
+
+
+def flat(tree: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """(dotted name, value, help) of every setting."""
+    for name, field in type(tree).model_fields.items():
+        value = getattr(tree, name)
+        if isinstance(value, Settings):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _said(value), field.description or ""
+
+
+def source(config: Config) -> str:
+    """Where the images come from, fit for printing."""
+    return printable(config.data.source)
+
+
+def _said(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -1,0 +1,97 @@
+"""The numbers of an evaluation, beside their floors."""
+
+import shlex
+
+from ancestral.evaluation.evaluate import Comparison, Evaluation, Nearness, Number
+from ancestral.report.facts import Facts
+from ancestral.report.figures import chart
+from ancestral.report.headline import number, with_error
+from ancestral.report.html import Html, element, section, styled, table
+from ancestral.viz.plots import bars_with_floors
+
+DRAWN = "drawn against test"
+TITLES = {
+    "frechet": "Fréchet distance ↓",
+    "kernel": "kernel distance ↓",
+    "precision": "precision ↑",
+    "recall": "recall ↑",
+    "density": "density ↑",
+    "coverage": "coverage ↑",
+}
+
+
+def quality(facts: Facts) -> Html:
+    """Every metric with its error, beside floors, as tables and charts; or how to get them."""
+    evaluation = facts.evaluation
+    if evaluation is None:
+        command = element("code", f"ancestral evaluate {shlex.quote(str(facts.folder.path))}")
+        return section(
+            "quality", "How good they are", element("p", "Not measured yet: run ", command, " and report again.")
+        )
+    charts = [_bars(evaluation, "frechet", "Fréchet distance"), _bars(evaluation, "kernel", "kernel distance")]
+    return section(
+        "quality",
+        "How good they are",
+        element("p", _features(evaluation)),
+        *_agreement(evaluation),
+        styled("div", "charts", *charts),
+        _comparisons(evaluation),
+        _nearness(evaluation),
+    )
+
+
+def _features(evaluation: Evaluation) -> str:
+    space = evaluation.features
+    measured = f"{evaluation.num_drawn:,} images were drawn and compared in {space.width} features of "
+    if space.accuracy is None:
+        return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
+    task = "the classes" if space.kind == "labels" else "which transform was applied"
+    return (
+        f"{measured}a small network trained on the training images to tell {task}; it is right on {space.accuracy:.1%} of "
+        f"{space.num_held_out:,} test images. Lower distances are better; train against test is what real images score."
+    )
+
+
+def _agreement(evaluation: Evaluation) -> list[Html]:
+    found = evaluation.agreement
+    if found is None:
+        return []
+    error = "" if found.standard_error is None else f" ± {found.standard_error:.1%}"
+    return [element("p", f"The network sees the class that was asked for in {found.value:.1%}{error} of the samples.")]
+
+
+def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
+    drawn = evaluation[DRAWN][name]
+    floors = {c.name: c[name].value for c in evaluation.comparisons if c.name != DRAWN}
+    alt = f"{title} of samples against test images, {number(drawn.value)}, above its floors; the table has all values"
+    return chart(title, alt, bars_with_floors(title, drawn.value, drawn.standard_error, floors))
+
+
+def _comparisons(evaluation: Evaluation) -> Html:
+    names = [n.name for n in evaluation[DRAWN].numbers]
+    head = ["comparison", *(TITLES.get(name, name) for name in names), "images"]
+    caption = "Every number with one standard error. The first line is what counts, the others are its floors."
+    return table(head, [_comparison_row(c, names) for c in evaluation.comparisons], caption)
+
+
+def _comparison_row(comparison: Comparison, names: list[str]) -> list[str]:
+    cells = [_cell(comparison[name]) for name in names]
+    return [comparison.name, *cells, f"{comparison.num_left:,} / {comparison.num_right:,}"]
+
+
+def _cell(measured: Number) -> str:
+    return with_error(measured.value, measured.standard_error)
+
+
+def _nearness(evaluation: Evaluation) -> Html:
+    head = ["nearest training image, in", "median of samples", "median of test images", "ratio", "suspiciously near"]
+    caption = (
+        "A ratio far below 1 is a sign of copying. Suspiciously near are samples no farther than the nearest 1 % of test "
+        "images: 1 % is to be expected."
+    )
+    return table(head, map(_nearness_row, evaluation.nearness), caption)
+
+
+def _nearness_row(near: Nearness) -> list[str]:
+    ratio = "no telling" if near.ratio is None else number(near.ratio)
+    return [near.space, number(near.drawn_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]

@@ -1,0 +1,301 @@
+"""Curves and charts: schedules, losses, learning rate and gradient norm, distances beside their floors.
+
+Every function returns a matplotlib Figure that it made itself: no pyplot, no global style, so they are safe in threads.
+Panels stand above one another and letters are large for the width, so that a chart can be read on a phone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO, StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, which people with any kind of colour blindness tell apart."""
+QUARTER_COLORS = ("#FDB42F", "#E56B5D", "#A62098", "#2A0593")
+"""Light to dark as t grows from clean to noise."""
+DASHES = ("-", "--", "-.", ":")
+INK = "#222222"
+FAINT = "#B4B4B4"
+WIDTH = 5.4
+"""Inches; letters have 11 points."""
+LOG_FROM = 20.0
+"""Ratio of the largest to the smallest value from which a chart's axis is logarithmic."""
+
+Numbers = NDArray[np.float64]
+Values = Sequence[float | int | None] | NDArray[Any] | Tensor
+"""Numbers as a log, an array or a tensor holds them; None and NaN are gaps."""
+
+
+def figure_to_png(figure: Figure, dpi: int = 160) -> bytes:
+    """`figure` as a PNG file."""
+    out = BytesIO()
+    figure.savefig(out, format="png", dpi=dpi)
+    return out.getvalue()
+
+
+def figure_to_svg(figure: Figure) -> str:
+    """`figure` as an <svg> element that stands in a page as it is: letters are paths, no prologue, no date."""
+    out = StringIO()
+    figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()[out.getvalue().index("<svg") :]
+
+
+def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> Figure:
+    """beta_t, alpha_bar_t and log-SNR against t / T for schedules of any lengths.
+
+    Args:
+        schedules: name -> (beta, alpha_bar, log_snr). alpha_bar has T + 1 entries, from t = 0; of the others the last T
+            are drawn, from t = 1, since nothing is added at t = 0 and its log-SNR is infinite.
+    """
+    figure, (beta, alpha_bar, log_snr) = _panels(3, height=2.3)
+    for i, (name, curves) in enumerate(schedules.items()):
+        signal = _array(curves[1])
+        t = np.arange(len(signal)) / (len(signal) - 1)
+        (line,) = beta.plot(t[1:], _positive(_array(curves[0])[1 - len(t) :]), DASHES[i % len(DASHES)], label=name)
+        line.set_color(COLORS[i % len(COLORS)])
+        alpha_bar.plot(t, signal, color=line.get_color(), linestyle=line.get_linestyle())
+        log_snr.plot(
+            t[1:], _finite(_array(curves[2])[1 - len(t) :]), color=line.get_color(), linestyle=line.get_linestyle()
+        )
+    beta.set_yscale("log")
+    beta.set_ylabel(r"$\beta_t$ (log)")
+    alpha_bar.set_ylabel(r"$\bar\alpha_t$")
+    log_snr.set_ylabel("log-SNR (nats)")
+    log_snr.set_xlabel("t / T   (0 = data, 1 = noise)")
+    _legend(figure, beta)
+    return figure
+
+
+def loss_curves(
+    images_seen: Values,
+    train: Values,
+    held_out_seen: Values = (),
+    held_out: Values = (),
+    quantity: str = "loss",
+) -> Figure:
+    """Training loss, raw and smoothed, and held-out loss against images seen.
+
+    Args:
+        images_seen, train: (N,) points of the training loss; those that are not finite (skipped steps) are left out.
+        held_out_seen, held_out: (M,) points of the held-out loss.
+        quantity: name and unit of the loss, for the axis.
+    """
+    figure, (axes,) = _panels(1, height=3.6)
+    seen, loss = _both_finite(images_seen, train)
+    axes.plot(seen, loss, color=COLORS[0], alpha=0.25, linewidth=0.8, label="training")
+    axes.plot(seen, _smooth(loss), color=COLORS[0], label="training, smoothed")
+    seen, loss = _both_finite(held_out_seen, held_out)
+    if len(seen):
+        axes.plot(seen, loss, color=COLORS[1], marker="o", markersize=5, linewidth=1, label="held out")
+    _images_seen(axes)
+    _log_scale(axes)
+    axes.set_ylabel(quantity)
+    _legend(figure, axes)
+    return figure
+
+
+def loss_by_quarter(
+    images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor, quantity: str = "loss"
+) -> Figure:
+    """Smoothed training loss in each quarter of 0 < t <= T against images seen.
+
+    Args:
+        quarters: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
+    """
+    figure, (axes,) = _panels(1, height=3.6)
+    losses = _array(quarters).reshape(-1, 4)
+    for i, name in enumerate(("0 to T/4 (nearly clean)", "T/4 to T/2", "T/2 to 3T/4", "3T/4 to T (nearly noise)")):
+        seen, loss = _both_finite(images_seen, losses[:, i])
+        axes.plot(seen, _smooth(loss), color=QUARTER_COLORS[i], linestyle=DASHES[i], label=f"t: {name}")
+    _images_seen(axes)
+    _log_scale(axes)
+    axes.set_ylabel(quantity)
+    _legend(figure, axes)
+    return figure
+
+
+def learning_rate_and_gradient(
+    images_seen: Values, learning_rate: Values, gradient_norm: Values, clip: float | None = None
+) -> Figure:
+    """Learning rate above the gradient's norm before clipping, with the norm at which it is clipped."""
+    figure, (rate, norm) = _panels(2, height=2.4)
+    rate.plot(*_both_finite(images_seen, learning_rate), color=COLORS[0])
+    rate.set_ylim(bottom=0)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
+    rate.set_ylabel("learning rate")
+    seen, values = _both_finite(images_seen, gradient_norm)
+    norm.plot(seen, values, color=COLORS[2], alpha=0.3, linewidth=0.8, label="gradient norm")
+    norm.plot(seen, _smooth(values), color=COLORS[2], label="smoothed")
+    if clip is not None:
+        norm.axhline(clip, color=COLORS[1], linestyle="--", linewidth=1.2, label=f"clipped at {clip:g}")
+    _log_scale(norm)
+    norm.set_ylabel("gradient norm")
+    _images_seen(norm)
+    _legend(figure, norm)
+    return figure
+
+
+def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quantity: str = "loss") -> Figure:
+    """Loss against t, with a band of one standard error where `error` is given."""
+    figure, (axes,) = _panels(1, height=3.2)
+    times, values = _array(t), _array(loss)
+    axes.plot(times, values, color=COLORS[0], marker="o" if len(times) <= 30 else None, markersize=4, label=quantity)
+    if error is not None:
+        low, high = values - _array(error), values + _array(error)
+        axes.fill_between(times, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error")
+        _legend(figure, axes)
+    _log_scale(axes)
+    axes.set_xlabel("t   (1 = nearly clean, T = noise)")
+    axes.set_ylabel(quantity)
+    return figure
+
+
+def bars_with_floors(name: str, value: float, error: float | None, floors: Mapping[str, float]) -> Figure:
+    """A distance, with its error bar, above the floors it is to be compared with; each with its number.
+
+    The axis starts at 0, or is logarithmic where the largest value is more than 20 times the smallest: so the values
+    are dots, and the thin bars only lead the eye to them.
+
+    Args:
+        name: name and unit of the distance.
+        floors: what it stands for -> the same distance, such as "train half against half".
+    """
+    labels, values = ["samples", *floors], np.array([value, *floors.values()], dtype=np.float64)
+    figure, (axes,) = _panels(1, height=0.7 + 0.42 * len(labels))
+    rows = np.arange(len(labels))
+    logarithmic = bool(values.min() > 0 and values.max() > LOG_FROM * values.min())
+    start = values.min() / 2 if logarithmic else 0.0
+    colors = [COLORS[0], *["#8A8A8A"] * len(floors)]
+    axes.barh(rows, values - start, left=start, color=colors, height=0.07)
+    axes.scatter(values, rows, color=colors, s=70, zorder=3)
+    if error is not None:
+        axes.errorbar(value, 0, xerr=error, color=INK, capsize=5, linewidth=1.4, zorder=4)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
+    _leave_room(axes, values, error or 0.0, start, logarithmic)
+    for row, number in enumerate(values):
+        _write_number(axes, row, number, error if row == 0 else None)
+    axes.set_yticks(rows, labels)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"{name}, log scale" if logarithmic else name)
+    return figure
+
+
+def _leave_room(axes: Axes, values: Numbers, error: float, start: float, logarithmic: bool) -> None:
+    """Limits that leave the numbers behind the bars a third of the width."""
+    low, high = (
+        min(start, float(values.min()) - error * (values.min() < 0)),
+        float(max(values.max(), values[0] + error)),
+    )
+    if logarithmic:
+        axes.set_xlim(low, low * (high / low) ** 1.5)
+    else:
+        axes.set_xlim(low, max(high, 0.0) + 0.5 * max(high - low, 1e-12))
+
+
+def _write_number(axes: Axes, row: int, number: float, error: float | None) -> None:
+    """The number behind a bar, and behind its error bar."""
+    said = f"{number:.3g}" if error is None else f"{number:.3g} ± {error:.1g}"
+    end = max(number, 0.0) + (error or 0.0)
+    axes.annotate(
+        said.replace("-", "−"),
+        (end, row),
+        xytext=(9, 0),
+        textcoords="offset points",
+        va="center",
+        color=INK,
+        fontsize=11,
+    )
+
+
+def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of `count` panels above one another, each `height` inches, that share their x axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height * count + 0.3), layout="constrained", facecolor="white")
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for axes in panels:
+        _calm(axes)
+    return figure, list(panels)
+
+
+def _calm(axes: Axes) -> None:
+    """Two thin spines, a faint grid behind the curves, letters of 11 points."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.grid(True, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", color=FAINT, labelcolor=INK, labelsize=10)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=11)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Names above the panels, where they hide no curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 2 if max(map(len, labels), default=0) > 12 else min(len(labels), 4)
+    figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1), frameon=False, fontsize=10.5)
+
+
+def _images_seen(axes: Axes) -> None:
+    """The x axis of training: images seen, in thousands and millions."""
+    from matplotlib.ticker import EngFormatter
+
+    axes.set_xlabel("images seen")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _log_scale(axes: Axes) -> None:
+    """A logarithmic y axis with plain numbers (0.02, not 2e-2), where the curves span more than a factor of three."""
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
+    values = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), np.float64) for line in axes.lines)])
+    positive = values[values > 0]
+    spread = positive.max() / positive.min() if len(positive) else 1.0
+    if spread <= 3:
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def _smooth(values: Numbers) -> Numbers:
+    """Exponential average over a fortieth of the points; over fewer at the start, where the loss falls fast."""
+    smoothed, level = np.empty_like(values), 0.0
+    for i, value in enumerate(values):
+        level += (value - level) / max(1.0, min(len(values) / 40, 1 + i / 5))
+        smoothed[i] = level
+    return smoothed
+
+
+def _array(values: Values | Sequence[Values]) -> Numbers:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _finite(values: Numbers) -> Numbers:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _positive(values: Numbers) -> Numbers:
+    return np.where(values > 0, values, np.nan)
+
+
+def _both_finite(x: Values, y: Values) -> tuple[Numbers, Numbers]:
+    """The points of which both numbers are finite."""
+    xs, ys = _array(x), _array(y)
+    kept = np.isfinite(xs) & np.isfinite(ys)
+    return xs[kept], ys[kept]

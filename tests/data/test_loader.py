@@ -1,0 +1,83 @@
+"""Batches are functions of (seed, step): complete epochs, no state, pixels where they should be."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import Loader, batch_indices, flips
+from ancestral.tensors import to_pixels
+
+
+@given(st.integers(0, 2**40), st.integers(1, 40), st.integers(1, 30))
+def test_each_epoch_visits_every_image_once(seed: int, batch_size: int, num_images: int) -> None:
+    """Across batch boundaries, and for sets smaller than a batch (trap: those loop for ever)."""
+    steps = -(-3 * num_images // batch_size)
+    row = torch.cat([batch_indices(seed, step, batch_size, num_images) for step in range(steps)])
+    assert len(row) == steps * batch_size
+    for epoch in range(3):
+        assert sorted(row[epoch * num_images : (epoch + 1) * num_images].tolist()) == list(range(num_images))
+
+
+def test_order_depends_on_seed_and_step_only() -> None:
+    forward = [batch_indices(1, step, 8, 50) for step in range(20)]
+    backward = [batch_indices(1, step, 8, 50) for step in reversed(range(20))]
+    assert all(torch.equal(a, b) for a, b in zip(forward, reversed(backward), strict=True))
+    assert not torch.equal(batch_indices(1, 0, 50, 50), batch_indices(2, 0, 50, 50))
+    assert not torch.equal(batch_indices(1, 0, 50, 50), batch_indices(1, 1, 50, 50)), "epochs are shuffled anew"
+
+
+def test_batch_size_does_not_change_the_row() -> None:
+    small = torch.cat([batch_indices(3, step, 4, 30) for step in range(15)])
+    assert torch.equal(small, torch.cat([batch_indices(3, step, 20, 30) for step in range(3)]))
+
+
+@pytest.fixture
+def image_set() -> ImageSet:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 4, 6, 3), np.uint8)
+    pixels.flags.writeable = False
+    labels = np.arange(40) % 5
+    return ImageSet(pixels, labels, tuple("abcde"), None, None, "hash")
+
+
+def test_batches_hold_the_images_they_name(image_set: ImageSet) -> None:
+    batch = Loader(image_set, 16, seed=0).batch(7)
+    assert batch.images.shape == (16, 3, 4, 6) and batch.images.dtype == torch.float32
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_array_equal(to_pixels(batch.images).permute(0, 2, 3, 1), image_set.images[batch.indices.numpy()])
+    assert batch.labels is not None and image_set.labels is not None
+    assert batch.labels.tolist() == image_set.labels[batch.indices.numpy()].tolist()
+
+
+def test_resident_images_are_the_same(image_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = Loader(image_set, 16, seed=0, flip=True)
+    monkeypatch.setattr(Loader, "_fits", lambda self: True)
+    resident = Loader(image_set, 16, seed=0, flip=True)
+    assert resident.resident is not None
+    assert torch.equal(mapped.batch(3).images, resident.batch(3).images)
+
+
+def test_flips_mirror_half_and_are_repeatable(image_set: ImageSet) -> None:
+    plain, flipped = Loader(image_set, 32, seed=5).batch(2), Loader(image_set, 32, seed=5, flip=True).batch(2)
+    mirrored = flips(5, 2, 32)
+    assert 8 <= mirrored.sum() <= 24
+    assert torch.equal(flipped.images[mirrored], plain.images[mirrored].flip(3))
+    assert torch.equal(flipped.images[~mirrored], plain.images[~mirrored])
+    assert torch.equal(flipped.images, Loader(image_set, 32, seed=5, flip=True).batch(2).images)
+    assert not torch.equal(mirrored, flips(5, 3, 32))
+
+
+def test_black_and_white_are_the_ends() -> None:
+    """Trap: off by half a bin. 0 is exactly -1 and 255 exactly 1."""
+    pixels = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1).repeat(2, 0)
+    batch = Loader(ImageSet(pixels, None, (), None, None, "hash"), 2, seed=0).batch(0)
+    assert batch.images[0].flatten().tolist() == [-1.0, 1.0] and batch.labels is None
+
+
+@pytest.mark.gpu
+def test_batches_on_a_gpu_equal_those_on_the_cpu(image_set: ImageSet) -> None:
+    on_gpu = Loader(image_set, 16, seed=0, flip=True, device="cuda")
+    assert on_gpu.resident is not None
+    assert torch.equal(on_gpu.batch(1).images.cpu(), Loader(image_set, 16, seed=0, flip=True).batch(1).images)

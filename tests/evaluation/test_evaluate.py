@@ -1,0 +1,163 @@
+"""The whole evaluation on digits: real images reach the floor, noise and copies are found out."""
+
+from hashlib import sha256
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from ancestral.data.imageset import ImageSet, Parts
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, as_pixels, evaluate, gaussian_like
+from ancestral.evaluation.features import Extractor, train_extractor
+
+
+def image_set(images: np.ndarray, labels: np.ndarray | None) -> ImageSet:
+    names = () if labels is None else tuple("0123456789")
+    images.flags.writeable = False
+    return ImageSet(images, labels, names, None, None, sha256(images.tobytes()).hexdigest())
+
+
+@pytest.fixture(scope="module")
+def parts() -> Parts:
+    """1,000 to train on, 300 to test; the validation part stands in for a perfect model, 497 new real images."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    images = np.round(data.images[order] * 255 / 16).astype(np.uint8)[..., None]
+    labels = data.target[order].astype(np.int64)
+    cuts = (slice(0, 1000), slice(1300, None), slice(1000, 1300))
+    return Parts(*[image_set(images[cut].copy(), labels[cut]) for cut in cuts])
+
+
+@pytest.fixture(scope="module")
+def extractor(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Extractor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.mktemp("features")))
+        patch.setattr("ancestral.evaluation.features.EPOCHS", 20)
+        train, test = as_pixels(parts.train), as_pixels(parts.test)
+        labels = [torch.tensor(part.labels) for part in (parts.train, parts.test)]
+        return train_extractor(train, labels[0], test, labels[1], "digits")
+
+
+@pytest.fixture(scope="module")
+def perfect(parts: Parts, extractor: Extractor) -> Evaluation:
+    """Real images that nobody has seen, asked for by their own labels."""
+    return evaluate(as_pixels(parts.validation), torch.tensor(parts.validation.labels), parts, extractor=extractor)
+
+
+def noise(count: int) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 1, 8, 8), generator=draw, dtype=torch.uint8)
+
+
+def test_pixels_keep_their_places_when_channels_move(parts: Parts) -> None:
+    coloured = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
+    pixels = as_pixels(ImageSet(coloured, None, (), None, None, ""))
+    assert pixels.shape == (2, 3, 3, 4)
+    assert pixels[1, 2, 0, 3] == coloured[1, 0, 3, 2]
+
+
+def test_every_comparison_has_the_same_counts_and_all_numbers(perfect: Evaluation) -> None:
+    """The trap: a Fréchet distance beside one at other numbers of images says nothing."""
+    assert {(c.num_left, c.num_right) for c in perfect.comparisons} == {(497, 300)}
+    assert [c.name for c in perfect.comparisons][:4] == [
+        "drawn against test", "drawn against train", "train half against half", "train against test",
+    ]  # fmt: skip
+    for comparison in perfect.comparisons:
+        names = [number.name for number in comparison.numbers]
+        assert names == ["frechet", "kernel", "precision", "recall", "density", "coverage"]
+        assert all(number.standard_error is not None for number in comparison.numbers)
+
+
+def test_new_real_images_reach_the_floor(perfect: Evaluation) -> None:
+    """A set of new real images scores as well as training images do, is no copy, and shows what was asked for."""
+    drawn, floor = perfect["drawn against test"], perfect["train against test"]
+    for name in ("frechet", "kernel"):
+        assert drawn[name].value < floor[name].value + 2 * (drawn[name].standard_error or 0)
+    assert min(drawn[name].value for name in ("precision", "recall", "coverage")) > 0.8
+    assert all(near.ratio == pytest.approx(1, abs=0.15) and near.nearer < 0.05 for near in perfect.nearness)
+    assert perfect.agreement is not None and perfect.agreement.value == pytest.approx(
+        perfect.features.accuracy, abs=0.03
+    )
+
+
+def test_the_half_against_half_floor_is_small(perfect: Evaluation) -> None:
+    """Between two halves of one set the unbiased distance is zero within its error bar."""
+    floor, apart = perfect["train half against half"], perfect["gaussian images against test"]
+    assert abs(floor["kernel"].value) < 3 * (floor["kernel"].standard_error or 0)
+    assert floor["frechet"].value < 0.1 * apart["frechet"].value
+    assert floor["density"].value == pytest.approx(1, abs=0.15)
+
+
+def test_the_gaussians_are_told_from_digits(perfect: Evaluation) -> None:
+    """Two moments of the features fool the Fréchet distance, which sees no more; density is not fooled."""
+    fitted, floor = perfect["gaussian features against test"], perfect["train against test"]
+    assert fitted["frechet"].value < floor["frechet"].value + 3 * (floor["frechet"].standard_error or 0)
+    assert fitted["density"].value < 0.2 * floor["density"].value
+    assert perfect["gaussian images against test"]["precision"].value < 0.8
+
+
+def test_noise_is_much_farther_than_the_floor(parts: Parts, extractor: Extractor) -> None:
+    measured = evaluate(noise(400), torch.arange(400) % 10, parts, extractor=extractor)
+    drawn, floor = measured["drawn against test"], measured["train against test"]
+    assert drawn["frechet"].value > 20 * floor["frechet"].value
+    assert drawn["kernel"].value > 10 * (drawn["kernel"].standard_error or 0)
+    assert drawn["coverage"].value < 0.1
+    assert measured.agreement is not None and measured.agreement.value < 0.25
+
+
+def test_copies_are_found_out(parts: Parts, extractor: Extractor) -> None:
+    copies = as_pixels(parts.train)[::2]
+    measured = evaluate(copies, None, parts, extractor=extractor)
+    assert [near.ratio for near in measured.nearness] == pytest.approx([0, 0], abs=1e-6)
+    assert measured.nearness[0].nearer == 1
+    assert measured.agreement is None
+    assert measured["drawn against train"]["frechet"].value < measured["drawn against test"]["frechet"].value
+
+
+def test_it_survives_json_and_repeats(perfect: Evaluation, parts: Parts, extractor: Extractor) -> None:
+    assert Evaluation.model_validate_json(perfect.model_dump_json()) == perfect
+    again = evaluate(as_pixels(parts.validation), torch.tensor(parts.validation.labels), parts, extractor=extractor)
+    assert again == perfect
+
+
+def test_sets_sorted_by_class_are_sampled_fairly(parts: Parts, extractor: Extractor) -> None:
+    """Images drawn class after class: the first 150 of 497 would hold three or four digits only."""
+    drawn = as_pixels(parts.validation)[torch.tensor(parts.validation.labels).argsort()]
+    measured = evaluate(drawn, None, parts, EvaluationSettings(max_images=150), extractor)
+    assert {(c.num_left, c.num_right) for c in measured.comparisons} == {(150, 150)}
+    assert measured["drawn against test"]["coverage"].value > 0.7
+    assert measured.num_drawn == 497
+
+
+def test_it_trains_its_own_features_where_none_are_given(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without labels, on transforms; the label-based agreement is then not to be had."""
+    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
+    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 640)
+    bare = Parts(*[part.unlabelled() for part in parts[:3]])
+    progress: list[int] = []
+    asked = torch.zeros(50, dtype=torch.int64)
+    measured = evaluate(noise(50), asked, bare, on_progress=lambda seen, _: progress.append(seen))
+    assert (measured.features.kind, measured.features.num_classes) == ("transforms", 8)
+    assert measured.agreement is None
+    assert progress[-1] == 960
+
+
+def test_the_fitted_gaussian_has_the_moments_of_the_rows() -> None:
+    """Also where rows are fewer than columns, as with pixels: no draw leaves the span of the rows."""
+    rows = torch.randn(6, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 5
+    drawn = gaussian_like(rows, 200_000, seed=0)
+    assert torch.allclose(drawn.mean(dim=0), rows.mean(dim=0), atol=0.02)
+    assert torch.allclose(drawn.T.cov(), rows.T.cov(), atol=0.03)
+    assert torch.linalg.matrix_rank(drawn - rows.mean(dim=0)) == 5
+
+
+def test_what_cannot_be_compared_is_refused(parts: Parts, extractor: Extractor) -> None:
+    with pytest.raises(InputError, match=r"expected images of shape \(1, 8, 8\).*got \(3, 8, 8\)"):
+        evaluate(noise(20).expand(-1, 3, -1, -1), None, parts, extractor=extractor)
+    with pytest.raises(InputError, match=r"at least 6 drawn images.*got 5, 300 and 1000"):
+        evaluate(noise(5), None, parts, extractor=extractor)
+    with pytest.raises(InputError, match=r"got 20, 0 and 1000.*set data\.test higher"):
+        evaluate(noise(20), None, parts._replace(test=parts.test.stretch(0, 0)), extractor=extractor)

@@ -1,0 +1,61 @@
+"""Tiny runs for tests, and the script that a real process runs to be killed."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from ancestral.config import (
+    Config,
+    DataSettings,
+    ImageSpec,
+    NetworkSettings,
+    SamplingSettings,
+    TrainingSettings,
+    merged,
+)
+from ancestral.data.datasets import load
+from ancestral.data.imageset import Parts
+from ancestral.pipeline import Pipeline
+from ancestral.training.run import RunFolder
+from ancestral.training.trainer import Progress, train
+
+TINY = Config(
+    data=DataSettings(source="digits", flip=True),
+    network=NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4, dropout=0.1),
+    training=TrainingSettings(
+        steps=12,
+        batch_size=8,
+        warmup_images=40,
+        log_every_steps=3,
+        validate_every_steps=4,
+        sample_every_steps=100,
+        checkpoint_every_steps=5,
+        label_dropout=0.2,
+    ),
+    sampling=SamplingSettings(steps=4),
+)
+
+
+def tiny(changes: dict[str, object] | None = None) -> Config:
+    return merged(TINY, changes or {}, "the test")
+
+
+def fresh(config: Config) -> tuple[Pipeline, Parts]:
+    parts = load(config.data)
+    channels, height, width = parts.train.shape
+    names = parts.train.class_names
+    return Pipeline.fresh(config, ImageSpec(channels=channels, height=height, width=width, class_names=names)), parts
+
+
+def run_all(config: Config, folder: Path) -> list[Progress]:
+    pipeline, parts = fresh(config)
+    return [*train(pipeline, parts, RunFolder(folder), say=lambda text: None)]
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    settings = Config.model_validate_json(sys.argv[2])
+    pipeline, parts = fresh(settings)
+    for progress in train(pipeline, parts, RunFolder(Path(sys.argv[1])), say=lambda text: None):
+        print(progress.step, flush=True)

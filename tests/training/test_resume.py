@@ -1,0 +1,181 @@
+"""Stopping costs nothing: an interrupted run equals an uninterrupted one, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import fresh, run_all, tiny
+from safetensors.torch import load_file
+
+from ancestral.config import Config
+from ancestral.errors import CannotWrite, InputError
+from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
+from ancestral.training.logs import read_log
+from ancestral.training.run import RunFolder
+from ancestral.training.trainer import train
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, average, moments and log, byte for byte; only the clock may differ."""
+    ours, theirs = (newest_checkpoint(path / "checkpoints", pytest.fail) for path in (one, other))
+    assert ours is not None and theirs is not None and ours.name == theirs.name
+    for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
+    assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
+    weights = "pipeline/unet/diffusion_pytorch_model.safetensors"
+    assert (one / weights).read_bytes() == (other / weights).read_bytes()
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("stop", [1, 4, 5, 6])
+def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: int, accumulation: int) -> None:
+    """At step 1, k - 1, k and k + 1 of the checkpoint interval; between two lines of the log."""
+    config = tiny({"training": {"accumulation": accumulation}})
+    run_all(config, tmp_path / "whole")
+    pipeline, parts = fresh(config)
+    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
+    assert [next(steps).step for _ in range(stop)][-1] == stop
+    steps.close()
+    assert run_all(config, tmp_path / "parts")[0].step == stop + 1
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def start(folder: Path, config: Config) -> subprocess.Popen[str]:
+    command = [sys.executable, str(Path(__file__).with_name("runs.py")), str(folder), config.model_dump_json()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path) -> None:
+    """SIGKILL in the middle, twice, in real processes: before any checkpoint, then between two."""
+    config = tiny()
+    with start(tmp_path / "whole", config) as whole:
+        assert whole.stdout is not None and whole.stdout.read().split()[-1] == "12"
+    for kill_at in (3, 8):
+        with start(tmp_path / "killed", config) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if int(line) == kill_at:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        assert process.returncode == -signal.SIGKILL
+    with start(tmp_path / "killed", config) as process:
+        assert process.stdout is not None
+        assert process.stdout.read().split()[0] == "6", "resumed from the checkpoint at step 5"
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_finished_run_has_nothing_left_to_do_and_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    run_all(tiny(), tmp_path / "run")
+    assert run_all(tiny(), tmp_path / "run") == []
+    longer = tiny({"training": {"steps": 14}})
+    assert [p.step for p in run_all(longer, tmp_path / "run")] == [13, 14]
+    run_all(longer, tmp_path / "whole")
+    weights = [
+        load_file(path / "checkpoints/step-00000014/model.safetensors")
+        for path in (tmp_path / "run", tmp_path / "whole")
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "no manifest", "malformed manifest", "empty"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: Path, damage: str) -> None:
+    run_all(tiny(), tmp_path)
+    newest = tmp_path / "checkpoints" / "step-00000012"
+    model = newest / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    if damage == "truncated":
+        model.write_bytes(content[:-100])
+    elif damage == "flipped":
+        content[-5] ^= 1
+        model.write_bytes(content)
+    elif damage == "no manifest":
+        (newest / "manifest.json").unlink()
+    elif damage == "malformed manifest":
+        (newest / "manifest.json").write_text("[1, 2")
+    else:
+        model.write_bytes(b"")
+    said: list[str] = []
+    found = newest_checkpoint(tmp_path / "checkpoints", said.append)
+    assert found is not None and found.name == "step-00000010"
+    assert len(said) == 1 and "step-00000012 is damaged" in said[0]
+    assert (tmp_path / "checkpoints" / "damaged-step-00000012").is_dir() and not newest.exists()
+    assert [p.step for p in run_all(tiny(), tmp_path)] == [11, 12]
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_never_starts_afresh(tmp_path: Path) -> None:
+    run_all(tiny(), tmp_path)
+    for manifest in (tmp_path / "checkpoints").glob("*/manifest.json"):
+        manifest.unlink()
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"every checkpoint .* is damaged"):
+            run_all(tiny(), tmp_path)
+
+
+def test_a_newer_format_is_refused_clearly(tmp_path: Path) -> None:
+    run_all(tiny(), tmp_path)
+    manifest = tmp_path / "checkpoints" / "step-00000012" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 99'))
+    with pytest.raises(InputError, match="newer version of ancestral"):
+        run_all(tiny(), tmp_path)
+
+
+def test_old_checkpoints_are_pruned_and_a_failed_save_leaves_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {"model": {"w": torch.arange(4.0)}}
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, step, tensors, {"step": step}, keep=2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+
+    def full(path: Path, content: bytes | str) -> None:
+        raise CannotWrite("no space left")
+
+    monkeypatch.setattr("ancestral.training.checkpoint.write_whole", full)
+    with pytest.raises(CannotWrite):
+        save_checkpoint(tmp_path, 4, tensors, {"step": 4}, keep=2)
+    assert newest_checkpoint(tmp_path, pytest.fail) == tmp_path / "step-00000003"
+
+
+def test_changed_images_are_noticed_on_resume(tmp_path: Path) -> None:
+    config = tiny()
+    run_all(config, tmp_path)
+    pipeline, parts = fresh(config)
+    changed = parts._replace(train=parts.train.stretch(0, len(parts.train) - 1))
+    with pytest.raises(InputError, match="images have changed"):
+        next(train(pipeline, changed, RunFolder(tmp_path), say=lambda text: None))
+
+
+def test_other_settings_are_refused_by_name_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    run_all(tiny(), tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(InputError, match=r"trained with training.lr = 0.0002, not 0.5"):
+        run_all(tiny({"training": {"lr": 0.5}}), tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_two_trainers_cannot_share_a_run_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:
+    pipeline, parts = fresh(tiny())
+    steps = train(pipeline, parts, RunFolder(tmp_path), say=lambda text: None)
+    next(steps)
+    with pytest.raises(InputError, match="being trained by another process"):
+        run_all(tiny(), tmp_path)
+    steps.close()
+    assert (tmp_path / "lock").exists()
+    assert len(run_all(tiny(), tmp_path)) == 11
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        run_all(tiny(), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert [record["step"] for record in read_log(log)] == [1, 2]

@@ -1,0 +1,150 @@
+"""Algorithm 1: what a step computes, and the traps of averages, schedules, accumulation and divergence."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from runs import fresh, run_all, tiny
+
+from ancestral.config import TrainingSettings
+from ancestral.errors import Diverged
+from ancestral.training.ema import ExponentialAverage
+from ancestral.training.logs import read_log
+from ancestral.training.optimizer import learning_rate
+from ancestral.training.run import RunFolder
+from ancestral.training.trainer import Trainer, train
+from ancestral.training.window import Window
+
+
+def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
+    config = tiny({"training": {"steps": 60, "batch_size": 32, "lr": 2e-3, "validate_every_steps": 60}})
+    run_all(config, tmp_path)
+    log = read_log(tmp_path / "log.jsonl")
+    assert log[0]["loss"] == pytest.approx(1, abs=0.15)
+    assert log[-1]["held_out_loss"] < 0.75
+    assert [record["images"] for record in log] == [32 * record["step"] for record in log]
+
+
+def test_the_mean_of_the_quarters_is_the_loss() -> None:
+    window = Window()
+    losses = torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0])
+    window.add(losses, torch.tensor([1, 250, 251, 1000, 999]), 1000, norm=3.0)
+    means = window.means()
+    assert means["loss_by_quarter"] == [1.5, 3.0, None, 5.0]
+    assert means["loss"] == pytest.approx(3.2) and means["grad_norm"] == 3.0
+
+
+def test_accumulation_gives_the_same_gradient() -> None:
+    """Trap: a mean of means, or a learning-rate schedule counted twice under accumulation."""
+    weights = []
+    for accumulation in (1, 4):
+        changes = {"network": {"dropout": 0.0}, "training": {"accumulation": accumulation, "clip_norm": None}}
+        pipeline, parts = fresh(tiny(changes))
+        trainer = Trainer(pipeline, parts.train)
+        gradients: list[torch.Tensor] = []
+        trainer.optimizer.step = lambda g=gradients, n=trainer.network: g.extend(  # type: ignore[method-assign,misc]
+            p.grad.clone() for p in n.parameters() if p.grad is not None
+        )
+        trainer.advance()
+        weights.append(torch.cat([g.flatten() for g in gradients]))
+        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 * 8 / 40)
+    assert (weights[0] - weights[1]).norm() < 1e-5 * weights[0].norm()
+
+
+def test_hidden_labels_are_the_null_class_at_the_asked_rate() -> None:
+    pipeline, parts = fresh(tiny({"training": {"batch_size": 64, "label_dropout": 0.25}}))
+    trainer = Trainer(pipeline, parts.train)
+    seen: list[torch.Tensor] = []
+    forward = trainer.network.forward
+    trainer.network.forward = lambda x, time, labels: seen.append(labels) or forward(x, time, labels)  # type: ignore[assignment,func-returns-value]
+    for _ in range(8):
+        trainer.advance()
+    labels = torch.cat(seen)
+    assert int(labels.max()) == 10 == trainer.network.null_class
+    assert float((labels == 10).float().mean()) == pytest.approx(0.25, abs=0.06)
+
+
+def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:
+    """Trap: a decay of 0.9999 from step 0 leaves a short run with its initial weights."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    average = ExponentialAverage(network, decay=0.9999)
+    torch.nn.init.constant_(network.weight, 1.0)
+    start = float(average.network.weight)
+    for _ in range(100):
+        average.update(network)
+    assert abs(1 - float(average.network.weight)) < 1e-3 * abs(1 - start)
+    average.updates = 10**9
+    before = float(average.network.weight)
+    torch.nn.init.constant_(network.weight, 2.0)
+    average.update(network)
+    assert float(average.network.weight) - before == pytest.approx(1e-4, rel=1e-2)
+
+
+def test_the_average_is_another_network_and_training_keeps_its_own(tmp_path: Path) -> None:
+    """Trap: averaged weights swapped in for evaluation and never swapped back."""
+    changes = {"training": {"steps": 4, "sample_every_steps": 2, "validate_every_steps": 2}}
+    run_all(tiny(changes), tmp_path / "looked")
+    run_all(tiny({"training": {"steps": 4, "sample_every_steps": 99, "validate_every_steps": 2}}), tmp_path / "not")
+    model = "checkpoints/step-00000004/model.safetensors"
+    assert (tmp_path / "looked" / model).read_bytes() == (tmp_path / "not" / model).read_bytes()
+    assert (tmp_path / "looked/samples/step-00000004.png").stat().st_size > 500
+    ema = (tmp_path / "looked/checkpoints/step-00000004/ema.safetensors").read_bytes()
+    assert ema != (tmp_path / "looked" / model).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fraction", "expected"), [("constant", 0.9, 1.0), ("linear", 0.75, 0.25), ("cosine", 0.5, 0.5)]
+)
+def test_learning_rate_warms_up_by_images_and_falls_by_budget(schedule: str, fraction: float, expected: float) -> None:
+    settings = TrainingSettings(steps=10, lr=1.0, batch_size=10, warmup_images=100, lr_schedule=schedule)  # type: ignore[arg-type]
+    assert learning_rate(settings, 1000, fraction) == pytest.approx(expected)
+    assert learning_rate(settings, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate(settings, 40, 0.0) == pytest.approx(0.5)
+
+
+def test_divergence_stops_names_a_layer_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+    config = tiny({"training": {"steps": 40, "lr": 1e30, "warmup_images": 0, "checkpoint_every_steps": 1}})
+    with pytest.raises(Diverged, match=r"10 steps in a row .* learning rate 1e\+30.*first in .*lower --training.lr"):
+        run_all(config, tmp_path)
+
+
+def test_a_non_finite_gradient_is_skipped_and_counted(tmp_path: Path) -> None:
+    pipeline, parts = fresh(tiny())
+    trainer = Trainer(pipeline, parts.train)
+    trainer.advance()
+    before = [p.clone() for p in trainer.network.parameters()]
+    batch = trainer.loader.batch
+    trainer.loader.batch = lambda step: batch(step)._replace(images=batch(step).images * math.nan)  # type: ignore[method-assign]
+    trainer.advance()
+    assert trainer.skipped == 1 and trainer.step == 2 and trainer.ema.updates == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
+    trainer.loader.batch = batch  # type: ignore[method-assign]
+    trainer.advance()
+    assert trainer.skipped == 0 and not torch.equal(before[0], next(trainer.network.parameters()))
+
+
+def test_the_budget_is_the_first_limit_reached(tmp_path: Path) -> None:
+    config = tiny({"training": {"steps": 100, "images": 24, "minutes": 50}})
+    progress = run_all(config, tmp_path)
+    assert [p.images for p in progress] == [8, 16, 24] and progress[-1].fraction == 1.0
+    timing = [json.loads(line) for line in (tmp_path / "timing.jsonl").read_text().splitlines()]
+    assert timing[-1]["images_per_second"] > 0 and timing[-1]["step"] == 3
+
+
+def test_a_run_without_labels_or_held_out_images(tmp_path: Path) -> None:
+    changes = {"data": {"labels": "none", "validation": 0.0}, "training": {"steps": 3}}
+    run_all(tiny(changes), tmp_path)
+    assert "held_out_loss" not in (tmp_path / "log.jsonl").read_text()
+    assert "class_embedding.weight" not in _names(tmp_path)
+
+
+def _names(run: Path) -> str:
+    return (run / "pipeline/unet/diffusion_pytorch_model.safetensors").read_bytes()[:20000].decode("latin1")
+
+
+def test_closing_before_the_first_step_leaves_no_half_run(tmp_path: Path) -> None:
+    pipeline, parts = fresh(tiny())
+    train(pipeline, parts, RunFolder(tmp_path), say=lambda text: None).close()
+    assert not [*tmp_path.iterdir()]
