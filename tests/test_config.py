@@ -1,0 +1,106 @@
+"""Settings: nothing ignored, nothing silently converted, one line with the remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ancestral.config import Config, TrainingSettings, field_names, merged, parse, read_settings
+from ancestral.errors import InputError
+from ancestral.presets import PRESETS, for_folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": {"lrr": 1}}, "unknown setting training.lrr; did you mean training.lr?"),
+        ({"netwrok": {}}, "unknown setting netwrok; did you mean network"),
+        ({"diffusion": {"schedule": {"num_timesteps": 0}}}, "diffusion.schedule.num_timesteps: .*1, got 0"),
+        ({"training": {"lr": float("nan")}}, "training.lr: .*finite.*got nan"),
+        ({"training": {"lr": "fast"}}, "training.lr: .*number.*got 'fast'"),
+        ({"network": {"norm_groups": 7}}, "norm_groups = 7 divides"),
+        ({"network": {"attention": [5]}}, r"attention levels in 0\.\.2, got \[5\]"),
+        ({"network": {"head_width": 24}}, "head_width = 24 divides"),
+        ({"training": {"batch_size": 10, "accumulation": 3}}, "accumulation to divide batch_size 10, got 3"),
+        ({"training": {"minutes": None}}, "expected a budget"),
+        ({"training": {"weight_decay": 0.1}}, "no weight_decay with adam"),
+        ({"training": {"min_snr_gamma": 5}}, "no min_snr_gamma with weighting simple"),
+        ({"diffusion": {"schedule": {"beta_start": 0.1}}}, "no beta_start with the schedule cosine"),
+        ({"diffusion": {"schedule": {"name": "betas"}}}, "num_timesteps = 1000 betas, got 0"),
+        ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0 or v"),
+        ({"sampling": {"eta": 0.5, "sampler": "ancestral"}}, "eta belongs to ddim"),
+        ({"sampling": {"steps": 2000}}, "sampling.steps <= num_timesteps = 1000, got 2000"),
+        ({"data": {"validation": 0.6, "test": 0.5}}, "validation \\+ test < 1"),
+        ({"seed": -1}, "seed: .*got -1"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_it(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message) as fault:
+        merged(Config(), changes, "run.toml")
+    assert str(fault.value).startswith("run.toml: ") and "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_the_trip_through_json(name: str) -> None:
+    config = PRESETS[name]()
+    assert parse(Config, json.loads(config.model_dump_json()), "json") == config
+    assert config.data.source in (name, "cifar10", "mnist")
+
+
+def test_a_folders_recipe_trains_on_that_folder() -> None:
+    assert for_folder("some/where").data.source == "some/where"
+
+
+@given(st.floats(1e-6, 1), st.integers(1, 2**40))
+def test_toml_and_json_mean_the_same_numbers(lr: float, images: int) -> None:
+    """Trap: 2e-4 read as text."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        toml, js = Path(folder) / "run.toml", Path(folder) / "run.json"
+        toml.write_text(f"[training]\nlr = {lr!r}\nimages = {images}\n")
+        js.write_text(json.dumps({"training": {"lr": lr, "images": images}}))
+        ours, theirs = (merged(Config(), read_settings(path), path.name) for path in (toml, js))
+    assert ours == theirs and ours.training.lr == lr and ours.training.images == images
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.toml", "[training\nlr=1", "not valid TOML"),
+        ("a.json", "{", "not valid JSON"),
+        ("a.json", "[1]", "table of settings, got list"),
+        ("a.yaml", "x: 1", r"ends in \.toml or \.json"),
+        ("missing.toml", None, "No such file"),
+    ],
+)
+def test_a_bad_settings_file_is_one_line(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message) as fault:
+        read_settings(tmp_path / name)
+    assert "\n" not in str(fault.value)
+
+
+def test_every_setting_has_help() -> None:
+    """The field docstrings are the help of the command line: none may be missing."""
+
+    def missing(kind: type, prefix: str = "") -> list[str]:
+        found = []
+        for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
+            nested = field.annotation
+            if isinstance(nested, type) and f"{prefix}{name}" not in field_names(Config):
+                found += missing(nested, f"{prefix}{name}.")
+            elif not field.description:
+                found.append(prefix + name)
+        return found
+
+    assert missing(Config) == []
+    assert "training.lr" in field_names(Config) and "diffusion.schedule.betas" in field_names(Config)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        TrainingSettings(steps=1).lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,250 @@
+"""Pipelines: what is saved is what is drawn with, here, in diffusers, alone or in a batch."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ancestral.config import (
+    Config,
+    DiffusionSettings,
+    ImageSpec,
+    NetworkSettings,
+    SamplingSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
+from ancestral.diffusion import schedules
+from ancestral.errors import InputError
+from ancestral.pipeline import Pipeline, build_schedule
+from ancestral.rng import generator
+from ancestral.tensors import from_pixels, to_pixels
+
+NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
+CLASSES = ("cat", "dog", "7")
+
+
+def pipeline(classes: tuple[str, ...] = (), seed: int = 0, **settings: object) -> Pipeline:
+    """A pipeline of random weights that answers something: a fresh one would answer 0."""
+    config = Config(network=NETWORK, training=TrainingSettings(steps=1), seed=seed, **settings)  # type: ignore[arg-type]
+    made = Pipeline.fresh(config, ImageSpec(channels=3, height=8, width=8, class_names=classes), "cpu")
+    weights = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=weights)
+    return made
+
+
+QUICK = SamplingSettings(steps=5)
+
+
+@pytest.mark.parametrize("classes", [(), CLASSES])
+def test_what_is_saved_loads_without_flags_and_draws_the_same(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    made = pipeline(classes, sampling=QUICK)
+    labels = torch.tensor([0, 2]) if classes else None
+    made.save(tmp_path / "pipeline")
+    again = Pipeline.load(tmp_path, "cpu")
+    assert again.config == made.config and again.spec == made.spec and again.weights_hash() == made.weights_hash()
+    assert torch.equal(again.draw([3, 4], labels), made.draw([3, 4], labels))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("steps", [10, 50])
+def test_diffusers_draws_the_same_images_from_the_same_noise(tmp_path: Path, prediction: str, steps: int) -> None:
+    from diffusers import DDPMPipeline
+
+    schedule = ScheduleSettings(name="linear", num_timesteps=50)
+    sampling = SamplingSettings(sampler="ancestral", steps=steps)
+    diffusion = DiffusionSettings(schedule=schedule, prediction=prediction)  # type: ignore[arg-type]
+    made = pipeline(diffusion=diffusion, sampling=sampling)
+    made.save(tmp_path / "folder")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of diffusers' own dependencies
+        theirs = DDPMPipeline.from_pretrained(tmp_path / "folder")
+    theirs.set_progress_bar_config(disable=True)
+    seeds = [5, 6, 7]
+    generators = [generator(seed, "sample") for seed in seeds]
+    images = theirs(batch_size=3, generator=generators, num_inference_steps=steps, output_type="np").images
+    *_, last = made.steps(seeds)
+    ours = ((last.x + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+    assert (ours - torch.from_numpy(images)).abs().max() < 1e-3
+
+
+def test_a_folder_of_diffusers_loads_and_draws(tmp_path: Path) -> None:
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+
+    unet = UNet2DModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
+    DDPMPipeline(unet, DDPMScheduler(num_train_timesteps=20)).save_pretrained(tmp_path)
+    loaded = Pipeline.load(tmp_path, "cpu")
+    assert loaded.spec.shape == (3, 8, 8) and loaded.config.sampling.sampler == "ancestral"
+    x, t = torch.randn(2, 3, 8, 8), torch.tensor(7)
+    prediction = loaded.denoiser(None, SamplingSettings(clip="none"))(x, t)
+    with torch.no_grad():
+        assert torch.allclose(prediction.eps, unet(x, 6).sample, atol=1e-5)
+
+
+def test_an_image_does_not_depend_on_its_batch() -> None:
+    """Trap: a batch whose images change with the batch size. Equal to float rounding, so equal as pixels."""
+    made, labels = pipeline(CLASSES), torch.tensor([0, 1, 2, 1, 0])
+    together = made.draw(range(5), labels, SamplingSettings(steps=5, eta=1.0))
+    alone = made.draw([3], labels[3:4], SamplingSettings(steps=5, eta=1.0))
+    chunked = made.draw(range(5), labels, SamplingSettings(steps=5, eta=1.0), chunk=2)
+    assert (together[3].int() - alone[0].int()).abs().max() <= 1
+    assert (together.int() - chunked.int()).abs().max() <= 1
+    assert not torch.equal(together[3], together[1])
+
+
+def test_guidance_one_takes_the_unguided_path_and_others_move_the_images() -> None:
+    made, labels = pipeline(CLASSES), torch.tensor([1, 1])
+    plain = made.draw([1, 2], labels, QUICK)
+    assert torch.equal(made.draw([1, 2], labels, QUICK.model_copy(update={"guidance": 1.0})), plain)
+    assert not torch.equal(made.draw([1, 2], labels, QUICK.model_copy(update={"guidance": 4.0})), plain)
+    null = torch.tensor([3, 3])
+    ignoring = made.draw([1, 2], labels, QUICK.model_copy(update={"guidance": 0.0}))
+    assert (ignoring.int() - made.draw([1, 2], null, QUICK).int()).abs().max() <= 1
+    assert torch.equal(made.draw([1, 2], null, QUICK), made.draw([1, 2], None, QUICK))
+
+
+def test_dropout_is_off_while_sampling() -> None:
+    """Trap: train mode while sampling."""
+    made = pipeline()
+    made.network.train()
+    first = made.draw([1], settings=QUICK)
+    assert not made.network.training
+    assert torch.equal(first, made.draw([1], settings=QUICK))
+
+
+def test_the_same_seed_makes_the_same_new_network_and_leaves_torchs_seed_alone() -> None:
+    before = torch.get_rng_state()
+    assert pipeline().weights_hash() == pipeline().weights_hash() != pipeline(seed=1).weights_hash()
+    torch.set_rng_state(before)
+    expected = torch.rand(1)
+    torch.set_rng_state(before)
+    Pipeline.fresh(Config(network=NETWORK), ImageSpec(channels=1, height=8, width=8))
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "changes", "message"),
+    [
+        ([0], {}, "trained without classes"),
+        (None, {"guidance": 2.0}, "nothing to guide by"),
+        (None, {"steps": 1001}, "at most T = 1000 steps, got 1001"),
+    ],
+)
+def test_what_an_unconditional_pipeline_cannot_do(labels: list[int] | None, changes: dict, message: str) -> None:
+    wanted = None if labels is None else torch.tensor(labels)
+    with pytest.raises(InputError, match=message):
+        pipeline().draw([0], wanted, SamplingSettings(**{"steps": 2, **changes}))
+
+
+def test_what_a_conditional_pipeline_cannot_do() -> None:
+    with pytest.raises(InputError, match=r"labels in 0\.\.2"):
+        pipeline(CLASSES).draw([0], torch.tensor([4]), QUICK)
+    undropped = pipeline(CLASSES)
+    settings = undropped.config.training.model_copy(update={"label_dropout": 0.0})
+    undropped.config = undropped.config.model_copy(update={"training": settings})
+    with pytest.raises(InputError, match="knows no null class"):
+        undropped.draw([0], torch.tensor([1]), SamplingSettings(steps=2, guidance=2.0))
+
+
+def test_classes_by_name_before_number() -> None:
+    made = pipeline(CLASSES)
+    assert [made.class_index(name) for name in ("dog", "7", "0", "2")] == [1, 2, 0, 2]
+    for wrong in ("bird", "3", "-1"):
+        with pytest.raises(InputError, match="cat, dog, 7"):
+            made.class_index(wrong)
+
+
+def damage_json(folder: Path) -> None:
+    (folder / "ancestral.json").write_text('{"config": {')
+
+
+def drop_images(folder: Path) -> None:
+    own = json.loads((folder / "ancestral.json").read_text())
+    del own["images"]
+    (folder / "ancestral.json").write_text(json.dumps(own))
+
+
+def other_network(folder: Path) -> None:
+    own = json.loads((folder / "ancestral.json").read_text())
+    own["config"]["network"]["widths"] = [16, 16]
+    (folder / "ancestral.json").write_text(json.dumps(own))
+
+
+def other_classes(folder: Path) -> None:
+    own = json.loads((folder / "ancestral.json").read_text())
+    own["images"]["class_names"] = ["one"]
+    (folder / "ancestral.json").write_text(json.dumps(own))
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+
+
+def half_weights(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize("damage", [damage_json, drop_images, other_network, other_classes, no_weights, half_weights])
+def test_a_damaged_folder_is_one_line(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    pipeline(CLASSES).save(tmp_path / "p")
+    damage(tmp_path / "p")
+    with pytest.raises(InputError) as fault:
+        Pipeline.load(tmp_path / "p")
+    assert "\n" not in str(fault.value) and str(tmp_path) in str(fault.value)
+
+
+def test_folders_that_hold_no_pipeline_say_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder"):
+        Pipeline.load(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"model_index\.json"):
+        Pipeline.load(tmp_path)
+
+
+def test_saving_again_replaces_the_folder_whole(tmp_path: Path) -> None:
+    first, second = pipeline(), pipeline(seed=1)
+    first.save(tmp_path / "p")
+    (tmp_path / "p" / "stale.txt").write_text("from the old folder")
+    second.save(tmp_path / "p")
+    assert Pipeline.load(tmp_path / "p").weights_hash() == second.weights_hash()
+    assert [path.name for path in tmp_path.iterdir()] == ["p"] and not (tmp_path / "p" / "stale.txt").exists()
+    shutil.rmtree(tmp_path / "p")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"name": "linear", "num_timesteps": 20, "beta_start": 2e-4}, schedules.linear(20, beta_start=2e-4)),
+        ({"name": "scaled-linear", "beta_end": 0.02}, schedules.scaled_linear(1000, beta_end=0.02)),
+        ({"name": "sigmoid", "num_timesteps": 7}, schedules.sigmoid(7)),
+        ({"name": "log-snr", "log_snr_min": -8.0}, schedules.log_snr_linear(1000, log_snr_min=-8.0)),
+        ({"name": "betas", "num_timesteps": 2, "betas": (0.1, 0.4)}, schedules.from_betas([0.1, 0.4])),
+        ({"zero_terminal_snr": True}, schedules.zero_terminal_snr(schedules.cosine())),
+    ],
+)
+def test_settings_name_the_schedule_they_build(settings: dict, expected: schedules.Schedule) -> None:
+    assert torch.equal(build_schedule(ScheduleSettings(**settings)).alpha_bar, expected.alpha_bar)
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=50))
+def test_pixels_survive_the_trip_to_floats_and_back(values: list[int]) -> None:
+    """Traps: truncation instead of rounding, and a map that is off by half a bin."""
+    pixels = torch.tensor(values, dtype=torch.uint8)
+    assert torch.equal(to_pixels(from_pixels(pixels)), pixels)
+    nudged = from_pixels(pixels) + 0.49 / 127.5
+    assert torch.equal(to_pixels(nudged), pixels)
+    assert from_pixels(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
