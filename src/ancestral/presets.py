@@ -1,8 +1,8 @@
 """Named recipes: functions that return a Config. The README's table has their measured times and results.
 
 The small recipes are for two CPU cores. They spend their parameters at low resolution, where a convolution is cheap,
-attend at the lowest level only, and let the learning rate fall over the budget, which is worth several times the
-training at a constant one. `ddpm-cifar10` is the paper's own recipe and wants a GPU.
+attend at the lowest level only, predict v, and let the learning rate fall over the budget. `ddpm-cifar10` is the
+paper's own recipe and wants a GPU.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ def digits() -> Config:
     """scikit-learn's handwritten digits, 8x8 grey, by class: two minutes."""
     return Config(
         data=DataSettings(source="digits"),
+        diffusion=DiffusionSettings(prediction="v"),
         network=NetworkSettings(widths=(48, 96), layers=1, attention=(1,), norm_groups=8),
         training=_short(minutes=2.0, batch_size=64, lr=2e-3),
     )
@@ -106,6 +107,7 @@ def for_folder(source: str) -> Config:
 def _small(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
     return Config(
         data=DataSettings(source=source, flip=flip),
+        diffusion=DiffusionSettings(prediction="v"),
         network=SMALL_UNET,
         training=_short(minutes=minutes, batch_size=64, lr=1e-3),
     )
