@@ -43,9 +43,7 @@ def tiny(changes: dict[str, object] | None = None) -> Config:
 
 def fresh(config: Config) -> tuple[Pipeline, Parts]:
     parts = load(config.data)
-    channels, height, width = parts.train.shape
-    names = parts.train.class_names
-    return Pipeline.fresh(config, ImageSpec(channels=channels, height=height, width=width, class_names=names)), parts
+    return Pipeline.fresh(config, parts.train.spec), parts
 
 
 def run_all(config: Config, folder: Path) -> list[Progress]:

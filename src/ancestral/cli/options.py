@@ -4,7 +4,7 @@ import argparse
 import difflib
 import shutil
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -23,14 +23,16 @@ class Options(argparse.ArgumentParser):
 
     Args:
         command: what is typed before the options, such as "ancestral train".
+        words: what else must be typed, such as "TARGET".
         about: what it does; the first paragraph of its help.
         examples: lines of the help's end.
     """
 
-    def __init__(self, command: str, about: str, examples: Sequence[str] = ()) -> None:
+    def __init__(self, command: str, words: str, about: str, examples: Sequence[str] = ()) -> None:
         width = min(shutil.get_terminal_size().columns - 2, 118)
         super().__init__(
             prog=command,
+            usage=f"{command} {words} [options]",
             description=about,
             epilog="\n".join(["examples:", *(f"  {line}" for line in examples)]) if examples else None,
             allow_abbrev=False,
@@ -42,18 +44,24 @@ class Options(argparse.ArgumentParser):
         """Adds an option or a positional; `settings` are argparse's."""
         self._add(self, names, settings)
 
-    def settings(self, title: str, about: str, fields: Fields, prefix: str = "") -> None:
-        """Adds a group of flags, one for each field: `--<prefix><name>`, and `--<name>` is enough where prefix is ""."""
-        group = self.add_argument_group(title, about)
+    def settings(self, title: str, fields: Fields, branch: str = "") -> None:
+        """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same."""
+        group = self.add_argument_group(title)
         for name, field, default in fields:
-            self._add_setting(group, prefix + name, field, default)
+            about = f"{field.description or ''} [{shown(default)}]".replace("%", "%%")
+            self._add_setting(group, name, name, field, about, default)
+            if branch:
+                self._add_setting(group, f"{branch}.{name}", name, field, argparse.SUPPRESS, default)
 
     def words(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The options in `argv`.
+        """The options in `argv`; -h and --help print the help and leave.
 
         Raises:
             InputError: unknown option (with the nearest known one), missing or superfluous words.
         """
+        if {"-h", "--help"} & {*argv}:
+            self.print_help()
+            raise SystemExit(0)
         found, rest = self.parse_known_intermixed_args([self._known(word) for word in argv])
         if rest:
             raise InputError(f"{self.prog}: unexpected {rest[0]!r}; see {self.prog} --help")
@@ -67,16 +75,17 @@ class Options(argparse.ArgumentParser):
         group.add_argument(*names, **settings)
         self.names += [name for name in names if name.startswith("-")]
 
-    def _add_setting(self, group: Any, name: str, field: FieldInfo, default: Any) -> None:
-        about = f"{field.description or ''} [{shown(default)}]".strip().replace("%", "%%")
+    def _add_setting(self, group: Any, flag: str, name: str, field: FieldInfo, about: str, default: Any) -> None:
         common = {"dest": SETTING + name, "default": argparse.SUPPRESS}
         if field.annotation is bool:
-            off = "--" + ".".join([*name.split(".")[:-1], "no-" + name.split(".")[-1]])
-            self._add(group, [f"--{name}"], {**common, "action": "store_true", "help": about})
-            self._add(group, [off], {**common, "action": "store_false", "help": argparse.SUPPRESS})
+            above, dot, last = flag.rpartition(".")
+            hidden = argparse.SUPPRESS  # of on and off, the help shows the one that changes something
+            on, off = {"help": hidden if default else about}, {"help": about if default else hidden}
+            self._add(group, [f"--{flag}"], {**common, **on, "action": "store_true"})
+            self._add(group, [f"--{above}{dot}no_{last}"], {**common, **off, "action": "store_false"})
             return
         several = {"nargs": "*"} if accepts(field.annotation, tuple) else {}
-        self._add(group, [f"--{name}"], {**common, **several, "metavar": metavar(field.annotation), "help": about})
+        self._add(group, [f"--{flag}"], {**common, **several, "metavar": metavar(field.annotation), "help": about})
 
     def _known(self, word: str) -> str:
         """`word`, an option in its registered spelling: - and _ are one."""
@@ -85,15 +94,14 @@ class Options(argparse.ArgumentParser):
         name, equals, value = word.partition("=")
         same = [known for known in self.names if known.lstrip("-").replace("_", "-") == _dashed(name)]
         if not same or not same[0].startswith(name[: 1 + name.startswith("--")]):
-            near = difflib.get_close_matches(name, self.names, n=1, cutoff=0.6) or self._same_ending(name)
+            near = self._same_ending(name) or difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
             remedy = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
             raise InputError(f"{self.prog}: unknown option {name}; {remedy}")
         return same[0] + equals + value
 
     def _same_ending(self, name: str) -> list[str]:
-        """`--training.lr` for `--lr`: the options whose last part is nearest."""
-        last = {known.rpartition(".")[2]: known for known in self.names if "." in known}
-        return [last[near] for near in difflib.get_close_matches(_dashed(name).replace("-", "_"), last, 1, 0.7)]
+        """`--training.lr` for `--lr`: a setting whose last part it is."""
+        return [known for known in self.names if known.rpartition(".")[2] == name.lstrip("-").replace("-", "_")][:1]
 
 
 def leaves(settings: Settings, prefix: str = "") -> Fields:
@@ -122,10 +130,10 @@ def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:
 
 def understood(value: Any, kind: Any) -> Any:
     """What was typed, as a settings file would say it; pydantic turns the texts into numbers."""
-    words = value if isinstance(value, list) else [value]
-    if len(words) == 1 and str(words[0]).lower() == "none" and accepts(kind, types.NoneType):
+    alone = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if isinstance(alone, str) and alone.lower() == "none" and accepts(kind, types.NoneType):
         return None
-    return words[0] if len(words) == 1 and (accepts(kind, int) or not isinstance(value, list)) else value
+    return alone if accepts(kind, int) else value
 
 
 def accepts(kind: Any, wanted: type) -> bool:
@@ -148,13 +156,10 @@ def metavar(kind: Any) -> str:
 def shown(value: Any) -> str:
     """A setting's value as one would type it."""
     if isinstance(value, tuple):
-        return " ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "")
-    return {None: "none", True: "on", False: "off"}.get(value, str(value)) if not isinstance(value, float) else f"{value:g}"
-
-
-def overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """One flat table over another."""
-    return {**base, **over}
+        return " ".join(map(str, value[:8])) + (" ..." if len(value) > 8 else "") or "nothing"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _dashed(name: str) -> str:
@@ -167,3 +172,14 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def whole(word: str, name: str) -> int:
+    """A whole number that was typed for the option `name`.
+
+    Raises:
+        InputError: another word.
+    """
+    if not word.removeprefix("-").isdecimal():
+        raise InputError(f"expected a whole number for {name}, got {word!r}")
+    return int(word)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ancestral.config import ImageSpec
 from ancestral.rng import mix
 
 SHUFFLE_SEED = 0
@@ -51,6 +52,12 @@ class ImageSet:
         """(C, H, W), as networks count."""
         _, height, width, channels = self.images.shape
         return channels, height, width
+
+    @property
+    def spec(self) -> ImageSpec:
+        """What a pipeline has to know of the images it is to draw."""
+        channels, height, width = self.shape
+        return ImageSpec(channels=channels, height=height, width=width, class_names=self.class_names)
 
     def stretch(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""

@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that holds everything, opens anywhere and asks the network for nothing.
 
 Reading order: page (what stands where), facts (what a run folder knows), draws (the images drawn for it), then a module
-for each group of sections: headline, gallery, losses, copies, quality, particulars. html, tiles and page.css are beneath.
+for each group of sections: headline, gallery, losses, copies, quality, particulars. Beneath: html, tiles, figures.
 """
 
 from ancestral.report.page import write_report

@@ -1,8 +1,5 @@
 """Has it learnt to draw, or learnt its images by heart? The nearest training image beside samples."""
 
-from jaxtyping import Float64, Int64
-from torch import Tensor
-
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.neighbours import nearest
 from ancestral.report.draws import Draws
@@ -22,7 +19,11 @@ def copies(facts: Facts, draws: Draws) -> Html:
     train = as_pixels(facts.parts.train)
     found = nearest(draws.pixels, train)
     closest = found.distance.argsort()[:SHOWN].tolist()
-    figures = [_pair(draws.pixels, train, i, found.indices, found.distance) for i in closest]
+    figures = [
+        _pair(draws.pixels[i : i + 1], i, train[j : j + 1], j, float(found.distance[i]))
+        for i in closest
+        for j in [int(found.indices[i])]
+    ]
     words = (
         f"The {len(closest)} of {len(draws.pixels)} samples that lie nearest to a training image, nearest first: each "
         "sample left, the training image right. Distances are L2 over pixels of 0..255."
@@ -44,7 +45,7 @@ def _compared(facts: Facts, train: Pixels) -> str:
     return f"; of {len(some):,} {part} images, which nobody trained on, {number(distance)}"
 
 
-def _pair(drawn: Pixels, train: Pixels, i: int, indices: Int64[Tensor, "N"], distance: Float64[Tensor, "N"]) -> Html:
-    j = int(indices[i])
-    both = styled("div", "row", tile(drawn[i : i + 1], f"sample {i}"), tile(train[j : j + 1], f"training image {j}"))
-    return captioned(number(float(distance[i])), both)
+def _pair(drawn: Pixels, i: int, copied: Pixels, j: int, distance: float) -> Html:
+    """Sample i beside training image j; both (1, C, H, W)."""
+    both = styled("div", "row", tile(drawn, f"sample {i}"), tile(copied, f"training image {j}"))
+    return captioned(number(distance), both)

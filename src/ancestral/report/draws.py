@@ -14,11 +14,13 @@ from ancestral.viz.pictures import pick
 MOST_CLASSES = 20
 """Classes shown, at most."""
 PER_CLASS = 8
+"""Samples of each class; of few classes, as many times more as make about 80 in all."""
+SAMPLES = 80
 UNCONDITIONAL = 40
 """Samples where there are no classes."""
 PAGE_NUMBERS = 1_500_000
 """Pixels times channels of all samples together: large images are fewer, lest the page weigh too much."""
-FILM_NUMBERS = 40_000_000
+FILM_NUMBERS = 16_000_000
 """The same of all frames of the film, as shown."""
 FILM_WIDTH = 400
 """Width of the film's grids, about, px."""
@@ -66,7 +68,8 @@ def sample_counts(pipeline: Pipeline) -> tuple[int, int]:
     if not pipeline.num_classes:
         return min(UNCONDITIONAL, affordable), min(UNCONDITIONAL, affordable)
     classes = min(pipeline.num_classes, MOST_CLASSES)
-    per_class = max(1, min(PER_CLASS, affordable // classes))
+    wanted = PER_CLASS * max(1, min(4, SAMPLES // (PER_CLASS * classes)))
+    per_class = max(1, min(wanted, affordable // classes))
     return per_class, per_class * classes
 
 
@@ -97,7 +100,7 @@ def follow(pipeline: Pipeline, seeds: list[int], labels: Labels | None) -> Chain
 def thinned(chain: Chain, count: int) -> Chain:
     """At most `count` of the steps, evenly spread, the first and the last among them."""
     kept = pick(range(len(chain.times)), count)
-    return Chain(*([column[i] for i in kept] for column in chain))
+    return Chain([chain.times[i] for i in kept], [chain.x_t[i] for i in kept], [chain.x0[i] for i in kept])
 
 
 def _shown(x: Tensor) -> Pixels:

@@ -46,7 +46,7 @@ class Facts:
     def last(self, quantity: str) -> float | None:
         """The newest value of `quantity` in the log."""
         values = [value for value in self.curve(quantity)[1] if value is not None]
-        return values[-1] if values else None
+        return float(values[-1]) if values else None
 
     def minutes(self) -> float | None:
         """Minutes of training up to the last line of the log."""

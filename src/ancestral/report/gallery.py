@@ -7,7 +7,7 @@ from ancestral.evaluation.evaluate import as_pixels
 from ancestral.report.draws import FILM_NUMBERS, MOST_CLASSES, Draws, film_columns, thinned
 from ancestral.report.facts import Facts
 from ancestral.report.html import Html, data_uri, element, picture, section, styled
-from ancestral.report.tiles import captioned, shortened, tile, wall
+from ancestral.report.tiles import captioned, is_large, plain_wall, shortened, tile, wall
 from ancestral.tensors import Pixels
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import film, film_bytes, png_bytes
@@ -15,16 +15,19 @@ from ancestral.viz.pictures import film, film_bytes, png_bytes
 STRIP_STEPS = 12
 CONTACTS = 32
 """Training images shown."""
-FEWEST_FRAMES, MOST_FRAMES = 12, 50
+FEWEST_FRAMES, MOST_FRAMES = 12, 36
 
 
 def samples(facts: Facts, draws: Draws) -> Html:
     """Every sample, by class where there are classes."""
     images = [tile(draws.pixels[i : i + 1], _sample_alt(facts, draws, i)) for i in draws.seeds]
     if draws.labels is None:
-        return section("samples", "Samples", element("p", f"{len(images)} images, none chosen."), wall(images))
+        return section(
+            "samples", "Samples", element("p", f"{len(images)} images, none chosen."), plain_wall(images, draws.pixels)
+        )
+    columns = "four" if is_large(draws.pixels) else "eight"
     cards = [
-        styled("figure", "class", element("figcaption", shortened(name)), styled("div", "row", *images[start:stop]))
+        styled("figure", "class", element("figcaption", shortened(name)), styled("div", columns, *images[start:stop]))
         for name, start, stop in _by_class(facts, draws)
     ]
     few = f" The first {len(cards)} of {facts.pipeline.num_classes} classes." if len(cards) == MOST_CLASSES else ""
@@ -35,10 +38,12 @@ def samples(facts: Facts, draws: Draws) -> Html:
 def becoming(facts: Facts, draws: Draws) -> Html:
     """Film of several samples and strip of one."""
     words = (
-        "Above, x at timestep t: all noise at the start, the sample at t = 0. Below, the network’s estimate of the "
-        "finished image made from it: first a blur, then ever sharper."
+        "xₜ is all noise at the start and the sample at t = 0. The estimate of x₀ is the image that the network makes "
+        "out in xₜ: first a blur, then ever sharper."
     )
-    strip = element("div", element("h3", "One of them, step by step"), _strip(facts, draws))
+    strip = element(
+        "div", element("h3", "One of them, step by step: xₜ above, estimate of x₀ below"), _strip(facts, draws)
+    )
     reel = element("div", element("h3", f"{len(draws.shown)} samples being drawn"), _film(facts, draws))
     return section("film", "How they are drawn", element("p", words), styled("div", "beside", reel, strip))
 
@@ -50,10 +55,11 @@ def data(facts: Facts) -> Html:
     pixels = as_pixels(shown)
     figures = [captioned(_said(shown, i), tile(pixels[i : i + 1], f"training image {i}")) for i in range(len(shown))]
     classes = f" {len(train.class_names)} classes." if train.class_names else ""
-    parts = f"{len(train):,} training images, {len(facts.parts.validation):,} for validation, {len(facts.parts.test):,} for test."
+    others = f"{len(facts.parts.validation):,} for validation, {len(facts.parts.test):,} for test"
+    parts = f"{len(train):,} training images, {others}."
     unusable = f" {len(facts.parts.bad):,} files could not be used." if facts.parts.bad else ""
     words = f"{parts}{classes}{unusable} These are the first {len(shown)} training images, in shuffled order."
-    return section("data", "Training images", element("p", words), wall(figures))
+    return section("data", "Training images", element("p", words), plain_wall(figures, pixels))
 
 
 def _by_class(facts: Facts, draws: Draws) -> list[tuple[str, int, int]]:

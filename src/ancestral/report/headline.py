@@ -1,5 +1,7 @@
 """What a run comes to, in a handful of numbers."""
 
+import math
+
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.report.facts import Facts
 from ancestral.report.html import Html, element, pairs, styled
@@ -21,8 +23,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def with_error(value: float, error: float | None) -> str:
-    """value ± one standard error."""
-    return number(value) + ("" if error is None else f" ± {number(error, 1)}")
+    """value ± one standard error, the error to two digits and the value to as many places."""
+    if not error:
+        return number(value)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
 
 
 def _training(facts: Facts) -> list[tuple[str, str]]:
@@ -51,7 +56,7 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
         return []
     drawn, floor = evaluation["drawn against test"], evaluation["train against test"]
     titles = {"frechet": "Fréchet distance", "kernel": "kernel distance × 1000"}
-    distances = [
+    distances: list[tuple[str, str]] = [
         (title, _beside(f"{number(scale * drawn[name].value)}", f"real images {number(scale * floor[name].value)}"))
         for (name, title), scale in zip(titles.items(), (1, 1000), strict=True)
     ]

@@ -20,7 +20,7 @@ class Html(str):
 
 def element(name: str, *children: str, attributes: Mapping[str, str] | None = None) -> Html:
     """<name attributes>children</name>; children that are not Html, and all attributes, are escaped."""
-    opening = "".join(f' {key}="{escape(value)}"' for key, value in (attributes or {}).items())
+    opening = "".join(f' {key}="{_escaped(value)}"' for key, value in (attributes or {}).items())
     if name in VOID:
         assert not children, f"<{name}> holds nothing"
         return Html(f"<{name}{opening}>")
@@ -28,8 +28,13 @@ def element(name: str, *children: str, attributes: Mapping[str, str] | None = No
 
 
 def joined(children: Iterable[str]) -> Html:
-    """Children one after another, on lines of their own where they are markup."""
-    return Html("".join(child if isinstance(child, Html) else escape(child) for child in children))
+    """Children one after another; those that are not Html are escaped."""
+    return Html("".join(child if isinstance(child, Html) else _escaped(child) for child in children))
+
+
+def _escaped(text: str) -> str:
+    """`text` as it reads; letters that UTF-8 cannot write (a file name that is not UTF-8) become ?."""
+    return escape(text.encode(errors="replace").decode())
 
 
 def styled(name: str, style: str, *children: str) -> Html:
@@ -51,19 +56,20 @@ def data_uri(content: bytes, kind: str) -> str:
 def picture(content: bytes, alt: str, size: tuple[int, int], style: str = "", kind: str = "image/png") -> Html:
     """<img> whose place is reserved by its `size`, (width, height) in pixels."""
     width, height = map(str, size)
-    attributes = {"src": data_uri(content, kind), "alt": alt, "width": width, "height": height, "decoding": "async"}
+    attributes = {"src": data_uri(content, kind), "alt": alt, "width": width, "height": height}
     return element("img", attributes={**attributes, **({"class": style} if style else {})})
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> Html:
-    """A table that scrolls inside its own box; the first cell of a row names it."""
+    """A table that scrolls inside its own box, its caption above; the first cell of a row names it."""
     top = element("tr", *(element("th", cell, attributes={"scope": "col"}) for cell in head))
     body = [
         element("tr", element("th", first, attributes={"scope": "row"}), *(element("td", cell) for cell in rest))
         for first, *rest in rows
     ]
-    whole = element("table", element("caption", caption), element("thead", top), element("tbody", *body))
-    return element("div", whole, attributes={"class": "wide", "tabindex": "0", "role": "region", "aria-label": caption})
+    whole = element("table", element("thead", top), element("tbody", *body))
+    box = {"class": "wide", "tabindex": "0", "role": "region", "aria-label": caption}
+    return element("figure", element("figcaption", caption), element("div", whole, attributes=box))
 
 
 def pairs(items: Iterable[tuple[str, str]], style: str) -> Html:

@@ -23,10 +23,10 @@ MOST_IMAGES = 128
 
 def losses(facts: Facts) -> Html:
     """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
-    charts = [*_over_training(facts), *_over_t(facts)]
+    charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts)]
     words = (
-        f"Mean squared error of the predicted {facts.config.diffusion.prediction}. Training loss is that of the weights "
-        "being trained; held-out loss is that of their average, at timesteps and noise that never change."
+        f"Mean squared error of the predicted {facts.config.diffusion.prediction}. Training loss is that of the "
+        "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
     )
     unlogged = [] if facts.log else [element("p", "Nothing has been logged yet: no curves of training.")]
     return section("losses", "Losses", element("p", words), *unlogged, styled("div", "charts", *charts))
@@ -57,8 +57,6 @@ def _over_training(facts: Facts) -> list[Html]:
         return []
     held_out = facts.curve("held_out_loss")
     quarters = [[math.nan if v is None else v for v in row] for row in facts.curve("loss_by_quarter")[1]]
-    rates, norms = facts.curve("lr")[1], facts.curve("grad_norm")[1]
-    clip = facts.config.training.clip_norm
     last, watched = number(facts.last("loss")), facts.last("held_out_loss")
     said = f"; held out, {number(watched)}" if watched is not None else ""
     return [
@@ -66,9 +64,15 @@ def _over_training(facts: Facts) -> list[Html]:
               plots.loss_curves(seen, loss, *held_out)),
         chart("Training loss by quarter of t", "training loss in each quarter of t against images seen",
               plots.loss_by_quarter(seen, quarters)),
-        chart("Learning rate and gradient", "learning rate and gradient norm against images seen",
-              plots.learning_rate_and_gradient(seen, rates, norms, clip)),
     ]  # fmt: skip
+
+
+def _optimiser(facts: Facts) -> list[Html]:
+    seen, rates = facts.curve("lr")
+    if not seen:
+        return []
+    figure = plots.learning_rate_and_gradient(seen, rates, facts.curve("grad_norm")[1], facts.config.training.clip_norm)
+    return [chart("Learning rate and gradient", "learning rate and gradient norm against images seen", figure)]
 
 
 def _over_t(facts: Facts) -> list[Html]:

@@ -11,7 +11,7 @@ from ancestral.data.images import printable
 from ancestral.report.draws import Draws
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
-from ancestral.report.html import Html, element, pairs, section, styled, table
+from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.viz.plots import schedule_curves
 
 LONGEST = 80
@@ -20,10 +20,11 @@ LONGEST = 80
 
 def schedule(facts: Facts) -> Html:
     """The curves of the noise schedule."""
-    table_, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
-    log_snr = table_.log_snr(torch.arange(table_.num_timesteps + 1))
-    figure = schedule_curves({settings.name: (table_.betas, table_.alpha_bar, log_snr)})
-    words = f"The schedule {settings.name} over T = {settings.num_timesteps:,} timesteps; t = 0 is the image, t = T is noise."
+    noise, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
+    log_snr = noise.log_snr(torch.arange(noise.num_timesteps + 1))
+    figure = schedule_curves({settings.name: (noise.betas, noise.alpha_bar, log_snr)})
+    ends = "t = 0 is the image, t = T is noise"
+    words = f"The schedule {settings.name} over T = {settings.num_timesteps:,} timesteps; {ends}."
     alt = f"beta, alpha-bar and log-SNR of the schedule {settings.name} against t / T"
     drawing = styled("div", "charts", chart("beta, alpha-bar and log-SNR", alt, figure))
     return section("schedule", "Noise schedule", element("p", words), drawing)
@@ -47,21 +48,28 @@ def sampling(facts: Facts, draws: Draws) -> Html:
 
 def settings(facts: Facts) -> Html:
     """Every setting with its meaning, and the command that repeats the run."""
-    path = shlex.quote(str(facts.folder.config))
+    path = shlex.quote(printable(str(facts.folder.config)))
     command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
     rows = [
-        [element("code", name), element("code", _shortened(value)), styled("span", "help", meaning)]
+        (element("code", name), joined([element("code", _shortened(value)), styled("span", "help", meaning)]))
         for name, value, meaning in flat(facts.config)
     ]
-    whole = table(["setting", "value", "meaning"], rows, "All settings of the run")
+    whole = pairs(rows, "facts settings")
     text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
     return section(
         "settings",
         "Settings",
-        element("p", "The same run again, into another folder:"),
+        element("p", f"The same run again, into another folder{_budget(facts.config)}:"),
         command,
         element("details", element("summary", f"All {len(rows)} settings"), whole),
         element("details", element("summary", "The same as a file for --config"), text),
+    )
+
+
+def _budget(config: Config) -> str:
+    """A budget in minutes buys other numbers of steps on other machines."""
+    return (
+        " (a budget in minutes ends after as many steps as the machine makes in it)" if config.training.minutes else ""
     )
 
 
@@ -81,6 +89,9 @@ def source(config: Config) -> str:
 
 
 def _said(value: object) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "none"
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -2,7 +2,8 @@
 
 import shlex
 
-from ancestral.evaluation.evaluate import Comparison, Evaluation, Nearness, Number
+from ancestral.data.images import printable
+from ancestral.evaluation.evaluate import Evaluation, Nearness, Number
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
@@ -24,7 +25,7 @@ def quality(facts: Facts) -> Html:
     """Every metric with its error, beside floors, as tables and charts; or how to get them."""
     evaluation = facts.evaluation
     if evaluation is None:
-        command = element("code", f"ancestral evaluate {shlex.quote(str(facts.folder.path))}")
+        command = element("code", f"ancestral evaluate {shlex.quote(printable(str(facts.folder.path)))}")
         return section(
             "quality", "How good they are", element("p", "Not measured yet: run ", command, " and report again.")
         )
@@ -47,8 +48,9 @@ def _features(evaluation: Evaluation) -> str:
         return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
     task = "the classes" if space.kind == "labels" else "which transform was applied"
     return (
-        f"{measured}a small network trained on the training images to tell {task}; it is right on {space.accuracy:.1%} of "
-        f"{space.num_held_out:,} test images. Lower distances are better; train against test is what real images score."
+        f"{measured}a small network trained on the training images to tell {task}; it is right on {space.accuracy:.1%} "
+        f"of {space.num_held_out:,} test images. Lower distances are better; train against test is what real images "
+        "score."
     )
 
 
@@ -68,15 +70,14 @@ def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
 
 
 def _comparisons(evaluation: Evaluation) -> Html:
-    names = [n.name for n in evaluation[DRAWN].numbers]
-    head = ["comparison", *(TITLES.get(name, name) for name in names), "images"]
-    caption = "Every number with one standard error. The first line is what counts, the others are its floors."
-    return table(head, [_comparison_row(c, names) for c in evaluation.comparisons], caption)
-
-
-def _comparison_row(comparison: Comparison, names: list[str]) -> list[str]:
-    cells = [_cell(comparison[name]) for name in names]
-    return [comparison.name, *cells, f"{comparison.num_left:,} / {comparison.num_right:,}"]
+    drawn = evaluation[DRAWN]
+    head = ["comparison", *(TITLES.get(n.name, n.name) for n in drawn.numbers)]
+    caption = (
+        "Every number with one standard error; what counts is drawn against test, the others are its floors. Each "
+        f"compares {drawn.num_left:,} images with {drawn.num_right:,}."
+    )
+    rows = [[c.name, *(_cell(c[n.name]) for n in drawn.numbers)] for c in evaluation.comparisons]
+    return styled("div", "metrics", table(head, rows, caption))
 
 
 def _cell(measured: Number) -> str:
@@ -86,8 +87,8 @@ def _cell(measured: Number) -> str:
 def _nearness(evaluation: Evaluation) -> Html:
     head = ["nearest training image, in", "median of samples", "median of test images", "ratio", "suspiciously near"]
     caption = (
-        "A ratio far below 1 is a sign of copying. Suspiciously near are samples no farther than the nearest 1 % of test "
-        "images: 1 % is to be expected."
+        "A ratio far below 1 is a sign of copying. Suspiciously near are samples no farther than the nearest 1 % of "
+        "test images: 1 % is to be expected."
     )
     return table(head, map(_nearness_row, evaluation.nearness), caption)
 

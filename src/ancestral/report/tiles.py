@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from io import BytesIO
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,8 @@ from ancestral.tensors import Pixels
 
 SIDE = 128
 """Least side of a tile, about, px. Browsers shrink well and enlarge badly."""
+LARGE = 48
+"""Shorter side of images from which they are shown large, px."""
 
 
 def tile(pixels: Pixels, alt: str) -> Html:
@@ -29,6 +32,16 @@ def tile_png(pixels: Pixels) -> tuple[bytes, tuple[int, int]]:
     return out.getvalue(), image.size
 
 
+def plain_wall(figures: Iterable[Html], pixels: Pixels) -> Html:
+    """A wall of images as large as `pixels`."""
+    return wall(figures, "large" if is_large(pixels) else "small")
+
+
+def is_large(pixels: Pixels) -> bool:
+    """Whether images need room to be seen."""
+    return min(pixels.shape[2:]) >= LARGE
+
+
 def captioned(caption: str, *images: Html) -> Html:
     """Images above one another, with words beneath."""
     return element("figure", *images, element("figcaption", shortened(caption)))
@@ -40,6 +53,6 @@ def shortened(text: str, longest: int = 60) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def wall(figures: Iterable[Html], size: str = "small") -> Html:
-    """As many figures in a row as the screen has room for; `size` is small or pair."""
+def wall(figures: Iterable[Html], size: Literal["small", "large", "pair", "step"]) -> Html:
+    """As many figures in a row as the screen has room for."""
     return styled("div", f"wall {size}", *figures)

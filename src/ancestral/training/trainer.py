@@ -201,9 +201,9 @@ class Trainer:
         if self.skipped >= PATIENCE:
             layer = next((n for n, p in self.network.named_parameters() if not _finite(p.grad)), "the loss")
             raise Diverged(
-                f"training diverged: {PATIENCE} steps in a row were not finite, up to step {self.step} ({self.images} "
-                f"images), learning rate {lr:.3g}, gradient norm {norm}, first in {layer}; the last checkpoint is kept: "
-                f"train into another folder with a lower --training.lr"
+                f"training diverged: {PATIENCE} steps in a row were not finite, up to step {self.step} "
+                f"({self.images} images), learning rate {lr:.3g}, gradient norm {norm}, first in {layer}; "
+                f"the last checkpoint is kept: train into another folder with a lower --training.lr"
             )
 
 

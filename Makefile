@@ -1,0 +1,63 @@
+# On a fresh machine this needs make and Python 3.11 or newer, nothing else.
+#   make demo    train, measure and report on handwritten digits, in .venv (about five minutes on two cores)
+#   make check   lint, format, types
+#   make test    the tests, in two processes
+#   make docs    the documentation, as HTML
+#   make setup   only what test, check and docs need
+#   make clean   removes the environment and what tools left behind, never runs/
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+RUN ?= runs/demo
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Two test processes share the machine, so each computes on one thread and a waiting thread leaves its core.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test check docs setup clean
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/ancestral train digits --out $(RUN)
+	$(BIN)/ancestral evaluate $(RUN) --images 500
+	$(BIN)/python examples/agreement.py $(RUN)
+	$(BIN)/ancestral report $(RUN)
+	@echo "report: $(abspath $(RUN)/report.html)"
+
+test: $(VENV)/.installed-dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy src examples
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+	@echo "docs: $(abspath docs/_build/html/index.html)"
+
+setup: $(VENV)/.installed-dev
+
+# A file beside the environment remembers what was installed; changing what is asked for makes it out of date.
+$(VENV)/.created:
+	@test -n "$(PYTHON)" || { echo "expected Python 3.11 or newer on the path; or: make PYTHON=/path/to/python"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch goes first, alone, so that the build a machine's pip prefers is settled before anything asks for torch.
+$(VENV)/.installed-torch: constraints.txt | $(VENV)/.created
+	$(INSTALL) torch
+	@touch $@
+
+$(VENV)/.installed-demo: pyproject.toml $(VENV)/.installed-torch
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed-torch
+	$(INSTALL) -e ".[dev]"
+	@touch $(VENV)/.installed-demo $@
+
+clean:
+	rm -rf $(VENV) docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -1,0 +1,199 @@
+"""The work of `ancestral sample`: drawing, with what the images looked like on the way, and the files of it."""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from ancestral.cli.output import counting
+from ancestral.config import SamplingSettings
+from ancestral.data.fitting import Progress
+from ancestral.files import write_whole
+from ancestral.pipeline import CHUNK, Pipeline
+from ancestral.rng import ImageNoise
+from ancestral.sampling.loop import Step
+from ancestral.tensors import Labels, Pixels, to_pixels
+from ancestral.viz import pictures
+
+KEPT = 50
+"""Timesteps of a chain that films and arrays keep, at most."""
+FILMED = 16
+"""Images that a film shows, at most."""
+COLUMNS = 9
+"""Timesteps that a strip shows."""
+
+State = Float[Tensor, "_ C H W"]
+"""Some of the images at one timestep; at t = 0 all of them."""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """K kept timesteps: at times[k] the state x_t and the estimate of x0 made from it. At 0 both are the images."""
+
+    times: list[int]
+    x_t: list[State]
+    x0: list[State]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Images with everything that made them. `facts` is what a PNG file says of all of them."""
+
+    chain: Chain
+    pixels: Pixels
+    seeds: range
+    classes: list[str]
+    """The name of each image's class; empty where no class was asked for."""
+    labels: Labels | None
+    facts: dict[str, str]
+
+    def facts_of(self, i: int) -> dict[str, str]:
+        """What the PNG file of image `i` says."""
+        return {"seed": str(self.seeds[i]), "class": self.classes[i] if self.classes else "none", **self.facts}
+
+
+def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
+    """The class of each of `count` images: those of the list in turn; every class in turn for all and None.
+
+    Raises:
+        InputError: an unknown class, or any where the pipeline has none.
+    """
+    if classes == "none" or (classes is None and not pipeline.num_classes):
+        return None
+    if classes in (None, "all") and pipeline.num_classes:
+        return torch.arange(count) % pipeline.num_classes
+    assert classes is not None
+    names = [classes] if classes in pipeline.spec.class_names else classes.split(",")
+    wanted = [pipeline.class_index(name.strip()) for name in names]
+    return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
+
+
+def draw(
+    pipeline: Pipeline, seeds: range, labels: Labels | None, settings: SamplingSettings, keep_all: bool
+) -> Drawing:
+    """One image for each seed.
+
+    Args:
+        labels: (B,) the class of each image; None: no class.
+        keep_all: keep the way of every image, not only that of the first `FILMED`.
+
+    Raises:
+        InputError: settings that the pipeline was not trained for.
+    """
+    starts = range(0, len(seeds), CHUNK)
+    parts = []
+    with counting() as counted:
+        for number, start in enumerate(starts):
+            part = slice(start, start + CHUNK)
+            steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
+            done, total = number * settings.steps, len(starts) * settings.steps
+            shown = CHUNK if keep_all else FILMED if number == 0 else 0
+            x_T = ImageNoise(seeds[part], pipeline.spec.shape)()
+            parts.append(_chain(x_T, numbered(steps, done, total, counted), settings.steps, shown))
+    chain = Chain(
+        parts[0].times,
+        [torch.cat(states) for states in zip(*(part.x_t for part in parts), strict=True)],
+        [torch.cat(states) for states in zip(*(part.x0 for part in parts), strict=True)],
+    )
+    classes = [] if labels is None else [pipeline.spec.class_names[int(label)] for label in labels]
+    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, _facts(pipeline, settings))
+
+
+def write(drawing: Drawing, out: Path, each: bool, strip: bool, film: Path | None, arrays: Path | None) -> list[Path]:
+    """grid.png in `out` and whatever else is wanted; the files written.
+
+    Raises:
+        CannotWrite: one of them cannot be written.
+    """
+    files = [_write_grid(drawing, out / "grid.png")]
+    if each:
+        files += [_write_one(drawing, i, out / f"seed-{seed}.png") for i, seed in enumerate(drawing.seeds)]
+    if strip:
+        files.append(_write_strip(drawing, out / "strip.png"))
+    if film is not None:
+        files.append(_write_film(drawing, film))
+    if arrays is not None:
+        files.append(_write_arrays(drawing, arrays))
+    return files
+
+
+def numbered(steps: Iterable[Step], done: int, total: int, counted: Progress) -> Iterator[Step]:
+    """`steps`, each counted when it has been used: it is number done + 1, done + 2, ... of `total`."""
+    for number, step in enumerate(steps, done + 1):
+        yield step
+        counted("drawing", number, total)
+
+
+def _chain(x_T: State, steps: Iterable[Step], count: int, shown: int) -> Chain:
+    """The kept timesteps of the first `shown` images, and the last state of all; x_T is the noise they start from."""
+    kept = {*pictures.pick(range(count), KEPT - 1)}
+    chain, x = Chain([], [], []), x_T
+    for number, step in enumerate(steps):
+        if number in kept:
+            chain.times.append(step.t)
+            chain.x_t.append(x[:shown].cpu())
+            chain.x0.append(step.x0[:shown].cpu())
+        x = step.x
+    return Chain([*chain.times, 0], [*chain.x_t, x.cpu()], [*chain.x0, x.cpu()])
+
+
+def _facts(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
+    """How images were drawn, without seed and class."""
+    said = {name: str(value) for name, value in settings.model_dump().items() if value is not None}
+    if settings.sampler == "ddim":
+        said["eta"] = str(settings.eta or 0.0)
+    return {**said, "weights": pipeline.weights_hash(), "software": f"ancestral {version('ancestral')}"}
+
+
+def _write_grid(drawing: Drawing, file: Path) -> Path:
+    which = {"seed": f"{drawing.seeds[0]} to {drawing.seeds[-1]}"} if len(drawing.seeds) > 1 else {}
+    classes = {"class": ", ".join(dict.fromkeys(drawing.classes))} if drawing.classes else {}
+    picture = pictures.grid(drawing.pixels, labels=drawing.classes or None)
+    pictures.save_png(picture, file, {**drawing.facts_of(0), **which, **classes})
+    return file
+
+
+def _write_one(drawing: Drawing, i: int, file: Path) -> Path:
+    """The bare pixels of one image."""
+    pixels = np.moveaxis(drawing.pixels[i].numpy(), 0, -1)
+    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+    pictures.save_png(image, file, drawing.facts_of(i))
+    return file
+
+
+def _write_strip(drawing: Drawing, file: Path) -> Path:
+    chain = drawing.chain
+    shown = pictures.pick(range(len(chain.times)), COLUMNS)
+    rows = [
+        (name, torch.cat([to_pixels(states[k][:1]) for k in shown]))
+        for name, states in (("xₜ", chain.x_t), ("estimate of x₀", chain.x0))
+    ]
+    pictures.save_png(pictures.strip(rows, [chain.times[k] for k in shown]), file, drawing.facts_of(0))
+    return file
+
+
+def _write_film(drawing: Drawing, file: Path) -> Path:
+    chain = drawing.chain
+    x_t, x0 = ([to_pixels(state[:FILMED]) for state in states] for states in (chain.x_t, chain.x0))
+    pictures.save_film(pictures.film(x_t, x0, chain.times), file)
+    return file
+
+
+def _write_arrays(drawing: Drawing, file: Path) -> Path:
+    """t (K,), x_t and x_0 (K, B, C, H, W) float32 in [-1, 1], seeds (B,), and labels (B,) where there are any."""
+    chain = drawing.chain
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {"t": np.array(chain.times), "seeds": np.array(drawing.seeds)}
+    arrays |= {"x_t": torch.stack(chain.x_t).numpy(), "x_0": torch.stack(chain.x0).numpy()}
+    arrays |= {} if drawing.labels is None else {"labels": drawing.labels.numpy()}
+    np.savez(content, **arrays)
+    write_whole(file, content.getvalue())
+    return file

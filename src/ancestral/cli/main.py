@@ -1,0 +1,117 @@
+"""`ancestral VERB ...`: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
+
+0 done, 2 usage or data, 3 diverged, 4 cannot write, 130 and 143 interrupted after saving, 141 nobody reads the output.
+"""
+
+import difflib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from io import TextIOWrapper
+
+from ancestral.errors import AncestralError, InputError
+
+VERBS = {
+    "train": "train on a data set or a folder of images; the same command goes on where it stopped",
+    "sample": "draw images, and films of how they were drawn",
+    "report": "one page that shows a run: curves, samples, film, numbers",
+    "evaluate": "measure drawn images against held-out ones, beside the floors",
+    "show": "pictures of noise schedules, of the forward process, of a data set",
+    "data": "check a folder of images before training on it",
+}
+EXAMPLES = (
+    ("ancestral train digits", "two minutes, no download"),
+    ("ancestral sample runs/digits --film film.gif", "what it learned, and how it draws"),
+    ("ancestral report runs/digits", "curves, samples and numbers on one page"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line `argv` (None: the process's own); the exit code."""
+    words = [*(sys.argv[1:] if argv is None else argv)]
+    debug = "--debug" in words
+    _print_anything()
+    try:
+        code = run([word for word in words if word != "--debug"])
+        sys.stdout.flush()
+        return code
+    except SystemExit:  # after a verb's help
+        return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+    except AncestralError as fault:
+        _trace(debug)
+        _complain(str(fault))
+        return fault.exit_code
+    except Exception as fault:
+        _trace(debug)
+        _complain(f"{type(fault).__name__}: {fault} (a fault of ancestral's own: --debug shows where)")
+        return 1
+
+
+def run(words: Sequence[str]) -> int:
+    """Hands the words after the verb to the verb's module.
+
+    Raises:
+        InputError: unknown verb.
+    """
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"ancestral {version('ancestral')}")
+        return 0
+    if words[0] not in VERBS:
+        near = difflib.get_close_matches(words[0], VERBS, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
+        raise InputError(f"expected a verb, got {words[0]!r}; {remedy}")
+    return int(import_module(f"ancestral.cli.{words[0]}").run(words[1:]))
+
+
+def overview() -> str:
+    """The help of the whole."""
+    from ancestral.presets import PRESETS
+
+    about = {name: (recipe.__doc__ or "").strip().splitlines()[0] for name, recipe in PRESETS.items()}
+    return "\n".join(
+        [
+            "usage: ancestral VERB [--help] ...",
+            "",
+            "Denoising diffusion you can train, measure and read.",
+            *_table("verbs", VERBS.items()),
+            *_table("presets, for ancestral train", about.items()),
+            *_table("examples", EXAMPLES),
+            "",
+            "ancestral VERB --help explains a verb. --version; --debug: a traceback where something goes wrong.",
+        ]
+    )
+
+
+def _table(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
+    pairs = [*rows]
+    width = max(len(name) for name, _ in pairs)
+    return ["", f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in pairs)]
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _complain(message: str) -> None:
+    """One line on stderr, whatever the message holds."""
+    print(f"ancestral: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _print_anything() -> None:
+    """File names that the terminal's encoding lacks are escaped, not fatal."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -1,0 +1,106 @@
+"""The work of `ancestral evaluate`: drawing, measuring, and the table."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+
+from ancestral.cli.asking import sampling
+from ancestral.cli.drawing import numbered
+from ancestral.cli.machine import device
+from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
+from ancestral.config import SamplingSettings
+from ancestral.data.datasets import load
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, evaluate
+from ancestral.evaluation.inception import load_inception
+from ancestral.files import write_whole
+from ancestral.pipeline import CHUNK, Pipeline
+from ancestral.rng import mix
+from ancestral.tensors import Labels, Pixels, to_pixels
+from ancestral.training.run import RunFolder
+
+DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
+SHARES = ("precision", "recall", "density", "coverage")
+
+
+def measure(
+    run: Path, count: int, seed: int, given: dict[str, Any], inception: Path | None, on: str | None, as_json: bool
+) -> int:
+    """Draws `count` images, measures them, writes evaluation.json and says what it holds; the exit code."""
+    folder = RunFolder(run)
+    config, pipeline = folder.read_config(), Pipeline.load(run, device(on))
+    settings = sampling(pipeline.config, given)
+    extractor = None if inception is None else load_inception(inception)
+    with counting() as counted:
+        parts = load(config.data, counted)
+    warn_of_bad_files(parts.bad, config.data.source)
+    if parts.train.class_names != pipeline.spec.class_names:
+        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    labels = torch.arange(count) % pipeline.num_classes if pipeline.num_classes else None
+    drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
+    with counting() as counted:
+        result = evaluate(
+            drawn,
+            labels,
+            parts,
+            EvaluationSettings(seed=seed),
+            extractor,
+            lambda n, of: counted("learning features", n, of),
+        )
+    write_whole(run / "evaluation.json", result.model_dump_json(indent=2) + "\n")
+    if as_json:
+        tell_json(result.model_dump(mode="json"))
+    else:
+        show(result, run / "evaluation.json")
+    return 0
+
+
+def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
+    """One image for each seed, with a bar over all steps."""
+    starts, images = range(0, len(seeds), CHUNK), []
+    with counting() as counted:
+        for number, start in enumerate(starts):
+            part = slice(start, start + CHUNK)
+            steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
+            done, total = number * settings.steps, len(starts) * settings.steps
+            *_, last = numbered(steps, done, total, counted)
+            images.append(to_pixels(last.x).cpu())
+    return torch.cat(images).contiguous()
+
+
+def show(result: Evaluation, file: Path) -> None:
+    """The comparisons as tables, drawn images first, then the floors; the rest in sentences."""
+    to = console(stderr=False)
+    distances = Table("distance (less is better)", *DISTANCES.values(), box=box.SIMPLE)
+    shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
+    for comparison in result.comparisons:
+        distances.add_row(comparison.name, *(number(comparison[name]) for name in DISTANCES))
+        shares.add_row(comparison.name, *(f"{comparison[name].value:.3f}" for name in SHARES))
+    first = result.comparisons[0]
+    to.print(
+        f"{first.num_left:,} images against {first.num_right:,}; drawn ones first, then the floors", distances, shares
+    )
+    for nearness in result.nearness:
+        ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
+        tell(
+            f"distance to the nearest training image, drawn over held out, in {nearness.space}: {ratio} (1: no copies)"
+        )
+    if result.agreement is not None:
+        tell(f"drawn images in which a classifier sees the class asked for: {number(result.agreement)}")
+    features = result.features
+    if features.accuracy is not None:
+        tell(f"accuracy of that network on {features.num_held_out} held-out images: {features.accuracy:.3f}")
+    tell(str(file))
+
+
+def number(measured: Number) -> str:
+    """A value with its standard error, to the error's second digit."""
+    error = measured.standard_error
+    if not error:
+        return f"{measured.value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{measured.value:.{digits}f} ± {error:.{digits}f}"

@@ -1,0 +1,89 @@
+"""`ancestral sample`: the words of the command; the work is in drawing.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ancestral.cli.asking import add_sampling, sampling
+from ancestral.cli.options import Options, changes, leaves, whole
+from ancestral.cli.output import tell, tell_json
+from ancestral.config import SamplingSettings
+from ancestral.errors import InputError
+
+ABOUT = """\
+Draw images with RUN: the folder of a run, its pipeline, or a folder that diffusers wrote.
+
+Image i has the seed --seed + i, and the same seed gives the same image in any batch. A PNG file tells in its
+metadata how it was drawn. A pipeline with classes draws all of them in turn, unless --classes says which.
+"""
+EXAMPLES = (
+    "ancestral sample runs/digits --classes 3,7 --num-images 20 --guidance 2",
+    "ancestral sample runs/digits --film film.gif --strip",
+    "ancestral sample runs/digits --sampler ancestral --steps 1000 --arrays chain.npz",
+)
+FILMS, ARRAYS = (".gif", ".png", ".apng"), (".npz",)
+MOST_SEEDS = 2**63
+
+
+def run(argv: Sequence[str]) -> int:
+    """The verb; its exit code."""
+    options = parser()
+    found = options.words(argv)
+    given = changes(found, leaves(SamplingSettings()))
+    seeds = _seeds(whole(found.seed, "--seed"), whole(found.num_images, "--num-images"))
+    film, arrays = _file(found.film, "--film", FILMS), _file(found.arrays, "--arrays", ARRAYS)
+    from ancestral.cli.drawing import draw, labels_for, write
+    from ancestral.cli.machine import device
+    from ancestral.pipeline import Pipeline
+
+    pipeline, out = Pipeline.load(found.run, device(found.device)), _out(found.out, Path(found.run))
+    labels = labels_for(pipeline, found.classes, len(seeds))
+    drawing = draw(pipeline, seeds, labels, sampling(pipeline.config, given), keep_all=arrays is not None)
+    files = write(drawing, out, found.each, found.strip, film, arrays)
+    if found.json:
+        tell_json({"files": [str(file) for file in files], "seeds": [*seeds]})
+    else:
+        tell("\n".join(map(str, files)))
+    return 0
+
+
+def parser() -> Options:
+    """The options of the verb."""
+    options = Options("ancestral sample", "RUN", ABOUT, EXAMPLES)
+    options.option("run", metavar="RUN", help="folder of a run or a pipeline")
+    options.option("--num-images", default="16", metavar="N", help="how many [16]")
+    options.option("--seed", default="0", metavar="INT", help="seed of the first image [0]")
+    options.option("--classes", metavar="LIST", help="names or numbers with commas between, all, or none [all]")
+    options.option("--out", metavar="DIR", help="where grid.png goes [RUN/drawn; for a mere pipeline ./drawn]")
+    options.option("--each", action="store_true", help="also every image as a PNG file of its own")
+    options.option(
+        "--film", metavar="FILE", help="how they were drawn, x_t beside x0 estimates: .gif, or animated .png"
+    )
+    options.option("--strip", action="store_true", help="the same of the first image, as strip.png")
+    options.option("--arrays", metavar="FILE", help="x_t and the x0 estimate at up to 50 timesteps, as .npz")
+    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    options.option("--json", action="store_true", help="print the files written as JSON")
+    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    add_sampling(options)
+    return options
+
+
+def _out(asked: str | None, source: Path) -> Path:
+    """Where pictures go: asked for, or into the run; a folder that is only a pipeline is left as it is."""
+    if asked:
+        return Path(asked)
+    return source / "drawn" if (source / "pipeline").is_dir() else Path("drawn")
+
+
+def _seeds(first: int, count: int) -> range:
+    if count < 1:
+        raise InputError(f"expected --num-images of at least 1, got {count}")
+    if not 0 <= first <= MOST_SEEDS - count:
+        raise InputError(f"expected --seed in 0..{MOST_SEEDS - count}, got {first}")
+    return range(first, first + count)
+
+
+def _file(word: str | None, name: str, suffixes: tuple[str, ...]) -> Path | None:
+    """The path, refused before anything is drawn if its ending is that of another kind of file."""
+    if word is not None and Path(word).suffix.lower() not in suffixes:
+        raise InputError(f"expected {name} to end in {' or '.join(suffixes)}, got {word!r}")
+    return None if word is None else Path(word)

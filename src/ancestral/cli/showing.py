@@ -1,0 +1,114 @@
+"""The work of `ancestral show`: schedule curves, the forward process, a contact sheet."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancestral.cli.output import counting, warn_of_bad_files
+from ancestral.config import DataSettings, ScheduleSettings
+from ancestral.data.datasets import load
+from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import InputError
+from ancestral.files import write_whole
+from ancestral.pipeline import build_schedule
+from ancestral.rng import ImageNoise
+from ancestral.tensors import Images, Pixels, from_pixels, to_pixels
+from ancestral.viz import pictures, plots
+
+COLUMNS = 9
+"""Timesteps that a strip shows."""
+
+Tables = Mapping[str, Schedule]
+
+
+def tables(settings: Iterable[ScheduleSettings]) -> dict[str, Schedule]:
+    """The schedules by name."""
+    return {each.name: build_schedule(each) for each in settings}
+
+
+def numbers(schedules: Tables) -> dict[str, dict[str, list[Any]]]:
+    """For t = 0..T: alpha_bar_t and log-SNR_t; beta_t, null at t = 0, is the variance of the step t - 1 -> t."""
+    return {
+        name: {
+            "t": [*range(schedule.num_timesteps + 1)],
+            "beta": [None, *schedule.betas.tolist()],
+            "alpha_bar": schedule.alpha_bar.tolist(),
+            "log_snr": _log_snr(schedule).tolist(),
+        }
+        for name, schedule in schedules.items()
+    }
+
+
+def write_curves(schedules: Tables, file: Path) -> None:
+    """The three curves of each schedule."""
+    _check_png(file)
+    curves = {name: (each.betas, each.alpha_bar, _log_snr(each)) for name, each in schedules.items()}
+    write_whole(file, plots.figure_to_png(plots.schedule_curves(curves)))
+
+
+def write_forward(
+    settings: DataSettings, schedules: Iterable[ScheduleSettings], image: int, seed: int, file: Path
+) -> Path:
+    """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
+    _check_png(file)
+    train = _train(settings)
+    if not 0 <= image < len(train):
+        raise InputError(f"expected --image in 0..{len(train) - 1}, got {image}")
+    x0 = from_pixels(_pixels(train, image, image + 1))
+    eps = ImageNoise([seed], train.shape)()
+    rows = {name: _chain(schedule, x0, eps) for name, schedule in tables(schedules).items()}
+    times = next(iter(rows.values()))[0]
+    pictures.save_png(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), file)
+    return file
+
+
+def write_contact_sheet(settings: DataSettings, count: int, file: Path) -> Path:
+    """The first images of the training part, which is shuffled, with their classes."""
+    _check_png(file)
+    train = _train(settings)
+    shown = _pixels(train, 0, min(count, len(train)))
+    names = None if train.labels is None else [train.class_names[label] for label in train.labels[: len(shown)]]
+    channels, height, width = train.shape
+    kind = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    classes = f", {len(train.class_names)} classes" if train.class_names else ""
+    title = f"{Path(settings.source).name}: {len(train):,} training images, {kind}{classes}"
+    pictures.save_png(pictures.grid(shown, labels=names, title=title), file)
+    return file
+
+
+def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], Pixels]:
+    """Timesteps 0..T, evenly, and q_sample at each."""
+    times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
+    states = [schedule.signal(t, x0) * x0 + schedule.noise(t, x0) * eps for t in map(torch.tensor, times)]
+    return times, to_pixels(torch.cat(states))
+
+
+def _log_snr(schedule: Schedule) -> Tensor:
+    return schedule.log_snr(torch.arange(schedule.num_timesteps + 1))
+
+
+def _train(settings: DataSettings) -> ImageSet:
+    with counting() as counted:
+        parts = load(settings, counted)
+    warn_of_bad_files(parts.bad, settings.source)
+    return parts.train
+
+
+def _pixels(images: ImageSet, start: int, stop: int) -> Pixels:
+    """(B, C, H, W) of a stretch of a set."""
+    return torch.from_numpy(np.moveaxis(np.array(images.images[start:stop]), -1, 1).copy())
+
+
+def _check_png(file: Path) -> None:
+    """Before any work is done for it.
+
+    Raises:
+        InputError: another ending than .png.
+    """
+    if file.suffix.lower() != ".png":
+        raise InputError(f"expected a picture to end in .png, got {str(file)!r}")

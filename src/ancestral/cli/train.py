@@ -1,0 +1,63 @@
+"""`ancestral train`: the words of the command; the work is in training.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ancestral.cli.options import Options, changes, leaves
+from ancestral.cli.output import say, tell
+from ancestral.cli.target import check_writable, plan, preset
+from ancestral.config import Config
+
+ABOUT = """\
+Train on TARGET: a preset (`ancestral --help` lists them) or a folder of images.
+
+The run is written to a folder (settings, log, sample grids, checkpoints, and the pipeline that `ancestral sample`
+draws with). Ctrl-C saves and stops; the same command goes on from there as if it had never stopped.
+
+Settings come from the preset; --config FILE overrides them, flags override both. A flag and a line in the file mean
+the same: --training.lr 1e-4 is `lr = 1e-4` in the table [training]. A budget (--training.steps, --training.images or
+--training.minutes) replaces the preset's budget of whatever kind; of several given together the first reached counts.
+The value in [] is that of TARGET; `none` unsets a setting that may be unset.
+"""
+EXAMPLES = (
+    "ancestral train digits",
+    "ancestral train ~/Pictures/birds --data.size 64 --data.fit pad --training.minutes 60",
+    "ancestral train --config runs/digits/config.json --seed 1 --out runs/digits-1",
+)
+
+
+def run(argv: Sequence[str]) -> int:
+    """The verb; its exit code."""
+    options = parser(_named(argv)).words(argv)
+    file = Path(options.config) if options.config else None
+    wanted = plan(options.target, file, changes(options, leaves(Config())), Path(options.out) if options.out else None)
+    if options.dry_run:
+        tell(wanted.config.model_dump_json(indent=2))
+        say(f"would write to {wanted.out}")
+        return 0
+    check_writable(wanted.out)
+    from ancestral.cli.training import train
+
+    return train(wanted, options.device, options.json, options.tensorboard)
+
+
+def parser(defaults: Config) -> Options:
+    """The options of the verb; its help states the values of `defaults`."""
+    options = Options("ancestral train", "TARGET", ABOUT, EXAMPLES)
+    options.option("target", nargs="?", metavar="TARGET", help="a preset or a folder; may be left out with --config")
+    options.option("--out", metavar="DIR", help="folder of the run [runs/<name of the target>]")
+    options.option("--config", metavar="FILE", help="settings, .toml or .json; the config.json of any run is one")
+    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    options.option("--dry-run", action="store_true", help="print the settings as JSON, and write nothing")
+    options.option("--json", action="store_true", help="a JSON object for each record on stdout, all else on stderr")
+    options.option("--tensorboard", action="store_true", help="write curves for TensorBoard too (extra `track`)")
+    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    for name in Config.model_fields:
+        mine = [leaf for leaf in leaves(defaults) if leaf[0] == name or leaf[0].startswith(f"{name}.")]
+        options.settings("settings of the run" if name == "seed" else f"settings: {name}", mine)
+    return options
+
+
+def _named(argv: Sequence[str]) -> Config:
+    """The settings whose values the help states: those of the target, where one is named."""
+    return preset(argv[0]) if argv and not argv[0].startswith("-") else Config()

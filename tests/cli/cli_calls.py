@@ -1,0 +1,48 @@
+"""Calling the command line in this process and in others."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ancestral.cli.main import main
+
+TINY = [
+    *("--network.widths", "8"),
+    *("--network.layers", "1"),
+    *("--network.attention", "--network.no_middle_attention"),
+    *("--network.norm_groups", "4"),
+    *("--training.batch_size", "8"),
+    *("--training.precision", "float32"),
+    *("--data.validation", "0.01"),
+]
+
+
+class Called(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Called:
+    """`ancestral WORDS` in this process."""
+    capsys.readouterr()
+    code = main([str(word) for word in words])
+    return Called(code, *capsys.readouterr())
+
+
+def start(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    """`python -m ancestral WORDS` in a process of its own."""
+    command = [sys.executable, "-m", "ancestral", *map(str, words)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment
+    )
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file below, with its bytes, and every folder."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}

@@ -1,0 +1,32 @@
+"""Two trained runs for the verbs that need one; trained once, read by many."""
+
+from pathlib import Path
+
+import pytest
+from cli_calls import TINY
+
+from ancestral.cli.main import main
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on `digits`, by class."""
+    run = tmp_path_factory.mktemp("trained") / "digits"
+    assert main(["train", "digits", *TINY, "--training.steps", "2", "--out", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without classes."""
+    run = tmp_path_factory.mktemp("trained") / "plain"
+    words = ["train", "digits", *TINY, "--training.steps", "1", "--data.labels", "none", "--out", str(run)]
+    assert main(words) == 0
+    return run
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands write to the current folder by default."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANCESTRAL_DATA", raising=False)

@@ -1,0 +1,137 @@
+"""`ancestral sample`: the images of the pipeline, the files asked for, and what they say of themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_calls import call, snapshot
+from PIL import Image
+
+from ancestral.cli.drawing import CHUNK, KEPT, draw, labels_for
+from ancestral.config import SamplingSettings
+from ancestral.pipeline import Pipeline
+from ancestral.rng import ImageNoise
+from ancestral.tensors import to_pixels
+from ancestral.viz.pictures import read_metadata
+
+
+def pixels_of(file: Path) -> np.ndarray:
+    return np.asarray(Image.open(file))
+
+
+def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--num-images",
+        "3",
+        "--seed",
+        "17",
+        "--classes",
+        "3,7",
+        "--steps",
+        "4",
+        "--guidance",
+        "2",
+        "--clip",
+        "dynamic",
+    ]
+    code, out, _ = call(capsys, "sample", trained, *words, "--out", "out", "--each", "--json")
+    assert code == 0
+    names = ["grid.png", "seed-17.png", "seed-18.png", "seed-19.png"]
+    assert json.loads(out) == {"files": [f"out/{name}" for name in names], "seeds": [17, 18, 19]}
+
+    pipeline = Pipeline.load(trained, "cpu")
+    settings = SamplingSettings(steps=4, guidance=2, clip="dynamic")
+    for seed, label in ((17, 3), (18, 7), (19, 3)):
+        alone = pipeline.draw([seed], torch.tensor([label]), settings)
+        assert (pixels_of(tmp_path / "out" / f"seed-{seed}.png") == alone[0, 0].numpy()).all()
+        said = read_metadata(tmp_path / "out" / f"seed-{seed}.png")
+        assert said.pop("software").startswith("ancestral ")
+        assert said == {
+            "seed": str(seed), "class": str(label), "sampler": "ddim", "steps": "4", "grid": "trailing", "eta": "0.0",
+            "guidance": "2.0", "clip": "dynamic", "weights": pipeline.weights_hash(),
+        }  # fmt: skip
+    grid = read_metadata(tmp_path / "out" / "grid.png")
+    assert (grid["seed"], grid["class"]) == ("17 to 19", "3, 7")
+
+
+def test_pictures_go_into_the_run_but_never_into_a_mere_pipeline(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--num-images", "1", "--steps", "1"]
+    assert call(capsys, "sample", trained, *few).out.strip() == str(trained / "drawn" / "grid.png")
+    before = snapshot(trained / "pipeline")
+    assert call(capsys, "sample", trained / "pipeline", *few).out.strip() == "drawn/grid.png"
+    assert snapshot(trained / "pipeline") == before and (tmp_path / "drawn" / "grid.png").is_file()
+
+
+def test_arrays_hold_states_and_the_estimates_made_from_them(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards against the trap of a saved "x_0" that is really x_{t-1}, and of a state shown beside another's estimate."""
+    words = ["sample", trained, "--num-images", "2", "--steps", "5", "--clip", "none", "--arrays", "chain.npz"]
+    assert call(capsys, *words).code == 0
+    with np.load(tmp_path / "chain.npz", allow_pickle=False) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file.files}
+    assert arrays["t"].tolist() == [1000, 800, 600, 400, 200, 0]
+    assert (arrays["seeds"].tolist(), arrays["labels"].tolist()) == ([0, 1], [0, 1])
+    assert arrays["x_t"].shape == arrays["x_0"].shape == (6, 2, 1, 8, 8)
+    assert torch.equal(arrays["x_t"][0], ImageNoise([0, 1], (1, 8, 8))())
+    pipeline = Pipeline.load(trained, "cpu")
+    denoise = pipeline.denoiser(arrays["labels"], SamplingSettings(steps=5, clip="none"))
+    with torch.inference_mode():
+        for t, x_t, x0 in zip(arrays["t"][:-1], arrays["x_t"], arrays["x_0"], strict=False):
+            torch.testing.assert_close(denoise(x_t, t).x0, x0)
+    assert torch.equal(arrays["x_t"][-1], arrays["x_0"][-1])
+    assert torch.equal(arrays["x_t"][-1], arrays["x_0"][-2])
+
+
+def test_films_and_strips_are_written(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sample", trained, "--num-images", "2", "--steps", "3", "--out", "out", "--strip"]
+    code, out, _ = call(capsys, *words, "--film", "films/film.gif")
+    assert (code, out.split()) == (0, ["out/grid.png", "out/strip.png", "films/film.gif"])
+    assert call(capsys, *words, "--film", "film.png").code == 0
+    for name in ("films/film.gif", "film.png"):
+        with Image.open(tmp_path / name) as film:
+            assert film.n_frames == 4  # T, two between, and 0
+    assert read_metadata(tmp_path / "out" / "strip.png")["seed"] == "0"
+
+
+def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
+    pipeline, settings = Pipeline.load(trained, "cpu"), SamplingSettings(steps=2)
+    seeds = range(5, 5 + CHUNK + 3)
+    labels = labels_for(pipeline, None, len(seeds))
+    assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    drawing = draw(pipeline, seeds, labels, settings, keep_all=True)
+    assert drawing.pixels.shape == (CHUNK + 3, 1, 8, 8) and drawing.chain.x_t[0].shape == (CHUNK + 3, 1, 8, 8)
+    assert torch.equal(drawing.pixels[-1], pipeline.draw([seeds[-1]], labels[-1:], settings)[0])
+    few = draw(pipeline, seeds, labels, settings, keep_all=False)
+    assert torch.equal(few.pixels, drawing.pixels) and len(few.chain.x_t[0]) == 16
+
+
+def test_long_chains_are_thinned_and_keep_both_ends(trained: Path) -> None:
+    drawing = draw(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120), keep_all=False)
+    times = drawing.chain.times
+    assert len(times) == KEPT and times[0] == 1000 and times[-1] == 0
+    assert sorted({*times}, reverse=True) == times
+    assert torch.equal(to_pixels(drawing.chain.x_t[-1]), drawing.pixels)
+
+
+def test_no_class_is_the_null_class(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sample", trained, "--num-images", "1", "--steps", "2", "--classes", "none", "--each", "--out", "out"]
+    assert call(capsys, *words).code == 0
+    null = Pipeline.load(trained, "cpu").draw([0], None, SamplingSettings(steps=2))
+    assert (pixels_of(tmp_path / "out" / "seed-0.png") == null[0, 0].numpy()).all()
+    assert read_metadata(tmp_path / "out" / "seed-0.png")["class"] == "none"
+
+
+def test_another_sampler_leaves_the_eta_of_the_pipelines_own_behind() -> None:
+    from ancestral.cli.asking import sampling
+    from ancestral.config import Config
+
+    config = Config(sampling=SamplingSettings(sampler="ddim", eta=0.5, steps=7))
+    assert sampling(config, {"sampler": "ancestral"}) == SamplingSettings(sampler="ancestral", steps=7)
+    assert sampling(config, {"steps": "9"}).eta == 0.5

@@ -1,0 +1,96 @@
+"""`ancestral train` in this process: what it says, what it leaves, and going on."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_calls import TINY, call
+from PIL import Image
+from rich.console import Console
+
+from ancestral.cli.training_display import Clock, Lines, Pace, clock
+from ancestral.training.logs import read_log
+from ancestral.training.trainer import Progress
+
+
+def test_json_is_the_log_with_progress_and_people_are_told_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "digits", *TINY, "--training.steps", "3", "--training.log_every_steps", "1", "--out", "run"]
+    code, out, err = call(capsys, *words, "--json")
+    *records, last = [json.loads(line) for line in out.splitlines()]
+    log = read_log(tmp_path / "run" / "log.jsonl")
+    assert code == 0
+    assert [{key: record[key] for key in entry} for record, entry in zip(records, log, strict=True)] == log
+    assert [record["fraction"] for record in records] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert last == {"finished": True, "run": "run", "pipeline": "run/pipeline"}
+    assert "run/pipeline" in err and "step 3" in err
+
+    code, out, _ = call(capsys, *words)
+    assert code == 0 and "finished already" in out and "run/pipeline" in out
+
+
+def test_more_steps_go_on_from_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "digits", *TINY, "--training.log_every_steps", "1", "--out", "run"]
+    call(capsys, *words, "--training.steps", "2")
+    code, out, _ = call(capsys, "train", "--config", "run/config.json", "--training.steps", "4", "--out", "run")
+    assert code == 0 and "resuming at step 2" in out
+    assert [record["step"] for record in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
+
+
+def test_a_folder_trains_its_bad_files_are_told_and_none_is_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((10, 14), 20 * i, np.uint8)).save(folder / f"{i}.png")
+    for i in range(7):
+        (folder / f"bad {i}.png").write_text("no picture")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    code, out, err = call(capsys, "train", folder, *TINY, "--training.steps", "1", "--data.size", "8")
+    assert code == 0 and "8x8 grey" in out
+    assert "warning: 7 files cannot be used: bad 0.png" in err and "bad 5.png" not in err
+    assert f"ancestral data check {folder}" in err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert (tmp_path / "runs" / "pictures" / "pipeline").is_dir()
+
+
+def test_tensorboard_gets_the_curves_of_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    words = ["train", "digits", *TINY, "--training.steps", "2", "--training.log_every_steps", "1", "--out", "run"]
+    assert call(capsys, *words, "--tensorboard").code == 0
+    curves = event_accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    log = read_log(tmp_path / "run" / "log.jsonl")
+    assert [(e.step, pytest.approx(e.value)) for e in curves.Scalars("loss")] == [(r["step"], r["loss"]) for r in log]
+
+
+def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
+    told = StringIO()
+    lines = Lines(Console(file=told, width=200))
+    for step, seconds, more in [
+        (1, 0.0, {}),
+        (2, 1.0, {}),
+        (3, 2.0, {"held_out_loss": 0.5}),
+        (4, 3.0, {}),
+        (5, 9.0, {}),
+    ]:
+        lines(Progress(step, step, step / 10, seconds, {"step": step, "loss": 0.25, **more}), Pace(0.0, 0.0))
+    lines(Progress(6, 6, 0.6, 20.0, None), Pace(0.0, 0.0))
+    lines(Progress(10, 10, 1.0, 10.0, {"loss": None}), Pace(0.0, 0.0))
+    shown = told.getvalue().splitlines()
+    assert [line.split()[2] for line in shown] == ["1", "3", "5", "10"]
+    assert shown[1].endswith("loss 0.2500  held-out 0.5000")
+
+
+def test_the_pace_is_that_of_this_start() -> None:
+    watch = Clock()
+    assert watch.pace(Progress(101, 1010, 0.5, 100.0, None)) == Pace(0.0, 0.0)
+    assert watch.pace(Progress(111, 1110, 0.6, 110.0, None)) == pytest.approx(Pace(10.0, 40.0))
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")])
+def test_seconds_are_shown_as_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

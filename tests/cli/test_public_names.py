@@ -1,0 +1,32 @@
+"""`import ancestral`: quick, and every public name is where it says."""
+
+import subprocess
+import sys
+
+import pytest
+
+import ancestral
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    code = "import sys, ancestral; ancestral.PRESETS; ancestral.__version__; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("name", ancestral._HOME)
+def test_every_public_name_is_found_and_listed(name: str) -> None:
+    found = getattr(ancestral, name)
+    assert getattr(found, "__module__", ancestral._HOME[name]) == ancestral._HOME[name]
+    assert name in dir(ancestral)
+
+
+def test_the_names_for_type_checkers_are_the_same() -> None:
+    source = open(ancestral.__file__, encoding="utf-8").read()
+    block = source.partition("if TYPE_CHECKING:")[2].partition("_HOME")[0]
+    told = {line.split()[-1]: line.split()[1] for line in block.splitlines() if " as " in line}
+    assert told == ancestral._HOME
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'diffuse'"):
+        ancestral.diffuse

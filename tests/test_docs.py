@@ -1,0 +1,201 @@
+"""What the pages say is there, is there: names, files, links, line counts, command lines, presets."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ancestral.cli import main as command_line
+from ancestral.cli import options as cli_options
+from ancestral.config import Config, field_names
+from ancestral.errors import InputError
+from ancestral.presets import PRESETS
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "ancestral"
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+every_page = pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+COUNTED = re.compile(r"\[[\w/.]+\]\(\.\./src/ancestral/([\w/.]+)\) \((\d+) lines\)")
+
+
+class Understood(Exception):
+    """Raised in place of what a command would do, once its words have been understood."""
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def quoted(page: Path) -> list[str]:
+    """What stands between backticks in the text."""
+    return CODE.findall(FENCE.sub("", read(page)))
+
+
+def resolve(name: str) -> object:
+    """The object of a dotted name: the longest importable module, then attributes."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError as missing:
+            if not name.startswith(str(missing.name)):
+                raise
+            continue
+        for attribute in parts[length:]:
+            found = getattr(found, attribute)
+        return found
+    raise AttributeError(name)
+
+
+def commands(page: Path) -> Iterator[str]:
+    """Command lines of `ancestral` in fenced blocks and between backticks, without comments."""
+    fenced = (line for kind, block in FENCE.findall(read(page)) if kind in ("", "text", "sh", "bash", "console")
+              for line in block.splitlines())  # fmt: skip
+    for line in (*fenced, *quoted(page)):
+        line = line.strip().removeprefix("$ ")
+        if line.startswith("ancestral "):
+            yield line
+
+
+def anchors(page: Path) -> set[str]:
+    """What #fragments may point to: headings as GitHub and MyST spell them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", read(page)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@every_page
+def test_names_of_the_package_exist(page: Path) -> None:
+    for name in quoted(page):
+        if re.fullmatch(r"ancestral(\.\w+)+", name) and not name.endswith(".json"):
+            assert resolve(name) is not None, name
+
+
+def test_a_name_that_is_not_there_is_found_missing() -> None:
+    with pytest.raises(AttributeError):
+        resolve("ancestral.diffusion.process.GaussianDiffusion.q_jump")
+    with pytest.raises(AttributeError):
+        resolve("ancestral.diffusion.reverse")
+
+
+@every_page
+def test_files_of_the_project_exist(page: Path) -> None:
+    for name in quoted(page):
+        if re.fullmatch(r"[\w/]+\.py", name):
+            assert any((base / name).is_file() for base in (ROOT, SOURCE)), f"{name} is in neither {ROOT} nor {SOURCE}"
+
+
+@every_page
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", read(page))):
+        if not re.match(r"\w+:", link):
+            path, _, fragment = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), link
+            assert not fragment or fragment in anchors(target), f"{link}: no such heading"
+
+
+def test_the_hour_counts_lines_truly_and_fits_an_hour() -> None:
+    """A count may lag behind small edits, by a tenth or ten lines; the whole walk must be readable in an hour."""
+    counts = {name: int(lines) for name, lines in COUNTED.findall(read(ROOT / "docs" / "reading.md"))}
+    assert len(counts) > 15
+    true = {name: len((SOURCE / name).read_text().splitlines()) for name in counts}
+    wrong = {name: true[name] for name, count in counts.items() if abs(count - true[name]) > max(10, count // 10)}
+    assert wrong == {}, "docs/reading.md should say these"
+    minutes = [int(number) for number in re.findall(r"\((\d+) minutes\)", read(ROOT / "docs" / "reading.md"))]
+    assert sum(minutes) <= 60
+
+
+def test_the_tables_of_the_mathematics_name_functions_and_equations_that_exist() -> None:
+    """The function column is short; its names are in one of the modules that the page names."""
+    page = ROOT / "docs" / "math.md"
+    text = read(page)
+    modules = [resolve(name) for name in set(quoted(page)) if re.fullmatch(r"ancestral(\.[a-z_]+){1,2}", name)]
+    homes = [module for module in modules if isinstance(module, ModuleType)]
+    rows = [line.removeprefix("|").removesuffix("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    functions = [name for row in rows for name in CODE.findall(row[-2])]
+    assert len(functions) > 20, "the last column but one names the function"
+    missing = [name for name in functions if not any(has(home, name) for home in homes)]
+    assert missing == []
+    numbered = re.findall(r"\\tag\{(\d+)\}", text)
+    assert numbered == [str(n) for n in range(1, len(numbered) + 1)], "equations are numbered in order"
+    assert set(re.findall(r"\((\d+)\)", CODE.sub("", text))) <= set(numbered), "an equation is cited that is not there"
+
+
+def has(home: object, dotted: str) -> bool:
+    for name in dotted.split("."):
+        home = getattr(home, name, None)
+    return home is not None
+
+
+@every_page
+def test_command_lines_are_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes through the command's own parser; what it would do then is left out."""
+    understand = cli_options.Options.words
+
+    def words_only(self: cli_options.Options, argv: list[str]) -> None:
+        understand(self, argv)
+        raise Understood
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in ("Pictures/birds", "TARGET"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(cli_options.Options, "words", words_only)
+    for line in commands(page):
+        words = shlex.split(line, comments=True)[1:]
+        if words[0] == "VERB" or {"--help", "--version"} & {*words}:
+            continue
+        assert words[0] in command_line.VERBS, line
+        if len(words) == 1 or words == ["data", "check"]:
+            continue
+        with pytest.raises(Understood):
+            command_line.run(words)
+
+
+def test_a_wrong_command_line_is_not_understood() -> None:
+    with pytest.raises(InputError, match="did you mean"):
+        command_line.run(["train", "digits", "--training.minute", "5"])
+    with pytest.raises(InputError):
+        command_line.run(["samples", "runs/digits"])
+
+
+def test_every_verb_and_preset_is_described() -> None:
+    text = read(ROOT / "docs" / "command-line.md")
+    assert [verb for verb in command_line.VERBS if f"ancestral {verb}" not in text] == []
+    assert [preset for preset in PRESETS if f"`{preset}`" not in text.split("## sample")[0]] == []
+
+
+@every_page
+def test_settings_named_with_a_flag_exist(page: Path) -> None:
+    """`--training.lr` between backticks is a setting, even where no whole command line is quoted."""
+    flags = [name.removeprefix("--").split()[0] for name in quoted(page) if re.match(r"--\w+\.\w+", name)]
+    assert [flag for flag in flags if flag not in field_names(Config)] == []
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    """In a process of its own: Sphinx's extensions warn of themselves, which is not about the pages."""
+    words = ["-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees", ROOT / "docs", tmp_path / "html"]
+    built = subprocess.run([sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    for page in (ROOT / "docs").glob("*.md"):
+        assert (tmp_path / "html" / page.with_suffix(".html").name).is_file()
+
+
+@every_page
+def test_python_on_the_pages_is_python_and_imports_what_exists(page: Path) -> None:
+    for block in (block for kind, block in FENCE.findall(read(page)) if kind == "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                assert all(has(import_module(node.module or ""), alias.name) for alias in node.names), block

@@ -1,0 +1,129 @@
+"""Every example runs, tiny, as a reader would run it; where it claims a number, the number is checked."""
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from ancestral.config import Config, DataSettings, ImageSpec, NetworkSettings, SamplingSettings, merged, read_settings
+from ancestral.data.datasets import load
+from ancestral.pipeline import Pipeline, build_schedule
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TINY = Config(network=NetworkSettings(widths=(8, 8), layers=1, attention=(), norm_groups=4))
+Run = Callable[..., tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def example(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs an example with words of a command line: what it printed, and its names."""
+
+    def run(name: str, *words: object) -> tuple[str, dict[str, Any]]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words)])
+        names = runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out, names
+
+    return run
+
+
+def untrained_run(folder: Path, class_names: tuple[str, ...]) -> Path:
+    sampling = SamplingSettings(steps=3)
+    config = TINY.model_copy(update={"sampling": sampling, "data": DataSettings(source="digits")})
+    spec = ImageSpec(channels=1, height=8, width=8, class_names=class_names)
+    Pipeline.fresh(config, spec).save(folder / "pipeline")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return untrained_run(tmp_path_factory.mktemp("run"), tuple("0123456789"))
+
+
+def percentages(text: str) -> list[float]:
+    return [float(word.removesuffix("%")) / 100 for word in text.split() if word.endswith("%")]
+
+
+def test_every_example_is_short_and_has_a_test_here() -> None:
+    paths = sorted(EXAMPLES.glob("*.py"))
+    assert [path.name for path in paths if len(path.read_text().splitlines()) >= 80] == []
+    tests = Path(__file__).read_text()
+    assert [path.name for path in paths if f'example("{path.name}"' not in tests] == []
+
+
+def test_the_judge_of_agreement_knows_digits_from_noise(example: Run, run: Path) -> None:
+    out, names = example("agreement.py", run, "--images", 40)
+    held_out, agreed = percentages(out)
+    assert held_out > 0.95, "a support vector machine reads these digits"
+    assert agreed < 0.5, "an untrained network draws none"
+    parts = load(DataSettings(source="digits"))
+    judge = names["learn"](parts.train)
+    assert names["agreement"](judge, parts.test.images, parts.test.labels) == pytest.approx(held_out, abs=5e-4)
+    assert names["agreement"](judge, parts.test.images, (parts.test.labels + 1) % 10) < 0.05
+
+
+def test_agreement_asks_for_every_class_in_turn_and_without_guidance(example: Run, run: Path) -> None:
+    _, names = example("agreement.py", run, "--images", 3)
+    pipeline = Pipeline.load(run)
+    _, labels = names["draw"](pipeline, 20)
+    assert labels.tolist() == [*range(10), *range(10)]
+    guided = merged(pipeline.config, {"sampling": {"guidance": 3.0}}, "test")
+    plain = names["draw"](pipeline, 4)[0]
+    pipeline.config = guided
+    assert (names["draw"](pipeline, 4)[0] == plain).all(), "guidance of the run's settings must not help the score"
+
+
+def test_agreement_wants_classes(example: Run, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="trained without labels"):
+        example("agreement.py", untrained_run(tmp_path, ()))
+
+
+def test_training_in_python_leaves_a_run_and_a_grid(example: Run, tmp_path: Path) -> None:
+    words = ("--steps", 3, "--width", 8, "--out", tmp_path / "run")
+    out, _ = example("train_in_python.py", *words)
+    assert "step     3  loss" in out
+    with Image.open(tmp_path / "run" / "grid.png") as grid:
+        assert grid.width > 10 * 8
+    assert (tmp_path / "run" / "pipeline" / "model_index.json").is_file()
+    again, _ = example("train_in_python.py", *words)
+    assert "resuming at step 3" in again, "running it again goes on, and does not start afresh"
+
+
+def test_closed_form_moments_come_nearer_with_more_steps(example: Run) -> None:
+    out, names = example("closed_form.py", "--points", 4000)
+    header, exact, *lines = [line.split() for line in out.splitlines()]
+    assert header[0] == "sampler" and exact[0] == "exact"
+    assert [float(word) for word in exact[1:]] == pytest.approx([-0.1, 0.1, 0.875, 0.525, 0.21], abs=6e-4)
+    wrong = {(name, int(steps)): abs(float(var_x) - 0.875) for name, steps, _, _, var_x, *_ in lines}
+    for sampler in ("ancestral", "ddim"):
+        assert wrong[sampler, 5] > 0.05 > wrong[sampler, 100], "error must fall with the number of steps"
+    x = names["draw"](names["DDIM"](names["cosine"]()), names["cosine"](), 100, 4000)
+    cells = torch.cdist(x, names["MEANS"]).argmin(1).bincount(minlength=3) / len(x)
+    assert torch.allclose(cells.double(), names["WEIGHTS"], atol=0.03), "each blob holds its share"
+
+
+def test_the_film_has_a_frame_for_every_step(example: Run, run: Path, tmp_path: Path) -> None:
+    out, names = example("film.py", run, "--label", 7, "--seed", 3, "--out", tmp_path / "seven.png")
+    assert out.startswith("3 frames")
+    with Image.open(tmp_path / "seven.png") as film:
+        assert film.n_frames == 3
+    x, x0, times = names["chain"](Pipeline.load(run), 3, "7")
+    assert times[-1] == 0 and (x[-1] == x0[-1]).all(), "the last step arrives at the last estimate"
+    assert (x[0] != x0[0]).any(), "x_t and the estimate of x_0 are different rows"
+
+
+def test_own_schedule_leaves_pictures_and_settings_that_mean_it(example: Run, tmp_path: Path) -> None:
+    _, names = example("own_schedule.py", "--power", 2, "--out", tmp_path)
+    for picture in ("curves.png", "strip.png"):
+        with Image.open(tmp_path / picture) as image:
+            assert min(image.size) > 200
+    config = merged(Config(), read_settings(tmp_path / "own-schedule.json"), "own-schedule.json")
+    table = build_schedule(config.diffusion.schedule).alpha_bar
+    assert torch.allclose(table, names["power"](exponent=2.0).alpha_bar, rtol=0, atol=1e-12)
+    assert float(table[500]) == pytest.approx(1 - 0.999 / 4)
+    assert json.loads((tmp_path / "own-schedule.json").read_text()).keys() == {"diffusion"}
