@@ -30,6 +30,11 @@ from ancestral.presets import PRESETS, for_folder
         ({"diffusion": {"schedule": {"beta_start": 0.1}}}, "no beta_start with the schedule cosine"),
         ({"diffusion": {"schedule": {"name": "betas"}}}, "num_timesteps = 1000 betas, got 0"),
         ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0 or v"),
+        (
+            {"diffusion": {"schedule": {"name": "log-snr", "log_snr_max": -7}}},
+            r"log_snr_max above .*, got -7\.0 and -5\.0",
+        ),
+        ({"data": {"size": "big"}}, "run.toml: data.size: .*integer.*got 'big'"),
         ({"sampling": {"eta": 0.5, "sampler": "ancestral"}}, "eta belongs to ddim"),
         ({"sampling": {"steps": 2000}}, "sampling.steps <= num_timesteps = 1000, got 2000"),
         ({"data": {"validation": 0.6, "test": 0.5}}, "validation \\+ test < 1"),

@@ -97,6 +97,12 @@ class ScheduleSettings(Settings):
         for field in ("beta_start", "beta_end", "log_snr_max", "log_snr_min", "betas"):
             if getattr(self, field) is not None and field not in uses:
                 raise ValueError(f"expected no {field} with the schedule {self.name}, which does not use it")
+        top = 13.3 if self.log_snr_max is None else self.log_snr_max
+        bottom = -5.0 if self.log_snr_min is None else self.log_snr_min
+        if top <= bottom:
+            raise ValueError(f"expected log_snr_max above log_snr_min, got {top} and {bottom}")
+        if self.zero_terminal_snr and self.num_timesteps < 2:
+            raise ValueError("expected at least two timesteps with zero_terminal_snr")
         if self.name == "betas" and len(self.betas or ()) != self.num_timesteps:
             raise ValueError(f"expected num_timesteps = {self.num_timesteps} betas, got {len(self.betas or ())}")
         return self
@@ -305,7 +311,7 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
 def describe(error: ValidationError, kind: type[Settings]) -> str:
     """The first fault of a validation error in one line: dotted name, contract, value, nearest name."""
     fault = error.errors()[0]
-    name = ".".join(str(part) for part in fault["loc"])
+    name = _dotted(fault["loc"], kind)
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, [*field_names(kind)], n=1, cutoff=0.5)
         return f"unknown setting {name}" + (f"; did you mean {near[0]}?" if near else "")
@@ -313,6 +319,13 @@ def describe(error: ValidationError, kind: type[Settings]) -> str:
     if fault["type"] == "value_error":
         return f"{name}: {message}" if name else message
     return f"{name}: {message[0].lower() + message[1:]}, got {fault['input']!r}"
+
+
+def _dotted(path: tuple[int | str, ...], kind: type[Settings]) -> str:
+    """`path` down to the setting itself; what follows is an index, or pydantic's name for one way of reading it."""
+    names = [str(part) for part in path]
+    known = set(field_names(kind))
+    return next((name for end in range(1, len(names) + 1) if (name := ".".join(names[:end])) in known), ".".join(names))
 
 
 def field_names(kind: type[Settings], prefix: str = "") -> list[str]:

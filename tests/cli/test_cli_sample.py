@@ -71,7 +71,7 @@ def test_pictures_go_into_the_run_but_never_into_a_mere_pipeline(
 def test_arrays_hold_states_and_the_estimates_made_from_them(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Guards against the trap of a saved "x_0" that is really x_{t-1}, and of a state shown beside another's estimate."""
+    """Guards against a saved "x_0" that is really x_{t-1}, and against a state shown beside another's estimate."""
     words = ["sample", trained, "--num-images", "2", "--steps", "5", "--clip", "none", "--arrays", "chain.npz"]
     assert call(capsys, *words).code == 0
     with np.load(tmp_path / "chain.npz", allow_pickle=False) as file:

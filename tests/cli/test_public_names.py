@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_every_public_name_is_found_and_listed(name: str) -> None:
 
 
 def test_the_names_for_type_checkers_are_the_same() -> None:
-    source = open(ancestral.__file__, encoding="utf-8").read()
+    source = Path(ancestral.__file__).read_text(encoding="utf-8")
     block = source.partition("if TYPE_CHECKING:")[2].partition("_HOME")[0]
     told = {line.split()[-1]: line.split()[1] for line in block.splitlines() if " as " in line}
     assert told == ancestral._HOME
@@ -29,4 +30,4 @@ def test_the_names_for_type_checkers_are_the_same() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'diffuse'"):
-        ancestral.diffuse
+        ancestral.__getattr__("diffuse")

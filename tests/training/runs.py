@@ -8,7 +8,6 @@ import torch
 from ancestral.config import (
     Config,
     DataSettings,
-    ImageSpec,
     NetworkSettings,
     SamplingSettings,
     TrainingSettings,

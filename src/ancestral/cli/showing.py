@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.cli.output import counting, warn_of_bad_files
@@ -81,7 +82,7 @@ def write_contact_sheet(settings: DataSettings, count: int, file: Path) -> Path:
     return file
 
 
-def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], Pixels]:
+def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
     """Timesteps 0..T, evenly, and q_sample at each."""
     times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
     states = [schedule.signal(t, x0) * x0 + schedule.noise(t, x0) * eps for t in map(torch.tensor, times)]

@@ -9,7 +9,6 @@ from ancestral.cli.output import console, counting, say, tell, tell_json, warn_o
 from ancestral.cli.signals import Asked, stop_asked
 from ancestral.cli.target import Plan
 from ancestral.cli.training_display import Clock, Pace, display
-from ancestral.config import ImageSpec
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -24,9 +23,7 @@ def train(wanted: Plan, device_name: str | None, as_json: bool, tensorboard: boo
     with counting() as counted:
         parts = load(config.data, counted)
     warn_of_bad_files(parts.bad, config.data.source)
-    channels, height, width = parts.train.shape
-    spec = ImageSpec(channels=channels, height=height, width=width, class_names=parts.train.class_names)
-    pipeline = Pipeline.fresh(config, spec, on)
+    pipeline = Pipeline.fresh(config, parts.train.spec, on)
     (say if as_json else tell)(_beginning(pipeline, len(parts.train), folder))
     with stop_asked() as asked, recorder(folder, tensorboard) as record:
         last = _follow(lambda say: steps_of(pipeline, parts, folder, say), asked, as_json, record)
