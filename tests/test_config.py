@@ -32,7 +32,7 @@ from ancestral.presets import PRESETS, for_folder
         ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0 or v"),
         (
             {"diffusion": {"schedule": {"name": "log-snr", "log_snr_max": -7}}},
-            r"log_snr_max above .*, got -7\.0 and -5\.0",
+            r"above log_snr_min, got -7\.0 and -5",
         ),
         ({"data": {"size": "big"}}, "run.toml: data.size: .*integer.*got 'big'"),
         ({"sampling": {"eta": 0.5, "sampler": "ancestral"}}, "eta belongs to ddim"),
