@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ancestral.config import NetworkSettings, parse
+from ancestral.diffusion import schedules
 from ancestral.errors import CannotWrite, InputError
 from ancestral.networks.unet import UNet
 
@@ -279,13 +280,13 @@ def _betas(keys: _Keys) -> tuple[float, ...]:
     formulas: dict[str, Callable[[], Tensor]] = {
         "linear": lambda: torch.linspace(start, end, num_timesteps, dtype=torch.float64),
         "scaled_linear": lambda: torch.linspace(start**0.5, end**0.5, num_timesteps, dtype=torch.float64) ** 2,
-        "squaredcos_cap_v2": lambda: _cosine_betas(num_timesteps),
+        "squaredcos_cap_v2": lambda: schedules.cosine(num_timesteps).betas,
     }
     own = _own_betas(keys, num_timesteps)
     keys.asked.add("beta_schedule")
     betas = torch.tensor(own, dtype=torch.float64) if own else keys.choice("beta_schedule", "linear", formulas)()
     if keys.flag("rescale_betas_zero_snr", False):
-        betas = _without_signal_at_the_end(betas)
+        betas = schedules.zero_terminal_snr(schedules.from_betas(betas)).betas
     return tuple(betas.tolist())
 
 
@@ -300,21 +301,6 @@ def _own_betas(keys: _Keys, num_timesteps: int) -> list[float] | None:
         return value[-1] == 1 or _between(0.0, 1.0)(value[-1])
 
     return keys.get("trained_betas", None, f"null or {num_timesteps} numbers between 0 and 1", fits)
-
-
-def _cosine_betas(num_timesteps: int) -> Tensor:
-    """Betas of alpha_bar = cos^2 with offset 0.008, at most 0.999 (Nichol and Dhariwal 2021, eq. 17)."""
-    time = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
-    alpha_bar = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
-
-
-def _without_signal_at_the_end(betas: Tensor) -> Tensor:
-    """Betas whose sqrt(alpha_bar) is shifted to end at 0 and scaled to start as before (Lin et al. 2024, alg. 1)."""
-    signal = (1 - betas).cumprod(0).sqrt()
-    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
-    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), signal**2])
-    return 1 - alpha_bar[1:] / alpha_bar[:-1]
 
 
 # Reading: the network
