@@ -109,12 +109,18 @@ def _small(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
         data=DataSettings(source=source, flip=flip),
         diffusion=DiffusionSettings(prediction="v"),
         network=SMALL_UNET,
-        training=_short(minutes=minutes, batch_size=64, lr=1e-3),
+        training=_short(minutes, batch_size=32, lr=8e-4),
     )
 
 
 def _short(minutes: float, batch_size: int, lr: float) -> TrainingSettings:
     """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""
     return TrainingSettings(
-        minutes=minutes, batch_size=batch_size, lr=lr, warmup_images=6400, lr_schedule="cosine", ema_decay=0.999
+        minutes=minutes,
+        batch_size=batch_size,
+        lr=lr,
+        warmup_images=6400,
+        lr_schedule="cosine",
+        ema_decay=0.999,
+        sample_every_steps=1000,
     )
