@@ -1,5 +1,6 @@
 """`import ancestral`: quick, and every public name is where it says."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,12 @@ def test_the_names_for_type_checkers_are_the_same() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'diffuse'"):
         ancestral.__getattr__("diffuse")
+
+
+def test_waiting_threads_leave_their_core_unless_the_user_says_otherwise() -> None:
+    """Trap: OpenMP's default spins, and beside other work a step takes sixteen times as long."""
+    code = "import os; from ancestral.cli.main import main; main(['--version']); print(os.environ['OMP_WAIT_POLICY'])"
+    for given, expected in [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")]:
+        rest = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+        out = subprocess.run([sys.executable, "-c", code], env=rest | given, capture_output=True, text=True, check=True)
+        assert out.stdout.split()[-1] == expected
