@@ -3,6 +3,7 @@
 #   make check   lint, format, types
 #   make test    the tests, in two processes
 #   make docs    the documentation, as HTML
+#   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)
 #   make setup   only what test, check and docs need
 #   make clean   removes the environment and what tools left behind, never runs/
 
@@ -20,7 +21,7 @@ export GOMP_SPINCOUNT ?= 10000
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check docs setup clean
+.PHONY: demo test check docs bench setup clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/ancestral train digits --out $(RUN)
@@ -35,11 +36,14 @@ test: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src examples
+	$(BIN)/mypy src examples benchmarks
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 	@echo "docs: $(abspath docs/_build/html/index.html)"
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks
 
 setup: $(VENV)/.installed-dev
 

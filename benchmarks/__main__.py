@@ -1,0 +1,87 @@
+"""`python -m benchmarks`: measures, prints tables, writes benchmarks/results/<machine>.json and a chart beside it."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from ancestral.files import write_whole
+from ancestral.viz.plots import figure_to_png
+from benchmarks.ceiling import best, ceilings
+from benchmarks.checkpoint import checkpoints
+from benchmarks.choices import choices
+from benchmarks.data import batches
+from benchmarks.machine import machine
+from benchmarks.memory import memory
+from benchmarks.pairs import Cases, Result, compare
+from benchmarks.parts import parts
+from benchmarks.plot import ratios
+from benchmarks.record import file_for, written
+from benchmarks.run import sampling_run
+from benchmarks.startup import startup
+from benchmarks.step import forward, sampling, training
+from benchmarks.table import as_result, table
+
+BENCHMARKS: dict[str, Callable[[bool], Cases]] = {
+    "training": training,
+    "forward": forward,
+    "sampling": sampling,
+    "run": sampling_run,
+    "data": batches,
+    "startup": startup,
+    "memory": memory,
+    "checkpoint": checkpoints,
+    "choices": choices,
+    "parts": parts,
+}
+ASKED_FOR = {"choices", "parts"}
+"""Run only by name: they serve whoever tunes the package, and take long."""
+ROUNDS, QUICK_ROUNDS = 5, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs what the words ask for."""
+    words = _parser().parse_args(argv)
+    console, here, rounds = Console(width=150), machine(), words.rounds or (QUICK_ROUNDS if words.quick else ROUNDS)
+    console.print(f"{here.gpu or here.processor}, {here.cores} cores, {here.threads} threads, torch {here.torch}")
+    highest = ceilings(words.quick)
+    for product in highest:
+        console.print(
+            f"  {product.precision:9} {product.kind:12} {product.shape:34} {product.gflops_per_second:8.0f} GFLOP/s"
+        )
+    file = file_for(here, words.out, words.quick)
+    for name in words.only or [name for name in BENCHMARKS if name not in ASKED_FOR]:
+        results = _measure(name, words.quick, words.full, rounds, console)
+        record = written(file, here, highest, {name: results})
+        console.print(table(name, results, best(highest)))
+        stored = [as_result(each) for each in record["benchmarks"][name]["results"]]
+        chart = ratios(f"{name}, {here.gpu or here.processor}, {here.cores} cores", stored)
+        write_whole(file.with_name(f"{file.stem}-{name}.png"), figure_to_png(chart))
+    console.print(f"written: {file}, and a chart for each benchmark beside it")
+    return 0
+
+
+def _measure(name: str, quick: bool, full: bool, rounds: int, console: Console) -> list[Result]:
+    """All cases of a benchmark, each said as it begins."""
+    benchmark = partial(sampling_run, full=full) if name == "run" else BENCHMARKS[name]
+    results = []
+    for case in benchmark(quick):
+        console.print(f"[dim]{name}: {case.name}[/dim]")
+        results.append(compare(case, rounds))
+    return results
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="tiny networks: to see that everything runs")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"measured rounds [{ROUNDS}]")
+    parser.add_argument("--full", action="store_true", help="run: every peer's chain to its last step")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

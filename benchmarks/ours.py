@@ -1,0 +1,56 @@
+"""Ancestral as it comes: the trainer's own step, the pipeline's own steps, in the precision its settings choose."""
+
+from collections.abc import Callable
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.config import SamplingSettings
+from ancestral.diffusion.process import network_time
+from ancestral.pipeline import Pipeline
+from ancestral.training.loss import autocast
+from ancestral.training.trainer import Trainer
+from benchmarks.workloads import Workload
+
+NAME = "ancestral"
+
+
+def call(network: nn.Module, x: Tensor, time: Tensor) -> Tensor:
+    """The network's output, (B, C, H, W)."""
+    return network(x, time)
+
+
+def precision(pipeline: Pipeline) -> str:
+    """What training computes its products in."""
+    with autocast(pipeline):
+        return "bfloat16" if torch.is_autocast_enabled(pipeline.device.type) else "float32"
+
+
+def trainer(work: Workload, pipeline: Pipeline) -> Trainer:
+    """A trainer of `pipeline` on random images."""
+    return Trainer(pipeline, work.images())
+
+
+def forward_pass(pipeline: Pipeline, x: Tensor) -> Callable[[], Tensor]:
+    """A call of the network on `x` (B, C, H, W) at t = 500, in training's precision."""
+    network = pipeline.network.eval()
+    x = x.to(pipeline.device).contiguous(memory_format=torch.channels_last)
+    time = network_time(torch.full((len(x),), 501), x)
+
+    @torch.inference_mode()
+    def forward() -> Tensor:
+        with autocast(pipeline):
+            return call(network, x, time).float()
+
+    return forward
+
+
+def sampling_steps(pipeline: Pipeline, images: int, settings: SamplingSettings, steps: int) -> Callable[[], Tensor]:
+    """The first `steps` that draw `images` in one batch, as `Pipeline.steps` takes them."""
+
+    def run() -> Tensor:
+        *_, last = islice(pipeline.steps(range(images), None, settings), steps)
+        return last.x
+
+    return run

@@ -1,0 +1,111 @@
+"""The parts of a network that have more than one form, alone, forward and backward, at the shapes where they are used.
+
+Group normalisation with the SiLU that follows it: torch's own in the network's precision, the same in float32 between
+two casts, and written by its moments, one scale and one shift for each image and channel. Attention: torch's fused
+kernel and the written-out form.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancestral.networks.layers import GroupNorm
+from ancestral.training.loss import computes_in_bfloat16
+from benchmarks.machine import device
+from benchmarks.pairs import Case, Cases, Contestant, timed
+
+NORMS = (
+    (64, 32, 28, 4), (64, 64, 14, 4), (64, 128, 7, 4), (64, 48, 8, 8),
+    (16, 128, 32, 32), (16, 256, 16, 32), (16, 256, 8, 32), (16, 256, 4, 32),
+)  # fmt: skip
+"""(batch, channels, side, groups): the recipes' levels, then the paper's network."""
+ATTENTIONS = ((64, 1, 49, 128), (64, 4, 49, 64), (16, 1, 256, 256), (64, 4, 784, 16))
+"""(batch, heads, pixels, width of a head): the recipes, four heads, the paper's network, the teaching network."""
+
+Form = Callable[[Tensor, nn.GroupNorm], Tensor]
+
+
+def parts(quick: bool) -> Cases:
+    """Seconds, forward and backward."""
+    shortest = 0.0 if quick else 0.1
+    for batch, channels, side, groups in ((2, 8, 4, 2),) if quick else NORMS:
+        for layout in (torch.channels_last, torch.contiguous_format):
+            yield _norm_case(batch, channels, side, groups, layout, shortest)
+    for shape in ((2, 2, 16, 8),) if quick else ATTENTIONS:
+        yield _attention_case(shape, shortest)
+
+
+def _norm_case(batch: int, channels: int, side: int, groups: int, layout: torch.memory_format, shortest: float) -> Case:
+    x = torch.randn(batch, channels, side, side, device=device(), dtype=_dtype()).contiguous(memory_format=layout)
+    norm = GroupNorm(groups, channels).to(device())
+    forms: dict[str, Form] = {
+        "as the network does": lambda x, norm: norm(x),
+        "torch's own": _torchs,
+        "float32 between casts": _in_float32,
+        "by its moments": by_moments,
+    }
+    order = "channels last" if layout is torch.channels_last else "channels first"
+    contestants = [
+        Contestant(name, timed(_both_ways(partial(_then_silu, form, norm), x), shortest), precision=_name(x))
+        for name, form in forms.items()
+    ]
+    return Case(f"group norm and SiLU, {batch}x{channels}x{side}x{side}, {groups} groups, {order}", contestants)
+
+
+def _then_silu(form: Form, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    return F.silu(form(x, norm))
+
+
+def _torchs(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    return F.group_norm(x, norm.num_groups, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
+
+
+def _in_float32(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    return F.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(x.dtype)
+
+
+def by_moments(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """x scale + shift, both (B, C, 1, 1), from the sums of x and x^2 over the pixels of each channel."""
+    batch, channels, height, width = x.shape
+    sums, squares = (each.sum((2, 3), dtype=torch.float32) for each in (x, x.square()))
+    size = height * width * channels // norm.num_groups
+    mean, second = (each.view(batch, norm.num_groups, -1).sum(2, keepdim=True) / size for each in (sums, squares))
+    inverse = torch.rsqrt((second - mean.square()).clamp(min=0) + norm.eps)
+    scale = norm.weight.view(1, norm.num_groups, -1) * inverse
+    shift = norm.bias.view(1, norm.num_groups, -1) - mean * scale
+    scale, shift = (each.reshape(batch, channels, 1, 1).to(x.dtype) for each in (scale, shift))
+    return torch.addcmul(shift, x, scale)
+
+
+def _attention_case(shape: tuple[int, int, int, int], shortest: float) -> Case:
+    q = torch.randn(shape, device=device(), dtype=_dtype())
+    forms = {
+        "fused": lambda q: F.scaled_dot_product_attention(q, q, q),
+        "written out": lambda q: (q @ q.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ q,
+    }
+    contestants = [
+        Contestant(name, timed(_both_ways(form, q), shortest), precision=_name(q)) for name, form in forms.items()
+    ]
+    return Case(f"attention, {'x'.join(map(str, shape))}", contestants)
+
+
+def _both_ways(form: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+    leaf = x.detach().requires_grad_(True)
+    upstream = torch.randn_like(leaf)
+
+    def run() -> None:
+        torch.autograd.backward(form(leaf), upstream)
+        leaf.grad = None
+
+    return run
+
+
+def _dtype() -> torch.dtype:
+    return torch.bfloat16 if computes_in_bfloat16(device()) else torch.float32
+
+
+def _name(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
