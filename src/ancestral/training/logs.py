@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CannotWrite, InputError
+from ancestral.files import flush
 
 
 class JsonLines:
@@ -35,8 +36,7 @@ class JsonLines:
         """Forces the lines to disk; the length in bytes."""
         if not self.path.exists():
             return 0
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        flush(self.path)
         return self.path.stat().st_size
 
     def cut(self, length: int) -> None:
