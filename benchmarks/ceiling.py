@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from torch.nn import functional as F
 
-from ancestral.training.loss import computes_in_bfloat16
+from ancestral.compute import computes_in_bfloat16
 from benchmarks.machine import device
 from benchmarks.pairs import timed
 

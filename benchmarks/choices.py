@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TypeVar
 
-from ancestral.training.loss import computes_in_bfloat16
+from ancestral.compute import computes_in_bfloat16
 from benchmarks.child import run_child
 from benchmarks.machine import device
 from benchmarks.pairs import Case, Cases, Contestant, timed

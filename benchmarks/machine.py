@@ -4,11 +4,11 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from ancestral.training.loss import computes_in_bfloat16
+from ancestral.compute import computes_in_bfloat16
+from ancestral.machine import cpu_field, processor
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,10 @@ def machine() -> Machine:
     """The machine this process runs on."""
     gpu = torch.cuda.get_device_name() if device() == "cuda" else None
     return Machine(
-        _processor(), os.cpu_count() or 1, torch.get_num_threads(), _memory_gib(), gpu, computes_in_bfloat16(device()),
+        processor(), os.cpu_count() or 1, torch.get_num_threads(), _memory_gib(), gpu, computes_in_bfloat16(device()),
         platform.python_version(), torch.__version__,
     )  # fmt: skip
 
 
-def _processor() -> str:
-    return _field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
-
-
 def _memory_gib() -> float:
-    return round(int((_field("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20, 1)
-
-
-def _field(file: str, name: str) -> str | None:
-    """The first `name: value` of one of Linux's text files; None elsewhere."""
-    path = Path(file)
-    found = re.search(rf"^{name}\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
-    return found[1] if found else None
+    return round(int((cpu_field("/proc/meminfo", "MemTotal") or "0").split()[0]) / 2**20, 1)

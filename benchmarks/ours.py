@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ancestral.config import SamplingSettings
 from ancestral.diffusion.process import network_time
 from ancestral.pipeline import Pipeline
-from ancestral.training.loss import autocast
 from ancestral.training.trainer import Trainer
 from benchmarks.workloads import Workload
 
@@ -23,8 +22,7 @@ def call(network: nn.Module, x: Tensor, time: Tensor) -> Tensor:
 
 def precision(pipeline: Pipeline) -> str:
     """What training computes its products in."""
-    with autocast(pipeline):
-        return "bfloat16" if torch.is_autocast_enabled(pipeline.device.type) else "float32"
+    return pipeline.compute.precision
 
 
 def trainer(work: Workload, pipeline: Pipeline) -> Trainer:
@@ -40,7 +38,7 @@ def forward_pass(pipeline: Pipeline, x: Tensor) -> Callable[[], Tensor]:
 
     @torch.inference_mode()
     def forward() -> Tensor:
-        with autocast(pipeline):
+        with pipeline.compute.autocast(pipeline.device):
             return call(network, x, time).float()
 
     return forward

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ancestral.compute import computes_in_bfloat16
 from ancestral.networks.layers import GroupNorm
-from ancestral.training.loss import computes_in_bfloat16
 from benchmarks.machine import device
 from benchmarks.pairs import Case, Cases, Contestant, timed
 

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ancestral.pipeline import Pipeline
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.loss import autocast, denoising_losses
+from ancestral.training.loss import denoising_losses
 from benchmarks.workloads import Workload
 
 THREADS = torch.get_num_threads()
@@ -104,7 +104,7 @@ def recipe_forward(work: Workload, recipe: ForwardRecipe) -> Callable[[], None]:
     recording = torch.inference_mode if recipe.grad == "inference-mode" else torch.no_grad
 
     def forward() -> None:
-        with recording(), _switched(recipe), autocast(pipeline):
+        with recording(), _switched(recipe), pipeline.compute.autocast(pipeline.device):
             network(x.to(dtype), time)
 
     return forward
@@ -113,10 +113,9 @@ def recipe_forward(work: Workload, recipe: ForwardRecipe) -> Callable[[], None]:
 def _pipeline(work: Workload, recipe: Recipe | ForwardRecipe) -> Pipeline:
     """A fresh pipeline whose settings ask for the recipe's precision, in its memory format."""
     tree = work.config.model_dump()
-    tree["training"] |= {"precision": "float32" if recipe.precision == "mixed-products" else recipe.precision}
+    tree["compute"] |= {"precision": "float32" if recipe.precision == "mixed-products" else recipe.precision}
     pipeline = Pipeline.fresh(type(work.config).model_validate(tree), work.spec)
-    if recipe.memory == "channels-first":
-        pipeline.network.to(memory_format=torch.contiguous_format)
+    pipeline.use(pipeline.compute.model_copy(update={"memory": recipe.memory}))
     return pipeline
 
 

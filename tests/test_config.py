@@ -23,7 +23,6 @@ from ancestral.presets import PRESETS, for_folder
         ({"network": {"norm_groups": 7}}, "norm_groups = 7 divides"),
         ({"network": {"attention": [5]}}, r"attention levels in 0\.\.2, got \[5\]"),
         ({"network": {"head_width": 24}}, "head_width = 24 divides"),
-        ({"training": {"batch_size": 10, "accumulation": 3}}, "accumulation to divide batch_size 10, got 3"),
         ({"training": {"minutes": None}}, "expected a budget"),
         ({"training": {"weight_decay": 0.1}}, "no weight_decay with adam"),
         ({"training": {"min_snr_gamma": 5}}, "no min_snr_gamma with weighting simple"),

@@ -14,9 +14,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
-    {"errors", "tensors", "rng"},
+    {"errors", "tensors", "rng", "machine"},
     {"config", "files", "gaussian"},
-    {"presets"},
+    {"presets", "compute"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
     {"hub"},
@@ -36,7 +36,7 @@ KNOWS_NOTHING_OF = {
     "presets": {"errors", "tensors", "rng", "files", "gaussian"},
 }
 """Lower parts that a part must do without all the same."""
-WITHOUT_TORCH = {"errors", "config", "files", "presets"}
+WITHOUT_TORCH = {"errors", "machine", "config", "files", "presets"}
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}
 """Imported inside the function that needs it, or for the type checker alone."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ancestral.compute import computes_in_bfloat16
 from ancestral.pipeline import Pipeline
-from ancestral.training.loss import computes_in_bfloat16
 
 
 @dataclass(frozen=True)

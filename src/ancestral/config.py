@@ -186,10 +186,8 @@ class TrainingSettings(Settings):
     """Budget in minutes of training on this machine."""
     batch_size: PositiveInt = 128
     """Images of one optimiser step."""
-    accumulation: PositiveInt = 1
-    """Parts a batch is computed in, one after another: less memory, the same gradient."""
-    optimizer: Literal["adam", "adamw"] = "adam"
-    """adamw decays the weights apart from the gradient."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """adamw decays the weights apart from the gradient. muon: Adam, but inner weights take orthogonal steps."""
     lr: PositiveFloat = 2e-4
     """Learning rate after warm-up."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -210,8 +208,6 @@ class TrainingSettings(Settings):
     """gamma of min-snr (5)."""
     label_dropout: Fraction = 0.1
     """Share of training images whose label is hidden, which is what guidance needs."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
     log_every_steps: PositiveInt = 50
     """Steps between two lines of the log."""
     validate_every_steps: PositiveInt = 500
@@ -229,8 +225,6 @@ class TrainingSettings(Settings):
     def _nothing_is_ignored(self) -> TrainingSettings:
         if self.steps is None and self.images is None and self.minutes is None:
             raise ValueError("expected a budget: set steps, images or minutes")
-        if self.batch_size % self.accumulation:
-            raise ValueError(f"expected accumulation to divide batch_size {self.batch_size}, got {self.accumulation}")
         if self.weight_decay is not None and self.optimizer != "adamw":
             raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
@@ -261,6 +255,26 @@ class SamplingSettings(Settings):
         return self
 
 
+class ComputeSettings(Settings):
+    """How the machine is used, which changes nothing beyond rounding. Left open, `ancestral tune`'s measurements of
+    this network on this machine decide, or without them what is right on most machines."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the network's products. auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
+    memory: Literal["auto", "channels-last", "channels-first"] = "auto"
+    """Order of an image's numbers in memory (channels-last)."""
+    compile: Literal["auto", "no", "blocks", "whole", "graphs"] = "auto"
+    """Compile the network for training: block by block, whole, or whole with CUDA graphs (no; whole on CUDA)."""
+    threads: PositiveInt | None = None
+    """Threads to compute with on a CPU."""
+    micro_batch: PositiveInt | None = None
+    """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
+    chunk: PositiveInt | None = None
+    """Images drawn at once (64; 512 on CUDA)."""
+    guidance: Literal["auto", "one-call", "two-calls"] = "auto"
+    """Guidance by one network call on twice the images, or by two calls (one-call)."""
+
+
 class Config(Settings):
     """Everything a run is made of."""
 
@@ -269,6 +283,7 @@ class Config(Settings):
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
+    compute: ComputeSettings = ComputeSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of everything that is random."""
 

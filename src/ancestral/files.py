@@ -1,4 +1,5 @@
-"""Writing files so that a reader, or the next start after a crash, finds the old content or the new, never a half."""
+"""Writing files so that a reader, or the next start after a crash, finds the old content or the new, never a half;
+and the folder of what can be made again."""
 
 import os
 import tempfile
@@ -30,6 +31,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
         flush(path.parent)
     except OSError as fault:
         raise CannotWrite(f"cannot write {path}: {fault.strerror}; free space or choose another folder") from None
+
+
+def cache_folder() -> Path:
+    """$ANCESTRAL_CACHE, or ~/.cache/ancestral."""
+    return Path(os.environ.get("ANCESTRAL_CACHE") or Path.home() / ".cache" / "ancestral").expanduser()
 
 
 def flush(path: Path) -> None:

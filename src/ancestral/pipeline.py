@@ -13,7 +13,16 @@ import torch
 from torch import nn
 
 from ancestral import hub
-from ancestral.config import Config, DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings, parse
+from ancestral.compute import Choices, decided
+from ancestral.config import (
+    ComputeSettings,
+    Config,
+    DiffusionSettings,
+    ImageSpec,
+    SamplingSettings,
+    ScheduleSettings,
+    parse,
+)
 from ancestral.diffusion import schedules
 from ancestral.diffusion.parameterization import PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
@@ -40,6 +49,7 @@ class Pipeline:
     Attributes:
         config: the settings; `config.sampling` is how images are drawn unless asked otherwise.
         spec: shape of an image and names of the classes.
+        compute: how this machine is used; `use` changes it.
     """
 
     def __init__(
@@ -48,7 +58,8 @@ class Pipeline:
         self.config, self.spec = config, spec
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.diffusion = build_diffusion(config.diffusion)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(self.device)
+        self.use(decided(config.compute, config.network, spec, self.device))
 
     @classmethod
     def fresh(cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None) -> "Pipeline":
@@ -58,6 +69,13 @@ class Pipeline:
             network = UNet(config.network, spec.channels, spec.channels, len(spec.class_names))
         return cls(config, spec, network, device)
 
+    def use(self, choices: Choices) -> None:
+        """Computes so from here on. The number of threads is the process's."""
+        self.compute = choices
+        self.network.to(memory_format=choices.memory_format)  # type: ignore[call-overload]
+        if choices.threads is not None:
+            torch.set_num_threads(choices.threads)
+
     @property
     def num_classes(self) -> int:
         """Real classes; 0 where images are drawn unconditionally. The index `num_classes` stands for no class."""
@@ -66,7 +84,9 @@ class Pipeline:
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape."""
         assert isinstance(network, UNet)
-        return Pipeline(self.config, self.spec, network, self.device)
+        other = Pipeline(self.config, self.spec, network, self.device)
+        other.use(self.compute)
+        return other
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         """The network with its labels bound, guided and clipped as `settings` say.
@@ -164,13 +184,14 @@ class Pipeline:
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Writes the folder whole: beside the old one first, then in its place.
+        """Writes the folder whole: beside the old one first, then in its place. It says nothing of this machine.
 
         Raises:
             CannotWrite: disk full, or folder gone or read-only.
         """
         building, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-        own = {"config": self.config.model_dump(mode="json"), "images": self.spec.model_dump(mode="json")}
+        config = self.config.model_copy(update={"compute": ComputeSettings()})
+        own = {"config": config.model_dump(mode="json"), "images": self.spec.model_dump(mode="json")}
         try:
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)

@@ -16,7 +16,7 @@ TINY = [
     *("--network.attention", "--network.no_middle_attention"),
     *("--network.norm_groups", "4"),
     *("--training.batch_size", "8"),
-    *("--training.precision", "float32"),
+    *("--compute.precision", "float32"),
     *("--data.validation", "0.01"),
 ]
 

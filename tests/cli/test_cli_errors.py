@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "unknown device": (lambda here: ["train", "digits", "--device", "tpu"], "invalid choice: 'tpu'"),
     "T = 0": (lambda here: ["train", "digits", "--diffusion.schedule.num_timesteps", "0"], "num_timesteps"),
     "widths that groups do not divide": (lambda here: ["train", "digits", "--network.widths", "30"], "divides, got 30"),
-    "batch that parts do not divide": (lambda here: ["train", "digits", "--training.accumulation", "7"], "got 7"),
+    "micro-batch of nothing": (lambda here: ["train", "digits", "--compute.micro_batch", "0"], "got '0'"),
     "NaN learning rate": (lambda here: ["train", "digits", "--training.lr", "nan"], "training.lr"),
     "text for a number": (lambda here: ["train", "digits", "--training.lr", "fast"], "got 'fast'"),
     "fraction for a whole number": (lambda here: ["train", "digits", "--training.steps", "1.5"], "training.steps"),

@@ -8,9 +8,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from ancestral.data.cache import cache_folder
 from ancestral.errors import InputError
 from ancestral.evaluation.features import Extractor, num_transforms, train_extractor, transform
+from ancestral.files import cache_folder
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / weights).read_bytes() == (other / weights).read_bytes()
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("micro_batch", [None, 4])
 @pytest.mark.parametrize("stop", [1, 4, 5, 6])
-def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: int, accumulation: int) -> None:
+def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: int, micro_batch: int | None) -> None:
     """At step 1, k - 1, k and k + 1 of the checkpoint interval; between two lines of the log."""
-    config = tiny({"training": {"accumulation": accumulation}})
+    config = tiny({"compute": {"micro_batch": micro_batch}})
     run_all(config, tmp_path / "whole")
     pipeline, parts = fresh(config)
     steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)

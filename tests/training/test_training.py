@@ -36,20 +36,24 @@ def test_the_mean_of_the_quarters_is_the_loss() -> None:
     assert means["loss"] == pytest.approx(3.2) and means["grad_norm"] == 3.0
 
 
-def test_accumulation_gives_the_same_gradient() -> None:
+def test_micro_batches_even_or_not_give_the_same_gradient() -> None:
     """Trap: a mean of means, or a learning-rate schedule counted twice under accumulation."""
     weights = []
-    for accumulation in (1, 4):
-        changes = {"network": {"dropout": 0.0}, "training": {"accumulation": accumulation, "clip_norm": None}}
+    for micro_batch in (8, 3):
+        changes = {
+            "network": {"dropout": 0.0},
+            "training": {"clip_norm": None},
+            "compute": {"micro_batch": micro_batch},
+        }
         pipeline, parts = fresh(tiny(changes))
         trainer = Trainer(pipeline, parts.train)
         gradients: list[torch.Tensor] = []
-        trainer.optimizer.step = lambda g=gradients, n=trainer.network: g.extend(  # type: ignore[method-assign,misc]
+        trainer.optimizers[0].step = lambda g=gradients, n=trainer.network: g.extend(  # type: ignore[method-assign,misc]
             p.grad.clone() for p in n.parameters() if p.grad is not None
         )
         trainer.advance()
         weights.append(torch.cat([g.flatten() for g in gradients]))
-        assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(2e-4 * 8 / 40)
+        assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(2e-4 * 8 / 40)
     assert (weights[0] - weights[1]).norm() < 1e-5 * weights[0].norm()
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from ancestral.errors import AncestralError, InputError
+from ancestral.machine import keep_freed_memory, share_the_cores
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (None: the process's own); the exit code."""
     words = [*(sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in words
-    _share_the_cores()
+    share_the_cores()
+    keep_freed_memory()
     _print_anything()
     try:
         code = run([word for word in words if word != "--debug"])
@@ -110,17 +112,6 @@ def _trace(debug: bool) -> None:
 def _complain(message: str) -> None:
     """One line on stderr, whatever the message holds."""
     print(f"ancestral: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-
-
-def _share_the_cores() -> None:
-    """Threads that wait for one another soon leave their core, unless the user has said how they are to wait.
-
-    GNU's OpenMP lets them spin for milliseconds, which is ruinous on a busy machine. A step of the digits recipe on two
-    threads took 3.7 s beside another training run and 0.10 s alone; with this many turns 0.38 s and 0.12 s, with none
-    0.24 s and 0.16 s. OpenMP reads this when torch is first imported.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def _print_anything() -> None:

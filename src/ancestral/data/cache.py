@@ -6,7 +6,6 @@ images.npy, labels.npy and entry.json; `place` names the source and the settings
 """
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -19,16 +18,12 @@ import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, frozen
 from ancestral.errors import CannotWrite
+from ancestral.files import cache_folder
 
 VERSION = 1
 STALE_SECONDS = 24 * 3600.0
 """Age at which the temporary folder of a killed process is taken away."""
 CHUNK = 1024
-
-
-def cache_folder() -> Path:
-    """$ANCESTRAL_CACHE, or ~/.cache/ancestral."""
-    return Path(os.environ.get("ANCESTRAL_CACHE") or Path.home() / ".cache" / "ancestral").expanduser()
 
 
 def digest(*parts: str) -> str:

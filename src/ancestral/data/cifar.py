@@ -20,13 +20,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ancestral.config import DataSettings
-from ancestral.data.cache import cache_folder, cached, digest
+from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
 from ancestral.data.fitting import Progress, form, refit
 from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
+from ancestral.files import cache_folder
 
 NAME = "cifar10"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

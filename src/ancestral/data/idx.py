@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from ancestral.config import DataSettings
-from ancestral.data.cache import cache_folder, cached, digest
+from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
 from ancestral.data.fitting import Progress, form, refit
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
+from ancestral.files import cache_folder
 
 NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
 

@@ -23,9 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from ancestral.data.cache import cache_folder
 from ancestral.errors import InputError
-from ancestral.files import write_whole
+from ancestral.files import cache_folder, write_whole
 from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 

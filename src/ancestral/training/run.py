@@ -2,13 +2,14 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ancestral.config import Config, parse, read_settings
+from ancestral.compute import Choices
+from ancestral.config import ComputeSettings, Config, parse, read_settings
 from ancestral.errors import InputError
 from ancestral.files import write_whole
 
@@ -27,7 +28,7 @@ ADJUSTABLE = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`path` holds config.json, log.jsonl, timing.jsonl, samples/, checkpoints/ and pipeline/, which loads anywhere."""
+    """`path` holds config.json, compute.json, log.jsonl, timing.jsonl, samples/, checkpoints/ and pipeline/."""
 
     path: Path
 
@@ -35,6 +36,11 @@ class RunFolder:
     def config(self) -> Path:
         """The settings, as JSON that `--config` reads."""
         return self.path / "config.json"
+
+    @property
+    def compute(self) -> Path:
+        """How the machine it is trained on is used, and which machine that is."""
+        return self.path / "compute.json"
 
     @property
     def log(self) -> Path:
@@ -92,6 +98,21 @@ class RunFolder:
             write_whole(self.config, config.model_dump_json(indent=2) + "\n")
             yield
 
+    def settled(self, now: Choices, asked: ComputeSettings, machine: str, say: Callable[[str], None]) -> Choices:
+        """How this run is computed: as it was so far where that was on this machine, under what is asked for.
+
+        So a run goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time.
+        """
+        before = read_settings(self.compute) if self.compute.is_file() else None
+        chosen = now
+        if before is not None and before.get("machine") == machine:
+            chosen = parse(Choices, before.get("choices", {}), str(self.compute)).overlaid(asked)
+        after = {"machine": machine, "choices": chosen.model_dump(mode="json")}
+        if before not in (None, after):
+            say(f"{self.path} was computed otherwise so far ({self.compute.name}): from here on equal up to rounding")
+        write_whole(self.compute, json.dumps(after, indent=2) + "\n")
+        return chosen
+
     def _make(self) -> None:
         try:
             if self.path.is_dir() and not self.config.is_file() and any(self.path.iterdir()):
@@ -119,6 +140,7 @@ def _essence(config: Config) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name."""
     tree = config.model_dump(mode="json")
     tree.pop("sampling")
+    tree.pop("compute")
     tree["training"] = {k: v for k, v in tree["training"].items() if k not in ADJUSTABLE}
     return dict(_flat(tree))
 

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ancestral.compute import machine_name
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.loader import Batch, Loader
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
 from ancestral.errors import Diverged
+from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
 from ancestral.tensors import PerImage
@@ -25,7 +27,7 @@ from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
 from ancestral.training.loss import denoising_losses
-from ancestral.training.optimizer import learning_rate, optimizer_for
+from ancestral.training.optimizer import learning_rate, optimizers_for
 from ancestral.training.run import RunFolder
 from ancestral.training.window import Window
 
@@ -54,7 +56,9 @@ def train(pipeline: Pipeline, parts: Parts, run: RunFolder, say: Callable[[str],
         Diverged: PATIENCE non-finite steps in a row; the weights before them are in the last checkpoint.
         CannotWrite: the disk is full or gone.
     """
+    keep_freed_memory()
     with run.claimed(pipeline.config):
+        pipeline.use(run.settled(pipeline.compute, pipeline.config.compute, machine_name(pipeline.device), say))
         trainer = Trainer(pipeline, parts.train)
         held_out = HeldOut(pipeline, parts.validation) if len(parts.validation) else None
         keeper = Keeper(trainer, run, parts.train.hash)
@@ -80,7 +84,7 @@ class Trainer:
         self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device)
         self.network = pipeline.network.train().requires_grad_(True)
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
-        self.optimizer = optimizer_for(self.network, self.settings)
+        self.optimizers = optimizers_for(self.network, self.settings)
         self.weighting: Weighting = uniform
         if self.settings.weighting == "min-snr":
             self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)
@@ -111,19 +115,20 @@ class Trainer:
         """One optimiser step on the next batch, or none where the gradient is not finite."""
         batch, draws = self.loader.batch(self.step), self._draws()
         lr = learning_rate(self.settings, self.images, self.fraction)
-        for group in self.optimizer.param_groups:
+        for group in self._groups():
             group["lr"] = lr
         torch.manual_seed(mix(self.seed, "dropout", self.step))
         losses = torch.cat([self._backward(batch, draws, part) for part in self._parts()])
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf, foreach=True)
         if math.isfinite(float(norm)) and bool(losses.isfinite().all()):
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             self.ema.update(self.network)
             self.window.add(losses, draws.t, self.diffusion.num_timesteps, float(norm))
             self.skipped = 0
         else:
             self._skip(float(norm), lr)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         self.step += 1
         self.fraction = self._fraction()
 
@@ -133,16 +138,15 @@ class Trainer:
 
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one."""
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self._groups()[0]["lr"]
         return {"step": self.step, "images": self.images, **self.window.means(), "lr": lr}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that a resume needs, by file."""
-        names = [name for name, _ in self.network.named_parameters()]
         moments = {
-            f"{names[index]}.{key}": value
-            for index, entry in self.optimizer.state_dict()["state"].items()
-            for key, value in entry.items()
+            f"{name}.{key}": value
+            for name, parameter in self.network.named_parameters()
+            for key, value in self._owner(parameter).state[parameter].items()
         }
         return {"model": self.network.state_dict(), "ema": self.ema.network.state_dict(), "optimizer": moments}
 
@@ -161,19 +165,27 @@ class Trainer:
         """Back to where `tensors` and `state` were taken, in the same memory layout."""
         self.network.load_state_dict(tensors["model"])
         self.ema.network.load_state_dict(tensors["ema"])
-        for name, parameter in self.network.named_parameters():
-            for key in [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in tensors["optimizer"]]:
-                saved = tensors["optimizer"][f"{name}.{key}"]
-                like = torch.empty_like(parameter) if saved.shape == parameter.shape and key != "step" else saved
-                self.optimizer.state[parameter][key] = like.copy_(saved)
+        parameters = dict(self.network.named_parameters())
+        for full_name, saved in tensors["optimizer"].items():
+            name, _, key = full_name.rpartition(".")
+            parameter = parameters[name]
+            like = torch.empty_like(parameter) if saved.shape == parameter.shape and key != "step" else saved
+            self._owner(parameter).state[parameter][key] = like.copy_(saved)
         self.step, self.skipped, self.ema.updates = state["step"], state["skipped"], state["ema_updates"]
         self.window = Window(state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
         self.fraction = self._fraction()
 
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
+
     def _parts(self) -> list[slice]:
-        size = self.settings.batch_size // self.settings.accumulation
-        return [slice(start, start + size) for start in range(0, self.settings.batch_size, size)]
+        size = self.settings.batch_size
+        at_once = min(size, self.pipeline.compute.micro_batch or size)
+        return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
 
     def _draws(self) -> "Draws":
         size, shape = self.settings.batch_size, self.pipeline.spec.shape

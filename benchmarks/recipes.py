@@ -1,0 +1,176 @@
+"""`python -m benchmarks.recipes`: which recipe gives the best images for a minute of this machine.
+
+Every variant changes one thing of a base recipe. First the speed of each is measured in pairs against the base's. Then
+each is trained for the number of images that it would see in the same minutes on an idle machine, so that neither
+other work nor the order of the runs can favour any; several at a time, on one thread each. What counts is measured on
+images drawn afterwards against the test part, in the features of a classifier trained on the training part.
+
+Results go to benchmarks/results/recipes-<base>.json as they come; runs that are there are not made again.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ancestral.config import Config, SamplingSettings, merged
+from ancestral.data.datasets import load
+from ancestral.evaluation.evaluate import EvaluationSettings, evaluate
+from ancestral.files import write_whole
+from ancestral.pipeline import Pipeline
+from ancestral.presets import PRESETS
+from ancestral.training.run import RunFolder
+from ancestral.training.trainer import Trainer, train
+from benchmarks.pairs import Case, Contestant, compare, timed
+
+Changes = dict[str, Any]
+"""Nested settings laid over the base recipe."""
+
+DIGITS: dict[str, Changes] = {
+    "as it is": {},
+    "Muon": {"training": {"optimizer": "muon"}},
+    "AdamW, decay 0.01": {"training": {"optimizer": "adamw"}},
+    "second moment 0.99": {"training": {"betas": (0.9, 0.99)}},
+    "rate halved": {"training": {"lr": 1e-3}},
+    "rate doubled": {"training": {"lr": 4e-3}},
+    "constant rate": {"training": {"lr_schedule": "constant"}},
+    "linear fall": {"training": {"lr_schedule": "linear"}},
+    "average 0.99": {"training": {"ema_decay": 0.99}},
+    "average 0.9999": {"training": {"ema_decay": 0.9999}},
+    "min-SNR weighting": {"training": {"weighting": "min-snr"}},
+    "predicts eps": {"diffusion": {"prediction": "eps"}},
+    "predicts x0": {"diffusion": {"prediction": "x0"}},
+    "linear schedule": {"diffusion": {"schedule": {"name": "linear"}}},
+    "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
+    "batch 32": {"training": {"batch_size": 32}},
+    "batch 128": {"training": {"batch_size": 128}},
+    "no attention": {"network": {"attention": (), "middle_attention": False}},
+    "attention at both levels": {"network": {"attention": (0, 1)}},
+    "two blocks a level": {"network": {"layers": 2}},
+    "narrower": {"network": {"widths": (32, 64)}},
+    "wider": {"network": {"widths": (64, 128)}},
+    "scale and shift by time": {"network": {"time_conditioning": "scale-shift"}},
+    "dropout 0.1": {"network": {"dropout": 0.1}},
+}
+SMALL: dict[str, Changes] = {
+    "as it is": {},
+    "Muon": {"training": {"optimizer": "muon"}},
+}
+VARIANTS = {"digits": DIGITS, "mnist": SMALL, "textures": SMALL}
+IMAGES = 500
+STEPS = 25
+ROUNDS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measures speeds, then trains and measures what is missing."""
+    words = _parser().parse_args(argv)
+    file = Path(words.out) / f"recipes-{words.base}.json"
+    if words.one:
+        name, seed, images = words.one[0], int(words.one[1]), int(words.one[2])
+        print(json.dumps(quality(words.base, VARIANTS[words.base][name], seed, images)))
+        return 0
+    record = json.loads(file.read_text()) if file.is_file() else {"minutes": words.minutes, "speeds": {}, "runs": {}}
+    wanted = words.only or [*VARIANTS[words.base]]
+    for name in wanted:
+        if name not in record["speeds"]:
+            record["speeds"][name] = speed(words.base, VARIANTS[words.base][name])
+            print(name, record["speeds"][name], flush=True)
+            write_whole(file, json.dumps(record, indent=1) + "\n")
+    if words.speeds:
+        return 0
+    jobs = [(name, seed) for seed in range(words.seeds) for name in wanted if f"{name}/{seed}" not in record["runs"]]
+    running: dict[str, subprocess.Popen[str]] = {}
+    while jobs or running:
+        while jobs and len(running) < words.at_once:
+            name, seed = jobs.pop(0)
+            images = round(words.minutes * words.rate * 60 * record["speeds"][name]["ratio"])
+            running[f"{name}/{seed}"] = _started(words.base, name, seed, images)
+        key = _finished(running)
+        out, _ = running.pop(key).communicate()
+        record["runs"][key] = json.loads(out.splitlines()[-1])
+        print(key, record["runs"][key], flush=True)
+        write_whole(file, json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+def _started(base: str, name: str, seed: int, images: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "benchmarks.recipes", base, "--one", name, str(seed), str(images)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _finished(running: "dict[str, subprocess.Popen[str]]") -> str:
+    while True:
+        for key, process in running.items():
+            try:
+                process.wait(0.5)
+                return key
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def recipe(base: str, changes: Changes, seed: int = 0, images: int | None = None) -> Config:
+    """The base recipe with `changes`, and a budget in images."""
+    config = merged(PRESETS[base](), changes, "the variant")
+    budget = {"minutes": None, "images": images or 10_000, "sample_every_steps": 10**6, "validate_every_steps": 10**6}
+    return merged(config, {"seed": seed, "training": {**budget, "checkpoint_every_minutes": 1e6}}, "the budget")
+
+
+def speed(base: str, changes: Changes) -> dict[str, float]:
+    """Images a second of a variant, over those of the base, in alternation."""
+    both = [recipe(base, each) for each in ({}, changes)]
+    parts = load(both[0].data)
+    trainers = [Trainer(Pipeline.fresh(config, parts.train.spec), parts.train) for config in both]
+    contestants = [
+        Contestant(name, timed(trainer.advance, 0.4, trainer.settings.batch_size))
+        for name, trainer in zip(("base", "variant"), trainers, strict=True)
+    ]
+    _, variant = compare(Case("", contestants), ROUNDS).measured
+    assert variant.ratio is not None
+    return {"ratio": 1 / variant.ratio.median, "images_per_second": 1 / variant.value.median}
+
+
+def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, float]:
+    """Trains on `images` images in a folder that is thrown away, draws and measures."""
+    config = recipe(base, changes, seed, images)
+    parts = load(config.data)
+    pipeline = Pipeline.fresh(config, parts.train.spec)
+    with tempfile.TemporaryDirectory() as folder:
+        run, held_out = RunFolder(Path(folder) / "run"), 0.0
+        for progress in train(pipeline, parts, run, say=lambda text: None):
+            if progress.record and "held_out_loss" in progress.record:
+                held_out = progress.record["held_out_loss"]
+        trained = Pipeline.load(run.path)
+    labels = torch.arange(IMAGES) % trained.num_classes if trained.num_classes else None
+    drawn = trained.draw(range(IMAGES), labels, SamplingSettings(steps=STEPS))
+    found = evaluate(drawn, labels, parts, EvaluationSettings())
+    numbers = {number.name: number.value for number in found["drawn against test"].numbers}
+    agreement = {"agreement": found.agreement.value} if found.agreement else {}
+    parameters = sum(each.numel() for each in pipeline.network.parameters())
+    return {"held_out_loss": held_out, **numbers, **agreement, "parameters": parameters, "images": images}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m benchmarks.recipes", description=__doc__)
+    parser.add_argument("base", choices=VARIANTS, help="the recipe that is changed")
+    parser.add_argument("--minutes", type=float, default=0.75, help="of this machine, idle, for each run [0.75]")
+    parser.add_argument("--rate", type=float, default=366.0, help="images a second of the base recipe, idle")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds of each variant [3]")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at the same time, a thread each [2]")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the variants")
+    parser.add_argument("--speeds", action="store_true", help="measure speeds only")
+    parser.add_argument("--one", nargs=3, metavar=("NAME", "SEED", "IMAGES"), help=argparse.SUPPRESS)
+    parser.add_argument("--out", default=str(Path(__file__).parent / "results"), help="folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,45 @@
+"""This machine and this process: what computes here, how threads wait for one another, who keeps freed memory."""
+
+import ctypes
+import os
+import platform
+import re
+from pathlib import Path
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt, from its malloc.h."""
+
+
+def processor() -> str:
+    """The processor's name, as the operating system tells it."""
+    return cpu_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def cpu_field(file: str, name: str) -> str | None:
+    """The first `name: value` of one of Linux's text files; None elsewhere."""
+    path = Path(file)
+    found = re.search(rf"^{name}\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
+    return found[1] if found else None
+
+
+def share_the_cores() -> None:
+    """Threads that wait for one another soon leave their core, unless the user has said how they are to wait.
+
+    GNU's OpenMP lets them spin for milliseconds, which is ruinous on a busy machine. A step of the digits recipe on two
+    threads took 3.7 s beside another training run and 0.10 s alone; with this many turns 0.38 s and 0.12 s, with none
+    0.24 s and 0.16 s. OpenMP reads this when torch is first imported.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def keep_freed_memory() -> bool:
+    """Tells glibc to keep what is freed for the next tensor of that size; whether this process has such an allocator.
+
+    Left alone it hands every large tensor back to the system, and the next one is a hundred thousand page faults away:
+    they cost a training step at 28x28 about a tenth of its time. Peak memory does not change.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

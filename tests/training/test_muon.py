@@ -1,0 +1,52 @@
+"""Muon: the iteration against the singular value decomposition, what it steps, and what it leaves to Adam."""
+
+import pytest
+import torch
+from runs import fresh, tiny
+
+from ancestral.training.muon import Muon, orthogonalised
+from ancestral.training.optimizer import optimizers_for
+from ancestral.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 72), (2, 48, 24), (1, 8, 8)])
+def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[int, int, int]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    found = u.mT @ orthogonalised(matrices) @ v.mT
+    values = found.diagonal(dim1=1, dim2=2)
+    assert values.min() > 0.3 and values.max() < 1.3
+    assert (found - torch.diag_embed(values)).abs().max() < 1e-9
+
+
+def test_the_first_step_has_the_size_of_adams() -> None:
+    """0.2 a root mean square entry, so that one learning rate serves both; a convolution counts as a matrix."""
+    weight = torch.nn.Parameter(torch.zeros(32, 16, 3, 3))
+    weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    Muon([weight], lr=1.0).step()
+    assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.2, rel=0.2)
+    assert float((weight.detach() * weight.grad).sum()) < 0
+
+
+def test_every_parameter_belongs_to_one_optimizer_and_ends_and_biases_to_adam() -> None:
+    pipeline, _ = fresh(tiny({"training": {"optimizer": "muon"}}))
+    muon, adam = optimizers_for(pipeline.network, tiny({"training": {"optimizer": "muon"}}).training)
+    inner, rest = ({id(p) for group in each.param_groups for p in group["params"]} for each in (muon, adam))
+    assert not inner & rest and inner | rest == {id(p) for p in pipeline.network.parameters()}
+    assert id(pipeline.network.conv_out.weight) in rest and id(pipeline.network.mid_block.resnets[0].conv1.bias) in rest
+    assert id(pipeline.network.mid_block.resnets[0].conv1.weight) in inner
+
+
+def test_a_resumed_run_has_the_same_momentum() -> None:
+    pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
+    trainer = Trainer(pipeline, parts.train)
+    for _ in range(2):
+        trainer.advance()
+    saved, state = trainer.tensors(), trainer.state()
+    saved = {name: {key: value.clone() for key, value in file.items()} for name, file in saved.items()}
+    trainer.advance()
+    other = Trainer(fresh(tiny({"training": {"optimizer": "muon"}}))[0], parts.train)
+    other.restore(saved, state)
+    other.advance()
+    here, there = (dict(each.network.named_parameters()) for each in (trainer, other))
+    assert all(torch.equal(here[name], there[name]) for name in here)
