@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ancestral.files import write_whole
+from ancestral.machine import keep_freed_memory
 from ancestral.viz.plots import figure_to_png
 from benchmarks.ceiling import best, ceilings
 from benchmarks.checkpoint import checkpoints
@@ -44,6 +45,7 @@ ROUNDS, QUICK_ROUNDS = 5, 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs what the words ask for."""
     words = _parser().parse_args(argv)
+    keep_freed_memory()  # as ancestral's trainer does: the peers of this process gain by it too
     console, here, rounds = Console(width=150), machine(), words.rounds or (QUICK_ROUNDS if words.quick else ROUNDS)
     console.print(f"{here.gpu or here.processor}, {here.cores} cores, {here.threads} threads, torch {here.torch}")
     highest = ceilings(words.quick)

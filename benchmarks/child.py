@@ -2,7 +2,8 @@
 
 `python -m benchmarks.child '{"workload": "paper", "program": "ancestral", "quick": true, "steps": 3}'` takes one step
 to warm up and `steps` more, and prints {"seconds": median of a step, "peak_mib": ...} as the last line.
-With "recipe" instead of "program" it takes the steps of that `recipe.Recipe`.
+With "recipe" instead of "program" it takes the steps of that `recipe.Recipe`. Ancestral's own steps keep freed memory,
+as its trainer does, unless "gives_back" is true; peers are left as they are.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ancestral.machine import keep_freed_memory
 from benchmarks.pairs import timed
 
 ROOT = Path(__file__).parents[1]
@@ -52,11 +54,14 @@ def peak_mib() -> float:
 
 def measure(request: Mapping[str, Any]) -> dict[str, float]:
     """Takes the steps that are asked for in this process."""
+    from benchmarks import ours
     from benchmarks.programs import PROGRAMS
     from benchmarks.recipe import Recipe, recipe_step
     from benchmarks.workloads import WORKLOADS
 
     quick, workload = request["quick"], request["workload"]
+    if request.get("program", ours.NAME) == ours.NAME and not request.get("gives_back"):
+        keep_freed_memory()
     if "recipe" in request:
         step: Callable[[], object] = recipe_step(WORKLOADS[workload](quick), Recipe(**request["recipe"]))
     else:

@@ -51,7 +51,6 @@ ENVIRONMENTS = {
     "waiting threads sleep": {"OMP_WAIT_POLICY": "passive"},
     "waiting threads spin": {"OMP_WAIT_POLICY": "active"},
     "threads bound to cores": {"OMP_PROC_BIND": "true"},
-    "freed memory kept (glibc)": {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)},
     "huge pages (torch)": {"THP_MEM_ALLOC_ENABLE": "1"},
     "huge pages (glibc)": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
 }
@@ -103,6 +102,10 @@ def _environments(key: str, name: str, quick: bool) -> Cases:
     for what, environment in {} if quick else {**ENVIRONMENTS, **found}.items():
         chosen, other = (_child(key, Recipe(), quick, each) for each in ({}, environment))
         yield Case(f"process, {name}: {what}", [Contestant(CHOSEN, chosen), Contestant(what, other)])
+    if not quick:
+        chosen, other = (_child(key, Recipe(), quick, gives_back=given) for given in (False, True))
+        what = "freed memory given back"
+        yield Case(f"process, {name}: {what}", [Contestant(CHOSEN, chosen), Contestant(what, other)])
 
 
 def _allocators() -> Iterator[tuple[str, dict[str, str]]]:
@@ -134,6 +137,8 @@ def _child(
     quick: bool,
     environment: Mapping[str, str] | None = None,
     limit_seconds: float | None = None,
+    gives_back: bool = False,
 ) -> Callable[[], float]:
-    request = {"workload": key, "recipe": asdict(recipe), "quick": quick, "steps": 1 if quick else CHILD_STEPS}
+    steps = 1 if quick else CHILD_STEPS
+    request = {"workload": key, "recipe": asdict(recipe), "quick": quick, "steps": steps, "gives_back": gives_back}
     return lambda: run_child(request, environment, limit_seconds)["seconds"]

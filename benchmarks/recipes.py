@@ -5,7 +5,8 @@ each is trained for the number of images that it would see in the same minutes o
 other work nor the order of the runs can favour any; several at a time, on one thread each. What counts is measured on
 images drawn afterwards against the test part, in the features of a classifier trained on the training part.
 
-Results go to benchmarks/results/recipes-<base>.json as they come; runs that are there are not made again.
+Results go to benchmarks/results/recipes-<base>-<seconds>s.json as they come; runs that are there are not made again.
+`--table` prints them: the mean over the training seeds, and where there are several their standard error.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -59,11 +61,39 @@ DIGITS: dict[str, Changes] = {
     "scale and shift by time": {"network": {"time_conditioning": "scale-shift"}},
     "dropout 0.1": {"network": {"dropout": 0.1}},
 }
-SMALL: dict[str, Changes] = {
+X0: Changes = {"diffusion": {"prediction": "x0"}}
+NARROWER: Changes = {**X0, "network": {"widths": (32, 64)}}
+TOGETHER: dict[str, Changes] = {
+    "x0, narrower": NARROWER,
+    "x0, narrower, no attention": {**X0, "network": {"widths": (32, 64), "attention": (), "middle_attention": False}},
+    "x0, narrower, batch 32": {**NARROWER, "training": {"batch_size": 32}},
+    "x0, narrower, rate doubled": {**NARROWER, "training": {"lr": 4e-3}},
+    "x0, narrower, scale and shift": {**X0, "network": {"widths": (32, 64), "time_conditioning": "scale-shift"}},
+    "x0, narrower, sigmoid": {**NARROWER, "diffusion": {"prediction": "x0", "schedule": {"name": "sigmoid"}}},
+    "x0, narrower, min-SNR": {**NARROWER, "training": {"weighting": "min-snr"}},
+    "x0, narrower, Muon": {**NARROWER, "training": {"optimizer": "muon"}},
+    "x0, narrowest": {**X0, "network": {"widths": (24, 48)}},
+}
+"""What won alone on digits, together, and what could depend on it."""
+LARGER: dict[str, Changes] = {
     "as it is": {},
+    "predicts x0": X0,
+    "half as wide above": {"network": {"widths": (16, 32, 128)}},
+    "narrower": {"network": {"widths": (24, 48, 96)}},
+    "four levels": {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}},
+    "no attention": {"network": {"attention": (), "middle_attention": False}},
+    "half the batch": {"training": {"batch_size": 16}},
+    "rate doubled": {"training": {"lr": 1.6e-3}},
+    "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
     "Muon": {"training": {"optimizer": "muon"}},
 }
-VARIANTS = {"digits": DIGITS, "mnist": SMALL, "textures": SMALL}
+VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": LARGER}
+BASES: dict[str, Changes] = {
+    "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}},
+    "mnist": {"diffusion": {"prediction": "v"}},
+    "textures": {"diffusion": {"prediction": "v"}},
+}
+"""The recipes that the variants are measured against: the presets as they were when this was measured."""
 IMAGES = 500
 STEPS = 25
 ROUNDS = 5
@@ -72,7 +102,10 @@ ROUNDS = 5
 def main(argv: Sequence[str] | None = None) -> int:
     """Measures speeds, then trains and measures what is missing."""
     words = _parser().parse_args(argv)
-    file = Path(words.out) / f"recipes-{words.base}.json"
+    file = Path(words.out) / f"recipes-{words.base}-{round(60 * words.minutes)}s.json"
+    if words.table:
+        print(table(json.loads(file.read_text())))
+        return 0
     if words.one:
         name, seed, images = words.one[0], int(words.one[1]), int(words.one[2])
         print(json.dumps(quality(words.base, VARIANTS[words.base][name], seed, images)))
@@ -91,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     while jobs or running:
         while jobs and len(running) < words.at_once:
             name, seed = jobs.pop(0)
-            images = round(words.minutes * words.rate * 60 * record["speeds"][name]["ratio"])
+            images = budget(words.minutes, words.rate, record["speeds"][name]["ratio"])
             running[f"{name}/{seed}"] = _started(words.base, name, seed, images)
         key = _finished(running)
         out, _ = running.pop(key).communicate()
@@ -117,9 +150,14 @@ def _finished(running: "dict[str, subprocess.Popen[str]]") -> str:
                 continue
 
 
+def budget(minutes: float, rate: float, ratio: float) -> int:
+    """Images that a variant sees in `minutes` where the base sees `rate` a second and the variant `ratio` as many."""
+    return round(60 * minutes * rate * ratio)
+
+
 def recipe(base: str, changes: Changes, seed: int = 0, images: int | None = None) -> Config:
     """The base recipe with `changes`, and a budget in images."""
-    config = merged(PRESETS[base](), changes, "the variant")
+    config = merged(merged(PRESETS[base](), BASES[base], "the base"), changes, "the variant")
     budget = {"minutes": None, "images": images or 10_000, "sample_every_steps": 10**6, "validate_every_steps": 10**6}
     return merged(config, {"seed": seed, "training": {**budget, "checkpoint_every_minutes": 1e6}}, "the budget")
 
@@ -158,6 +196,26 @@ def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, fl
     return {"held_out_loss": held_out, **numbers, **agreement, "parameters": parameters, "images": images}
 
 
+def table(record: dict[str, Any]) -> str:
+    """Every variant, best Fréchet distance first, in Markdown."""
+    seeds: dict[str, list[dict[str, float]]] = {}
+    for key, run in record["runs"].items():
+        seeds.setdefault(key.rpartition("/")[0], []).append(run)
+    labelled = all("agreement" in run for run in record["runs"].values())
+    columns = ["frechet", "kernel", *(["agreement"] if labelled else []), "held_out_loss"]
+    lines = ["| variant | seeds | images/s | images | " + " | ".join(columns) + " |", "|---" * (4 + len(columns)) + "|"]
+    for name, runs in sorted(seeds.items(), key=lambda item: mean(run["frechet"] for run in item[1])):
+        speed = record["speeds"][name]["ratio"]
+        numbers = [_with_error([run[column] for run in runs], 2 if column == "frechet" else 3) for column in columns]
+        lines.append(f"| {name} | {len(runs)} | {speed:.2f} x | {runs[0]['images']:,} | " + " | ".join(numbers) + " |")
+    return "\n".join(lines)
+
+
+def _with_error(values: list[float], digits: int) -> str:
+    error = f" ± {stdev(values) / len(values) ** 0.5:.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{error}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.recipes", description=__doc__)
     parser.add_argument("base", choices=VARIANTS, help="the recipe that is changed")
@@ -167,6 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-once", type=int, default=2, help="runs at the same time, a thread each [2]")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the variants")
     parser.add_argument("--speeds", action="store_true", help="measure speeds only")
+    parser.add_argument("--table", action="store_true", help="print what is there, in Markdown")
     parser.add_argument("--one", nargs=3, metavar=("NAME", "SEED", "IMAGES"), help=argparse.SUPPRESS)
     parser.add_argument("--out", default=str(Path(__file__).parent / "results"), help="folder of the results")
     return parser

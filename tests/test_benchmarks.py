@@ -16,10 +16,12 @@ from ancestral.networks.layers import GroupNorm
 from ancestral.networks.unet import UNet
 from benchmarks import ours
 from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.ceiling import Ceiling
 from benchmarks.child import peak_mib, run_child
 from benchmarks.choices import FORWARDS, RECIPES
 from benchmarks.flops import forward_flops, step_flops
 from benchmarks.machine import Machine
+from benchmarks.markdown import markdown
 from benchmarks.pairs import Case, Contestant, compare, spread, timed
 from benchmarks.parts import by_moments
 from benchmarks.peers import diffusers, teaching
@@ -152,6 +154,23 @@ def test_table_and_chart_say_who_misses_a_goal() -> None:
     assert "0.002" in text and "0.008" in text and "50%" in text, "2 MMAC in half a second are half the ceiling"
     axes = ratios("title", [result]).axes[0]
     assert axes.get_xlim()[1] > 3, "the goal is in sight"
+
+
+def test_the_page_shows_what_was_stored_without_empty_columns(tmp_path: Path) -> None:
+    case = Case("case", [Contestant("a", lambda: 0.5, 4_000_000, "float32"), Contestant("b", lambda: 1.0)],
+                goals={"b": 3.0})  # fmt: skip
+    ceiling = [Ceiling("convolution", "float32", "3x3", rate) for rate in (0.016, 0.008)]
+    record = written(file_for(HERE, tmp_path, quick=False), HERE, ceiling, {"one": [compare(case, 2)]})
+    assert markdown(record).splitlines() == [
+        "### one",
+        "",
+        "| case | who | median | times ours | goal | multiply-adds | of the ceiling |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| case | a | 500 ms |  |  | 0.0 G | 50% |",
+        "|  | b | 1 s | **2** (2 to 2) | at least 3 |  |  |",
+    ]
+    plain = Case("case", [Contestant("a", lambda: 0.5)])
+    assert "| case | who | median |" in markdown(written(tmp_path / "x.json", HERE, [], {"one": [compare(plain, 2)]}))
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "500 ms"), (2e-5, "20 µs"), (2.0, "2 s"), (1234.5, "1234 s")])
