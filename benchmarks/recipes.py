@@ -87,7 +87,7 @@ LARGER: dict[str, Changes] = {
     "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
     "Muon": {"training": {"optimizer": "muon"}},
 }
-VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": LARGER}
+VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, "half the batch": {"training": {"batch_size": 8}}}}
 BASES: dict[str, Changes] = {
     "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}},
     "mnist": {"diffusion": {"prediction": "v"}},
