@@ -75,21 +75,24 @@ TOGETHER: dict[str, Changes] = {
     "x0, narrowest": {**X0, "network": {"widths": (24, 48)}},
 }
 """What won alone on digits, together, and what could depend on it."""
+FOUR_LEVELS: Changes = {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}}
 LARGER: dict[str, Changes] = {
     "as it is": {},
     "predicts x0": X0,
-    "half as wide above": {"network": {"widths": (16, 32, 128)}},
-    "narrower": {"network": {"widths": (24, 48, 96)}},
-    "four levels": {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}},
-    "no attention": {"network": {"attention": (), "middle_attention": False}},
-    "half the batch": {"training": {"batch_size": 16}},
-    "rate doubled": {"training": {"lr": 1.6e-3}},
-    "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
-    "Muon": {"training": {"optimizer": "muon"}},
+    "x0, narrower": {**X0, "network": {"widths": (24, 48, 96)}},
+    "x0, half as wide above": {**X0, "network": {"widths": (16, 32, 128)}},
+    "x0, four levels": {**X0, **FOUR_LEVELS},
+    "x0, no attention": {**X0, "network": {"attention": (), "middle_attention": False}},
+    "x0, scale and shift": {**X0, "network": {"time_conditioning": "scale-shift"}},
+    "x0, four levels, scale and shift": {
+        **X0,
+        "network": {"widths": (16, 32, 64, 128), "attention": (3,), "time_conditioning": "scale-shift"},
+    },
+    "x0, Muon": {**X0, "training": {"optimizer": "muon"}},
 }
-VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, "half the batch": {"training": {"batch_size": 8}}}}
+VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, "four levels": FOUR_LEVELS}}
 BASES: dict[str, Changes] = {
-    "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}},
+    "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}, "training": {"lr": 2e-3}},
     "mnist": {"diffusion": {"prediction": "v"}},
     "textures": {"diffusion": {"prediction": "v"}},
 }

@@ -24,7 +24,7 @@ Weighting = Callable[[GaussianDiffusion, Timesteps], PerImage]
 
 def uniform(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
     """1 for every timestep (1)."""
-    return torch.ones(t.shape, dtype=torch.float64)
+    return torch.ones(t.shape, dtype=torch.float64, device=t.device)
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:

@@ -6,22 +6,50 @@ x_t = a x_0 + s eps for both predictions, so the same combination of their x_0 i
 the conditional prediction, scale 0 exactly the unconditional one in real arithmetic.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import torch
 
 from ancestral.diffusion.process import Prediction
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, Timesteps
 
+Pair = Callable[[Data, Timesteps], tuple[Prediction, Prediction]]
+"""(x_t (B, ...), t () int64) -> the conditional and the unconditional prediction at the same x_t."""
+
 
 @dataclass(frozen=True)
-class ClassifierFree:
-    """Pushes a conditional prediction away from the unconditional one by (1). Two network calls a step."""
+class TwoCalls:
+    """The pair by two denoisers, one after the other."""
 
     conditional: Denoiser
     unconditional: Denoiser
+
+    def __call__(self, x_t: Data, t: Timesteps) -> tuple[Prediction, Prediction]:
+        return self.conditional(x_t, t), self.unconditional(x_t, t)
+
+
+@dataclass(frozen=True)
+class OneCall:
+    """The pair by one denoiser, whose condition is bound to a batch of 2B: B conditional, then B unconditional."""
+
+    denoise: Denoiser
+
+    def __call__(self, x_t: Data, t: Timesteps) -> tuple[Prediction, Prediction]:
+        both = self.denoise(torch.cat([x_t, x_t]), t)
+        (x0, null_x0), (eps, null_eps) = both.x0.chunk(2), both.eps.chunk(2)
+        return Prediction(t, x0, eps), Prediction(t, null_x0, null_eps)
+
+
+@dataclass(frozen=True)
+class ClassifierFree:
+    """Pushes a conditional prediction away from the unconditional one by (1)."""
+
+    pair: Pair
     scale: float
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        given, null = self.conditional(x_t, t), self.unconditional(x_t, t)
+        given, null = self.pair(x_t, t)
         push = self.scale - 1
         return Prediction(t, given.x0 + push * (given.x0 - null.x0), given.eps + push * (given.eps - null.eps))
