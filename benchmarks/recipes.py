@@ -84,17 +84,32 @@ LARGER: dict[str, Changes] = {
     "x0, four levels": {**X0, **FOUR_LEVELS},
     "x0, no attention": {**X0, "network": {"attention": (), "middle_attention": False}},
     "x0, scale and shift": {**X0, "network": {"time_conditioning": "scale-shift"}},
+    "x0, narrower, scale and shift": {
+        **X0,
+        "network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"},
+    },
     "x0, four levels, scale and shift": {
         **X0,
-        "network": {"widths": (16, 32, 64, 128), "attention": (3,), "time_conditioning": "scale-shift"},
+        "network": {**FOUR_LEVELS["network"], "time_conditioning": "scale-shift"},
     },
     "x0, Muon": {**X0, "training": {"optimizer": "muon"}},
 }
-VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, "four levels": FOUR_LEVELS}}
+ROUGHER: dict[str, Changes] = {
+    "four levels": FOUR_LEVELS,
+    "scale and shift": {"network": {"time_conditioning": "scale-shift"}},
+    "narrower, scale and shift": {"network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"}},
+}
+"""What could suit textures, which want v."""
+VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, **ROUGHER}}
+THREE_LEVELS: Changes = {"widths": (32, 64, 128), "time_conditioning": "add"}
 BASES: dict[str, Changes] = {
-    "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}, "training": {"lr": 2e-3}},
-    "mnist": {"diffusion": {"prediction": "v"}},
-    "textures": {"diffusion": {"prediction": "v"}},
+    "digits": {
+        "diffusion": {"prediction": "v"},
+        "network": {"widths": (48, 96), "time_conditioning": "add"},
+        "training": {"lr": 2e-3},
+    },
+    "mnist": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
+    "textures": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
 }
 """The recipes that the variants are measured against: the presets as they were when this was measured."""
 IMAGES = 500
