@@ -35,9 +35,10 @@ BENCHMARKS: dict[str, Callable[[bool], Cases]] = {
     "memory": memory,
     "checkpoint": checkpoints,
     "choices": choices,
+    "choices-paper": partial(choices, key="paper"),
     "parts": parts,
 }
-ASKED_FOR = {"choices", "parts"}
+ASKED_FOR = {"choices", "choices-paper", "parts"}
 """Run only by name: they serve whoever tunes the package, and take long."""
 ROUNDS, QUICK_ROUNDS = 5, 2
 

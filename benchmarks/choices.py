@@ -20,7 +20,6 @@ from benchmarks.workloads import WORKLOADS, Workload
 R = TypeVar("R", Recipe, ForwardRecipe)
 
 CHOSEN = "as the trainer does"
-NETWORKS = ("small", "paper")
 CHILD_STEPS = 5
 COMPILE_LIMIT_SECONDS = 240.0
 LIBRARY_FOLDERS = ("/usr/lib", "/usr/local/lib", "/opt")
@@ -56,14 +55,13 @@ ENVIRONMENTS = {
 }
 
 
-def choices(quick: bool) -> Cases:
-    """Every choice on every network; seconds of a step, or of a call per image."""
-    for key in NETWORKS[:1] if quick else NETWORKS:
-        work = WORKLOADS[key](quick)
-        yield from _steps(work)
-        yield from _forwards(work, quick)
-        yield from _environments(key, work.name, quick)
-        yield from _compiled(key, work.name, quick)
+def choices(quick: bool, key: str = "small") -> Cases:
+    """Every choice on a network; seconds of a step, or of a call per image."""
+    work = WORKLOADS[key](quick)
+    yield from _steps(work)
+    yield from _forwards(work, quick)
+    yield from _environments(key, work.name, quick)
+    yield from _compiled(key, work.name, quick)
 
 
 def _steps(work: Workload) -> Cases:

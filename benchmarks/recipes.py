@@ -75,23 +75,41 @@ TOGETHER: dict[str, Changes] = {
     "x0, narrowest": {**X0, "network": {"widths": (24, 48)}},
 }
 """What won alone on digits, together, and what could depend on it."""
+FOUR_LEVELS: Changes = {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}}
 LARGER: dict[str, Changes] = {
     "as it is": {},
     "predicts x0": X0,
-    "half as wide above": {"network": {"widths": (16, 32, 128)}},
-    "narrower": {"network": {"widths": (24, 48, 96)}},
-    "four levels": {"network": {"widths": (16, 32, 64, 128), "attention": (3,)}},
-    "no attention": {"network": {"attention": (), "middle_attention": False}},
-    "half the batch": {"training": {"batch_size": 16}},
-    "rate doubled": {"training": {"lr": 1.6e-3}},
-    "sigmoid schedule": {"diffusion": {"schedule": {"name": "sigmoid"}}},
-    "Muon": {"training": {"optimizer": "muon"}},
+    "x0, narrower": {**X0, "network": {"widths": (24, 48, 96)}},
+    "x0, half as wide above": {**X0, "network": {"widths": (16, 32, 128)}},
+    "x0, four levels": {**X0, **FOUR_LEVELS},
+    "x0, no attention": {**X0, "network": {"attention": (), "middle_attention": False}},
+    "x0, scale and shift": {**X0, "network": {"time_conditioning": "scale-shift"}},
+    "x0, narrower, scale and shift": {
+        **X0,
+        "network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"},
+    },
+    "x0, four levels, scale and shift": {
+        **X0,
+        "network": {**FOUR_LEVELS["network"], "time_conditioning": "scale-shift"},
+    },
+    "x0, Muon": {**X0, "training": {"optimizer": "muon"}},
 }
-VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, "half the batch": {"training": {"batch_size": 8}}}}
+ROUGHER: dict[str, Changes] = {
+    "four levels": FOUR_LEVELS,
+    "scale and shift": {"network": {"time_conditioning": "scale-shift"}},
+    "narrower, scale and shift": {"network": {"widths": (24, 48, 96), "time_conditioning": "scale-shift"}},
+}
+"""What could suit textures, which want v."""
+VARIANTS = {"digits": {**DIGITS, **TOGETHER}, "mnist": LARGER, "textures": {**LARGER, **ROUGHER}}
+THREE_LEVELS: Changes = {"widths": (32, 64, 128), "time_conditioning": "add"}
 BASES: dict[str, Changes] = {
-    "digits": {"diffusion": {"prediction": "v"}, "network": {"widths": (48, 96)}},
-    "mnist": {"diffusion": {"prediction": "v"}},
-    "textures": {"diffusion": {"prediction": "v"}},
+    "digits": {
+        "diffusion": {"prediction": "v"},
+        "network": {"widths": (48, 96), "time_conditioning": "add"},
+        "training": {"lr": 2e-3},
+    },
+    "mnist": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
+    "textures": {"diffusion": {"prediction": "v"}, "network": THREE_LEVELS},
 }
 """The recipes that the variants are measured against: the presets as they were when this was measured."""
 IMAGES = 500

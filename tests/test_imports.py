@@ -22,7 +22,7 @@ ROWS = (
     {"hub"},
     {"pipeline"},
     {"training", "evaluation"},
-    {"report"},
+    {"report", "tuning"},
     {"cli", "web"},
     {"__main__"},
 )

@@ -6,6 +6,7 @@ on most. No choice changes what is computed beyond rounding. Choices belong to a
 
 import json
 import os
+import sys
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Literal
 import torch
 
 from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, PositiveInt, Settings, parse
-from ancestral.errors import InputError
+from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, write_whole
 from ancestral.machine import processor
+
+TORCHS_THREADS = torch.get_num_threads()
+"""What torch computes with unless told otherwise."""
 
 
 class Choices(Settings):
@@ -26,7 +30,7 @@ class Choices(Settings):
     memory: Literal["channels-last", "channels-first"] = "channels-last"
     compile: Literal["no", "blocks", "whole", "graphs"] = "no"
     threads: PositiveInt | None = None
-    """None: as many as torch chose, and on a GPU."""
+    """None: `TORCHS_THREADS`, and on a GPU."""
     micro_batch: PositiveInt | None = None
     """None: the whole batch."""
     chunk: PositiveInt = 64
@@ -43,13 +47,47 @@ class Choices(Settings):
 
     def overlaid(self, settings: ComputeSettings) -> "Choices":
         """These choices, under whatever the user has set."""
-        given = {name: value for name, value in settings.model_dump().items() if value not in ("auto", None)}
-        return self.model_copy(update=given)
+        return self.model_copy(update=given(settings))
+
+
+def given(settings: ComputeSettings) -> dict[str, str | int]:
+    """What the user has set, by name."""
+    return {name: value for name, value in settings.model_dump().items() if value not in ("auto", None)}
 
 
 def decided(settings: ComputeSettings, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Choices:
-    """All choices for a network on this machine."""
-    return (recalled(network, spec, device) or usual(device)).overlaid(settings)
+    """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
+    found = recalled(network, spec, device) or usual(device)
+    if threads_are_given():
+        found = found.model_copy(update={"threads": None})
+    return found.overlaid(settings)
+
+
+def in_words(
+    choices: Choices, settings: ComputeSettings, network: NetworkSettings, spec: ImageSpec, device: torch.device
+) -> str | None:
+    """How training computes and by whose word, in one line; None where all is as usual."""
+    common, asked = usual(device), given(settings)
+    measured = recalled(network, spec, device) or common
+    told: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
+    for name, phrase in _phrases(choices).items():
+        value = getattr(choices, name)
+        if value != getattr(common, name):
+            word = "set" if name in asked else "tuned" if value == getattr(measured, name) else "before"
+            told[word].append(phrase)
+    parts = [f"{', '.join(phrases)} (as {word})" for word, phrases in told.items() if phrases]
+    return f"computing {', '.join(parts)}" if parts else None
+
+
+def _phrases(choices: Choices) -> dict[str, str]:
+    """Those choices that training makes use of, each in words."""
+    return {
+        "precision": f"in {choices.precision}",
+        "memory": f"with {choices.memory} memory",
+        "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
+        "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
+        "micro_batch": f"{choices.micro_batch} images at a time",
+    }
 
 
 def usual(device: torch.device) -> Choices:
@@ -67,9 +105,19 @@ def computes_in_bfloat16(device: str) -> bool:
     return device == "cpu" and torch.cpu._is_amx_tile_supported()
 
 
+def threads_are_given() -> bool:
+    """Whether the environment says how many threads to compute with."""
+    return "OMP_NUM_THREADS" in os.environ
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def machine_name(device: torch.device) -> str:
     """What computes, how wide, and by which torch: choices measured under one name say nothing of another."""
-    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {os.cpu_count()} cores"
+    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {usable_cores()} cores"
     return f"{what}, torch {torch.__version__}"
 
 
@@ -91,6 +139,22 @@ def remember(choices: Choices, network: NetworkSettings, spec: ImageSpec, device
     about = {"machine": machine_name(device), "network": network.model_dump(), "images": spec.shape}
     write_whole(file, json.dumps({**about, "choices": choices.model_dump()}, indent=2) + "\n")
     return file
+
+
+def forget(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
+    """Takes what was measured away; whether there was anything.
+
+    Raises:
+        CannotWrite: the cache cannot be written.
+    """
+    file = tuned_file(network, spec, device)
+    try:
+        file.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as fault:
+        raise CannotWrite(f"cannot remove {file}: {fault.strerror}") from None
+    return True
 
 
 def tuned_file(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:

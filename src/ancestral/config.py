@@ -247,6 +247,8 @@ class SamplingSettings(Settings):
     """Classifier-free guidance: 1 is none, more follows the label more closely, 0 ignores it."""
     clip: Literal["none", "static", "dynamic"] = "static"
     """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
+    cache: PositiveInt = 1
+    """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
 
     @model_validator(mode="after")
     def _eta_is_ddims(self) -> SamplingSettings:

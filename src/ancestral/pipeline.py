@@ -6,11 +6,12 @@ At rest it is a diffusers folder that also holds `ancestral.json`: the settings 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ancestral import hub
 from ancestral.compute import Choices, decided
@@ -32,15 +33,14 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.files import write_whole
 from ancestral.networks.unet import UNet
 from ancestral.rng import ImageNoise, generator
+from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
-from ancestral.sampling.guidance import ClassifierFree
+from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
 from ancestral.sampling.loop import Step, sample
 from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
-from ancestral.tensors import Labels, Pixels, Timesteps, to_pixels
+from ancestral.tensors import Data, Labels, Pixels, Timesteps, to_pixels
 
 OWN_FILE = "ancestral.json"
-CHUNK = 64
-"""Images drawn at once, unless asked otherwise."""
 
 
 class Pipeline:
@@ -89,7 +89,7 @@ class Pipeline:
         return other
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-        """The network with its labels bound, guided and clipped as `settings` say.
+        """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
         Args:
             labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all.
@@ -98,12 +98,7 @@ class Pipeline:
             InputError: labels or guidance that this pipeline was not trained for.
         """
         self._check(labels, settings)
-        network = self.network.eval()
-        labels = None if labels is None else labels.to(self.device)
-        denoise: Denoiser = NetworkDenoiser(self.diffusion, lambda x, time: network(x, time, labels))
-        if settings.guidance != 1:
-            unlabelled = NetworkDenoiser(self.diffusion, lambda x, time: network(x, time, None))
-            denoise = ClassifierFree(denoise, unlabelled, settings.guidance)
+        denoise = self._guided(None if labels is None else labels.to(self.device), settings)
         if settings.clip == "static":
             denoise = StaticClip(denoise, self.diffusion.schedule)
         elif settings.clip == "dynamic":
@@ -126,7 +121,7 @@ class Pipeline:
         settings = settings or self.config.sampling
         denoise = self.denoiser(labels, settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
-        x_T = noise().contiguous(memory_format=torch.channels_last)
+        x_T = noise().contiguous(memory_format=self.compute.memory_format)
         chain = sample(denoise, build_sampler(settings, self.diffusion), x_T, self.timesteps(settings), noise)
         # inference_mode inside a generator would stay on between two steps, in the caller's code
         while True:
@@ -141,10 +136,14 @@ class Pipeline:
         seeds: Sequence[int],
         labels: Labels | None = None,
         settings: SamplingSettings | None = None,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
     ) -> Pixels:
-        """Finished images, (B, C, H, W) uint8 on the CPU, drawn `chunk` at a time. Arguments as in `steps`."""
-        images = []
+        """Finished images, (B, C, H, W) uint8 on the CPU, drawn `chunk` at a time. Arguments as in `steps`.
+
+        Args:
+            chunk: None: as many as this machine is to draw at once, `compute.chunk`.
+        """
+        images, chunk = [], self.compute.chunk if chunk is None else chunk
         for start in range(0, len(seeds), chunk):
             part = slice(start, start + chunk)
             *_, last = self.steps(seeds[part], None if labels is None else labels[part], settings)
@@ -206,8 +205,13 @@ class Pipeline:
             raise CannotWrite(f"cannot write the pipeline folder {folder}: {fault.strerror}") from None
 
     @classmethod
-    def load(cls, folder: Path | str, device: torch.device | str | None = None) -> "Pipeline":
+    def load(
+        cls, folder: Path | str, device: torch.device | str | None = None, compute: ComputeSettings | None = None
+    ) -> "Pipeline":
         """The pipeline in a folder that `save` or diffusers wrote, or in a run's `pipeline/`. Needs no settings.
+
+        Args:
+            compute: how this machine is used, of which the folder says nothing. None: the defaults.
 
         Raises:
             InputError: no pipeline there, or a damaged one.
@@ -224,9 +228,36 @@ class Pipeline:
             raise InputError(
                 f"{folder / OWN_FILE} names {len(spec.class_names)} classes, the network {stored.num_classes}"
             )
+        config = config.model_copy(update={"compute": compute or ComputeSettings()})
         network = UNet(config.network, spec.channels, stored.out_channels, stored.num_classes)
         network.load_state_dict(stored.tensors)
         return cls(config, spec, network, device)
+
+    def _guided(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
+        bound = partial(self._bound, cache=settings.cache)
+        if labels is None or settings.guidance == 0:
+            return bound(None)
+        if settings.guidance == 1:
+            return bound(labels)
+        if self.compute.guidance == "one-call":
+            null = torch.full_like(labels, self.num_classes)
+            pair: Pair = OneCall(bound(torch.cat([labels, null])))
+        else:
+            pair = TwoCalls(bound(labels), bound(None))
+        return ClassifierFree(pair, settings.guidance)
+
+    def _bound(self, labels: Labels | None, cache: int) -> Denoiser:
+        """The network with its labels bound, in the precision that this machine is fast in."""
+        network = self.network.eval()
+        call: Callable[[Data, Tensor], Data] = partial(network, labels=labels)
+        if cache > 1:
+            call = Cached(partial(network.with_deep, labels=labels), cache)
+
+        def in_precision(x: Data, time: Tensor) -> Data:
+            with self.compute.autocast(self.device):
+                return call(x, time)
+
+        return NetworkDenoiser(self.diffusion, in_precision)
 
     def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
         if labels is not None and not self.num_classes:

@@ -18,9 +18,9 @@ def mix(seed: int, *position: int | str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator(seed: int, *position: int | str) -> torch.Generator:
-    """A CPU generator for `position`: draws are made on the CPU so that every device sees the same ones."""
-    return torch.Generator().manual_seed(mix(seed, *position))
+def generator(seed: int, *position: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator for `position`. Draws made on the CPU are the same for every device; those of a GPU are its own."""
+    return torch.Generator(device).manual_seed(mix(seed, *position))
 
 
 class ImageNoise:

@@ -10,6 +10,7 @@ from cli_calls import TINY, call, snapshot
 from PIL import Image
 
 from ancestral.errors import CannotWrite, Diverged
+from ancestral.presets import PRESETS
 
 
 def images(folder: Path, count: int) -> Path:
@@ -157,7 +158,7 @@ def test_a_run_is_not_continued_with_other_settings(trained: Path, capsys: pytes
     before = snapshot(trained)
     words = ["train", "digits", *TINY, "--training.steps", "9", "--training.lr", "0.5", "--out", trained]
     code, _, err = call(capsys, *words)
-    assert code == 2 and "trained with training.lr = 0.002, not 0.5" in err
+    assert code == 2 and f"trained with training.lr = {PRESETS['digits']().training.lr}, not 0.5" in err
     assert snapshot(trained) == before
 
 

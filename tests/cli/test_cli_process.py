@@ -23,6 +23,8 @@ QUICK = {
     "report --help": 0,
     "show --help": 0,
     "show forward --help": 0,
+    "tune --help": 0,
+    "tune digits --help": 0,
     "data --help": 0,
     "data check --help": 0,
     "train digits --dry-run --training.lr 1e-3": 0,
@@ -30,6 +32,9 @@ QUICK = {
     "train digits --training.lr -1": 2,
     "train digits --out /dev/null/run": 2,
     "sample runs/x --num-images 0": 2,
+    "sample runs/x --compute.threads 0": 2,
+    "tune digits --minutes -1": 2,
+    "tune digits --forget --dry-run": 2,
 }
 LOADED = """
 import json, sys

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import Loader, batch_indices, flips
+from ancestral.data.loader import Loader, batch_indices, flips, sent
 from ancestral.tensors import to_pixels
 
 
@@ -59,6 +59,13 @@ def test_resident_images_are_the_same(image_set: ImageSet, monkeypatch: pytest.M
     assert torch.equal(mapped.batch(3).images, resident.batch(3).images)
 
 
+@given(st.sampled_from([torch.bool, torch.uint8, torch.int64, torch.float32]))
+def test_what_is_sent_arrives_as_it_was(dtype: torch.dtype) -> None:
+    tensor = torch.arange(6).reshape(2, 3).to(dtype)
+    there = sent(tensor, torch.device("cpu"))
+    assert there.dtype == dtype and torch.equal(there, tensor)
+
+
 def test_flips_mirror_half_and_are_repeatable(image_set: ImageSet) -> None:
     plain, flipped = Loader(image_set, 32, seed=5).batch(2), Loader(image_set, 32, seed=5, flip=True).batch(2)
     mirrored = flips(5, 2, 32)
@@ -80,4 +87,21 @@ def test_black_and_white_are_the_ends() -> None:
 def test_batches_on_a_gpu_equal_those_on_the_cpu(image_set: ImageSet) -> None:
     on_gpu = Loader(image_set, 16, seed=0, flip=True, device="cuda")
     assert on_gpu.resident is not None
-    assert torch.equal(on_gpu.batch(1).images.cpu(), Loader(image_set, 16, seed=0, flip=True).batch(1).images)
+    here, there = (each.batch(1) for each in (Loader(image_set, 16, seed=0, flip=True), on_gpu))
+    assert torch.equal(there.images.cpu(), here.images) and here.labels is not None and there.labels is not None
+    assert torch.equal(there.labels.cpu(), here.labels) and torch.equal(there.indices, here.indices)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_batch_on_a_gpu_is_waited_for_by_nobody(
+    image_set: ImageSet, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Loader, "_fits", lambda self: fits)
+    loader = Loader(image_set, 16, seed=0, flip=True, device="cuda")
+    loader.batch(0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loader.batch(1)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

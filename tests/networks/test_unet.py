@@ -164,6 +164,36 @@ def test_labels_for_a_network_without_classes_are_refused() -> None:
         UNet(SMALL, 1, 1)(torch.randn(1, 1, 4, 4), torch.tensor(0), torch.tensor([0]))
 
 
+LEVELS = pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
+
+
+@LEVELS
+def test_a_call_resumed_with_its_own_deep_features_is_the_whole_call(widths: tuple[int, ...]) -> None:
+    """Bit for bit, in a network of one, two and three levels."""
+    network = randomised(UNet(NetworkSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, 3)).eval()
+    x, time, labels = torch.randn(3, 2, 9, 7), torch.tensor([1, 5, 900]), torch.tensor([0, 3, 1])
+    whole, deep = network.with_deep(x, time, None, labels)
+    assert torch.equal(whole, network(x, time, labels))
+    again, kept = network.with_deep(x, time, deep, labels)
+    assert torch.equal(again, whole) and kept is deep
+    assert not torch.allclose(network.with_deep(x, time, deep + 1, labels)[0], whole), "the features play a part"
+
+
+@LEVELS
+def test_a_resumed_call_computes_the_first_level_only(widths: tuple[int, ...]) -> None:
+    network = randomised(UNet(NetworkSettings(**PLAIN | {"widths": widths, "attention": (0,)}), 1, 1)).eval()
+    x, time = torch.randn(1, 1, 8, 8), torch.tensor(5)
+    _, deep = network.with_deep(x, time, None)
+    called: list[str] = []
+    for name, module in network.named_modules():
+        module.register_forward_hook(lambda module, given, output, name=name: called.append(name))
+    network.with_deep(x + 1, time, deep)
+    levels = {".".join(name.split(".")[:2]) for name in called if "_block" in name}
+    assert levels == {"down_blocks.0", f"up_blocks.{len(widths) - 1}"}
+    assert not any("downsamplers" in name or "mid_block" in name for name in called)
+    assert {"conv_in", "time_embedding", "conv_norm_out", "conv_out"} <= {*called}, "the new x and its time are met"
+
+
 def test_dropout_acts_in_training_only() -> None:
     network = randomised(UNet(NetworkSettings(**PLAIN | {"dropout": 0.5}), 1, 1))
     x, time = torch.randn(1, 1, 8, 8), torch.tensor(10)

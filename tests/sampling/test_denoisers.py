@@ -12,7 +12,7 @@ from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
-from ancestral.sampling.guidance import ClassifierFree
+from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
 
 SCHEDULE = cosine(100)
 WIDE = GaussianOracle(SCHEDULE, torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
@@ -67,23 +67,51 @@ def class_mixture() -> tuple[MixtureOracle, list[GaussianOracle], torch.Tensor]:
     return whole, parts, torch.tensor([[0.4, -0.3], [-0.8, 1.0]], dtype=torch.float64)
 
 
+def one_call(conditional: Denoiser, unconditional: Denoiser) -> Pair:
+    """A pair by one denoiser of twice the batch, each half under its own condition."""
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        first, second = x_t.chunk(2)
+        given, null = conditional(first, t), unconditional(second, t)
+        return Prediction(t, torch.cat([given.x0, null.x0]), torch.cat([given.eps, null.eps]))
+
+    return OneCall(denoise)
+
+
+@pytest.mark.parametrize("pair", [TwoCalls, one_call])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
-def test_guidance_sharpens_the_class_posterior(scale: float) -> None:
+def test_guidance_sharpens_the_class_posterior(scale: float, pair: Callable[[Denoiser, Denoiser], Pair]) -> None:
     """The guided score is grad [log q(x_t) + scale log q(class | x_t)] of the mixture, by autograd."""
     whole, parts, x = class_mixture()
     t = torch.tensor(50)
     x.requires_grad_(True)
     posterior = whole.responsibilities(x, t)[:, 0].log()
     (score,) = torch.autograd.grad((whole.log_density(x, t) + scale * posterior).sum(), x)
-    guided = ClassifierFree(parts[0], whole, scale)(x.detach(), t)
+    guided = ClassifierFree(pair(parts[0], whole), scale)(x.detach(), t)
     a2 = SCHEDULE.at(t)
-    assert torch.allclose(guided.eps, -(1 - a2).sqrt() * score, atol=1e-9)
-    assert torch.allclose(a2.sqrt() * guided.x0 + (1 - a2).sqrt() * guided.eps, x.detach(), atol=1e-9)
+    assert torch.allclose(guided.eps, -(1 - a2).sqrt() * score, rtol=0, atol=1e-10)
+    assert torch.allclose(a2.sqrt() * guided.x0 + (1 - a2).sqrt() * guided.eps, x.detach(), rtol=0, atol=1e-10)
+
+
+def test_one_call_asks_once_of_the_same_x_under_both_conditions() -> None:
+    """Trap: the halves in the wrong order, which turns guidance around."""
+    asked: list[torch.Tensor] = []
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        asked.append(x_t)
+        return Prediction(t, torch.arange(4.0)[:, None] + x_t, -torch.arange(4.0)[:, None] + x_t)
+
+    x = torch.tensor([[0.25], [0.5]])
+    given, null = OneCall(denoise)(x, torch.tensor(3))
+    assert len(asked) == 1 and torch.equal(asked[0], torch.cat([x, x]))
+    assert given.x0.tolist() == [[0.25], [1.5]] and null.x0.tolist() == [[2.25], [3.5]]
+    assert given.eps.tolist() == [[0.25], [-0.5]] and null.eps.tolist() == [[-1.75], [-2.5]]
 
 
 def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
     whole, parts, x = class_mixture()
-    guided, plain = ClassifierFree(parts[1], whole, 1.0)(x, torch.tensor(30)), parts[1](x, torch.tensor(30))
+    t = torch.tensor(30)
+    guided, plain = ClassifierFree(TwoCalls(parts[1], whole), 1.0)(x, t), parts[1](x, t)
     assert torch.equal(guided.x0, plain.x0) and torch.equal(guided.eps, plain.eps)
 
 

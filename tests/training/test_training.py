@@ -135,6 +135,7 @@ def test_the_budget_is_the_first_limit_reached(tmp_path: Path) -> None:
     assert [p.images for p in progress] == [8, 16, 24] and progress[-1].fraction == 1.0
     timing = [json.loads(line) for line in (tmp_path / "timing.jsonl").read_text().splitlines()]
     assert timing[-1]["images_per_second"] > 0 and timing[-1]["step"] == 3
+    assert 0 < timing[-1]["watching_seconds"] < 60 * timing[-1]["minutes"], "the last step has a held-out loss"
 
 
 def test_a_run_without_labels_or_held_out_images(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from ancestral.cli.output import counting
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
 from ancestral.files import write_whole
-from ancestral.pipeline import CHUNK, Pipeline
+from ancestral.machine import keep_freed_memory
+from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Labels, Pixels, to_pixels
@@ -88,14 +89,15 @@ def draw(
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
-    starts = range(0, len(seeds), CHUNK)
-    parts = []
+    keep_freed_memory()
+    chunk = pipeline.compute.chunk
+    starts, parts = range(0, len(seeds), chunk), []
     with counting() as counted:
         for number, start in enumerate(starts):
-            part = slice(start, start + CHUNK)
+            part = slice(start, start + chunk)
             steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
             done, total = number * settings.steps, len(starts) * settings.steps
-            shown = CHUNK if keep_all else FILMED if number == 0 else 0
+            shown = chunk if keep_all else max(0, FILMED - start)
             x_T = ImageNoise(seeds[part], pipeline.spec.shape)()
             parts.append(_chain(x_T, numbered(steps, done, total, counted), settings.steps, shown))
     chain = Chain(

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancestral.cli.asking import add_sampling, sampling
-from ancestral.cli.options import Options, changes, leaves, whole
-from ancestral.config import Config, SamplingSettings
+from ancestral.cli.asking import add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.options import Options, changes, whole
+from ancestral.config import Config
 from ancestral.errors import InputError
 
 ABOUT = """\
@@ -27,13 +27,14 @@ def run(argv: Sequence[str]) -> int:
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     options.option("--json", action="store_true", help="print the result as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    add_sampling(options)
+    add_drawing(options)
     found = options.words(argv)
-    given = changes(found, leaves(SamplingSettings()))
+    given = changes(found, drawing_fields())
     count, seed = whole(found.images, "--images"), whole(found.seed, "--seed")
     if count < 1 or seed < 0:
         raise InputError(f"expected --images of at least 1 and --seed of at least 0, got {count} and {seed}")
     sampling(Config(), given)
+    computing(given)
     from ancestral.cli.measuring import measure
 
     inception = Path(found.inception) if found.inception else None

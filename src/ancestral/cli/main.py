@@ -19,6 +19,7 @@ VERBS = {
     "sample": "draw images, and films of how they were drawn",
     "report": "one page that shows a run: curves, samples, film, numbers",
     "evaluate": "measure drawn images against held-out ones, beside the floors",
+    "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it",
 }

@@ -8,7 +8,7 @@ import torch
 from rich import box
 from rich.table import Table
 
-from ancestral.cli.asking import sampling
+from ancestral.cli.asking import computing, sampling
 from ancestral.cli.drawing import numbered
 from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
@@ -18,7 +18,8 @@ from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, evaluate
 from ancestral.evaluation.inception import load_inception
 from ancestral.files import write_whole
-from ancestral.pipeline import CHUNK, Pipeline
+from ancestral.machine import keep_freed_memory
+from ancestral.pipeline import Pipeline
 from ancestral.rng import mix
 from ancestral.tensors import Labels, Pixels, to_pixels
 from ancestral.training.run import RunFolder
@@ -32,7 +33,7 @@ def measure(
 ) -> int:
     """Draws `count` images, measures them, writes evaluation.json and says what it holds; the exit code."""
     folder = RunFolder(run)
-    config, pipeline = folder.read_config(), Pipeline.load(run, device(on))
+    config, pipeline = folder.read_config(), Pipeline.load(run, device(on), computing(given))
     settings = sampling(pipeline.config, given)
     extractor = None if inception is None else load_inception(inception)
     with counting() as counted:
@@ -61,10 +62,12 @@ def measure(
 
 def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
     """One image for each seed, with a bar over all steps."""
-    starts, images = range(0, len(seeds), CHUNK), []
+    keep_freed_memory()
+    chunk = pipeline.compute.chunk
+    starts, images = range(0, len(seeds), chunk), []
     with counting() as counted:
         for number, start in enumerate(starts):
-            part = slice(start, start + CHUNK)
+            part = slice(start, start + chunk)
             steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
             done, total = number * settings.steps, len(starts) * settings.steps
             *_, last = numbered(steps, done, total, counted)

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancestral.cli.asking import add_sampling, sampling
-from ancestral.cli.options import Options, changes, leaves, whole
+from ancestral.cli.asking import add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.options import Options, changes, whole
 from ancestral.cli.output import tell, tell_json
-from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 
 ABOUT = """\
@@ -28,14 +27,16 @@ def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     options = parser()
     found = options.words(argv)
-    given = changes(found, leaves(SamplingSettings()))
+    given = changes(found, drawing_fields())
     seeds = _seeds(whole(found.seed, "--seed"), whole(found.num_images, "--num-images"))
+    compute = computing(given)
     film, arrays = _file(found.film, "--film", FILMS), _file(found.arrays, "--arrays", ARRAYS)
     from ancestral.cli.drawing import draw, labels_for, write
     from ancestral.cli.machine import device
     from ancestral.pipeline import Pipeline
 
-    pipeline, out = Pipeline.load(found.run, device(found.device)), _out(found.out, Path(found.run))
+    pipeline = Pipeline.load(found.run, device(found.device), compute)
+    out = _out(found.out, Path(found.run))
     labels = labels_for(pipeline, found.classes, len(seeds))
     drawing = draw(pipeline, seeds, labels, sampling(pipeline.config, given), keep_all=arrays is not None)
     files = write(drawing, out, found.each, found.strip, film, arrays)
@@ -63,7 +64,7 @@ def parser() -> Options:
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     options.option("--json", action="store_true", help="print the files written as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    add_sampling(options)
+    add_drawing(options)
     return options
 
 

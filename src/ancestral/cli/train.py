@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ancestral.cli.asking import add_config
 from ancestral.cli.options import Options, changes, leaves
 from ancestral.cli.output import say, tell
 from ancestral.cli.target import check_writable, plan, preset
@@ -52,9 +53,7 @@ def parser(defaults: Config) -> Options:
     options.option("--json", action="store_true", help="a JSON object for each record on stdout, all else on stderr")
     options.option("--tensorboard", action="store_true", help="write curves for TensorBoard too (extra `track`)")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    for name in Config.model_fields:
-        mine = [leaf for leaf in leaves(defaults) if leaf[0] == name or leaf[0].startswith(f"{name}.")]
-        options.settings("settings of the run" if name == "seed" else f"settings: {name}", mine)
+    add_config(options, defaults)
     return options
 
 

@@ -47,7 +47,8 @@ def batch_indices(seed: int, step: int, batch_size: int, num_images: int) -> Int
 class Loader:
     """Batches of an image set on a device; `batch(step)` is the same whenever and however often it is asked for.
 
-    Where the set takes at most a quarter of a GPU's free memory it is moved there once, else each batch is.
+    Where the set takes at most a quarter of a GPU's free memory it is moved there once, else each batch is. Nothing
+    here waits for a GPU.
 
     Args:
         flip: mirror half of the images left to right, chosen anew at each step.
@@ -64,30 +65,38 @@ class Loader:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.device = torch.device(device)
         self.resident = torch.tensor(image_set.images).to(self.device) if self._fits() else None
+        self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
 
     def batch(self, step: int) -> Batch:
         """Batch `step`, counted from 0; images channels-last in memory."""
         indices = batch_indices(self.seed, step, self.batch_size, len(self.image_set))
-        pixels = self._pixels(indices)
+        there = sent(indices, self.device)
+        pixels = self._pixels(indices, there)
         if self.flip:
-            mirrored = flips(self.seed, step, self.batch_size).to(self.device)
+            mirrored = sent(flips(self.seed, step, self.batch_size), self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        labels = self.image_set.labels
-        chosen = None if labels is None else torch.from_numpy(labels[indices.numpy()]).to(self.device)
+        labels = None if self.labels is None else self.labels[there]
         images = from_pixels(pixels).contiguous(memory_format=torch.channels_last)
-        return Batch(images, chosen, indices)
+        return Batch(images, labels, indices)
 
-    def _pixels(self, indices: Int64[Tensor, "B"]) -> Pixels:
-        """(B, C, H, W) on the device, stored (B, H, W, C), which is channels-last."""
+    def _pixels(self, indices: Int64[Tensor, "B"], there: Int64[Tensor, "B"]) -> Pixels:
+        """(B, C, H, W) on the device, stored (B, H, W, C), which is channels-last. `there`: `indices` on the device."""
         if self.resident is None:
-            return torch.from_numpy(self.image_set.images[indices.numpy()]).to(self.device).permute(0, 3, 1, 2)
-        return self.resident[indices.to(self.device)].permute(0, 3, 1, 2)
+            pixels = sent(torch.from_numpy(self.image_set.images[indices.numpy()]), self.device)
+        else:
+            pixels = self.resident[there]
+        return pixels.permute(0, 3, 1, 2)
 
     def _fits(self) -> bool:
         """On the CPU the mapped file is already where it should be."""
         if self.device.type != "cuda":
             return False
         return self.image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`. Out of pinned memory a GPU fetches it by itself, and nobody waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def flips(seed: int, step: int, batch_size: int) -> Tensor:

@@ -38,7 +38,7 @@ BOUND_SHARE = 0.001
 
 def uniform(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
     """1 for every timestep (1)."""
-    return torch.ones(t.shape, dtype=torch.float64)
+    return torch.ones(t.shape, dtype=torch.float64, device=t.device)
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:

@@ -17,6 +17,7 @@ A formula tabulated at another T keeps its ends: betas given for T = 1000 are mu
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float, Float64
@@ -49,8 +50,8 @@ class Schedule:
         return len(self.alpha_bar) - 1
 
     def at(self, t: Timesteps) -> Float64[Tensor, "..."]:
-        """alpha_bar_t, float64, shaped as t."""
-        return self.alpha_bar[t.cpu()]
+        """alpha_bar_t, float64, shaped as t and on its device."""
+        return _on(t.device, self.alpha_bar)[t]
 
     def signal(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
         """a_t of (1), broadcast over `like`."""
@@ -107,6 +108,12 @@ class Schedule:
     def _check(self, steps: int) -> None:
         if not 1 <= steps <= self.num_timesteps:
             raise ValueError(f"expected 1 <= steps <= T = {self.num_timesteps}, got {steps}")
+
+
+@lru_cache(maxsize=8)
+def _on(device: torch.device, table: Tensor) -> Tensor:
+    """The table where the timesteps are, copied there once."""
+    return table.to(device)
 
 
 def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:

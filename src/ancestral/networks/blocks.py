@@ -82,7 +82,7 @@ def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool) -
 
 
 class DownLevel(nn.Module):
-    """A level on the way down: ResNet blocks, each with or without attention, then half the resolution."""
+    """A level on the way down: ResNet blocks, each with or without attention. `halve` leads to the level below."""
 
     def __init__(self, settings: NetworkSettings, level: int, in_width: int) -> None:
         super().__init__()
@@ -94,12 +94,17 @@ class DownLevel(nn.Module):
         self.downsamplers = nn.ModuleList(Downsample(width, settings.downsample_padding) for _ in range(halvings))
 
     def forward(self, x: Images, time: Embedding) -> list[Tensor]:
-        """The output of every block, and last of the level: each is a skip for the way up."""
+        """The output of every block: each is a skip for the way up."""
         outputs = []
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
             x = attention(resnet(x, time))
             outputs.append(x)
-        return outputs + [downsample(x) for downsample in self.downsamplers]
+        return outputs
+
+    def halve(self, x: Images) -> Float[Tensor, "B C h w"]:
+        """The last block's output at half the resolution; the lowest level has no way to."""
+        (downsample,) = self.downsamplers
+        return downsample(x)
 
 
 class Middle(nn.Module):

@@ -6,7 +6,12 @@ through two linear layers, gains the embedding of the class, and enters every Re
 
 Upsampling goes to the size of the skip it meets, so any height and width will do. The last convolution starts at 0:
 a new network predicts 0, and against unit noise its mean squared error is 1.
+
+The levels below the first see the noise only through it, and what they say changes slowly from one step of a chain to
+the next: `with_deep` hands their features out and takes them back (Ma et al. 2023, DeepCache).
 """
+
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -15,7 +20,7 @@ from torch.nn import functional as F
 
 from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
-from ancestral.networks.blocks import DownLevel, Middle, UpLevel, stem_width, time_width
+from ancestral.networks.blocks import DownLevel, Features, Middle, UpLevel, stem_width, time_width
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, sinusoids, zeroed
 from ancestral.tensors import Images, Labels
 
@@ -67,14 +72,35 @@ class UNet(nn.Module):
         Raises:
             InputError: labels for a network without classes.
         """
+        return self.with_deep(x, time, None, labels)[0]
+
+    def with_deep(
+        self, x: Images, time: TimeInput, deep: Features | None, labels: Labels | None = None
+    ) -> tuple[Float[Tensor, "B out H W"], Features]:
+        """The output, and the features that met the first level on the way up. Other arguments as in `forward`.
+
+        Args:
+            deep: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
+        """
         embedding = F.silu(self._embedding(time.expand(len(x)), labels))
-        skips = [self.conv_in(x)]
-        for down in self.down_blocks:
-            skips += down(skips[-1], embedding)
+        stem, (*ups, last_up) = self.conv_in(x), self.up_blocks
+        skips = [stem, *self.down_blocks[0](stem, embedding)]
+        if deep is None:
+            deep = self._deep(skips[-1], ups, embedding)
+        h = last_up(deep, skips, embedding)
+        return self.conv_out(F.silu(self.conv_norm_out(h))), deep
+
+    def _deep(self, x: Features, ups: list[nn.Module], embedding: Embedding) -> Float[Tensor, "B deep H W"]:
+        """From the first level's output through all below it and back, at the first level's resolution."""
+        skips = [x]  # no more is met of this one than its size
+        for above, below in pairwise(self.down_blocks):
+            assert isinstance(above, DownLevel)
+            skips.append(above.halve(skips[-1]))
+            skips += below(skips[-1], embedding)
         h = self.mid_block(skips[-1], embedding)
-        for up in self.up_blocks:
+        for up in ups:
             h = up(h, skips, embedding)
-        return self.conv_out(F.silu(self.conv_norm_out(h)))
+        return h
 
     def _embedding(self, time: TimeInput, labels: Labels | None) -> Embedding:
         order, shift = self.settings.time_order, self.settings.time_frequency_shift

@@ -7,19 +7,34 @@ run, so a short run is not left with its initial weights; once old it spans 1 / 
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class ExponentialAverage:
-    """`network` is the averaged copy, in evaluation mode; `updates` is n, saved with it."""
+    """`network` is the averaged copy, in evaluation mode; `updates` is n, saved with it.
+
+    n is counted where the weights are, since only there is it known at once whether a step was taken.
+    """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self.decay, self.updates = decay, 0
+        self.decay = decay
+        self._updates = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
+
+    @property
+    def updates(self) -> int:
+        """n; asking waits for a GPU."""
+        return int(self._updates)
+
+    @updates.setter
+    def updates(self, count: int) -> None:
+        self._updates.fill_(count)
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Moves the average towards `network` by one step."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_([*self.network.parameters()], [*network.parameters()], 1 - decay)
-        self.updates += 1
+    def update(self, network: nn.Module, taken: Tensor | float = 1.0) -> None:
+        """Moves the average towards `network` by one step; not where `taken`, a () tensor, is false."""
+        decay = ((1 + self._updates) / (10 + self._updates)).clamp(max=self.decay)
+        weight = ((1 - decay) * taken).float()
+        means: list[Tensor] = [*self.network.parameters()]
+        torch._foreach_lerp_(means, [*network.parameters()], [weight] * len(means))
+        self._updates += taken

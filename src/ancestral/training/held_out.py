@@ -28,16 +28,16 @@ class HeldOut:
         """`held_out_loss` and its quarters of t."""
         count, device = min(HELD_OUT_IMAGES, len(self.images)), self.pipeline.device
         steps, draws = self.pipeline.diffusion.num_timesteps, generator(self.pipeline.config.seed, "held-out")
-        t = 1 + torch.randperm(count, generator=draws) * steps // count
-        eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws)
-        window = Window()
+        t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
+        eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
+        window = Window(device)
         size = self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             x0 = from_pixels(torch.tensor(self.images.images[part], device=device)).permute(0, 3, 1, 2)
             labels = None
             if self.pipeline.num_classes and self.images.labels is not None:
                 labels = torch.tensor(self.images.labels[part], device=device)
-            losses = denoising_losses(self.pipeline, network, x0, t[part], eps[part].to(device), labels)
+            losses = denoising_losses(self.pipeline, network, x0, t[part], eps[part], labels)
             window.add(losses, t[part], steps, 0.0)
         means = window.means()
         return {"held_out_loss": means["loss"], "held_out_by_quarter": means["loss_by_quarter"]}

@@ -1,6 +1,13 @@
-"""What happens between the steps: logging, the held-out loss, grids of samples, checkpoints, and resuming."""
+"""What happens between the steps: logging, the held-out loss, grids of samples, checkpoints, and resuming.
 
-from collections.abc import Callable
+Watching, that is held-out losses and grids, is done at once and training waits for it: a network that is called as it
+is keeps the host as busy as the GPU, so that beside a training step it would gain little. What it costs is kept, in
+seconds, in every line of `timing.jsonl`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,7 +34,7 @@ class Keeper:
         self.trainer, self.run, self.data_hash = trainer, run, data_hash
         self.log, self.timing = JsonLines(run.log), JsonLines(run.timing)
         self.saved_step, self.saved_seconds = -1, 0.0
-        self.timed_images, self.timed_seconds = 0, 0.0
+        self.timed_images, self.timed_seconds, self.watching_seconds = 0, 0.0, 0.0
 
     def resume(self, say: Callable[[str], None]) -> None:
         """Puts the trainer where the newest valid checkpoint left it, if there is one."""
@@ -52,15 +59,17 @@ class Keeper:
         trainer, settings, record = self.trainer, self.trainer.settings, None
         if trainer.step % settings.log_every_steps == 0 or trainer.fraction >= 1:
             record = trainer.record()
-            trainer.window = Window()
+            trainer.window = Window(trainer.device)
         if held_out and (trainer.step % settings.validate_every_steps == 0 or trainer.fraction >= 1):
             at = {"step": trainer.step, "images": trainer.images}
-            record = {**(record or at), **held_out.record(trainer.ema.network)}
+            with self._watching():
+                record = {**(record or at), **held_out.record(trainer.ema.network)}
         if record:
             self.log.append(record)
             self._time()
         if trainer.step % settings.sample_every_steps == 0:
-            self._draw()
+            with self._watching():
+                self._draw()
         minutes = (trainer.seconds - self.saved_seconds) / 60
         if trainer.step % settings.checkpoint_every_steps == 0 or minutes >= settings.checkpoint_every_minutes:
             self.save()
@@ -79,8 +88,18 @@ class Keeper:
     def _time(self) -> None:
         images, seconds = self.trainer.images, self.trainer.seconds
         rate = (images - self.timed_images) / max(seconds - self.timed_seconds, 1e-9)
-        self.timing.append({"step": self.trainer.step, "minutes": seconds / 60, "images_per_second": rate})
-        self.timed_images, self.timed_seconds = images, seconds
+        line = {"step": self.trainer.step, "minutes": seconds / 60, "images_per_second": rate}
+        self.timing.append({**line, "watching_seconds": self.watching_seconds})
+        self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Counts the seconds of what is no training, once a GPU has finished the steps it was given."""
+        if self.trainer.device.type == "cuda":
+            torch.cuda.synchronize(self.trainer.device)
+        start = time.monotonic()
+        yield
+        self.watching_seconds += time.monotonic() - start
 
     def _draw(self) -> None:
         pipeline = self.trainer.pipeline.with_network(self.trainer.ema.network)

@@ -35,25 +35,31 @@ def orthogonalised(matrices: Matrices) -> Matrices:
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions."""
+    """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions.
+
+    Attributes:
+        found_inf: () float on the weights' device; where it is 1 a step changes nothing, as in torch's fused Adam.
+    """
 
     def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum})
+        self.found_inf = torch.zeros((), device=self.param_groups[0]["params"][0].device)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         """One step; `closure` is never called."""
+        skip = self.found_inf.bool()
         for group in self.param_groups:
             weights = [weight for weight in group["params"] if weight.grad is not None]
-            gradients = [weight.grad for weight in weights]
+            gradients = [weight.grad.masked_fill(skip, 0) for weight in weights]
             for weight in weights:
                 if not self.state[weight]:
                     self.state[weight]["momentum"] = torch.zeros_like(weight)
             momenta = [self.state[weight]["momentum"] for weight in weights]
-            torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+            torch._foreach_lerp_(momenta, gradients, [(1 - group["momentum"]) * (1 - self.found_inf)] * len(momenta))
             aims = torch._foreach_lerp(gradients, momenta, group["momentum"])
             for weight, direction in _directions(weights, aims):
-                weight.add_(direction, alpha=-group["lr"])
+                weight.add_(direction.masked_fill(skip, 0), alpha=-group["lr"])
 
 
 def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:

@@ -4,9 +4,11 @@
 
 Which images a step sees, their t, eps, flips and hidden labels are functions of (seed, step) alone, so a checkpoint
 holds the weights, their average, the optimiser's moments and a few counters, and nothing of any generator.
+
+A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
+decided where they are.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -14,12 +16,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ancestral.compute import machine_name
+from ancestral.compute import in_words, machine_name
 from ancestral.data.imageset import ImageSet, Parts
-from ancestral.data.loader import Batch, Loader
+from ancestral.data.loader import Batch, Loader, sent
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
 from ancestral.errors import Diverged
 from ancestral.machine import keep_freed_memory
+from ancestral.networks.compiled import compiled
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
 from ancestral.tensors import PerImage
@@ -28,11 +31,9 @@ from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
 from ancestral.training.loss import denoising_losses
 from ancestral.training.optimizer import learning_rate, optimizers_for
+from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
 from ancestral.training.window import Window
-
-PATIENCE = 10
-"""Non-finite steps in a row after which training stops."""
 
 
 class Progress(NamedTuple):
@@ -57,8 +58,11 @@ def train(pipeline: Pipeline, parts: Parts, run: RunFolder, say: Callable[[str],
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
-    with run.claimed(pipeline.config):
-        pipeline.use(run.settled(pipeline.compute, pipeline.config.compute, machine_name(pipeline.device), say))
+    config = pipeline.config
+    with run.claimed(config):
+        pipeline.use(run.settled(pipeline.compute, config.compute, machine_name(pipeline.device), say))
+        if how := in_words(pipeline.compute, config.compute, config.network, pipeline.spec, pipeline.device):
+            say(how)
         trainer = Trainer(pipeline, parts.train)
         held_out = HeldOut(pipeline, parts.validation) if len(parts.validation) else None
         keeper = Keeper(trainer, run, parts.train.hash)
@@ -81,6 +85,7 @@ class Trainer:
         self.settings, self.seed = config.training, config.seed
         self.pipeline, self.diffusion = pipeline, pipeline.diffusion
         self.device = pipeline.device
+        torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
         self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device)
         self.network = pipeline.network.train().requires_grad_(True)
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
@@ -88,7 +93,10 @@ class Trainer:
         self.weighting: Weighting = uniform
         if self.settings.weighting == "min-snr":
             self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)
-        self.step, self.skipped, self.window = 0, 0, Window()
+        self.forward = compiled(self.network, pipeline.compute.compile)
+        self.keeps_gradients = pipeline.compute.compile == "graphs"
+        self._clear_gradients()
+        self.step, self.patience, self.window = 0, Patience(self.device), Window(self.device)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.fraction = self._fraction()
 
@@ -96,6 +104,11 @@ class Trainer:
     def images(self) -> int:
         """Images seen so far."""
         return self.step * self.settings.batch_size
+
+    @property
+    def skipped(self) -> int:
+        """Steps in a row that were not finite, up to now; asking waits for a GPU."""
+        return self.patience.skipped
 
     @property
     def seconds(self) -> float:
@@ -112,23 +125,25 @@ class Trainer:
         return min(1.0, max(amount / limit for amount, limit in used if limit is not None))
 
     def advance(self) -> None:
-        """One optimiser step on the next batch, or none where the gradient is not finite."""
+        """One optimiser step on the next batch, or none where the loss or the gradient is not finite.
+
+        Raises:
+            Diverged: PATIENCE steps in a row were not finite.
+        """
         batch, draws = self.loader.batch(self.step), self._draws()
         lr = learning_rate(self.settings, self.images, self.fraction)
         for group in self._groups():
             group["lr"] = lr
         torch.manual_seed(mix(self.seed, "dropout", self.step))
         losses = torch.cat([self._backward(batch, draws, part) for part in self._parts()])
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf, foreach=True)
-        if math.isfinite(float(norm)) and bool(losses.isfinite().all()):
-            for optimizer in self.optimizers:
-                optimizer.step()
-            self.ema.update(self.network)
-            self.window.add(losses, draws.t, self.diffusion.num_timesteps, float(norm))
-            self.skipped = 0
-        else:
-            self._skip(float(norm), lr)
-        self.network.zero_grad(set_to_none=True)
+        norm = nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        finite = norm.isfinite() & losses.isfinite().all()
+        self.patience.count(finite)
+        if self.patience.is_over(self.step):
+            raise self._diverged(norm, lr)
+        self._descend(norm, finite)
+        self.window.add(losses, draws.t, self.diffusion.num_timesteps, norm, finite)
+        self._clear_gradients()
         self.step += 1
         self.fraction = self._fraction()
 
@@ -169,10 +184,11 @@ class Trainer:
         for full_name, saved in tensors["optimizer"].items():
             name, _, key = full_name.rpartition(".")
             parameter = parameters[name]
-            like = torch.empty_like(parameter) if saved.shape == parameter.shape and key != "step" else saved
-            self._owner(parameter).state[parameter][key] = like.copy_(saved)
-        self.step, self.skipped, self.ema.updates = state["step"], state["skipped"], state["ema_updates"]
-        self.window = Window(state["window"])
+            in_layout = saved.shape == parameter.shape and key != "step"
+            moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(self.device)
+            self._owner(parameter).state[parameter][key] = moments
+        self.step, self.patience.skipped, self.ema.updates = state["step"], state["skipped"], state["ema_updates"]
+        self.window = Window(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
         self.fraction = self._fraction()
 
@@ -188,39 +204,58 @@ class Trainer:
         return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
 
     def _draws(self) -> "Draws":
-        size, shape = self.settings.batch_size, self.pipeline.spec.shape
-        t_generator, eps_generator = (generator(self.seed, stream, self.step) for stream in ("t", "eps"))
-        hidden = torch.rand(size, generator=generator(self.seed, "label-dropout", self.step))
-        return Draws(
-            torch.randint(1, self.diffusion.num_timesteps + 1, (size,), generator=t_generator),
-            torch.randn(size, *shape, generator=eps_generator),
-            hidden < self.settings.label_dropout,
-        )
+        size, device = self.settings.batch_size, self.device
+        t_generator, hidden_generator = (generator(self.seed, name, self.step) for name in ("t", "label-dropout"))
+        eps_generator = generator(self.seed, "eps", self.step, device=device)
+        t = torch.randint(1, self.diffusion.num_timesteps + 1, (size,), generator=t_generator)
+        hidden = torch.rand(size, generator=hidden_generator) < self.settings.label_dropout
+        eps = torch.randn(size, *self.pipeline.spec.shape, generator=eps_generator, device=device)
+        return Draws(sent(t, device), eps, sent(hidden, device))
 
     def _backward(self, batch: Batch, draws: "Draws", part: slice) -> PerImage:
         labels = None
         if self.pipeline.num_classes and batch.labels is not None:
-            hidden = draws.hidden[part].to(self.device)
-            labels = torch.where(hidden, self.pipeline.num_classes, batch.labels[part])
-        eps = draws.eps[part].to(self.device)
-        losses = denoising_losses(self.pipeline, self.network, batch.images[part], draws.t[part], eps, labels)
-        weight = self.weighting(self.diffusion, draws.t[part]).to(losses)
+            labels = batch.labels[part].masked_fill(draws.hidden[part], self.pipeline.num_classes)
+        x0 = batch.images[part].contiguous(memory_format=self.pipeline.compute.memory_format)
+        t, eps = draws.t[part], draws.eps[part]
+        losses = denoising_losses(self.pipeline, self.forward, x0, t, eps, labels)
+        weight = self.weighting(self.diffusion, t).to(losses)
         torch.autograd.backward((losses * weight).sum() / self.settings.batch_size)
         return losses.detach()
 
-    def _skip(self, norm: float, lr: float) -> None:
-        self.skipped += 1
-        if self.skipped >= PATIENCE:
-            layer = next((n for n, p in self.network.named_parameters() if not _finite(p.grad)), "the loss")
-            raise Diverged(
-                f"training diverged: {PATIENCE} steps in a row were not finite, up to step {self.step} "
-                f"({self.images} images), learning rate {lr:.3g}, gradient norm {norm}, first in {layer}; "
-                f"the last checkpoint is kept: train into another folder with a lower --training.lr"
-            )
+    def _descend(self, norm: Tensor, finite: Tensor) -> None:
+        """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.settings.clip_norm, norm)
+        skip = (~finite).float()
+        for optimizer in self.optimizers:
+            optimizer.found_inf = skip  # type: ignore[attr-defined]
+            optimizer.step()
+        self.ema.update(self.network, finite)
+
+    def _clear_gradients(self) -> None:
+        """Frees them; or zeroes them in place, since a CUDA graph writes the next ones over what it gave out before."""
+        if not self.keeps_gradients:
+            self.network.zero_grad(set_to_none=True)
+            return
+        for parameter in self.network.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch._foreach_zero_([p.grad for p in self.network.parameters() if p.grad is not None])
+
+    def _diverged(self, norm: Tensor, lr: float) -> Diverged:
+        layer = next((n for n, p in self.network.named_parameters() if not _finite(p.grad)), "the loss")
+        return Diverged(
+            f"training diverged: {self.skipped} steps in a row were not finite, up to step {self.step} "
+            f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}; "
+            f"the last checkpoint is kept: train into another folder with a lower --training.lr"
+        )
 
 
 class Draws(NamedTuple):
-    """The randomness of one step: t (B,), eps (B, C, H, W), hidden (B,) bool, whose labels the network does not see."""
+    """The randomness of one step, on the device: t (B,), eps (B, C, H, W), hidden (B,) bool.
+
+    The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
+    """
 
     t: Tensor
     eps: Tensor

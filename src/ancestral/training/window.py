@@ -1,5 +1,6 @@
-"""Running sums of the losses between two lines of the log."""
+"""Running sums of the losses between two lines of the log, kept where the losses are computed."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,23 +12,31 @@ from ancestral.tensors import PerImage
 class Window:
     """Sums since the last line of the log: of losses, by quarter of t, of gradient norms. Part of a checkpoint."""
 
-    def __init__(self, sums: list[float] | None = None) -> None:
-        self.sums = torch.zeros(10, dtype=torch.float64) if sums is None else torch.tensor(sums, dtype=torch.float64)
+    def __init__(self, device: torch.device | str = "cpu", sums: Sequence[float] = (0.0,) * 10) -> None:
+        self.sums = torch.tensor(sums, dtype=torch.float64).to(device)
+        self.quarters = torch.arange(4).to(device)[:, None]
 
-    def add(self, losses: PerImage, t: Tensor, num_timesteps: int, norm: float) -> None:
-        """One step's losses (B,) at timesteps t (B,)."""
-        quarter = (t - 1) * 4 // num_timesteps
-        self.sums[0:4].index_add_(0, quarter, losses.double().cpu())
-        self.sums[4:8].index_add_(0, quarter, torch.ones(len(t), dtype=torch.float64))
-        self.sums[8] += norm
-        self.sums[9] += 1
+    def add(
+        self, losses: PerImage, t: Tensor, num_timesteps: int, norm: Tensor | float, taken: Tensor | None = None
+    ) -> None:
+        """One step's losses (B,) at timesteps t (B,), all on this device, unless `taken` is false there.
+
+        By sums over a mask: `index_add_` adds in any order on a GPU, and the log would differ from run to run.
+        """
+        inside = (t - 1) * 4 // num_timesteps == self.quarters
+        new = torch.zeros_like(self.sums)
+        new[0:4] = torch.where(inside, losses.double(), 0).sum(dim=1)
+        new[4:8] = inside.sum(dim=1)
+        new[8] = norm
+        new[9] = 1
+        self.sums += new if taken is None else new.masked_fill(~taken, 0)
 
     def means(self) -> dict[str, Any]:
         """Means over the window; None for a quarter that no image fell in, and where every step was skipped."""
-        by_quarter, counts = self.sums[0:4], self.sums[4:8]
-        steps = float(self.sums[9])
+        *sums, norms, steps = self.sums.tolist()
+        by_quarter, counts = sums[0:4], sums[4:8]
         return {
-            "loss": float(by_quarter.sum() / counts.sum()) if steps else None,
-            "loss_by_quarter": [float(a / n) if n else None for a, n in zip(by_quarter, counts, strict=True)],
-            "grad_norm": float(self.sums[8]) / steps if steps else None,
+            "loss": sum(by_quarter) / sum(counts) if steps else None,
+            "loss_by_quarter": [a / n if n else None for a, n in zip(by_quarter, counts, strict=True)],
+            "grad_norm": norms / steps if steps else None,
         }

@@ -1,0 +1,58 @@
+"""A network's call, compiled: block by block, whole, or whole with CUDA graphs, or left as it is.
+
+Shapes are taken as fixed, and each is compiled once: a batch in parts whose last is smaller has two. Compiling changes
+how a call is computed and nothing of the module, whose tensors keep their names and whose copies are not compiled.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.errors import InputError
+from ancestral.networks.blocks import Attention, ResnetBlock
+
+How = Literal["no", "blocks", "whole", "graphs"]
+SHAPES = 64
+"""Shapes that one piece of code may be compiled for; torch gives up at 8, and a U-Net's blocks have more among them."""
+
+
+def compiled(network: nn.Module, how: How) -> Callable[..., Tensor]:
+    """What to call in place of `network`. The first call with a shape compiles, which takes a minute or more.
+
+    Args:
+        how: blocks compiles each block of its own, in place: sooner done, but what lies between is computed as it is.
+
+    Raises:
+        InputError: nothing can be compiled here, for want of a C compiler most often.
+    """
+    if how == "no":
+        return network
+    _rehearse(next(network.parameters()).device)
+    _allow_shapes()
+    if how == "blocks":
+        for block in (each for each in network.modules() if isinstance(each, ResnetBlock | Attention)):
+            block.compile(dynamic=False)
+        return network
+    return torch.compile(network, dynamic=False, mode="reduce-overhead" if how == "graphs" else None)
+
+
+def _rehearse(device: torch.device) -> None:
+    """Compiles next to nothing, forward and backward: what fails is said now, and not in the middle of a step."""
+    x = torch.ones(64, device=device, requires_grad=True)
+    try:
+        torch.autograd.backward(torch.compile(_next_to_nothing)(x))
+    except Exception as fault:
+        said = str(fault).strip().splitlines() or [type(fault).__name__]
+        raise InputError(f"expected torch to compile for {device}, got: {said[0]}; set --compute.compile no") from None
+
+
+def _allow_shapes() -> None:
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, SHAPES)
+
+
+def _next_to_nothing(x: Tensor) -> Tensor:
+    return (x * torch.sigmoid(x)).sum()

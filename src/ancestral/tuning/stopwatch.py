@@ -1,0 +1,126 @@
+"""Real steps, timed: an optimiser step of the trainer on random images, and a few network calls that draw."""
+
+import copy
+import time
+from collections.abc import Callable
+from itertools import islice
+
+import numpy as np
+import torch
+
+from ancestral.compute import TORCHS_THREADS, Choices
+from ancestral.config import SamplingSettings
+from ancestral.data.imageset import ImageSet
+from ancestral.errors import InputError
+from ancestral.pipeline import Pipeline
+from ancestral.training.trainer import Trainer
+from ancestral.tuning.choosing import CannotCompute
+from ancestral.tuning.questions import Work
+
+SHORTEST = 0.1
+"""Seconds that a measurement takes at least, by repetition."""
+KEPT = 2
+"""Networks at work: the two that are compared."""
+CALLS = 2
+"""Steps of a chain that are taken for all of them: the others cost the same, or repeat a round of cached ones."""
+GUIDANCE = 2.0
+"""Where the pipeline does not guide by itself; any but 1 costs the same."""
+
+Action = Callable[[], float]
+"""Does some work; how many images it comes to."""
+
+
+class Stopwatch:
+    """Measures copies of a pipeline; calling it gives the seconds per image of some work under some choices."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.actions: dict[tuple[Work, Choices], Action] = {}
+
+    def __call__(self, work: Work, choices: Choices) -> float:
+        """Seconds per image: its part of an optimiser step, or its whole chain.
+
+        Raises:
+            CannotCompute: out of memory, or no compiler.
+        """
+        try:
+            action = self._action(work, choices)
+            torch.set_num_threads(choices.threads or TORCHS_THREADS)
+            begun, images = self._now(), 0.0
+            while not images or self._now() - begun < SHORTEST:
+                images += action()
+            return (self._now() - begun) / images
+        except (RuntimeError, InputError) as fault:  # torch's for want of memory or of a kernel; ours for no compiler
+            raise CannotCompute(choices, f"this machine cannot: {' '.join(str(fault).split())}") from fault
+
+    def _action(self, work: Work, choices: Choices) -> Action:
+        """Made when first asked for, and kept while it is one of those in use."""
+        known = self.actions.pop((work, choices), None)
+        while known is None and len(self.actions) >= KEPT:
+            self.actions.pop(next(iter(self.actions)))
+        action = known or ACTIONS[work](replica(self.pipeline, choices))
+        self.actions[work, choices] = action
+        return action
+
+    def _now(self) -> float:
+        """The clock, after a GPU has done what it was given."""
+        if self.pipeline.device.type == "cuda":
+            torch.cuda.synchronize(self.pipeline.device)
+        return time.perf_counter()
+
+
+def replica(pipeline: Pipeline, choices: Choices) -> Pipeline:
+    """A copy with weights of its own, that computes as `choices` say. Its budget is not used up."""
+    training = pipeline.config.training.model_copy(update={"steps": 2**40, "images": None, "minutes": None})
+    config = pipeline.config.model_copy(update={"training": training})
+    made = Pipeline(config, pipeline.spec, copy.deepcopy(pipeline.network), pipeline.device)
+    made.use(choices)
+    return made
+
+
+def training(pipeline: Pipeline) -> Action:
+    """An optimiser step, as the trainer takes it."""
+    trainer = Trainer(pipeline, random_images(pipeline))
+
+    def step() -> float:
+        trainer.advance()
+        return float(trainer.settings.batch_size)
+
+    return step
+
+
+def drawing(pipeline: Pipeline) -> Action:
+    """A few steps of the chain that draws a chunk of images: that part of the images."""
+    return chain(pipeline, pipeline.config.sampling)
+
+
+def guiding(pipeline: Pipeline) -> Action:
+    """The same, guided."""
+    settings = pipeline.config.sampling
+    return chain(pipeline, settings if settings.guidance != 1 else settings.model_copy(update={"guidance": GUIDANCE}))
+
+
+def chain(pipeline: Pipeline, settings: SamplingSettings) -> Action:
+    """The first steps of a chain of images of every class."""
+    count, classes = pipeline.compute.chunk, pipeline.num_classes
+    labels = torch.arange(count) % classes if classes else None
+    calls = min(CALLS * settings.cache, settings.steps)
+
+    def draw() -> float:
+        for _ in islice(pipeline.steps(range(count), labels, settings), calls):
+            pass
+        return count * calls / settings.steps
+
+    return draw
+
+
+ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": drawing, "guiding": guiding}
+
+
+def random_images(pipeline: Pipeline) -> ImageSet:
+    """A batch of noise of the pipeline's shape, in all its classes."""
+    (channels, height, width), names = pipeline.spec.shape, pipeline.spec.class_names
+    draws, count = np.random.default_rng(0), pipeline.config.training.batch_size
+    pixels = draws.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    labels = draws.integers(0, len(names), count) if names else None
+    return ImageSet(pixels, labels, names, None, None, "noise")

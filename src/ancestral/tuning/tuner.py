@@ -1,0 +1,85 @@
+"""`tune`: the questions that are open for a pipeline on this machine, answered by measuring."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, given, threads_are_given, usable_cores, usual
+from ancestral.machine import keep_freed_memory
+from ancestral.pipeline import Pipeline
+from ancestral.tuning.choosing import Budget, Tuning, choose
+from ancestral.tuning.memory import free_bytes, peak_bytes
+from ancestral.tuning.questions import MOST, Limits, questions
+from ancestral.tuning.stopwatch import Stopwatch, chain, replica
+
+FREE_SHARE = 0.5
+"""Of the free memory, that drawing may take."""
+
+
+def tune(
+    pipeline: Pipeline, minutes: float = 1.0, say: Callable[[str], None] = print, compiling: bool = False
+) -> Tuning:
+    """The fastest way found of training and drawing with this network on its device.
+
+    Works on copies: the pipeline, the number of threads and torch's random state stay as they are. Nothing is stored;
+    `ancestral.compute.remember` does that.
+
+    Args:
+        minutes: for all measurements; what is being measured when they are over is finished.
+        say: called with a line before each comparison.
+        compiling: try compiled networks on a CPU too, which takes minutes. On a GPU they are always tried.
+
+    Raises:
+        InputError: the machine cannot train this network in the usual way.
+    """
+    keep_freed_memory()
+    with as_in_training(pipeline.device):
+        start = usual(pipeline.device).overlaid(pipeline.config.compute)
+        limits = limits_of(pipeline, compiling)
+        asked = questions(start, pipeline.config, pipeline.spec, limits)
+        budget = Budget(60 * minutes, time.monotonic)
+        fixed = frozenset(given(pipeline.config.compute))
+        return choose(start, asked, Stopwatch(pipeline), budget, say, fixed)
+
+
+def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
+    """What this machine can do at all."""
+    gpu = pipeline.device.type == "cuda"
+    return Limits(
+        gpu=gpu,
+        bfloat16=computes_in_bfloat16(pipeline.device.type),
+        cores=usable_cores(),
+        threads=None if threads_are_given() else TORCHS_THREADS,
+        images=images_that_fit(pipeline),
+        compiling=compiling or gpu,
+    )
+
+
+def images_that_fit(pipeline: Pipeline) -> int:
+    """How many images can be drawn at once in a share of the free memory."""
+    free = free_bytes(pipeline.device)
+    if free is None:
+        return MOST
+    one, two = (peak_bytes(chain(copy_for(pipeline, count), pipeline.config.sampling)) for count in (1, 2))
+    return int(FREE_SHARE * free) // max(1, two - one)
+
+
+def copy_for(pipeline: Pipeline, count: int) -> Pipeline:
+    """A copy that draws `count` images at once, in the usual way."""
+    return replica(pipeline, usual(pipeline.device).model_copy(update={"chunk": count, "compile": "no"}))
+
+
+@contextmanager
+def as_in_training(device: torch.device) -> Iterator[None]:
+    """Torch as the trainer sets it; afterwards its number of threads, random state and the rest as they were."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.backends.cudnn.benchmark = True
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = benchmark
+            torch.set_num_threads(threads)

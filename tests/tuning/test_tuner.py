@@ -1,0 +1,193 @@
+"""Tuning a real, tiny pipeline: what it leaves alone, and that the work it times is the work there is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from ancestral import compute
+from ancestral.compute import Choices
+from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.pipeline import Pipeline
+from ancestral.tuning import tune
+from ancestral.tuning.choosing import CannotCompute
+from ancestral.tuning.memory import free_bytes, peak_bytes
+from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, drawing, guiding, replica, training
+from ancestral.tuning.tuner import as_in_training, images_that_fit
+
+NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
+TRAINING = TrainingSettings(steps=1, batch_size=4, warmup_images=0)
+SAMPLING = SamplingSettings(steps=5)
+CONFIG = Config(network=NETWORK, training=TRAINING, sampling=SAMPLING)
+SPEC = ImageSpec(channels=1, height=8, width=8, class_names=("cat", "dog"))
+CPU = torch.device("cpu")
+Work = Callable[[Pipeline], Callable[[], float]]
+Memory = Literal["channels-last", "channels-first"]
+
+
+def pipeline(config: Config = CONFIG) -> Pipeline:
+    return Pipeline.fresh(config, SPEC, CPU)
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def test_tuning_changes_neither_the_pipeline_nor_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ancestral.tuning.tuner.threads_are_given", lambda: True)
+    made = pipeline()
+    before = made.weights_hash(), made.compute, made.config, torch.get_num_threads(), torch.get_rng_state()
+    modes = [(p.requires_grad, p.stride()) for p in made.network.parameters()], made.network.training
+    found = tune(made, 0.005, quiet)
+    assert found.comparisons and {c.choice for c in found.comparisons} >= {"memory", "micro_batch", "chunk", "guidance"}
+    assert before[:-1] == (made.weights_hash(), made.compute, made.config, torch.get_num_threads())
+    assert torch.equal(before[-1], torch.get_rng_state())
+    assert modes == ([(p.requires_grad, p.stride()) for p in made.network.parameters()], made.network.training)
+    assert not compute.tuned_file(NETWORK, SPEC, CPU).exists(), "storing is the caller's"
+
+
+def test_threads_and_random_numbers_are_put_back_whatever_happens() -> None:
+    before = torch.get_num_threads(), torch.get_rng_state(), torch.backends.cudnn.benchmark
+    with pytest.raises(ZeroDivisionError), as_in_training(CPU):
+        torch.set_num_threads(before[0] + 1)
+        torch.manual_seed(int(torch.rand(1)) // 0)
+    assert torch.get_num_threads() == before[0] and torch.equal(torch.get_rng_state(), before[1])
+    assert torch.backends.cudnn.benchmark == before[2]
+
+
+def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
+    """Trap: tuning again starts from what was found before, and never finds back."""
+    compute.remember(Choices(chunk=16, memory="channels-first"), NETWORK, SPEC, CPU)
+    try:
+        made = pipeline(CONFIG.model_copy(update={"compute": ComputeSettings(micro_batch=2)}))
+        assert made.compute.chunk == 16
+        found = tune(made, 1e-9, quiet)
+        assert found.usual == compute.usual(CPU).model_copy(update={"micro_batch": 2})
+        assert "micro_batch" not in {c.choice for c in found.comparisons}
+    finally:
+        compute.forget(NETWORK, SPEC, CPU)
+
+
+def test_it_says_what_it_does_and_how_long_it_may_go_on() -> None:
+    said: list[str] = []
+    tune(pipeline(), 0.005, said.append)
+    assert said and all(line.endswith(" left") for line in said)
+
+
+def test_a_training_step_is_the_trainers_and_moves_the_copy_only() -> None:
+    made = pipeline()
+    copied = replica(made, Choices(micro_batch=2))
+    before = copied.weights_hash()
+    assert training(copied)() == TRAINING.batch_size
+    assert copied.weights_hash() != before == made.weights_hash()
+    assert copied.compute.micro_batch == 2
+
+
+def calls_of(made: Pipeline) -> list[int]:
+    """The batch of each call of the network."""
+    sizes: list[int] = []
+    made.network.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    return sizes
+
+
+def test_drawing_calls_the_network_on_a_chunk_and_counts_its_part_of_the_images() -> None:
+    copied = replica(pipeline(), Choices(chunk=6))
+    sizes = calls_of(copied)
+    assert drawing(copied)() == pytest.approx(6 * CALLS / SAMPLING.steps)
+    assert sizes == [6] * CALLS
+
+
+@pytest.mark.parametrize(("how", "expected"), [("one-call", [12] * CALLS), ("two-calls", [6, 6] * CALLS)])
+def test_guiding_is_done_as_chosen_though_the_settings_do_not_guide(how: str, expected: list[int]) -> None:
+    copied = replica(pipeline(), Choices(chunk=6, guidance=how))  # type: ignore[arg-type]
+    sizes = calls_of(copied)
+    guiding(copied)()
+    assert sizes == expected
+
+
+@pytest.mark.parametrize("work", [training, drawing])
+@pytest.mark.parametrize("memory", ["channels-last", "channels-first"])
+def test_the_order_in_memory_is_that_of_what_is_computed_not_only_of_the_weights(work: Work, memory: Memory) -> None:
+    """Trap: a convolution of images that lie channels-last answers so, whatever its weights are."""
+    colours = ImageSpec(channels=3, height=8, width=8)
+    copied = replica(Pipeline.fresh(CONFIG, colours, CPU), Choices(memory=memory))
+    orders: list[bool] = []
+    for module in copied.network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda module, args, out: orders.append(out.is_contiguous()))
+    work(copied)()
+    assert {*orders} == {memory == "channels-first"}
+
+
+def test_a_chain_shorter_than_what_is_timed_is_taken_whole() -> None:
+    short = CONFIG.model_copy(update={"sampling": SamplingSettings(steps=1)})
+    copied = replica(pipeline(short), Choices(chunk=3))
+    assert drawing(copied)() == 3
+
+
+def test_a_run_whose_budget_is_used_up_can_be_measured() -> None:
+    """Trap: a learning rate of 0 and a budget that ends after the first step."""
+    falling = TRAINING.model_copy(update={"lr_schedule": "linear"})
+    copied = replica(pipeline(CONFIG.model_copy(update={"training": falling})), Choices())
+    step, hashes = training(copied), [copied.weights_hash()]
+    for _ in range(3):
+        step()
+        hashes.append(copied.weights_hash())
+    assert len({*hashes}) == 4
+
+
+def test_no_more_networks_are_kept_than_are_compared() -> None:
+    watch = Stopwatch(pipeline())
+    for chunk in (1, 2, 1, 3, 1):
+        assert watch("drawing", Choices(chunk=chunk)) > 0
+        assert len(watch.actions) <= KEPT
+    assert {choices.chunk for _, choices in watch.actions} == {1, 3}
+
+
+def test_what_torch_refuses_is_told_with_the_choices_that_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(self: Pipeline, *args: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate\n 20.00 GiB")
+
+    monkeypatch.setattr(Pipeline, "steps", out_of_memory)
+    with pytest.raises(CannotCompute, match=r"tried to allocate 20\.00 GiB") as fault:
+        Stopwatch(pipeline())("drawing", Choices(chunk=7))
+    assert fault.value.choices.chunk == 7 and "\n" not in str(fault.value)
+
+
+def test_peak_bytes_are_those_of_the_tensors_alive_at_once() -> None:
+    megabyte = 2**18  # of float32
+
+    def one_after_another() -> None:
+        for _ in range(5):
+            torch.ones(megabyte)
+
+    def together() -> None:
+        first = torch.ones(megabyte)
+        second = first + 1
+        second.view(512, -1).add_(first.view(512, -1))  # a view and a change in place hold nothing new
+
+    def in_inference_mode() -> None:
+        with torch.inference_mode():
+            together()
+
+    assert peak_bytes(one_after_another) in (2**20, 2**21)  # the next is made before the last is let go, or after
+    assert peak_bytes(together) == peak_bytes(in_inference_mode) == 2**21
+
+
+def test_fewer_images_fit_where_less_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, free = pipeline(), {"bytes": 10**9}
+    monkeypatch.setattr("ancestral.tuning.tuner.free_bytes", lambda device: free["bytes"])
+    many = images_that_fit(made)
+    free["bytes"] //= 10
+    assert many // 11 < images_that_fit(made) <= many // 10 + 1
+    least = 8 * 8 * 8 * 4  # a state of the first level, in bytes
+    assert many <= 10**9 // 2 // least
+
+
+def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ancestral.tuning.memory.cpu_field", lambda file, name: "1234 kB")
+    assert free_bytes(CPU) == 1234 * 1024
+    monkeypatch.setattr("ancestral.tuning.memory.cpu_field", lambda file, name: None)
+    assert free_bytes(CPU) is None
