@@ -99,13 +99,16 @@ def test_one_call_asks_once_of_the_same_x_under_both_conditions() -> None:
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
         asked.append(x_t)
-        return Prediction(t, torch.arange(4.0)[:, None] + x_t, -torch.arange(4.0)[:, None] + x_t)
+        row = torch.arange(4.0)[:, None]
+        return Prediction(t, row + x_t, x_t - row, row / 4)
 
     x = torch.tensor([[0.25], [0.5]])
     given, null = OneCall(denoise)(x, torch.tensor(3))
     assert len(asked) == 1 and torch.equal(asked[0], torch.cat([x, x]))
     assert given.x0.tolist() == [[0.25], [1.5]] and null.x0.tolist() == [[2.25], [3.5]]
     assert given.eps.tolist() == [[0.25], [-0.5]] and null.eps.tolist() == [[-1.75], [-2.5]]
+    assert given.spread is not None and null.spread is not None
+    assert given.spread.tolist() == [[0.0], [0.25]] and null.spread.tolist() == [[0.5], [0.75]]
 
 
 def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
@@ -119,9 +122,10 @@ def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
 def test_guidance_takes_the_spread_of_the_conditional_prediction(scale: float) -> None:
     """Pushing it as the mean is pushed would leave the range of variances."""
     whole, parts, x = class_mixture()
-    guided = ClassifierFree(spread_out(parts[0], 0.8), spread_out(whole, -0.9), scale)(x, torch.tensor(30))
+    pair = TwoCalls(spread_out(parts[0], 0.8), spread_out(whole, -0.9))
+    guided = ClassifierFree(pair, scale)(x, torch.tensor(30))
     assert guided.spread is not None and bool((guided.spread == 0.8).all())
-    assert torch.equal(guided.eps, ClassifierFree(parts[0], whole, scale)(x, torch.tensor(30)).eps)
+    assert torch.equal(guided.eps, ClassifierFree(TwoCalls(parts[0], whole), scale)(x, torch.tensor(30)).eps)
 
 
 def test_a_network_is_called_with_its_own_time() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.sampling.denoiser import Denoiser
@@ -44,7 +45,7 @@ class OneCall:
         return given, null
 
 
-def _halves(spread: Data | None) -> tuple[Data | None, Data | None]:
+def _halves(spread: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     return (None, None) if spread is None else (spread[: len(spread) // 2], spread[len(spread) // 2 :])
 
 
