@@ -590,3 +590,9 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "pipeline" / WEIGHTS).mkdir(parents=True)
     with pytest.raises(CannotWrite, match="cannot write the pipeline folder"):
         write_diffusers(tmp_path / "pipeline", contents())
+
+
+def test_a_pipeline_does_not_pretend_to_draw_with_learned_variances(tmp_path: Path) -> None:
+    write_diffusers(tmp_path, contents(channels=3, learned=True))
+    with pytest.raises(InputError, match="expected a pipeline with fixed variances, got learned_range"):
+        Pipeline.load(tmp_path)
