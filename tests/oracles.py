@@ -7,9 +7,14 @@ Gaussian data, element by element, mean m and variance l; at a noise level with 
     x_s - a_s m  = sqrt(v_s / v_t) (x_t - a_t m)   along the probability flow
 
 A mixture is the same under responsibilities r_k ~ w_k N(x; a m_k, v_k).
+
+The reverse step of Gaussian data is Gaussian too. By Bayes' rule its precision is that of x_s plus what x_t tells,
+
+    1 / Var(x_s | x_t) = 1 / v_s + (alpha_bar_t / alpha_bar_s) / beta(t, s),   Var(x_s | x_t) = beta(t, s) v_s / v_t.
 """
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -52,6 +57,23 @@ class GaussianOracle:
         a_t, a_s = levels(self.schedule, t)[0], levels(self.schedule, s)[0]
         stretch = (self.marginal_variance(s) / self.marginal_variance(t)).sqrt()
         return a_s * self.mean + stretch * (x_t - a_t * self.mean)
+
+
+def entropy(variance: Tensor) -> Tensor:
+    """Of N(., variance), nats: the shape of `variance`."""
+    return 0.5 * torch.log(2 * math.pi * math.e * variance)
+
+
+@dataclass(frozen=True)
+class ExactVariance:
+    """The log-variance of x_s given x_t when the data is N(., diag(variance)): a `Variance`, (1, D) or (B, D)."""
+
+    variance: Tensor
+
+    def __call__(self, schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
+        at_t, at_s = (schedule.alpha_bar[time].reshape(-1, 1) for time in (t, s))
+        v_t, v_s = (at * (self.variance - 1) + 1 for at in (at_t, at_s))
+        return torch.log((1 - at_t / at_s) * v_s / v_t)
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,13 @@ def test_files_of_the_project_exist(page: Path) -> None:
 
 
 @every_page
+def test_tests_named_on_the_pages_exist(page: Path) -> None:
+    texts = (read(path) for path in (ROOT / "tests").rglob("test_*.py"))
+    there = {name for text in texts for name in re.findall(r"^def (test_\w+)\(", text, re.MULTILINE)}
+    assert [name for name in quoted(page) if re.fullmatch(r"test_\w+", name) and name not in there] == []
+
+
+@every_page
 def test_relative_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(FENCE.sub("", read(page))):
         if not re.match(r"\w+:", link):

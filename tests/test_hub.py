@@ -16,6 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ancestral.config import NetworkSettings
+from ancestral.diffusion.parameterization import PredictsEps, PredictsV
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import from_betas
+from ancestral.diffusion.variances import Variance, beta, interpolated
 from ancestral.errors import CannotWrite, InputError
 from ancestral.hub import (
     DiffusersFolder,
@@ -26,6 +30,9 @@ from ancestral.hub import (
     write_diffusers,
 )
 from ancestral.networks.unet import UNet
+from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import Ancestral
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,14 +53,20 @@ def quiet_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contents(
-    settings: NetworkSettings = SETTINGS, classes: int = 0, size: tuple[int, int] = (8, 8), channels: int = 2
+    settings: NetworkSettings = SETTINGS,
+    classes: int = 0,
+    size: tuple[int, int] = (8, 8),
+    channels: int = 2,
+    learned: bool = False,
 ) -> DiffusersFolder:
-    network = UNet(settings, channels, channels, classes)
+    outputs = 2 * channels if learned else channels
+    network = UNet(settings, channels, outputs, classes)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
     embeds = classes + 1 if classes else None
     return DiffusersFolder(
-        NetworkFolder(settings, channels, channels, *size, embeds, dict(network.state_dict())), SCHEDULE
+        NetworkFolder(settings, channels, outputs, *size, embeds, dict(network.state_dict())),
+        replace(SCHEDULE, variance="learned") if learned else SCHEDULE,
     )
 
 
@@ -263,6 +276,96 @@ def test_diffusers_refuses_by_name_what_it_cannot_be(tmp_path: Path) -> None:
         DDPMPipeline.from_pretrained(tmp_path)
 
 
+# Learned variance
+
+
+def test_a_learned_range_is_written_and_read(tmp_path: Path) -> None:
+    written = contents(channels=3, learned=True)
+    write_diffusers(tmp_path, written)
+    assert json.loads((tmp_path / SCHEDULER).read_text())["variance_type"] == "learned_range"
+    assert json.loads((tmp_path / UNET).read_text())["out_channels"] == 6
+    read = read_diffusers(tmp_path)
+    assert read.schedule == written.schedule and read.network.out_channels == 6
+    assert all(torch.equal(read.network.tensors[name], tensor) for name, tensor in written.network.tensors.items())
+
+
+def test_a_learned_range_that_diffusers_saves_is_read(tmp_path: Path) -> None:
+    """There and back: diffusers loads our folder, saves it, and we read the same from its own."""
+    written = contents(learned=True)
+    write_diffusers(tmp_path / "ours", written)
+    DDPMPipeline.from_pretrained(tmp_path / "ours", low_cpu_mem_usage=False).save_pretrained(tmp_path / "theirs")
+    read = read_diffusers(tmp_path / "theirs")
+    assert read.schedule == replace(written.schedule, betas=read.schedule.betas)
+    assert replace(read.network, tensors={}) == replace(written.network, tensors={})
+    assert all(torch.equal(read.network.tensors[name], tensor) for name, tensor in written.network.tensors.items())
+
+
+def our_chain(folder: Path, steps: int, variance: Variance) -> list[torch.Tensor]:
+    """x_s of every step of our ancestral sampling of a folder, noise from seed 1."""
+    read = read_diffusers(folder)
+    diffusion = GaussianDiffusion(
+        from_betas(read.schedule.betas), {"eps": PredictsEps(), "v": PredictsV()}[read.schedule.prediction], variance
+    )
+    denoise: Denoiser = NetworkDenoiser(diffusion, rebuilt(read.network))
+    denoise = StaticClip(denoise, diffusion.schedule) if read.schedule.clip == "static" else denoise
+    draws = torch.Generator().manual_seed(1)
+
+    def noise() -> torch.Tensor:
+        return torch.randn(2, 1, 8, 8, generator=draws)
+
+    with torch.no_grad():
+        chain = sample(denoise, Ancestral(diffusion), noise(), diffusion.schedule.trailing(steps), noise)
+        return [step.x for step in chain]
+
+
+def their_chain(folder: Path, steps: int) -> list[torch.Tensor]:
+    """x_s of every step of diffusers' own pipeline, noise from seed 1."""
+    pipeline, draws = DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False), torch.Generator().manual_seed(1)
+    pipeline.scheduler.set_timesteps(steps)
+    x, path = torch.randn(2, 1, 8, 8, generator=draws), []
+    with torch.no_grad():
+        for time in pipeline.scheduler.timesteps:
+            x = pipeline.scheduler.step(pipeline.unet(x, time).sample, time, x, generator=draws).prev_sample
+            path.append(x)
+    return path
+
+
+@pytest.mark.parametrize("steps", [10, 5])
+@pytest.mark.parametrize(("prediction", "clip"), [("eps", "static"), ("v", "none")])
+def test_a_learned_chain_agrees_with_diffusers(steps: int, prediction: Any, clip: Any, tmp_path: Path) -> None:
+    """From the same noise every x_s is the same; with a fixed variance it is another.
+
+    On a strided chain diffusers adds noise to the last step too, whose width runs from 1e-10 to all of beta with the
+    spread. That step is left out.
+    """
+    written = contents(SETTINGS.model_copy(update={"dropout": 0.0}), channels=1, learned=True)
+    schedule = replace(written.schedule, prediction=prediction, clip=clip)
+    write_diffusers(tmp_path, replace(written, schedule=schedule))
+    ours, theirs = our_chain(tmp_path, steps, interpolated), their_chain(tmp_path, steps)
+    alike = steps if steps == len(BETAS) else steps - 1
+    assert len(ours) == len(theirs) == steps
+    for x, expected in zip(ours[:alike], theirs[:alike], strict=True):
+        torch.testing.assert_close(x, expected, atol=1e-3, rtol=1e-3)
+    fixed = our_chain(tmp_path, steps, beta)
+    assert (fixed[alike - 1] - theirs[alike - 1]).abs().max() > 0.05
+
+
+@pytest.mark.parametrize(("variance_type", "learned"), [("fixed_small", True), ("learned_range", False)])
+def test_channels_and_variance_must_belong_together(variance_type: str, learned: bool, tmp_path: Path) -> None:
+    write_diffusers(tmp_path, contents(channels=3, learned=learned))
+    edit(tmp_path / SCHEDULER, variance_type=variance_type)
+    message = refusal(tmp_path)
+    assert f"expected out_channels {3 if learned else 6}" in message and f"got {6 if learned else 3}" in message
+    assert variance_type in message
+
+
+def test_an_unbounded_learned_variance_is_refused_by_name(tmp_path: Path) -> None:
+    write_diffusers(tmp_path, contents(learned=True))
+    edit(tmp_path / SCHEDULER, variance_type="learned")
+    message = refusal(tmp_path)
+    assert '"learned_range"' in message and 'got "learned"' in message
+
+
 # Damage
 
 FILES = ["model_index.json", UNET, SCHEDULER, WEIGHTS]
@@ -347,6 +450,7 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
         (UNET, {"attention_head_dim": 0}),
         (UNET, {"a_key_of_tomorrow": 1}),
         (SCHEDULER, {"_class_name": "EulerDiscreteScheduler"}),
+        (SCHEDULER, {"variance_type": "learned"}),
         (SCHEDULER, {"variance_type": "learned_range"}),
         (SCHEDULER, {"variance_type": ["fixed_small"]}),
         (SCHEDULER, {"prediction_type": "flow"}),
@@ -486,3 +590,9 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "pipeline" / WEIGHTS).mkdir(parents=True)
     with pytest.raises(CannotWrite, match="cannot write the pipeline folder"):
         write_diffusers(tmp_path / "pipeline", contents())
+
+
+def test_a_pipeline_does_not_pretend_to_draw_with_learned_variances(tmp_path: Path) -> None:
+    write_diffusers(tmp_path, contents(channels=3, learned=True))
+    with pytest.raises(InputError, match="expected a pipeline with fixed variances, got learned_range"):
+        Pipeline.load(tmp_path)

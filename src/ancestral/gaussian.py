@@ -1,11 +1,28 @@
-"""Diagonal Gaussians: everything the chain is made of."""
+"""Diagonal Gaussians: everything the chain is made of.
+
+A pixel is one of 256 levels x_k = k / 127.5 - 1, and a Gaussian gives it the probability of its bin, which reaches
+halfway to its neighbours; the first and the last bin are open (Ho et al. 2020, eq. 13):
+
+    P(x_k) = F(z_{k+1}) - F(z_k),   z_k = ((k - 1/2) / 127.5 - 1 - mean) / sigma,   z_0 = -inf, z_256 = +inf     (1)
+
+with F the standard normal distribution function. Far from the mean both terms round to the same number, so (1) is
+taken in the log, on the side where F is small (F(b) - F(a) = F(-a) - F(-b)):
+
+    log (F(b) - F(a)) = log F(b) + log(1 - exp(log F(a) - log F(b))),   a + b <= 0                                (2)
+"""
 
 import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float64
+from torch import Tensor
+from torch.special import log_ndtr
 
 from ancestral.tensors import Data
+
+BIN_WIDTH = 2 / 255
+"""Width of the bin of a pixel's level in [-1, 1]."""
 
 
 class DiagonalGaussian(NamedTuple):
@@ -15,7 +32,7 @@ class DiagonalGaussian(NamedTuple):
     """
 
     mean: Data
-    log_var: torch.Tensor
+    log_var: Tensor
 
     def sample(self, noise: Data) -> Data:
         """mean + sigma * noise, with noise ~ N(0, I): (B, ...)."""
@@ -26,8 +43,44 @@ class DiagonalGaussian(NamedTuple):
         z = (x - self.mean) * torch.exp(-0.5 * self.log_var)
         return -0.5 * (z * z + self.log_var + math.log(2 * math.pi))
 
+    def log_prob_of_bins(self, x0: Data) -> Float64[Tensor, "B ..."]:
+        """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only.
+
+        The probabilities of the 256 levels add to 1.
+
+        Raises:
+            ValueError: an x0 that is not one of the levels of `tensors.from_pixels`.
+        """
+        level = _levels(x0)
+        lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
+        upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))
+        return _log_between(lower, upper)
+
+    def _standardised(self, x: Data) -> Data:
+        return (x - self.mean.double()) * torch.exp(-0.5 * self.log_var.double())
+
     def kl(self, other: "DiagonalGaussian") -> Data:
         """KL(self || other) of every element, nats: (B, ...). Infinite where `other` alone is a point mass."""
         gap = (self.mean - other.mean) ** 2 * torch.exp(-other.log_var)
         ratio = self.log_var - other.log_var
         return 0.5 * (gap + torch.exp(ratio) - 1 - ratio)
+
+
+def _levels(x0: Data) -> Float64[Tensor, "B ..."]:
+    """The k of x0 = k / 127.5 - 1, whole to the bit so that neighbouring bins share an edge: (B, ...)."""
+    level = (x0.double() + 1) * 127.5
+    whole = level.round().clamp(0, 255)
+    gap = float((level - whole).abs().max())
+    if not gap < 0.01:
+        raise ValueError(
+            f"expected x0 on the 256 levels of [-1, 1], got an element {gap:.2g} of a level away; "
+            "make it with tensors.from_pixels in float32, or use a density for data that are not pixels"
+        )
+    return whole
+
+
+def _log_between(lower: Float64[Tensor, "B ..."], upper: Float64[Tensor, "B ..."]) -> Float64[Tensor, "B ..."]:
+    """log(F(upper) - F(lower)) by (2), for lower < upper."""
+    right = lower + upper > 0
+    a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
+    return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))

@@ -46,9 +46,13 @@ MAX_JSON_BYTES = 16 * 2**20
 
 Json = dict[str, Any]
 Prediction = Literal["eps", "x0", "v"]
-Variance = Literal["beta", "beta_tilde"]
+Variance = Literal["beta", "beta_tilde", "learned"]
+"""learned: the second half of the output channels says where the log-variance lies between beta_tilde and beta."""
 Clip = Literal["none", "static", "dynamic"]
 V = TypeVar("V")
+
+VARIANCE_TYPES: dict[Variance, str] = {"beta": "fixed_large", "beta_tilde": "fixed_small", "learned": "learned_range"}
+"""Names of diffusers. Its "learned", an output that is the variance itself and has no bounds, is refused."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,9 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     _check_pipeline(_Keys(folder / MODEL_INDEX))
     nested = (folder / "unet").is_dir()
     schedule = _schedule(_Keys(folder / ("scheduler" if nested else ".") / "scheduler_config.json"))
-    return DiffusersFolder(_network(folder / "unet" if nested else folder), schedule)
+    contents = DiffusersFolder(_network(folder / "unet" if nested else folder), schedule)
+    _check_channels(folder, contents)
+    return contents
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
@@ -135,6 +141,17 @@ def is_diffusers_unet(settings: NetworkSettings, height: int, width: int) -> boo
 def _check_pipeline(keys: "_Keys") -> None:
     """Other pipelines have parts that change what the network sees: a latent space, a text."""
     keys.choice("_class_name", None, dict.fromkeys(PIPELINES))
+
+
+def _check_channels(folder: Path, contents: DiffusersFolder) -> None:
+    """A variance is learned exactly where the network has a second half of channels for it."""
+    network, variance = contents.network, contents.schedule.variance
+    expected = network.in_channels * (2 if variance == "learned" else 1)
+    if network.out_channels != expected:
+        raise InputError(
+            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
+            f"of scheduler_config.json ({VARIANCE_TYPES[variance]}) imply, got {network.out_channels}"
+        )
 
 
 # Reading: keys of a JSON file
@@ -239,10 +256,8 @@ def _refuse_constant(name: str) -> None:
 def _schedule(keys: _Keys) -> ScheduleDescription:
     keys.only("_class_name", "DDPMScheduler")
     predictions: dict[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
-    variances: dict[str, Variance] = {
-        "fixed_small": "beta_tilde",
-        "fixed_small_log": "beta_tilde",
-        "fixed_large": "beta",
+    variances: dict[str, Variance] = {name: variance for variance, name in VARIANCE_TYPES.items()} | {
+        "fixed_small_log": "beta_tilde"
     }
     description = ScheduleDescription(
         betas=_betas(keys),
@@ -512,7 +527,7 @@ def _scheduler_config(schedule: ScheduleDescription) -> Json:
         "num_train_timesteps": len(schedule.betas),
         "trained_betas": list(schedule.betas),
         "prediction_type": {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}[schedule.prediction],
-        "variance_type": {"beta": "fixed_large", "beta_tilde": "fixed_small"}[schedule.variance],
+        "variance_type": VARIANCE_TYPES[schedule.variance],
         "clip_sample": schedule.clip == "static",
         "clip_sample_range": 1.0,
         "thresholding": schedule.clip == "dynamic",

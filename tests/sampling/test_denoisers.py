@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import GaussianOracle, MixtureOracle, process
 
-from ancestral.diffusion.process import Prediction
-from ancestral.diffusion.schedules import cosine
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.schedules import Schedule, cosine
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
@@ -33,6 +33,23 @@ def test_clipping_leaves_what_is_in_range_alone() -> None:
     x_t, t = torch.tensor([[0.01, -0.02, 0.03]], dtype=torch.float64), torch.tensor(5)
     for clip in (StaticClip(WIDE, SCHEDULE), DynamicClip(WIDE, SCHEDULE)):
         assert torch.allclose(clip(x_t, t).x0, WIDE(x_t, t).x0) and torch.allclose(clip(x_t, t).eps, WIDE(x_t, t).eps)
+
+
+def spread_out(denoise: Denoiser, value: float) -> Denoiser:
+    """`denoise` with a spread of its own."""
+
+    def wide(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        return denoise(x_t, t)._replace(spread=torch.full_like(x_t, value))
+
+    return wide
+
+
+@pytest.mark.parametrize("clip", [StaticClip, DynamicClip])
+def test_clipping_keeps_the_spread(clip: Callable[[Denoiser, Schedule], Denoiser]) -> None:
+    x_t, t = torch.tensor([[9.0, -7.0, 0.1]], dtype=torch.float64), torch.tensor(40)
+    spread = clip(spread_out(WIDE, 0.25), SCHEDULE)(x_t, t).spread
+    assert spread is not None and bool((spread == 0.25).all())
+    assert clip(WIDE, SCHEDULE)(x_t, t).spread is None
 
 
 def test_dynamic_clipping_scales_each_image_by_its_own_reach() -> None:
@@ -82,13 +99,16 @@ def test_one_call_asks_once_of_the_same_x_under_both_conditions() -> None:
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
         asked.append(x_t)
-        return Prediction(t, torch.arange(4.0)[:, None] + x_t, -torch.arange(4.0)[:, None] + x_t)
+        row = torch.arange(4.0)[:, None]
+        return Prediction(t, row + x_t, x_t - row, row / 4)
 
     x = torch.tensor([[0.25], [0.5]])
     given, null = OneCall(denoise)(x, torch.tensor(3))
     assert len(asked) == 1 and torch.equal(asked[0], torch.cat([x, x]))
     assert given.x0.tolist() == [[0.25], [1.5]] and null.x0.tolist() == [[2.25], [3.5]]
     assert given.eps.tolist() == [[0.25], [-0.5]] and null.eps.tolist() == [[-1.75], [-2.5]]
+    assert given.spread is not None and null.spread is not None
+    assert given.spread.tolist() == [[0.0], [0.25]] and null.spread.tolist() == [[0.5], [0.75]]
 
 
 def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
@@ -96,6 +116,16 @@ def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
     t = torch.tensor(30)
     guided, plain = ClassifierFree(TwoCalls(parts[1], whole), 1.0)(x, t), parts[1](x, t)
     assert torch.equal(guided.x0, plain.x0) and torch.equal(guided.eps, plain.eps)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_guidance_takes_the_spread_of_the_conditional_prediction(scale: float) -> None:
+    """Pushing it as the mean is pushed would leave the range of variances."""
+    whole, parts, x = class_mixture()
+    pair = TwoCalls(spread_out(parts[0], 0.8), spread_out(whole, -0.9))
+    guided = ClassifierFree(pair, scale)(x, torch.tensor(30))
+    assert guided.spread is not None and bool((guided.spread == 0.8).all())
+    assert torch.equal(guided.eps, ClassifierFree(TwoCalls(parts[0], whole), scale)(x, torch.tensor(30)).eps)
 
 
 def test_a_network_is_called_with_its_own_time() -> None:
@@ -117,6 +147,14 @@ def test_image_noise_is_the_same_alone_and_in_a_batch(seeds: list[int], which: i
     together, alone = ImageNoise(seeds, (1, 2, 2)), ImageNoise([seeds[which]], (1, 2, 2))
     for _ in range(3):
         assert torch.equal(together()[which], alone()[0])
+
+
+def test_a_network_of_twice_the_channels_gives_its_spread() -> None:
+    diffusion = process(SCHEDULE)
+    x_t = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    prediction = NetworkDenoiser(diffusion, lambda x, time: torch.cat([0.5 * x, -x], dim=1))(x_t, torch.tensor(60))
+    assert prediction.spread is not None and torch.equal(prediction.spread, -x_t)
+    assert torch.equal(prediction.eps, 0.5 * x_t)
 
 
 def test_streams_and_positions_are_unrelated() -> None:

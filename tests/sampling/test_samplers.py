@@ -1,5 +1,6 @@
 """Samplers against closed forms: exact moments, measured order, and the laws that tie them together."""
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import GaussianOracle, MixtureOracle, process, propagate
 
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear
-from ancestral.diffusion.variances import Variance, beta, beta_tilde
+from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
@@ -40,6 +42,29 @@ def test_ancestral_sampling_is_exact_where_its_variance_is(variance: Variance, s
     for s, mean, spread_s in chain:
         if s > 0:
             assert spread_s.item() == pytest.approx(oracle.marginal_variance(torch.tensor(s)).item(), rel=1e-9)
+        assert abs(mean.item()) < 1e-12
+
+
+@pytest.mark.parametrize("steps", [5, 17, 40])
+@pytest.mark.parametrize("learned", [False, True], ids=["analytic", "learned"])
+def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(learned: bool, steps: int) -> None:
+    """Gaussian data that neither extreme fits: the analytic variance fits every stride, and so does a true spread."""
+    schedule, inner = log_snr_linear(40, 6.0, -6.0), torch.tensor([0.3], dtype=torch.float64)
+    oracle = GaussianOracle(schedule, torch.zeros(1, dtype=torch.float64), inner)
+    at = schedule.alpha_bar[1:]
+    exact, grid = Analytic(inner / (at * inner + 1 - at)), schedule.trailing(steps)
+    arrives = dict(itertools.pairwise(grid.tolist()))
+
+    def spread(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        prediction, s = oracle(x_t, t), torch.tensor(arrives[int(t)])
+        low, high = (kind(schedule, t, s, prediction) for kind in (beta_tilde, beta))
+        v = 2 * (exact(schedule, t, s, prediction) - low) / (high - low) - 1
+        return prediction._replace(spread=v.expand_as(x_t))
+
+    sampler = ancestral(schedule, interpolated if learned else exact)
+    start = oracle.marginal_variance(grid[0])
+    for s, mean, variance in propagate(sampler, spread if learned else oracle, grid, oracle.mean, start):
+        assert s == 0 or variance.item() == pytest.approx(oracle.marginal_variance(torch.tensor(s)).item(), rel=1e-9)
         assert abs(mean.item()) < 1e-12
 
 

@@ -1,4 +1,4 @@
-"""The simple loss and its weights.
+"""The losses a network trains on: simple, the bound, and their hybrid.
 
     L_simple = E_{t, x_0, eps} || target - network(x_t, t) ||^2,   t uniform on 1..T            (1)
 
@@ -9,17 +9,31 @@ predicts, so (1) is multiplied by
     w(t) = min(SNR_t, gamma) x0_scale_t^2                                                       (2)
 
 which is min(SNR, gamma) / SNR for eps, min(SNR, gamma) for x0 and min(SNR, gamma) / (SNR + 1) for v.
+
+(1) says nothing of variances, so a network that has a spread trains on the bound too (Nichol and Dhariwal 2021):
+
+    L_vlb    = sum_{t=1..T} L_{t-1} = E_t [ T L_{t-1} ]   bits per dimension, t uniform on 1..T  (3)
+    L_hybrid = L_simple + lambda L_vlb,   lambda = 0.001                                        (4)
+
+where L_T is left out, for it has no parameters. One t an image stands for the whole sum, hence the factor T: at
+T = 1000 it cancels lambda. In the L_vlb of (4) the mean is detached, so that (1) alone guides it and the noisier (3)
+only the variance. The paper measures L_vlb in bits per dimension, and its lambda is for that unit; in nats per
+dimension the same hybrid has 0.001 / log 2.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.likelihood import Decoder, bits_per_dim, decoder_log_prob, step_term
+from ancestral.diffusion.process import GaussianDiffusion, split_output
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 Weighting = Callable[[GaussianDiffusion, Timesteps], PerImage]
 """(diffusion, t (B,)) -> the weight of each image's loss, float64 (B,)."""
+BOUND_SHARE = 0.001
+"""lambda of (4)."""
 
 
 def uniform(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
@@ -39,6 +53,66 @@ def min_snr(gamma: float = 5.0) -> Weighting:
 
 
 def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps) -> PerImage:
-    """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,)."""
+    """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,). No spread."""
     target = diffusion.target(x0, eps, t)
-    return mean_over_image((target - output.to(target.dtype)) ** 2)
+    return mean_over_image((target - split_output(output, x0)[0].to(target.dtype)) ** 2)
+
+
+def vlb(
+    diffusion: GaussianDiffusion,
+    output: Data,
+    x0: Data,
+    eps: Data,
+    t: Timesteps,
+    decoder: Decoder = decoder_log_prob,
+) -> PerImage:
+    """T L_{t-1} of each image, bits per dimension, float64: (B,). Its mean over t is (3); trains mean and variance.
+
+    Args:
+        output: (B, C or 2C, ...), the network's at x_t = q_sample(x0, t, eps); with C channels its variance is fixed.
+        t: (B,) in 1..T.
+        decoder: the default is for pixels.
+
+    Raises:
+        ValueError: an x0 that the decoder refuses.
+    """
+    x_t = diffusion.q_sample(x0, t, eps)
+    nats = step_term(diffusion, diffusion.decode(output.to(x0.dtype), x_t, t), x0, x_t, t, t - 1, decoder)
+    return diffusion.num_timesteps * bits_per_dim(nats, math.prod(x0.shape[1:]))
+
+
+def variance_loss(
+    diffusion: GaussianDiffusion,
+    output: Data,
+    x0: Data,
+    eps: Data,
+    t: Timesteps,
+    decoder: Decoder = decoder_log_prob,
+) -> PerImage:
+    """lambda L_vlb of (4): BOUND_SHARE times `vlb`, which no gradient leaves but through the spread: (B,).
+
+    Raises:
+        ValueError: an output without spread; an x0 that the decoder refuses.
+    """
+    mean, spread = split_output(output, x0)
+    if spread is None:
+        raise ValueError("expected a spread to train by the hybrid loss, got none; it takes twice the output channels")
+    still = torch.cat([mean.detach(), spread], dim=1)
+    return BOUND_SHARE * vlb(diffusion, still, x0, eps, t, decoder)
+
+
+def hybrid(
+    diffusion: GaussianDiffusion,
+    output: Data,
+    x0: Data,
+    eps: Data,
+    t: Timesteps,
+    decoder: Decoder = decoder_log_prob,
+) -> PerImage:
+    """(4) of each image, float64: (B,).
+
+    Raises:
+        ValueError: an output without spread; an x0 that the decoder refuses.
+    """
+    simple = squared_error(diffusion, output, x0, eps, t)
+    return simple + variance_loss(diffusion, output, x0, eps, t, decoder)

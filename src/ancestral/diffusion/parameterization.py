@@ -7,14 +7,30 @@ With x_t = a x_0 + s eps, a^2 + s^2 = 1, knowing x_t and any one of these gives 
     v = a eps - s x_0:  x_0 = a x_t - s v,  eps = s x_t + a v   Salimans and Ho 2022           (3)
 
 An error in the output becomes an error in x_0 through |dx_0 / d output|: s / a, 1 and s.
+
+A network with twice the channels of its data says in the second half, the `spread`, how wide its reverse steps are.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
-from ancestral.tensors import Data
+from ancestral.tensors import Data, Timesteps
+
+
+class Prediction(NamedTuple):
+    """What a denoiser says of x_t: t, and the pair with x_t = a_t x0 + s_t eps, each (B, ...).
+
+    `spread`, (B, ...), about -1 to 1 and not clamped, is where between its extremes the log-variance of a reverse
+    step lies; None where the network does not say.
+    """
+
+    t: Timesteps
+    x0: Data
+    eps: Data
+    spread: Data | None = None
 
 
 @dataclass(frozen=True)

@@ -18,24 +18,16 @@ its own. With s = t - 1 and x_0 = (x_t - s_t eps) / a_t the mean is (x_t - beta_
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ancestral.diffusion.parameterization import Parameterization
+from ancestral.diffusion.parameterization import Prediction as Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.diffusion.variances import Variance
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.tensors import Data, Timesteps, over
-
-
-class Prediction(NamedTuple):
-    """What a denoiser says of x_t: t, and the pair with x_t = a_t x0 + s_t eps, each (B, ...)."""
-
-    t: Timesteps
-    x0: Data
-    eps: Data
 
 
 @dataclass(frozen=True)
@@ -90,16 +82,31 @@ class GaussianDiffusion:
     def p_posterior(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
         """p(x_s | x_t) for any s < t: (3) at the predicted x0, with the variance of this process."""
         mean = self.q_posterior(prediction.x0, x_t, t, s).mean
-        return DiagonalGaussian(mean, over(self.variance(self.schedule, t, s), x_t))
+        return DiagonalGaussian(mean, self.variance(self.schedule, t, s, prediction))
 
     def target(self, x0: Data, eps: Data, t: Timesteps) -> Data:
         """What the network should answer at x_t = q_sample(x0, t, eps), (B, ...)."""
         return self.parameterization.target(x0, eps, self.schedule.signal(t, x0), self.schedule.noise(t, x0))
 
     def decode(self, output: Data, x_t: Data, t: Timesteps) -> Prediction:
-        """The network's output at x_t as (x0, eps), t >= 1."""
+        """The network's output at x_t as (x0, eps), t >= 1; with twice the channels, axis 1, as (x0, eps, spread).
+
+        Raises:
+            ValueError: an output with neither the channels of x_t nor twice as many.
+        """
+        mean, spread = split_output(output, x_t)
         a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
-        return Prediction(t, *self.parameterization.decode(output, x_t, a, s))
+        return Prediction(t, *self.parameterization.decode(mean, x_t, a, s), spread)
+
+
+def split_output(output: Data, x_t: Data) -> tuple[Data, Data | None]:
+    """(what the parameterisation means, the spread or None): the two halves of axis 1, or all of it."""
+    channels, given = x_t.shape[1], output.shape[1]
+    if given == channels:
+        return output, None
+    if given != 2 * channels:
+        raise ValueError(f"expected {channels} or {2 * channels} output channels for {channels} of data, got {given}")
+    return output[:, :channels], output[:, channels:]
 
 
 def network_time(t: Timesteps, x_t: Data) -> Tensor:

@@ -11,7 +11,7 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.tensors import Data, Timesteps, over
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
-"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t."""
+"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and its spread where the network says one."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class NetworkDenoiser:
 
 @dataclass(frozen=True)
 class StaticClip:
-    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t."""
+    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t. The spread is kept."""
 
     denoise: Denoiser
     schedule: Schedule
     bound: float = 1.0
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        x0 = self.denoise(x_t, t).x0.clamp(-self.bound, self.bound)
-        return with_x0(self.schedule, x0, x_t, t)
+        prediction = self.denoise(x_t, t)
+        x0 = prediction.x0.clamp(-self.bound, self.bound)
+        return with_x0(self.schedule, x0, x_t, t)._replace(spread=prediction.spread)
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ class DynamicClip:
     quantile: float = 0.995
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        x0 = self.denoise(x_t, t).x0
+        prediction = self.denoise(x_t, t)
+        x0 = prediction.x0
         reach = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(min=1)
         bound = over(reach, x0)
-        return with_x0(self.schedule, torch.maximum(torch.minimum(x0, bound), -bound) / bound, x_t, t)
+        clipped = torch.maximum(torch.minimum(x0, bound), -bound) / bound
+        return with_x0(self.schedule, clipped, x_t, t)._replace(spread=prediction.spread)
 
 
 def with_x0(schedule: Schedule, x0: Data, x_t: Data, t: Timesteps) -> Prediction:

@@ -1,0 +1,74 @@
+"""The analytic variance of a trained network, measured (variances, eq. 2-4; Bao et al. 2022).
+
+The paper estimates e_t through Gamma_t, the mean square of the predicted noise, which is right for the exact denoiser
+alone. Here e_t is the mean squared error itself: it equals the paper's where the network is exact, gives the largest
+bound where it is not (Bao et al. 2022b, on imperfect means), scatters less because the noise cancels in it, and holds
+at the end of a schedule without any signal, where (3) is 0 / 0.
+
+r_t = e_t / (1 - alpha_bar_t) is l / (alpha_bar_t l + 1 - alpha_bar_t) for Gaussian data of variance l: it runs
+smoothly from 1 to l as log-SNR falls, so a few timesteps and straight lines in log-SNR give the others.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import Schedule
+from ancestral.diffusion.variances import Analytic
+from ancestral.tensors import Data, Timesteps
+
+
+def estimate(
+    diffusion: GaussianDiffusion,
+    denoise: Callable[[Data, Timesteps], Prediction],
+    images: Data,
+    timesteps: Timesteps,
+    noise: Callable[[], Data],
+) -> Analytic:
+    """The analytic variance of `denoise`, from its errors on `images` (B, ...) at `timesteps` (N,), one call each.
+
+    Args:
+        images: data that the network has not memorised. Tables of further batches of the same size average.
+        timesteps: some or all of 1..T, in any order.
+        noise: the next N(0, I), shaped as the images.
+
+    Raises:
+        ValueError: no timesteps, one twice, or one outside 1..T.
+    """
+    with torch.no_grad():
+        errors = [_error_of_x0(diffusion, denoise, images, t, noise()) for t in timesteps]
+    return between(diffusion.schedule, timesteps, torch.stack(errors) / (1 - diffusion.schedule.at(timesteps)))
+
+
+def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"]) -> Analytic:
+    """The table whose r_t is `ratio` at `timesteps` (N,), linear in log-SNR between them, constant beyond.
+
+    Raises:
+        ValueError: no timesteps, one twice, or one outside 1..T.
+    """
+    known, order = timesteps.sort()
+    if not len(known) or known[0] < 1 or known[-1] > schedule.num_timesteps or not bool((known.diff() > 0).all()):
+        raise ValueError(f"expected different timesteps in 1..{schedule.num_timesteps}, got {timesteps.tolist()}")
+    every = torch.arange(1, schedule.num_timesteps + 1)
+    above = torch.searchsorted(known, every).clamp(max=len(known) - 1)
+    below = torch.searchsorted(known, every, right=True).sub(1).clamp(min=0)
+    # a table may end without any signal: its last value is then its own, and its neighbours keep theirs
+    level = schedule.log_snr(every).clamp(min=torch.finfo(torch.float64).min)
+    start, end = level[known[below] - 1], level[known[above] - 1]
+    part = torch.where(above == below, 0.0, (level - start) / (end - start).where(above != below, 1.0))
+    return Analytic(torch.lerp(ratio[order][below], ratio[order][above], part))
+
+
+def _error_of_x0(
+    diffusion: GaussianDiffusion,
+    denoise: Callable[[Data, Timesteps], Prediction],
+    x0: Data,
+    t: Timesteps,
+    eps: Data,
+) -> Float64[Tensor, ""]:
+    """e_t: mean squared error of x0 over images and elements, float64 on the CPU."""
+    return (denoise(diffusion.q_sample(x0, t, eps), t).x0 - x0).cpu().double().square().mean()

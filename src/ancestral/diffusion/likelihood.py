@@ -1,0 +1,166 @@
+"""The variational bound on -log p(x_0), term by term, along any chain T = t_0 > t_1 > ... > t_n = 0.
+
+The evidence is an expectation over the forward process, and -log is convex (Jensen):
+
+    -log p(x_0) = -log E_q [ p(x_{0:T}) / q(x_{1:T} | x_0) ]                                               (1)
+               <= E_q [ -log p(x_T) - sum_(t,s) log p(x_s | x_t) / q(x_t | x_s) ]                           (2)
+
+where (t, s) runs over the steps. For s > 0, by the Markov property and Bayes' rule,
+q(x_t | x_s) = q(x_t | x_s, x_0) = q(x_s | x_t, x_0) q(x_t | x_0) / q(x_s | x_0). The last two factors telescope, which
+leaves (Ho et al. 2020, eq. 5)
+
+    L_T     = KL( q(x_T | x_0) || p(x_T) ),   p(x_T) = N(0, I)                                             (3)
+    L_(t,s) = E KL( q(x_s | x_t, x_0) || p(x_s | x_t) ),   s > 0                                           (4)
+    L_0     = E -log p(x_0 | x_t),   s = 0                                                                 (5)
+
+Both sides of (4) are Gaussians. With one variance sigma^2 they differ by their means alone, and the means by eps:
+
+    KL = || mu_tilde - mu ||^2 / (2 sigma^2)
+       = beta^2 || eps - eps_hat ||^2 / (2 sigma^2 (1 - beta) (1 - alpha_bar_t))                           (6)
+
+with beta = beta(t, s). Pixels are whole numbers, so p(x_0 | x_t) in (5) is the probability of a bin. By the rectangle
+rule that is the density times the width of the bin, and (5) becomes (6) at s = 0 plus a constant: the reason why the
+simple loss may include t = 1.
+
+(4) and (5) are estimates from one draw of x_t ~ q(x_t | x_0). Everything is computed in float64, whatever the data's
+precision, and summed over an image: a bound is a small difference of large numbers.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
+from ancestral.tensors import Data, PerImage, Timesteps
+
+Decoder = Callable[[DiagonalGaussian, Data], Data]
+"""(p(x_0 | x_t), x_0) -> log-probability of every element, nats, (B, ...). For data that are not pixels (latents)
+`DiagonalGaussian.log_prob`: the bound is then on a density."""
+
+
+def decoder_log_prob(p: DiagonalGaussian, x0: Data) -> Data:
+    """Log-probability of every pixel's bin, nats, float64: (B, ...) (Ho et al. 2020, eq. 13).
+
+    Raises:
+        ValueError: an x0 that is not on the 256 levels.
+    """
+    return p.log_prob_of_bins(x0)
+
+
+def rectangle_log_prob(p: DiagonalGaussian, x0: Data) -> Data:
+    """`decoder_log_prob` by the rectangle rule, density times the width of a bin: (B, ...).
+
+    Its error per pixel is about (bin width / sigma)^2 / 24 nats; without open ends the 256 levels do not add to 1.
+    """
+    return p.log_prob(x0) + math.log(BIN_WIDTH)
+
+
+class BoundTerm(NamedTuple):
+    """`nats` (B,): what x_s costs each image once x_t is known.
+
+    s = 0 is L_0 (5). t = s = T is L_T (3), where nothing is known. All others are L_(t,s) (4).
+    """
+
+    t: int
+    s: int
+    nats: PerImage
+
+
+def bound_terms(
+    diffusion: GaussianDiffusion,
+    denoise: Callable[[Data, Timesteps], Prediction],
+    x0: Data,
+    timesteps: Timesteps,
+    noise: Callable[[], Data],
+    decoder: Decoder = decoder_log_prob,
+) -> Iterator[BoundTerm]:
+    """L_T and then the term of every step along `timesteps`; their sum estimates the bound (2) without bias.
+
+    One network call a step.
+
+    Args:
+        denoise: (x_t (B, ...), t ()) -> prediction.
+        x0: (B, ...), in [-1, 1] if it is pixels.
+        timesteps: (steps + 1,) int64, falling from T to 0, and best through 1: onto 0 from far away a fixed variance
+            is much too narrow.
+        noise: the next standard normal draw, (B, ...): one a step.
+        decoder: the default is for pixels.
+
+    Raises:
+        ValueError: timesteps that do not fall from T to 0; an x0 that the decoder refuses.
+    """
+    T = diffusion.num_timesteps
+    _check_chain(timesteps, T)
+    yield BoundTerm(T, T, prior_term(diffusion, x0))
+    for t, s in itertools.pairwise(timesteps):
+        x_t = diffusion.q_sample(x0, t, noise())
+        yield BoundTerm(int(t), int(s), step_term(diffusion, denoise(x_t, t), x0, x_t, t, s, decoder))
+
+
+def prior_term(diffusion: GaussianDiffusion, x0: Data) -> PerImage:
+    """L_T (3) of each image, exactly, nats: (B,). No parameters, and no noise to average over."""
+    end = diffusion.q_marginal(x0.double(), torch.tensor(diffusion.num_timesteps))
+    return _total(end.kl(DiagonalGaussian(torch.zeros_like(end.mean), torch.zeros_like(end.mean))))
+
+
+def step_term(
+    diffusion: GaussianDiffusion,
+    prediction: Prediction,
+    x0: Data,
+    x_t: Data,
+    t: Timesteps,
+    s: Timesteps,
+    decoder: Decoder = decoder_log_prob,
+) -> PerImage:
+    """L_(t,s) (4) of each image, or L_0 (5) where s = 0, at this x_t: nats, float64, (B,).
+
+    Args:
+        prediction: made at x_t.
+        t, s: () or (B,) int64, 0 <= s < t <= T.
+        decoder: the default is for pixels.
+
+    Raises:
+        ValueError: an x0 that the decoder refuses.
+    """
+    x0, x_t, prediction = x0.double(), x_t.double(), _double(prediction)
+    p = diffusion.p_posterior(prediction, x_t, t, s)
+    nats = _total(diffusion.q_posterior(x0, x_t, t, s).kl(p))
+    last = (s == 0).to(nats.device)
+    return torch.where(last, -_total(decoder(p, x0)), nats) if bool(last.any()) else nats
+
+
+def bits_per_dim(nats: PerImage, dims: int) -> PerImage:
+    """Nats of whole images as bits per dimension: (B,).
+
+    Args:
+        dims: C * H * W of the images as they are in the data, before any padding. Padding is known beforehand: it
+            adds no information, and counting it would flatter the figure.
+
+    Raises:
+        ValueError: no dimensions.
+    """
+    if dims < 1:
+        raise ValueError(f"expected at least one dimension, got {dims}; it is C * H * W of one image")
+    return nats / (dims * math.log(2))
+
+
+def _check_chain(timesteps: Timesteps, T: int) -> None:
+    falls = timesteps.ndim == 1 and len(timesteps) > 1 and bool((timesteps.diff() < 0).all())
+    if not falls or timesteps[0] != T or timesteps[-1] != 0:
+        raise ValueError(f"expected timesteps that fall from T = {T} to 0, got {timesteps.tolist()}")
+
+
+def _total(x: Data) -> PerImage:
+    return x.reshape(x.shape[0], -1).sum(dim=1)
+
+
+def _double(prediction: Prediction) -> Prediction:
+    spread = prediction.spread
+    return Prediction(
+        prediction.t, prediction.x0.double(), prediction.eps.double(), None if spread is None else spread.double()
+    )

@@ -1,0 +1,96 @@
+"""Which timesteps a training batch visits, and what each image's loss then weighs.
+
+The objective is a mean over t of losses l_t. Drawing t with probability p_t instead of 1 / T keeps its expectation if
+each loss is weighted by
+
+    w_t = 1 / (T p_t),    E[w_t l_t] = sum_t p_t l_t / (T p_t) = mean_t l_t                      (1)
+
+and by the Cauchy-Schwarz inequality its variance is least at p_t ~ sqrt(E[l_t^2]): Nichol and Dhariwal 2021, section
+3.3, estimate that from the last 10 losses of every t, and draw uniformly until every t has 10.
+
+Draws are the inverse of the distribution function at numbers u in [0, 1). Independent u give independent t. Stratified
+u, one in each of B equal parts of [0, 1) and in random order, give t of the same law one by one, spread evenly over
+a batch: the variance between strata leaves the mean over the batch. Both serve any p, and continuous time as they are.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float64
+
+from ancestral.tensors import PerImage, Timesteps
+
+REMEMBERED = 10
+"""Losses kept of every timestep."""
+UNIFORM_SHARE = 0.001
+"""Of the draws, so that no timestep is ever forgotten and no weight exceeds 1000."""
+
+
+class Draw(NamedTuple):
+    """Timesteps in 1..T, (B,) int64, and the weight (1) of each one's loss, (B,) float64."""
+
+    t: Timesteps
+    weight: PerImage
+
+
+def independent(batch: int, generator: torch.Generator) -> Float64[torch.Tensor, "B"]:
+    """(B,) independent uniform numbers in [0, 1)."""
+    return torch.rand(batch, generator=generator, dtype=torch.float64)
+
+
+def stratified(batch: int, generator: torch.Generator) -> Float64[torch.Tensor, "B"]:
+    """(B,) uniform numbers, one in each of B equal parts of [0, 1), in random order."""
+    part = torch.randperm(batch, generator=generator)
+    return (part + independent(batch, generator)) / batch
+
+
+def even(num_timesteps: int) -> Float64[torch.Tensor, "T"]:
+    """p_t = 1 / T for t = 1..T."""
+    return torch.full((num_timesteps,), 1 / num_timesteps, dtype=torch.float64)
+
+
+def draw(probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"]) -> Draw:
+    """t where the distribution function of p_1..p_T passes u; p > 0 adds to 1."""
+    reached = torch.cumsum(probabilities, dim=0)
+    index = torch.searchsorted(reached, u, right=True).clamp(max=len(probabilities) - 1)  # their sum may round below 1
+    return Draw(index + 1, 1 / (len(probabilities) * probabilities[index]))
+
+
+@dataclass(frozen=True)
+class RecentLosses:
+    """The last losses of every timestep, (T, REMEMBERED) float64, newest last; infinity where there is none yet.
+
+    The tensor is the whole state: what is saved and restored goes on bit for bit.
+    """
+
+    table: Float64[torch.Tensor, "T remembered"]
+
+    @classmethod
+    def none(cls, num_timesteps: int) -> "RecentLosses":
+        """Before the first loss."""
+        return cls(torch.full((num_timesteps, REMEMBERED), torch.inf, dtype=torch.float64))
+
+    @property
+    def warm(self) -> bool:
+        """Whether every timestep has its full number of losses."""
+        return bool(self.table.isfinite().all())
+
+    def probabilities(self) -> Float64[torch.Tensor, "T"]:
+        """p_t ~ sqrt(mean of l_t^2), with UNIFORM_SHARE of 1 / T; 1 / T while not yet warm, or with no loss above 0."""
+        uniform = even(len(self.table))
+        second_moment = self.table.square().mean(dim=1)
+        if not self.warm or not second_moment.any():
+            return uniform
+        return torch.lerp(second_moment.sqrt() / second_moment.sqrt().sum(), uniform, UNIFORM_SHARE)
+
+    def after(self, t: Timesteps, losses: PerImage) -> "RecentLosses":
+        """With the losses of a batch, unweighted, one for each t (B,), in their order; those not finite are left out.
+
+        Processes that train together give all of their batches, in one order.
+        """
+        table = self.table.clone()
+        for row, loss in zip((t.cpu() - 1).tolist(), losses.detach().cpu().double(), strict=True):
+            if loss.isfinite():
+                table[row] = torch.cat([table[row, 1:], loss[None]])
+        return RecentLosses(table)
