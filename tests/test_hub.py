@@ -30,6 +30,7 @@ from ancestral.hub import (
     write_diffusers,
 )
 from ancestral.networks.unet import UNet
+from ancestral.pipeline import Pipeline
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral

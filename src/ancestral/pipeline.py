@@ -347,9 +347,7 @@ def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
     """Settings that say what a folder of diffusers holds; its classes are named by number."""
     network, described = contents.network, contents.schedule
     if described.variance == "learned":
-        raise InputError(
-            "expected a pipeline with fixed variances, got learned_range, which pipelines cannot draw by yet"
-        )
+        raise InputError("expected a pipeline with fixed variances, got learned_range, which is not drawn by yet")
     steps = len(described.betas)
     diffusion = {
         "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
