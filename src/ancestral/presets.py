@@ -146,6 +146,7 @@ def _glyphs(source: str) -> Config:
         diffusion=DiffusionSettings(prediction="x0"),
         network=SMALL_UNET,
         training=_short(minutes=10.0, batch_size=32, lr=8e-4),
+        sampling=SamplingSettings(steps=20, grid="log-snr"),
     )
 
 
