@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -128,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, seed, images = words.one[0], int(words.one[1]), int(words.one[2])
         print(json.dumps(quality(words.base, VARIANTS[words.base][name], seed, images)))
         return 0
-    record = json.loads(file.read_text()) if file.is_file() else {"minutes": words.minutes, "speeds": {}, "runs": {}}
+    about = {"minutes": words.minutes, "rate": words.rate}
+    record = json.loads(file.read_text()) if file.is_file() else {**about, "speeds": {}, "runs": {}}
     wanted = words.only or [*VARIANTS[words.base]]
     for name in wanted:
         if name not in record["speeds"]:
@@ -138,34 +140,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words.speeds:
         return 0
     jobs = [(name, seed) for seed in range(words.seeds) for name in wanted if f"{name}/{seed}" not in record["runs"]]
-    running: dict[str, subprocess.Popen[str]] = {}
-    while jobs or running:
-        while jobs and len(running) < words.at_once:
-            name, seed = jobs.pop(0)
-            images = budget(words.minutes, words.rate, record["speeds"][name]["ratio"])
-            running[f"{name}/{seed}"] = _started(words.base, name, seed, images)
-        key = _finished(running)
-        out, _ = running.pop(key).communicate()
-        record["runs"][key] = json.loads(out.splitlines()[-1])
-        print(key, record["runs"][key], flush=True)
-        write_whole(file, json.dumps(record, indent=1) + "\n")
+    with ThreadPoolExecutor(words.at_once) as pool:
+        budgets = {name: budget(words.minutes, words.rate, record["speeds"][name]["ratio"]) for name in wanted}
+        runs = {pool.submit(_apart, words.base, name, seed, budgets[name]): f"{name}/{seed}" for name, seed in jobs}
+        for done in as_completed(runs):
+            record["runs"][runs[done]] = done.result()
+            print(runs[done], done.result(), flush=True)
+            write_whole(file, json.dumps(record, indent=1) + "\n")
     return 0
 
 
-def _started(base: str, name: str, seed: int, images: int) -> "subprocess.Popen[str]":
+def _apart(base: str, name: str, seed: int, images: int) -> dict[str, float]:
+    """`quality` in a process of its own, on one thread."""
     command = [sys.executable, "-m", "benchmarks.recipes", base, "--one", name, str(seed), str(images)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def _finished(running: "dict[str, subprocess.Popen[str]]") -> str:
-    while True:
-        for key, process in running.items():
-            try:
-                process.wait(0.5)
-                return key
-            except subprocess.TimeoutExpired:
-                continue
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def budget(minutes: float, rate: float, ratio: float) -> int:

@@ -17,7 +17,6 @@ from ancestral.cli.output import counting
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
 from ancestral.files import write_whole
-from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
@@ -89,7 +88,6 @@ def draw(
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
-    keep_freed_memory()
     chunk = pipeline.compute.chunk
     starts, parts = range(0, len(seeds), chunk), []
     with counting() as counted:

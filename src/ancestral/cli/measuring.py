@@ -18,7 +18,6 @@ from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, evaluate
 from ancestral.evaluation.inception import load_inception
 from ancestral.files import write_whole
-from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.rng import mix
 from ancestral.tensors import Labels, Pixels, to_pixels
@@ -62,7 +61,6 @@ def measure(
 
 def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
     """One image for each seed, with a bar over all steps."""
-    keep_freed_memory()
     chunk = pipeline.compute.chunk
     starts, images = range(0, len(seeds), chunk), []
     with counting() as counted:
