@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.config import SamplingSettings
-from ancestral.diffusion.process import network_time
 from ancestral.pipeline import Pipeline
 from ancestral.training.trainer import Trainer
 from benchmarks.workloads import Workload
@@ -34,7 +33,7 @@ def forward_pass(pipeline: Pipeline, x: Tensor) -> Callable[[], Tensor]:
     """A call of the network on `x` (B, C, H, W) at t = 500, in training's precision."""
     network = pipeline.network.eval()
     x = x.to(pipeline.device).contiguous(memory_format=torch.channels_last)
-    time = network_time(torch.full((len(x),), 501), x)
+    time = pipeline.diffusion.network_time(torch.full((len(x),), 501), x)
 
     @torch.inference_mode()
     def forward() -> Tensor:

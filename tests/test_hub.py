@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ancestral.config import NetworkSettings
+from ancestral.config import NetworkSettings, SamplingSettings
 from ancestral.diffusion.parameterization import PredictsEps, PredictsV
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas
@@ -113,6 +113,8 @@ VARIED = {
     "own stem": {"stem": 4},
     "long middle": {"middle_layers": 2},
     "no middle": {"middle_layers": 0},
+    "fourier": {"fourier": (0, 7)},
+    "rank": {"output_rank": 5},
 }
 
 
@@ -266,7 +268,7 @@ def test_what_is_a_diffusers_unet() -> None:
     assert is_diffusers_unet(SETTINGS.model_copy(update={"stem": 8}), 8, 8)
     assert not is_diffusers_unet(SETTINGS, 8, 7)
     assert not is_diffusers_unet(NetworkSettings(widths=(32, 32, 32, 32), attention=()), 28, 28)
-    for beyond in ("own stem", "long middle", "no middle"):
+    for beyond in ("own stem", "long middle", "no middle", "fourier", "rank"):
         assert not is_diffusers_unet(SETTINGS.model_copy(update=VARIED[beyond]), 8, 8)
 
 
@@ -593,7 +595,15 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         write_diffusers(tmp_path / "pipeline", contents())
 
 
-def test_a_pipeline_does_not_pretend_to_draw_with_learned_variances(tmp_path: Path) -> None:
-    write_diffusers(tmp_path, contents(channels=3, learned=True))
-    with pytest.raises(InputError, match="expected a pipeline with fixed variances, got learned_range"):
-        Pipeline.load(tmp_path)
+def test_a_learned_range_of_diffusers_is_drawn_by_and_kept(tmp_path: Path) -> None:
+    """Its spread reaches the reverse steps, and the pipeline that is saved again is the one that was read."""
+    write_diffusers(tmp_path / "theirs", contents(channels=3, learned=True))
+    pipeline = Pipeline.load(tmp_path / "theirs")
+    x_t, t = torch.randn(2, *pipeline.spec.shape), torch.tensor(7)
+    prediction = pipeline.denoiser(None, SamplingSettings(clip="none"))(x_t, t)
+    assert prediction.spread is not None
+    step = pipeline.diffusion.p_posterior(prediction, x_t, t, torch.tensor(3))
+    fixed = pipeline.diffusion.schedule.beta_tilde(t, torch.tensor(3)).log()
+    assert step.log_var.shape == x_t.shape and (step.log_var - fixed).abs().max() > 1e-3
+    pipeline.save(tmp_path / "ours")
+    assert torch.equal(pipeline.draw([1, 2]), Pipeline.load(tmp_path / "ours").draw([1, 2]))

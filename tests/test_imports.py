@@ -22,7 +22,7 @@ ROWS = (
     {"hub"},
     {"pipeline"},
     {"training", "evaluation"},
-    {"report", "tuning"},
+    {"report", "tuning", "selftest"},
     {"cli", "web"},
     {"__main__"},
 )

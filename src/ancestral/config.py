@@ -112,10 +112,14 @@ class DiffusionSettings(Settings):
     """The process and what the network predicts."""
 
     schedule: ScheduleSettings = ScheduleSettings()
-    prediction: Literal["eps", "x0", "v"] = "eps"
-    """What the network's output means: the noise, the image, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0."""
-    variance: Literal["beta", "beta_tilde"] = "beta_tilde"
-    """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data."""
+    prediction: Literal["eps", "x0", "v", "levels"] = "eps"
+    """What the network's output means: the noise, the image, v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0, or how
+    likely each of the 256 levels of every pixel is."""
+    variance: Literal["beta", "beta_tilde", "learned"] = "beta_tilde"
+    """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data; learned: the
+    network says where between the two."""
+    time: Literal["index", "log-snr"] = "index"
+    """What the network is told of time: the timestep's index, or the log-SNR, which also names the times between."""
 
     @model_validator(mode="after")
     def _something_to_predict_from(self) -> DiffusionSettings:
@@ -148,6 +152,10 @@ class NetworkSettings(Settings):
     """Groups of every group normalisation; must divide every width."""
     norm_eps: PositiveFloat = 1e-5
     """Added to the variance in every normalisation."""
+    fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] = ()
+    """Exponents n: the network also sees sin(2^n pi x) and cos(2^n pi x) of every pixel."""
+    output_rank: PositiveInt | None = None
+    """Channels out of which a 1x1 convolution mixes the output: for predictions of many channels (levels)."""
     time_conditioning: Literal["add", "scale-shift"] = "add"
     """How the time embedding enters a ResNet block: added, or as scale and shift of its second normalisation."""
     time_order: Literal["sin-cos", "cos-sin"] = "sin-cos"
@@ -202,6 +210,12 @@ class TrainingSettings(Settings):
     """Gradients with a larger norm are scaled down to it. None: no clipping."""
     ema_decay: Fraction = 0.9999
     """Decay of the averaged weights at each step; while young it is (1 + n) / (10 + n) after n steps."""
+    loss: Literal["simple", "vlb", "hybrid", "continuous"] = "simple"
+    """simple: squared error (DDPM). vlb: the bound on the log-likelihood, bits per dimension. hybrid: simple for the
+    mean and vlb for a learned variance. continuous: the bound of infinitely many steps."""
+    timesteps: Literal["uniform", "stratified", "importance"] = "uniform"
+    """How a batch draws its timesteps: independently; one in each of as many equal parts; or stratified, and more
+    often where recent losses are large, which their weight makes up for."""
     weighting: Literal["simple", "min-snr"] = "simple"
     """simple: every timestep counts alike (DDPM). min-snr: the weight min(SNR, gamma) in x0."""
     min_snr_gamma: PositiveFloat | None = None
@@ -227,6 +241,10 @@ class TrainingSettings(Settings):
             raise ValueError("expected a budget: set steps, images or minutes")
         if self.weight_decay is not None and self.optimizer != "adamw":
             raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
+        if self.weighting == "min-snr" and self.loss != "simple":
+            raise ValueError(
+                f"expected no weighting min-snr with the loss {self.loss}, whose weights are the bound's own"
+            )
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
             raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
         return self
@@ -243,6 +261,8 @@ class SamplingSettings(Settings):
     """Where the steps fall: evenly in t, or evenly in log-SNR."""
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
     """Noise of ddim: 0 is none (default), 1 is ancestral sampling."""
+    variance: Literal["beta", "beta_tilde", "analytic"] | None = None
+    """Variance of an ancestral step. None: diffusion.variance. analytic: the one that `ancestral variance` measured."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """Classifier-free guidance: 1 is none, more follows the label more closely, 0 ignores it."""
     clip: Literal["none", "static", "dynamic"] = "static"
@@ -251,9 +271,11 @@ class SamplingSettings(Settings):
     """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
 
     @model_validator(mode="after")
-    def _eta_is_ddims(self) -> SamplingSettings:
+    def _noise_belongs_to_its_sampler(self) -> SamplingSettings:
         if self.eta is not None and self.sampler != "ddim":
             raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim")
+        if self.variance is not None and self.sampler != "ancestral":
+            raise ValueError(f"expected no variance with the sampler {self.sampler}: it belongs to ancestral")
         return self
 
 
@@ -288,6 +310,21 @@ class Config(Settings):
     compute: ComputeSettings = ComputeSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of everything that is random."""
+
+    @model_validator(mode="after")
+    def _losses_find_what_they_train(self) -> Config:
+        loss, diffusion = self.training.loss, self.diffusion
+        if (loss == "hybrid") != (diffusion.variance == "learned") and loss != "vlb":
+            raise ValueError(
+                f"expected the loss hybrid or vlb with diffusion.variance learned and no hybrid without, got {loss} "
+                f"with {diffusion.variance}: only a bound trains a variance"
+            )
+        if loss == "continuous" and (diffusion.time, diffusion.schedule.name) != ("log-snr", "log-snr"):
+            raise ValueError(
+                "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
+                f"{diffusion.time} and {diffusion.schedule.name}: it trains at times between the timesteps"
+            )
+        return self
 
     @model_validator(mode="after")
     def _no_more_steps_than_timesteps(self) -> Config:

@@ -21,6 +21,8 @@ from torch.special import log_ndtr
 
 from ancestral.tensors import Data
 
+LEVELS = 256
+"""Levels of a pixel."""
 BIN_WIDTH = 2 / 255
 """Width of the bin of a pixel's level in [-1, 1]."""
 
@@ -51,7 +53,7 @@ class DiagonalGaussian(NamedTuple):
         Raises:
             ValueError: an x0 that is not one of the levels of `tensors.from_pixels`.
         """
-        level = _levels(x0)
+        level = level_of(x0)
         lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
         upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))
         return _log_between(lower, upper)
@@ -66,7 +68,7 @@ class DiagonalGaussian(NamedTuple):
         return 0.5 * (gap + torch.exp(ratio) - 1 - ratio)
 
 
-def _levels(x0: Data) -> Float64[Tensor, "B ..."]:
+def level_of(x0: Data) -> Float64[Tensor, "B ..."]:
     """The k of x0 = k / 127.5 - 1, whole to the bit so that neighbouring bins share an edge: (B, ...)."""
     level = (x0.double() + 1) * 127.5
     whole = level.round().clamp(0, 255)

@@ -30,6 +30,7 @@ from torch import Tensor
 from ancestral.config import NetworkSettings, parse
 from ancestral.diffusion import schedules
 from ancestral.errors import CannotWrite, InputError
+from ancestral.gaussian import LEVELS
 from ancestral.networks.unet import UNet
 
 MODEL_INDEX = "model_index.json"
@@ -45,12 +46,19 @@ FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 MAX_JSON_BYTES = 16 * 2**20
 
 Json = dict[str, Any]
-Prediction = Literal["eps", "x0", "v"]
+Prediction = Literal["eps", "x0", "v", "levels"]
 Variance = Literal["beta", "beta_tilde", "learned"]
 """learned: the second half of the output channels says where the log-variance lies between beta_tilde and beta."""
 Clip = Literal["none", "static", "dynamic"]
 V = TypeVar("V")
 
+PREDICTION_TYPES: dict[Prediction, str] = {
+    "eps": "epsilon",
+    "x0": "sample",
+    "v": "v_prediction",
+    "levels": "levels",
+}
+"""Names of diffusers, which has none for the last: it refuses the folder."""
 VARIANCE_TYPES: dict[Variance, str] = {"beta": "fixed_large", "beta_tilde": "fixed_small", "learned": "learned_range"}
 """Names of diffusers. Its "learned", an output that is the variance itself and has no bounds, is refused."""
 
@@ -84,6 +92,7 @@ class ScheduleDescription:
     prediction: Prediction
     variance: Variance
     clip: Clip
+    time: Literal["index", "log-snr"] = "index"
 
 
 @dataclass(frozen=True)
@@ -121,9 +130,11 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
         CannotWrite: the disk is full, or the folder is gone or read-only.
     """
     network = contents.network
-    shared = is_diffusers_unet(network.settings, network.height, network.width)
+    schedule = contents.schedule
+    told = schedule.time == "index" and schedule.prediction != "levels"
+    shared = told and is_diffusers_unet(network.settings, network.height, network.width)
     try:
-        _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler_config(contents.schedule))
+        _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler_config(schedule))
         _write_json(folder / "unet" / "config.json", _unet_config(network) if shared else _own_config(network))
         _write_tensors(folder / "unet" / WEIGHTS, network.tensors)
         _write_json(folder / MODEL_INDEX, _model_index(shared))
@@ -135,7 +146,8 @@ def is_diffusers_unet(settings: NetworkSettings, height: int, width: int) -> boo
     """Whether diffusers' `UNet2DModel` can be this network and run images of this size."""
     halvings = 2 ** (len(settings.widths) - 1)
     own_stem = settings.stem not in (None, settings.widths[0])
-    return not own_stem and settings.middle_layers == 1 and height % halvings == 0 and width % halvings == 0
+    own_ends = own_stem or settings.fourier or settings.output_rank
+    return not own_ends and settings.middle_layers == 1 and height % halvings == 0 and width % halvings == 0
 
 
 def _check_pipeline(keys: "_Keys") -> None:
@@ -146,7 +158,8 @@ def _check_pipeline(keys: "_Keys") -> None:
 def _check_channels(folder: Path, contents: DiffusersFolder) -> None:
     """A variance is learned exactly where the network has a second half of channels for it."""
     network, variance = contents.network, contents.schedule.variance
-    expected = network.in_channels * (2 if variance == "learned" else 1)
+    means = LEVELS if contents.schedule.prediction == "levels" else 1
+    expected = network.in_channels * (means + (variance == "learned"))
     if network.out_channels != expected:
         raise InputError(
             f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
@@ -255,7 +268,7 @@ def _refuse_constant(name: str) -> None:
 
 def _schedule(keys: _Keys) -> ScheduleDescription:
     keys.only("_class_name", "DDPMScheduler")
-    predictions: dict[str, Prediction] = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
+    predictions: dict[str, Prediction] = {name: prediction for prediction, name in PREDICTION_TYPES.items()}
     variances: dict[str, Variance] = {name: variance for variance, name in VARIANCE_TYPES.items()} | {
         "fixed_small_log": "beta_tilde"
     }
@@ -526,7 +539,7 @@ def _scheduler_config(schedule: ScheduleDescription) -> Json:
         "_diffusers_version": DIFFUSERS_VERSION,
         "num_train_timesteps": len(schedule.betas),
         "trained_betas": list(schedule.betas),
-        "prediction_type": {"eps": "epsilon", "x0": "sample", "v": "v_prediction"}[schedule.prediction],
+        "prediction_type": PREDICTION_TYPES[schedule.prediction],
         "variance_type": VARIANCE_TYPES[schedule.variance],
         "clip_sample": schedule.clip == "static",
         "clip_sample_range": 1.0,

@@ -7,8 +7,10 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +24,15 @@ from ancestral.config import (
     ImageSpec,
     SamplingSettings,
     ScheduleSettings,
+    merged,
     parse,
 )
 from ancestral.diffusion import schedules
-from ancestral.diffusion.parameterization import PredictsEps, PredictsV, PredictsX0
+from ancestral.diffusion.levels import PredictsLevels
+from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
-from ancestral.diffusion.variances import beta, beta_tilde
+from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import write_whole
 from ancestral.networks.unet import UNet
@@ -41,6 +45,15 @@ from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, to_pixels
 
 OWN_FILE = "ancestral.json"
+VARIANCE_FILE = "variance.json"
+"""The analytic variance and the hash of the weights it was measured with."""
+PARAMETERIZATIONS: dict[str, Parameterization] = {
+    "eps": PredictsEps(),
+    "x0": PredictsX0(),
+    "v": PredictsV(),
+    "levels": PredictsLevels(),
+}
+VARIANCES: dict[str, Variance] = {"beta": beta, "beta_tilde": beta_tilde, "learned": interpolated}
 
 
 class Pipeline:
@@ -50,7 +63,10 @@ class Pipeline:
         config: the settings; `config.sampling` is how images are drawn unless asked otherwise.
         spec: shape of an image and names of the classes.
         compute: how this machine is used; `use` changes it.
+        analytic: the best variance of its reverse steps, where it was measured for these weights.
     """
+
+    analytic: Analytic | None = None
 
     def __init__(
         self, config: Config, spec: ImageSpec, network: UNet, device: torch.device | str | None = None
@@ -66,7 +82,7 @@ class Pipeline:
         """An untrained pipeline, its weights drawn from the seed of `config`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, "weights").initial_seed())
-            network = UNet(config.network, spec.channels, spec.channels, len(spec.class_names))
+            network = UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names))
         return cls(config, spec, network, device)
 
     def use(self, choices: Choices) -> None:
@@ -122,7 +138,8 @@ class Pipeline:
         denoise = self.denoiser(labels, settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=self.compute.memory_format)
-        chain = sample(denoise, build_sampler(settings, self.diffusion), x_T, self.timesteps(settings), noise)
+        process = self.with_variance(settings.variance)
+        chain = sample(denoise, build_sampler(settings, process), x_T, self.timesteps(settings), noise)
         # inference_mode inside a generator would stay on between two steps, in the caller's code
         while True:
             with torch.inference_mode():
@@ -149,6 +166,38 @@ class Pipeline:
             *_, last = self.steps(seeds[part], None if labels is None else labels[part], settings)
             images.append(to_pixels(last.x).cpu())
         return torch.cat(images).contiguous()
+
+    def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
+        """The same network, process and ends with another T.
+
+        Raises:
+            InputError: a network that is told an index of this T, or a schedule that is a list of betas.
+        """
+        if self.config.diffusion.time != "log-snr" or self.config.diffusion.schedule.name == "betas":
+            raise InputError(
+                f"expected T = {self.diffusion.num_timesteps}, got {num_timesteps}: only a network that is told the "
+                "log-SNR (diffusion.time log-snr) knows other timesteps than its own"
+            )
+        changes = {"diffusion": {"schedule": {"num_timesteps": num_timesteps}}}
+        config = merged(self.config, changes, f"T = {num_timesteps}")
+        other = Pipeline(config, self.spec, self.network, self.device)
+        other.use(self.compute)
+        return other
+
+    def with_variance(self, name: Literal["beta", "beta_tilde", "analytic"] | None) -> GaussianDiffusion:
+        """The process with another variance of its reverse steps; None: with its own.
+
+        Raises:
+            InputError: the analytic one, which has not been measured.
+        """
+        if name is None:
+            return self.diffusion
+        chosen = self.analytic if name == "analytic" else VARIANCES[name]
+        if chosen is None:
+            raise InputError(
+                "expected the analytic variance to have been measured for these weights; run `ancestral variance` first"
+            )
+        return replace(self.diffusion, variance=chosen)
 
     def timesteps(self, settings: SamplingSettings) -> Timesteps:
         """The falling timesteps of `settings`, (steps + 1,)."""
@@ -196,6 +245,8 @@ class Pipeline:
             building.mkdir(parents=True)
             hub.write_diffusers(building, self._as_diffusers())
             write_whole(building / OWN_FILE, json.dumps(own, indent=2) + "\n")
+            if self.analytic is not None:
+                self.save_variance(building)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 folder.rename(old)
@@ -203,6 +254,12 @@ class Pipeline:
             shutil.rmtree(old, ignore_errors=True)
         except OSError as fault:
             raise CannotWrite(f"cannot write the pipeline folder {folder}: {fault.strerror}") from None
+
+    def save_variance(self, folder: Path) -> None:
+        """Writes the analytic variance into the pipeline folder."""
+        assert self.analytic is not None
+        content = {"weights": self.weights_hash(), "ratio": self.analytic.ratio.tolist()}
+        write_whole(folder / VARIANCE_FILE, json.dumps(content) + "\n")
 
     @classmethod
     def load(
@@ -224,6 +281,11 @@ class Pipeline:
             raise InputError(
                 f"{folder / OWN_FILE} and unet/config.json describe different networks; copy the folder again"
             )
+        if stored.out_channels != outputs(config.diffusion, spec):
+            raise InputError(
+                f"{folder / OWN_FILE} describes {outputs(config.diffusion, spec)} output channels, unet/config.json "
+                f"{stored.out_channels}; copy the folder again"
+            )
         if len(spec.class_names) != stored.num_classes:
             raise InputError(
                 f"{folder / OWN_FILE} names {len(spec.class_names)} classes, the network {stored.num_classes}"
@@ -231,7 +293,9 @@ class Pipeline:
         config = config.model_copy(update={"compute": compute or ComputeSettings()})
         network = UNet(config.network, spec.channels, stored.out_channels, stored.num_classes)
         network.load_state_dict(stored.tensors)
-        return cls(config, spec, network, device)
+        pipeline = cls(config, spec, network, device)
+        pipeline.analytic = _read_variance(folder / VARIANCE_FILE, pipeline)
+        return pipeline
 
     def _guided(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         bound = partial(self._bound, cache=settings.cache)
@@ -277,19 +341,24 @@ class Pipeline:
         channels, height, width = self.spec.shape
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
         classes = self.num_classes + 1 if self.num_classes else None
-        network = hub.NetworkFolder(self.config.network, channels, channels, height, width, classes, tensors)
         diffusion, betas = self.config.diffusion, tuple(self.diffusion.schedule.betas.tolist())
+        out_channels = outputs(diffusion, self.spec)
+        network = hub.NetworkFolder(self.config.network, channels, out_channels, height, width, classes, tensors)
         clip = self.config.sampling.clip
         return hub.DiffusersFolder(
-            network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip)
+            network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
         )
 
 
 def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
     """The process that `settings` describe."""
-    parameterization = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}[settings.prediction]
-    variance = {"beta": beta, "beta_tilde": beta_tilde}[settings.variance]
-    return GaussianDiffusion(build_schedule(settings.schedule), parameterization, variance)
+    schedule, variance = build_schedule(settings.schedule), VARIANCES[settings.variance]
+    return GaussianDiffusion(schedule, PARAMETERIZATIONS[settings.prediction], variance, settings.time)
+
+
+def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
+    """Channels of the output of a network of these settings."""
+    return spec.channels * (PARAMETERIZATIONS[settings.prediction].channels + (settings.variance == "learned"))
 
 
 def build_schedule(settings: ScheduleSettings) -> Schedule:
@@ -343,11 +412,27 @@ def _read_own(path: Path) -> tuple[Config, ImageSpec]:
     return parse(Config, config, str(path)), parse(ImageSpec, images, str(path))
 
 
+def _read_variance(path: Path, pipeline: Pipeline) -> Analytic | None:
+    """What `save_variance` wrote, or None where there is none or it was measured with other weights.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        weights, ratio = found["weights"], torch.tensor(found["ratio"], dtype=torch.float64)
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise InputError(f"{path} is damaged ({fault}); remove it, and measure again by `ancestral variance`") from None
+    if ratio.shape != (pipeline.diffusion.num_timesteps,) or not bool(ratio.isfinite().all()):
+        raise InputError(f"{path} is damaged (no T numbers); remove it, and measure again by `ancestral variance`")
+    return Analytic(ratio) if weights == pipeline.weights_hash() else None
+
+
 def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
     """Settings that say what a folder of diffusers holds; its classes are named by number."""
     network, described = contents.network, contents.schedule
-    if described.variance == "learned":
-        raise InputError("expected a pipeline with fixed variances, got learned_range, which is not drawn by yet")
     steps = len(described.betas)
     diffusion = {
         "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
@@ -355,7 +440,8 @@ def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
         "variance": described.variance,
     }
     sampling = {"sampler": "ancestral", "steps": steps, "clip": described.clip}
-    config = parse(Config, {"diffusion": diffusion, "sampling": sampling}, "the diffusers folder")
+    training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
+    config = parse(Config, {"diffusion": diffusion, "training": training, "sampling": sampling}, "the diffusers folder")
     names = tuple(map(str, range(network.num_classes)))
     spec = ImageSpec(channels=network.in_channels, height=network.height, width=network.width, class_names=names)
     return config.model_copy(update={"network": network.settings}), spec

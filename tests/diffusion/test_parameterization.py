@@ -10,7 +10,7 @@ from oracles import GaussianOracle
 
 from ancestral.diffusion.losses import min_snr, squared_error, uniform
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
-from ancestral.diffusion.process import GaussianDiffusion, network_time
+from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import cosine, linear, scaled_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta_tilde
 
@@ -78,5 +78,6 @@ def test_min_snr_weighs_x0_alike_under_every_parameterization(t: int, gamma: flo
 
 def test_network_time_is_the_zero_based_index() -> None:
     x = torch.zeros(2, 1, 4, 4)
-    assert network_time(torch.tensor(1000), x).tolist() == [999.0, 999.0]
-    assert network_time(torch.tensor([1, 7]), x).tolist() == [0.0, 6.0]
+    process = GaussianDiffusion(linear(), PredictsEps(), beta_tilde)
+    assert process.network_time(torch.tensor(1000), x).tolist() == [999.0, 999.0]
+    assert process.network_time(torch.tensor([1, 7]), x).tolist() == [0.0, 6.0]

@@ -12,6 +12,7 @@ from runs import fresh, run_all, tiny
 from safetensors.torch import load_file
 
 from ancestral.config import Config
+from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
 from ancestral.training.logs import read_log
@@ -23,7 +24,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     """Weights, average, moments and log, byte for byte; only the clock may differ."""
     ours, theirs = (newest_checkpoint(path / "checkpoints", pytest.fail) for path in (one, other))
     assert ours is not None and theirs is not None and ours.name == theirs.name
-    for name in ("model.safetensors", "ema.safetensors", "optimizer.safetensors"):
+    for name in (path.name for path in ours.glob("*.safetensors")):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
     weights = "pipeline/unet/diffusion_pytorch_model.safetensors"
@@ -42,6 +43,30 @@ def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: in
     steps.close()
     assert run_all(config, tmp_path / "parts")[0].step == stop + 1
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+LIKELIHOOD = {
+    "diffusion": {"prediction": "levels", "time": "log-snr", "schedule": {"name": "log-snr", "num_timesteps": 4}},
+    "network": {"output_rank": 4, "fourier": [6]},
+    "training": {"loss": "continuous", "timesteps": "importance"},
+}
+LEARNED = {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "timesteps": "stratified"}}
+
+
+@pytest.mark.parametrize("changes", [LIKELIHOOD, LEARNED], ids=["likelihood", "learned variance"])
+def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: Path, changes: dict) -> None:
+    """With importance sampling the recent losses are state: all 4 timesteps are warm soon after the stop."""
+    run_all(tiny(changes), tmp_path / "whole")
+    pipeline, parts = fresh(tiny(changes))
+    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
+    assert [next(steps).step for _ in range(7)][-1] == 7
+    steps.close()
+    run_all(tiny(changes), tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    saved = newest_checkpoint(tmp_path / "whole" / "checkpoints", pytest.fail)
+    assert saved is not None and (saved / "timesteps.safetensors").exists() == (changes is LIKELIHOOD)
+    if changes is LIKELIHOOD:
+        assert RecentLosses(load_file(saved / "timesteps.safetensors")["recent_losses"]).warm
 
 
 def start(folder: Path, config: Config) -> subprocess.Popen[str]:

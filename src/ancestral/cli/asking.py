@@ -29,14 +29,14 @@ def add_config(options: Options, defaults: Config) -> None:
 
 
 def sampling(config: Config, given: Given) -> SamplingSettings:
-    """The pipeline's settings with the given ones laid over them; its eta goes with its sampler.
+    """The pipeline's settings with the given ones laid over them; what belongs to its sampler goes with it.
 
     Raises:
         InputError: a faulty setting, or settings that do not go together.
     """
     base = config.sampling.model_dump()
     if given.get("sampler", base["sampler"]) != base["sampler"]:
-        base["eta"] = None
+        base["eta"] = base["variance"] = None
     asked = {name: value for name, value in given.items() if name != "compute"}
     return parse(SamplingSettings, {**base, **asked}, "command line")
 

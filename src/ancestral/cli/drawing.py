@@ -150,6 +150,8 @@ def _facts(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
     said = {name: str(value) for name, value in settings.model_dump().items() if value is not None}
     if settings.sampler == "ddim":
         said["eta"] = str(settings.eta or 0.0)
+    else:
+        said.setdefault("variance", pipeline.config.diffusion.variance)
     return {**said, "weights": pipeline.weights_hash(), "software": f"ancestral {version('ancestral')}"}
 
 

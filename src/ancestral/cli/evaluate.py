@@ -1,9 +1,12 @@
-"""`ancestral evaluate`: draws images from a run and measures them; the work is in measuring.py."""
+"""`ancestral evaluate`: draws images from a run and measures them, or measures its likelihood; the work is in
+measuring.py and likelihood.py."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from ancestral.cli.asking import add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.asking import Given, add_drawing, computing, drawing_fields, sampling
 from ancestral.cli.options import Options, changes, whole
 from ancestral.config import Config
 from ancestral.errors import InputError
@@ -14,28 +17,115 @@ Draw images from RUN and measure them against images it was not trained on.
 Distances mean little alone, so each stands beside its floors: what real images score against real images at the same
 numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
 shows it.
+
+With --likelihood nothing is drawn: the bound on bits per dimension of held-out images, with every term and its error,
+is measured and written to RUN/likelihood.json. Stopped, it goes on when the same command is given again.
 """
+EXAMPLES = (
+    "ancestral evaluate runs/digits --images 2000",
+    "ancestral evaluate runs/mnist --likelihood --images all --timesteps 64",
+)
+OF_LIKELIHOOD = ("timesteps", "chain", "num_timesteps", "given_classes", "flow")
+ALL = "all"
+
+
+class Asked(NamedTuple):
+    """What --likelihood is to measure; None is all, `images` apart."""
+
+    images: int | str | None
+    """A number, all, or None: as many as is usual."""
+    timesteps: int | None
+    chain: int | None
+    num_timesteps: int | None
+    """T, in place of the run's own."""
+    seed: int
+    given_classes: bool
+    variance: str | None = None
+    """Of the reverse steps, in place of the run's own."""
+    flow: int | None = None
+    """Images whose likelihood under the probability flow is set beside the bound; None: no such check."""
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    options = Options("ancestral evaluate", "RUN", ABOUT, ("ancestral evaluate runs/digits --images 2000",))
+    found = parser().words(argv)
+    given = changes(found, drawing_fields())
+    run, seed = Path(found.run), _from(0, found.seed, "--seed")
+    computing(given)
+    if found.likelihood:
+        _check_nothing_is_drawn(found, given)
+        asked = Asked(
+            images=found.images and _or_all(2, found.images, "--images"),
+            timesteps=_limit(_or_all(1, found.timesteps or "32", "--timesteps")),
+            chain=found.chain and _from(1, found.chain, "--chain"),
+            num_timesteps=found.num_timesteps and _from(2, found.num_timesteps, "--num-timesteps"),
+            seed=seed,
+            given_classes=bool(found.given_classes),
+            variance=given.get("variance"),
+            flow=found.flow and _from(2, found.flow, "--flow"),
+        )
+        from ancestral.cli.likelihood import measure_likelihood
+
+        return measure_likelihood(run, asked, given, found.device, found.json)
+    _check_something_is_drawn(found)
+    count = _from(1, found.images or "1000", "--images")
+    sampling(Config(), given)
+    from ancestral.cli.measuring import measure
+
+    inception = Path(found.inception) if found.inception else None
+    return measure(run, count, seed, given, inception, found.device, found.json)
+
+
+def parser() -> Options:
+    """The options of the verb."""
+    options = Options("ancestral evaluate", "RUN", ABOUT, EXAMPLES)
     options.option("run", metavar="RUN", help="folder of a run")
-    options.option("--images", default="1000", metavar="N", help="how many to draw, as many of each class [1000]")
-    options.option("--seed", default="0", metavar="INT", help="seed of the images and of the features [0]")
+    options.option("--images", metavar="N", help="how many to draw, as many of each class [1000]")
+    options.option("--seed", default="0", metavar="INT", help="seed of everything that is drawn at random [0]")
     options.option("--inception", metavar="FILE", help="weights of Inception-v3: measure in its features (extra `fid`)")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     options.option("--json", action="store_true", help="print the result as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    bits = "measure held-out bits per dimension instead; --images: how many test images, or all [1000 where there are]"
+    options.option("--likelihood", action="store_true", help=bits)
+    options.option("--timesteps", metavar="K", help="with --likelihood: terms drawn for each image, or all [32]")
+    options.option("--chain", metavar="N", help="with --likelihood: steps of the chain, even in log-SNR [all T]")
+    other = "with --likelihood: another T between the same ends, for a network that is told the log-SNR [its own]"
+    options.option("--num-timesteps", metavar="T", help=other)
+    options.option(
+        "--given-classes",
+        action="store_true",
+        help="with --likelihood: tell the network each image's class, for p(x | class)",
+    )
+    flow = "with --likelihood: check the bound against the probability flow on so many of the images; slow [none]"
+    options.option("--flow", metavar="N", help=flow)
     add_drawing(options)
-    found = options.words(argv)
-    given = changes(found, drawing_fields())
-    count, seed = whole(found.images, "--images"), whole(found.seed, "--seed")
-    if count < 1 or seed < 0:
-        raise InputError(f"expected --images of at least 1 and --seed of at least 0, got {count} and {seed}")
-    sampling(Config(), given)
-    computing(given)
-    from ancestral.cli.measuring import measure
+    return options
 
-    inception = Path(found.inception) if found.inception else None
-    return measure(Path(found.run), count, seed, given, inception, found.device, found.json)
+
+def _check_nothing_is_drawn(found: Namespace, given: Given) -> None:
+    names = [name for name in given if name not in ("compute", "variance")] + ["inception"] * bool(found.inception)
+    if names:
+        raise InputError(f"expected no --{names[0]} with --likelihood, which draws no images; leave it out")
+
+
+def _check_something_is_drawn(found: Namespace) -> None:
+    for name in OF_LIKELIHOOD:
+        if getattr(found, name):
+            raise InputError(f"expected --likelihood with --{name.replace('_', '-')}, which says how to measure it")
+
+
+def _from(least: int, word: str, name: str) -> int:
+    """A whole number of at least `least`."""
+    if whole(word, name) < least:
+        raise InputError(f"expected {name} of at least {least}, got {word}")
+    return int(word)
+
+
+def _or_all(least: int, word: str, name: str) -> int | str:
+    return ALL if word == ALL else _from(least, word, name)
+
+
+def _limit(asked: int | str) -> int | None:
+    """None for all."""
+    return asked if isinstance(asked, int) else None

@@ -19,9 +19,11 @@ VERBS = {
     "sample": "draw images, and films of how they were drawn",
     "report": "one page that shows a run: curves, samples, film, numbers",
     "evaluate": "measure drawn images against held-out ones, beside the floors",
+    "variance": "measure the best variance of a network's reverse steps",
     "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it",
+    "selftest": "check every formula against closed forms, on this machine",
 }
 EXAMPLES = (
     ("ancestral train digits", "two minutes, no download"),

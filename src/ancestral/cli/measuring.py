@@ -24,6 +24,8 @@ from ancestral.tensors import Labels, Pixels, to_pixels
 from ancestral.training.run import RunFolder
 
 DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
+LONGEST = 6
+"""Decimals, beyond which a number is told with an exponent."""
 SHARES = ("precision", "recall", "density", "coverage")
 
 
@@ -100,8 +102,14 @@ def show(result: Evaluation, file: Path) -> None:
 
 def number(measured: Number) -> str:
     """A value with its standard error, to the error's second digit."""
-    error = measured.standard_error
+    return rounded(measured.value, measured.standard_error)
+
+
+def rounded(value: float, error: float | None) -> str:
+    """A value with its error, where there is one, to the error's second digit."""
     if not error:
-        return f"{measured.value:.4g}"
+        return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{measured.value:.{digits}f} ± {error:.{digits}f}"
+    if digits > LONGEST:
+        return f"{value:.2g} ± {error:.1g}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -39,9 +39,20 @@ def estimate(
     Raises:
         ValueError: no timesteps, one twice, or one outside 1..T.
     """
+    errors = errors_of_x0(diffusion, denoise, images, timesteps, noise)
+    return between(diffusion.schedule, timesteps, errors / (1 - diffusion.schedule.at(timesteps)))
+
+
+def errors_of_x0(
+    diffusion: GaussianDiffusion,
+    denoise: Callable[[Data, Timesteps], Prediction],
+    images: Data,
+    timesteps: Timesteps,
+    noise: Callable[[], Data],
+) -> Float64[Tensor, "N"]:
+    """e_t at every one of `timesteps` (N,), float64 on the CPU. Arguments as in `estimate`."""
     with torch.no_grad():
-        errors = [_error_of_x0(diffusion, denoise, images, t, noise()) for t in timesteps]
-    return between(diffusion.schedule, timesteps, torch.stack(errors) / (1 - diffusion.schedule.at(timesteps)))
+        return torch.stack([_error_of_x0(diffusion, denoise, images, t, noise()) for t in timesteps])
 
 
 def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"]) -> Analytic:

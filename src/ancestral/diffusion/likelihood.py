@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 import torch
 
+from ancestral.diffusion.levels import levels_log_prob
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
@@ -120,7 +121,7 @@ def step_term(
     """L_(t,s) (4) of each image, or L_0 (5) where s = 0, at this x_t: nats, float64, (B,).
 
     Args:
-        prediction: made at x_t.
+        prediction: made at x_t. One that says how likely the levels are is its own decoder.
         t, s: () or (B,) int64, 0 <= s < t <= T.
         decoder: the default is for pixels.
 
@@ -131,7 +132,10 @@ def step_term(
     p = diffusion.p_posterior(prediction, x_t, t, s)
     nats = _total(diffusion.q_posterior(x0, x_t, t, s).kl(p))
     last = (s == 0).to(nats.device)
-    return torch.where(last, -_total(decoder(p, x0)), nats) if bool(last.any()) else nats
+    if not bool(last.any()):
+        return nats
+    levels = prediction.levels
+    return torch.where(last, -_total(decoder(p, x0) if levels is None else levels_log_prob(levels, x0)), nats)
 
 
 def bits_per_dim(nats: PerImage, dims: int) -> PerImage:
@@ -161,6 +165,6 @@ def _total(x: Data) -> PerImage:
 
 def _double(prediction: Prediction) -> Prediction:
     spread = prediction.spread
-    return Prediction(
-        prediction.t, prediction.x0.double(), prediction.eps.double(), None if spread is None else spread.double()
+    return prediction._replace(
+        x0=prediction.x0.double(), eps=prediction.eps.double(), spread=None if spread is None else spread.double()
     )

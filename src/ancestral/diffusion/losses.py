@@ -19,6 +19,11 @@ where L_T is left out, for it has no parameters. One t an image stands for the w
 T = 1000 it cancels lambda. In the L_vlb of (4) the mean is detached, so that (1) alone guides it and the noisier (3)
 only the variance. The paper measures L_vlb in bits per dimension, and its lambda is for that unit; in nats per
 dimension the same hybrid has 0.001 / log 2.
+
+As T grows, a step's KL becomes (1 - SNR_t / SNR_s) / 2 || eps - eps_hat ||^2 and the sum an integral over l = log-SNR,
+whatever the schedule between its ends (Kingma et al. 2021, eq. 17; u uniform on [0, 1], l linear in u):
+
+    L_inf = 1/2 integral || eps - eps_hat(x_l, l) ||^2 dl = (l_max - l_min) / 2 E_u || eps - eps_hat ||^2   (5)
 """
 
 import math
@@ -27,9 +32,11 @@ from collections.abc import Callable
 import torch
 
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, decoder_log_prob, step_term
-from ancestral.diffusion.process import GaussianDiffusion, split_output
-from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image, over
 
+Loss = Callable[[GaussianDiffusion, Data, Data, Data, Timesteps], PerImage]
+"""(diffusion, output, x0, eps, t (B,)) -> the loss of each image (B,), of the output at q_sample(x0, t, eps)."""
 Weighting = Callable[[GaussianDiffusion, Timesteps], PerImage]
 """(diffusion, t (B,)) -> the weight of each image's loss, float64 (B,)."""
 BOUND_SHARE = 0.001
@@ -54,8 +61,10 @@ def min_snr(gamma: float = 5.0) -> Weighting:
 
 def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps) -> PerImage:
     """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,). No spread."""
-    target = diffusion.target(x0, eps, t)
-    return mean_over_image((target - split_output(output, x0)[0].to(target.dtype)) ** 2)
+    target, mean = diffusion.target(x0, eps, t), diffusion.split_output(output, x0)[0]
+    a, s = diffusion.schedule.signal(t, x0), diffusion.schedule.noise(t, x0)
+    answer = diffusion.parameterization.answer(mean.to(target.dtype), a * x0 + s * eps, a, s)
+    return mean_over_image((target - answer) ** 2)
 
 
 def vlb(
@@ -81,6 +90,20 @@ def vlb(
     return diffusion.num_timesteps * bits_per_dim(nats, math.prod(x0.shape[1:]))
 
 
+def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, log_snr: PerImage) -> PerImage:
+    """(5) of each image at one l, bits per dimension, at least float32: (B,). Of L_0 and L_T it says nothing.
+
+    Args:
+        output: (B, C or more, ...), the network's at x_l = sqrt(sigmoid(l)) x0 + sqrt(sigmoid(-l)) eps.
+        log_snr: (B,), l of each image, nats.
+    """
+    clean, noisy = diffusion.schedule.ends_of_log_snr
+    a, s = (over(torch.sigmoid(level).sqrt(), x0) for level in (log_snr, -log_snr))
+    mean = diffusion.split_output(output, x0)[0].to(x0.dtype)
+    eps_hat = diffusion.parameterization.decode(mean, a * x0 + s * eps, a, s)[1]
+    return float(clean - noisy) / (2 * math.log(2)) * mean_over_image((eps - eps_hat) ** 2)
+
+
 def variance_loss(
     diffusion: GaussianDiffusion,
     output: Data,
@@ -94,7 +117,7 @@ def variance_loss(
     Raises:
         ValueError: an output without spread; an x0 that the decoder refuses.
     """
-    mean, spread = split_output(output, x0)
+    mean, spread = diffusion.split_output(output, x0)
     if spread is None:
         raise ValueError("expected a spread to train by the hybrid loss, got none; it takes twice the output channels")
     still = torch.cat([mean.detach(), spread], dim=1)

@@ -8,12 +8,14 @@ With x_t = a x_0 + s eps, a^2 + s^2 = 1, knowing x_t and any one of these gives 
 
 An error in the output becomes an error in x_0 through |dx_0 / d output|: s / a, 1 and s.
 
+Pixels are whole numbers, and a network can say how likely each level is (`levels.py`).
+
 A network with twice the channels of its data says in the second half, the `spread`, how wide its reverse steps are.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -24,18 +26,23 @@ class Prediction(NamedTuple):
     """What a denoiser says of x_t: t, and the pair with x_t = a_t x0 + s_t eps, each (B, ...).
 
     `spread`, (B, ...), about -1 to 1 and not clamped, is where between its extremes the log-variance of a reverse
-    step lies; None where the network does not say.
+    step lies; None where the network does not say. `levels`, (B, ..., 256), are the log-probabilities of the levels
+    of every element up to a constant; None where the prediction is of numbers.
     """
 
     t: Timesteps
     x0: Data
     eps: Data
     spread: Data | None = None
+    levels: Data | None = None
 
 
 @dataclass(frozen=True)
 class Parameterization(ABC):
     """Two-way map between a network's output and (x0, eps). `a`, `s` broadcast over the data."""
+
+    channels: ClassVar[int] = 1
+    """Channels of output for one channel of data."""
 
     @abstractmethod
     def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
@@ -48,6 +55,14 @@ class Parameterization(ABC):
     @abstractmethod
     def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
         """|dx0 / d output|: turns an error of the output into one of x0."""
+
+    def answer(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> Data:
+        """What of the output compares with `target`, (B, ...): all of it."""
+        return output
+
+    def log_levels(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> Data | None:
+        """Log-probabilities of the levels of every element, (B, ..., 256), where the output says any."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,13 @@ its own. With s = t - 1 and x_0 = (x_t - s_t eps) / a_t the mean is (x_t - beta_
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
+from ancestral.diffusion.levels import expected
 from ancestral.diffusion.parameterization import Parameterization
 from ancestral.diffusion.parameterization import Prediction as Prediction
 from ancestral.diffusion.schedules import Schedule
@@ -37,6 +40,8 @@ class GaussianDiffusion:
     schedule: Schedule
     parameterization: Parameterization
     variance: Variance
+    time: Literal["index", "log-snr"] = "index"
+    """What the network is told of time."""
 
     @property
     def num_timesteps(self) -> int:
@@ -94,21 +99,35 @@ class GaussianDiffusion:
         Raises:
             ValueError: an output with neither the channels of x_t nor twice as many.
         """
-        mean, spread = split_output(output, x_t)
+        mean, spread = self.split_output(output, x_t)
         a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
+        levels = self.parameterization.log_levels(mean, x_t, a, s)
+        if levels is not None:
+            x0 = expected(levels)
+            return Prediction(t, x0, (x_t - a * x0) / s, spread, levels)
         return Prediction(t, *self.parameterization.decode(mean, x_t, a, s), spread)
 
+    def split_output(self, output: Data, x_t: Data) -> tuple[Data, Data | None]:
+        """(what the parameterisation means, the spread or None), along axis 1: the spread comes last."""
+        channels, given = x_t.shape[1], output.shape[1]
+        means = channels * self.parameterization.channels
+        if given == means:
+            return output, None
+        if given != means + channels:
+            raise ValueError(
+                f"expected {means} or {means + channels} output channels for {channels} of data, got {given}"
+            )
+        return output[:, :means], output[:, means:]
 
-def split_output(output: Data, x_t: Data) -> tuple[Data, Data | None]:
-    """(what the parameterisation means, the spread or None): the two halves of axis 1, or all of it."""
-    channels, given = x_t.shape[1], output.shape[1]
-    if given == channels:
-        return output, None
-    if given != 2 * channels:
-        raise ValueError(f"expected {channels} or {2 * channels} output channels for {channels} of data, got {given}")
-    return output[:, :channels], output[:, channels:]
+    def network_time(self, t: Timesteps, x_t: Data) -> Tensor:
+        """What the network is told of t, (B,) float32 on the data's device.
+
+        The 0-based index t - 1 of published weights, or the log-SNR by `time_of_log_snr`.
+        """
+        told = t - 1 if self.time == "index" else time_of_log_snr(self.schedule.log_snr(t))
+        return told.to(x_t.device, torch.float32).expand(x_t.shape[0])
 
 
-def network_time(t: Timesteps, x_t: Data) -> Tensor:
-    """A network's own time input, (B,) float32 on the data's device: the 0-based index t - 1 of published weights."""
-    return (t - 1).to(x_t.device, torch.float32).expand(x_t.shape[0])
+def time_of_log_snr(log_snr: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
+    """A log-SNR on the scale that time embeddings are made for: 20 is 0 and -20 is 1000, growing with the noise."""
+    return 25 * (20 - log_snr)

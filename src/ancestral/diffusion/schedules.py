@@ -65,6 +65,16 @@ class Schedule:
         """Log-SNR (2), float64, shaped as t: +inf at t = 0, -inf where no signal is left."""
         return torch.logit(self.at(t))
 
+    def log_snr_between(self, u: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
+        """Log-SNR at the continuous time u in [0, 1], linear in u from that of t = 1 to that of t = T: shaped as u."""
+        clean, noisy = self.ends_of_log_snr
+        return torch.lerp(clean.to(u.device), noisy.to(u.device), u)
+
+    @property
+    def ends_of_log_snr(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+        """Log-SNR at t = 1 and at t = T."""
+        return self.log_snr(torch.tensor(1)), self.log_snr(torch.tensor(self.num_timesteps))
+
     def beta(self, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:
         """Variance (3) of q(x_t | x_s), 0 <= s < t <= T."""
         return 1 - self.at(t) / self.at(s)

@@ -28,10 +28,14 @@ UNIFORM_SHARE = 0.001
 
 
 class Draw(NamedTuple):
-    """Timesteps in 1..T, (B,) int64, and the weight (1) of each one's loss, (B,) float64."""
+    """Timesteps in 1..T, (B,) int64, and the weight (1) of each one's loss, (B,) float64.
+
+    `within`, (B,) float64 in [0, 1), is uniform and says where between t - 1 and t a continuous time lies.
+    """
 
     t: Timesteps
     weight: PerImage
+    within: PerImage
 
 
 def independent(batch: int, generator: torch.Generator) -> Float64[torch.Tensor, "B"]:
@@ -54,7 +58,9 @@ def draw(probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"
     """t where the distribution function of p_1..p_T passes u; p > 0 adds to 1."""
     reached = torch.cumsum(probabilities, dim=0)
     index = torch.searchsorted(reached, u, right=True).clamp(max=len(probabilities) - 1)  # their sum may round below 1
-    return Draw(index + 1, 1 / (len(probabilities) * probabilities[index]))
+    share = probabilities[index]
+    within = (1 - (reached[index] - u) / share).clamp(0, 1 - torch.finfo(torch.float64).eps)
+    return Draw(index + 1, 1 / (len(probabilities) * share), within)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ The levels below the first see the noise only through it, and what they say chan
 the next: `with_deep` hands their features out and takes them back (Ma et al. 2023, DeepCache).
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -38,7 +39,7 @@ class UNet(nn.Module):
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
         levels = range(len(settings.widths))
-        self.conv_in = convolution(in_channels, stem_width(settings))
+        self.conv_in = _entrance(in_channels, len(settings.fourier), stem_width(settings))
         self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
         self.class_embedding = nn.Embedding(num_classes + 1, time_width(settings)) if num_classes else None
         above = [stem_width(settings), *settings.widths]
@@ -46,7 +47,9 @@ class UNet(nn.Module):
         self.mid_block = Middle(settings)
         self.up_blocks = nn.ModuleList(self._up(settings, level, above[level]) for level in reversed(levels))
         self.conv_norm_out = GroupNorm(settings.norm_groups, settings.widths[0], settings.norm_eps)
-        self.conv_out = zeroed(convolution(settings.widths[0], out_channels))
+        self.conv_out = convolution(settings.widths[0], settings.output_rank or out_channels)
+        self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
+        zeroed(self.conv_out if self.mixer is None else self.mixer)
 
     @staticmethod
     def _up(settings: NetworkSettings, level: int, width_above: int) -> UpLevel:
@@ -83,12 +86,18 @@ class UNet(nn.Module):
             deep: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
         """
         embedding = F.silu(self._embedding(time.expand(len(x)), labels))
-        stem, (*ups, last_up) = self.conv_in(x), self.up_blocks
+        stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks
         skips = [stem, *self.down_blocks[0](stem, embedding)]
         if deep is None:
             deep = self._deep(skips[-1], ups, embedding)
         h = last_up(deep, skips, embedding)
-        return self.conv_out(F.silu(self.conv_norm_out(h))), deep
+        h = self.conv_out(F.silu(self.conv_norm_out(h)))
+        return h if self.mixer is None else self.mixer(h), deep
+
+    def _seen(self, x: Images) -> Features:
+        """The image and its Fourier features (Kingma et al. 2021, appendix C)."""
+        waves = [wave(2**n * math.pi * x) for n in self.settings.fourier for wave in (torch.sin, torch.cos)]
+        return torch.cat([x, *waves], dim=1) if waves else x
 
     def _deep(self, x: Features, ups: list[nn.Module], embedding: Embedding) -> Float[Tensor, "B deep H W"]:
         """From the first level's output through all below it and back, at the first level's resolution."""
@@ -113,3 +122,11 @@ class UNet(nn.Module):
 
     def _no_classes(self, time: TimeInput) -> Labels:
         return torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)
+
+
+def _entrance(in_channels: int, frequencies: int, width: int) -> nn.Conv2d:
+    """The first convolution; what it does with Fourier features starts at 0, since to noise they are noise."""
+    conv = convolution(in_channels * (1 + 2 * frequencies), width)
+    with torch.no_grad():
+        conv.weight[:, in_channels:] = 0
+    return conv

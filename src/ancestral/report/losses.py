@@ -19,13 +19,20 @@ from ancestral.viz import plots
 POINTS = 20
 """Timesteps at which the held-out loss is measured."""
 MOST_IMAGES = 128
+MEANING = {
+    "simple": "Mean squared error of the predicted {}.",
+    "vlb": "The variational bound, in bits per dimension.",
+    "hybrid": "Mean squared error of the predicted {}, and 0.001 of the bound in bits per dimension.",
+    "continuous": "The bound of infinitely many steps, in bits per dimension, without L_0 and L_T.",
+}
+"""What the curves of a loss show."""
 
 
 def losses(facts: Facts) -> Html:
     """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
     charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts)]
     words = (
-        f"Mean squared error of the predicted {facts.config.diffusion.prediction}. Training loss is that of the "
+        f"{MEANING[facts.config.training.loss].format(facts.config.diffusion.prediction)} Training loss is that of the "
         "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
     )
     unlogged = [] if facts.log else [element("p", "Nothing has been logged yet: no curves of training.")]
@@ -83,6 +90,7 @@ def _over_t(facts: Facts) -> list[Html]:
     times = timesteps(facts.pipeline.diffusion.num_timesteps)
     means, errors = zip(*(loss_at(facts.pipeline, images, t) for t in times), strict=True)
     count = min(MOST_IMAGES, len(images))
-    title = joined(["Held-out loss against t ", styled("small", "floor", f"{count} {part} images")])
-    alt = f"loss of {count} {part} images, from {number(means[0])} at t = 1 to {number(means[-1])} at t = {times[-1]}"
+    title = joined(["Held-out squared error against t ", styled("small", "floor", f"{count} {part} images")])
+    ends = f"from {number(means[0])} at t = 1 to {number(means[-1])} at t = {times[-1]}"
+    alt = f"squared error of {count} {part} images, {ends}"
     return [chart(title, alt, plots.loss_by_timestep(times, means, errors))]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ancestral.errors import InputError
 from ancestral.files import write_whole
-from ancestral.report import copies, gallery, headline, losses, particulars, quality
+from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality
 from ancestral.report.draws import draw, sample_counts
 from ancestral.report.facts import Facts, read_facts
 from ancestral.report.html import Html, element, joined, style_sheet
@@ -21,6 +21,7 @@ CONTENTS = {
     "data": "Data",
     "copies": "Copies?",
     "quality": "Quality",
+    "likelihood": "Likelihood",
     "schedule": "Schedule",
     "sampling": "Sampling",
     "settings": "Settings",
@@ -52,6 +53,7 @@ def write_report(run: Path, out: Path | None = None, on_progress: Say | None = N
 
 def page(facts: Facts, say: Say) -> Html:
     """The whole document."""
+    bits = likelihood.likelihood(facts)  # first: whether its file can be read is known at once
     say(f"drawing {sample_counts(facts.pipeline)[1]} samples")
     draws = draw(facts.pipeline)
     say("making the film")
@@ -59,7 +61,7 @@ def page(facts: Facts, say: Say) -> Html:
     say("measuring the held-out loss")
     looks += [losses.losses(facts), gallery.data(facts)]
     say("looking for the nearest training images")
-    looks += [copies.copies(facts, draws), quality.quality(facts)]
+    looks += [copies.copies(facts, draws), quality.quality(facts), bits]
     looks += [particulars.schedule(facts), particulars.sampling(facts, draws), particulars.settings(facts)]
     return _document(f"Ancestral: {facts.name}", _top(facts), *looks)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.process import GaussianDiffusion, Prediction, network_time
+from ancestral.diffusion.process import GaussianDiffusion, Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.tensors import Data, Timesteps, over
 
@@ -22,7 +22,7 @@ class NetworkDenoiser:
     network: Callable[[Data, Tensor], Data]
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        output = self.network(x_t, network_time(t, x_t))
+        output = self.network(x_t, self.diffusion.network_time(t, x_t))
         return self.diffusion.decode(output.to(x_t.dtype), x_t, t)
 
 

@@ -10,7 +10,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels
-from ancestral.training.loss import denoising_losses
+from ancestral.training.loss import training_losses
 from ancestral.training.window import Window
 
 HELD_OUT_IMAGES = 512
@@ -30,14 +30,14 @@ class HeldOut:
         steps, draws = self.pipeline.diffusion.num_timesteps, generator(self.pipeline.config.seed, "held-out")
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
         eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
-        window = Window(device)
+        window, alike = Window(device), torch.ones(count, dtype=torch.float64, device=device)
         size = self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             x0 = from_pixels(torch.tensor(self.images.images[part], device=device)).permute(0, 3, 1, 2)
             labels = None
             if self.pipeline.num_classes and self.images.labels is not None:
                 labels = torch.tensor(self.images.labels[part], device=device)
-            losses = denoising_losses(self.pipeline, network, x0, t[part], eps[part], labels)
-            window.add(losses, t[part], steps, 0.0)
+            losses = training_losses(self.pipeline, network, x0, t[part], 0.5 * alike[part], eps[part], labels)
+            window.add(losses, alike[part], t[part], steps, 0.0)
         means = window.means()
         return {"held_out_loss": means["loss"], "held_out_by_quarter": means["loss_by_quarter"]}

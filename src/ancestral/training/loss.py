@@ -1,21 +1,65 @@
-"""The loss of a batch at given timesteps and noise, in the precision the machine is fast in."""
+"""The loss of a batch at given times and noise, in the precision the machine is fast in."""
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from ancestral.diffusion.losses import squared_error
-from ancestral.diffusion.process import network_time
+from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
+from ancestral.diffusion.process import time_of_log_snr
 from ancestral.pipeline import Pipeline
-from ancestral.tensors import Labels, PerImage
+from ancestral.tensors import Data, Labels, PerImage, Timesteps, over
+
+Network = Callable[..., Tensor]
+LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid}
+
+
+def training_losses(
+    pipeline: Pipeline,
+    network: Network,
+    x0: Data,
+    t: Timesteps,
+    within: PerImage,
+    eps: Data,
+    labels: Labels | None,
+) -> PerImage:
+    """The unweighted loss that the pipeline's settings name, of each image: (B,), at least float32.
+
+    Args:
+        t: (B,) in 1..T.
+        within: (B,) in [0, 1): for the loss in continuous time, where between t - 1 and t.
+    """
+    if pipeline.config.training.loss == "continuous":
+        return _continuous(pipeline, network, x0, (t - 1 + within) / pipeline.diffusion.num_timesteps, eps, labels)
+    return _at_timesteps(LOSSES[pipeline.config.training.loss], pipeline, network, x0, t, eps, labels)
 
 
 def denoising_losses(
-    pipeline: Pipeline, network: Callable[..., Tensor], x0: Tensor, t: Tensor, eps: Tensor, labels: Labels | None
+    pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
 ) -> PerImage:
-    """The unweighted loss of each image, (B,) float32, with the network in the pipeline's precision."""
+    """The squared error of each image, (B,) float32, whatever the loss of the pipeline."""
+    return _at_timesteps(squared_error, pipeline, network, x0, t, eps, labels)
+
+
+def _at_timesteps(
+    loss: Loss, pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
+) -> PerImage:
     diffusion = pipeline.diffusion
     x_t = diffusion.q_sample(x0, t, eps)
+    output = _output(pipeline, network, x_t, diffusion.network_time(t, x_t), labels)
+    return loss(diffusion, output, x0, eps, t)
+
+
+def _continuous(
+    pipeline: Pipeline, network: Network, x0: Data, u: PerImage, eps: Data, labels: Labels | None
+) -> PerImage:
+    log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
+    signal, noise = (over(torch.sigmoid(level).sqrt(), x0) for level in (log_snr, -log_snr))
+    output = _output(pipeline, network, signal * x0 + noise * eps, time_of_log_snr(log_snr).float(), labels)
+    return continuous(pipeline.diffusion, output, x0, eps, log_snr)
+
+
+def _output(pipeline: Pipeline, network: Network, x: Data, time: Tensor, labels: Labels | None) -> Tensor:
     with pipeline.compute.autocast(pipeline.device):
-        output = network(x_t, network_time(t, x_t), labels)
-    return squared_error(diffusion, output.float(), x0, eps, t)
+        output = network(x, time, labels)
+    return output.float()

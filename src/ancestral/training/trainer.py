@@ -1,9 +1,10 @@
 """Algorithm 1 of Ho et al. 2020, as a generator that can be stopped anywhere and goes on as if it had not been.
 
-    x_0 from the data, t uniform on 1..T, eps ~ N(0, I);  step along the gradient of || target - network(x_t, t) ||^2
+    x_0 from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of || target - network(x_t, t) ||^2
 
-Which images a step sees, their t, eps, flips and hidden labels are functions of (seed, step) alone, so a checkpoint
-holds the weights, their average, the optimiser's moments and a few counters, and nothing of any generator.
+Which images a step sees, their t, eps, flips and hidden labels are functions of (seed, step) alone, and with importance
+sampling of the recent losses. So a checkpoint holds the weights, their average, the optimiser's moments, those losses
+and a few counters, and nothing of any generator.
 
 A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
 decided where they are.
@@ -20,6 +21,7 @@ from ancestral.compute import in_words, machine_name
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.loader import Batch, Loader, sent
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
+from ancestral.diffusion.timesteps import Draw, RecentLosses, draw, even, independent, stratified
 from ancestral.errors import Diverged
 from ancestral.machine import keep_freed_memory
 from ancestral.networks.compiled import compiled
@@ -29,7 +31,7 @@ from ancestral.tensors import PerImage
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
-from ancestral.training.loss import denoising_losses
+from ancestral.training.loss import training_losses
 from ancestral.training.optimizer import learning_rate, optimizers_for
 from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
@@ -93,6 +95,8 @@ class Trainer:
         self.weighting: Weighting = uniform
         if self.settings.weighting == "min-snr":
             self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)
+        by_importance = self.settings.timesteps == "importance"
+        self.recent = RecentLosses.none(self.diffusion.num_timesteps) if by_importance else None
         self.forward = compiled(self.network, pipeline.compute.compile)
         self.keeps_gradients = pipeline.compute.compile == "graphs"
         self._clear_gradients()
@@ -142,7 +146,10 @@ class Trainer:
         if self.patience.is_over(self.step):
             raise self._diverged(norm, lr)
         self._descend(norm, finite)
-        self.window.add(losses, draws.t, self.diffusion.num_timesteps, norm, finite)
+        t, weight, _ = draws.times
+        self.window.add(losses, weight, t, self.diffusion.num_timesteps, norm, finite)
+        if self.recent is not None:
+            self.recent = self.recent.after(t, losses)
         self._clear_gradients()
         self.step += 1
         self.fraction = self._fraction()
@@ -163,7 +170,8 @@ class Trainer:
             for name, parameter in self.network.named_parameters()
             for key, value in self._owner(parameter).state[parameter].items()
         }
-        return {"model": self.network.state_dict(), "ema": self.ema.network.state_dict(), "optimizer": moments}
+        weights = {"model": self.network.state_dict(), "ema": self.ema.network.state_dict(), "optimizer": moments}
+        return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
 
     def state(self) -> dict[str, Any]:
         """The counters."""
@@ -187,6 +195,8 @@ class Trainer:
             in_layout = saved.shape == parameter.shape and key != "step"
             moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(self.device)
             self._owner(parameter).state[parameter][key] = moments
+        if self.recent is not None:
+            self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
         self.step, self.patience.skipped, self.ema.updates = state["step"], state["skipped"], state["ema_updates"]
         self.window = Window(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
@@ -207,19 +217,26 @@ class Trainer:
         size, device = self.settings.batch_size, self.device
         t_generator, hidden_generator = (generator(self.seed, name, self.step) for name in ("t", "label-dropout"))
         eps_generator = generator(self.seed, "eps", self.step, device=device)
-        t = torch.randint(1, self.diffusion.num_timesteps + 1, (size,), generator=t_generator)
+        times = self._times(t_generator)
         hidden = torch.rand(size, generator=hidden_generator) < self.settings.label_dropout
         eps = torch.randn(size, *self.pipeline.spec.shape, generator=eps_generator, device=device)
-        return Draws(sent(t, device), eps, sent(hidden, device))
+        return Draws(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+
+    def _times(self, draws: torch.Generator) -> Draw:
+        size, T = self.settings.batch_size, self.diffusion.num_timesteps
+        if self.settings.timesteps == "uniform":
+            t = torch.randint(1, T + 1, (size,), generator=draws)
+            return Draw(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
+        return draw(even(T) if self.recent is None else self.recent.probabilities(), stratified(size, draws))
 
     def _backward(self, batch: Batch, draws: "Draws", part: slice) -> PerImage:
         labels = None
         if self.pipeline.num_classes and batch.labels is not None:
             labels = batch.labels[part].masked_fill(draws.hidden[part], self.pipeline.num_classes)
         x0 = batch.images[part].contiguous(memory_format=self.pipeline.compute.memory_format)
-        t, eps = draws.t[part], draws.eps[part]
-        losses = denoising_losses(self.pipeline, self.forward, x0, t, eps, labels)
-        weight = self.weighting(self.diffusion, t).to(losses)
+        t, weight, within = (each[part] for each in draws.times)
+        losses = training_losses(self.pipeline, self.forward, x0, t, within, draws.eps[part], labels)
+        weight = (self.weighting(self.diffusion, t) * weight).to(losses)
         torch.autograd.backward((losses * weight).sum() / self.settings.batch_size)
         return losses.detach()
 
@@ -252,12 +269,12 @@ class Trainer:
 
 
 class Draws(NamedTuple):
-    """The randomness of one step, on the device: t (B,), eps (B, C, H, W), hidden (B,) bool.
+    """The randomness of one step, on the device: times (B,), eps (B, C, H, W), hidden (B,) bool.
 
     The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
     """
 
-    t: Tensor
+    times: Draw
     eps: Tensor
     hidden: Tensor
 

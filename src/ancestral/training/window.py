@@ -17,16 +17,23 @@ class Window:
         self.quarters = torch.arange(4).to(device)[:, None]
 
     def add(
-        self, losses: PerImage, t: Tensor, num_timesteps: int, norm: Tensor | float, taken: Tensor | None = None
+        self,
+        losses: PerImage,
+        weight: PerImage,
+        t: Tensor,
+        num_timesteps: int,
+        norm: Tensor | float,
+        taken: Tensor | None = None,
     ) -> None:
-        """One step's losses (B,) at timesteps t (B,), all on this device, unless `taken` is false there.
+        """One step's losses (B,), each counted `weight` times, at timesteps t (B,), unless `taken` is false.
 
-        By sums over a mask: `index_add_` adds in any order on a GPU, and the log would differ from run to run.
+        Everything is on this device. By sums over a mask: `index_add_` adds in any order on a GPU, and the log would
+        differ from run to run.
         """
         inside = (t - 1) * 4 // num_timesteps == self.quarters
         new = torch.zeros_like(self.sums)
-        new[0:4] = torch.where(inside, losses.double(), 0).sum(dim=1)
-        new[4:8] = inside.sum(dim=1)
+        new[0:4] = torch.where(inside, losses.double() * weight, 0).sum(dim=1)
+        new[4:8] = torch.where(inside, weight, 0).sum(dim=1)
         new[8] = norm
         new[9] = 1
         self.sums += new if taken is None else new.masked_fill(~taken, 0)

@@ -227,11 +227,11 @@ def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(WIDTH, height * count + 0.3), layout="constrained", facecolor="white")
     panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     for axes in panels:
-        _calm(axes)
+        calm(axes)
     return figure, list(panels)
 
 
-def _calm(axes: Axes) -> None:
+def calm(axes: Axes) -> None:
     """Two thin spines, a faint grid behind the curves, letters of 11 points."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)

@@ -1,0 +1,194 @@
+"""`python -m benchmarks.mutations`: breaks one formula at a time and sees whether `ancestral selftest` notices.
+
+A self-test that holds proves little until it has been seen to fail. Each mutation replaces one piece of the source,
+which must be there exactly once, in a copy of the package; the copy then tests itself in a process of its own. The
+table of what failed goes to standard output, and the exit code is 1 if a mutation was not noticed, or if the package
+as it is fails.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+SOURCE = Path(__file__).parents[1] / "src"
+NAMED = 3
+"""Failed checks that the table names."""
+
+
+class Mutation(NamedTuple):
+    """`old`, found once in `file` (below the package), becomes `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTATIONS = (
+    Mutation("betas not rescaled when T changes", "diffusion/schedules.py",
+             "from_betas((betas * 1000 / num_timesteps)", "from_betas((betas * 1000 / 1000)"),
+    Mutation("cosine without its offset", "diffusion/schedules.py", "offset: float = 0.008", "offset: float = 0.0"),
+    Mutation("sigmoid that ends early", "diffusion/schedules.py", "end: float = 3.0", "end: float = 2.9"),
+    Mutation("scaled-linear not squared", "diffusion/schedules.py", "(roots**2 * 1000", "(roots * 1000"),
+    Mutation("beta of a stride by difference", "diffusion/schedules.py",
+             "return 1 - self.at(t) / self.at(s)", "return self.at(s) - self.at(t)"),
+    Mutation("beta_tilde turned around", "diffusion/schedules.py",
+             "return (1 - self.at(s)) / (1 - self.at(t)) * self.beta(t, s)",
+             "return (1 - self.at(t)) / (1 - self.at(s)) * self.beta(t, s)"),
+    Mutation("the signal is not a root", "diffusion/schedules.py", "over(self.at(t).sqrt(), like)",
+             "over(self.at(t), like)"),
+    Mutation("posterior mean without a root", "diffusion/process.py", "from_x0 = at(s).sqrt() * self",
+             "from_x0 = at(s) * self"),
+    Mutation("a forward step that shrinks twice", "diffusion/process.py", "over((1 - beta).sqrt(), x_s)",
+             "over(1 - beta, x_s)"),
+    Mutation("variance of the jump from the signal", "diffusion/process.py",
+             "over((1 - self.schedule.at(t)).log(), x0)", "over(self.schedule.at(t).log(), x0)"),
+    Mutation("network told t, not t - 1", "diffusion/process.py", "told = t - 1 if", "told = t if"),
+    Mutation("v with its sign turned", "diffusion/parameterization.py", "return a * eps - s * x0",
+             "return a * eps + s * x0"),
+    Mutation("x_0 from v by the wrong level", "diffusion/parameterization.py", "return a * x_t - s * output, s",
+             "return a * x_t - a * output, s"),
+    Mutation("x_0 from eps not divided", "diffusion/parameterization.py", "return (x_t - s * output) / a, output",
+             "return x_t - s * output, output"),
+    Mutation("levels seen without the half", "diffusion/levels.py", "gap, gap, value=-0.5",
+             "gap, gap, value=-1.0"),
+    Mutation("learned variance linear in v", "diffusion/variances.py",
+             "lower + 0.5 * (prediction.spread + 1) * (upper - lower)",
+             "lower + (prediction.spread + 1) * (upper - lower)"),
+    Mutation("step onto s = 0 as from 3", "diffusion/variances.py", "torch.clamp(t, min=2)", "torch.clamp(t, min=3)"),
+    Mutation("analytic variance beyond its extremes", "diffusion/variances.py", "].clamp(0, 1)", "]"),
+    Mutation("analytic ratio not over the noise", "diffusion/analytic.py",
+             "torch.stack(errors) / (1 - diffusion.schedule.at(timesteps))", "torch.stack(errors)"),
+    Mutation("analytic ratio linear in t", "diffusion/analytic.py",
+             "level = schedule.log_snr(every).clamp(min=torch.finfo(torch.float64).min)", "level = every.double()"),
+    Mutation("KL in the other direction", "gaussian.py", "ratio = self.log_var - other.log_var",
+             "ratio = other.log_var - self.log_var"),
+    Mutation("density with its width twice", "gaussian.py", "-0.5 * (z * z + self.log_var",
+             "-0.5 * (z * z + 2 * self.log_var"),
+    Mutation("bins half a bin too high", "gaussian.py", "self._standardised((level + 0.5) / 127.5 - 1)",
+             "self._standardised((level + 1.0) / 127.5 - 1)"),
+    Mutation("a closed last bin", "gaussian.py", "torch.where(level == 255, math.inf",
+             "torch.where(level == 256, math.inf"),
+    Mutation("L_T left to the wrong end", "diffusion/likelihood.py", "torch.tensor(diffusion.num_timesteps))",
+             "torch.tensor(diffusion.num_timesteps - 1))"),
+    Mutation("L_0 replaced by nothing", "diffusion/likelihood.py", "torch.where(last, -_total(",
+             "torch.where(last, 0 * _total("),
+    Mutation("bits for nats", "diffusion/likelihood.py", "nats / (dims * math.log(2))", "nats / dims"),
+    Mutation("min-SNR without the scale of x_0", "diffusion/losses.py", ".clamp(max=gamma) * scale**2",
+             ".clamp(max=gamma) * scale"),
+    Mutation("bound not times T", "diffusion/losses.py", "return diffusion.num_timesteps * bits", "return bits"),
+    Mutation("gradient of the bound reaches the mean", "diffusion/losses.py", "torch.cat([mean.detach(), spread]",
+             "torch.cat([mean, spread]"),
+    Mutation("continuous bound without its half", "diffusion/losses.py",
+             "float(clean - noisy) / (2 * math.log(2))", "float(clean - noisy) / math.log(2)"),
+    Mutation("log-SNR told from the wrong end", "diffusion/process.py", "25 * (20 - log_snr)", "25 * (20 + log_snr)"),
+    Mutation("importance weights upside down", "diffusion/timesteps.py",
+             "1 / (len(probabilities) * share)", "len(probabilities) * share"),
+    Mutation("importance by the second moment, no root", "diffusion/timesteps.py",
+             "second_moment.sqrt() / second_moment.sqrt().sum()", "second_moment / second_moment.sum()"),
+    Mutation("strata that overlap", "diffusion/timesteps.py", "return (part + independent(batch, generator)) / batch",
+             "return (part + 2 * independent(batch, generator)) / batch"),
+    Mutation("flow: the drift turned", "diffusion/flow.py", "return x0 - self.diffusion.schedule.signal(t, x) * x",
+             "return x0 + self.diffusion.schedule.signal(t, x) * x"),
+    Mutation("flow: quadrature of another degree", "diffusion/flow.py", "1 / (power + 1))", "1 / (power + 2))"),
+    Mutation("flow: no corrector", "diffusion/flow.py",
+             "x = x + _weighted(parabola, [*(point.drift for point in past), field.drift(predicted, s)])",
+             "x = predicted"),
+    Mutation("flow: width of the bins left out", "diffusion/flow.py", "-flow.log_prob - width,", "-flow.log_prob,"),
+    Mutation("ancestral: variance for deviation", "gaussian.py", "torch.exp(0.5 * self.log_var) * noise",
+             "torch.exp(self.log_var) * noise"),
+    Mutation("ancestral: noise at the last step", "sampling/samplers.py",
+             "posterior.mean if s == 0 else posterior.sample", "posterior.mean if s < 0 else posterior.sample"),
+    Mutation("ddim: eta not squared", "sampling/samplers.py", "fresh = self.eta**2 *", "fresh = self.eta *"),
+    Mutation("ddim: fresh noise beside all of the old", "sampling/samplers.py", "self.schedule.at(s) - fresh)",
+             "self.schedule.at(s))"),
+    Mutation("ddim: the levels of t, not s", "sampling/samplers.py", "self.schedule.signal(s, x_t) * prediction.x0",
+             "self.schedule.signal(t, x_t) * prediction.x0"),
+    Mutation("guidance off by one", "sampling/guidance.py", "push = self.scale - 1", "push = self.scale"),
+    Mutation("guidance by one call swaps the halves", "sampling/guidance.py",
+             "return given, null", "return null, given"),
+    Mutation("clipped, eps not recomputed", "sampling/denoiser.py", "(x_t - schedule.signal(t, x_t) * x0) / schedule",
+             "(x_t - x0) / schedule"),
+    Mutation("sinusoids of another base", "networks/layers.py", "-math.log(10000) * index", "-math.log(1000) * index"),
+    Mutation("the same noise for every image", "rng.py", "generator(seed, stream) for seed in seeds",
+             "generator(0, stream) for seed in seeds"),
+)  # fmt: skip
+"""One of each kind of mistake, most of them found in public code or made while this was written."""
+
+
+class Found(NamedTuple):
+    """What the self-test of a mutated copy said."""
+
+    code: int
+    failed: list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table; 1 if a mutation survived."""
+    parser = argparse.ArgumentParser("python -m benchmarks.mutations", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="WORD", default=[""], help="mutations whose names hold a word")
+    parser.add_argument("--jobs", type=int, metavar="N", default=1, help="processes at a time [1]")
+    words = parser.parse_args(argv)
+    chosen = [each for each in MUTATIONS if any(word in each.name for word in words.only)]
+    with ThreadPoolExecutor(words.jobs) as pool:
+        sound, *found = pool.map(noticed, [None, *chosen])
+    print("\n".join(table(chosen, found)))
+    survived = [mutation.name for mutation, one in zip(chosen, found, strict=True) if one.code != 1 or not one.failed]
+    print(f"\n{len(chosen) - len(survived)} of {len(chosen)} mutations were noticed.")
+    if survived:
+        print(f"not noticed: {'; '.join(survived)}")
+    if sound.code:
+        print(f"the package as it is fails: {'; '.join(sound.failed)}")
+    return int(bool(survived or sound.code))
+
+
+def noticed(mutation: Mutation | None) -> Found:
+    """The exit code and the failed checks of a copy with this mutation; None: with none."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if mutation is not None:
+            path = copy / "ancestral" / mutation.file
+            path.write_text(mutated(mutation, path.read_text(encoding="utf-8")), encoding="utf-8")
+        command = [sys.executable, "-m", "ancestral", "selftest", "--json"]
+        environment = os.environ | {"PYTHONPATH": str(copy)}
+        ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    if not ran.stdout:  # it did not even start
+        return Found(ran.returncode, ran.stderr.strip().splitlines()[-1:])
+    checks = json.loads(ran.stdout)["checks"]
+    return Found(ran.returncode, [f"{each['group']}: {each['name']}" for each in checks if not each["held"]])
+
+
+def mutated(mutation: Mutation, text: str) -> str:
+    """The text with the mutation in it.
+
+    Raises:
+        ValueError: its old text is not there exactly once.
+    """
+    if text.count(mutation.old) != 1:
+        raise ValueError(
+            f"{mutation.name}: expected {mutation.old!r} once in {mutation.file}, got it {text.count(mutation.old)} "
+            "times; write the mutation anew"
+        )
+    return text.replace(mutation.old, mutation.new)
+
+
+def table(mutations: Sequence[Mutation], found: Sequence[Found]) -> Iterator[str]:
+    """Markdown, a line for each mutation."""
+    yield "| mutation | file | exit code | failed | among them |"
+    yield "|---|---|---|---|---|"
+    for mutation, one in zip(mutations, found, strict=True):
+        named = "; ".join(one.failed[:NAMED]).replace("|", "\\|")
+        yield f"| {mutation.name} | `{mutation.file}` | {one.code} | {len(one.failed)} | {named} |"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

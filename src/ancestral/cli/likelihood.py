@@ -1,0 +1,200 @@
+"""The work of `ancestral evaluate --likelihood`: its cost, measuring with a record to go on from, and the table."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from ancestral.cli.asking import Given, computing, sampling
+from ancestral.cli.evaluate import Asked
+from ancestral.cli.machine import device
+from ancestral.cli.measuring import rounded
+from ancestral.cli.output import console, counting, say, tell, tell_json, warn_of_bad_files
+from ancestral.config import Config
+from ancestral.data.datasets import load
+from ancestral.data.imageset import ImageSet
+from ancestral.errors import InputError
+from ancestral.evaluation.flow_check import add_flow_check
+from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
+from ancestral.evaluation.likelihood_file import Record, record
+from ancestral.files import write_whole
+from ancestral.pipeline import Pipeline
+from ancestral.report.likelihood import picture
+from ancestral.training.run import RunFolder
+
+USUAL_IMAGES = 1000
+FILE, PARTIAL, PICTURE = "likelihood.json", "likelihood.partial.jsonl", "likelihood.png"
+TOLD = 120.0
+"""Seconds from which a duration is told in minutes."""
+
+
+def measure_likelihood(run: Path, asked: Asked, given: Given, on: str | None, as_json: bool) -> int:
+    """Measures, writes likelihood.json and says what it holds; the exit code."""
+    measurement = prepared(run, asked, given, on)
+    if (asked.flow or 0) > measurement.num_images:
+        raise InputError(f"expected --flow of at most the {measurement.num_images} images measured, got {asked.flow}")
+    partial = run / PARTIAL
+    with record(partial, json.loads(json.dumps(measurement.belongs_to())), say) as kept:
+        try:
+            finish(measurement, kept)
+        except KeyboardInterrupt:
+            say(f"stopped after {measured(measurement, kept):,} images; the same command goes on from there")
+            raise
+        result = checked(measurement, measurement.result(kept.sums), asked.flow)
+        write_whole(run / FILE, result.model_dump_json(indent=2) + "\n")
+        draw(result, measurement, run / PICTURE)
+        partial.unlink(missing_ok=True)
+    if as_json:
+        tell_json(result.model_dump(mode="json"))
+    else:
+        show(result, run / FILE)
+    return 0
+
+
+def checked(measurement: Measurement, result: Likelihood, flow: int | None) -> Likelihood:
+    """The result with the flow check of so many images, where one is asked for."""
+    if flow is None:
+        return result
+    with counting() as counted:
+        return add_flow_check(
+            measurement.pipeline,
+            measurement.images,
+            result,
+            measurement.settings,
+            flow,
+            on_progress=lambda n, of: counted("checking against the flow", n, of),
+        )
+
+
+def draw(result: Likelihood, measurement: Measurement, file: Path) -> None:
+    """The terms over the noise and what they buy, as a picture; a chain of one step has no such terms."""
+    if result.stretches:
+        write_whole(file, picture(result, measurement.pipeline.diffusion.schedule))
+
+
+def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measurement:
+    """The run with its test images, and what is to be measured.
+
+    Raises:
+        InputError: run, images and settings that do not go together.
+    """
+    config, compute = RunFolder(run).read_config(), computing(given)
+    if compute.precision == "auto":  # what bfloat16 rounds away would count as bits
+        compute = compute.model_copy(update={"precision": "float32"})
+    pipeline = Pipeline.load(run, device(on), compute)
+    if asked.num_timesteps is not None:
+        pipeline = pipeline.with_num_timesteps(asked.num_timesteps)
+    images = held_out(config, pipeline, run)
+    usual = min(USUAL_IMAGES, len(images))
+    count = usual if asked.images is None else asked.images if isinstance(asked.images, int) else None
+    settings = LikelihoodSettings(
+        num_images=count,
+        timesteps=asked.timesteps,
+        chain=asked.chain,
+        seed=asked.seed,
+        given_classes=asked.given_classes,
+        variance=sampling(config, {"sampler": "ancestral", "variance": asked.variance}).variance,
+    )
+    return planned(pipeline, images, settings)
+
+
+def held_out(config: Config, pipeline: Pipeline, run: Path) -> ImageSet:
+    """The test part of the data that the run was trained on."""
+    with counting() as counted:
+        parts = load(config.data, counted)
+    warn_of_bad_files(parts.bad, config.data.source)
+    if parts.test.class_names != pipeline.spec.class_names:
+        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    return parts.test
+
+
+def finish(measurement: Measurement, kept: Record) -> None:
+    """Measures the chunks that are not yet in the record, after saying what that costs."""
+    first, done = len(kept.sums), measured(measurement, kept)
+    if first:
+        say(f"going on after {done:,} of {measurement.num_images:,} images")
+    if done < measurement.num_images:
+        seconds = (measurement.num_chunks - first) * measurement.seconds_per_chunk()
+        say(cost(measurement.num_images - done, measurement.calls, seconds))
+    with counting() as counted:
+        for chunk in range(first, measurement.num_chunks):
+            kept.append(measurement.sums(chunk, calls_shown(measurement, chunk, counted)))
+
+
+def calls_shown(measurement: Measurement, chunk: int, counted: Callable[[str, int, int], None]) -> Callable[[], None]:
+    """To be called after each call of the network on a chunk: moves the bar."""
+    done, total = chunk * measurement.calls, measurement.num_chunks * measurement.calls
+
+    def shown() -> None:
+        nonlocal done
+        done += 1
+        counted("measuring", done, total)
+
+    return shown
+
+
+def measured(measurement: Measurement, kept: Record) -> int:
+    """Images in the record."""
+    return min(len(kept.sums) * measurement.pipeline.compute.chunk, measurement.num_images)
+
+
+def cost(images: int, calls: int, seconds: float) -> str:
+    """The price in a sentence."""
+    time = f"{seconds / 60:.0f} minutes" if seconds >= TOLD else f"{seconds:.0f} seconds"
+    return f"{images:,} images x {calls:,} calls = {images * calls:,} network calls, about {time} on this machine"
+
+
+def show(result: Likelihood, file: Path) -> None:
+    """What was measured, the terms as a table, and which noise they are paid at."""
+    to = console(stderr=False)
+    table = Table("bits per dimension", "", box=box.SIMPLE)
+    terms = {
+        "total": result.total,
+        f"L_T, t = {result.num_timesteps}": result.prior,
+        "diffusion, t > 1": result.diffusion,
+        "L_0": result.reconstruction,
+    }
+    for name, amount in terms.items():
+        table.add_row(name, rounded(amount.value, amount.standard_error))
+    to.print(heading(result), table)
+    images, timesteps = result.error_from_images, result.error_from_timesteps
+    tell(f"the total's error, in squares: {images:.2g} from the images, {timesteps:.2g} from timesteps and noise")
+    if result.diffusion.value > 0:
+        tell(quarters(result))
+    if result.flow is not None:
+        tell(beside_the_flow(result.flow))
+    tell(str(file))
+
+
+def beside_the_flow(check: FlowCheck) -> str:
+    """The flow check in a sentence."""
+    bound, flow, difference = (rounded(a.value, a.standard_error) for a in (check.bound, check.flow, check.difference))
+    return (
+        f"{check.num_images:,} images under the probability flow, {check.steps:,} steps: {flow}, the bound of the same "
+        f"{bound}, difference {difference}"
+    )
+
+
+def heading(result: Likelihood) -> str:
+    """Of which images, along which chain, and of which density."""
+    chain = "all" if result.steps == result.num_timesteps else f"{result.steps:,}"
+    drawn = "all of them" if result.timesteps == result.steps - 1 else f"{result.timesteps:,} of them"
+    variance = result.variance.replace("_", " ")
+    density = "p(x | class), each image's class given" if result.given_classes else "p(x), no class given"
+    return (
+        f"{result.num_images:,} {result.part} images of {result.dims:,} dimensions, {chain} steps of "
+        f"T = {result.num_timesteps:,}, {drawn} and L_0 for each image; {variance} variance; {density}"
+    )
+
+
+def quarters(result: Likelihood) -> str:
+    """The shares of the diffusion term that four equal ranges of log-SNR pay, the noisiest first."""
+    middles = [stretch.log_snr for stretch in result.stretches]
+    low, width = min(middles), (max(middles) - min(middles)) / 4 or 1.0
+    shares = [0.0] * 4
+    for stretch in result.stretches:
+        shares[min(int((stretch.log_snr - low) / width), 3)] += stretch.bits / result.diffusion.value
+    told = ", ".join(f"{share:.0%}" for share in shares)
+    return f"the diffusion term is paid at log-SNR {low:.1f} to {max(middles):.1f}, by quarters: {told}"

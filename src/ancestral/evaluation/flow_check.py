@@ -1,0 +1,203 @@
+"""The cross-check of a likelihood: the same images under the probability flow, whose density is no bound.
+
+Let t be the last timestep that a chain visits before 0, q(x_t..T | x_0) and p(x_t..T) its two directions, and f the
+density that the flow gives to x_t. Below t both models use one decoder, and here one draw of x_t, so L_0 is the same
+number in both. Above, by the Markov property of q, the expected difference is
+
+    bound - flow = E log f(x_t) / p(x_t) + E KL( q(x_>t | x_t) || p(x_>t | x_t) )                       (1)
+
+For the exact denoiser more can be said. The flow carries q(x_t) onto q(x_T), and N(0, I) onto f; an invertible map
+leaves a divergence as it is, so E log q(x_t) / f(x_t) = KL(q(x_T) || N(0, I)). The chain loses the same at T, and then
+in every step what a Gaussian with independent elements and the chosen variance misses of the true q(x_s | x):
+
+    bound - flow = sum over steps, E KL( q(x_s | x_t) || p(x_s | x_t) ) >= 0                            (2)
+
+0 for Gaussian data with independent elements and the exact variance; elsewhere it falls as 1 / steps.
+
+With a trained network the bound rises by the square of the network's error, weighted by signal-to-noise (Kingma et al.
+2021), the flow by a product of that error with the error of f's own score, of the same size and either sign (Song et
+al. 2021a, theorem 2; Lu et al. 2022). So the flow lies below by (2), give or take an error that both have. It may lie
+above; that shows a network far from the score of any density, and no fault of either sum. The network need not be
+the gradient of anything: f is the density of the flow that it drives, and its figure is a bound on -log P of the model
+"flow, then decoder" in its own right. Only the solver's steps err, at third order: twice the steps tell.
+
+Uniform dequantisation, bound (4) of diffusion/flow.py, is not compared: it costs at least 0.18 nats, 0.25 bits, more
+for every pixel whose level is certain.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, NamedTuple
+
+import torch
+
+from ancestral.config import SamplingSettings
+from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
+from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, decoder_log_prob
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import as_pixels
+from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, LikelihoodSettings
+from ancestral.evaluation.subsample import Subsample
+from ancestral.pipeline import Pipeline
+from ancestral.rng import ImageNoise, mix
+from ancestral.tensors import Data, Labels, PerImage, Pixels, Timesteps, from_pixels
+
+Progress = Callable[[int, int], None]
+"""Told how many images of how many are done."""
+
+
+class Pair(NamedTuple):
+    """The variational bound and the flow's bound of the same images from the same draw of x_t, nats, each (B,)."""
+
+    bound: PerImage
+    flow: PerImage
+
+
+def paired(
+    diffusion: GaussianDiffusion,
+    denoise: Denoise,
+    x0: Data,
+    chain: Timesteps,
+    grid: Timesteps,
+    divergence: Divergence,
+    noise: Callable[[], Data],
+    decoder: Decoder = decoder_log_prob,
+) -> Pair:
+    """One draw of either bound for every image. The expected difference is (1).
+
+    Args:
+        chain: falls from T to 0, grid: from T to the last timestep of `chain` before 0; the flow's steps.
+        noise: the next standard normal draw, (B, ...): as many as the chain has steps.
+
+    Raises:
+        ValueError: as `bound_terms` and `forward_flow_bound`.
+    """
+    assert grid[-1] == chain[-2], "both end where the decoder begins"
+    last = noise()
+    draws = itertools.chain((noise() for _ in chain[2:]), [last])
+    with torch.no_grad():
+        terms = [term.nats for term in bound_terms(diffusion, denoise, x0, chain, partial(next, draws), decoder)]
+    flow = forward_flow_bound(diffusion, denoise, x0, grid, divergence, last, decoder)
+    return Pair(torch.stack(terms).sum(0), flow.nats)
+
+
+def flow_grid(schedule: Schedule, steps: int, last: int = 1) -> Timesteps:
+    """Timesteps from T to `last`, as even in the flow's own variable u as the table allows: at most `steps` steps."""
+    t = torch.arange(schedule.num_timesteps, last - 1, -1)
+    alpha_bar = schedule.at(t)
+    u = torch.log((1 + alpha_bar.sqrt()) / (1 - alpha_bar).sqrt())
+    wanted = torch.lerp(u[0], u[-1], torch.linspace(0, 1, steps + 1, dtype=torch.float64))
+    nearest = torch.searchsorted(0.5 * (u[1:] + u[:-1]), wanted)
+    return t[torch.unique_consecutive(nearest)]
+
+
+def flow_check(
+    pipeline: Pipeline,
+    images: Pixels,
+    labels: Labels | None,
+    steps: int = 100,
+    probes: int = 4,
+    seed: int = 0,
+    chain: Timesteps | None = None,
+    variance: Literal["beta", "beta_tilde", "analytic"] | None = None,
+    on_progress: Progress | None = None,
+) -> FlowCheck:
+    """Both bounds of `images`, and their paired difference, in bits per dimension with standard errors over images.
+
+    An image costs two network calls and `probes` backward passes for every step of the flow, and a call for every step
+    of the chain. The errors hold the spread over images, draws and probes; the solver's error is not in them.
+
+    Args:
+        labels: (N,), or None to ask without a class.
+        steps: of the flow; at most as many as the table has.
+        probes: of the divergence at every step; 0: exactly, one backward pass for every number in an image.
+        seed: image i of any call with this seed meets the same noise.
+        chain: timesteps from T to 0 of the variational bound. None: all.
+        variance: of its reverse steps. None: the pipeline's own.
+
+    Raises:
+        InputError: fewer than two images, one probe, no step, or figures that are not finite.
+    """
+    _check(len(images), steps, probes)
+    pipeline, diffusion = _in_float32(pipeline), pipeline.with_variance(variance)
+    chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
+    grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
+    pairs: list[Pair] = []
+    for part in torch.split(torch.arange(len(images)), pipeline.compute.chunk):
+        x0 = from_pixels(images[part]).to(pipeline.device)
+        denoise = pipeline.denoiser(None if labels is None else labels[part], SamplingSettings(clip="none"))
+        seeds = [mix(seed, "flow check", i) for i in part.tolist()]
+        noise, signs = (ImageNoise(seeds, x0.shape[1:], pipeline.device, stream=name) for name in ("chain", "probes"))
+        divergence: Divergence = Hutchinson(probes, rademacher(signs)) if probes else Exact()
+        pairs.append(paired(diffusion, denoise, x0, chain, grid, divergence, noise))
+        if on_progress is not None:
+            on_progress(int(part[-1]) + 1, len(images))
+    bound, flow = (bits_per_dim(torch.cat(nats).cpu(), images[0].numel()) for nats in zip(*pairs, strict=True))
+    return FlowCheck(
+        num_images=len(images),
+        steps=len(grid) - 1,
+        probes=probes,
+        bound=_mean(bound),
+        flow=_mean(flow),
+        difference=_mean(bound - flow),
+    )
+
+
+def add_flow_check(
+    pipeline: Pipeline,
+    test: ImageSet,
+    measured: Likelihood,
+    settings: LikelihoodSettings,
+    num_images: int,
+    steps: int = 100,
+    probes: int = 4,
+    on_progress: Progress | None = None,
+) -> Likelihood:
+    """`measured` with the flow check of the first of its images, along its own chain.
+
+    Args:
+        test, settings: the images that `measured` was measured on, and how.
+        num_images: 2 or more, at most those of `measured`.
+
+    Raises:
+        InputError: as `flow_check`, more images than were measured, other weights or other images.
+    """
+    if num_images > measured.num_images:
+        raise InputError(f"expected the flow of at most the {measured.num_images} images measured, got {num_images}")
+    if pipeline.weights_hash() != measured.weights or len(test) < measured.num_images:
+        raise InputError("expected a likelihood of these weights and images, got one of others; measure it again")
+    places = Subsample(measured.seed, len(test), measured.num_images, 0, 0).images()[:num_images].numpy()
+    chosen = test.ordered(places)
+    labels = torch.tensor(chosen.labels) if measured.given_classes else None
+    chain = pipeline.diffusion.schedule.uniform_log_snr(measured.steps)
+    check = flow_check(
+        pipeline, as_pixels(chosen), labels, steps, probes, measured.seed, chain, settings.variance, on_progress
+    )
+    return measured.model_copy(update={"flow": check})
+
+
+def _in_float32(pipeline: Pipeline) -> Pipeline:
+    """The same network without bfloat16, whose Jacobian is a staircase's."""
+    exact = pipeline.with_network(pipeline.network)
+    exact.use(pipeline.compute.model_copy(update={"precision": "float32"}))
+    return exact
+
+
+def _mean(bits: PerImage) -> Amount:
+    mean, error = float(bits.mean()), float(bits.std()) / math.sqrt(len(bits))
+    if not (math.isfinite(mean) and math.isfinite(error)):
+        raise InputError(f"expected finite bits per dimension from the flow, got {mean}; take more steps")
+    return Amount(value=mean, standard_error=error)
+
+
+def _check(num_images: int, steps: int, probes: int) -> None:
+    if num_images < 2 or steps < 1 or probes < 0 or probes == 1:
+        raise InputError(
+            "expected at least 2 images, 1 step and 2 probes (0: the exact divergence) of the flow check, "
+            f"got {num_images}, {steps} and {probes}"
+        )

@@ -1,0 +1,339 @@
+"""Held-out bits per dimension as a measurement: the bound on test images, term by term, with its errors.
+
+For one image the bound is L_T + sum L_(t,s) + L_0 (`diffusion.likelihood`). L_T is exact; L_0 takes one call of the
+network; of the other terms each image visits some, so that its estimate of their sum is unbiased (`subsample`). The
+figure is the mean over images, and its standard error is that of a mean of independent images: their spread holds
+what images differ by, what noise does, and what the choice of timesteps does,
+
+    error^2 = error_from_images^2 + error_from_timesteps^2                                        (1)
+
+The second is estimated within images, by (3) of `subsample`. The one draw of noise in L_0 is counted with the images.
+
+Nothing is clipped and nothing is guided: the bound is on the model that was trained. The network computes in the
+pipeline's precision, the terms in float64.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain as chain_of
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+
+from ancestral.config import PositiveInt, SamplingSettings, Settings
+from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import InputError
+from ancestral.evaluation.bound_sums import Sums, Walk, chunk_sums, divided
+from ancestral.evaluation.subsample import Subsample
+from ancestral.pipeline import Pipeline
+from ancestral.rng import ImageNoise
+from ancestral.tensors import Labels, Timesteps, from_pixels
+
+
+class LikelihoodSettings(Settings):
+    """What is measured, and at what cost."""
+
+    num_images: PositiveInt | None = None
+    """Images of the test part, drawn at random. None: all."""
+    timesteps: PositiveInt | None = 32
+    """Terms drawn for each image besides L_0. None: all; so many or more are all."""
+    chain: PositiveInt | None = None
+    """Steps of the chain, even in log-SNR. None: all T."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Which images and timesteps are drawn, and the noise."""
+    given_classes: bool = False
+    """Tell the network each image's class: the bound on p(x | class)."""
+    variance: Literal["beta", "beta_tilde", "analytic"] | None = None
+    """Of the reverse steps. None: the pipeline's own."""
+
+
+class Amount(Settings):
+    """Bits per dimension."""
+
+    value: float
+    standard_error: float
+
+
+class Stretch(Settings):
+    """A run of consecutive steps of the chain."""
+
+    t: int
+    """Where it starts, the larger timestep."""
+    s: int
+    """Where it ends."""
+    log_snr: float
+    """In its middle."""
+    bits: float
+    """Sum of its terms, bits per dimension."""
+    standard_error: float
+    rmse: float
+    """Root of the mean squared error of the predicted x0 over it, in pixel levels 0..255."""
+
+
+class FlowCheck(Settings):
+    """The bound beside the likelihood under the probability flow, of the same images."""
+
+    num_images: int
+    steps: int
+    probes: int
+    """Of the divergence, for each image."""
+    bound: Amount
+    flow: Amount
+    difference: Amount
+    """Paired over the images."""
+
+
+class Likelihood(Settings):
+    """Held-out bits per dimension with every term: what `likelihood.json` holds."""
+
+    part: str = "test"
+    num_images: int
+    dims: int
+    """C * H * W of an image."""
+    num_timesteps: int
+    """T of the process."""
+    steps: int
+    """Of the chain; at most T."""
+    timesteps: int
+    """Terms drawn for each image besides L_0; steps - 1 where all were."""
+    seed: int
+    weights: str
+    """Hash of the network's weights."""
+    given_classes: bool
+    """Whether it is the bound on p(x | class)."""
+    variance: str = "beta_tilde"
+    """Of the reverse steps."""
+    total: Amount
+    prior: Amount
+    """L_T."""
+    diffusion: Amount
+    """All L_(t,s), s > 0."""
+    reconstruction: Amount
+    """L_0."""
+    error_from_images: float
+    """Share of the total's standard error, in squares, that images are the cause of."""
+    error_from_timesteps: float
+    """The share of the choice of timesteps and the noise at them; the true one is not above it."""
+    stretches: tuple[Stretch, ...]
+    """At most 64, by falling t, without L_0; their sum is `diffusion`."""
+    seconds: float
+    flow: FlowCheck | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measurement that is planned: chunk after chunk gives its sums, in any order and more than once alike."""
+
+    pipeline: Pipeline
+    images: ImageSet
+    settings: LikelihoodSettings
+    subsample: Subsample
+    walk: Walk
+
+    @property
+    def num_images(self) -> int:
+        """How many are measured."""
+        return self.subsample.num_images
+
+    @property
+    def calls(self) -> int:
+        """Of the network, for each image."""
+        return self.subsample.draws + 1
+
+    @property
+    def num_chunks(self) -> int:
+        """Of at most `compute.chunk` images."""
+        return math.ceil(self.num_images / self.pipeline.compute.chunk)
+
+    def belongs_to(self) -> dict[str, Any]:
+        """Everything that the sums depend on, as JSON has it."""
+        pipeline = self.pipeline
+        return {
+            "weights": pipeline.weights_hash(),
+            "diffusion": pipeline.config.diffusion.model_dump(mode="json"),
+            "images": self.images.hash,
+            "num_images": self.num_images,
+            "steps": self.subsample.steps,
+            "timesteps": self.subsample.draws,
+            "seed": self.settings.seed,
+            "given_classes": self.settings.given_classes,
+            "variance": self.variance,
+            "computed": [pipeline.device.type, pipeline.compute.precision, pipeline.compute.chunk],
+        }
+
+    @property
+    def variance(self) -> str:
+        """Of the reverse steps, by name."""
+        return self.settings.variance or self.pipeline.config.diffusion.variance
+
+    def sums(self, chunk: int, on_call: Callable[[], None] = lambda: None) -> Sums:
+        """The sums of one chunk.
+
+        Raises:
+            InputError: the bound is not finite.
+        """
+        size, begun = self.pipeline.compute.chunk, time.perf_counter()
+        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images), self.calls - 1, on_call)
+        return found.model_copy(update={"seconds": time.perf_counter() - begun})
+
+    def seconds_per_chunk(self) -> float:
+        """Of the first chunk, from as few calls as tell: the first ones are slow and do not count."""
+        few, stop = min(1, self.calls - 1), min(self.pipeline.compute.chunk, self.num_images)
+        self._sums(0, stop, few)
+        begun = time.perf_counter()
+        self._sums(0, stop, few)
+        return (time.perf_counter() - begun) / (few + 1) * self.calls
+
+    @torch.inference_mode()
+    def _sums(self, start: int, stop: int, draws: int, on_call: Callable[[], None] = lambda: None) -> Sums:
+        """Of the images of rank `start` to `stop`, with the first `draws` of their visits."""
+        pipeline, places = self.pipeline, self.subsample.images()[start:stop]
+        pixels = torch.tensor(self.images.images[places.numpy()], device=pipeline.device)
+        x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=pipeline.compute.memory_format)
+        noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
+        denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))
+        visits = self.subsample.visits(start, stop)[:, :draws]
+        try:
+            process = pipeline.with_variance(self.settings.variance)
+            return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise, on_call)
+        except ValueError as fault:
+            raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
+
+    def _labels(self, places: Any) -> Labels | None:
+        if not self.settings.given_classes:
+            return None
+        assert self.images.labels is not None
+        return torch.tensor(self.images.labels[places])
+
+    def result(self, sums: Sequence[Sums]) -> Likelihood:
+        """The figures, from the sums of all chunks."""
+        assert len(sums) == self.num_chunks
+        priors, diffusions = joined([s.prior for s in sums]), joined([s.diffusion for s in sums])
+        reconstructions = joined([s.reconstruction for s in sums])
+        total = mean([sum(terms) for terms in zip(priors, diffusions, reconstructions, strict=True)])
+        prior, reconstruction = mean(priors), mean(reconstructions)
+        stretches = tuple(self._stretches(sums))
+        diffusion = mean(diffusions).model_copy(update={"value": float(sum(stretch.bits for stretch in stretches))})
+        from_timesteps = min(error_within(sums), total.standard_error)
+        return Likelihood(
+            num_images=self.num_images,
+            dims=math.prod(self.images.shape),
+            num_timesteps=self.pipeline.diffusion.num_timesteps,
+            steps=self.subsample.steps + 1,
+            timesteps=self.subsample.draws,
+            seed=self.settings.seed,
+            weights=self.pipeline.weights_hash(),
+            given_classes=self.settings.given_classes,
+            variance=self.variance,
+            total=total.model_copy(update={"value": prior.value + diffusion.value + reconstruction.value}),
+            prior=prior,
+            diffusion=diffusion,
+            reconstruction=reconstruction,
+            error_from_images=math.sqrt(total.standard_error**2 - from_timesteps**2),
+            error_from_timesteps=from_timesteps,
+            stretches=stretches,
+            seconds=math.fsum(s.seconds for s in sums),
+        )
+
+    def _stretches(self, sums: Sequence[Sums]) -> Iterator[Stretch]:
+        bits, squares = added([s.bits for s in sums]), added([s.bits_squared for s in sums])
+        errors, visits = added([s.errors_squared for s in sums]), added([s.visits for s in sums])
+        ends = pairwise(self.walk.chain[list(self.walk.edges)].tolist())
+        for i, (t, s) in enumerate(ends):
+            yield Stretch(
+                t=t,
+                s=s,
+                log_snr=middle(self.pipeline.diffusion.schedule, t, s),
+                bits=bits[i] / self.num_images,
+                standard_error=error_of_mean(bits[i], squares[i], self.num_images),
+                rmse=math.sqrt(errors[i] / visits[i]),
+            )
+
+
+def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> Measurement:
+    """The measurement of `images`, which the pipeline was not trained on.
+
+    Raises:
+        InputError: settings, images and pipeline do not go together.
+    """
+    pipeline.with_variance(settings.variance)
+    _check_images(pipeline, images, settings)
+    _check_classes(pipeline, images, settings)
+    chain = _chain(pipeline.diffusion.schedule, settings.chain)
+    steps = len(chain) - 2
+    draws = steps if settings.timesteps is None else min(settings.timesteps, steps)
+    if draws == 1 < steps:
+        raise InputError("expected at least 2 timesteps, got 1: what their choice adds to the error would stay unknown")
+    subsample = Subsample(settings.seed, len(images), settings.num_images or len(images), steps, draws)
+    walk = divided(pipeline.diffusion.schedule, chain, subsample.widest_gap)
+    return Measurement(pipeline, images, settings, subsample, walk)
+
+
+def _check_images(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
+    if images.shape != pipeline.spec.shape:
+        raise InputError(f"expected images of shape {pipeline.spec.shape}, got {images.shape}; restore the data set")
+    if len(images) < 2:
+        raise InputError(f"expected at least 2 test images, got {len(images)}; set data.test when training")
+    if not 2 <= (settings.num_images or len(images)) <= len(images):
+        raise InputError(f"expected 2 to {len(images)} images, which is all there are, got {settings.num_images}")
+
+
+def _check_classes(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
+    if settings.given_classes and not pipeline.num_classes:
+        raise InputError("expected no classes to be given: this pipeline was trained without them")
+    if settings.given_classes and images.labels is None:
+        raise InputError("expected images with classes to give, got none; restore the data set")
+    if pipeline.num_classes and not settings.given_classes and not pipeline.config.training.label_dropout:
+        raise InputError(
+            "expected classes to be given (--given-classes): this pipeline was trained with label_dropout 0, so it "
+            "knows no image without its class"
+        )
+
+
+def _chain(schedule: Schedule, steps: int | None) -> Timesteps:
+    """Falling from T to 1 and 0: all of them, or so many."""
+    T = schedule.num_timesteps
+    if steps is not None and not min(2, T) <= steps <= T:
+        raise InputError(f"expected a chain of 2 to T = {T} steps, got {steps}")
+    return schedule.uniform_log_snr(T if steps is None else steps)
+
+
+def mean(values: Sequence[float]) -> Amount:
+    """Of one value for each image, with its standard error."""
+    centre = math.fsum(values) / len(values)
+    spread = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
+    return Amount(value=centre, standard_error=math.sqrt(spread / len(values)))
+
+
+def error_of_mean(total: float, squares: float, count: int) -> float:
+    """Standard error of a mean, from the sum of `count` values and of their squares."""
+    return math.sqrt(max(squares - total**2 / count, 0.0) / (count - 1) / count)
+
+
+def error_within(sums: Sequence[Sums]) -> float:
+    """Standard error that the choice of timesteps and the noise at them make up: (3) of `subsample`, over all pairs."""
+    count = sum(len(s.prior) for s in sums)
+    of_means = math.fsum(total**2 for total in added([s.differences for s in sums]))
+    squares = math.fsum(s.differences_squared for s in sums)
+    return error_of_mean(math.sqrt(of_means), squares, count)
+
+
+def joined(rows: Sequence[Sequence[float]]) -> list[float]:
+    """All rows in one."""
+    return [*chain_of.from_iterable(rows)]
+
+
+def added(rows: Sequence[Sequence[float] | Sequence[int]]) -> list[float]:
+    """The sums of the columns."""
+    return [math.fsum(column) for column in zip(*rows, strict=True)]
+
+
+def middle(schedule: Schedule, t: int, s: int) -> float:
+    """Log-SNR halfway between two timesteps; where nothing is left at t, the step above it stands for it."""
+    ends = schedule.log_snr(torch.tensor([s, t, t - 1]))
+    return float(ends[:2].mean() if ends[1].isfinite() else ends[[0, 2]].mean())

@@ -1,0 +1,108 @@
+"""The record of an unfinished measurement: one line of JSON that says what it belongs to, then a line for each chunk.
+
+A chunk is written whole and forced to disk before the next one begins, so whatever ends the process, what is lost is
+the chunk it was at; a line torn by that is cut off.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from ancestral.errors import CannotWrite, InputError
+from ancestral.evaluation.bound_sums import Sums
+
+
+@dataclass
+class Record:
+    """The open file, locked. `sums` are those of the first chunks, in their order."""
+
+    path: Path
+    file: BinaryIO
+    sums: list[Sums]
+
+    def append(self, sums: Sums) -> None:
+        """Keeps the sums of the next chunk.
+
+        Raises:
+            CannotWrite: disk full, or folder gone.
+        """
+        self._write({"chunk": len(self.sums), "sums": sums.model_dump()})
+        self.sums.append(sums)
+
+    def begin(self, belongs_to: dict[str, Any]) -> None:
+        """Forgets everything and starts for another measurement."""
+        self.sums.clear()
+        os.truncate(self.path, 0)
+        self._write(belongs_to)
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            self.file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+            self.file.flush()
+            os.fsync(self.file.fileno())
+        except OSError as fault:
+            raise CannotWrite(f"cannot write {self.path}: {fault.strerror}; free space") from None
+
+
+@contextmanager
+def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -> Iterator[Record]:
+    """The record at `path`, cut back to what can be used; anew, which is said, where it belongs to something else.
+
+    Args:
+        belongs_to: everything that the sums depend on, as JSON has it.
+
+    Raises:
+        InputError: another process is at work on it.
+        CannotWrite: it cannot be written.
+    """
+    try:
+        file = path.open("ab")
+    except OSError as fault:
+        raise CannotWrite(f"cannot write {path}: {fault.strerror}; choose a run you may write to") from None
+    with file:
+        _lock(file, path)
+        lines = path.read_bytes().splitlines(keepends=True)
+        here = Record(path, file, [])
+        if not lines or _line(lines[0]) != belongs_to:
+            if lines:
+                say(f"{path} belongs to other settings, weights or images: starting anew")
+            here.begin(belongs_to)
+        else:
+            here.sums = [*_readable(lines[1:])]
+            os.truncate(path, sum(map(len, lines[: 1 + len(here.sums)])))
+        yield here
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"{path} is being written by another process; wait for it") from None
+
+
+def _readable(lines: list[bytes]) -> Iterator[Sums]:
+    """The sums of chunk 0, 1, ... up to the first line that does not hold them."""
+    for number, text in enumerate(lines):
+        line = _line(text)
+        try:
+            sums = Sums.model_validate(line["sums"])
+        except (KeyError, TypeError, ValidationError):
+            return
+        if line["chunk"] != number:
+            return
+        yield sums
+
+
+def _line(text: bytes) -> Any:
+    """The value of a line; None where it is torn."""
+    try:
+        return json.loads(text) if text.endswith(b"\n") else None
+    except ValueError:
+        return None

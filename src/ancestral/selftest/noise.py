@@ -1,0 +1,61 @@
+"""Noise without state and the map to pixels: recorded numbers, and that only the seed matters."""
+
+import torch
+
+from ancestral.rng import ImageNoise, generator, mix
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import double
+from ancestral.tensors import from_pixels, to_pixels
+
+SEED_OF_17 = 5955173394685240372
+"""`mix(17, "sample")`, as recorded."""
+DRAWN = (-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
+"""First numbers of image 17."""
+
+
+def recorded(_: torch.device) -> float:
+    """Image 17's own seed and its first draws, as they were recorded; draws are made on the CPU for every device."""
+    first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
+    return apart(first, double(*DRAWN)) + abs(mix(17, "sample") - SEED_OF_17)
+
+
+def same_in_any_batch(device: torch.device) -> float:
+    """Image 17 alone, among others, asked again: the second draw of each."""
+
+    def second(seeds: list[int]) -> torch.Tensor:
+        noise = ImageNoise(seeds, (1, 4, 4), device)
+        noise()
+        return noise()
+
+    return apart(second([17])[0], second([3, 17, 5])[1]) + apart(second([17, 2])[0], second([17])[0])
+
+
+def moments(_: torch.device) -> float:
+    """Mean, variance and correlation of two neighbouring seeds over 20,000 numbers, in standard errors."""
+    one, two = ImageNoise([1, 2], (20_000,), dtype=torch.float64)()
+    root = 20_000**0.5
+    off = (one.mean() * root, (one.square().mean() - 1) * root / 2**0.5, (one * two).mean() * root)
+    return largest(abs(float(each)) for each in off)
+
+
+def positions(_: torch.device) -> float:
+    """How many of 3000 positions share their first number with another."""
+    first = [float(torch.rand((), generator=generator(seed, step, "t"), dtype=torch.float64))
+             for seed in range(3) for step in range(1000)]  # fmt: skip
+    return float(3000 - len({*first}))
+
+
+def pixels(device: torch.device) -> float:
+    """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
+    every = torch.arange(256, device=device).to(torch.uint8)
+    known = from_pixels(every)[torch.tensor([0, 51, 255], device=device)].double()
+    return apart(to_pixels(from_pixels(every)).int(), every.int()) + apart(known, double(-1, -0.6, 1, device=device))
+
+
+CHECKS = (
+    Check("recorded numbers of seed 17", 1e-12, recorded),
+    Check("image 17 alone is image 17 in a batch", 0, same_in_any_batch),
+    Check("mean, variance, correlation, in standard errors", 4, moments),
+    Check("no two positions share their numbers", 0, positions),
+    Check("pixels to [-1, 1] and back", 1e-7, pixels),
+)

@@ -1,0 +1,152 @@
+"""`ancestral evaluate --likelihood`: its price, its table and JSON, how it goes on, and what it refuses."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_calls import TINY, call
+
+from ancestral.cli.likelihood import cost, quarters
+from ancestral.evaluation.bound_sums import Sums
+from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch
+
+FEW = ("--likelihood", "--images", "20", "--timesteps", "3", "--compute.chunk", "6")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def kept(run: Path) -> dict[str, Any]:
+    return {**json.loads((run / "likelihood.json").read_text()), "seconds": 0}
+
+
+def stopping(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of a chunk, once `after` chunks are done."""
+    real = Measurement.sums
+
+    def interrupted(self: Measurement, chunk: int, on_call: Callable[[], None]) -> Sums:
+        def stop() -> None:
+            raise KeyboardInterrupt
+
+        return real(self, chunk, stop if chunk == after else on_call)
+
+    monkeypatch.setattr(Measurement, "sums", interrupted)
+
+
+def test_the_price_comes_first_and_the_terms_are_told_and_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "evaluate", run, *FEW)
+    assert code == 0 and "20 images x 4 calls = 80 network calls, about" in err
+    result = Likelihood.model_validate_json((run / "likelihood.json").read_text())
+    assert (result.num_images, result.timesteps, result.dims, result.steps) == (20, 3, 64, 1000)
+    assert "p(x), no class given" in out and "by quarters" in out and str(run / "likelihood.json") in out
+    assert f"{result.total.value:.2f}"[:2] in out and not (run / "likelihood.partial.jsonl").exists()
+    code, out, _ = call(capsys, "evaluate", run, *FEW, "--json")
+    assert {**json.loads(out), "seconds": 0} == kept(run), "the same seed measures the same"
+
+
+def test_interrupted_it_goes_on_to_the_same_figures(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(capsys, "evaluate", run, *FEW).code == 0
+    whole = kept(run)
+    (run / "likelihood.json").unlink()
+    with monkeypatch.context() as patch:
+        stopping(2, patch)
+        stopped = call(capsys, "evaluate", run, *FEW)
+    assert stopped.code == 130 and "stopped after 12 images" in stopped.err and not (run / "likelihood.json").exists()
+    with (run / "likelihood.partial.jsonl").open("a") as file:
+        file.write('{"chunk":2,"sums":{"pri')
+    again = call(capsys, "evaluate", run, *FEW)
+    assert "going on after 12 of 20 images" in again.err and "8 images x 4 calls" in again.err
+    assert kept(run) == whole and not (run / "likelihood.partial.jsonl").exists()
+
+
+def test_other_settings_start_anew(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stopping(2, patch)
+        call(capsys, "evaluate", run, *FEW)
+    other = call(capsys, "evaluate", run, *FEW, "--seed", "1")
+    assert other.code == 0 and "starting anew" in other.err and kept(run)["seed"] == 1
+
+
+def test_classes_are_given_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "evaluate", run, *FEW, "--chain", "9", "--timesteps", "all", "--given-classes").out
+    assert "p(x | class)" in out and "9 steps of T = 1,000, all of them" in out
+    assert (kept(run)["given_classes"], kept(run)["steps"], kept(run)["timesteps"]) == (True, 9, 8)
+
+
+REFUSED = {
+    ("--timesteps", "3"): "expected --likelihood with --timesteps",
+    ("--chain", "30"): "expected --likelihood with --chain",
+    ("--given-classes",): "expected --likelihood with --given-classes",
+    ("--images", "all"): "expected a whole number for --images",
+    ("--likelihood", "--guidance", "2"): "expected no --guidance with --likelihood",
+    ("--likelihood", "--steps", "5"): "expected no --steps with --likelihood",
+    ("--likelihood", "--inception", "a.pth"): "expected no --inception with --likelihood",
+    ("--likelihood", "--images", "1"): "--images of at least 2",
+    ("--likelihood", "--timesteps", "0"): "--timesteps of at least 1",
+    ("--likelihood", "--chain", "0"): "--chain of at least 1",
+    ("--likelihood", "--seed", "-1"): "--seed of at least 0",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED, ids=" ".join)
+def test_no_option_is_ignored(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "evaluate", "nowhere", *words)
+    assert code == 2 and REFUSED[words] in err and len(err.splitlines()) == 1
+
+
+def test_without_classes_none_can_be_given(unconditional: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "evaluate", unconditional, *FEW, "--given-classes")
+    assert code == 2 and "trained without them" in err and not (unconditional / "likelihood.partial.jsonl").exists()
+
+
+def test_the_price_is_told_in_minutes_where_it_is_high() -> None:
+    text = "10,000 images x 33 calls = 330,000 network calls, about 12 minutes on this machine"
+    assert cost(10_000, 33, 718.0) == text
+
+
+def test_quarters_of_log_snr_share_the_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(capsys, "evaluate", run, *FEW)
+    result = Likelihood.model_validate_json((run / "likelihood.json").read_text())
+    bits = {-6.0: 1.0, -2.0: 2.0, -1.9: 1.0, 2.0: 4.0, 6.0: 2.0}
+    stretches = tuple(
+        Stretch(t=9, s=8, log_snr=level, bits=b, standard_error=0.1, rmse=1.0) for level, b in bits.items()
+    )
+    amount = result.diffusion.model_copy(update={"value": 10.0})
+    told = quarters(result.model_copy(update={"stretches": stretches, "diffusion": amount}))
+    assert told.endswith("log-SNR -6.0 to 6.0, by quarters: 10%, 30%, 40%, 20%")
+
+
+def test_a_network_told_the_log_snr_is_measured_at_any_number_of_timesteps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The finer the chain the lower the bound of the same network; one told an index knows its own T alone."""
+    model = (
+        *("--diffusion.prediction", "levels", "--diffusion.time", "log-snr", "--diffusion.schedule.name", "log-snr"),
+        *("--network.output_rank", "4", "--training.loss", "continuous", "--training.steps", "2"),
+    )
+    assert call(capsys, "train", "digits", *TINY, *model, "--out", tmp_path / "run").code == 0
+    totals = {}
+    for T in ("60", "5000"):
+        words = ("--likelihood", "--images", "40", "--timesteps", "30", "--num-timesteps", T, "--json")
+        done = call(capsys, "evaluate", tmp_path / "run", *words)
+        assert done.code == 0, done.err
+        result = json.loads(done.out)
+        assert result["num_timesteps"] == int(T) and result["timesteps"] == 30
+        totals[T] = result["total"]["value"]
+    assert totals["5000"] < 0.95 * totals["60"]
+
+
+def test_a_network_told_an_index_knows_its_own_timesteps_alone(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = call(capsys, "evaluate", trained, "--likelihood", "--num-timesteps", "60")
+    assert done.code == 2 and "told the log-SNR" in done.err and done.err.count("\n") == 1

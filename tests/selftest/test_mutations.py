@@ -1,0 +1,76 @@
+"""Broken formulas are noticed; the list of them fits the source."""
+
+import importlib
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from ancestral.selftest import GROUPS
+from ancestral.selftest.checks import run
+from benchmarks.mutations import MUTATIONS, SOURCE, Mutation, mutated, noticed, table
+
+NAMED = {mutation.name: mutation for mutation in MUTATIONS}
+REQUIRED = {
+    *(f"diffusion/{name}.py" for name in ("schedules", "process", "parameterization", "variances", "analytic")),
+    *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "flow")),
+    *("gaussian.py", "sampling/samplers.py", "sampling/guidance.py"),
+}
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_what_a_mutation_replaces_is_in_the_source_exactly_once(mutation: Mutation) -> None:
+    text = (SOURCE / "ancestral" / mutation.file).read_text(encoding="utf-8")
+    changed = mutated(mutation, text)
+    assert mutation.old not in changed or mutation.old in mutation.new
+    compile(changed, mutation.file, "exec")
+
+
+def test_every_part_of_the_mathematics_is_broken_at_least_once() -> None:
+    assert {mutation.file for mutation in MUTATIONS} >= REQUIRED
+    assert len(NAMED) == len(MUTATIONS) >= 15
+
+
+def test_a_mutation_of_what_is_not_there_is_refused() -> None:
+    for text in ("a = 2", "a = 1; a = 1"):
+        with pytest.raises(ValueError, match="write the mutation anew"):
+            mutated(Mutation("m", "a.py", "a = 1", "a = 3"), text)
+
+
+def loaded(mutation: Mutation) -> ModuleType:
+    """The mutated module, beside the true one."""
+    true = importlib.import_module(f"ancestral.{mutation.file.removesuffix('.py').replace('/', '.')}")
+    module = ModuleType(true.__name__)
+    text = (SOURCE / "ancestral" / mutation.file).read_text(encoding="utf-8")
+    exec(compile(mutated(mutation, text), mutation.file, "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "failed"),
+    [
+        ("guidance off by one", "samplers", "guidance 2.5: score of the mixed density"),
+        ("importance weights upside down", "losses", "importance sampling: weights leave the mean alone"),
+        ("learned variance linear in v", "variances", "learned: both extremes and their geometric mean"),
+    ],
+)
+def test_a_broken_formula_is_noticed(name: str, group: str, failed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded(NAMED[name])
+    for file in [other for key, other in sys.modules.items() if key.startswith("ancestral.selftest.")]:
+        for shared in {*vars(file)} & {*vars(module)}:
+            if getattr(vars(module)[shared], "__module__", None) == module.__name__:
+                monkeypatch.setattr(file, shared, vars(module)[shared])
+    chosen = [check for check in GROUPS[group] if check.name in (failed, GROUPS[group][0].name)]
+    found = {each.name: each.held for each in run({group: chosen}, torch.device("cpu"))}
+    assert not found.pop(failed)
+    assert [*found.values()] == [True], "the check that fails says which formula it is"
+
+
+def test_a_copy_of_the_package_is_broken_and_this_one_is_not() -> None:
+    """The whole way, by a process of its own: the exit code is 1 and the failed checks are named."""
+    mutation = NAMED["bits for nats"]
+    one = noticed(mutation)
+    assert one.code == 1 and "bound: bits per dimension of log 256 nats" in one.failed
+    row = [*table([mutation], [one])][2]
+    assert row.startswith("| bits for nats | `diffusion/likelihood.py` | 1 |")

@@ -1,0 +1,71 @@
+"""The self-test holds, covers what there is, and calls a failure a failure."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from ancestral.config import DiffusionSettings, SamplingSettings, ScheduleSettings
+from ancestral.diffusion.parameterization import Parameterization
+from ancestral.pipeline import build_diffusion, build_sampler
+from ancestral.sampling.samplers import Sampler
+from ancestral.selftest import GROUPS, levels, parameterizations, samplers, schedules
+from ancestral.selftest.checks import Check, apart, largest, outcome, run
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_check_holds(group: str) -> None:
+    found = [*run({group: GROUPS[group]}, CPU)]
+    assert [(each.name, each.error, each.fault) for each in found if not each.held] == []
+    assert len(found) == len(GROUPS[group]) > 3
+
+
+def test_an_error_just_beyond_what_is_allowed_fails() -> None:
+    assert outcome("g", Check("at the limit", 1e-9, lambda device: 1e-9), CPU).held
+    assert not outcome("g", Check("beyond", 1e-9, lambda device: 1.01e-9), CPU).held
+    assert not outcome("g", Check("exact", 0.0, lambda device: 1e-300), CPU).held
+
+
+def test_no_number_is_a_failure() -> None:
+    """Trap: `max` of Python passes over NaN, and NaN > allowed is false."""
+    for error in (math.nan, math.inf, largest([0.0, math.nan, 0.0]), apart(torch.tensor([0.0, math.nan]), 0.0)):
+        assert not outcome("g", Check("n", 1.0, lambda device, error=error: error), CPU).held
+
+
+def test_a_check_that_raises_has_failed_and_the_next_is_run() -> None:
+    def raises(device: torch.device) -> float:
+        raise ZeroDivisionError("by 0")
+
+    first, second = run({"g": [Check("raises", 1.0, raises), Check("holds", 1.0, lambda device: 0.5)]}, CPU)
+    assert (first.held, first.error, first.fault) == (False, math.inf, "ZeroDivisionError: by 0")
+    assert second.held and second.fault == ""
+
+
+def test_every_schedule_is_checked() -> None:
+    named = {*schedules.TABLES, "betas"} - {"zero-terminal"}
+    assert named == {*ScheduleSettings.model_fields["name"].annotation.__args__}
+    assert any(check.name.startswith("own betas") for check in schedules.CHECKS)
+    for name, table in schedules.TABLES.items():
+        zero = name == "zero-terminal"
+        settings = ScheduleSettings(name="linear" if zero else name, num_timesteps=50, zero_terminal_snr=zero)
+        prediction = DiffusionSettings(schedule=settings, prediction="v")
+        assert torch.equal(build_diffusion(prediction).schedule.alpha_bar, table(50).alpha_bar)
+
+
+def test_every_parameterisation_and_sampler_is_checked() -> None:
+    kinds = {type(each) for each in parameterizations.ALL.values()} | {levels.PredictsLevels}
+    assert kinds == {*Parameterization.__subclasses__()}
+    built = {type(build(schedules.SHORT)) for build in samplers.KINDS.values()}
+    names = SamplingSettings.model_fields["sampler"].annotation.__args__
+    process = build_diffusion(DiffusionSettings())
+    assert built == {type(build_sampler(SamplingSettings(sampler=name), process)) for name in names}
+    assert built <= {*Sampler.__subclasses__()}
+
+
+def test_names_are_different_and_fit_a_line() -> None:
+    names = Counter((group, check.name) for group, checks in GROUPS.items() for check in checks)
+    assert max(names.values()) == 1
+    assert max(len(name) for _, name in names) <= 60
