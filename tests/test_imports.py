@@ -19,7 +19,7 @@ ROWS = (
     {"presets", "compute"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
-    {"hub"},
+    {"hub", "editing"},
     {"pipeline"},
     {"training", "evaluation"},
     {"report", "tuning", "selftest"},
@@ -33,6 +33,7 @@ KNOWS_NOTHING_OF = {
     "networks": {"diffusion"},
     "data": {"diffusion"},
     "viz": {"diffusion"},
+    "editing": {"networks", "data", "viz"},
     "presets": {"errors", "tensors", "rng", "files", "gaussian"},
 }
 """Lower parts that a part must do without all the same."""

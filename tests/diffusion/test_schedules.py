@@ -1,11 +1,13 @@
 """Tables against published figures, and the traps of schedules (T changed, float32, strides, terminal SNR)."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from ancestral.diffusion import schedules
 from ancestral.diffusion.schedules import Schedule
@@ -17,6 +19,7 @@ ALL = {
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
 }
+GRIDS = (Schedule.trailing, Schedule.uniform_log_snr, Schedule.karras, Schedule.quadratic)
 
 
 def test_linear_ends_at_the_published_signal() -> None:
@@ -92,16 +95,18 @@ def test_a_table_that_is_none_is_refused(table: list[float]) -> None:
 
 
 @given(st.sampled_from([*ALL]), st.integers(2, 200), st.data())
-def test_both_grids_fall_from_T_to_0_and_end_at_every_timestep(
+def test_every_grid_falls_from_T_to_0_and_end_at_every_timestep(
     name: str, num_timesteps: int, data: st.DataObject
 ) -> None:
     """Trap: a first step that never visits T, and S = T that indexes T + 1 or repeats a timestep."""
     schedule = ALL[name](num_timesteps)
     steps = data.draw(st.integers(1, num_timesteps))
-    for grid in (schedule.trailing(steps), schedule.uniform_log_snr(steps)):
+    for make in GRIDS:
+        grid = make(schedule, steps)
         assert len(grid) == steps + 1 and grid[0] == num_timesteps and grid[-1] == 0
         assert bool((grid.diff() < 0).all())
-    for grid in (schedule.trailing(num_timesteps), schedule.uniform_log_snr(num_timesteps)):
+    for make in GRIDS:
+        grid = make(schedule, num_timesteps)
         assert grid.tolist() == [*range(num_timesteps, -1, -1)]
 
 
@@ -112,10 +117,44 @@ def test_log_snr_grid_is_even_in_log_snr() -> None:
     assert schedules.zero_terminal_snr(schedule).uniform_log_snr(20)[0] == 1000
 
 
+@pytest.mark.parametrize("power", [1.0, 7.0])
+def test_karras_grid_is_even_in_a_root_of_sigma(power: float) -> None:
+    schedule = schedules.log_snr_linear(20_000, 12.0, -9.0)
+    kept = schedule.at(schedule.karras(18, power)[:-1])
+    root = ((1 - kept) / kept) ** (0.5 / power)
+    # The table is coarse where the root is large and hardly changes: a fraction of a percent of its reach.
+    assert torch.allclose(root.diff(), root.diff().mean(), atol=1e-3 * float(root[0] - root[-1]))
+    assert schedules.zero_terminal_snr(schedules.linear()).karras(18)[0] == 1000
+
+
+def test_karras_grid_of_a_published_schedule() -> None:
+    """Karras et al. 2022, eq. 5, with sigma from 0.002 to 80 in 18 steps begins 80, 57.59, 40.79, 28.37."""
+    reach = [float(-2 * torch.tensor(sigma).double().log()) for sigma in (0.002, 80.0)]
+    schedule = schedules.log_snr_linear(100_000, *reach)
+    kept = schedule.at(schedule.karras(18)[:4])
+    assert ((1 - kept) / kept).sqrt().tolist() == pytest.approx([80, 57.586, 40.786, 28.374], rel=2e-4)
+
+
+def test_quadratic_grid_is_even_in_the_root_of_t() -> None:
+    roots = schedules.linear(10_000).quadratic(20).double().sqrt()
+    assert torch.allclose(roots.diff(), torch.tensor(-5.0).double(), atol=1e-2)
+
+
+@given(st.sampled_from([*ALL]), st.floats(-12, 14))
+def test_the_nearest_timestep_is_the_nearest_of_all(name: str, log_snr: float) -> None:
+    schedule = ALL[name](60)
+    wanted = torch.tensor(log_snr, dtype=torch.float64)
+    away = (schedule.log_snr(torch.arange(1, 61)) - wanted).abs()
+    found = schedule.nearest(wanted)
+    assert found.shape == () and float(away[found - 1]) == float(away.min())
+    assert torch.equal(schedule.nearest(schedule.log_snr(torch.arange(1, 61))), torch.arange(1, 61))
+
+
 @pytest.mark.parametrize("steps", [0, 11])
-def test_steps_outside_the_table_are_refused(steps: int) -> None:
+@pytest.mark.parametrize("make", GRIDS)
+def test_steps_outside_the_table_are_refused(make: Callable[[Schedule, int], Tensor], steps: int) -> None:
     with pytest.raises(ValueError, match="expected 1 <= steps <= T = 10"):
-        schedules.linear(10).trailing(steps)
+        make(schedules.linear(10), steps)
 
 
 @given(st.integers(1, 998), st.data())

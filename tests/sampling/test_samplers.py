@@ -1,8 +1,9 @@
 """Samplers against closed forms: exact moments, measured order, and the laws that tie them together."""
 
 import itertools
-import math
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from functools import partial
 
 import pytest
 import torch
@@ -12,12 +13,23 @@ from oracles import GaussianOracle, MixtureOracle, process, propagate
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear
+from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
-from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
+from ancestral.sampling.samplers import (
+    DDIM,
+    Ancestral,
+    DPMSolver2M,
+    DPMSolver2MSDE,
+    Euler,
+    Sampler,
+    UniPC1,
+    UniPC2,
+    UniPC3,
+)
+from benchmarks.orders import built, kinds
 
 MEAN = torch.tensor([0.3, -0.5, 0.1, 0.0], dtype=torch.float64)
 SPREAD = torch.tensor([0.0, 0.05, 0.4, 1.0], dtype=torch.float64)
@@ -27,8 +39,8 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     return Ancestral(GaussianDiffusion(schedule, process().parameterization, variance))
 
 
-# How each sampler that exists is built for the order test; the test fails when one is missing here.
-BUILD: dict[type[Sampler], Callable[[Schedule], Sampler]] = {Ancestral: ancestral, DDIM: DDIM}
+KINDS = kinds()
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("steps", [5, 17, 40])
@@ -80,60 +92,6 @@ def test_ddim_keeps_the_marginals_of_a_point_at_any_eta(steps: int, eta: float) 
         assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
 
 
-def test_every_sampler_is_measured() -> None:
-    assert {*Sampler.__subclasses__()} == {*BUILD}
-
-
-def gaussian_error(build: Callable[[Schedule], Sampler], steps: int) -> float:
-    """Error of mean and covariance at t = 1 of a chain of `steps` on an even log-SNR grid, by exact propagation.
-
-    Stochastic and deterministic samplers alike: from the exact law of x_T both must end in the exact law of x_1.
-    """
-    schedule = log_snr_linear(steps, 4.0, -4.0)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
-    end = torch.tensor(steps)
-    start = schedule.at(end).sqrt() * MEAN
-    grid = schedule.trailing(steps)[:-1]
-    *_, (s, mean, variance) = propagate(build(schedule), oracle, grid, start, oracle.marginal_variance(end))
-    assert s == 1
-    last = torch.tensor(1)
-    off = (mean - schedule.at(last).sqrt() * MEAN).abs() + (variance - oracle.marginal_variance(last)).abs()
-    return off.max().item()
-
-
-@pytest.mark.parametrize("kind", BUILD, ids=lambda kind: kind.__name__)
-def test_measured_order_is_the_declared_one(kind: type[Sampler]) -> None:
-    fine, finer = (gaussian_error(BUILD[kind], steps) for steps in (256, 512))
-    assert math.log2(fine / finer) == pytest.approx(kind.order, abs=0.15)
-
-
-def test_ddim_converges_to_the_probability_flow_at_order_one() -> None:
-    def error(steps: int) -> float:
-        schedule = log_snr_linear(steps, 4.0, -4.0)
-        oracle, end, last = GaussianOracle(schedule, MEAN, SPREAD), torch.tensor(steps), torch.tensor(1)
-        x_T = torch.tensor([[1.0, -1.0, 0.5, 2.0]], dtype=torch.float64)
-        *_, step = sample(oracle, DDIM(schedule), x_T, schedule.trailing(steps)[:-1], lambda: x_T)
-        return (step.x - oracle.flow(x_T, end, last)).abs().max().item()
-
-    assert math.log2(error(256) / error(512)) == pytest.approx(1, abs=0.1)
-    assert error(512) < 0.02
-
-
-def test_ddim_order_on_a_mixture_by_halving() -> None:
-    """No closed form of the flow: three step sizes give the order by the ratio of their differences."""
-
-    def end(steps: int) -> torch.Tensor:
-        schedule = log_snr_linear(steps + 1, 4.0, -4.0)
-        means = torch.tensor([[1.0, 0.5], [-1.0, 0.2]], dtype=torch.float64)
-        oracle = MixtureOracle(schedule, torch.tensor([0.3, 0.7]).double(), means, torch.tensor([0.05, 0.2]).double())
-        x_T = torch.tensor([[0.4, -0.3], [-0.2, 1.0]], dtype=torch.float64)
-        *_, step = sample(oracle, DDIM(schedule), x_T, schedule.trailing(steps + 1)[:-1], lambda: x_T)
-        return step.x
-
-    coarse, middle, fine = end(128), end(256), end(512)
-    assert math.log2(((coarse - middle).norm() / (middle - fine).norm()).item()) == pytest.approx(1, abs=0.15)
-
-
 def test_the_mixture_oracle_is_its_own_score() -> None:
     """eps = -s grad log q(x_t) (Tweedie): guards the oracle the other tests stand on."""
     schedule, t = cosine(100), torch.tensor(40)
@@ -159,19 +117,153 @@ def test_eta_one_is_ancestral_sampling(steps: int) -> None:
     assert torch.allclose(chain(ancestral(schedule)), chain(DDIM(schedule, eta=1.0)), atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", BUILD, ids=lambda kind: kind.__name__)
-def test_the_last_step_returns_the_predicted_x0_and_draws_no_noise(kind: type[Sampler]) -> None:
-    """Traps: noise added at the last step; a special last step."""
+def warm(sampler: Sampler, oracle: Denoiser, schedule: Schedule) -> tuple[torch.Tensor, list[Prediction]]:
+    """x_t after four steps, at the fifth timestep of an even grid of ten, and the predictions on the way."""
+    noise, past = ImageNoise([3, 4], (4,), dtype=torch.float64), []
+    x = noise()
+    for t, s in itertools.pairwise(schedule.trailing(10)[:5]):
+        x, prediction = sampler.step(oracle, x, t, s, past, noise)
+        past.append(prediction)
+    return x, past
+
+
+def none() -> torch.Tensor:
+    raise AssertionError("noise was drawn")
+
+
+@every_kind
+@pytest.mark.parametrize("remembers", [False, True])
+def test_the_last_step_returns_the_predicted_x0_and_draws_no_noise(kind: type[Sampler], remembers: bool) -> None:
+    """Traps: noise added at the last step; a special last step; a polynomial that reaches for s = 0."""
     schedule = cosine(50)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
-
-    def none() -> torch.Tensor:
-        raise AssertionError("noise was drawn for the last step")
-
-    x_t, t = torch.randn(2, 4, dtype=torch.float64), torch.tensor(3)
-    x_0, prediction = BUILD[kind](schedule).step(oracle, x_t, t, torch.tensor(0), [], none)
+    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+    x_t, past = warm(sampler, oracle, schedule)
+    t = schedule.trailing(10)[4]
+    x_0, prediction = sampler.step(oracle, x_t, t, torch.tensor(0), past if remembers else [], none)
     assert torch.allclose(x_0, prediction.x0, atol=1e-12)
     assert torch.equal(prediction.x0, oracle(x_t, t).x0)
+
+
+@every_kind
+def test_calls_and_noise_are_those_declared(kind: type[Sampler]) -> None:
+    schedule, calls, draws = cosine(50), [], []
+    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+
+    def counted(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        calls.append(int(t))
+        return oracle(x_t, t)
+
+    def drawn() -> torch.Tensor:
+        draws.append(1)
+        return torch.zeros(2, 4, dtype=torch.float64)
+
+    x_t, past = warm(sampler, oracle, schedule)
+    t, s = schedule.trailing(10)[4:6]
+    sampler.step(counted, x_t, t, s, past, drawn)
+    assert len(calls) == sampler.calls and calls[0] == t
+    assert len(draws) == sampler.stochastic
+    sampler.step(counted, x_t, t, torch.tensor(0), past, none)
+    assert len(calls) == sampler.calls + 1
+
+
+@every_kind
+def test_data_at_one_point_is_sampled_exactly_by_any_steps(kind: type[Sampler]) -> None:
+    """x_0 is the same everywhere, so is eps along the flow: no sampler errs, however few and uneven its steps."""
+    schedule = cosine(50)
+    point, sampler = GaussianOracle(schedule, MEAN, torch.zeros(4, dtype=torch.float64)), built(kind, schedule)
+    grid, noise = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0]), ImageNoise([5, 6], (4,), dtype=torch.float64)
+    x_T = noise()
+    for step in sample(point, sampler, x_T, grid, noise):
+        wanted = MEAN.expand(2, 4) if step.s == 0 else point.flow(x_T, grid[0], torch.tensor(step.s))
+        assert torch.allclose(step.x, wanted, atol=1e-9) or (sampler.stochastic and step.s > 0)
+    assert torch.allclose(step.x, MEAN.expand(2, 4), atol=1e-9)
+
+
+@every_kind
+def test_a_first_step_from_no_signal_at_all_is_of_first_order(kind: type[Sampler]) -> None:
+    """Zero terminal SNR: the log-SNR of T is infinite, so T is no node of any polynomial, now or later."""
+    schedule = zero_terminal_snr(linear(60))
+    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+    noise = ImageNoise([5, 6], (4,), dtype=torch.float64)
+    x_T, grid = noise(), schedule.trailing(30)
+    first, *_, last = sample(oracle, sampler, x_T, grid, noise)
+    if not sampler.stochastic:
+        ddim, _ = DDIM(schedule).step(oracle, x_T, grid[0], grid[1], [], none)
+        assert torch.allclose(first.x, ddim, atol=1e-12)
+        exact = MEAN + SPREAD.sqrt() * x_T
+        assert (last.x - exact).abs().max() < 0.2, "near to where the flow leads"
+    assert last.x.isfinite().all()
+
+
+@every_kind
+def test_every_timestep_of_a_coarse_table_is_better_than_ddim(kind: type[Sampler]) -> None:
+    """As many steps as timesteps, so that nothing lies between: a higher order still gains, and none comes apart."""
+    schedule = cosine(40)
+    oracle, x_T = GaussianOracle(schedule, MEAN, SPREAD + 0.01), torch.tensor([[1.0, -1.0, 0.5, 2.0]]).double()
+
+    def error(sampler: Sampler) -> float:
+        *_, step = sample(oracle, sampler, x_T, schedule.trailing(40)[:-1], lambda: x_T)
+        return float((step.x - oracle.flow(x_T, torch.tensor(40), torch.tensor(1))).norm())
+
+    sampler = built(kind, schedule)
+    assert sampler.stochastic or sampler.order == 1 or error(sampler) < error(DDIM(schedule))
+
+
+@every_kind
+def test_samplers_are_frozen_and_keep_the_precision_of_the_data(kind: type[Sampler]) -> None:
+    schedule = cosine(50)
+    sampler = built(kind, schedule)
+    with pytest.raises(FrozenInstanceError):
+        sampler.order = 7
+    oracle = GaussianOracle(schedule, MEAN.float(), SPREAD.float())
+
+    def single(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
+        found = oracle(x_t, t)
+        return found._replace(x0=found.x0.float(), eps=found.eps.float())
+
+    noise = ImageNoise([1, 2], (4,))
+    first, second = ([*sample(single, sampler, noise(), schedule.trailing(8), noise)] for _ in range(2))
+    assert all(step.x.dtype == torch.float32 for step in first)
+    if not sampler.stochastic:
+        again = [*sample(single, sampler, ImageNoise([1, 2], (4,))(), schedule.trailing(8), noise)]
+        assert torch.equal(first[-1].x, again[-1].x) and not torch.equal(first[-1].x, second[-1].x)
+
+
+@pytest.mark.parametrize(("one", "other"), [(Euler, DDIM), (partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M)])
+def test_two_names_for_the_same_steps(one: Callable[..., Sampler], other: type[Sampler]) -> None:
+    schedule = linear(100)
+    oracle, x_T = GaussianOracle(schedule, MEAN, SPREAD), torch.randn(2, 4, dtype=torch.float64)
+    chains = (
+        [step.x for step in sample(oracle, each(schedule), x_T, schedule.trailing(9), none)] for each in (one, other)
+    )
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*chains, strict=True))
+
+
+@pytest.mark.parametrize("kind", [UniPC1, UniPC2, UniPC3], ids=lambda kind: kind.__name__)
+def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: type[Sampler]) -> None:
+    """x_0 stays what the network said; eps makes the corrected x_t with it, which is nearer to the flow."""
+    schedule = log_snr_linear(40, 4.0, -4.0)
+    oracle, grid = GaussianOracle(schedule, MEAN, SPREAD), schedule.trailing(40)
+    x_T, past = torch.tensor([[1.0, -1.0, 0.5, 2.0]]).double(), []
+    x = x_T
+    for t, s in itertools.pairwise(grid[:-1]):
+        predicted = x
+        x, prediction = built(kind, schedule).step(oracle, x, t, s, past, none)
+        assert torch.equal(prediction.x0, oracle(predicted, t).x0)
+        past.append(prediction)
+    a, noise = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
+    corrected, exact = a * prediction.x0 + noise * prediction.eps, oracle.flow(x_T, grid[0], t)
+    assert (corrected - exact).norm() < (predicted - exact).norm()
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_2m_sde_keeps_the_marginals_of_a_point_at_any_eta(eta: float) -> None:
+    schedule = log_snr_linear(40, 6.0, -6.0)
+    point = GaussianOracle(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
+    start, noise = schedule.at(torch.tensor(40)).sqrt() * MEAN, point.marginal_variance(torch.tensor(40))
+    for s, mean, variance in propagate(DPMSolver2MSDE(schedule, eta), point, schedule.trailing(7), start, noise):
+        assert torch.allclose(variance, point.marginal_variance(torch.tensor(s)), atol=1e-9)
+        assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
 
 
 def test_steps_yield_the_estimate_made_at_x_t() -> None:

@@ -15,7 +15,7 @@ NAMED = {mutation.name: mutation for mutation in MUTATIONS}
 REQUIRED = {
     *(f"diffusion/{name}.py" for name in ("schedules", "process", "parameterization", "variances", "analytic")),
     *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "flow")),
-    *("gaussian.py", "sampling/samplers.py", "sampling/guidance.py"),
+    *("gaussian.py", "sampling/samplers/ddim.py", "sampling/guidance.py"),
 }
 
 

@@ -104,20 +104,69 @@ class Schedule:
             ValueError: steps outside 1..T.
         """
         self._check(steps)
-        levels = self.log_snr(torch.arange(1, self.num_timesteps + 1)).flip(0)
-        levels[0] = torch.where(levels[0].isinf(), levels[min(1, len(levels) - 1)], levels[0])
-        wanted = torch.lerp(levels[0], levels[-1], torch.linspace(0, 1, steps, dtype=torch.float64))
-        nearest = self.num_timesteps - torch.bucketize(wanted, 0.5 * (levels[1:] + levels[:-1]))
-        room = torch.arange(steps)
-        # Where the table is coarser than the grid, neighbours would coincide: keep them one timestep apart.
-        falling = torch.cummin(nearest + room, dim=0).values - room
-        falling = torch.maximum(falling, steps - room)
+        first, last = self._finite_ends()
+        return self._falling(self.nearest(torch.lerp(first, last, _evenly(steps))))
+
+    def karras(self, steps: int, power: float = 7.0) -> Timesteps:
+        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, even in sigma^(1 / power), sigma = s / a: (steps + 1,).
+
+        The grid of Karras et al. 2022, eq. 5, as near as the table allows. A large `power` makes it even in log-SNR, a
+        small one takes more of the steps where noise is high.
+
+        Raises:
+            ValueError: steps outside 1..T.
+        """
+        self._check(steps)
+        first, last = (torch.exp(-0.5 * each / power) for each in self._finite_ends())
+        return self._falling(self.nearest(-2 * power * torch.lerp(first, last, _evenly(steps)).log()))
+
+    def quadratic(self, steps: int) -> Timesteps:
+        """Timesteps T = t_0 > ... > t_steps = 0, even in sqrt(t) (Song et al. 2021, appendix D.2): (steps + 1,).
+
+        Raises:
+            ValueError: steps outside 1..T.
+        """
+        self._check(steps)
+        share = 1 - torch.arange(steps, dtype=torch.float64) / steps
+        return self._falling((self.num_timesteps * share**2).round().long())
+
+    def nearest(self, log_snr: Float64[Tensor, "..."]) -> Timesteps:
+        """The timestep in 1..T whose log-SNR is nearest, shaped as `log_snr`, on the table's device."""
+        _, borders = _rising_levels(self.alpha_bar)
+        return self.num_timesteps - torch.bucketize(log_snr.to(borders.device), borders)
+
+    def _finite_ends(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+        """Log-SNR at T, or at T - 1 where none is left at T, and at 1."""
+        levels, _ = _rising_levels(self.alpha_bar)
+        return levels[0], levels[-1]
+
+    def _falling(self, wanted: Timesteps) -> Timesteps:
+        """`wanted`, (steps,), as a grid from T to 0: (steps + 1,).
+
+        Where the table is coarser than the grid, neighbours would coincide: they are kept one timestep apart.
+        """
+        room = torch.arange(len(wanted))
+        falling = torch.cummin(wanted + room, dim=0).values - room
+        falling = torch.maximum(falling, len(wanted) - room)
         falling[0] = self.num_timesteps
         return torch.cat([falling, torch.zeros(1, dtype=torch.int64)])
 
     def _check(self, steps: int) -> None:
         if not 1 <= steps <= self.num_timesteps:
             raise ValueError(f"expected 1 <= steps <= T = {self.num_timesteps}, got {steps}")
+
+
+def _evenly(steps: int) -> Float64[Tensor, "steps"]:
+    """From 0 to 1: (steps,)."""
+    return torch.linspace(0, 1, steps, dtype=torch.float64)
+
+
+@lru_cache(maxsize=8)
+def _rising_levels(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-SNR at T, ..., 1, at T, where it is -inf, that of T - 1; and halfway between neighbours: made once."""
+    levels = torch.logit(table[1:]).flip(0)
+    levels[0] = torch.where(levels[0].isinf(), levels[min(1, len(levels) - 1)], levels[0])
+    return levels, 0.5 * (levels[1:] + levels[:-1])
 
 
 @lru_cache(maxsize=8)

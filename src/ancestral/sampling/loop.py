@@ -2,7 +2,7 @@
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ancestral.diffusion.process import Prediction
@@ -23,20 +23,28 @@ class Step(NamedTuple):
     x0: Data
 
 
-def sample(denoise: Denoiser, sampler: Sampler, x_T: Data, timesteps: Timesteps, noise: Noise) -> Iterator[Step]:
+def sample(
+    denoise: Denoiser,
+    sampler: Sampler,
+    x_T: Data,
+    timesteps: Timesteps,
+    noise: Noise,
+    past: Sequence[Prediction] = (),
+) -> Iterator[Step]:
     """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x`.
 
     Args:
         x_T: (B, ...) noise at timesteps[0].
         timesteps: (steps + 1,) int64, falling; the last is usually 0.
+        past: predictions made on the way to x_T, oldest first, where a chain is taken up again; usually none.
 
     Raises:
         ValueError: timesteps that do not fall.
     """
     if timesteps.ndim != 1 or len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] < 0:
         raise ValueError(f"expected at least two falling timesteps down to 0 or more, got {timesteps.tolist()}")
-    x, past = x_T, deque[Prediction](maxlen=REMEMBERED)
+    x, remembered = x_T, deque(past, maxlen=REMEMBERED)
     for t, s in itertools.pairwise(timesteps):
-        x, prediction = sampler.step(denoise, x, t, s, past, noise)
-        past.append(prediction)
+        x, prediction = sampler.step(denoise, x, t, s, remembered, noise)
+        remembered.append(prediction)
         yield Step(int(t), int(s), x, prediction.x0)

@@ -1,0 +1,117 @@
+"""Canvases larger than the images of training, by overlapping windows (Bar-Tal et al. 2023, MultiDiffusion).
+
+The network sees windows of the size it knows; where they overlap, their predictions are averaged,
+
+    x0(pixel) = sum_i w_i x0_i(pixel) / sum_i w_i,   eps likewise, over the windows i that hold the pixel   (1)
+
+which is the least-squares compromise between them. The average is of predictions, never of samples: x_t = a x0 + s eps
+holds in every window and so for the average, and the noise stays white. Averaging x_s would thin its noise out.
+
+What (1) cannot know is what lies further apart than a window: each stretch of a panorama is good, the whole has no
+composition, and a face wider than a window gets two noses.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import EllipsisType
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.errors import InputError
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.tensors import Images, Timesteps
+
+Window = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]
+"""Rows and columns of a window, as an index of images."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A denoiser of a canvas by one of windows (1). As many calls as windows, each of the whole batch.
+
+    Args:
+        height, width: of a window; not more than the canvas.
+        stride: pixels from one window to the next, at most a window; the last one is moved back to the edge.
+        feathered: weights that fall linearly towards a window's edges, so that no edge shows. False: all alike.
+        wraps: the canvas is a torus, and windows go around its edges: it tiles.
+
+    Raises:
+        InputError: a stride that leaves gaps, or a canvas smaller than a window.
+    """
+
+    denoise: Denoiser
+    height: int
+    width: int
+    stride: int
+    feathered: bool = True
+    wraps: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.stride <= min(self.height, self.width):
+            raise InputError(
+                f"expected a stride in 1..{min(self.height, self.width)}, got {self.stride}; a larger one leaves gaps"
+            )
+
+    def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
+        total = _Total(x_t)
+        weight = self._weight(x_t)
+        for index in self._places(x_t):
+            total.add(index, self.denoise(x_t[index], t), weight)
+        return total.mean(t)
+
+    def _places(self, canvas: Images) -> Iterator[Window]:
+        height, width = canvas.shape[-2:]
+        if height < self.height or width < self.width:
+            raise InputError(
+                f"expected a canvas of at least {self.height} x {self.width} pixels, got {height} x {width}"
+            )
+        for top in starts(height, self.height, self.stride, self.wraps):
+            for left in starts(width, self.width, self.stride, self.wraps):
+                rows = torch.arange(top, top + self.height, device=canvas.device) % height
+                yield ..., rows[:, None], torch.arange(left, left + self.width, device=canvas.device) % width
+
+    def _weight(self, like: Images) -> Float[Tensor, "h w"]:
+        if not self.feathered:
+            return like.new_ones(self.height, self.width)
+        return torch.outer(_tent(self.height, like), _tent(self.width, like))
+
+
+class _Total:
+    """Weighted sums of predictions over a canvas."""
+
+    def __init__(self, like: Images) -> None:
+        self.x0, self.eps, self.spread = torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like)
+        self.weight = like.new_zeros(like.shape[-2:])
+        self.has_spread = True
+
+    def add(self, index: Window, prediction: Prediction, weight: Float[Tensor, "h w"]) -> None:
+        self.x0[index] += weight * prediction.x0
+        self.eps[index] += weight * prediction.eps
+        self.weight[index] += weight
+        if prediction.spread is None:
+            self.has_spread = False
+        else:
+            self.spread[index] += weight * prediction.spread
+
+    def mean(self, t: Timesteps) -> Prediction:
+        spread = self.spread / self.weight if self.has_spread else None
+        return Prediction(t, self.x0 / self.weight, self.eps / self.weight, spread)
+
+
+def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:
+    """Where windows begin along one side: every `stride` pixels, and one that ends at the edge unless it wraps.
+
+    A side of a window's length that wraps has windows at every stride too: that is what closes its seam.
+    """
+    if wraps:
+        return list(range(0, length, stride))
+    return [*range(0, length - window, stride), length - window]
+
+
+def _tent(length: int, like: Images) -> Float[Tensor, "n"]:
+    """1, 2, ..., 2, 1 over its peak: above 0 everywhere."""
+    ramp = torch.arange(1, length + 1, dtype=like.dtype, device=like.device)
+    return torch.minimum(ramp, ramp.flip(0)) / ramp.max()

@@ -1,0 +1,172 @@
+"""Posterior guidance: samples of x_0 given a linear measurement y = A x_0 + sigma n, with a network that never saw A.
+
+What is wanted is E[x_0 | x_t, y]. Take p(x_0 | x_t) for Gaussian, with the network's mean x_0^ and a covariance C:
+
+    E[x_0 | x_t, y] = x_0^ + C A' (A C A' + sigma^2 I)^{-1} (y - A x_0^)                        (1)
+
+Every method is (1) with a C of its own. For data of variance l it is r^2 I with
+
+    r^2 = s_t^2 l / (a_t^2 l + s_t^2)                                                           (2)
+
+and for any data it is, with J the Jacobian of x_0^ by x_t (Efron 2011; the second order of Tweedie's formula),
+
+    C = (s_t^2 / a_t) J                                                                         (3)
+
+projection   r^2 I in both places: no gradient. With sigma = 0 it is x_0^ with what y tells put in its place
+             (Wang et al. 2023, DDNM).
+gradient     (3) in front, r^2 I inside the inverse: the score of N(y; A x_0^, r^2 A A' + sigma^2 I) by x_t, through
+             the network (Song et al. 2023, pseudo-inverse guidance). l = 0 is Chung et al. 2023 (DPS) without its step
+             size: it trusts x_0^ wholly, and pulls much too hard at high noise.
+moments      (3) in both places (Boys et al. 2023), the inverse by conjugate gradients, one pull-back each.
+
+All three are exact for data N(m, l I) and the l of (2); `moments` is exact for any Gaussian. Elsewhere p(x_0 | x_t) has
+more than one peak, and C is a guess of its width that is good at low noise only.
+
+eps is recomputed from x_0, so guidance is that of the score by (s_t / a_t) (x_0 - x_0^), and samplers see a denoiser.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.schedules import Schedule
+from ancestral.editing.operators import Operator, Seen
+from ancestral.errors import InputError
+from ancestral.sampling.denoiser import Denoiser, with_x0
+from ancestral.tensors import Data, Images, Timesteps, over
+
+Covariance = Callable[[Data], Data]
+"""v -> C v, (B, ...)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """y = A x_0 + sigma n.
+
+    Raises:
+        InputError: a negative or infinite sigma.
+    """
+
+    operator: Operator
+    y: Seen
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < float("inf"):
+            raise InputError(f"expected a noise of 0 or more, got {self.sigma}")
+
+
+@dataclass(frozen=True)
+class PosteriorGuided:
+    """(1) around a denoiser of images.
+
+    Network calls: projection 1; gradient 1 and a backward pass; moments 1 and 1 + `iterations` backward passes.
+
+    Args:
+        data_variance: l of (2), mean variance of a pixel of the data in [-1, 1].
+        iterations: of conjugate gradients, for moments alone.
+
+    Raises:
+        InputError: a negative data_variance, or 0 of it and of sigma: then nothing says how far to go.
+    """
+
+    denoise: Denoiser
+    schedule: Schedule
+    measured: Measured
+    how: Literal["projection", "gradient", "moments"] = "gradient"
+    data_variance: float = 1.0
+    iterations: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.data_variance >= 0 or (self.data_variance == 0 and self.measured.sigma == 0):
+            raise InputError(
+                f"expected data_variance above 0, or 0 with a sigma above 0, got {self.data_variance}; "
+                "take the variance of the training images"
+            )
+
+    def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
+        spread = self._spread(t)
+        if self.how == "projection" or self.schedule.at(t) == 0:  # without signal J is 0 and a is too
+            prediction = self.denoise(x_t, t)
+            x0 = prediction.x0 + spread * self._asked(prediction.x0, spread)
+        else:
+            prediction, pull_back = linearised(self.denoise, x_t, t)
+            covariance = self._covariance(pull_back, t)
+            x0 = prediction.x0 + covariance(self._wanted(prediction.x0, covariance, spread))
+        return with_x0(self.schedule, x0, x_t, t)._replace(spread=prediction.spread)
+
+    def _spread(self, t: Timesteps) -> float:
+        """r^2 of (2)."""
+        at = float(self.schedule.at(t))
+        return (1 - at) * self.data_variance / (at * self.data_variance + 1 - at)
+
+    def _covariance(self, pull_back: Covariance, t: Timesteps) -> Covariance:
+        """(3)."""
+        at = self.schedule.at(t)
+        return lambda v: over((1 - at) / at.sqrt(), v) * pull_back(v)
+
+    def _wanted(self, x0: Images, covariance: Covariance, spread: float) -> Images:
+        if self.how == "gradient":
+            return self._asked(x0, spread)
+        operator, sigma = self.measured.operator, self.measured.sigma
+        residual = self.measured.y - operator(x0)
+        start = operator.solve(residual, spread, sigma**2)
+        return operator.transpose(
+            conjugate_gradients(
+                lambda v: operator(covariance(operator.transpose(v))) + sigma**2 * v, residual, start, self.iterations
+            )
+        )
+
+    def _asked(self, x0: Images, spread: float) -> Images:
+        """A' (r^2 A A' + sigma^2 I)^{-1} (y - A x_0^)."""
+        operator, sigma = self.measured.operator, self.measured.sigma
+        residual = self.measured.y - operator(x0)
+        return operator.transpose(operator.solve(residual, spread, sigma**2))
+
+
+def linearised(denoise: Denoiser, x_t: Data, t: Timesteps) -> tuple[Prediction, Covariance]:
+    """The prediction at x_t, and v -> J' v for the Jacobian J of its x0. J is symmetric for a true denoiser.
+
+    Works under `torch.no_grad` and `torch.inference_mode`.
+
+    Raises:
+        ValueError: a denoiser without gradients.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x_t.detach().clone().requires_grad_()
+        prediction = denoise(x, t)
+    if not prediction.x0.requires_grad:
+        raise ValueError("expected a denoiser with gradients, got an x0 without; guide by projection instead")
+
+    def pull_back(v: Data) -> Data:
+        with torch.inference_mode(False):
+            return torch.autograd.grad(prediction.x0, x, v.clone(), retain_graph=True)[0]
+
+    spread = None if prediction.spread is None else prediction.spread.detach()
+    return Prediction(t, prediction.x0.detach(), prediction.eps.detach(), spread), pull_back
+
+
+def conjugate_gradients(matrix: Covariance, wanted: Data, start: Data, iterations: int) -> Data:
+    """`matrix`^{-1} `wanted` for a symmetric positive matrix, image by image, from `start` (Hestenes, Stiefel 1952).
+
+    An image whose residual has vanished, or along whose direction the matrix is not positive, stays where it is.
+    """
+    x, residual = start, wanted - matrix(start)
+    direction, square = residual, _dot(residual, residual)
+    for _ in range(iterations):
+        image = matrix(direction)
+        curvature = _dot(direction, image)
+        going = (curvature > 0) & (square > 0)
+        length = torch.where(going, square / curvature.where(going, torch.ones_like(square)), 0.0)
+        x, residual = x + length * direction, residual - length * image
+        before, square = square, _dot(residual, residual)
+        direction = residual + square / before.where(before > 0, torch.ones_like(before)) * direction
+    return x
+
+
+def _dot(a: Data, b: Data) -> Data:
+    """Inner product of every image, broadcast over it."""
+    return over((a * b).flatten(1).sum(1), a)

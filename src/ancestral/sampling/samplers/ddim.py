@@ -1,0 +1,46 @@
+"""DDIM (Song et al. 2021, eq. 12) keeps the marginals q(x_s | x_0) and chooses how much of the noise is fresh:
+
+    x_s = a_s x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps + sigma z,   sigma^2 = eta^2 beta_tilde(t, s)     (1)
+
+eta = 1 is ancestral sampling with variance beta_tilde; eta = 0 is deterministic, the first-order exponential integrator
+of the probability-flow equation. Onto s = 0 beta_tilde is 0, and (1) is x_0 as predicted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ancestral.diffusion.process import Prediction
+from ancestral.diffusion.schedules import Schedule
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.samplers.base import Grid, Noise, Sampler
+from ancestral.tensors import Data, Timesteps, over
+
+
+@dataclass(frozen=True)
+class DDIM(Sampler):
+    """The step (1). One network call; noise is drawn only where eta > 0."""
+
+    order: ClassVar[int] = 1
+    grid: ClassVar[Grid] = "trailing"
+    schedule: Schedule
+    eta: float = 0.0
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether eta > 0."""
+        return self.eta > 0
+
+    def step(
+        self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise
+    ) -> tuple[Data, Prediction]:
+        """x_s by (1)."""
+        prediction = denoise(x_t, t)
+        return self.follow(prediction, x_t, t, s, noise), prediction
+
+    def follow(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps, noise: Noise) -> Data:
+        """x_s by (1), from the prediction at x_t."""
+        fresh = self.eta**2 * self.schedule.beta_tilde(t, s)
+        kept = (1 - self.schedule.at(s) - fresh).clamp(min=0)
+        x_s = self.schedule.signal(s, x_t) * prediction.x0 + over(kept.sqrt(), x_t) * prediction.eps
+        return x_s + over(fresh.sqrt(), x_t) * noise() if fresh > 0 else x_s

@@ -1,0 +1,126 @@
+"""DPM-Solver++, singlestep (Lu et al. 2022b, algorithm 1): more network calls within a step, none remembered.
+
+A step looks ahead at timesteps between t and s: those of the table nearest in log-SNR to the middle (2S), or to a third
+and two thirds (3S), and all formulas take the places theta_i where they truly are. With I_k of `exponential` and
+
+    P(u) = int_0^u e^-(u - v) v dv = u^2 I_1(-u)                                                        (1)
+
+2S is the line through x_0(t) and x_0(u_1), read at mid-step, where u_1 is reached at first order. 3S is the parabola
+through x_0(t), x_0(u_1), x_0(u_2), in which b_1, b_2 weigh the two looks ahead, and
+
+    u_2 = (s_2 / s_t) x_t + a_2 ( (1 - e^-(theta_2 h)) x_0(t) + gamma (x_0(u_1) - x_0(t)) )             (2)
+
+A first-order look at theta_1 is off by a_1 P(theta_1 h) x_0', one by (2) by a_2 (P(theta_2 h) - gamma theta_1 h) x_0'.
+Both would enter x_s at h^3. They cancel, and the order is 3 wherever the two timesteps are, if
+
+    gamma = ( P(theta_2 h) + (b_1 a_1) / (b_2 a_2) P(theta_1 h) ) / (theta_1 h)                         (3)
+
+At theta_2 = 2/3 b_1 vanishes with h, and (3) is the published P(theta_2 h) / (theta_1 h) to leading order.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ancestral.diffusion.process import Prediction
+from ancestral.diffusion.schedules import Schedule
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.samplers.base import Noise, Sampler
+from ancestral.sampling.samplers.exponential import (
+    by_x0,
+    first_order,
+    is_finite,
+    level,
+    moment,
+    weights_of_x0,
+)
+from ancestral.tensors import Data, Timesteps
+
+REACH = 1 / 6
+"""3S looks ahead only at timesteps this near, in theta, to 1/3 and 2/3: b_2 of (3) vanishes at theta_1 = 2/3."""
+
+
+@dataclass(frozen=True)
+class DPMSolver2S(Sampler):
+    """DPM-Solver++ 2S. Deterministic, two network calls; on to s = 0 one."""
+
+    order: ClassVar[int] = 2
+    calls: ClassVar[int] = 2
+    schedule: Schedule
+
+    def step(
+        self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise
+    ) -> tuple[Data, Prediction]:
+        """x_s by the line through two predictions."""
+        prediction = denoise(x_t, t)
+        if s == 0 or not is_finite(self.schedule, t):
+            return first_order(self.schedule, prediction, s), prediction
+        return self.follow(denoise, prediction, x_t, t, s), prediction
+
+    def follow(self, denoise: Denoiser, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> Data:
+        """x_s from the prediction at x_t and one more call; both ends are where signal and noise are left."""
+        middle = _between(self.schedule, t, s, 0.5)
+        if _theta(self.schedule, t, s, middle) < 0.25:
+            middle = s
+        ahead = denoise(first_order(self.schedule, prediction, middle), middle)
+        return by_x0(self.schedule, x_t, t, s, [prediction, ahead])
+
+
+@dataclass(frozen=True)
+class DPMSolver3S(Sampler):
+    """DPM-Solver++ 3S, the step (2), (3). Deterministic, three network calls; on to s = 0 one.
+
+    Where the table has no timesteps near a third and two thirds of the step, it is one of 2S.
+    """
+
+    order: ClassVar[int] = 3
+    calls: ClassVar[int] = 3
+    schedule: Schedule
+
+    def step(
+        self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise
+    ) -> tuple[Data, Prediction]:
+        """x_s by the parabola through three predictions."""
+        prediction = denoise(x_t, t)
+        if s == 0 or not is_finite(self.schedule, t):
+            return first_order(self.schedule, prediction, s), prediction
+        one, two = _between(self.schedule, t, s, 1 / 3), _between(self.schedule, t, s, 2 / 3)
+        if not self._are_thirds(t, s, one, two):
+            return DPMSolver2S(self.schedule).follow(denoise, prediction, x_t, t, s), prediction
+        first = denoise(first_order(self.schedule, prediction, one), one)
+        second = denoise(self._second_look(x_t, t, s, prediction, first, two), two)
+        return by_x0(self.schedule, x_t, t, s, [prediction, first, second]), prediction
+
+    def _are_thirds(self, t: Timesteps, s: Timesteps, one: Timesteps, two: Timesteps) -> bool:
+        off_one = abs(_theta(self.schedule, t, s, one) - 1 / 3)
+        off_two = abs(_theta(self.schedule, t, s, two) - 2 / 3)
+        return bool(one > two) and off_one < REACH and off_two < REACH
+
+    def _second_look(
+        self, x_t: Data, t: Timesteps, s: Timesteps, prediction: Prediction, first: Prediction, two: Timesteps
+    ) -> Data:
+        """u_2 by (2), (3)."""
+        start, end, at_1, at_2 = (level(self.schedule, each) for each in (t, s, first.t, two))
+        h, h_1, h_2 = (each.log_ratio - start.log_ratio for each in (end, at_1, at_2))
+        _, b_1, b_2 = weights_of_x0(h, [0.0, h_1 / h, h_2 / h])
+        gamma = (_ramp(h_2) + b_1 * at_1.signal / (b_2 * at_2.signal) * _ramp(h_1)) / h_1
+        mean = h_2 * moment(-h_2, 0) * prediction.x0 + gamma * (first.x0 - prediction.x0)
+        return at_2.noise / start.noise * x_t + at_2.signal * mean
+
+
+def _ramp(u: float) -> float:
+    """P(u) of (1)."""
+    return u * u * moment(-u, 1)
+
+
+def _between(schedule: Schedule, t: Timesteps, s: Timesteps, theta: float) -> Timesteps:
+    """The timestep of the table nearest in log-SNR to `theta` of the way from t to s, not t itself."""
+    wanted = torch.lerp(schedule.log_snr(t), schedule.log_snr(s), theta)
+    return schedule.nearest(wanted).clamp(s, t - 1)
+
+
+def _theta(schedule: Schedule, t: Timesteps, s: Timesteps, between: Timesteps) -> float:
+    start, end, here = (level(schedule, each).log_ratio for each in (t, s, between))
+    return (here - start) / (end - start)

@@ -1,0 +1,91 @@
+"""Inversion returns at its order, and reaches the exact flow at its order."""
+
+import math
+
+import pytest
+import torch
+from oracles import GaussianOracle, MixtureOracle
+
+from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.editing.inversion import DDIMInversion, HeunInversion, Inversion, invert, round_trip_error
+from ancestral.errors import InputError
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import DDIM
+
+SCHEDULE = log_snr_linear(960, 6.0, -6.0)
+MIXTURE = MixtureOracle(
+    SCHEDULE,
+    torch.tensor([0.4, 0.6]).double(),
+    torch.tensor([[0.8, 0.1], [-0.6, 0.3]]).double(),
+    torch.tensor([0.3, 0.6]).double(),
+)
+GAUSSIAN = GaussianOracle(SCHEDULE, torch.tensor([0.5, -0.3]).double(), torch.tensor([0.1, 1.5]).double())
+IMAGES = torch.tensor([[0.9, 0.3], [-0.8, 0.1], [0.1, -1.0]], dtype=torch.float64)
+PLAIN = DDIM(SCHEDULE)
+
+
+def grid(steps: int) -> torch.Tensor:
+    """Even in log-SNR from T to 1."""
+    return torch.linspace(960, 1, steps + 1).round().long()
+
+
+def down_to_zero(timesteps: torch.Tensor) -> torch.Tensor:
+    return torch.cat([timesteps, torch.tensor([0])])
+
+
+def order(coarse: float, fine: float) -> float:
+    return math.log2(coarse / fine)
+
+
+@pytest.mark.parametrize("corrections", [0, 1, 2])
+def test_a_round_trip_by_ddim_returns_at_order_two_and_one_more_for_each_correction(corrections: int) -> None:
+    inversion = DDIMInversion(SCHEDULE, corrections)
+    coarse, fine = (float(round_trip_error(MIXTURE, inversion, PLAIN, IMAGES, grid(n)).max()) for n in (48, 96))
+    assert order(coarse, fine) == pytest.approx(2 + corrections, abs=0.15)
+    assert fine < (1e-2, 1e-3, 1e-4)[corrections]
+
+
+def test_many_corrections_invert_ddim_exactly_down_to_the_clean_image() -> None:
+    for denoise in (MIXTURE, GAUSSIAN):
+        error = round_trip_error(denoise, DDIMInversion(SCHEDULE, 20), PLAIN, IMAGES, down_to_zero(grid(20)))
+        assert error.shape == (3,) and float(error.max()) < 1e-10
+
+
+@pytest.mark.parametrize(("inversion", "claimed"), [(DDIMInversion(SCHEDULE), 1), (HeunInversion(SCHEDULE), 2)])
+def test_the_noise_is_that_of_the_flow_at_the_order_of_the_rule(inversion: Inversion, claimed: int) -> None:
+    """The flow of Gaussian data is known in closed form."""
+    exact = GAUSSIAN.flow(IMAGES, torch.tensor(1), torch.tensor(960))
+    ends = [list(invert(GAUSSIAN, inversion, IMAGES, grid(n)))[-1].x for n in (60, 120)]
+    coarse, fine = (float((end - exact).norm(dim=1).max()) for end in ends)
+    assert order(coarse, fine) == pytest.approx(claimed, abs=0.15)
+
+
+def test_the_steps_go_up_and_the_last_is_at_the_noisiest_time() -> None:
+    asked: list[int] = []
+
+    def denoise(x_t: torch.Tensor, t: torch.Tensor):
+        asked.append(int(t))
+        return MIXTURE(x_t, t)
+
+    timesteps = torch.tensor([900, 500, 200, 0])
+    steps = list(invert(denoise, DDIMInversion(SCHEDULE), IMAGES, timesteps))
+    assert [(step.t, step.s) for step in steps] == [(0, 200), (200, 500), (500, 900)]
+    assert asked == [200, 500, 900], "one call a step, none at t = 0, which networks do not know"
+    asked.clear()
+    list(invert(denoise, HeunInversion(SCHEDULE), IMAGES, timesteps))
+    assert 0 not in asked and len(asked) == 6
+
+
+def test_an_inverted_image_is_sampled_back() -> None:
+    """By the loop that everybody uses, on a grid of a practical length."""
+    timesteps = SCHEDULE.trailing(50)
+    *_, up = invert(MIXTURE, DDIMInversion(SCHEDULE, 1), IMAGES, timesteps)
+    *_, down = sample(MIXTURE, PLAIN, up.x, timesteps, lambda: IMAGES)
+    assert float((down.x - IMAGES).abs().max()) < 5e-3
+
+
+def test_what_cannot_be_inverted_is_refused() -> None:
+    with pytest.raises(InputError, match="falling"):
+        next(invert(MIXTURE, HeunInversion(SCHEDULE), IMAGES, torch.tensor([0, 5])))
+    with pytest.raises(InputError, match="deterministic"):
+        round_trip_error(MIXTURE, HeunInversion(SCHEDULE), DDIM(SCHEDULE, 1.0), IMAGES, grid(5))
