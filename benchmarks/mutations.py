@@ -66,7 +66,7 @@ MUTATIONS = (
     Mutation("step onto s = 0 as from 3", "diffusion/variances.py", "torch.clamp(t, min=2)", "torch.clamp(t, min=3)"),
     Mutation("analytic variance beyond its extremes", "diffusion/variances.py", "].clamp(0, 1)", "]"),
     Mutation("analytic ratio not over the noise", "diffusion/analytic.py",
-             "torch.stack(errors) / (1 - diffusion.schedule.at(timesteps))", "torch.stack(errors)"),
+             "errors / (1 - schedule.at(timesteps))", "errors"),
     Mutation("analytic ratio linear in t", "diffusion/analytic.py",
              "level = schedule.log_snr(every).clamp(min=torch.finfo(torch.float64).min)", "level = every.double()"),
     Mutation("KL in the other direction", "gaussian.py", "ratio = self.log_var - other.log_var",

@@ -76,6 +76,13 @@ def test_the_bound_stands_with_its_error_terms_and_what_it_was_measured_on(
     assert section.count("<img") == 2 and "Out of date" not in text and "Cross-check" not in text
 
 
+def test_a_bound_of_more_timesteps_than_the_run_has_is_drawn(shown: Callable[..., str]) -> None:
+    """Trap: timesteps of the finer chain looked up in the run's own table."""
+    far = measured(num_timesteps=40_000)
+    far["stretches"] = [{**row, "t": 1000 * row["t"], "s": max(1000 * row["s"], 1)} for row in far["stretches"]]
+    assert shown(far).count("<img") == 2
+
+
 def test_numbers_of_other_weights_are_said_to_be_out_of_date(shown: Callable[..., str]) -> None:
     text = Seen(shown(measured("f" * 16))).text
     assert "Out of date" in text and "f" * 16 in text and "2.000 ± 0.013" in text

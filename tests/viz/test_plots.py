@@ -172,3 +172,12 @@ def test_charts_leave_no_trace_in_pyplot_or_in_the_global_style() -> None:
     assert dict(matplotlib.rcParams) == before
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == open_figures
+
+
+def test_an_axis_over_many_powers_of_ten_has_room_for_its_numbers() -> None:
+    """A likelihood model's squared error falls by eight powers of ten: numbers at 1, 2 and 5 would overlap."""
+    times, losses = np.linspace(1, 1000, 20), np.logspace(-8, -0.5, 20)
+    figure = plots.loss_by_timestep(times, losses, losses / 10)
+    low, high = figure.axes[0].get_ylim()
+    shown = [tick for tick in figure.axes[0].yaxis.get_majorticklocs() if low <= tick <= high]
+    assert 4 <= len(shown) <= 10

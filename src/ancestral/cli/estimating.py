@@ -10,7 +10,7 @@ from ancestral.cli.output import counting, tell
 from ancestral.config import SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
-from ancestral.diffusion.analytic import between, errors_of_x0
+from ancestral.diffusion.analytic import errors_of_x0, from_errors
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.pipeline import VARIANCE_FILE, Pipeline
@@ -49,7 +49,7 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
             )
             total += errors_of_x0(pipeline.diffusion, denoise, _x0(part, pipeline), grid, noise) * len(part)
             counted("measuring", number + 1, len(starts))
-    return between(pipeline.diffusion.schedule, grid, total / len(images) / (1 - pipeline.diffusion.schedule.at(grid)))
+    return from_errors(pipeline.diffusion.schedule, grid, total / len(images))
 
 
 def sentence(analytic: Analytic, images: int, timesteps: int) -> str:

@@ -160,7 +160,7 @@ def show(result: Likelihood, file: Path) -> None:
         table.add_row(name, rounded(amount.value, amount.standard_error))
     to.print(heading(result), table)
     images, timesteps = result.error_from_images, result.error_from_timesteps
-    tell(f"the total's error, in squares: {images:.2g} from the images, {timesteps:.2g} from timesteps and noise")
+    tell(f"of its error {images:.2g} is the images', {timesteps:.2g} that of timesteps and noise; they add in squares")
     if result.diffusion.value > 0:
         tell(quarters(result))
     if result.flow is not None:

@@ -147,8 +147,10 @@ def accepts(kind: Any, wanted: type) -> bool:
 
 def metavar(kind: Any) -> str:
     """What stands for a value in the help."""
-    if get_origin(kind) is Literal:
-        return "{" + ",".join(map(str, get_args(kind))) + "}"
+    parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
+    if words:
+        return "{" + ",".join(map(str, words)) + "}"
     numbers = [name for known, name in ((int, "INT"), (float, "NUMBER"), (tuple, "VALUE")) if accepts(kind, known)]
     return numbers[0] if numbers else "TEXT"
 

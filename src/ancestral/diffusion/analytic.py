@@ -40,7 +40,7 @@ def estimate(
         ValueError: no timesteps, one twice, or one outside 1..T.
     """
     errors = errors_of_x0(diffusion, denoise, images, timesteps, noise)
-    return between(diffusion.schedule, timesteps, errors / (1 - diffusion.schedule.at(timesteps)))
+    return from_errors(diffusion.schedule, timesteps, errors)
 
 
 def errors_of_x0(
@@ -53,6 +53,15 @@ def errors_of_x0(
     """e_t at every one of `timesteps` (N,), float64 on the CPU. Arguments as in `estimate`."""
     with torch.no_grad():
         return torch.stack([_error_of_x0(diffusion, denoise, images, t, noise()) for t in timesteps])
+
+
+def from_errors(schedule: Schedule, timesteps: Timesteps, errors: Float64[Tensor, "N"]) -> Analytic:
+    """The variance that e_t = `errors` at `timesteps` (N,) call for.
+
+    Raises:
+        ValueError: as `between`.
+    """
+    return between(schedule, timesteps, errors / (1 - schedule.at(timesteps)))
 
 
 def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"]) -> Analytic:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ancestral.config import parse, read_settings
+from ancestral.config import ScheduleSettings, parse, read_settings
 from ancestral.data.images import printable
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
+from ancestral.pipeline import build_schedule
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
@@ -41,7 +42,7 @@ def likelihood(facts: Facts) -> Html:
         TITLE,
         *_stale(facts, measured),
         element("p", element("strong", _bits(measured.total)), _meaning(measured)),
-        *_charts(measured, facts.pipeline.diffusion.schedule),
+        *_charts(measured, schedule_of(measured, facts.config.diffusion.schedule)),
         _terms(measured),
         *_flow(measured.flow),
         pairs(_measured_on(measured), "facts"),
@@ -55,6 +56,11 @@ def read_likelihood(file: Path) -> Likelihood:
         InputError: unreadable, or no such thing.
     """
     return parse(Likelihood, read_settings(file), str(file))
+
+
+def schedule_of(measured: Likelihood, settings: ScheduleSettings) -> Schedule:
+    """The schedule that was measured on, whose T need not be the run's."""
+    return build_schedule(settings.model_copy(update={"num_timesteps": measured.num_timesteps}))
 
 
 def picture(measured: Likelihood, schedule: Schedule) -> bytes:

@@ -27,6 +27,8 @@ INK = "#222222"
 FAINT = "#B4B4B4"
 WIDTH = 5.4
 """Inches; letters have 11 points."""
+WIDE = 3000.0
+"""Ratio of the largest to the smallest value from which a logarithmic axis has a number at powers of ten alone."""
 LOG_FROM = 20.0
 """Ratio of the largest to the smallest value from which a chart's axis is logarithmic."""
 
@@ -268,7 +270,8 @@ def _log_scale(axes: Axes) -> None:
     if spread <= 3:
         return
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7)))
+    steps = (1,) if spread > WIDE else (1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
