@@ -112,7 +112,7 @@ MUTATIONS = (
              "self.schedule.at(s))"),
     Mutation("ddim: the levels of t, not s", "sampling/samplers/ddim.py",
              "self.schedule.signal(s, x_t) * prediction.x0", "self.schedule.signal(t, x_t) * prediction.x0"),
-    Mutation("guidance off by one", "sampling/guidance.py", "push = self.scale - 1", "push = self.scale"),
+    Mutation("guidance off by one", "sampling/guidance.py", "push = scale - 1", "push = scale"),
     Mutation("guidance by one call swaps the halves", "sampling/guidance.py",
              "return given, null", "return null, given"),
     Mutation("clipped, eps not recomputed", "sampling/denoiser.py", "(x_t - schedule.signal(t, x_t) * x0) / schedule",
