@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from ancestral.presets import PRESETS as PRESETS
     from ancestral.sampling.loop import Step as Step
     from ancestral.sampling.loop import sample as sample
-    from ancestral.sampling.samplers import DDIM as DDIM
-    from ancestral.sampling.samplers import Ancestral as Ancestral
+    from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral
+    from ancestral.sampling.samplers.ddim import DDIM as DDIM
     from ancestral.training.run import RunFolder as RunFolder
     from ancestral.training.trainer import train as train
 
@@ -40,8 +40,8 @@ _HOME = {
     "PRESETS": "ancestral.presets",
     "GaussianDiffusion": "ancestral.diffusion.process",
     "Schedule": "ancestral.diffusion.schedules",
-    "Ancestral": "ancestral.sampling.samplers",
-    "DDIM": "ancestral.sampling.samplers",
+    "Ancestral": "ancestral.sampling.samplers.ancestral",
+    "DDIM": "ancestral.sampling.samplers.ddim",
     "Step": "ancestral.sampling.loop",
     "sample": "ancestral.sampling.loop",
     "UNet": "ancestral.networks.unet",

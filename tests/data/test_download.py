@@ -46,8 +46,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if wanted and self.server.ranges else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.server.sent += len(body[: self.server.per_connection])  # before the client can have it all and look
         self.wfile.write(body[: self.server.per_connection])
-        self.server.sent += len(body[: self.server.per_connection])
 
     def log_message(self, *args: object) -> None:
         """Quiet."""
