@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ancestral.data.datasets import load
 from ancestral.diffusion.process import time_of_log_snr
+from ancestral.diffusion.schedules import signal_and_noise
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
-from ancestral.tensors import Pixels, from_pixels, over
+from ancestral.tensors import Pixels, from_pixels
 
 CLASSES = {"background, level 0": (0, 0), "edge, 1 to 249": (1, 249), "plateau, 250 to 255": (250, 255)}
 """Lowest and highest level of each."""
@@ -72,7 +73,7 @@ def integrand(pipeline: Pipeline, pixels: Pixels, edges: Sequence[float]) -> Ten
         for part in torch.split(torch.arange(len(x0)), BATCH):
             level, x = schedule.log_snr_between(u[part]), x0[part]
             eps = torch.randn(x.shape, generator=draws)
-            a, s = over(torch.sigmoid(level).sqrt(), x), over(torch.sigmoid(-level).sqrt(), x)
+            a, s = signal_and_noise(level, x)
             x_t = (a * x + s * eps).contiguous(memory_format=torch.channels_last)
             output = network(x_t, time_of_log_snr(level).float())
             error = (pipeline.diffusion.parameterization.decode(output, x_t, a, s)[1] - eps).double().square()

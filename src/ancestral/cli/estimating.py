@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from ancestral.cli.machine import device
+from ancestral.cli.measuring import data_of
 from ancestral.cli.output import counting, tell
 from ancestral.config import SamplingSettings
-from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import VARIANCE_FILE, Pipeline
 from ancestral.rng import ImageNoise, mix
 from ancestral.tensors import Timesteps, from_pixels
@@ -25,8 +26,7 @@ def estimate_variance(run: Path, images: int, timesteps: int, seed: int, on: str
     config, pipeline = folder.read_config(), Pipeline.load(run, device(on))
     if config.diffusion.variance == "learned":
         raise InputError(f"expected a run with a fixed variance, got {run}, whose network has learned its own")
-    with counting() as counted:
-        parts = load(config.data, counted)
+    parts = data_of(run, config, pipeline)
     held_out = (parts.validation if len(parts.validation) else parts.train).stretch(0, images)
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(timesteps, pipeline.diffusion.num_timesteps))[:-1]
     pipeline.analytic = measured(pipeline, held_out, grid, seed)
@@ -63,5 +63,5 @@ def sentence(analytic: Analytic, images: int, timesteps: int) -> str:
 
 
 def _x0(images: ImageSet, pipeline: Pipeline) -> Tensor:
-    x0 = from_pixels(torch.tensor(images.images, device=pipeline.device)).permute(0, 3, 1, 2)
+    x0 = from_pixels(as_pixels(images)).to(pipeline.device)
     return x0.contiguous(memory_format=pipeline.compute.memory_format)

@@ -10,11 +10,8 @@ from rich.table import Table
 from ancestral.cli.asking import Given, computing, sampling
 from ancestral.cli.evaluate import Asked
 from ancestral.cli.machine import device
-from ancestral.cli.measuring import rounded
-from ancestral.cli.output import console, counting, say, tell, tell_json, warn_of_bad_files
-from ancestral.config import Config
-from ancestral.data.datasets import load
-from ancestral.data.imageset import ImageSet
+from ancestral.cli.measuring import data_of, rounded
+from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.errors import InputError
 from ancestral.evaluation.flow_check import add_flow_check
 from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
@@ -86,7 +83,7 @@ def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measureme
     pipeline = Pipeline.load(run, device(on), compute)
     if asked.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(asked.num_timesteps)
-    images = held_out(config, pipeline, run)
+    images = data_of(run, config, pipeline).test
     usual = min(USUAL_IMAGES, len(images))
     count = usual if asked.images is None else asked.images if isinstance(asked.images, int) else None
     settings = LikelihoodSettings(
@@ -98,16 +95,6 @@ def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measureme
         variance=sampling(config, {"sampler": "ancestral", "variance": asked.variance}).variance,
     )
     return planned(pipeline, images, settings)
-
-
-def held_out(config: Config, pipeline: Pipeline, run: Path) -> ImageSet:
-    """The test part of the data that the run was trained on."""
-    with counting() as counted:
-        parts = load(config.data, counted)
-    warn_of_bad_files(parts.bad, config.data.source)
-    if parts.test.class_names != pipeline.spec.class_names:
-        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
-    return parts.test
 
 
 def finish(measurement: Measurement, kept: Record) -> None:

@@ -12,8 +12,9 @@ from ancestral.cli.asking import computing, sampling
 from ancestral.cli.drawing import numbered
 from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
-from ancestral.config import SamplingSettings
+from ancestral.config import Config, SamplingSettings
 from ancestral.data.datasets import load
+from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, evaluate
 from ancestral.evaluation.inception import load_inception
@@ -37,11 +38,7 @@ def measure(
     config, pipeline = folder.read_config(), Pipeline.load(run, device(on), computing(given))
     settings = sampling(pipeline.config, given)
     extractor = None if inception is None else load_inception(inception)
-    with counting() as counted:
-        parts = load(config.data, counted)
-    warn_of_bad_files(parts.bad, config.data.source)
-    if parts.train.class_names != pipeline.spec.class_names:
-        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    parts = data_of(run, config, pipeline)
     labels = torch.arange(count) % pipeline.num_classes if pipeline.num_classes else None
     drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
     with counting() as counted:
@@ -59,6 +56,20 @@ def measure(
     else:
         show(result, run / "evaluation.json")
     return 0
+
+
+def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
+    """The data that the run was trained on.
+
+    Raises:
+        InputError: it has other classes now, or cannot be read.
+    """
+    with counting() as counted:
+        parts = load(config.data, counted)
+    warn_of_bad_files(parts.bad, config.data.source)
+    if parts.train.class_names != pipeline.spec.class_names:
+        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    return parts
 
 
 def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:

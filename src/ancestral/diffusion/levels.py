@@ -45,8 +45,13 @@ class PredictsLevels(Parameterization):
 
     def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
         """By (2)."""
-        x0 = self.answer(output, x_t, a, s)
-        return x0, (x_t - a * x0) / s
+        return self.predict(output, x_t, a, s)[:2]
+
+    def predict(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data, Data | None]:
+        """(2), and (1) in the log."""
+        levels = self.log_levels(output, x_t, a, s)
+        x0 = expected(levels)
+        return x0, (x_t - a * x0) / s, levels
 
     def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
         """1."""

@@ -33,7 +33,8 @@ import torch
 
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, decoder_log_prob, step_term
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image, over
+from ancestral.diffusion.schedules import signal_and_noise
+from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 Loss = Callable[[GaussianDiffusion, Data, Data, Data, Timesteps], PerImage]
 """(diffusion, output, x0, eps, t (B,)) -> the loss of each image (B,), of the output at q_sample(x0, t, eps)."""
@@ -98,7 +99,7 @@ def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, 
         log_snr: (B,), l of each image, nats.
     """
     clean, noisy = diffusion.schedule.ends_of_log_snr
-    a, s = (over(torch.sigmoid(level).sqrt(), x0) for level in (log_snr, -log_snr))
+    a, s = signal_and_noise(log_snr, x0)
     mean = diffusion.split_output(output, x0)[0].to(x0.dtype)
     eps_hat = diffusion.parameterization.decode(mean, a * x0 + s * eps, a, s)[1]
     return float(clean - noisy) / (2 * math.log(2)) * mean_over_image((eps - eps_hat) ** 2)

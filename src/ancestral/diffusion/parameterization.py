@@ -60,9 +60,9 @@ class Parameterization(ABC):
         """What of the output compares with `target`, (B, ...): all of it."""
         return output
 
-    def log_levels(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> Data | None:
-        """Log-probabilities of the levels of every element, (B, ..., 256), where the output says any."""
-        return None
+    def predict(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data, Data | None]:
+        """x0 and eps of `decode`, and `Prediction.levels` where the output says any."""
+        return *self.decode(output, x_t, a, s), None
 
 
 @dataclass(frozen=True)

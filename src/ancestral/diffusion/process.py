@@ -24,7 +24,6 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ancestral.diffusion.levels import expected
 from ancestral.diffusion.parameterization import Parameterization
 from ancestral.diffusion.parameterization import Prediction as Prediction
 from ancestral.diffusion.schedules import Schedule
@@ -101,11 +100,8 @@ class GaussianDiffusion:
         """
         mean, spread = self.split_output(output, x_t)
         a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
-        levels = self.parameterization.log_levels(mean, x_t, a, s)
-        if levels is not None:
-            x0 = expected(levels)
-            return Prediction(t, x0, (x_t - a * x0) / s, spread, levels)
-        return Prediction(t, *self.parameterization.decode(mean, x_t, a, s), spread)
+        x0, eps, levels = self.parameterization.predict(mean, x_t, a, s)
+        return Prediction(t, x0, eps, spread, levels)
 
     def split_output(self, output: Data, x_t: Data) -> tuple[Data, Data | None]:
         """(what the parameterisation means, the spread or None), along axis 1: the spread comes last."""

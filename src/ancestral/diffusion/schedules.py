@@ -175,6 +175,11 @@ def _on(device: torch.device, table: Tensor) -> Tensor:
     return table.to(device)
 
 
+def signal_and_noise(log_snr: Float64[Tensor, "..."], like: Data) -> tuple[Tensor, Tensor]:
+    """a and s of (1) at any log-SNR, () or (B,), broadcast over `like`."""
+    return over(torch.sigmoid(log_snr).sqrt(), like), over(torch.sigmoid(-log_snr).sqrt(), like)
+
+
 def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
     """The schedule of the user's own beta_1..beta_T, each in (0, 1); the last may be 1 (no signal left).
 

@@ -23,7 +23,7 @@ from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 MOST_STRETCHES = 64
-LEVELS = 127.5
+LEVELS_IN_ONE = 127.5
 """Pixel levels in one unit of [-1, 1]."""
 
 
@@ -119,7 +119,7 @@ def chunk_sums(
         prediction = denoise(x_t, t)
         nats = step_term(diffusion, prediction, x0, x_t, t, s)
         on_call()
-        return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS**2
+        return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS_IN_ONE**2
 
     reconstruction, _ = visit(chain[-2], chain[-1])
     bits = torch.zeros(2, len(x0), stretches, dtype=torch.float64, device=device)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
 from ancestral.diffusion.process import time_of_log_snr
+from ancestral.diffusion.schedules import signal_and_noise
 from ancestral.pipeline import Pipeline
-from ancestral.tensors import Data, Labels, PerImage, Timesteps, over
+from ancestral.tensors import Data, Labels, PerImage, Timesteps
 
 Network = Callable[..., Tensor]
 LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid}
@@ -54,8 +54,8 @@ def _continuous(
     pipeline: Pipeline, network: Network, x0: Data, u: PerImage, eps: Data, labels: Labels | None
 ) -> PerImage:
     log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
-    signal, noise = (over(torch.sigmoid(level).sqrt(), x0) for level in (log_snr, -log_snr))
-    output = _output(pipeline, network, signal * x0 + noise * eps, time_of_log_snr(log_snr).float(), labels)
+    a, s = signal_and_noise(log_snr, x0)
+    output = _output(pipeline, network, a * x0 + s * eps, time_of_log_snr(log_snr).float(), labels)
     return continuous(pipeline.diffusion, output, x0, eps, log_snr)
 
 
