@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from ancestral.building import build_schedule
 from ancestral.config import Config, DataSettings, ImageSpec, NetworkSettings, SamplingSettings, merged, read_settings
 from ancestral.data.datasets import load
-from ancestral.pipeline import Pipeline, build_schedule
+from ancestral.pipeline import Pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = Config(network=NetworkSettings(widths=(8, 8), layers=1, attention=(), norm_groups=4))

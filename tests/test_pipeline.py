@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ancestral.building import build_schedule
 from ancestral.config import (
     ComputeSettings,
     Config,
@@ -23,7 +24,7 @@ from ancestral.config import (
 )
 from ancestral.diffusion import schedules
 from ancestral.errors import InputError
-from ancestral.pipeline import Pipeline, build_schedule
+from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels, to_pixels
 
@@ -188,7 +189,7 @@ def test_a_cache_of_one_is_none_and_the_first_step_is_always_whole(widths: tuple
     network = NetworkSettings(widths=widths, layers=1, attention=(), norm_groups=4)
     made, labels = pipeline(CLASSES, network=network), torch.tensor([0, 1])
     denoise = made.denoiser(labels, SamplingSettings(clip="none"))
-    cached = made._bound(labels, cache=1), made._bound(labels, cache=3)
+    cached = made._bound(1, labels), made._bound(3, labels)
     x = torch.randn(2, 3, 8, 8, generator=generator(0, "x"))
     with torch.inference_mode():
         for number, t in enumerate((torch.tensor(900), torch.tensor(600))):

@@ -234,6 +234,13 @@ class TrainingSettings(Settings):
     """A checkpoint at least this often."""
     keep_checkpoints: PositiveInt = 2
     """Newest checkpoints to keep."""
+    milestone_every_steps: PositiveInt | None = None
+    """Checkpoints at multiples of this are kept for good, beside the newest. None: none."""
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """What follows ten steps in a row that are not finite. rollback: back to the last checkpoint that is a multiple of
+    checkpoint_every_steps, and on from there with half the learning rate."""
+    rollbacks: PositiveInt | None = None
+    """Times that rollback goes back before training stops all the same (3)."""
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> TrainingSettings:
@@ -247,24 +254,40 @@ class TrainingSettings(Settings):
             )
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
             raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
+        if self.rollbacks is not None and self.on_divergence != "rollback":
+            raise ValueError("expected no rollbacks with on_divergence stop: use on_divergence rollback")
         return self
 
 
 class SamplingSettings(Settings):
     """How images are drawn, unless asked otherwise."""
 
-    sampler: Literal["ancestral", "ddim"] = "ddim"
-    """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0."""
+    sampler: Literal[
+        "ancestral", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++2s", "dpm++3s", "dpm++2m-sde",
+        "unipc-1", "unipc-2", "unipc-3", "deis-2", "deis-3", "deis-4", "ipndm-2", "ipndm-3", "ipndm-4",
+    ] = "ddim"  # fmt: skip
+    """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0. The others follow the probability flow at a
+    higher order; `ancestral sweep` measures which is best for a network."""
     steps: PositiveInt = 50
-    """Network calls per image; at most T."""
-    grid: Literal["trailing", "log-snr"] = "trailing"
-    """Where the steps fall: evenly in t, or evenly in log-SNR."""
+    """Steps from noise to image; at most T. Each calls the network once; of heun and dpm++2s twice, of dpm++3s three
+    times."""
+    grid: Literal["trailing", "log-snr", "karras", "quadratic"] | None = None
+    """Where the steps fall: evenly in t, in log-SNR, in sigma^(1/7), or in the root of t. None: the sampler's own."""
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Noise of ddim: 0 is none (default), 1 is ancestral sampling."""
+    """Noise of ddim and dpm++2m-sde: 0 is none (default of ddim), 1 as much as ancestral sampling (of dpm++2m-sde)."""
     variance: Literal["beta", "beta_tilde", "analytic"] | None = None
     """Variance of an ancestral step. None: diffusion.variance. analytic: the one that `ancestral variance` measured."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
-    """Classifier-free guidance: 1 is none, more follows the label more closely, 0 ignores it."""
+    """1 is none, more follows the label more closely, 0 ignores it."""
+    guidance_by: Literal["no-class", "weaker", "classifier"] = "no-class"
+    """What guides: the network's own prediction of no class (classifier-free guidance), that of a weaker network of the
+    same class (autoguidance), or a classifier of noisy images, which also lends classes to a network without any."""
+    negative: str | None = None
+    """A class to move away from, in place of no class."""
+    guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How far guided images are brought back to the contrast that they would have without: 0 not, 1 all the way."""
+    guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] | None = None
+    """Guide only at these levels of noise over signal, from and to, such as 0.3 3. None: at all."""
     clip: Literal["none", "static", "dynamic"] = "static"
     """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
     cache: PositiveInt = 1
@@ -272,10 +295,31 @@ class SamplingSettings(Settings):
 
     @model_validator(mode="after")
     def _noise_belongs_to_its_sampler(self) -> SamplingSettings:
-        if self.eta is not None and self.sampler != "ddim":
-            raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim")
+        if self.eta is not None and self.sampler not in ("ddim", "dpm++2m-sde"):
+            raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim and dpm++2m-sde")
         if self.variance is not None and self.sampler != "ancestral":
             raise ValueError(f"expected no variance with the sampler {self.sampler}: it belongs to ancestral")
+        return self
+
+    @model_validator(mode="after")
+    def _guidance_has_something_to_act_on(self) -> SamplingSettings:
+        shapes = {
+            "negative": self.negative is not None,
+            "guidance_rescale": self.guidance_rescale > 0,
+            "guidance_interval": self.guidance_interval is not None,
+        }
+        for name in (name for name, given in shapes.items() if given):
+            if self.guidance in (0, 1) and self.guidance_by != "classifier":
+                raise ValueError(f"expected a guidance other than 0 and 1 with {name}: there is nothing to guide")
+            if self.guidance_by != "no-class" and name == "negative":
+                raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
+            if self.guidance_by == "classifier" and name == "guidance_rescale":
+                raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
+        low, high = self.guidance_interval or (0.0, 1.0)
+        if low >= high:
+            raise ValueError(f"expected a guidance_interval that rises, got {low} and {high}")
+        if self.guidance_interval is not None and self.cache > 1:
+            raise ValueError("expected cache 1 with a guidance_interval: between its ends what is kept would grow old")
         return self
 
 
@@ -323,6 +367,15 @@ class Config(Settings):
             raise ValueError(
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
                 f"{diffusion.time} and {diffusion.schedule.name}: it trains at times between the timesteps"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _guided_by_itself(self) -> Config:
+        if self.sampling.guidance_by != "no-class":
+            raise ValueError(
+                f"expected sampling.guidance_by no-class, got {self.sampling.guidance_by}: other networks are named "
+                "when images are drawn, by --weaker or --classifier"
             )
         return self
 

@@ -3,7 +3,6 @@
 At rest it is a diffusers folder that also holds `ancestral.json`: the settings and the names of the classes.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,44 +15,27 @@ import torch
 from torch import Tensor, nn
 
 from ancestral import hub
+from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
+from ancestral.classifying import NoisyClassifier
 from ancestral.compute import Choices, decided
-from ancestral.config import (
-    ComputeSettings,
-    Config,
-    DiffusionSettings,
-    ImageSpec,
-    SamplingSettings,
-    ScheduleSettings,
-    merged,
-    parse,
-)
-from ancestral.diffusion import schedules
-from ancestral.diffusion.levels import PredictsLevels
-from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
+from ancestral.config import ComputeSettings, Config, ImageSpec, SamplingSettings, merged, parse
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule
-from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import write_whole
+from ancestral.guiding import Networks, guided
 from ancestral.networks.unet import UNet
+from ancestral.networks.weights import weights_hash
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
-from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
-from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
-from ancestral.sampling.loop import Step, sample
-from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
+from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, clipped
+from ancestral.sampling.loop import Step, sample, without_gradients
+from ancestral.sampling.samplers import Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, to_pixels
 
 OWN_FILE = "ancestral.json"
 VARIANCE_FILE = "variance.json"
 """The analytic variance and the hash of the weights it was measured with."""
-PARAMETERIZATIONS: dict[str, Parameterization] = {
-    "eps": PredictsEps(),
-    "x0": PredictsX0(),
-    "v": PredictsV(),
-    "levels": PredictsLevels(),
-}
-VARIANCES: dict[str, Variance] = {"beta": beta, "beta_tilde": beta_tilde, "learned": interpolated}
 
 
 class Pipeline:
@@ -64,9 +46,13 @@ class Pipeline:
         spec: shape of an image and names of the classes.
         compute: how this machine is used; `use` changes it.
         analytic: the best variance of its reverse steps, where it was measured for these weights.
+        weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
+        classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
     """
 
     analytic: Analytic | None = None
+    weaker: "Pipeline | None" = None
+    classify: NoisyClassifier | None = None
 
     def __init__(
         self, config: Config, spec: ImageSpec, network: UNet, device: torch.device | str | None = None
@@ -94,8 +80,13 @@ class Pipeline:
 
     @property
     def num_classes(self) -> int:
-        """Real classes; 0 where images are drawn unconditionally. The index `num_classes` stands for no class."""
+        """Real classes that the network knows; 0 where it knows none. The index `num_classes` stands for no class."""
         return len(self.spec.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What may be asked for: the network's classes, else those that a classifier lends it, else none."""
+        return self.spec.class_names or (() if self.classify is None else self.classify.class_names)
 
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape."""
@@ -108,18 +99,25 @@ class Pipeline:
         """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
         Args:
-            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all.
+            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all. Guided by a
+                classifier: of its classes.
 
         Raises:
             InputError: labels or guidance that this pipeline was not trained for.
         """
         self._check(labels, settings)
-        denoise = self._guided(None if labels is None else labels.to(self.device), settings)
-        if settings.clip == "static":
-            denoise = StaticClip(denoise, self.diffusion.schedule)
-        elif settings.clip == "dynamic":
-            denoise = DynamicClip(denoise, self.diffusion.schedule)
-        return denoise
+        away = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        networks = Networks(
+            bind=partial(self._bound, settings.cache),
+            conditional=self.num_classes > 0,
+            away=away,
+            schedule=self.diffusion.schedule,
+            in_one_call=self.compute.guidance == "one-call",
+            weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
+            classify=self.classify,
+        )
+        denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
+        return clipped(denoise, self.diffusion.schedule, settings.clip)
 
     def steps(
         self, seeds: Sequence[int], labels: Labels | None = None, settings: SamplingSettings | None = None
@@ -138,15 +136,8 @@ class Pipeline:
         denoise = self.denoiser(labels, settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=self.compute.memory_format)
-        process = self.with_variance(settings.variance)
-        chain = sample(denoise, build_sampler(settings, process), x_T, self.timesteps(settings), noise)
-        # inference_mode inside a generator would stay on between two steps, in the caller's code
-        while True:
-            with torch.inference_mode():
-                step = next(chain, None)
-            if step is None:
-                return
-            yield step
+        sampler, timesteps = self.sampler(settings), self.timesteps(settings)
+        yield from without_gradients(sample(denoise, sampler, x_T, timesteps, noise))
 
     def draw(
         self,
@@ -199,16 +190,23 @@ class Pipeline:
             )
         return replace(self.diffusion, variance=chosen)
 
+    def sampler(self, settings: SamplingSettings) -> Sampler:
+        """The sampler of `settings`, with the variance they name.
+
+        Raises:
+            InputError: a variance that has not been measured, or a cache that the sampler cannot have.
+        """
+        sampler = build_sampler(settings, self.with_variance(settings.variance))
+        if settings.cache > 1 and sampler.calls > 1:
+            raise InputError(
+                f"expected cache 1 with the sampler {settings.sampler}, got {settings.cache}: within a step it looks "
+                "ahead and back, and what is kept belongs to steps in a row"
+            )
+        return sampler
+
     def timesteps(self, settings: SamplingSettings) -> Timesteps:
         """The falling timesteps of `settings`, (steps + 1,)."""
-        schedule = self.diffusion.schedule
-        if settings.steps > schedule.num_timesteps:
-            raise InputError(f"expected at most T = {schedule.num_timesteps} steps, got {settings.steps}")
-        return (
-            schedule.trailing(settings.steps)
-            if settings.grid == "trailing"
-            else schedule.uniform_log_snr(settings.steps)
-        )
+        return build_grid(settings, self.sampler(settings), self.diffusion.schedule)
 
     def class_index(self, name: str) -> int:
         """The label of a class, by name or number.
@@ -216,20 +214,17 @@ class Pipeline:
         Raises:
             InputError: no such class.
         """
-        if name in self.spec.class_names:
-            return self.spec.class_names.index(name)
-        if name.isdecimal() and int(name) < self.num_classes:
+        if name in self.class_names:
+            return self.class_names.index(name)
+        if name.isdecimal() and int(name) < len(self.class_names):
             return int(name)
-        if not self.num_classes:
+        if not self.class_names:
             raise InputError(f"expected no class, got {name!r}: this pipeline was trained without labels")
-        raise InputError(f"expected a class out of {', '.join(self.spec.class_names)}, got {name!r}")
+        raise InputError(f"expected a class out of {', '.join(self.class_names)}, got {name!r}")
 
     def weights_hash(self) -> str:
-        """SHA-256 of the weights, 16 hexadecimal digits: names the model that drew an image."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.network.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Names the weights that drew an image, by 16 hexadecimal digits."""
+        return weights_hash(self.network)
 
     def save(self, folder: Path) -> None:
         """Writes the folder whole: beside the old one first, then in its place. It says nothing of this machine.
@@ -238,13 +233,11 @@ class Pipeline:
             CannotWrite: disk full, or folder gone or read-only.
         """
         building, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-        config = self.config.model_copy(update={"compute": ComputeSettings()})
-        own = {"config": config.model_dump(mode="json"), "images": self.spec.model_dump(mode="json")}
         try:
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)
             hub.write_diffusers(building, self._as_diffusers())
-            write_whole(building / OWN_FILE, json.dumps(own, indent=2) + "\n")
+            self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
             shutil.rmtree(old, ignore_errors=True)
@@ -254,6 +247,12 @@ class Pipeline:
             shutil.rmtree(old, ignore_errors=True)
         except OSError as fault:
             raise CannotWrite(f"cannot write the pipeline folder {folder}: {fault.strerror}") from None
+
+    def save_settings(self, folder: Path) -> None:
+        """Writes the settings and the names of the classes into the pipeline folder."""
+        config = self.config.model_copy(update={"compute": ComputeSettings()})
+        own = {"config": config.model_dump(mode="json"), "images": self.spec.model_dump(mode="json")}
+        write_whole(folder / OWN_FILE, json.dumps(own, indent=2) + "\n")
 
     def save_variance(self, folder: Path) -> None:
         """Writes the analytic variance into the pipeline folder."""
@@ -297,20 +296,7 @@ class Pipeline:
         pipeline.analytic = _read_variance(folder / VARIANCE_FILE, pipeline)
         return pipeline
 
-    def _guided(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-        bound = partial(self._bound, cache=settings.cache)
-        if labels is None or settings.guidance == 0:
-            return bound(None)
-        if settings.guidance == 1:
-            return bound(labels)
-        if self.compute.guidance == "one-call":
-            null = torch.full_like(labels, self.num_classes)
-            pair: Pair = OneCall(bound(torch.cat([labels, null])))
-        else:
-            pair = TwoCalls(bound(labels), bound(None))
-        return ClassifierFree(pair, settings.guidance)
-
-    def _bound(self, labels: Labels | None, cache: int) -> Denoiser:
+    def _bound(self, cache: int, labels: Labels | None) -> Denoiser:
         """The network with its labels bound, in the precision that this machine is fast in."""
         network = self.network.eval()
         call: Callable[[Data, Tensor], Data] = partial(network, labels=labels)
@@ -324,18 +310,41 @@ class Pipeline:
         return NetworkDenoiser(self.diffusion, in_precision)
 
     def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
-        if labels is not None and not self.num_classes:
+        if settings.guidance_by == "classifier":
+            self._check_classifier(labels)
+        elif labels is not None and not self.num_classes:
             raise InputError("expected no labels: this pipeline was trained without classes")
-        if labels is not None and not bool(((labels >= 0) & (labels <= self.num_classes)).all()):
+        elif labels is not None and not bool(((labels >= 0) & (labels <= self.num_classes)).all()):
             raise InputError(f"expected labels in 0..{self.num_classes - 1} ({self.num_classes}: no class)")
-        if settings.guidance != 1 and not self.num_classes:
+        if settings.guidance_by == "weaker" and self.weaker is None:
+            raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
+        if settings.guidance_by != "no-class" or settings.guidance == 1:
+            return
+        if not self.num_classes:
             raise InputError(
                 f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by"
             )
-        if settings.guidance != 1 and not self.config.training.label_dropout:
+        if settings.negative is None and not self.config.training.label_dropout:
             raise InputError(
                 "expected guidance 1: this pipeline was trained with label_dropout 0, so it knows no null class"
             )
+
+    def _check_classifier(self, labels: Labels | None) -> None:
+        """That there is a classifier, and a class of its own for every image."""
+        if self.classify is None:
+            raise InputError(
+                "expected a classifier of noisy images to be guided by, got none; train one with "
+                "`ancestral train-classifier`"
+            )
+        if self.num_classes and self.classify.class_names != self.spec.class_names:
+            raise InputError(
+                "expected a classifier of this pipeline's classes, got one of others; train one for this run"
+            )
+        if labels is None:
+            raise InputError("expected a class to be guided to by the classifier, got none")
+        classes = len(self.class_names)
+        if not bool(((labels >= 0) & (labels < classes)).all()):
+            raise InputError(f"expected labels in 0..{classes - 1}: a classifier guides every image to a class")
 
     def _as_diffusers(self) -> hub.DiffusersFolder:
         channels, height, width = self.spec.shape
@@ -348,48 +357,6 @@ class Pipeline:
         return hub.DiffusersFolder(
             network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
         )
-
-
-def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
-    """The process that `settings` describe."""
-    schedule, variance = build_schedule(settings.schedule), VARIANCES[settings.variance]
-    return GaussianDiffusion(schedule, PARAMETERIZATIONS[settings.prediction], variance, settings.time)
-
-
-def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
-    """Channels of the output of a network of these settings."""
-    return spec.channels * (PARAMETERIZATIONS[settings.prediction].channels + (settings.variance == "learned"))
-
-
-def build_schedule(settings: ScheduleSettings) -> Schedule:
-    """The schedule that `settings` describe, ends left at None at their published values."""
-    num_timesteps = settings.num_timesteps
-    ends = {
-        name: value
-        for name in ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
-        if (value := getattr(settings, name)) is not None
-    }
-    match settings.name:
-        case "linear":
-            schedule = schedules.linear(num_timesteps, **ends)
-        case "scaled-linear":
-            schedule = schedules.scaled_linear(num_timesteps, **ends)
-        case "cosine":
-            schedule = schedules.cosine(num_timesteps)
-        case "sigmoid":
-            schedule = schedules.sigmoid(num_timesteps)
-        case "log-snr":
-            schedule = schedules.log_snr_linear(num_timesteps, **ends)
-        case "betas":
-            schedule = schedules.from_betas(settings.betas or ())
-    return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
-
-
-def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:
-    """The sampler that `settings` name."""
-    if settings.sampler == "ancestral":
-        return Ancestral(diffusion)
-    return DDIM(diffusion.schedule, settings.eta or 0.0)
 
 
 def _pipeline_folder(folder: Path) -> Path:

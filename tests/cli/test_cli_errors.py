@@ -85,6 +85,20 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "image beyond the last": (lambda here: ["show", "forward", "digits", "--image", "5000"], "--image in 0.."),
     "unknown data set": (lambda here: ["show", "data", "digit"], "did you mean digits?"),
     "checking an empty folder": (lambda here: ["data", "check", images(here / "nothing", 0)], "an empty folder"),
+    "sheet among the images": (
+        lambda here: ["data", "check", images(here / "few", 2), "--sheet", here / "few" / "a.png"],
+        "--sheet outside",
+    ),
+    "page of another kind": (lambda here: ["data", "check", here, "--page", "page.pdf"], "--page to end in .html"),
+    "measured and not": (lambda here: ["data", "check", here, "--measure", "--no-measure"], "got both"),
+    "checking for no machine": (lambda here: ["data", "check", here, "--device", "tpu"], "invalid choice: 'tpu'"),
+    "classifying nowhere": (lambda here: ["train-classifier", here / "nowhere"], "expected a run folder"),
+    "classifying nothing": (lambda here: ["train-classifier"], "required: RUN"),
+    "classifier of no steps": (lambda here: ["train-classifier", here, "--steps", "0"], "--steps of at least 1"),
+    "classifier of no time": (lambda here: ["train-classifier", here, "--minutes", "0"], "a positive number"),
+    "classifier of endless time": (lambda here: ["train-classifier", here, "--minutes", "inf"], "a positive number"),
+    "classifier of half a step": (lambda here: ["train-classifier", here, "--steps", "1.5"], "a whole number"),
+    "classifier as a pickle": (lambda here: ["train-classifier", here, "--out", "c.pkl"], "end in .safetensors"),
     "checking nothing": (lambda here: ["data", "chek", "x"], "ancestral data check"),
 }
 
@@ -112,10 +126,13 @@ WRONG_DRAWING = {
     "unknown class": (["--classes", "seven"], "'seven'"),
     "class beyond the last": (["--classes", "3,10"], "'10'"),
     "noise of another sampler": (["--sampler", "ancestral", "--eta", "0.5"], "eta"),
-    "unknown sampler": (["--sampler", "dddim"], "'ancestral' or 'ddim'"),
+    "unknown sampler": (["--sampler", "dddim"], "'ddim'"),
     "negative seed": (["--seed", "-1"], "--seed"),
     "film of another kind": (["--film", "film.mp4"], ".gif"),
     "arrays of another kind": (["--arrays", "a.pkl"], ".npz"),
+    "two guides": (["--weaker", "a", "--classifier", "b"], "got both"),
+    "weaker of nowhere": (["--weaker", "nowhere", "--guidance", "2"], "no folder"),
+    "classifier of nowhere": (["--classifier", "nowhere", "--guidance", "2"], "`ancestral train-classifier`"),
     "no such machine": (["--device", "quantum"], "quantum"),
 }
 

@@ -58,7 +58,8 @@ def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
         assert said.pop("software").startswith("ancestral ")
         assert said == {
             "seed": str(seed), "class": str(label), "sampler": "ddim", "steps": "4", "grid": "trailing", "eta": "0.0",
-            "guidance": "2.0", "clip": "dynamic", "cache": "1", "weights": pipeline.weights_hash(),
+            "guidance": "2.0", "guidance_by": "no-class", "guidance_rescale": "0.0", "clip": "dynamic", "cache": "1",
+            "weights": pipeline.weights_hash(),
         }  # fmt: skip
     grid = read_metadata(tmp_path / "out" / "grid.png")
     assert (grid["seed"], grid["class"]) == ("17 to 19", "3, 7")

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from ancestral.config import DataSettings
-from ancestral.data.check import check, suggest_fit, suggest_size
+from ancestral.data.advice import suggest_fit, suggest_size
+from ancestral.data.check import check
 from ancestral.errors import InputError
 
 

@@ -76,6 +76,7 @@ def test_the_walk_goes_down_each_stretch_so_often_and_onto_zero_once() -> None:
     walk = inpaint(PAIR, DDIM(SCHEDULE), DIFFUSION, image, KEEP, noise(), timesteps, noise, Rounds(2, jump=3))
     down = [(50, 40), (40, 30), (30, 20)]
     assert [(step.t, step.s) for step in walk] == [*down, *down, (20, 10), (20, 10), (10, 0)]
+    assert Rounds(2, jump=3).steps(timesteps) == 9 and Rounds(1).steps(timesteps) == 5
 
 
 def test_known_pixels_are_the_images_and_each_image_has_its_own_noise() -> None:

@@ -7,7 +7,14 @@ import torch
 from oracles import GaussianOracle, MixtureOracle
 
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.editing.inversion import DDIMInversion, HeunInversion, Inversion, invert, round_trip_error
+from ancestral.editing.inversion import (
+    DDIMInversion,
+    HeunInversion,
+    Inversion,
+    invert,
+    round_trip_error,
+    timesteps_above,
+)
 from ancestral.errors import InputError
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
@@ -89,3 +96,32 @@ def test_what_cannot_be_inverted_is_refused() -> None:
         next(invert(MIXTURE, HeunInversion(SCHEDULE), IMAGES, torch.tensor([0, 5])))
     with pytest.raises(InputError, match="deterministic"):
         round_trip_error(MIXTURE, HeunInversion(SCHEDULE), DDIM(SCHEDULE, 1.0), IMAGES, grid(5))
+
+
+def test_a_grain_leaves_out_the_timesteps_that_are_quieter() -> None:
+    """Guards against one timestep too few, and against noise alone, s_t, in place of noise over signal."""
+    timesteps = SCHEDULE.trailing(20)
+    kept = timesteps_above(SCHEDULE, timesteps, 2.0)
+    left_out = timesteps[len(kept) :]
+    ratios = [torch.exp(-0.5 * SCHEDULE.log_snr(t)) for t in (kept[-1], left_out[0])]
+    assert ratios[0] >= 2.0 > ratios[1] and torch.equal(torch.cat([kept, left_out]), timesteps)
+    assert torch.equal(timesteps_above(SCHEDULE, timesteps, 0.0), timesteps)
+
+
+def test_the_noise_of_flat_images_is_none_without_grain_and_noise_with_it() -> None:
+    """What the grain is for: data that has parts of no variance, as MNIST's black frame."""
+    flat = GaussianOracle(SCHEDULE, torch.zeros(64).double(), torch.full((64,), 1e-8).double())
+    images = torch.zeros(200, 64, dtype=torch.float64)
+    timesteps, inversion = SCHEDULE.trailing(40), DDIMInversion(SCHEDULE, 1)
+    *_, up = invert(flat, inversion, images, timesteps)
+    assert float(up.x.std()) < 1e-6
+    grid = timesteps_above(SCHEDULE, timesteps, 0.1)
+    noise = torch.randn(200, 64, generator=torch.manual_seed(0), dtype=torch.float64)
+    *_, up = invert(flat, inversion, SCHEDULE.noise(grid[-1], noise) * noise, grid)
+    assert float(up.x.std()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("grain", [-0.1, 1e9])
+def test_an_impossible_grain_is_refused(grain: float) -> None:
+    with pytest.raises(InputError, match="grain"):
+        timesteps_above(SCHEDULE, SCHEDULE.trailing(20), grain)

@@ -14,7 +14,7 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.canvas import Windows
-from ancestral.editing.tile import MeanOfRolls, RolledEachStep, circular, grid_of_rolls, rolled, seam
+from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, circular, grid_of_rolls, rolled, seam
 from ancestral.errors import InputError
 from ancestral.networks.unet import UNet
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
@@ -57,6 +57,16 @@ def test_with_circular_padding_the_seam_is_like_the_interior() -> None:
     with circular(layer):
         assert expected_ratio(denoiser(layer)) == pytest.approx(1, abs=1e-12)
     assert expected_ratio(denoiser(layer)) > 3, "the padding is put back"
+
+
+def test_a_circular_denoiser_pads_around_while_it_is_called_and_not_between_two_steps() -> None:
+    layer = smoothing()
+    around = Circular(denoiser(layer), (layer,))
+    units = torch.eye(SIDE**2, dtype=torch.float64).reshape(-1, 1, SIDE, SIDE)
+    for step in sample(around, DDIM(SCHEDULE), units, SCHEDULE.uniform_log_snr(3), lambda: units):
+        assert layer.padding_mode == "zeros"
+        end = step.x
+    assert float(seam(end.detach()).ratio) == pytest.approx(1, abs=1e-12)
 
 
 def test_the_mean_over_all_rolls_has_no_seam_at_all() -> None:

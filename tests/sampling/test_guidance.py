@@ -12,7 +12,6 @@ from ancestral.diffusion.schedules import Schedule, cosine, zero_terminal_snr
 from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.guidance import (
-    Autoguided,
     ClassifierFree,
     Composed,
     Interval,
@@ -57,7 +56,7 @@ def test_a_negative_condition_divides_by_the_density_of_what_is_unwanted(scale: 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
 def test_autoguidance_divides_by_the_density_of_the_worse_model(scale: float) -> None:
     assert_score(
-        Autoguided(WHOLE, WORSE, scale),
+        ClassifierFree(TwoCalls(WHOLE, WORSE), scale),
         lambda x: scale * WHOLE.log_density(x, T) + (1 - scale) * WORSE.log_density(x, T),
     )
 
@@ -167,7 +166,7 @@ def test_the_spread_is_that_of_the_prediction_one_starts_from() -> None:
         return guided(X, T).spread
 
     one, other = wide(PARTS[0], 0.8), wide(WHOLE, -0.9)
-    for guided in (Autoguided(one, other, 3.0), Rescaled(TwoCalls(one, other), 3.0, SCHEDULE)):
+    for guided in (ClassifierFree(TwoCalls(one, other), 3.0), Rescaled(TwoCalls(one, other), 3.0, SCHEDULE)):
         assert torch.equal(spread_of(guided), torch.full_like(X, 0.8))
     for guided in (Composed(other, ((one, 2.0),)), ClassifierGuided(other, SCHEDULE, log_posterior(1))):
         assert torch.equal(spread_of(guided), torch.full_like(X, -0.9))

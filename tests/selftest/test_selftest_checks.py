@@ -6,12 +6,14 @@ from collections import Counter
 import pytest
 import torch
 
+from ancestral.building import build_diffusion, build_sampler
 from ancestral.config import DiffusionSettings, SamplingSettings, ScheduleSettings
 from ancestral.diffusion.parameterization import Parameterization
-from ancestral.pipeline import build_diffusion, build_sampler
-from ancestral.sampling.samplers import Sampler
+from ancestral.sampling.samplers import DPMSolver3M
 from ancestral.selftest import GROUPS, levels, parameterizations, samplers, schedules
+from ancestral.selftest import orders as selftest_orders
 from ancestral.selftest.checks import Check, apart, largest, outcome, run
+from benchmarks import orders
 
 CPU = torch.device("cpu")
 
@@ -61,8 +63,26 @@ def test_every_parameterisation_and_sampler_is_checked() -> None:
     built = {type(build(schedules.SHORT)) for build in samplers.KINDS.values()}
     names = SamplingSettings.model_fields["sampler"].annotation.__args__
     process = build_diffusion(DiffusionSettings())
-    assert built == {type(build_sampler(SamplingSettings(sampler=name), process)) for name in names}
-    assert built <= {*Sampler.__subclasses__()}
+    assert {*samplers.KINDS} == {*names}
+    for name, build in samplers.KINDS.items():
+        assert type(build(schedules.SHORT)) is type(build_sampler(SamplingSettings(sampler=name), process))
+    assert built == {*orders.kinds()}, "every class there is"
+
+
+def test_an_order_that_is_not_the_declared_one_is_noticed() -> None:
+    """3M with half its second difference is of order 2, and passes for order 3 nowhere."""
+    measured = selftest_orders.flow_error
+    table = selftest_orders.TABLE
+    wrong = orders.Published3M(table)
+    halved = math.log2(measured(wrong, 128, CPU) / measured(wrong, 256, CPU))
+    assert abs(halved - DPMSolver3M(table).order) > 0.5
+
+
+def test_a_polynomial_of_one_degree_more_is_not_followed_exactly() -> None:
+    """So the checks that say exact have something to tell apart."""
+    for followed in selftest_orders.FOLLOWED:
+        above = followed._replace(degree=followed.degree + 1)
+        assert followed.degree == 3 or selftest_orders.exactly(above, CPU) > 1e-5
 
 
 def test_names_are_different_and_fit_a_line() -> None:

@@ -1,5 +1,7 @@
 """Tiny runs for tests, and the script that a real process runs to be killed."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,6 +50,12 @@ def fresh(config: Config) -> tuple[Pipeline, Parts]:
 def run_all(config: Config, folder: Path) -> list[Progress]:
     pipeline, parts = fresh(config)
     return [*train(pipeline, parts, RunFolder(folder), say=lambda text: None)]
+
+
+def start(folder: Path, config: Config) -> subprocess.Popen[str]:
+    """A process that trains; it prints the number of every step."""
+    command = [sys.executable, __file__, str(folder), config.model_dump_json()]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 if __name__ == "__main__":

@@ -1,17 +1,13 @@
 """Stopping costs nothing: an interrupted run equals an uninterrupted one, bit for bit."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from runs import fresh, run_all, tiny
+from runs import fresh, run_all, start, tiny
 from safetensors.torch import load_file
 
-from ancestral.config import Config
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
@@ -67,11 +63,6 @@ def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: 
     assert saved is not None and (saved / "timesteps.safetensors").exists() == (changes is LIKELIHOOD)
     if changes is LIKELIHOOD:
         assert RecentLosses(load_file(saved / "timesteps.safetensors")["recent_losses"]).warm
-
-
-def start(folder: Path, config: Config) -> subprocess.Popen[str]:
-    command = [sys.executable, str(Path(__file__).with_name("runs.py")), str(folder), config.model_dump_json()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_skipped_step_changes_nothing_and_the_next_is_as_if_it_had_not_been(op
         each.advance()
     ours, theirs = everything(trainer), everything(never)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert trainer.skipped == 0
+    assert trainer.patience.in_a_row == 0
 
 
 @pytest.mark.parametrize("first_bad", range(1, PATIENCE + 1))
@@ -165,7 +165,7 @@ def test_good_steps_between_bad_ones_start_the_count_again() -> None:
     patience = Patience(torch.device("cpu"))
     for step in range(5 * PATIENCE):
         patience.count(torch.tensor(step % PATIENCE == 0))
-        assert not patience.is_over(step) and patience.skipped == step % PATIENCE
+        assert not patience.is_over(step) and patience.in_a_row == step % PATIENCE
 
 
 def test_the_layer_that_is_named_is_the_one_whose_gradient_is_not_finite() -> None:
@@ -180,8 +180,8 @@ def test_the_layer_that_is_named_is_the_one_whose_gradient_is_not_finite() -> No
         return losses
 
     trainer._backward = poisoned  # type: ignore[method-assign]
-    trainer.patience.skipped = PATIENCE - 1
-    with pytest.raises(Diverged, match=r"10 steps in a row .*gradient norm nan, first in conv_norm_out\.bias;"):
+    trainer.patience.in_a_row = PATIENCE - 1
+    with pytest.raises(Diverged, match=r"10 steps in a row .*gradient norm nan, first in conv_norm_out\.bias, on "):
         trainer.advance()
 
 

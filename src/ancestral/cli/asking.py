@@ -36,7 +36,7 @@ def sampling(config: Config, given: Given) -> SamplingSettings:
     """
     base = config.sampling.model_dump()
     if given.get("sampler", base["sampler"]) != base["sampler"]:
-        base["eta"] = base["variance"] = None
+        base["eta"] = base["variance"] = base["grid"] = None
     asked = {name: value for name, value in given.items() if name != "compute"}
     return parse(SamplingSettings, {**base, **asked}, "command line")
 

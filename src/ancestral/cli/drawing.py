@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
+from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.tensors import Labels, Pixels, to_pixels
 from ancestral.viz import pictures
 
@@ -66,12 +67,13 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
     Raises:
         InputError: an unknown class, or any where the pipeline has none.
     """
-    if classes == "none" or (classes is None and not pipeline.num_classes):
+    there = pipeline.class_names
+    if classes == "none" or (classes is None and not there):
         return None
-    if classes in (None, "all") and pipeline.num_classes:
-        return torch.arange(count) % pipeline.num_classes
+    if classes in (None, "all") and there:
+        return torch.arange(count) % len(there)
     assert classes is not None
-    names = [classes] if classes in pipeline.spec.class_names else classes.split(",")
+    names = [classes] if classes in there else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
     return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
 
@@ -103,8 +105,8 @@ def draw(
         [torch.cat(states) for states in zip(*(part.x_t for part in parts), strict=True)],
         [torch.cat(states) for states in zip(*(part.x0 for part in parts), strict=True)],
     )
-    classes = [] if labels is None else [pipeline.spec.class_names[int(label)] for label in labels]
-    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, _facts(pipeline, settings))
+    classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
+    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, how_drawn(pipeline, settings))
 
 
 def write(drawing: Drawing, out: Path, each: bool, strip: bool, film: Path | None, arrays: Path | None) -> list[Path]:
@@ -145,30 +147,49 @@ def _chain(x_T: State, steps: Iterable[Step], count: int, shown: int) -> Chain:
     return Chain([*chain.times, 0], [*chain.x_t, x.cpu()], [*chain.x0, x.cpu()])
 
 
-def _facts(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
+def how_drawn(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
     """How images were drawn, without seed and class."""
-    said = {name: str(value) for name, value in settings.model_dump().items() if value is not None}
-    if settings.sampler == "ddim":
-        said["eta"] = str(settings.eta or 0.0)
-    else:
+    said = {name: _text(value) for name, value in settings.model_dump().items() if value is not None}
+    sampler = pipeline.sampler(settings)
+    said["grid"] = settings.grid or sampler.grid
+    if isinstance(sampler, DDIM | DPMSolver2MSDE):
+        said["eta"] = str(sampler.eta)
+    if isinstance(sampler, Ancestral):
         said.setdefault("variance", pipeline.config.diffusion.variance)
+    if settings.guidance_by == "weaker" and pipeline.weaker is not None:
+        said["weaker"] = pipeline.weaker.weights_hash()
+    if settings.guidance_by == "classifier" and pipeline.classify is not None:
+        said["classifier"] = pipeline.classify.digest
     return {**said, "weights": pipeline.weights_hash(), "software": f"ancestral {version('ancestral')}"}
+
+
+def _text(value: object) -> str:
+    """A setting as one would type it, every digit of it."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _write_grid(drawing: Drawing, file: Path) -> Path:
     which = {"seed": f"{drawing.seeds[0]} to {drawing.seeds[-1]}"} if len(drawing.seeds) > 1 else {}
-    classes = {"class": ", ".join(dict.fromkeys(drawing.classes))} if drawing.classes else {}
+    classes = {"class": ", ".join(_period(drawing.classes))} if drawing.classes else {}
     picture = pictures.grid(drawing.pixels, labels=drawing.classes or None)
     pictures.save_png(picture, file, {**drawing.facts_of(0), **which, **classes})
     return file
 
 
+def _period(names: list[str]) -> list[str]:
+    """The shortest beginning of which all are repetitions: what --classes was given."""
+    return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
+
+
 def _write_one(drawing: Drawing, i: int, file: Path) -> Path:
-    """The bare pixels of one image."""
-    pixels = np.moveaxis(drawing.pixels[i].numpy(), 0, -1)
-    image = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
-    pictures.save_png(image, file, drawing.facts_of(i))
+    pictures.save_png(bare(drawing.pixels[i]), file, drawing.facts_of(i))
     return file
+
+
+def bare(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
+    """The bare pixels of one image."""
+    last = np.ascontiguousarray(np.moveaxis(pixels.numpy(), 0, -1))
+    return Image.fromarray(last[..., 0] if last.shape[-1] == 1 else last)
 
 
 def _write_strip(drawing: Drawing, file: Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ancestral.cli.asking import Given, add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.guides import Guides, add_guides, guides
 from ancestral.cli.options import Options, changes, whole
 from ancestral.config import Config
 from ancestral.errors import InputError
@@ -49,7 +50,7 @@ class Asked(NamedTuple):
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = parser().words(argv)
-    given = changes(found, drawing_fields())
+    named, given = guides(found, changes(found, drawing_fields()))
     run, seed = Path(found.run), _from(0, found.seed, "--seed")
     computing(given)
     if found.likelihood:
@@ -73,7 +74,7 @@ def run(argv: Sequence[str]) -> int:
     from ancestral.cli.measuring import measure
 
     inception = Path(found.inception) if found.inception else None
-    return measure(run, count, seed, given, inception, found.device, found.json)
+    return measure(run, count, seed, given, named, inception, found.device, found.json)
 
 
 def parser() -> Options:
@@ -99,12 +100,14 @@ def parser() -> Options:
     )
     flow = "with --likelihood: check the bound against the probability flow on so many of the images; slow [none]"
     options.option("--flow", metavar="N", help=flow)
+    add_guides(options)
     add_drawing(options)
     return options
 
 
 def _check_nothing_is_drawn(found: Namespace, given: Given) -> None:
-    names = [name for name in given if name not in ("compute", "variance")] + ["inception"] * bool(found.inception)
+    others = [name for name in ("inception", *Guides._fields) if getattr(found, name)]
+    names = [*others, *(name for name in given if name not in ("compute", "variance"))]
     if names:
         raise InputError(f"expected no --{names[0]} with --likelihood, which draws no images; leave it out")
 

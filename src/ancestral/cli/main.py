@@ -17,8 +17,11 @@ from ancestral.machine import keep_freed_memory, share_the_cores
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
     "sample": "draw images, and films of how they were drawn",
+    "edit": "inpaint, vary, interpolate, restore, enlarge, continue or tile images",
     "report": "one page that shows a run: curves, samples, film, numbers",
     "evaluate": "measure drawn images against held-out ones, beside the floors",
+    "sweep": "measure samplers against network calls, and keep to the best",
+    "train-classifier": "train a classifier of noisy images, to guide a run's network by",
     "variance": "measure the best variance of a network's reverse steps",
     "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
@@ -79,7 +82,7 @@ def run(words: Sequence[str]) -> int:
         near = difflib.get_close_matches(words[0], VERBS, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
         raise InputError(f"expected a verb, got {words[0]!r}; {remedy}")
-    return int(import_module(f"ancestral.cli.{words[0]}").run(words[1:]))
+    return int(import_module(f"ancestral.cli.{words[0].replace('-', '_')}").run(words[1:]))
 
 
 def overview() -> str:

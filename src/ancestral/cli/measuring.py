@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ancestral.cli.asking import computing, sampling
 from ancestral.cli.drawing import numbered
+from ancestral.cli.guides import Guides, lend
 from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
 from ancestral.config import Config, SamplingSettings
@@ -31,15 +32,23 @@ SHARES = ("precision", "recall", "density", "coverage")
 
 
 def measure(
-    run: Path, count: int, seed: int, given: dict[str, Any], inception: Path | None, on: str | None, as_json: bool
+    run: Path,
+    count: int,
+    seed: int,
+    given: dict[str, Any],
+    named: Guides,
+    inception: Path | None,
+    on: str | None,
+    as_json: bool,
 ) -> int:
     """Draws `count` images, measures them, writes evaluation.json and says what it holds; the exit code."""
     folder = RunFolder(run)
     config, pipeline = folder.read_config(), Pipeline.load(run, device(on), computing(given))
     settings = sampling(pipeline.config, given)
+    lend(pipeline, named, settings, run)
     extractor = None if inception is None else load_inception(inception)
     parts = data_of(run, config, pipeline)
-    labels = torch.arange(count) % pipeline.num_classes if pipeline.num_classes else None
+    labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
     drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
     with counting() as counted:
         result = evaluate(

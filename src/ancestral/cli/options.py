@@ -185,3 +185,18 @@ def whole(word: str, name: str) -> int:
     if not word.removeprefix("-").isdecimal():
         raise InputError(f"expected a whole number for {name}, got {word!r}")
     return int(word)
+
+
+def positive(word: str, name: str) -> float:
+    """A positive number that was typed for the option `name`.
+
+    Raises:
+        InputError: another word, 0, or infinity.
+    """
+    try:
+        number = float(word)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < float("inf"):
+        raise InputError(f"expected a positive number for {name}, got {word!r}")
+    return number

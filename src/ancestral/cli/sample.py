@@ -1,22 +1,28 @@
 """`ancestral sample`: the words of the command; the work is in drawing.py."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from ancestral.cli.asking import add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.guides import add_guides, guides, lend
 from ancestral.cli.options import Options, changes, whole
-from ancestral.cli.output import tell, tell_json
+from ancestral.cli.output import say, tell, tell_json
+from ancestral.cli.repeating import Recipe, compared, recipe
 from ancestral.errors import InputError
 
 ABOUT = """\
 Draw images with RUN: the folder of a run, its pipeline, or a folder that diffusers wrote.
 
 Image i has the seed --seed + i, and the same seed gives the same image in any batch. A PNG file tells in its
-metadata how it was drawn. A pipeline with classes draws all of them in turn, unless --classes says which.
+metadata how it was drawn, and --from FILE draws it again. A pipeline with classes draws all of them in turn, unless
+--classes says which.
 """
 EXAMPLES = (
     "ancestral sample runs/digits --classes 3,7 --num-images 20 --guidance 2",
     "ancestral sample runs/digits --film film.gif --strip",
+    "ancestral sample runs/digits --guidance 2 --weaker runs/digits/checkpoints/step-00001000",
+    "ancestral sample runs/digits --from runs/digits/drawn/seed-17.png",
     "ancestral sample runs/digits --sampler ancestral --steps 1000 --arrays chain.npz",
 )
 FILMS, ARRAYS = (".gif", ".png", ".apng"), (".npz",)
@@ -27,19 +33,26 @@ def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     options = parser()
     found = options.words(argv)
-    given = changes(found, drawing_fields())
-    seeds = _seeds(whole(found.seed, "--seed"), whole(found.num_images, "--num-images"))
+    typed, again = changes(found, drawing_fields()), _again(found)
+    named, given = guides(found, {**again.settings, **typed} if again else typed)
+    seeds = again.seeds if again else seeds_of(_or(found.seed, 0, "--seed"), _or(found.num_images, 16, "--num-images"))
     compute = computing(given)
-    film, arrays = _file(found.film, "--film", FILMS), _file(found.arrays, "--arrays", ARRAYS)
-    from ancestral.cli.drawing import draw, labels_for, write
+    film, arrays = file_of_kind(found.film, "--film", FILMS), file_of_kind(found.arrays, "--arrays", ARRAYS)
+    from ancestral.cli.drawing import draw, how_drawn, labels_for, write
     from ancestral.cli.machine import device
     from ancestral.pipeline import Pipeline
 
     pipeline = Pipeline.load(found.run, device(found.device), compute)
-    out = _out(found.out, Path(found.run))
-    labels = labels_for(pipeline, found.classes, len(seeds))
-    drawing = draw(pipeline, seeds, labels, sampling(pipeline.config, given), keep_all=arrays is not None)
-    files = write(drawing, out, found.each, found.strip, film, arrays)
+    out = folder_for(found.out, Path(found.run), "drawn")
+    settings = sampling(pipeline.config, given)
+    lend(pipeline, named, settings, Path(found.run))
+    if again:
+        again.check(how_drawn(pipeline, settings))
+    labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
+    drawing = draw(pipeline, seeds, labels, settings, keep_all=arrays is not None)
+    if again and len(seeds) == 1:
+        say(compared(again.file, drawing.pixels))
+    files = write(drawing, out, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)
     if found.json:
         tell_json({"files": [str(file) for file in files], "seeds": [*seeds]})
     else:
@@ -51,9 +64,11 @@ def parser() -> Options:
     """The options of the verb."""
     options = Options("ancestral sample", "RUN", ABOUT, EXAMPLES)
     options.option("run", metavar="RUN", help="folder of a run or a pipeline")
-    options.option("--num-images", default="16", metavar="N", help="how many [16]")
-    options.option("--seed", default="0", metavar="INT", help="seed of the first image [0]")
+    options.option("--num-images", metavar="N", help="how many [16]")
+    options.option("--seed", metavar="INT", help="seed of the first image [0]")
     options.option("--classes", metavar="LIST", help="names or numbers with commas between, all, or none [all]")
+    again = "draw again what this PNG file shows, by what it says of itself; settings that are given count instead"
+    options.option("--from", metavar="FILE", help=again)
     options.option("--out", metavar="DIR", help="where grid.png goes [RUN/drawn; for a mere pipeline ./drawn]")
     options.option("--each", action="store_true", help="also every image as a PNG file of its own")
     options.option(
@@ -64,18 +79,43 @@ def parser() -> Options:
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     options.option("--json", action="store_true", help="print the files written as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    add_guides(options)
     add_drawing(options)
     return options
 
 
-def _out(asked: str | None, source: Path) -> Path:
+def _again(found: Namespace) -> Recipe | None:
+    """What --from names.
+
+    Raises:
+        InputError: the file tells no recipe, or seeds and classes were given beside it.
+    """
+    file = getattr(found, "from")
+    if file is None:
+        return None
+    for name in ("seed", "num_images", "classes"):
+        if getattr(found, name) is not None:
+            raise InputError(f"expected no --{name.replace('_', '-')} with --from, whose file says it; leave one out")
+    return recipe(Path(file))
+
+
+def _or(word: str | None, usual: int, name: str) -> int:
+    return usual if word is None else whole(word, name)
+
+
+def folder_for(asked: str | None, source: Path, name: str) -> Path:
     """Where pictures go: asked for, or into the run; a folder that is only a pipeline is left as it is."""
     if asked:
         return Path(asked)
-    return source / "drawn" if (source / "pipeline").is_dir() else Path("drawn")
+    return source / name if (source / "pipeline").is_dir() else Path(name)
 
 
-def _seeds(first: int, count: int) -> range:
+def seeds_of(first: int, count: int) -> range:
+    """The seeds of `count` images, of which the first one's is `first`.
+
+    Raises:
+        InputError: no images, or seeds beyond 63 bits.
+    """
     if count < 1:
         raise InputError(f"expected --num-images of at least 1, got {count}")
     if not 0 <= first <= MOST_SEEDS - count:
@@ -83,7 +123,7 @@ def _seeds(first: int, count: int) -> range:
     return range(first, first + count)
 
 
-def _file(word: str | None, name: str, suffixes: tuple[str, ...]) -> Path | None:
+def file_of_kind(word: str | None, name: str, suffixes: tuple[str, ...]) -> Path | None:
     """The path, refused before anything is drawn if its ending is that of another kind of file."""
     if word is not None and Path(word).suffix.lower() not in suffixes:
         raise InputError(f"expected {name} to end in {' or '.join(suffixes)}, got {word!r}")

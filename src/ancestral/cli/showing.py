@@ -4,22 +4,23 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ancestral.building import build_schedule
 from ancestral.cli.output import counting, warn_of_bad_files
 from ancestral.config import DataSettings, ScheduleSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import as_pixels
 from ancestral.files import write_whole
-from ancestral.pipeline import build_schedule
 from ancestral.rng import ImageNoise
-from ancestral.tensors import Images, Pixels, from_pixels, to_pixels
+from ancestral.tensors import Images, from_pixels, to_pixels
 from ancestral.viz import pictures, plots
+from ancestral.viz.boxes import Box
 
 COLUMNS = 9
 """Timesteps that a strip shows."""
@@ -60,7 +61,7 @@ def write_forward(
     train = _train(settings)
     if not 0 <= image < len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {image}")
-    x0 = from_pixels(_pixels(train, image, image + 1))
+    x0 = from_pixels(as_pixels(train.stretch(image, image + 1)))
     eps = ImageNoise([seed], train.shape)()
     rows = {name: _chain(schedule, x0, eps) for name, schedule in tables(schedules).items()}
     times = next(iter(rows.values()))[0]
@@ -72,14 +73,22 @@ def write_contact_sheet(settings: DataSettings, count: int, file: Path) -> Path:
     """The first images of the training part, which is shuffled, with their classes."""
     _check_png(file)
     train = _train(settings)
-    shown = _pixels(train, 0, min(count, len(train)))
-    names = None if train.labels is None else [train.class_names[label] for label in train.labels[: len(shown)]]
-    channels, height, width = train.shape
-    kind = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
-    classes = f", {len(train.class_names)} classes" if train.class_names else ""
-    title = f"{Path(settings.source).name}: {len(train):,} training images, {kind}{classes}"
-    pictures.save_png(pictures.grid(shown, labels=names, title=title), file)
+    title = f"{Path(settings.source).name}: {len(train):,} training images, {kind_of(train)}"
+    pictures.save_png(contact_sheet(train.stretch(0, count), title), file)
     return file
+
+
+def contact_sheet(images: ImageSet, title: str) -> Box:
+    """The images in their order, each above its class where they have classes."""
+    names = None if images.labels is None else [images.class_names[label] for label in images.labels]
+    return pictures.grid(as_pixels(images), labels=names, title=title)
+
+
+def kind_of(images: ImageSet) -> str:
+    """Size, colours and classes in words."""
+    channels, height, width = images.shape
+    classes = f", {len(images.class_names)} classes" if images.class_names else ""
+    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}{classes}"
 
 
 def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
@@ -98,11 +107,6 @@ def _train(settings: DataSettings) -> ImageSet:
         parts = load(settings, counted)
     warn_of_bad_files(parts.bad, settings.source)
     return parts.train
-
-
-def _pixels(images: ImageSet, start: int, stop: int) -> Pixels:
-    """(B, C, H, W) of a stretch of a set."""
-    return torch.from_numpy(np.moveaxis(np.array(images.images[start:stop]), -1, 1).copy())
 
 
 def _check_png(file: Path) -> None:

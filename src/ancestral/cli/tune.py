@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.cli.asking import add_config, computing
-from ancestral.cli.options import Options, changes, leaves
+from ancestral.cli.options import Options, changes, leaves, positive
 from ancestral.cli.target import plan, preset
 from ancestral.config import ComputeSettings, Config
 from ancestral.errors import InputError
@@ -33,7 +33,7 @@ def run(argv: Sequence[str]) -> int:
     options = parser(_named(argv))
     found = options.words(argv)
     given = changes(found, leaves(Config()))
-    minutes = _minutes(found.minutes)
+    minutes = positive(found.minutes or "1", "--minutes")
     if found.forget and (found.dry_run or found.compile or found.minutes is not None):
         raise InputError(
             "expected --forget alone, since it measures nothing; leave out --minutes, --compile, --dry-run"
@@ -66,21 +66,6 @@ def parser(defaults: Config) -> Options:
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     add_config(options, defaults)
     return options
-
-
-def _minutes(word: str | None) -> float:
-    """The minutes that were asked for.
-
-    Raises:
-        InputError: no positive number.
-    """
-    try:
-        minutes = float(word or 1)
-    except ValueError:
-        minutes = -1.0
-    if not 0 < minutes < float("inf"):
-        raise InputError(f"expected a positive number for --minutes, got {word!r}")
-    return minutes
 
 
 def _named(argv: Sequence[str]) -> Config:

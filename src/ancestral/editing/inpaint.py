@@ -69,6 +69,10 @@ class Rounds:
             yield from [leg] * self.count
         yield timesteps[-2:]
 
+    def steps(self, timesteps: Timesteps) -> int:
+        """How many steps that is in all."""
+        return sum(len(leg) - 1 for leg in self.legs(timesteps))
+
 
 def inpaint(
     denoise: Denoiser,

@@ -17,6 +17,10 @@ For other samplers the flow itself is the target: Heun's rule, the mean of eps a
 
 At the first step from t = 0 nothing is small: what the image holds below the noise of the first timestep, s_t / a_t,
 returns slowly by (2) or not at all. So do images the network would not draw: eps then changes fast.
+
+A flat part of an image has no grain at all, and the noise it comes from looks like no noise: far too quiet or too loud.
+An image at some noise of its own, x_t = a_t x_0 + s_t z, looks to the network as all that it was trained on; inverted
+from there it returns as x_0 up to about s_t / a_t, and its x_T is as good as noise: for paths between images, that.
 """
 
 from abc import ABC, abstractmethod
@@ -97,6 +101,19 @@ def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Time
         eps, step = inversion.step(denoise, x, t, s, eps)
         x = step.x
         yield step
+
+
+def timesteps_above(schedule: Schedule, timesteps: Timesteps, grain: float) -> Timesteps:
+    """The grid down to its last timestep at which noise over signal, s_t / a_t, is at least `grain`; all of it for 0.
+
+    Raises:
+        InputError: a negative grain, or one that leaves less than two timesteps.
+    """
+    at = schedule.at(timesteps)
+    kept = timesteps[(1 - at >= grain**2 * at).to(timesteps.device)]
+    if grain < 0 or len(kept) < 2:
+        raise InputError(f"expected a grain of 0 or more that leaves two of the timesteps, got {grain}")
+    return kept
 
 
 def round_trip_error(

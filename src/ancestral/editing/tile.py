@@ -15,7 +15,7 @@ never saw. `seam` measures the result. It tells of first neighbours: a pattern w
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -53,6 +53,20 @@ def circular(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in zip(padded, before, strict=True):
             module.padding_mode = mode
+
+
+@dataclass(frozen=True)
+class Circular:
+    """A denoiser whose networks pad with the other side while it is called, and at no other time. One call."""
+
+    denoise: Denoiser
+    networks: tuple[nn.Module, ...]
+
+    def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
+        with ExitStack() as around:
+            for network in self.networks:
+                around.enter_context(circular(network))
+            return self.denoise(x_t, t)
 
 
 @dataclass(frozen=True)

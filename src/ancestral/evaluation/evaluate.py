@@ -148,10 +148,7 @@ def evaluate(
     """
     num_left, num_right = _counts(drawn, parts, settings)
     train, test = as_pixels(parts.train), as_pixels(parts.test)
-    extractor = extractor or train_extractor(
-        train, _labels(parts.train), test, _labels(parts.test), parts.train.hash + parts.test.hash, settings.seed,
-        on_progress,
-    )  # fmt: skip
+    extractor = extractor or extractor_of(parts, settings.seed, on_progress)
     chosen, held_out = drawn[_pick(len(drawn), settings)][:num_left], test[_pick(len(test), settings)][:num_right]
     order = _pick(len(train), settings)
     left, right = order[:num_left], order[len(order) - num_right :]
@@ -177,6 +174,13 @@ def evaluate(
         ),
         agreement=_agreement(extractor, drawn, asked),
     )
+
+
+def extractor_of(parts: Parts, seed: int, on_progress: Progress | None = None) -> Extractor:
+    """The features of a data set: those of a classifier trained on its training part."""
+    train, test = parts.train, parts.test
+    images, held_out = as_pixels(train), as_pixels(test)
+    return train_extractor(images, _labels(train), held_out, _labels(test), train.hash + test.hash, seed, on_progress)
 
 
 def as_pixels(images: ImageSet) -> Pixels:

@@ -37,6 +37,8 @@ Features = Float64[Tensor, "N D"]
 Others = Float64[Tensor, "M D"]
 """The other set: its own number of rows, the same columns."""
 CHUNK = 1024
+GROUPS = 10
+"""Parts of a set that a jackknife leaves out in turn."""
 
 
 class Estimate(NamedTuple):
@@ -75,15 +77,38 @@ def gaussian_frechet(
     return float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
 
 
-def frechet_estimate(a: Features, b: Others, groups: int = 10) -> Estimate:
-    """Fréchet distance (1) with the error bar of a jackknife over `groups` interleaved groups of each set."""
-    if min(len(a), len(b)) < 2 * groups:
+class Jackknife(NamedTuple):
+    """A statistic of two sets, and what it is with each group of the first, and of the second, left out."""
+
+    value: float
+    without_a: tuple[float, ...]
+    without_b: tuple[float, ...]
+
+    @property
+    def error(self) -> float:
+        """Standard error."""
+        return _jackknife_error(*(torch.tensor(each, dtype=torch.float64) for each in self[1:]))
+
+    def minus(self, other: "Jackknife") -> "Jackknife":
+        """The difference of two: what both sets of images had in common, seeds or test images, cancels in its error."""
+        apart = (tuple(x - y for x, y in zip(*pair, strict=True)) for pair in zip(self[1:], other[1:], strict=True))
+        return Jackknife(self.value - other.value, *apart)
+
+
+def frechet_estimate(a: Features, b: Others) -> Estimate:
+    """Fréchet distance (1) with its standard error, where there are images enough for one."""
+    if min(len(a), len(b)) < 2 * GROUPS:
         return Estimate(frechet_distance(a, b), None)
+    found = frechet_jackknife(a, b)
+    return Estimate(found.value, found.error)
+
+
+def frechet_jackknife(a: Features, b: Others) -> Jackknife:
+    """Fréchet distance (1) with each of `GROUPS` interleaved groups of either set left out in turn."""
     gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
-    without_a = [gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a, groups)]
-    without_b = [gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b, groups)]
-    error = _jackknife_error(torch.tensor(without_a).double(), torch.tensor(without_b).double())
-    return Estimate(gaussian_frechet(*gaussian_a, *gaussian_b), error)
+    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a, GROUPS))
+    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b, GROUPS))
+    return Jackknife(gaussian_frechet(*gaussian_a, *gaussian_b), tuple(without_a), tuple(without_b))
 
 
 def kernel_distance(a: Features, b: Others) -> Estimate:

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ancestral.building import build_schedule
 from ancestral.config import ScheduleSettings, parse, read_settings
 from ancestral.data.images import printable
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
-from ancestral.pipeline import build_schedule
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error

@@ -1,14 +1,14 @@
 """The page: what stands where, and the promise that it asks the network for nothing."""
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
 from ancestral.errors import InputError
 from ancestral.files import write_whole
-from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality
+from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality, sweep
 from ancestral.report.draws import draw, sample_counts
 from ancestral.report.facts import Facts, read_facts
 from ancestral.report.html import Html, element, joined, style_sheet
@@ -21,6 +21,7 @@ CONTENTS = {
     "data": "Data",
     "copies": "Copies?",
     "quality": "Quality",
+    "samplers": "Samplers",
     "likelihood": "Likelihood",
     "schedule": "Schedule",
     "sampling": "Sampling",
@@ -53,7 +54,7 @@ def write_report(run: Path, out: Path | None = None, on_progress: Say | None = N
 
 def page(facts: Facts, say: Say) -> Html:
     """The whole document."""
-    bits = likelihood.likelihood(facts)  # first: whether its file can be read is known at once
+    measured = [sweep.sweep(facts), likelihood.likelihood(facts)]  # first: whether files can be read is known at once
     say(f"drawing {sample_counts(facts.pipeline)[1]} samples")
     draws = draw(facts.pipeline)
     say("making the film")
@@ -61,9 +62,9 @@ def page(facts: Facts, say: Say) -> Html:
     say("measuring the held-out loss")
     looks += [losses.losses(facts), gallery.data(facts)]
     say("looking for the nearest training images")
-    looks += [copies.copies(facts, draws), quality.quality(facts), bits]
+    looks += [copies.copies(facts, draws), quality.quality(facts), *measured]
     looks += [particulars.schedule(facts), particulars.sampling(facts, draws), particulars.settings(facts)]
-    return _document(f"Ancestral: {facts.name}", _top(facts), *looks)
+    return document(f"Ancestral: {facts.name}", _top(facts), looks, "ancestral report")
 
 
 def _top(facts: Facts) -> Html:
@@ -76,7 +77,8 @@ def _top(facts: Facts) -> Html:
     return element("header", element("h1", facts.name), element("p", words), headline.headline(facts), contents)
 
 
-def _document(title: str, top: Html, *sections: Html) -> Html:
+def document(title: str, top: Html, sections: Iterable[Html], writer: str) -> Html:
+    """A whole page that asks the network for nothing; `writer` is the command that wrote it."""
     css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
     head = element(
         "head",
@@ -89,7 +91,7 @@ def _document(title: str, top: Html, *sections: Html) -> Html:
         element("title", title),
         style_sheet(css),
     )
-    body = element("body", top, element("main", *sections), _foot())
+    body = element("body", top, element("main", *sections), _foot(writer))
     return joined([Html("<!doctype html>\n"), element("html", head, body, attributes={"lang": "en"}), Html("\n")])
 
 
@@ -99,8 +101,8 @@ def _policy(css: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def _foot() -> Html:
-    return element("footer", element("p", "Written by ancestral report. Everything is in this file."))
+def _foot(writer: str) -> Html:
+    return element("footer", element("p", f"Written by {writer}. Everything is in this file."))
 
 
 def _silent(words: str) -> None:

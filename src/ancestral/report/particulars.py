@@ -12,6 +12,7 @@ from ancestral.report.draws import Draws
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
+from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
 from ancestral.viz.plots import schedule_curves
 
 LONGEST = 80
@@ -32,11 +33,13 @@ def schedule(facts: Facts) -> Html:
 
 def sampling(facts: Facts, draws: Draws) -> Html:
     """How the samples of this page were drawn."""
-    chosen = facts.config.sampling
-    eta = [("eta", f"{chosen.eta or 0:g}")] if chosen.sampler == "ddim" else []
+    chosen, schedule = facts.pipeline.config.sampling, facts.pipeline.diffusion.schedule
+    sampler = facts.pipeline.sampler(chosen)
+    eta = [("eta", f"{sampler.eta:g}")] if isinstance(sampler, DDIM | DPMSolver2MSDE) else []
+    calls = f", {sampler.network_calls(chosen.steps):,} network calls" if sampler.calls > 1 else ""
     items = [
         ("sampler", chosen.sampler),
-        ("steps", f"{chosen.steps:,} of T = {facts.config.diffusion.schedule.num_timesteps:,}, {chosen.grid}"),
+        ("steps", f"{chosen.steps:,} of T = {schedule.num_timesteps:,}, {chosen.grid or sampler.grid}{calls}"),
         *eta,
         ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
         ("clipping of x0", chosen.clip),

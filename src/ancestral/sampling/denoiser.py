@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +56,13 @@ class DynamicClip:
         bound = over(reach, x0)
         clipped = torch.maximum(torch.minimum(x0, bound), -bound) / bound
         return with_x0(self.schedule, clipped, x_t, t)._replace(spread=prediction.spread)
+
+
+def clipped(denoise: Denoiser, schedule: Schedule, how: Literal["none", "static", "dynamic"]) -> Denoiser:
+    """`denoise` with its x0 kept in [-1, 1] as the settings call it."""
+    if how == "none":
+        return denoise
+    return StaticClip(denoise, schedule) if how == "static" else DynamicClip(denoise, schedule)
 
 
 def with_x0(schedule: Schedule, x0: Data, x_t: Data, t: Timesteps) -> Prediction:

@@ -68,28 +68,16 @@ def _halves(spread: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
 
 @dataclass(frozen=True)
 class ClassifierFree:
-    """Pushes a conditional prediction away from the unconditional one by (1), or from that of an unwanted class."""
+    """Pushes a prediction away from another by (1): that of no class, of an unwanted one, or of a worse network.
+
+    A worse network should err as the good one does, only more: an earlier checkpoint, or a smaller one trained less.
+    """
 
     pair: Pair
     scale: float
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         return pushed(*self.pair(x_t, t), self.scale)
-
-
-@dataclass(frozen=True)
-class Autoguided:
-    """Pushes a prediction away from that of a worse network of the same condition by (1). Two network calls.
-
-    `bad` should err as `good` does, only more: an earlier checkpoint, or a smaller network trained less.
-    """
-
-    good: Denoiser
-    bad: Denoiser
-    scale: float
-
-    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        return pushed(self.good(x_t, t), self.bad(x_t, t), self.scale)
 
 
 @dataclass(frozen=True)

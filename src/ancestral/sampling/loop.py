@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+
 from ancestral.diffusion.process import Prediction
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers import Noise, Sampler
@@ -48,3 +50,13 @@ def sample(
         x, prediction = sampler.step(denoise, x, t, s, remembered, noise)
         remembered.append(prediction)
         yield Step(int(t), int(s), x, prediction.x0)
+
+
+def without_gradients(steps: Iterator[Step]) -> Iterator[Step]:
+    """The same steps, each computed in inference mode, which is off again in the caller's code between two of them."""
+    while True:
+        with torch.inference_mode():
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step

@@ -10,14 +10,16 @@ and conditioning one on another is a regression, with the Schur complement as va
     E[x | y] = E x + Cov(x, y) / Var y (y - E y),   Var(x | y) = Var x - Cov(x, y)^2 / Var y                      (2)
 
 l = 0 is data at a single point, and (2) then gives q(x_s | x_t, x_0) itself. A mixture of Gaussians is (2) within
-each component, weighed by the probability of the component. Pixels are a mixture of 256 points.
+each component, weighed by the probability of the component. Pixels are a mixture of 256 points. Correlated data are (2)
+with matrices, and whatever else is measured of x_0 stands beside x_t in y.
 
-Where everything is affine, expectations over N(0, 1) are means over +1 and -1, exactly: see `signs`.
+Where everything is affine, expectations over N(0, 1) are means over +1 and -1, exactly: see `signs`; and the law of a
+chain is that of its response to each draw: see `moments`.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -95,6 +97,30 @@ class GaussianData:
 
 
 @dataclass(frozen=True)
+class CorrelatedData:
+    """N(mean, covariance) and its exact denoiser, for data (B, ...) of D elements; mean (D,), covariance (D, D)."""
+
+    schedule: Schedule
+    mean: Tensor
+    covariance: Tensor
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
+        """E[x_0 | x_t] and E[eps | x_t]."""
+        return self.given(x_t, t, self.mean.new_zeros(0, len(self.mean)), self.mean.new_zeros(0))
+
+    def given(self, x_t: Tensor, t: Tensor, matrix: Tensor, y: Tensor, sigma: float = 0.0) -> Prediction:
+        """E[x_0 | x_t, y] by (2), and the eps that goes with it; y = matrix x_0 + sigma n, (K,), matrix (K, D)."""
+        alpha_bar = self.schedule.alpha_bar[t].to(x_t)
+        sees = torch.cat([alpha_bar.sqrt() * torch.eye(len(self.mean)).to(x_t), matrix])
+        noise = torch.cat([(1 - alpha_bar).expand(len(self.mean)), torch.full_like(y, sigma**2)])
+        whole = sees @ self.covariance @ sees.T + noise.diag()
+        seen = torch.cat([x_t.flatten(1), y.expand(len(x_t), -1)], 1)
+        off = (seen - sees @ self.mean) @ torch.linalg.pinv(whole, hermitian=True)
+        x0, eps = self.mean + off @ sees @ self.covariance, (1 - alpha_bar).sqrt() * off[:, : len(self.mean)]
+        return Prediction(t, x0.reshape(x_t.shape), eps.reshape(x_t.shape))
+
+
+@dataclass(frozen=True)
 class Mixture:
     """sum_k w_k N(means_k, variances_k I) and its exact denoiser; weights (K,), means (K, D), variances (K,)."""
 
@@ -127,6 +153,27 @@ class Mixture:
         """The data of one component alone."""
         return GaussianData(self.schedule, self.means[k], self.variances[k].expand(self.means.shape[1]))
 
+    def flow(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """Where the probability flow carries points of a line, x (B,), along `timesteps` from the first: (steps, B, 1).
+
+        On a line no point can overtake another, so each keeps its quantile, found by halving an interval around it.
+        """
+        alpha_bar = self.schedule.alpha_bar[timesteps].to(x)[:, None, None]
+        centres = alpha_bar.sqrt() * self.means[:, 0]
+        widths = (alpha_bar * self.variances + 1 - alpha_bar).sqrt()
+
+        def below(points: Tensor) -> Tensor:
+            return (self.weights * torch.special.ndtr((points[..., None] - centres) / widths)).sum(-1)
+
+        wanted = below(x.expand(len(timesteps), -1))[:1]
+        low = x.new_full((len(timesteps), len(x)), -9.0)
+        high = -low
+        for _ in range(60):
+            middle = (low + high) / 2
+            left = below(middle) < wanted
+            low, high = torch.where(left, middle, low), torch.where(left, high, middle)
+        return ((low + high) / 2)[..., None]
+
 
 def two_hills(schedule: Schedule, device: torch.device) -> Mixture:
     """A mixture of two Gaussians in the plane."""
@@ -134,10 +181,22 @@ def two_hills(schedule: Schedule, device: torch.device) -> Mixture:
     return Mixture(schedule, double(0.3, 0.7, device=device), means, double(0.05, 0.2, device=device))
 
 
+def three_hills(schedule: Schedule, device: torch.device, wider: float = 0.0) -> Mixture:
+    """A mixture of three Gaussians in the plane; `wider`: added to every variance."""
+    means = double(1.0, 0.5, -1.0, 0.2, 0.3, -1.1, device=device).reshape(3, 2)
+    variances = double(0.05, 0.2, 0.1, device=device) + wider
+    return Mixture(schedule, double(0.3, 0.5, 0.2, device=device), means, variances)
+
+
 def score(mixture: Mixture, x: Tensor, t: Tensor) -> Tensor:
     """The gradient of log q(x_t), by automatic differentiation."""
+    return gradient(lambda x: mixture.log_density(x, t), x)
+
+
+def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The gradient of a function (B, D) -> (B,) at x, by automatic differentiation: (B, D)."""
     x = x.detach().clone().requires_grad_()
-    return torch.autograd.grad(mixture.log_density(x, t).sum(), x)[0]
+    return torch.autograd.grad(function(x).sum(), x)[0]
 
 
 def propagate(
@@ -154,6 +213,28 @@ def propagate(
         width = sampler.step(denoise, zero, t, s, [], lambda: one)[0] - offset
         mean, variance = (offset + slope * mean)[0], (slope**2 * variance + width**2)[0]
         yield int(s), mean, variance
+
+
+def moments(
+    run: Callable[[Callable[[], Tensor]], Tensor], shape: tuple[int, ...], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean (K,) and covariance (K, K), exactly, of what `run` makes of normal draws of a shape, affine in all of them.
+
+    In the first row of its batch every draw is 0; in each of the others one element of one draw is 1.
+    """
+    asked, size = itertools.count(), math.prod(shape)
+
+    def nothing() -> Tensor:
+        next(asked)
+        return torch.zeros(1, *shape, dtype=torch.float64, device=device)
+
+    run(nothing)
+    draws = next(asked)
+    units = torch.eye(draws * size, dtype=torch.float64, device=device)
+    kicks = iter(torch.cat([torch.zeros_like(units[:1]), units]).reshape(-1, draws, *shape).unbind(1))
+    ends = run(kicks.__next__).flatten(1)
+    response = ends[1:] - ends[0]
+    return ends[0], response.T @ response
 
 
 def expected_terms(diffusion: GaussianDiffusion, data: GaussianData, timesteps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Samplers and guidance: the exact law of what they draw, their order, and the laws that tie them together.
+"""Samplers: the exact law of what they draw, and the laws that tie them together. Their orders are in orders.py.
 
 Of Gaussian data a step of any sampler is affine, so mean and variance are followed exactly, without drawing. A step
 of DDIM from x_t to x_s keeps, of the distance from the mean, with k^2 = 1 - alpha_bar_s - sigma^2,
@@ -9,30 +9,21 @@ and adds sigma^2: the covariance of (x_0, x_t) and of (eps, x_t), each over Var 
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ancestral.building import FLOWS
 from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear
+from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Variance, beta, beta_tilde, interpolated
-from ancestral.sampling.denoiser import DynamicClip, StaticClip
-from ancestral.sampling.guidance import ClassifierFree, OneCall, TwoCalls
 from ancestral.sampling.loop import sample
-from ancestral.sampling.samplers import DDIM, Ancestral, Sampler
+from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Sampler
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import (
-    GaussianData,
-    double,
-    normal,
-    propagate,
-    score,
-    two_hills,
-)
+from ancestral.selftest.oracles import GaussianData, double, normal, propagate, two_hills
 
 FORTY = log_snr_linear(40, 6.0, -6.0)
 GRIDS: dict[str, Callable[[int], Tensor]] = {"trailing": FORTY.trailing, "log-SNR": FORTY.uniform_log_snr}
@@ -50,8 +41,17 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     return Ancestral(GaussianDiffusion(schedule, PredictsEps(), variance))
 
 
-KINDS: dict[str, Callable[[Schedule], Sampler]] = {"ancestral": ancestral, "ddim": DDIM}
-"""Every sampler, for its order."""
+KINDS: dict[str, Callable[[Schedule], Sampler]] = {
+    "ancestral": ancestral,
+    "ddim": DDIM,
+    "dpm++2m-sde": DPMSolver2MSDE,
+    **FLOWS,
+}
+"""Every sampler."""
+NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE}
+"""Those whose noise is a setting."""
+UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])
+"""A grid on a table of 50 that no formula made."""
 
 
 def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Callable[..., Prediction] | None = None) -> float:
@@ -82,9 +82,10 @@ def learned_law(device: torch.device) -> float:
     return law(ancestral(FORTY, interpolated), data, grid[:-1], with_spread)
 
 
-def point_law(grid: str, eta: float, device: torch.device) -> float:
-    """DDIM keeps the marginals of data at a point, however much noise is fresh (Song et al. 2021, lemma 1)."""
-    return largest(law(DDIM(FORTY, eta), gaussian(FORTY, device, 0.0, 0.0), GRIDS[grid](steps)) for steps in STEPS)
+def point_law(kind: str, grid: str, eta: float, device: torch.device) -> float:
+    """The marginals of data at a point are kept, however much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
+    sampler, point = NOISY[kind](FORTY, eta), gaussian(FORTY, device, 0.0, 0.0)
+    return largest(law(sampler, point, GRIDS[grid](steps)) for steps in STEPS)
 
 
 def final_law(grid: str, eta: float, device: torch.device) -> float:
@@ -105,110 +106,74 @@ def final_law(grid: str, eta: float, device: torch.device) -> float:
     return largest(errors)
 
 
-def order(kind: str, device: torch.device) -> float:
-    """How far from 1 the order is that halving the steps measures, on mean and variance at t = 1."""
-
-    def error(steps: int) -> float:
-        data = gaussian(log_snr_linear(steps, 4.0, -4.0), device, 0.0, 0.05, 0.4, 1.0)
-        grid = data.schedule.trailing(steps)[:-1]
-        *_, (_, mean, variance) = propagate(KINDS[kind](data.schedule), data, grid, *data.at(grid[0]))
-        centre, wanted = data.at(grid[-1])
-        return float(((mean - centre).abs() + (variance - wanted).abs()).max())
-
-    return abs(math.log2(error(96) / error(192)) - 1)
-
-
-def flow_order(device: torch.device) -> float:
-    """How far from 1 the order is at which DDIM comes to the probability flow of Gaussian data."""
-
-    def error(steps: int) -> float:
-        data = gaussian(log_snr_linear(steps, 4.0, -4.0), device, 0.0, 0.05, 0.4, 1.0)
-        x_T, grid = double(1, -1, 0.5, 2, device=device)[None], data.schedule.trailing(steps)[:-1]
-        *_, step = sample(data, DDIM(data.schedule), x_T, grid, lambda: x_T)
-        return apart(step.x, data.flow(x_T, grid[0], grid[-1]))
-
-    return abs(math.log2(error(96) / error(192)) - 1)
-
-
-def hills_order(device: torch.device) -> float:
-    """The same on a mixture, whose flow has no closed form: three step sizes and the ratio of their differences."""
-
-    def end(steps: int) -> Tensor:
-        schedule = log_snr_linear(steps + 1, 4.0, -4.0)
-        x_T, grid = double(0.4, -0.3, -0.2, 1, device=device).reshape(2, 2), schedule.trailing(steps + 1)[:-1]
-        *_, step = sample(two_hills(schedule, device), DDIM(schedule), x_T, grid, lambda: x_T)
-        return step.x
-
-    coarse, middle, fine = end(64), end(128), end(256)
-    return abs(math.log2(float((coarse - middle).norm() / (middle - fine).norm())) - 1)
+def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.device) -> Tensor:
+    """Every x_s of a chain on a mixture, always of the same noise: (steps, 3, 2)."""
+    kicks = iter(normal(102, 3, 2, device=device))
+    chain = sample(two_hills(schedule, device), sampler, next(kicks), timesteps, kicks.__next__)
+    return torch.stack([step.x for step in chain])
 
 
 def same_chain(steps: int, device: torch.device) -> float:
-    """DDIM with eta = 1 against ancestral sampling with beta_tilde: the same noise on a mixture, every x_s."""
-    schedule, noise = linear(100), normal(101, 3, 2, device=device)
+    """DDIM with eta = 1 against ancestral sampling with beta_tilde, every x_s."""
+    schedule = linear(100)
+    walks = (
+        ends(each, schedule, schedule.trailing(steps), device) for each in (ancestral(schedule), DDIM(schedule, 1.0))
+    )
+    return apart(*walks)
 
-    def chain(sampler: Sampler) -> Tensor:
-        kicks = iter(noise)
-        steps_of = sample(two_hills(schedule, device), sampler, next(kicks), schedule.trailing(steps), kicks.__next__)
-        return torch.stack([step.x for step in steps_of])
 
-    return apart(chain(ancestral(schedule)), chain(DDIM(schedule, 1.0)))
+def noiseless(
+    first: Callable[[Schedule], Sampler], second: Callable[[Schedule], Sampler], device: torch.device
+) -> float:
+    """Two samplers that are one where no noise is drawn, on an uneven grid, every x_s."""
+    schedule = cosine(50)
+    return apart(*(ends(kind(schedule), schedule, UNEVEN, device) for kind in (first, second)))
+
+
+def one_point(kind: str, device: torch.device) -> float:
+    """Of data at a point x_0 and eps are the same all along the flow: no step errs, however long and uneven."""
+    schedule = cosine(50)
+    point, x_T = gaussian(schedule, device, 0.0, 0.0), normal(4, 2, device=device)
+    steps = sample(point, KINDS[kind](schedule), x_T, UNEVEN, lambda: x_T)
+    return largest(apart(step.x, point.flow(x_T, UNEVEN[0], torch.tensor(step.s))) for step in steps)
+
+
+def from_no_signal(kind: str, device: torch.device) -> float:
+    """Zero terminal SNR: the first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
+    schedule = zero_terminal_snr(cosine(50))
+    chain = ends(KINDS[kind](schedule), schedule, UNEVEN, device)
+    start = normal(102, 3, 2, device=device)[0]
+    hills = two_hills(schedule, device)
+    first = DDIM(schedule).step(hills, start, UNEVEN[0], UNEVEN[1], [], lambda: start)[0]
+    later = torch.stack([step.x for step in sample(hills, KINDS[kind](schedule), first, UNEVEN[1:], lambda: start)])
+    return apart(chain[0], first) + apart(chain[1:], later)
 
 
 def last_step(kind: str, device: torch.device) -> float:
-    """Onto s = 0 a step is the predicted x_0, whatever the noise; the loop yields that estimate."""
+    """Onto s = 0 a step is the predicted x_0, whatever the noise and the past; the loop yields that estimate."""
     schedule, x = cosine(50), normal(4, 2, device=device)
-    hills, far = two_hills(schedule, device), torch.full_like(x, 1e6)
-    *_, step = sample(hills, KINDS[kind](schedule), x, torch.tensor([7, 0]), lambda: far)
-    wanted = hills(x, torch.tensor(7)).x0
+    hills, sampler = two_hills(schedule, device), KINDS[kind](schedule)
+    draws = itertools.chain([x, x] if sampler.stochastic else [], itertools.repeat(torch.full_like(x, 1e6)))
+    *_, before, step = sample(hills, sampler, x, torch.tensor([30, 19, 7, 0]), draws.__next__)
+    wanted = hills(before.x, torch.tensor(7)).x0
     return apart(step.x, wanted) + apart(step.x0, wanted)
 
 
-def guided(scale: float, device: torch.device) -> float:
-    """eps of guidance, against the score of q(x_t)^(1 - w) q(x_t | c)^w: of a mixture and one of its components."""
-    t, x, schedule = torch.tensor(40), normal(16, 2, device=device), cosine(100)
-    hills = two_hills(schedule, device)
-    one = hills.component(0)
-    towards = -(x - one.at(t)[0]) / one.at(t)[1]
-    wanted = (1 - scale) * score(hills, x, t) + scale * towards
-    kept = float(schedule.alpha_bar[40])
-    found = ClassifierFree(TwoCalls(one, hills), scale)(x, t)
-    pair = kept**0.5 * found.x0 + (1 - kept) ** 0.5 * found.eps
-    return apart(found.eps, -((1 - kept) ** 0.5) * wanted) + apart(pair, x)
+def calls(device: torch.device) -> float:
+    """How many network calls of a chain of ten steps differ from what its sampler declares, all samplers together."""
+    schedule, x, wrong = log_snr_linear(200, 6.0, -6.0), normal(2, 2, device=device), 0
+    hills, asked = two_hills(schedule, device), list[int]()
 
+    def counted(x_t: Tensor, t: Tensor) -> Prediction:
+        asked.append(int(t))
+        return hills(x_t, t)
 
-def moved(device: torch.device) -> float:
-    """Between Gaussians of one variance, guidance w is Gaussian data whose mean is moved w times as far."""
-    schedule, t, x = cosine(100), torch.tensor(30), normal(8, 1, device=device)
-    near, far, there = (GaussianData(schedule, double(m, device=device), double(0.4, device=device)) for m in (0, 1, 3))
-    return apart(ClassifierFree(TwoCalls(far, near), 3.0)(x, t).x0, there(x, t).x0)
-
-
-def one_call(device: torch.device) -> float:
-    """Guidance by one call on twice the batch, against two calls; the spread stays the conditional one's."""
-    schedule, t, x = cosine(100), torch.tensor(30), normal(8, 1, device=device)
-    near, far = (GaussianData(schedule, double(mean, device=device), double(0.4, device=device)) for mean in (0, 1))
-
-    def both(x: Tensor, t: Tensor) -> Prediction:
-        first, second = far(x[:8], t), near(x[8:], t)
-        pair = (torch.cat([first.x0, second.x0]), torch.cat([first.eps, second.eps]))
-        return Prediction(t, *pair, torch.cat([x[:8] * 0 + 1, x[8:] * 0 - 1]))
-
-    found, wanted = ClassifierFree(OneCall(both), 2.5)(x, t), ClassifierFree(TwoCalls(far, near), 2.5)(x, t)
-    assert found.spread is not None
-    return apart(found.x0, wanted.x0) + apart(found.eps, wanted.eps) + apart(found.spread, 1.0)
-
-
-def clipped(device: torch.device) -> float:
-    """Clipping keeps x_0 in [-1, 1] and recomputes eps, so that the pair still makes x_t."""
-    schedule, t, x = cosine(100), torch.tensor(20), 3 * normal(8, 4, device=device)
-    data = GaussianData(schedule, double(0, 0, 0, 0, device=device), double(4, 4, 4, 4, device=device))
-    kept, errors, plain = float(schedule.alpha_bar[20]), [], data(x, t).x0
-    for clip in (StaticClip(data, schedule), DynamicClip(data, schedule)):
-        found = clip(x, t)
-        errors.append(apart(kept**0.5 * found.x0 + (1 - kept) ** 0.5 * found.eps, x))
-        errors.append(max(float(found.x0.abs().max()) - 1, 0.0))
-    return largest([*errors, apart(StaticClip(data, schedule)(x, t).x0, plain.clamp(-1, 1))])
+    for kind in KINDS.values():
+        sampler = kind(schedule)
+        list(sample(counted, sampler, x, schedule.uniform_log_snr(10), lambda: x))
+        wrong += abs(len(asked) - sampler.network_calls(10))
+        asked.clear()
+    return float(wrong)
 
 
 CHECKS = (
@@ -219,19 +184,18 @@ CHECKS = (
     *(Check(f"ancestral, exact variance, {grid} grid: law of data", 1e-9, partial(exact_law, grid, None, 0.3))
       for grid in GRIDS),
     Check("ancestral, learned variance: law of data", 1e-9, learned_law),
-    *(Check(f"ddim, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, partial(point_law, grid, eta))
-      for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
+    *(Check(f"{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, partial(point_law, kind, grid, eta))
+      for kind in NOISY for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
     *(Check(f"ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, partial(final_law, grid, eta))
       for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
-    *(Check(f"{kind}: order 1, by halving the steps", 0.15, partial(order, kind)) for kind in KINDS),
-    Check("ddim: order 1 to the probability flow", 0.15, flow_order),
-    Check("ddim: order 1 on a mixture", 0.15, hills_order),
     *(Check(f"ddim with eta 1 is ancestral, {steps} of 100 steps", 1e-9, partial(same_chain, steps))
       for steps in (100, 10)),
+    Check("euler is ddim with eta 0", 1e-12, partial(noiseless, Euler, DDIM)),
+    Check("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(
+        noiseless, lambda schedule: DPMSolver2MSDE(schedule, 0.0), DPMSolver2M)),
+    *(Check(f"{kind}: a point reached exactly, uneven grid", 1e-10, partial(one_point, kind)) for kind in FLOWS),
+    *(Check(f"{kind}: no signal at T, no part in the polynomial", 1e-10, partial(from_no_signal, kind))
+      for kind in FLOWS),
+    Check("network calls of ten steps: as declared", 0, calls),
     *(Check(f"{kind}: the last step is the predicted x_0", 1e-12, partial(last_step, kind)) for kind in KINDS),
-    *(Check(f"guidance {scale:g}: score of the mixed density", 1e-11, partial(guided, scale))
-      for scale in (0.0, 1.0, 2.5)),
-    Check("guidance 3: mean moved three times as far", 1e-12, moved),
-    Check("guidance by one call and by two", 1e-14, one_call),
-    Check("clipping: x_0 within 1, pair makes x_t", 1e-12, clipped),
 )  # fmt: skip

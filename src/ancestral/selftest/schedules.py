@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from ancestral.building import GRIDS
 from ancestral.diffusion import schedules
 from ancestral.diffusion.schedules import Schedule
 from ancestral.selftest.checks import Check, apart, largest, relative
@@ -110,6 +111,44 @@ def even_levels(_: torch.device) -> float:
     return largest(beyond)
 
 
+def even_roots(_: torch.device) -> float:
+    """The Karras grid: beyond the timestep nearest in log-SNR to a (1/7)th root of s / a that runs evenly."""
+    beyond = []
+    for table in (schedules.log_snr_linear(), schedules.linear(), schedules.scaled_linear()):
+        roots = (1 / table.alpha_bar[1:] - 1) ** (1 / 14)
+        wanted = [float(roots[-1]) + (float(roots[0]) - float(roots[-1])) * i / 7 for i in range(8)]
+        off = [(14 * (roots / each).log()).abs() for each in wanted]
+        places = table.karras(8)[:-1] - 1
+        beyond += [float(each[place] - each.min()) for each, place in zip(off, places, strict=True)]
+    return largest(beyond)
+
+
+def one_power(_: torch.device) -> float:
+    """The Karras grid of an enormous power, which is a logarithm, against the log-SNR grid; timesteps apart."""
+    table = schedules.cosine()
+    return apart(table.karras(9, 1e9), table.uniform_log_snr(9))
+
+
+def even_squares(_: torch.device) -> float:
+    """The quadratic grid of 1000 timesteps in 8: 1000 (i / 8)^2, by hand and rounded; timesteps apart."""
+    return apart(schedules.cosine(1000).quadratic(8), torch.tensor([1000, 766, 562, 391, 250, 141, 62, 16, 0]))
+
+
+def falling(grid: str, _: torch.device) -> float:
+    """How many ends and steps of a grid are wrong: from T to 0, falling, at every length up to that of the table."""
+    wrong = []
+    for table in (TABLES["zero-terminal"](60), schedules.cosine(60), schedules.log_snr_linear(60)):
+        for steps in range(1, 61):
+            times = GRIDS[grid](table, steps)
+            wrong += [
+                abs(int(times[0]) - 60),
+                int(times[-1]),
+                int((times.diff() >= 0).sum()),
+                abs(len(times) - 1 - steps),
+            ]
+    return largest(wrong)
+
+
 CHECKS = (
     Check("linear: sqrt(alpha_bar_1000) = 0.0063529, printed", 1e-4, partial(published, schedules.linear, 0.0063529)),
     Check("linear: alpha_bar_1000 = 4.0358e-5, printed", 2e-5, lambda _: relative(
@@ -132,4 +171,8 @@ CHECKS = (
     Check("beta and beta_tilde of a stride, by hand", 1e-15, step_variances),
     Check("trailing grid: even, T first, 0 last", 0, even_steps),
     Check("log-SNR grid: nearest to even, T first, 0 last", 1e-9, even_levels),
+    Check("karras grid: nearest to even in its root", 1e-9, even_roots),
+    Check("karras grid, power 1e9: that of log-SNR", 0, one_power),
+    Check("quadratic grid: squares by hand", 0, even_squares),
+    *(Check(f"{grid} grid: from T to 0, falling, 1 to T steps", 0, partial(falling, grid)) for grid in GRIDS),
 )  # fmt: skip

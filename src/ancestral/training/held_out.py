@@ -31,7 +31,7 @@ class HeldOut:
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
         eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
         window, alike = Window(device), torch.ones(count, dtype=torch.float64, device=device)
-        size = self.pipeline.config.training.batch_size
+        size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             x0 = from_pixels(torch.tensor(self.images.images[part], device=device)).permute(0, 3, 1, 2)
             labels = None

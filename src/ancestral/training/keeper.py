@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from ancestral.errors import InputError
+from ancestral.errors import Diverged, InputError
 from ancestral.rng import mix
-from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
+from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.held_out import HeldOut
 from ancestral.training.logs import JsonLines
 from ancestral.training.run import RunFolder
+from ancestral.training.spikes import Spikes
 from ancestral.training.window import Window
 from ancestral.viz.pictures import grid, save_png
 
@@ -25,32 +27,45 @@ if TYPE_CHECKING:
     from ancestral.training.trainer import Trainer
 
 GRID_IMAGES = 40
+ROLLBACKS = 3
+"""Times that training goes back, unless set otherwise."""
 
 
 class Keeper:
-    """When to log, look, draw and save."""
+    """When to log, look, draw, save and go back.
 
-    def __init__(self, trainer: "Trainer", run: RunFolder, data_hash: str) -> None:
-        self.trainer, self.run, self.data_hash = trainer, run, data_hash
+    Attributes:
+        good_step: of the checkpoint that a divergence would go back to: the last at a multiple of
+            `checkpoint_every_steps` that was saved after a finite step; None before the first.
+    """
+
+    good_step: int | None = None
+
+    def __init__(self, trainer: "Trainer", run: RunFolder, data_hash: str, say: Callable[[str], None]) -> None:
+        self.trainer, self.run, self.data_hash, self.say = trainer, run, data_hash, say
+        self.spikes = Spikes()
         self.log, self.timing = JsonLines(run.log), JsonLines(run.timing)
         self.saved_step, self.saved_seconds = -1, 0.0
         self.timed_images, self.timed_seconds, self.watching_seconds = 0, 0.0, 0.0
 
-    def resume(self, say: Callable[[str], None]) -> None:
-        """Puts the trainer where the newest valid checkpoint left it, if there is one."""
-        folder = newest_checkpoint(self.run.checkpoints, say)
+    def resume(self) -> None:
+        """Puts the trainer where the newest valid checkpoint left it, if there is one.
+
+        Where there is none, and training is to go back if it diverges, the beginning is saved.
+        """
+        folder = newest_checkpoint(self.run.checkpoints, self.say)
         if folder is None:
             self.log.cut(0)
+            if self.trainer.settings.on_divergence == "rollback":
+                self.save()
         else:
             tensors, state = load_checkpoint(folder)
             if state["data"] != self.data_hash:
                 raise InputError(
                     f"the images have changed since {folder}; restore them, or train into another folder with --out"
                 )
-            self.trainer.restore(tensors, state)
-            self.log.cut(state["log_bytes"])
-            self.saved_step = self.trainer.step
-            say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
+            self._restore(tensors, state)
+            self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
         self.saved_seconds = self.timed_seconds = self.trainer.seconds
         self.timed_images = self.trainer.images
 
@@ -60,6 +75,8 @@ class Keeper:
         if trainer.step % settings.log_every_steps == 0 or trainer.fraction >= 1:
             record = trainer.record()
             trainer.window = Window(trainer.device)
+            if warning := self.spikes.warning(record):
+                self.say(warning)
         if held_out and (trainer.step % settings.validate_every_steps == 0 or trainer.fraction >= 1):
             at = {"step": trainer.step, "images": trainer.images}
             with self._watching():
@@ -71,7 +88,8 @@ class Keeper:
             with self._watching():
                 self._draw()
         minutes = (trainer.seconds - self.saved_seconds) / 60
-        if trainer.step % settings.checkpoint_every_steps == 0 or minutes >= settings.checkpoint_every_minutes:
+        every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
+        if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
             self.save()
         return record
 
@@ -79,11 +97,60 @@ class Keeper:
         """A checkpoint, unless this step has one, and the pipeline folder."""
         if self.saved_step == self.trainer.step:
             return
-        state = {**self.trainer.state(), "data": self.data_hash, "log_bytes": self.log.flush()}
-        keep = self.trainer.settings.keep_checkpoints
-        save_checkpoint(self.run.checkpoints, self.trainer.step, self.trainer.tensors(), state, keep)
+        settings, state = self.trainer.settings, self.trainer.state()
+        if self.trainer.step % settings.checkpoint_every_steps == 0 and state["skipped_in_a_row"] == 0:
+            self.good_step = self.trainer.step
+        state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": self.log.flush()}
+        in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
+        spared = self._spared if in_doubt else self._milestone
+        tensors, keep = self.trainer.tensors(), settings.keep_checkpoints
+        save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared)
         self.trainer.pipeline.with_network(self.trainer.ema.network).save(self.run.pipeline)
         self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.seconds
+
+    def roll_back(self, fault: Diverged) -> None:
+        """Goes back to the checkpoint of `good_step`, or the valid one before it, to go on with half the learning rate.
+
+        A run is a function of its settings, so going back alone would diverge once more at the same step: something
+        has to change, and it is the learning rate, halved once for each rollback from there on. The number of them is
+        part of every later checkpoint. Where training goes back to depends on steps alone, never on when it was
+        stopped or how the clock stood; a run killed after a rollback and before its next checkpoint diverges and goes
+        back again. So an interrupted run equals one that was not, here too.
+
+        Checkpoints after that step are removed, and the log is cut back to it. A checkpoint saved while steps were
+        being skipped is never gone back to: its weights are those that diverge. Time spent stays spent.
+
+        Raises:
+            Diverged: `fault`, where this is not wanted, was done as often as allowed, or no checkpoint is left.
+        """
+        trainer, settings, folder = self.trainer, self.trainer.settings, None
+        if settings.on_divergence == "rollback" and trainer.rollbacks < (settings.rollbacks or ROLLBACKS):
+            folder = newest_checkpoint(self.run.checkpoints, self.say, up_to=self.good_step)
+        if folder is None:
+            raise fault
+        at, count = trainer.step, trainer.rollbacks + 1
+        tensors, state = load_checkpoint(folder)
+        self._restore(tensors, {**state, "seconds": trainer.seconds, "rollbacks": count})
+        discard_after(self.run.checkpoints, trainer.step)
+        self.say(
+            f"{str(fault).partition(';')[0]}: going back from step {at:,} to {trainer.step:,}, the learning rate times "
+            f"{0.5**count:g} from there on (rollback {count} of {settings.rollbacks or ROLLBACKS})"
+        )
+
+    def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """The trainer and the log as a checkpoint has them."""
+        self.trainer.restore(tensors, state)
+        self.log.cut(state["log_bytes"])
+        self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
+
+    def _milestone(self, step: int) -> bool:
+        """Whether the checkpoint of a step stays for good."""
+        every = self.trainer.settings.milestone_every_steps
+        return every is not None and step % every == 0
+
+    def _spared(self, step: int) -> bool:
+        """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
+        return self._milestone(step) or step == self.good_step
 
     def _time(self) -> None:
         images, seconds = self.trainer.images, self.trainer.seconds

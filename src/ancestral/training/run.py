@@ -22,6 +22,9 @@ ADJUSTABLE = {
     "checkpoint_every_steps",
     "checkpoint_every_minutes",
     "keep_checkpoints",
+    "milestone_every_steps",
+    "on_divergence",
+    "rollbacks",
 }
 """Settings of training that may change when a run goes on: they do not change what a step computes."""
 
@@ -98,6 +101,10 @@ class RunFolder:
             write_whole(self.config, config.model_dump_json(indent=2) + "\n")
             yield
 
+    def computed_on(self, machine: str) -> bool:
+        """Whether this run was computed on that machine so far, and so goes on as it was."""
+        return self.compute.is_file() and read_settings(self.compute).get("machine") == machine
+
     def settled(self, now: Choices, asked: ComputeSettings, machine: str, say: Callable[[str], None]) -> Choices:
         """How this run is computed: as it was so far where that was on this machine, under what is asked for.
 
@@ -105,7 +112,7 @@ class RunFolder:
         """
         before = read_settings(self.compute) if self.compute.is_file() else None
         chosen = now
-        if before is not None and before.get("machine") == machine:
+        if before is not None and self.computed_on(machine):
             chosen = parse(Choices, before.get("choices", {}), str(self.compute)).overlaid(asked)
         after = {"machine": machine, "choices": chosen.model_dump(mode="json")}
         if before not in (None, after):

@@ -32,10 +32,14 @@ from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
 from ancestral.training.loss import training_losses
+from ancestral.training.memory import fitted
 from ancestral.training.optimizer import learning_rate, optimizers_for
 from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
 from ancestral.training.window import Window
+
+NAMED_IMAGES = 8
+"""Of a bad batch, that a message names."""
 
 
 class Progress(NamedTuple):
@@ -56,22 +60,30 @@ def train(pipeline: Pipeline, parts: Parts, run: RunFolder, say: Callable[[str],
 
     Raises:
         InputError: another run's folder or settings, changed data, or only damaged checkpoints.
-        Diverged: PATIENCE non-finite steps in a row; the weights before them are in the last checkpoint.
+        Diverged: PATIENCE non-finite steps in a row, and no going back (`Keeper.roll_back`); the weights before them
+            are in the last checkpoint.
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
     config = pipeline.config
     with run.claimed(config):
-        pipeline.use(run.settled(pipeline.compute, config.compute, machine_name(pipeline.device), say))
-        if how := in_words(pipeline.compute, config.compute, config.network, pipeline.spec, pipeline.device):
+        decided, machine = pipeline.compute, machine_name(pipeline.device)
+        now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say)
+        pipeline.use(run.settled(now, config.compute, machine, say))
+        told = decided if pipeline.compute == now else pipeline.compute
+        if how := in_words(told, config.compute, config.network, pipeline.spec, pipeline.device):
             say(how)
         trainer = Trainer(pipeline, parts.train)
         held_out = HeldOut(pipeline, parts.validation) if len(parts.validation) else None
-        keeper = Keeper(trainer, run, parts.train.hash)
-        keeper.resume(say)
+        keeper = Keeper(trainer, run, parts.train.hash, say)
+        keeper.resume()
         try:
             while trainer.fraction < 1:
-                trainer.advance()
+                try:
+                    trainer.advance()
+                except Diverged as fault:
+                    keeper.roll_back(fault)
+                    continue
                 yield trainer.progress(keeper.after_step(held_out))
         except GeneratorExit:
             keeper.save()
@@ -100,7 +112,8 @@ class Trainer:
         self.forward = compiled(self.network, pipeline.compute.compile)
         self.keeps_gradients = pipeline.compute.compile == "graphs"
         self._clear_gradients()
-        self.step, self.patience, self.window = 0, Patience(self.device), Window(self.device)
+        self.step, self.rollbacks = 0, 0
+        self.patience, self.window = Patience(self.device), Window(self.device)
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.fraction = self._fraction()
 
@@ -111,7 +124,7 @@ class Trainer:
 
     @property
     def skipped(self) -> int:
-        """Steps in a row that were not finite, up to now; asking waits for a GPU."""
+        """Steps of the whole run that were not finite; asking waits for a GPU."""
         return self.patience.skipped
 
     @property
@@ -135,7 +148,7 @@ class Trainer:
             Diverged: PATIENCE steps in a row were not finite.
         """
         batch, draws = self.loader.batch(self.step), self._draws()
-        lr = learning_rate(self.settings, self.images, self.fraction)
+        lr = learning_rate(self.settings, self.images, self.fraction) * 0.5**self.rollbacks
         for group in self._groups():
             group["lr"] = lr
         torch.manual_seed(mix(self.seed, "dropout", self.step))
@@ -144,7 +157,7 @@ class Trainer:
         finite = norm.isfinite() & losses.isfinite().all()
         self.patience.count(finite)
         if self.patience.is_over(self.step):
-            raise self._diverged(norm, lr)
+            raise self._diverged(batch, losses, norm, lr)
         self._descend(norm, finite)
         t, weight, _ = draws.times
         self.window.add(losses, weight, t, self.diffusion.num_timesteps, norm, finite)
@@ -161,7 +174,7 @@ class Trainer:
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one."""
         lr = self._groups()[0]["lr"]
-        return {"step": self.step, "images": self.images, **self.window.means(), "lr": lr}
+        return {"step": self.step, "images": self.images, **self.window.means(), "lr": lr, "skipped": self.skipped}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that a resume needs, by file."""
@@ -181,11 +194,18 @@ class Trainer:
             "seconds": self.seconds,
             "ema_updates": self.ema.updates,
             "skipped": self.skipped,
+            "skipped_in_a_row": self.patience.in_a_row,
+            "rollbacks": self.rollbacks,
             "window": self.window.sums.tolist(),
         }
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Back to where `tensors` and `state` were taken, in the same memory layout."""
+        """Back to where `tensors` and `state` were taken, in the same memory layout; from anywhere, any number of
+        times. An older state has the skipped steps in a row as `skipped`, and no rollbacks.
+        """
+        self._clear_gradients()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
         self.network.load_state_dict(tensors["model"])
         self.ema.network.load_state_dict(tensors["ema"])
         parameters = dict(self.network.named_parameters())
@@ -197,7 +217,9 @@ class Trainer:
             self._owner(parameter).state[parameter][key] = moments
         if self.recent is not None:
             self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
-        self.step, self.patience.skipped, self.ema.updates = state["step"], state["skipped"], state["ema_updates"]
+        self.step, self.ema.updates, self.rollbacks = state["step"], state["ema_updates"], state.get("rollbacks", 0)
+        self.patience.skipped = state["skipped"]
+        self.patience.in_a_row = state.get("skipped_in_a_row", state["skipped"])
         self.window = Window(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
         self.fraction = self._fraction()
@@ -259,13 +281,24 @@ class Trainer:
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch._foreach_zero_([p.grad for p in self.network.parameters() if p.grad is not None])
 
-    def _diverged(self, norm: Tensor, lr: float) -> Diverged:
+    def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
         layer = next((n for n, p in self.network.named_parameters() if not _finite(p.grad)), "the loss")
+        stops = self.settings.on_divergence == "stop"
         return Diverged(
-            f"training diverged: {self.skipped} steps in a row were not finite, up to step {self.step} "
-            f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}; "
-            f"the last checkpoint is kept: train into another folder with a lower --training.lr"
+            f"training diverged: {self.patience.in_a_row} steps in a row were not finite, up to step {self.step} "
+            f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}, on "
+            f"{self._images(batch, losses)}; the last checkpoint is kept: train into another folder with a lower "
+            f"--training.lr{', or go on with --training.on_divergence rollback' if stops else ''}"
         )
+
+    def _images(self, batch: Batch, losses: PerImage) -> str:
+        """The images of a bad batch whose loss is not finite, or all where each loss is: a few, by index and name."""
+        bad = ~losses.isfinite().cpu()
+        indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()
+        names = self.loader.image_set.names
+        told = [f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES]]
+        more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
+        return f"training images {', '.join(told)}{more}"
 
 
 class Draws(NamedTuple):

@@ -37,6 +37,10 @@ class Sampler(ABC):
         """Whether steps draw noise."""
         return False
 
+    def network_calls(self, steps: int) -> int:
+        """Network calls of so many steps down to 0, at most: the last one, onto 0, is one call."""
+        return (steps - 1) * self.calls + 1
+
     @abstractmethod
     def step(
         self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise

@@ -1,0 +1,195 @@
+"""A classifier of noisy images, bound to the process whose noise it knows; and the file that keeps it.
+
+It is trained by `ancestral.training.noisy_classifier` and guides a pipeline that has it as `classify`. The file is
+safetensors, with JSON in its metadata: the settings of the network, shape and classes of the images, the table of the
+noise schedule, the accuracies, and a digest of the tensors. A file for other images, noise or classes is refused.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from ancestral.config import ImageSpec, NetworkSettings, Settings, parse
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import InputError
+from ancestral.files import write_whole
+from ancestral.networks.classifier import Classifier
+from ancestral.networks.weights import weights_hash
+from ancestral.sampling.classifier import LogProb
+from ancestral.tensors import Images, Labels, PerImage, Timesteps
+
+CLASSIFIER_FILE = "classifier.safetensors"
+"""Where a run keeps its classifier."""
+KEY = "classifier"
+"""Of the file's metadata."""
+ROUNDING = 1e-6
+"""Two machines may round the same formula of a schedule differently."""
+
+
+class Accuracy(Settings):
+    """What a classifier tells at one level of noise."""
+
+    timestep: int
+    log_snr: float
+    share: float
+    """Of held-out images whose class it tells rightly."""
+
+
+class Description(Settings):
+    """All that a file says of its tensors."""
+
+    network: NetworkSettings
+    images: ImageSpec
+    alpha_bar: tuple[float, ...]
+    time: Literal["index", "log-snr"]
+    accuracies: tuple[Accuracy, ...]
+    num_held_out: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class NoisyClassifier:
+    """p(class | x_t) at every t of a process. Called with labels, it is the log-probability of each image's own.
+
+    Args:
+        spec: shape of an image and names of the classes.
+        accuracies: at some levels of noise, of `num_held_out` images it was not trained on; empty before they are
+            measured, and where there are no such images.
+    """
+
+    network: Classifier
+    spec: ImageSpec
+    diffusion: GaussianDiffusion
+    accuracies: tuple[Accuracy, ...] = ()
+    num_held_out: int = 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes it tells apart."""
+        return self.spec.class_names
+
+    @property
+    def digest(self) -> str:
+        """Names its weights."""
+        return weights_hash(self.network)
+
+    def __call__(self, labels: Labels) -> LogProb:
+        """log p(label | x_t), differentiable in x_t; `labels` (B,) in 0..classes - 1."""
+        return partial(self.log_prob, labels)
+
+    def log_prob(self, labels: Labels, x_t: Images, t: Timesteps) -> PerImage:
+        """log p(label | x_t) of each image, (B,) nats; t is () or (B,)."""
+        return -F.cross_entropy(self.scores(x_t, t), labels, reduction="none")
+
+    def scores(self, x_t: Images, t: Timesteps) -> Float[Tensor, "B classes"]:
+        """log p(class | x_t) but for a constant of each image, in float32 at least."""
+        scores = self.network(x_t, self.diffusion.network_time(t, x_t))
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def save(self, path: Path) -> None:
+        """Writes the file, whole or not at all.
+
+        Raises:
+            CannotWrite: disk full, or folder read-only.
+        """
+        tensors = {name: each.detach().cpu().contiguous() for name, each in self.network.state_dict().items()}
+        said = Description(
+            network=self.network.settings,
+            images=self.spec,
+            alpha_bar=tuple(self.diffusion.schedule.alpha_bar.tolist()),
+            time=self.diffusion.time,
+            accuracies=self.accuracies,
+            num_held_out=self.num_held_out,
+            digest=self.digest,
+        )
+        write_whole(path, save(tensors, metadata={KEY: said.model_dump_json()}))
+
+
+def load_classifier(
+    path: Path, spec: ImageSpec, diffusion: GaussianDiffusion, device: torch.device | str = "cpu"
+) -> NoisyClassifier:
+    """The classifier in a file, for images of `spec` and the noise of `diffusion`.
+
+    Args:
+        spec: without classes: those of the classifier are taken.
+
+    Raises:
+        InputError: no such file, a damaged one, or one of other images, noise or classes.
+    """
+    said, tensors = _read(path)
+    _check(path, said, spec, diffusion)
+    network = Classifier(said.network, said.images.channels, len(said.images.class_names))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise _damaged(path, "its tensors are not those of its settings") from None
+    network = network.eval().requires_grad_(False).to(device)
+    classifier = NoisyClassifier(network, said.images, diffusion, said.accuracies, said.num_held_out)
+    if classifier.digest != said.digest:
+        raise _damaged(path, "its digest does not fit")
+    return classifier
+
+
+def same_noise(one: Schedule, other: Schedule) -> bool:
+    """Whether two schedules are the same table, up to rounding."""
+    ours, theirs = one.alpha_bar, other.alpha_bar
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=ROUNDING, atol=0)
+
+
+def size(spec: ImageSpec) -> str:
+    """CxHxW, in words for people."""
+    return "x".join(map(str, spec.shape))
+
+
+def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    if not path.is_file():
+        raise InputError(
+            f"expected a classifier of noisy images, got no file {path}; `ancestral train-classifier` makes it"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            values = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError, OSError) as fault:
+        raise _damaged(path, str(fault)) from None
+    except KeyError:
+        raise InputError(
+            f"expected {path} to be a classifier that `ancestral train-classifier` made, got other tensors"
+        ) from None
+    if not isinstance(values, dict):
+        raise _damaged(path, "its metadata is no table")
+    return parse(Description, values, str(path)), tensors
+
+
+def _check(path: Path, said: Description, spec: ImageSpec, diffusion: GaussianDiffusion) -> None:
+    """That the classifier knows these images, this noise and these classes."""
+    remedy = "train one for this run with `ancestral train-classifier`"
+    if said.images.shape != spec.shape:
+        raise InputError(
+            f"expected a classifier of images of {size(spec)}, got {path}, of {size(said.images)}; {remedy}"
+        )
+    if said.time != diffusion.time or not _same_table(said.alpha_bar, diffusion.schedule):
+        raise InputError(f"expected a classifier of this pipeline's noise, got {path}, of another schedule; {remedy}")
+    if spec.class_names and said.images.class_names != spec.class_names:
+        raise InputError(f"expected a classifier of this pipeline's classes, got {path}, of others; {remedy}")
+
+
+def _same_table(table: tuple[float, ...], schedule: Schedule) -> bool:
+    try:
+        return same_noise(Schedule(torch.tensor(table, dtype=torch.float64)), schedule)
+    except ValueError:
+        return False
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(f"{path} is damaged ({why}); train it again with `ancestral train-classifier`")

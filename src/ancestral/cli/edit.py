@@ -1,0 +1,114 @@
+"""`ancestral edit`: the words of the command; those of each task are in edit_tasks.py, its plan in edit_plans.py."""
+
+import difflib
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from ancestral.cli.asking import Given, add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.edit_tasks import TASKS
+from ancestral.cli.guides import add_guides, guides, lend
+from ancestral.cli.options import Options, changes, whole
+from ancestral.cli.output import tell, tell_json
+from ancestral.cli.sample import FILMS, file_of_kind, folder_for, seeds_of
+from ancestral.errors import InputError
+
+ABOUT = """\
+usage: ancestral edit TASK RUN [IMAGE ...] [--help] [options]
+
+What a trained model does beside drawing from noise. RUN is the folder of a run or a pipeline.
+
+{tasks}
+
+Every result is a PNG of its own that says how it was made, beside TASK.png, which shows all of them, in RUN/edited.
+Images are fitted to the pipeline's size and colours. ancestral edit TASK --help explains a task.
+
+examples:
+{examples}
+"""
+ONE_CLASS = {"invert", "interpolate"}
+"""Tasks that run a chain both ways: by one class, and without noise."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """The verb; its exit code."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(overview(), end="")
+        return 0
+    name = argv[0]
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]}?" if near else f"tasks are {', '.join(TASKS)}"
+        raise InputError(f"expected a task, got {name!r}; {remedy}")
+    found = parser(name).words(argv[1:])
+    named, given = guides(found, changes(found, drawing_fields()))
+    _check(name, found, given)
+    seeds = seeds_of(whole(found.seed, "--seed"), 1 if name in ONE_CLASS else whole(found.num_images, "--num-images"))
+    compute, film = computing(given), file_of_kind(found.film, "--film", FILMS)
+    from ancestral.cli.edit_plans import PLANS
+    from ancestral.cli.editing import edit
+    from ancestral.cli.machine import device
+    from ancestral.pipeline import Pipeline
+
+    pipeline = Pipeline.load(found.run, device(found.device), compute)
+    settings = sampling(pipeline.config, given)
+    lend(pipeline, named, settings, Path(found.run))
+    out = folder_for(found.out, Path(found.run), "edited")
+    done = edit(name, PLANS[name], pipeline, settings, found, seeds, out, film)
+    if found.json:
+        tell_json({"files": [str(file) for file in done.files], **done.numbers})
+    else:
+        tell("\n".join([*map(str, done.files), *(_line(*number) for number in done.numbers.items())]))
+    return 0
+
+
+def overview() -> str:
+    """The help of the verb."""
+    width = max(map(len, TASKS))
+    lines = [f"  {name:<{width}}  {task.about.splitlines()[0]}" for name, task in TASKS.items()]
+    examples = [f"  {task.examples[0]}" for task in TASKS.values()]
+    return ABOUT.format(tasks="\n".join(lines), examples="\n".join(examples))
+
+
+def parser(name: str) -> Options:
+    """The options of a task."""
+    task = TASKS[name]
+    options = Options(f"ancestral edit {name}", task.words, task.about, task.examples)
+    options.set_defaults(task=name)
+    options.option("run", metavar="RUN", help="folder of a run or a pipeline")
+    if task.images is None:
+        options.set_defaults(images=[])
+    else:
+        options.option("images", nargs=task.images, metavar="IMAGE", help="PNG, JPEG, WebP, BMP, GIF or TIFF files")
+    task.add(options)
+    if name not in ONE_CLASS:
+        options.option("--num-images", default=str(task.count), metavar="N", help=f"how many results [{task.count}]")
+    options.option("--seed", default="0", metavar="INT", help="seed of the first result [0]; the next one's is 1 more")
+    options.option("--classes", default="none", metavar="LIST", help="names or numbers of classes, or all [none]")
+    options.option("--out", metavar="DIR", help="where files go [RUN/edited; for a mere pipeline ./edited]")
+    options.option("--overwrite", action="store_true", help="write over files of the same names")
+    options.option("--film", metavar="FILE", help="how the results were drawn: .gif, or animated .png")
+    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    options.option("--json", action="store_true", help="print the files written, and what was measured, as JSON")
+    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    add_guides(options)
+    add_drawing(options)
+    return options
+
+
+def _check(name: str, found: Namespace, given: Given) -> None:
+    if (
+        given.get("guidance", "1") not in ("0", "1", "1.0")
+        and found.classes == "none"
+        and given.get("guidance_by") is None
+    ):
+        raise InputError(f"expected --classes with --guidance {given['guidance']}: without a class nothing guides")
+    if name in ONE_CLASS:
+        given.setdefault("sampler", "ddim")
+        if found.classes == "all" or "," in found.classes:
+            raise InputError(f"expected one class for {name}, got {found.classes!r}: both ways are by the same one")
+
+
+def _line(name: str, value: float | list[float]) -> str:
+    numbers = value if isinstance(value, list) else [value]
+    return f"{name.replace('_', ' ')} {', '.join(f'{number:.3g}' for number in numbers)}"

@@ -1,0 +1,123 @@
+"""What `ancestral edit` is given: image files at the pipeline's size, masks, and numbers with commas between."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool
+from PIL import Image
+from torch import Tensor
+
+from ancestral.cli.options import whole
+from ancestral.cli.output import say
+from ancestral.data.images import decode, fit, printable, read, to_array
+from ancestral.errors import InputError
+from ancestral.tensors import Pixels
+
+MODES = {1: "L", 3: "RGB"}
+NAMES = {"L": "grey", "RGB": "colour"}
+NEW = 128
+"""A mask's grey level from which on a pixel is drawn anew."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file as the pipeline takes it.
+
+    Attributes:
+        pixels: (1, C, H, W).
+        size: height and width of the file's image, before it was fitted.
+        digest: SHA-256 of the file.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    digest: str
+
+
+def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
+    """The image in a file, cropped to the shape and resized where it has another; what was changed is said on stderr.
+
+    Raises:
+        BadImage: for every fault of the file.
+    """
+    data = read(path)
+    image = decode(path, data=data)
+    fitted = fit(image.convert(MODES[channels]), height, width, "crop")
+    changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
+    changes += [] if image.mode == fitted.mode else [f"made {NAMES[fitted.mode]}"]
+    if changes:
+        say(f"ancestral: {printable(path)} was {' and '.join(changes)}")
+    return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest())
+
+
+def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, int]]) -> Bool[Tensor, "H W"]:
+    """The pixels to keep, (height, width): those that the mask's file shows black; True is kept.
+
+    Args:
+        sizes: of the images' files. A mask of their size is fitted as they are.
+
+    Raises:
+        BadImage: for every fault of the file.
+        InputError: a mask of another size, or one that leaves nothing to draw or nothing to keep.
+    """
+    mask = decode(path, channels=1)
+    own, of_images = (mask.height, mask.width), {*sizes}
+    if own != (height, width) and of_images != {own}:
+        theirs = "".join(f" or {h}x{w}" for h, w in sorted(of_images - {(height, width)}) if len(of_images) == 1)
+        raise InputError(f"expected a mask of {height}x{width}{theirs} pixels, got {own[0]}x{own[1]}; resize the mask")
+    keep = _pixels(fit(mask, height, width, "crop"))[0, 0] < NEW
+    if bool(keep.all()) or not bool(keep.any()):
+        all_of_it = "everything" if bool(keep.all()) else "nothing"
+        raise InputError(f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is drawn anew")
+    return keep
+
+
+def numbers(word: str, names: str, option: str) -> list[int]:
+    """Whole numbers with commas between, as many as `names` has, such as TOP,LEFT.
+
+    Raises:
+        InputError: another word.
+    """
+    parts = word.split(",")
+    if len(parts) != len(names.split(",")):
+        raise InputError(f"expected {names} for {option}, got {word!r}; such as {option} {_example(names)}")
+    return [whole(part.strip(), option) for part in parts]
+
+
+def size_of(word: str, option: str) -> tuple[int, int]:
+    """Height and width of a word such as 32x128.
+
+    Raises:
+        InputError: another word.
+    """
+    parts = word.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"expected HEIGHTxWIDTH in pixels for {option}, got {word!r}; such as {option} 32x128")
+    return int(parts[0]), int(parts[1])
+
+
+def real(word: str, option: str) -> float:
+    """A number that was typed for `option`.
+
+    Raises:
+        InputError: another word.
+    """
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"expected a number for {option}, got {word!r}") from None
+
+
+def _example(names: str) -> str:
+    return ",".join(str(8 * (1 + i)) for i in range(len(names.split(","))))
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.height}x{image.width}"
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return torch.from_numpy(to_array(image).copy()).permute(2, 0, 1)[None].contiguous()

@@ -1,0 +1,115 @@
+"""Guidance by other networks, in the words of every verb that draws: `--weaker FOLDER` and `--classifier FILE`."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ancestral.cli.asking import Given
+from ancestral.cli.options import Options
+from ancestral.config import ComputeSettings, SamplingSettings
+from ancestral.errors import InputError
+
+if TYPE_CHECKING:
+    from ancestral.pipeline import Pipeline
+
+
+class Guides(NamedTuple):
+    """Where the other networks are; None: not named."""
+
+    weaker: Path | None = None
+    classifier: Path | None = None
+
+
+def add_guides(options: Options) -> None:
+    """The two flags."""
+    weaker = "a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by weaker)"
+    options.option("--weaker", metavar="FOLDER", help=weaker)
+    classifier = "of noisy images, by `train-classifier` (guidance_by classifier) [RUN/classifier.safetensors]"
+    options.option("--classifier", metavar="FILE", help=classifier)
+
+
+def guides(found: Namespace, given: Given) -> tuple[Guides, Given]:
+    """What was named, and the given settings with the guidance_by that follows from it.
+
+    Raises:
+        InputError: flags that contradict each other.
+    """
+    named = {name: Path(word) for name in Guides._fields if (word := getattr(found, name)) is not None}
+    if len(named) > 1:
+        raise InputError("expected --weaker or --classifier, got both; a chain is guided by one of them")
+    for name in named:
+        if given.get("guidance_by", name) != name:
+            raise InputError(
+                f"expected guidance_by {name} with --{name}, got {given['guidance_by']}; leave out one of the two"
+            )
+        given = {**given, "guidance_by": name}
+    return Guides(**named), given
+
+
+def lend(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> None:
+    """Gives the pipeline what guides it under these settings.
+
+    Args:
+        source: the run or pipeline folder that it was loaded from.
+
+    Raises:
+        InputError: a network that is not there, does not fit the pipeline, or would not be used.
+    """
+    if settings.guidance_by == "weaker" and named.weaker is not None:
+        if settings.guidance == 1:
+            raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
+        pipeline.weaker = weaker(pipeline, named.weaker)
+    if settings.guidance_by == "classifier":
+        from ancestral.classifying import CLASSIFIER_FILE, load_classifier
+
+        if settings.guidance == (pipeline.num_classes > 0):
+            why = "the network knows its classes by itself" if pipeline.num_classes else "0 asks for no class"
+            raise InputError(
+                f"expected a --guidance other than {settings.guidance:g} by a classifier: {why}, and nothing guides"
+            )
+        file = named.classifier or source / CLASSIFIER_FILE
+        pipeline.classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
+
+
+def weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
+    """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise.
+
+    Raises:
+        InputError: nothing usable there, or other images, classes, noise, or the very same weights.
+    """
+    from ancestral.classifying import same_noise, size
+
+    other = _loaded(folder, pipeline.config.compute, str(pipeline.device))
+    if other.spec.shape != pipeline.spec.shape:
+        ours, theirs = size(pipeline.spec), size(other.spec)
+        raise InputError(f"expected a weaker network of images of {ours}, got {folder}, of {theirs}")
+    if other.spec.class_names != pipeline.spec.class_names:
+        raise InputError(
+            f"expected a weaker network of the same classes, got {folder}, of others; name one of this run"
+        )
+    if not same_noise(other.diffusion.schedule, pipeline.diffusion.schedule):
+        raise InputError(f"expected a weaker network of the same noise schedule, got {folder}, of another")
+    if other.weights_hash() == pipeline.weights_hash():
+        raise InputError(
+            f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"
+        )
+    return other
+
+
+def _loaded(folder: Path, compute: ComputeSettings, device: str) -> "Pipeline":
+    """A pipeline, or that of a checkpoint's run with the checkpoint's averaged weights."""
+    from ancestral.pipeline import Pipeline
+    from ancestral.training.checkpoint import averaged_weights, is_checkpoint
+
+    if not is_checkpoint(folder):
+        return Pipeline.load(folder, device, compute)
+    run = folder.resolve().parent.parent
+    if not (run / "pipeline").is_dir():
+        raise InputError(f"expected the checkpoint {folder} inside its run, which says what network it is of")
+    weights, pipeline = averaged_weights(folder), Pipeline.load(run, device, compute)
+    try:
+        pipeline.network.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(f"expected the checkpoint {folder} to be of the run {run}, got another network's") from None
+    pipeline.analytic = None
+    return pipeline

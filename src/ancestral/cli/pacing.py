@@ -1,0 +1,109 @@
+"""What training with a recipe will take on this machine: the time of a few real steps, and an estimate of memory."""
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from ancestral.config import Config, ImageSpec, TrainingSettings
+from ancestral.errors import InputError
+from ancestral.machine import cpu_field
+from ancestral.pipeline import Pipeline
+from ancestral.training.memory import fitted, footprint
+from ancestral.tuning import stopwatch
+from ancestral.tuning.choosing import CannotCompute
+
+TIMES = 3
+"""Measurements of which the middle one counts, after one that warms up: fewer where steps are slow."""
+ENOUGH = 2.0
+"""Seconds after which no other measurement begins."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Training on one device.
+
+    Args:
+        seconds_per_step: of an optimiser step, as busy as the machine is.
+        steps: that the budget allows.
+        minutes: that they take.
+        visits: how often each image is seen.
+        peak_bytes: of the process, or on a GPU of its tensors; scratch inside an operation is not counted.
+        at_once: images of a batch that are computed at a time, so that it fits.
+        weights: numbers that are learnt.
+        device: where it was measured.
+    """
+
+    seconds_per_step: float
+    steps: int
+    minutes: float
+    visits: float
+    peak_bytes: int
+    at_once: int
+    weights: int
+    device: str
+
+
+def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> Pace:
+    """Measures the recipe `config`, uncompiled, on random images.
+
+    Args:
+        num_images: that are trained on.
+
+    Raises:
+        InputError: settings that the network cannot have, or too little memory.
+    """
+    pipeline, training = Pipeline.fresh(config, spec, device), config.training
+    pipeline.use(fitted(pipeline, stopwatch.random_images(pipeline), lambda words: None))
+    at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
+    seconds = seconds_per_step(pipeline)
+    steps = steps_of(training, seconds)
+    weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
+    visits = steps * training.batch_size / max(num_images, 1)
+    return Pace(seconds, steps, steps * seconds / 60, visits, peak, at_once, weights, str(device))
+
+
+def seconds_per_step(pipeline: Pipeline) -> float:
+    """The middle of a few measurements.
+
+    Raises:
+        InputError: this machine cannot compute it.
+    """
+    watch, choices = stopwatch.Stopwatch(pipeline), pipeline.compute.model_copy(update={"compile": "no"})
+    try:
+        watch("training", choices)
+        begun, found = time.monotonic(), [watch("training", choices)]
+        while len(found) < TIMES and time.monotonic() - begun < ENOUGH:
+            found.append(watch("training", choices))
+        return pipeline.config.training.batch_size * median(found)
+    except CannotCompute as fault:
+        raise InputError(str(fault)) from None
+
+
+def steps_of(training: TrainingSettings, seconds: float) -> int:
+    """How many steps of that many seconds the budget allows."""
+    limits = [
+        training.steps,
+        None if training.images is None else training.images / training.batch_size,
+        None if training.minutes is None else 60 * training.minutes / seconds,
+    ]
+    return max(1, round(min(limit for limit in limits if limit is not None)))
+
+
+def peak_bytes(pipeline: Pipeline) -> int:
+    """What training takes at most: what this process holds already, and what training adds to it."""
+    pipeline.network.requires_grad_(True)
+    needed = footprint(pipeline, pipeline.compute.micro_batch)
+    return sum(needed) if pipeline.device.type == "cuda" else needed.new + _resident()
+
+
+def gigabytes(count: int) -> str:
+    """Bytes as one says them."""
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _resident() -> int:
+    """What this process holds already: the interpreter, torch and its libraries."""
+    found = cpu_field("/proc/self/status", "VmRSS")
+    return 0 if found is None else 1024 * int(found.split()[0])

@@ -1,0 +1,96 @@
+"""What there is to know of one image: its file, its upright size, and what its pixels are like.
+
+A large photograph is held once and never as floating-point numbers: what is measured comes from its histogram and from
+a thumbnail.
+"""
+
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageStat
+
+from ancestral.data.folder import is_grey
+from ancestral.data.images import ORIENTATION, decode, load, read, to_array
+
+THUMBNAIL = 16
+"""Side of the thumbnails by which images are compared, px."""
+SAME_COLOUR = 8
+"""Levels of 0..255 within which two pixels count as of one colour."""
+
+
+class Finding(NamedTuple):
+    """One image, decoded.
+
+    Args:
+        format, mode: the file's.
+        height, width: upright.
+        alpha, rotated: whether it has transparency, and whether EXIF turns it.
+        grey: whether red, green and blue are equal everywhere.
+        spread: standard deviation of the channel that varies most, in levels of 0..255.
+        filled: share of the pixels that have one colour, within `SAME_COLOUR`.
+        pixels: SHA-256 of size and pixels, in hexadecimal.
+        thumbnail: (16, 16, 3) uint8, each number the average of a cell.
+    """
+
+    format: str
+    mode: str
+    height: int
+    width: int
+    alpha: bool
+    rotated: bool
+    grey: bool
+    spread: float
+    filled: float
+    pixels: str
+    thumbnail: np.ndarray
+
+
+def examine(path: Path, background: str) -> Finding:
+    """Decodes one file as training would.
+
+    Raises:
+        BadImage: for every fault of the file.
+    """
+    data = read(path)
+    original = load(path, data)
+    facts = original.format or "", original.mode, original.has_transparency_data, _orientation(original) != 1
+    del original  # a large image is in memory once
+    return describe(decode(path, None, background, data), *facts)
+
+
+def describe(image: Image.Image, file_format: str, mode: str, alpha: bool, rotated: bool) -> Finding:
+    """The finding on an upright, opaque "L" or "RGB" image."""
+    pixels = to_array(image)
+    content = sha256(str(pixels.shape).encode())
+    content.update(np.ascontiguousarray(pixels).data)
+    spread = max(ImageStat.Stat(image).stddev)
+    looks = is_grey(pixels), spread, _filled(image), content.hexdigest(), _thumbnail(image)
+    return Finding(file_format, mode, image.height, image.width, alpha, rotated, *looks)
+
+
+def picture_of(pixels: np.ndarray) -> Image.Image:
+    """(H, W, 1 or 3) uint8 as a picture."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def _thumbnail(image: Image.Image) -> np.ndarray:
+    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    return np.array(small.convert("RGB"))
+
+
+def _filled(image: Image.Image) -> float:
+    """The share of pixels near the commonest level, of the channel in which that is least."""
+    counts = np.array(image.histogram(), dtype=np.float64).reshape(-1, 256)
+    commonest = counts.argmax(axis=1)
+    near = abs(np.arange(256) - commonest[:, None]) <= SAME_COLOUR
+    return float((counts * near).sum(axis=1).min() / counts[0].sum())
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8; 1 where the file does not say or its EXIF cannot be read (which decoding then reports)."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:
+        return 1

@@ -1,0 +1,361 @@
+"""What `editing` does, with a pipeline: one call for each task, which yields steps; the last one's `x` is the result.
+
+    *_, last = inpaint(pipeline, images, outside_box(28, 28, 8, 8, 20, 20), seeds=range(4))
+
+All take the same words after their own: `seeds`, one for each result, the same of which give the same image in any
+batch; `labels` (B,), or None for no class; `settings`, or None for those of the pipeline. Images are in [-1, 1]: one
+for each seed, or one for all. What is larger than the pipeline's own images is seen through windows (`editing.canvas`).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from ancestral.config import SamplingSettings
+from ancestral.editing.canvas import Windows
+from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
+from ancestral.editing.inpaint import Mask, Rounds, extended
+from ancestral.editing.inpaint import inpaint as repaint
+from ancestral.editing.interpolate import path
+from ancestral.editing.inversion import DDIMInversion, HeunInversion, timesteps_above
+from ancestral.editing.inversion import invert as upwards
+from ancestral.editing.operators import Operator
+from ancestral.editing.posterior import Measured, PosteriorGuided
+from ancestral.editing.tile import Circular, RolledEachStep
+from ancestral.errors import InputError
+from ancestral.pipeline import Pipeline
+from ancestral.rng import ImageNoise
+from ancestral.sampling.denoiser import Denoiser, clipped
+from ancestral.sampling.loop import Step, sample, without_gradients
+from ancestral.sampling.samplers import DDIM, Noise, Sampler
+from ancestral.tensors import Data, Images, Labels, Timesteps
+
+DATA_VARIANCE = 0.25
+"""Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
+By = Literal["padding", "rolls", "windows"]
+How = Literal["projection", "gradient", "moments"]
+
+
+class Margins(NamedTuple):
+    """Pixels added on each side, in the order of CSS."""
+
+    top: int
+    right: int
+    bottom: int
+    left: int
+
+
+def inpaint(
+    pipeline: Pipeline,
+    images: Images,
+    keep: Mask,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    rounds: Rounds | None = None,
+    stride: int | None = None,
+) -> Iterator[Step]:
+    """Fillings of what `keep` does not hold; what it holds is the images' to the bit.
+
+    Args:
+        keep: True where a pixel is known; broadcasts over the images.
+        rounds: None: 10 of every step, which takes ten times the network calls of a sample.
+        stride: of the windows, where the images are larger than the pipeline's; None: half a window.
+
+    Raises:
+        InputError: a mask that does not fit, or settings that do not fit the pipeline.
+    """
+    images = _one_each(images, seeds).to(pipeline.device)
+    chain = _chain(pipeline, seeds, labels, settings, images.shape[-2:], stride)
+    steps = repaint(
+        chain.denoise, chain.sampler, pipeline.diffusion, images, keep, chain.x_T, chain.timesteps, chain.noise, rounds
+    )
+    return without_gradients(steps)
+
+
+def outpaint(
+    pipeline: Pipeline,
+    images: Images,
+    margins: Margins,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    rounds: Rounds | None = None,
+    stride: int | None = None,
+) -> Iterator[Step]:
+    """Images continued past their edges. As `inpaint`, on a canvas larger by the margins.
+
+    Raises:
+        InputError: a negative margin, or settings that do not fit the pipeline.
+    """
+    canvas, keep = extended(images, margins.top, margins.bottom, margins.left, margins.right)
+    return inpaint(pipeline, canvas, keep, seeds, labels, settings, rounds, stride)
+
+
+def vary(
+    pipeline: Pipeline,
+    images: Images,
+    strength: float,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+) -> Iterator[Step]:
+    """Variations of the images, or what the pipeline makes of a sketch.
+
+    Args:
+        strength: share of the signal's amplitude that is lost before sampling starts; 0 changes nearly nothing.
+
+    Raises:
+        InputError: a strength outside 0..1, or settings that do not fit the pipeline.
+    """
+    images = _one_each(images, seeds).to(pipeline.device)
+    chain = _chain(pipeline, seeds, labels, settings, images.shape[-2:])
+    schedule, grid = pipeline.diffusion.schedule, grid_of_strength(pipeline, strength, settings)
+    return without_gradients(from_image(chain.denoise, chain.sampler, schedule, images, grid, chain.noise))
+
+
+def grid_of_strength(pipeline: Pipeline, strength: float, settings: SamplingSettings | None = None) -> Timesteps:
+    """The timesteps that `vary` takes: those of the settings below the noise that the strength asks for.
+
+    Raises:
+        InputError: a strength outside 0..1.
+    """
+    t = timestep_of_strength(pipeline.diffusion.schedule, strength)
+    return timesteps_below(pipeline.timesteps(settings or pipeline.config.sampling), t)
+
+
+def invert(
+    pipeline: Pipeline,
+    images: Images,
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    corrections: int = 1,
+    grain: float = 0.0,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[Step]:
+    """Upwards from the images to the noise they come from; the last step's `x` is x_T, for `from_noise`.
+
+    Args:
+        corrections: more network calls a step, for a better return, where the sampler is DDIM; others take Heun's rule.
+        grain: noise over signal that the images are given first. 0 returns them best; from 0.1 on their x_T is as good
+            as noise, and paths between them stay among images.
+        seeds: of the grain, one for each image; None: 0, 1, 2, ...
+
+    Raises:
+        InputError: a sampler that draws noise.
+    """
+    settings = settings or pipeline.config.sampling
+    schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
+    inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
+    denoise = _denoiser(pipeline, labels, settings, images.shape[-2:])
+    grid = timesteps_above(schedule, pipeline.timesteps(settings), grain)
+    fresh = ImageNoise(
+        range(len(images)) if seeds is None else seeds, images.shape[1:], pipeline.device, stream="grain"
+    )
+    start = pipeline.diffusion.q_sample(images.to(pipeline.device), grid[-1], fresh())
+    return without_gradients(upwards(denoise, inversion, start, grid))
+
+
+def from_noise(
+    pipeline: Pipeline, x_T: Data, labels: Labels | None = None, settings: SamplingSettings | None = None
+) -> Iterator[Step]:
+    """The images of given noises (B, C, H, W), by a sampler that adds none of its own.
+
+    Raises:
+        InputError: a sampler that draws noise.
+    """
+    settings = settings or pipeline.config.sampling
+    denoise, sampler = _denoiser(pipeline, labels, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
+    return without_gradients(sample(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise))
+
+
+def interpolate(
+    pipeline: Pipeline,
+    ends: tuple[Data, Data],
+    points: int,
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+) -> Iterator[Step]:
+    """Images between two noises x_T (1, C, H, W), both ends among them: those of `invert`, or of two seeds.
+
+    Args:
+        labels: (points,) the class of each.
+
+    Raises:
+        InputError: fewer than two points, or a sampler that draws noise.
+    """
+    return from_noise(pipeline, path(*ends, points).flatten(0, 1), labels, settings)
+
+
+def noise_of(pipeline: Pipeline, seeds: Sequence[int]) -> Data:
+    """The x_T that images of these seeds start from, (B, C, H, W)."""
+    return ImageNoise(seeds, pipeline.spec.shape, pipeline.device)()
+
+
+def restore(
+    pipeline: Pipeline,
+    operator: Operator,
+    y: Tensor,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    sigma: float = 0.02,
+    how: How = "gradient",
+    data_variance: float = DATA_VARIANCE,
+) -> Iterator[Step]:
+    """Images of the pipeline's size of which `operator` made `y`: enlarged, deblurred, coloured.
+
+    The estimate of x0 is clipped after it was guided: clipped before, it has no gradient wherever it is black or white.
+
+    Args:
+        y: (1 or B, c, h, w), in [-1, 1].
+        sigma: deviation of the noise in y.
+        data_variance: mean variance of a pixel of the training images in [-1, 1].
+
+    Raises:
+        InputError: an operator that the images do not suit, a negative sigma or data_variance.
+    """
+    settings, schedule = settings or pipeline.config.sampling, pipeline.diffusion.schedule
+    chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
+    measured = Measured(operator, _one_each(y, seeds).to(pipeline.device), sigma)
+    guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
+    return _down(chain._replace(denoise=clipped(guided, schedule, settings.clip)))
+
+
+def canvas(
+    pipeline: Pipeline,
+    height: int,
+    width: int,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    stride: int | None = None,
+) -> Iterator[Step]:
+    """Images of another size than the pipeline's, not smaller, from noise, by windows.
+
+    Raises:
+        InputError: a canvas smaller than a window, or a stride that leaves gaps.
+    """
+    return _down(_chain(pipeline, seeds, labels, settings, (height, width), stride))
+
+
+def tile(
+    pipeline: Pipeline,
+    height: int,
+    width: int,
+    seeds: Sequence[int],
+    labels: Labels | None = None,
+    settings: SamplingSettings | None = None,
+    by: By = "padding",
+) -> Iterator[Step]:
+    """Textures that tile, of any size that the way allows.
+
+    Args:
+        by: padding: convolutions see around the edges; sides must be multiples of the network's coarsest pixel. rolls:
+            each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
+
+    Raises:
+        InputError: sides that the way does not allow.
+    """
+    size = height, width
+    chain = _chain(pipeline, seeds, labels, settings, size)
+    around = {"padding": _padded, "rolls": _rolled, "windows": _windows_around}[by]
+    whole = pipeline.denoiser(labels, settings or pipeline.config.sampling)
+    return _down(chain._replace(denoise=around(pipeline, whole, size)))
+
+
+class _Chain(NamedTuple):
+    """What `sample` wants."""
+
+    denoise: Denoiser
+    sampler: Sampler
+    x_T: Data
+    timesteps: Timesteps
+    noise: Noise
+
+
+def _chain(
+    pipeline: Pipeline,
+    seeds: Sequence[int],
+    labels: Labels | None,
+    settings: SamplingSettings | None,
+    size: Sequence[int] | None = None,
+    stride: int | None = None,
+) -> _Chain:
+    """A chain for images of (height, width), by windows where that is not the pipeline's own."""
+    settings = settings or pipeline.config.sampling
+    channels, *own = pipeline.spec.shape
+    size = size or own
+    denoise = _denoiser(pipeline, labels, settings, size, stride)
+    noise = ImageNoise(seeds, (channels, *size), pipeline.device)
+    x_T = noise().contiguous(memory_format=pipeline.compute.memory_format)
+    return _Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
+
+
+def _denoiser(
+    pipeline: Pipeline,
+    labels: Labels | None,
+    settings: SamplingSettings,
+    size: Sequence[int],
+    stride: int | None = None,
+) -> Denoiser:
+    if settings.cache > 1:
+        raise InputError(
+            f"expected cache 1 where images are edited, got {settings.cache}: what is kept of one step is no use after "
+            "going back up, in another window, or for a gradient"
+        )
+    denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
+    if tuple(size) == own:
+        return denoise
+    return Windows(denoise, *own, _half(own) if stride is None else stride)
+
+
+def _down(chain: _Chain) -> Iterator[Step]:
+    return without_gradients(sample(*chain))
+
+
+def _one_each(images: Data, seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
+    """One image for each seed."""
+    if len(images) not in (1, len(seeds)):
+        raise InputError(f"expected one image, or one for each of {len(seeds)} seeds, got {len(images)}")
+    return images.expand(len(seeds), *images.shape[1:])
+
+
+def _half(window: tuple[int, int]) -> int:
+    """The stride at which windows overlap by half."""
+    return max(1, min(window) // 2)
+
+
+def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
+    sampler = pipeline.sampler(settings)
+    if sampler.stochastic:
+        raise InputError(
+            f"expected a sampler that draws no noise, got {settings.sampler}, whose way does not lead back; "
+            "take ddim with eta 0"
+        )
+    return sampler
+
+
+def _no_noise() -> Data:
+    raise AssertionError("a sampler that says it draws no noise draws some")
+
+
+def _padded(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
+    coarsest = 2 ** (len(pipeline.config.network.widths) - 1)
+    if any(side % coarsest for side in size):
+        raise InputError(
+            f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; tile by rolls instead"
+        )
+    networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
+    return Circular(denoise, tuple(networks))
+
+
+def _rolled(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
+    return RolledEachStep(denoise)
+
+
+def _windows_around(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
+    own = pipeline.spec.shape[1:]
+    return Windows(denoise, *own, _half(own), wraps=True)

@@ -1,0 +1,89 @@
+"""The networks of a pipeline as one guided denoiser: what the settings of guidance mean.
+
+A guidance g samples, at every t, q(x_t | c) p(c | x_t)^(g - 1), whoever tells p: 1 is the network's own prediction of
+the class. Without a class, the network's own prediction says nothing of c, and a classifier has all of p^g to give.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from ancestral.config import SamplingSettings
+from ancestral.diffusion.schedules import Schedule
+from ancestral.sampling.classifier import ClassifierGuided, LogProb
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.guidance import (
+    ClassifierFree,
+    Interval,
+    OneCall,
+    Pair,
+    Rescaled,
+    TwoCalls,
+    timesteps_of_noise,
+)
+from ancestral.tensors import Labels
+
+Bind = Callable[[Labels | None], Denoiser]
+"""Labels, or None for no class, -> the network's prediction of them."""
+Classify = Callable[[Labels], LogProb]
+"""Labels (B,) -> log p(label | x_t) of a classifier of noisy images."""
+
+
+class Networks(NamedTuple):
+    """All that a chain may be guided by."""
+
+    bind: Bind
+    conditional: bool
+    """Whether the network knows classes."""
+    away: int
+    """The label that classifier-free guidance moves away from: that of no class, or of an unwanted one."""
+    schedule: Schedule
+    in_one_call: bool
+    """Predict both at once, as a batch of twice the size."""
+    weaker: Bind | None
+    classify: Classify | None
+
+
+def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
+    """The denoiser of `settings`, whose labels are bound, (B,) or none.
+
+    Whether the networks and the settings go together has been checked.
+    """
+    known = labels if networks.conditional else None
+    if settings.guidance_by == "classifier":
+        assert labels is not None
+        inside = _classified(networks, labels, networks.bind(known), settings.guidance)
+    elif settings.guidance == 1:
+        return networks.bind(known)
+    elif settings.guidance_by == "weaker":
+        assert networks.weaker is not None
+        inside = _pushed(TwoCalls(networks.bind(known), networks.weaker(known)), networks.schedule, settings)
+    elif known is None or settings.guidance == 0:
+        return networks.bind(None)
+    else:
+        inside = _pushed(_pair(networks, known), networks.schedule, settings)
+    if settings.guidance_interval is None:
+        return inside
+    first, last = timesteps_of_noise(networks.schedule, *settings.guidance_interval)
+    return Interval(inside, networks.bind(known), first, last)
+
+
+def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: float) -> Denoiser:
+    """What the network knows of the class is one part of the guidance; the classifier gives the rest."""
+    assert networks.classify is not None
+    strength = guidance - networks.conditional
+    return ClassifierGuided(plain, networks.schedule, networks.classify(labels), strength) if strength else plain
+
+
+def _pair(networks: Networks, labels: Labels) -> Pair:
+    away = torch.full_like(labels, networks.away)
+    if networks.in_one_call:
+        return OneCall(networks.bind(torch.cat([labels, away])))
+    return TwoCalls(networks.bind(labels), networks.bind(away))
+
+
+def _pushed(pair: Pair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:
+    if settings.guidance_rescale:
+        return Rescaled(pair, settings.guidance, schedule, settings.guidance_rescale)
+    return ClassifierFree(pair, settings.guidance)

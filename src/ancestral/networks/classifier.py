@@ -1,0 +1,64 @@
+"""A classifier of (image, time): the way down of a U-Net, the mean over what is left of the image, one linear layer.
+
+Told the time, it can be a classifier of noisy images at every level of noise (Dhariwal and Nichol 2021, section 4).
+"""
+
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancestral.config import NetworkSettings
+from ancestral.networks.blocks import DownLevel, stem_width, time_width
+from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, sinusoids, zeroed
+from ancestral.tensors import Images
+
+
+class Classifier(nn.Module):
+    """Scores of every class. Of the settings those count that shape the way down; it has no middle and no output.
+
+    The last layer starts at 0: a new classifier takes all classes to be equally likely.
+
+    Args:
+        in_channels: C of the images.
+    """
+
+    def __init__(self, settings: NetworkSettings, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        assert num_classes > 1 and not settings.fourier, "the pixels themselves tell one class from another"
+        self.settings = settings
+        above = [stem_width(settings), *settings.widths]
+        self.conv_in = convolution(in_channels, stem_width(settings))
+        self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
+        self.down_blocks = nn.ModuleList(DownLevel(settings, n, above[n]) for n in range(len(settings.widths)))
+        self.norm_out = GroupNorm(settings.norm_groups, settings.widths[-1], settings.norm_eps)
+        self.scores = zeroed(linear(settings.widths[-1], num_classes))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; the stubs lack it
+
+    def forward(self, x: Images, time: TimeInput) -> Float[Tensor, "B classes"]:
+        """log p(class | x) but for a constant of each image, (B, num_classes).
+
+        Args:
+            x: (B, in_channels, H, W), any H and W.
+            time: () or (B,), as the U-Net is told it.
+        """
+        waves = sinusoids(
+            time.expand(len(x)).float(),
+            stem_width(self.settings),
+            self.settings.time_order,
+            self.settings.time_frequency_shift,
+        )
+        embedding = F.silu(self.time_embedding(waves))
+        h = self.down_blocks[0](self.conv_in(x), embedding)[-1]
+        for above, below in pairwise(self.down_blocks):
+            assert isinstance(above, DownLevel)
+            h = below(above.halve(h), embedding)[-1]
+        return self.scores(F.silu(self.norm_out(h)).mean(dim=(2, 3)))
+
+
+def classifier_settings(unet: NetworkSettings) -> NetworkSettings:
+    """A classifier as wide as a U-Net of these settings, with one block at each level."""
+    unused = {"middle_layers": 0, "middle_attention": False, "fourier": (), "output_rank": None}
+    return unet.model_copy(update={"layers": 1, "dropout": 0.0, **unused})

@@ -1,0 +1,147 @@
+"""Samplers: what `ancestral sweep` measured on this run's network, as a picture and a table."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ancestral.data.images import printable
+from ancestral.errors import InputError
+from ancestral.evaluation.sweep import Row, Sweep
+from ancestral.report.facts import Facts
+from ancestral.report.figures import chart
+from ancestral.report.headline import number, with_error
+from ancestral.report.html import Html, element, section, table
+from ancestral.viz.sweep import Curve, sweep_curves
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TITLE = "Samplers"
+FILE = "sweep.json"
+"""Where `ancestral sweep RUN` leaves it in a run."""
+FAMILIAR = (("ancestral", "trailing"), ("ddim", "trailing"))
+"""What everybody knows, named in the picture beside the best."""
+NAMED = 6
+"""Curves that the picture names."""
+
+
+def sweep(facts: Facts) -> Html:
+    """The picture, the table and the recommendation; or how to get them.
+
+    Raises:
+        InputError: a sweep.json that cannot be read.
+    """
+    file = facts.folder.path / FILE
+    command = element("code", f"ancestral sweep {shlex.quote(printable(str(facts.folder.path)))}")
+    if not file.is_file():
+        return section("samplers", TITLE, element("p", "Not measured yet: run ", command, " and report again."))
+    found, now = read_sweep(file), facts.pipeline.weights_hash()
+    if found.weights != now:
+        words = f"It was measured with other weights, {found.weights}; this page shows {now}. Run "
+        again = element("p", element("strong", "Out of date. "), words, command, " and report again.")
+        return section("samplers", TITLE, again)
+    best = in_words(found.recommended)
+    alt = f"Fréchet distance to test images and distance to the flow against network calls; recommended: {best}"
+    return section(
+        "samplers",
+        TITLE,
+        element("p", element("strong", "Recommended: "), f"{best}."),
+        chart("Quality against network calls", alt, figure(found)),
+        _table(found),
+    )
+
+
+def read_sweep(file: Path) -> Sweep:
+    """What `ancestral sweep` wrote.
+
+    Raises:
+        InputError: unreadable, or no such thing.
+    """
+    try:
+        return Sweep.model_validate_json(file.read_bytes())
+    except ValueError as fault:
+        raise InputError(f"{file} is damaged ({' '.join(str(fault).split())[:80]}); remove it") from None
+
+
+def figure(found: Sweep) -> Figure:
+    """The curves: the recommended by name, what everybody knows, the nearest to the flow, the best at each budget."""
+    pairs = [*dict.fromkeys((row.contender.sampler, row.contender.grid) for row in found.rows)]
+    budgets = sorted({row.contender.budget for row in found.rows})
+    ending = [row for row in found.rows if row.to_flow is not None and row.contender.budget == budgets[-1]]
+    nearest = sorted(ending, key=lambda row: row.to_flow or 0.0)[:1]
+    best = [min((r for r in found.rows if r.contender.budget == budget), key=by_frechet) for budget in budgets]
+    wanted = [(row.contender.sampler, row.contender.grid) for row in (found.recommended, *nearest, *best)]
+    named = [*dict.fromkeys((wanted[0], *(each for each in FAMILIAR if each in pairs), *wanted[1:]))][:NAMED]
+    others = [each for each in pairs if each not in named]
+    return sweep_curves(
+        [_curve(found, *each) for each in named],
+        [_curve(found, *each) for each in others],
+        found.reference,
+        found.floor,
+    )
+
+
+def best_grids(found: Sweep) -> tuple[list[int], dict[str, list[Row | None]]]:
+    """(budgets, sampler -> at each of them its row on the grid with the least Fréchet distance)."""
+    budgets = sorted({row.contender.budget for row in found.rows})
+    rows = {
+        sampler: [
+            min(
+                (r for r in found.rows if (r.contender.sampler, r.contender.budget) == (sampler, budget)),
+                key=by_frechet,
+                default=None,
+            )
+            for budget in budgets
+        ]
+        for sampler in dict.fromkeys(row.contender.sampler for row in found.rows)
+    }
+    return budgets, rows
+
+
+def by_frechet(row: Row) -> float:
+    """What rows are ordered by."""
+    return row.frechet
+
+
+def in_words(row: Row) -> str:
+    """A row as a phrase."""
+    found = row.contender
+    return (
+        f"{found.sampler} on the grid {found.grid}, {found.steps} steps, {found.calls} network calls: "
+        f"Fréchet {with_error(row.frechet, row.jackknife.error)}"
+    )
+
+
+def _curve(found: Sweep, sampler: str, grid: str) -> Curve:
+    """The rows of one sampler on one grid, by calls."""
+    mine = [row for row in found.rows if (row.contender.sampler, row.contender.grid) == (sampler, grid)]
+    rows = sorted(mine, key=lambda row: row.contender.calls)
+    flow = [row.to_flow for row in rows if row.to_flow is not None]
+    return Curve(
+        f"{sampler}, {grid}",
+        [row.contender.calls for row in rows],
+        [row.frechet for row in rows],
+        [row.jackknife.error for row in rows],
+        flow or None,
+    )
+
+
+def _table(found: Sweep) -> Html:
+    budgets, rows = best_grids(found)
+    head = ["sampler", *(f"{budget} calls" for budget in budgets)]
+    caption = (
+        f"Fréchet distance to {found.num_test:,} test images, of {found.settings.images:,} images drawn from the same "
+        f"seeds by each sampler on the best of its grids, with one standard error; and how far they are from those of "
+        f"{found.settings.reference} steps, in levels. Those have {number(found.reference)}, training images "
+        f"{number(found.floor)}."
+    )
+    return table(head, [[name, *map(_cell, best)] for name, best in rows.items()], caption)
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return ""
+    flow = "" if row.to_flow is None else f", {number(row.to_flow, 2)} levels"
+    return f"{with_error(row.frechet, row.jackknife.error)}{flow}, {row.contender.grid}"

@@ -1,0 +1,176 @@
+"""Larger canvases and tiling: windows by hand, and what commutes with rolling an image has no seam.
+
+A linear network of a 3 x 3 kernel is a chain's response to each pixel of x_T; the mean squares across the edge and
+within add up from those, so that no image is drawn.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.diffusion.parameterization import Prediction, PredictsX0
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.diffusion.variances import beta_tilde
+from ancestral.editing.canvas import Windows, starts
+from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
+from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import DDIM
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import double, normal
+
+TABLE = log_snr_linear(100, 6.0, -6.0)
+T = torch.tensor(40)
+SIDE = 6
+
+
+def pair(t: Tensor, x_t: Tensor, x0: Tensor) -> Prediction:
+    """A prediction with that x_0, which is its spread as well."""
+    kept = TABLE.alpha_bar[t].to(x_t)
+    return Prediction(t, x0, (x_t - kept.sqrt() * x0) / (1 - kept).sqrt(), x0)
+
+
+def mean_of_window(x_t: Tensor, t: Tensor) -> Prediction:
+    """x_0 is the mean over the window, which no two windows share."""
+    return pair(t, x_t, 0 * x_t + x_t.mean((-2, -1), keepdim=True))
+
+
+def each_pixel(x_t: Tensor, t: Tensor) -> Prediction:
+    """Of independent pixels a window sees all there is."""
+    return pair(t, x_t, 0.1 + 0.4 * x_t)
+
+
+def knows_where(x_t: Tensor, t: Tensor) -> Prediction:
+    """Every pixel is drawn to a place of its own."""
+    places = torch.linspace(-1, 1, x_t[0].numel(), dtype=x_t.dtype, device=x_t.device)
+    return pair(t, x_t, 0.5 * x_t + places.reshape(x_t.shape[1:]))
+
+
+def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -> float:
+    """The largest difference of two predictions, the second rolled."""
+    assert one.spread is not None and other.spread is not None
+    parts = ((one.x0, other.x0), (one.eps, other.eps), (one.spread, other.spread))
+    return largest(apart(mine, yours.roll(roll, (-2, -1))) for mine, yours in parts)
+
+
+def one_window(feathered: bool, device: torch.device) -> float:
+    """A window over the whole canvas is the plain denoiser."""
+    x = normal(2, 3, 4, 6, device=device)
+    return unlike(Windows(mean_of_window, 4, 6, 3, feathered)(x, T), mean_of_window(x, T))
+
+
+def independent(device: torch.device) -> float:
+    """Independent pixels: windows of any size and stride are the plain denoiser, around the edges too."""
+    x, sizes = normal(2, 3, 8, 12, device=device), ((3, 5, 2), (4, 4, 4), (3, 4, 3))
+    found = (Windows(each_pixel, *size, wraps=wraps)(x, T) for size in sizes for wraps in (False, True))
+    return largest(unlike(each, each_pixel(x, T)) for each in found)
+
+
+def averaged(device: torch.device) -> float:
+    """Rows of five in windows of three at 0 and 2, the middle in both; rows of four at 0 and 1, weighed 1, 2, 1."""
+    x = double(3, 0, 3, 6, 9, device=device).expand(1, 1, 3, 5)
+    two = Windows(mean_of_window, 3, 3, 2, feathered=False)(x, T)
+    tents = Windows(mean_of_window, 3, 3, 1)(x[..., :4], T)
+    kept = TABLE.alpha_bar[T].to(x)
+    pair_off = apart(kept.sqrt() * two.x0 + (1 - kept).sqrt() * two.eps, x)
+    plain_off = apart(two.x0, double(2, 2, 4, 6, 6, device=device))
+    return largest([pair_off, plain_off, apart(tents.x0, double(2, 7 / 3, 8 / 3, 3, device=device))])
+
+
+def covered(_: torch.device) -> float:
+    """How many pixels no window holds, and how many windows leave a canvas that does not wrap."""
+    wrong = 0
+    for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
+        tops = starts(length, window, stride, wraps)
+        held = {(top + i) % length for top in tops for i in range(window)}
+        wrong += length - len(held) + (not wraps) * (max(tops) + window != length)
+    return float(wrong)
+
+
+def around(device: torch.device) -> float:
+    """Windows around the edges: rolling the canvas by strides rolls the prediction."""
+    x, windows = normal(2, 3, 6, 8, device=device), Windows(mean_of_window, 4, 4, 2, wraps=True)
+    plain = windows(x, T)
+    return largest(unlike(windows(x.roll(by, (-2, -1)), T), plain, by) for by in ((2, 0), (0, 2), (4, 6)))
+
+
+def group(device: torch.device) -> float:
+    """The mean over a group of rolls commutes with each of them."""
+    x, mean = normal(2, 3, 4, 6, device=device), MeanOfRolls(knows_where, grid_of_rolls(4, 6, 2, 3))
+    plain = mean(x, T)
+    return largest(unlike(mean(x.roll(by, (-2, -1)), T), plain, by) for by in ((2, 0), (0, 2), (2, 4)))
+
+
+def smoothing(device: torch.device) -> nn.Conv2d:
+    """A linear network that pulls neighbours together, with zeros around the image as it would be trained."""
+    layer = nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.float64, device=device)
+    layer.weight.data = double(0.05, 0.1, 0.05, 0.12, 0.2, 0.12, 0.05, 0.15, 0.05, device=device).reshape(1, 1, 3, 3)
+    return layer.requires_grad_(False)
+
+
+def denoiser(layer: nn.Module) -> Denoiser:
+    """A network that says x_0, at any time."""
+    return NetworkDenoiser(GaussianDiffusion(TABLE, PredictsX0(), beta_tilde), lambda x, time: layer(x))
+
+
+def rolled_back(device: torch.device) -> float:
+    """A denoiser that commutes with rolls is left alone by a roll a step and by a mean of rolls."""
+    x, layer = normal(2, 1, 5, 6, device=device), smoothing(device)
+    plain = Circular(denoiser(layer), (layer,))
+    wanted, rolls = plain(x, T), (RolledEachStep(plain), MeanOfRolls(plain, ((1, 2), (3, 5))))
+    return largest(apart(each.x0, wanted.x0) + apart(each.eps, wanted.eps) for each in (by(x, T) for by in rolls))
+
+
+def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
+    """Mean square across the seam over that within, of all that a chain makes of x_T ~ N(0, I)."""
+    units = torch.eye(SIDE**2, dtype=torch.float64, device=device).reshape(-1, 1, SIDE, SIDE)
+    *_, end = sample(denoise, DDIM(TABLE), units, TABLE.uniform_log_snr(steps), lambda: units)
+    return float(seam(end.x).ratio)
+
+
+def padded(device: torch.device) -> float:
+    """With circular padding a seam is like any other place; after it the padding is put back and the seam shows."""
+    layer = smoothing(device)
+    plain = denoiser(layer)
+    within = ratio(Circular(plain, (layer,)), 20, device)
+    return abs(within - 1) + max(3 - ratio(plain, 20, device), 0.0)
+
+
+def every_roll(device: torch.device) -> float:
+    """The mean over every roll of the image has no seam."""
+    return abs(ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device) - 1)
+
+
+def roll_a_step(device: torch.device) -> float:
+    """What one step tears the next mends, within a tenth; without rolls the seam is four times the interior."""
+    return abs(ratio(RolledEachStep(denoiser(smoothing(device))), 20, device) - 1)
+
+
+def windows_around(device: torch.device) -> float:
+    """Windows at every place around the edges have no seam."""
+    return abs(ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device) - 1)
+
+
+def steps_of_pixels(device: torch.device) -> float:
+    """Columns 0, 1, 3, 7 in rows alike: the seam has 7^2 across and (1 + 4 + 16) / 3 = 7 within, rows have none."""
+    found = seam(double(0, 1, 3, 7, device=device).expand(2, 3, 4, 4))
+    return apart(found.across, 49 / 2) + apart(found.within, 7 / 2) + apart(found.ratio, 7.0)
+
+
+CHECKS = (
+    Check("windows: one over all is the plain denoiser", 1e-14, partial(one_window, False)),
+    Check("windows: one over all, feathered", 1e-14, partial(one_window, True)),
+    Check("windows: of independent pixels they know all", 1e-13, independent),
+    Check("windows: predictions averaged, by hand", 1e-13, averaged),
+    Check("windows: every pixel is held", 0, covered),
+    Check("windows around the edges: rolls by strides commute", 1e-13, around),
+    Check("windows around the edges: seam like the interior", 1e-12, windows_around),
+    Check("circular padding: seam like the interior", 1e-12, padded),
+    Check("mean of rolls: commutes with its group", 1e-13, group),
+    Check("mean of rolls, every place: seam like the interior", 1e-12, every_roll),
+    Check("a roll a step: seam nearly like the interior", 0.1, roll_a_step),
+    Check("rolls: there and back", 1e-12, rolled_back),
+    Check("seam: across and within, by hand", 1e-14, steps_of_pixels),
+)  # fmt: skip

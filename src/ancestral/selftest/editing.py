@@ -1,0 +1,276 @@
+"""Editing by a walk or a starting x: inpainting, from an image, inversion, and paths between noises.
+
+A chain that is affine in its draws has an exact law, see `oracles.moments`; what it should be is a regression. The
+last step of a chain arrives at a mean, so of the variance there what that mean leaves unsaid is missing.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ancestral.diffusion.parameterization import Prediction, PredictsEps
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear
+from ancestral.diffusion.variances import beta_tilde
+from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
+from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
+from ancestral.editing.interpolate import arc, path, slerp
+from ancestral.editing.inversion import (
+    DDIMInversion,
+    HeunInversion,
+    Inversion,
+    invert,
+    round_trip_error,
+    timesteps_above,
+)
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import DDIM, Ancestral
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import CorrelatedData, GaussianData, double, moments, normal, two_hills
+from ancestral.selftest.samplers import gaussian
+
+HUNDRED = log_snr_linear(100, 8.0, -6.0)
+FINE = log_snr_linear(960, 6.0, -6.0)
+Noise = Callable[[], Tensor]
+
+
+def process(schedule: Schedule) -> GaussianDiffusion:
+    """One that is asked for its forward steps alone."""
+    return GaussianDiffusion(schedule, PredictsEps(), beta_tilde)
+
+
+def exact(data: GaussianData) -> Ancestral:
+    """Sampling by the true variance of each step."""
+    return Ancestral(GaussianDiffusion(data.schedule, PredictsEps(), data.exact))
+
+
+def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.device) -> float:
+    """With nothing known and an exact step down, going up again leaves mean and variance of every x_s alone."""
+    data, grid = gaussian(schedule, device, 0.3, 2.0), schedule.trailing(steps)
+    (centre, spread), nothing = data.at(grid[0]), torch.zeros(2, dtype=torch.bool)
+
+    def run(noise: Noise) -> Tensor:
+        x_T = centre + spread.sqrt() * noise()
+        walk = inpaint(data, exact(data), process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
+        return torch.cat([step.x for step in walk], 1)
+
+    mean, covariance = moments(run, (2,), device)
+    laws = [data.at(s) if s > 0 else end_of(data, grid[-2]) for s in visited(rounds, grid)]
+    means, variances = zip(*laws, strict=True)
+    return apart(mean, torch.cat(means)) + apart(covariance.diagonal(), torch.cat(variances))
+
+
+def visited(rounds: Rounds, grid: Tensor) -> list[Tensor]:
+    """Where each step of a walk arrives: every stretch of `jump` steps so often, the last step once."""
+    down, starts = [*grid[1:]], range(0, len(grid) - 2, rounds.jump)
+    stretches = (down[i : min(i + rounds.jump, len(down) - 1)] * rounds.count for i in starts)
+    return [*itertools.chain.from_iterable(stretches), down[-1]]
+
+
+def end_of(data: GaussianData, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of E[x_0 | x_last]."""
+    return data.mean, data.variance - data.reverse_variance(last, torch.tensor(0))
+
+
+def noised(device: torch.device) -> float:
+    """What is known is at every s a draw of its own from x_s given the image, and at the end the image itself."""
+    data, grid, image = gaussian(HUNDRED, device, 0.3, 2.0), HUNDRED.trailing(5), double(0.9, -0.4, device=device)
+
+    def run(noise: Noise) -> Tensor:
+        x_T, everything = noise(), torch.ones(2, dtype=torch.bool)
+        walk = inpaint(
+            data, DDIM(HUNDRED), process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
+        )
+        return torch.cat([step.x for step in walk], 1)
+
+    mean, covariance = moments(run, (2,), device)
+    kept = HUNDRED.alpha_bar[grid[1:]].repeat_interleave(2).to(image)
+    return apart(mean, kept.sqrt() * image.repeat(5)) + apart(covariance, (1 - kept).diag())
+
+
+def conditional(device: torch.device) -> float:
+    """Of two numbers that correlate by 0.8 the first is known, to the bit: mean and variance of the second by DDIM.
+
+    12 rounds of 20 steps; one round errs by 0.28, and no number of steps and rounds would leave an error.
+    """
+    table = log_snr_linear(200, 9.0, -6.0)
+    pair = CorrelatedData(table, double(0.3, -0.2, device=device), double(1, 0.8, 0.8, 1, device=device).reshape(2, 2))
+    image, known, grid = double(0.9, 7, device=device), torch.tensor([True, False]), table.uniform_log_snr(20)
+
+    def run(noise: Noise) -> Tensor:
+        x_T = noise()
+        walk = inpaint(pair, DDIM(table), process(table), image.expand_as(x_T), known, x_T, grid, noise, Rounds(12))
+        return [*walk][-1].x
+
+    mean, covariance = moments(run, (2,), device)
+    kept = apart(mean[0], 0.9) + apart(covariance[0], 0.0)
+    off = abs(float(mean[1]) - (-0.2 + 0.8 * (0.9 - 0.3))), abs(float(covariance[1, 1]) - 0.36)
+    return math.inf if kept else max(off)
+
+
+def masks(_: torch.device) -> float:
+    """How many pixels of a box and of margins are on the wrong side."""
+    keep = outside_box(5, 6, top=1, left=2, bottom=3, right=6)
+    wrong = sum(bool(keep[i, j]) == (1 <= i < 3 and 2 <= j < 6) for i in range(5) for j in range(6))
+    image = torch.ones(1, 1, 2, 3)
+    canvas, kept = extended(image, top=1, bottom=0, left=2, right=3)
+    inside = [[i >= 1 and 2 <= j < 5 for j in range(8)] for i in range(3)]
+    return float(wrong + int((kept != torch.tensor(inside)).sum()) + int((canvas[0, 0] != kept).sum()))
+
+
+def survives(t: int, device: torch.device) -> float:
+    """From an image noised up to t: mean and variance of what an exact chain makes of it, by two regressions in turn.
+
+    x_t correlates with x_0 by r, and so does what is drawn from it; so image and result correlate by r^2.
+    """
+    data, image = gaussian(HUNDRED, device, 0.3, 2.0), double(1, 0.5, device=device)
+    grid = timesteps_below(HUNDRED.trailing(9), t)
+
+    def run(noise: Noise) -> Tensor:
+        first = noise()
+        draws = itertools.chain([first], iter(noise, None))
+        *_, end = from_image(data, exact(data), HUNDRED, image.expand_as(first), grid, draws.__next__)
+        return end.x
+
+    mean, covariance = moments(run, (2,), device)
+    start = torch.tensor(t)
+    twice = HUNDRED.alpha_bar[t].to(image) * data.variance / data.at(start)[1]
+    unsaid = data.reverse_variance(grid[-2], torch.tensor(0))
+    variance = data.variance * (1 - twice**2) - unsaid
+    return apart(mean, data.mean + twice * (image - data.mean)) + apart(covariance.diagonal(), variance)
+
+
+def strengths(_: torch.device) -> float:
+    """How many timesteps of a strength are wrong, by going through the table; and grids below a time, by hand."""
+    wrong = 0
+    for schedule in (cosine(50), HUNDRED):
+        signal = schedule.alpha_bar.sqrt().tolist()
+        for strength in (0.0, 0.1, 0.4, 0.8, 1.0):
+            first = next((t for t in range(1, len(signal)) if signal[t] <= 1 - strength), schedule.num_timesteps)
+            wrong += timestep_of_strength(schedule, strength) != first
+    grid = torch.tensor([100, 75, 50, 25, 0])
+    by_hand = {60: [60, 50, 25, 0], 50: [50, 25, 0], 100: [100, 75, 50, 25, 0], 3: [3, 0]}
+    return float(wrong + sum(timesteps_below(grid, t).tolist() != wanted for t, wanted in by_hand.items()))
+
+
+def down_to_one(steps: int) -> Tensor:
+    """The grid of `FINE` from T to 1, even in log-SNR."""
+    return torch.linspace(960, 1, steps + 1).round().long()
+
+
+def images(device: torch.device) -> Tensor:
+    """Three points of the plane."""
+    return double(0.9, 0.3, -0.8, 0.1, 0.1, -1.0, device=device).reshape(3, 2)
+
+
+def returns(corrections: int, device: torch.device) -> float:
+    """How far from 2, and one more for each correction, the order is at which DDIM undoes its inversion."""
+    hills, inversion = two_hills(FINE, device), DDIMInversion(FINE, corrections)
+
+    def error(steps: int) -> float:
+        return float(round_trip_error(hills, inversion, DDIM(FINE), images(device), down_to_one(steps)).max())
+
+    return abs(math.log2(error(96) / error(192)) - 2 - corrections)
+
+
+def up_the_flow(inversion: Inversion, claimed: int, device: torch.device) -> float:
+    """How far from its order an inversion comes to the flow of Gaussian data."""
+    data = gaussian(FINE, device, 0.1, 1.5)
+    wanted = data.flow(images(device), torch.tensor(1), torch.tensor(960))
+
+    def error(steps: int) -> float:
+        *_, last = invert(data, inversion, images(device), down_to_one(steps))
+        return float((last.x - wanted).norm(dim=1).max())
+
+    return abs(math.log2(error(60) / error(120)) - claimed)
+
+
+def undone(device: torch.device) -> float:
+    """Many corrections invert DDIM down to the clean image: every pixel returns, by the loop that everybody uses."""
+    grid = torch.cat([down_to_one(20), torch.tensor([0])])
+    hills = two_hills(FINE, device)
+    *_, up = invert(hills, DDIMInversion(FINE, 30), images(device), grid)
+    *_, down = sample(hills, DDIM(FINE), up.x, grid, lambda: up.x)
+    return apart(down.x, images(device))
+
+
+def calls(device: torch.device) -> float:
+    """How many calls of inversions are wrong: by DDIM at the end of each step, none at t = 0, which is unknown."""
+    asked: list[int] = []
+
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        asked.append(int(t))
+        return Prediction(t, x_t, 0.1 * x_t)
+
+    for inversion in (DDIMInversion(HUNDRED), HeunInversion(HUNDRED)):
+        list(invert(denoise, inversion, images(device), torch.tensor([90, 50, 20, 0])))
+    wanted = [20, 50, 90, 20, 20, 20, 50, 50, 90]
+    return float(sum(one != other for one, other in itertools.zip_longest(asked, wanted)))
+
+
+def grains(_: torch.device) -> float:
+    """How many timesteps of three grains are wrong, asking each of a grid for its noise over signal."""
+    grid, wrong = FINE.trailing(40), 0
+    for grain in (0.0, 0.1, 1.5):
+        kept = [t for t in grid.tolist() if (1 / float(FINE.alpha_bar[t]) - 1) ** 0.5 >= grain]
+        wrong += len({*timesteps_above(FINE, grid, grain).tolist()} ^ {*kept})
+    return float(wrong)
+
+
+def polar(radius: float, angle: float, device: torch.device) -> Tensor:
+    """A point of the plane, (1, 2)."""
+    return radius * double(math.cos(angle), math.sin(angle), device=device)[None]
+
+
+def turned(device: torch.device) -> float:
+    """In the plane slerp moves radius and angle evenly; each of a batch its own, also where the ends nearly agree."""
+    errors = []
+    ends = [((1.0, 0.2), (3.0, 2.0)), ((2.0, -1.0), (0.5, 1.9)), ((1.0, 0.3), (1.0, 0.3 + 1e-9))]
+    for u in (0.0, 0.3, 0.5, 1.0):
+        a, b = (torch.cat([polar(*each[k], device) for each in ends]) for k in (0, 1))
+        between = [(r + u * (s - r), v + u * (w - v)) for (r, v), (s, w) in ends]
+        errors.append(apart(slerp(a, b, u), torch.cat([polar(*each, device) for each in between])))
+    return largest(errors)
+
+
+def whole_path(device: torch.device) -> float:
+    """A quarter turn in five points, both ends among them: 0, 22.5, 45, 67.5 and 90 degrees."""
+    points = path(polar(2.0, 0.0, device), polar(2.0, math.pi / 2, device), 5)
+    return apart(points, torch.stack([polar(2.0, k * math.pi / 8, device) for k in range(5)]))
+
+
+def arc_law(device: torch.device) -> float:
+    """The arc of two independent noises is normal again, and goes from one to the other."""
+
+    def at(u: float, noise: Noise) -> Tensor:
+        return arc(noise(), noise(), u)
+
+    laws = [moments(partial(at, u), (2,), device) for u in (0.0, 0.2, 0.5, 1.0)]
+    a, b = normal(2, 3, 2, device=device)
+    ends = apart(arc(a, b, 0.0), a) + apart(arc(a, b, 1.0), b)
+    return largest([ends, *(apart(mean, 0.0) + apart(each, torch.eye(2).to(each)) for mean, each in laws)])
+
+
+CHECKS = (
+    *(Check(f"inpainting: {count} times {jump} of {steps} steps keep the law", 1e-12, partial(
+        resampled, schedule, steps, Rounds(count, jump)))
+      for schedule, steps, count, jump in ((HUNDRED, 7, 4, 1), (HUNDRED, 7, 3, 2), (cosine(60), 5, 2, 9))),
+    Check("inpainting: what is known is drawn anew at every s", 1e-14, noised),
+    Check("inpainting: known to the bit, 12 rounds for the rest", 0.05, conditional),
+    Check("inpainting: boxes and margins", 0, masks),
+    *(Check(f"from an image at t = {t} of 100: what survives", 1e-11, partial(survives, t)) for t in (20, 55, 100)),
+    Check("from an image: timesteps of strengths, grids below", 0, strengths),
+    *(Check(f"inversion, {n} corrections: order {2 + n} there and back", 0.15, partial(returns, n)) for n in (0, 1, 2)),
+    Check("inversion by DDIM: order 1 to the flow", 0.15, partial(up_the_flow, DDIMInversion(FINE), 1)),
+    Check("inversion by Heun: order 2 to the flow", 0.15, partial(up_the_flow, HeunInversion(FINE), 2)),
+    Check("inversion, 30 corrections: undone by DDIM", 1e-10, undone),
+    Check("inversion: where the network is asked", 0, calls),
+    Check("inversion: timesteps of at least a grain", 0, grains),
+    Check("slerp: radius and angle move evenly", 1e-12, turned),
+    Check("path: a quarter turn in five points", 1e-14, whole_path),
+    Check("arc: the law of noise", 1e-14, arc_law),
+)  # fmt: skip

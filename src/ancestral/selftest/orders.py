@@ -1,0 +1,187 @@
+"""The order of every sampler on the grid that it declares, and what its polynomials follow without any error.
+
+Halving the steps divides the error by 2 ** order. The error is that of the end point, from a start and, for multistep
+samplers, a past given by the exact solution: on Gaussian data, and on a mixture on a line, where every point keeps its
+quantile. Where a sampler draws noise it is the error of the law of what is drawn of Gaussian data. The table is dense
+and even in log-SNR, so that its granularity is no part of the error.
+
+Where predictions are told by the time alone, the probability flow is an integral over half the log-SNR l,
+
+    x / s = int e^l x_0 dl   or   x / a = -int e^-l eps dl                                       (1)
+
+and a sampler whose polynomial is of the degree of the prediction makes no error at all.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancestral.building import GRIDS
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.schedules import Schedule, log_snr_linear
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler
+from ancestral.selftest.checks import Check, apart
+from ancestral.selftest.oracles import GaussianData, Mixture, double, moments
+from ancestral.selftest.samplers import KINDS, gaussian
+
+TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)
+"""Many more timesteps than steps."""
+STEPS = {1: 32, 2: 32, 3: 96, 4: 64}
+"""Steps of the coarser of two chains, by order: a high order shows late."""
+PAST = 4
+"""Predictions that a chain is given on its way, at the most."""
+NOISIER: dict[str, Callable[[Schedule], Sampler]] = {
+    "ddim, eta 1": lambda schedule: DDIM(schedule, 1.0),
+    "dpm++2m-sde, eta 0.5": lambda schedule: DPMSolver2MSDE(schedule, 0.5),
+}
+ALL = KINDS | NOISIER
+
+
+def order(error: Callable[[Sampler, int, torch.device], float], kind: str, device: torch.device) -> float:
+    """How far the order that halving the steps measures is from the one that is declared."""
+    sampler = ALL[kind](TABLE)
+    steps = STEPS[sampler.order]
+    return abs(math.log2(error(sampler, steps, device) / error(sampler, 2 * steps, device)) - sampler.order)
+
+
+def along(sampler: Sampler, steps: int) -> Tensor:
+    """The sampler's own grid, from T to 1: (steps + 1,)."""
+    return GRIDS[sampler.grid](TABLE, steps + 1)[:-1]
+
+
+def data(device: torch.device) -> GaussianData:
+    """Gaussian data of three variances."""
+    return gaussian(TABLE, device, 0.05, 0.4, 1.0)
+
+
+def flow_error(sampler: Sampler, steps: int, device: torch.device) -> float:
+    """Distance of the end point from that of the probability flow of Gaussian data."""
+    known, grid = data(device), along(sampler, steps)
+    x_T = double(1, -1, 0.5, device=device)[None]
+    return chain_error(sampler, known, grid, [known.flow(x_T, grid[0], t) for t in grid])
+
+
+def hills_error(sampler: Sampler, steps: int, device: torch.device) -> float:
+    """The same on a mixture."""
+    grid = along(sampler, steps)
+    means = double(1, -1, device=device)[:, None]
+    hills = Mixture(TABLE, double(0.3, 0.7, device=device), means, double(0.2, 0.4, device=device))
+    return chain_error(sampler, hills, grid, hills.flow(double(-1.5, -0.7, 0.4, 1.6, device=device), grid))
+
+
+def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequence[Tensor] | Tensor) -> float:
+    """Distance from the exact end, where a chain begins with an eighth of the exact solution behind it."""
+    start = max(len(grid) // 8, PAST)
+    past = [denoise(exact[i], grid[i]) for i in range(start - PAST, start)]
+    *_, step = sample(denoise, sampler, exact[start], grid[start:], lambda: torch.full_like(exact[0], math.nan), past)
+    return float((step.x - exact[-1]).norm())
+
+
+def law_error(sampler: Sampler, steps: int, device: torch.device) -> float:
+    """Error of mean and variance of what is drawn of Gaussian data, from the exact law of x_T."""
+    known, grid = data(device), along(sampler, steps)
+    (centre, spread), wanted = known.at(grid[0]), known.at(grid[-1])
+
+    def run(noise: Callable[[], Tensor]) -> Tensor:
+        *_, step = sample(known, sampler, centre + spread.sqrt() * noise(), grid, noise)
+        return step.x
+
+    mean, covariance = moments(run, (3,), device)
+    return float(((mean - wanted[0]).abs() + (covariance.diagonal() - wanted[1]).abs()).max())
+
+
+def itself(level: Tensor) -> Tensor:
+    """l."""
+    return level
+
+
+def decays(level: Tensor) -> Tensor:
+    """s / a = e^-l."""
+    return torch.exp(-level)
+
+
+def between(kind: str, stride: int, device: torch.device) -> float:
+    """How far from its order a singlestep sampler is whose middle, or thirds, lie between timesteps of the table.
+
+    Of `stride` timesteps a step, it must look ahead elsewhere and know that it does.
+    """
+
+    def error(steps: int) -> float:
+        schedule = log_snr_linear(stride * steps + 1, 4.0, -4.0)
+        known, x_T = gaussian(schedule, device, 0.05, 0.4), double(1, -1, device=device)[None]
+        grid = torch.arange(stride * steps + 1, 0, -stride)
+        *_, step = sample(known, KINDS[kind](schedule), x_T, grid, lambda: x_T)
+        return apart(step.x, known.flow(x_T, grid[0], grid[-1]))
+
+    return abs(math.log2(error(64) / error(128)) - KINDS[kind](TABLE).order)
+
+
+class Followed(NamedTuple):
+    """A sampler, which of its predictions is a polynomial, of which degree, and in which function of l."""
+
+    kind: str
+    predicts: str
+    degree: int
+    of: Callable[[Tensor], Tensor] = itself
+
+
+FOLLOWED = (
+    Followed("dpm++3m", "x_0", 2),
+    Followed("dpm++3s", "x_0", 2),
+    Followed("unipc-3", "x_0", 2),
+    *(Followed(f"deis-{n}", "eps", n - 1) for n in (2, 3, 4)),
+    Followed("heun", "eps", 1, decays),
+    *(Followed(f"ipndm-{n}", "eps", n - 1, decays) for n in (2, 3, 4)),
+)
+"""UniPC's last step is not corrected, and follows what UniP does."""
+
+
+def exactly(followed: Followed, device: torch.device) -> float:
+    """The end of an uneven chain, against (1) by quadrature."""
+    schedule, grid = log_snr_linear(200, 6.0, -6.0), torch.tensor([196, 188, 170, 161, 130, 100, 84, 49, 31, 14])
+    nodes, weights = (torch.tensor(each) for each in np.polynomial.legendre.leggauss(24))
+    half = torch.logit(schedule.alpha_bar[1:]) / 2
+    levels, of_x0 = half[grid - 1], followed.predicts == "x_0"
+
+    def value(level: Tensor) -> Tensor:
+        u = followed.of(level)
+        return 0.4 - 0.3 * u + (0.2 * u**2 if followed.degree > 1 else 0) + (0.1 * u**3 if followed.degree > 2 else 0)
+
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        told, a, s = value(half[t - 1]).to(device), schedule.alpha_bar[t].sqrt(), (1 - schedule.alpha_bar[t]).sqrt()
+        rest = (x_t - (a if of_x0 else s) * told) / (s if of_x0 else a)
+        return Prediction(t, told + 0 * x_t, rest) if of_x0 else Prediction(t, rest, told + 0 * x_t)
+
+    places = levels[:-1, None] + levels.diff()[:, None] * (nodes + 1) / 2
+    rate = torch.exp(places) * value(places) if of_x0 else -torch.exp(-places) * value(places)
+    total = torch.cat([double(0), ((rate * weights).sum(1) * levels.diff() / 2).cumsum(0)])
+    alpha_bar = schedule.alpha_bar[grid]
+    exact = ((1 - alpha_bar if of_x0 else alpha_bar).sqrt() * (0.7 + total)).reshape(-1, 1, 1).to(device)
+    return chain_error(KINDS[followed.kind](schedule), denoise, grid, exact)
+
+
+def name(kind: str) -> str:
+    """Sampler, declared order, and its grid."""
+    sampler = ALL[kind](TABLE)
+    return f"{kind}: order {sampler.order}, {sampler.grid} grid"
+
+
+CHECKS = (
+    *(Check(f"{name(kind)}, law of data", 0.15, partial(order, law_error, kind))
+      for kind in ALL if ALL[kind](TABLE).stochastic),
+    *(Check(f"{name(kind)}, flow of Gaussian data", 0.15, partial(order, flow_error, kind))
+      for kind in ALL if not ALL[kind](TABLE).stochastic),
+    *(Check(f"{name(kind)}, flow of a mixture", 0.15, partial(order, hills_error, kind))
+      for kind in ALL if not ALL[kind](TABLE).stochastic),
+    Check("dpm++2s: order 2, middle at two fifths of a step", 0.15, partial(between, "dpm++2s", 5)),
+    Check("dpm++3s: order 3, thirds at quarters of a step", 0.15, partial(between, "dpm++3s", 4)),
+    *(Check(f"{each.kind}: exact where {each.predicts} is of degree {each.degree}", 1e-11, partial(exactly, each))
+      for each in FOLLOWED),
+)  # fmt: skip

@@ -1,0 +1,168 @@
+"""Restoring by linear measurements: operators against their matrices, guidance against posteriors of Gaussian data.
+
+A measurement stands beside x_t in one regression (`oracles.CorrelatedData.given`), so E[x_0 | x_t, y] is known exactly.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.schedules import Schedule, log_snr_linear, zero_terminal_snr
+from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled, gaussian_kernel
+from ancestral.editing.posterior import Measured, PosteriorGuided
+from ancestral.sampling.loop import sample
+from ancestral.sampling.samplers import DDIM
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import CorrelatedData, Mixture, double, normal
+
+TABLE = log_snr_linear(200, 9.0, -7.0)
+SHAPE = (3, 2, 4)
+SIZE = 24
+LOPSIDED = double(0.1, 0.6, 0.05)[None]
+"""Not symmetric: convolution and correlation differ."""
+OPERATORS: dict[str, Operator] = {
+    "masked": Masked(torch.tensor([[True, False, True, False], [False, True, True, False]])),
+    "pooled": Pooled(2),
+    "grey": Grey(),
+    "blurred": Blurred(LOPSIDED),
+}
+How = Literal["projection", "gradient", "moments"]
+
+
+def matrix_of(linear: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
+    """The matrix (K, D) of a linear map of images."""
+    return linear(torch.eye(SIZE, dtype=torch.float64, device=device).reshape(-1, *SHAPE)).flatten(1).T
+
+
+def by_hand(name: str, x: Tensor) -> Tensor:
+    """What an operator should make of images, pixel by pixel."""
+    match name:
+        case "masked":
+            return x * double(1, 0, 1, 0, 0, 1, 1, 0, device=x.device).reshape(2, 4)
+        case "pooled":
+            return (x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]) / 4
+        case "grey":
+            return 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
+        case _:
+            return 0.1 * x.roll(-1, -1) + 0.6 * x + 0.05 * x.roll(1, -1)
+
+
+def does(name: str, device: torch.device) -> float:
+    """The operator against its pixels by hand."""
+    x = normal(2, *SHAPE, device=device)
+    return apart(OPERATORS[name](x), by_hand(name, x))
+
+
+def adjoint(name: str, device: torch.device) -> float:
+    """<A x, y> = <x, A' y>, image by image."""
+    operator, x = OPERATORS[name], normal(3, *SHAPE, device=device)
+    y = normal(7, *operator(x).shape, device=device)[-1]
+    here, there = (operator(x) * y).flatten(1).sum(1), (x * operator.transpose(y)).flatten(1).sum(1)
+    return apart(here, there)
+
+
+def solves(name: str, device: torch.device) -> float:
+    """(p A A' + q I)^-1 y by the pseudo-inverse of the matrix, for y that A can make."""
+    operator, errors = OPERATORS[name], []
+    matrix, y = matrix_of(operator, device), operator(normal(2, *SHAPE, device=device))
+    for p, q in ((1.0, 0.0), (0.3, 0.0), (0.7, 0.2)):
+        whole = p * matrix @ matrix.T + q * torch.eye(len(matrix)).to(matrix)
+        wanted = y.flatten(1) @ torch.linalg.pinv(whole, hermitian=True)
+        errors.append(apart(operator.solve(y, p, q).flatten(1), wanted))
+    return largest(errors)
+
+
+def lost(device: torch.device) -> float:
+    """What a blur loses stays lost: (1, 2, 1) / 4 kills the finest stripes, and dividing by 0 would bring them back."""
+    blur = Blurred(double(0.25, 0.5, 0.25, device=device)[None])
+    stripes = double(1, -1, 1, -1, device=device).expand(1, *SHAPE)
+    seen = blur(normal(2, *SHAPE, device=device) + 5 * stripes)
+    back = blur.transpose(blur.solve(seen, 1.0, 0.0))
+    return apart(blur(back), seen) + apart((back * stripes).sum((1, 2, 3)), 0.0)
+
+
+def kernel(_: torch.device) -> float:
+    """A Gaussian of deviation 0.7: a neighbour has e^(-1 / 0.98) of the middle, a corner its square; all add to 1."""
+    found = gaussian_kernel(0.7, reach=2)
+    ratio = double(1, 0.36044778, 0.36044778**2)
+    return apart(found[2, 2:4] / found[2, 2], ratio[:2]) + apart(found[3, 3] / found[2, 2], ratio[2]) + apart(
+        found.sum(), 1.0)  # fmt: skip
+
+
+def data(schedule: Schedule, is_round: bool, device: torch.device) -> CorrelatedData:
+    """Gaussian images: of variance 0.5 everywhere, or correlated with variances from 0.1 to 1 along some directions."""
+    mean = torch.linspace(-0.5, 0.5, SIZE, dtype=torch.float64, device=device)
+    if is_round:
+        return CorrelatedData(schedule, mean, 0.5 * torch.eye(SIZE).to(mean))
+    turn, _ = torch.linalg.qr(normal(SIZE, SIZE, device=device))
+    return CorrelatedData(schedule, mean, turn @ torch.linspace(0.1, 1, SIZE).to(mean).diag() @ turn.T)
+
+
+def measured(operator: Operator, sigma: float, device: torch.device) -> Measured:
+    """One image's measurement."""
+    return Measured(operator, operator(normal(4, *SHAPE, device=device)[-1:]), sigma)
+
+
+def off(known: CorrelatedData, guided: PosteriorGuided, timesteps: tuple[int, ...]) -> float:
+    """How far a guided prediction is from E[x_0 | x_t, y] and, times the noise, from E[eps | x_t, y]."""
+    seen, device, errors = guided.measured, known.mean.device, []
+    matrix, x = matrix_of(seen.operator, device), normal(2, *SHAPE, device=device)
+    for t in map(torch.tensor, timesteps):
+        found, wanted = guided(x, t), known.given(x, t, matrix, seen.y.flatten(), seen.sigma)
+        noise = float(1 - known.schedule.alpha_bar[t]) ** 0.5
+        errors += [apart(found.x0, wanted.x0), noise * apart(found.eps, wanted.eps)]
+    return largest(errors)
+
+
+def round_data(name: str, how: How, device: torch.device) -> float:
+    """Data of one variance: every method is exact, with and without noise in what is measured."""
+    known, operator = data(TABLE, True, device), OPERATORS[name]
+    guides = (PosteriorGuided(known, TABLE, measured(operator, sigma, device), how, 0.5) for sigma in (0.0, 0.3))
+    return largest(off(known, guided, (1, 40, 120, 200)) for guided in guides)
+
+
+def any_data(name: str, device: torch.device) -> float:
+    """Correlated data: matched moments are exact after as many turns as unknowns."""
+    known = data(TABLE, False, device)
+    seen = measured(OPERATORS[name], 0.3, device)
+    return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), (1, 40, 120, 200))
+
+
+def without_signal(how: How, device: torch.device) -> float:
+    """Where no signal is left at T, y still tells of x_0."""
+    table = zero_terminal_snr(TABLE)
+    known = data(table, True, device)
+    return off(known, PosteriorGuided(known, table, measured(Pooled(2), 0.2, device), how, 0.5), (200,))
+
+
+def met(name: str, device: torch.device) -> float:
+    """Projection meets a measurement without noise exactly, whatever the data."""
+    operator, means = OPERATORS[name], torch.stack([torch.linspace(-0.5, 1, SIZE), torch.linspace(0.5, -0.5, SIZE)])
+    hills = Mixture(TABLE, double(0.4, 0.6, device=device), means.double().to(device), double(0.2, 0.1, device=device))
+
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        flat = hills(x_t.flatten(1), t)
+        return Prediction(t, flat.x0.reshape(x_t.shape), flat.eps.reshape(x_t.shape))
+
+    x, seen = normal(2, *SHAPE, device=device), measured(operator, 0.0, device)
+    guided = PosteriorGuided(denoise, TABLE, seen, "projection")
+    *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
+    return apart(operator(end.x), seen.y)
+
+
+CHECKS = (
+    *(Check(f"{name}: pixels by hand", 1e-14, partial(does, name)) for name in OPERATORS),
+    *(Check(f"{name}: <A x, y> = <x, A' y>", 1e-12, partial(adjoint, name)) for name in OPERATORS),
+    *(Check(f"{name}: the solution solves, by its matrix", 1e-9, partial(solves, name)) for name in OPERATORS),
+    Check("blurred: what is lost is not made up", 1e-9, lost),
+    Check("kernel: a Gaussian, by hand", 1e-7, kernel),
+    *(Check(f"{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, partial(round_data, name, how))
+      for how in get_args(How) for name in OPERATORS),
+    *(Check(f"moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, partial(any_data, name)) for name in OPERATORS),
+    *(Check(f"{how}: y tells where no signal is left", 1e-10, partial(without_signal, how)) for how in get_args(How)),
+    *(Check(f"projection, {name}: what is measured is met", 1e-12, partial(met, name)) for name in OPERATORS),
+)  # fmt: skip

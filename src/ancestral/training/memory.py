@@ -1,0 +1,158 @@
+"""How much memory training takes, and into how many parts a batch is cut so that it fits.
+
+Weights, gradients, moments and averages are counted. What a forward pass keeps for the backward pass is measured, at 2
+and at 4 images, and grows evenly from there: so it is known before a batch of any size is allocated. The peak is at the
+turn between the two passes, where the loss holds two more tensors as large as the network's output. What an operation
+uses inside itself is not seen, nor what the allocator holds back: `SHARE` leaves room for it.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ancestral.building import outputs
+from ancestral.compute import Choices
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import RESIDENT_SHARE
+from ancestral.machine import cpu_field
+from ancestral.pipeline import Pipeline
+from ancestral.training.loss import training_losses
+from ancestral.training.muon import Muon
+from ancestral.training.optimizer import optimizers_for
+
+SHARE = 0.8
+"""Of the free memory, that training may take by this estimate."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
+
+
+class Footprint(NamedTuple):
+    """Bytes that training takes. `batch`: images and noise of the whole batch; `kept`: what the images computed at once
+    keep for the backward pass, and what turning to it takes."""
+
+    weights: int
+    gradients: int
+    moments: int
+    average: int
+    batch: int
+    kept: int
+
+    @property
+    def new(self) -> int:
+        """Beside the weights, which are there already."""
+        return sum(self) - self.weights
+
+
+def footprint(pipeline: Pipeline, at_once: int | None = None) -> Footprint:
+    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all.
+
+    Calls the network on 2 and on 4 images.
+    """
+    settings = pipeline.config.training
+    weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
+    moments = sum(
+        parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
+        for optimizer in optimizers_for(pipeline.network, settings)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    )
+    channels, height, width = pipeline.spec.shape
+    batch = 2 * 4 * settings.batch_size * channels * height * width
+    output = 4 * outputs(pipeline.config.diffusion, pipeline.spec) * height * width
+    two, four = (kept_bytes(pipeline, count) for count in (2, 4))
+    count = at_once or settings.batch_size
+    kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
+    return Footprint(weights, weights, moments, weights, batch, kept)
+
+
+def kept_bytes(pipeline: Pipeline, count: int) -> int:
+    """Bytes that a forward pass of `count` images keeps for the backward pass, without the weights themselves."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    device, steps = pipeline.device, pipeline.diffusion.num_timesteps
+    weights = {parameter.untyped_storage().data_ptr() for parameter in pipeline.network.parameters()}
+    labels = torch.zeros(count, dtype=torch.int64, device=device) if pipeline.num_classes else None
+    x0 = torch.zeros(count, *pipeline.spec.shape, device=device)
+    x0 = x0.contiguous(memory_format=pipeline.compute.memory_format)
+    t = torch.full((count,), (steps + 1) // 2, device=device)
+    within = torch.zeros(count, dtype=torch.float64, device=device)
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+    ):
+        losses = training_losses(pipeline, pipeline.network.train(), x0, t, within, torch.zeros_like(x0), labels)
+    assert losses.requires_grad, "a network that is trained"
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+
+
+def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None]) -> Choices:
+    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said.
+
+    A number of images that was set or tuned is kept. The batch is halved until it fits; where one image does not fit,
+    that is said too, and tried, since the estimate may be wrong.
+    """
+    choices, whole = pipeline.compute, pipeline.config.training.batch_size
+    free = available_bytes(pipeline.device)
+    if choices.micro_batch is not None or free is None:
+        return choices
+    pipeline.network.requires_grad_(True)
+    room = int(SHARE * (free - _resident(pipeline, images, free)))
+    needed = footprint(pipeline)
+    if needed.new <= room:
+        return choices
+    halves = [whole >> k for k in range(1, whole.bit_length())] or [whole]
+    per_image = (footprint(pipeline, 2 * whole).kept - needed.kept) / whole
+    fits = [count for count in halves if needed.new - (whole - count) * per_image <= room]
+    count = fits[0] if fits else halves[-1]
+    say(
+        f"training takes about {_size(needed.new)} with {whole} images at once and {_size(room)} may be used, so "
+        f"{count} of them are computed at a time{'' if fits else ', which may still be too many'} "
+        "(--compute.micro_batch decides otherwise)"
+    )
+    return choices.model_copy(update={"micro_batch": count})
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that a process can still have: of a GPU, or of the machine and its container; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    said = [free for free in (_machine_bytes(), _container_bytes()) if free is not None]
+    return min(said, default=None)
+
+
+def _machine_bytes() -> int | None:
+    found = cpu_field("/proc/meminfo", "MemAvailable")
+    if found is not None:
+        return 1024 * int(found.split()[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _container_bytes() -> int | None:
+    """The limit less what is in use and cannot be dropped, as a cache of files can."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        return max(0, int(limit) - int(stat["anon"])) if limit != "max" else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:
+    """Bytes of the image set, where the loader will move it to a GPU."""
+    fits = pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
+    return images.images.nbytes if fits else 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

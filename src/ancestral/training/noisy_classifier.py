@@ -1,0 +1,158 @@
+"""Training a classifier of noisy images (Dhariwal and Nichol 2021), as a generator that is stopped anywhere.
+
+    x_0 and its class from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of log p(class | x_t)
+
+What a step sees is a function of (seed, step) alone, as in `ancestral.training.trainer`.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from ancestral.classifying import Accuracy, NoisyClassifier
+from ancestral.config import ImageSpec, TrainingSettings
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import Batch, Loader, sent
+from ancestral.errors import Diverged, InputError
+from ancestral.networks.classifier import Classifier, classifier_settings
+from ancestral.pipeline import Pipeline
+from ancestral.rng import generator, mix
+from ancestral.tensors import from_pixels
+from ancestral.training.optimizer import learning_rate, optimizers_for
+from ancestral.training.trainer import Progress
+
+LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
+"""Levels of noise at which accuracy is measured, beside the first timestep and the last."""
+MEASURED = 2000
+"""Images it is measured on, at most."""
+AT_ONCE = 256
+
+
+def recipe(batch_size: int, steps: int | None, minutes: float | None) -> TrainingSettings:
+    """How a classifier is trained; to the first limit that is reached."""
+    return TrainingSettings(
+        steps=steps,
+        minutes=minutes,
+        batch_size=batch_size,
+        optimizer="adamw",
+        lr=2e-3,
+        weight_decay=0.05,
+        warmup_images=50 * batch_size,
+        lr_schedule="cosine",
+    )
+
+
+def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:
+    """An untrained classifier of what `pipeline` draws, on its device; its weights depend on `seed` alone.
+
+    Raises:
+        InputError: fewer than two classes.
+    """
+    if len(class_names) < 2:
+        raise InputError(
+            f"expected images of at least two classes, got {len(class_names)}; sort them into folders, one a class"
+        )
+    spec = ImageSpec(**{**pipeline.spec.model_dump(), "class_names": class_names})
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix(seed, "classifier", "weights"))
+        network = Classifier(classifier_settings(pipeline.config.network), spec.channels, len(class_names))
+    network = network.eval().requires_grad_(False).to(pipeline.device)
+    return NoisyClassifier(network, spec, pipeline.diffusion)
+
+
+def train_classifier(
+    classifier: NoisyClassifier, images: ImageSet, settings: TrainingSettings, seed: int, flip: bool = False
+) -> Iterator[Progress]:
+    """Trains the network of `classifier` in place, yielding after every step; its record has the `loss`, nats.
+
+    Args:
+        flip: mirror half of the images left to right.
+
+    Raises:
+        Diverged: a loss that is not finite.
+    """
+    network = classifier.network.train().requires_grad_(True)
+    device = next(network.parameters()).device
+    loader = Loader(images, settings.batch_size, mix(seed, "classifier"), flip, device)
+    optimizers, started = optimizers_for(network, settings), time.monotonic()
+    progress = Progress(0, 0, 0.0, 0.0, None)
+    try:
+        while progress.fraction < 1:
+            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+                group["lr"] = learning_rate(settings, progress.images, progress.fraction)
+            loss = _descend(classifier, loader.batch(progress.step), optimizers, settings, seed, progress.step)
+            progress = _after(progress.step + 1, time.monotonic() - started, settings, loss)
+            yield progress
+    finally:
+        network.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def measured(classifier: NoisyClassifier, images: ImageSet) -> NoisyClassifier:
+    """`classifier` with its accuracies on held-out `images`, whose noise never changes; none where there are none."""
+    count = min(MEASURED, len(images))
+    timesteps = measured_timesteps(classifier) if count else []
+    return replace(
+        classifier, accuracies=tuple(_accuracy(classifier, images, t) for t in timesteps), num_held_out=count
+    )
+
+
+def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
+    """1, those nearest to `LOG_SNRS`, and T, rising; without any at which no signal is left."""
+    schedule = classifier.diffusion.schedule
+    nearest = schedule.nearest(torch.tensor(LOG_SNRS, dtype=torch.float64)).tolist()
+    return [t for t in sorted({1, *nearest, schedule.num_timesteps}) if schedule.alpha_bar[t] > 0]
+
+
+def _after(step: int, seconds: float, settings: TrainingSettings, loss: float) -> Progress:
+    used = [(step, settings.steps), (seconds / 60, settings.minutes)]
+    fraction = min(1.0, max(amount / limit for amount, limit in used if limit is not None))
+    return Progress(step, step * settings.batch_size, fraction, seconds, {"step": step, "loss": loss})
+
+
+def _descend(
+    classifier: NoisyClassifier,
+    batch: Batch,
+    optimizers: list[torch.optim.Optimizer],
+    settings: TrainingSettings,
+    seed: int,
+    step: int,
+) -> float:
+    """One step on a batch; its loss."""
+    loss = _loss(classifier, batch, seed, step)
+    classifier.network.zero_grad()
+    torch.autograd.backward(loss)
+    if settings.clip_norm is not None:
+        nn.utils.clip_grad_norm_(classifier.network.parameters(), settings.clip_norm)
+    if not loss.isfinite():
+        raise Diverged(f"training the classifier diverged at step {step + 1}; check the images, or set another --seed")
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.item()
+
+
+def _loss(classifier: NoisyClassifier, batch: Batch, seed: int, step: int) -> torch.Tensor:
+    """The cross-entropy of the classes of a batch at its own t and eps, ()."""
+    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
+    assert batch.labels is not None
+    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
+    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
+    t = sent(t, device)
+    return -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
+
+
+def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy:
+    """The share of at most `MEASURED` images whose class is the likeliest at t."""
+    device, right = next(classifier.network.parameters()).device, 0
+    starts = range(0, min(MEASURED, len(images)), AT_ONCE)
+    draws = generator(0, "classifier", "accuracy", t)
+    for part in (images.stretch(start, min(start + AT_ONCE, MEASURED)) for start in starts):
+        x0 = from_pixels(torch.tensor(part.images)).permute(0, 3, 1, 2)
+        at, eps = torch.tensor(t), torch.randn(x0.shape, generator=draws)
+        x_t = classifier.diffusion.q_sample(x0, at, eps).to(device)
+        right += int((classifier.scores(x_t, at).argmax(dim=1).cpu() == torch.tensor(part.labels)).sum())
+    log_snr = float(classifier.diffusion.schedule.log_snr(torch.tensor(t)))
+    return Accuracy(timestep=t, log_snr=log_snr, share=right / min(MEASURED, len(images)))

@@ -1,0 +1,132 @@
+"""What a sweep compares, how sure it is of a difference, and what it recommends."""
+
+import pytest
+import torch
+
+from ancestral.building import GRIDS
+from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.errors import InputError
+from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
+from ancestral.evaluation.sweep import (
+    SAMPLERS,
+    Contender,
+    Row,
+    Sweep,
+    SweepSettings,
+    apart,
+    chosen,
+    contenders,
+    drawer,
+)
+from ancestral.pipeline import Pipeline
+from ancestral.rng import generator
+
+NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
+
+
+def pipeline(T: int = 1000) -> Pipeline:
+    config = Config.model_validate(
+        {
+            "network": NETWORK,
+            "diffusion": {"schedule": {"num_timesteps": T}},
+            "sampling": {"steps": 2},
+        }
+    )
+    return Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8, class_names=("a", "b", "c")), "cpu")
+
+
+def row(sampler: str, calls: int, value: float, without: tuple[float, ...]) -> Row:
+    one = Contender(sampler=sampler, grid="log-snr", budget=calls, steps=calls, calls=calls)
+    return Row(contender=one, jackknife=Jackknife(value, without, without), to_flow=None, agreement=None)
+
+
+def sweep(*rows: Row) -> Sweep:
+    return Sweep(
+        weights="w", settings=SweepSettings(), sampling=SamplingSettings(), num_test=9, floor=1, reference=1, rows=rows
+    )
+
+
+def test_everything_is_compared_and_nothing_exceeds_its_budget() -> None:
+    found = contenders(SweepSettings(calls=(5, 10)), pipeline(), SamplingSettings(eta=0.5))
+    assert len(found) == len({*found}) == len(SAMPLERS) * len(GRIDS) * 2
+    assert all(each.calls <= each.budget for each in found)
+    spent = {(each.sampler, each.budget): (each.steps, each.calls) for each in found}
+    assert spent["ddim", 10] == (10, 10)
+    assert spent["heun", 10] == (5, 9), "two calls a step, and one onto 0: six steps would take eleven"
+    assert spent["dpm++3s", 10] == (4, 10)
+    assert spent["dpm++2s", 5] == (3, 5)
+
+
+def test_the_calls_that_are_counted_are_those_that_are_made() -> None:
+    made = pipeline()
+    calls: list[int] = []
+    made.network.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    for each in contenders(SweepSettings(calls=(10,), grids=("log-snr",)), made, SamplingSettings()):
+        calls.clear()
+        settings = chosen(SamplingSettings(), each.sampler, each.grid, each.steps)
+        made.draw([1, 2], torch.tensor([0, 1]), settings)
+        made_of = len(calls)
+        assert calls == [2] * made_of
+        # where the table is too coarse for thirds of a step, 3S takes one look ahead less
+        assert made_of == each.calls or (each.sampler == "dpm++3s" and made_of < each.calls), each.sampler
+
+
+def test_a_budget_beyond_the_timesteps_is_left_out_or_refused() -> None:
+    few = contenders(SweepSettings(calls=(8,)), pipeline(T=6), SamplingSettings())
+    assert {each.sampler for each in few} == {"heun", "dpm++2s", "dpm++3s"}
+    with pytest.raises(InputError, match="fewer network calls than T = 2"):
+        contenders(SweepSettings(calls=(8,), samplers=("ddim",)), pipeline(T=2), SamplingSettings())
+
+
+def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
+    base = SamplingSettings(sampler="ancestral", variance="beta", guidance=2.0, cache=3, clip="dynamic", steps=50)
+    found = chosen(base, "heun", "karras", 4)
+    assert found == SamplingSettings(sampler="heun", grid="karras", steps=4, guidance=2.0, clip="dynamic")
+    assert chosen(base, "ddim", None, 1).eta is None and chosen(base, "ancestral", None, 1).variance is None
+
+
+def test_a_group_that_is_left_out_is_no_class() -> None:
+    """Trap: classes in turn and every tenth image left out: each group is a class, and no distance seems sure."""
+    artist = drawer(pipeline(), SamplingSettings(), SweepSettings(images=60), lambda calls: None)
+    assert artist.labels is not None and artist.labels.bincount().tolist() == [20, 20, 20]
+    assert all(len(artist.labels[group::3].unique()) > 1 for group in range(3))
+    assert len({*artist.seeds}) == 60
+
+
+def test_what_two_distances_share_cancels_in_the_error_of_their_difference() -> None:
+    """Against repeated draws: the error of a difference is that of the difference, far below that of either."""
+    differences, claimed, own = [], [], []
+    for i in range(60):
+        drawn, real = (torch.randn(100, 3, generator=generator(i, name)).double() for name in ("drawn", "real"))
+        nudged = drawn + 0.1 * torch.randn(100, 3, generator=generator(i, "nudge")).double()
+        one, other = frechet_jackknife(drawn, real), frechet_jackknife(nudged, real)
+        difference = other.minus(one)
+        differences.append(difference.value)
+        claimed.append(difference.error**2)
+        own.append(one.error**2)
+    spread = float(torch.tensor(differences).std())
+    assert 0.8 < (sum(claimed) / 60) ** 0.5 / spread < 1.6
+    assert sum(claimed) < 0.25 * sum(own)
+
+
+def test_the_fewest_calls_that_are_not_clearly_worse_are_recommended() -> None:
+    best = row("ddim", 20, 1.0, (0.9, 1.1, 1.0))
+    same = row("unipc-2", 10, 1.05, (1.0, 1.1, 1.0))  # the difference is 0.05 give or take more than that
+    better_there = row("deis-3", 10, 1.02, (0.9, 1.16, 1.0))
+    worse = row("heun", 5, 1.5, (1.4, 1.6, 1.5))  # by exactly a half in every group
+    found = sweep(best, same, better_there, worse)
+    assert found.best == best
+    assert worse.jackknife.minus(best.jackknife).error == pytest.approx(0, abs=1e-9)
+    assert found.recommended == better_there
+    assert sweep(best, worse).recommended == best
+
+
+def test_a_sweep_survives_its_file() -> None:
+    found = sweep(row("ddim", 20, 1.0, (0.9, 1.1)))
+    assert Sweep.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_distance_to_the_reference_is_in_levels() -> None:
+    zero = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    assert apart(zero + 200, zero) == 200
+    assert apart(torch.tensor([[0, 30], [40, 0]], dtype=torch.uint8)[None, None], zero[:1]) == 25

@@ -1,0 +1,149 @@
+"""The memory that training takes is known before it is taken, and a batch is cut so that it fits."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from runs import fresh, run_all, tiny
+
+from ancestral.compute import Choices
+from ancestral.training import memory
+from ancestral.training.memory import available_bytes, fitted, footprint
+from ancestral.training.trainer import Trainer
+from ancestral.tuning.memory import peak_bytes
+
+SMALL = {"data": {"size": 16}, "training": {"batch_size": 64}}
+LARGE = {
+    "data": {"source": "photos", "size": 32},
+    "network": {"widths": [32, 64, 64], "layers": 2, "attention": [2], "norm_groups": 8},
+    "training": {"batch_size": 32},
+}
+LIKELIHOOD = {
+    "diffusion": {"prediction": "levels", "time": "log-snr", "schedule": {"name": "log-snr"}},
+    "network": {"output_rank": 4, "fourier": [6]},
+    "training": {"loss": "continuous", "batch_size": 32},
+}
+FACTOR = 1.25
+"""The estimate and the bytes of all tensors alive at once differ by no more, either way."""
+
+
+@pytest.mark.parametrize("micro_batch", [None, 8])
+@pytest.mark.parametrize("changes", [SMALL, LARGE, LIKELIHOOD], ids=["small", "large", "likelihood"])
+def test_the_estimate_is_the_measured_peak_within_a_quarter(changes: dict, micro_batch: int | None) -> None:
+    """Of the first step, which makes gradients and moments; the average is made with the trainer."""
+    pipeline, parts = fresh(tiny({**changes, "compute": {"micro_batch": micro_batch}}))
+    estimate = footprint(pipeline, micro_batch)
+    trainers: list[Trainer] = []
+
+    def begin() -> None:
+        trainers.append(Trainer(pipeline, parts.train))
+        trainers[0].advance()
+
+    measured = peak_bytes(begin)
+    assert measured / FACTOR < estimate.new < measured * FACTOR, f"{estimate} against {measured}"
+
+
+def test_weights_moments_and_averages_are_counted_exactly() -> None:
+    pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
+    estimate, trainer = footprint(pipeline), Trainer(pipeline, parts.train)
+    trainer.advance()
+    moments = [m for name, m in trainer.tensors()["optimizer"].items() if not name.endswith(".step")]
+    assert estimate.moments == sum(moment.nbytes for moment in moments)
+    assert estimate.average == estimate.weights == sum(w.nbytes for w in trainer.network.parameters())
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+import torch
+sys.path.insert(0, sys.argv[1])
+from runs import fresh
+from ancestral.config import Config
+from ancestral.training.memory import footprint
+from ancestral.training.trainer import Trainer
+def kilobytes(name):
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
+torch.set_num_threads(1)
+pipeline, parts = fresh(Config.model_validate_json(sys.argv[2]))
+estimate = footprint(pipeline).new
+before = kilobytes("VmRSS")
+trainer = Trainer(pipeline, parts.train)
+trainer.advance()
+print(estimate, 1024 * (kilobytes("VmHWM") - before))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at most")
+def test_a_process_grows_by_what_was_estimated_within_a_factor() -> None:
+    """What torch's tensors do not show, scratch and allocator, is in this. The batch is to outweigh torch itself."""
+    config = tiny({**LARGE, "training": {"batch_size": 64}})
+    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent), config.model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    estimate, measured = (int(number) for number in done.stdout.split())
+    assert measured / 1.5 < estimate < measured * 1.5, f"{estimate} against {measured}"
+
+
+def free(monkeypatch: pytest.MonkeyPatch, count: int | None) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda device: count)
+
+
+def test_a_batch_that_fits_stays_whole_and_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, parts = fresh(tiny(SMALL))
+    for there in (10**9, None):
+        free(monkeypatch, there)
+        assert fitted(pipeline, parts.train, pytest.fail) == pipeline.compute
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, parts = fresh(tiny(SMALL))
+    needed = footprint(pipeline, 16)
+    free(monkeypatch, int(needed.new / memory.SHARE) + 100)
+    said: list[str] = []
+    assert fitted(pipeline, parts.train, said.append).micro_batch == 16
+    assert len(said) == 1 and "16 of them are computed at a time" in said[0] and "\n" not in said[0]
+    free(monkeypatch, 1000)
+    assert fitted(pipeline, parts.train, said.append).micro_batch == 1
+    assert "may still be too many" in said[1]
+
+
+def test_what_the_user_set_or_tuned_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 1000)
+    pipeline, parts = fresh(tiny({**SMALL, "compute": {"micro_batch": 32}}))
+    assert fitted(pipeline, parts.train, pytest.fail).micro_batch == 32
+
+
+def test_a_run_keeps_the_size_it_began_with_though_memory_is_free_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a resumed run would not be the uninterrupted one, bit for bit."""
+    used: list[Choices] = []
+    begin = Trainer.__init__
+    monkeypatch.setattr(Trainer, "__init__", lambda self, p, i: (used.append(p.compute), begin(self, p, i))[1])
+    free(monkeypatch, 1000)
+    run_all(tiny({"training": {"steps": 2}}), tmp_path)
+    free(monkeypatch, 10**9)
+    run_all(tiny({"training": {"steps": 3}}), tmp_path)
+    assert [choices.micro_batch for choices in used] == [1, 1]
+
+
+def test_estimating_changes_neither_weights_nor_random_numbers() -> None:
+    pipeline, _ = fresh(tiny(SMALL))
+    torch.manual_seed(3)
+    before, state = [p.clone() for p in pipeline.network.parameters()], torch.get_rng_state()
+    footprint(pipeline)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, pipeline.network.parameters(), strict=True))
+
+
+def test_memory_is_what_machine_and_container_both_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trap: a container with 1 GB on a machine with 100."""
+    whole = available_bytes(torch.device("cpu"))
+    assert whole is not None and whole > 10**7
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1000000\nfile 3000000\n")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert available_bytes(torch.device("cpu")) == 4_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (available_bytes(torch.device("cpu")) or 0) > 10**7
