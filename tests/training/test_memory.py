@@ -147,3 +147,9 @@ def test_memory_is_what_machine_and_container_both_leave(tmp_path: Path, monkeyp
     assert available_bytes(torch.device("cpu")) == 4_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert (available_bytes(torch.device("cpu")) or 0) > 10**7
+
+
+def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
+    monkeypatch.setattr(memory, "cpu_field", lambda file, name: "1234 kB")
+    assert available_bytes(torch.device("cpu")) == 1234 * 1024

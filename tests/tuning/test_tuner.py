@@ -1,7 +1,6 @@
 """Tuning a real, tiny pipeline: what it leaves alone, and that the work it times is the work there is."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,7 +12,7 @@ from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
-from ancestral.tuning.memory import free_bytes, peak_bytes
+from ancestral.tuning.memory import peak_bytes
 from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, drawing, guiding, replica, training
 from ancestral.tuning.tuner import as_in_training, images_that_fit
 
@@ -178,16 +177,9 @@ def test_peak_bytes_are_those_of_the_tensors_alive_at_once() -> None:
 
 def test_fewer_images_fit_where_less_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     made, free = pipeline(), {"bytes": 10**9}
-    monkeypatch.setattr("ancestral.tuning.tuner.free_bytes", lambda device: free["bytes"])
+    monkeypatch.setattr("ancestral.tuning.tuner.available_bytes", lambda device: free["bytes"])
     many = images_that_fit(made)
     free["bytes"] //= 10
     assert many // 11 < images_that_fit(made) <= many // 10 + 1
     least = 8 * 8 * 8 * 4  # a state of the first level, in bytes
     assert many <= 10**9 // 2 // least
-
-
-def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ancestral.tuning.memory.cpu_field", lambda file, name: "1234 kB")
-    assert free_bytes(CPU) == 1234 * 1024
-    monkeypatch.setattr("ancestral.tuning.memory.cpu_field", lambda file, name: None)
-    assert free_bytes(CPU) is None

@@ -1,15 +1,12 @@
-"""How much memory drawing takes, and how much there is."""
+"""How much memory drawing takes."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
-import torch
 from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
-
-from ancestral.machine import cpu_field
 
 
 class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -36,11 +33,3 @@ def peak_bytes(action: Callable[[], object]) -> int:
     with Living() as living:
         action()
     return living.peak
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Memory that is free, on a GPU or in the machine; None where the system does not say."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    found = cpu_field("/proc/meminfo", "MemAvailable")
-    return None if found is None else 1024 * int(found.split()[0])

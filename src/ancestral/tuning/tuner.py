@@ -9,8 +9,9 @@ import torch
 from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, given, threads_are_given, usable_cores, usual
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
+from ancestral.training.memory import available_bytes
 from ancestral.tuning.choosing import Budget, Tuning, choose
-from ancestral.tuning.memory import free_bytes, peak_bytes
+from ancestral.tuning.memory import peak_bytes
 from ancestral.tuning.questions import MOST, Limits, questions
 from ancestral.tuning.stopwatch import Stopwatch, chain, replica
 
@@ -59,7 +60,7 @@ def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
 
 def images_that_fit(pipeline: Pipeline) -> int:
     """How many images can be drawn at once in a share of the free memory."""
-    free = free_bytes(pipeline.device)
+    free = available_bytes(pipeline.device)
     if free is None:
         return MOST
     one, two = (peak_bytes(chain(copy_for(pipeline, count), pipeline.config.sampling)) for count in (1, 2))
