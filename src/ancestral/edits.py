@@ -248,7 +248,7 @@ def tile(
     seeds: Sequence[int],
     labels: Labels | None = None,
     settings: SamplingSettings | None = None,
-    by: By = "padding",
+    by: By = "rolls",
 ) -> Iterator[Step]:
     """Textures that tile, of any size that the way allows.
 

@@ -95,8 +95,8 @@ def _canvas(options: Options) -> None:
 
 def _tile(options: Options) -> None:
     options.option("--size", metavar="HEIGHTxWIDTH", help="of a tile [the pipeline's]")
-    by = "padding: the network sees around the edges; rolls: for those that cannot; windows: for larger sizes [padding]"
-    options.option("--by", choices=("padding", "rolls", "windows"), default="padding", help=by)
+    by = "rolls: the image is rolled around at each step; padding: convolutions see around the edges; windows [rolls]"
+    options.option("--by", choices=("padding", "rolls", "windows"), default="rolls", help=by)
 
 
 TASKS = {
