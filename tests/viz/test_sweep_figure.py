@@ -26,3 +26,11 @@ def test_ticks_stand_at_numbers_of_calls_that_are_there() -> None:
     assert labels == ["5", "10", "20"]
     assert spaced([4, 5, 9, 10, 19, 20]) == [4, 5, 10, 20]
     assert spaced([7]) == [7]
+
+
+def test_a_sampler_that_fails_does_not_press_the_others_together() -> None:
+    failing = OTHER._replace(frechet=(500.0, 400.0))
+    frechet, _ = sweep_curves([FLOW], [failing], reference=0.9, floor=0.5).axes
+    assert frechet.get_ylim()[1] == 20.0
+    frechet, _ = sweep_curves([FLOW], [OTHER], reference=0.9, floor=0.5).axes
+    assert 4.0 < frechet.get_ylim()[1] < 20.0

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+FARTHEST = 20.0
+"""Times the least Fréchet distance, above which nobody wants to know how bad it is: the upper panel ends there."""
+
+
 class Curve(NamedTuple):
     """A sampler on a grid. Both distances against the calls that were spent; `to_flow` is None where noise is drawn."""
 
@@ -49,6 +53,9 @@ def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: flo
     frechet.axhline(reference, color=INK, linewidth=1, linestyle=":", label="many steps")
     frechet.axhline(floor, color="#8A8A8A", linewidth=1, linestyle="--", label="training images")
     _logarithmic(frechet, "Fréchet distance to test images")
+    least = min(value for curve in (*named, *others) for value in curve.frechet)
+    if frechet.get_ylim()[1] > FARTHEST * least > 0:
+        frechet.set_ylim(top=FARTHEST * least)
     _logarithmic(to_flow, "root mean square to many steps, levels")
     _calls(to_flow, [calls for curve in (*named, *others) for calls in curve.calls])
     figure.legend(*frechet.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=10)
