@@ -38,6 +38,8 @@ MUTATIONS = (
     Mutation("cosine without its offset", "diffusion/schedules.py", "offset: float = 0.008", "offset: float = 0.0"),
     Mutation("sigmoid that ends early", "diffusion/schedules.py", "end: float = 3.0", "end: float = 2.9"),
     Mutation("scaled-linear not squared", "diffusion/schedules.py", "(roots**2 * 1000", "(roots * 1000"),
+    Mutation("middle grid: a root too many", "diffusion/schedules.py",
+             "first.clamp(min=-2 * math.log(most_noise))", "first.clamp(min=-math.log(most_noise))"),
     Mutation("beta of a stride by difference", "diffusion/schedules.py",
              "return 1 - self.at(t) / self.at(s)", "return self.at(s) - self.at(t)"),
     Mutation("beta_tilde turned around", "diffusion/schedules.py",

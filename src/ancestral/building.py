@@ -42,6 +42,7 @@ FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
 GRIDS: dict[str, Callable[[Schedule, int], Timesteps]] = {
     "trailing": Schedule.trailing,
     "log-snr": Schedule.uniform_log_snr,
+    "middle": Schedule.middle,
     "karras": Schedule.karras,
     "quadratic": Schedule.quadratic,
 }

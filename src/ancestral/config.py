@@ -271,8 +271,9 @@ class SamplingSettings(Settings):
     steps: PositiveInt = 50
     """Steps from noise to image; at most T. Each calls the network once; of heun and dpm++2s twice, of dpm++3s three
     times."""
-    grid: Literal["trailing", "log-snr", "karras", "quadratic"] | None = None
-    """Where the steps fall: evenly in t, in log-SNR, in sigma^(1/7), or in the root of t. None: the sampler's own."""
+    grid: Literal["trailing", "log-snr", "middle", "karras", "quadratic"] | None = None
+    """Where the steps fall: evenly in t; in log-SNR; in log-SNR within noise of 80 to 0.03 times the signal; in
+    sigma^(1/7); in the root of t. None: the sampler's own."""
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
     """Noise of ddim and dpm++2m-sde: 0 is none (default of ddim), 1 as much as ancestral sampling (of dpm++2m-sde)."""
     variance: Literal["beta", "beta_tilde", "analytic"] | None = None

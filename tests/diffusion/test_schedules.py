@@ -19,7 +19,7 @@ ALL = {
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
 }
-GRIDS = (Schedule.trailing, Schedule.uniform_log_snr, Schedule.karras, Schedule.quadratic)
+GRIDS = (Schedule.trailing, Schedule.uniform_log_snr, Schedule.middle, Schedule.karras, Schedule.quadratic)
 
 
 def test_linear_ends_at_the_published_signal() -> None:
@@ -133,6 +133,17 @@ def test_karras_grid_of_a_published_schedule() -> None:
     schedule = schedules.log_snr_linear(100_000, *reach)
     kept = schedule.at(schedule.karras(18)[:4])
     assert ((1 - kept) / kept).sqrt().tolist() == pytest.approx([80, 57.586, 40.786, 28.374], rel=2e-4)
+
+
+def test_middle_grid_is_even_in_log_snr_from_noise_80_to_3_percent() -> None:
+    schedule = schedules.log_snr_linear(50_000, 15.0, -25.0)
+    times = schedule.middle(9)
+    kept = schedule.at(times[1:-1])
+    noise = ((1 - kept) / kept).sqrt()
+    assert [float(noise[0]), float(noise[-1])] == pytest.approx([80, 0.03], rel=1e-3)
+    assert torch.allclose(noise.log().diff(), noise.log().diff().mean(), atol=1e-3)
+    within = schedules.log_snr_linear(1000, 5.0, -5.0)
+    assert torch.equal(within.middle(20), within.uniform_log_snr(20)), "a table that ends before is used to its ends"
 
 
 def test_quadratic_grid_is_even_in_the_root_of_t() -> None:

@@ -40,6 +40,8 @@ from ancestral.viz.plots import figure_to_png
 
 PICTURE = "sweep.png"
 MOST_TEST_IMAGES = 5000
+OF_A_ROW = ("images", "reference", "seed")
+"""Settings that a row depends on; the others say which rows there are."""
 
 
 def settings(asked: dict[str, Any]) -> SweepSettings:
@@ -122,7 +124,7 @@ def kept(file: Path, pipeline: Pipeline, asked: SweepSettings, common: SamplingS
     before = read_sweep(file)
     networks = (pipeline.weights_hash(), _guide(pipeline))
     same = (before.weights, before.guide) == networks and before.sampling == _common(common)
-    return before if same and before.settings == _of_every_row(asked) else None
+    return before if same and all(getattr(before.settings, name) == getattr(asked, name) for name in OF_A_ROW) else None
 
 
 def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, judge: Judge) -> Sweep:
@@ -131,7 +133,7 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
     return Sweep(
         weights=pipeline.weights_hash(),
         guide=_guide(pipeline),
-        settings=_of_every_row(asked),
+        settings=asked,
         sampling=_common(common),
         num_test=len(judge.real),
         floor=frechet_distance(judge.extractor.features(train), judge.real),
@@ -157,11 +159,6 @@ def _guide(pipeline: Pipeline) -> str:
 def _common(sampling: SamplingSettings) -> SamplingSettings:
     """What does not depend on the sampler."""
     return chosen(sampling, "ddim", None, 1)
-
-
-def _of_every_row(asked: SweepSettings) -> SweepSettings:
-    """What a row depends on, with everything that only says which rows there are at its default."""
-    return SweepSettings(images=asked.images, reference=asked.reference, seed=asked.seed)
 
 
 def table(found: Sweep) -> Table:

@@ -120,6 +120,22 @@ class Schedule:
         first, last = (torch.exp(-0.5 * each / power) for each in self._finite_ends())
         return self._falling(self.nearest(-2 * power * torch.lerp(first, last, _evenly(steps)).log()))
 
+    def middle(self, steps: int, most_noise: float = 80.0, least_noise: float = 0.03) -> Timesteps:
+        """Timesteps T = t_0 > ... > t_steps = 0, even in log-SNR where images take shape: (steps + 1,).
+
+        The others lie between the noise-to-signal ratios `most_noise` and `least_noise`, as far as the table reaches.
+        Above, x_t is noise to the eye and to the network; below, to neither: steps there are lost where there are few.
+
+        Raises:
+            ValueError: steps outside 1..T.
+        """
+        self._check(steps)
+        first, last = self._finite_ends()
+        start, end = first.clamp(min=-2 * math.log(most_noise)), last.clamp(max=-2 * math.log(least_noise))
+        before = torch.tensor([self.num_timesteps] * int(start > first and steps > 1), dtype=torch.int64)
+        inner = self.nearest(torch.lerp(start, end, _evenly(steps - len(before))))
+        return self._falling(torch.cat([before, inner]))
+
     def quadratic(self, steps: int) -> Timesteps:
         """Timesteps T = t_0 > ... > t_steps = 0, even in sqrt(t) (Song et al. 2021, appendix D.2): (steps + 1,).
 

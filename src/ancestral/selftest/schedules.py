@@ -129,6 +129,14 @@ def one_power(_: torch.device) -> float:
     return apart(table.karras(9, 1e9), table.uniform_log_snr(9))
 
 
+def middle_levels(_: torch.device) -> float:
+    """The middle grid in a table even in log-SNR: log(noise / signal) falls evenly from that of 80 to that of 0.03."""
+    table = schedules.log_snr_linear(40_001, 20.0, -20.0)
+    kept = table.alpha_bar[table.middle(7)[1:-1]]
+    found = 0.5 * ((1 - kept) / kept).log()
+    return apart(found, math.log(80) + (math.log(0.03) - math.log(80)) * torch.arange(6, dtype=torch.float64) / 5)
+
+
 def even_squares(_: torch.device) -> float:
     """The quadratic grid of 1000 timesteps in 8: 1000 (i / 8)^2, by hand and rounded; timesteps apart."""
     return apart(schedules.cosine(1000).quadratic(8), torch.tensor([1000, 766, 562, 391, 250, 141, 62, 16, 0]))
@@ -173,6 +181,7 @@ CHECKS = (
     Check("log-SNR grid: nearest to even, T first, 0 last", 1e-9, even_levels),
     Check("karras grid: nearest to even in its root", 1e-9, even_roots),
     Check("karras grid, power 1e9: that of log-SNR", 0, one_power),
+    Check("middle grid: even from noise 80 to 0.03 of the signal", 5e-4, middle_levels),
     Check("quadratic grid: squares by hand", 0, even_squares),
     *(Check(f"{grid} grid: from T to 0, falling, 1 to T steps", 0, partial(falling, grid)) for grid in GRIDS),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from ancestral.tensors import Data, Timesteps
 Noise = Callable[[], Data]
 """The next standard normal draw, (B, ...): called only by a step that needs it."""
 
-Grid = Literal["trailing", "log-snr", "karras", "quadratic"]
+Grid = Literal["trailing", "log-snr", "middle", "karras", "quadratic"]
 """Where steps fall: a method of `Schedule` each."""
 
 
