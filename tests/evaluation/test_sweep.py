@@ -119,6 +119,9 @@ def test_the_fewest_calls_that_are_not_clearly_worse_are_recommended() -> None:
     assert worse.jackknife.minus(best.jackknife).error == pytest.approx(0, abs=1e-9)
     assert found.recommended == better_there
     assert sweep(best, worse).recommended == best
+    uncertain = row("heun", 5, 1.3, (0.3, 2.3, 1.3))
+    assert uncertain.jackknife.minus(best.jackknife).error > 0.3
+    assert sweep(best, uncertain).recommended == best, "too few images to tell is no reason to draw worse ones"
 
 
 def test_a_sweep_survives_its_file() -> None:

@@ -13,9 +13,10 @@ ABOUT = """\
 Measure, on RUN's own network, how good images are for a number of network calls: by every sampler on every grid.
 
 The same images are drawn by each, from the same seeds, and compared with those of very many steps from the same noise,
-and with test images. The fewest calls within one standard error of the best are recommended, and become how RUN's
-pipeline draws unless asked otherwise. RUN/sweep.json has every number, RUN/sweep.png the curves, and the report both.
-Stopped, it goes on when the same command is given again; other samplers, grids or numbers of calls are added to it.
+and with test images. The fewest calls that are not clearly worse than the best, nor by a tenth, are recommended, and
+become how RUN's pipeline draws unless asked otherwise. RUN/sweep.json has every number, RUN/sweep.png the curves, and
+the report both. Stopped, it goes on when the same command is given again; other samplers, grids or numbers of calls are
+added to it.
 """
 EXAMPLES = (
     "ancestral sweep runs/digits",

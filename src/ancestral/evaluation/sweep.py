@@ -8,9 +8,9 @@ Two distances, which answer two questions:
     to real images  Fréchet distance to the test part in the features of a classifier: what the images are worth. A
                     sampler cannot be better than its network, so this one levels off at the network's own error.
 
-The recommendation is the smallest number of calls at which the second is not clearly worse than the best that was
-measured, by no more than one standard error of the difference; among those, the least. Both were drawn from the same
-seeds and compared with the same test images, so the difference is known far better than either.
+The recommendation is the smallest number of calls at which the second is not worse than the best that was measured by
+more than a tenth, nor by more than one standard error of the difference; among those, the least. Both were drawn from
+the same seeds and compared with the same test images, so the difference is known far better than either.
 """
 
 import math
@@ -33,6 +33,8 @@ from ancestral.tensors import Labels, Pixels
 SAMPLERS: tuple[str, ...] = SamplingSettings.model_fields["sampler"].annotation.__args__  # type: ignore[union-attr]
 LEAST_IMAGES = 2 * GROUPS
 """Of which a Fréchet distance has an error bar."""
+TOLERATED = 0.1
+"""Share of the best Fréchet distance by which fewer calls may be worse: few images cannot tell much larger ones."""
 REFERENCE_SAMPLER, REFERENCE_GRID = "dpm++3m", "log-snr"
 
 
@@ -104,9 +106,10 @@ class Sweep(Settings):
 
     @property
     def recommended(self) -> Row:
-        """The fewest calls that are not clearly worse than the best, and the least distance there."""
+        """The fewest calls that are hardly and not clearly worse than the best, and the least distance there."""
         worse = ((row, row.jackknife.minus(self.best.jackknife)) for row in self.rows)
-        enough = [row for row, difference in worse if difference.value <= difference.error]
+        hardly = TOLERATED * self.best.frechet
+        enough = [row for row, difference in worse if difference.value <= min(difference.error, hardly)] or [self.best]
         fewest = min(row.contender.calls for row in enough)
         return min((row for row in enough if row.contender.calls == fewest), key=lambda row: row.frechet)
 
