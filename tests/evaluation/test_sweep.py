@@ -20,6 +20,7 @@ from ancestral.evaluation.sweep import (
 )
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
+from ancestral.training.noisy_classifier import new_classifier
 
 NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
 
@@ -91,6 +92,15 @@ def test_a_group_that_is_left_out_is_no_class() -> None:
     assert artist.labels is not None and artist.labels.bincount().tolist() == [20, 20, 20]
     assert all(len(artist.labels[group::3].unique()) > 1 for group in range(3))
     assert len({*artist.seeds}) == 60
+
+
+def test_classes_that_a_classifier_lends_are_asked_for() -> None:
+    """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
+    plain = Pipeline.fresh(Config(network=NETWORK), ImageSpec(channels=1, height=8, width=8), "cpu")
+    assert drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels is None
+    plain.classify = new_classifier(plain, ("a", "b"), 0)
+    labels = drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels
+    assert labels is not None and labels.bincount().tolist() == [10, 10]
 
 
 def test_what_two_distances_share_cancels_in_the_error_of_their_difference() -> None:

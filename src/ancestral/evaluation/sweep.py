@@ -174,7 +174,7 @@ def drawer(
     """
     seeds = [mix(settings.seed, "sweep", i) for i in range(settings.images)]
     order = torch.randperm(settings.images, generator=generator(settings.seed, "sweep", "classes"))
-    labels = order % pipeline.num_classes if pipeline.num_classes else None
+    labels = order % len(pipeline.class_names) if pipeline.class_names else None
     return Drawer(pipeline, sampling, seeds, labels, on_calls)
 
 
