@@ -56,7 +56,7 @@ def _folder_of_pngs(work: Workload) -> Iterator[tuple[list[Path], Loader]]:
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, ANCESTRAL_CACHE=f"{folder}/cache"):
         files = [Path(folder) / "images" / f"{i:05d}.png" for i in range(len(work.images()))]
         files[0].parent.mkdir()
-        for file, pixels in zip(files, work.images().images, strict=True):
+        for file, pixels in zip(files, work.images().pixels(), strict=True):
             Image.fromarray(pixels.squeeze()).save(file)
         settings = DataSettings(source=str(files[0].parent), size=work.spec.height, validation=0, test=0)
         parts = load(settings)

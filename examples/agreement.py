@@ -19,7 +19,7 @@ from ancestral.data import ImageSet
 
 def learn(images: ImageSet) -> SVC:
     """A classifier of (N, H, W, C) uint8 images."""
-    return SVC().fit(rows(images.images), images.labels)
+    return SVC().fit(rows(images.pixels()), images.labels)
 
 
 def rows(images: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def main() -> None:
     parts = load(pipeline.config.data)
     judge = learn(parts.train)
     assert parts.test.labels is not None
-    held_out = agreement(judge, parts.test.images, parts.test.labels)
+    held_out = agreement(judge, parts.test.pixels(), parts.test.labels)
     print(f"real, held out:      the judge is right on {held_out:.1%} of {len(parts.test)}")
     print(f"drawn at guidance 1:   the judge agrees on {agreement(judge, *draw(pipeline, asked.images)):.1%} ", end="")
     print(f"of {asked.images}")

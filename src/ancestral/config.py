@@ -35,7 +35,7 @@ class DataSettings(Settings):
     """Which images, and how they are fitted to one size."""
 
     source: str = "digits"
-    """digits, photos, mnist, fashion-mnist, cifar10, or a folder of images."""
+    """digits, photos, mnist, fashion-mnist, cifar10, a folder of images, or a packed data set: a folder or a URL."""
     size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     """Side, or height and width, in pixels. None: as the data set comes; 32 for photos and folders."""
     color: Literal["auto", "grey", "rgb"] = "auto"

@@ -3,9 +3,15 @@ and the folder of what can be made again."""
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ancestral.errors import CannotWrite
+
+INDEX = "index.json"
+"""The file that makes a folder or a place of an object store a packed data set; it is written last."""
+PACKED = "ancestral-shards"
+"""What such a file says of itself in its first line."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -36,6 +42,18 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def cache_folder() -> Path:
     """$ANCESTRAL_CACHE, or ~/.cache/ancestral."""
     return Path(os.environ.get("ANCESTRAL_CACHE") or Path.home() / ".cache" / "ancestral").expanduser()
+
+
+def is_url(source: str) -> bool:
+    """Whether `source` names a place by a URL, and not a path or a data set."""
+    return "://" in source
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a folder of this machine is a packed data set, by the beginning of its index."""
+    with suppress(OSError), (folder / INDEX).open("rb") as file:
+        return PACKED.encode() in file.read(64)
+    return False
 
 
 def flush(path: Path) -> None:

@@ -99,6 +99,20 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "classifier of endless time": (lambda here: ["train-classifier", here, "--minutes", "inf"], "a positive number"),
     "classifier of half a step": (lambda here: ["train-classifier", here, "--steps", "1.5"], "a whole number"),
     "classifier as a pickle": (lambda here: ["train-classifier", here, "--out", "c.pkl"], "end in .safetensors"),
+    "packing among other things": (
+        lambda here: ["data", "pack", "digits", images(here / "taken", 1)],
+        "expected an empty place to pack into",
+    ),
+    "packing into the images": (
+        lambda here: ["data", "pack", images(here / "few", 2), here / "few" / "packed"],
+        "expected a place outside",
+    ),
+    "packing without a place": (lambda here: ["data", "pack", "digits"], "required: DEST"),
+    "packing nothing": (lambda here: ["data", "pack", images(here / "nothing", 0), "memory://x"], "an empty folder"),
+    "packing half a shard": (lambda here: ["data", "pack", "digits", "x", "--shard-images", "0.5"], "a whole number"),
+    "packing mirrored": (lambda here: ["data", "pack", "digits", "x", "--flip"], "unknown option --flip"),
+    "training on nothing packed": (lambda here: ["train", "memory://nowhere", "--dry-run"], "index.json: not found"),
+    "training by no protocol": (lambda here: ["train", "odd://nowhere", "--dry-run"], "Protocol not known: odd"),
     "checking nothing": (lambda here: ["data", "chek", "x"], "ancestral data check"),
 }
 

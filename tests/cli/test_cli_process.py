@@ -27,6 +27,8 @@ QUICK = {
     "tune digits --help": 0,
     "data --help": 0,
     "data check --help": 0,
+    "data pack --help": 0,
+    "data pack x y --shard-images 0": 2,
     "train digits --dry-run --training.lr 1e-3": 0,
     "train digitz": 2,
     "train digits --training.lr -1": 2,

@@ -1,4 +1,6 @@
-"""What `ancestral train` is to do: TARGET, under a settings file, under the flags. Loads no torch, writes nothing."""
+"""What `ancestral train` is to do: TARGET, under a settings file, under the flags. Writes nothing, and loads no torch
+unless the target is a packed data set, whose index says the size of its images.
+"""
 
 import difflib
 import os
@@ -7,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ancestral.config import Config, merged, read_settings
 from ancestral.errors import InputError
+from ancestral.files import is_packed, is_url
 from ancestral.presets import PRESETS, for_folder
 
 BUDGETS = ("steps", "images", "minutes")
@@ -35,20 +38,35 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
 
 
 def preset(target: str) -> Config:
-    """The settings that a preset's name, or a folder of images, stands for.
+    """The settings that a preset's name, a folder of images, or a packed data set stands for.
 
     Raises:
-        InputError: neither; the nearest preset is suggested.
+        InputError: none of them; the nearest preset is suggested. A packed set that is out of reach.
     """
     if target in PRESETS:
         return PRESETS[target]()
+    if is_url(target):
+        return packed(target)
     if (folder := _folder(target)) is not None:
-        return for_folder(str(folder.resolve()))
+        source = str(folder.resolve())
+        return packed(source) if is_packed(folder) else for_folder(source)
     if os.sep in target:
         raise InputError(f"expected a folder of images, got none at {target}; check the path")
     near = difflib.get_close_matches(target, PRESETS, n=1, cutoff=0.5)
     remedy = f"did you mean {near[0]}?" if near else f"presets are {', '.join(PRESETS)}"
     raise InputError(f"expected a preset or a folder of images, got {target!r}; {remedy}")
+
+
+def packed(source: str) -> Config:
+    """The recipe for a folder, at the size and in the colours that the images at `source` were packed in.
+
+    Raises:
+        InputError: no packed data set there, or none that can be read.
+    """
+    from ancestral.data.shard_index import read_index
+    from ancestral.data.store import place_at
+
+    return merged(for_folder(source), {"data": read_index(place_at(source)).settings}, source)
 
 
 def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:

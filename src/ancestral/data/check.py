@@ -16,6 +16,8 @@ from ancestral.data.finding import Finding, describe, examine, picture_of
 from ancestral.data.fitting import Progress
 from ancestral.data.images import BadImage, Fit, each, parse_color, printable
 from ancestral.data.listing import list_images
+from ancestral.errors import InputError
+from ancestral.files import is_packed, is_url
 
 N = TypeVar("N", int, float)
 NEARLY_CONSTANT = 2.0
@@ -91,7 +93,9 @@ def check(source: str, settings: DataSettings, on_progress: Progress | None = No
     parse_color(settings.background)
     if source in BUILT_IN:
         return _check_built_in(source, settings, on_progress)
-    return _check_folder(find_folder(source), settings, on_progress)
+    if is_url(source) or is_packed(folder_of := find_folder(source)):
+        raise InputError(f"expected a folder of images, got {source}, of packed ones; check them before packing")
+    return _check_folder(folder_of, settings, on_progress)
 
 
 def _check_folder(root: Path, settings: DataSettings, on_progress: Progress | None) -> Report:
@@ -115,7 +119,7 @@ def _check_built_in(name: str, settings: DataSettings, on_progress: Progress | N
     whole = collection(DataSettings(source=name), on_progress).images
     mode = "L" if whole.shape[0] == 1 else "RGB"
     found = {}
-    for count, pixels in enumerate(whole.images):
+    for count, pixels in enumerate(whole.pixels()):
         found[f"image {count}"] = describe(picture_of(pixels), "array", mode, False, False)
         if on_progress and count % 500 == 0:
             on_progress("checking", count, len(whole))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from ancestral.config import DataSettings
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
@@ -17,7 +19,9 @@ from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import printable
 from ancestral.data.imageset import Collection, Parts, divide
 from ancestral.data.places import data_root
+from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
+from ancestral.files import is_packed, is_url
 
 BUILT_IN: dict[str, Callable[[DataSettings, Progress | None], Collection]] = {
     "digits": lambda settings, on_progress: digits(settings),
@@ -40,20 +44,26 @@ def load(settings: DataSettings, on_progress: Progress | None = None) -> Parts:
         The parts, and (file name, reason) of every file that could not be used: warn of them.
 
     Raises:
-        InputError: unknown name, or a folder or files that cannot be used.
+        InputError: unknown name, a folder or files that cannot be used, or settings other than those of a packed set.
         CannotWrite: the cache cannot be written.
     """
     whole = collection(settings, on_progress)
     if settings.labels == "none":
         whole = whole._replace(images=whole.images.unlabelled())
-    return divide(whole, settings.validation, settings.test)
+    parts = divide(whole, settings.validation, settings.test)
+    return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
 
 
 def collection(settings: DataSettings, on_progress: Progress | None = None) -> Collection:
     """The whole data set that the settings name, before its division."""
     if settings.source in BUILT_IN:
         return BUILT_IN[settings.source](settings, on_progress)
-    return image_folder(find_folder(settings.source), settings, on_progress)
+    if is_url(settings.source):
+        return packed_set(settings.source, settings)
+    folder = find_folder(settings.source)
+    if is_packed(folder):
+        return packed_set(str(folder), settings)
+    return image_folder(folder, settings, on_progress)
 
 
 def find_folder(source: str) -> Path:

@@ -67,7 +67,7 @@ def decode_folder(
     selection = select(listing)
     good, bad, content = [], list(selection.bad), sha256(form(settings).encode())
     grey = settings.color != "rgb"
-    results = each(_fitter(listing.root, settings), (Path(name) for name in selection.files))
+    results = each(fitter(listing.root, settings), (Path(name) for name in selection.files))
     with scratch.open("wb") as rows:
         for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
             if isinstance(result, BadImage):
@@ -154,7 +154,7 @@ def captions(files: list[str], annotations: dict[str, Annotation] | None) -> tup
     return tuple(text for text in texts if text is not None) or None
 
 
-def _fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:
+def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:
     """A function from a name under `root` to its pixels (H, W, C) and the SHA-256 of its bytes."""
     height, width = size(settings)
 

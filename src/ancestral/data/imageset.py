@@ -1,4 +1,5 @@
-"""Images in memory or memory-mapped, with what is known of each, and their honest division into three parts.
+"""Images in memory, memory-mapped or fetched as they are asked for, with what is known of each, and their honest
+division into three parts.
 
 The order of a set is a seeded shuffle in which every stretch holds the classes in their proportions, so that parts are
 slices: the division is stratified, deterministic and copies nothing.
@@ -7,15 +8,62 @@ slices: the division is stratified, deterministic and copies nothing.
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
-from typing import NamedTuple
+from mmap import mmap
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from ancestral.config import ImageSpec
+from ancestral.data.order import Order, Shuffled
+from ancestral.errors import InputError
 from ancestral.rng import mix
 
 SHUFFLE_SEED = 0
 """The division belongs to the data set, not to a run: runs with other seeds are compared on the same test part."""
+
+
+class Missing(NamedTuple):
+    """A file of images that went bad: its name, why, and how many of the images to train on it holds."""
+
+    shard: str
+    reason: str
+    num_images: int
+
+
+@runtime_checkable
+class Fetched(Protocol):
+    """Images that lie elsewhere, (N, H, W, C) uint8, as much of an array as is needed of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def order(self) -> Order:
+        """The order in which few files are needed at a time."""
+        ...
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """What has gone bad and been replaced so far."""
+        ...
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
+        """The images there, in memory, or an InputError where one is not to be had."""
+        ...
+
+    def stretch(self, start: int, stop: int) -> "Fetched":
+        """Images `start` to `stop`, not fetched yet."""
+        ...
+
+    def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images there, others in place of those that have gone bad, and where they are."""
+        ...
+
+    def read_ahead(self, seed: int, place: int) -> None:
+        """Begins to fetch what follows `place` of the endless row of `order`; returns at once."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -23,7 +71,8 @@ class ImageSet:
     """N images of one size.
 
     Args:
-        images: (N, H, W, C) uint8, read-only, C = 1 or 3; memory-mapped where it comes from the cache.
+        images: (N, H, W, C) uint8, read-only, C = 1 or 3; memory-mapped where it comes from the cache, fetched where it
+            lies in shards.
         labels: (N,) int64 indices into `class_names`, or None.
         class_names: empty exactly where `labels` is None.
         captions: N texts, or None.
@@ -31,7 +80,7 @@ class ImageSet:
         hash: SHA-256 of the content, in hexadecimal; the same images in the same order have the same one.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Fetched
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     captions: tuple[str, ...] | None
@@ -40,7 +89,8 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         counted = [x for x in (self.labels, self.captions, self.names) if x is not None]
-        assert self.images.dtype == np.uint8 and self.images.ndim == 4 and self.images.shape[-1] in (1, 3)
+        assert not isinstance(self.images, np.ndarray) or self.images.dtype == np.uint8
+        assert len(self.images.shape) == 4 and self.images.shape[-1] in (1, 3)
         assert all(len(x) == len(self) for x in counted), "one label, caption and name for each image"
         assert (self.labels is None) == (not self.class_names), "class names belong to labels"
 
@@ -59,11 +109,27 @@ class ImageSet:
         channels, height, width = self.shape
         return ImageSpec(channels=channels, height=height, width=width, class_names=self.class_names)
 
+    @property
+    def order(self) -> Order:
+        """The order in which the images are trained on."""
+        return Shuffled(len(self)) if isinstance(self.images, np.ndarray) else self.images.order
+
+    def pixels(self, where: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """The images at these positions, (n, H, W, C) uint8, read now if they were not.
+
+        Raises:
+            InputError: they are no longer to be had.
+        """
+        if isinstance(self.images, np.ndarray):
+            check_mapping(self.images)
+        return self.images[where]
+
     def stretch(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""
+        images = self.images
         return replace(
             self,
-            images=self.images[start:stop],
+            images=images[start:stop] if isinstance(images, np.ndarray) else images.stretch(start, stop),
             labels=None if self.labels is None else self.labels[start:stop],
             captions=self.captions and self.captions[start:stop],
             names=self.names and self.names[start:stop],
@@ -74,11 +140,15 @@ class ImageSet:
         """The same images in another order, copied."""
         return replace(
             self,
-            images=frozen(self.images[order]),
+            images=frozen(self.pixels(order)),
             labels=None if self.labels is None else frozen(self.labels[order]),
             captions=self.captions and tuple(self.captions[i] for i in order),
             names=self.names and tuple(self.names[i] for i in order),
         )
+
+    def in_memory(self) -> "ImageSet":
+        """The same images, read now."""
+        return replace(self, images=frozen(self.pixels()))
 
     def unlabelled(self) -> "ImageSet":
         """The same images with their classes forgotten."""
@@ -113,6 +183,26 @@ def frozen(array: np.ndarray) -> np.ndarray:
     """`array`, made read-only."""
     array.flags.writeable = False
     return array
+
+
+def check_mapping(images: np.ndarray) -> None:
+    """Whether the file that `images` is mapped from, if it is, still has all that was mapped.
+
+    Reading pages that a file has lost kills the process (SIGBUS), so this comes before reading: it asks for the size of
+    the open file, which takes a microsecond. A file that was removed or replaced lives on while it is mapped.
+
+    Raises:
+        InputError: the file has been cut off.
+    """
+    base, file = images, None
+    while isinstance(base, np.ndarray):
+        file = getattr(base, "filename", None) or file
+        base = base.base  # type: ignore[assignment]  # of a mapped array, in the end, the mapping
+    if isinstance(base, mmap) and base.size() < len(base):
+        raise InputError(
+            f"expected {len(base):,} bytes in {file}, got {base.size():,}: it was cut off while in use; give the "
+            "same command again, which decodes the images anew"
+        )
 
 
 def shuffled(labels: np.ndarray | None, num_images: int) -> np.ndarray:

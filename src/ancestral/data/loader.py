@@ -1,17 +1,18 @@
 """Batches without a state: which images and which way round are functions of (seed, step), so nothing is saved.
 
-The images are read as one endless row, epoch after epoch, each epoch its own permutation; a batch is a stretch of that
-row and may reach across epochs. So each epoch visits every image exactly once, whatever the batch size.
+The images are read as one endless row, epoch after epoch, each epoch its own permutation (order.py); a batch is a
+stretch of that row and may reach across epochs. So each epoch visits every image exactly once, whatever the batch size.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from ancestral.data.imageset import ImageSet
+from ancestral.data.imageset import Fetched, ImageSet, Missing
+from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
 from ancestral.tensors import Images, Labels, Pixels, from_pixels
 
@@ -20,28 +21,19 @@ RESIDENT_SHARE = 0.25
 
 
 class Batch(NamedTuple):
-    """(B, C, H, W) images in [-1, 1], (B,) labels or None, and (B,) positions in the image set."""
+    """(b, C, H, W) images in [-1, 1], (b,) labels or None, and (B,) positions in the image set.
+
+    B is the whole batch, b this process's share of it: all of it where there is one process.
+    """
 
     images: Images
     labels: Labels | None
     indices: Int64[Tensor, "B"]
 
 
-@lru_cache(maxsize=4)
-def permutation(seed: int, epoch: int, num_images: int) -> Int64[Tensor, "N"]:
-    """The order of an epoch; kept for the batches to come, not to be written to."""
-    return torch.randperm(num_images, generator=generator(seed, "epoch", epoch))
-
-
 def batch_indices(seed: int, step: int, batch_size: int, num_images: int) -> Int64[Tensor, "B"]:
-    """Positions (B,) of the images of batch `step`, counted from 0; B may exceed `num_images`."""
-    assert num_images > 0, "an empty set has no batches"
-    start, stop = step * batch_size, (step + 1) * batch_size
-    pieces = []
-    for epoch in range(start // num_images, (stop - 1) // num_images + 1):
-        first = epoch * num_images
-        pieces.append(permutation(seed, epoch, num_images)[max(start - first, 0) : stop - first])
-    return torch.cat(pieces)
+    """Positions (B,) of the images of batch `step` of a set in memory, counted from 0; B may exceed `num_images`."""
+    return batch_positions(Shuffled(num_images), seed, step, batch_size)
 
 
 class Loader:
@@ -52,6 +44,7 @@ class Loader:
 
     Args:
         flip: mirror half of the images left to right, chosen anew at each step.
+        share: which of a batch's images are fetched.
     """
 
     def __init__(
@@ -61,37 +54,76 @@ class Loader:
         seed: int,
         flip: bool = False,
         device: torch.device | str = "cpu",
+        share: slice = slice(None),
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
+        self.share, self.order = share, image_set.order
         self.device = torch.device(device)
         self.resident = torch.tensor(image_set.images).to(self.device) if self._fits() else None
         self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
+        self._told = 0
 
     def batch(self, step: int) -> Batch:
-        """Batch `step`, counted from 0; images channels-last in memory."""
-        indices = batch_indices(self.seed, step, self.batch_size, len(self.image_set))
-        there = sent(indices, self.device)
-        pixels = self._pixels(indices, there)
+        """Batch `step`, counted from 0; images channels-last in memory.
+
+        Where others stand in for missing images of this share, `indices` and `labels` are theirs.
+
+        Raises:
+            InputError: the images are gone, or more than a hundredth of them.
+            CannotWrite: there is no room for the shards that are needed.
+        """
+        indices = batch_positions(self.order, self.seed, step, self.batch_size)
+        if isinstance(self.image_set.images, np.ndarray):
+            mine = indices[self.share]
+            there = sent(mine, self.device)
+            pixels = self._pixels(mine, there)
+        else:
+            pixels, indices = self._fetched(self.image_set.images, indices, step)
+            there = sent(indices[self.share], self.device)
         if self.flip:
-            mirrored = sent(flips(self.seed, step, self.batch_size), self.device)
+            mirrored = sent(flips(self.seed, step, self.batch_size)[self.share], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         labels = None if self.labels is None else self.labels[there]
         images = from_pixels(pixels).contiguous(memory_format=torch.channels_last)
         return Batch(images, labels, indices)
 
-    def _pixels(self, indices: Int64[Tensor, "B"], there: Int64[Tensor, "B"]) -> Pixels:
-        """(B, C, H, W) on the device, stored (B, H, W, C), which is channels-last. `there`: `indices` on the device."""
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The shards that this process has found bad, whose images others stand in for."""
+        images = self.image_set.images
+        return () if isinstance(images, np.ndarray) else images.missing
+
+    def warnings(self) -> list[str]:
+        """A line for each shard that has gone bad since this was last asked."""
+        new, self._told = self.missing[self._told :], len(self.missing)
+        return [
+            f"warning: {shard} is missing ({reason}): others stand in for its {count:,} images"
+            for shard, reason, count in new
+        ]
+
+    def _pixels(self, indices: Int64[Tensor, "b"], there: Int64[Tensor, "b"]) -> Pixels:
+        """(b, C, H, W) on the device, stored (b, H, W, C), which is channels-last. `there`: `indices` on the device."""
         if self.resident is None:
-            pixels = sent(torch.from_numpy(self.image_set.images[indices.numpy()]), self.device)
+            pixels = sent(torch.from_numpy(self.image_set.pixels(indices.numpy())), self.device)
         else:
             pixels = self.resident[there]
         return pixels.permute(0, 3, 1, 2)
 
+    def _fetched(
+        self, images: Fetched, indices: Int64[Tensor, "B"], step: int
+    ) -> tuple[UInt8[Tensor, "b C H W"], Int64[Tensor, "B"]]:
+        """This share's pixels as of `_pixels`, and the batch with those that stand in for others in their place."""
+        images.read_ahead(self.seed, (step + 1) * self.batch_size)
+        pixels, taken = images.take(indices[self.share].numpy())
+        indices[self.share] = torch.from_numpy(taken)
+        return sent(torch.from_numpy(pixels), self.device).permute(0, 3, 1, 2), indices
+
     def _fits(self) -> bool:
-        """On the CPU the mapped file is already where it should be."""
-        if self.device.type != "cuda":
+        """On the CPU the mapped file is already where it should be; what is fetched may be too much for any device."""
+        images = self.image_set.images
+        if self.device.type != "cuda" or not isinstance(images, np.ndarray):
             return False
-        return self.image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
+        return images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

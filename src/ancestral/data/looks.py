@@ -48,7 +48,7 @@ def pictures(settings: DataSettings) -> Callable[[str], Image.Image]:
     The function raises BadImage where the file has changed since.
     """
     if settings.source in BUILT_IN:
-        images = collection(DataSettings(source=settings.source)).images.images
+        images = collection(DataSettings(source=settings.source)).images.pixels()
         return lambda name: picture_of(images[int(name.removeprefix("image "))])
     listing = list_images(find_folder(settings.source))
     place = {printable(name): listing.root / name for name in listing.files}

@@ -38,6 +38,8 @@ WIDEST_JACKKNIFE = 256
 matrix would take longer than all the rest."""
 GAUSSIAN_IMAGES = 5000
 """Training images a Gaussian is fitted to, at most."""
+MOST_BYTES = 2**32
+"""Of packed images that are compared, which are all in memory then."""
 
 
 class EvaluationSettings(Settings):
@@ -184,8 +186,17 @@ def extractor_of(parts: Parts, seed: int, on_progress: Progress | None = None) -
 
 
 def as_pixels(images: ImageSet) -> Pixels:
-    """(N, C, H, W) uint8, copied into memory from wherever the set lies."""
-    return torch.from_numpy(np.array(np.moveaxis(images.images, -1, 1), order="C"))
+    """(N, C, H, W) uint8, copied into memory from wherever the set lies.
+
+    Raises:
+        InputError: more than 4 GiB of images that lie in shards, which may be more than any machine holds.
+    """
+    if not isinstance(images.images, np.ndarray) and images.images.nbytes > MOST_BYTES:
+        raise InputError(
+            f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got "
+            f"{images.images.nbytes / 2**30:.1f}; this is not measured for larger sets"
+        )
+    return torch.from_numpy(np.array(np.moveaxis(images.pixels(), -1, 1), order="C"))
 
 
 def gaussian_like(rows: Float64[Tensor, "N D"], count: int, seed: int) -> Float64[Tensor, "M D"]:

@@ -193,7 +193,7 @@ class Measurement:
     def _sums(self, start: int, stop: int, draws: int, on_call: Callable[[], None] = lambda: None) -> Sums:
         """Of the images of rank `start` to `stop`, with the first `draws` of their visits."""
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
-        pixels = torch.tensor(self.images.images[places.numpy()], device=pipeline.device)
+        pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
         x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=pipeline.compute.memory_format)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
         denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))

@@ -1,5 +1,7 @@
 """Has it learnt to draw, or learnt its images by heart? The nearest training image beside samples."""
 
+import math
+
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.neighbours import nearest
 from ancestral.report.draws import Draws
@@ -10,13 +12,17 @@ from ancestral.report.tiles import captioned, tile, wall
 from ancestral.tensors import Pixels
 
 SHOWN = 16
+MOST_TRAIN_BYTES = 2**31
+"""Of training images that samples are compared with."""
 MOST_HELD_OUT = 512
 """Held-out images whose distances are measured for comparison."""
 
 
 def copies(facts: Facts, draws: Draws) -> Html:
     """The samples that lie nearest to a training image, each beside it: if there are copies, they are here."""
-    train = as_pixels(facts.parts.train)
+    every = facts.parts.train
+    some = every.stretch(0, max(1, MOST_TRAIN_BYTES // math.prod(every.shape)))
+    train = as_pixels(some)
     found = nearest(draws.pixels, train)
     closest = found.distance.argsort()[:SHOWN].tolist()
     figures = [
@@ -28,6 +34,8 @@ def copies(facts: Facts, draws: Draws) -> Html:
         f"The {len(closest)} of {len(draws.pixels)} samples that lie nearest to a training image, nearest first: each "
         "sample left, the training image right. Distances are L2 over pixels of 0..255."
     )
+    if len(some) < len(every):
+        words += f" Of {len(every):,} training images the first {len(some):,} were looked at."
     medians = f"Median distance of the samples {number(float(found.distance.median()))}{_compared(facts, train)}."
     return section(
         "copies", "Nearest training images", element("p", words), element("p", medians), wall(figures, "pair")

@@ -1,0 +1,67 @@
+"""The work of `ancestral data pack`: a bar while it packs, and what was packed in sentences or as JSON."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ancestral.cli.output import counting, say, tell, tell_json, warn_of_bad_files
+from ancestral.config import DataSettings
+from ancestral.data.images import printable
+from ancestral.data.packing import Packed
+from ancestral.data.packing import pack as packed
+from ancestral.data.shard_index import Index
+from ancestral.files import is_url
+
+
+def pack(settings: DataSettings, dest: str, shard_images: int | None, as_json: bool) -> int:
+    """Packs, and says what is there then; the exit code."""
+    with counting() as counted:
+        done = packed(settings, dest, shard_images, counted)
+    warn_of_bad_files(done.index.bad, settings.source)
+    if as_json:
+        tell_json(as_tree(done, dest))
+        return 0
+    tell(sentence(done, dest))
+    say(f"train with: {command(dest)}")
+    return 0
+
+
+def as_tree(done: Packed, dest: str) -> dict[str, Any]:
+    """What --json prints."""
+    index = done.index
+    return {
+        "dest": dest,
+        "already": done.already,
+        "images": index.count,
+        "shape": index.shape,
+        "class_names": index.class_names,
+        "shards": len(index.shards),
+        "bytes": num_bytes(index),
+        "hash": index.hash,
+        "bad": index.bad,
+        "command": command(dest),
+    }
+
+
+def sentence(done: Packed, dest: str) -> str:
+    """What is there, in words."""
+    index = done.index
+    height, width, channels = index.shape
+    kind = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    classes = f", {len(index.class_names)} classes" if index.class_names else ""
+    shards = "1 shard" if len(index.shards) == 1 else f"{len(index.shards):,} shards"
+    return (
+        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {kind}{classes}, in {shards} of "
+        f"{num_bytes(index) / 2**20:,.1f} MiB together, in {printable(dest)}"
+    )
+
+
+def command(dest: str) -> str:
+    """How to train on it; a path that could be a preset's name is written so that it is none."""
+    alone = not is_url(dest) and Path(dest).name == dest
+    return shlex.join(["ancestral", "train", f"./{dest}" if alone else dest])
+
+
+def num_bytes(index: Index) -> int:
+    """Of all pixels."""
+    return sum(shard.bytes for shard in index.shards)

@@ -1,0 +1,289 @@
+"""Images to shards, in a stream: one shard in memory at a time, the index last.
+
+Until the index is there the place holds packing.json, which says what is being packed, and beside each shard what is
+known of it: how far in the source it reaches, and what was left out on the way. The same command goes on from there.
+
+Images are kept in grey until the first one in colour comes by. Then the shards that are there are written again, in
+colour, under other names; of each the note that names it is changed last, so it may be stopped anywhere.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ancestral.config import DataSettings, Settings, parse
+from ancestral.data.cache import digest
+from ancestral.data.datasets import BUILT_IN, find_folder
+from ancestral.data.fitting import Progress
+from ancestral.data.folder import is_grey
+from ancestral.data.images import printable
+from ancestral.data.pack_source import Bad, Source, source_of
+from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
+from ancestral.data.store import Place, place_at
+from ancestral.errors import InputError
+from ancestral.files import INDEX, PACKED
+
+SHARD_IMAGES = 4096
+SHARD_BYTES = 2**26
+"""A shard has `SHARD_IMAGES` images, or as many as fit into this, unless it is asked for another number."""
+MOST_NAMED = 100_000
+"""Images whose names and captions the index lists; those of larger sets are left out."""
+STATE = "packing.json"
+OURS = re.compile(r"\d{5,}-(grey|rgb)\.(bin|json)|labels\.bin|packing\.json|index\.json")
+
+
+LeftOut = tuple[int, str, str]
+"""The place in the order of the source, the name and the reason of a file that cannot be used."""
+
+
+class Note(Settings):
+    """A shard that has been written while others have not: `taken` counts the images of the source up to its end."""
+
+    shard: Shard
+    taken: int
+    bad: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed data set; `already`: whether it was there, the same, before."""
+
+    index: Index
+    already: bool
+
+
+def pack(
+    settings: DataSettings, dest: str, shard_images: int | None = None, on_progress: Progress | None = None
+) -> Packed:
+    """Packs the images that the settings name into the place `dest`, a folder or a URL; goes on where it stopped.
+
+    Args:
+        shard_images: images a shard; None: 4096, or fewer where that would be more than 64 MiB.
+        on_progress: called with (what is being done, how much is done, how much there is).
+
+    Raises:
+        InputError: no images, or a place that holds other things.
+        CannotWrite: the place is full, read-only or out of reach.
+    """
+    place, source = place_at(dest), source_of(settings, on_progress)
+    _check_outside(place, settings)
+    height, width = source.size
+    each = shard_images or max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * height * width)))
+    packed_from = digest(source.digest, str(each))
+    there = place.names()
+    if INDEX in there:
+        index = _the_same(place, packed_from)
+        _tidy(place, index, there)
+        return Packed(index, True)
+    notes = _begun(place, packed_from, there)
+    writer = Writer(place, source.size, each, settings.color == "grey", notes)
+    _copy(source, writer, on_progress)
+    index = _index(place, source, settings, writer, packed_from)
+    place.write(INDEX, as_json(index))
+    _tidy(place, index, place.names())
+    return Packed(index, False)
+
+
+class Writer:
+    """Shards as they are written.
+
+    Args:
+        each: images of a shard.
+        grey: whether all images are to be grey; else they are until one is not.
+        notes: of the shards that are there already.
+    """
+
+    def __init__(self, place: Place, size: tuple[int, int], each: int, grey: bool, notes: list[Note]) -> None:
+        self.place, self.size, self.each, self.notes = place, size, each, notes
+        self.may_widen = not grey
+        self.taken = notes[-1].taken if notes else 0
+        self.bad: list[LeftOut] = []
+        self.buffer = bytearray()
+        self.channels = 1
+        if any(note.shard.file.endswith("-rgb.bin") for note in notes):
+            self._widen()  # which may have been stopped
+
+    def add(self, image: np.ndarray | Bad) -> None:
+        """The next image of the source, (H, W, 1 or 3), or what is wrong with it."""
+        self.taken += 1
+        if isinstance(image, Bad):
+            self.bad.append((self.taken - 1, image.name, image.reason))
+            return
+        if self.channels == 1 and self.may_widen and not is_grey(image):
+            self._widen()
+        self.buffer += self._pixels(image).tobytes()
+        if len(self.buffer) == self.each * self._image_bytes(self.channels):
+            self.finish()
+
+    def finish(self) -> None:
+        """Writes what there is of a shard."""
+        if self.buffer:
+            self.notes.append(self._write(len(self.notes), bytes(self.buffer), self.taken, tuple(self.bad)))
+            self.buffer.clear()
+            self.bad.clear()
+
+    def _pixels(self, image: np.ndarray) -> np.ndarray:
+        if self.channels == 1:
+            return image[..., :1]
+        return image if image.shape[2] == 3 else image.repeat(3, axis=2)
+
+    def _image_bytes(self, channels: int) -> int:
+        return self.size[0] * self.size[1] * channels
+
+    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[LeftOut, ...]) -> Note:
+        stem = f"{number:05d}-{'grey' if self.channels == 1 else 'rgb'}"
+        shard = Shard(
+            file=f"{stem}.bin",
+            count=len(pixels) // self._image_bytes(self.channels),
+            bytes=len(pixels),
+            sha256=sha256(pixels).hexdigest(),
+        )
+        note = Note(shard=shard, taken=taken, bad=bad)
+        self.place.write(shard.file, pixels)
+        self.place.write(f"{stem}.json", note.model_dump_json().encode())
+        return note
+
+    def _widen(self) -> None:
+        """From grey to colour, what is written included."""
+        self.channels = 3
+        self.buffer = bytearray(_in_colour(bytes(self.buffer)))
+        for number, note in enumerate(self.notes):
+            if note.shard.bytes == note.shard.count * self._image_bytes(1):
+                grey = self.place.read(note.shard.file)
+                if sha256(grey).hexdigest() != note.shard.sha256:
+                    raise InputError(
+                        f"{self.place.url}/{note.shard.file} has changed meanwhile; pack into another place"
+                    )
+                self.notes[number] = self._write(number, _in_colour(grey), note.taken, note.bad)
+                self.place.remove(note.shard.file.replace(".bin", ".json"))
+                self.place.remove(note.shard.file)
+
+
+def _copy(source: Source, writer: Writer, on_progress: Progress | None) -> None:
+    total = len(source)
+    for image in source.rows(writer.taken):
+        writer.add(image)
+        if on_progress:
+            on_progress("packing", writer.taken, total)
+    writer.finish()
+
+
+def _index(place: Place, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:
+    """The index of all that has been written; the labels are written too."""
+    left_out = [*(each for note in writer.notes for each in note.bad), *writer.bad]
+    bad = (*source.bad, *((name, reason) for _, name, reason in left_out))
+    kept = np.setdiff1d(np.arange(writer.taken), [at for at, _, _ in left_out])
+    if len(kept) < 2:
+        first = f"; {len(bad)} unusable, the first: {bad[0][0]} {bad[0][1]}" if bad else ""
+        raise InputError(f"expected at least two images in {settings.source}, got {len(kept) or 'none'}{first}")
+    about, shards = source.described(kept), tuple(note.shard for note in writer.notes)
+    labels = None if about.labels is None else _write_labels(place, about.labels, len(about.class_names))
+    shape = (*source.size, writer.channels)
+    files = [*([labels.sha256] if labels else []), *(shard.sha256 for shard in shards)]
+    few = len(kept) <= MOST_NAMED
+    num_test, num_validation = source.official
+    tree = {
+        "count": len(kept),
+        "shape": shape,
+        "fit": settings.fit,
+        "background": settings.background,
+        "class_names": about.class_names,
+        "labels": labels,
+        "num_test": num_test,
+        "num_validation": num_validation,
+        "hash": content_hash(shape, about.class_names, files),
+        "packed_from": packed_from,
+        "shards": shards,
+        "bad": bad,
+        "names": about.names if few else None,
+        "captions": about.captions if few else None,
+    }
+    return parse(Index, tree, "the index")
+
+
+def _write_labels(place: Place, labels: np.ndarray, num_classes: int) -> LabelFile:
+    content, bytes_each = label_bytes(labels, num_classes)
+    place.write(LABELS, content)
+    return LabelFile(file=LABELS, bytes_each=bytes_each, sha256=sha256(content).hexdigest())
+
+
+def _begun(place: Place, packed_from: str, there: list[str]) -> list[Note]:
+    """What an earlier start of the same packing has done; that of another is taken away.
+
+    Raises:
+        InputError: the place holds other things.
+    """
+    others = [name for name in there if not OURS.fullmatch(name)]
+    state = None if others or not there else _state(place, there)
+    if there and state is None:
+        held = f"{len(there)} other" if len(there) > 1 else "another"
+        raise InputError(
+            f"expected an empty place to pack into, got {held} in {printable(place.url)}, such as "
+            f"{printable((others or there)[0])}; choose another"
+        )
+    if state == packed_from:
+        return [*_notes(place, there)]
+    for name in (name for name in there if name != STATE):
+        place.remove(name)
+    place.write(STATE, json.dumps({"format": PACKED, "packed_from": packed_from}).encode())
+    return []
+
+
+def _state(place: Place, there: list[str]) -> str | None:
+    """What is being packed into the place, as a digest; None where nothing is."""
+    try:
+        found: Any = json.loads(place.read(STATE)) if STATE in there else None
+    except ValueError:
+        return None
+    return str(found.get("packed_from")) if isinstance(found, dict) and found.get("format") == PACKED else None
+
+
+def _notes(place: Place, there: list[str]) -> Iterator[Note]:
+    """Of the shards from the first on, as far as there are any."""
+    for number in count():
+        names = [name for kind in ("rgb", "grey") if (name := f"{number:05d}-{kind}.json") in there]
+        if not names:
+            return
+        yield parse(Note, json.loads(place.read(names[0])), names[0])
+
+
+def _the_same(place: Place, packed_from: str) -> Index:
+    """The index that is there.
+
+    Raises:
+        InputError: it is that of other images or settings.
+    """
+    index = read_index(place)
+    if index.packed_from != packed_from:
+        raise InputError(
+            f"expected an empty place to pack into, got a data set of other images or settings in "
+            f"{printable(place.url)}; choose another, or remove it"
+        )
+    return index
+
+
+def _tidy(place: Place, index: Index, there: list[str]) -> None:
+    """Removes what was needed while packing only."""
+    needed = {INDEX, LABELS if index.labels else "", *(shard.file for shard in index.shards)}
+    for name in there:
+        if OURS.fullmatch(name) and name not in needed:
+            place.remove(name)
+
+
+def _check_outside(place: Place, settings: DataSettings) -> None:
+    """Nothing is written among the images of a user."""
+    if place.local is None or settings.source in BUILT_IN:
+        return
+    if place.local.resolve().is_relative_to(find_folder(settings.source).resolve()):
+        raise InputError(f"expected a place outside {settings.source}, got {place.url}; choose another")
+
+
+def _in_colour(grey: bytes) -> bytes:
+    """Every byte three times: (..., 1) -> (..., 3)."""
+    return np.frombuffer(grey, np.uint8).repeat(3).tobytes()

@@ -1,0 +1,181 @@
+"""The index of a packed data set: what its shards hold, and how to know that they arrived whole.
+
+A packed set is a place with three kinds of files, none of them a pickle:
+
+    00000-rgb.bin ...   shards: images as they follow one another in `shuffled` order, (count, H, W, C) uint8
+    labels.bin          the class of every image, in the same order: little-endian, 1, 2 or 4 bytes each
+    index.json          this; written last, so a place without it is no data set
+
+Whoever made the index is not trusted: names cannot lead elsewhere, and numbers have to add up.
+"""
+
+import json
+import math
+from hashlib import sha256
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ancestral.config import DataSettings, PositiveInt, Settings, parse
+from ancestral.data.cache import digest
+from ancestral.data.images import printable
+from ancestral.data.imageset import frozen
+from ancestral.data.store import Place
+from ancestral.errors import InputError
+from ancestral.files import INDEX, PACKED
+
+VERSION = 1
+LABELS = "labels.bin"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]*$")]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Shard(Settings):
+    """One file of images."""
+
+    file: FileName
+    count: PositiveInt
+    bytes: PositiveInt
+    sha256: Sha256
+
+
+class LabelFile(Settings):
+    """The file of labels, so many bytes each."""
+
+    file: FileName
+    bytes_each: Literal[1, 2, 4]
+    sha256: Sha256
+
+
+class Index(Settings):
+    """A packed data set."""
+
+    format: Literal["ancestral-shards"] = "ancestral-shards"
+    version: Literal[1] = 1
+    count: PositiveInt
+    """Images."""
+    shape: tuple[PositiveInt, PositiveInt, Literal[1, 3]]
+    """(H, W, C)."""
+    fit: Literal["crop", "pad", "squash"]
+    background: str
+    """How images were fitted to that shape; as in `DataSettings`."""
+    class_names: tuple[str, ...]
+    labels: LabelFile | None
+    num_test: Count | None
+    num_validation: Count | None
+    """As in `Collection`."""
+    hash: Sha256
+    """Of the content: shape, classes, labels and images."""
+    packed_from: Sha256
+    """Of the source and the settings: the same command again finds its work done."""
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
+    bad: tuple[tuple[str, str], ...]
+    """(file name, reason) of what was left out."""
+    names: tuple[str, ...] | None
+    captions: tuple[str, ...] | None
+    """Of every image; None where the source had none, or names of a set too large to list them."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> "Index":
+        each = math.prod(self.shape)
+        if any(shard.bytes != shard.count * each for shard in self.shards):
+            raise ValueError(f"expected {each} bytes for each image of a shard, got another number")
+        if sum(shard.count for shard in self.shards) != self.count:
+            raise ValueError(f"expected shards of {self.count} images together, got another number")
+        if any(listed is not None and len(listed) != self.count for listed in (self.names, self.captions)):
+            raise ValueError("expected a name and a caption for each image")
+        if (self.labels is None) != (not self.class_names):
+            raise ValueError("expected class names with labels and none without")
+        if (self.num_test or 0) + (self.num_validation or 0) >= self.count:
+            raise ValueError("expected images to train on beside num_test and num_validation")
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the data that say the same as the index."""
+        height, width, channels = self.shape
+        size = height if height == width else (height, width)
+        color = "grey" if channels == 1 else "rgb"
+        return {"size": size, "color": color, "fit": self.fit, "background": self.background}
+
+
+def content_hash(shape: tuple[int, ...], class_names: tuple[str, ...], files: list[str]) -> str:
+    """`Index.hash`; `files` are the sha256 of the labels, if any, and of the shards."""
+    return digest(PACKED, repr(shape), *class_names, "", *files)
+
+
+def as_json(index: Index) -> bytes:
+    """The index as it is written; what it is stands first."""
+    return (index.model_dump_json() + "\n").encode()
+
+
+def read_index(place: Place) -> Index:
+    """The index of a packed set.
+
+    Raises:
+        InputError: none there, out of reach, malformed, or of a newer format.
+    """
+    where = f"{printable(place.url)}/{INDEX}"
+    try:
+        tree = json.loads(place.read(INDEX))
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise InputError(f"{error}; pack images into it with ancestral data pack") from None
+        raise InputError(f"expected the index of a packed data set, got a malformed {where}; pack it again") from None
+    if not isinstance(tree, dict) or tree.get("format") != PACKED:
+        raise InputError(f"expected the index of a packed data set, got another file: {where}")
+    if tree.get("version") != VERSION:
+        raise InputError(
+            f"expected a packed data set of version {VERSION}, got {tree.get('version')} in {where}; update ancestral"
+        )
+    return parse(Index, tree, where)
+
+
+def read_labels(place: Place, index: Index) -> np.ndarray | None:
+    """The labels (N,) int64 of a packed set, or None where it has no classes.
+
+    Raises:
+        InputError: they are out of reach, or not those of the index.
+    """
+    if index.labels is None:
+        return None
+    content = place.read(index.labels.file)
+    each = index.labels.bytes_each
+    found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
+    if found is None or digest_of(content) != index.labels.sha256 or found.max() >= len(index.class_names):
+        raise InputError(f"expected the labels of the index in {place.url}/{index.labels.file}, got others; pack again")
+    return frozen(found.astype(np.int64))
+
+
+def label_bytes(labels: np.ndarray, num_classes: int) -> tuple[bytes, Literal[1, 2, 4]]:
+    """Labels as they are written, and the bytes of each."""
+    each: Literal[1, 2, 4] = 1 if num_classes <= 2**8 else 2 if num_classes <= 2**16 else 4
+    return labels.astype(f"<u{each}").tobytes(), each
+
+
+def check_settings(index: Index, settings: DataSettings, url: str) -> None:
+    """Whether the settings ask for the pixels that were packed; a setting at its default asks for nothing.
+
+    Raises:
+        InputError: another size, other colours, or another way to fit.
+    """
+    packed = index.settings
+    asked = {
+        "size": settings.height_width in (None, index.shape[:2]),
+        "color": settings.color in ("auto", packed["color"]),
+        "fit": settings.fit in (DataSettings().fit, index.fit),
+        "background": settings.background in (DataSettings().background, index.background),
+    }
+    for name in (name for name, agrees in asked.items() if not agrees):
+        raise InputError(
+            f"expected data.{name} = {packed[name]}, as {printable(url)} was packed, got {getattr(settings, name)}; "
+            f"leave it out, or pack the images again with --{name}"
+        )
+
+
+def digest_of(content: bytes) -> str:
+    """SHA-256 of bytes, in hexadecimal."""
+    return sha256(content).hexdigest()

@@ -1,0 +1,254 @@
+"""A packed data set as images that are fetched: only the shards that are needed, a pool of them at a time.
+
+Images are read from the cached shards one by one with pread, so that a file that is cut off is noticed and no page of
+it counts as memory of this process. While one pool is trained on, a thread fetches the next.
+
+A shard that cannot be had, or not as its sha256 says, costs its images: position p of shard g, the o-th there, is
+replaced by the (o mod n)-th of the n of the next shard that is good, g + 1, g + 2 ... in the order of the part. So what
+is trained on depends on which shards are bad and on nothing else.
+"""
+
+import os
+import weakref
+from collections import OrderedDict
+from collections.abc import Iterator
+from functools import cached_property
+from typing import BinaryIO
+
+import numpy as np
+
+from ancestral.config import DataSettings
+from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
+from ancestral.data.order import POOL, Pooled
+from ancestral.data.read_ahead import ReadAhead
+from ancestral.data.shard_cache import Gone, ShardCache, cache_for
+from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
+from ancestral.data.store import Place, place_at
+from ancestral.errors import InputError
+
+OPEN = 2 * POOL
+"""Shards that are held open: a batch may reach from one pool into the next."""
+MOST_MISSING = 0.01
+"""Share of the images to train on that others may stand in for."""
+HELD_OUT_BYTES = 2**28
+"""A validation or test part up to this size is read once, into memory."""
+
+
+class Shards:
+    """The shards of a packed set, opened as they are needed."""
+
+    def __init__(self, place: Place, index: Index, cache: ShardCache) -> None:
+        self.place, self.index, self.cache = place, index, cache
+        self.bounds = np.concatenate([[0], np.cumsum([shard.count for shard in index.shards])])
+        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
+        weakref.finalize(self, _close, self._open)
+
+    def read(self, number: int, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
+        """Reads images `rows` of a shard to the places `where` of `out`, (n, H, W, C).
+
+        Raises:
+            Gone: the shard cannot be had.
+            CannotWrite: the cache cannot be written.
+        """
+        if self._read(self._file(number), rows, out, where):
+            return
+        self._open.pop(number).close()  # cut off after it had arrived: once more
+        self.cache.drop(number)
+        if not self._read(self._file(number), rows, out, where):
+            raise Gone("is cut off in the cache")
+
+    def _file(self, number: int) -> BinaryIO:
+        file = self._open.pop(number, None) or self.cache.opened(number)
+        self._open[number] = file
+        if len(self._open) > OPEN:
+            self._open.popitem(last=False)[1].close()
+        return file
+
+    def _read(self, file: BinaryIO, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> bool:
+        """Whether all could be read; neighbours are read at once."""
+        each, handle, flat = out[0].nbytes, file.fileno(), out.reshape(-1).data.cast("B")
+        ends = runs(rows, where)
+        firsts, places = rows[ends[:-1]].tolist(), where[ends[:-1]].tolist()
+        for first, place, length in zip(firsts, places, np.diff(ends).tolist(), strict=True):
+            view = flat[place * each : (place + length) * each]
+            if not _filled(handle, view, first * each):
+                return False
+        return True
+
+
+class ShardRows:
+    """Images `start` to `stop` of a packed set; a `Fetched`."""
+
+    def __init__(self, shards: Shards, start: int, stop: int) -> None:
+        self.shards, self.start, self.stop = shards, start, max(start, stop)
+        self._missing: dict[int, Missing] = {}
+        self._pool: tuple[int, int, int] | None = None
+        self._ahead = ReadAhead(shards.cache.fetch_ahead)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W, C)."""
+        return len(self), *self.shards.index.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @cached_property
+    def first(self) -> int:
+        """The number of the shard in which the part begins."""
+        return int(np.searchsorted(self.shards.bounds, self.start, side="right")) - 1
+
+    @cached_property
+    def order(self) -> Pooled:
+        """Pools of shards; those at the ends of the part count with what the part has of them."""
+        last = int(np.searchsorted(self.shards.bounds, self.stop, side="left"))
+        bounds = self.shards.bounds[self.first : last + 1] - self.start
+        return Pooled(bounds.clip(0, len(self)))
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """The shards whose images others stand in for, in the order in which that was found."""
+        return tuple(self._missing.values())
+
+    def stretch(self, start: int, stop: int) -> "ShardRows":
+        """Images `start` to `stop` of these."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        return ShardRows(self.shards, self.start + start, self.start + stop)
+
+    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
+        """The images there, (n, H, W, C).
+
+        Raises:
+            InputError: one of them cannot be had.
+        """
+        places = np.arange(len(self))[where] if isinstance(where, slice) else np.asarray(where)
+        out = np.empty((len(places), *self.shape[1:]), np.uint8)
+        for shard, reason, _ in self._read(places, out, np.arange(len(places))):
+            name = self._name(shard)
+            raise InputError(f"cannot read the images of {name}: {reason}; restore it, or pack the images again")
+        return out
+
+    def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The images there, others in place of those that cannot be had, and their positions.
+
+        Raises:
+            InputError: a hundredth of the images is missing.
+        """
+        out, taken = np.empty((len(where), *self.shape[1:]), np.uint8), where.copy()
+        todo = np.arange(len(where))
+        while len(todo):
+            taken[todo] = self._standing_in(where[todo])
+            failed = [*self._read(taken, out, todo)]
+            for shard, reason, _ in failed:
+                self._lose(shard, reason)
+            todo = np.concatenate([places for _, _, places in failed]) if failed else todo[:0]
+        return out, taken
+
+    def read_ahead(self, seed: int, place: int) -> None:
+        """Fetches the shards of the pool that `place` of the endless row lies in, and of the next, in a thread."""
+        (epoch, pool), shards = self.order.pools_from(seed, place)
+        if self._pool != (seed, epoch, pool):
+            self._pool = (seed, epoch, pool)
+            self._ahead.ask(self.first + shard for shard in shards if shard not in self._missing)
+
+    def _read(self, positions: np.ndarray, out: np.ndarray, todo: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Reads positions[todo] into out[todo]; yields (shard of the part, reason, places) of what cannot be had."""
+        shard_of = np.searchsorted(self.order.bounds, positions[todo], side="right") - 1
+        for shard in np.unique(shard_of).tolist():
+            places = todo[shard_of == shard]
+            number = self.first + shard
+            rows = positions[places] + self.start - self.shards.bounds[number]
+            try:
+                self.shards.read(number, rows, out, places)
+            except Gone as fault:
+                yield shard, str(fault), places
+
+    def _standing_in(self, positions: np.ndarray) -> np.ndarray:
+        """The positions, but of images that are missing those of the ones in their place."""
+        if not self._missing:
+            return positions
+        bounds, standing = self.order.bounds, positions.copy()
+        count = len(bounds) - 1
+        for bad in self._missing:
+            other = next(g % count for g in range(bad + 1, bad + count) if g % count not in self._missing)
+            there = (positions >= bounds[bad]) & (positions < bounds[bad + 1])
+            offsets = (positions[there] - bounds[bad]) % (bounds[other + 1] - bounds[other])
+            standing[there] = bounds[other] + offsets
+        return standing
+
+    def _lose(self, shard: int, reason: str) -> None:
+        """Counts a shard as missing.
+
+        Raises:
+            InputError: that is one too many.
+        """
+        num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
+        self._missing[shard] = Missing(self._name(shard), reason, num_images)
+        lost = sum(missing.num_images for missing in self.missing)
+        if lost > MOST_MISSING * len(self):
+            named = "; ".join(f"{missing.shard}: {missing.reason}" for missing in self.missing[:3])
+            more = f"; and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
+            raise InputError(
+                f"expected at most {MOST_MISSING:.0%} of the images to train on to be missing, got {lost:,} of "
+                f"{len(self):,} ({named}{more}); restore these files, or pack the images again"
+            )
+
+    def _name(self, shard: int) -> str:
+        return f"{self.shards.place.url.rstrip('/')}/{self.shards.index.shards[self.first + shard].file}"
+
+
+def packed_set(source: str, settings: DataSettings) -> Collection:
+    """The packed data set at a path or a URL.
+
+    Raises:
+        InputError: none there, out of reach, malformed, or packed by other settings.
+    """
+    place = place_at(source)
+    index = read_index(place)
+    check_settings(index, settings, source)
+    images = ShardRows(Shards(place, index, cache_for(place, index)), 0, index.count)
+    labels = read_labels(place, index)
+    whole = ImageSet(images, labels, index.class_names, index.captions, index.names, index.hash)
+    return Collection(whole, index.num_test, index.num_validation, index.bad)
+
+
+def held_out_in_memory(parts: Parts) -> Parts:
+    """The parts of a packed set; validation and test are read now, unless they are large."""
+    return parts._replace(validation=_in_memory(parts.validation), test=_in_memory(parts.test))
+
+
+def runs(*columns: np.ndarray) -> np.ndarray:
+    """The ends 0 ... n of the stretches over which every column rises by one from each number to the next."""
+    broken = np.zeros(len(columns[0]) - 1, bool)
+    for column in columns:
+        broken |= np.diff(column) != 1
+    return np.concatenate([[0], np.flatnonzero(broken) + 1, [len(columns[0])]])
+
+
+def _in_memory(images: ImageSet) -> ImageSet:
+    if images.images.nbytes > HELD_OUT_BYTES:
+        return images
+    return images.in_memory()
+
+
+def _close(files: OrderedDict[int, BinaryIO]) -> None:
+    while files:
+        files.popitem()[1].close()
+
+
+def _filled(handle: int, view: memoryview, offset: int) -> bool:
+    """Fills `view` from `offset` of a file; whether there was enough of it."""
+    done = 0
+    try:
+        while (count := os.preadv(handle, [view[done:]], offset + done)) < len(view) - done:
+            if not count:
+                return False
+            done += count
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,149 @@
+"""A place that holds the files of a packed data set: a folder or an object store, by one road, which is fsspec.
+
+Drivers raise errors of their own kinds; here each becomes one line that names the place.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import is_url, write_whole
+
+CHUNK_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where files lie side by side.
+
+    Args:
+        url: as it was given, for messages.
+        files: fsspec's file system.
+        root: the place in it.
+        local: the same as a path of this machine, or None.
+    """
+
+    url: str
+    files: Any
+    root: str
+    local: Path | None
+
+    def names(self) -> list[str]:
+        """The files and folders directly in it, but not hidden ones; none where it is not there yet.
+
+        Raises:
+            InputError: it cannot be listed.
+        """
+        if self.local is not None and self.local.is_file():
+            raise InputError(f"expected a folder, got a file: {self.url}; choose another")
+        try:
+            self.forget()
+            found = self.files.ls(self.root, detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except Exception as error:
+            raise self._cannot("list", "", error) from None
+        here = self.root.strip("/")  # which an object store may list too
+        names = [each.rpartition("/")[2] for each in (str(each).strip("/") for each in found) if each != here]
+        return sorted(name for name in names if not name.startswith("."))
+
+    def read(self, name: str) -> bytes:
+        """All of a small file.
+
+        Raises:
+            InputError: it is not there, or cannot be read.
+        """
+        return b"".join(self.chunks(name))
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """A file piece by piece.
+
+        Raises:
+            InputError: it is not there, or cannot be read.
+        """
+        try:
+            with self.files.open(self._path(name), "rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    yield chunk
+        except Exception as error:
+            raise self._cannot("read", name, error) from None
+
+    def forget(self) -> None:
+        """What the driver remembers of sizes and names is asked for anew."""
+        self.files.invalidate_cache()
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file that appears whole, in place of an older one.
+
+        Raises:
+            CannotWrite: full, read-only, or out of reach.
+        """
+        if self.local is not None:
+            write_whole(self.local / name, content)
+            return
+        try:
+            self._put(name, content)
+        except Exception as error:
+            raise CannotWrite(f"cannot write {self._url(name)}: {_reason(error)}") from None
+
+    def remove(self, name: str) -> None:
+        """Takes a file away.
+
+        Raises:
+            CannotWrite: it is not there, or the place is read-only or out of reach.
+        """
+        try:
+            self.files.rm_file(self._path(name))
+        except Exception as error:
+            raise CannotWrite(f"cannot remove {self._url(name)}: {_reason(error)}") from None
+
+    def _put(self, name: str, content: bytes) -> None:
+        try:
+            self.files.pipe_file(self._path(name), content)
+        except FileNotFoundError:  # a file system with folders, unlike an object store
+            self.files.makedirs(self.root, exist_ok=True)
+            self.files.pipe_file(self._path(name), content)
+
+    def _path(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def _url(self, name: str) -> str:
+        return f"{self.url.rstrip('/')}/{name}" if name else self.url
+
+    def _cannot(self, do: str, name: str, error: Exception) -> InputError:
+        return InputError(f"cannot {do} {self._url(name)}: {_reason(error)}")
+
+
+def place_at(url: str) -> Place:
+    """The place at a path or a URL, which need not be there yet.
+
+    Raises:
+        InputError: no fsspec, no driver for this kind of URL, or one that refuses it.
+    """
+    try:
+        import fsspec
+        from fsspec.implementations.local import LocalFileSystem
+    except ImportError:
+        raise InputError(f"expected fsspec to read {url}, got none; pip install 'ancestral[stream]'") from None
+    if not is_url(url):
+        here = Path(url).expanduser().absolute()
+        return Place(url, LocalFileSystem(), os.fspath(here), here)
+    try:
+        files, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        package = getattr(error.__cause__ or error, "name", None) or "its driver"
+        raise InputError(f"expected a driver for {url}, got none; pip install {package}") from None
+    except Exception as error:
+        raise InputError(f"cannot reach {url}: {_reason(error)}") from None
+    return Place(url, files, root, Path(root) if isinstance(files, LocalFileSystem) else None)
+
+
+def _reason(error: Exception) -> str:
+    """What a driver's error says, in one line."""
+    if isinstance(error, FileNotFoundError):
+        return "not found"
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(said.split()) or type(error).__name__
