@@ -3,6 +3,7 @@
 #   make check   lint, format, types
 #   make test    the tests, in two processes
 #   make docs    the documentation, as HTML
+#   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
 #   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)
 #   make setup   only what test, check and docs need
 #   make clean   removes the environment and what tools left behind, never runs/
@@ -21,7 +22,7 @@ export GOMP_SPINCOUNT ?= 10000
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check docs bench setup clean
+.PHONY: demo test soak check docs bench setup clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/ancestral train digits --out $(RUN)
@@ -32,6 +33,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+soak: $(VENV)/.installed-dev
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not gpu and not network"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from benchmarks.memory import memory
 from benchmarks.pairs import Cases, Result, compare
 from benchmarks.parts import parts
 from benchmarks.plot import ratios
+from benchmarks.processes import processes
 from benchmarks.record import file_for, written
 from benchmarks.run import sampling_run
 from benchmarks.startup import startup
@@ -37,8 +38,9 @@ BENCHMARKS: dict[str, Callable[[bool], Cases]] = {
     "choices": choices,
     "choices-paper": partial(choices, key="paper"),
     "parts": parts,
+    "processes": processes,
 }
-ASKED_FOR = {"choices", "choices-paper", "parts"}
+ASKED_FOR = {"choices", "choices-paper", "parts", "processes"}
 """Run only by name: they serve whoever tunes the package, and take long."""
 ROUNDS, QUICK_ROUNDS = 5, 2
 

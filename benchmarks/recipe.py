@@ -141,7 +141,7 @@ def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 @torch.no_grad()
 def _move(average: ExponentialAverage, network: nn.Module, recipe: Recipe) -> None:
     if recipe.average == "foreach":
-        average.update(network)
+        average.update(zip(average.network.parameters(), network.parameters(), strict=True))
         return
     for mean, new in zip(average.network.parameters(), network.parameters(), strict=True):
         mean.lerp_(new, 1e-4)

@@ -1,23 +1,33 @@
 """Every example runs, tiny, as a reader would run it; where it claims a number, the number is checked."""
 
 import json
+import os
 import runpy
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from PIL import Image
+from ranks import free_port
+from torch.distributed.run import get_args_parser
 
 from ancestral.building import build_schedule
+from ancestral.cli.target import plan
+from ancestral.cli.train import parser as train_parser
 from ancestral.config import Config, DataSettings, ImageSpec, NetworkSettings, SamplingSettings, merged, read_settings
 from ancestral.data.datasets import load
 from ancestral.pipeline import Pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = Config(network=NetworkSettings(widths=(8, 8), layers=1, attention=(), norm_groups=4))
+TINY_WORDS = ["--network.widths", "8", "--network.layers", "1", "--network.attention", "--network.norm_groups", "4"]
 Run = Callable[..., tuple[str, dict[str, Any]]]
 
 
@@ -128,3 +138,72 @@ def test_own_schedule_leaves_pictures_and_settings_that_mean_it(example: Run, tm
     assert torch.allclose(table, names["power"](exponent=2.0).alpha_bar, rtol=0, atol=1e-12)
     assert float(table[500]) == pytest.approx(1 - 0.999 / 4)
     assert json.loads((tmp_path / "own-schedule.json").read_text()).keys() == {"diffusion"}
+
+
+# several machines
+
+SCONTROL = "#!/bin/sh\nprintf '127.0.0.1\\n127.0.0.1\\n'\n"
+SRUN = """#!/bin/sh
+shift  # --kill-on-bad-exit
+for machine in 1 2; do "$@" & done
+wait
+"""
+
+
+def on_a_cluster(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """The Slurm example with two machines that are this one: `srun` starts what it is given twice."""
+    for name, script in (("scontrol", SCONTROL), ("srun", SRUN)):
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    told = {"SLURM_JOB_NODELIST": "both", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7", "PORT": str(free_port())}
+    path = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    command = ["bash", str(EXAMPLES / "slurm.sh"), *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder, env=os.environ | told | path
+    )
+
+
+def test_the_slurm_example_trains_on_two_machines(tmp_path: Path) -> None:
+    words = ["train", "digits", *TINY_WORDS, "--training.steps", "4", "--out", "run"]
+    with on_a_cluster(tmp_path, *words) as cluster:
+        said = cluster.communicate(timeout=120)[0]
+    assert "on cpu by 2 processes" in said and "is finished after step 4" in said
+    assert json.loads((tmp_path / "run/compute.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_process_of_a_cluster_is_restarted(tmp_path: Path, rank: int) -> None:
+    words = ["train", "digits", *TINY_WORDS, "--training.steps", "60", "--training.checkpoint_every_steps", "5"]
+    words += ["--training.log_every_steps", "10", "--out", "run"]
+    with on_a_cluster(tmp_path, *words) as cluster:
+        assert cluster.stdout is not None
+        next(line for line in cluster.stdout if "step 10 " in line)
+        killed = False
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                told = (folder / "environ").read_bytes().split(b"\0")
+                mine = f"RANK={rank}".encode() in told and any(each.startswith(b"MASTER_PORT=") for each in told)
+                if mine and (folder / "cwd").readlink() == tmp_path:
+                    os.kill(int(folder.name), signal.SIGKILL)
+                    killed = True
+        said = cluster.communicate(timeout=240)[0]
+    assert killed and "resuming at step" in said and "is finished after step 60" in said
+
+
+def test_the_kubernetes_example_starts_the_command_it_says() -> None:
+    """As it would: the words after -m ancestral are a plan, and the launcher takes the others."""
+    service, job = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text())
+    pod = job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    launcher, words = container["args"][: container["args"].index("-m")], container["args"]
+    asked = get_args_parser().parse_args([*launcher, "script"])
+    assert asked.nnodes == str(job["spec"]["completions"]) and asked.nproc_per_node == "8"
+    host, _, port = asked.rdzv_endpoint.partition(":")
+    assert host == f"{job['metadata']['name']}-0.{pod['subdomain']}" and port == "29500"
+    assert pod["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"] == {"job-name": job["metadata"]["name"]}
+    given = train_parser(Config()).words(words[words.index("train") + 1 :])
+    assert plan(given.target, None, {}, Path(given.out)).out == Path("/data/runs/cifar10")
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}

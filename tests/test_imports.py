@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
     {"errors", "tensors", "rng", "machine"},
-    {"config", "files", "gaussian"},
+    {"config", "files", "gaussian", "processes"},
     {"presets", "compute"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},

@@ -2,9 +2,13 @@
 
 
 class AncestralError(Exception):
-    """An error whose one-line message says what to do; `exit_code` is what the command line returns."""
+    """An error whose one-line message says what to do; `exit_code` is what the command line returns.
+
+    `own`: of several processes, this is known to befall this one and not the first, which speaks for all.
+    """
 
     exit_code = 1
+    own = False
 
 
 class InputError(AncestralError, ValueError):
@@ -23,3 +27,9 @@ class CannotWrite(AncestralError):
     """A checkpoint, picture or log could not be written (disk full, folder gone or read-only)."""
 
     exit_code = 4
+
+
+class Lost(AncestralError):
+    """Another of the processes that compute together is gone; what was saved is whole."""
+
+    exit_code = 5

@@ -6,8 +6,15 @@ import platform
 import re
 from pathlib import Path
 
+PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher, such as torchrun, tells each of several processes by its environment."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt, from its malloc.h."""
+
+
+def started_together() -> bool:
+    """Whether a launcher has told this process its place among others."""
+    return all(os.environ.get(name) for name in PLACE)
 
 
 def processor() -> str:

@@ -26,6 +26,7 @@ from ancestral.files import write_whole
 from ancestral.guiding import Networks, guided
 from ancestral.networks.unet import UNet
 from ancestral.networks.weights import weights_hash
+from ancestral.processes import ALONE, Processes
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, clipped
@@ -48,10 +49,12 @@ class Pipeline:
         analytic: the best variance of its reverse steps, where it was measured for these weights.
         weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
         classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
+        processes: those that share the work of `draw`, each with a pipeline of the same weights.
     """
 
     analytic: Analytic | None = None
     weaker: "Pipeline | None" = None
+    processes: Processes = ALONE
     classify: NoisyClassifier | None = None
 
     def __init__(
@@ -145,18 +148,34 @@ class Pipeline:
         labels: Labels | None = None,
         settings: SamplingSettings | None = None,
         chunk: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Pixels:
         """Finished images, (B, C, H, W) uint8 on the CPU, drawn `chunk` at a time. Arguments as in `steps`.
 
+        Several `processes` deal the chunks among them, and each gets all images.
+
         Args:
             chunk: None: as many as this machine is to draw at once, `compute.chunk`.
+            on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        images, chunk = [], self.compute.chunk if chunk is None else chunk
-        for start in range(0, len(seeds), chunk):
-            part = slice(start, start + chunk)
-            *_, last = self.steps(seeds[part], None if labels is None else labels[part], settings)
-            images.append(to_pixels(last.x).cpu())
-        return torch.cat(images).contiguous()
+        parts, done = self.chunks(len(seeds), chunk), 0
+        total = len(self.processes.mine(parts)) * (settings or self.config.sampling).steps
+
+        def drawn(part: slice) -> dict[str, Tensor]:
+            nonlocal done
+            x = None
+            for step in self.steps(seeds[part], None if labels is None else labels[part], settings):
+                x, done = step.x, done + 1
+                on_progress(done, total)
+            assert x is not None, "a chain has steps"
+            return {"pixels": to_pixels(x)}
+
+        return torch.cat([each["pixels"] for each in self.processes.dealt_tensors(parts, drawn)]).contiguous()
+
+    def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
+        """`count` images in stretches of `chunk`; None: of `compute.chunk`."""
+        size = self.compute.chunk if chunk is None else chunk
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
         """The same network, process and ends with another T.

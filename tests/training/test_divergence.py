@@ -16,12 +16,13 @@ from test_resume import assert_same_run
 
 from ancestral.config import Config
 from ancestral.errors import Diverged, InputError
+from ancestral.training.blame import NAMED_IMAGES
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.logs import read_log
 from ancestral.training.patience import PATIENCE
 from ancestral.training.run import RunFolder
 from ancestral.training.spikes import FEWEST, SPIKE, Spikes
-from ancestral.training.trainer import NAMED_IMAGES, Trainer, train
+from ancestral.training.trainer import Trainer, train
 
 # what the message names
 

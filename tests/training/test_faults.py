@@ -131,8 +131,8 @@ def test_a_run_goes_on_from_a_checkpoint_without_the_newer_counters(tmp_path: Pa
     assert [p.step for p in run_all(tiny({"training": {"steps": 13}}), tmp_path)] == [13]
 
 
-def test_format_2_is_refused_and_left_where_it_is(tmp_path: Path) -> None:
-    by_hand(tmp_path, 2)
+def test_format_3_is_refused_and_left_where_it_is(tmp_path: Path) -> None:
+    by_hand(tmp_path, 3)
     with pytest.raises(InputError, match="newer version of ancestral; upgrade"):
         newest_checkpoint(tmp_path, pytest.fail)
     assert names(tmp_path) == ["step-00000003"]

@@ -120,7 +120,7 @@ def test_a_run_keeps_the_size_it_began_with_though_memory_is_free_later(
     """Else a resumed run would not be the uninterrupted one, bit for bit."""
     used: list[Choices] = []
     begin = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, p, i: (used.append(p.compute), begin(self, p, i))[1])
+    monkeypatch.setattr(Trainer, "__init__", lambda self, p, *rest: (used.append(p.compute), begin(self, p, *rest))[1])
     free(monkeypatch, 1000)
     run_all(tiny({"training": {"steps": 2}}), tmp_path)
     free(monkeypatch, 10**9)

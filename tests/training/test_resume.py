@@ -150,7 +150,7 @@ def test_old_checkpoints_are_pruned_and_a_failed_save_leaves_the_last(
     def full(path: Path, content: bytes | str) -> None:
         raise CannotWrite("no space left")
 
-    monkeypatch.setattr("ancestral.training.checkpoint.write_whole", full)
+    monkeypatch.setattr("ancestral.training.tensor_files.write_whole", full)
     with pytest.raises(CannotWrite):
         save_checkpoint(tmp_path, 4, tensors, {"step": 4}, keep=2)
     assert newest_checkpoint(tmp_path, pytest.fail) == tmp_path / "step-00000003"

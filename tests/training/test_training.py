@@ -77,12 +77,12 @@ def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:
     torch.nn.init.constant_(network.weight, 1.0)
     start = float(average.network.weight)
     for _ in range(100):
-        average.update(network)
+        average.update([(average.network.weight, network.weight)])
     assert abs(1 - float(average.network.weight)) < 1e-3 * abs(1 - start)
     average.updates = 10**9
     before = float(average.network.weight)
     torch.nn.init.constant_(network.weight, 2.0)
-    average.update(network)
+    average.update([(average.network.weight, network.weight)])
     assert float(average.network.weight) - before == pytest.approx(1e-4, rel=1e-2)
 
 

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ancestral.compute import Choices
 from ancestral.data import loader as loader_module
 from ancestral.errors import Diverged
+from ancestral.training import draws as draws_module
 from ancestral.training import trainer as trainer_module
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.muon import Muon
@@ -89,11 +90,11 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     """On a device whose tensors have shapes only, everything but the optimiser, which is torch's own: asking for a
     number fails there, and so does a batch, a noise level or a sum that was left on the CPU. Nothing is copied but by
     `sent`, since other copies wait."""
-    for module in (trainer_module, loader_module):
+    for module in (draws_module, loader_module):
         monkeypatch.setattr(module, "sent", lambda tensor, device: torch.empty_like(tensor, device=device))
-    monkeypatch.setattr(trainer_module, "generator", on_meta)
+    monkeypatch.setattr(draws_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
-    monkeypatch.setattr(trainer_module, "optimizers_for", lambda network, settings: [])
+    monkeypatch.setattr(trainer_module, "optimizers_for", lambda weights, settings, rows: [])
     monkeypatch.setattr(Trainer, "_groups", lambda self: [])
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
@@ -190,9 +191,10 @@ def test_an_average_that_was_told_to_wait_waits() -> None:
     average = ExponentialAverage(network, decay=0.9)
     torch.nn.init.constant_(network.weight, 5.0)
     before = average.network.weight.clone()
-    average.update(network, torch.tensor(False))
+    pairs = [*zip(average.network.parameters(), network.parameters(), strict=True)]
+    average.update(pairs, torch.tensor(False))
     assert torch.equal(average.network.weight, before) and average.updates == 0
-    average.update(network, torch.tensor(True))
+    average.update(pairs, torch.tensor(True))
     assert not torch.equal(average.network.weight, before) and average.updates == 1
 
 

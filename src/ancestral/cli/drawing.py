@@ -90,20 +90,24 @@ def draw(
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
-    chunk = pipeline.compute.chunk
-    starts, parts = range(0, len(seeds), chunk), []
+    parts, done = pipeline.chunks(len(seeds)), 0
+    total = len(pipeline.processes.mine(parts)) * settings.steps
     with counting() as counted:
-        for number, start in enumerate(starts):
-            part = slice(start, start + chunk)
+
+        def drawn(part: slice) -> dict[str, Tensor]:
+            nonlocal done
             steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
-            done, total = number * settings.steps, len(starts) * settings.steps
-            shown = chunk if keep_all else max(0, FILMED - start)
+            shown = len(seeds) if keep_all else max(0, FILMED - part.start)
             x_T = ImageNoise(seeds[part], pipeline.spec.shape)()
-            parts.append(_chain(x_T, numbered(steps, done, total, counted), settings.steps, shown))
+            chain = _chain(x_T, numbered(steps, done, total, counted), settings.steps, shown)
+            done += settings.steps
+            return _as_tensors(chain)
+
+        chains = [_as_chain(each) for each in pipeline.processes.dealt_tensors(parts, drawn)]
     chain = Chain(
-        parts[0].times,
-        [torch.cat(states) for states in zip(*(part.x_t for part in parts), strict=True)],
-        [torch.cat(states) for states in zip(*(part.x0 for part in parts), strict=True)],
+        chains[0].times,
+        [torch.cat(states) for states in zip(*(each.x_t for each in chains), strict=True)],
+        [torch.cat(states) for states in zip(*(each.x0 for each in chains), strict=True)],
     )
     classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
     return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, how_drawn(pipeline, settings))
@@ -145,6 +149,18 @@ def _chain(x_T: State, steps: Iterable[Step], count: int, shown: int) -> Chain:
             chain.x0.append(step.x0[:shown].cpu())
         x = step.x
     return Chain([*chain.times, 0], [*chain.x_t, x.cpu()], [*chain.x0, x.cpu()])
+
+
+def _as_tensors(chain: Chain) -> dict[str, Tensor]:
+    """As processes hand it to each other."""
+    states = {"x_t": chain.x_t, "x0": chain.x0}
+    return {"times": torch.tensor(chain.times), **{f"{n} {k}": x for n, xs in states.items() for k, x in enumerate(xs)}}
+
+
+def _as_chain(tensors: dict[str, Tensor]) -> Chain:
+    times = tensors["times"].tolist()
+    x_t, x0 = ([tensors[f"{name} {k}"] for k in range(len(times))] for name in ("x_t", "x0"))
+    return Chain(times, x_t, x0)
 
 
 def how_drawn(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:

@@ -4,20 +4,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from rich import box
 from rich.table import Table
 
 from ancestral.cli.asking import Given, computing, sampling
 from ancestral.cli.evaluate import Asked
-from ancestral.cli.machine import device
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
+from ancestral.cli.together import together
 from ancestral.errors import InputError
+from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
 from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
 from ancestral.evaluation.likelihood_file import Record, record
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
+from ancestral.processes import Processes
 from ancestral.report.likelihood import picture
 from ancestral.training.run import RunFolder
 
@@ -28,14 +31,25 @@ TOLD = 120.0
 
 
 def measure_likelihood(run: Path, asked: Asked, given: Given, on: str | None, as_json: bool) -> int:
-    """Measures, writes likelihood.json and says what it holds; the exit code."""
-    measurement = prepared(run, asked, given, on)
+    """Measures, writes likelihood.json and says what it holds; the exit code.
+
+    Several processes deal the chunks among them; the first one keeps the record, and does the rest.
+    """
+    with together(on) as (where, processes):
+        measurement = prepared(run, asked, given, where, processes)
+        if processes.lead:
+            return _measure(run, measurement, asked, processes, as_json)
+        finish(measurement, None, processes)
+        return 0
+
+
+def _measure(run: Path, measurement: Measurement, asked: Asked, processes: Processes, as_json: bool) -> int:
     if (asked.flow or 0) > measurement.num_images:
         raise InputError(f"expected --flow of at most the {measurement.num_images} images measured, got {asked.flow}")
     partial = run / PARTIAL
     with record(partial, json.loads(json.dumps(measurement.belongs_to())), say) as kept:
         try:
-            finish(measurement, kept)
+            finish(measurement, kept, processes)
         except KeyboardInterrupt:
             say(f"stopped after {measured(measurement, kept):,} images; the same command goes on from there")
             raise
@@ -71,7 +85,7 @@ def draw(result: Likelihood, measurement: Measurement, file: Path) -> None:
         write_whole(file, picture(result, measurement.pipeline.diffusion.schedule))
 
 
-def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measurement:
+def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes: Processes) -> Measurement:
     """The run with its test images, and what is to be measured.
 
     Raises:
@@ -80,10 +94,11 @@ def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measureme
     config, compute = RunFolder(run).read_config(), computing(given)
     if compute.precision == "auto":  # what bfloat16 rounds away would count as bits
         compute = compute.model_copy(update={"precision": "float32"})
-    pipeline = Pipeline.load(run, device(on), compute)
+    pipeline = Pipeline.load(run, on, compute)
     if asked.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(asked.num_timesteps)
-    images = data_of(run, config, pipeline).test
+    with processes.first_here():
+        images = data_of(run, config, pipeline).test
     usual = min(USUAL_IMAGES, len(images))
     count = usual if asked.images is None else asked.images if isinstance(asked.images, int) else None
     settings = LikelihoodSettings(
@@ -97,17 +112,32 @@ def prepared(run: Path, asked: Asked, given: Given, on: str | None) -> Measureme
     return planned(pipeline, images, settings)
 
 
-def finish(measurement: Measurement, kept: Record) -> None:
-    """Measures the chunks that are not yet in the record, after saying what that costs."""
+def finish(measurement: Measurement, kept: Record | None, processes: Processes) -> None:
+    """Measures the chunks that are not yet in the record, after saying what that costs, together.
+
+    Args:
+        kept: the record, on the first process.
+    """
+    first = int(processes.told("" if kept is None else str(len(kept.sums))))
+    if kept is not None:
+        _say_what_is_left(measurement, kept, processes.world)
+    with counting() as counted:
+
+        def sums(chunk: int) -> str:
+            return measurement.sums(chunk, calls_shown(measurement, chunk, counted)).model_dump_json()
+
+        for text in processes.dealt(range(first, measurement.num_chunks), sums):
+            if kept is not None:
+                kept.append(Sums.model_validate_json(text))
+
+
+def _say_what_is_left(measurement: Measurement, kept: Record, world: int) -> None:
     first, done = len(kept.sums), measured(measurement, kept)
     if first:
         say(f"going on after {done:,} of {measurement.num_images:,} images")
     if done < measurement.num_images:
-        seconds = (measurement.num_chunks - first) * measurement.seconds_per_chunk()
+        seconds = (measurement.num_chunks - first) * measurement.seconds_per_chunk() / world
         say(cost(measurement.num_images - done, measurement.calls, seconds))
-    with counting() as counted:
-        for chunk in range(first, measurement.num_chunks):
-            kept.append(measurement.sums(chunk, calls_shown(measurement, chunk, counted)))
 
 
 def calls_shown(measurement: Measurement, chunk: int, counted: Callable[[str, int, int], None]) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """`ancestral VERB ...`: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
 
-0 done, 2 usage or data, 3 diverged, 4 cannot write, 130 and 143 interrupted after saving, 141 nobody reads the output.
+0 done, 2 usage or data, 3 diverged, 4 cannot write, 5 another process is gone, 130 and 143 interrupted after saving,
+141 nobody reads the output.
 """
 
 import difflib
@@ -8,11 +9,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from typing import NoReturn
 
 from ancestral.errors import AncestralError, InputError
-from ancestral.machine import keep_freed_memory, share_the_cores
+from ancestral.machine import keep_freed_memory, share_the_cores, started_together
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
@@ -25,9 +28,11 @@ VERBS = {
     "variance": "measure the best variance of a network's reverse steps",
     "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
-    "data": "check a folder of images before training on it",
+    "data": "check a folder of images before training on it; pack one as shards",
     "selftest": "check every formula against closed forms, on this machine",
 }
+TOGETHER = ("train", "sample", "evaluate", "sweep")
+"""Verbs that several processes can do together."""
 EXAMPLES = (
     ("ancestral train digits", "two minutes, no download"),
     ("ancestral sample runs/digits --film film.gif", "what it learned, and how it draws"),
@@ -42,6 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_the_cores()
     keep_freed_memory()
     _print_anything()
+    code = _outcome(words, debug)
+    if started_together():
+        _leave(code)
+    return code
+
+
+def _outcome(words: Sequence[str], debug: bool) -> int:
+    """The exit code, after what went wrong has been said."""
     try:
         code = run([word for word in words if word != "--debug"])
         sys.stdout.flush()
@@ -55,13 +68,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain("interrupted")
         return 130
     except AncestralError as fault:
-        _trace(debug)
-        _complain(str(fault))
+        if _speaks(fault):
+            _trace(debug)
+            _complain(str(fault))
         return fault.exit_code
     except Exception as fault:
         _trace(debug)
         _complain(f"{type(fault).__name__}: {fault} (a fault of ancestral's own: --debug shows where)")
         return 1
+
+
+def _speaks(fault: AncestralError) -> bool:
+    """Whether this process tells. Of several, what goes wrong before they meet goes wrong in each, and the first one
+    tells; so it does where it goes wrong later in the same way."""
+    return fault.own or not started_together() or os.environ["RANK"] == "0"
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends one of several processes at once: the engine's threads may outlive its group, and abort a slower end."""
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def run(words: Sequence[str]) -> int:
@@ -82,6 +110,11 @@ def run(words: Sequence[str]) -> int:
         near = difflib.get_close_matches(words[0], VERBS, n=1, cutoff=0.5)
         remedy = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
         raise InputError(f"expected a verb, got {words[0]!r}; {remedy}")
+    if started_together() and os.environ["WORLD_SIZE"] != "1" and words[0] not in TOGETHER:
+        raise InputError(
+            f"expected one process for ancestral {words[0]}, got {os.environ['WORLD_SIZE']}; "
+            f"start it without a launcher, which is for {', '.join(TOGETHER)}"
+        )
     return int(import_module(f"ancestral.cli.{words[0].replace('-', '_')}").run(words[1:]))
 
 

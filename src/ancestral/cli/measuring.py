@@ -1,6 +1,7 @@
 """The work of `ancestral evaluate`: drawing, measuring, and the table."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,9 @@ from rich import box
 from rich.table import Table
 
 from ancestral.cli.asking import computing, sampling
-from ancestral.cli.drawing import numbered
 from ancestral.cli.guides import Guides, lend
-from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
+from ancestral.cli.together import together
 from ancestral.config import Config, SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
@@ -22,7 +22,7 @@ from ancestral.evaluation.inception import load_inception
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.rng import mix
-from ancestral.tensors import Labels, Pixels, to_pixels
+from ancestral.tensors import Labels, Pixels
 from ancestral.training.run import RunFolder
 
 DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
@@ -42,24 +42,29 @@ def measure(
     as_json: bool,
 ) -> int:
     """Draws `count` images, measures them, writes evaluation.json and says what it holds; the exit code."""
-    folder = RunFolder(run)
-    config, pipeline = folder.read_config(), Pipeline.load(run, device(on), computing(given))
-    settings = sampling(pipeline.config, given)
-    lend(pipeline, named, settings, run)
-    extractor = None if inception is None else load_inception(inception)
-    parts = data_of(run, config, pipeline)
-    labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
-    drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
-    with counting() as counted:
-        result = evaluate(
-            drawn,
-            labels,
-            parts,
-            EvaluationSettings(seed=seed),
-            extractor,
-            lambda n, of: counted("learning features", n, of),
-        )
-    write_whole(run / "evaluation.json", result.model_dump_json(indent=2) + "\n")
+    with together(on) as (where, processes):
+        folder = RunFolder(run)
+        config, pipeline = folder.read_config(), Pipeline.load(run, where, computing(given))
+        pipeline.processes = processes
+        settings = sampling(pipeline.config, given)
+        lend(pipeline, named, settings, run)
+        extractor = None if inception is None else load_inception(inception)
+        with processes.first_here():
+            parts = data_of(run, config, pipeline)
+        labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
+        drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
+        if not processes.lead:
+            return 0
+        with counting() as counted:
+            result = evaluate(
+                drawn,
+                labels,
+                parts,
+                EvaluationSettings(seed=seed),
+                extractor,
+                lambda n, of: counted("learning features", n, of),
+            )
+        write_whole(run / "evaluation.json", result.model_dump_json(indent=2) + "\n")
     if as_json:
         tell_json(result.model_dump(mode="json"))
     else:
@@ -83,16 +88,8 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
 
 def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
     """One image for each seed, with a bar over all steps."""
-    chunk = pipeline.compute.chunk
-    starts, images = range(0, len(seeds), chunk), []
     with counting() as counted:
-        for number, start in enumerate(starts):
-            part = slice(start, start + chunk)
-            steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
-            done, total = number * settings.steps, len(starts) * settings.steps
-            *_, last = numbered(steps, done, total, counted)
-            images.append(to_pixels(last.x).cpu())
-    return torch.cat(images).contiguous()
+        return pipeline.draw(seeds, labels, settings, on_progress=partial(counted, "drawing"))
 
 
 def show(result: Evaluation, file: Path) -> None:

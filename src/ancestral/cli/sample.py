@@ -39,17 +39,21 @@ def run(argv: Sequence[str]) -> int:
     compute = computing(given)
     film, arrays = file_of_kind(found.film, "--film", FILMS), file_of_kind(found.arrays, "--arrays", ARRAYS)
     from ancestral.cli.drawing import draw, how_drawn, labels_for, write
-    from ancestral.cli.machine import device
+    from ancestral.cli.together import together
     from ancestral.pipeline import Pipeline
 
-    pipeline = Pipeline.load(found.run, device(found.device), compute)
-    out = folder_for(found.out, Path(found.run), "drawn")
-    settings = sampling(pipeline.config, given)
-    lend(pipeline, named, settings, Path(found.run))
-    if again:
-        again.check(how_drawn(pipeline, settings))
-    labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
-    drawing = draw(pipeline, seeds, labels, settings, keep_all=arrays is not None)
+    with together(found.device) as (on, processes):
+        pipeline = Pipeline.load(found.run, on, compute)
+        pipeline.processes = processes
+        out = folder_for(found.out, Path(found.run), "drawn")
+        settings = sampling(pipeline.config, given)
+        lend(pipeline, named, settings, Path(found.run))
+        if again:
+            again.check(how_drawn(pipeline, settings))
+        labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
+        drawing = draw(pipeline, seeds, labels, settings, keep_all=arrays is not None)
+        if not processes.lead:
+            return 0
     if again and len(seeds) == 1:
         say(compared(again.file, drawing.pixels))
     files = write(drawing, out, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich import box
 from rich.table import Table
 
 from ancestral.building import GRIDS
 from ancestral.cli.asking import Given, computing, sampling
 from ancestral.cli.guides import Guides, lend
-from ancestral.cli.machine import device
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
+from ancestral.cli.together import together
 from ancestral.config import SamplingSettings, parse
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
@@ -34,6 +35,7 @@ from ancestral.evaluation.sweep import (
 )
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
+from ancestral.processes import Processes
 from ancestral.report.sweep import FILE, best_grids, figure, in_words, read_sweep
 from ancestral.training.run import RunFolder
 from ancestral.viz.plots import figure_to_png
@@ -62,16 +64,34 @@ def sweep(
     run: Path, asked: SweepSettings, given: Given, named: Guides, on: str | None, store: bool, as_json: bool
 ) -> int:
     """Measures what is not yet in RUN/sweep.json, tells what it holds and stores the recommendation; the exit code."""
-    config, pipeline = RunFolder(run).read_config(), Pipeline.load(run, device(on), computing(given))
+    with together(on) as (where, processes):
+        return _sweep(run, asked, given, named, where, processes, store, as_json)
+
+
+def _sweep(
+    run: Path,
+    asked: SweepSettings,
+    given: Given,
+    named: Guides,
+    on: torch.device,
+    processes: Processes,
+    store: bool,
+    as_json: bool,
+) -> int:
+    config, pipeline = RunFolder(run).read_config(), Pipeline.load(run, on, computing(given))
+    pipeline.processes = processes
     common = sampling(pipeline.config, given)
     lend(pipeline, named, common, run)
-    parts = data_of(run, config, pipeline)
+    with processes.first_here():
+        parts = data_of(run, config, pipeline)
     if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
         raise InputError(
             f"expected at least {LEAST_IMAGES} training and test images to compare with, got {len(parts.train)} and "
             f"{len(parts.test)}; set data.test higher"
         )
     found = measured(pipeline, parts, asked, common, run / FILE)
+    if not processes.lead:
+        return 0
     write_whole(run / PICTURE, figure_to_png(figure(found)))
     if as_json:
         tell_json(found.model_dump(mode="json") | {"recommended": found.recommended.model_dump(mode="json")})
@@ -95,6 +115,7 @@ def sweep(
 def measured(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, file: Path) -> Sweep:
     """All rows that were asked for, those before them included; each is kept as soon as it is known."""
     these, before = contenders(asked, pipeline, common), kept(file, pipeline, asked, common)
+    pipeline.processes.wait()  # all have read the file before the first one writes it
     known = {row.contender for row in before.rows} if before else set()
     missing = [each for each in these if each not in known]
     if before and not missing:
@@ -113,7 +134,8 @@ def measured(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sam
         found = before or begun(pipeline, parts, asked, common, judge)
         for each in missing:
             found = found.model_copy(update={"rows": (*found.rows, judge.row(artist, each))})
-            write_whole(file, found.model_dump_json(indent=1) + "\n")
+            if pipeline.processes.lead:
+                write_whole(file, found.model_dump_json(indent=1) + "\n")
     return found
 
 
@@ -145,7 +167,8 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
 def judged(artist: Drawer, parts: Parts, asked: SweepSettings, on_progress: Callable[[int, int], None]) -> Judge:
     """The features, the test images in them, and the reference, drawn by many steps."""
     steps = min(asked.reference, artist.pipeline.diffusion.num_timesteps)
-    extractor = extractor_of(parts, 0, on_progress)
+    with artist.pipeline.processes.first_here():  # the others find what it has learned in the cache
+        extractor = extractor_of(parts, 0, on_progress)
     reference = artist.draw(REFERENCE_SAMPLER, REFERENCE_GRID, steps)
     return Judge(reference, extractor, extractor.features(as_pixels(parts.test.stretch(0, MOST_TEST_IMAGES))))
 

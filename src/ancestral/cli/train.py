@@ -8,6 +8,8 @@ from ancestral.cli.options import Options, changes, leaves
 from ancestral.cli.output import say, tell
 from ancestral.cli.target import check_writable, plan, preset
 from ancestral.config import Config
+from ancestral.errors import InputError
+from ancestral.machine import started_together
 
 ABOUT = """\
 Train on TARGET: a preset (`ancestral --help` lists them) or a folder of images.
@@ -19,6 +21,8 @@ Settings come from the preset; --config FILE overrides them, flags override both
 the same: --training.lr 1e-4 is `lr = 1e-4` in the table [training]. A budget (--training.steps, --training.images or
 --training.minutes) replaces the preset's budget of whatever kind; of several given together the first reached counts.
 The value in [] is that of TARGET; `none` unsets a setting that may be unset.
+
+Several processes train one network: torchrun --nproc-per-node 2 -m ancestral train TARGET ... (docs/scale.md).
 """
 EXAMPLES = (
     "ancestral train digits",
@@ -36,10 +40,15 @@ def run(argv: Sequence[str]) -> int:
         tell(wanted.config.model_dump_json(indent=2))
         say(f"would write to {wanted.out}")
         return 0
+    if options.parallel == "fsdp" and not started_together():
+        raise InputError(
+            "expected several processes for --parallel fsdp, got one; "
+            "start with torchrun --nproc-per-node N -m ancestral train"
+        )
     check_writable(wanted.out)
     from ancestral.cli.training import train
 
-    return train(wanted, options.device, options.json, options.tensorboard)
+    return train(wanted, options.device, options.json, options.tensorboard, options.parallel)
 
 
 def parser(defaults: Config) -> Options:
@@ -49,6 +58,12 @@ def parser(defaults: Config) -> Options:
     options.option("--out", metavar="DIR", help="folder of the run [runs/<name of the target>]")
     options.option("--config", metavar="FILE", help="settings, .toml or .json; the config.json of any run is one")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    options.option(
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        default="ddp",
+        help="of several processes, whether each holds all weights or some rows of each [ddp]",
+    )
     options.option("--dry-run", action="store_true", help="print the settings as JSON, and write nothing")
     options.option("--json", action="store_true", help="a JSON object for each record on stdout, all else on stderr")
     options.option("--tensorboard", action="store_true", help="write curves for TensorBoard too (extra `track`)")

@@ -154,15 +154,16 @@ class Drawer:
     on_calls: Callable[[int], None]
 
     def draw(self, sampler: str, grid: str, steps: int) -> Pixels:
-        """The images, `compute.chunk` at a time."""
-        settings, chunk, images = chosen(self.sampling, sampler, grid, steps), self.pipeline.compute.chunk, []
-        calls = build_sampler(settings, self.pipeline.diffusion).network_calls(steps)
-        for start in range(0, len(self.seeds), chunk):
-            part = slice(start, start + chunk)
-            labels = None if self.labels is None else self.labels[part]
-            images.append(self.pipeline.draw(self.seeds[part], labels, settings))
-            self.on_calls(calls * len(images[-1]))
-        return torch.cat(images)
+        """The images; of several processes each counts the steps of its own as those of all."""
+        settings, spent = chosen(self.sampling, sampler, grid, steps), 0
+        calls = build_sampler(settings, self.pipeline.diffusion).network_calls(steps) * len(self.seeds)
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal spent
+            self.on_calls(calls * done // total - spent)
+            spent = calls * done // total
+
+        return self.pipeline.draw(self.seeds, self.labels, settings, on_progress=on_progress)
 
 
 def drawer(

@@ -14,17 +14,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, write_whole
+from ancestral.processes import ALONE, Processes
+from ancestral.training.tensor_files import Tensors, read_groups, read_tensors, write_file, write_tensors
 
-Tensors = Mapping[str, Mapping[str, Tensor]]
-"""File name without ending -> name -> tensor."""
-FORMAT = 1
-"""Of what is written. Older formats are read, newer ones refused."""
+WHOLE, BY_ROWS = 1, 2
+"""Formats: every tensor in one file; or its rows in as many as there were processes. Newer ones are refused."""
 MARGIN = 2**20
 """Bytes that must be free beside those of the tensors: headers, counters, manifest, and the lines of the logs."""
 
@@ -36,32 +35,51 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int,
     spared: Callable[[int], bool] = lambda step: False,
+    holders: Processes = ALONE,
 ) -> Path:
     """Writes `root`/step-<step>, then removes all but the newest `keep`.
 
     Args:
         spared: whether the checkpoint of a step is never removed, however old it is.
+        holders: the processes that each hold some rows of the tensors; all of them call this together, and see one
+            disk.
 
     Raises:
-        CannotWrite: not enough space, disk full, folder gone or read-only; earlier checkpoints are untouched.
+        CannotWrite: not enough space, disk full, folder gone or read-only; earlier checkpoints are untouched. Of
+            several processes all raise it where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
-    try:
+    needed = MARGIN + sum(int(count) for count in holders.gathered(str(_bytes(tensors))))
+
+    def begin() -> str:
         root.mkdir(exist_ok=True)
         for left_behind in root.glob(".building-*"):
             shutil.rmtree(left_behind)
-        _check_space(folder, tensors)
-        _build(building, tensors, state)
+        _check_space(folder, needed)
+        building.mkdir()
+        return ""
+
+    def finish() -> str:
+        files = {name: about for each in said for name, about in json.loads(each).items()}
+        files |= write_file(building / "state.json", json.dumps(state).encode())
+        number = WHOLE if holders.alone else BY_ROWS
+        write_whole(building / "manifest.json", json.dumps({"format": number, "files": files}))
         shutil.rmtree(folder, ignore_errors=True)
         building.rename(folder)
         flush(root)
         for old in _complete(root)[:-keep]:
             if not spared(_step(old)):
                 shutil.rmtree(old)
-    except OSError as fault:
-        raise CannotWrite(
-            f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
-        ) from None
+        return ""
+
+    try:
+        _each(holders, folder, begin if holders.lead else str)
+        said = _each(holders, folder, lambda: json.dumps(write_tensors(building, tensors, holders)))
+        _each(holders, folder, finish if holders.lead else str)
+    except CannotWrite:
+        if holders.lead:
+            shutil.rmtree(building, ignore_errors=True)
+        raise
     return folder
 
 
@@ -103,15 +121,20 @@ def discard_after(root: Path, step: int) -> None:
         raise CannotWrite(f"cannot remove {folder}: {fault.strerror}") from None
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """(tensors by file and name, state) of a checkpoint that `newest_checkpoint` has found valid."""
-    tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    return tensors, json.loads((folder / "state.json").read_text())
+def load_checkpoint(
+    folder: Path, rows: Callable[[int], slice] | None = None
+) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """(tensors by group and name, state) of a checkpoint that `newest_checkpoint` has found valid.
+
+    Args:
+        rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
+    """
+    return read_groups(folder, rows), json.loads((folder / "state.json").read_text())
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder is a checkpoint, whole or damaged."""
-    return any((folder / name).is_file() for name in ("manifest.json", "state.json", "ema.safetensors"))
+    return any(next(folder.glob(name), None) for name in ("manifest.json", "state.json", "ema*.safetensors"))
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
@@ -123,7 +146,7 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    return load_file(folder / "ema.safetensors")
+    return read_tensors(sorted(folder.glob("ema*.safetensors")))
 
 
 def _complete(root: Path) -> list[Path]:
@@ -134,8 +157,11 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def _check_space(folder: Path, tensors: Tensors) -> None:
-    needed = MARGIN + sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
+def _bytes(tensors: Tensors) -> int:
+    return sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
+
+
+def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
         raise CannotWrite(
@@ -144,22 +170,33 @@ def _check_space(folder: Path, tensors: Tensors) -> None:
         )
 
 
-def _build(building: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
-    """Writes all of a checkpoint, the manifest last; leaves nothing where that cannot be done."""
+def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str]:
+    """What `work` gave on each process, together.
+
+    Raises:
+        CannotWrite: on all, where one could not.
+    """
     try:
-        building.mkdir()
-        for name, group in tensors.items():
-            write_whole(building / f"{name}.safetensors", save({k: v.contiguous() for k, v in group.items()}))
-        write_whole(building / "state.json", json.dumps(state))
-        write_whole(building / "manifest.json", json.dumps({"format": FORMAT, "files": _fingerprints(building)}))
-    except (OSError, CannotWrite):
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        said = {"done": work()}
+    except CannotWrite as fault:
+        said = {"fault": str(fault)}
+    except OSError as fault:
+        text = f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
+        said = {"fault": text}
+    results = [json.loads(each) for each in holders.gathered(json.dumps(said))]
+    if faults := [each["fault"] for each in results if "fault" in each]:
+        raise CannotWrite(faults[0])
+    return [each["done"] for each in results]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fingerprints(folder: Path) -> dict[str, dict[str, Any]]:
     return {
-        path.name: {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        path.name: {"size": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(folder.iterdir())
         if path.name != "manifest.json"
     }
@@ -169,11 +206,14 @@ def _fault(folder: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        if manifest["format"] > FORMAT:
+        if manifest["format"] > BY_ROWS:
             raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")
         if manifest["files"] != _fingerprints(folder):
             return "its files are not those its manifest lists"
-        load_checkpoint(folder)
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, "pt"):
+                pass
+        json.loads((folder / "state.json").read_text())
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as fault:

@@ -5,6 +5,7 @@ run, so a short run is not left with its initial weights; once old it spans 1 / 
 """
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +32,14 @@ class ExponentialAverage:
         self._updates.fill_(count)
 
     @torch.no_grad()
-    def update(self, network: nn.Module, taken: Tensor | float = 1.0) -> None:
-        """Moves the average towards `network` by one step; not where `taken`, a () tensor, is false."""
+    def update(self, pairs: Iterable[tuple[Tensor, Tensor]], taken: Tensor | float = 1.0) -> None:
+        """Moves each average towards its weight by one step; not where `taken`, a () tensor, is false.
+
+        Args:
+            pairs: (averaged, current), of every weight or of the rows that this process holds.
+        """
         decay = ((1 + self._updates) / (10 + self._updates)).clamp(max=self.decay)
         weight = ((1 - decay) * taken).float()
-        means: list[Tensor] = [*self.network.parameters()]
-        torch._foreach_lerp_(means, [*network.parameters()], [weight] * len(means))
+        means, weights = (list(each) for each in zip(*pairs, strict=True))
+        torch._foreach_lerp_(means, weights, [weight] * len(means))
         self._updates += taken

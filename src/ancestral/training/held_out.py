@@ -33,7 +33,7 @@ class HeldOut:
         window, alike = Window(device), torch.ones(count, dtype=torch.float64, device=device)
         size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
-            x0 = from_pixels(torch.tensor(self.images.images[part], device=device)).permute(0, 3, 1, 2)
+            x0 = from_pixels(torch.tensor(self.images.pixels(part), device=device)).permute(0, 3, 1, 2)
             labels = None
             if self.pipeline.num_classes and self.images.labels is not None:
                 labels = torch.tensor(self.images.labels[part], device=device)

@@ -8,16 +8,20 @@ seconds, in every line of `timing.jsonl`.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ancestral.errors import Diverged, InputError
+from ancestral.processes import ALONE
 from ancestral.rng import mix
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.held_out import HeldOut
 from ancestral.training.logs import JsonLines
+from ancestral.training.parallel import rows_of
 from ancestral.training.run import RunFolder
 from ancestral.training.spikes import Spikes
 from ancestral.training.window import Window
@@ -43,6 +47,7 @@ class Keeper:
 
     def __init__(self, trainer: "Trainer", run: RunFolder, data_hash: str, say: Callable[[str], None]) -> None:
         self.trainer, self.run, self.data_hash, self.say = trainer, run, data_hash, say
+        self.processes = trainer.processes
         self.spikes = Spikes()
         self.log, self.timing = JsonLines(run.log), JsonLines(run.timing)
         self.saved_step, self.saved_seconds = -1, 0.0
@@ -53,25 +58,28 @@ class Keeper:
 
         Where there is none, and training is to go back if it diverges, the beginning is saved.
         """
-        folder = newest_checkpoint(self.run.checkpoints, self.say)
+        folder = self._newest()
         if folder is None:
-            self.log.cut(0)
+            if self.processes.lead:
+                self.log.cut(0)
             if self.trainer.settings.on_divergence == "rollback":
                 self.save()
         else:
-            tensors, state = load_checkpoint(folder)
+            tensors, state = self._load(folder)
             if state["data"] != self.data_hash:
                 raise InputError(
                     f"the images have changed since {folder}; restore them, or train into another folder with --out"
                 )
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
-        self.saved_seconds = self.timed_seconds = self.trainer.seconds
+        self.saved_seconds, self.timed_seconds = self.trainer.clock, self.trainer.seconds
         self.timed_images = self.trainer.images
 
     def after_step(self, held_out: HeldOut | None) -> dict[str, Any] | None:
         """Logs, draws and saves what is due; the record logged, if any."""
         trainer, settings, record = self.trainer, self.trainer.settings, None
+        for line in trainer.loader.warnings():
+            self.say(line)
         if trainer.step % settings.log_every_steps == 0 or trainer.fraction >= 1:
             record = trainer.record()
             trainer.window = Window(trainer.device)
@@ -81,32 +89,42 @@ class Keeper:
             at = {"step": trainer.step, "images": trainer.images}
             with self._watching():
                 record = {**(record or at), **held_out.record(trainer.ema.network)}
-        if record:
+        if record and self.processes.lead:
             self.log.append(record)
             self._time()
         if trainer.step % settings.sample_every_steps == 0:
             with self._watching():
                 self._draw()
-        minutes = (trainer.seconds - self.saved_seconds) / 60
+        minutes = (trainer.clock - self.saved_seconds) / 60
         every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
         if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
             self.save()
         return record
 
     def save(self) -> None:
-        """A checkpoint, unless this step has one, and the pipeline folder."""
+        """A checkpoint, unless this step has one, and the pipeline folder.
+
+        Where every process holds all weights the first one saves. Where each holds some rows, each saves them, and the
+        first one gathers the averages for the pipeline, tensor by tensor.
+        """
         if self.saved_step == self.trainer.step:
             return
         settings, state = self.trainer.settings, self.trainer.state()
         if self.trainer.step % settings.checkpoint_every_steps == 0 and state["skipped_in_a_row"] == 0:
             self.good_step = self.trainer.step
-        state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": self.log.flush()}
+        log_bytes = self.log.flush() if self.processes.lead else 0
+        state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": log_bytes}
         in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
         spared = self._spared if in_doubt else self._milestone
         tensors, keep = self.trainer.tensors(), settings.keep_checkpoints
-        save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared)
-        self.trainer.pipeline.with_network(self.trainer.ema.network).save(self.run.pipeline)
-        self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.seconds
+        by_rows = self.trainer.held.rows is not None
+        if by_rows or self.processes.lead:
+            holders = self.processes if by_rows else ALONE
+            save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
+        averaged = self.trainer.averaged()
+        if self.processes.lead:
+            averaged.save(self.run.pipeline)
+        self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
 
     def roll_back(self, fault: Diverged) -> None:
         """Goes back to the checkpoint of `good_step`, or the valid one before it, to go on with half the learning rate.
@@ -125,22 +143,41 @@ class Keeper:
         """
         trainer, settings, folder = self.trainer, self.trainer.settings, None
         if settings.on_divergence == "rollback" and trainer.rollbacks < (settings.rollbacks or ROLLBACKS):
-            folder = newest_checkpoint(self.run.checkpoints, self.say, up_to=self.good_step)
+            folder = self._newest(up_to=self.good_step)
         if folder is None:
             raise fault
         at, count = trainer.step, trainer.rollbacks + 1
-        tensors, state = load_checkpoint(folder)
+        tensors, state = self._load(folder)
         self._restore(tensors, {**state, "seconds": trainer.seconds, "rollbacks": count})
-        discard_after(self.run.checkpoints, trainer.step)
+        if self.processes.lead:
+            discard_after(self.run.checkpoints, trainer.step)
         self.say(
             f"{str(fault).partition(';')[0]}: going back from step {at:,} to {trainer.step:,}, the learning rate times "
             f"{0.5**count:g} from there on (rollback {count} of {settings.rollbacks or ROLLBACKS})"
         )
 
+    def _newest(self, up_to: int | None = None) -> Path | None:
+        """The checkpoint that the first process finds."""
+        folder = newest_checkpoint(self.run.checkpoints, self.say, up_to) if self.processes.lead else None
+        name = self.processes.told("" if folder is None else folder.name)
+        return self.run.checkpoints / name if name else None
+
+    def _load(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """What this process holds of a checkpoint.
+
+        Raises:
+            InputError: it is not to be seen from here.
+        """
+        if not folder.is_dir():
+            raise InputError(f"expected every process to see {folder}, got none here; train on a disk that all share")
+        rows = None if self.trainer.held.rows is None else partial(rows_of, self.processes)
+        return load_checkpoint(folder, rows)
+
     def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """The trainer and the log as a checkpoint has them."""
         self.trainer.restore(tensors, state)
-        self.log.cut(state["log_bytes"])
+        if self.processes.lead:
+            self.log.cut(state["log_bytes"])
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
 
     def _milestone(self, step: int) -> bool:
@@ -169,8 +206,10 @@ class Keeper:
         self.watching_seconds += time.monotonic() - start
 
     def _draw(self) -> None:
-        pipeline = self.trainer.pipeline.with_network(self.trainer.ema.network)
+        """A grid; each process draws it, since each may have to call the network for any to."""
+        pipeline = self.trainer.watched()
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
         pixels = pipeline.draw(seeds, labels)
-        save_png(grid(pixels, columns=10), self.run.samples / f"step-{self.trainer.step:08d}.png")
+        if self.processes.lead:
+            save_png(grid(pixels, columns=10), self.run.samples / f"step-{self.trainer.step:08d}.png")

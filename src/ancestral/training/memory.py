@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import RESIDENT_SHARE
 from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
+from ancestral.processes import ALONE, Processes
 from ancestral.training.loss import training_losses
 from ancestral.training.muon import Muon
 from ancestral.training.optimizer import optimizers_for
@@ -47,24 +49,28 @@ class Footprint(NamedTuple):
         return sum(self) - self.weights
 
 
-def footprint(pipeline: Pipeline, at_once: int | None = None) -> Footprint:
+def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | None = None) -> Footprint:
     """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all.
 
     Calls the network on 2 and on 4 images.
+
+    Args:
+        batch_size: of one process, where several share a batch; None: all of it.
     """
     settings = pipeline.config.training
+    size = batch_size or settings.batch_size
     weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
     moments = sum(
         parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
-        for optimizer in optimizers_for(pipeline.network, settings)
+        for optimizer in optimizers_for(dict(pipeline.network.named_parameters()), settings)
         for group in optimizer.param_groups
         for parameter in group["params"]
     )
     channels, height, width = pipeline.spec.shape
-    batch = 2 * 4 * settings.batch_size * channels * height * width
+    batch = 4 * (size + settings.batch_size) * channels * height * width
     output = 4 * outputs(pipeline.config.diffusion, pipeline.spec) * height * width
     two, four = (kept_bytes(pipeline, count) for count in (2, 4))
-    count = at_once or settings.batch_size
+    count = at_once or size
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
     return Footprint(weights, weights, moments, weights, batch, kept)
 
@@ -93,23 +99,26 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
 
 
-def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None]) -> Choices:
+def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = ALONE) -> Choices:
     """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said.
 
     A number of images that was set or tuned is kept. The batch is halved until it fits; where one image does not fit,
-    that is said too, and tried, since the estimate may be wrong.
+    that is said too, and tried, since the estimate may be wrong. Of several processes each has its share of the batch,
+    and on a CPU of the memory; that fully_shard divides weights too is left out, so the estimate is too high there.
     """
-    choices, whole = pipeline.compute, pipeline.config.training.batch_size
+    choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world)
     free = available_bytes(pipeline.device)
+    if free is not None and pipeline.device.type == "cpu":
+        free //= processes.local_world
     if choices.micro_batch is not None or free is None:
         return choices
     pipeline.network.requires_grad_(True)
     room = int(SHARE * (free - _resident(pipeline, images, free)))
-    needed = footprint(pipeline)
+    needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:
         return choices
     halves = [whole >> k for k in range(1, whole.bit_length())] or [whole]
-    per_image = (footprint(pipeline, 2 * whole).kept - needed.kept) / whole
+    per_image = (footprint(pipeline, 2 * whole, whole).kept - needed.kept) / whole
     fits = [count for count in halves if needed.new - (whole - count) * per_image <= room]
     count = fits[0] if fits else halves[-1]
     say(
@@ -150,7 +159,8 @@ def _container_bytes() -> int | None:
 
 def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:
     """Bytes of the image set, where the loader will move it to a GPU."""
-    fits = pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
+    mapped = isinstance(images.images, np.ndarray)
+    fits = mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
     return images.images.nbytes if fits else 0
 
 

@@ -9,6 +9,7 @@ approaches in five rounds without a decomposition: it takes every singular value
 by 0.2 sqrt(max(m, n)) the step's entries are as large as Adam's, so that one learning rate serves both.
 """
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -34,15 +35,33 @@ def orthogonalised(matrices: Matrices) -> Matrices:
     return x.mT if tall else x
 
 
+class Rows(ABC):
+    """How a process that holds some rows of each weight works on all of them."""
+
+    @abstractmethod
+    def whole(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
+        """All rows of what this process has the rows of `weight` of, together."""
+
+    @abstractmethod
+    def mine(self, whole: Tensor) -> Tensor:
+        """This process's rows."""
+
+
 class Muon(torch.optim.Optimizer):
     """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions.
+
+    Args:
+        rows: given where the weights are rows of the network's; every process then finds all directions.
 
     Attributes:
         found_inf: () float on the weights' device; where it is 1 a step changes nothing, as in torch's fused Adam.
     """
 
-    def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(
+        self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, rows: Rows | None = None
+    ) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum})
+        self.rows = rows
         self.found_inf = torch.zeros((), device=self.param_groups[0]["params"][0].device)
 
     @torch.no_grad()
@@ -58,8 +77,16 @@ class Muon(torch.optim.Optimizer):
             momenta = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(momenta, gradients, [(1 - group["momentum"]) * (1 - self.found_inf)] * len(momenta))
             aims = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            for weight, direction in _directions(weights, aims):
+            for weight, direction in self._directions(weights, aims):
                 weight.add_(direction.masked_fill(skip, 0), alpha=-group["lr"])
+
+    def _directions(self, weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:
+        """Each weight, or the rows of it, with the direction of its step."""
+        if self.rows is None:
+            yield from _directions(weights, aims)
+            return
+        wholes = (self.rows.whole(weight, aim) for weight, aim in zip(weights, aims, strict=True))
+        yield from ((weight, self.rows.mine(whole)) for weight, whole in _directions(weights, wholes))
 
 
 def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:
@@ -70,4 +97,6 @@ def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable
         shapes[matrix.shape[0], matrix.shape[1]].append((weight, matrix))
     for (m, n), pairs in shapes.items():
         directions = 0.2 * max(m, n) ** 0.5 * orthogonalised(torch.stack([matrix for _, matrix in pairs]))
-        yield from ((weight, each.view(weight.shape)) for (weight, _), each in zip(pairs, directions, strict=True))
+        yield from (
+            (weight, each.view(-1, *weight.shape[1:])) for (weight, _), each in zip(pairs, directions, strict=True)
+        )

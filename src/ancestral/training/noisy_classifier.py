@@ -77,7 +77,7 @@ def train_classifier(
     network = classifier.network.train().requires_grad_(True)
     device = next(network.parameters()).device
     loader = Loader(images, settings.batch_size, mix(seed, "classifier"), flip, device)
-    optimizers, started = optimizers_for(network, settings), time.monotonic()
+    optimizers, started = optimizers_for(dict(network.named_parameters()), settings), time.monotonic()
     progress = Progress(0, 0, 0.0, 0.0, None)
     try:
         while progress.fraction < 1:
@@ -150,7 +150,7 @@ def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy
     starts = range(0, min(MEASURED, len(images)), AT_ONCE)
     draws = generator(0, "classifier", "accuracy", t)
     for part in (images.stretch(start, min(start + AT_ONCE, MEASURED)) for start in starts):
-        x0 = from_pixels(torch.tensor(part.images)).permute(0, 3, 1, 2)
+        x0 = from_pixels(torch.tensor(part.pixels())).permute(0, 3, 1, 2)
         at, eps = torch.tensor(t), torch.randn(x0.shape, generator=draws)
         x_t = classifier.diffusion.q_sample(x0, at, eps).to(device)
         right += int((classifier.scores(x_t, at).argmax(dim=1).cpu() == torch.tensor(part.labels)).sum())

@@ -1,28 +1,36 @@
 """The optimisers of a network, and their learning rate."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from ancestral.config import TrainingSettings
-from ancestral.training.muon import Muon
+from ancestral.training.muon import Muon, Rows
 
 ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
 """What meets pixels, times and labels: not between two layers of features, so Muon leaves it to Adam."""
 
 
-def optimizers_for(network: nn.Module, settings: TrainingSettings) -> list[torch.optim.Optimizer]:
-    """Adam or AdamW in its fused form for all parameters; or Muon for the inner weights and Adam for the rest."""
+def optimizers_for(
+    weights: Mapping[str, nn.Parameter], settings: TrainingSettings, rows: Rows | None = None
+) -> list[torch.optim.Optimizer]:
+    """Adam or AdamW in its fused form for all parameters; or Muon for the inner weights and Adam for the rest.
+
+    Args:
+        weights: by name; all of each, or some rows.
+        rows: given rows, how Muon, which works on whole matrices, comes by the others.
+    """
     if settings.optimizer == "muon":
-        inner = [weight for name, weight in network.named_parameters() if weight.ndim > 1 and not name.startswith(ENDS)]
-        known = {id(weight) for weight in inner}
-        rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
-        return [Muon(inner, settings.lr), torch.optim.Adam(rest, settings.lr, settings.betas, fused=True)]
+        inner = {name: weight for name, weight in weights.items() if weight.ndim > 1 and not name.startswith(ENDS)}
+        rest = [weight for name, weight in weights.items() if name not in inner]
+        adam = torch.optim.Adam(rest, settings.lr, settings.betas, fused=True)
+        return [Muon(inner.values(), settings.lr, rows=rows), adam]
     if settings.optimizer == "adam":
-        return [torch.optim.Adam(network.parameters(), settings.lr, settings.betas, fused=True)]
+        return [torch.optim.Adam(weights.values(), settings.lr, settings.betas, fused=True)]
     decay = 0.01 if settings.weight_decay is None else settings.weight_decay
-    return [torch.optim.AdamW(network.parameters(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
+    return [torch.optim.AdamW(weights.values(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
 
 
 def learning_rate(settings: TrainingSettings, images: int, fraction: float) -> float:

@@ -105,16 +105,27 @@ class RunFolder:
         """Whether this run was computed on that machine so far, and so goes on as it was."""
         return self.compute.is_file() and read_settings(self.compute).get("machine") == machine
 
-    def settled(self, now: Choices, asked: ComputeSettings, machine: str, say: Callable[[str], None]) -> Choices:
+    def settled(
+        self,
+        now: Choices,
+        asked: ComputeSettings,
+        machine: str,
+        say: Callable[[str], None],
+        processes: int = 1,
+        parallel: str = "ddp",
+    ) -> Choices:
         """How this run is computed: as it was so far where that was on this machine, under what is asked for.
 
-        So a run goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time.
+        So a run goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time: how
+        many processes train, and in which way, among it.
         """
         before = read_settings(self.compute) if self.compute.is_file() else None
         chosen = now
         if before is not None and self.computed_on(machine):
             chosen = parse(Choices, before.get("choices", {}), str(self.compute)).overlaid(asked)
-        after = {"machine": machine, "choices": chosen.model_dump(mode="json")}
+        after: dict[str, Any] = {"machine": machine, "choices": chosen.model_dump(mode="json")}
+        if processes > 1:
+            after |= {"processes": processes, "parallel": parallel}
         if before not in (None, after):
             say(f"{self.path} was computed otherwise so far ({self.compute.name}): from here on equal up to rounding")
         write_whole(self.compute, json.dumps(after, indent=2) + "\n")

@@ -8,72 +8,106 @@ and a few counters, and nothing of any generator.
 
 A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
 decided where they are.
+
+Several processes compute a step together. Each draws the whole batch's randomness and takes its share of it, so that a
+step is made of the same images, t and eps however many there are. Its loss is the sum over its images, times the number
+of processes, over the size of the whole batch: the mean of these over the processes, which the engine forms of the
+gradients, is that of the whole batch however uneven the shares are. The losses of all images are then summed into
+one vector, each process filling in its own, which also carries the clock of the first and whether anyone was asked
+to stop: so all decide alike whether the step is finite, which images are to blame, when it is time and when to stop.
 """
 
+import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ancestral.compute import in_words, machine_name
+from ancestral.compute import Choices, in_words, machine_name
 from ancestral.data.imageset import ImageSet, Parts
-from ancestral.data.loader import Batch, Loader, sent
+from ancestral.data.loader import Batch, Loader
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
-from ancestral.diffusion.timesteps import Draw, RecentLosses, draw, even, independent, stratified
-from ancestral.errors import Diverged
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
-from ancestral.networks.compiled import compiled
+from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
-from ancestral.rng import generator, mix
+from ancestral.processes import ALONE, Processes
+from ancestral.rng import mix
 from ancestral.tensors import PerImage
+from ancestral.training import blame
+from ancestral.training.draws import Draws, drawn
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
 from ancestral.training.loss import training_losses
 from ancestral.training.memory import fitted
 from ancestral.training.optimizer import learning_rate, optimizers_for
+from ancestral.training.parallel import Copies, Held, Parallel, Shards, together
 from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
 from ancestral.training.window import Window
 
-NAMED_IMAGES = 8
-"""Of a bad batch, that a message names."""
-
 
 class Progress(NamedTuple):
-    """Where training is after a step. `fraction` is of the budget, 0..1; `record` is the line logged, if any."""
+    """Where training is after a step. `fraction` is of the budget, 0..1; `record` is the line logged, if any.
+
+    `stop`: a process was asked to stop, and all are told so after the same step.
+    """
 
     step: int
     images: int
     fraction: float
     seconds: float
     record: dict[str, Any] | None
+    stop: bool = False
 
 
-def train(pipeline: Pipeline, parts: Parts, run: RunFolder, say: Callable[[str], None] = print) -> Iterator[Progress]:
+def train(
+    pipeline: Pipeline,
+    parts: Parts,
+    run: RunFolder,
+    say: Callable[[str], None] = print,
+    asked: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
+    parallel: Parallel = "ddp",
+) -> Iterator[Progress]:
     """Trains `pipeline` to the end of its budget, yielding after every step; resumes what is in `run`.
 
     Closing the generator saves a checkpoint first, so stopping costs nothing. At the end, and with every checkpoint,
     `run.pipeline` holds the averaged weights.
 
+    Args:
+        asked: whether this process has been asked to stop; told to all by `Progress.stop`.
+        processes: those that train together; each calls this with the same settings, images and run, and closes the
+            generator after the same step. The first one writes and speaks.
+        parallel: whether each of them holds all weights (ddp) or some rows of each (fsdp).
+
     Raises:
-        InputError: another run's folder or settings, changed data, or only damaged checkpoints.
+        InputError: another run's folder or settings, changed data, or only damaged checkpoints; fewer images in a
+            batch than processes.
+        Lost: another process is gone.
         Diverged: PATIENCE non-finite steps in a row, and no going back (`Keeper.roll_back`); the weights before them
             are in the last checkpoint.
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
     config = pipeline.config
-    with run.claimed(config):
-        decided, machine = pipeline.compute, machine_name(pipeline.device)
-        now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say)
-        pipeline.use(run.settled(now, config.compute, machine, say))
-        told = decided if pipeline.compute == now else pipeline.compute
-        if how := in_words(told, config.compute, config.network, pipeline.spec, pipeline.device):
-            say(how)
-        trainer = Trainer(pipeline, parts.train)
+    if processes.world > config.training.batch_size:
+        raise InputError(
+            f"expected a batch of at least an image for each of {processes.world} processes, got "
+            f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
+        )
+    if not processes.lead:
+        say = silent
+    with run.claimed(config) if processes.lead else nullcontext():
+        processes.wait()
+        _settle(pipeline, parts, run, say, processes, parallel)
+        trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         held_out = HeldOut(pipeline, parts.validation) if len(parts.validation) else None
         keeper = Keeper(trainer, run, parts.train.hash, say)
         keeper.resume()
@@ -91,31 +125,73 @@ def train(pipeline: Pipeline, parts: Parts, run: RunFolder, say: Callable[[str],
         keeper.save()
 
 
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def _settle(
+    pipeline: Pipeline,
+    parts: Parts,
+    run: RunFolder,
+    say: Callable[[str], None],
+    processes: Processes,
+    parallel: Parallel,
+) -> None:
+    """How the machine is used, as the first process decides it for all."""
+    config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
+    chosen = decided
+    if processes.lead:
+        now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say, processes)
+        chosen = run.settled(now, config.compute, machine, say, processes.world, parallel)
+        told = decided if chosen == now else chosen
+        if how := in_words(told, config.compute, config.network, pipeline.spec, pipeline.device):
+            say(how)
+        if not processes.alone:
+            chosen = together(chosen, config.compute)
+    pipeline.use(Choices.model_validate_json(processes.told(chosen.model_dump_json())))
+
+
 class Trainer:
     """Everything that changes while training, one optimiser step at a time."""
 
-    def __init__(self, pipeline: Pipeline, images: ImageSet) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        images: ImageSet,
+        processes: Processes = ALONE,
+        parallel: Parallel = "ddp",
+        asked: Callable[[], bool] = lambda: False,
+    ) -> None:
         config = pipeline.config
         self.settings, self.seed = config.training, config.seed
         self.pipeline, self.diffusion = pipeline, pipeline.diffusion
+        self.processes, self.asked = processes, asked
+        self.share = processes.share(self.settings.batch_size)
         self.device = pipeline.device
         torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
-        self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device)
+        self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.share)
         self.network = pipeline.network.train().requires_grad_(True)
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
-        self.optimizers = optimizers_for(self.network, self.settings)
+        self.held: Held = (
+            Copies(processes, self.network, pipeline.compute)
+            if parallel == "ddp"
+            else Shards(processes, self.network, self.ema.network, pipeline.compute)
+        )
+        self.optimizers = optimizers_for(self.held.weights, self.settings, self.held.rows)
         self.weighting: Weighting = uniform
         if self.settings.weighting == "min-snr":
             self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)
         by_importance = self.settings.timesteps == "importance"
         self.recent = RecentLosses.none(self.diffusion.num_timesteps) if by_importance else None
-        self.forward = compiled(self.network, pipeline.compute.compile)
         self.keeps_gradients = pipeline.compute.compile == "graphs"
         self._clear_gradients()
         self.step, self.rollbacks = 0, 0
         self.patience, self.window = Patience(self.device), Window(self.device)
         self.seconds_before, self.started = 0.0, time.monotonic()
+        self._stop, self._clock = False, 0.0
         self.fraction = self._fraction()
+        if not processes.alone and self.held.rows is None:
+            self._rehearse()
 
     @property
     def images(self) -> int:
@@ -132,12 +208,22 @@ class Trainer:
         """Time spent on this run, over all its starts."""
         return self.seconds_before + time.monotonic() - self.started
 
+    @property
+    def clock(self) -> float:
+        """The seconds that decisions go by: several processes go by those of the first, at their last look."""
+        return self.seconds if self.processes.alone else self._clock
+
+    @property
+    def stop(self) -> bool:
+        """Whether anyone was asked to stop; several processes know at their next look."""
+        return self.asked() if self.processes.alone else self._stop
+
     def _fraction(self) -> float:
         """The share of the budget that is used, of the limit that is nearest: 0..1."""
         used = [
             (self.step, self.settings.steps),
             (self.images, self.settings.images),
-            (self.seconds / 60, self.settings.minutes),
+            (self.clock / 60, self.settings.minutes),
         ]
         return min(1.0, max(amount / limit for amount, limit in used if limit is not None))
 
@@ -151,9 +237,11 @@ class Trainer:
         lr = learning_rate(self.settings, self.images, self.fraction) * 0.5**self.rollbacks
         for group in self._groups():
             group["lr"] = lr
-        torch.manual_seed(mix(self.seed, "dropout", self.step))
-        losses = torch.cat([self._backward(batch, draws, part) for part in self._parts()])
-        norm = nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        others = () if self.processes.lead else (self.processes.rank,)
+        torch.manual_seed(mix(self.seed, "dropout", self.step, *others))
+        parts = self._parts()
+        mine = torch.cat([self._backward(batch, draws, part, part is parts[-1]) for part in parts])
+        losses, norm = mine if self.processes.alone else self._agreed().to(mine), self.held.norm()
         finite = norm.isfinite() & losses.isfinite().all()
         self.patience.count(finite)
         if self.patience.is_over(self.step):
@@ -169,7 +257,7 @@ class Trainer:
 
     def progress(self, record: dict[str, Any] | None) -> Progress:
         """What the loop yields."""
-        return Progress(self.step, self.images, self.fraction, self.seconds, record)
+        return Progress(self.step, self.images, self.fraction, self.seconds, record, self.stop)
 
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one."""
@@ -177,14 +265,37 @@ class Trainer:
         return {"step": self.step, "images": self.images, **self.window.means(), "lr": lr, "skipped": self.skipped}
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All that a resume needs, by file."""
+        """All that a resume needs, by file: of weights, averages and moments what this process holds."""
         moments = {
             f"{name}.{key}": value
-            for name, parameter in self.network.named_parameters()
+            for name, parameter in self.held.weights.items()
             for key, value in self._owner(parameter).state[parameter].items()
         }
-        weights = {"model": self.network.state_dict(), "ema": self.ema.network.state_dict(), "optimizer": moments}
+        model, ema = self.held.held(self.network), self.held.held(self.ema.network)
+        weights = {"model": model, "ema": ema, "optimizer": moments}
         return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
+
+    def watched(self) -> Pipeline:
+        """A pipeline around the averaged network as it lies here: what is drawn with it is drawn together."""
+        if self.held.rows is None:
+            return self.pipeline.with_network(self.ema.network)
+        other = copy.copy(self.pipeline)
+        assert isinstance(self.ema.network, UNet)
+        other.network = self.ema.network
+        return other
+
+    def averaged(self) -> Pipeline:
+        """A pipeline around all of the averaged weights, to be saved by the first process, together."""
+        if self.held.rows is None:
+            return self.pipeline.with_network(self.ema.network)
+        averages, lead = self.held.held(self.ema.network), self.processes.lead
+        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu")
+        own = whole.network.state_dict()
+        for name, weight in self.held.weights.items():
+            gathered = self.held.rows.whole(weight, averages[name])
+            if lead:
+                own[name].copy_(gathered)
+        return whole
 
     def state(self) -> dict[str, Any]:
         """The counters."""
@@ -201,17 +312,20 @@ class Trainer:
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """Back to where `tensors` and `state` were taken, in the same memory layout; from anywhere, any number of
-        times. An older state has the skipped steps in a row as `skipped`, and no rollbacks.
+        times. Of tensors that are held by rows, those of this process. An older state has the skipped steps in a row
+        as `skipped`, and no rollbacks.
         """
         self._clear_gradients()
         for optimizer in self.optimizers:
             optimizer.state.clear()
-        self.network.load_state_dict(tensors["model"])
-        self.ema.network.load_state_dict(tensors["ema"])
-        parameters = dict(self.network.named_parameters())
+        for name, network in (("model", self.network), ("ema", self.ema.network)):
+            held = self.held.held(network)
+            assert held.keys() == tensors[name].keys(), "the weights of this network"
+            for key, tensor in held.items():
+                tensor.copy_(tensors[name][key])
         for full_name, saved in tensors["optimizer"].items():
             name, _, key = full_name.rpartition(".")
-            parameter = parameters[name]
+            parameter = self.held.weights[name]
             in_layout = saved.shape == parameter.shape and key != "step"
             moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(self.device)
             self._owner(parameter).state[parameter][key] = moments
@@ -222,6 +336,7 @@ class Trainer:
         self.patience.in_a_row = state.get("skipped_in_a_row", state["skipped"])
         self.window = Window(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
+        self._clock = self.seconds_before
         self.fraction = self._fraction()
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -231,86 +346,102 @@ class Trainer:
         return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
 
     def _parts(self) -> list[slice]:
-        size = self.settings.batch_size
-        at_once = min(size, self.pipeline.compute.micro_batch or size)
-        return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
+        """Stretches of this process's share; of several processes, each has as many, since each part is a meeting."""
+        size = self.share.stop - self.share.start
+        smallest, more = divmod(self.settings.batch_size, self.processes.world)
+        largest = smallest + bool(more)
+        at_once = min(largest, self.pipeline.compute.micro_batch or largest)
+        if self.processes.alone:
+            return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
+        count = min(smallest, -(-largest // at_once))
+        cuts = [size * k // count for k in range(count + 1)]
+        return [slice(*ends) for ends in pairwise(cuts)]
 
-    def _draws(self) -> "Draws":
-        size, device = self.settings.batch_size, self.device
-        t_generator, hidden_generator = (generator(self.seed, name, self.step) for name in ("t", "label-dropout"))
-        eps_generator = generator(self.seed, "eps", self.step, device=device)
-        times = self._times(t_generator)
-        hidden = torch.rand(size, generator=hidden_generator) < self.settings.label_dropout
-        eps = torch.randn(size, *self.pipeline.spec.shape, generator=eps_generator, device=device)
-        return Draws(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+    def _rehearse(self) -> None:
+        """A backward pass over black images. DDP lays the gradients out anew after its first one, and of three
+        processes or more the sum depends on where its terms lie: so a run that goes on has to be past that before its
+        first step, as the run that was not stopped is.
+        """
+        part = self._parts()[0]
+        count, pipeline = part.stop - part.start, self.pipeline
+        x0 = -torch.ones(count, *pipeline.spec.shape, device=self.device)
+        x0 = x0.contiguous(memory_format=pipeline.compute.memory_format)
+        t = torch.ones(count, dtype=torch.int64, device=self.device)
+        within = torch.zeros(count, dtype=torch.float64, device=self.device)
+        labels = t - 1 if pipeline.num_classes and self.loader.labels is not None else None
+        with self.held.part(last=True):
+            losses = training_losses(pipeline, self.held.forward, x0, t, within, torch.zeros_like(x0), labels)
+            torch.autograd.backward(losses.sum())
+        self._clear_gradients()
 
-    def _times(self, draws: torch.Generator) -> Draw:
-        size, T = self.settings.batch_size, self.diffusion.num_timesteps
-        if self.settings.timesteps == "uniform":
-            t = torch.randint(1, T + 1, (size,), generator=draws)
-            return Draw(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
-        return draw(even(T) if self.recent is None else self.recent.probabilities(), stratified(size, draws))
+    def _draws(self) -> Draws:
+        shape, T = self.pipeline.spec.shape, self.diffusion.num_timesteps
+        return drawn(self.settings, self.seed, self.step, shape, T, self.device, self.recent)
 
-    def _backward(self, batch: Batch, draws: "Draws", part: slice) -> PerImage:
+    def _backward(self, batch: Batch, draws: Draws, part: slice, last: bool) -> PerImage:
+        """The losses of a part of this process's share, their gradient added to what is there."""
+        hidden, eps = draws.hidden[self.share][part], draws.eps[self.share][part]
         labels = None
         if self.pipeline.num_classes and batch.labels is not None:
-            labels = batch.labels[part].masked_fill(draws.hidden[part], self.pipeline.num_classes)
+            labels = batch.labels[part].masked_fill(hidden, self.pipeline.num_classes)
         x0 = batch.images[part].contiguous(memory_format=self.pipeline.compute.memory_format)
-        t, weight, within = (each[part] for each in draws.times)
-        losses = training_losses(self.pipeline, self.forward, x0, t, within, draws.eps[part], labels)
-        weight = (self.weighting(self.diffusion, t) * weight).to(losses)
-        torch.autograd.backward((losses * weight).sum() / self.settings.batch_size)
+        t, weight, within = (each[self.share][part] for each in draws.times)
+        with self.held.part(last):
+            losses = training_losses(self.pipeline, self.held.forward, x0, t, within, eps, labels)
+            if not self.processes.alone:
+                self._tell(losses.detach(), part, last)
+            weight = (self.weighting(self.diffusion, t) * weight).to(losses)
+            total = (losses * weight).sum() * self.processes.world
+            torch.autograd.backward(total / self.settings.batch_size)
         return losses.detach()
+
+    def _tell(self, losses: PerImage, part: slice, last: bool) -> None:
+        """Writes the losses of a part where they belong in the batch; after the last one, tells all of them and what
+        else has to be agreed on to the others, while the backward pass goes on.
+        """
+        size = self.settings.batch_size
+        if part.start == 0:
+            self._told = losses.new_zeros(size + 2, dtype=torch.float64)
+        self._told[:size][self.share][part] = losses.double()
+        if last:
+            self._told[-2] = float(self.asked())
+            self._told[-1] = self.seconds if self.processes.lead else 0.0
+            self._sum = self.processes.sum_later(self._told)
+
+    def _agreed(self) -> PerImage:
+        """The losses of the whole batch; on the way, when it is and whether to stop."""
+        told = self._sum()
+        if self.step % self.patience.every == 0:
+            stop, self._clock = told[-2:].tolist()
+            self._stop = stop > 0
+        return told[:-2]
 
     def _descend(self, norm: Tensor, finite: Tensor) -> None:
         """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""
         if self.settings.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(self.network.parameters(), self.settings.clip_norm, norm)
+            nn.utils.clip_grads_with_norm_(self.held.weights.values(), self.settings.clip_norm, norm)
         skip = (~finite).float()
         for optimizer in self.optimizers:
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
-        self.ema.update(self.network, finite)
+        self.ema.update(self.held.pairs(self.ema.network), finite)
 
     def _clear_gradients(self) -> None:
         """Frees them; or zeroes them in place, since a CUDA graph writes the next ones over what it gave out before."""
         if not self.keeps_gradients:
-            self.network.zero_grad(set_to_none=True)
+            self.held.clear()
             return
         for parameter in self.network.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         torch._foreach_zero_([p.grad for p in self.network.parameters() if p.grad is not None])
 
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
-        layer = next((n for n, p in self.network.named_parameters() if not _finite(p.grad)), "the loss")
+        layer = blame.first_layer(self.held.weights)
+        images = blame.images(batch, losses, self.loader.image_set.names)
         stops = self.settings.on_divergence == "stop"
         return Diverged(
             f"training diverged: {self.patience.in_a_row} steps in a row were not finite, up to step {self.step} "
             f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}, on "
-            f"{self._images(batch, losses)}; the last checkpoint is kept: train into another folder with a lower "
+            f"{images}; the last checkpoint is kept: train into another folder with a lower "
             f"--training.lr{', or go on with --training.on_divergence rollback' if stops else ''}"
         )
-
-    def _images(self, batch: Batch, losses: PerImage) -> str:
-        """The images of a bad batch whose loss is not finite, or all where each loss is: a few, by index and name."""
-        bad = ~losses.isfinite().cpu()
-        indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()
-        names = self.loader.image_set.names
-        told = [f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES]]
-        more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
-        return f"training images {', '.join(told)}{more}"
-
-
-class Draws(NamedTuple):
-    """The randomness of one step, on the device: times (B,), eps (B, C, H, W), hidden (B,) bool.
-
-    The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
-    """
-
-    times: Draw
-    eps: Tensor
-    hidden: Tensor
-
-
-def _finite(gradient: Tensor | None) -> bool:
-    return gradient is None or bool(gradient.isfinite().all())

@@ -1,0 +1,259 @@
+"""Several processes that compute one thing, by torch's own engine; one process alone is a group of one.
+
+torchrun starts the same command several times and tells each its place by environment variables; so may any other
+launcher. What is computed is dealt so that the number of processes changes nothing but rounding: a batch is drawn whole
+and sliced, and independent pieces of work are done by whoever's turn it is and handed to all.
+
+What travels is numbers and text, never pickles.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load, save
+from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import DistStoreError
+
+from ancestral.errors import InputError, Lost
+from ancestral.machine import started_together
+
+Piece = TypeVar("Piece")
+
+TIMEOUT = timedelta(minutes=30)
+"""How long a process waits for the others: as long as the first may take to decode the images."""
+SOON = timedelta(seconds=3)
+"""Within which processes that fail alike do so."""
+BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re.IGNORECASE)
+"""What the engine's errors speak of when a process is gone; it has no class for them."""
+
+
+class Processes:
+    """This process's place among `world`, and what they do together. All of them have to call each of the methods that
+    says "together", in the same order.
+
+    Args:
+        rank: in 0..world - 1; 0 is the one that writes and speaks.
+        local_rank, local_world: the same on this machine.
+        device: where the tensors are that are summed.
+        store: where they found each other.
+    """
+
+    def __init__(
+        self,
+        rank: int = 0,
+        world: int = 1,
+        local_rank: int = 0,
+        local_world: int = 1,
+        device: torch.device | str = "cpu",
+        store: Store | None = None,
+    ) -> None:
+        self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
+        self.device, self.store = torch.device(device), store
+
+    @contextmanager
+    def first_here(self) -> Iterator[None]:
+        """What one process of each machine does before the others do it too, together."""
+        if self.local_rank:
+            self.wait()
+        yield
+        if not self.local_rank:
+            self.wait()
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other."""
+        return self.world == 1
+
+    @property
+    def lead(self) -> bool:
+        """Whether this is the one that writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's stretch of `count` things in a row; stretches differ in length by at most one."""
+        each, more = divmod(count, self.world)
+        start = self.rank * each + min(self.rank, more)
+        return slice(start, start + each + (self.rank < more))
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, together: the same bits on each."""
+        return self.sum_later(tensor)()
+
+    def sum_later(self, tensor: Tensor) -> Callable[[], Tensor]:
+        """The same, begun together and asked for when it is needed; meanwhile this process can do other things."""
+        if self.alone:
+            return lambda: tensor
+        total = tensor.clone()
+        with lost_if_broken():
+            begun = dist.all_reduce(total, async_op=True)
+
+        def asked_for() -> Tensor:
+            with lost_if_broken():
+                begun.wait()
+            return total
+
+        return asked_for
+
+    def wait(self) -> None:
+        """Until all are here, together."""
+        self.sum(torch.zeros(1, device=self.device))
+
+    def told(self, text: str) -> str:
+        """What the first one says, together."""
+        return text if self.alone else self._handed(text.encode(), 0).decode()
+
+    def gathered(self, text: str) -> list[str]:
+        """What each one says, in the order of their ranks, together."""
+        return [self._handed(text.encode(), source).decode() for source in range(self.world)]
+
+    def mine(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Those that `dealt` gives to this process."""
+        return pieces[self.rank :: self.world]
+
+    def dealt(self, pieces: Sequence[Piece], work: Callable[[Piece], str]) -> Iterator[str]:
+        """The results of `work` on each piece, in order, together: piece i is done by process i modulo the number of
+        them, so what is computed is the same however many there are.
+        """
+        for first in range(0, len(pieces), self.world):
+            turn = pieces[first : first + self.world]
+            mine = work(turn[self.rank]).encode() if self.rank < len(turn) else b""
+            yield from (self._handed(mine, source).decode() for source in range(len(turn)))
+
+    def dealt_tensors(
+        self, pieces: Sequence[Piece], work: Callable[[Piece], Mapping[str, Tensor]]
+    ) -> Iterator[dict[str, Tensor]]:
+        """The same of tensors by name; they end on the CPU."""
+        if self.alone:
+            yield from ({name: tensor.cpu() for name, tensor in work(piece).items()} for piece in pieces)
+            return
+        for first in range(0, len(pieces), self.world):
+            turn = pieces[first : first + self.world]
+            done = work(turn[self.rank]) if self.rank < len(turn) else {}
+            mine = save(
+                {name: tensor.clone(memory_format=torch.contiguous_format).cpu() for name, tensor in done.items()}
+            )
+            yield from (load(self._handed(mine, source)) for source in range(len(turn)))
+
+    def befalls_only_this(self, message: str) -> bool:
+        """Whether the first process does not fail with the same words as this one, within seconds."""
+        if self.alone or self.store is None:
+            return True
+        try:
+            if self.lead:
+                self.store.set("fault", message)
+                return True
+            self.store.wait(["fault"], SOON)
+            return self.store.get("fault").decode() != message
+        except DistStoreError:  # nothing was said in time
+            return True
+        except RuntimeError:  # the first one is gone already, and the store with it
+            return False
+
+    def _handed(self, content: bytes, source: int) -> bytes:
+        """`content` of one process, on each."""
+        if self.alone:
+            return content
+        with lost_if_broken():
+            length = torch.tensor([len(content)], dtype=torch.int64, device=self.device)
+            dist.broadcast(length, source)
+            size = int(length)
+            buffer = torch.zeros(size, dtype=torch.uint8, device=self.device)
+            if self.rank == source and size:
+                buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.device)
+            dist.broadcast(buffer, source)
+        return buffer.cpu().numpy().tobytes()
+
+
+ALONE = Processes()
+"""One process."""
+
+
+def place() -> Processes:
+    """This process's place, before it has met the others.
+
+    Raises:
+        InputError: a launcher told nonsense.
+    """
+    if not started_together():
+        return ALONE
+    rank, world = _number("RANK"), _number("WORLD_SIZE")
+    local_rank, local_world = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world)
+    if not 0 <= rank < world:
+        raise _nonsense(f"expected RANK in 0..{world - 1}, got {rank}")
+    return Processes(rank, world, local_rank, local_world)
+
+
+@contextmanager
+def met(here: Processes, device: torch.device) -> Iterator[Processes]:
+    """The process at the place `here`, once all are there, on `device`.
+
+    Raises:
+        Lost: the others did not come.
+    """
+    if not started_together():
+        yield ALONE
+        return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // here.local_world))
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with lost_if_broken():
+        store = _store(here)
+        dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.world, timeout=TIMEOUT)
+    yield Processes(here.rank, here.world, here.local_rank, here.local_world, device, store)
+    dist.destroy_process_group()
+
+
+@contextmanager
+def lost_if_broken() -> Iterator[None]:
+    """Names the trouble where another process went away in the middle of something done together.
+
+    Raises:
+        Lost: instead of the engine's own error.
+    """
+    try:
+        yield
+    except RuntimeError as fault:
+        if not BROKEN.search(str(fault)):
+            raise
+        raise Lost(
+            "another process of this command is gone; what was saved is whole: give the same command again"
+        ) from fault
+
+
+def _store(here: Processes) -> Store:
+    """Where the processes find each other.
+
+    torchrun keeps one store over its restarts, and the addresses of the dead would be found in it. On one machine each
+    attempt gets its own corner of the store. Over several machines the attempts are numbered differently on each, so
+    there torchrun has to be told to make a new store (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1).
+    """
+    kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    hosts = here.lead and not kept_by_torchrun
+    address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
+    store = TCPStore(address, port, here.world, hosts, TIMEOUT, wait_for_workers=False)
+    if here.local_world < here.world:
+        return store
+    return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _number(name: str, default: int | None = None) -> int:
+    word = os.environ.get(name)
+    if word is None and default is not None:
+        return default
+    try:
+        return int(word or "")
+    except ValueError:
+        raise _nonsense(f"expected a number in {name}, got {word!r}") from None
+
+
+def _nonsense(what: str) -> InputError:
+    fault = InputError(f"{what}; start with torchrun")
+    fault.own = True
+    return fault

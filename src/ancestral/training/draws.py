@@ -1,0 +1,59 @@
+"""The randomness of a step: when each image is looked at, its noise, and whether its label is hidden.
+
+All of it is a function of (seed, step), and with importance sampling of the recent losses; and it is drawn for the
+whole batch, of which each process takes its share.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ancestral.config import TrainingSettings
+from ancestral.data.loader import sent
+from ancestral.diffusion.timesteps import Draw, RecentLosses, draw, even, independent, stratified
+from ancestral.rng import generator
+
+
+class Draws(NamedTuple):
+    """The randomness of one step, on the device: times (B,), eps (B, C, H, W), hidden (B,) bool.
+
+    The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
+    """
+
+    times: Draw
+    eps: Tensor
+    hidden: Tensor
+
+
+def drawn(
+    settings: TrainingSettings,
+    seed: int,
+    step: int,
+    shape: Sequence[int],
+    num_timesteps: int,
+    device: torch.device,
+    recent: RecentLosses | None,
+) -> Draws:
+    """The draws of a step.
+
+    Args:
+        shape: (C, H, W) of an image.
+        recent: losses to sample the timesteps by; None: as `settings.timesteps` says.
+    """
+    size = settings.batch_size
+    t_generator, hidden_generator = (generator(seed, name, step) for name in ("t", "label-dropout"))
+    eps_generator = generator(seed, "eps", step, device=device)
+    times = _times(settings, num_timesteps, t_generator, recent)
+    hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
+    eps = torch.randn(size, *shape, generator=eps_generator, device=device)
+    return Draws(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+
+
+def _times(settings: TrainingSettings, T: int, draws: torch.Generator, recent: RecentLosses | None) -> Draw:
+    size = settings.batch_size
+    if settings.timesteps == "uniform":
+        t = torch.randint(1, T + 1, (size,), generator=draws)
+        return Draw(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
+    return draw(even(T) if recent is None else recent.probabilities(), stratified(size, draws))

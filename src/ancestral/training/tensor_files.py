@@ -1,0 +1,81 @@
+"""Tensors in safetensors files: all of each in one, or some rows of each in as many files as there were processes.
+
+Where each of several processes holds some rows of every tensor, it writes them as `model-00001-of-00002.safetensors`
+and so on, and the first one the rest. The rows in the order of the files are the tensor, so that any number of
+processes, or one, reads them again, and each of them no more than its own.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ancestral.files import write_whole
+from ancestral.processes import Processes
+
+Tensors = Mapping[str, Mapping[str, Tensor]]
+"""Group -> name -> tensor."""
+PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+"""The name of a file that holds some rows: of which group, and which of how many it is."""
+HELD_BY_ROWS = ("model", "ema", "optimizer")
+"""Groups whose tensors may be dealt by rows; those without rows, such as counts of steps, are not."""
+
+
+def write_tensors(building: Path, tensors: Tensors, holders: Processes) -> dict[str, dict[str, Any]]:
+    """Writes what this process is to write, and says so as the manifest will."""
+    written: dict[str, dict[str, Any]] = {}
+    for group, held in tensors.items():
+        by_rows = not holders.alone and group in HELD_BY_ROWS
+        mine = {name: tensor for name, tensor in held.items() if holders.lead or (by_rows and tensor.ndim)}
+        if by_rows or holders.lead:
+            piece = f"-{holders.rank + 1:05d}-of-{holders.world:05d}" if by_rows else ""
+            content = save({name: tensor.contiguous() for name, tensor in mine.items()})
+            written |= write_file(building / f"{group}{piece}.safetensors", content)
+    return written
+
+
+def write_file(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
+    """Writes a file; its line in the manifest, which tells of what was meant and not of what the disk made of it."""
+    write_whole(path, content)
+    return {path.name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+
+
+def read_groups(folder: Path, rows: Callable[[int], slice] | None = None) -> dict[str, dict[str, Tensor]]:
+    """All tensors in a folder, by group and name.
+
+    Args:
+        rows: which of so many rows are wanted, of what may be held by rows; None: all. No others are read.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        piece = PIECE.fullmatch(path.stem)
+        groups.setdefault(piece[1] if piece else path.stem, []).append(path)
+    return {group: read_tensors(paths, rows if group in HELD_BY_ROWS else None) for group, paths in groups.items()}
+
+
+def read_tensors(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> dict[str, Tensor]:
+    """The tensors that are in files by rows, or in one; given `rows`, so many of each."""
+    with ExitStack() as opened:
+        files = [opened.enter_context(safe_open(path, "pt")) for path in paths]
+        names = dict.fromkeys(name for file in files for name in file.keys())  # noqa: SIM118
+        return {name: _joined([f.get_slice(name) for f in files if name in f.keys()], rows) for name in names}  # noqa: SIM118
+
+
+def _joined(pieces: list[Any], rows: Callable[[int], slice] | None) -> Tensor:
+    if not pieces[0].get_shape():
+        return pieces[0][...]
+    ends = [*accumulate((piece.get_shape()[0] for piece in pieces), initial=0)]
+    wanted = slice(0, ends[-1]) if rows is None else rows(ends[-1])
+    parts = []
+    for piece, (first, end) in zip(pieces, pairwise(ends), strict=True):
+        start, stop = max(wanted.start, first), min(wanted.stop, end)
+        parts.append(piece[max(start, first) - first : max(start, stop) - first])
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
