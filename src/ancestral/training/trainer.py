@@ -174,7 +174,7 @@ class Trainer:
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.held: Held = (
             Copies(processes, self.network, pipeline.compute)
-            if parallel == "ddp"
+            if parallel == "ddp" or processes.alone  # whose rows are all
             else Shards(processes, self.network, self.ema.network, pipeline.compute)
         )
         self.optimizers = optimizers_for(self.held.weights, self.settings, self.held.rows)
@@ -260,9 +260,10 @@ class Trainer:
         return Progress(self.step, self.images, self.fraction, self.seconds, record, self.stop)
 
     def record(self) -> dict[str, Any]:
-        """The line of the log for the steps since the last one."""
-        lr = self._groups()[0]["lr"]
-        return {"step": self.step, "images": self.images, **self.window.means(), "lr": lr, "skipped": self.skipped}
+        """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
+        lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
+        record = {"step": self.step, "images": self.images, **self.window.means(), "lr": lr, "skipped": self.skipped}
+        return {**record, "missing": missing} if missing else record
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that a resume needs, by file: of weights, averages and moments what this process holds."""

@@ -1,0 +1,73 @@
+"""Training on shards: as exact as on a folder, and a shard that goes bad is said, counted and trained around."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import fresh, run_all, tiny
+from test_resume import assert_same_run
+
+from ancestral.config import Config, DataSettings
+from ancestral.data.packing import pack
+from ancestral.data.shards import ShardRows
+from ancestral.errors import InputError
+from ancestral.training.logs import read_log
+from ancestral.training.run import RunFolder
+from ancestral.training.trainer import train
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ancestral.data.shard_cache.PAUSES_SECONDS", (0.0, 0.0))
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """The digits in shards of 8."""
+    pack(DataSettings(source="digits"), str(tmp_path / "packed"), shard_images=8)
+    return tmp_path / "packed"
+
+
+def on(packed: Path, **changes: Any) -> Config:
+    return tiny({"data": {"source": str(packed)}, **changes})
+
+
+def shards_of_the_first_pool(config: Config) -> list[int]:
+    """But for the one in which the held-out images begin."""
+    rows = fresh(config)[1].train.images
+    assert isinstance(rows, ShardRows)
+    last = len(rows.order.bounds) - 2
+    return [rows.first + shard for shard in rows.order.pools_from(config.seed, 0)[1][:4] if shard != last]
+
+
+def test_a_run_on_shards_goes_on_as_if_never_stopped(packed: Path, tmp_path: Path) -> None:
+    run_all(on(packed), tmp_path / "whole")
+    pipeline, parts = fresh(on(packed))
+    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
+    assert [next(steps).step for _ in range(4)][-1] == 4
+    steps.close()
+    run_all(on(packed), tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_shard_that_goes_bad_is_said_counted_and_trained_around(packed: Path, tmp_path: Path) -> None:
+    bad = shards_of_the_first_pool(on(packed))[0]
+    (packed / f"{bad:05d}-grey.bin").unlink()
+    pipeline, parts = fresh(on(packed))
+    said: list[str] = []
+    steps = [*train(pipeline, parts, RunFolder(tmp_path / "run"), say=said.append)]
+    assert steps[-1].fraction == 1
+    told = [text for text in said if text.startswith("warning: ")]
+    assert len(told) == 1 and f"{bad:05d}-grey.bin" in told[0] and "others stand in for its 8 images" in told[0]
+    assert [record.get("missing") for record in read_log(tmp_path / "run/log.jsonl")][-1] == 8
+
+
+def test_too_many_of_them_stop_training_in_one_line_and_what_was_saved_stays(packed: Path, tmp_path: Path) -> None:
+    run_all(on(packed, training={"steps": 2}), tmp_path / "run")
+    for name in shards_of_the_first_pool(on(packed)):
+        (packed / f"{name:05d}-grey.bin").unlink()
+        (next((tmp_path / "cache").rglob(f"{name:06d}.bin"))).unlink()
+    with pytest.raises(InputError, match="at most 1% of the images to train on to be missing"):
+        run_all(on(packed), tmp_path / "run")
+    assert (tmp_path / "run/checkpoints/step-00000002/manifest.json").is_file()
