@@ -35,7 +35,7 @@ test: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
 
 soak: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "slow and not gpu and not network"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -rP -m "slow and not gpu and not network"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -241,4 +241,5 @@ def test_twenty_killed_processes_are_restarted_twenty_times(tmp_path: Path) -> N
         folder.mkdir()
         said = killed_and_restarted(folder, number % 2)
         ends.append(any("is finished after step 40" in line for line in said))
+    print(f"{sum(ends)} of {len(ends)} runs with a killed process were restarted and finished")
     assert ends == [True] * 20

@@ -55,15 +55,15 @@ def standing() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(MOST, multiprocessing.get_context("spawn"))
 
 
-def in_processes(world: int, work: Work, folder: Path, *words: object) -> list[Any]:
-    """What `work(processes, folder, *words)` returned in each of `world` standing processes. As each waits for the
-    others, no two of these are done by one.
+def in_processes(world: int, work: Work, folder: Path, *words: object, seconds: float = 180) -> list[Any]:
+    """What `work(processes, folder, *words)` returned in each of `world` standing processes, within so many seconds. As
+    each waits for the others, no two of these are done by one.
     """
     port = free_port()
     asked = (work.__module__, work.__name__, folder, words)
     started = [standing().submit(at_place, environment(rank, world, port), *asked) for rank in range(world)]
     try:
-        return [future.result(timeout=180) for future in started]
+        return [future.result(timeout=seconds) for future in started]
     except BaseException:
         for process in [*standing()._processes.values()]:
             process.kill()

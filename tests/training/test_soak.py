@@ -28,6 +28,7 @@ def test_two_hundred_kills_while_saving_lose_nothing_that_was_saved(tmp_path: Pa
     assert len(kills) == KILLS and all(kill["killed"] for kill in kills)
     assert all(kill["whole"] and not kill["said"] for kill in kills)
     assert all(kill["step"] >= kill["finished"] for kill in kills), "a save that had returned was lost"
+    print(f"{len(kills)} kills while saving, the newest valid checkpoint then of step {kills[-1]['step']}: none lost")
     steps = [kill["step"] for kill in kills]
     assert steps == sorted(steps) and steps[-1] > 0
     left_behind = [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -64,9 +65,13 @@ def watched(processes: Processes, folder: Path, parallel: str) -> list[tuple[int
 @pytest.mark.parametrize(("world", "parallel"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
 def test_memory_and_descriptors_are_flat_over_two_thousand_steps(tmp_path: Path, world: int, parallel: str) -> None:
     """With everything that happens between steps: held-out losses, grids, checkpoints, pruning."""
-    for seen in in_processes(world, watched, tmp_path, parallel):
+    for seen in in_processes(world, watched, tmp_path, parallel, seconds=1800):
         late = seen[FROM // EVERY - 1 :]
         half = len(late) // 2
         first, second = (max(size for size, _ in part) for part in (late[:half], late[half:]))
         assert second - first < SLACK, [size >> 20 for size, _ in seen]
+        print(
+            f"{world} by {parallel}: at most {first / 2**20:.1f} MiB in steps {FROM} to {FROM + EVERY * half}, "
+            f"{second / 2**20:.1f} MiB after; {late[0][1]} descriptors throughout"
+        )
         assert len({descriptors for _, descriptors in late}) == 1, [descriptors for _, descriptors in seen]

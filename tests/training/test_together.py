@@ -112,6 +112,7 @@ def resume_matrix(processes: Processes, folder: Path, parallel: str, variants: l
 @pytest.mark.parametrize(
     ("world", "parallel", "variants"),
     [
+        (1, "ddp", ["bf16", "parts", "muon"]),
         (2, "ddp", ["plain", "bf16", "parts", "importance"]),
         (2, "fsdp", ["plain"]),
         (3, "ddp", ["plain"]),

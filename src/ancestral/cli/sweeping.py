@@ -120,7 +120,8 @@ def measured(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sam
     missing = [each for each in these if each not in known]
     if before and not missing:
         return before
-    spent, total = 0, asked.images * (asked.reference + sum(each.calls for each in missing))
+    of_an_image = _reference_steps(pipeline, asked) + sum(each.calls for each in missing)
+    spent, total = 0, asked.images * of_an_image
     say(f"{len(missing)} chains of {asked.images:,} images: {total:,} network calls for one image")
     with counting() as counted:
 
@@ -166,11 +167,15 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
 
 def judged(artist: Drawer, parts: Parts, asked: SweepSettings, on_progress: Callable[[int, int], None]) -> Judge:
     """The features, the test images in them, and the reference, drawn by many steps."""
-    steps = min(asked.reference, artist.pipeline.diffusion.num_timesteps)
+    steps = _reference_steps(artist.pipeline, asked)
     with artist.pipeline.processes.first_here():  # the others find what it has learned in the cache
         extractor = extractor_of(parts, 0, on_progress)
     reference = artist.draw(REFERENCE_SAMPLER, REFERENCE_GRID, steps)
     return Judge(reference, extractor, extractor.features(as_pixels(parts.test.stretch(0, MOST_TEST_IMAGES))))
+
+
+def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:
+    return min(asked.reference, pipeline.diffusion.num_timesteps)
 
 
 def _guide(pipeline: Pipeline) -> str:

@@ -12,9 +12,7 @@ decided where they are.
 Several processes compute a step together. Each draws the whole batch's randomness and takes its share of it, so that a
 step is made of the same images, t and eps however many there are. Its loss is the sum over its images, times the number
 of processes, over the size of the whole batch: the mean of these over the processes, which the engine forms of the
-gradients, is that of the whole batch however uneven the shares are. The losses of all images are then summed into
-one vector, each process filling in its own, which also carries the clock of the first and whether anyone was asked
-to stop: so all decide alike whether the step is finite, which images are to blame, when it is time and when to stop.
+gradients, is that of the whole batch however uneven the shares are. What they have to agree on: agreement.py.
 """
 
 import copy
@@ -40,6 +38,7 @@ from ancestral.processes import ALONE, Processes
 from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training import blame
+from ancestral.training.agreement import Agreement
 from ancestral.training.draws import Draws, drawn
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
@@ -166,7 +165,8 @@ class Trainer:
         self.settings, self.seed = config.training, config.seed
         self.pipeline, self.diffusion = pipeline, pipeline.diffusion
         self.processes, self.asked = processes, asked
-        self.share = processes.share(self.settings.batch_size)
+        self.agreement = Agreement(processes, self.settings.batch_size, asked)
+        self.share = self.agreement.share
         self.device = pipeline.device
         torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
         self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.share)
@@ -188,7 +188,6 @@ class Trainer:
         self.step, self.rollbacks = 0, 0
         self.patience, self.window = Patience(self.device), Window(self.device)
         self.seconds_before, self.started = 0.0, time.monotonic()
-        self._stop, self._clock = False, 0.0
         self.fraction = self._fraction()
         if not processes.alone and self.held.rows is None:
             self._rehearse()
@@ -211,12 +210,12 @@ class Trainer:
     @property
     def clock(self) -> float:
         """The seconds that decisions go by: several processes go by those of the first, at their last look."""
-        return self.seconds if self.processes.alone else self._clock
+        return self.seconds if self.processes.alone else self.agreement.clock
 
     @property
     def stop(self) -> bool:
         """Whether anyone was asked to stop; several processes know at their next look."""
-        return self.asked() if self.processes.alone else self._stop
+        return self.asked() if self.processes.alone else self.agreement.stop
 
     def _fraction(self) -> float:
         """The share of the budget that is used, of the limit that is nearest: 0..1."""
@@ -241,7 +240,9 @@ class Trainer:
         torch.manual_seed(mix(self.seed, "dropout", self.step, *others))
         parts = self._parts()
         mine = torch.cat([self._backward(batch, draws, part, part is parts[-1]) for part in parts])
-        losses, norm = mine if self.processes.alone else self._agreed().to(mine), self.held.norm()
+        look = self.step % self.patience.every == 0
+        losses = mine if self.processes.alone else self.agreement.losses(look).to(mine)
+        norm = self.held.norm()
         finite = norm.isfinite() & losses.isfinite().all()
         self.patience.count(finite)
         if self.patience.is_over(self.step):
@@ -337,7 +338,7 @@ class Trainer:
         self.patience.in_a_row = state.get("skipped_in_a_row", state["skipped"])
         self.window = Window(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
-        self._clock = self.seconds_before
+        self.agreement.clock = self.seconds_before
         self.fraction = self._fraction()
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -390,32 +391,11 @@ class Trainer:
         with self.held.part(last):
             losses = training_losses(self.pipeline, self.held.forward, x0, t, within, eps, labels)
             if not self.processes.alone:
-                self._tell(losses.detach(), part, last)
+                self.agreement.tell(losses.detach(), part, last, self.seconds)
             weight = (self.weighting(self.diffusion, t) * weight).to(losses)
             total = (losses * weight).sum() * self.processes.world
             torch.autograd.backward(total / self.settings.batch_size)
         return losses.detach()
-
-    def _tell(self, losses: PerImage, part: slice, last: bool) -> None:
-        """Writes the losses of a part where they belong in the batch; after the last one, tells all of them and what
-        else has to be agreed on to the others, while the backward pass goes on.
-        """
-        size = self.settings.batch_size
-        if part.start == 0:
-            self._told = losses.new_zeros(size + 2, dtype=torch.float64)
-        self._told[:size][self.share][part] = losses.double()
-        if last:
-            self._told[-2] = float(self.asked())
-            self._told[-1] = self.seconds if self.processes.lead else 0.0
-            self._sum = self.processes.sum_later(self._told)
-
-    def _agreed(self) -> PerImage:
-        """The losses of the whole batch; on the way, when it is and whether to stop."""
-        told = self._sum()
-        if self.step % self.patience.every == 0:
-            stop, self._clock = told[-2:].tolist()
-            self._stop = stop > 0
-        return told[:-2]
 
     def _descend(self, norm: Tensor, finite: Tensor) -> None:
         """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""
