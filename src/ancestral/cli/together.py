@@ -22,7 +22,7 @@ def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes]
         Lost: the others did not come.
     """
     here, on = place(), device(device_name)
-    if on.type == "cuda":
+    if on.type == "cuda" and not here.alone:
         on = torch.device("cuda", here.local_rank % torch.cuda.device_count())
         torch.cuda.set_device(on)
     with ExitStack() as stack:
@@ -31,14 +31,10 @@ def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes]
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
         processes = stack.enter_context(met(here, on))
-        if processes.local_world < processes.world and "TORCHELASTIC_RUN_ID" in os.environ and _shares_a_store():
+        if processes.local_world < processes.world and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             say("over several machines torchrun restarts reliably only with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
         try:
             yield on, processes
         except AncestralError as fault:
             fault.own = not isinstance(fault, Lost) and processes.befalls_only_this(str(fault))
             raise
-
-
-def _shares_a_store() -> bool:
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"

@@ -65,7 +65,7 @@ class Held(ABC):
         """Frees the gradients."""
 
     @abstractmethod
-    def held(self, network: nn.Module) -> dict[str, Tensor]:
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """What this process holds of a network of this kind, by name."""
 
 
@@ -105,7 +105,7 @@ class Copies(Held):
         """Frees the gradients."""
         self.network.zero_grad(set_to_none=True)
 
-    def held(self, network: nn.Module) -> dict[str, Tensor]:
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """All of it."""
         return network.state_dict()
 
@@ -124,13 +124,13 @@ class Shards(Held, Rows):
         for each in (network, average):
             each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
             _shard(each, mesh)
-        self.weights = {name: nn.Parameter(rows) for name, rows in self.held(network).items()}
+        self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(network).items()}
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in network.named_parameters()}
         self.forward = compiled(network, compute.compile)
 
     def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
         """(averaged, current) rows of each weight."""
-        return [*zip(self.held(average).values(), self.weights.values(), strict=True)]
+        return [*zip(self.tensors(average).values(), self.weights.values(), strict=True)]
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:
@@ -165,7 +165,7 @@ class Shards(Held, Rows):
         """This process's rows."""
         return whole[rows_of(self.processes, len(whole))]
 
-    def held(self, network: nn.Module) -> dict[str, Tensor]:
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
 

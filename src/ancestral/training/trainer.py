@@ -273,7 +273,7 @@ class Trainer:
             for name, parameter in self.held.weights.items()
             for key, value in self._owner(parameter).state[parameter].items()
         }
-        model, ema = self.held.held(self.network), self.held.held(self.ema.network)
+        model, ema = self.held.tensors(self.network), self.held.tensors(self.ema.network)
         weights = {"model": model, "ema": ema, "optimizer": moments}
         return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
 
@@ -290,7 +290,7 @@ class Trainer:
         """A pipeline around all of the averaged weights, to be saved by the first process, together."""
         if self.held.rows is None:
             return self.pipeline.with_network(self.ema.network)
-        averages, lead = self.held.held(self.ema.network), self.processes.lead
+        averages, lead = self.held.tensors(self.ema.network), self.processes.lead
         whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu")
         own = whole.network.state_dict()
         for name, weight in self.held.weights.items():
@@ -321,7 +321,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.state.clear()
         for name, network in (("model", self.network), ("ema", self.ema.network)):
-            held = self.held.held(network)
+            held = self.held.tensors(network)
             assert held.keys() == tensors[name].keys(), "the weights of this network"
             for key, tensor in held.items():
                 tensor.copy_(tensors[name][key])
