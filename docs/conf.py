@@ -17,3 +17,5 @@ html_theme = "furo"
 html_title = "Ancestral"
 html_show_sourcelink = False
 html_show_copyright = False
+html_static_path = ["style"]
+html_css_files = ["tables.css"]
