@@ -1,11 +1,15 @@
 """Two trained runs for the verbs that need one; trained once, read by many."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from cli_calls import TINY
 
 from ancestral.cli.main import main
+from ancestral.pipeline import Pipeline
+from ancestral.rng import generator
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +27,18 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["train", "digits", *TINY, "--training.steps", "1", "--data.labels", "none", "--out", str(run)]
     assert main(words) == 0
     return run
+
+
+@pytest.fixture
+def answering(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run to change at will, with weights that answer something: two steps have hardly moved them."""
+    copy = Path(shutil.copytree(trained, tmp_path / "run"))
+    pipeline = Pipeline.load(copy, "cpu")
+    with torch.no_grad():
+        for parameter in pipeline.network.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator(0, "weights"))
+    pipeline.save(copy / "pipeline")
+    return copy
 
 
 @pytest.fixture(autouse=True)
