@@ -121,10 +121,7 @@ class Processes:
         """The results of `work` on each piece, in order, together: piece i is done by process i modulo the number of
         them, so what is computed is the same however many there are.
         """
-        for first in range(0, len(pieces), self.world):
-            turn = pieces[first : first + self.world]
-            mine = work(turn[self.rank]).encode() if self.rank < len(turn) else b""
-            yield from (self._handed(mine, source).decode() for source in range(len(turn)))
+        yield from (done.decode() for done in self._dealt(pieces, lambda piece: work(piece).encode()))
 
     def dealt_tensors(
         self, pieces: Sequence[Piece], work: Callable[[Piece], Mapping[str, Tensor]]
@@ -133,13 +130,12 @@ class Processes:
         if self.alone:
             yield from ({name: tensor.cpu() for name, tensor in work(piece).items()} for piece in pieces)
             return
-        for first in range(0, len(pieces), self.world):
-            turn = pieces[first : first + self.world]
-            done = work(turn[self.rank]) if self.rank < len(turn) else {}
-            mine = save(
-                {name: tensor.clone(memory_format=torch.contiguous_format).cpu() for name, tensor in done.items()}
-            )
-            yield from (load(self._handed(mine, source)) for source in range(len(turn)))
+
+        def content(piece: Piece) -> bytes:
+            apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in work(piece).items()}
+            return save({name: tensor.cpu() for name, tensor in apart.items()})
+
+        yield from map(load, self._dealt(pieces, content))
 
     def befalls_only_this(self, message: str) -> bool:
         """Whether the first process does not fail with the same words as this one, within seconds."""
@@ -155,6 +151,12 @@ class Processes:
             return True
         except RuntimeError:  # the first one is gone already, and the store with it
             return False
+
+    def _dealt(self, pieces: Sequence[Piece], work: Callable[[Piece], bytes]) -> Iterator[bytes]:
+        for first in range(0, len(pieces), self.world):
+            turn = pieces[first : first + self.world]
+            mine = work(turn[self.rank]) if self.rank < len(turn) else b""
+            yield from (self._handed(mine, source) for source in range(len(turn)))
 
     def _handed(self, content: bytes, source: int) -> bytes:
         """`content` of one process, on each."""

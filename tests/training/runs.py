@@ -52,6 +52,14 @@ def run_all(config: Config, folder: Path) -> list[Progress]:
     return [*train(pipeline, parts, RunFolder(folder), say=lambda text: None)]
 
 
+def run_until(stop: int, config: Config, folder: Path) -> None:
+    """Trains up to a step and is closed there."""
+    pipeline, parts = fresh(config)
+    steps = train(pipeline, parts, RunFolder(folder), say=lambda text: None)
+    assert [next(steps).step for _ in range(stop)][-1] == stop
+    steps.close()
+
+
 def start(folder: Path, config: Config) -> subprocess.Popen[str]:
     """A process that trains; it prints the number of every step."""
     command = [sys.executable, __file__, str(folder), config.model_dump_json()]

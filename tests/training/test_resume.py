@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import fresh, run_all, start, tiny
+from runs import fresh, run_all, run_until, start, tiny
 from safetensors.torch import load_file
 
 from ancestral.diffusion.timesteps import RecentLosses
@@ -33,10 +33,7 @@ def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: in
     """At step 1, k - 1, k and k + 1 of the checkpoint interval; between two lines of the log."""
     config = tiny({"compute": {"micro_batch": micro_batch}})
     run_all(config, tmp_path / "whole")
-    pipeline, parts = fresh(config)
-    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
-    assert [next(steps).step for _ in range(stop)][-1] == stop
-    steps.close()
+    run_until(stop, config, tmp_path / "parts")
     assert run_all(config, tmp_path / "parts")[0].step == stop + 1
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
@@ -53,10 +50,7 @@ LEARNED = {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", 
 def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: Path, changes: dict) -> None:
     """With importance sampling the recent losses are state: all 4 timesteps are warm soon after the stop."""
     run_all(tiny(changes), tmp_path / "whole")
-    pipeline, parts = fresh(tiny(changes))
-    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
-    assert [next(steps).step for _ in range(7)][-1] == 7
-    steps.close()
+    run_until(7, tiny(changes), tmp_path / "parts")
     run_all(tiny(changes), tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     saved = newest_checkpoint(tmp_path / "whole" / "checkpoints", pytest.fail)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import fresh, run_all, tiny
+from runs import fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
 from ancestral.config import Config, DataSettings
@@ -43,10 +43,7 @@ def shards_of_the_first_pool(config: Config) -> list[int]:
 
 def test_a_run_on_shards_goes_on_as_if_never_stopped(packed: Path, tmp_path: Path) -> None:
     run_all(on(packed), tmp_path / "whole")
-    pipeline, parts = fresh(on(packed))
-    steps = train(pipeline, parts, RunFolder(tmp_path / "parts"), say=lambda text: None)
-    assert [next(steps).step for _ in range(4)][-1] == 4
-    steps.close()
+    run_until(4, on(packed), tmp_path / "parts")
     run_all(on(packed), tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 

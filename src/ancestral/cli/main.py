@@ -65,10 +65,11 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
-        _complain("interrupted")
+        if _is_first():
+            _complain("interrupted")
         return 130
     except AncestralError as fault:
-        if _speaks(fault):
+        if fault.own or _is_first():
             _trace(debug)
             _complain(str(fault))
         return fault.exit_code
@@ -78,10 +79,10 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
         return 1
 
 
-def _speaks(fault: AncestralError) -> bool:
-    """Whether this process tells. Of several, what goes wrong before they meet goes wrong in each, and the first one
-    tells; so it does where it goes wrong later in the same way."""
-    return fault.own or not started_together() or os.environ["RANK"] == "0"
+def _is_first() -> bool:
+    """Whether this process tells what goes wrong in all. Of several, what goes wrong before they meet goes wrong in
+    each, and so may later things; a fault's `own` says that the first one does not know of it."""
+    return not started_together() or os.environ["RANK"] == "0"
 
 
 def _leave(code: int) -> NoReturn:

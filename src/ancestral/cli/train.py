@@ -12,7 +12,8 @@ from ancestral.errors import InputError
 from ancestral.machine import started_together
 
 ABOUT = """\
-Train on TARGET: a preset (`ancestral --help` lists them) or a folder of images.
+Train on TARGET: a preset (`ancestral --help` lists them), a folder of images, or what
+`ancestral data pack` wrote.
 
 The run is written to a folder (settings, log, sample grids, checkpoints, and the pipeline that `ancestral sample`
 draws with). Ctrl-C saves and stops; the same command goes on from there as if it had never stopped.

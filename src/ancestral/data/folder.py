@@ -5,7 +5,7 @@ The classes are the sub-folders of the deepest folder that holds every image, if
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -81,7 +81,7 @@ def decode_folder(
             if on_progress:
                 on_progress("decoding", count, len(selection.files))
     if len(good) < 2:
-        raise InputError(_too_few(listing.root, good, bad))
+        raise InputError(too_few(printable(listing.root), len(good), bad))
     pixels = np.memmap(
         scratch, np.uint8, mode="r", shape=(len(good), *size(settings), 1 if settings.color == "grey" else 3)
     )
@@ -167,6 +167,7 @@ def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndar
     return fitted
 
 
-def _too_few(root: Path, good: list[str], bad: list[tuple[str, str]]) -> str:
+def too_few(source: str, count: int, bad: Sequence[tuple[str, str]]) -> str:
+    """What is said of a source with `count` usable images; `bad`: (name, reason) of the others."""
     first = f"; {len(bad)} unusable, the first: {bad[0][0]} {bad[0][1]}" if bad else ""
-    return f"expected at least two images in {printable(root)}, got {len(good) or 'none'}{first}"
+    return f"expected at least two images in {source}, got {count or 'none'}{first}"

@@ -21,7 +21,7 @@ from ancestral.config import DataSettings, Settings, parse
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
 from ancestral.data.fitting import Progress
-from ancestral.data.folder import is_grey
+from ancestral.data.folder import is_grey, too_few
 from ancestral.data.images import printable
 from ancestral.data.pack_source import Bad, Source, source_of
 from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
@@ -180,8 +180,7 @@ def _index(place: Place, source: Source, settings: DataSettings, writer: Writer,
     bad = (*source.bad, *((name, reason) for _, name, reason in left_out))
     kept = np.setdiff1d(np.arange(writer.taken), [at for at, _, _ in left_out])
     if len(kept) < 2:
-        first = f"; {len(bad)} unusable, the first: {bad[0][0]} {bad[0][1]}" if bad else ""
-        raise InputError(f"expected at least two images in {settings.source}, got {len(kept) or 'none'}{first}")
+        raise InputError(too_few(printable(settings.source), len(kept), bad))
     about, shards = source.described(kept), tuple(note.shard for note in writer.notes)
     labels = None if about.labels is None else _write_labels(place, about.labels, len(about.class_names))
     shape = (*source.size, writer.channels)

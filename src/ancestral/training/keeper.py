@@ -122,7 +122,7 @@ class Keeper:
             holders = self.processes if by_rows else ALONE
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
         averaged = self.trainer.averaged()
-        if self.processes.lead:
+        if averaged is not None:
             averaged.save(self.run.pipeline)
         self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
 

@@ -164,7 +164,7 @@ class Trainer:
         config = pipeline.config
         self.settings, self.seed = config.training, config.seed
         self.pipeline, self.diffusion = pipeline, pipeline.diffusion
-        self.processes, self.asked = processes, asked
+        self.processes = processes
         self.agreement = Agreement(processes, self.settings.batch_size, asked)
         self.share = self.agreement.share
         self.device = pipeline.device
@@ -215,7 +215,7 @@ class Trainer:
     @property
     def stop(self) -> bool:
         """Whether anyone was asked to stop; several processes know at their next look."""
-        return self.asked() if self.processes.alone else self.agreement.stop
+        return self.agreement.asked() if self.processes.alone else self.agreement.stop
 
     def _fraction(self) -> float:
         """The share of the budget that is used, of the limit that is nearest: 0..1."""
@@ -286,17 +286,17 @@ class Trainer:
         other.network = self.ema.network
         return other
 
-    def averaged(self) -> Pipeline:
-        """A pipeline around all of the averaged weights, to be saved by the first process, together."""
-        if self.held.rows is None:
-            return self.pipeline.with_network(self.ema.network)
-        averages, lead = self.held.tensors(self.ema.network), self.processes.lead
-        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu")
-        own = whole.network.state_dict()
+    def averaged(self) -> Pipeline | None:
+        """A pipeline around all of the averaged weights on the first process, which is to save it; together."""
+        lead, rows = self.processes.lead, self.held.rows
+        if rows is None:
+            return self.pipeline.with_network(self.ema.network) if lead else None
+        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if lead else None
+        averages = self.held.tensors(self.ema.network)
         for name, weight in self.held.weights.items():
-            gathered = self.held.rows.whole(weight, averages[name])
-            if lead:
-                own[name].copy_(gathered)
+            gathered = rows.whole(weight, averages[name])
+            if whole is not None:
+                whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
 
     def state(self) -> dict[str, Any]:
