@@ -14,8 +14,10 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
-    {"errors", "tensors", "rng", "machine"},
-    {"config", "files", "gaussian", "processes"},
+    {"text"},
+    {"errors", "tensors", "rng"},
+    {"files", "machine"},
+    {"config", "gaussian", "processes"},
     {"presets", "compute"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
@@ -37,7 +39,7 @@ KNOWS_NOTHING_OF = {
     "presets": {"errors", "tensors", "rng", "files", "gaussian"},
 }
 """Lower parts that a part must do without all the same."""
-WITHOUT_TORCH = {"errors", "machine", "config", "files", "presets"}
+WITHOUT_TORCH = {"text", "errors", "machine", "config", "files", "presets"}
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}
 """Imported inside the function that needs it, or for the type checker alone."""

@@ -6,7 +6,6 @@ on most. No choice changes what is computed beyond rounding. Choices belong to a
 
 import json
 import os
-import sys
 from contextlib import AbstractContextManager
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, PositiveInt, Settings, parse
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, write_whole
-from ancestral.machine import processor
+from ancestral.machine import processor, usable_cores
 
 TORCHS_THREADS = torch.get_num_threads()
 """What torch computes with unless told otherwise."""
@@ -108,11 +107,6 @@ def computes_in_bfloat16(device: str) -> bool:
 def threads_are_given() -> bool:
     """Whether the environment says how many threads to compute with."""
     return "OMP_NUM_THREADS" in os.environ
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def machine_name(device: torch.device) -> str:

@@ -1,5 +1,7 @@
 """What can go wrong by a user's hand or a machine's, each with the exit code the command line ends in."""
 
+from ancestral.text import printable_lines
+
 
 class AncestralError(Exception):
     """An error whose one-line message says what to do; `exit_code` is what the command line returns.
@@ -9,6 +11,9 @@ class AncestralError(Exception):
 
     exit_code = 1
     own = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable_lines(message))
 
 
 class InputError(AncestralError, ValueError):

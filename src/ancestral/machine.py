@@ -4,10 +4,15 @@ import ctypes
 import os
 import platform
 import re
+import sys
+from contextlib import suppress
+from math import ceil
 from pathlib import Path
 
 PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What a launcher, such as torchrun, tells each of several processes by its environment."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says what a container may use."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of glibc's mallopt, from its malloc.h."""
 
@@ -27,6 +32,41 @@ def cpu_field(file: str, name: str) -> str | None:
     path = Path(file)
     found = re.search(rf"^{name}\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.is_file() else None
     return found[1] if found else None
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those it may run on, and no more than its container's share of time."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = (CGROUP / "cpu.max").read_text().split()
+        return max(1, min(cores, ceil(int(quota) / int(period))))
+    return cores
+
+
+def free_memory() -> int | None:
+    """Bytes that this process can still have of the machine and of its container; None where nobody says."""
+    said = [free for free in (_machine_bytes(), _container_bytes()) if free is not None]
+    return min(said, default=None)
+
+
+def _machine_bytes() -> int | None:
+    found = cpu_field("/proc/meminfo", "MemAvailable")
+    if found is not None:
+        return 1024 * int(found.split()[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def _container_bytes() -> int | None:
+    """The limit less what is in use and cannot be dropped, as a cache of files can."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        return max(0, int(limit) - int(stat["anon"])) if limit != "max" else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def share_the_cores() -> None:

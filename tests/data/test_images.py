@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.data.images import BadImage, decode, each, fit, flatten, parse_color, printable, to_array
+from ancestral.data.images import BadImage, decode, each, fit, flatten, parse_color, to_array
 from ancestral.errors import InputError
+from ancestral.text import printable
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 UPRIGHT = np.array([[RED, GREEN, BLUE], [WHITE, (0, 0, 0), (90, 90, 90)]], np.uint8)

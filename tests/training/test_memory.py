@@ -8,6 +8,7 @@ import pytest
 import torch
 from runs import fresh, run_all, tiny
 
+from ancestral import machine
 from ancestral.compute import Choices
 from ancestral.training import memory
 from ancestral.training.memory import available_bytes, fitted, footprint
@@ -143,13 +144,13 @@ def test_memory_is_what_machine_and_container_both_leave(tmp_path: Path, monkeyp
     assert whole is not None and whole > 10**7
     (tmp_path / "memory.max").write_text("5000000\n")
     (tmp_path / "memory.stat").write_text("anon 1000000\nfile 3000000\n")
-    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "CGROUP", tmp_path)
     assert available_bytes(torch.device("cpu")) == 4_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert (available_bytes(torch.device("cpu")) or 0) > 10**7
 
 
 def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "CGROUP", tmp_path / "none")
-    monkeypatch.setattr(memory, "cpu_field", lambda file, name: "1234 kB")
+    monkeypatch.setattr(machine, "CGROUP", tmp_path / "none")
+    monkeypatch.setattr(machine, "cpu_field", lambda file, name: "1234 kB")
     assert available_bytes(torch.device("cpu")) == 1234 * 1024

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ancestral.cli.options import whole
 from ancestral.cli.output import say
-from ancestral.data.images import decode, fit, printable, read, to_array
+from ancestral.data.images import decode, fit, read, to_array
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels
+from ancestral.text import printable
 
 MODES = {1: "L", 3: "RGB"}
 NAMES = {"L": "grey", "RGB": "colour"}

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from ancestral.errors import AncestralError, InputError
 from ancestral.machine import keep_freed_memory, share_the_cores, started_together
+from ancestral.text import printable
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
@@ -151,7 +152,7 @@ def _trace(debug: bool) -> None:
 
 def _complain(message: str) -> None:
     """One line on stderr, whatever the message holds."""
-    print(f"ancestral: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
 
 
 def _print_anything() -> None:

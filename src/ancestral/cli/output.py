@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ancestral.text import printable_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,12 +19,12 @@ LISTED = 5
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def tell(text: str) -> None:
     """A line of the result, on stdout."""
-    print(text, flush=True)
+    print(printable_lines(text), flush=True)
 
 
 def tell_json(value: Any) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 from ancestral.cli.output import counting, say, tell, tell_json, warn_of_bad_files
 from ancestral.config import DataSettings
-from ancestral.data.images import printable
 from ancestral.data.packing import Packed
 from ancestral.data.packing import pack as packed
 from ancestral.data.shard_index import Index
 from ancestral.files import is_url
+from ancestral.text import printable
 
 
 def pack(settings: DataSettings, dest: str, shard_images: int | None, as_json: bool) -> int:

@@ -15,6 +15,7 @@ from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, say, tell, tell_json, warn_of_bad_files
 from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.data.datasets import load
+from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import Comparison, Tuning, tuner
 from ancestral.tuning.choosing import TOGETHER, shown
@@ -41,7 +42,7 @@ def pipeline_of(source: Path | Config, settings: ComputeSettings, device_name: s
 def tune(pipeline: Pipeline, minutes: float, compiling: bool, store: bool, as_json: bool) -> int:
     """Measures, stores what was found and says what it is; the exit code."""
     say(f"measuring on {compute.machine_name(pipeline.device)}, for {minutes:g} minutes or little more")
-    if (load_now := os.getloadavg()[0]) > BUSY * compute.usable_cores():
+    if (load_now := os.getloadavg()[0]) > BUSY * usable_cores():
         say(f"ancestral: warning: this machine is busy (load {load_now:.1f}): what is found holds where it stays so")
     with telling() as told:
         found = tuner.tune(pipeline, minutes, told, compiling)

@@ -7,10 +7,11 @@ Read in this order: images.py (one file), listing.py and folder.py (a folder of 
 
 from ancestral.data.check import Report, check
 from ancestral.data.datasets import BUILT_IN_NAMES, load
-from ancestral.data.images import BadImage, printable
+from ancestral.data.images import BadImage
 from ancestral.data.imageset import ImageSet, Missing, Parts
 from ancestral.data.loader import Batch, Loader, batch_indices
 from ancestral.data.packing import pack
+from ancestral.text import printable
 
 __all__ = [
     "BUILT_IN_NAMES",

@@ -14,10 +14,11 @@ from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
 from ancestral.data.finding import Finding, describe, examine, picture_of
 from ancestral.data.fitting import Progress
-from ancestral.data.images import BadImage, Fit, each, parse_color, printable
+from ancestral.data.images import BadImage, Fit, each, parse_color
 from ancestral.data.listing import list_images
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
+from ancestral.text import printable
 
 N = TypeVar("N", int, float)
 NEARLY_CONSTANT = 2.0

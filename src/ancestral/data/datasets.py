@@ -16,12 +16,12 @@ from ancestral.data.cifar import cifar10
 from ancestral.data.fitting import Progress
 from ancestral.data.folder import image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
-from ancestral.data.images import printable
 from ancestral.data.imageset import Collection, Parts, divide
 from ancestral.data.places import data_root
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
+from ancestral.text import printable
 
 BUILT_IN: dict[str, Callable[[DataSettings, Progress | None], Collection]] = {
     "digits": lambda settings, on_progress: digits(settings),

@@ -15,11 +15,12 @@ import numpy as np
 from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.fitting import Progress, form
-from ancestral.data.images import BadImage, decode, each, fit, parse_color, printable, read, to_array
+from ancestral.data.images import BadImage, decode, each, fit, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, frozen, shuffled
 from ancestral.data.listing import Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, read_metadata
 from ancestral.errors import InputError
+from ancestral.text import printable
 
 FOLDER_SIZE = 32
 

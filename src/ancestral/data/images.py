@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from ancestral.errors import InputError
+from ancestral.text import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -38,12 +39,6 @@ class BadImage(InputError):
     def __init__(self, path: str | Path, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(f"{printable(path)}: {reason}")
-
-
-def printable(path: str | Path) -> str:
-    r"""`path` for a message on one line: bytes that are not UTF-8 as \xff, newlines and the like as \n."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def read(path: Path) -> bytes:

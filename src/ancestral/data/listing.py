@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
-from ancestral.data.images import SUFFIXES, printable
+from ancestral.data.images import SUFFIXES
 from ancestral.errors import InputError
+from ancestral.text import printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 

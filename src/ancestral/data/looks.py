@@ -13,9 +13,10 @@ from ancestral.config import DataSettings
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.finding import picture_of
 from ancestral.data.folder import classes, decode_folder, select
-from ancestral.data.images import decode, printable
+from ancestral.data.images import decode
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
+from ancestral.text import printable
 
 
 def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:

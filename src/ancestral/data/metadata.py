@@ -6,8 +6,8 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ancestral.data.images import printable
 from ancestral.errors import InputError
+from ancestral.text import printable
 
 
 class Annotation(NamedTuple):

@@ -18,11 +18,12 @@ from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.fitting import Progress, form
 from ancestral.data.folder import Selection, captions, classes, fitter, select, size
-from ancestral.data.images import BadImage, each, parse_color, printable
+from ancestral.data.images import BadImage, each, parse_color
 from ancestral.data.imageset import Collection, shuffled
 from ancestral.data.listing import Listing, fingerprint, list_images
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
+from ancestral.text import printable
 
 
 class Bad(NamedTuple):

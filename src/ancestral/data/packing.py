@@ -22,12 +22,12 @@ from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
 from ancestral.data.fitting import Progress
 from ancestral.data.folder import is_grey, too_few
-from ancestral.data.images import printable
 from ancestral.data.pack_source import Bad, Source, source_of
 from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
 from ancestral.data.store import Place, place_at
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED
+from ancestral.text import printable
 
 SHARD_IMAGES = 4096
 SHARD_BYTES = 2**26

@@ -19,11 +19,11 @@ from pydantic import Field, model_validator
 
 from ancestral.config import DataSettings, PositiveInt, Settings, parse
 from ancestral.data.cache import digest
-from ancestral.data.images import printable
 from ancestral.data.imageset import frozen
 from ancestral.data.store import Place
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED
+from ancestral.text import printable
 
 VERSION = 1
 LABELS = "labels.bin"

@@ -7,11 +7,11 @@ from typing import Any
 
 from ancestral.config import Config, parse, read_settings
 from ancestral.data.datasets import load
-from ancestral.data.images import printable
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.pipeline import Pipeline
+from ancestral.text import printable
 from ancestral.training.logs import read_log
 from ancestral.training.run import RunFolder
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from ancestral.building import build_schedule
 from ancestral.config import ScheduleSettings, parse, read_settings
-from ancestral.data.images import printable
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
+from ancestral.text import printable
 from ancestral.viz.likelihood import Terms, bound_figure, coding_figure, likelihood_figure
 from ancestral.viz.plots import figure_to_png
 

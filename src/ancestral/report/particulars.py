@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 
 from ancestral.config import Config, Settings
-from ancestral.data.images import printable
 from ancestral.report.draws import Draws
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
+from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
 
 LONGEST = 80

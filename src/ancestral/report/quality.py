@@ -2,12 +2,12 @@
 
 import shlex
 
-from ancestral.data.images import printable
 from ancestral.evaluation.evaluate import Evaluation, Nearness, Number
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, styled, table
+from ancestral.text import printable
 from ancestral.viz.plots import bars_with_floors
 
 DRAWN = "drawn against test"

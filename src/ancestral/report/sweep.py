@@ -6,13 +6,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.data.images import printable
 from ancestral.errors import InputError
 from ancestral.evaluation.sweep import Row, Sweep
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, table
+from ancestral.text import printable
 from ancestral.viz.sweep import Curve, sweep_curves
 
 if TYPE_CHECKING:

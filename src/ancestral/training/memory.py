@@ -6,9 +6,7 @@ turn between the two passes, where the loss holds two more tensors as large as t
 uses inside itself is not seen, nor what the allocator holds back: `SHARE` leaves room for it.
 """
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from ancestral.building import outputs
 from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import RESIDENT_SHARE
-from ancestral.machine import cpu_field
+from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import ALONE, Processes
 from ancestral.training.loss import training_losses
@@ -28,8 +26,6 @@ from ancestral.training.optimizer import optimizers_for
 
 SHARE = 0.8
 """Of the free memory, that training may take by this estimate."""
-CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
 
 
 class Footprint(NamedTuple):
@@ -133,28 +129,7 @@ def available_bytes(device: torch.device) -> int | None:
     """Memory that a process can still have: of a GPU, or of the machine and its container; None where nobody says."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    said = [free for free in (_machine_bytes(), _container_bytes()) if free is not None]
-    return min(said, default=None)
-
-
-def _machine_bytes() -> int | None:
-    found = cpu_field("/proc/meminfo", "MemAvailable")
-    if found is not None:
-        return 1024 * int(found.split()[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-
-
-def _container_bytes() -> int | None:
-    """The limit less what is in use and cannot be dropped, as a cache of files can."""
-    try:
-        limit = (CGROUP / "memory.max").read_text().strip()
-        stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        return max(0, int(limit) - int(stat["anon"])) if limit != "max" else None
-    except (OSError, ValueError, KeyError):
-        return None
+    return free_memory()
 
 
 def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
-from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, given, threads_are_given, usable_cores, usual
-from ancestral.machine import keep_freed_memory
+from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, given, threads_are_given, usual
+from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.training.memory import available_bytes
 from ancestral.tuning.choosing import Budget, Tuning, choose
