@@ -2,6 +2,7 @@
 #   make demo    train, measure and report on handwritten digits, in .venv (about five minutes on two cores)
 #   make check   lint, format, types
 #   make test    the tests, in two processes
+#   make test-float32   those that depend on the processor's precision, as on one without matrix units
 #   make docs    the documentation, as HTML
 #   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
 #   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)
@@ -22,7 +23,7 @@ export GOMP_SPINCOUNT ?= 10000
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test soak check docs bench setup clean
+.PHONY: demo test test-float32 soak check docs bench setup clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/ancestral train digits --out $(RUN)
@@ -33,6 +34,9 @@ demo: $(VENV)/.installed-demo
 
 test: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+
+test-float32: $(VENV)/.installed-dev
+	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow"
 
 soak: $(VENV)/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 -rP -m "slow and not gpu and not network"

@@ -25,6 +25,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(params=["float32", "bfloat16"])
+def usual_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What precision "auto" means: each kind of machine in turn, whichever this one is."""
+    monkeypatch.setattr("ancestral.compute.computes_in_bfloat16", lambda device: request.param == "bfloat16")
+    return str(request.param)
+
+
 @pytest.fixture
 def data_folder() -> Path:
     """The folder of real data sets; a test that needs one is skipped, saying so, where there is none."""

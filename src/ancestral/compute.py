@@ -98,10 +98,15 @@ def usual(device: torch.device) -> Choices:
 
 
 def computes_in_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is the machine's fast path: matrix units of the CPU (AMX), or a GPU that has it."""
+    """Whether bfloat16 is the machine's fast path: matrix units of the CPU (AMX), or a GPU that has it.
+
+    Units that oneDNN, which computes torch's convolutions on a CPU, is kept from by its environment count as absent.
+    """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and torch.cpu._is_amx_tile_supported()
+    allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    may_use_amx = "AMX" in allowed or allowed in ("ALL", "DEFAULT")
+    return device == "cpu" and may_use_amx and torch.cpu._is_amx_tile_supported()
 
 
 def threads_are_given() -> bool:

@@ -70,7 +70,7 @@ def test_training_drawing_and_evaluating_compute_as_tuned(
     code, out, _ = call(capsys, "tune", *words)
     assert code == 0 and "micro_batch 4, chunk 32" in out and str(tuned(tmp_path)[0]) in out
     train = call(capsys, "train", *words, "--training.steps", "1", "--out", "run")
-    assert train.code == 0 and "computing 4 images at a time (as tuned)" in train.out
+    assert train.code == 0 and "4 images at a time (as tuned)" in train.out
     stored = json.loads((tmp_path / "run" / "compute.json").read_text())["choices"]
     assert (stored["micro_batch"], stored["chunk"]) == (4, 32)
 

@@ -161,17 +161,19 @@ def train_once(processes: Processes, folder: Path, name: str, parallel: str, cha
     return len(steps(processes, folder / name, parallel, changes))
 
 
-WITHOUT_DROPOUT = {"network": {"dropout": 0.0}}
+EXACT = {"network": {"dropout": 0.0}, "compute": {"precision": "float32"}}
+"""What laws of rounding need: no dropout, whose masks belong to a process, and float32 on every machine. In bfloat16 a
+gradient of shares is off by a thousandth, and Adam's first steps make a tenth of a weight of it."""
 
 
 @pytest.mark.parametrize("variant", ["plain", "parts", "muon", "importance"])
 def test_one_process_two_and_three_and_rows_take_the_same_steps(tmp_path: Path, variant: str) -> None:
     """Uneven shares included: a mean of the means of 4 and 3 images is off by a hundred times as much.
 
-    Without dropout, whose masks belong to a process. Adam's first steps divide rounding by rounding where a gradient is
-    next to nothing, so some weights are as far apart as a small share of a step.
+    Adam's first steps divide rounding by rounding where a gradient is next to nothing, so some weights are as far apart
+    as a small share of a step.
     """
-    changes = {**WITHOUT_DROPOUT, **VARIANTS[variant]}
+    changes = {**EXACT, **VARIANTS[variant], "compute": {**EXACT["compute"], **VARIANTS[variant].get("compute", {})}}
     changes["training"] = {**changes.get("training", {}), "batch_size": 7, "steps": 6}
     train_once(ALONE, tmp_path, "one", "ddp", changes)
     for world, parallel in ((2, "ddp"), (3, "ddp"), (2, "fsdp")):
@@ -183,9 +185,10 @@ def test_one_process_two_and_three_and_rows_take_the_same_steps(tmp_path: Path, 
             assert ours["grad_norm"] == pytest.approx(theirs["grad_norm"], rel=1e-3)
 
 
-def gradient(processes: Processes, folder: Path, parallel: str, batch_size: int) -> list[float]:
+def gradient(processes: Processes, folder: Path, parallel: str, batch_size: int, precision: str) -> list[float]:
     """Norm and some entries of the first step's gradient, in parts of 2 images."""
-    changes = {**WITHOUT_DROPOUT, "training": {"batch_size": batch_size, "lr": 1e-9}, "compute": {"micro_batch": 2}}
+    compute = {"precision": precision, "micro_batch": 2}
+    changes = {**EXACT, "training": {"batch_size": batch_size, "lr": 1e-9}, "compute": compute}
     pipeline, parts = small(changes)
     trainer = Trainer(pipeline, parts.train, processes, parallel)  # type: ignore[arg-type]
     kept: list[float] = []
@@ -200,18 +203,20 @@ def gradient(processes: Processes, folder: Path, parallel: str, batch_size: int)
     return kept
 
 
+@pytest.mark.parametrize(("precision", "rounding"), [("float32", 1e-6), ("bfloat16", 4e-3)])
 @pytest.mark.parametrize(("world", "parallel"), [(2, "ddp"), (3, "ddp"), (3, "fsdp")])
 def test_the_gradient_is_that_of_the_whole_batch_however_uneven_the_shares(
-    tmp_path: Path, world: int, parallel: str
+    tmp_path: Path, world: int, parallel: str, precision: str, rounding: float
 ) -> None:
-    whole = torch.tensor(gradient(ALONE, tmp_path, "ddp", 7))
-    for each in in_processes(world, gradient, tmp_path, parallel, 7):
-        assert float((torch.tensor(each) - whole).abs().max()) < 1e-6 * float(whole.abs().max())
+    """In bfloat16 up to its own rounding, 1 in 256: a mean of means is off by four to eight times as much."""
+    whole = torch.tensor(gradient(ALONE, tmp_path, "ddp", 7, precision))
+    for each in in_processes(world, gradient, tmp_path, parallel, 7, precision):
+        assert float((torch.tensor(each) - whole).abs().max()) < rounding * float(whole.abs().max())
 
 
 def test_a_run_goes_from_one_process_to_two_and_back(tmp_path: Path) -> None:
     def budget(count: int) -> dict[str, Any]:
-        return {**WITHOUT_DROPOUT, "training": {"steps": count}}
+        return {**EXACT, "training": {"steps": count}}
 
     train_once(ALONE, tmp_path, "one", "ddp", budget(12))
     said: list[str] = []
@@ -232,7 +237,7 @@ def stop_at(processes: Processes, folder: Path, name: str, changes: dict[str, An
 
 
 def test_rows_of_two_processes_are_read_by_one_and_by_three(tmp_path: Path) -> None:
-    changes = {**WITHOUT_DROPOUT, "training": {"steps": 6}}
+    changes = {**EXACT, "training": {"steps": 6}}
     in_processes(2, train_once, tmp_path, "rows", "fsdp", changes)
     saved = tmp_path / "rows" / "checkpoints" / "step-00000006"
     files = {path.name for path in saved.iterdir()}
@@ -243,11 +248,11 @@ def test_rows_of_two_processes_are_read_by_one_and_by_three(tmp_path: Path) -> N
     for name, shape in shapes.items():
         held = [len(piece[name]) for piece in pieces]
         assert sum(held) == shape[0] and held[0] == -(-shape[0] // 2), "each holds half"
-    longer = {**WITHOUT_DROPOUT, "training": {"steps": 8}}
+    longer = {**EXACT, "training": {"steps": 8}}
     train_once(ALONE, tmp_path, "whole", "ddp", longer)
     assert train_once(ALONE, tmp_path, "rows", "ddp", longer) == 2
     assert apart(tmp_path / "whole", tmp_path / "rows") < 2e-3
-    longest = {**WITHOUT_DROPOUT, "training": {"steps": 10}}
+    longest = {**EXACT, "training": {"steps": 10}}
     assert in_processes(3, train_once, tmp_path, "rows", "fsdp", longest) == [2, 2, 2]
     ours = load_file(tmp_path / "rows/pipeline/unet/diffusion_pytorch_model.safetensors")
     assert {name: tensor.shape for name, tensor in ours.items()} == shapes, "the pipeline is whole"
