@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from ancestral.files import write_whole
 from ancestral.machine import processor
-from ancestral.networks.unet import UNet
 from benchmarks.pairs import Case, Contestant, Measured, compare, timed
 from benchmarks.workloads import small
 
@@ -123,7 +122,7 @@ def network(batch: int, rounds: int) -> dict[str, Any]:
     return _row(f"the small network, batch {batch}", _at_500(pipeline.network.eval()), forms, x, rounds)
 
 
-def in_8_bits(network: UNet, form: Form, x: Tensor) -> UNet:
+def in_8_bits(network: nn.Module, form: Form, x: Tensor) -> nn.Module:
     """A copy with its 3x3 convolutions of stride 1 in 8 bits, scaled by what `x` leads to at t = 500."""
     other, seen = copy.deepcopy(network).eval(), {}
 
@@ -149,7 +148,7 @@ def _fits(conv: nn.Conv2d) -> bool:
     return conv.kernel_size == (3, 3) and conv.stride == (1, 1) and min(conv.in_channels, conv.out_channels) > 3
 
 
-def _at_500(network: UNet) -> Callable[[Tensor], Tensor]:
+def _at_500(network: nn.Module) -> Callable[[Tensor], Tensor]:
     time = torch.tensor(500.0)
     return lambda x: network(x, time)
 

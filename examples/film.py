@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label", help="name or number of a class")
-    parser.add_argument("--out", type=Path, default=Path("film.gif"), help=".gif, .png or .apng")
+    parser.add_argument("--out", type=Path, default=Path("film.gif"), help=".gif, .webp, .mp4, .png or .apng")
     parser.add_argument("--seconds", type=float, default=4.0)
     asked = parser.parse_args()
     frames = film(*chain(Pipeline.load(asked.run), asked.seed, asked.label))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,17 +56,18 @@ def test_the_environments_threads_outrank_measured_ones_but_not_the_users_settin
 
 
 @given(
-    st.builds(
-        Choices,
-        precision=st.sampled_from(["float32", "bfloat16"]),
-        compile=st.sampled_from(["no", "blocks", "whole", "graphs"]),
-        threads=st.none() | st.integers(1, 99),
-        micro_batch=st.none() | st.integers(1, 99),
-        chunk=st.integers(1, 999),
+    st.fixed_dictionaries(
+        {
+            "precision": st.sampled_from(["float32", "bfloat16"]),
+            "compile": st.sampled_from(["no", "blocks", "whole", "graphs"]),
+            "threads": st.none() | st.integers(1, 99),
+            "micro_batch": st.none() | st.integers(1, 99),
+            "chunk": st.integers(1, 999),
+        }
     )
 )
-def test_what_is_remembered_is_recalled(choices: Choices) -> None:
-    remember(choices, NETWORK, SPEC, CPU)
+def test_what_is_remembered_is_recalled(made: dict[str, Any]) -> None:
+    remember(choices := Choices(**made), NETWORK, SPEC, CPU)
     assert recalled(NETWORK, SPEC, CPU) == choices
 
 

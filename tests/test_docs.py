@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -206,3 +207,19 @@ def test_python_on_the_pages_is_python_and_imports_what_exists(page: Path) -> No
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom):
                 assert all(has(import_module(node.module or ""), alias.name) for alias in node.names), block
+
+
+RUNS = ("networks.md", "training.md")
+"""Pages whose blocks stand for themselves; those of the others go on from things that the text describes."""
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_python_on_the_pages_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block as a reader would run it, in an empty folder; it leaves the run it speaks of."""
+    monkeypatch.chdir(tmp_path)
+    blocks = [block for kind, block in FENCE.findall(read(ROOT / "docs" / name)) if kind == "python"]
+    for number, block in enumerate(blocks):
+        script = tmp_path / f"block_{number}.py"
+        script.write_text(block, encoding="utf-8")
+        runpy.run_path(str(script))
+    assert blocks and [*(tmp_path / "runs").glob("*/pipeline/ancestral.json")]

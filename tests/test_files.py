@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from ancestral.errors import InputError
-from ancestral.files import parse_json, read_bytes, read_json, write_whole
+from ancestral.files import (
+    open_to_append,
+    parse_json,
+    parse_toml,
+    read_bytes,
+    read_json,
+    scratch_folder,
+    write_whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,29 @@ def test_what_they_agree_on_is_read(text: bytes, value: object) -> None:
     assert value is None or read == value
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a = " + "[" * 100_000, "nested"),
+        ("a = " + "[" * 100 + "]" * 100, "nested"),
+        (".".join(["a"] * 100) + " = 1", "nested"),
+        ("a = 1\na = 2", "Cannot overwrite"),
+        ("a = nan", "nan"),
+        ("a = [-inf]", "inf"),
+        ("a = 1e999", "inf"),
+        ("a = 18446744073709551616", "too large"),
+        ("a = " + "9" * 10_000, "digits"),
+        ("a = 1979-05-27", "a date"),
+        ("a = 07:32:00", "a time"),
+        (r'a = "\ud800"', "valid TOML"),
+    ],
+)
+def test_toml_holds_what_json_could(text: str, word: str) -> None:
+    with pytest.raises(InputError, match=word) as raised:
+        parse_toml(text, "x.toml")
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
+
+
 def test_only_a_regular_file_within_its_limit_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"x" * 11)
@@ -80,3 +111,31 @@ def test_a_file_has_the_mode_that_the_umask_leaves(tmp_path: Path, mask: int, mo
         os.umask(before)
     assert (tmp_path / "file").stat().st_mode & 0o777 == mode
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_is_written_through_a_link_or_over_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, word in [("link", "a link"), ("nowhere", "a link"), ("folder", "a folder"), ("pipe", "a pipe")]:
+        for write in (lambda path: write_whole(path, b"x"), open_to_append):
+            with pytest.raises(InputError, match=word):
+                write(tmp_path / name)
+    with pytest.raises(InputError, match="a pipe or a device"):
+        write_whole(Path("/dev/null"), b"x")
+    assert (tmp_path / "theirs").read_text() == "kept" and not (tmp_path / "none").exists()
+    assert Path("/dev/null").is_char_device() and sorted(tmp_path.iterdir()) == sorted(
+        tmp_path / name for name in ("theirs", "link", "nowhere", "folder", "pipe")
+    )
+
+
+def test_a_scratch_folder_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        assert scratch_folder(tmp_path).stat().st_mode & 0o777 == 0o775
+        with open_to_append(tmp_path / "log") as file:
+            assert os.fstat(file.fileno()).st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ancestral import edits
 from ancestral.building import build_schedule
 from ancestral.config import (
     ComputeSettings,
@@ -23,7 +24,7 @@ from ancestral.config import (
     TrainingSettings,
 )
 from ancestral.diffusion import schedules
-from ancestral.errors import InputError
+from ancestral.errors import InputError, NonFinite
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels, to_pixels
@@ -57,6 +58,22 @@ def test_what_is_saved_loads_without_flags_and_draws_the_same(tmp_path: Path, cl
     again = Pipeline.load(tmp_path, "cpu", FLOAT32)
     assert again.config == made.config and again.spec == made.spec and again.weights_hash() == made.weights_hash()
     assert torch.equal(again.draw([3, 4], labels), made.draw([3, 4], labels))
+
+
+def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_draws(tmp_path: Path) -> None:
+    """The two differ in the likelihood of the last step alone, of which a scheduler says nothing."""
+    sampling, drawn = SamplingSettings(sampler="ancestral", steps=7), []
+    for variance in ("beta", "beta_published"):
+        schedule = ScheduleSettings(num_timesteps=20)
+        made = pipeline(diffusion=DiffusionSettings(schedule=schedule, variance=variance), sampling=sampling)
+        made.save(tmp_path / variance)
+        scheduler = json.loads((tmp_path / variance / "scheduler/scheduler_config.json").read_text())
+        assert scheduler["variance_type"] == "fixed_large"
+        drawn.append(made.draw([5]))
+    assert Pipeline.load(tmp_path / "beta_published").config.diffusion.variance == "beta_published"
+    assert torch.equal(*drawn)
+    (tmp_path / "beta_published/ancestral.json").unlink()
+    assert Pipeline.load(tmp_path / "beta_published").config.diffusion.variance == "beta", "as the name is read"
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
@@ -279,6 +296,94 @@ def test_what_a_conditional_pipeline_cannot_do() -> None:
         undropped.draw([0], torch.tensor([1]), SamplingSettings(steps=2, guidance=2.0))
 
 
+# Classes of a folder of diffusers
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A folder without ancestral.json, of a network with four class embeddings."""
+    pipeline(CLASSES).save(tmp_path / "foreign")
+    (tmp_path / "foreign" / "ancestral.json").unlink()
+    return tmp_path / "foreign"
+
+
+def said_of(folder: Path, labels: list[int] | None, null_class: int | None) -> Any:
+    """What the network of a folder says of two images, each of its label."""
+    loaded = Pipeline.load(folder, "cpu", FLOAT32, null_class)
+    wanted = None if labels is None else torch.tensor(labels)
+    generator = torch.Generator().manual_seed(3)
+    denoise = loaded.denoiser(wanted, SamplingSettings(clip="none"))
+    return denoise(torch.randn(2, 3, 8, 8, generator=generator), torch.tensor(500)).eps
+
+
+def test_a_folder_of_diffusers_has_as_many_classes_as_embeddings(foreign: Path) -> None:
+    """Trap: its last class taken for the null class, which none of them is unless somebody says so."""
+    loaded = Pipeline.load(foreign, "cpu", FLOAT32)
+    assert loaded.class_names == ("0", "1", "2", "3") and loaded.class_index("3") == 3
+    assert loaded.draw([0], torch.tensor([3]), QUICK).shape == (1, 3, 8, 8)
+    for labels, guidance, message in (
+        (None, 1, "a class for every image"),
+        ([1], 3, "knows no null class"),
+        ([4], 1, "0..3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            wanted = None if labels is None else torch.tensor(labels)
+            loaded.draw([0], wanted, SamplingSettings(steps=2, guidance=guidance))
+
+
+@pytest.mark.parametrize("null_class", [0, 2, 3])
+def test_the_null_class_may_be_told_and_is_remembered(foreign: Path, tmp_path: Path, null_class: int) -> None:
+    """Classes keep the names, and in a saved folder the embeddings, of the indices that they have there."""
+    loaded = Pipeline.load(foreign, "cpu", FLOAT32, null_class)
+    others = [str(index) for index in range(4) if index != null_class]
+    assert loaded.class_names == tuple(others)
+    labels = [loaded.class_index(name) for name in others[1:]]
+    assert torch.equal(said_of(foreign, labels, null_class), said_of(foreign, [int(name) for name in others[1:]], None))
+    assert torch.equal(said_of(foreign, None, null_class), said_of(foreign, [null_class] * 2, None))
+    loaded.save(tmp_path / "ours")
+    assert Pipeline.load(tmp_path / "ours").spec == loaded.spec
+    assert torch.equal(said_of(tmp_path / "ours", None, None), said_of(foreign, [null_class] * 2, None))
+    (tmp_path / "ours" / "ancestral.json").unlink()
+    assert torch.equal(said_of(tmp_path / "ours", [1, 3], None), said_of(foreign, [1, 3], None))
+
+
+def test_a_null_class_that_is_none_of_the_folders_is_refused(foreign: Path, tmp_path: Path) -> None:
+    for index in (-1, 4):
+        with pytest.raises(InputError, match=r"null class in 0\.\.3"):
+            Pipeline.load(foreign, null_class=index)
+    pipeline().save(tmp_path / "ours")
+    with pytest.raises(InputError, match=r"ancestral\.json says which"):
+        Pipeline.load(tmp_path / "ours", null_class=0)
+
+
+def test_no_class_is_refused_where_it_was_never_trained() -> None:
+    """With label_dropout 0 its embedding is what it was at the start."""
+    undropped = pipeline(CLASSES, training=TrainingSettings(steps=1, label_dropout=0.0))
+    with pytest.raises(InputError, match="a class for every image"):
+        undropped.draw([0], None, QUICK)
+
+
+# Numbers that are none
+
+
+def test_weights_that_are_no_numbers_stop_the_first_step_and_are_named() -> None:
+    """Trap: NaN drawn as black, with exit code 0."""
+    made = pipeline()
+    torch.nn.init.constant_(made.network.mid_block.resnets[0].conv1.bias, float("nan"))
+    image = torch.zeros(1, 3, 8, 8)
+    for steps in (made.steps([1], settings=QUICK), edits.vary(made, image, 0.9, [1], settings=QUICK)):
+        with pytest.raises(NonFinite, match=r"^step 1 of [45]: .* t = \d+ .*mid_block\.resnets\.0\.conv1\.bias first"):
+            next(steps)
+
+
+def test_what_diverges_on_the_way_stops_at_its_step() -> None:
+    """Guidance so strong that float32 overflows: before clipping could make black and white of it."""
+    made, labels = pipeline(CLASSES), torch.tensor([1])
+    for clip in ("none", "static", "dynamic"):
+        with pytest.raises(NonFinite, match=r"^step [1-5] of 5: .*less guidance"):
+            made.draw([1], labels, SamplingSettings(steps=5, guidance=3e38, clip=clip))
+
+
 def test_classes_by_name_before_number() -> None:
     made = pipeline(CLASSES)
     assert [made.class_index(name) for name in ("dog", "7", "0", "2")] == [1, 2, 0, 2]
@@ -309,6 +414,26 @@ def other_classes(folder: Path) -> None:
     (folder / "ancestral.json").write_text(json.dumps(own))
 
 
+def other_schedule(folder: Path) -> None:
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_betas": None}))
+
+
+def key_twice(folder: Path) -> None:
+    text = (folder / "ancestral.json").read_text()
+    (folder / "ancestral.json").write_text(text.replace('"config"', '"images": {}, "config"', 1))
+
+
+def null_class_beyond(folder: Path) -> None:
+    own = json.loads((folder / "ancestral.json").read_text())
+    own["images"]["null_class"] = 10**15
+    (folder / "ancestral.json").write_text(json.dumps(own))
+
+
+def variance_of_words(folder: Path) -> None:
+    (folder / "variance.json").write_text(json.dumps({"weights": "x", "ratio": ["a"] * 1000}))
+
+
 def no_weights(folder: Path) -> None:
     (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
 
@@ -318,7 +443,21 @@ def half_weights(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
-@pytest.mark.parametrize("damage", [damage_json, drop_images, other_network, other_classes, no_weights, half_weights])
+DAMAGE = [
+    damage_json,
+    drop_images,
+    other_network,
+    other_classes,
+    other_schedule,
+    null_class_beyond,
+    key_twice,
+    variance_of_words,
+    no_weights,
+    half_weights,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_folder_is_one_line(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     pipeline(CLASSES).save(tmp_path / "p")
     damage(tmp_path / "p")
@@ -357,6 +496,31 @@ def test_saving_again_replaces_the_folder_whole(tmp_path: Path) -> None:
 )
 def test_settings_name_the_schedule_they_build(settings: dict, expected: schedules.Schedule) -> None:
     assert torch.equal(build_schedule(ScheduleSettings(**settings)).alpha_bar, expected.alpha_bar)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "linear", "beta_end": 0.99}, "beta_end of at most 0.90"),
+        ({"name": "linear", "beta_start": 1e-20}, "beta_start of at least"),
+        ({"name": "log-snr", "log_snr_max": 40.0}, "log_snr_max of at most 32.9"),
+        ({"name": "log-snr", "log_snr_min": -800.0}, "log_snr_min of at least -7"),
+        ({"name": "log-snr", "log_snr_max": 40.0, "log_snr_min": 20.0}, "log_snr_max of at most"),
+        ({"name": "betas", "num_timesteps": 3, "betas": (1e-20, 0.1, 0.2)}, "at least 1.2e-16, got 1e-20 at t = 1"),
+        ({"name": "betas", "num_timesteps": 3, "betas": (0.1, 1.0, 1.0)}, "only the last .* none left at t = 2"),
+        ({"name": "betas", "num_timesteps": 400, "betas": (0.9,) * 400}, "only the last .* none left"),
+    ],
+)
+def test_a_schedule_that_float64_cannot_hold_is_refused_with_its_bound(settings: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_schedule(ScheduleSettings(**settings))
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid", "scaled-linear", "log-snr"])
+@pytest.mark.parametrize("num_timesteps", [1, 2, 100_000])
+def test_schedules_are_held_at_every_number_of_timesteps(name: Any, num_timesteps: int) -> None:
+    table = build_schedule(ScheduleSettings(name=name, num_timesteps=num_timesteps)).alpha_bar
+    assert len(table) == num_timesteps + 1
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=50))

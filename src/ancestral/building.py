@@ -1,6 +1,9 @@
 """Settings to what they name: schedules, processes, samplers and grids. A name stands in one table, here."""
 
 from collections.abc import Callable
+from functools import partial
+from inspect import signature
+from itertools import product
 
 from ancestral.config import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
 from ancestral.diffusion import schedules
@@ -8,7 +11,7 @@ from ancestral.diffusion.levels import PredictsLevels
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
-from ancestral.diffusion.variances import Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.errors import InputError
 from ancestral.sampling import samplers
 from ancestral.sampling.samplers import Sampler
@@ -20,7 +23,20 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {
     "v": PredictsV(),
     "levels": PredictsLevels(),
 }
-VARIANCES: dict[str, Variance] = {"beta": beta, "beta_tilde": beta_tilde, "learned": interpolated}
+VARIANCES: dict[str, Variance] = {
+    "beta": beta,
+    "beta_published": beta_published,
+    "beta_tilde": beta_tilde,
+    "learned": interpolated,
+}
+FORMULAS: dict[str, Callable[..., Schedule]] = {
+    "linear": schedules.linear,
+    "scaled-linear": schedules.scaled_linear,
+    "cosine": schedules.cosine,
+    "sigmoid": schedules.sigmoid,
+    "log-snr": schedules.log_snr_linear,
+}
+"""num_timesteps, and the ends by the names of their settings -> the schedule."""
 FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
     "euler": samplers.Euler,
     "heun": samplers.Heun,
@@ -60,27 +76,51 @@ def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
 
 
 def build_schedule(settings: ScheduleSettings) -> Schedule:
-    """The schedule that `settings` describe, ends left at None at their published values."""
-    num_timesteps = settings.num_timesteps
-    ends = {
-        name: value
-        for name in ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
-        if (value := getattr(settings, name)) is not None
-    }
-    match settings.name:
-        case "linear":
-            schedule = schedules.linear(num_timesteps, **ends)
-        case "scaled-linear":
-            schedule = schedules.scaled_linear(num_timesteps, **ends)
-        case "cosine":
-            schedule = schedules.cosine(num_timesteps)
-        case "sigmoid":
-            schedule = schedules.sigmoid(num_timesteps)
-        case "log-snr":
-            schedule = schedules.log_snr_linear(num_timesteps, **ends)
-        case "betas":
-            schedule = schedules.from_betas(settings.betas or ())
+    """The schedule that `settings` describe, ends left at None at their published values.
+
+    Raises:
+        InputError: one that float64 cannot hold, with the setting to blame and its bound.
+    """
+    try:
+        return _schedule(settings, _ends(settings))
+    except ValueError as fault:
+        raise InputError(f"diffusion.schedule.{settings.name}: {_bound(settings) or fault}") from None
+
+
+def _schedule(settings: ScheduleSettings, ends: dict[str, float]) -> Schedule:
+    if settings.name == "betas":
+        schedule = schedules.from_betas(settings.betas or ())
+    else:
+        schedule = FORMULAS[settings.name](settings.num_timesteps, **ends)
     return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
+
+
+def _ends(settings: ScheduleSettings) -> dict[str, float]:
+    """The ends that are set, by name."""
+    names = ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
+    return {name: value for name in names if (value := getattr(settings, name)) is not None}
+
+
+def _bound(settings: ScheduleSettings) -> str | None:
+    """An end that keeps the schedule from being held, and how far it may go; None: no end does.
+
+    It is one that does so beside the others as they are, else one that does beside the published ones.
+    """
+    ends = _ends(settings)
+    for others, (name, value) in product((ends, {}), ends.items()):
+        published = signature(FORMULAS[settings.name]).parameters[name].default
+        changed = partial(_with_end, settings, others, name)
+        if (bound := schedules.bound_of(changed, published, value)) is not None:
+            side = "at most" if value > published else "at least"
+            return (
+                f"expected {name} of {side} {bound} with num_timesteps {settings.num_timesteps}, got {value:g}; beyond "
+                "it float64 cannot tell one timestep from the next"
+            )
+    return None
+
+
+def _with_end(settings: ScheduleSettings, others: dict[str, float], name: str, value: float) -> Schedule:
+    return _schedule(settings, {**others, name: value})
 
 
 def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:

@@ -5,7 +5,6 @@ safetensors, with JSON in its metadata: the settings of the network, shape and c
 noise schedule, the accuracies, and a digest of the tensors. A file for other images, noise or classes is refused.
 """
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,10 @@ from torch.nn import functional as F
 from ancestral.config import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
-from ancestral.errors import InputError
-from ancestral.files import write_whole
+from ancestral.errors import InputError, NonFinite
+from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
-from ancestral.networks.weights import weights_hash
+from ancestral.networks.weights import first_not_finite, weights_hash
 from ancestral.sampling.classifier import LogProb
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 
@@ -137,6 +136,8 @@ def load_classifier(
     classifier = NoisyClassifier(network, said.images, diffusion, said.accuracies, said.num_held_out)
     if classifier.digest != said.digest:
         raise _damaged(path, "its digest does not fit")
+    if (name := first_not_finite(tensors)) is not None:
+        raise NonFinite(f"expected finite weights, got NaN or infinity in {name} of {path}; train the classifier again")
     return classifier
 
 
@@ -157,17 +158,16 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
             f"expected a classifier of noisy images, got no file {path}; `ancestral train-classifier` makes it"
         )
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {})[KEY])
+            values = json_object((file.metadata() or {})[KEY], "its metadata")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, ValueError, OSError) as fault:
+    except (SafetensorError, InputError, OSError) as fault:
         raise _damaged(path, str(fault)) from None
     except KeyError:
         raise InputError(
             f"expected {path} to be a classifier that `ancestral train-classifier` made, got other tensors"
         ) from None
-    if not isinstance(values, dict):
-        raise _damaged(path, "its metadata is no table")
     return parse(Description, values, str(path)), tensors
 
 

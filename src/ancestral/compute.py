@@ -6,17 +6,18 @@ on most. No choice changes what is computed beyond rounding. Choices belong to a
 
 import json
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 import torch
 
-from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, PositiveInt, Settings, parse
+from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import cache_folder, write_whole
+from ancestral.files import cache_folder, read_json, write_whole
 from ancestral.machine import processor, usable_cores
+from ancestral.names import meant
 
 TORCHS_THREADS = torch.get_num_threads()
 """What torch computes with unless told otherwise."""
@@ -28,11 +29,11 @@ class Choices(Settings):
     precision: Literal["float32", "bfloat16"] = "float32"
     memory: Literal["channels-last", "channels-first"] = "channels-last"
     compile: Literal["no", "blocks", "whole", "graphs"] = "no"
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """None: `TORCHS_THREADS`, and on a GPU."""
-    micro_batch: PositiveInt | None = None
+    micro_batch: NumImages | None = None
     """None: the whole batch."""
-    chunk: PositiveInt = 64
+    chunk: NumImages = 64
     guidance: Literal["one-call", "two-calls"] = "one-call"
 
     @property
@@ -54,7 +55,25 @@ def given(settings: ComputeSettings) -> dict[str, str | int]:
     return {name: value for name, value in settings.model_dump().items() if value not in ("auto", None)}
 
 
-def decided(settings: ComputeSettings, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Choices:
+def on_device(name: torch.device | str | None) -> torch.device:
+    """The device of that name; None: CUDA where there is one.
+
+    Raises:
+        InputError: none of that name, or none on this machine.
+    """
+    device = None
+    with suppress(RuntimeError):
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device is None or device.type not in ("cpu", "cuda", "meta"):
+        raise InputError(f"expected a device, cpu or cuda, got {name}; {meant(str(name), ('cpu', 'cuda'))}")
+    if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
+        raise InputError(f"expected a device of this machine, got {name}; it has {torch.cuda.device_count()} for CUDA")
+    return device
+
+
+def decided(
+    settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
+) -> Choices:
     """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
     found = recalled(network, spec, device) or usual(device)
     if threads_are_given():
@@ -63,7 +82,7 @@ def decided(settings: ComputeSettings, network: NetworkSettings, spec: ImageSpec
 
 
 def in_words(
-    choices: Choices, settings: ComputeSettings, network: NetworkSettings, spec: ImageSpec, device: torch.device
+    choices: Choices, settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> str | None:
     """How training computes and by whose word, in one line; None where all is as usual."""
     common, asked = usual(device), given(settings)
@@ -120,11 +139,17 @@ def machine_name(device: torch.device) -> str:
     return f"{what}, torch {torch.__version__}"
 
 
-def recalled(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Choices | None:
-    """What was measured of this network on this machine; None where nothing was, or the file is no longer readable."""
+def recalled(network: NetworkSettings | None, spec: ImageSpec, device: torch.device) -> Choices | None:
+    """What was measured of this network on this machine; None where nothing was, or the file is no longer readable.
+
+    Args:
+        network: None: one of the user's own, of which nothing is kept.
+    """
+    if network is None:
+        return None
     try:
-        return parse(Choices, json.loads(tuned_file(network, spec, device).read_text())["choices"], "the tuned choices")
-    except (OSError, ValueError, KeyError, TypeError, InputError):
+        return parse(Choices, read_json(tuned_file(network, spec, device))["choices"], "the tuned choices")
+    except (KeyError, InputError):
         return None
 
 

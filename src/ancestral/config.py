@@ -7,25 +7,68 @@ and no setting is written twice. A setting that another one makes meaningless is
 
 from __future__ import annotations
 
-import difflib
-import json
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ancestral.contracts import described, in_known_spelling
 from ancestral.errors import InputError
+from ancestral.files import read_json, read_toml
 
-PositiveInt = Annotated[int, Field(ge=1)]
+MOST_TIMESTEPS = 100_000
+MOST_IMAGES = 1_000_000
+"""That are computed, drawn or measured at once."""
+MOST_CLASS_EMBEDS = 1_000_000
+PositiveInt = Annotated[int, Field(ge=1, le=2**53)]
+NumTimesteps = Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]
+NumImages = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
+Side = Annotated[int, Field(ge=1, le=2**14)]
+"""Of an image, px."""
+Width = Annotated[int, Field(ge=1, le=2**14)]
+"""Channels."""
+Depth = Annotated[int, Field(ge=1, le=100)]
+"""Blocks one after another."""
+Threads = Annotated[int, Field(ge=1, le=4096)]
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Settings(BaseModel):
-    """Frozen, no unknown keys, no NaN or infinity; field docstrings are the help."""
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)  # which has no public name
+
+
+class _InOneLine(ModelMetaclass):
+    """Settings that are made in Python answer as those of a file: in one line."""
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            names = field_names(cast(type[Settings], cls))
+            raise InputError(f"{cls.__name__}: {described(error.errors(), names)}") from None
+
+
+class Settings(BaseModel, metaclass=_InOneLine):
+    """Frozen, no unknown keys, no NaN or infinity; field docstrings are the help. Names are taken in any spelling."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_in_any_spelling(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {name: in_known_spelling(value, kinds.get(name), name) for name, value in values.items()}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise InputError(f"expected {name} to stay as it is, since settings are frozen; make others with model_copy")
 
 
 S = TypeVar("S", bound=Settings)
@@ -36,22 +79,26 @@ class DataSettings(Settings):
 
     source: str = "digits"
     """digits, photos, mnist, fashion-mnist, cifar10, a folder of images, or a packed data set: a folder or a URL."""
-    size: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    size: Side | tuple[Side, Side] | None = None
     """Side, or height and width, in pixels. None: as the data set comes; 32 for photos and folders."""
-    color: Literal["auto", "grey", "rgb"] = "auto"
-    """auto: grey where every image is grey, else rgb."""
+    color: Literal["auto", "grey", "grey-alpha", "rgb", "rgba"] = "auto"
+    """auto: grey where every image is grey, else rgb, opaque. grey-alpha and rgba: transparency is learnt too."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How another aspect ratio becomes ours: crop the centre, pad with the background, or squash."""
     background: str = "white"
     """What shows through transparency and fills padding: a colour name or #rrggbb."""
     flip: bool = False
     """Mirror half of the training images left to right."""
-    labels: Literal["auto", "none"] = "auto"
-    """auto: train on class labels where the data has them."""
+    labels: Literal["auto", "none", "folders"] = "auto"
+    """auto: train on class labels where the data has them. folders: a folder's images are by class as its sub-folders
+    are called, whatever else says so."""
+    splits: Literal["auto", "none", "folders"] = "auto"
+    """auto: sub-folders called train, test and val (valid, validation, dev) are the parts of a folder's images. none:
+    they are sub-folders like others. folders: they are, even beside others, whose images are trained on."""
     validation: Fraction = 0.05
-    """Fraction of the images held out to watch the loss while training."""
+    """Fraction of the images held out to watch the loss while training, where there is no validation part already."""
     test: Fraction = 0.1
-    """Fraction held out for evaluation, where the data set has no test part of its own."""
+    """Fraction held out for evaluation, where there is no test part already."""
 
     @property
     def height_width(self) -> tuple[int, int] | None:
@@ -71,7 +118,7 @@ class ScheduleSettings(Settings):
     name: Literal["linear", "cosine", "scaled-linear", "sigmoid", "log-snr", "betas"] = "cosine"
     """linear and scaled-linear: in beta and its root. cosine, sigmoid: in alpha_bar. log-snr: linear in log-SNR. betas:
     your own."""
-    num_timesteps: PositiveInt = 1000
+    num_timesteps: NumTimesteps = 1000
     """T, the number of noising steps."""
     beta_start: Annotated[float, Field(gt=0, lt=1)] | None = None
     """First beta of linear (1e-4) and scaled-linear (8.5e-4), at T = 1000; rescaled by 1000 / T."""
@@ -81,7 +128,7 @@ class ScheduleSettings(Settings):
     """Log-SNR at t = 1 of log-snr (13.3)."""
     log_snr_min: float | None = None
     """Log-SNR at t = T of log-snr (-5)."""
-    betas: tuple[Annotated[float, Field(gt=0, le=1)], ...] | None = None
+    betas: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(max_length=MOST_TIMESTEPS)] | None = None
     """The T betas of the schedule `betas`; only the last may be 1."""
     zero_terminal_snr: bool = False
     """Rescale so that nothing of the image is left at t = T (needs prediction x0 or v)."""
@@ -108,6 +155,10 @@ class ScheduleSettings(Settings):
         return self
 
 
+ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]
+"""Of the reverse steps of a network without a learned one."""
+
+
 class DiffusionSettings(Settings):
     """The process and what the network predicts."""
 
@@ -115,9 +166,9 @@ class DiffusionSettings(Settings):
     prediction: Literal["eps", "x0", "v", "levels"] = "eps"
     """What the network's output means: the noise, the image, v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0, or how
     likely each of the 256 levels of every pixel is."""
-    variance: Literal["beta", "beta_tilde", "learned"] = "beta_tilde"
-    """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data; learned: the
-    network says where between the two."""
+    variance: Literal["beta", "beta_published", "beta_tilde", "learned"] = "beta_tilde"
+    """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data; beta_published:
+    beta, but of the last step beta_tilde, as in the DDPM paper's program; learned: the network says where between."""
     time: Literal["index", "log-snr"] = "index"
     """What the network is told of time: the timestep's index, or the log-SNR, which also names the times between."""
 
@@ -132,29 +183,31 @@ class DiffusionSettings(Settings):
 class NetworkSettings(Settings):
     """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
 
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 128, 128)
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 128)
     """Channels at each level."""
-    layers: PositiveInt = 2
+    layers: Depth = 2
     """ResNet blocks at each level on the way down (one more on the way up)."""
-    attention: tuple[int, ...] = (2,)
+    attention: Annotated[tuple[int, ...], Field(max_length=14)] = (2,)
     """Levels that attend after every ResNet block."""
-    middle_layers: Annotated[int, Field(ge=0)] = 1
+    middle_layers: Annotated[int, Field(ge=0, le=100)] = 1
     """Attention and ResNet block pairs in the middle, after its first ResNet block."""
     middle_attention: bool = True
     """Attend in the middle."""
-    head_width: PositiveInt | None = None
+    middle_norm: bool = True
+    """Normalise what the middle attends to; published networks with scale-shift do not."""
+    head_width: Width | None = None
     """Channels of an attention head. None: one head."""
-    stem: PositiveInt | None = None
+    stem: Width | None = None
     """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
     dropout: Fraction = 0.0
     """Dropout inside every ResNet block."""
-    norm_groups: PositiveInt = 32
+    norm_groups: Width = 32
     """Groups of every group normalisation; must divide every width."""
     norm_eps: PositiveFloat = 1e-5
     """Added to the variance in every normalisation."""
-    fourier: tuple[Annotated[int, Field(ge=0, le=12)], ...] = ()
+    fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...], Field(max_length=13)] = ()
     """Exponents n: the network also sees sin(2^n pi x) and cos(2^n pi x) of every pixel."""
-    output_rank: PositiveInt | None = None
+    output_rank: Width | None = None
     """Channels out of which a 1x1 convolution mixes the output: for predictions of many channels (levels)."""
     time_conditioning: Literal["add", "scale-shift"] = "add"
     """How the time embedding enters a ResNet block: added, or as scale and shift of its second normalisation."""
@@ -177,6 +230,8 @@ class NetworkSettings(Settings):
             raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")
         if self.middle_attention and self.middle_layers:
             attends.append(self.widths[-1])
+        elif not self.middle_norm:
+            raise ValueError("expected middle_norm without an attention in the middle, which is all that it is for")
         for width in attends:
             if self.head_width and width % self.head_width:
                 raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
@@ -190,9 +245,9 @@ class TrainingSettings(Settings):
     """Budget in optimiser steps."""
     images: PositiveInt | None = None
     """Budget in images seen."""
-    minutes: PositiveFloat | None = None
+    minutes: Annotated[float, Field(gt=0, le=1e8)] | None = None
     """Budget in minutes of training on this machine."""
-    batch_size: PositiveInt = 128
+    batch_size: NumImages = 128
     """Images of one optimiser step."""
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     """adamw decays the weights apart from the gradient. muon: Adam, but inner weights take orthogonal steps."""
@@ -202,7 +257,7 @@ class TrainingSettings(Settings):
     """Decay of the optimiser's two moments."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """Weight decay of adamw (0.01)."""
-    warmup_images: Annotated[int, Field(ge=0)] = 20_000
+    warmup_images: Annotated[int, Field(ge=0, le=2**53)] = 20_000
     """Images over which the learning rate rises from 0."""
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to 0 over the budget."""
@@ -230,7 +285,7 @@ class TrainingSettings(Settings):
     """Steps between two grids of samples."""
     checkpoint_every_steps: PositiveInt = 1000
     """Steps between two checkpoints."""
-    checkpoint_every_minutes: PositiveFloat = 5.0
+    checkpoint_every_minutes: Annotated[float, Field(gt=0, le=1e8)] = 5.0
     """A checkpoint at least this often."""
     keep_checkpoints: PositiveInt = 2
     """Newest checkpoints to keep."""
@@ -268,7 +323,7 @@ class SamplingSettings(Settings):
     ] = "ddim"  # fmt: skip
     """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0. The others follow the probability flow at a
     higher order; `ancestral sweep` measures which is best for a network."""
-    steps: PositiveInt = 50
+    steps: NumTimesteps = 50
     """Steps from noise to image; at most T. Each calls the network once; of heun and dpm++2s twice, of dpm++3s three
     times."""
     grid: Literal["trailing", "log-snr", "middle", "karras", "quadratic"] | None = None
@@ -276,7 +331,7 @@ class SamplingSettings(Settings):
     sigma^(1/7); in the root of t. None: the sampler's own."""
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
     """Noise of ddim and dpm++2m-sde: 0 is none (default of ddim), 1 as much as ancestral sampling (of dpm++2m-sde)."""
-    variance: Literal["beta", "beta_tilde", "analytic"] | None = None
+    variance: ReverseVariance | None = None
     """Variance of an ancestral step. None: diffusion.variance. analytic: the one that `ancestral variance` measured."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """1 is none, more follows the label more closely, 0 ignores it."""
@@ -291,7 +346,7 @@ class SamplingSettings(Settings):
     """Guide only at these levels of noise over signal, from and to, such as 0.3 3. None: at all."""
     clip: Literal["none", "static", "dynamic"] = "static"
     """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
-    cache: PositiveInt = 1
+    cache: NumTimesteps = 1
     """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
 
     @model_validator(mode="after")
@@ -334,11 +389,11 @@ class ComputeSettings(Settings):
     """Order of an image's numbers in memory (channels-last)."""
     compile: Literal["auto", "no", "blocks", "whole", "graphs"] = "auto"
     """Compile the network for training: block by block, whole, or whole with CUDA graphs (no; whole on CUDA)."""
-    threads: PositiveInt | None = None
+    threads: Threads | None = None
     """Threads to compute with on a CPU."""
-    micro_batch: PositiveInt | None = None
+    micro_batch: NumImages | None = None
     """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
-    chunk: PositiveInt | None = None
+    chunk: NumImages | None = None
     """Images drawn at once (64; 512 on CUDA)."""
     guidance: Literal["auto", "one-call", "two-calls"] = "auto"
     """Guidance by one network call on twice the images, or by two calls (one-call)."""
@@ -353,7 +408,7 @@ class Config(Settings):
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
     compute: ComputeSettings = ComputeSettings()
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Seed of everything that is random."""
 
     @model_validator(mode="after")
@@ -393,10 +448,24 @@ class Config(Settings):
 class ImageSpec(Settings):
     """What a pipeline draws: the shape of an image and the names of the classes (empty: unconditional)."""
 
-    channels: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
+    channels: Width
+    height: Side
+    width: Side
     class_names: tuple[str, ...] = ()
+    null_class: Annotated[int, Field(ge=0)] | Literal["last", "none"] = "last"
+    """Which class embedding of the folder stands for no class: last, as in all that is trained here; none of them; or
+    that of an index. The others are the classes, in order."""
+
+    @model_validator(mode="after")
+    def _null_class_is_one_of_them(self) -> ImageSpec:
+        if isinstance(self.null_class, int) and self.null_class >= (self.num_class_embeds or 0):
+            raise ValueError(f"expected null_class in 0..{len(self.class_names)}, got {self.null_class}")
+        return self
+
+    @property
+    def num_class_embeds(self) -> int | None:
+        """Class embeddings of the network, that of no class included; None: no classes."""
+        return len(self.class_names) + (self.null_class != "none") if self.class_names else None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -404,7 +473,7 @@ class ImageSpec(Settings):
         return self.channels, self.height, self.width
 
 
-def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
+def parse(kind: type[S], values: Any, where: str) -> S:
     """`values` as `kind`, or one line that names the first fault and `where` it stands.
 
     Raises:
@@ -413,27 +482,7 @@ def parse(kind: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {describe(error, kind)}") from None
-
-
-def describe(error: ValidationError, kind: type[Settings]) -> str:
-    """The first fault of a validation error in one line: dotted name, contract, value, nearest name."""
-    fault = error.errors()[0]
-    name = _dotted(fault["loc"], kind)
-    if fault["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(name, [*field_names(kind)], n=1, cutoff=0.5)
-        return f"unknown setting {name}" + (f"; did you mean {near[0]}?" if near else "")
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "value_error":
-        return f"{name}: {message}" if name else message
-    return f"{name}: {message[0].lower() + message[1:]}, got {fault['input']!r}"
-
-
-def _dotted(path: tuple[int | str, ...], kind: type[Settings]) -> str:
-    """`path` down to the setting itself; what follows is an index, or pydantic's name for one way of reading it."""
-    names = [str(part) for part in path]
-    known = set(field_names(kind))
-    return next((name for end in range(1, len(names) + 1) if (name := ".".join(names[:end])) in known), ".".join(names))
+        raise InputError(f"{where}: {described(error.errors(), field_names(kind))}") from None
 
 
 def field_names(kind: type[Settings], prefix: str = "") -> list[str]:
@@ -447,6 +496,15 @@ def field_names(kind: type[Settings], prefix: str = "") -> list[str]:
     return names
 
 
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting in a nested dump."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
 def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
     """`base` with the nested `changes` laid over it, checked as a whole."""
 
@@ -458,21 +516,26 @@ def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
     return parse(Config, lay(base.model_dump(), changes), where)
 
 
+def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -> SamplingSettings:
+    """`base` with `changes` laid over it; what belongs to its sampler goes with it.
+
+    Raises:
+        InputError: a faulty setting, or settings that do not go together.
+    """
+    values = base.model_dump()
+    changed = parse(SamplingSettings, {"sampler": changes["sampler"]}, where) if "sampler" in changes else base
+    if changed.sampler != base.sampler:
+        values["eta"] = values["variance"] = values["grid"] = None
+    return parse(SamplingSettings, {**values, **changes}, where)
+
+
 def read_settings(path: Path) -> dict[str, Any]:
     """The nested settings in a .toml or .json file.
 
     Raises:
         InputError: missing, unreadable or malformed file, or another format.
     """
-    readers = {".toml": tomllib.loads, ".json": json.loads}
+    readers = {".toml": read_toml, ".json": read_json}
     if path.suffix.lower() not in readers:
         raise InputError(f"expected a settings file that ends in .toml or .json, got {path}")
-    try:
-        values = readers[path.suffix.lower()](path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read the settings file {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"expected {path} to hold a table of settings, got {type(values).__name__}")
-    return values
+    return readers[path.suffix.lower()](path)

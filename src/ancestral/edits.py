@@ -3,20 +3,22 @@
     *_, last = inpaint(pipeline, images, outside_box(28, 28, 8, 8, 20, 20), seeds=range(4))
 
 All take the same words after their own: `seeds`, one for each result, the same of which give the same image in any
-batch; `labels` (B,), or None for no class; `settings`, or None for those of the pipeline. Images are in [-1, 1]: one
-for each seed, or one for all. What is larger than the pipeline's own images is seen through windows (`editing.canvas`).
+batch; `labels` (B,), or None for no class; `settings`, or None for those of the pipeline. Images are one for each seed,
+or one for all: Pillow's, uint8, or floating point in [-1, 1] (`image_inputs`). What is larger than the pipeline's own
+images is seen through windows (`editing.canvas`).
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.config import SamplingSettings
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
-from ancestral.editing.inpaint import Mask, Rounds, extended
+from ancestral.editing.inpaint import Rounds, extended
 from ancestral.editing.inpaint import inpaint as repaint
 from ancestral.editing.interpolate import path
 from ancestral.editing.inversion import DDIMInversion, HeunInversion, timesteps_above
@@ -25,12 +27,13 @@ from ancestral.editing.operators import Operator
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.editing.tile import Circular, RolledEachStep
 from ancestral.errors import InputError
+from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser, clipped
-from ancestral.sampling.loop import Step, sample, without_gradients
+from ancestral.sampling.loop import Step, computed, sample
 from ancestral.sampling.samplers import DDIM, Noise, Sampler
-from ancestral.tensors import Data, Images, Labels, Timesteps
+from ancestral.tensors import Data, Labels, Timesteps
 
 DATA_VARIANCE = 0.25
 """Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
@@ -49,8 +52,8 @@ class Margins(NamedTuple):
 
 def inpaint(
     pipeline: Pipeline,
-    images: Images,
-    keep: Mask,
+    images: AnyImages,
+    keep: AnyMask,
     seeds: Sequence[int],
     labels: Labels | None = None,
     settings: SamplingSettings | None = None,
@@ -60,24 +63,24 @@ def inpaint(
     """Fillings of what `keep` does not hold; what it holds is the images' to the bit.
 
     Args:
-        keep: True where a pixel is known; broadcasts over the images.
+        keep: True where a pixel is known; (H, W), or what broadcasts over the images.
         rounds: None: 10 of every step, which takes ten times the network calls of a sample.
         stride: of the windows, where the images are larger than the pipeline's; None: half a window.
 
     Raises:
         InputError: a mask that does not fit, or settings that do not fit the pipeline.
     """
-    images = _one_each(images, seeds).to(pipeline.device)
-    chain = _chain(pipeline, seeds, labels, settings, images.shape[-2:], stride)
+    known, rounds = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device), rounds or Rounds()
+    mask, chain = as_mask(keep, known), _chain(pipeline, seeds, labels, settings, known.shape[-2:], stride)
     steps = repaint(
-        chain.denoise, chain.sampler, pipeline.diffusion, images, keep, chain.x_T, chain.timesteps, chain.noise, rounds
+        chain.denoise, chain.sampler, pipeline.diffusion, known, mask, chain.x_T, chain.timesteps, chain.noise, rounds
     )
-    return without_gradients(steps)
+    return computed(steps, rounds.steps(chain.timesteps))
 
 
 def outpaint(
     pipeline: Pipeline,
-    images: Images,
+    images: AnyImages,
     margins: Margins,
     seeds: Sequence[int],
     labels: Labels | None = None,
@@ -90,13 +93,15 @@ def outpaint(
     Raises:
         InputError: a negative margin, or settings that do not fit the pipeline.
     """
-    canvas, keep = extended(images, margins.top, margins.bottom, margins.left, margins.right)
+    canvas, keep = extended(
+        as_images(images, pipeline.spec.shape), margins.top, margins.bottom, margins.left, margins.right
+    )
     return inpaint(pipeline, canvas, keep, seeds, labels, settings, rounds, stride)
 
 
 def vary(
     pipeline: Pipeline,
-    images: Images,
+    images: AnyImages,
     strength: float,
     seeds: Sequence[int],
     labels: Labels | None = None,
@@ -110,10 +115,11 @@ def vary(
     Raises:
         InputError: a strength outside 0..1, or settings that do not fit the pipeline.
     """
-    images = _one_each(images, seeds).to(pipeline.device)
-    chain = _chain(pipeline, seeds, labels, settings, images.shape[-2:])
+    begun = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device)
+    chain = _chain(pipeline, seeds, labels, settings, begun.shape[-2:])
     schedule, grid = pipeline.diffusion.schedule, grid_of_strength(pipeline, strength, settings)
-    return without_gradients(from_image(chain.denoise, chain.sampler, schedule, images, grid, chain.noise))
+    steps = from_image(chain.denoise, chain.sampler, schedule, begun, grid, chain.noise)
+    return computed(steps, len(grid) - 1)
 
 
 def grid_of_strength(pipeline: Pipeline, strength: float, settings: SamplingSettings | None = None) -> Timesteps:
@@ -128,7 +134,7 @@ def grid_of_strength(pipeline: Pipeline, strength: float, settings: SamplingSett
 
 def invert(
     pipeline: Pipeline,
-    images: Images,
+    images: AnyImages,
     labels: Labels | None = None,
     settings: SamplingSettings | None = None,
     corrections: int = 1,
@@ -146,16 +152,14 @@ def invert(
     Raises:
         InputError: a sampler that draws noise.
     """
-    settings = settings or pipeline.config.sampling
+    settings, ends = settings or pipeline.config.sampling, as_images(images, pipeline.spec.shape).to(pipeline.device)
     schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
     inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
-    denoise = _denoiser(pipeline, labels, settings, images.shape[-2:])
+    denoise = _denoiser(pipeline, labels, settings, ends.shape[-2:])
     grid = timesteps_above(schedule, pipeline.timesteps(settings), grain)
-    fresh = ImageNoise(
-        range(len(images)) if seeds is None else seeds, images.shape[1:], pipeline.device, stream="grain"
-    )
-    start = pipeline.diffusion.q_sample(images.to(pipeline.device), grid[-1], fresh())
-    return without_gradients(upwards(denoise, inversion, start, grid))
+    fresh = ImageNoise(range(len(ends)) if seeds is None else seeds, ends.shape[1:], pipeline.device, stream="grain")
+    start = pipeline.diffusion.q_sample(ends, grid[-1], fresh())
+    return computed(upwards(denoise, inversion, start, grid), len(grid) - 1)
 
 
 def from_noise(
@@ -168,7 +172,7 @@ def from_noise(
     """
     settings = settings or pipeline.config.sampling
     denoise, sampler = _denoiser(pipeline, labels, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
-    return without_gradients(sample(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise))
+    return _down(_Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise))
 
 
 def interpolate(
@@ -197,7 +201,7 @@ def noise_of(pipeline: Pipeline, seeds: Sequence[int]) -> Data:
 def restore(
     pipeline: Pipeline,
     operator: Operator,
-    y: Tensor,
+    y: AnyImages,
     seeds: Sequence[int],
     labels: Labels | None = None,
     settings: SamplingSettings | None = None,
@@ -210,7 +214,7 @@ def restore(
     The estimate of x0 is clipped after it was guided: clipped before, it has no gradient wherever it is black or white.
 
     Args:
-        y: (1 or B, c, h, w), in [-1, 1].
+        y: (1 or B, c, h, w), in [-1, 1] but for its noise; or as other images.
         sigma: deviation of the noise in y.
         data_variance: mean variance of a pixel of the training images in [-1, 1].
 
@@ -219,7 +223,7 @@ def restore(
     """
     settings, schedule = settings or pipeline.config.sampling, pipeline.diffusion.schedule
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
-    measured = Measured(operator, _one_each(y, seeds).to(pipeline.device), sigma)
+    measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
     return _down(chain._replace(denoise=clipped(guided, schedule, settings.clip)))
 
@@ -313,7 +317,7 @@ def _denoiser(
 
 
 def _down(chain: _Chain) -> Iterator[Step]:
-    return without_gradients(sample(*chain))
+    return computed(sample(*chain), len(chain.timesteps) - 1)
 
 
 def _one_each(images: Data, seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
@@ -321,6 +325,18 @@ def _one_each(images: Data, seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
     if len(images) not in (1, len(seeds)):
         raise InputError(f"expected one image, or one for each of {len(seeds)} seeds, got {len(images)}")
     return images.expand(len(seeds), *images.shape[1:])
+
+
+def _measurement(pipeline: Pipeline, operator: Operator, y: AnyImages) -> Float[Tensor, "N c h w"]:
+    """What is restored, of the shape that the operator makes of the pipeline's images."""
+    made = operator(torch.zeros(1, *pipeline.spec.shape, device=pipeline.device))
+    channels, height, width = made.shape[1:]
+    seen = as_images(y, (channels, height, width), bounded=False)
+    if seen.shape[1:] != made.shape[1:]:
+        raise InputError(
+            f"expected images of {height}x{width} pixels to restore, got {seen.shape[2]}x{seen.shape[3]}; resize them"
+        )
+    return seen
 
 
 def _half(window: tuple[int, int]) -> int:
@@ -343,7 +359,8 @@ def _no_noise() -> Data:
 
 
 def _padded(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
-    coarsest = 2 ** (len(pipeline.config.network.widths) - 1)
+    settings = pipeline.network_settings
+    coarsest = 1 if settings is None else 2 ** (len(settings.widths) - 1)
     if any(side % coarsest for side in size):
         raise InputError(
             f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; tile by rolls instead"

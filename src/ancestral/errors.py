@@ -2,6 +2,9 @@
 
 from ancestral.text import printable_lines
 
+LONGEST = 2000
+"""Letters of a message: what a file holds may be of any length."""
+
 
 class AncestralError(Exception):
     """An error whose one-line message says what to do; `exit_code` is what the command line returns.
@@ -13,7 +16,7 @@ class AncestralError(Exception):
     own = False
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable_lines(message))
+        super().__init__(printable_lines(message[:LONGEST]))
 
 
 class InputError(AncestralError, ValueError):
@@ -24,6 +27,12 @@ class InputError(AncestralError, ValueError):
 
 class Diverged(AncestralError):
     """Training met non-finite losses or gradients too often to go on; the last good state is kept."""
+
+    exit_code = 3
+
+
+class NonFinite(AncestralError):
+    """NaN or infinity where a network computes: in its weights, in what it says, or in the images on the way."""
 
     exit_code = 3
 

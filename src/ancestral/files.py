@@ -1,35 +1,57 @@
 """Files: read with limits, whatever they are; written so that a reader, or the next start after a crash, finds the old
 content or the new, never a half; and the folder of what can be made again.
 
-Everything read comes through `read_bytes`, and everything that is JSON through `parse_json`: a pipe, a device, a file
-without end, nesting without end or a number that is none is one line with the remedy, never a hang or a full memory.
+Everything read comes through `open_regular`, and JSON and TOML through `parse_json` and `parse_toml`: a pipe, a device,
+a file without end, nesting without end or a number that is none is one line with the remedy, never a hang or a full
+memory. Nothing is written through a link, or in place of anything but a regular file.
 """
 
+import ctypes
+import errno
 import json
 import math
 import os
 import re
 import secrets
+import shutil
+import sys
+import tomllib
 from contextlib import suppress
+from datetime import date, time
+from io import BufferedReader
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISLNK, S_ISREG
 from typing import Any, BinaryIO, NoReturn
 
 from ancestral.errors import CannotWrite, InputError
 
 MOST_TEXT = 16 * 2**20
 """Bytes of a settings, index or state file, unless another limit is named."""
+MOST_TOML = 2**20
+"""Bytes of a settings file in TOML, which is read slowly."""
+GROWTH = 2**16
+"""Bytes that a file may have more than it said when it was opened, as those of the system do, whose size is 0."""
 MOST_DEPTH = 64
-"""Levels to which JSON may be nested."""
+"""Levels to which JSON and TOML may be nested."""
 MOST_NUMBER = 2**64
 """Beyond which no whole number is meant."""
+REMEDIES = {
+    errno.ENOSPC: "free space or choose another folder",
+    errno.EDQUOT: "free space or choose another folder",
+    errno.EFBIG: "allow larger files (ulimit -f) or choose another disk",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EIO: "the disk does not answer; choose another",
+}
+"""What helps against what the disk says; against anything else, a folder that may be written to."""
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Of Linux's fcntl.h and fs.h; the latter is Apple's RENAME_SWAP too."""
 INDEX = "index.json"
 """The file that makes a folder or a place of an object store a packed data set; it is written last."""
 PACKED = "ancestral-shards"
 """What such a file says of itself in its first line."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A regular file, open for reading; a pipe or a device is refused and never waited for.
 
     Raises:
@@ -47,6 +69,30 @@ def open_regular(path: Path) -> BinaryIO:
     raise InputError(f"expected {path} to be a regular file, got a pipe or a device")
 
 
+def check_regular(path: Path) -> None:
+    """Before another library opens a file, which would wait for a pipe.
+
+    Raises:
+        InputError: missing, unreadable, or no regular file.
+    """
+    open_regular(path).close()
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """A regular file, open for writing at its end, made where it is missing; never one that a link leads to.
+
+    Raises:
+        InputError: a link, a folder, a pipe or a device has that name.
+        CannotWrite: what the disk says.
+    """
+    check_replaceable(path)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.fdopen(os.open(path, flags, 0o666), "ab")
+    except OSError as fault:
+        raise cannot_write(path, fault) from None
+
+
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
     """The content of a regular file of at most `most` bytes.
 
@@ -54,11 +100,12 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
         InputError: missing, unreadable, no regular file, or larger.
     """
     with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(most + 1)
+            content = file.read(min(size, most) + GROWTH)
         except OSError as fault:
             raise InputError(f"cannot read {path}: {fault.strerror}") from None
-    if len(content) > most:
+    if max(size, len(content)) > most:
         raise InputError(f"expected {path} to have at most {most:,} bytes, got more")
     return content
 
@@ -76,33 +123,36 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         raise InputError(f"expected {path} to be UTF-8 text, got another byte at {fault.start:,}") from None
 
 
-def read_json(path: Path, most: int = MOST_TEXT) -> dict[str, Any]:
+def read_json(path: Path, most: int = MOST_TEXT, infinite: bool = False) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
         InputError: missing, unreadable, no regular file, too large, or what `parse_json` refuses.
     """
-    return json_object(read_bytes(path, most), str(path))
+    return json_object(read_bytes(path, most), str(path), infinite)
 
 
-def json_object(text: bytes | str, where: str) -> dict[str, Any]:
+def json_object(text: bytes | str, where: str, infinite: bool = False) -> dict[str, Any]:
     """The same as `parse_json`, which must be an object.
 
     Raises:
         InputError: also for any other value.
     """
-    value = parse_json(text, where)
+    value = parse_json(text, where, infinite)
     if not isinstance(value, dict):
         raise InputError(f"expected {where} to hold a JSON object, got {type(value).__name__}")
     return value
 
 
-def parse_json(text: bytes | str, where: str) -> Any:
+def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
     """The value that `text` says, where every reader of JSON agrees on it; `where` it stands is for the message.
+
+    Args:
+        infinite: let Infinity and -Infinity pass, which other projects write for "no limit".
 
     Raises:
         InputError: not JSON or not UTF-8, nested deeper than 64 levels, a key twice in an object, NaN, infinity or a
-            number beyond 64 bits, half of a surrogate pair.
+            number beyond 64 bits, half of a surrogate pair, a null character.
     """
     try:
         if _depth(text) > MOST_DEPTH:
@@ -110,16 +160,66 @@ def parse_json(text: bytes | str, where: str) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_without_doubles,
-            parse_constant=_refuse_constant,
+            parse_constant=_infinity if infinite else _refuse_constant,
             parse_float=_finite,
             parse_int=_in_range,
         )
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where} is not valid JSON: it holds half of a surrogate pair") from None
+        _check_text(value)
     except (ValueError, RecursionError) as fault:
         raise InputError(f"{where} is not valid JSON: {fault}") from None
     return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file.
+
+    Raises:
+        InputError: missing, unreadable, no regular file, too large, or what `parse_toml` refuses.
+    """
+    return parse_toml(read_text(path, MOST_TOML), str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The table that `text` says, of values that JSON has too; `where` it stands is for the message.
+
+    Raises:
+        InputError: not TOML, nested deeper than 64 levels, a date or a time, NaN, infinity or a number beyond 64 bits.
+    """
+    try:
+        table = tomllib.loads(text)
+        _check_values(table, MOST_DEPTH)
+        _check_text(table)
+    except RecursionError:
+        raise InputError(f"{where} is not valid TOML: it is nested deeper than {MOST_DEPTH} levels") from None
+    except ValueError as fault:
+        raise InputError(f"{where} is not valid TOML: {str(fault)[:100]}") from None
+    return table
+
+
+def _check_values(value: Any, depth: int, name: str = "it") -> None:
+    """That every value within is one that JSON has, no more than `depth` levels deep; `name`: its dotted keys."""
+    if isinstance(value, dict | list):
+        if not depth:
+            raise ValueError(f"{name[:40]} is nested deeper than {MOST_DEPTH} levels")
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            _check_values(part, depth - 1, f"{name}.{key}".removeprefix("it."))
+    elif isinstance(value, date | time):
+        raise ValueError(f"{name} is a date or a time, {value}; put it in quotes if it is text")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} is {value}")
+    elif isinstance(value, int) and not -MOST_NUMBER < value < MOST_NUMBER:
+        raise ValueError(f"{name} is too large")
+
+
+def _check_text(value: Any) -> None:
+    """That no text within, which may name a file, holds what no file's name can."""
+    if isinstance(value, dict | list):
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
+            _check_text(part)
+    elif isinstance(value, str) and "\0" in value:
+        raise ValueError("it holds a null character")
+    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("it holds half of a surrogate pair")
 
 
 def _depth(text: bytes | str) -> int:
@@ -143,6 +243,10 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"the value {name}")
+
+
+def _infinity(name: str) -> float:
+    return _refuse_constant(name) if name == "NaN" else float(name)
 
 
 def _finite(text: str) -> float:
@@ -169,8 +273,10 @@ def write_whole(path: Path, content: bytes | str) -> None:
     The file's mode is 0666 less the umask, as a shell's `>` would give it.
 
     Raises:
+        InputError: a link, a folder, a pipe or a device has that name.
         CannotWrite: disk full, folder missing or read-only; whatever stood at `path` is untouched.
     """
+    check_replaceable(path)
     data = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -187,7 +293,73 @@ def write_whole(path: Path, content: bytes | str) -> None:
             raise
         flush(path.parent)
     except OSError as fault:
-        raise CannotWrite(f"cannot write {path}: {fault.strerror}; free space or choose another folder") from None
+        raise cannot_write(path, fault) from None
+
+
+def check_replaceable(path: Path) -> None:
+    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (OSError, ValueError):  # what is amiss is told by whoever opens it
+        return
+    if not S_ISREG(mode):
+        kind = "a link" if S_ISLNK(mode) else "a folder" if path.is_dir() else "a pipe or a device"
+        raise InputError(f"expected {path} to be a regular file or none yet, got {kind}; choose another, or remove it")
+
+
+def cannot_write(path: Path, fault: OSError) -> CannotWrite:
+    """The error that says what the disk said of `path`, and what helps."""
+    remedy = REMEDIES.get(fault.errno or 0, "choose a folder that you may write to")
+    return CannotWrite(f"cannot write {path}: {fault.strerror}; {remedy}")
+
+
+def scratch_folder(within: Path) -> Path:
+    """A new, empty, hidden folder of a name that nobody else has; its mode is what the umask leaves.
+
+    Raises:
+        OSError: what the disk says.
+    """
+    folder = within / f".{secrets.token_hex(8)}"
+    folder.mkdir()
+    return folder
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Gives `new` the name of `folder`, whose content, if it has any, is removed: a reader always finds one of them.
+
+    Where the file system cannot exchange two names at once there is a moment without.
+
+    Raises:
+        OSError: a folder is gone or read-only.
+    """
+    if not folder.exists():
+        new.rename(folder)
+        return
+    if not _exchanged(new, folder):
+        old = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+        new.rename(folder)
+        new = old
+    if new.is_symlink():
+        new.unlink()
+    else:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether two names now stand for one another's content, at one instant; of the rest nothing is said."""
+    libc, names = ctypes.CDLL(None), (os.fsencode(one), os.fsencode(other))
+    with suppress(AttributeError):  # of an older C library
+        if sys.platform == "linux":
+            return libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, RENAME_EXCHANGE) == 0
+    return False
 
 
 def cache_folder() -> Path:
@@ -202,7 +374,7 @@ def is_url(source: str) -> bool:
 
 def is_packed(folder: Path) -> bool:
     """Whether a folder of this machine is a packed data set, by the beginning of its index."""
-    with suppress(OSError), (folder / INDEX).open("rb") as file:
+    with suppress(InputError, OSError), open_regular(folder / INDEX) as file:
         return PACKED.encode() in file.read(64)
     return False
 

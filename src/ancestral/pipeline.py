@@ -3,38 +3,58 @@
 At rest it is a diffusers folder that also holds `ancestral.json`: the settings and the names of the classes.
 """
 
+import copy
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ancestral import hub
-from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
+from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, build_schedule, outputs
+from ancestral.calling import Classes, Pictures, as_output, labels_of, output_of, seeds_of, settings_of
 from ancestral.classifying import NoisyClassifier
-from ancestral.compute import Choices, decided
-from ancestral.config import ComputeSettings, Config, ImageSpec, SamplingSettings, merged, parse
+from ancestral.compute import Choices, decided, on_device
+from ancestral.config import (
+    ComputeSettings,
+    Config,
+    ImageSpec,
+    NetworkSettings,
+    ReverseVariance,
+    SamplingSettings,
+    merged,
+    parse,
+)
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import write_whole
+from ancestral.files import put_in_place, read_json, write_whole
 from ancestral.guiding import Networks, guided
+from ancestral.hub.scheduler import VARIANCE_TYPES
+from ancestral.names import meant
+from ancestral.networks import own
 from ancestral.networks.unet import UNet
-from ancestral.networks.weights import weights_hash
+from ancestral.networks.weights import first_not_finite, tensors_hash, weights_hash
 from ancestral.processes import ALONE, Processes
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
-from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, clipped
-from ancestral.sampling.loop import Step, sample, without_gradients
+from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
+from ancestral.sampling.loop import Step, computed, sample
 from ancestral.sampling.samplers import Sampler
-from ancestral.tensors import Data, Labels, Pixels, Timesteps, to_pixels
+from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
+from ancestral.text import alike, as_utf8
 
 OWN_FILE = "ancestral.json"
+ROUNDING = 1e-9
+"""Of betas that two machines compute by one formula."""
+VAST = 1e4
+"""No image on its way from noise holds a number so large."""
 VARIANCE_FILE = "variance.json"
 """The analytic variance and the hash of the weights it was measured with."""
 
@@ -58,20 +78,39 @@ class Pipeline:
     classify: NoisyClassifier | None = None
 
     def __init__(
-        self, config: Config, spec: ImageSpec, network: UNet, device: torch.device | str | None = None
+        self, config: Config, spec: ImageSpec, network: nn.Module, device: torch.device | str | None = None
     ) -> None:
         self.config, self.spec = config, spec
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = on_device(device)
         self.diffusion = build_diffusion(config.diffusion)
         self.network = network.to(self.device)
-        self.use(decided(config.compute, config.network, spec, self.device))
+        if self.is_own:
+            answers = outputs(config.diffusion, spec)
+            own.check_answer(self.network, spec.shape, answers, self.num_classes, self.device)
+        self.use(decided(config.compute, self.network_settings, spec, self.device))
 
     @classmethod
-    def fresh(cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None) -> "Pipeline":
-        """An untrained pipeline, its weights drawn from the seed of `config`."""
+    def fresh(
+        cls,
+        config: Config,
+        spec: ImageSpec,
+        device: torch.device | str | None = None,
+        network: nn.Module | None = None,
+    ) -> "Pipeline":
+        """An untrained pipeline, its weights drawn from the seed of `config`.
+
+        Args:
+            network: one of one's own instead, with the weights that it has: a module of (x, time, labels), see
+                docs/networks.md.
+
+        Raises:
+            InputError: no such device, or a network that does not answer as it should.
+        """
+        if network is not None:
+            return cls(config, spec, network, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator(config.seed, "weights").initial_seed())
-            network = UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names))
+            network = _network(config, spec)
         return cls(config, spec, network, device)
 
     def use(self, choices: Choices) -> None:
@@ -83,27 +122,98 @@ class Pipeline:
 
     @property
     def num_classes(self) -> int:
-        """Real classes that the network knows; 0 where it knows none. The index `num_classes` stands for no class."""
+        """Real classes that the network knows; 0 where it knows none."""
         return len(self.spec.class_names)
+
+    @property
+    def knows_no_class(self) -> bool:
+        """Whether the network can be asked for no class: it has none, or learned what the label `num_classes` means."""
+        learned = self.spec.null_class != "none" and self.config.training.label_dropout > 0
+        return learned or not self.num_classes
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What may be asked for: the network's classes, else those that a classifier lends it, else none."""
         return self.spec.class_names or (() if self.classify is None else self.classify.class_names)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is one of the user's own, of which `config.network` says nothing."""
+        return not isinstance(self.network, UNet)
+
+    @property
+    def network_settings(self) -> NetworkSettings | None:
+        """What describes the network; None where it is one of the user's own."""
+        return None if self.is_own else self.config.network
+
     def with_network(self, network: nn.Module) -> "Pipeline":
-        """The same pipeline around another network of the same shape."""
-        assert isinstance(network, UNet)
-        other = Pipeline(self.config, self.spec, network, self.device)
+        """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
+        other = copy.copy(self)
+        other.network = network.to(self.device)
+        other.analytic = other.weaker = other.classify = None
+        other.processes = ALONE
         other.use(self.compute)
         return other
+
+    def to(self, device: torch.device | str) -> "Pipeline":
+        """This pipeline, from now on on another device.
+
+        Raises:
+            InputError: no such device.
+        """
+        self.device = on_device(device)
+        self.network.to(self.device)
+        self.use(decided(self.config.compute, self.network_settings, self.spec, self.device))
+        return self
+
+    def __repr__(self) -> str:
+        channels, height, width = self.spec.shape
+        kind = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
+        classes = f"{len(self.class_names)} classes" if self.class_names else "no classes"
+        weights, how = sum(parameter.numel() for parameter in self.network.parameters()), self.config.sampling
+        drawn = f"{how.sampler} by {how.steps} steps"
+        return f"Pipeline({height}x{width} {kind}, {classes}, {weights:,} weights on {self.device}, {drawn})"
+
+    def __call__(
+        self,
+        num_images: int | None = None,
+        labels: Classes = None,
+        *,
+        seed: int = 0,
+        seeds: Iterable[object] | None = None,
+        output: str = "pil",
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        **settings: Any,
+    ) -> Pictures | Pixels | np.ndarray:
+        """Drawn images. `pipeline(4, labels=["cat", 3], steps=20, guidance=2)`.
+
+        Args:
+            num_images: None: as many as seeds, or as labels in a list, or one.
+            labels: the class of all, or of each in turn: names, indices, or None for no class; a list, tensor or array
+                of these.
+            seed: of the first image; the next one's is 1 more.
+            seeds: one for each image, in place of `seed`.
+            output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
+                `draw` gives it; "array": (B, H, W, C) uint8 of numpy.
+            on_progress: as in `draw`.
+            settings: any setting of sampling, over those of `config.sampling`: sampler, steps, eta, guidance, ...
+
+        Raises:
+            InputError: an unknown class, setting or output, or what does not fit this pipeline.
+        """
+        how, wanted = settings_of(self.config.sampling, settings), output_of(output)
+        of = seeds_of(num_images, labels, seed, seeds)
+        classes = labels_of(labels, len(of), self.class_index, self.num_classes)
+        if classes is None and settings.get("guidance", 1) not in (0, 1):
+            raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
+        return as_output(self.draw(of, classes, how, on_progress=on_progress), wanted)
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
         Args:
-            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all. Guided by a
-                classifier: of its classes.
+            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all, where the
+                network knows what that is. Guided by a classifier: of its classes.
 
         Raises:
             InputError: labels or guidance that this pipeline was not trained for.
@@ -120,7 +230,8 @@ class Pipeline:
             classify=self.classify,
         )
         denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
-        return clipped(denoise, self.diffusion.schedule, settings.clip)
+        schedule = self.diffusion.schedule
+        return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
     def steps(
         self, seeds: Sequence[int], labels: Labels | None = None, settings: SamplingSettings | None = None
@@ -134,13 +245,14 @@ class Pipeline:
 
         Raises:
             InputError: labels, guidance or steps that do not fit this pipeline.
+            NonFinite: at the first step that leads to NaN or infinity.
         """
         settings = settings or self.config.sampling
         denoise = self.denoiser(labels, settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=self.compute.memory_format)
         sampler, timesteps = self.sampler(settings), self.timesteps(settings)
-        yield from without_gradients(sample(denoise, sampler, x_T, timesteps, noise))
+        yield from computed(sample(denoise, sampler, x_T, timesteps, noise), len(timesteps) - 1)
 
     def draw(
         self,
@@ -194,7 +306,7 @@ class Pipeline:
         other.use(self.compute)
         return other
 
-    def with_variance(self, name: Literal["beta", "beta_tilde", "analytic"] | None) -> GaussianDiffusion:
+    def with_variance(self, name: ReverseVariance | None) -> GaussianDiffusion:
         """The process with another variance of its reverse steps; None: with its own.
 
         Raises:
@@ -228,44 +340,51 @@ class Pipeline:
         return build_grid(settings, self.sampler(settings), self.diffusion.schedule)
 
     def class_index(self, name: str) -> int:
-        """The label of a class, by name or number.
+        """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode.
 
         Raises:
             InputError: no such class.
         """
-        if name in self.class_names:
-            return self.class_names.index(name)
-        if name.isdecimal() and int(name) < len(self.class_names):
+        named = name.removeprefix("=")
+        for form in (name, named):
+            if (label := _place(form, self.class_names)) is not None:
+                return label
+        if named == name and name.isdecimal() and int(name) < len(self.class_names):
             return int(name)
         if not self.class_names:
             raise InputError(f"expected no class, got {name!r}: this pipeline was trained without labels")
-        raise InputError(f"expected a class out of {', '.join(self.class_names)}, got {name!r}")
+        raise InputError(f"expected a class, got {name!r}; {meant(name, self.class_names)}")
 
     def weights_hash(self) -> str:
         """Names the weights that drew an image, by 16 hexadecimal digits."""
         return weights_hash(self.network)
 
-    def save(self, folder: Path) -> None:
-        """Writes the folder whole: beside the old one first, then in its place. It says nothing of this machine.
+    def save(self, folder: Path | str) -> None:
+        """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of
+        them. It says nothing of this machine.
+
+        Of a network of one's own it holds the weights and the name of its class.
 
         Raises:
             CannotWrite: disk full, or folder gone or read-only.
         """
-        building, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+        folder = Path(folder)
+        building = folder.with_name(f".{folder.name}.new")
         try:
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)
-            hub.write_diffusers(building, self._as_diffusers())
+            if self.is_own:
+                own.write_own(building, self.network)
+            else:
+                hub.write_diffusers(building, self._as_diffusers())
             self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
-            shutil.rmtree(old, ignore_errors=True)
-            if folder.exists():
-                folder.rename(old)
-            building.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as fault:
-            raise CannotWrite(f"cannot write the pipeline folder {folder}: {fault.strerror}") from None
+            put_in_place(building, folder)
+        except (OSError, CannotWrite) as fault:
+            shutil.rmtree(building, ignore_errors=True)
+            why = fault.strerror if isinstance(fault, OSError) else fault
+            raise CannotWrite(f"cannot write the pipeline folder {folder}: {why}") from None
 
     def save_settings(self, folder: Path) -> None:
         """Writes the settings and the names of the classes into the pipeline folder."""
@@ -276,50 +395,83 @@ class Pipeline:
     def save_variance(self, folder: Path) -> None:
         """Writes the analytic variance into the pipeline folder."""
         assert self.analytic is not None
-        content = {"weights": self.weights_hash(), "ratio": self.analytic.ratio.tolist()}
+        about = {"weights": self.weights_hash(), "images": self.analytic.num_images}
+        content = {**about, "ratio": self.analytic.ratio.tolist()}
         write_whole(folder / VARIANCE_FILE, json.dumps(content) + "\n")
 
     @classmethod
     def load(
-        cls, folder: Path | str, device: torch.device | str | None = None, compute: ComputeSettings | None = None
+        cls,
+        folder: Path | str,
+        device: torch.device | str | None = None,
+        compute: ComputeSettings | None = None,
+        null_class: int | None = None,
+        network: nn.Module | None = None,
     ) -> "Pipeline":
         """The pipeline in a folder that `save` or diffusers wrote, or in a run's `pipeline/`. Needs no settings.
 
         Args:
             compute: how this machine is used, of which the folder says nothing. None: the defaults.
+            null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
+                which the folder says nothing. None: there is no such class, and guidance is refused.
+            network: where the folder holds the weights of a network of one's own: such a network, which gets them.
 
         Raises:
-            InputError: no pipeline there, or a damaged one.
+            InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
+                missing, or that the folder is not of.
+            NonFinite: its weights are no numbers.
         """
         folder = _pipeline_folder(Path(folder))
+        if own.is_own(folder):
+            return cls._load_own(folder, device, compute, network)
+        if network is not None:
+            raise InputError(f"expected no network for {folder}, which says itself what its network is; leave it out")
         contents = hub.read_diffusers(folder)
-        config, spec = _read_own(folder / OWN_FILE) if (folder / OWN_FILE).is_file() else _as_ours(contents)
+        if not (folder / OWN_FILE).exists():
+            config, spec = _as_ours(contents, null_class)
+        elif null_class is None:
+            config, spec = _read_own(folder / OWN_FILE)
+        else:
+            raise InputError(f"expected no null class, got {null_class}: {folder / OWN_FILE} says which it is")
+        _check_agreement(folder, config, spec, contents)
         stored = contents.network
-        if config.network != stored.settings or spec.shape != (stored.in_channels, stored.height, stored.width):
-            raise InputError(
-                f"{folder / OWN_FILE} and unet/config.json describe different networks; copy the folder again"
-            )
-        if stored.out_channels != outputs(config.diffusion, spec):
-            raise InputError(
-                f"{folder / OWN_FILE} describes {outputs(config.diffusion, spec)} output channels, unet/config.json "
-                f"{stored.out_channels}; copy the folder again"
-            )
-        if len(spec.class_names) != stored.num_classes:
-            raise InputError(
-                f"{folder / OWN_FILE} names {len(spec.class_names)} classes, the network {stored.num_classes}"
-            )
+        if isinstance(spec.null_class, int):
+            stored = stored.with_row_last(spec.null_class)
         config = config.model_copy(update={"compute": compute or ComputeSettings()})
-        network = UNet(config.network, spec.channels, stored.out_channels, stored.num_classes)
+        network = _network(config, spec)
         network.load_state_dict(stored.tensors)
         pipeline = cls(config, spec, network, device)
+        pipeline.analytic = _read_variance(folder / VARIANCE_FILE, pipeline)
+        return pipeline
+
+    @classmethod
+    def _load_own(
+        cls,
+        folder: Path,
+        device: torch.device | str | None,
+        compute: ComputeSettings | None,
+        network: nn.Module | None,
+    ) -> "Pipeline":
+        if network is None:
+            raise own.missing_own(folder)
+        config, spec = _read_own(folder / OWN_FILE)
+        own.fill_own(folder, network)
+        pipeline = cls(config.model_copy(update={"compute": compute or ComputeSettings()}), spec, network, device)
         pipeline.analytic = _read_variance(folder / VARIANCE_FILE, pipeline)
         return pipeline
 
     def _bound(self, cache: int, labels: Labels | None) -> Denoiser:
         """The network with its labels bound, in the precision that this machine is fast in."""
         network = self.network.eval()
-        call: Callable[[Data, Tensor], Data] = partial(network, labels=labels)
+
+        def call(x: Data, time: Tensor) -> Data:
+            told = x.new_full((len(x),), self.num_classes, dtype=torch.int64) if labels is None else labels
+            output: Tensor = network(x, time, told if self.num_classes else None)
+            return output
+
         if cache > 1:
+            if not isinstance(network, UNet):
+                raise InputError(f"expected cache 1, got {cache}: only the U-Net here hands its features out")
             call = Cached(partial(network.with_deep, labels=labels), cache)
 
         def in_precision(x: Data, time: Tensor) -> Data:
@@ -328,13 +480,32 @@ class Pipeline:
 
         return NetworkDenoiser(self.diffusion, in_precision)
 
+    def _cause(self, x_t: Data) -> str:
+        """What has probably made a prediction at x_t that is not finite."""
+        networks: dict[str, nn.Module] = {"": self.network}
+        networks |= {} if self.weaker is None else {"weaker network's ": self.weaker.network}
+        networks |= {} if self.classify is None else {"classifier's ": self.classify.network}
+        for whose, network in networks.items():
+            if (name := first_not_finite(network.state_dict())) is not None:
+                return f"the {whose}weights are no numbers, {name} first; take others, of before training diverged"
+        if not is_finite(x_t) or x_t.abs().max() > VAST:
+            return "x_t had grown beyond all images: take more steps, less guidance, or clip static"
+        if self.compute.precision == "bfloat16":
+            return "a product in bfloat16 overflowed; set --compute.precision float32"
+        return "a product overflowed float32; take less guidance or other weights"
+
     def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
         if settings.guidance_by == "classifier":
             self._check_classifier(labels)
         elif labels is not None and not self.num_classes:
             raise InputError("expected no labels: this pipeline was trained without classes")
-        elif labels is not None and not bool(((labels >= 0) & (labels <= self.num_classes)).all()):
-            raise InputError(f"expected labels in 0..{self.num_classes - 1} ({self.num_classes}: no class)")
+        elif labels is None and not self.knows_no_class:
+            raise InputError(
+                "expected a class for every image, got none: this network knows no null class; name one with --classes"
+            )
+        elif labels is not None and not bool(((labels >= 0) & (labels < self.num_classes + self.knows_no_class)).all()):
+            null = f" ({self.num_classes}: no class)" if self.knows_no_class else ""
+            raise InputError(f"expected labels in 0..{self.num_classes - 1}{null}")
         if settings.guidance_by == "weaker" and self.weaker is None:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
         if settings.guidance_by != "no-class" or settings.guidance == 1:
@@ -343,9 +514,10 @@ class Pipeline:
             raise InputError(
                 f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by"
             )
-        if settings.negative is None and not self.config.training.label_dropout:
+        if settings.negative is None and not self.knows_no_class:
             raise InputError(
-                "expected guidance 1: this pipeline was trained with label_dropout 0, so it knows no null class"
+                f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it was "
+                "trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"
             )
 
     def _check_classifier(self, labels: Labels | None) -> None:
@@ -368,14 +540,33 @@ class Pipeline:
     def _as_diffusers(self) -> hub.DiffusersFolder:
         channels, height, width = self.spec.shape
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        classes = self.num_classes + 1 if self.num_classes else None
         diffusion, betas = self.config.diffusion, tuple(self.diffusion.schedule.betas.tolist())
         out_channels = outputs(diffusion, self.spec)
-        network = hub.NetworkFolder(self.config.network, channels, out_channels, height, width, classes, tensors)
+        network = hub.NetworkFolder(
+            self.config.network, channels, out_channels, height, width, self.spec.num_class_embeds, tensors
+        )
+        if isinstance(self.spec.null_class, int):
+            network = network.with_last_row_at(self.spec.null_class)
         clip = self.config.sampling.clip
         return hub.DiffusersFolder(
             network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
         )
+
+
+def stored(folder: Path) -> tuple[str, SamplingSettings]:
+    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them.
+
+    Raises:
+        InputError: no pipeline there, or a damaged one.
+    """
+    config, _ = _read_own(folder / OWN_FILE)
+    return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
+
+
+def _place(name: str, names: Sequence[str]) -> int | None:
+    """Where a name stands among others, as it is or as it was typed under another locale; None: nowhere."""
+    forms = [alike(each) for each in names]
+    return next((forms.index(form) for form in (alike(name), alike(as_utf8(name))) if form in forms), None)
 
 
 def _pipeline_folder(folder: Path) -> Path:
@@ -389,13 +580,50 @@ def _pipeline_folder(folder: Path) -> Path:
     return folder
 
 
+def _network(config: Config, spec: ImageSpec) -> UNet:
+    null_class = spec.null_class != "none"
+    return UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+
+
+def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
+    """That the settings say of the network and the noise what the rest of the folder says.
+
+    Raises:
+        InputError: files of two pipelines in one folder.
+    """
+    network, schedule = contents.network, contents.schedule
+    ours = {
+        "network": config.network,
+        "images": spec.shape,
+        "output channels": outputs(config.diffusion, spec),
+        "class embeddings": spec.num_class_embeds,
+        "prediction": config.diffusion.prediction,
+        "variance": VARIANCE_TYPES[config.diffusion.variance],
+    }
+    theirs = {
+        "network": network.settings,
+        "images": (network.in_channels, network.height, network.width),
+        "output channels": network.out_channels,
+        "class embeddings": network.num_class_embeds,
+        "prediction": schedule.prediction,
+        "variance": VARIANCE_TYPES[schedule.variance],
+    }
+    betas, stored = build_schedule(config.diffusion.schedule).betas, torch.tensor(schedule.betas, dtype=torch.float64)
+    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
+    wrong = [name for name, value in ours.items() if value != theirs[name]] + ["betas"] * (not same_betas)
+    if wrong:
+        raise InputError(
+            f"expected {OWN_FILE} and the other files in {folder} to describe one pipeline, got two that differ in "
+            f"{', '.join(wrong)}; copy the whole folder again"
+        )
+
+
 def _read_own(path: Path) -> tuple[Config, ImageSpec]:
-    try:
-        own = json.loads(path.read_text(encoding="utf-8"))
-        config, images = own["config"], own["images"]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise InputError(f"{path} is damaged ({fault}); copy the pipeline folder again") from None
-    return parse(Config, config, str(path)), parse(ImageSpec, images, str(path))
+    own = read_json(path)
+    missing = {"config", "images"} - own.keys()
+    if missing:
+        raise InputError(f"{path} is damaged (it says no {min(missing)}); copy the pipeline folder again")
+    return parse(Config, own["config"], str(path)), parse(ImageSpec, own["images"], str(path))
 
 
 def _read_variance(path: Path, pipeline: Pipeline) -> Analytic | None:
@@ -404,20 +632,26 @@ def _read_variance(path: Path, pipeline: Pipeline) -> Analytic | None:
     Raises:
         InputError: a damaged file.
     """
-    if not path.is_file():
+    if not path.exists():
         return None
+    remedy = "remove it, and measure again by `ancestral variance`"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        weights, ratio = found["weights"], torch.tensor(found["ratio"], dtype=torch.float64)
-    except (OSError, ValueError, KeyError, TypeError) as fault:
-        raise InputError(f"{path} is damaged ({fault}); remove it, and measure again by `ancestral variance`") from None
-    if ratio.shape != (pipeline.diffusion.num_timesteps,) or not bool(ratio.isfinite().all()):
-        raise InputError(f"{path} is damaged (no T numbers); remove it, and measure again by `ancestral variance`")
-    return Analytic(ratio) if weights == pipeline.weights_hash() else None
+        found = read_json(path)
+    except InputError as fault:
+        raise InputError(f"{path} is damaged ({fault}); {remedy}") from None
+    ratio = found.get("ratio")
+    if not isinstance(ratio, list) or len(ratio) != pipeline.diffusion.num_timesteps or not all(map(_is_share, ratio)):
+        raise InputError(f"{path} is damaged (no T shares); {remedy}")
+    measured = Analytic(torch.tensor(ratio, dtype=torch.float64))
+    return measured if found.get("weights") == pipeline.weights_hash() else None
 
 
-def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
-    """Settings that say what a folder of diffusers holds; its classes are named by number."""
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Config, ImageSpec]:
+    """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
     network, described = contents.network, contents.schedule
     steps = len(described.betas)
     diffusion = {
@@ -425,9 +659,31 @@ def _as_ours(contents: hub.DiffusersFolder) -> tuple[Config, ImageSpec]:
         "prediction": described.prediction,
         "variance": described.variance,
     }
-    sampling = {"sampler": "ancestral", "steps": steps, "clip": described.clip}
+    chain = steps if described.sampler == "ancestral" else min(50, steps)
+    sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
     config = parse(Config, {"diffusion": diffusion, "training": training, "sampling": sampling}, "the diffusers folder")
-    names = tuple(map(str, range(network.num_classes)))
-    spec = ImageSpec(channels=network.in_channels, height=network.height, width=network.width, class_names=names)
+    spec = ImageSpec(
+        channels=network.in_channels,
+        height=network.height,
+        width=network.width,
+        class_names=tuple(str(index) for index in range(network.num_class_embeds or 0) if index != null_class),
+        null_class=_null_class(network.num_class_embeds, null_class),
+    )
     return config.model_copy(update={"network": network.settings}), spec
+
+
+def _null_class(num_class_embeds: int | None, asked: int | None) -> int | Literal["last", "none"]:
+    """What `ImageSpec.null_class` says of a folder of diffusers.
+
+    Raises:
+        InputError: an index that is no class of the folder's, or its only one.
+    """
+    count = num_class_embeds or 0
+    if asked is None:
+        return "none" if count else "last"
+    if count < 2:
+        raise InputError(f"expected no null class, got {asked}: this network has {count or 'no'} class embeddings")
+    if not 0 <= asked < count:
+        raise InputError(f"expected a null class in 0..{count - 1}, got {asked}")
+    return "last" if asked == count - 1 else asked

@@ -3,6 +3,8 @@
 Shape letters used everywhere: B batch, C channels, H height, W width, L tokens, D features, T timesteps.
 """
 
+import math
+
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -39,3 +41,16 @@ def to_pixels(x: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
 def from_pixels(pixels: UInt8[Tensor, "..."]) -> Float[Tensor, "..."]:
     """0..255 -> [-1, 1] as x / 127.5 - 1, float32: bins are 2/255 wide and centred on the values."""
     return pixels.float() / 127.5 - 1
+
+
+def is_finite(x: Float[Tensor, "..."]) -> bool:
+    """Whether it holds neither NaN nor infinity. A finite sum says so, at a fraction of the cost of looking at each."""
+    return math.isfinite(float(x.detach().sum())) or bool(x.isfinite().all())
+
+
+def over_white(pixels: UInt8[Tensor, "B C H W"]) -> UInt8[Tensor, "B _ H W"]:
+    """Images of 2 or 4 channels, the last their opacity, laid over white: 1 or 3 channels; others as they are."""
+    if pixels.shape[1] not in (2, 4):
+        return pixels
+    color, opacity = pixels[:, :-1].float(), pixels[:, -1:].float() / 255
+    return (255 + (color - 255) * opacity).round().to(torch.uint8)

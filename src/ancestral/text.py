@@ -1,6 +1,8 @@
-"""Text from files and folders, made safe to print on one line."""
+"""Text from files, folders and the command line: made safe to print on one line, and compared as people read it."""
 
 import os
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -17,8 +19,27 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def as_utf8(name: str) -> str:
+    """A name of the file system or a word of the command line with its bytes read as UTF-8, whatever the locale says;
+    as it is where they are none."""
+    with suppress(UnicodeError):
+        return os.fsencode(name).decode()
+    return name
+
+
+def alike(name: str) -> str:
+    """The form in which two names are compared: accents that are typed apart count as those that are not (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
 def _escaped(character: str) -> str:
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def size_in_words(count: int) -> str:
+    """Bytes as one says them."""
+    size, unit = next(((size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB")) if count >= size), (1e3, "kB"))
+    return f"{count / size:,.1f} {unit}"

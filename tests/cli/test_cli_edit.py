@@ -92,7 +92,9 @@ def test_a_box_is_the_mask_of_the_same_pixels_and_a_large_mask_fits_its_large_im
     large = picture(Path("large.png"), (32, 48, 3))
     wide = mask(Path("wide.png"), np.arange(48)[None].repeat(32, 0) >= 24)
     said = edit(capsys, "inpaint", trained, large, "--mask", wide, *common, "--out", "large")
-    assert said.err == "ancestral: large.png was fitted from 32x48 to 8x8 pixels and made grey\n"
+    fitting, price = said.err.splitlines()
+    assert fitting == "ancestral: large.png was fitted from 32x48 to 8x8 pixels and made grey"
+    assert price.startswith("3 network calls")
     fitted = Image.open(large).convert("L").crop((8, 0, 40, 32)).resize((8, 8), Image.Resampling.LANCZOS)
     kept = pixels(Path("large/inpaint-seed-0.png"))[:, :4]
     assert np.abs(kept.astype(int) - np.asarray(fitted)[:, :4]).max() <= 4  # box averages first
@@ -119,6 +121,7 @@ def test_a_file_says_how_it_was_made(trained: Path, capsys: pytest.CaptureFixtur
     words = ["--strength", "0.5", *FEW, "--num-images", "2", "--classes", "3", "--guidance", "2", "--json"]
     said = json.loads(edit(capsys, "vary", trained, image, *words, "--seed", "4").out)
     names = ["vary.png", "vary-seed-4.png", "vary-seed-5.png"]
+    assert said.pop("price")["network_calls"] == 4
     assert said == {"files": [str(trained / "edited" / name) for name in names]}
     facts = read_metadata(trained / "edited" / "vary-seed-5.png")
     expected = {
@@ -273,7 +276,7 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "guidance to nothing": (lambda run: ["vary", run, "image.png", "--guidance", "2"], "--classes"),
     "one end": (lambda run: ["interpolate", run, "image.png"], "two images"),
     "both ends twice": (lambda run: ["interpolate", run, "image.png", "image.png", "--seeds", "0,1"], "two images"),
-    "one point": (lambda run: ["interpolate", run, "--seeds", "0,1", "--points", "1"], "2 points"),
+    "one point": (lambda run: ["interpolate", run, "--seeds", "0,1", "--points", "1"], "--points of at least 2"),
     "noise on the way": (lambda run: ["interpolate", run, "--seeds", "0,1", "--sampler", "ancestral"], "no noise"),
     "two classes": (lambda run: ["invert", run, "image.png", "--classes", "3,7"], "one class"),
     "grain beyond all noise": (lambda run: ["invert", run, "image.png", "--grain", "1e9"], "grain"),
@@ -286,7 +289,7 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "a small canvas": (lambda run: ["canvas", run, "--size", "4x20"], "at least 8 x 8"),
     "a stride with gaps": (lambda run: ["canvas", run, "--size", "8x20", "--stride", "9"], "leaves gaps"),
     "a size of words": (lambda run: ["canvas", run, "--size", "large"], "HEIGHTxWIDTH"),
-    "a film of another kind": (lambda run: ["tile", run, "--film", "film.mp4"], ".gif"),
+    "a film of another kind": (lambda run: ["tile", run, "--film", "film.avi"], ".gif"),
     "images to tile": (lambda run: ["tile", run, "image.png"], "unexpected 'image.png'"),
     "no results": (lambda run: ["tile", run, "--num-images", "0"], "--num-images"),
 }

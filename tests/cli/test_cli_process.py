@@ -1,15 +1,17 @@
 """The command as a process: quick help, signals, closed pipes, and the two ways to call it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from cli_calls import TINY, call, start
 
+from ancestral.cli.output import Output
+from ancestral.cli.signals import stop_asked
 from ancestral.training.logs import read_log
 
 QUICK = {
@@ -29,10 +31,8 @@ QUICK = {
     "data check --help": 0,
     "data pack --help": 0,
     "data pack x y --shard-images 0": 2,
-    "train digits --dry-run --training.lr 1e-3": 0,
     "train digitz": 2,
     "train digits --training.lr -1": 2,
-    "train digits --out /dev/null/run": 2,
     "sample runs/x --num-images 0": 2,
     "sample runs/x --compute.threads 0": 2,
     "tune digits --minutes -1": 2,
@@ -71,7 +71,32 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert process.returncode == 141
 
 
-SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+def test_training_that_nobody_watches_any_more_saves_and_says_so(tmp_path: Path) -> None:
+    """Trap: `train ... | head -1` ended at step 5 of 3,000 with exit code 0."""
+    often = ["--training.log_every_steps", "1", "--training.steps", "100000", "--json"]
+    with start("train", "digits", *TINY, *often, cwd=tmp_path) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 141
+    assert "nobody reads the output any more: stopped and saved after step" in said and "Traceback" not in said
+    assert (tmp_path / "runs" / "digits" / "pipeline").is_dir()
+
+
+def test_output_that_is_read_no_more_fails_nobody() -> None:
+    """Nor at the end of the process, when what is buffered is written."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        out = Output(stream)
+        out.write("a line\n")
+        out.flush()
+        assert out.gone
+        out.write("another\n")
+
+
+SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def test_a_signal_saves_and_stops_and_the_same_command_goes_on(
@@ -96,22 +121,38 @@ def test_a_signal_saves_and_stops_and_the_same_command_goes_on(
         log = tmp_path / f"run-{number}" / "log.jsonl"
         assert [record["step"] for record in read_log(log)] == [*range(1, saved + 1)], "nothing after the save"
         once_more = [*TINY, *often[:2], "--training.steps", str(saved + 1), "--out", f"run-{number}"]
+        once_more += ["--training.lr_schedule", "cosine"]
         code, out, _ = call(capsys, "train", "digits", *once_more)
         assert code == 0 and f"resuming at step {saved:,}" in out
         assert [record["step"] for record in read_log(log)] == [*range(1, saved + 2)]
 
 
-def test_the_second_signal_leaves_at_once(tmp_path: Path) -> None:
-    words = ["--training.log_every_steps", "1", "--training.batch_size", "20000", "--training.steps", "9", "--json"]
-    words += ["--training.checkpoint_every_steps", "9"]
-    with start("train", "digits", *TINY, *words, cwd=tmp_path) as process:
-        assert process.stderr is not None
-        while "training " not in process.stderr.readline():
-            assert process.poll() is None
-        time.sleep(0.5)  # until it is in its first step, which takes seconds
+STUCK = """
+import torch
+from ancestral.cli.signals import stop_asked
+with stop_asked():
+    print("stuck", flush=True)
+    torch.linalg.svd(torch.rand(5000, 5000))
+"""
+
+
+def test_the_second_signal_leaves_at_once_though_torch_computes() -> None:
+    """In the middle of a call that takes minutes, during which the interpreter hears nothing."""
+    command = [sys.executable, "-c", STUCK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
         process.send_signal(signal.SIGTERM)
-        while "once more" not in process.stderr.readline():
-            assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-    assert process.returncode == 143
-    assert not (tmp_path / "runs" / "digits" / "pipeline").exists(), "it did not stay to save"
+        assert "once more" in process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=20) == 129
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_asked() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked.signal == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -47,7 +47,9 @@ def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
     code, out, _ = call(capsys, "sample", trained, *words, "--out", "out", "--each", "--json")
     assert code == 0
     names = ["grid.png", "seed-17.png", "seed-18.png", "seed-19.png"]
-    assert json.loads(out) == {"files": [f"out/{name}" for name in names], "seeds": [17, 18, 19]}
+    told = json.loads(out)
+    assert told.pop("price")["network_calls"] == 12
+    assert told == {"files": [f"out/{name}" for name in names], "seeds": [17, 18, 19]}
 
     pipeline = Pipeline.load(trained, "cpu")
     settings = SamplingSettings(steps=4, guidance=2, clip="dynamic")
@@ -113,16 +115,16 @@ def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     settings, seeds = SamplingSettings(steps=2), range(5, 5 + 24)
     labels = labels_for(pipeline, None, len(seeds))
     assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    drawing = draw(pipeline, seeds, labels, settings, keep_all=True)
+    drawing = draw(pipeline, seeds, labels, settings, kept=24)
     assert drawing.pixels.shape == (24, 1, 8, 8) and drawing.chain.x_t[0].shape == (24, 1, 8, 8)
     assert torch.equal(drawing.pixels[-1], pipeline.draw([seeds[-1]], labels[-1:], settings)[0])
-    few = draw(pipeline, seeds, labels, settings, keep_all=False)
+    few = draw(pipeline, seeds, labels, settings, kept=16)
     assert torch.equal(few.pixels, drawing.pixels)
     assert torch.equal(few.chain.x0[0], drawing.chain.x0[0][:16]), "a film shows as many, however few are drawn at once"
 
 
 def test_long_chains_are_thinned_and_keep_both_ends(trained: Path) -> None:
-    drawing = draw(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120), keep_all=False)
+    drawing = draw(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120))
     times = drawing.chain.times
     assert len(times) == KEPT and times[0] == 1000 and times[-1] == 0
     assert sorted({*times}, reverse=True) == times
@@ -144,3 +146,34 @@ def test_another_sampler_leaves_the_eta_of_the_pipelines_own_behind() -> None:
     config = Config(sampling=SamplingSettings(sampler="ddim", eta=0.5, steps=7))
     assert sampling(config, {"sampler": "ancestral"}) == SamplingSettings(sampler="ancestral", steps=7)
     assert sampling(config, {"steps": "9"}).eta == 0.5
+
+
+@pytest.mark.parametrize("words", [["sample"], ["edit", "vary"]], ids=lambda words: words[-1])
+def test_what_is_not_finite_writes_nothing_and_ends_in_3(
+    answering: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """Trap: black images and exit code 0. The weights are finite here, and their products overflow."""
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    pipeline = Pipeline.load(answering, "cpu")
+    pipeline.network.conv_out.weight.data.fill_(3e38)
+    pipeline.save(answering / "pipeline")
+    images = [tmp_path / "image.png"] if words[0] == "edit" else ["--each", "--strip"]
+    called = call(capsys, *words, answering, *images, "--film", "f.gif", "--steps", "5", "--out", "new")
+    assert called.code == 3 and "step 1 of" in called.err and "t = " in called.err and "overflowed" in called.err
+    assert len(called.err.splitlines()) == 1 or "drawing" in called.err
+    assert not Path("new").exists() and not Path("f.gif").exists()
+
+
+def test_a_folder_of_diffusers_is_asked_which_class_is_none(
+    answering: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = answering / "pipeline"
+    (folder / "ancestral.json").unlink()
+    common = ["sample", folder, "--num-images", "1", "--sampler", "ddim", "--steps", "1"]
+    for words, message in ((["--classes", "none"], "a class for every image"), (["--guidance", "2"], "--null-class N")):
+        called = call(capsys, *common, *words)
+        assert called.code == 2 and message in called.err
+    assert call(capsys, *common, "--null-class", "10", "--guidance", "2").code == 0
+    assert call(capsys, *common, "--null-class", "10", "--classes", "none").code == 0
+    assert call(capsys, *common, "--classes", "10").code == 0
+    assert call(capsys, *common, "--null-class", "10", "--classes", "10").code == 2

@@ -135,3 +135,10 @@ def test_help_states_the_values_of_the_target(capsys: pytest.CaptureFixture[str]
     assert "--training.minutes NUMBER Budget in minutes of training on this machine. [60]" in text
     for name in field_names(Config):
         assert f"--{name} " in text or f"no_{name.rpartition('.')[2]}" in text
+
+
+def test_a_schedule_that_float64_cannot_hold_is_refused_before_anything(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--diffusion.schedule.name", "linear", "--diffusion.schedule.beta_end", "0.99"]
+    for dry in ([], ["--dry-run"]):
+        called = call(capsys, "train", "digits", *words, *dry)
+        assert called.code == 2 and called.out == "" and "beta_end of at most 0.90" in called.err

@@ -1,12 +1,15 @@
 """`ancestral sweep`: what it writes, that it goes on, and what the pipeline draws by afterwards."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from cli_calls import call, snapshot
 
+from ancestral.config import SamplingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.training.run import RunFolder
 from ancestral.viz.pictures import read_metadata
 
 FEW = ["--calls", "2", "8", "--samplers", "ddim", "dpm++3m", "ancestral", "--grids", "trailing", "log-snr"]
@@ -25,13 +28,26 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
 
 
-def test_a_sweep_is_written_and_its_recommendation_becomes_the_default(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = Pipeline.load(run).weights_hash()
+@pytest.fixture
+def winning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A choice after 24 images, which are drawn soon, and a winner whatever they say."""
+    monkeypatch.setattr("ancestral.evaluation.sweep.LEAST_TO_CHOOSE", 24)
+    monkeypatch.setattr("ancestral.evaluation.sweep.few_images", lambda *counts, width: "")
+    monkeypatch.setattr("ancestral.evaluation.sweep.takes_the_place", lambda row, present: True)
+    monkeypatch.setattr("ancestral.evaluation.sweep.TOLERATED", 1e9)
+    monkeypatch.setattr("ancestral.evaluation.metrics.Jackknife.error", property(lambda self: 1e9))
+
+
+def drawn_by(run: Path) -> tuple[SamplingSettings, SamplingSettings]:
+    """What config.json and the pipeline say."""
+    return RunFolder(run).read_config().sampling, Pipeline.load(run, "cpu").config.sampling
+
+
+def test_a_sweep_is_written_and_few_images_change_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = snapshot(run / "pipeline")
     code, out, err = call(capsys, "sweep", run, *FEW, *SMALL)
     assert code == 0
-    assert "12 chains of 24 images: 1,632 network calls" in err, "24 x (8 + 2 x 6 + 8 x 6)"
+    assert "13 chains of 24 images: 2,832 network calls" in err, "24 x (8 + 2 x 6 + 8 x 6), and 50 as it draws now"
     kept = json.loads((run / "sweep.json").read_text())
     assert len(kept["rows"]) == 12 and (run / "sweep.png").is_file()
     noisy = {row["contender"]["sampler"] for row in kept["rows"] if row["to_flow"] is None}
@@ -41,14 +57,47 @@ def test_a_sweep_is_written_and_its_recommendation_becomes_the_default(
     }
     assert flows["dpm++3m", "log-snr", 8] == 0, "that is the reference itself"
     assert min(flow for key, flow in flows.items() if flow is not None and key[0] == "ddim") > 0
-    assert "recommended: " in out
-    after = Pipeline.load(run)
-    assert after.weights_hash() == before
-    chosen = after.config.sampling
-    assert f"{chosen.sampler} on the grid {chosen.grid}, {chosen.steps} steps" in out
-    assert chosen.steps in (2, 8) and chosen.grid in ("trailing", "log-snr")
+    assert kept["present"]["row"]["contender"]["calls"] == 50
+    assert "recommended: " in out and "cannot tell" in out and "24 images of each are fewer than 200" in out
+    assert snapshot(run / "pipeline") == before and not (run / "sampling.json").exists()
+
+
+CHOICE = ["sweep", "--samplers", "ddim", "--grids", "trailing", "--calls", "8", *SMALL]
+
+
+def test_a_choice_stands_in_run_and_pipeline_and_is_undone(
+    run: Path, winning: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight calls in place of fifty, by the same sampler on the same grid, and as good within the error."""
+    former, weights = drawn_by(run), Pipeline.load(run).weights_hash()
+    assert former[0] == former[1]
+    assert call(capsys, *CHOICE, run, "--keep").code == 0
+    assert drawn_by(run) == former
+    code, out, _ = call(capsys, *CHOICE, run, "--json")
+    told = json.loads(out)
+    assert code == 0 and told["stored"] and told["price"] is None, "nothing was measured again"
+    now = drawn_by(run)
+    assert now[0] == now[1] and (now[0].steps, now[0].grid) == (8, "trailing")
+    assert Pipeline.load(run).weights_hash() == weights
     assert call(capsys, "sample", run, "--num-images", "1", "--out", "out").code == 0
-    assert read_metadata(Path("out/grid.png"))["steps"] == str(chosen.steps)
+    assert read_metadata(Path("out/grid.png"))["steps"] == "8"
+    again = call(capsys, *CHOICE, run)
+    assert again.code == 0 and "this sweep's choice already" in again.out and drawn_by(run) == now
+    assert call(capsys, "sweep", run, "--restore").code == 0
+    assert drawn_by(run) == former
+    code, _, err = call(capsys, "sweep", run, "--restore")
+    assert code == 2 and "expected a sweep's choice to undo" in err
+
+
+def test_a_pipeline_alone_is_swept_too(run: Path, winning: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a run's own pipeline folder is the run: its config.json must not be left behind."""
+    alone = Path(shutil.copytree(run / "pipeline", "alone"))
+    assert call(capsys, *CHOICE, alone).code == 0
+    assert Pipeline.load(alone, "cpu").config.sampling.steps == 8 and Path("sweep.json").is_file()
+    assert call(capsys, "sweep", alone, "--restore").code == 0
+    assert Pipeline.load(alone, "cpu").config.sampling.steps == 50
+    assert call(capsys, *CHOICE, run / "pipeline").code == 0
+    assert [sampling.steps for sampling in drawn_by(run)] == [8, 8]
 
 
 def test_what_was_measured_is_not_measured_again_and_more_is_added(
@@ -58,19 +107,22 @@ def test_what_was_measured_is_not_measured_again_and_more_is_added(
     before = snapshot(run / "pipeline")
     assert call(capsys, *words, "--calls", "2").code == 0
     first = json.loads((run / "sweep.json").read_text())["rows"]
-    more = call(capsys, *words, "--calls", "2", "3", "--json")
+    more = call(capsys, *words, "--calls", "2", "3", "--keep", "--json")
     rows = json.loads((run / "sweep.json").read_text())["rows"]
     assert "1 chains" in more.err and rows[:1] == first and len(rows) == 2
     assert json.loads(more.out)["rows"] == rows
     again = call(capsys, *words, "--calls", "3")
     assert "chains" not in again.err and again.code == 0
     assert snapshot(run / "pipeline") == before, "--dry-run leaves the pipeline alone"
+    earlier = (run / "sweep.json").read_text().replace('"fitted_apart": true', '"fitted_apart": false')
+    (run / "sweep.json").write_text(earlier)
+    assert "2 chains" in call(capsys, *words, "--calls", "2").err, "of other features: not mixed with new ones"
     other = call(capsys, *words, "--calls", "2", "--clip", "none")
     assert other.code == 0 and len(json.loads((run / "sweep.json").read_text())["rows"]) == 1
 
 
 def test_what_is_guided_by_another_network_is_no_default(
-    run: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, trained: Path, winning: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["sweep", run, "--samplers", "ddim", "--grids", "log-snr", "--calls", "2", *SMALL]
     before = snapshot(run / "pipeline")
@@ -87,6 +139,9 @@ WRONG = {
     "no calls": (["--calls", "0"], "calls"),
     "too few images": (["--images", "3"], "images"),
     "a fraction": (["--images", "3.5"], "whole number"),
+    "too many images": (["--images", "1000000000000"], "at most 1000000"),
+    "to restore and to measure": (["--restore", "--images", "300"], "--images"),
+    "to restore and to keep": (["--restore", "--keep"], "--keep"),
 }
 
 

@@ -10,7 +10,9 @@ from cli_calls import TINY, call
 from PIL import Image
 from rich.console import Console
 
+from ancestral.cli.target import plan
 from ancestral.cli.training_display import Clock, Lines, Pace, clock
+from ancestral.config import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.trainer import Progress
 
@@ -35,9 +37,27 @@ def test_json_is_the_log_with_progress_and_people_are_told_elsewhere(
 def test_more_steps_go_on_from_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "digits", *TINY, "--training.log_every_steps", "1", "--out", "run"]
     call(capsys, *words, "--training.steps", "2")
-    code, out, _ = call(capsys, "train", "--config", "run/config.json", "--training.steps", "4", "--out", "run")
-    assert code == 0 and "resuming at step 2" in out
+    longer = ["train", "--config", "run/config.json", "--training.steps", "4", "--out", "run"]
+    code, _, err = call(capsys, *longer)
+    assert code == 2 and "repeat --training.lr_schedule cosine to let it rise" in err
+    code, out, _ = call(capsys, *longer, "--training.lr_schedule", "cosine")
+    assert code == 0 and "the learning rate goes on at" in out and "resuming at step 2" in out
     assert [record["step"] for record in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
+
+
+def test_how_a_sweep_found_it_samples_best_survives_more_training(tmp_path: Path) -> None:
+    """Unless file or flags say otherwise; an older version kept it in the pipeline only."""
+    out, kept = tmp_path / "run", SamplingSettings(sampler="heun", steps=7, grid="karras")
+    stored = Config().model_copy(update={"sampling": kept}).model_dump(mode="json")
+    (out / "pipeline").mkdir(parents=True)
+    (out / "config.json").write_text(json.dumps(stored))
+    assert plan("digits", None, {"training": {"steps": 3}}, out).config.sampling == kept
+    assert plan("digits", None, {"sampling": {"steps": 9}}, out).config.sampling == SamplingSettings(steps=9)
+    (out / "config.json").write_text(Config().model_dump_json())
+    (out / "pipeline" / "ancestral.json").write_text(json.dumps({"config": stored}))
+    assert plan("digits", None, {}, out).config.sampling == kept
+    assert plan("digits", out / "config.json", {}, out).config.sampling == SamplingSettings()
+    assert plan("digits", None, {}, tmp_path / "new").config.sampling == SamplingSettings()
 
 
 def test_a_folder_trains_its_bad_files_are_told_and_none_is_touched(

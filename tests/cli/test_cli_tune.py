@@ -111,7 +111,7 @@ def test_a_run_that_began_before_goes_on_as_it_began(tmp_path: Path, capsys: pyt
     call(capsys, "train", *words, "1")
     before = (tmp_path / "run" / "compute.json").read_text()
     call(capsys, "tune", "digits", *TINY)
-    out = call(capsys, "train", *words, "2").out
+    out = call(capsys, "train", *words, "2", "--training.lr_schedule", "cosine").out
     assert (tmp_path / "run" / "compute.json").read_text() == before and "tuned" not in out
 
 

@@ -63,6 +63,16 @@ def test_the_batch_size_does_not_matter(run: Path, capsys: pytest.CaptureFixture
     torch.testing.assert_close(tables[0], tables[1], rtol=1e-5, atol=0)
 
 
+def test_a_measurement_on_more_images_stays(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["variance", run, "--timesteps", "2", "--images"]
+    assert call(capsys, *words, "4").code == call(capsys, *words, "4").code == 0
+    before = (run / "pipeline" / VARIANCE_FILE).read_bytes()
+    code, out, err = call(capsys, *words, "3")
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "4 images" in err and "--overwrite" in err
+    assert (run / "pipeline" / VARIANCE_FILE).read_bytes() == before
+    assert call(capsys, *words, "3", "--overwrite").code == 0
+
+
 def test_it_belongs_to_its_weights(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(capsys, "variance", run, "--images", "4", "--timesteps", "3").code == 0
     file = run / "pipeline" / VARIANCE_FILE

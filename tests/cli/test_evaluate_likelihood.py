@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from cli_calls import TINY, call
 
-from ancestral.cli.likelihood import cost, quarters
+from ancestral.cli.likelihood import quarters
+from ancestral.cli.measuring import data_of
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch
+from ancestral.pipeline import Pipeline
+from ancestral.training.run import RunFolder
 
 FEW = ("--likelihood", "--images", "20", "--timesteps", "3", "--compute.chunk", "6")
 
@@ -40,13 +43,15 @@ def stopping(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_price_comes_first_and_the_terms_are_told_and_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = call(capsys, "evaluate", run, *FEW)
-    assert code == 0 and "20 images x 4 calls = 80 network calls, about" in err
+    assert code == 0 and "20 images x 4 calls: 80 network calls of one image each, about" in err
     result = Likelihood.model_validate_json((run / "likelihood.json").read_text())
     assert (result.num_images, result.timesteps, result.dims, result.steps) == (20, 3, 64, 1000)
     assert "p(x), no class given" in out and "by quarters" in out and str(run / "likelihood.json") in out
     assert f"{result.total.value:.2f}"[:2] in out and not (run / "likelihood.partial.jsonl").exists()
     code, out, _ = call(capsys, "evaluate", run, *FEW, "--json")
-    assert {**json.loads(out), "seconds": 0} == kept(run), "the same seed measures the same"
+    told = json.loads(out)
+    assert told.pop("price")["network_calls"] == 80
+    assert {**told, "seconds": 0} == kept(run), "the same seed measures the same"
 
 
 def test_interrupted_it_goes_on_to_the_same_figures(
@@ -58,7 +63,7 @@ def test_interrupted_it_goes_on_to_the_same_figures(
     with monkeypatch.context() as patch:
         stopping(2, patch)
         stopped = call(capsys, "evaluate", run, *FEW)
-    assert stopped.code == 130 and "stopped after 12 images" in stopped.err and not (run / "likelihood.json").exists()
+    assert stopped.code == 130 and "stopped; 12 of 20 images" in stopped.err and not (run / "likelihood.json").exists()
     with (run / "likelihood.partial.jsonl").open("a") as file:
         file.write('{"chunk":2,"sums":{"pri')
     again = call(capsys, "evaluate", run, *FEW)
@@ -108,9 +113,15 @@ def test_without_classes_none_can_be_given(unconditional: Path, capsys: pytest.C
     assert code == 2 and "trained without them" in err and not (unconditional / "likelihood.partial.jsonl").exists()
 
 
-def test_the_price_is_told_in_minutes_where_it_is_high() -> None:
-    text = "10,000 images x 33 calls = 330,000 network calls, about 12 minutes on this machine"
-    assert cost(10_000, 33, 718.0) == text
+def test_no_test_images_are_one_line(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: as many as is usual of none are none, which no settings allow."""
+    real = data_of(run, RunFolder(run).read_config(), Pipeline.load(run, "cpu"))
+    none = real._replace(test=real.test.stretch(0, 0))
+    monkeypatch.setattr("ancestral.cli.likelihood.data_of", lambda *words: none)
+    code, _, err = call(capsys, "evaluate", run, "--likelihood")
+    assert code == 2 and len(err.splitlines()) == 1 and "expected at least 2 test images, got 0" in err
 
 
 def test_quarters_of_log_snr_share_the_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,10 +78,11 @@ def test_images_keep_their_own_labels_and_names(tmp_path: Path) -> None:
         (["a/x/1.png", "a/y/2.png", "b/3.png"], ("a", "b")),
         (["10/a.png", "9/a.png", "2/a.png"], ("2", "9", "10")),
         (["ab/1.png", "ac/2.png"], ("ab", "ac")),
-        (["a/1.png", "b/2.png", "3.png"], ()),
+        (["a/1.png", "b/2.png", "3.png"], ("a", "b")),
+        (["a/1.png", "b/2.png", "3.png", "4.png", "5.png"], ()),
         (["a/1.png", "a/2.png"], ()),
         (["1.png", "2.png"], ()),
-        (["pets/1.png", "pets/a/2.png", "pets/b/3.png"], ()),
+        (["pets/1.png", "pets/a/2.png", "pets/b/3.png"], ("a", "b")),
     ],
 )
 def test_labels_from_folders(tmp_path: Path, names: list[str], expected: tuple[str, ...]) -> None:
@@ -130,7 +131,7 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
         ("file_name\n0.png\n", "label or text"),
         ("name,label\n0.png,a\n", "file_name"),
         ("", "no rows"),
-        ("file_name,label\n\xff0.png,a\n", "cannot read"),
+        ("file_name,label\n\xff0.png,a\n", "to be UTF-8 text"),
     ],
 )
 def test_faulty_metadata_is_one_clear_line(tmp_path: Path, text: str, message: str) -> None:

@@ -2,15 +2,24 @@
 
 import io
 import os
+import signal
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 from PIL import Image
+from written import chunk, png, tiff
 
-from ancestral.data.images import BadImage, decode, each, fit, flatten, parse_color, to_array
+from ancestral.data.images import BadImage, decode, fit, flatten, parse_color, to_array
+from ancestral.data.jpeg import scans
+from ancestral.data.parallel import Room, each
+from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.text import printable
 
@@ -98,12 +107,10 @@ def test_every_mode_becomes_opaque_8_bit(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(pixels(save(tmp_path / "a.png", image, **options), background="#0000ff"), expected)
 
 
-@pytest.mark.parametrize(("mode", "dtype"), [("I;16", "<u2"), ("I;16B", ">u2"), ("I", "<i4")])
+@pytest.mark.parametrize(("mode", "dtype"), [("I;16", "<u2"), ("I;16B", ">u2")])
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
 def test_16_bit_grey_is_rescaled(tmp_path: Path, mode: str, dtype: str, suffix: str) -> None:
     """Trap: conversion to L clips everything above 255 to white. 257 steps of 16 bits are one of 8."""
-    if (mode, suffix) == ("I", "png"):
-        pytest.skip("Pillow no longer writes this")
     values = np.array([[0, 257, 128 * 257], [128 * 257 + 128, 128 * 257 + 129, 65535]])
     image = Image.frombytes(mode, (3, 2), values.astype(dtype).tobytes())
     expected = np.array([[0, 1, 128], [128, 129, 255]], np.uint8)[..., None]
@@ -122,9 +129,11 @@ def test_16_bit_grey_with_a_transparent_level(tmp_path: Path) -> None:
 
 
 def test_values_without_a_white_level_are_refused(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.tiff", Image.fromarray(np.array([[0.5, 2.0]], np.float32)))
-    with pytest.raises(BadImage, match="8 or 16 bits"):
-        decode(path)
+    """Of 32 bits, whole numbers too: that all of an image are small says nothing of the next one."""
+    for values in (np.array([[0.5, 2.0]], np.float32), np.array([[0, 257]], np.int32)):
+        path = save(tmp_path / "a.tiff", Image.fromarray(values))
+        with pytest.raises(BadImage, match="8 or 16 bits"):
+            decode(path)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tiff"])
@@ -290,3 +299,137 @@ def test_flatten_rounds_alpha_to_nearest() -> None:
     ramp[0, :, 3] = np.arange(256)
     found = to_array(flatten(Image.fromarray(ramp), (0, 0, 0)))
     np.testing.assert_array_equal(found[0, :, 0], np.arange(256))
+
+
+def progressive(repeats: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose last scan comes again and again, which every decoder takes."""
+    out = io.BytesIO()
+    Image.new("L", (side, side), 128).save(out, "JPEG", progressive=True)
+    data = out.getvalue()
+    last = data.rindex(b"\xff\xc4", 0, data.rindex(b"\xff\xda"))
+    return data[:-2] + data[last:-2] * repeats + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_by_its_markers(tmp_path: Path) -> None:
+    """Trap: 315 kB that take half a minute, in which no signal is heard."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(progressive(0))
+    decode(path)
+    path.write_bytes(progressive(100))
+    with pytest.raises(BadImage, match=r"in 106 scans, more than the 100"):
+        decode(path)
+
+
+def test_scans_are_those_of_the_first_image_and_not_of_what_lies_beside_it(tmp_path: Path) -> None:
+    """A thumbnail in a segment, and a film that a telephone appends, hold bytes that look like markers."""
+    data = jpeg()
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + 300) + b"\xff\xda" * 150
+    assert scans(data) == scans(data[:2] + segment + data[2:] + b"\xff\xda" * 150) == 1
+
+
+def test_a_hundred_scans_of_a_large_image_are_refused(tmp_path: Path) -> None:
+    """Scans times pixels is the time it takes."""
+    data = progressive(30)
+    at = data.index(b"\xff\xc2") + 5
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 7000, 8000) + data[at + 4 :])
+    with pytest.raises(BadImage, match="in 36 scans"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_text_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    """Trap: an iTXt, zTXt or profile of a PNG of a few kilobytes."""
+    bomb = zlib.compress(bytes(2**26), 9)
+    for name, content in ((b"zTXt", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0"), (b"iCCP", b"a\0\0")):
+        path = png(tmp_path / "a.png", np.zeros((2, 2, 1), int), 8, 0, chunk(name, content + bomb))
+        with pytest.raises(BadImage, match="too large"):
+            decode(path)
+
+
+def test_room_is_shared_and_what_needs_all_of_it_is_alone() -> None:
+    """Of 100 bytes: three of 40 never at once, and 1000 only where nobody else is."""
+    room, inside, seen = Room(100), [], []
+
+    def work(wanted: int) -> None:
+        with room.held(wanted):
+            inside.append(wanted)
+            seen.append(sum(min(each, 100) for each in inside))
+            inside.remove(wanted)
+
+    threads = [Thread(target=work, args=(wanted,)) for wanted in (40, 1000, 40, 1000, 40) * 20]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 100 and max(seen) <= 100
+
+
+def test_pillow_is_silent_while_files_are_decoded(tmp_path: Path) -> None:
+    """A warning would be an error here; outside it is one still."""
+    with silence, silence:
+        warnings.warn_explicit("odd", UserWarning, "a.py", 1, module="PIL.TiffImagePlugin")
+    with pytest.raises(UserWarning):
+        warnings.warn_explicit("odd", UserWarning, "a.py", 1, module="PIL.TiffImagePlugin")
+
+
+DECODES = """
+import sys, threading
+from pathlib import Path
+from ancestral.data.jpeg import scans
+from ancestral.data.parallel import Room, each
+from ancestral.data.silence import silence
+
+def work(path):
+    print("begun", flush=True)
+    threading.Event().wait()
+
+list(each(work, [Path(str(i)) for i in range(9)]))
+"""
+
+
+def test_an_interrupted_process_waits_for_no_file_that_is_being_decoded() -> None:
+    """Trap: a pool of threads that is waited for when the interpreter ends."""
+    with subprocess.Popen([sys.executable, "-c", DECODES], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) != 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+@pytest.mark.parametrize("kind", ["rgba16.png", "rgba16.tif", "rgba.png"])
+def test_decoding_takes_no_more_memory_than_is_held_for_it(tmp_path: Path, kind: str) -> None:
+    """What `each` shares out is an estimate by the header: it must not be too small. 4 million pixels."""
+    samples = np.broadcast_to(np.uint16(0), (2000, 2000, 4))
+    path = tmp_path / kind
+    if kind == "rgba16.tif":
+        blocks = [zlib.compress(bytes(2000 * 2000 * 8), 1)]
+        tiff(path, samples, 16, {259: [8], 262: [2], 338: [1]}, blocks=blocks)
+    elif kind == "rgba16.png":
+        rows = (b"\0" + bytes(2000 * 8)) * 2000
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2000, 2000, 16, 6, 0, 0, 0))
+        body = header + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    else:
+        Image.new("RGBA", (2000, 2000)).save(path)
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True)
+    used, held = map(int, done.stdout.split())
+    assert used < held
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from PIL import Image
+from ancestral.data.finding import examine
+from ancestral.data.images import memory_to_decode
+from ancestral.machine import cpu_field
+
+def peak():
+    return 1024 * int(cpu_field("/proc/self/status", "VmHWM").split()[0])
+
+path = Path(sys.argv[1])
+held = memory_to_decode(path)
+before = peak()
+examine(path, "white")
+print(peak() - before, held)
+"""

@@ -263,7 +263,7 @@ def test_a_place_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
     pack(settings(folder, size=6), str(other))
     with pytest.raises(InputError, match="other images or settings"):
         pack(settings(folder, size=8), str(other))
-    with pytest.raises(InputError, match="packed already"):
+    with pytest.raises(InputError, match=r"a packed data set: .*; ancestral train"):
         pack(settings(other), str(tmp_path / "again"))
     (tmp_path / "out.txt").touch()
     with pytest.raises(InputError, match="got a file"):
@@ -604,7 +604,7 @@ def test_an_index_that_lies_is_refused(tmp_path: Path) -> None:
         "unknown setting": lambda tree: tree.update(more=1),
         "class names": lambda tree: tree.update(class_names=[]),
         "labels": lambda tree: tree.update(class_names=["0"]),
-        "shape": lambda tree: tree.update(shape=[8, 8, 2]),
+        "shape": lambda tree: tree.update(shape=[8, 8, 5]),
         "beside num_test": lambda tree: tree.update(num_test=1797),
     }
     for said, lie in lies.items():

@@ -15,7 +15,7 @@ from ancestral.diffusion.analytic import between, estimate
 from ancestral.diffusion.parameterization import Prediction, PredictsEps, PredictsV
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, cosine, from_betas, linear, scaled_linear, zero_terminal_snr
-from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.rng import ImageNoise
 
 ZERO = torch.zeros(1, 1, dtype=torch.float64)
@@ -54,6 +54,15 @@ def test_last_variance_is_that_of_the_step_before() -> None:
     assert log_variance(beta_tilde, schedule, 1, 0) == log_variance(beta_tilde, schedule, 2, 1)
     assert log_variance(beta_tilde, schedule, 50, 0) == log_variance(beta_tilde, schedule, 50, 1)
     assert schedule.beta_tilde(torch.tensor(1), torch.tensor(0)) == 0
+
+
+def test_the_published_large_variances_are_beta_tilde_2_and_the_betas() -> None:
+    """Ho et al. 2020, their program: [beta_tilde_2, beta_2, ..., beta_T]; `beta` has beta_1 in front."""
+    schedule, t = from_betas([0.1, 0.2, 0.5]), torch.tensor([1, 2, 3])
+    each = Prediction(t, ZERO.expand(3, 1), ZERO.expand(3, 1))
+    assert beta(schedule, t, t - 1, each).exp().flatten().tolist() == pytest.approx([0.1, 0.2, 0.5])
+    found = beta_published(schedule, t, t - 1, each).exp().flatten().tolist()
+    assert found == pytest.approx([0.1 / 0.28 * 0.2, 0.2, 0.5])
 
 
 def test_a_chain_of_one_step_has_one_variance() -> None:

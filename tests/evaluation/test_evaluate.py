@@ -10,7 +10,15 @@ from torch import Tensor
 
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, as_pixels, evaluate, gaussian_like
+from ancestral.evaluation.evaluate import (
+    Evaluation,
+    EvaluationSettings,
+    apart_of,
+    as_pixels,
+    check_counts,
+    evaluate,
+    gaussian_like,
+)
 from ancestral.evaluation.features import Extractor, train_extractor
 
 
@@ -142,7 +150,48 @@ def test_it_trains_its_own_features_where_none_are_given(parts: Parts, monkeypat
     measured = evaluate(noise(50), asked, bare, on_progress=lambda seen, _: progress.append(seen))
     assert (measured.features.kind, measured.features.num_classes) == ("transforms", 8)
     assert measured.agreement is None
-    assert progress[-1] == 960
+    assert progress[-1] == 640
+
+
+def test_features_see_no_image_that_is_compared(
+    parts: Parts, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: features trained on what they compare push real test images away, the more the fewer images there are."""
+    seen: list[tuple[Tensor, str]] = []
+
+    def learn(images: Tensor, labels: Tensor, tested: Tensor, told: Tensor, data: str, *others: object) -> Extractor:
+        seen.append((images, data))
+        return extractor
+
+    monkeypatch.setattr("ancestral.evaluation.evaluate.train_extractor", learn)
+    measured = evaluate(noise(400), None, parts)
+    compared, fitted = apart_of(parts, EvaluationSettings())
+    assert sorted([*compared.tolist(), *fitted.tolist()]) == [*range(1000)], "every training image on one side"
+    assert torch.equal(seen[0][0], as_pixels(parts.train)[fitted]) and measured.features.num_fitted == 500
+    assert {(c.num_left, c.num_right) for c in measured.comparisons} == {(250, 250)}, "two halves of what is compared"
+    evaluate(noise(400), None, parts, EvaluationSettings(seed=1))
+    assert seen[0][1] != seen[1][1], "others that are looked at are other features in the cache"
+    compared, _ = apart_of(parts, EvaluationSettings(max_images=100))
+    assert len(compared) == 200, "of many images no more are kept apart than are compared"
+
+
+def test_few_images_are_measured_and_nothing_is_concluded(parts: Parts, extractor: Extractor) -> None:
+    few = evaluate(noise(49), None, parts, extractor=extractor)
+    assert {c.too_few for c in few.comparisons} == {"49 against 300 images are too few, fewer than the 64 features"}
+    assert {near.too_few for near in few.nearness} == {"49 against 300 images are too few, fewer than 50"}
+    between = evaluate(noise(63), None, parts, extractor=extractor)
+    assert all(c.too_few for c in between.comparisons) and not any(near.too_few for near in between.nearness)
+    enough = evaluate(noise(64), None, parts, extractor=extractor)
+    assert not any(c.too_few for c in enough.comparisons)
+
+
+@pytest.mark.parametrize(("drawn", "test", "train"), [(5, 300, 1000), (400, 1, 1000), (400, 300, 20), (0, 0, 2)])
+def test_a_handful_of_images_is_refused_before_anything_is_drawn(
+    parts: Parts, drawn: int, test: int, train: int
+) -> None:
+    small = parts._replace(train=parts.train.stretch(0, train), test=parts.test.stretch(0, test))
+    with pytest.raises(InputError, match="expected at least 6 drawn images, 6 test images and 24 training images"):
+        check_counts(drawn, small, EvaluationSettings())
 
 
 def test_the_fitted_gaussian_has_the_moments_of_the_rows() -> None:

@@ -17,7 +17,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.likelihood import bound_terms
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear, zero_terminal_snr
-from ancestral.errors import InputError
+from ancestral.errors import InputError, NonFinite
 from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
 from ancestral.evaluation.likelihood import Likelihood, LikelihoodSettings, error_within, mean, planned
 from ancestral.evaluation.subsample import Subsample
@@ -289,6 +289,6 @@ def test_weights_that_are_no_numbers_are_told_in_one_line(images: ImageSet) -> N
     pipeline = pipeline_of(images)
     with torch.no_grad():
         next(iter(pipeline.network.parameters())).fill_(math.nan)
-    with pytest.raises(InputError, match="expected finite terms") as told:
+    with pytest.raises(NonFinite, match=r"the weights are no numbers, conv_in\.weight first") as told:
         measured(pipeline, images, num_images=4)
     assert "\n" not in str(told.value)

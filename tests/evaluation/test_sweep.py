@@ -10,12 +10,15 @@ from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.sweep import (
     SAMPLERS,
     Contender,
+    Decision,
+    Present,
     Row,
     Sweep,
     SweepSettings,
     apart,
     chosen,
     contenders,
+    decided,
     drawer,
 )
 from ancestral.pipeline import Pipeline
@@ -132,6 +135,61 @@ def test_the_fewest_calls_that_are_not_clearly_worse_are_recommended() -> None:
     uncertain = row("heun", 5, 1.3, (0.3, 2.3, 1.3))
     assert uncertain.jackknife.minus(best.jackknife).error > 0.3
     assert sweep(best, uncertain).recommended == best, "too few images to tell is no reason to draw worse ones"
+
+
+def decision(present: Row, *rows: Row, images: int = 200, num_test: int = 100) -> Decision:
+    now = Present(sampling=SamplingSettings(), row=present)
+    found = sweep(*rows).model_copy(update={"present": now, "num_test": num_test})
+    return decided(found.model_copy(update={"settings": SweepSettings(images=images)}))
+
+
+SURE, UNSURE = (0.0, 0.0, 0.0), (-0.3, 0.3, 0.0)
+"""What leaving groups out changes: nothing, or much."""
+
+
+def known(sampler: str, calls: int, value: float, spread: tuple[float, ...] = SURE) -> Row:
+    return row(sampler, calls, value, tuple(value + each for each in spread))
+
+
+CHANGED = {
+    "clearly better at the same calls": (known("ddim", 10, 1.0), known("unipc-2", 10, 0.9)),
+    "the same at fewer calls": (known("ddim", 50, 1.0, UNSURE), known("unipc-2", 10, 1.05)),
+    "better at fewer calls": (known("ddim", 50, 1.0), known("unipc-2", 10, 0.5)),
+}
+KEPT = {
+    "better within the error at the same calls": (known("ddim", 10, 1.0, UNSURE), known("unipc-2", 10, 0.9)),
+    "worse at the same calls": (known("ddim", 10, 1.0), known("unipc-2", 10, 1.1)),
+    "better at more calls": (known("ddim", 10, 1.0), known("unipc-2", 20, 0.5)),
+    "clearly worse at fewer calls": (known("ddim", 50, 1.0), known("unipc-2", 10, 1.05)),
+    "much worse, of which nothing is sure": (known("ddim", 50, 1.0, (-2.0, 2.0, 0.0)), known("heun", 10, 1.5)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_default_gives_way_to_what_is_better_or_as_good_with_fewer_calls(name: str) -> None:
+    present, other = CHANGED[name]
+    assert decision(present, other).row == other
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_default_stays_where_nothing_is_known_to_be_better(name: str) -> None:
+    present, other = KEPT[name]
+    found = decision(present, other)
+    assert found.row is None and ("cannot tell" in found.reason or "nothing is better" in found.reason)
+
+
+def test_too_few_images_change_no_default() -> None:
+    present, other = known("ddim", 50, 1.0), known("unipc-2", 10, 0.5)
+    assert decision(present, other).row == other
+    assert "199 images" in decision(present, other, images=199).reason
+    few = decision(present, other, num_test=63)
+    assert few.row is None and "200 against 63 images are too few, fewer than the 64 features" in few.reason
+
+
+def test_the_best_of_those_that_may_is_taken() -> None:
+    """Not the best of all, which takes more calls than the default."""
+    rows = known("heun", 40, 0.1), known("unipc-2", 10, 0.8), known("deis-3", 10, 0.7), known("ddim", 5, 0.95)
+    assert decision(known("ddim", 20, 1.0), *rows).row == rows[2]
 
 
 def test_a_sweep_survives_its_file() -> None:

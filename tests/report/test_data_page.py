@@ -66,7 +66,7 @@ def test_every_finding_has_its_section_and_every_link_leads_to_one(folder: Path,
     page = page_of(folder, tmp_path / "page.html")
     seen = Seen(page)
     sections = re.findall(r'<section id="(\w+)">', page)
-    assert sections == ["sheet", "recipe", "bad", "classes", "shared", "same", "alike", "flat"]
+    assert sections == ["sheet", "recipe", "bad", "unused", "classes", "shared", "same", "alike", "flat"]
     links = [a["href"] for tag, a in zip(seen.tags, seen.attributes, strict=True) if tag == "a"]
     assert links == [f"#{anchor}" for anchor in sections]
     assert "ancestral train 'x y'" in Seen(part(page, "recipe")).text and "a note" in seen.text
@@ -132,5 +132,5 @@ def test_a_folder_with_nothing_wrong_has_no_empty_sections(tmp_path: Path) -> No
         "recipe",
     ]
     assert re.findall(r'<section id="(\w+)">', page_of(tmp_path / "fine", tmp_path / "page.html", recipe=False)) == []
-    with pytest.raises(InputError, match="name a file in it"):
+    with pytest.raises(InputError, match="got a folder"):
         page_of(tmp_path / "fine", tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ancestral.report.html import Html, element, joined, pairs, table
 
-LETTERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"))
+LETTERS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf"]))
 
 
 class Seen(HTMLParser):
@@ -53,5 +53,19 @@ def test_markup_joined_by_hand_is_escaped_rather_than_trusted() -> None:
     assert Seen(element("p", element("b", "name"))).tags == ["p", "b"]
 
 
-def test_a_name_that_is_not_utf_8_can_be_written() -> None:
-    assert element("p", "bad\udcff").encode("utf-8") == b"<p>bad?</p>"
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bad\udcff", r"bad\xff"),
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\x00\x9b", r"a\x00\x9b"),
+        ("\u202egnp", r"\u202egnp"),
+    ],
+)
+def test_what_no_page_can_show_is_escaped(name: str, shown: str) -> None:
+    """Bytes that are no UTF-8, what moves a terminal's cursor, what turns the text around it about."""
+    assert element("p", name, attributes={"alt": name}).encode() == f'<p alt="{shown}">{shown}</p>'.encode()
+
+
+def test_lines_stay_lines() -> None:
+    assert element("pre", "a\n\tb") == "<pre>a\n\tb</pre>"

@@ -334,7 +334,7 @@ def test_numbers_have_as_many_places_as_their_errors(value: float, error: float 
 def test_what_is_no_run_gives_one_line(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a run folder"):
         write_report(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="expected a file to write"):
+    with pytest.raises(InputError, match="got a folder"):
         write_report(digits, tmp_path)
     started = tmp_path / "started"
     started.mkdir()
@@ -360,6 +360,11 @@ def test_a_page_that_cannot_be_written_is_an_error_of_its_own(
 ) -> None:
     monkeypatch.setattr("ancestral.report.page.page", lambda facts, say: "a page")
     (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is no folder"):
+        write_report(digits, tmp_path / "file" / "report.html")
+    monkeypatch.setattr(
+        "ancestral.report.page.claim", lambda outputs, overwrite: None
+    )  # it was a folder before the work
     with pytest.raises(CannotWrite, match="cannot write"):
         write_report(digits, tmp_path / "file" / "report.html")
 

@@ -18,11 +18,25 @@ from ancestral.config import Config
 from ancestral.errors import Diverged, InputError
 from ancestral.training.blame import NAMED_IMAGES
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
+from ancestral.training.keeper import Keeper
 from ancestral.training.logs import read_log
 from ancestral.training.patience import PATIENCE
 from ancestral.training.run import RunFolder
 from ancestral.training.spikes import FEWEST, SPIKE, Spikes
 from ancestral.training.trainer import Trainer, train
+
+
+def test_a_grid_that_is_not_finite_is_left_out_and_said(tmp_path: Path) -> None:
+    """Training goes on: whether it diverged is for its losses to tell. Nothing black is written."""
+    pipeline, parts = fresh(tiny({"training": {"sample_every_steps": 1}}))
+    trainer, said = Trainer(pipeline, parts.train), list[str]()
+    trainer.advance()
+    torch.nn.init.constant_(trainer.ema.network.conv_in.bias, math.nan)
+    Keeper(trainer, RunFolder(tmp_path), None, parts.train.hash, said.append).after_step(None)
+    (line,) = [line for line in said if "grid" in line]
+    assert line.startswith("no grid after step 1, step 1 of") and "conv_in.bias first" in line
+    assert not [*tmp_path.rglob("*.png")]
+
 
 # what the message names
 

@@ -46,6 +46,26 @@ def test_the_estimate_is_the_measured_peak_within_a_quarter(changes: dict, micro
     assert measured / FACTOR < estimate.new < measured * FACTOR, f"{estimate} against {measured}"
 
 
+BOUNDS = {
+    "vlb": {"training": {"loss": "vlb"}},
+    "hybrid": {"training": {"loss": "hybrid"}, "diffusion": {"variance": "learned"}},
+    "levels": {"training": {"loss": "vlb"}, "diffusion": {"prediction": "levels"}},
+}
+
+
+@pytest.mark.parametrize("num_timesteps", [1, 2])
+@pytest.mark.parametrize("name", BOUNDS)
+def test_one_and_two_timesteps_train_by_the_bound(name: str, num_timesteps: int) -> None:
+    """Trap: an estimate whose trial at t = 1 is of no pixel level, which the decoder of L_0 refuses."""
+    changes = BOUNDS[name]
+    diffusion = {**changes.get("diffusion", {}), "schedule": {"num_timesteps": num_timesteps}}
+    pipeline, parts = fresh(tiny({**changes, "diffusion": diffusion, "sampling": {"steps": 1}}))
+    assert footprint(pipeline).kept > 0
+    trainer = Trainer(pipeline, parts.train)
+    trainer.advance()
+    assert trainer.skipped == 0
+
+
 def test_weights_moments_and_averages_are_counted_exactly() -> None:
     pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
     estimate, trainer = footprint(pipeline), Trainer(pipeline, parts.train)

@@ -157,7 +157,7 @@ DAMAGE = {
     "one bit": (flipped, "digest"),
     "text": (lambda path: path.write_text("x" * 99), "damaged"),
     "other tensors": (lambda path: save_file({"a": torch.ones(2)}, path), "other tensors"),
-    "no table": (lambda path: save_file({"a": torch.ones(2)}, path, metadata={KEY: "[]"}), "no table"),
+    "no table": (lambda path: save_file({"a": torch.ones(2)}, path, metadata={KEY: "[]"}), "hold a JSON object"),
     "no JSON": (lambda path: save_file({"a": torch.ones(2)}, path, metadata={KEY: "{"}), "damaged"),
     "unknown key": (lambda path: edited(path, pickle="x"), "unknown setting pickle"),
     "settings of another network": (

@@ -70,6 +70,19 @@ def test_the_same_choices_on_another_machine_are_said_too(start: Start) -> None:
     assert start(FIRST, machine=THERE) == FIRST and len(start.said) == 1
 
 
+def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
+    """Sums over more threads are rounded otherwise. A file of an older version says no number, so nothing is said."""
+    run, said = RunFolder(tmp_path), []  # type: tuple[RunFolder, list[str]]
+    for threads in (2, 1, 1):
+        run.settled(Choices(), ComputeSettings(), HERE, said.append, threads=threads)
+    assert len(said) == 1 and "on 2 threads and not 1" in said[0]
+    older = json.loads(run.compute.read_text())
+    del older["threads"]
+    run.compute.write_text(json.dumps(older))
+    run.settled(Choices(), ComputeSettings(), HERE, said.append, threads=4)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("damage", ['{"machine": "this', json.dumps({"machine": HERE, "choices": {"threads": -1}})])
 def test_a_damaged_file_is_not_passed_over(start: Start, damage: str) -> None:
     start(FIRST)

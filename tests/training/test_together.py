@@ -21,7 +21,7 @@ from test_resume import assert_same_run
 
 from ancestral.data.imageset import Parts
 from ancestral.data.loader import Loader
-from ancestral.errors import CannotWrite, Diverged, Lost
+from ancestral.errors import CannotWrite, Diverged, InputError, Lost
 from ancestral.pipeline import Pipeline
 from ancestral.processes import ALONE, Processes
 from ancestral.training import tensor_files
@@ -130,6 +130,26 @@ def test_runs_of_several_processes_go_on_as_if_never_stopped(
     for variant in variants:
         for stop in STOPS:
             assert_same_run(tmp_path / variant / "whole", tmp_path / variant / f"stopped-{stop}")
+
+
+# all were told the same
+
+
+def told_otherwise(processes: Processes, folder: Path) -> str:
+    """What a process says whose learning rate, seed and images depend on its rank."""
+    rank = processes.rank
+    pipeline, parts = small({"training": {"lr": 1e-3 * (1 + rank)}, "seed": rank})
+    parts = parts._replace(train=parts.train.stretch(0, EPOCH - rank))
+    with pytest.raises(InputError) as caught:
+        next(train(pipeline, parts, RunFolder(folder), lambda text: None, processes=processes))
+    return str(caught.value)
+
+
+def test_processes_that_were_told_otherwise_all_say_what(tmp_path: Path) -> None:
+    """Trap: their gradients were averaged all the same, and nothing looked wrong."""
+    one, other = in_processes(2, told_otherwise, tmp_path / "run")
+    assert one == other and "\n" not in one and not (tmp_path / "run").exists()
+    assert all(part in one for part in ("process 1 has training.lr 0.002, not 0.001", "seed 1, not 0", "images"))
 
 
 # the same steps however many

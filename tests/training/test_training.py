@@ -10,9 +10,9 @@ from runs import fresh, run_all, tiny
 
 from ancestral.config import TrainingSettings
 from ancestral.errors import Diverged
+from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.logs import read_log
-from ancestral.training.optimizer import learning_rate
 from ancestral.training.run import RunFolder
 from ancestral.training.trainer import Trainer, train
 from ancestral.training.window import Window

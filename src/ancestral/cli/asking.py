@@ -3,10 +3,16 @@
 from typing import Any
 
 from ancestral.cli.options import Fields, Options, leaves
-from ancestral.config import ComputeSettings, Config, SamplingSettings, parse
+from ancestral.config import ComputeSettings, Config, SamplingSettings, parse, sampling_with
 
 Given = dict[str, Any]
 """Settings that were typed, nested."""
+
+
+def add_yes(options: Options) -> None:
+    """The flag that lets work take more than is usual."""
+    about = "do it though it takes more than an hour, half of the free memory or a tenth of the free disk"
+    options.option("--yes", action="store_true", help=about)
 
 
 def add_drawing(options: Options) -> None:
@@ -34,11 +40,13 @@ def sampling(config: Config, given: Given) -> SamplingSettings:
     Raises:
         InputError: a faulty setting, or settings that do not go together.
     """
-    base = config.sampling.model_dump()
-    if given.get("sampler", base["sampler"]) != base["sampler"]:
-        base["eta"] = base["variance"] = base["grid"] = None
     asked = {name: value for name, value in given.items() if name != "compute"}
-    return parse(SamplingSettings, {**base, **asked}, "command line")
+    return sampling_with(config.sampling, asked, "command line")
+
+
+def add_overwrite(options: Options) -> None:
+    """The flag that lets a result take the place of a file of the user's, or of a larger measurement."""
+    options.option("--overwrite", action="store_true", help="replace files that are no results of this kind, too")
 
 
 def computing(given: Given) -> ComputeSettings:

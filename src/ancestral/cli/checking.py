@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ancestral.cli import pacing
 from ancestral.cli.machine import device
-from ancestral.cli.output import console, counting, say, tell_json
-from ancestral.cli.showing import contact_sheet, kind_of
+from ancestral.cli.output import console, counting, say, tell, tell_json
+from ancestral.cli.showing import contact_sheet
 from ancestral.cli.target import plan
+from ancestral.colors import COLOR_OF, NAMES
 from ancestral.config import Config, DataSettings, ImageSpec
 from ancestral.data.advice import SIZES
 from ancestral.data.check import Report
 from ancestral.data.check import check as examined
 from ancestral.data.datasets import BUILT_IN
+from ancestral.data.listing import by_reason
 from ancestral.data.looks import pictures, seen
 from ancestral.data.remarks import remarks
 from ancestral.errors import InputError
+from ancestral.outputs import CHECKED
 from ancestral.report.data_page import Findings, write_page
+from ancestral.text import size_in_words
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import save_png
 
@@ -78,9 +82,17 @@ def check(settings: DataSettings, wanted: Wanted) -> int:
 
     Raises:
         InputError: no such folder, or fewer than two usable images, which is said after the report.
+        KeyboardInterrupt: by a signal, after the report on the files that were looked at.
     """
-    with counting() as counted:
-        report = examined(settings.source, settings, counted)
+    partial: list[Report] = []
+    try:
+        with counting() as counted:
+            report = examined(settings.source, settings, counted, partial.append)
+    except KeyboardInterrupt as stop:
+        for part in partial:
+            _show_partial(part, wanted)
+            stop.add_note(_looked_at(part))
+        raise
     usable = report.num_images >= USABLE
     if not wanted.json:
         to = console(stderr=False)
@@ -89,7 +101,7 @@ def check(settings: DataSettings, wanted: Wanted) -> int:
     recipe = _recipe(settings, report, wanted) if usable else None
     sheet = _sheet(settings, report, recipe) if recipe and (wanted.sheet or wanted.page) else None
     if sheet and wanted.sheet:
-        save_png(sheet, wanted.sheet)
+        save_png(sheet, wanted.sheet, {"Software": CHECKED.decode()})
     if wanted.page:
         write_page(wanted.page, findings(settings, report, recipe, sheet))
     if wanted.json:
@@ -100,6 +112,22 @@ def check(settings: DataSettings, wanted: Wanted) -> int:
         for line in _lines(report, recipe, wanted):
             say(line)
     return 0
+
+
+def _show_partial(report: Report, wanted: Wanted) -> None:
+    """What is known of the files looked at before a signal, and that they are not all."""
+    if wanted.json:
+        tell_json(as_tree(report, None, Wanted(True, False, None, None, None)))
+        return
+    tell(f"partial: {_looked_at(report)}")
+    to = console(stderr=False)
+    for table in tables(report):
+        to.print(table)
+
+
+def _looked_at(report: Report) -> str:
+    seen = report.num_images + len(report.bad)
+    return f"{seen:,} of {seen + report.num_unread:,} files were looked at"
 
 
 def as_tree(report: Report, recipe: Recipe | None, wanted: Wanted) -> dict[str, Any]:
@@ -116,7 +144,8 @@ def as_tree(report: Report, recipe: Recipe | None, wanted: Wanted) -> dict[str, 
 def findings(settings: DataSettings, report: Report, recipe: Recipe | None, sheet: Box | None) -> Findings:
     """What the page shows."""
     told = () if recipe is None else (recipe.command, *_takes(recipe))
-    return Findings(report, tuple(overview(report)), remarks(report), told, sheet, pictures(settings))
+    said = (*report.notes, *remarks(report))
+    return Findings(report, tuple(overview(report)), said, told, sheet, pictures(settings))
 
 
 def overview(report: Report) -> list[tuple[str, str]]:
@@ -130,11 +159,14 @@ def overview(report: Report) -> list[tuple[str, str]]:
         "width by height": _range(report.aspect_ratios),
         "smaller than trained at": f"{report.num_enlarged:,}",
         "with transparency": f"{report.num_alpha:,}",
-        "16 bits a channel": f"{report.num_16_bit:,}",
+        "more than 8 bits a channel": f"{report.num_16_bit:,}",
+        "colours of another profile": _counts(report.profiles),
         "turned by EXIF": f"{report.num_rotated:,}",
         "captions": f"{report.num_captions:,}",
-        "colours": ("grey" if report.channels == 1 else "RGB") if report.num_images else "",
-        "labels": "classes" if report.labelled else "none",
+        "colours": NAMES[report.channels] if report.num_images else "",
+        "labels": f"{len(report.classes)} classes" if report.labelled else "none",
+        "parts": _counts(report.parts, in_order=True) if report.num_images else "",
+        "left out": f"{sum(each.count for each in report.left_out):,}",
     }
     return [(name, text) for name, text in found.items() if text not in ("", "0") or name == "usable images"]
 
@@ -146,6 +178,7 @@ def tables(report: Report) -> "list[Table]":
         report.source: overview(report),
         "classes": [(name, f"{count:,}") for name, count in report.classes.items()],
         "cannot be used": [*report.bad],
+        "left out, by reason": [*by_reason(report.left_out).items()],
         "the same pixels": _grouped(report.duplicates),
         "look the same": _grouped(alike),
         "in more than one class": _grouped(report.shared),
@@ -196,13 +229,12 @@ def _tried(
     settings: DataSettings, report: Report, sizes: Sequence[Size], on: Any
 ) -> Iterator[tuple[Size, pacing.Pace | None]]:
     """Each size with its pace, until the next would surely leave too few steps."""
-    share = 1 - settings.validation - settings.test
     for size in sizes:
         config = _config(settings, _given(settings, report, size))
         height, width = config.data.height_width or report.size
         names = tuple(report.classes) if report.labelled else ()
         spec = ImageSpec(channels=report.channels, height=height, width=width, class_names=names)
-        pace = pacing.pace(config, spec, round(share * report.num_images), on)
+        pace = pacing.pace(config, spec, report.parts["train"], on)
         yield size, pace
         if pace.steps < SLOWER * FEWEST_STEPS:
             return
@@ -237,7 +269,7 @@ def _takes(recipe: Recipe) -> list[str]:
         lines = [
             f"{pace.minutes:.0f} minutes on {pace.device}: {pace.steps:,} steps of {pace.seconds_per_step:.2g} s, each "
             f"image seen {pace.visits:,.0f} times",
-            f"{pace.weights:,} weights at {height}x{width}, about {pacing.gigabytes(pace.peak_bytes)} of memory with "
+            f"{pace.weights:,} weights at {height}x{width}, about {size_in_words(pace.peak_bytes)} of memory with "
             f"{pace.at_once} images at a time",
         ]
     return [*lines, *([recipe.note] if recipe.note else [])]
@@ -246,18 +278,21 @@ def _takes(recipe: Recipe) -> list[str]:
 def _lines(report: Report, recipe: Recipe, wanted: Wanted) -> list[str]:
     """What is said after the tables."""
     written = [f"written: {file}" for file in (wanted.sheet, wanted.page) if file]
+    noted = [f"ancestral: note: {note}" for note in report.notes]
     warned = [f"ancestral: warning: {remark}" for remark in remarks(report)]
-    return [*warned, *written, *_takes(recipe), f"train with: {recipe.command}"]
+    return [*noted, *warned, *written, *_takes(recipe), f"train with: {recipe.command}"]
 
 
 def _sheet(settings: DataSettings, report: Report, recipe: Recipe) -> Box:
     """Images of all classes as the recipe fits them."""
     height, width = recipe.size
-    fitted = {"size": recipe.size, "fit": report.fit, "color": "grey" if report.channels == 1 else "rgb"}
+    fitted = {"size": recipe.size, "fit": report.fit, "color": COLOR_OF[report.channels]}
     bad = {name for name, _ in report.bad}
     shown = seen(settings.model_copy(update=fitted), bad, min(SHEET, max(USABLE, SHEET_PIXELS // (height * width))))
     title = f"{Path(settings.source).name}: {len(shown)} of {report.num_images:,} images as the network sees them"
-    return contact_sheet(shown, f"{title}, {kind_of(shown)}")
+    colours = "grey" if report.channels == 1 else "RGB"
+    classes = f", {len(report.classes)} classes" if report.labelled else ""
+    return contact_sheet(shown, f"{title}, {height}x{width} {colours}{classes}")
 
 
 def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
@@ -278,8 +313,9 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> "Table":
     return table
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+def _counts(counts: dict[str, int], in_order: bool = False) -> str:
+    ordered = counts.items() if in_order else sorted(counts.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{name} {count:,}" for name, count in ordered)
 
 
 def _range(ends: tuple[float, float] | tuple[int, int]) -> str:

@@ -8,12 +8,14 @@ from rich.table import Table
 from ancestral.classifying import CLASSIFIER_FILE, NoisyClassifier
 from ancestral.cli.machine import device
 from ancestral.cli.measuring import data_of
-from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
+from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.config import Config
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
+from ancestral.outputs import CLASSIFIER, Output, claim
 from ancestral.pipeline import Pipeline
+from ancestral.training.budget import warmup_in_words
 from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
 from ancestral.training.run import RunFolder
 
@@ -22,17 +24,28 @@ PARTS = 1000
 
 
 def train(
-    run: Path, steps: int | None, minutes: float | None, seed: int, on: str | None, out: Path | None, as_json: bool
+    run: Path,
+    steps: int | None,
+    minutes: float | None,
+    seed: int,
+    on: str | None,
+    out: Path | None,
+    overwrite: bool,
+    as_json: bool,
 ) -> int:
     """Trains, measures, writes the file and says what it can do; the exit code."""
+    file = out or run / CLASSIFIER_FILE
+    claim([Output(file, CLASSIFIER)], overwrite)
     config, pipeline = RunFolder(run).read_config(), Pipeline.load(run, device(on))
     parts = labelled(run, config, pipeline)
     classifier = new_classifier(pipeline, parts.train.class_names, seed)
     settings = recipe(config.training.batch_size, steps, minutes)
+    if shortened := warmup_in_words(settings):
+        say(shortened)
     with counting() as counted:
         for progress in train_classifier(classifier, parts.train, settings, seed, config.data.flip):
             counted("training", int(progress.fraction * PARTS), PARTS)
-    classifier, file = measured(classifier, parts.test), out or run / CLASSIFIER_FILE
+    classifier = measured(classifier, parts.test)
     classifier.save(file)
     if as_json:
         said = {"file": str(file), "steps": progress.step, "seconds": progress.seconds, "digest": classifier.digest}
@@ -56,7 +69,6 @@ def labelled(run: Path, config: Config, pipeline: Pipeline) -> Parts:
     settings = config.data.model_copy(update={"labels": "auto"})
     with counting() as counted:
         parts = load(settings, counted)
-    warn_of_bad_files(parts.bad, settings.source)
     if parts.train.labels is None:
         raise InputError(
             f"expected data with classes to train a classifier on, got {settings.source}, which has none; "

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, changes, leaves, whole
 from ancestral.cli.show import add_data
-from ancestral.cli.target import check_writable
-from ancestral.config import DataSettings, parse
+from ancestral.config import MOST_IMAGES, DataSettings, parse
 from ancestral.errors import InputError
+from ancestral.names import spelled
+from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim, file_named
 
 ABOUT = """\
 usage: ancestral data {check,pack} [--help] ...
@@ -49,9 +51,10 @@ def run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    if argv[0] not in parts:
+    name = spelled(argv[0], parts)
+    if name not in parts:
         raise InputError(f"expected ancestral data {' or ancestral data '.join(parts)}, got {argv[0]!r}")
-    return parts[argv[0]](argv[1:])
+    return parts[name](argv[1:])
 
 
 def check(argv: Sequence[str]) -> int:
@@ -60,6 +63,7 @@ def check(argv: Sequence[str]) -> int:
     options.option("source", metavar="FOLDER", help="a folder of images, or the name of a data set")
     options.option("--sheet", metavar="FILE", help="write some of the images as the network will see them, a .png")
     options.option("--page", metavar="FILE", help="write all of the report as one page with pictures, an .html")
+    add_overwrite(options)
     options.option("--json", action="store_true", help="print the whole report as JSON")
     options.option("--measure", action="store_true", help="time training steps with --json too")
     options.option("--no-measure", action="store_true", help="time no training steps")
@@ -71,8 +75,11 @@ def check(argv: Sequence[str]) -> int:
         raise InputError("expected --measure or --no-measure, got both")
     given = changes(found, leaves(DataSettings()))
     settings = parse(DataSettings, {"source": found.source, **given}, "command line")
-    sheet, page = _file("--sheet", found.sheet, ".png"), _file("--page", found.page, ".html")
+    sheet = file_named(found.sheet, "--sheet", (".png",))
+    page = file_named(found.page, "--page", (".html", ".htm"))
     _check_outside(sheet, settings.source)
+    wanted = [(sheet, CHECKED), (page, DATA_PAGE)]
+    claim([Output(file, mark) for file, mark in wanted if file], found.overwrite)
     from ancestral.cli import checking
 
     measured = found.measure or not (found.json or found.no_measure)
@@ -90,28 +97,12 @@ def pack(argv: Sequence[str]) -> int:
     settled = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in DECIDED_LATER]
     options.settings("how images are read", settled, "data")
     found = options.words(argv)
-    shard_images = None if found.shard_images is None else whole(found.shard_images, "--shard-images")
-    if shard_images is not None and shard_images < 1:
-        raise InputError(f"expected --shard-images of at least 1, got {shard_images}")
+    asked = found.shard_images
+    shard_images = None if asked is None else whole(asked, "--shard-images", 1, MOST_IMAGES)
     settings = parse(DataSettings, {"source": found.source, **changes(found, leaves(DataSettings()))}, "command line")
     from ancestral.cli.packing import pack as packed
 
     return packed(settings, found.dest, shard_images, found.json)
-
-
-def _file(option: str, name: str | None, ending: str) -> Path | None:
-    """Where to write what is asked for, before any work is done for it.
-
-    Raises:
-        InputError: another ending, or a folder that cannot be written to.
-    """
-    if name is None:
-        return None
-    file = Path(name)
-    if file.suffix.lower() != ending:
-        raise InputError(f"expected {option} to end in {ending}, got {name!r}")
-    check_writable(file.parent)
-    return file
 
 
 def _check_outside(sheet: Path | None, source: str) -> None:

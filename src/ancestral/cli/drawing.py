@@ -1,9 +1,11 @@
 """The work of `ancestral sample`: drawing, with what the images looked like on the way, and the files of it."""
 
 import io
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,30 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from ancestral.cli.output import counting
+from ancestral.cli.output import counting, say, tell, tell_json
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
 from ancestral.files import write_whole
+from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.tensors import Labels, Pixels, to_pixels
+from ancestral.text import alike, as_utf8
+from ancestral.tuning.price import Price, of_chains
 from ancestral.viz import pictures
 
 KEPT = 50
 """Timesteps of a chain that films and arrays keep, at most."""
-FILMED = 16
+FILMED = 100
 """Images that a film shows, at most."""
+FILM_BYTES = 2**30
+"""Of memory that the images of a film may take while they are drawn."""
 COLUMNS = 9
 """Timesteps that a strip shows."""
+WORDS = ("none", "all")
+"""What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
 State = Float[Tensor, "_ C H W"]
 """Some of the images at one timestep; at t = 0 all of them."""
@@ -58,76 +67,189 @@ class Drawing:
 
     def facts_of(self, i: int) -> dict[str, str]:
         """What the PNG file of image `i` says."""
-        return {"seed": str(self.seeds[i]), "class": self.classes[i] if self.classes else "none", **self.facts}
+        return facts_of(i, self.seeds, self.classes, self.facts)
+
+
+def facts_of(i: int, seeds: range, classes: list[str], facts: dict[str, str]) -> dict[str, str]:
+    """What the PNG file of image `i` says; `facts` is what those of all of them do."""
+    return {"seed": str(seeds[i]), "class": as_asked(classes[i]) if classes else "none", **facts}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which files are to show what is drawn: grid.png in `out`, and whatever else is asked for."""
+
+    out: Path
+    seeds: range
+    each: bool
+    strip: bool
+    film: Path | None
+    arrays: Path | None
+
+    @property
+    def grid(self) -> Path:
+        """All images."""
+        return self.out / "grid.png"
+
+    @property
+    def strip_file(self) -> Path:
+        """How the first image was drawn."""
+        return self.out / "strip.png"
+
+    def one(self, seed: int) -> Path:
+        """One image."""
+        return self.out / f"seed-{seed}.png"
+
+    def outputs(self) -> list[Output]:
+        """All files, with the marks of what they may replace."""
+        pictures = [self.grid, *(map(self.one, self.seeds) if self.each else ()), *([self.strip_file] * self.strip)]
+        others = [(self.film, FILM), (self.arrays, ARRAYS)]
+        return [*(Output(p, DRAWN) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
+
+    def room(self, shape: tuple[int, int, int], steps: int) -> int:
+        """Bytes that they take, about: at most as many as the pixels, and exactly the arrays."""
+        image = len(self.seeds) * prod(shape)
+        return 2 * image + (2 * 4 * image * (min(steps, KEPT - 1) + 1) if self.arrays else 0)
 
 
 def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
     """The class of each of `count` images: those of the list in turn; every class in turn for all and None.
 
+    A name after = is that of a class, whatever it means otherwise: =none, =all, =3.
+
     Raises:
         InputError: an unknown class, or any where the pipeline has none.
     """
     there = pipeline.class_names
+    if classes in WORDS and classes in there:
+        say(f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so")
     if classes == "none" or (classes is None and not there):
         return None
     if classes in (None, "all") and there:
         return torch.arange(count) % len(there)
     assert classes is not None
-    names = [classes] if classes in there else classes.split(",")
+    whole = alike(as_utf8(classes.removeprefix("="))) in map(alike, there)
+    names = [classes] if whole else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
     return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
 
 
+def as_asked(name: str) -> str:
+    """How a class is asked for."""
+    return f"={name}" if name in WORDS or name.startswith("=") else name
+
+
+def price(pipeline: Pipeline, settings: SamplingSettings, images: int, each: bool, arrays: bool) -> Price:
+    """What drawing takes, and writing a file of each image and the arrays of all.
+
+    Raises:
+        InputError: settings that the pipeline was not trained for, or more images than fit into memory.
+    """
+    kept, numbers = min(settings.steps, KEPT), math.prod(pipeline.spec.shape)
+    calls = pipeline.sampler(settings).network_calls(settings.steps)
+    takes = of_chains(pipeline, settings, images, calls, kept=2 * kept if arrays else 2)
+    return takes._replace(disk=images * numbers * (each + 8 * kept * arrays))
+
+
+def nowhere(pixels: UInt8[Tensor, "C H W"], place: int, facts: dict[str, str]) -> None:
+    """What becomes of a finished image that is in no file of its own."""
+
+
 def draw(
-    pipeline: Pipeline, seeds: range, labels: Labels | None, settings: SamplingSettings, keep_all: bool
+    pipeline: Pipeline,
+    seeds: range,
+    labels: Labels | None,
+    settings: SamplingSettings,
+    kept: int = 1,
+    finished: Callable[[UInt8[Tensor, "C H W"], int, dict[str, str]], None] = nowhere,
 ) -> Drawing:
     """One image for each seed.
 
     Args:
         labels: (B,) the class of each image; None: no class.
-        keep_all: keep the way of every image, not only that of the first `FILMED`.
+        kept: images whose way is kept, from the first on.
+        finished: called with each image, its place and what its PNG file says, as soon as it is drawn; on the first
+            process.
 
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
     parts, done = pipeline.chunks(len(seeds)), 0
+    classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
+    facts, chains = how_drawn(pipeline, settings), []
     total = len(pipeline.processes.mine(parts)) * settings.steps
     with counting() as counted:
 
         def drawn(part: slice) -> dict[str, Tensor]:
             nonlocal done
             steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
-            shown = len(seeds) if keep_all else max(0, FILMED - part.start)
+            shown = max(0, kept - part.start)
             x_T = ImageNoise(seeds[part], pipeline.spec.shape)()
             chain = _chain(x_T, numbered(steps, done, total, counted), settings.steps, shown)
             done += settings.steps
             return _as_tensors(chain)
 
-        chains = [_as_chain(each) for each in pipeline.processes.dealt_tensors(parts, drawn)]
+        for part, tensors in zip(parts, pipeline.processes.dealt_tensors(parts, drawn), strict=True):
+            chains.append(_as_chain(tensors))
+            if pipeline.processes.lead:
+                for place, pixels in enumerate(to_pixels(chains[-1].x_t[-1]), part.start):
+                    finished(pixels, place, facts_of(place, seeds, classes, facts))
     chain = Chain(
         chains[0].times,
         [torch.cat(states) for states in zip(*(each.x_t for each in chains), strict=True)],
         [torch.cat(states) for states in zip(*(each.x0 for each in chains), strict=True)],
     )
-    classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
-    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, how_drawn(pipeline, settings))
+    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, facts)
 
 
-def write(drawing: Drawing, out: Path, each: bool, strip: bool, film: Path | None, arrays: Path | None) -> list[Path]:
-    """grid.png in `out` and whatever else is wanted; the files written.
+def filmed(shape: tuple[int, int, int]) -> int:
+    """Images of (C, H, W) that a film shows, at most: a state and an estimate of each are kept at `KEPT` timesteps."""
+    return max(1, min(FILMED, FILM_BYTES // (2 * KEPT * 4 * math.prod(shape))))
+
+
+class Finished:
+    """The image files of a verb, written one by one in `folder` as they are finished; there will be `count` of them."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+        self.begun: list[Path] = []
+
+    def write(self, pixels: UInt8[Tensor, "C H W"], file: Path, facts: dict[str, str]) -> None:
+        """Writes the next one, which says `facts` of itself.
+
+        Raises:
+            CannotWrite: it cannot be written.
+        """
+        self.begun.append(file)  # before it is there: a signal may come right after
+        pictures.save_png(bare(pixels), file, facts)
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that are there."""
+        return [file for file in self.begun if file.is_file()]
+
+    def tell_of(self, stop: KeyboardInterrupt, as_json: bool) -> None:
+        """Lists them, and has the interruption say how many they are."""
+        if as_json:
+            tell_json({"files": [str(file) for file in self.files], "stopped": True})
+        elif self.files:
+            tell("\n".join(map(str, self.files)))
+        stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
+
+
+def write(drawing: Drawing, wanted: Wanted) -> list[Path]:
+    """Writes what is wanted beside the files of single images; the files written.
 
     Raises:
         CannotWrite: one of them cannot be written.
     """
-    files = [_write_grid(drawing, out / "grid.png")]
-    if each:
-        files += [_write_one(drawing, i, out / f"seed-{seed}.png") for i, seed in enumerate(drawing.seeds)]
-    if strip:
-        files.append(_write_strip(drawing, out / "strip.png"))
-    if film is not None:
-        files.append(_write_film(drawing, film))
-    if arrays is not None:
-        files.append(_write_arrays(drawing, arrays))
+    files = [_write_grid(drawing, wanted.grid)]
+    if wanted.strip:
+        files.append(_write_strip(drawing, wanted.strip_file))
+    if wanted.film is not None:
+        files.append(_write_film(drawing, wanted.film))
+    if wanted.arrays is not None:
+        files.append(_write_arrays(drawing, wanted.arrays))
     return files
 
 
@@ -186,7 +308,7 @@ def _text(value: object) -> str:
 
 def _write_grid(drawing: Drawing, file: Path) -> Path:
     which = {"seed": f"{drawing.seeds[0]} to {drawing.seeds[-1]}"} if len(drawing.seeds) > 1 else {}
-    classes = {"class": ", ".join(_period(drawing.classes))} if drawing.classes else {}
+    classes = {"class": ", ".join(map(as_asked, _period(drawing.classes)))} if drawing.classes else {}
     picture = pictures.grid(drawing.pixels, labels=drawing.classes or None)
     pictures.save_png(picture, file, {**drawing.facts_of(0), **which, **classes})
     return file
@@ -197,13 +319,8 @@ def _period(names: list[str]) -> list[str]:
     return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
 
 
-def _write_one(drawing: Drawing, i: int, file: Path) -> Path:
-    pictures.save_png(bare(drawing.pixels[i]), file, drawing.facts_of(i))
-    return file
-
-
 def bare(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
-    """The bare pixels of one image."""
+    """The bare pixels of one image, C = 1 to 4 as in `colors`."""
     last = np.ascontiguousarray(np.moveaxis(pixels.numpy(), 0, -1))
     return Image.fromarray(last[..., 0] if last.shape[-1] == 1 else last)
 
@@ -221,7 +338,8 @@ def _write_strip(drawing: Drawing, file: Path) -> Path:
 
 def _write_film(drawing: Drawing, file: Path) -> Path:
     chain = drawing.chain
-    x_t, x0 = ([to_pixels(state[:FILMED]) for state in states] for states in (chain.x_t, chain.x0))
+    shown = len(chain.x_t[0])
+    x_t, x0 = ([to_pixels(state[:shown]) for state in states] for states in (chain.x_t, chain.x0))
     pictures.save_film(pictures.film(x_t, x0, chain.times), file)
     return file
 

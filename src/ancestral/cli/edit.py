@@ -1,17 +1,18 @@
 """`ancestral edit`: the words of the command; those of each task are in edit_tasks.py, its plan in edit_plans.py."""
 
-import difflib
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancestral.cli.asking import Given, add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.asking import Given, add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
 from ancestral.cli.edit_tasks import TASKS
-from ancestral.cli.guides import add_guides, guides, lend
-from ancestral.cli.options import Options, changes, whole
+from ancestral.cli.guides import add_guides, add_null_class, guides, lend, null_class_of
+from ancestral.cli.options import Options, changes
 from ancestral.cli.output import tell, tell_json
-from ancestral.cli.sample import FILMS, file_of_kind, folder_for, seeds_of
+from ancestral.cli.sample import film_file, folder_for, seeds_of
 from ancestral.errors import InputError
+from ancestral.names import meant, spelled
+from ancestral.outputs import DRAWN, FILM, Output, claim
 
 ABOUT = """\
 usage: ancestral edit TASK RUN [IMAGE ...] [--help] [options]
@@ -35,28 +36,38 @@ def run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(overview(), end="")
         return 0
-    name = argv[0]
+    name = spelled(argv[0], TASKS)
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else f"tasks are {', '.join(TASKS)}"
-        raise InputError(f"expected a task, got {name!r}; {remedy}")
+        raise InputError(f"expected a task, got {argv[0]!r}; {meant(name, TASKS)}")
     found = parser(name).words(argv[1:])
     named, given = guides(found, changes(found, drawing_fields()))
     _check(name, found, given)
-    seeds = seeds_of(whole(found.seed, "--seed"), 1 if name in ONE_CLASS else whole(found.num_images, "--num-images"))
-    compute, film = computing(given), file_of_kind(found.film, "--film", FILMS)
+    seeds = seeds_of(found.seed, "1" if name in ONE_CLASS else found.num_images)
+    compute, film = computing(given), film_file(found.film)
+    out = folder_for(found.out, Path(found.run), "edited")
+    inputs = [Path(word) for word in (*found.images, getattr(found, "mask", None)) if word is not None]
+
+    def claimed(names: Sequence[str]) -> list[Path]:
+        """The files of so many results, and the film, once it is sure that they may be written."""
+        files = [out / f"{name}.png" for name in names]
+        films = [Output(film, FILM)] if film else []
+        claim([*(Output(file, DRAWN) for file in files), *films], found.overwrite, inputs)
+        return files
+
+    claimed([name])
     from ancestral.cli.edit_plans import PLANS
     from ancestral.cli.editing import edit
     from ancestral.cli.machine import device
+    from ancestral.colors import check_channels
     from ancestral.pipeline import Pipeline
 
-    pipeline = Pipeline.load(found.run, device(found.device), compute)
+    pipeline = Pipeline.load(found.run, device(found.device), compute, null_class_of(found))
+    check_channels(pipeline.spec.channels)
     settings = sampling(pipeline.config, given)
     lend(pipeline, named, settings, Path(found.run))
-    out = folder_for(found.out, Path(found.run), "edited")
-    done = edit(name, PLANS[name], pipeline, settings, found, seeds, out, film)
+    done = edit(name, PLANS[name], pipeline, settings, found, seeds, claimed, film)
     if found.json:
-        tell_json({"files": [str(file) for file in done.files], **done.numbers})
+        tell_json({"files": [str(file) for file in done.files], **done.numbers, "price": done.price.as_tree()})
     else:
         tell("\n".join([*map(str, done.files), *(_line(*number) for number in done.numbers.items())]))
     return 0
@@ -85,10 +96,12 @@ def parser(name: str) -> Options:
         options.option("--num-images", default=str(task.count), metavar="N", help=f"how many results [{task.count}]")
     options.option("--seed", default="0", metavar="INT", help="seed of the first result [0]; the next one's is 1 more")
     options.option("--classes", default="none", metavar="LIST", help="names or numbers of classes, or all [none]")
+    add_null_class(options)
     options.option("--out", metavar="DIR", help="where files go [RUN/edited; for a mere pipeline ./edited]")
-    options.option("--overwrite", action="store_true", help="write over files of the same names")
-    options.option("--film", metavar="FILE", help="how the results were drawn: .gif, or animated .png")
+    add_overwrite(options)
+    options.option("--film", metavar="FILE", help="how the results were drawn: .gif, .webp, .mp4, .png")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    add_yes(options)
     options.option("--json", action="store_true", help="print the files written, and what was measured, as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     add_guides(options)

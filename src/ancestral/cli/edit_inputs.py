@@ -12,13 +12,16 @@ from torch import Tensor
 
 from ancestral.cli.options import whole
 from ancestral.cli.output import say
-from ancestral.data.images import decode, fit, read, to_array
+from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels
 from ancestral.text import printable
 
-MODES = {1: "L", 3: "RGB"}
-NAMES = {"L": "grey", "RGB": "colour"}
+MOST_PIXELS = 2**14
+"""Of a side."""
+NAMES = {"L": "grey", "LA": "grey with transparency", "RGB": "colour", "RGBA": "colour with transparency"}
+WHITE = (255, 255, 255)
+"""What shows through the transparency of images for a pipeline of opaque ones."""
 NEW = 128
 """A mask's grey level from which on a pixel is drawn anew."""
 
@@ -45,8 +48,8 @@ def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
         BadImage: for every fault of the file.
     """
     data = read(path)
-    image = decode(path, data=data)
-    fitted = fit(image.convert(MODES[channels]), height, width, "crop")
+    image = load(path, data).image
+    fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
     changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
     changes += [] if image.mode == fitted.mode else [f"made {NAMES[fitted.mode]}"]
     if changes:
@@ -76,8 +79,8 @@ def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, in
     return keep
 
 
-def numbers(word: str, names: str, option: str) -> list[int]:
-    """Whole numbers with commas between, as many as `names` has, such as TOP,LEFT.
+def numbers(word: str, names: str, option: str, most: int) -> list[int]:
+    """Whole numbers from 0 to `most` with commas between, as many as `names` has, such as TOP,LEFT.
 
     Raises:
         InputError: another word.
@@ -85,7 +88,7 @@ def numbers(word: str, names: str, option: str) -> list[int]:
     parts = word.split(",")
     if len(parts) != len(names.split(",")):
         raise InputError(f"expected {names} for {option}, got {word!r}; such as {option} {_example(names)}")
-    return [whole(part.strip(), option) for part in parts]
+    return [whole(part.strip(), option, 0, most) for part in parts]
 
 
 def size_of(word: str, option: str) -> tuple[int, int]:
@@ -95,9 +98,9 @@ def size_of(word: str, option: str) -> tuple[int, int]:
         InputError: another word.
     """
     parts = word.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) != 2:
         raise InputError(f"expected HEIGHTxWIDTH in pixels for {option}, got {word!r}; such as {option} 32x128")
-    return int(parts[0]), int(parts[1])
+    return whole(parts[0], option, 1, MOST_PIXELS), whole(parts[1], option, 1, MOST_PIXELS)
 
 
 def real(word: str, option: str) -> float:

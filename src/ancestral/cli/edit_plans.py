@@ -1,5 +1,6 @@
 """The tasks of `ancestral edit`: what each was asked in words -> its plan. The drawing is in editing.py."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,13 @@ from typing import Any
 import torch
 
 from ancestral import edits
-from ancestral.cli.edit_inputs import Picture, numbers, read_mask, real, size_of
+from ancestral.cli.edit_inputs import MOST_PIXELS, Picture, numbers, read_mask, real, size_of
 from ancestral.cli.edit_restoring import colorize, deblur, enlarge
 from ancestral.cli.editing import Asked, Facts, Larger, One, Plan, Row, one_by_one, walk
 from ancestral.cli.options import whole
+from ancestral.cli.pricing import told_after_first
+from ancestral.config import MOST_SEED, MOST_TIMESTEPS
+from ancestral.editing.canvas import num_starts
 from ancestral.editing.inpaint import Mask, Rounds, extended, outside_box
 from ancestral.editing.interpolate import path
 from ancestral.editing.tile import seam
@@ -18,6 +22,7 @@ from ancestral.errors import InputError
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Data, Images, Pixels, from_pixels, mean_over_image, to_pixels
 
+MOST_POINTS, MOST_ROUNDS = 10_000, 10_000
 TILINGS = 2
 """Of a texture, in each direction of the picture that shows its seams."""
 SHOWN_NOISE = 3.0
@@ -35,9 +40,12 @@ def inpaint(asked: Asked) -> Plan:
 def outpaint(asked: Asked) -> Plan:
     """`ancestral edit outpaint`."""
     names = "TOP,RIGHT,BOTTOM,LEFT"
-    margins, given = edits.Margins(*numbers(asked.found.margins, names, "--margins")), asked.read()
+    margins, given = edits.Margins(*numbers(asked.found.margins, names, "--margins", MOST_PIXELS)), asked.read()
     if not any(margins):
         raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to draw")
+    _, height, width = asked.pipeline.spec.shape
+    size = height + margins.top + margins.bottom, width + margins.left + margins.right
+    asked.refuse_more(len(given) * len(asked.seeds), size)
     canvas, keep = extended(_floats(asked, given), margins.top, margins.bottom, margins.left, margins.right)
     each = len(asked.seeds)
     rows = [Row([("image", to_pixels(canvas[i * each : i * each + 1]))], []) for i in range(len(given))]
@@ -60,6 +68,8 @@ def vary(asked: Asked) -> Plan:
 def invert(asked: Asked) -> Plan:
     """`ancestral edit invert`."""
     given = asked.read()
+    results = asked.of_images(given, "again")
+    asked.files_of([result.name for result in results])  # before the work that this plan begins with
     images = torch.cat([from_pixels(picture.pixels) for picture in given])
     x_T = _inverted(asked, images)
     noises = one_by_one(to_pixels(x_T / SHOWN_NOISE).cpu())
@@ -69,29 +79,29 @@ def invert(asked: Asked) -> Plan:
         return {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()}
 
     options = {"corrections": asked.found.corrections}
-    return Plan(
-        rows, asked.of_images(given, "again"), _from(asked, x_T), asked.settings.steps, options, measure=measure
-    )
+    return Plan(rows, results, _from(asked, x_T), asked.settings.steps, options, measure=measure)
 
 
 def interpolate(asked: Asked) -> Plan:
     """`ancestral edit interpolate`."""
-    points = whole(asked.found.points, "--points")
+    points = whole(asked.found.points, "--points", 2, MOST_POINTS)
     if (len(asked.paths), asked.found.seeds is None) not in ((2, True), (0, False)):
         raise InputError(
             f"expected two images, or --seeds A,B and none, got {len(asked.paths)}; name what to go between"
         )
-    given = asked.read()
+    asked.refuse_more(points)
+    given, results = asked.read(), asked.of_points(points)
+    asked.files_of([result.name for result in results])
     if given:
         ends = _inverted(asked, torch.cat([from_pixels(picture.pixels) for picture in given]))
         options = {f"image {name} sha256": p.digest for name, p in zip("AB", given, strict=True)}
         options |= {"corrections": asked.found.corrections, "grain": asked.found.grain}
         row = Row([("A", given[0].pixels)], [("B", given[1].pixels)])
     else:
-        ends = edits.noise_of(asked.pipeline, numbers(asked.found.seeds, "A,B", "--seeds"))
+        ends = edits.noise_of(asked.pipeline, numbers(asked.found.seeds, "A,B", "--seeds", MOST_SEED))
         options, row = {"seeds": asked.found.seeds}, Row([], [])
     between = path(ends[:1], ends[1:], points).flatten(0, 1)
-    return Plan([row], asked.of_points(points), _from(asked, between), asked.settings.steps, options)
+    return Plan([row], results, _from(asked, between), asked.settings.steps, options, is_path=True)
 
 
 def canvas(asked: Asked) -> Plan:
@@ -104,7 +114,8 @@ def canvas(asked: Asked) -> Plan:
         return edits.canvas(asked.pipeline, height, width, seeds, labels, asked.settings, stride)
 
     options = {"size": f"{height}x{width}", "stride": asked.found.stride}
-    return Plan([Row([], [])], asked.of_seeds([]), steps, asked.settings.steps, _said(options))
+    size, work = (height, width), _windows(asked, height, width, stride, wraps=False)
+    return Plan([Row([], [])], asked.of_seeds([]), steps, asked.settings.steps, _said(options), size=size, work=work)
 
 
 def tile(asked: Asked) -> Plan:
@@ -123,14 +134,30 @@ def tile(asked: Asked) -> Plan:
         return {"seam_ratio": float(seam(images.clamp(-1, 1)).ratio)}
 
     options = {"size": f"{height}x{width}", "by": asked.found.by}
-    return Plan([Row([], [])], asked.of_seeds([]), steps, asked.settings.steps, options, tiled, measure)
+    if asked.found.by == "windows":
+        work = _windows(asked, height, width, None, wraps=True)
+    else:  # the network sees all of it at once
+        work = -(-height * width // math.prod(own))
+    return Plan(
+        [Row([], [])],
+        asked.of_seeds([]),
+        steps,
+        asked.settings.steps,
+        options,
+        tiled,
+        measure,
+        size=(height, width),
+        work=work,
+    )
 
 
 def _filled(
     asked: Asked, given: list[Picture], images: Images, keep: Mask, rows: list[Row], options: dict[str, str | None]
 ) -> Plan:
     """By RePaint, of whatever size."""
-    rounds = Rounds(whole(asked.found.rounds, "--rounds"), whole(asked.found.jump, "--jump"))
+    rounds = Rounds(
+        whole(asked.found.rounds, "--rounds", 1, MOST_ROUNDS), whole(asked.found.jump, "--jump", 1, MOST_TIMESTEPS)
+    )
     stride = _stride(asked) if asked.found.task == "outpaint" else None
 
     def steps(part: slice) -> Iterator[Step]:
@@ -139,7 +166,9 @@ def _filled(
 
     said = _said({**options, "rounds": str(rounds.count), "jump": str(rounds.jump)})
     count = rounds.steps(asked.pipeline.timesteps(asked.settings))
-    return Plan(rows, asked.of_seeds(given), steps, count, said)
+    height, width = images.shape[-2:]
+    work = _windows(asked, height, width, stride, wraps=False)
+    return Plan(rows, asked.of_seeds(given), steps, count, said, size=(height, width), work=work)
 
 
 def _asked_keep(asked: Asked, given: list[Picture], height: int, width: int) -> Mask:
@@ -148,7 +177,7 @@ def _asked_keep(asked: Asked, given: list[Picture], height: int, width: int) -> 
         raise InputError("expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to draw anew")
     if mask is not None:
         return read_mask(Path(mask), height, width, [picture.size for picture in given])
-    top, left, bottom, right = numbers(box, "TOP,LEFT,BOTTOM,RIGHT", "--box")
+    top, left, bottom, right = numbers(box, "TOP,LEFT,BOTTOM,RIGHT", "--box", MOST_PIXELS)
     keep = outside_box(height, width, top, left, bottom, right)
     if not bool(keep.any()):
         raise InputError(f"expected a box that keeps some of {height}x{width} pixels, got {box}; draw anew by `sample`")
@@ -172,9 +201,11 @@ def _pictured(keep: Mask) -> One:
 def _inverted(asked: Asked, images: Images) -> Data:
     labels = None if asked.labels is None else asked.labels[:1].expand(len(images))
     seeds = range(asked.seeds[0], asked.seeds[0] + len(images))
-    corrections, grain = whole(asked.found.corrections, "--corrections"), real(asked.found.grain, "--grain")
+    corrections = whole(asked.found.corrections, "--corrections", 0, MOST_ROUNDS)
+    grain = real(asked.found.grain, "--grain")
+    price = asked.afford(len(images), asked.settings.steps, 1 + corrections)
     steps = edits.invert(asked.pipeline, images, labels, asked.settings, corrections, grain, seeds)
-    return walk(steps, asked.settings.steps, "inverting", asked.counted)
+    return walk(told_after_first(steps, price), asked.settings.steps, "inverting", asked.counted)
 
 
 def _from(asked: Asked, x_T: Data) -> Callable[[slice], Iterator[Step]]:
@@ -185,8 +216,19 @@ def _from(asked: Asked, x_T: Data) -> Callable[[slice], Iterator[Step]]:
     return steps
 
 
+def _windows(asked: Asked, height: int, width: int, stride: int | None, wraps: bool) -> int:
+    """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
+    _, *own = asked.pipeline.spec.shape
+    if [height, width] == own and not wraps:
+        return 1
+    between = max(1, min(own) // 2 if stride is None else stride)
+    return math.prod(
+        num_starts(length, window, between, wraps) for length, window in zip((height, width), own, strict=True)
+    )
+
+
 def _stride(asked: Asked) -> int | None:
-    return None if asked.found.stride is None else whole(asked.found.stride, "--stride")
+    return None if asked.found.stride is None else whole(asked.found.stride, "--stride", 1, MOST_PIXELS)
 
 
 def _said(options: dict[str, str | None]) -> Facts:

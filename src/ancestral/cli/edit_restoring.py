@@ -6,27 +6,33 @@ import torch
 from torch import Tensor
 
 from ancestral import edits
-from ancestral.cli.edit_inputs import real
+from ancestral.cli.edit_inputs import MOST_PIXELS, real
 from ancestral.cli.editing import Asked, Facts, Larger, Plan, Row, Shown, numbers_of, one_by_one
 from ancestral.cli.options import whole
+from ancestral.colors import NAMES
 from ancestral.editing.operators import Blurred, Grey, Operator, Pooled, gaussian_kernel
 from ancestral.errors import InputError
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Pixels, from_pixels, to_pixels
 
+WORK = {"projection": 1, "gradient": 3, "moments": 13}
+"""Of a step, in network calls: a backward pass is two of them."""
+
 
 def colorize(asked: Asked) -> Plan:
     """`ancestral edit colorize`."""
-    if asked.pipeline.spec.channels != 3:
-        raise InputError("expected a pipeline of colour images, got one of grey ones, which knows no colours")
+    channels = asked.pipeline.spec.channels
+    if channels != 3:
+        kind, lacks = NAMES[channels], "knows no colours" if channels < 3 else "draws more than colours"
+        raise InputError(f"expected a pipeline of RGB images, got one of {kind}, which {lacks}")
     return _restored(asked, "grey", Grey(), 1, 1, lambda y: y, {})
 
 
 def enlarge(asked: Asked) -> Plan:
     """`ancestral edit enlarge`."""
-    factor, (_, height, width) = whole(asked.found.factor, "--factor"), asked.pipeline.spec.shape
-    if factor < 2 or height % factor or width % factor:
+    factor, (_, height, width) = whole(asked.found.factor, "--factor", 2, MOST_PIXELS), asked.pipeline.spec.shape
+    if height % factor or width % factor:
         raise InputError(f"expected a factor above 1 that divides {height} and {width}, got {factor}")
 
     def squares(y: Pixels) -> Larger:
@@ -78,11 +84,12 @@ def _restored(
     before: list[list[Shown]] = [[("image", p.pixels)] if asked.found.degrade else [] for p in given]
     rows = [Row([*full, (name, show(one))], []) for full, one in zip(before, measured, strict=True)]
     words = {"how": asked.found.how, "noise": str(sigma), "data variance": str(variance)}
+    work = WORK[asked.found.how]
     if not asked.found.degrade:
-        return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words})
+        return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words}, work=work)
     made = tuple((number + name, one) for number, one in zip(numbers_of(given), measured, strict=True))
     degraded = {**options, **words, "degraded": "by ancestral"}
-    return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, degraded, made=made)
+    return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, degraded, made=made, work=work)
 
 
 def _noisy(y: Tensor, sigma: float, seed: int) -> Tensor:

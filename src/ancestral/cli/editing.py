@@ -1,8 +1,9 @@
 """The work that all tasks of `ancestral edit` share: drawing what a plan says, and the files of it."""
 
+import math
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,17 +11,19 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.cli.drawing import FILMED, KEPT, bare, how_drawn, labels_for, numbered
+from ancestral.cli.drawing import KEPT, Finished, as_asked, filmed, how_drawn, labels_for, numbered
 from ancestral.cli.edit_inputs import Picture, read_picture
-from ancestral.cli.output import counting
+from ancestral.cli.output import counting, say
+from ancestral.cli.pricing import allow, told_after_first
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
-from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Images, Labels, Pixels, to_pixels
+from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 from ancestral.viz import pictures
 
+REMEDY = "ask for fewer or smaller images or --steps"
 WIDE = 13
 """Pictures beside each other in a comparison of one image, at most."""
 Facts = dict[str, str]
@@ -28,6 +31,8 @@ One = UInt8[Tensor, "1 C H W"]
 Larger = UInt8[Tensor, "B C h w"]
 Shown = tuple[str, One]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
+Claimed = Callable[[Sequence[str]], list[Path]]
+"""Names of pictures -> their files, once it is sure that they may be written."""
 
 
 class Result(NamedTuple):
@@ -68,6 +73,9 @@ class Plan:
         show: the results -> what the comparison shows of them.
         measure: the results -> numbers about them, by name.
         made: pictures that were made on the way, with the ends of their files' names.
+        is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
+        size: height and width of a result; None: the pipeline's.
+        work: of a step of one result, in network calls on an image of the pipeline's size.
     """
 
     rows: list[Row]
@@ -78,6 +86,9 @@ class Plan:
     show: Callable[[Pixels], Larger] = unchanged
     measure: Callable[[Images], dict[str, Any]] = nothing
     made: tuple[Shown, ...] = ()
+    is_path: bool = False
+    size: tuple[int, int] | None = None
+    work: int = 1
 
 
 @dataclass(frozen=True)
@@ -91,12 +102,50 @@ class Asked:
     labels: Labels | None
     found: Namespace
     counted: Progress
+    claimed: Claimed
+
+    def files_of(self, names: Sequence[str]) -> list[Path]:
+        """The task's picture and one of each name, once it is sure that they may be written."""
+        task = self.found.task
+        return self.claimed([task, *(f"{task}-{name}" for name in names)])
+
+    @property
+    def out(self) -> Path:
+        """The folder of all files."""
+        return self.files_of([])[0].parent
 
     def read(self, channels: int | None = None, height: int | None = None, width: int | None = None) -> list[Picture]:
         """The images given, in the pipeline's shape or this one."""
         own = self.pipeline.spec.shape
         shape = channels or own[0], height or own[1], width or own[2]
         return [read_picture(path, *shape) for path in self.paths]
+
+    def afford(self, images: int, steps: int, work: int = 1, size: tuple[int, int] | None = None) -> Price:
+        """What chains of so many steps take, where they may be drawn.
+
+        Args:
+            work, size: as in `Plan`.
+
+        Raises:
+            InputError: more than is usual and not meant, or than fits.
+        """
+        channels, height, width = self.pipeline.spec.shape
+        numbers = channels * math.prod(size or (height, width))
+        calls = steps * self.pipeline.sampler(self.settings).calls
+        price = of_chains(self.pipeline, self.settings, images, calls, work, numbers, kept=2)
+        price = price._replace(disk=2 * images * numbers)
+        return allow(price, self.found.yes, self.pipeline.device, self.pipeline.processes, self.out, REMEDY)
+
+    def refuse_more(self, images: int, size: tuple[int, int] | None = None) -> None:
+        """Before any of so many images of this size is made.
+
+        Raises:
+            InputError: more than fit into memory.
+        """
+        channels, height, width = self.pipeline.spec.shape
+        refuse_more_than_is_free(
+            4 * images * channels * math.prod(size or (height, width)), self.pipeline.device, REMEDY
+        )
 
     @property
     def all_seeds(self) -> list[int]:
@@ -129,7 +178,7 @@ class Asked:
         ]
 
     def _class(self, i: int) -> str:
-        return "none" if self.labels is None else self.pipeline.class_names[int(self.labels[i])]
+        return "none" if self.labels is None else as_asked(self.pipeline.class_names[int(self.labels[i])])
 
 
 def one_by_one(pixels: Pixels) -> list[One]:
@@ -153,40 +202,53 @@ class Done(NamedTuple):
 
     files: list[Path]
     numbers: dict[str, Any]
+    price: Price
 
 
 def edit(
     task: str, plan_of: Callable[[Asked], Plan], pipeline: Pipeline, settings: SamplingSettings, found: Namespace,
-    seeds: range, out: Path, film: Path | None,
+    seeds: range, claimed: Claimed, film: Path | None,
 ) -> Done:  # fmt: skip
     """Draws what the task asks for, and writes its files.
 
+    Args:
+        claimed: names of results -> their files, once it is sure that they may be written.
+
     Raises:
-        InputError: something asked for that does not fit the pipeline, or files that are there already.
+        InputError: something asked for that does not fit the pipeline, or files of others that are there already.
         CannotWrite: one of them cannot be written.
     """
     with counting() as counted:
         paths = [Path(image) for image in found.images]
-        asked = Asked(pipeline, settings, paths, seeds, labels_for(pipeline, found.classes, len(seeds)), found, counted)
+        asked = Asked(pipeline, settings, paths, seeds, None, found, counted, claimed)
+        asked.refuse_more(len(seeds) * max(1, len(paths)))
+        asked = replace(asked, labels=labels_for(pipeline, found.classes, len(seeds)))
         plan = plan_of(asked)
         names = [name for name, _ in plan.made] + [result.name for result in plan.results]
-        files = [out / f"{task}.png", *(out / f"{task}-{name}.png" for name in names)]
-        _refuse_to_overwrite([*files, *([film] if film else [])], found.overwrite)
-        images, frames = _draw(plan, pipeline.compute.chunk, counted)
-    facts = {"task": task, **plan.options, **how_drawn(pipeline, settings)}
-    pixels = to_pixels(images)
-    numbers = plan.measure(images)
+        files, most = asked.files_of(names), filmed(pipeline.spec.shape)
+        price = asked.afford(len(plan.results), plan.count, plan.work, plan.size)
+        facts = {"task": task, **plan.options, **how_drawn(pipeline, settings)}
+        finished, places = Finished(asked.out, len(names)), iter(files[1:])
+
+        def keep(pixels: UInt8[Tensor, "C H W"], own: Facts) -> None:
+            finished.write(pixels, next(places), {**own, **facts})
+
+        try:
+            for _, made in plan.made:
+                keep(made[0], {})
+            images, frames = _draw(plan, pipeline.compute.chunk, most, counted, price, keep)
+        except KeyboardInterrupt as stop:
+            finished.tell_of(stop, found.json)
+            raise
+    numbers, pixels = plan.measure(images), to_pixels(images)
     _write_comparison(plan, pixels, files[0], {**_shared(plan), **facts})
-    bares = [
-        *((made[0], {}) for _, made in plan.made),
-        *zip(pixels, (each.facts for each in plan.results), strict=True),
-    ]
-    for (image, own), file in zip(bares, files[1:], strict=True):
-        pictures.save_png(bare(image), file, {**own, **facts})
-    if film:
+    if film and plan.is_path:
+        pictures.save_film(pictures.morph(pixels, [result.label for result in plan.results]), film)
+    elif film:
         _write_film(frames, film)
-        files.append(film)
-    return Done(files, numbers)
+        if most < len(plan.results):
+            say(f"{film} shows the first {len(frames[0].x)} of {len(plan.results)} images")
+    return Done([*files, *([film] if film else [])], numbers, price)
 
 
 def walk(steps: Iterator[Step], count: int, what: str, counted: Progress) -> Images:
@@ -197,25 +259,40 @@ def walk(steps: Iterator[Step], count: int, what: str, counted: Progress) -> Ima
     return end
 
 
-def _draw(plan: Plan, chunk: int, counted: Progress) -> tuple[Images, list[Step]]:
-    """All results on the CPU, and the steps of the first of them that a film shows."""
+def _draw(
+    plan: Plan,
+    chunk: int,
+    most: int,
+    counted: Progress,
+    price: Price,
+    keep: Callable[[UInt8[Tensor, "C H W"], Facts], None],
+) -> tuple[Images, list[Step]]:
+    """All results on the CPU, and the steps of the first `most` of them, which a film shows.
+
+    Args:
+        price: said when the first step is done.
+        keep: given each result, and what its file says of it alone, as soon as it is finished.
+    """
     kept = {*pictures.pick(range(plan.count), KEPT)}
-    starts, ends, frames = range(0, len(plan.results), chunk), [], []
+    starts, ends = range(0, len(plan.results), chunk), []
+    parts: list[list[Step]] = []
     for number, start in enumerate(starts):
         steps = plan.steps(slice(start, start + chunk))
+        steps = steps if number else told_after_first(steps, price)
+        part: list[Step] = []
         for i, step in enumerate(numbered(steps, number * plan.count, len(starts) * plan.count, counted)):
-            if start == 0 and i in kept:
-                frames.append(step._replace(x=step.x[:FILMED].cpu(), x0=step.x0[:FILMED].cpu()))
+            if start < most and i in kept:
+                part.append(step._replace(x=step.x[: most - start].cpu(), x0=step.x0[: most - start].cpu()))
         ends.append(step.x.cpu())
-    return torch.cat(ends), frames
+        for pixels, result in zip(to_pixels(ends[-1]), plan.results[start : start + chunk], strict=True):
+            keep(pixels, result.facts)
+        parts += [part] if part else []
+    return torch.cat(ends), [_beside(steps) for steps in zip(*parts, strict=True)]
 
 
-def _refuse_to_overwrite(files: list[Path], overwrite: bool) -> None:
-    there = [file for file in files if file.exists()]
-    if there and not overwrite:
-        raise InputError(
-            f"expected {there[0]} not to be there yet; choose another folder with --out, or --overwrite it"
-        )
+def _beside(steps: tuple[Step, ...]) -> Step:
+    """The same step of several parts, as one of all their images."""
+    return steps[0]._replace(x=torch.cat([step.x for step in steps]), x0=torch.cat([step.x0 for step in steps]))
 
 
 def _shared(plan: Plan) -> Facts:
@@ -232,8 +309,7 @@ def _write_comparison(plan: Plan, pixels: Pixels, file: Path, facts: Facts) -> N
     for i, row in enumerate(plan.rows):
         mine = range(i * each, (i + 1) * each)
         line += [*row.before, *((plan.results[k].label, shown[k : k + 1]) for k in mine), *row.after]
-    channels = max(picture.shape[1] for _, picture in line)
-    images = torch.cat([picture.expand(-1, channels, -1, -1) for _, picture in line])
+    images = torch.cat(pictures.alike([picture for _, picture in line]))
     columns = len(line) // len(plan.rows)
     picture = pictures.grid(images, columns if columns <= WIDE else None, labels=[label for label, _ in line])
     pictures.save_png(picture, file, facts)

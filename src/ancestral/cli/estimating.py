@@ -1,5 +1,6 @@
 """The work of `ancestral variance`: the network's errors on held-out images, and the variance they call for."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -8,27 +9,40 @@ from torch import Tensor
 from ancestral.cli.machine import device
 from ancestral.cli.measuring import data_of
 from ancestral.cli.output import counting, tell
+from ancestral.cli.pricing import allow_drawing
 from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
+from ancestral.files import read_json
+from ancestral.outputs import check_part
 from ancestral.pipeline import VARIANCE_FILE, Pipeline
 from ancestral.rng import ImageNoise, mix
 from ancestral.tensors import Timesteps, from_pixels
 from ancestral.training.run import RunFolder
+from ancestral.tuning.price import of_chains
+
+UNCLIPPED = SamplingSettings(clip="none")
 
 
-def estimate_variance(run: Path, images: int, timesteps: int, seed: int, on: str | None) -> int:
+def estimate_variance(
+    run: Path, images: int, timesteps: int, seed: int, on: str | None, overwrite: bool, dear: bool
+) -> int:
     """Measures, stores and says it; the exit code."""
     folder = RunFolder(run)
+    check_part(folder.pipeline)
     config, pipeline = folder.read_config(), Pipeline.load(run, device(on))
     if config.diffusion.variance == "learned":
         raise InputError(f"expected a run with a fixed variance, got {run}, whose network has learned its own")
     parts = data_of(run, config, pipeline)
     held_out = (parts.validation if len(parts.validation) else parts.train).stretch(0, images)
+    _refuse_to_know_less(folder.pipeline / VARIANCE_FILE, pipeline.weights_hash(), len(held_out), overwrite)
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(timesteps, pipeline.diffusion.num_timesteps))[:-1]
+    price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
+    work = f"{len(held_out):,} images x {len(grid)} timesteps"
+    allow_drawing(price, dear, pipeline, folder.pipeline, "lower --images or --timesteps", work)
     pipeline.analytic = measured(pipeline, held_out, grid, seed)
     pipeline.save_variance(folder.pipeline)
     tell(sentence(pipeline.analytic, len(held_out), len(grid)))
@@ -40,7 +54,7 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     """The analytic variance from all `images` at the timesteps of `grid`, as many at once as the machine draws."""
     starts = range(0, len(images), pipeline.compute.chunk)
     total = torch.zeros(len(grid), dtype=torch.float64)
-    denoise = pipeline.denoiser(None, SamplingSettings(clip="none"))
+    denoise = pipeline.denoiser(None, UNCLIPPED)
     with counting() as counted:
         for number, start in enumerate(starts):
             part = images.stretch(start, start + pipeline.compute.chunk)
@@ -49,7 +63,19 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
             )
             total += errors_of_x0(pipeline.diffusion, denoise, _x0(part, pipeline), grid, noise) * len(part)
             counted("measuring", number + 1, len(starts))
-    return from_errors(pipeline.diffusion.schedule, grid, total / len(images))
+    return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))
+
+
+def _refuse_to_know_less(file: Path, weights: str, images: int, overwrite: bool) -> None:
+    """A measurement with these weights, on more images, stays."""
+    if overwrite or not file.is_file():
+        return
+    before = read_json(file)
+    known = before.get("images") if before.get("weights") == weights else None
+    if isinstance(known, int) and known > images:
+        raise InputError(
+            f"expected at least the {known:,} images that {file} was measured on, got {images:,}; or --overwrite it"
+        )
 
 
 def sentence(analytic: Analytic, images: int, timesteps: int) -> str:

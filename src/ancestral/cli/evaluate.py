@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ancestral.cli.asking import Given, add_drawing, computing, drawing_fields, sampling
+from ancestral.cli.asking import Given, add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
 from ancestral.cli.guides import Guides, add_guides, guides
 from ancestral.cli.options import Options, changes, whole
-from ancestral.config import Config
+from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS, Config
 from ancestral.errors import InputError
 
 ABOUT = """\
@@ -51,30 +51,32 @@ def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = parser().words(argv)
     named, given = guides(found, changes(found, drawing_fields()))
-    run, seed = Path(found.run), _from(0, found.seed, "--seed")
+    run, seed = Path(found.run), whole(found.seed, "--seed", 0, MOST_SEED)
     computing(given)
     if found.likelihood:
         _check_nothing_is_drawn(found, given)
         asked = Asked(
-            images=found.images and _or_all(2, found.images, "--images"),
-            timesteps=_limit(_or_all(1, found.timesteps or "32", "--timesteps")),
-            chain=found.chain and _from(1, found.chain, "--chain"),
-            num_timesteps=found.num_timesteps and _from(2, found.num_timesteps, "--num-timesteps"),
+            images=found.images and _or_all(found.images, "--images", 2, MOST_IMAGES),
+            timesteps=_limit(_or_all(found.timesteps or "32", "--timesteps", 1, MOST_TIMESTEPS)),
+            chain=found.chain and whole(found.chain, "--chain", 1, MOST_TIMESTEPS),
+            num_timesteps=found.num_timesteps and whole(found.num_timesteps, "--num-timesteps", 2, MOST_TIMESTEPS),
             seed=seed,
             given_classes=bool(found.given_classes),
             variance=given.get("variance"),
-            flow=found.flow and _from(2, found.flow, "--flow"),
+            flow=found.flow and whole(found.flow, "--flow", 2, MOST_IMAGES),
         )
         from ancestral.cli.likelihood import measure_likelihood
 
-        return measure_likelihood(run, asked, given, found.device, found.json)
+        return measure_likelihood(run, asked, given, found.device, found.overwrite, found.yes, found.json)
     _check_something_is_drawn(found)
-    count = _from(1, found.images or "1000", "--images")
+    count = whole(found.images or "1000", "--images", 1, MOST_IMAGES)
     sampling(Config(), given)
-    from ancestral.cli.measuring import measure
+    from ancestral.cli.measuring import Wanted, measure
 
     inception = Path(found.inception) if found.inception else None
-    return measure(run, count, seed, given, named, inception, found.device, found.json)
+    return measure(
+        run, Wanted(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes)
+    )
 
 
 def parser() -> Options:
@@ -85,6 +87,8 @@ def parser() -> Options:
     options.option("--seed", default="0", metavar="INT", help="seed of everything that is drawn at random [0]")
     options.option("--inception", metavar="FILE", help="weights of Inception-v3: measure in its features (extra `fid`)")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    add_overwrite(options)
+    add_yes(options)
     options.option("--json", action="store_true", help="print the result as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     bits = "measure held-out bits per dimension instead; --images: how many test images, or all [1000 where there are]"
@@ -118,15 +122,8 @@ def _check_something_is_drawn(found: Namespace) -> None:
             raise InputError(f"expected --likelihood with --{name.replace('_', '-')}, which says how to measure it")
 
 
-def _from(least: int, word: str, name: str) -> int:
-    """A whole number of at least `least`."""
-    if whole(word, name) < least:
-        raise InputError(f"expected {name} of at least {least}, got {word}")
-    return int(word)
-
-
-def _or_all(least: int, word: str, name: str) -> int | str:
-    return ALL if word == ALL else _from(least, word, name)
+def _or_all(word: str, name: str, least: int, most: int) -> int | str:
+    return ALL if word == ALL else whole(word, name, least, most)
 
 
 def _limit(asked: int | str) -> int | None:

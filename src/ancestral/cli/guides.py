@@ -1,12 +1,14 @@
-"""Guidance by other networks, in the words of every verb that draws: `--weaker FOLDER` and `--classifier FILE`."""
+"""Guidance in the words of every verb that draws: by other networks, `--weaker FOLDER` and `--classifier FILE`; and
+`--null-class N` for a folder of diffusers, which does not say which class guidance moves away from.
+"""
 
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ancestral.cli.asking import Given
-from ancestral.cli.options import Options
-from ancestral.config import ComputeSettings, SamplingSettings
+from ancestral.cli.options import Options, whole
+from ancestral.config import MOST_CLASS_EMBEDS, ComputeSettings, SamplingSettings
 from ancestral.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +28,21 @@ def add_guides(options: Options) -> None:
     options.option("--weaker", metavar="FOLDER", help=weaker)
     classifier = "of noisy images, by `train-classifier` (guidance_by classifier) [RUN/classifier.safetensors]"
     options.option("--classifier", metavar="FILE", help=classifier)
+
+
+def add_null_class(options: Options) -> None:
+    """The flag of a folder whose classes were trained elsewhere."""
+    about = "index of the class that stands for no class, in a folder that diffusers wrote, which does not say"
+    options.option("--null-class", metavar="N", help=about)
+
+
+def null_class_of(found: Namespace) -> int | None:
+    """What it says; None: nothing.
+
+    Raises:
+        InputError: no whole number.
+    """
+    return None if found.null_class is None else whole(found.null_class, "--null-class", 0, MOST_CLASS_EMBEDS - 1)
 
 
 def guides(found: Namespace, given: Given) -> tuple[Guides, Given]:

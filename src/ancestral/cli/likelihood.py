@@ -12,56 +12,72 @@ from ancestral.cli.asking import Given, computing, sampling
 from ancestral.cli.evaluate import Asked
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
+from ancestral.cli.pricing import allow_drawing
 from ancestral.cli.together import together
+from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
 from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
 from ancestral.evaluation.likelihood_file import Record, record
 from ancestral.files import write_whole
+from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
-from ancestral.report.likelihood import picture
+from ancestral.report.likelihood import FILE, picture, read_likelihood
 from ancestral.training.run import RunFolder
+from ancestral.tuning.price import Price, of_chains
 
 USUAL_IMAGES = 1000
-FILE, PARTIAL, PICTURE = "likelihood.json", "likelihood.partial.jsonl", "likelihood.png"
-TOLD = 120.0
-"""Seconds from which a duration is told in minutes."""
+PARTIAL = "likelihood.partial.jsonl"
 
 
-def measure_likelihood(run: Path, asked: Asked, given: Given, on: str | None, as_json: bool) -> int:
+def measure_likelihood(
+    run: Path, asked: Asked, given: Given, on: str | None, overwrite: bool, dear: bool, as_json: bool
+) -> int:
     """Measures, writes likelihood.json and says what it holds; the exit code.
 
     Several processes deal the chunks among them; the first one keeps the record, and does the rest.
     """
     with together(on) as (where, processes):
         measurement = prepared(run, asked, given, where, processes)
+        measurement.pipeline.processes = processes
         if processes.lead:
-            return _measure(run, measurement, asked, processes, as_json)
-        finish(measurement, None, processes)
+            return _measure(run, measurement, asked, overwrite, dear, as_json)
+        finish(run, measurement, None, dear)
         return 0
 
 
-def _measure(run: Path, measurement: Measurement, asked: Asked, processes: Processes, as_json: bool) -> int:
+def _measure(run: Path, measurement: Measurement, asked: Asked, overwrite: bool, dear: bool, as_json: bool) -> int:
     if (asked.flow or 0) > measurement.num_images:
         raise InputError(f"expected --flow of at most the {measurement.num_images} images measured, got {asked.flow}")
-    partial = run / PARTIAL
+    file, partial = place_for(run / FILE, measurement.num_images, images_measured, overwrite), run / PARTIAL
+    claim([Output(file.with_suffix(".png"), BOUND)], overwrite)
     with record(partial, json.loads(json.dumps(measurement.belongs_to())), say) as kept:
         try:
-            finish(measurement, kept, processes)
-        except KeyboardInterrupt:
-            say(f"stopped after {measured(measurement, kept):,} images; the same command goes on from there")
+            price = finish(run, measurement, kept, dear)
+        except KeyboardInterrupt as stop:
+            done = measured(measurement, kept)
+            stop.add_note(f"{done:,} of {measurement.num_images:,} images were measured; the same command goes on")
             raise
         result = checked(measurement, measurement.result(kept.sums), asked.flow)
-        write_whole(run / FILE, result.model_dump_json(indent=2) + "\n")
-        draw(result, measurement, run / PICTURE)
+        write_whole(file, result.model_dump_json(indent=2) + "\n")
+        draw(result, measurement, file.with_suffix(".png"))
         partial.unlink(missing_ok=True)
     if as_json:
-        tell_json(result.model_dump(mode="json"))
+        tell_json(result.model_dump(mode="json") | {"price": price.as_tree()})
     else:
-        show(result, run / FILE)
+        show(result, file)
     return 0
+
+
+def images_measured(file: Path) -> int:
+    """How many images the measurement in a file is of.
+
+    Raises:
+        InputError: no such measurement.
+    """
+    return read_likelihood(file).num_images
 
 
 def checked(measurement: Measurement, result: Likelihood, flow: int | None) -> Likelihood:
@@ -99,7 +115,7 @@ def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes:
         pipeline = pipeline.with_num_timesteps(asked.num_timesteps)
     with processes.first_here():
         images = data_of(run, config, pipeline).test
-    usual = min(USUAL_IMAGES, len(images))
+    usual = min(USUAL_IMAGES, len(images)) or None
     count = usual if asked.images is None else asked.images if isinstance(asked.images, int) else None
     settings = LikelihoodSettings(
         num_images=count,
@@ -112,15 +128,23 @@ def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes:
     return planned(pipeline, images, settings)
 
 
-def finish(measurement: Measurement, kept: Record | None, processes: Processes) -> None:
-    """Measures the chunks that are not yet in the record, after saying what that costs, together.
+def finish(run: Path, measurement: Measurement, kept: Record | None, dear: bool) -> Price:
+    """Measures the chunks that are not yet in the record, after saying what that costs, together; the price.
 
     Args:
         kept: the record, on the first process.
+        dear: whether it may cost more than is usual.
     """
+    processes = measurement.pipeline.processes
     first = int(processes.told("" if kept is None else str(len(kept.sums))))
-    if kept is not None:
-        _say_what_is_left(measurement, kept, processes.world)
+    left = measurement.num_images - min(first * measurement.pipeline.compute.chunk, measurement.num_images)
+    if first:
+        say(f"going on after {measurement.num_images - left:,} of {measurement.num_images:,} images")
+    if not left:
+        return Price(0, 0.0, 0)
+    work = f"{left:,} images x {measurement.calls:,} calls"
+    price = of_chains(measurement.pipeline, SamplingSettings(clip="none"), left, measurement.calls)
+    price = allow_drawing(price, dear, measurement.pipeline, run, "lower --images or --timesteps", work)
     with counting() as counted:
 
         def sums(chunk: int) -> str:
@@ -129,15 +153,7 @@ def finish(measurement: Measurement, kept: Record | None, processes: Processes) 
         for text in processes.dealt(range(first, measurement.num_chunks), sums):
             if kept is not None:
                 kept.append(Sums.model_validate_json(text))
-
-
-def _say_what_is_left(measurement: Measurement, kept: Record, world: int) -> None:
-    first, done = len(kept.sums), measured(measurement, kept)
-    if first:
-        say(f"going on after {done:,} of {measurement.num_images:,} images")
-    if done < measurement.num_images:
-        seconds = (measurement.num_chunks - first) * measurement.seconds_per_chunk() / world
-        say(cost(measurement.num_images - done, measurement.calls, seconds))
+    return price
 
 
 def calls_shown(measurement: Measurement, chunk: int, counted: Callable[[str, int, int], None]) -> Callable[[], None]:
@@ -157,12 +173,6 @@ def measured(measurement: Measurement, kept: Record) -> int:
     return min(len(kept.sums) * measurement.pipeline.compute.chunk, measurement.num_images)
 
 
-def cost(images: int, calls: int, seconds: float) -> str:
-    """The price in a sentence."""
-    time = f"{seconds / 60:.0f} minutes" if seconds >= TOLD else f"{seconds:.0f} seconds"
-    return f"{images:,} images x {calls:,} calls = {images * calls:,} network calls, about {time} on this machine"
-
-
 def show(result: Likelihood, file: Path) -> None:
     """What was measured, the terms as a table, and which noise they are paid at."""
     to = console(stderr=False)
@@ -178,6 +188,8 @@ def show(result: Likelihood, file: Path) -> None:
     to.print(heading(result), table)
     images, timesteps = result.error_from_images, result.error_from_timesteps
     tell(f"of its error {images:.2g} is the images', {timesteps:.2g} that of timesteps and noise; they add in squares")
+    if result.too_few:
+        tell(f"it says little: {result.too_few}")
     if result.diffusion.value > 0:
         tell(quarters(result))
     if result.flow is not None:

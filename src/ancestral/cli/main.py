@@ -1,21 +1,27 @@
 """`ancestral VERB ...`: finds the verb, runs it, and turns what goes wrong into one line and an exit code.
 
-0 done, 2 usage or data, 3 diverged, 4 cannot write, 5 another process is gone, 130 and 143 interrupted after saving,
-141 nobody reads the output.
+0 done, 2 usage or data, 3 diverged, 4 cannot write, 5 another process is gone, 129, 130 and 143 interrupted after
+saving, by a terminal that closed, Ctrl-C or SIGTERM, 141 nobody reads the output.
 """
 
-import difflib
+import logging
 import os
+import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from typing import NoReturn
 
+from ancestral.cli.output import Output, say, write_nowhere
+from ancestral.cli.shortage import shortage
+from ancestral.cli.signals import Stopped, stop_asked
 from ancestral.errors import AncestralError, InputError
 from ancestral.machine import keep_freed_memory, share_the_cores, started_together
+from ancestral.names import meant, spelled
 from ancestral.text import printable
 
 VERBS = {
@@ -30,7 +36,9 @@ VERBS = {
     "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it; pack one as shards",
+    "runs": "list runs: what each is doing, how far it has come, its last numbers",
     "selftest": "check every formula against closed forms, on this machine",
+    "completion": "print a script by which a shell completes verbs, options and names",
 }
 TOGETHER = ("train", "sample", "evaluate", "sweep")
 """Verbs that several processes can do together."""
@@ -48,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     share_the_cores()
     keep_freed_memory()
     _print_anything()
+    _warn_in_one_line()
     code = _outcome(words, debug)
     if started_together():
         _leave(code)
@@ -57,18 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _outcome(words: Sequence[str], debug: bool) -> int:
     """The exit code, after what went wrong has been said."""
     try:
-        code = run([word for word in words if word != "--debug"])
-        sys.stdout.flush()
+        with stop_asked(promise=None):
+            code = run([word for word in words if word != "--debug"])
+        _let_go()
         return code
     except SystemExit:  # after a verb's help
+        _let_go()
         return 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        write_nowhere(sys.stdout)
+        write_nowhere(sys.stderr)
         return 141
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if _is_first():
-            _complain("interrupted")
-        return 130
+            say("; ".join(["ancestral: stopped", *vars(stop).get("__notes__", [])]))
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except AncestralError as fault:
         if fault.own or _is_first():
             _trace(debug)
@@ -76,8 +88,17 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
         return fault.exit_code
     except Exception as fault:
         _trace(debug)
+        if (short := shortage(fault)) is not None:
+            _complain(short)
+            return InputError.exit_code
         _complain(f"{type(fault).__name__}: {fault} (a fault of ancestral's own: --debug shows where)")
         return 1
+
+
+def _let_go() -> None:
+    """Hands over what is buffered; where nobody reads it any more, what was done is done all the same."""
+    Output(sys.stdout).flush()
+    Output(sys.stderr).flush()
 
 
 def _is_first() -> bool:
@@ -88,9 +109,7 @@ def _is_first() -> bool:
 
 def _leave(code: int) -> NoReturn:
     """Ends one of several processes at once: the engine's threads may outlive its group, and abort a slower end."""
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    _let_go()
     os._exit(code)
 
 
@@ -108,16 +127,15 @@ def run(words: Sequence[str]) -> int:
 
         print(f"ancestral {version('ancestral')}")
         return 0
-    if words[0] not in VERBS:
-        near = difflib.get_close_matches(words[0], VERBS, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else f"verbs are {', '.join(VERBS)}"
-        raise InputError(f"expected a verb, got {words[0]!r}; {remedy}")
-    if started_together() and os.environ["WORLD_SIZE"] != "1" and words[0] not in TOGETHER:
+    verb = spelled(words[0], VERBS)
+    if verb not in VERBS:
+        raise InputError(f"expected a verb, got {words[0]!r}; {meant(words[0], VERBS)}")
+    if started_together() and os.environ["WORLD_SIZE"] != "1" and verb not in TOGETHER:
         raise InputError(
-            f"expected one process for ancestral {words[0]}, got {os.environ['WORLD_SIZE']}; "
+            f"expected one process for ancestral {verb}, got {os.environ['WORLD_SIZE']}; "
             f"start it without a launcher, which is for {', '.join(TOGETHER)}"
         )
-    return int(import_module(f"ancestral.cli.{words[0].replace('-', '_')}").run(words[1:]))
+    return int(import_module(f"ancestral.cli.{verb.replace('-', '_')}").run(words[1:]))
 
 
 def overview() -> str:
@@ -151,11 +169,32 @@ def _trace(debug: bool) -> None:
 
 
 def _complain(message: str) -> None:
-    """One line on stderr, whatever the message holds."""
-    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
+    """One line on stderr, whatever the message holds, if anyone reads it."""
+    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=Output(sys.stderr), flush=True)
+
+
+class _OneLine(logging.Formatter):
+    """A record of a log as a warning of ours."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return _warning(super().format(record))
+
+
+def _warn_in_one_line() -> None:
+    """What other libraries, and our own logs, warn of is shown as our warnings are."""
+    warnings.formatwarning = lambda message, *_: _warning(str(message)) + "\n"
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
+
+
+def _warning(message: str) -> str:
+    return f"ancestral: warning: {printable(' '.join(message.split()))}"
 
 
 def _print_anything() -> None:
-    """File names that the terminal's encoding lacks are escaped, not fatal."""
+    """File names that the terminal's encoding lacks are escaped, not fatal; where there is no output it is dropped."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

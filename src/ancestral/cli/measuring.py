@@ -3,7 +3,7 @@
 import math
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich import box
@@ -11,65 +11,95 @@ from rich.table import Table
 
 from ancestral.cli.asking import computing, sampling
 from ancestral.cli.guides import Guides, lend
-from ancestral.cli.output import console, counting, tell, tell_json, warn_of_bad_files
+from ancestral.cli.output import console, counting, tell, tell_json
+from ancestral.cli.pricing import allow_drawing, check_asked
 from ancestral.cli.together import together
+from ancestral.colors import check_channels
 from ancestral.config import Config, SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, evaluate
+from ancestral.evaluation.evaluate import Evaluation, EvaluationSettings, Number, check_counts, evaluate
 from ancestral.evaluation.inception import load_inception
 from ancestral.files import write_whole
+from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
+from ancestral.report.facts import EVALUATION, read_evaluation
 from ancestral.rng import mix
 from ancestral.tensors import Labels, Pixels
 from ancestral.training.run import RunFolder
+from ancestral.tuning.price import of_chains
 
 DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
 LONGEST = 6
 """Decimals, beyond which a number is told with an exponent."""
+FEW = " (too few images)"
+"""What stands beside a number that tells nothing."""
 SHARES = ("precision", "recall", "density", "coverage")
 
 
-def measure(
-    run: Path,
-    count: int,
-    seed: int,
-    given: dict[str, Any],
-    named: Guides,
-    inception: Path | None,
-    on: str | None,
-    as_json: bool,
-) -> int:
-    """Draws `count` images, measures them, writes evaluation.json and says what it holds; the exit code."""
-    with together(on) as (where, processes):
-        folder = RunFolder(run)
-        config, pipeline = folder.read_config(), Pipeline.load(run, where, computing(given))
+class Wanted(NamedTuple):
+    """What is asked for.
+
+    Args:
+        images, seed: how many are drawn, and from which seed.
+        given, named: settings of drawing that were typed, and networks to guide by.
+        inception: weights of Inception-v3, to measure in its features.
+        device: None: CUDA where there is one.
+        overwrite: whether a file of something else may be replaced.
+        dear: whether it may cost more than is usual.
+    """
+
+    images: int
+    seed: int
+    given: dict[str, Any]
+    named: Guides
+    inception: Path | None
+    device: str | None
+    as_json: bool
+    overwrite: bool
+    dear: bool
+
+
+def measure(run: Path, wanted: Wanted) -> int:
+    """Draws images, measures them, writes evaluation.json and says what it holds; the exit code."""
+    file = place_for(run / EVALUATION, wanted.images, images_evaluated, wanted.overwrite)
+    with together(wanted.device) as (where, processes):
+        folder, count, asked = RunFolder(run), wanted.images, EvaluationSettings(seed=wanted.seed)
+        config, pipeline = folder.read_config(), Pipeline.load(run, where, computing(wanted.given))
+        check_channels(pipeline.spec.channels)
         pipeline.processes = processes
-        settings = sampling(pipeline.config, given)
-        lend(pipeline, named, settings, run)
-        extractor = None if inception is None else load_inception(inception)
+        settings = sampling(pipeline.config, wanted.given)
+        lend(pipeline, wanted.named, settings, run)
+        extractor = None if wanted.inception is None else load_inception(wanted.inception)
         with processes.first_here():
             parts = data_of(run, config, pipeline)
+        check_counts(count, parts, asked, extractor is None)
+        calls = pipeline.sampler(settings).network_calls(settings.steps)
+        price = of_chains(pipeline, settings, count, calls)
         labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
-        drawn = draw(pipeline, [mix(seed, "evaluation", i) for i in range(count)], labels, settings)
+        check_asked(pipeline, labels, settings)
+        price = allow_drawing(price, wanted.dear, pipeline, run, "lower --images or --steps", f"{count:,} images")
+        drawn = draw(pipeline, [mix(wanted.seed, "evaluation", i) for i in range(count)], labels, settings)
         if not processes.lead:
             return 0
         with counting() as counted:
-            result = evaluate(
-                drawn,
-                labels,
-                parts,
-                EvaluationSettings(seed=seed),
-                extractor,
-                lambda n, of: counted("learning features", n, of),
-            )
-        write_whole(run / "evaluation.json", result.model_dump_json(indent=2) + "\n")
-    if as_json:
-        tell_json(result.model_dump(mode="json"))
+            result = evaluate(drawn, labels, parts, asked, extractor, lambda n, of: counted("learning features", n, of))
+        write_whole(file, result.model_dump_json(indent=2) + "\n")
+    if wanted.as_json:
+        tell_json(result.model_dump(mode="json") | {"price": price.as_tree()})
     else:
-        show(result, run / "evaluation.json")
+        show(result, file)
     return 0
+
+
+def images_evaluated(file: Path) -> int:
+    """How many drawn images the evaluation in a file is of.
+
+    Raises:
+        InputError: no evaluation.
+    """
+    return read_evaluation(file).num_drawn
 
 
 def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
@@ -80,7 +110,6 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
     """
     with counting() as counted:
         parts = load(config.data, counted)
-    warn_of_bad_files(parts.bad, config.data.source)
     if parts.train.class_names != pipeline.spec.class_names:
         raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
     return parts
@@ -98,21 +127,24 @@ def show(result: Evaluation, file: Path) -> None:
     distances = Table("distance (less is better)", *DISTANCES.values(), box=box.SIMPLE)
     shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
     for comparison in result.comparisons:
-        distances.add_row(comparison.name, *(number(comparison[name]) for name in DISTANCES))
-        shares.add_row(comparison.name, *(f"{comparison[name].value:.3f}" for name in SHARES))
+        name = f"{comparison.name}{FEW if comparison.too_few else ''}"
+        distances.add_row(name, *(number(comparison[each]) for each in DISTANCES))
+        shares.add_row(name, *(f"{comparison[each].value:.3f}" for each in SHARES))
     first = result.comparisons[0]
     to.print(
         f"{first.num_left:,} images against {first.num_right:,}; drawn ones first, then the floors", distances, shares
     )
+    if first.too_few:
+        tell(f"these numbers say nothing for or against the images: {first.too_few}")
     for nearness in result.nearness:
         ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
-        tell(
-            f"distance to the nearest training image, drawn over held out, in {nearness.space}: {ratio} (1: no copies)"
-        )
+        meaning = FEW if nearness.too_few else " (1: no copies)"
+        tell(f"distance to the nearest training image, drawn over held out, in {nearness.space}: {ratio}{meaning}")
     if result.agreement is not None:
         tell(f"drawn images in which a classifier sees the class asked for: {number(result.agreement)}")
     features = result.features
     if features.accuracy is not None:
+        tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")
         tell(f"accuracy of that network on {features.num_held_out} held-out images: {features.accuracy:.3f}")
     tell(str(file))
 

@@ -1,7 +1,6 @@
 """Words to options: argparse with one-line errors, nearest names, and a flag for every setting."""
 
 import argparse
-import difflib
 import shutil
 import types
 from collections.abc import Iterable, Sequence
@@ -11,11 +10,28 @@ from pydantic.fields import FieldInfo
 
 from ancestral.config import Settings
 from ancestral.errors import InputError
+from ancestral.names import meant, spelled
+from ancestral.synonyms import answer
+from ancestral.text import printable
 
+LONGEST_NUMBER = 20
+"""Digits of a whole number, sign included."""
 SETTING = "setting:"
 """What the destination of a setting's flag begins with; its dotted name follows."""
 Fields = Iterable[tuple[str, FieldInfo, Any]]
 """(dotted name, field, its value unless another is given)."""
+
+
+DESCRIBE = "--describe"
+"""Among the words of a verb: its options are wanted and nothing of what it does."""
+
+
+class Described(Exception):
+    """Raised in place of what a verb would do."""
+
+    def __init__(self, options: "Options") -> None:
+        super().__init__(options.prog)
+        self.options = options
 
 
 class Options(argparse.ArgumentParser):
@@ -48,10 +64,20 @@ class Options(argparse.ArgumentParser):
         """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same."""
         group = self.add_argument_group(title)
         for name, field, default in fields:
-            about = f"{field.description or ''} [{shown(default)}]".replace("%", "%%")
+            about = f"{field.description or ''} [{printable(shown(default))}]".replace("%", "%%")
             self._add_setting(group, name, name, field, about, default)
             if branch:
                 self._add_setting(group, f"{branch}.{name}", name, field, argparse.SUPPRESS, default)
+
+    def values(self) -> dict[str, list[str]]:
+        """Every option, with the words that its value is out of; none where it may be anything, or takes no value."""
+        found: dict[str, list[str]] = {}
+        for action in self._actions:
+            shown = str(action.metavar or "")
+            listed = shown[1:-1].split(",") if shown.startswith("{") else []
+            choices = [str(choice) for choice in action.choices or listed]
+            found |= dict.fromkeys(action.option_strings, choices)
+        return found
 
     def words(self, argv: Sequence[str]) -> argparse.Namespace:
         """The options in `argv`; -h and --help print the help and leave.
@@ -59,6 +85,8 @@ class Options(argparse.ArgumentParser):
         Raises:
             InputError: unknown option (with the nearest known one), missing or superfluous words.
         """
+        if DESCRIBE in argv:
+            raise Described(self)
         if {"-h", "--help"} & {*argv}:
             self.print_help()
             raise SystemExit(0)
@@ -80,7 +108,7 @@ class Options(argparse.ArgumentParser):
         if field.annotation is bool:
             above, dot, last = flag.rpartition(".")
             hidden = argparse.SUPPRESS  # of on and off, the help shows the one that changes something
-            on, off = {"help": hidden if default else about}, {"help": about if default else hidden}
+            on, off = {"help": hidden if default else about}, {"help": f"do without: {about}" if default else hidden}
             self._add(group, [f"--{flag}"], {**common, **on, "action": "store_true"})
             self._add(group, [f"--{above}{dot}no_{last}"], {**common, **off, "action": "store_false"})
             return
@@ -94,14 +122,19 @@ class Options(argparse.ArgumentParser):
         name, equals, value = word.partition("=")
         same = [known for known in self.names if known.lstrip("-").replace("_", "-") == _dashed(name)]
         if not same or not same[0].startswith(name[: 1 + name.startswith("--")]):
-            near = self._same_ending(name) or difflib.get_close_matches(name, self.names, n=1, cutoff=0.6)
-            remedy = f"did you mean {near[0]}?" if near else f"see {self.prog} --help"
-            raise InputError(f"{self.prog}: unknown option {name}; {remedy}")
+            remedy = answer(name, self.names, cutoff=0.6) or f"; see {self.prog} --help"
+            raise InputError(f"{self.prog}: unknown option {name}{remedy}")
         return same[0] + equals + value
 
-    def _same_ending(self, name: str) -> list[str]:
-        """`--training.lr` for `--lr`: a setting whose last part it is."""
-        return [known for known in self.names if known.rpartition(".")[2] == name.lstrip("-").replace("-", "_")][:1]
+    def _get_value(self, action: argparse.Action, word: str) -> Any:
+        """A word among an option's choices in any spelling."""
+        return super()._get_value(action, spelled(word, action.choices) if action.choices else word)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """That a word is among an option's choices; where it is not, the nearest is suggested."""
+        if action.choices and value not in action.choices:
+            said = f"invalid choice: {value!r}; {meant(str(value), action.choices)}"
+            raise argparse.ArgumentError(action, said)
 
 
 def leaves(settings: Settings, prefix: str = "") -> Fields:
@@ -176,15 +209,20 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def whole(word: str, name: str) -> int:
-    """A whole number that was typed for the option `name`.
+def whole(word: str, name: str, least: int, most: int) -> int:
+    """A whole number from `least` to `most` that was typed for the option `name`.
 
     Raises:
-        InputError: another word.
+        InputError: another word, or another number.
     """
     if not word.removeprefix("-").isdecimal():
         raise InputError(f"expected a whole number for {name}, got {word!r}")
-    return int(word)
+    number = int(word) if len(word) <= LONGEST_NUMBER else most + 1
+    if number < least:
+        raise InputError(f"expected {name} of at least {least}, got {number}")
+    if number > most:
+        raise InputError(f"expected {name} of at most {most}, got {word[:LONGEST_NUMBER]}")
+    return number
 
 
 def positive(word: str, name: str) -> float:

@@ -13,6 +13,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.training.memory import fitted, footprint
 from ancestral.tuning import stopwatch
 from ancestral.tuning.choosing import CannotCompute
+from ancestral.tuning.price import check_training
 
 TIMES = 3
 """Measurements of which the middle one counts, after one that warms up: fewer where steps are slow."""
@@ -54,6 +55,7 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
     Raises:
         InputError: settings that the network cannot have, or too little memory.
     """
+    check_training(config, spec, device)
     pipeline, training = Pipeline.fresh(config, spec, device), config.training
     pipeline.use(fitted(pipeline, stopwatch.random_images(pipeline), lambda words: None))
     at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
@@ -93,14 +95,8 @@ def steps_of(training: TrainingSettings, seconds: float) -> int:
 
 def peak_bytes(pipeline: Pipeline) -> int:
     """What training takes at most: what this process holds already, and what training adds to it."""
-    pipeline.network.requires_grad_(True)
     needed = footprint(pipeline, pipeline.compute.micro_batch)
     return sum(needed) if pipeline.device.type == "cuda" else needed.new + _resident()
-
-
-def gigabytes(count: int) -> str:
-    """Bytes as one says them."""
-    return f"{count / 2**30:.1f} GiB"
 
 
 def _resident() -> int:

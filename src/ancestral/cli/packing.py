@@ -1,11 +1,14 @@
 """The work of `ancestral data pack`: a bar while it packs, and what was packed in sentences or as JSON."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ancestral.cli.output import counting, say, tell, tell_json, warn_of_bad_files
+from ancestral.cli.output import counting, say, tell, tell_json, warn_of_data
+from ancestral.colors import NAMES
 from ancestral.config import DataSettings
+from ancestral.data.listing import counted
 from ancestral.data.packing import Packed
 from ancestral.data.packing import pack as packed
 from ancestral.data.shard_index import Index
@@ -17,7 +20,7 @@ def pack(settings: DataSettings, dest: str, shard_images: int | None, as_json: b
     """Packs, and says what is there then; the exit code."""
     with counting() as counted:
         done = packed(settings, dest, shard_images, counted)
-    warn_of_bad_files(done.index.bad, settings.source)
+    warn_of_data(done, settings.source)
     if as_json:
         tell_json(as_tree(done, dest))
         return 0
@@ -38,7 +41,11 @@ def as_tree(done: Packed, dest: str) -> dict[str, Any]:
         "shards": len(index.shards),
         "bytes": num_bytes(index),
         "hash": index.hash,
+        "num_test": index.num_test,
+        "num_validation": index.num_validation,
         "bad": index.bad,
+        "left_out": [asdict(each) for each in counted(index.bad, done.left_out)],
+        "notes": done.notes,
         "command": command(dest),
     }
 
@@ -47,13 +54,20 @@ def sentence(done: Packed, dest: str) -> str:
     """What is there, in words."""
     index = done.index
     height, width, channels = index.shape
-    kind = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    kind = f"{height}x{width} {NAMES[channels]}"
     classes = f", {len(index.class_names)} classes" if index.class_names else ""
     shards = "1 shard" if len(index.shards) == 1 else f"{len(index.shards):,} shards"
     return (
-        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {kind}{classes}, in {shards} of "
-        f"{num_bytes(index) / 2**20:,.1f} MiB together, in {printable(dest)}"
+        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {kind}{classes}{_own(index)}, in "
+        f"{shards} of {num_bytes(index) / 2**20:,.1f} MiB together, in {printable(dest)}"
     )
+
+
+def _own(index: Index) -> str:
+    """The parts that were packed as such, in words."""
+    own = {"for validation": index.num_validation, "for test": index.num_test}
+    told = [f"{count:,} {what}" for what, count in own.items() if count]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def command(dest: str) -> str:

@@ -1,11 +1,12 @@
 """`ancestral sample RUN --from FILE`: what a PNG file says of how it was drawn, as the command that draws it again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ancestral.cli.asking import Given
-from ancestral.cli.options import accepts
-from ancestral.config import SamplingSettings
+from ancestral.cli.options import LONGEST_NUMBER, accepts
+from ancestral.config import MOST_IMAGES, MOST_SEED, SamplingSettings
 from ancestral.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,12 +26,14 @@ class Recipe(NamedTuple):
     settings: Given
     networks: dict[str, str]
 
-    def check(self, facts: dict[str, str]) -> None:
-        """That the networks at hand, of which `facts` tell, are those that drew the file.
+    def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:
+        """That the networks at hand, of which `facts` tell, are those that drew the file, and of so many classes.
 
         Raises:
-            InputError: they are others.
+            InputError: they are others, or the file names more classes than it shows images.
         """
+        if self.classes not in class_names and self.classes.count(",") >= len(self.seeds):
+            raise InputError(f"expected a class for each of {len(self.seeds)} images in {self.file}, got more")
         for name in NETWORKS:
             if self.networks.get(name) != facts.get(name):
                 raise InputError(
@@ -66,9 +69,13 @@ def recipe(file: Path) -> Recipe:
 
 def _seeds(text: str, file: Path) -> range:
     ends = text.split(" to ")
-    if len(ends) > 2 or not all(end.isdecimal() for end in ends):
-        raise InputError(f"expected a seed in {file}, got {text[:40]!r}; the file was changed")
-    return range(int(ends[0]), int(ends[-1]) + 1)
+    known = len(ends) <= 2 and all(end.isdecimal() and len(end) < LONGEST_NUMBER for end in ends)
+    seeds = range(int(ends[0]), int(ends[-1]) + 1) if known else range(0)
+    if not 0 < len(seeds) <= MOST_IMAGES or seeds[-1] > MOST_SEED:
+        raise InputError(
+            f"expected a seed, or those of at most {MOST_IMAGES:,} images, in {file}, got {text[:40]!r}; it was changed"
+        )
+    return seeds
 
 
 def compared(file: Path, pixels: "Pixels") -> str:
@@ -78,13 +85,18 @@ def compared(file: Path, pixels: "Pixels") -> str:
         pixels: (1, C, H, W).
     """
     import numpy as np
-    from PIL import Image
 
-    with Image.open(file, formats=["PNG"]) as opened:
-        before = np.atleast_3d(np.asarray(opened)).astype(int)
+    from ancestral.data.images import decode, to_array
+
     now = np.moveaxis(pixels[0].numpy(), 0, -1).astype(int)
+    try:
+        before = to_array(decode(file, channels=now.shape[2])).astype(int)
+    except InputError as fault:
+        return f"not compared: {fault}"
     if before.shape != now.shape:
         return f"{file} is a picture of it in another size"
+    if now.shape[2] in (2, 4):
+        now[..., :-1] *= now[..., -1:] > 0  # a colour that nobody sees is read as black
     most = int(abs(before - now).max())
     if most == 0:
         return f"the same as {file}, pixel for pixel"

@@ -1,15 +1,22 @@
 """`ancestral sample`: the words of the command; the work is in drawing.py."""
 
+import shutil
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ancestral.cli.asking import add_drawing, computing, drawing_fields, sampling
-from ancestral.cli.guides import add_guides, guides, lend
+from ancestral.cli.asking import add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
+from ancestral.cli.guides import add_guides, add_null_class, guides, lend, null_class_of
 from ancestral.cli.options import Options, changes, whole
 from ancestral.cli.output import say, tell, tell_json
 from ancestral.cli.repeating import Recipe, compared, recipe
+from ancestral.config import MOST_IMAGES
 from ancestral.errors import InputError
+from ancestral.outputs import check_folder, claim, file_named, folder_named
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ABOUT = """\
 Draw images with RUN: the folder of a run, its pipeline, or a folder that diffusers wrote.
@@ -25,7 +32,7 @@ EXAMPLES = (
     "ancestral sample runs/digits --from runs/digits/drawn/seed-17.png",
     "ancestral sample runs/digits --sampler ancestral --steps 1000 --arrays chain.npz",
 )
-FILMS, ARRAYS = (".gif", ".png", ".apng"), (".npz",)
+FILMS, ARRAYS = (".gif", ".webp", ".mp4", ".png", ".apng"), (".npz",)
 MOST_SEEDS = 2**63
 
 
@@ -35,30 +42,54 @@ def run(argv: Sequence[str]) -> int:
     found = options.words(argv)
     typed, again = changes(found, drawing_fields()), _again(found)
     named, given = guides(found, {**again.settings, **typed} if again else typed)
-    seeds = again.seeds if again else seeds_of(_or(found.seed, 0, "--seed"), _or(found.num_images, 16, "--num-images"))
+    seeds = again.seeds if again else seeds_of(_or(found.seed, "0"), _or(found.num_images, "16"))
     compute = computing(given)
-    film, arrays = file_of_kind(found.film, "--film", FILMS), file_of_kind(found.arrays, "--arrays", ARRAYS)
-    from ancestral.cli.drawing import draw, how_drawn, labels_for, write
+    film, arrays = film_file(found.film), file_named(found.arrays, "--arrays", ARRAYS)
+    out = folder_for(found.out, Path(found.run), "drawn-again" if again else "drawn")
+    from ancestral.cli.drawing import Finished, Wanted, draw, filmed, how_drawn, labels_for, nowhere, price, write
+    from ancestral.cli.pricing import allow, check_asked
     from ancestral.cli.together import together
+    from ancestral.colors import check_channels
     from ancestral.pipeline import Pipeline
 
+    wanted = Wanted(out, seeds, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)
+    claim(wanted.outputs(), found.overwrite, [again.file] if again else [])
     with together(found.device) as (on, processes):
-        pipeline = Pipeline.load(found.run, on, compute)
+        pipeline = Pipeline.load(found.run, on, compute, null_class_of(found))
+        check_channels(pipeline.spec.channels)
         pipeline.processes = processes
-        out = folder_for(found.out, Path(found.run), "drawn")
         settings = sampling(pipeline.config, given)
         lend(pipeline, named, settings, Path(found.run))
         if again:
-            again.check(how_drawn(pipeline, settings))
+            again.check(how_drawn(pipeline, settings), pipeline.class_names)
+        check_folder(out if arrays is None else arrays.parent, wanted.room(pipeline.spec.shape, settings.steps))
+        takes = price(pipeline, settings, len(seeds), wanted.each, arrays is not None)
+        takes = allow(takes, found.yes, on, processes, out, "lower --num-images or --steps")
         labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
-        drawing = draw(pipeline, seeds, labels, settings, keep_all=arrays is not None)
+        check_asked(pipeline, labels, settings)
+        say(f"{len(seeds):,} images: {takes.words}")
+        shown, finished = filmed(pipeline.spec.shape) if film else 1, Finished(out, len(seeds))
+
+        def keep(pixels: "Tensor", place: int, facts: dict[str, str]) -> None:
+            finished.write(pixels, wanted.one(seeds[place]), facts)
+
+        kept = len(seeds) if arrays else shown
+        try:
+            drawing = draw(pipeline, seeds, labels, settings, kept, keep if wanted.each else nowhere)
+        except KeyboardInterrupt as stop:
+            if wanted.each and processes.lead:
+                finished.tell_of(stop, found.json)
+            raise
         if not processes.lead:
             return 0
+    if film and shown < len(seeds):
+        say(f"{film} shows the first {shown} of {len(seeds)} images")
     if again and len(seeds) == 1:
         say(compared(again.file, drawing.pixels))
-    files = write(drawing, out, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)
+    files = write(drawing, wanted)
+    files[1:1] = finished.files
     if found.json:
-        tell_json({"files": [str(file) for file in files], "seeds": [*seeds]})
+        tell_json({"files": [str(file) for file in files], "seeds": [*seeds], "price": takes.as_tree()})
     else:
         tell("\n".join(map(str, files)))
     return 0
@@ -70,17 +101,22 @@ def parser() -> Options:
     options.option("run", metavar="RUN", help="folder of a run or a pipeline")
     options.option("--num-images", metavar="N", help="how many [16]")
     options.option("--seed", metavar="INT", help="seed of the first image [0]")
-    options.option("--classes", metavar="LIST", help="names or numbers with commas between, all, or none [all]")
+    names = "names or numbers with commas between, all, or none; =none is a class that is called none [all]"
+    options.option("--classes", metavar="LIST", help=names)
     again = "draw again what this PNG file shows, by what it says of itself; settings that are given count instead"
     options.option("--from", metavar="FILE", help=again)
-    options.option("--out", metavar="DIR", help="where grid.png goes [RUN/drawn; for a mere pipeline ./drawn]")
+    add_null_class(options)
+    where = "where grid.png goes [RUN/drawn, or RUN/drawn-again with --from; for a mere pipeline ./drawn]"
+    options.option("--out", metavar="DIR", help=where)
+    add_overwrite(options)
     options.option("--each", action="store_true", help="also every image as a PNG file of its own")
     options.option(
-        "--film", metavar="FILE", help="how they were drawn, x_t beside x0 estimates: .gif, or animated .png"
+        "--film", metavar="FILE", help="how they were drawn, x_t beside x0 estimates: .gif, .webp, .mp4, .png"
     )
     options.option("--strip", action="store_true", help="the same of the first image, as strip.png")
     options.option("--arrays", metavar="FILE", help="x_t and the x0 estimate at up to 50 timesteps, as .npz")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    add_yes(options)
     options.option("--json", action="store_true", help="print the files written as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     add_guides(options)
@@ -103,32 +139,31 @@ def _again(found: Namespace) -> Recipe | None:
     return recipe(Path(file))
 
 
-def _or(word: str | None, usual: int, name: str) -> int:
-    return usual if word is None else whole(word, name)
+def _or(word: str | None, usual: str) -> str:
+    return usual if word is None else word
 
 
 def folder_for(asked: str | None, source: Path, name: str) -> Path:
     """Where pictures go: asked for, or into the run; a folder that is only a pipeline is left as it is."""
     if asked:
-        return Path(asked)
+        return folder_named(asked, "--out")
     return source / name if (source / "pipeline").is_dir() else Path(name)
 
 
-def seeds_of(first: int, count: int) -> range:
-    """The seeds of `count` images, of which the first one's is `first`.
+def seeds_of(seed: str, num_images: str) -> range:
+    """The seeds of so many images, of which the first one's is `seed`.
 
     Raises:
-        InputError: no images, or seeds beyond 63 bits.
+        InputError: no images or too many, or seeds beyond 63 bits.
     """
-    if count < 1:
-        raise InputError(f"expected --num-images of at least 1, got {count}")
-    if not 0 <= first <= MOST_SEEDS - count:
-        raise InputError(f"expected --seed in 0..{MOST_SEEDS - count}, got {first}")
+    count = whole(num_images, "--num-images", 1, MOST_IMAGES)
+    first = whole(seed, "--seed", 0, MOST_SEEDS - count)
     return range(first, first + count)
 
 
-def file_of_kind(word: str | None, name: str, suffixes: tuple[str, ...]) -> Path | None:
-    """The path, refused before anything is drawn if its ending is that of another kind of file."""
-    if word is not None and Path(word).suffix.lower() not in suffixes:
-        raise InputError(f"expected {name} to end in {' or '.join(suffixes)}, got {word!r}")
-    return None if word is None else Path(word)
+def film_file(word: str | None) -> Path | None:
+    """The path of a film, refused before anything is drawn where no such film can be made here."""
+    file = file_named(word, "--film", FILMS)
+    if file is not None and file.suffix.lower() == ".mp4" and shutil.which("ffmpeg") is None:
+        raise InputError("expected the program ffmpeg for a film .mp4, got none; install it, or name the film .webp")
+    return file

@@ -1,14 +1,17 @@
 """`ancestral show`: the words of three commands that make pictures; the work is in showing.py."""
 
-import difflib
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, changes, leaves, whole
 from ancestral.cli.output import tell, tell_json
-from ancestral.config import DataSettings, ScheduleSettings, parse
+from ancestral.config import MOST_IMAGES, MOST_SEED, DataSettings, ScheduleSettings, parse
 from ancestral.errors import InputError
+from ancestral.names import SAME, meant, spelled
+from ancestral.outputs import SHOWN, Output, claim, file_named
 
 ABOUT = """\
 usage: ancestral show {schedule,forward,data} [--help] ...
@@ -36,9 +39,10 @@ def run(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    if argv[0] not in parts:
-        raise InputError(f"expected ancestral show {', '.join(parts)}, got {argv[0]!r}")
-    return parts[argv[0]](argv[1:])
+    name = spelled(argv[0], parts)
+    if name not in parts:
+        raise InputError(f"expected ancestral show {', '.join(parts)}, got {argv[0]!r}; {meant(argv[0], parts)}")
+    return parts[name](argv[1:])
 
 
 def schedule(argv: Sequence[str]) -> int:
@@ -47,14 +51,15 @@ def schedule(argv: Sequence[str]) -> int:
     options.option("names", nargs="*", metavar="NAME", help=f"out of {', '.join(SCHEDULES)} [linear cosine]")
     options.option("--timesteps", default="1000", metavar="T", help="T, the number of noising steps [1000]")
     options.option("--out", metavar="FILE", help="where the picture goes [schedule.png]")
+    add_overwrite(options)
     options.option("--json", action="store_true", help="print the tables as JSON; no picture unless --out is given")
     found = options.words(argv)
     settings = [_schedule(name, found.timesteps) for name in found.names or ("linear", "cosine")]
     from ancestral.cli import showing
 
+    out = _picture(found, "schedule.png") if found.out is not None or not found.json else None
     tables = showing.tables(settings)
-    out = Path(found.out or "schedule.png")
-    if found.out or not found.json:
+    if out:
         showing.write_curves(tables, out)
     if found.json:
         tell_json({"file": found.out, "schedules": showing.numbers(tables)})
@@ -79,10 +84,11 @@ def forward(argv: Sequence[str]) -> int:
     settings = [_schedule(name, found.timesteps) for name in found.schedules]
     larger = {} if found.source else {"size": PHOTO_SIZE}
     images = _data(found.source or "photos", larger | changes(found, leaves(DataSettings())))
-    number, seed = whole(found.image, "--image"), whole(found.seed, "--seed")
+    out = _picture(found, "forward.png")
+    number, seed = whole(found.image, "--image", 0, MOST_IMAGES), whole(found.seed, "--seed", 0, MOST_SEED)
     from ancestral.cli import showing
 
-    return _done(showing.write_forward(images, settings, number, seed, Path(found.out or "forward.png")), found.json)
+    return _done(showing.write_forward(images, settings, number, seed, out), found.json)
 
 
 def data(argv: Sequence[str]) -> int:
@@ -96,17 +102,17 @@ def data(argv: Sequence[str]) -> int:
     options.option("--num-images", default="64", metavar="N", help="how many, at most [64]")
     found = options.words(argv)
     images = _data(found.source or "digits", changes(found, leaves(DataSettings())))
-    count = whole(found.num_images, "--num-images")
-    if count < 1:
-        raise InputError(f"expected --num-images of at least 1, got {count}")
+    out = _picture(found, "data.png")
+    count = whole(found.num_images, "--num-images", 1, MOST_IMAGES)
     from ancestral.cli import showing
 
-    return _done(showing.write_contact_sheet(images, count, Path(found.out or "data.png")), found.json)
+    return _done(showing.write_contact_sheet(images, count, out), found.json)
 
 
 def _data_options(options: Options, source: str, out: str) -> None:
     options.option("source", nargs="?", metavar="DATASET_OR_FOLDER", help=f"what to show [{source}]")
     options.option("--out", metavar="FILE", help=f"where the picture goes [{out}]")
+    add_overwrite(options)
     options.option("--json", action="store_true", help="print the file written as JSON")
     add_data(options)
 
@@ -116,16 +122,22 @@ def add_data(options: Options) -> None:
     options.settings("how images are read", [leaf for leaf in leaves(DataSettings()) if leaf[0] != "source"], "data")
 
 
+def _picture(found: Namespace, usual: str) -> Path:
+    """Where the picture goes, once it is sure that it may."""
+    file = file_named(found.out, "--out", (".png",)) or Path(usual)
+    claim([Output(file, SHOWN)], found.overwrite)
+    return file
+
+
 def _data(source: str, given: dict[str, object]) -> DataSettings:
     return parse(DataSettings, {"source": source, **given}, "command line")
 
 
 def _schedule(name: str, timesteps: str) -> ScheduleSettings:
-    if name not in SCHEDULES:
-        near = difflib.get_close_matches(name, SCHEDULES, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(SCHEDULES)}"
-        raise InputError(f"expected the name of a schedule, got {name!r}; {remedy}")
-    return parse(ScheduleSettings, {"name": name, "num_timesteps": timesteps}, "command line")
+    known = spelled(name, SCHEDULES, SAME["name"])
+    if known not in SCHEDULES:
+        raise InputError(f"expected the name of a schedule, got {name!r}; {meant(name, SCHEDULES)}")
+    return parse(ScheduleSettings, {"name": known, "num_timesteps": timesteps}, "command line")
 
 
 def _done(file: Path, as_json: bool) -> int:

@@ -9,7 +9,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.building import build_schedule
-from ancestral.cli.output import counting, warn_of_bad_files
+from ancestral.cli.output import counting, warn_of_data
+from ancestral.colors import NAMES
 from ancestral.config import DataSettings, ScheduleSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
@@ -17,11 +18,14 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.files import write_whole
+from ancestral.outputs import SHOWN
 from ancestral.rng import ImageNoise
 from ancestral.tensors import Images, from_pixels, to_pixels
 from ancestral.viz import pictures, plots
 from ancestral.viz.boxes import Box
 
+WRITER = {"Software": SHOWN.decode()}
+"""What pictures say of themselves."""
 COLUMNS = 9
 """Timesteps that a strip shows."""
 
@@ -48,16 +52,14 @@ def numbers(schedules: Tables) -> dict[str, dict[str, list[Any]]]:
 
 def write_curves(schedules: Tables, file: Path) -> None:
     """The three curves of each schedule."""
-    _check_png(file)
     curves = {name: (each.betas, each.alpha_bar, _log_snr(each)) for name, each in schedules.items()}
-    write_whole(file, plots.figure_to_png(plots.schedule_curves(curves)))
+    write_whole(file, plots.figure_to_png(plots.schedule_curves(curves), writer=SHOWN.decode()))
 
 
 def write_forward(
     settings: DataSettings, schedules: Iterable[ScheduleSettings], image: int, seed: int, file: Path
 ) -> Path:
     """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
-    _check_png(file)
     train = _train(settings)
     if not 0 <= image < len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {image}")
@@ -65,16 +67,15 @@ def write_forward(
     eps = ImageNoise([seed], train.shape)()
     rows = {name: _chain(schedule, x0, eps) for name, schedule in tables(schedules).items()}
     times = next(iter(rows.values()))[0]
-    pictures.save_png(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), file)
+    pictures.save_png(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), file, WRITER)
     return file
 
 
 def write_contact_sheet(settings: DataSettings, count: int, file: Path) -> Path:
     """The first images of the training part, which is shuffled, with their classes."""
-    _check_png(file)
     train = _train(settings)
     title = f"{Path(settings.source).name}: {len(train):,} training images, {kind_of(train)}"
-    pictures.save_png(contact_sheet(train.stretch(0, count), title), file)
+    pictures.save_png(contact_sheet(train.stretch(0, count), title), file, WRITER)
     return file
 
 
@@ -88,7 +89,7 @@ def kind_of(images: ImageSet) -> str:
     """Size, colours and classes in words."""
     channels, height, width = images.shape
     classes = f", {len(images.class_names)} classes" if images.class_names else ""
-    return f"{height}x{width} {'grey' if channels == 1 else 'RGB'}{classes}"
+    return f"{height}x{width} {NAMES[channels]}{classes}"
 
 
 def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
@@ -105,15 +106,5 @@ def _log_snr(schedule: Schedule) -> Tensor:
 def _train(settings: DataSettings) -> ImageSet:
     with counting() as counted:
         parts = load(settings, counted)
-    warn_of_bad_files(parts.bad, settings.source)
+    warn_of_data(parts, settings.source)
     return parts.train
-
-
-def _check_png(file: Path) -> None:
-    """Before any work is done for it.
-
-    Raises:
-        InputError: another ending than .png.
-    """
-    if file.suffix.lower() != ".png":
-        raise InputError(f"expected a picture to end in .png, got {str(file)!r}")

@@ -1,51 +1,122 @@
-"""The first SIGINT or SIGTERM is remembered until the next step; the second leaves at once.
+"""The first SIGINT, SIGTERM or SIGHUP stops where that costs nothing; the second leaves at once.
+
+Training remembers the first until its next step. Every other verb stops where it is: `Stopped` is raised, passes
+whatever was finished by then, and is told with that at the end.
+
+Python runs a signal's handler between two instructions of the main thread only, and one call into torch can last for
+minutes. So a thread of its own waits for signals as well, by the descriptor that Python writes their numbers to the
+moment they arrive: whichever of the two comes first counts a signal, and the second one ends the process there.
 
 A launcher of several processes passes on what it gets, and a scheduler sends to the launcher and to the processes: so
-there a second one that comes soon is the first one's echo.
+there a second one that comes soon is the first one's echo. What a shell's `nohup` has told to be ignored stays ignored.
 """
 
 import os
+import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
+from math import inf
 from types import FrameType
 
 from ancestral.cli.output import say
 from ancestral.machine import started_together
 
+WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO_SECONDS = 5.0
 """Within which the same wish may arrive twice by way of a launcher."""
 SHOW_CURSOR = "\x1b[?25h"
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal asked to stop; its notes say what was finished by then."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Asked:
-    """`signal` is the number of the signal that asked to stop, 0 until then."""
+    """`signal` is the number of the signal that asked to stop, 0 until then.
 
-    def __init__(self) -> None:
-        self.signal = 0
-        self.since = 0.0
+    Args:
+        promise: what is done at the first signal, for people; None: `Stopped` is raised.
+    """
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
-        if self.signal and started_together() and time.monotonic() - self.since < ECHO_SECONDS:
-            return
-        if self.signal:
-            if sys.stderr.isatty():
-                os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
-            os._exit(128 + number)
-        self.signal, self.since = number, time.monotonic()
-        say("stopping after this step to save; once more to leave at once")
+    def __init__(self, promise: str | None) -> None:
+        self.promise, self.signal, self.since = promise, 0, inf
+        self.arrivals = count()
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+
+    def watch(self) -> None:
+        """Counts signals until the writing end is closed: the work of the thread."""
+        waiting = select.poll()
+        waiting.register(self.reader, select.POLLIN)
+        while True:
+            waiting.poll()
+            with suppress(BlockingIOError):
+                numbers = os.read(self.reader, 64)
+                if not numbers:
+                    return
+                self._count(numbers)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """The handler: counts what the thread has not counted yet.
+
+        Raises:
+            Stopped: where nothing is promised.
+        """
+        with suppress(BlockingIOError):
+            self._count(os.read(self.reader, 64))
+        if self.promise is None:
+            raise Stopped(number)
+
+    def _count(self, numbers: bytes) -> None:
+        for number in numbers:
+            if number in WATCHED:
+                self._arrived(number)
+
+    def _arrived(self, number: int) -> None:
+        if next(self.arrivals) == 0:
+            self.signal, self.since = number, time.monotonic()
+            with suppress(OSError, RuntimeError):  # nobody there to read it, or in the middle of another line
+                if self.promise is not None:
+                    say(f"{self.promise}; once more to leave at once")
+        elif not started_together() or time.monotonic() - self.since >= ECHO_SECONDS:
+            _leave(128 + number)
 
 
 @contextmanager
-def stop_asked() -> Iterator[Asked]:
-    """Watches for both signals, and puts the former handlers back."""
-    asked = Asked()
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+def stop_asked(promise: str | None = "stopping after this step to save") -> Iterator[Asked]:
+    """Watches for the signals, and puts the former handlers back. In a thread, which hears none, it does nothing."""
+    asked = Asked(promise)
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    watched = [number for number in WATCHED if not (by_nohup and number == signal.SIGHUP)]
+    thread = threading.Thread(target=asked.watch, daemon=True, name="signals")
+    told = signal.set_wakeup_fd(asked.writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, asked.handle) for number in watched}
+    thread.start()
     try:
         yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(told)
+        os.close(asked.writer)
+        thread.join()
+        os.close(asked.reader)
+
+
+def _leave(code: int) -> None:
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
+    os._exit(code)

@@ -2,14 +2,16 @@
 unless the target is a packed data set, whose index says the size of its images.
 """
 
-import difflib
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ancestral.config import Config, merged, read_settings
+from ancestral.config import Config, SamplingSettings, merged, parse, read_settings
 from ancestral.errors import InputError
-from ancestral.files import is_packed, is_url
+from ancestral.files import is_url, read_json
+from ancestral.folders import check_holds_images, kind_of
+from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
 
 BUDGETS = ("steps", "images", "minutes")
@@ -23,18 +25,50 @@ class Plan(NamedTuple):
 
 
 def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> Plan:
-    """The resolved settings: flags override the file, the file overrides the preset.
+    """The resolved settings: flags override the file, the file overrides the preset. A run goes on in its folder, with
+    its own settings in place of a preset's; how its images are sampled stays as it is there, unless file or flags say
+    it.
 
     Raises:
         InputError: neither target nor file, an unknown target, a faulty file, or a faulty setting.
     """
     if target is None and file is None:
-        raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, or --config FILE")
-    config = Config() if target is None else preset(target)
+        raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
+    if target is not None and (run := run_folder(target)) is not None:
+        out, config = out or run, recorded(run)
+    else:
+        config = Config() if target is None else preset(target)
     if file is not None:
         config = overlaid(config, read_settings(file), str(file))
     config = overlaid(config, flags, "command line")
-    return Plan(config, out or Path("runs") / (Path(target or config.data.source).resolve().name or "run"))
+    out = out or Path("runs") / _run_name(target or config.data.source)
+    restated = "sampling" in flags or (file is not None and "sampling" in read_settings(file))
+    return Plan(config if restated else keeping_sampling(config, out), out)
+
+
+def keeping_sampling(config: Config, out: Path) -> Config:
+    """`config`, sampled as the run in `out` is, for which a sweep may have found something better; as it is where there
+    is no run. An analytic variance is not kept: it was measured of weights that training changes.
+    """
+    found = _stored_sampling(out)
+    if found is None:
+        return config
+    variance = None if found.variance == "analytic" else found.variance
+    return config.model_copy(update={"sampling": found.model_copy(update={"variance": variance})})
+
+
+def _stored_sampling(out: Path) -> SamplingSettings | None:
+    """That of the pipeline, of which older versions told the settings of the run nothing, or of the settings."""
+    for file, *names in (
+        (out / "pipeline" / "ancestral.json", "config", "sampling"),
+        (out / "config.json", "sampling"),
+    ):
+        with suppress(InputError, KeyError, TypeError):
+            tree: Any = read_json(file)
+            for name in names:
+                tree = tree[name]
+            return parse(SamplingSettings, tree, str(file))
+    return None
 
 
 def preset(target: str) -> Config:
@@ -49,12 +83,31 @@ def preset(target: str) -> Config:
         return packed(target)
     if (folder := _folder(target)) is not None:
         source = str(folder.resolve())
-        return packed(source) if is_packed(folder) else for_folder(source)
+        if kind_of(folder) == "packed data set":
+            return packed(source)
+        check_holds_images(folder)
+        return for_folder(source)
     if os.sep in target:
         raise InputError(f"expected a folder of images, got none at {target}; check the path")
-    near = difflib.get_close_matches(target, PRESETS, n=1, cutoff=0.5)
-    remedy = f"did you mean {near[0]}?" if near else f"presets are {', '.join(PRESETS)}"
-    raise InputError(f"expected a preset or a folder of images, got {target!r}; {remedy}")
+    if (name := spelled(target, PRESETS)) in PRESETS:
+        return PRESETS[name]()
+    raise InputError(f"expected a preset or a folder of images, got {target!r}; {meant(target, PRESETS)}")
+
+
+def run_folder(target: str) -> Path | None:
+    """The folder of a run that a target names, or None where it names something else."""
+    folder = Path(target).expanduser()
+    return folder if target not in PRESETS and kind_of(folder) == "run" else None
+
+
+def recorded(run: Path) -> Config:
+    """The settings of a run.
+
+    Raises:
+        InputError: its config.json is damaged.
+    """
+    file = run / "config.json"
+    return parse(Config, read_settings(file), str(file))
 
 
 def packed(source: str) -> Config:
@@ -77,17 +130,10 @@ def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:
     return merged(base, changes, where)
 
 
-def check_writable(out: Path) -> None:
-    """Before any work is done for it: whether the folder could be made, and written to.
-
-    Raises:
-        InputError: it could not.
-    """
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise InputError(f"cannot write to {out}: {there} is no folder; choose another with --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"cannot write to {out}: {there} is read-only; choose another with --out")
+def _run_name(target: str) -> str:
+    """That of a preset, however it was spelled, or of the folder."""
+    name = Path(target).resolve().name or "run"
+    return name if _folder(target) else spelled(name, PRESETS)
 
 
 def _folder(target: str) -> Path | None:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, positive, whole
-from ancestral.errors import InputError
+from ancestral.config import MOST_SEED
+from ancestral.outputs import file_named
 
 ABOUT = """\
 Train a classifier of noisy images on the data of RUN and under its noise, to guide its network to a class.
@@ -17,6 +19,7 @@ EXAMPLES = (
     "ancestral sample runs/digits --guidance_by classifier --guidance 3 --classes 3,7",
 )
 MINUTES = "2"
+MOST_STEPS = 10**9
 
 
 def run(argv: Sequence[str]) -> int:
@@ -28,23 +31,15 @@ def run(argv: Sequence[str]) -> int:
     options.option("--seed", default="0", metavar="INT", help="seed of everything that is random [0]")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     options.option("--out", metavar="FILE", help="where it is kept [RUN/classifier.safetensors]")
+    add_overwrite(options)
     options.option("--json", action="store_true", help="print the result as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     found = options.words(argv)
-    seed, steps = whole(found.seed, "--seed"), None if found.steps is None else whole(found.steps, "--steps")
-    if seed < 0:
-        raise InputError(f"expected --seed of at least 0, got {seed}")
-    if steps is not None and steps < 1:
-        raise InputError(f"expected --steps of at least 1, got {steps}")
+    seed = whole(found.seed, "--seed", 0, MOST_SEED)
+    steps = None if found.steps is None else whole(found.steps, "--steps", 1, MOST_STEPS)
     word = found.minutes or (MINUTES if steps is None else None)
     minutes = None if word is None else positive(word, "--minutes")
-    out = _file(found.out)
+    out = file_named(found.out, "--out", (".safetensors",))
     from ancestral.cli.classifying import train
 
-    return train(Path(found.run), steps, minutes, seed, found.device, out, found.json)
-
-
-def _file(word: str | None) -> Path | None:
-    if word is not None and Path(word).suffix != ".safetensors":
-        raise InputError(f"expected --out to end in .safetensors, got {word!r}")
-    return None if word is None else Path(word)
+    return train(Path(found.run), steps, minutes, seed, found.device, out, found.overwrite, found.json)

@@ -5,11 +5,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from ancestral.cli.output import console, counting, say, tell, tell_json, warn_of_bad_files
+import torch
+
+from ancestral.cli.output import (
+    Output,
+    console,
+    counting,
+    say,
+    tell,
+    tell_json,
+    until_unread,
+    warn_of_classes,
+    warn_of_data,
+)
+from ancestral.cli.pricing import allow
 from ancestral.cli.signals import Asked, stop_asked
 from ancestral.cli.target import Plan
 from ancestral.cli.together import together
 from ancestral.cli.training_display import Clock, Pace, display
+from ancestral.colors import NAMES
+from ancestral.config import ImageSpec
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -18,24 +33,53 @@ from ancestral.training.parallel import Parallel
 from ancestral.training.run import RunFolder
 from ancestral.training.trainer import Progress
 from ancestral.training.trainer import train as steps_of
+from ancestral.tuning.price import check_training, of_training, unusual
 
 
-def train(wanted: Plan, device_name: str | None, as_json: bool, tensorboard: bool, parallel: Parallel) -> int:
-    """Trains to the end of the budget, or to the first signal; the exit code."""
+def train(
+    wanted: Plan,
+    device_name: str | None,
+    as_json: bool,
+    tensorboard: bool,
+    parallel: Parallel,
+    extend: bool,
+    dear: bool,
+) -> int:
+    """Trains to the end of the budget, to the first signal, or until nobody reads the output; the exit code."""
     config, folder = wanted.config, RunFolder(wanted.out)
-    with stop_asked() as asked, together(device_name) as (on, processes):
+    with until_unread() as out, together(device_name) as (on, processes), ExitStack() as training:
+        if (size := config.data.height_width) is not None:  # before an image of that size is read
+            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), on, processes.world)
         with processes.first_here(), counting() as counted:
             parts = load(config.data, counted)
-        warn_of_bad_files(parts.bad, config.data.source)
+        warn_of_data(parts, config.data.source)
+        warn_of_classes(parts.untrained)
+        _afford(wanted, parts.train.spec, on, processes, dear)
+        asked = training.enter_context(stop_asked())  # only from here on there is something to save
         pipeline = Pipeline.fresh(config, parts.train.spec, on)
         (say if as_json else tell)(_beginning(pipeline, len(parts.train), folder, processes))
 
         def start(say: Callable[[str], None]) -> Iterator[Progress]:
-            return steps_of(pipeline, parts, folder, say, lambda: asked.signal != 0, processes, parallel)
+            return steps_of(
+                pipeline, parts, folder, say, lambda: asked.signal != 0 or out.gone, processes, parallel, extend
+            )
 
         with recorder(folder, tensorboard and processes.lead) as record:
             last = _follow(start, as_json, record)
-        return _end(last, asked, folder, as_json)
+        return _end(last, asked, out, folder, as_json)
+
+
+def _afford(wanted: Plan, spec: ImageSpec, on: torch.device, processes: Processes, dear: bool) -> None:
+    """That it fits, before anything is allocated; what it takes is said where that is not usual.
+
+    Raises:
+        InputError: it takes more than is usual and is not meant, or does not fit.
+    """
+    check_training(wanted.config, spec, on, processes.world)
+    if unusual(wanted.config, spec):
+        price = of_training(wanted.config, spec, on, processes.world)
+        remedy = "lower data.size, training.batch_size or network.widths"
+        say(f"training takes at least {allow(price, dear, on, processes, wanted.out, remedy).words}")
 
 
 @contextmanager
@@ -64,7 +108,7 @@ def recorder(folder: RunFolder, tensorboard: bool) -> Iterator[Callable[[dict[st
 
 def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Processes) -> str:
     channels, height, width = pipeline.spec.shape
-    kind = f"{height}x{width} {'grey' if channels == 1 else 'RGB'}"
+    kind = f"{height}x{width} {NAMES[channels]}"
     classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
     on = pipeline.device.type if processes.alone else f"{pipeline.device.type} by {processes.world} processes"
@@ -97,15 +141,16 @@ def _line(progress: Progress, pace: Pace) -> dict[str, Any]:
     return {**(progress.record or {}), **where, "images_per_second": pace.images_per_second}
 
 
-def _end(last: Progress | None, asked: Asked, folder: RunFolder, as_json: bool) -> int:
+def _end(last: Progress | None, asked: Asked, out: Output, folder: RunFolder, as_json: bool) -> int:
     """Says how it ended and how to go on; the exit code."""
     stopped = last is not None and last.stop and last.fraction < 1
     if as_json:
         tell_json({"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)})
-    speak = say if as_json else tell
+    speak = say if as_json or out.gone else tell
     if stopped and last is not None:
-        speak(f"stopped and saved after step {last.step:,} in {folder.path}; the same command goes on from there")
-        return 128 + (asked.signal or signal.SIGTERM)
+        why = "nobody reads the output any more: " if out.gone and not asked.signal else ""
+        speak(f"{why}stopped and saved after step {last.step:,} in {folder.path}; the same command goes on from there")
+        return 128 + (asked.signal or (signal.SIGPIPE if out.gone else signal.SIGTERM))
     state = "is finished already" if last is None else f"is finished after step {last.step:,}"
     speak(f"{folder.path} {state}; its pipeline is {folder.pipeline}")
     speak(f"draw with: ancestral sample {folder.path}")

@@ -9,6 +9,7 @@ from ancestral.cli.options import Options, changes, leaves, positive
 from ancestral.cli.target import plan, preset
 from ancestral.config import ComputeSettings, Config
 from ancestral.errors import InputError
+from ancestral.folders import kind_of
 from ancestral.presets import PRESETS
 
 ABOUT = """\
@@ -77,8 +78,7 @@ def _named(argv: Sequence[str]) -> Config:
 def _pipeline(target: str) -> Path | None:
     """The folder `target`, where it holds a run or a pipeline."""
     folder = Path(target).expanduser()
-    marks = ("pipeline", "model_index.json", "config.json")
-    return folder if target not in PRESETS and any((folder / mark).exists() for mark in marks) else None
+    return folder if target not in PRESETS and kind_of(folder) in ("run", "pipeline") else None
 
 
 def _only_compute(given: dict[str, Any], folder: Path) -> ComputeSettings:

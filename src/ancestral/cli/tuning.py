@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ancestral import compute
 from ancestral.cli.machine import device
-from ancestral.cli.output import console, counting, say, tell, tell_json, warn_of_bad_files
+from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.data.datasets import load
 from ancestral.machine import usable_cores
@@ -35,7 +35,6 @@ def pipeline_of(source: Path | Config, settings: ComputeSettings, device_name: s
         return Pipeline.load(source, on, settings)
     with counting() as counted:
         parts = load(source.data, counted)
-    warn_of_bad_files(parts.bad, source.data.source)
     return Pipeline.fresh(source, parts.train.spec, on)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ancestral.cli.asking import add_overwrite, add_yes
 from ancestral.cli.options import Options, whole
-from ancestral.errors import InputError
+from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS
 
 ABOUT = """\
 Measure the best variance of RUN's reverse steps, from the errors its network makes on images it was not trained on.
@@ -23,15 +24,15 @@ def run(argv: Sequence[str]) -> int:
     options.option("--timesteps", default="50", metavar="N", help="how many, even in log-SNR [50]")
     options.option("--seed", default="0", metavar="INT", help="seed of the noise [0]")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
+    add_overwrite(options)
+    add_yes(options)
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     found = options.words(argv)
-    images, timesteps = whole(found.images, "--images"), whole(found.timesteps, "--timesteps")
-    seed = whole(found.seed, "--seed")
-    if images < 2 or timesteps < 1 or seed < 0:
-        raise InputError(
-            "expected --images of at least 2, --timesteps of at least 1 and --seed of at least 0, "
-            f"got {images}, {timesteps} and {seed}"
-        )
+    images = whole(found.images, "--images", 2, MOST_IMAGES)
+    timesteps, seed = (
+        whole(found.timesteps, "--timesteps", 1, MOST_TIMESTEPS),
+        whole(found.seed, "--seed", 0, MOST_SEED),
+    )
     from ancestral.cli.estimating import estimate_variance
 
-    return estimate_variance(Path(found.run), images, timesteps, seed, found.device)
+    return estimate_variance(Path(found.run), images, timesteps, seed, found.device, found.overwrite, found.yes)

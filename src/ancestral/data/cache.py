@@ -1,16 +1,19 @@
-"""Decoded images, kept: an array that is memory-mapped, beside a hash of what it came from.
+"""Decoded images, kept: an array that is memory-mapped to be read, beside a hash of what it came from.
 
 An entry is a folder that appears by one rename, so a reader finds it whole or not at all, and of two processes that
 decode the same thing at once one wins and the other uses its result. `<cache>/decoded/<place>/<fingerprint>/` holds
 images.npy, labels.npy and entry.json; `place` names the source and the settings, `fingerprint` the source's state.
+
+Nothing is written through a mapping: a disk that is full would kill the process and not tell it. What a killed process
+leaves is taken away by the next one: who builds holds the lock of a scratch folder, which is the system's (flock).
 """
 
 import json
 import shutil
-import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,12 +21,15 @@ import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, frozen
 from ancestral.errors import CannotWrite
-from ancestral.files import cache_folder
+from ancestral.files import cache_folder, check_regular, read_text, scratch_folder
 
-VERSION = 1
+VERSION = 2
+LOCK = "lock"
 STALE_SECONDS = 24 * 3600.0
-"""Age at which the temporary folder of a killed process is taken away."""
+"""Age at which a scratch folder without a lock is taken away."""
 CHUNK = 1024
+MOST_ENTRY = 2**32
+"""Bytes of what is said of the images, among it their names."""
 
 
 def digest(*parts: str) -> str:
@@ -46,17 +52,12 @@ def cached(place: str, fingerprint: str, build: Callable[[Path], tuple[Collectio
         return found
     try:
         home.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".", dir=home))
+        with _scratch(home) as scratch:
+            collection, order = build(scratch)
+            _store(scratch / "entry", collection, order)
+            _publish(scratch / "entry", entry)
     except OSError as error:
         raise _cannot_write(home, error) from None
-    try:
-        collection, order = build(scratch)
-        _store(scratch / "entry", collection, order)
-        _publish(scratch / "entry", entry)
-    except OSError as error:
-        raise _cannot_write(home, error) from None
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     _drop_others(home, entry)
     stored = read_entry(entry)
     assert stored is not None, "an entry that was just written can be read"
@@ -66,26 +67,29 @@ def cached(place: str, fingerprint: str, build: Callable[[Path], tuple[Collectio
 def read_entry(entry: Path) -> Collection | None:
     """The collection stored in a folder, its pixels memory-mapped; None where it is missing or damaged."""
     try:
-        about = json.loads((entry / "entry.json").read_text(encoding="utf-8"))
+        about = json.loads(read_text(entry / "entry.json", MOST_ENTRY))
         if about["version"] != VERSION:
             return None
+        for name in ("images.npy", *(["labels.npy"] if about["class_names"] else [])):
+            check_regular(entry / name)
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = frozen(np.load(entry / "labels.npy", allow_pickle=False)) if about["class_names"] else None
-    except (OSError, ValueError, KeyError, EOFError):
+        names, captions = (None if about[key] is None else tuple(about[key]) for key in ("names", "captions"))
+        image_set = ImageSet(images, labels, tuple(about["class_names"]), captions, names, about["hash"])
+        return Collection(image_set, about["num_test"], about["num_validation"], tuple(map(tuple, about["bad"])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
         return None
-    names, captions = (None if about[key] is None else tuple(about[key]) for key in ("names", "captions"))
-    image_set = ImageSet(images, labels, tuple(about["class_names"]), captions, names, about["hash"])
-    return Collection(image_set, about["num_test"], about["num_validation"], tuple(map(tuple, about["bad"])))
 
 
 def _store(entry: Path, collection: Collection, order: np.ndarray) -> None:
     """Writes images.npy, labels.npy and entry.json, the images in `order` and never all in memory."""
     entry.mkdir()
     whole = collection.images
-    rows = np.lib.format.open_memmap(entry / "images.npy", mode="w+", dtype=np.uint8, shape=whole.images.shape)
-    for start in range(0, len(order), CHUNK):
-        rows[start : start + CHUNK] = whole.images[order[start : start + CHUNK]]
-    rows.flush()
+    about_rows = {"descr": "|u1", "fortran_order": False, "shape": whole.images.shape}
+    with (entry / "images.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, about_rows)
+        for start in range(0, len(order), CHUNK):
+            file.write(np.ascontiguousarray(whole.images[order[start : start + CHUNK]]).data)
     if whole.labels is not None:
         np.save(entry / "labels.npy", whole.labels[order], allow_pickle=False)
     about = {
@@ -113,12 +117,39 @@ def _publish(written: Path, entry: Path) -> None:
 
 
 def _drop_others(home: Path, entry: Path) -> None:
-    """Removes earlier states of the same source, and what killed processes left; mapped files live on while in use."""
+    """Removes earlier states of the same source; mapped files live on while in use."""
     for other in home.iterdir():
-        with suppress(OSError):
-            abandoned = not other.name.startswith(".") or time.time() - other.stat().st_mtime > STALE_SECONDS
-            if other != entry and abandoned:
+        if other != entry and not other.name.startswith("."):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+@contextmanager
+def _scratch(home: Path) -> Iterator[Path]:
+    """An empty folder in `home` whose lock is held, and which is gone afterwards; those of killed processes are too."""
+    with (home.parent / ".lock").open("w") as door:  # between a folder and its lock it would look abandoned
+        flock(door, LOCK_EX)
+        for other in home.parent.glob("*/.*"):
+            if _is_abandoned(other):
                 shutil.rmtree(other, ignore_errors=True)
+        scratch = scratch_folder(home)
+        lock = (scratch / LOCK).open("w")
+        flock(lock, LOCK_EX)
+    with lock:
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_abandoned(scratch: Path) -> bool:
+    """Whether nobody holds its lock; of one without a lock, as older versions left them, its age tells."""
+    with suppress(OSError):
+        if not (scratch / LOCK).exists():
+            return time.time() - scratch.stat().st_mtime > STALE_SECONDS
+        with (scratch / LOCK).open() as lock:
+            flock(lock, LOCK_EX | LOCK_NB)
+            return True
+    return False
 
 
 def _cannot_write(home: Path, error: OSError) -> CannotWrite:

@@ -1,23 +1,27 @@
 """What a data set holds and what is wrong with it, before anything is trained on it. Nothing is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from ancestral.colors import COLOR_CHANNELS
 from ancestral.config import DataSettings
 from ancestral.data import advice, duplicates, folder
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
 from ancestral.data.finding import Finding, describe, examine, picture_of
 from ancestral.data.fitting import Progress
-from ancestral.data.images import BadImage, Fit, each, parse_color
-from ancestral.data.listing import list_images
+from ancestral.data.images import BadImage, Facts, Fit, parse_color
+from ancestral.data.imageset import arranged, cuts, without_images
+from ancestral.data.layout import PARTS
+from ancestral.data.listing import LeftOut, counted, list_images
+from ancestral.data.parallel import each
 from ancestral.errors import InputError
-from ancestral.files import is_packed, is_url
+from ancestral.files import is_url
 from ancestral.text import printable
 
 N = TypeVar("N", int, float)
@@ -38,21 +42,27 @@ class Report:
         heights, widths: smallest and largest, upright.
         aspect_ratios: smallest and largest width by height.
         num_long: images that are more than half as long again as wide, or wide as long: a square crop loses much.
-        num_alpha, num_16_bit, num_rotated: images with transparency, with 16 bits a channel, and that EXIF turns.
+        num_alpha, num_16_bit, num_rotated: images with transparency, with 9 to 16 bits a channel, and that EXIF turns.
+        profiles: how many images have each colour profile other than sRGB's; they are converted, if it can be read.
         bad: (file, reason) of what cannot be used.
+        left_out: all that is not used, counted by reason and suffix.
+        notes: how the folder was read where it can be read otherwise, a sentence each.
         duplicates: groups of files with the same pixels.
         near_duplicates: groups of files that look the same.
         shared: those of both kinds of groups whose files lie in more than one class.
         constant: files that show one flat colour, nearly.
         nearly_constant: other files of which all but a fiftieth is one colour.
+        parts: images to train on, for validation and for test.
         classes: images of each class; empty where there are none.
+        untrained: the classes of which there is no image to train on.
         balance: how even they are; None where there are none.
         num_captions: images with a text.
-        channels: 1 where every image is grey or grey is asked for, else 3.
+        channels: what `color` says; else 1 where every image is grey, and 3 otherwise.
         labelled: whether training uses the classes.
         suggested_size, suggested_fit: values for data.size and data.fit.
         size, fit: those asked for, else those suggested; a data set that is built in has sizes of its own.
         num_enlarged: images smaller than `size`; `most_enlarged`: the largest factor, 1 where there is none.
+        num_unread: files that were not looked at any more, since it was interrupted.
     """
 
     source: str
@@ -66,13 +76,18 @@ class Report:
     num_alpha: int
     num_16_bit: int
     num_rotated: int
+    profiles: dict[str, int]
     bad: tuple[tuple[str, str], ...]
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
     near_duplicates: tuple[Alike, ...]
     shared: tuple[tuple[str, ...], ...]
     constant: tuple[str, ...]
     nearly_constant: tuple[str, ...]
+    parts: dict[str, int]
     classes: dict[str, int]
+    untrained: tuple[str, ...]
     balance: advice.Balance | None
     num_captions: int
     channels: int
@@ -83,10 +98,19 @@ class Report:
     fit: Fit
     num_enlarged: int
     most_enlarged: float
+    num_unread: int = 0
 
 
-def check(source: str, settings: DataSettings, on_progress: Progress | None = None) -> Report:
+def check(
+    source: str,
+    settings: DataSettings,
+    on_progress: Progress | None = None,
+    on_interrupt: Callable[[Report], None] = lambda report: None,
+) -> Report:
     """The report on a folder, or on a built-in data set as it is.
+
+    Args:
+        on_interrupt: called, where checking a folder is interrupted, with the report on the files looked at by then.
 
     Raises:
         InputError: no such data set or folder, or faulty metadata.
@@ -94,82 +118,121 @@ def check(source: str, settings: DataSettings, on_progress: Progress | None = No
     parse_color(settings.background)
     if source in BUILT_IN:
         return _check_built_in(source, settings, on_progress)
-    if is_url(source) or is_packed(folder_of := find_folder(source)):
-        raise InputError(f"expected a folder of images, got {source}, of packed ones; check them before packing")
-    return _check_folder(folder_of, settings, on_progress)
+    if is_url(source):
+        raise InputError(f"expected a folder of images, got {source}; packed ones are checked before packing")
+    return _check_folder(find_folder(source), settings, on_progress, on_interrupt)
 
 
-def _check_folder(root: Path, settings: DataSettings, on_progress: Progress | None) -> Report:
-    selection = folder.select(list_images(root))
+class Known(NamedTuple):
+    """What is known of the images beside what they look like.
+
+    Args:
+        images: labels, class names and captions as in `ImageSet`; sizes of own parts and the rest as in `Collection`.
+        order: (N,) in which they are stored.
+    """
+
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    num_captions: int
+    order: np.ndarray
+    num_validation: int | None
+    num_test: int | None
+    bad: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def _check_folder(
+    root: Path, settings: DataSettings, on_progress: Progress | None, on_interrupt: Callable[[Report], None]
+) -> Report:
+    listing = list_images(root)
+    selection = folder.select(listing, settings)
     found: dict[str, Finding] = {}
     bad = list(selection.bad)
-    results = each(lambda name: examine(root / name, settings.background), map(Path, selection.files))
-    for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
-        if isinstance(result, BadImage):
-            bad.append((printable(name), result.reason))
-        else:
-            found[name] = result
-        if on_progress:
-            on_progress("checking", count, len(selection.files))
-    labels, class_names = folder.classes([*found], selection.annotations)
-    texts = folder.captions([*found], selection.annotations)
-    return _report(str(printable(root)), settings, found, tuple(bad), labels, class_names, len(texts or ()))
+
+    def report() -> Report:
+        files = [*found]
+        labels, class_names = folder.classes(files, selection)
+        order = arranged(labels, len(files), selection.numbers(files))
+        known = Known(labels, class_names, len(folder.captions(files, selection) or ()), order, *selection.own(files))
+        known = known._replace(bad=tuple(bad), left_out=counted(bad, listing.others), notes=selection.notes)
+        return _report(printable(root), settings, found, known)
+
+    results = each(lambda name: examine(root / name, settings.background), map(Path, selection.files), root)
+    count = 0
+    try:
+        for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
+            if isinstance(result, BadImage):
+                bad.append((folder.told(name), result.reason))
+            else:
+                found[name] = result
+            if on_progress:
+                on_progress("checking", count, len(selection.files))
+    except KeyboardInterrupt:
+        on_interrupt(replace(report(), num_unread=len(selection.files) - count))
+        raise
+    return report()
 
 
 def _check_built_in(name: str, settings: DataSettings, on_progress: Progress | None) -> Report:
-    whole = collection(DataSettings(source=name), on_progress).images
+    folder.check_not_a_folder(settings, name)
+    whole, num_test, num_validation, *_ = collection(DataSettings(source=name), on_progress)
     mode = "L" if whole.shape[0] == 1 else "RGB"
     found = {}
     for count, pixels in enumerate(whole.pixels()):
-        found[f"image {count}"] = describe(picture_of(pixels), "array", mode, False, False)
+        found[f"image {count}"] = describe(picture_of(pixels), Facts("array", mode, 8, False, False, ""))
         if on_progress and count % 500 == 0:
             on_progress("checking", count, len(whole))
-    return _report(name, settings, found, (), whole.labels, whole.class_names, len(whole.captions or ()))
+    texts, order = len(whole.captions or ()), np.arange(len(whole))
+    known = Known(whole.labels, whole.class_names, texts, order, num_validation, num_test)
+    return _report(name, settings, found, known)
 
 
-def _report(
-    source: str,
-    settings: DataSettings,
-    found: dict[str, Finding],
-    bad: tuple[tuple[str, str], ...],
-    labels: np.ndarray | None,
-    class_names: tuple[str, ...],
-    num_captions: int,
-) -> Report:
+def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: Known) -> Report:
+    labels, class_names = known.labels, known.class_names
     findings = [*found.values()]
     sizes = [(finding.height, finding.width) for finding in findings]
     ratios = [width / height for height, width in sizes]
     counts = np.bincount(labels if labels is not None else [], minlength=len(class_names))
-    grey = settings.color == "grey" or (settings.color == "auto" and all(finding.grey for finding in findings))
+    found_channels = 1 if all(finding.grey for finding in findings) else 3
     flat = {name for name, finding in found.items() if finding.spread < NEARLY_CONSTANT}
     filled = {name for name, finding in found.items() if finding.filled >= MOSTLY_ONE_COLOUR}
     same, alike = duplicates.same(found), duplicates.alike(found)
     of_class = {} if labels is None else dict(zip(found, labels.tolist(), strict=True))
+    own = known.num_validation, known.num_test
+    ends = cuts(len(findings), *own, settings.validation, settings.test)
+    trained = None if labels is None else labels[known.order[slice(*ends[0])]]
+    labelled = settings.labels != "none" and labels is not None
     size, fit = _size(source, settings, sizes), _fit(settings, sizes)
     factors = [advice.enlargement(each, size, fit) for each in sizes]
     return Report(
         source=source,
         num_images=len(findings),
-        formats=dict(Counter(finding.format for finding in findings)),
-        modes=dict(Counter(finding.mode for finding in findings)),
+        formats=dict(Counter(finding.facts.format for finding in findings)),
+        modes=dict(Counter(finding.facts.mode for finding in findings)),
         heights=_range([height for height, _ in sizes], 0),
         widths=_range([width for _, width in sizes], 0),
         aspect_ratios=_range(ratios, 1.0),
         num_long=advice.num_long(sizes),
-        num_alpha=sum(finding.alpha for finding in findings),
-        num_16_bit=sum(finding.mode.startswith("I") for finding in findings),
-        num_rotated=sum(finding.rotated for finding in findings),
-        bad=bad,
+        num_alpha=sum(finding.facts.alpha for finding in findings),
+        num_16_bit=sum(finding.facts.bits > 8 for finding in findings),
+        num_rotated=sum(finding.facts.rotated for finding in findings),
+        profiles=dict(Counter(finding.facts.profile for finding in findings if finding.facts.profile)),
+        bad=known.bad,
+        left_out=known.left_out,
+        notes=known.notes,
         duplicates=_groups(same),
         near_duplicates=tuple(replace(group, files=_told(group.files)) for group in alike),
         shared=_groups(duplicates.shared([*same, *(group.files for group in alike)], of_class)),
         constant=_told(name for name in found if name in flat),
         nearly_constant=_told(name for name in found if name in filled - flat),
+        parts={name: stop - start for name, (start, stop) in zip(PARTS, ends, strict=True)},
         classes=(classes := {name: int(count) for name, count in zip(class_names, counts, strict=True)}),
+        untrained=without_images(trained, class_names) if labelled else (),
         balance=advice.balance(classes),
-        num_captions=num_captions,
-        channels=1 if grey else 3,
-        labelled=settings.labels == "auto" and labels is not None,
+        num_captions=known.num_captions,
+        channels=COLOR_CHANNELS.get(settings.color, found_channels),
+        labelled=labelled,
         suggested_size=advice.suggest_size([min(size) for size in sizes]),
         suggested_fit=advice.suggest_fit(sizes),
         size=size,
@@ -192,7 +255,7 @@ def _fit(settings: DataSettings, sizes: list[tuple[int, int]]) -> Fit:
 
 
 def _told(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(printable, names))
+    return tuple(map(folder.told, names))
 
 
 def _groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:

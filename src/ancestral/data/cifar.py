@@ -27,7 +27,7 @@ from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
-from ancestral.files import cache_folder
+from ancestral.files import cache_folder, open_regular, read_bytes
 
 NAME = "cifar10"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -150,7 +150,7 @@ def read_binary(folder: Path) -> dict[str, Labelled]:
         batches = []
         for name in names:
             try:
-                with (folder / name).open("rb") as file:
+                with open_regular(folder / name) as file:
                     batches.append(read_records(file.read(most_bytes()), f"{folder / name}"))
             except OSError as error:
                 raise InputError(f"cannot read {folder / name}: {error.strerror}; fetch it again") from None
@@ -166,7 +166,7 @@ def read_archive(path: Path) -> dict[str, Labelled]:
     """
     wanted = {f"{ARCHIVE_FOLDER}/{name}": name for names in BINARY.values() for name in names}
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with open_regular(path) as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
             batches = {wanted[name]: read_records(data, f"{path}/{name}") for name, data in members(archive, wanted)}
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"expected CIFAR-10's binary archive, got {path}: {error}; fetch it again") from None
@@ -210,7 +210,7 @@ def read_npz(path: Path) -> Labelled:
         InputError: missing, damaged, or of other shapes.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             pixels, labels = arrays["x"], arrays["y"]
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise InputError(f"expected arrays x and y in {path}, got: {error}") from None
@@ -227,10 +227,7 @@ def read_sheets(folder: Path, part: str) -> Labelled:
     """
     per_sheet = SHEET_ROWS * SHEET_COLUMNS
     sheets = range(-(-KNOWN[part].num_images // per_sheet))
-    try:
-        labels = np.frombuffer((folder / f"{part}_labels.u8").read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"cannot read {part}_labels.u8 in {folder}: {error.strerror}") from None
+    labels = np.frombuffer(read_bytes(folder / f"{part}_labels.u8"), np.uint8)
     return Labelled(np.concatenate([read_sheet(folder / f"{part}-{i:02d}.webp") for i in sheets]), labels)
 
 

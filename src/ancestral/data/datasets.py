@@ -14,8 +14,9 @@ from ancestral.config import DataSettings
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
 from ancestral.data.fitting import Progress
-from ancestral.data.folder import image_folder
+from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
+from ancestral.data.images import parse_color
 from ancestral.data.imageset import Collection, Parts, divide
 from ancestral.data.places import data_root
 from ancestral.data.shards import held_out_in_memory, packed_set
@@ -57,6 +58,8 @@ def load(settings: DataSettings, on_progress: Progress | None = None) -> Parts:
 def collection(settings: DataSettings, on_progress: Progress | None = None) -> Collection:
     """The whole data set that the settings name, before its division."""
     if settings.source in BUILT_IN:
+        check_not_a_folder(settings, settings.source)
+        parse_color(settings.background)
         return BUILT_IN[settings.source](settings, on_progress)
     if is_url(settings.source):
         return packed_set(settings.source, settings)

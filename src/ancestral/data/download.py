@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ancestral.data.fitting import Progress
 from ancestral.errors import CannotWrite, InputError
+from ancestral.files import open_regular
 
 ATTEMPTS = 3
 """Breaks in a row without a byte received before a mirror is given up."""
@@ -29,7 +30,7 @@ class RemoteFile:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

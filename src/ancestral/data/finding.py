@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from ancestral.data.folder import is_grey
-from ancestral.data.images import ORIENTATION, decode, load, read, to_array
+from ancestral.data.images import Facts, flatten, load, parse_color, to_array
 
 THUMBNAIL = 16
 """Side of the thumbnails by which images are compared, px."""
@@ -24,9 +24,8 @@ class Finding(NamedTuple):
     """One image, decoded.
 
     Args:
-        format, mode: the file's.
+        facts: the file's.
         height, width: upright.
-        alpha, rotated: whether it has transparency, and whether EXIF turns it.
         grey: whether red, green and blue are equal everywhere.
         spread: standard deviation of the channel that varies most, in levels of 0..255.
         filled: share of the pixels that have one colour, within `SAME_COLOUR`.
@@ -34,12 +33,9 @@ class Finding(NamedTuple):
         thumbnail: (16, 16, 3) uint8, each number the average of a cell.
     """
 
-    format: str
-    mode: str
+    facts: Facts
     height: int
     width: int
-    alpha: bool
-    rotated: bool
     grey: bool
     spread: float
     filled: float
@@ -53,25 +49,22 @@ def examine(path: Path, background: str) -> Finding:
     Raises:
         BadImage: for every fault of the file.
     """
-    data = read(path)
-    original = load(path, data)
-    facts = original.format or "", original.mode, original.has_transparency_data, _orientation(original) != 1
-    del original  # a large image is in memory once
-    return describe(decode(path, None, background, data), *facts)
+    loaded = load(path)
+    return describe(flatten(loaded.image, parse_color(background)), loaded.facts)
 
 
-def describe(image: Image.Image, file_format: str, mode: str, alpha: bool, rotated: bool) -> Finding:
+def describe(image: Image.Image, facts: Facts) -> Finding:
     """The finding on an upright, opaque "L" or "RGB" image."""
     pixels = to_array(image)
     content = sha256(str(pixels.shape).encode())
     content.update(np.ascontiguousarray(pixels).data)
     spread = max(ImageStat.Stat(image).stddev)
     looks = is_grey(pixels), spread, _filled(image), content.hexdigest(), _thumbnail(image)
-    return Finding(file_format, mode, image.height, image.width, alpha, rotated, *looks)
+    return Finding(facts, image.height, image.width, *looks)
 
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
-    """(H, W, 1 or 3) uint8 as a picture."""
+    """(H, W, C) uint8 as a picture, C = 1 to 4 as in `colors`."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
@@ -86,11 +79,3 @@ def _filled(image: Image.Image) -> float:
     commonest = counts.argmax(axis=1)
     near = abs(np.arange(256) - commonest[:, None]) <= SAME_COLOUR
     return float((counts * near).sum(axis=1).min() / counts[0].sum())
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1 where the file does not say or its EXIF cannot be read (which decoding then reports)."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        return 1

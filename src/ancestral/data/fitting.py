@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.config import DataSettings
 from ancestral.data.images import fit, to_array
 
@@ -18,15 +19,15 @@ def form(settings: DataSettings) -> str:
 
 
 def refit(pixels: np.ndarray, settings: DataSettings, on_progress: Progress | None = None) -> np.ndarray:
-    """(N, H, W, C) uint8 -> (N, height, width, 1 or 3) as `settings.size`, `color` and `fit` say."""
+    """(N, H, W, C) uint8 -> (N, height, width, 1 to 4) as `settings.size`, `color` and `fit` say."""
     height, width = settings.height_width or pixels.shape[1:3]
-    channels = {"auto": pixels.shape[3], "grey": 1, "rgb": 3}[settings.color]
+    channels = COLOR_CHANNELS.get(settings.color) or pixels.shape[3]
     if pixels.shape[1:] == (height, width, channels):
         return pixels
     fitted = np.empty((len(pixels), height, width, channels), np.uint8)
     for i, image in enumerate(pixels):
         picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-        picture = picture.convert("L" if channels == 1 else "RGB")
+        picture = picture.convert(MODES[channels])
         fitted[i] = to_array(fit(picture, height, width, settings.fit, settings.background))
         if on_progress and (i + 1) % 500 == 0:
             on_progress("resizing", i + 1, len(pixels))

@@ -1,28 +1,35 @@
-"""A folder of anybody's images as a data set: labelled by sub-folders or metadata, decoded once, never written to.
-
-The classes are the sub-folders of the deepest folder that holds every image, if each image lies in one of at least two:
-`pets/cat/1.png, pets/dog/2.png` has the classes cat and dog.
-"""
+"""A folder of anybody's images as a data set: read as layout.py and metadata.py say, decoded once, never written to."""
 
 import os
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
+from ancestral.colors import COLOR_CHANNELS
 from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.fitting import Progress, form
-from ancestral.data.images import BadImage, decode, each, fit, parse_color, read, to_array
-from ancestral.data.imageset import Collection, ImageSet, frozen, shuffled
-from ancestral.data.listing import Listing, fingerprint, list_images
-from ancestral.data.metadata import Annotation, read_metadata
-from ancestral.errors import InputError
-from ancestral.text import printable
+from ancestral.data.images import BadImage, decode, fit, parse_color, read, to_array
+from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
+from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
+from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
+from ancestral.data.metadata import Annotation, finder, read_metadata
+from ancestral.data.parallel import each
+from ancestral.errors import CannotWrite, InputError
+from ancestral.text import alike, as_utf8, printable
 
 FOLDER_SIZE = 32
+NAMED = 3
+"""Folders that a note names."""
+
+Labels = dict[str, str | None]
+"""File -> its class."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +37,30 @@ class Selection:
     """The files of a folder that belong to the data set, and what is known of them.
 
     Args:
-        files: names relative to the folder.
-        annotations: of every file, where there is metadata; else None.
+        files: names relative to `root`, sorted.
+        annotations: class and text of every file.
+        parts: of every file; empty where the folder does not say.
+        described: whether metadata says something of them.
         bad: (name, reason) of what is left out.
+        notes: what can be read otherwise, a sentence each.
     """
 
+    root: Path
     files: tuple[str, ...]
-    annotations: dict[str, Annotation] | None
+    annotations: dict[str, Annotation]
+    parts: dict[str, Part]
+    described: bool
     bad: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+    def numbers(self, files: Sequence[str]) -> np.ndarray | None:
+        """The part of each of these files by its place in `PARTS`; None where the folder does not say."""
+        return np.array([PARTS.index(self.parts[name]) for name in files], np.int64) if self.parts else None
+
+    def own(self, files: Sequence[str]) -> tuple[int | None, int | None]:
+        """How many of these files are of a validation and of a test part that the folder has; None: it has none."""
+        counts = Counter(self.parts[name] for name in files) if self.parts else Counter[Part]()
+        return counts["validation"] or None, counts["test"] or None
 
 
 def image_folder(root: Path, settings: DataSettings, on_progress: Progress | None = None) -> Collection:
@@ -48,57 +71,76 @@ def image_folder(root: Path, settings: DataSettings, on_progress: Progress | Non
     """
     parse_color(settings.background)
     listing = list_images(root)
-    place = digest(os.fspath(root.resolve()), form(settings))
+    selection = select(listing, settings)
+    place = digest(os.fspath(root.resolve()), form(settings), *reading(settings))
 
     def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        collection = decode_folder(listing, settings, scratch / "rows", on_progress)
-        return collection, shuffled(collection.images.labels, len(collection.images))
+        return decode_folder(selection, settings, scratch / "rows", on_progress)
 
-    return cached(place, fingerprint(listing), build)
+    return cached(place, fingerprint(listing), build)._replace(left_out=listing.others, notes=selection.notes)
+
+
+def reading(settings: DataSettings) -> tuple[str, ...]:
+    """The settings that decide which files are used, and as what; none at their defaults."""
+    return () if (settings.labels, settings.splits) == ("auto", "auto") else (settings.labels, settings.splits)
+
+
+def check_not_a_folder(settings: DataSettings, source: str) -> None:
+    """That nothing is said of how sub-folders are read, where there are none.
+
+    Raises:
+        InputError: something is.
+    """
+    for name, value in (("labels", settings.labels), ("splits", settings.splits)):
+        if value == "folders" or (name == "splits" and value != "auto"):
+            raise InputError(f"expected data.{name} auto with {source}, which has no sub-folders, got {value}")
 
 
 def decode_folder(
-    listing: Listing, settings: DataSettings, scratch: Path, on_progress: Progress | None = None
-) -> Collection:
-    """The images of a listing in its order, their pixels in a new file at `scratch` (mapped, not in memory).
+    selection: Selection, settings: DataSettings, scratch: Path, on_progress: Progress | None = None
+) -> tuple[Collection, np.ndarray]:
+    """The images of a selection in its order, their pixels in a new file at `scratch` (mapped, not in memory); and the
+    order (N,) to store them in.
 
     Raises:
-        InputError: fewer than two of the files are usable images, or the metadata is faulty.
+        InputError: fewer than two of the files to train on are usable images.
+        CannotWrite: the disk is full.
     """
-    selection = select(listing)
     good, bad, content = [], list(selection.bad), sha256(form(settings).encode())
-    grey = settings.color != "rgb"
-    results = each(fitter(listing.root, settings), (Path(name) for name in selection.files))
-    with scratch.open("wb") as rows:
+    grey = settings.color == "auto"
+    results = each(fitter(selection.root, settings), map(Path, selection.files), selection.root)
+    with _written(scratch), scratch.open("wb") as rows:
         for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
             if isinstance(result, BadImage):
-                bad.append((printable(name), result.reason))
+                bad.append((told(name), result.reason))
             else:
                 pixels, hashed = result
                 grey = grey and is_grey(pixels)
                 rows.write(pixels.tobytes())
                 good.append(name)
-                content.update(digest(name, hashed).encode())
+                content.update(digest(as_utf8(name), hashed).encode())
             if on_progress:
                 on_progress("decoding", count, len(selection.files))
-    if len(good) < 2:
-        raise InputError(too_few(printable(listing.root), len(good), bad))
-    pixels = np.memmap(
-        scratch, np.uint8, mode="r", shape=(len(good), *size(settings), 1 if settings.color == "grey" else 3)
-    )
-    labels, class_names = classes(good, selection.annotations)
+    num_validation, num_test = selection.own(good)
+    num_train = len(good) - (num_validation or 0) - (num_test or 0)
+    if num_train < 2:
+        raise InputError(too_few(printable(selection.root), num_train, bad, beside=len(good) - num_train))
+    pixels = np.memmap(scratch, np.uint8, mode="r", shape=(len(good), *size(settings), decoded_channels(settings)))
+    labels, class_names = classes(good, selection)
     content.update(
-        repr([selection.annotations[name] for name in good] if selection.annotations else class_names).encode()
+        repr([selection.annotations[name] for name in good] if selection.described else class_names).encode()
     )
+    content.update(repr([selection.parts[name] for name in good]).encode() if selection.parts else b"")
     whole = ImageSet(
         pixels[..., :1] if grey else pixels,
         labels,
         class_names,
-        captions(good, selection.annotations),
-        tuple(map(printable, good)),
+        captions(good, selection),
+        tuple(map(told, good)),
         content.hexdigest(),
     )
-    return Collection(whole, bad=tuple(bad))
+    order = arranged(labels, len(good), selection.numbers(good))
+    return Collection(whole, num_test, num_validation, tuple(bad)), order
 
 
 def size(settings: DataSettings) -> tuple[int, int]:
@@ -106,53 +148,170 @@ def size(settings: DataSettings) -> tuple[int, int]:
     return settings.height_width or (FOLDER_SIZE, FOLDER_SIZE)
 
 
+def decoded_channels(settings: DataSettings) -> int:
+    """Channels that images are decoded to; where they are to be found out, 3 until all are seen to be grey."""
+    return COLOR_CHANNELS.get(settings.color, 3)
+
+
 def is_grey(pixels: np.ndarray) -> bool:
     """Whether red, green and blue are equal everywhere in (H, W, C)."""
     return bool((pixels == pixels[..., :1]).all())
 
 
-def select(listing: Listing) -> Selection:
-    """The files to use: those the metadata names where there is metadata, else all.
+def told(name: str) -> str:
+    """A file's name, fit for printing, the same under every locale."""
+    return printable(as_utf8(name))
+
+
+def select(listing: Listing, settings: DataSettings) -> Selection:
+    """The files to use: those that metadata names where there is some, in the parts and classes that folders say.
 
     Raises:
-        InputError: faulty metadata.
+        InputError: faulty metadata, no part to train on, or no two class folders where they are asked for.
     """
-    if listing.metadata is None:
-        return Selection(listing.files, None, listing.bad)
-    annotations = read_metadata(listing.metadata)
-    there = set(listing.files)
-    bad = [
-        (printable(name), f"is in {listing.metadata.name} but not in the folder") for name in annotations.keys() - there
-    ]
-    bad += [(printable(name), f"is not in {listing.metadata.name}") for name in there - annotations.keys()]
-    return Selection(tuple(f for f in listing.files if f in annotations), annotations, (*listing.bad, *sorted(bad)))
+    annotations, bad, notes = _annotated(listing)
+    files = [name for name in listing.files if name in annotations]
+    division = divided(folders_of(files), settings.splits)
+    parts = division.parts
+    if parts and "train" not in parts.values():
+        raise InputError(
+            f"expected images to train on in {printable(listing.root)}, got those of {' and '.join({*parts.values()})} "
+            "alone; name that folder itself, or set --data.splits none"
+        )
+    described = any(annotation != Annotation(None, None) for annotation in annotations.values())
+    labels, doubts = _labels(division, annotations if described else {}, settings)
+    labels, without, more = _with_classes(labels, parts, settings)
+    used = tuple(name for name in files if name in labels)
+    left_out = [(told(name), reason) for name, reason in (*division.left_out, *without)]
+    return Selection(
+        listing.root,
+        used,
+        {name: Annotation(labels[name], annotations[name].text) for name in used},
+        {name: parts[name] for name in used} if parts else {},
+        described,
+        (*listing.bad, *bad, *left_out),
+        (*_products(listing), *notes, *division.notes, *doubts, *more),
+    )
 
 
-def classes(files: list[str], annotations: dict[str, Annotation] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels (N,) int64 and class names, sorted, numbers by value; (None, ()) where the images have no classes."""
-    found = folder_labels(files) if annotations is None else [annotations[name].label for name in files]
+def _labels(
+    division: Division, annotations: dict[str, Annotation], settings: DataSettings
+) -> tuple[Labels, tuple[str, ...]]:
+    """The class of each file, by metadata where there is some and by folders else, and notes on what is in doubt."""
+    by_folder, doubts = class_folders(division.paths, settings.labels == "folders")
+    if settings.labels == "none":
+        doubts = ()
+    if not annotations or settings.labels == "folders":
+        return by_folder, doubts
+    labels = {name: annotations[name].label for name in by_folder}
+    if any(labels.values()) or not any(by_folder.values()):
+        return labels, ()
+    return labels, ("the metadata has no labels, so folders are no classes; --data.labels folders makes them classes",)
+
+
+def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str, str]], tuple[str, ...]]:
+    """What the nearest metadata above each file says of it, (name, reason) of what goes wrong, and notes.
+
+    Files under no metadata have an empty annotation; those that are not named by the metadata above them have none.
+    """
+    found = {name: Annotation(None, None) for name in listing.files}
+    absent: list[tuple[str, str]] = []
+    unnamed: dict[str, str] = {}
+    notes: list[str] = []
+    find = finder(listing.files)
+    for source in listing.metadata:  # the outermost first
+        prefix = source.removesuffix(source.rpartition("/")[2])
+        try:
+            rows = read_metadata(listing.root / source)
+        except InputError as fault:
+            if not source.endswith(LABELS):
+                raise
+            notes.append(f"{told(source)} is not read: {fault}")
+            continue
+        named = {name: find(prefix + name) for name in rows}
+        if source.endswith(LABELS) and not any(named.values()):
+            notes.append(f"{told(source)} numbers no image here and is not read")
+            continue
+        _check_once(named, source)
+        unnamed |= {name: source for name in _below(listing.files, prefix) if found[name] == (None, None)}
+        found |= {file: rows[name] for name, file in named.items() if file is not None}
+        unnamed = {name: its for name, its in unnamed.items() if found[name] == (None, None)}
+        missing = [name for name, file in named.items() if file is None]
+        absent += [(told(prefix + name), f"is in {told(source)} but not in the folder") for name in missing]
+    absent += [(told(name), f"is not in {told(source)}") for name, source in unnamed.items()]
+    return {name: each for name, each in found.items() if name not in unnamed}, sorted(absent), tuple(notes)
+
+
+def _below(files: Sequence[str], prefix: str) -> Sequence[str]:
+    """Those of the sorted names that begin so."""
+    start = bisect_left(files, prefix)
+    return files[start : bisect_left(files, True, start, key=lambda name: not name.startswith(prefix))]
+
+
+def _check_once(named: dict[str, str | None], source: str) -> None:
+    """That no file is named twice, in two spellings.
+
+    Raises:
+        InputError: one is.
+    """
+    meant = [file for file in named.values() if file is not None]
+    if len({*meant}) < len(meant):
+        twice = next(file for file, count in Counter(meant).items() if count > 1)
+        raise InputError(f"expected each file_name once in {told(source)}, got {told(twice)!r} in two spellings")
+
+
+def _with_classes(
+    labels: Labels, parts: dict[str, Part], settings: DataSettings
+) -> tuple[Labels, list[tuple[str, str]], tuple[str, ...]]:
+    """The labels of the files to use, all of which have a class or none; (name, reason) of the others; and notes.
+
+    Raises:
+        InputError: folders are to be classes, and there are no two.
+    """
+    without = [name for name, label in labels.items() if label is None]
+    names = {alike(label) for label in labels.values() if label is not None}
+    if settings.labels == "folders" and len(names) < 2:
+        raise InputError(f"expected two class folders or more with data.labels folders, got {len(names)}; leave it out")
+    if settings.labels == "none" or not without or len(names) < 2:
+        return labels, [], ()
+    train = [label for name, label in labels.items() if parts.get(name, "train") == "train"]
+    count = f"{len(without):,} of {len(labels):,} images"
+    if settings.labels == "auto" and not few(train.count(None), len(train)):
+        note = f"no class for {count}, so no classes are used; --data.labels folders takes those in class folders alone"
+        return dict.fromkeys(labels), [], (note,)
+    first = told(without[0])
+    note = f"left out for want of a class: {count}, such as {first}; --data.labels none uses all, without classes"
+    kept: Labels = {name: label for name, label in labels.items() if label is not None}
+    return kept, [(name, "has no class") for name in without], (note,)
+
+
+def _products(listing: Listing) -> tuple[str, ...]:
+    """A note on the folders among the images that ancestral wrote."""
+    named = [f"the {kind} {told(name)}" for name, kind in listing.products[:NAMED]]
+    more = f" and {len(listing.products) - NAMED:,} more" if len(listing.products) > NAMED else ""
+    return (f"pictures in {', '.join(named)}{more} are not used",) if named else ()
+
+
+def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels (N,) int64 and class names, sorted, numbers by value; (None, ()) where the images have no classes.
+
+    Names that differ in their form of Unicode alone are of one class.
+    """
+    found = [selection.annotations[name].label for name in files]
     named = [label for label in found if label is not None]
-    if not named or len(set(named)) < 2:
+    ordered = sorted({*named}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+    shown = {alike(name): name for name in reversed(ordered)}
+    if len(shown) < 2 or len(named) < len(found):
         return None, ()
-    class_names = sorted(set(named), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-    index = {name: i for i, name in enumerate(class_names)}
-    return frozen(np.array([index[name] for name in named], np.int64)), tuple(map(printable, class_names))
+    class_names = [name for name in ordered if shown[alike(name)] == name]
+    index = {alike(name): i for i, name in enumerate(class_names)}
+    return frozen(np.array([index[alike(name)] for name in named], np.int64)), tuple(map(printable, class_names))
 
 
-def folder_labels(files: list[str]) -> list[str | None]:
-    """The name of each file's first folder below the deepest folder that holds all files; None where one has none."""
-    folders = [name.split("/")[:-1] for name in files]
-    levels = [set(level) for level in zip(*folders, strict=False)]
-    shared = next((i for i, level in enumerate(levels) if len(level) > 1), len(levels))
-    if any(len(parts) == shared for parts in folders):
-        return [None] * len(files)
-    return [parts[shared] for parts in folders]
-
-
-def captions(files: list[str], annotations: dict[str, Annotation] | None) -> tuple[str, ...] | None:
-    """The text of each file, or None where the metadata has no texts."""
-    texts = [annotations[name].text for name in files] if annotations else []
-    return tuple(text for text in texts if text is not None) or None
+def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | None:
+    """The text of each file, or None where one has none."""
+    texts = [selection.annotations[name].text for name in files]
+    return tuple(text for text in texts if text is not None) if None not in texts else None
 
 
 def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:
@@ -161,14 +320,24 @@ def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndar
 
     def fitted(name: Path) -> tuple[np.ndarray, str]:
         data = read(root / name)
-        image = decode(root / name, 1 if settings.color == "grey" else 3, settings.background, data)
+        image = decode(root / name, decoded_channels(settings), settings.background, data)
         pixels = to_array(fit(image, height, width, settings.fit, settings.background))
         return pixels, sha256(data).hexdigest()
 
     return fitted
 
 
-def too_few(source: str, count: int, bad: Sequence[tuple[str, str]]) -> str:
-    """What is said of a source with `count` usable images; `bad`: (name, reason) of the others."""
+def too_few(source: str, count: int, bad: Sequence[tuple[str, str]], beside: int = 0) -> str:
+    """What is said of a source with `count` usable images to train on, and others beside; `bad`: (name, reason)."""
     first = f"; {len(bad)} unusable, the first: {bad[0][0]} {bad[0][1]}" if bad else ""
-    return f"expected at least two images in {source}, got {count or 'none'}{first}"
+    parts = f" to train on, beside the {beside:,} of its other parts," if beside else ""
+    return f"expected at least two images{parts} in {source}, got {count or 'none'}{first}"
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[None]:
+    """What the disk does meanwhile, in one line."""
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"cannot write {file.parent}: {error.strerror}; free space there") from None

@@ -17,7 +17,7 @@ from ancestral.data.fitting import Progress, form, refit
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
-from ancestral.files import cache_folder
+from ancestral.files import cache_folder, open_regular
 
 NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
 
@@ -117,7 +117,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     header = b"\0\0\x08" + bytes([len(shape)]) + b"".join(axis.to_bytes(4, "big") for axis in shape)
     size = int(np.prod(shape))
     try:
-        with gzip.open(path) as file:
+        with open_regular(path) as packed, gzip.open(packed) as file:
             data = file.read(len(header) + size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"expected a gzipped idx file, got {path}: {error}; fetch it again") from None

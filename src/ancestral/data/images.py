@@ -1,36 +1,58 @@
 """One image file -> upright, opaque 8-bit pixels of one size, or one line that says why not.
 
 A file is judged by its content, never by its name: it must be a regular file, small enough, of an allowed format, and
-decode to its last byte. Then, in this order: orientation from EXIF, 16 bits to 8, transparency onto a background,
-colours, and last the fit to height and width.
+decode to its last byte. Then, in this order: 16 bits to 8, orientation from EXIF, a colour profile to sRGB,
+transparency onto a background, colours, and last the fit to height and width.
 """
 
 import io
-import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageColor, ImageFile, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from ancestral.colors import MODES
+from ancestral.data import jpeg, png, tiff
+from ancestral.data.profiles import to_srgb
+from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.text import printable
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImageFile,
+    "JPEG": JpegImageFile,
+    "WEBP": WebPImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "TIFF": TiffImageFile,
+}
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
+MAX_SCANS = 100
+"""Scans of a JPEG: the usual progressive ones have ten."""
+MAX_WORK = 16 * MAX_PIXELS
+"""Pixels times scans of a JPEG: a few seconds."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held; 1 is upright."""
+PIXEL_BYTES, DEEP_BYTES = 20, 32
+"""Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
+STRIPE = 2**18
+"""Pixels that are laid over a background at once."""
+NO_MEMORY = "takes more memory than there is"
 
 Fit = Literal["crop", "pad", "squash"]
-Result = TypeVar("Result")
 
 
 class BadImage(InputError):
@@ -62,8 +84,96 @@ def read(path: Path) -> bytes:
     return data
 
 
-def load(path: Path, data: bytes | None = None) -> Image.Image:
-    """The first frame, fully decoded, in the mode and orientation of the file.
+@dataclass(frozen=True)
+class Opened:
+    """A file whose header has been read, and nothing else.
+
+    Args:
+        format: PNG, JPEG, WEBP, BMP, GIF or TIFF.
+        mode: what Pillow calls the kind of pixel.
+        bits: of each band.
+        image: to be decoded by Pillow; None of a TIFF that `tiff.decode` reads.
+        layout: a TIFF's.
+    """
+
+    format: str
+    mode: str
+    bits: int
+    width: int
+    height: int
+    data: bytes
+    image: ImageFile.ImageFile | None
+    layout: tiff.Layout | None
+
+    @property
+    def bytes_to_decode(self) -> int:
+        """Memory that decoding, converting and measuring it takes at most, about; measured, see docs/data.md."""
+        deep = self.format in ("TIFF", "WEBP") or self.bits == 16
+        deep = deep or (self.format == "JPEG" and jpeg.is_progressive(self.data))
+        return 2 * len(self.data) + self.width * self.height * (DEEP_BYTES if deep else PIXEL_BYTES)
+
+
+class Facts(NamedTuple):
+    """What a file was like: `format`, `mode` and `bits` as in `Opened`.
+
+    Args:
+        alpha, rotated: whether it has transparency, and whether EXIF turns it.
+        profile: the name of a colour profile other than sRGB's, else "".
+    """
+
+    format: str
+    mode: str
+    bits: int
+    alpha: bool
+    rotated: bool
+    profile: str
+
+
+class Loaded(NamedTuple):
+    """An upright picture of 8 bits in sRGB, "L", "LA", "RGB" or "RGBA", and what its file was like."""
+
+    image: Image.Image
+    facts: Facts
+
+
+def open_header(path: Path, data: bytes) -> Opened:
+    """What the header of a file says; nothing is decoded.
+
+    Raises:
+        BadImage: of no format or kind that is known, or too large.
+    """
+    name = format_of(data)
+    if name is None:
+        raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image")
+    try:
+        with silence:
+            opened, reason = _opened(name, data)
+    except MemoryError:
+        raise BadImage(path, NO_MEMORY) from None
+    except Exception as error:  # malformed headers raise nearly anything: SyntaxError, struct.error, KeyError, ...
+        raise BadImage(path, f"is not a {name} image that can be read: {_said(error)}") from None
+    if reason is not None:
+        raise BadImage(path, reason)
+    _refuse_huge(path, opened)
+    return opened
+
+
+def format_of(data: bytes) -> str | None:
+    """The format that a file's first bytes belong to; None for none that is read."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    starts: dict[str, tuple[bytes, ...]] = {
+        "PNG": (b"\x89PNG\r\n\x1a\n",),
+        "JPEG": (b"\xff\xd8\xff",),
+        "BMP": (b"BM",),
+        "GIF": (b"GIF8",),
+        "TIFF": tiff.SIGNATURES,
+    }
+    return next((name for name, prefixes in starts.items() if data.startswith(prefixes)), None)
+
+
+def load(path: Path, data: bytes | None = None) -> Loaded:
+    """The first frame, fully decoded.
 
     Args:
         data: the file's bytes, where they have been read already.
@@ -71,64 +181,71 @@ def load(path: Path, data: bytes | None = None) -> Image.Image:
     Raises:
         BadImage: for every fault of the file.
     """
-    data = read(path) if data is None else data
+    opened = open_header(path, read(path) if data is None else data)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _refuse_huge(path, image)
-        image.load()
-    except BadImage:
-        raise
-    except UnidentifiedImageError:
-        raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise BadImage(path, f"has more than the {MAX_PIXELS:,} pixels allowed") from None
+        with silence:
+            image = _pixels(opened)
+    except MemoryError:
+        raise BadImage(path, NO_MEMORY) from None
     except Exception as error:  # decoders of malformed data raise nearly anything: struct.error, IndexError, ...
-        raise BadImage(path, f"is damaged: {error}") from None
-    return image
+        raise BadImage(path, f"is damaged: {_said(error)}") from None
+    try:
+        with silence:
+            profile, turned = image.info.get("icc_profile"), _orientation(image) != 1
+            image, name = to_srgb(_plain(ImageOps.exif_transpose(image)), profile)
+    except Exception as error:  # malformed EXIF, a palette that is too short, a mode without a conversion
+        raise BadImage(path, f"cannot be converted: {_said(error)}") from None
+    image = image.convert("RGB") if image.mode == "CMYK" else image
+    return Loaded(image, Facts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
 
 
 def decode(
     path: Path, channels: int | None = None, background: str = "white", data: bytes | None = None
 ) -> Image.Image:
-    """The picture in a file: upright, opaque, 8 bits, mode "L" or "RGB".
+    """The picture in a file: upright, 8 bits, in sRGB.
 
     Args:
-        channels: 1 or 3; None leaves grey images grey and colour images in colour.
-        background: what shows through transparency, a colour name or #rrggbb.
+        channels: 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA"); None: "L" or "RGB", as the file is.
+        background: what shows through transparency that is not kept, a colour name or #rrggbb.
 
     Raises:
         BadImage: for every fault of the file.
         InputError: `background` is no colour.
     """
     color = parse_color(background)
-    image = load(path, data)
-    try:
-        image = flatten(ImageOps.exif_transpose(image), color)
-    except Exception as error:  # malformed EXIF, a palette that is too short, a mode without a conversion
-        raise BadImage(path, f"cannot be converted: {error}") from None
-    return image if channels is None else image.convert({1: "L", 3: "RGB"}[channels])
+    return as_channels(load(path, data).image, channels, color)
+
+
+def as_channels(image: Image.Image, channels: int | None, background: tuple[int, int, int]) -> Image.Image:
+    """An image of `load` with as many channels as are asked for, as in `decode`; what alpha hides is black."""
+    if channels not in (2, 4):
+        image = flatten(image, background)
+        return image if channels is None else image.convert(MODES[channels])
+    image = image.convert(MODES[channels])
+    hidden = image.getchannel("A").point([255] + [0] * 255)
+    image.paste((0,) * channels, mask=hidden)
+    return image
 
 
 def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Any mode -> "L" or "RGB", 8 bits, transparency over `background`.
-
-    Raises:
-        ValueError: floating-point or 32-bit values, whose white level nothing states.
-    """
-    if image.mode.startswith("I") or image.mode == "F":
-        image = _eight_bits(image)
-    if image.has_transparency_data:
-        return _composite(image.convert("RGBA"), background)
-    if image.mode in ("1", "L"):
-        return image.convert("L")
-    return image.convert("RGB")
+    """An image of `load` with transparency over `background`: "L" or "RGB"."""
+    if not image.mode.endswith("A"):
+        return image
+    canvas = Image.new("RGB", image.size)
+    high = max(1, STRIPE // image.width)
+    for top in range(0, image.height, high):
+        part = image.crop((0, top, image.width, min(image.height, top + high))).convert("RGBA")
+        under = Image.new("RGBA", part.size, (*background, 255))
+        canvas.paste(Image.alpha_composite(under, part).convert("RGB"), (0, top))
+    return canvas
 
 
 def fit(image: Image.Image, height: int, width: int, how: Fit, background: str = "white") -> Image.Image:
     """`image` at `height` x `width`, antialiased (Lanczos; box averages first where it shrinks much).
 
-    crop keeps the largest centred part of the wanted shape, pad keeps everything and fills up with `background`,
-    squash alone changes the aspect ratio. An image of the right size is returned as it is, pixel for pixel.
+    crop keeps the largest centred part of the wanted shape, pad keeps everything and fills up with `background` (around
+    an image with transparency: with nothing), squash alone changes the aspect ratio. An image of the right size is
+    returned as it is, pixel for pixel.
     """
     if image.size == (width, height):
         return image
@@ -138,13 +255,16 @@ def fit(image: Image.Image, height: int, width: int, how: Fit, background: str =
         return _resize(image, width, height, _centred(image.size, width / height))
     scale = min(width / image.width, height / image.height)
     inner = _resize(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    canvas = Image.new("RGB", (width, height), parse_color(background)).convert(image.mode)
+    if image.mode.endswith("A"):
+        canvas = Image.new(image.mode, (width, height))
+    else:
+        canvas = Image.new("RGB", (width, height), parse_color(background)).convert(image.mode)
     canvas.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return canvas
 
 
 def to_array(image: Image.Image) -> np.ndarray:
-    """ "L" or "RGB" image -> (H, W, C) uint8."""
+    """ "L", "LA", "RGB" or "RGBA" image -> (H, W, C) uint8."""
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
@@ -162,49 +282,68 @@ def parse_color(name: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def each(work: Callable[[Path], Result], paths: Iterable[Path]) -> Iterator[Result | BadImage]:
-    """`work` of every path, in order, a bad image in place of its result. Threads decode a few files ahead."""
-
-    def guarded(path: Path) -> Result | BadImage:
-        try:
-            return work(path)
-        except BadImage as error:
-            return error
-
-    threads = os.cpu_count() or 1
-    remaining = iter(paths)
-    with ThreadPoolExecutor(threads) as pool:
-        while ahead := list(islice(remaining, 8 * threads)):
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                results = list(pool.map(guarded, ahead))
-            yield from results
+def memory_to_decode(path: Path) -> int:
+    """Bytes that decoding a file takes at most, about; 0 where it cannot be decoded."""
+    try:
+        return open_header(path, read(path)).bytes_to_decode
+    except BadImage:
+        return 0
 
 
-def _refuse_huge(path: Path, image: Image.Image) -> None:
+def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
+    """A file of the format of that name, and why it cannot be read, where its tags say so."""
+    layout = tiff.read_layout(data) if name == "TIFF" else None
+    reason = None if layout is None else tiff.refusal(layout)
+    if layout is not None and (reason is not None or layout.reads_bytes):
+        return Opened(name, layout.mode, layout.bits[0], layout.width, layout.height, data, None, layout), reason
+    image = READERS[name](io.BytesIO(data))
+    depth = png.read_header(data).depth if name == "PNG" else 8
+    return Opened(name, image.mode, depth, image.width, image.height, data, image, None), None
+
+
+def _refuse_huge(path: Path, opened: Opened) -> None:
     """Before anything is decoded: the header alone says how large the image would be."""
-    size = f"is {image.width} x {image.height} pixels"
-    if max(image.size) > MAX_SIDE:
+    size = f"is {opened.width} x {opened.height} pixels"
+    pixels = opened.width * opened.height
+    if max(opened.width, opened.height) > MAX_SIDE:
         raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
-    if image.width * image.height > MAX_PIXELS:
+    if pixels > MAX_PIXELS:
         raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
+    if opened.format == "JPEG" and (count := jpeg.scans(opened.data)) > min(MAX_SCANS, MAX_WORK // pixels):
+        raise BadImage(path, f"{size} in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey -> 8 bits, 65535 to 255, rounded; a transparent grey level becomes an alpha channel."""
-    values = np.asarray(image).astype(np.int64 if image.mode != "F" else np.float64)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("expected 8 or 16 bits a channel, got 32")
-    grey = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if (key := image.info.get("transparency")) is None:
-        return grey
-    alpha = Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
-    return Image.merge("LA", (grey, alpha))
+def _pixels(opened: Opened) -> Image.Image:
+    """Decoded to its last byte, 8 bits, as it lies in the file."""
+    if opened.layout is not None:
+        image = tiff.decode(opened.data, opened.layout)
+        image.info["icc_profile"] = opened.layout.profile
+        image.getexif()[ORIENTATION] = opened.layout.orientation
+        return image
+    if isinstance(opened.image, PngImageFile):
+        return png.decode(opened.image, opened.data)
+    assert opened.image is not None
+    opened.image.load()
+    return opened.image
 
 
-def _composite(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    canvas = Image.new("RGBA", image.size, (*background, 255))
-    return Image.alpha_composite(canvas, image).convert("RGB")
+def _plain(image: Image.Image) -> Image.Image:
+    """ "L", "LA", "RGB", "RGBA" or "CMYK"."""
+    if image.mode in ("LA", "CMYK"):
+        return image
+    if image.has_transparency_data:
+        return image.convert("RGBA").convert("LA" if image.mode == "L" else "RGBA")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """1 to 8, 1 where the file does not say."""
+    return int(image.getexif().get(ORIENTATION, 1))
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _centred(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:

@@ -7,13 +7,14 @@ slices: the division is stratified, deterministic and copies nothing.
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import pairwise
 from mmap import mmap
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from ancestral.colors import MODES
 from ancestral.config import ImageSpec
+from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
 from ancestral.rng import mix
@@ -71,8 +72,8 @@ class ImageSet:
     """N images of one size.
 
     Args:
-        images: (N, H, W, C) uint8, read-only, C = 1 or 3; memory-mapped where it comes from the cache, fetched where it
-            lies in shards.
+        images: (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; memory-mapped where it comes from the cache,
+            fetched where it lies in shards.
         labels: (N,) int64 indices into `class_names`, or None.
         class_names: empty exactly where `labels` is None.
         captions: N texts, or None.
@@ -90,7 +91,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         counted = [x for x in (self.labels, self.captions, self.names) if x is not None]
         assert not isinstance(self.images, np.ndarray) or self.images.dtype == np.uint8
-        assert len(self.images.shape) == 4 and self.images.shape[-1] in (1, 3)
+        assert len(self.images.shape) == 4 and self.images.shape[-1] in MODES
         assert all(len(x) == len(self) for x in counted), "one label, caption and name for each image"
         assert (self.labels is None) == (not self.class_names), "class names belong to labels"
 
@@ -156,27 +157,39 @@ class ImageSet:
 
 
 class Collection(NamedTuple):
-    """A whole data set before its division: images in `shuffled` order, the official test part last.
+    """A whole data set before its division: images in `arranged` order, those of its own test part last, before them
+    those of its own validation part.
 
     Args:
         num_test: size of the test part the data set comes with; None where it has none.
         num_validation: likewise.
         bad: (file name, reason) of every file that could not be used.
+        left_out: files that nobody would take for images of the set, counted.
+        notes: how a folder was read where it can be read otherwise, a sentence each.
     """
 
     images: ImageSet
     num_test: int | None = None
     num_validation: int | None = None
     bad: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Parts(NamedTuple):
-    """What to train on, what to watch while training, and what to keep for evaluation; `bad` as in `Collection`."""
+    """What to train on, what to watch while training, and what to keep for evaluation; the rest as in `Collection`."""
 
     train: ImageSet
     validation: ImageSet
     test: ImageSet
     bad: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The classes of which there is no image to train on."""
+        return without_images(self.train.labels, self.train.class_names)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
@@ -222,22 +235,54 @@ def shuffled(labels: np.ndarray | None, num_images: int) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def divide(whole: Collection, validation: float, test: float) -> Parts:
-    """Train, then validation, then test. The fractions count where the data set has no such part of its own.
+def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | None = None) -> np.ndarray:
+    """The order (num_images,) in which images are stored: `shuffled`, or so within each part and the parts by number.
 
-    A part that is asked for holds at least one image where there are three to share; training always does.
+    Args:
+        parts: (num_images,) the number of the part that each belongs to; None where they are all of one.
     """
-    total = len(whole.images)
-    num_test = _share(total, total, test) if whole.num_test is None else whole.num_test
-    rest = total - num_test
-    of = total if whole.num_test is None else rest
-    num_validation = _share(of, rest, validation) if whole.num_validation is None else whole.num_validation
-    cuts = (0, rest - num_validation, rest, total)
-    train, watched, kept = (whole.images.stretch(*ends) for ends in pairwise(cuts))
-    return Parts(train, watched, kept, whole.bad)
+    if parts is None:
+        return shuffled(labels, num_images)
+    members = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+    orders = [shuffled(None if labels is None else labels[each], len(each)) for each in members]
+    return np.concatenate([each[order] for each, order in zip(members, orders, strict=True)])
+
+
+def cuts(
+    total: int, num_validation: int | None, num_test: int | None, validation: float, test: float
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Where training, validation and test part begin and end in images that are stored as in a `Collection`.
+
+    The fractions are of the images to train on, and count where the data set has no such part of its own. A part that
+    is asked for holds at least one image where there are three to share; training always does.
+    """
+    own = total - (num_validation or 0) - (num_test or 0)
+    cut_test = _share(own, own, test) if num_test is None else 0
+    cut_validation = _share(own, own - cut_test, validation) if num_validation is None else 0
+    train, watched = own - cut_test - cut_validation, own - cut_test
+    return (
+        (0, train),
+        (train, watched) if num_validation is None else (own, own + num_validation),
+        (watched, own) if num_test is None else (total - num_test, total),
+    )
+
+
+def divide(whole: Collection, validation: float, test: float) -> Parts:
+    """The parts by `cuts`."""
+    ends = cuts(len(whole.images), whole.num_validation, whole.num_test, validation, test)
+    train, watched, kept = (whole.images.stretch(*each) for each in ends)
+    return Parts(train, watched, kept, whole.bad, whole.left_out, whole.notes)
+
+
+def without_images(labels: np.ndarray | None, class_names: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes that none of the labels names."""
+    if labels is None:
+        return ()
+    counts = np.bincount(labels, minlength=len(class_names))
+    return tuple(name for name, count in zip(class_names, counts, strict=True) if not count)
 
 
 def _share(of: int, available: int, fraction: float) -> int:
     """`fraction` of `of` images, rounded, at least one, and always leaving one of those `available`."""
     wanted = max(round(of * fraction), 1 if fraction > 0 and of >= 3 else 0)
-    return min(wanted, available - 1)
+    return max(0, min(wanted, available - 1))

@@ -1,16 +1,48 @@
-"""The image files under a folder: every level, in the same order everywhere, nothing followed twice or opened."""
+"""The image files under a folder: every level, in the same order everywhere, nothing followed twice, no pipe opened.
+
+A file is an image by its content. Those that are called one are listed unopened, since decoding tells what they are;
+of all others the first bytes decide. What is left out is counted, by reason and suffix.
+"""
 
 import os
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
 from ancestral.data.images import SUFFIXES
+from ancestral.data.signatures import first_bytes, is_image, other_kind
 from ancestral.errors import InputError
-from ancestral.text import printable
+from ancestral.folders import Kind, check_holds_images, kind_by_names, use_of
+from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
+LABELS = "dataset.json"
+"""What the tools of StyleGAN and EDM write beside images: the class of each, by number."""
+OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory"})
+"""Files, in lower case, that file managers leave behind."""
+FOLDERS_OF_SYSTEMS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
+"""Folders of theirs, which hold copies and previews; hidden ones are left out anyway."""
+NO_SUFFIX = "no suffix"
+
+NOT_AN_IMAGE, HIDDEN, HIDDEN_FOLDER = "not an image", "hidden", "a hidden folder"
+BY_A_SYSTEM, UNOPENED = "a file manager's own", "not a regular file, or unreadable"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files that are left out for the same reason and have the same suffix.
+
+    Args:
+        suffix: in lower case, with its dot; "no suffix"; "folder" for folders, which count as one each.
+        example: the name of one of them, fit for printing.
+    """
+
+    reason: str
+    suffix: str
+    count: int
+    example: str
 
 
 @dataclass(frozen=True)
@@ -19,28 +51,109 @@ class Listing:
 
     Args:
         files: names of image files relative to `root`, with / between folders, sorted.
-        metadata: metadata.csv or metadata.jsonl directly in `root`, or None.
+        metadata: names of the files that say something of images, likewise.
         bad: (name, reason) of what could not be listed.
+        others: all else, counted.
+        products: folders below `root` that ancestral wrote, of which no image is used: (name, kind).
     """
 
     root: Path
     files: tuple[str, ...]
-    metadata: Path | None
+    metadata: tuple[str, ...]
     bad: tuple[tuple[str, str], ...]
+    others: tuple[LeftOut, ...] = ()
+    products: tuple[tuple[str, Kind], ...] = ()
+
+
+class Counts:
+    """Files that are left out, counted as they come."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+        self.examples: dict[tuple[str, str], str] = {}
+
+    def add(self, name: str, reason: str, suffix: str) -> None:
+        """One more."""
+        self.counts[reason, suffix] += 1
+        if (reason, suffix) not in self.examples:
+            self.examples[reason, suffix] = printable(as_utf8(name))
+
+    def all(self) -> tuple[LeftOut, ...]:
+        """The largest first."""
+        ordered = sorted(self.counts.items(), key=lambda each: (-each[1], each[0]))
+        return tuple(LeftOut(*kind, count, self.examples[kind]) for kind, count in ordered)
 
 
 def list_images(root: Path) -> Listing:
-    """Lists `root` by suffix, upper case or lower; hidden files and folders are left out, links are followed once.
+    """Lists `root`; hidden files and folders are left out, links are followed once.
 
     Raises:
-        InputError: `root` is missing, no folder, or cannot be listed; it holds no images, or both kinds of metadata.
+        InputError: `root` is missing, no folder, one that ancestral wrote, or cannot be listed; it holds no images, or
+            a folder of it both kinds of metadata.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"expected a folder of images, got {_what_else(root)}")
-    files: list[str] = []
-    others: Counter[str] = Counter()
+    if not root.exists():
+        raise InputError(f"expected a folder of images, got none at {printable(root)}; check the path")
+    check_holds_images(root)
     bad: list[tuple[str, str]] = []
+    files: list[str] = []
+    metadata: list[str] = []
+    products: list[tuple[str, Kind]] = []
+    counts = Counts()
+    for here, folders, names in _walk(root, bad):
+        prefix = "" if Path(here) == root else f"{Path(here).relative_to(root).as_posix()}/"
+        if prefix and (kind := kind_by_names(Path(here), {*folders, *names})) is not None:
+            products.append((prefix[:-1], kind))
+            folders.clear()
+            continue
+        for name in folders:
+            if _is_hidden_folder(name):
+                counts.add(prefix + name, HIDDEN_FOLDER, "folder")
+        folders[:] = sorted(name for name in folders if not _is_hidden_folder(name))
+        said = _metadata(Path(here), names)
+        metadata += (prefix + name for name in said)
+        for name in sorted({*names} - {*said}):
+            if reason := _reason(here, name):
+                counts.add(prefix + name, reason, suffix_of(name))
+            else:
+                files.append(prefix + name)
+    if not files:
+        raise InputError(_nothing_found(root, bad, counts, products))
+    return Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), counts.all(), tuple(products))
+
+
+def fingerprint(listing: Listing) -> str:
+    """Names, sizes and times of change of everything that decides the content, as text."""
+    names = [*listing.files, *listing.metadata]
+    return "\n".join(f"{name!r} {_state(listing.root / name)}" for name in names) + f"\n{listing.bad}"
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file in lower case, as it is counted; of a hidden .png too."""
+    stem, _, last = name.lstrip(".").rpartition(".")
+    if stem and last:
+        return f".{last.lower()}"
+    return name.lower() if name.startswith(".") else NO_SUFFIX
+
+
+def counted(named: Iterable[tuple[str, str]], others: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """All that is left out: files with a reason each, and those that are counted already."""
+    counts = Counts()
+    for name, reason in named:
+        counts.add(name, _general(reason), suffix_of(name.rpartition("/")[2]))
+    return (*counts.all(), *others)
+
+
+def by_reason(left_out: Iterable[LeftOut]) -> Mapping[str, str]:
+    """Reason -> the suffixes with their numbers, in words."""
+    told: dict[str, list[str]] = {}
+    for each in left_out:
+        told.setdefault(each.reason, []).append(f"{printable(each.suffix)} {each.count:,}")
+    return {reason: ", ".join(words) for reason, words in told.items()}
+
+
+def _walk(root: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As os.walk, every folder once; what cannot be listed goes to `bad`."""
 
     def unreadable(error: OSError) -> None:
         if Path(error.filename) == root:
@@ -54,22 +167,43 @@ def list_images(root: Path) -> Listing:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES and not name.startswith("."):
-                files.append((Path(here) / name).relative_to(root).as_posix())
-            else:
-                others[suffix or "no suffix"] += 1
-    if not files:
-        raise InputError(_nothing_found(root, bad, others))
-    return Listing(root, tuple(sorted(files)), _metadata(root), tuple(bad))
+        yield here, folders, names
 
 
-def fingerprint(listing: Listing) -> str:
-    """Names, sizes and times of change of everything that decides the content, as text."""
-    names = [*listing.files, *([listing.metadata.name] if listing.metadata else [])]
-    return "\n".join(f"{name!r} {_state(listing.root / name)}" for name in names) + f"\n{listing.bad}"
+def _reason(here: str, name: str) -> str:
+    """Why a file is left out; "" where it is an image."""
+    suffix = suffix_of(name)
+    if name.lower() in OF_SYSTEMS or name.startswith("._"):
+        return BY_A_SYSTEM
+    if name.startswith("."):
+        return HIDDEN
+    if suffix in SUFFIXES:
+        return ""
+    first = first_bytes(Path(f"{here}/{name}"))
+    if first is None:
+        return UNOPENED
+    if is_image(first, suffix):
+        return ""
+    kind = other_kind(first, suffix)
+    return f"{kind}, which is not read" if kind else NOT_AN_IMAGE
+
+
+def _is_hidden_folder(name: str) -> bool:
+    return name.startswith(".") or name.lower() in FOLDERS_OF_SYSTEMS
+
+
+def _metadata(here: Path, names: list[str]) -> list[str]:
+    """The file of `here` that says something of images, if there is one; dataset.json only where it is alone."""
+    found = [name for name in METADATA if name in names and (here / name).is_file()]
+    if len(found) > 1:
+        raise InputError(f"expected metadata.csv or metadata.jsonl in {printable(here)}, got both; remove one")
+    return found or [name for name in (LABELS,) if name in names and (here / name).is_file()]
+
+
+def _general(reason: str) -> str:
+    """A reason without what differs from file to file: how large it is, and what follows a colon."""
+    first, comma, limit = reason.partition(":")[0].partition(", ")
+    return limit if comma and any(character.isdigit() for character in first) else first + comma + limit
 
 
 def _state(path: Path) -> str:
@@ -80,21 +214,10 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {S_ISDIR(status.st_mode)}"
 
 
-def _metadata(root: Path) -> Path | None:
-    found = [root / name for name in METADATA if (root / name).is_file()]
-    if len(found) > 1:
-        raise InputError(f"expected metadata.csv or metadata.jsonl in {printable(root)}, got both; remove one")
-    return found[0] if found else None
-
-
-def _nothing_found(root: Path, bad: list[tuple[str, str]], others: Counter[str]) -> str:
+def _nothing_found(root: Path, bad: list[tuple[str, str]], counts: Counts, products: list[tuple[str, Kind]]) -> str:
     reasons = [f"{name} {reason}" for name, reason in bad[:1]]
-    reasons += [f"{count} of {printable(suffix)}" for suffix, count in others.most_common(2)]
+    reasons += [f"the {kind} {printable(name)}" for name, kind in products[:1]]
+    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in counts.all()[:2]]
     found = ", ".join(reasons) or "an empty folder"
-    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(root)}, got {found}"
-
-
-def _what_else(root: Path) -> str:
-    if root.exists():
-        return f"a file: {printable(root)}; name the folder it lies in"
-    return f"none at {printable(root)}; check the path"
+    use = "".join(f"; {use_of(root / name, kind)}" for name, kind in products[:1])
+    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(root)}, got {found}{use}"

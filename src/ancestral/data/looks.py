@@ -12,11 +12,10 @@ from PIL import Image
 from ancestral.config import DataSettings
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.finding import picture_of
-from ancestral.data.folder import classes, decode_folder, select
+from ancestral.data.folder import classes, decode_folder, select, told
 from ancestral.data.images import decode
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
-from ancestral.text import printable
 
 
 def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
@@ -30,17 +29,16 @@ def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
     """
     if settings.source in BUILT_IN:
         whole = collection(settings).images
-        whole = whole if settings.labels == "auto" else whole.unlabelled()
+        whole = whole if settings.labels != "none" else whole.unlabelled()
         return whole.ordered(spread(whole.labels, len(whole), count))
-    listing = list_images(find_folder(settings.source))
-    selection = select(listing)
-    names = [name for name in selection.files if printable(name) not in bad]
-    labels, _ = classes(names, selection.annotations)
+    selection = select(list_images(find_folder(settings.source)), settings)
+    names = [name for name in selection.files if told(name) not in bad]
+    labels, _ = classes(names, selection)
     chosen = tuple(names[i] for i in spread(labels, len(names), count))
     with TemporaryDirectory() as scratch:
-        part = decode_folder(replace(listing, files=chosen), settings, Path(scratch) / "rows").images
+        part = decode_folder(replace(selection, files=chosen, parts={}), settings, Path(scratch) / "rows")[0].images
         part = replace(part, images=frozen(np.array(part.images)))
-    return part if settings.labels == "auto" else part.unlabelled()
+    return part if settings.labels != "none" else part.unlabelled()
 
 
 def pictures(settings: DataSettings) -> Callable[[str], Image.Image]:
@@ -52,7 +50,7 @@ def pictures(settings: DataSettings) -> Callable[[str], Image.Image]:
         images = collection(DataSettings(source=settings.source)).images.pixels()
         return lambda name: picture_of(images[int(name.removeprefix("image "))])
     listing = list_images(find_folder(settings.source))
-    place = {printable(name): listing.root / name for name in listing.files}
+    place = {told(name): listing.root / name for name in listing.files}
     return lambda name: decode(place[name], None, settings.background)
 
 

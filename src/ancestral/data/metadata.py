@@ -1,13 +1,21 @@
-"""metadata.csv or metadata.jsonl beside the images: file_name with a label, a text, or both, for each image."""
+"""What is written beside images about each of them (metadata.csv, metadata.jsonl, dataset.json), and which is meant.
+
+metadata.csv and .jsonl have file_name with a label, a text, or both. dataset.json, of the tools of StyleGAN and EDM,
+has a number for each name: {"labels": [["00000/img00000000.png", 6], ...]}, or {"img00000000.png": 6, ...}.
+"""
 
 import csv
 import io
-import json
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ancestral.errors import InputError
-from ancestral.text import printable
+from ancestral.files import json_object, parse_json, read_bytes, read_text
+from ancestral.text import alike, as_utf8, printable
+
+MOST_BYTES = 2**28
+"""Of a file about images."""
 
 
 class Annotation(NamedTuple):
@@ -18,34 +26,87 @@ class Annotation(NamedTuple):
 
 
 def read_metadata(path: Path) -> dict[str, Annotation]:
-    """File name -> annotation, in the order of the file.
+    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else.
 
     Raises:
         InputError: not UTF-8, malformed, without file_name or without label and text, a row that lacks a value, a file
             name twice, or one that leads out of the folder.
     """
+    if path.suffix == ".json":
+        return _numbered(path)
+    text = read_text(path, MOST_BYTES)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _csv(text) if path.suffix == ".csv" else [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
+        rows = _csv(text) if path.suffix == ".csv" else _lines(text, printable(path))
+    except csv.Error as error:
         raise InputError(f"cannot read {printable(path)}: {error}") from None
-    annotations: dict[str, Annotation] = {}
     columns = _columns(path, rows)
+    annotations: dict[str, Annotation] = {}
     for number, row in enumerate(rows, 1):
         name, annotation = _annotation(f"row {number} of {printable(path)}", row, columns)
-        if name in annotations:
-            raise InputError(f"expected each file_name once in {printable(path)}, got {printable(name)!r} twice")
-        annotations[name] = annotation
+        _add(annotations, name, annotation, path)
     return annotations
+
+
+def finder(files: Iterable[str]) -> Callable[[str], str | None]:
+    r"""A function from a name as somebody wrote it to the one of `files` that is meant; None where there is none.
+
+    As it stands first; then in one form of Unicode, whatever the locale; then with \ for /, as Windows has it. A name
+    that two files share in such a form stands for neither.
+    """
+    exact, forms = {*files}, dict[str, str | None]()
+    for file in exact:
+        form = _form(file)
+        forms[form] = None if form in forms else file
+
+    def find(name: str) -> str | None:
+        if name in exact:
+            return name
+        return forms.get(_form(name)) or forms.get(_form(_with_slashes(name)))
+
+    return find
+
+
+def _form(name: str) -> str:
+    return alike(as_utf8(name))
+
+
+def _with_slashes(name: str) -> str:
+    return str(PurePosixPath(name.replace("\\", "/")))
+
+
+def _numbered(path: Path) -> dict[str, Annotation]:
+    tree = parse_json(read_bytes(path, MOST_BYTES), printable(path))
+    if not isinstance(tree, dict):
+        return {}
+    labels = tree.get("labels", tree)
+    pairs = [*labels.items()] if isinstance(labels, dict) else labels
+    annotations: dict[str, Annotation] = {}
+    for pair in pairs if isinstance(pairs, list) else []:
+        if not _is_numbered(pair):
+            return {}
+        _add(annotations, _inside(pair[0], printable(path)), Annotation(str(pair[1]), None), path)
+    return annotations
+
+
+def _is_numbered(pair: Any) -> bool:
+    """Whether it is a name and a whole number."""
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        return False
+    name, number = pair
+    return isinstance(name, str) and name != "" and isinstance(number, int) and not isinstance(number, bool)
 
 
 def _csv(text: str) -> list[Any]:
     return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
 
 
+def _lines(text: str, where: str) -> list[Any]:
+    return [json_object(line, f"line {i} of {where}") for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+
+
 def _columns(path: Path, rows: list[Any]) -> tuple[str, ...]:
     """Those of label and text that the first row has."""
-    keys = rows[0] if rows and isinstance(rows[0], dict) else {}
+    keys = rows[0] if rows else {}
     columns = tuple(column for column in ("label", "text") if column in keys)
     if "file_name" not in keys or not columns:
         raise InputError(
@@ -54,13 +115,23 @@ def _columns(path: Path, rows: list[Any]) -> tuple[str, ...]:
     return columns
 
 
-def _annotation(where: str, row: Any, columns: tuple[str, ...]) -> tuple[str, Annotation]:
-    values = row if isinstance(row, dict) else {}
+def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, Annotation]:
     for column in ("file_name", *columns):
-        if not isinstance(values.get(column), str | int) or values[column] == "":
-            raise InputError(f"expected {column} in {where}, got {values.get(column)!r}")
-    name = PurePosixPath(str(values["file_name"]))
-    if name.is_absolute() or ".." in name.parts:
-        raise InputError(f"expected a file_name inside the folder in {where}, got {printable(str(name))!r}")
-    label, text = (str(values[column]) if column in columns else None for column in ("label", "text"))
-    return str(name), Annotation(label, text)
+        if not isinstance(row.get(column), str | int) or row[column] == "":
+            raise InputError(f"expected {column} in {where}, got {row.get(column)!r}")
+    label, text = (str(row[column]) if column in columns else None for column in ("label", "text"))
+    return _inside(str(row["file_name"]), where), Annotation(label, text)
+
+
+def _inside(name: str, where: str) -> str:
+    """The name, which does not lead out of the folder, whichever way its folders are separated."""
+    form = PurePosixPath(name.replace("\\", "/"))
+    if form.is_absolute() or ".." in form.parts:
+        raise InputError(f"expected a file_name inside the folder in {where}, got {printable(name)!r}")
+    return str(form) if "\\" not in name else str(PurePosixPath(name))
+
+
+def _add(annotations: dict[str, Annotation], name: str, annotation: Annotation, path: Path) -> None:
+    if name in annotations:
+        raise InputError(f"expected each file_name once in {printable(path)}, got {printable(name)!r} twice")
+    annotations[name] = annotation

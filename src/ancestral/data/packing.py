@@ -17,16 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.config import DataSettings, Settings, parse
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
 from ancestral.data.fitting import Progress
 from ancestral.data.folder import is_grey, too_few
+from ancestral.data.listing import LeftOut
 from ancestral.data.pack_source import Bad, Source, source_of
 from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
 from ancestral.data.store import Place, place_at
 from ancestral.errors import InputError
-from ancestral.files import INDEX, PACKED
+from ancestral.files import INDEX, PACKED, json_object, parse_json
+from ancestral.folders import PACKING as STATE
 from ancestral.text import printable
 
 SHARD_IMAGES = 4096
@@ -34,11 +37,11 @@ SHARD_BYTES = 2**26
 """A shard has `SHARD_IMAGES` images, or as many as fit into this, unless it is asked for another number."""
 MOST_NAMED = 100_000
 """Images whose names and captions the index lists; those of larger sets are left out."""
-STATE = "packing.json"
-OURS = re.compile(r"\d{5,}-(grey|rgb)\.(bin|json)|labels\.bin|packing\.json|index\.json")
+KINDS = ("rgb", "grey", "grey-alpha", "rgba")
+"""Of shards, by their names; where there are two of a number, the first counts."""
+OURS = re.compile(r"\d{5,}-(grey|grey-alpha|rgb|rgba)\.(bin|json)|labels\.bin|packing\.json|index\.json")
 
-
-LeftOut = tuple[int, str, str]
+Dropped = tuple[int, str, str]
 """The place in the order of the source, the name and the reason of a file that cannot be used."""
 
 
@@ -47,15 +50,27 @@ class Note(Settings):
 
     shard: Shard
     taken: int
-    bad: tuple[LeftOut, ...]
+    bad: tuple[Dropped, ...]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed data set; `already`: whether it was there, the same, before."""
+    """A packed data set.
+
+    Args:
+        already: whether it was there, the same, before.
+        left_out, notes: of what it was packed from, as in `Collection`.
+    """
 
     index: Index
     already: bool
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def bad(self) -> tuple[tuple[str, str], ...]:
+        """(name, reason) of the files that cannot be used."""
+        return self.index.bad
 
 
 def pack(
@@ -73,6 +88,14 @@ def pack(
     """
     place, source = place_at(dest), source_of(settings, on_progress)
     _check_outside(place, settings)
+    with place.claimed():
+        return _packed(place, source, settings, shard_images, on_progress)
+
+
+def _packed(
+    place: Place, source: Source, settings: DataSettings, shard_images: int | None, on_progress: Progress | None
+) -> Packed:
+    """The same, where nobody else packs."""
     height, width = source.size
     each = shard_images or max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * height * width)))
     packed_from = digest(source.digest, str(each))
@@ -80,14 +103,14 @@ def pack(
     if INDEX in there:
         index = _the_same(place, packed_from)
         _tidy(place, index, there)
-        return Packed(index, True)
+        return Packed(index, True, source.left_out, source.notes)
     notes = _begun(place, packed_from, there)
-    writer = Writer(place, source.size, each, settings.color == "grey", notes)
+    writer = Writer(place, source.size, each, settings.color, notes)
     _copy(source, writer, on_progress)
     index = _index(place, source, settings, writer, packed_from)
     place.write(INDEX, as_json(index))
     _tidy(place, index, place.names())
-    return Packed(index, False)
+    return Packed(index, False, source.left_out, source.notes)
 
 
 class Writer:
@@ -95,22 +118,22 @@ class Writer:
 
     Args:
         each: images of a shard.
-        grey: whether all images are to be grey; else they are until one is not.
+        color: as in the settings of the data; auto and rgb: grey until an image is not.
         notes: of the shards that are there already.
     """
 
-    def __init__(self, place: Place, size: tuple[int, int], each: int, grey: bool, notes: list[Note]) -> None:
+    def __init__(self, place: Place, size: tuple[int, int], each: int, color: str, notes: list[Note]) -> None:
         self.place, self.size, self.each, self.notes = place, size, each, notes
-        self.may_widen = not grey
+        self.may_widen = color in ("auto", "rgb")
         self.taken = notes[-1].taken if notes else 0
-        self.bad: list[LeftOut] = []
+        self.bad: list[Dropped] = []
         self.buffer = bytearray()
-        self.channels = 1
+        self.channels = 1 if self.may_widen else COLOR_CHANNELS[color]
         if any(note.shard.file.endswith("-rgb.bin") for note in notes):
             self._widen()  # which may have been stopped
 
     def add(self, image: np.ndarray | Bad) -> None:
-        """The next image of the source, (H, W, 1 or 3), or what is wrong with it."""
+        """The next image of the source, (H, W, C), or what is wrong with it."""
         self.taken += 1
         if isinstance(image, Bad):
             self.bad.append((self.taken - 1, image.name, image.reason))
@@ -131,13 +154,13 @@ class Writer:
     def _pixels(self, image: np.ndarray) -> np.ndarray:
         if self.channels == 1:
             return image[..., :1]
-        return image if image.shape[2] == 3 else image.repeat(3, axis=2)
+        return image.repeat(3, axis=2) if (self.channels, image.shape[2]) == (3, 1) else image
 
     def _image_bytes(self, channels: int) -> int:
         return self.size[0] * self.size[1] * channels
 
-    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[LeftOut, ...]) -> Note:
-        stem = f"{number:05d}-{'grey' if self.channels == 1 else 'rgb'}"
+    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[Dropped, ...]) -> Note:
+        stem = f"{number:05d}-{COLOR_OF[self.channels]}"
         shard = Shard(
             file=f"{stem}.bin",
             count=len(pixels) // self._image_bytes(self.channels),
@@ -155,7 +178,7 @@ class Writer:
         self.buffer = bytearray(_in_colour(bytes(self.buffer)))
         for number, note in enumerate(self.notes):
             if note.shard.bytes == note.shard.count * self._image_bytes(1):
-                grey = self.place.read(note.shard.file)
+                grey = self.place.read(note.shard.file, note.shard.bytes)
                 if sha256(grey).hexdigest() != note.shard.sha256:
                     raise InputError(
                         f"{self.place.url}/{note.shard.file} has changed meanwhile; pack into another place"
@@ -179,14 +202,14 @@ def _index(place: Place, source: Source, settings: DataSettings, writer: Writer,
     left_out = [*(each for note in writer.notes for each in note.bad), *writer.bad]
     bad = (*source.bad, *((name, reason) for _, name, reason in left_out))
     kept = np.setdiff1d(np.arange(writer.taken), [at for at, _, _ in left_out])
-    if len(kept) < 2:
-        raise InputError(too_few(printable(settings.source), len(kept), bad))
     about, shards = source.described(kept), tuple(note.shard for note in writer.notes)
+    beside = (about.num_validation or 0) + (about.num_test or 0)
+    if len(kept) - beside < 2:
+        raise InputError(too_few(printable(settings.source), len(kept) - beside, bad, beside))
     labels = None if about.labels is None else _write_labels(place, about.labels, len(about.class_names))
     shape = (*source.size, writer.channels)
     files = [*([labels.sha256] if labels else []), *(shard.sha256 for shard in shards)]
     few = len(kept) <= MOST_NAMED
-    num_test, num_validation = source.official
     tree = {
         "count": len(kept),
         "shape": shape,
@@ -194,8 +217,8 @@ def _index(place: Place, source: Source, settings: DataSettings, writer: Writer,
         "background": settings.background,
         "class_names": about.class_names,
         "labels": labels,
-        "num_test": num_test,
-        "num_validation": num_validation,
+        "num_test": about.num_test,
+        "num_validation": about.num_validation,
         "hash": content_hash(shape, about.class_names, files),
         "packed_from": packed_from,
         "shards": shards,
@@ -237,8 +260,8 @@ def _begun(place: Place, packed_from: str, there: list[str]) -> list[Note]:
 def _state(place: Place, there: list[str]) -> str | None:
     """What is being packed into the place, as a digest; None where nothing is."""
     try:
-        found: Any = json.loads(place.read(STATE)) if STATE in there else None
-    except ValueError:
+        found: Any = parse_json(place.read(STATE), STATE) if STATE in there else None
+    except InputError:
         return None
     return str(found.get("packed_from")) if isinstance(found, dict) and found.get("format") == PACKED else None
 
@@ -246,10 +269,10 @@ def _state(place: Place, there: list[str]) -> str | None:
 def _notes(place: Place, there: list[str]) -> Iterator[Note]:
     """Of the shards from the first on, as far as there are any."""
     for number in count():
-        names = [name for kind in ("rgb", "grey") if (name := f"{number:05d}-{kind}.json") in there]
+        names = [name for kind in KINDS if (name := f"{number:05d}-{kind}.json") in there]
         if not names:
             return
-        yield parse(Note, json.loads(place.read(names[0])), names[0])
+        yield parse(Note, json_object(place.read(names[0]), names[0]), names[0])
 
 
 def _the_same(place: Place, packed_from: str) -> Index:

@@ -1,6 +1,6 @@
 """What in a report deserves a warning before training, one sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ancestral.data.advice import FEWEST_IMAGES, FEWEST_OF_A_CLASS, LONG, MUCH_ENLARGED, SIZES, UNEVEN
 from ancestral.data.check import Report
@@ -39,6 +39,8 @@ def _repeats(report: Report) -> Iterator[str]:
 def _classes(report: Report) -> Iterator[str]:
     if report.balance is None or not report.labelled:
         return
+    if report.untrained:
+        yield f"no image to train on: {_some(report.untrained)}, which cannot be learned"
     (smallest, least), (largest, most), few = report.balance.smallest, report.balance.largest, report.balance.few
     if report.balance.ratio >= UNEVEN:
         yield (
@@ -46,8 +48,7 @@ def _classes(report: Report) -> Iterator[str]:
             f"of {smallest}, which will be drawn worse"
         )
     if few:
-        more = " ..." if len(few) > NAMED else ""
-        yield f"fewer than {FEWEST_OF_A_CLASS} images: {', '.join(few[:NAMED])}{more} ({_counted(len(few), 'class')})"
+        yield f"fewer than {FEWEST_OF_A_CLASS} images: {_some(few)}"
 
 
 def _shapes(report: Report) -> Iterator[str]:
@@ -64,6 +65,12 @@ def _shapes(report: Report) -> Iterator[str]:
             f"more than {LONG:g} times as long as wide, or wide as long: {_counted(report.num_long, 'image')}; "
             f"a {report.fit} {LOSES[report.fit]}, --data.fit pad keeps everything"
         )
+
+
+def _some(classes: Sequence[str]) -> str:
+    """The first of some classes, and how many they are."""
+    more = " ..." if len(classes) > NAMED else ""
+    return f"{', '.join(classes[:NAMED])}{more} ({_counted(len(classes), 'class')})"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -220,7 +220,7 @@ def _kept(root: Path) -> tuple[dict[Path, int], dict[Path, int]]:
 @contextmanager
 def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
     """Holds the lock `path`; whether it could be had, where it is not waited for."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
     except BlockingIOError:

@@ -9,7 +9,6 @@ A packed set is a place with three kinds of files, none of them a pickle:
 Whoever made the index is not trusted: names cannot lead elsewhere, and numbers have to add up.
 """
 
-import json
 import math
 from hashlib import sha256
 from typing import Annotated, Any, Literal
@@ -17,16 +16,20 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from ancestral.config import DataSettings, PositiveInt, Settings, parse
+from ancestral.colors import COLOR_OF
+from ancestral.config import DataSettings, PositiveInt, Settings, Side, parse
 from ancestral.data.cache import digest
+from ancestral.data.folder import check_not_a_folder
 from ancestral.data.imageset import frozen
 from ancestral.data.store import Place
 from ancestral.errors import InputError
-from ancestral.files import INDEX, PACKED
+from ancestral.files import INDEX, PACKED, parse_json
 from ancestral.text import printable
 
 VERSION = 1
 LABELS = "labels.bin"
+MOST_INDEX = 2**28
+"""Bytes of an index, which may name and describe a hundred thousand images."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]*$")]
@@ -57,7 +60,7 @@ class Index(Settings):
     version: Literal[1] = 1
     count: PositiveInt
     """Images."""
-    shape: tuple[PositiveInt, PositiveInt, Literal[1, 3]]
+    shape: tuple[Side, Side, Literal[1, 2, 3, 4]]
     """(H, W, C)."""
     fit: Literal["crop", "pad", "squash"]
     background: str
@@ -98,8 +101,7 @@ class Index(Settings):
         """The settings of the data that say the same as the index."""
         height, width, channels = self.shape
         size = height if height == width else (height, width)
-        color = "grey" if channels == 1 else "rgb"
-        return {"size": size, "color": color, "fit": self.fit, "background": self.background}
+        return {"size": size, "color": COLOR_OF[channels], "fit": self.fit, "background": self.background}
 
 
 def content_hash(shape: tuple[int, ...], class_names: tuple[str, ...], files: list[str]) -> str:
@@ -120,10 +122,12 @@ def read_index(place: Place) -> Index:
     """
     where = f"{printable(place.url)}/{INDEX}"
     try:
-        tree = json.loads(place.read(INDEX))
-    except ValueError as error:
-        if isinstance(error, InputError):
-            raise InputError(f"{error}; pack images into it with ancestral data pack") from None
+        content = place.read(INDEX, MOST_INDEX)
+    except InputError as error:
+        raise InputError(f"{error}; pack images into it with ancestral data pack") from None
+    try:
+        tree = parse_json(content, where)
+    except InputError:
         raise InputError(f"expected the index of a packed data set, got a malformed {where}; pack it again") from None
     if not isinstance(tree, dict) or tree.get("format") != PACKED:
         raise InputError(f"expected the index of a packed data set, got another file: {where}")
@@ -142,8 +146,8 @@ def read_labels(place: Place, index: Index) -> np.ndarray | None:
     """
     if index.labels is None:
         return None
-    content = place.read(index.labels.file)
     each = index.labels.bytes_each
+    content = place.read(index.labels.file, each * index.count)
     found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
     if found is None or digest_of(content) != index.labels.sha256 or found.max() >= len(index.class_names):
         raise InputError(f"expected the labels of the index in {place.url}/{index.labels.file}, got others; pack again")
@@ -169,6 +173,7 @@ def check_settings(index: Index, settings: DataSettings, url: str) -> None:
         "fit": settings.fit in (DataSettings().fit, index.fit),
         "background": settings.background in (DataSettings().background, index.background),
     }
+    check_not_a_folder(settings, printable(url))
     for name in (name for name, agrees in asked.items() if not agrees):
         raise InputError(
             f"expected data.{name} = {packed[name]}, as {printable(url)} was packed, got {getattr(settings, name)}; "

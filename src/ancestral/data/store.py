@@ -4,15 +4,20 @@ Drivers raise errors of their own kinds; here each becomes one line that names t
 """
 
 import os
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import is_url, write_whole
+from ancestral.files import MOST_TEXT, check_regular, is_url, write_whole
 
 CHUNK_BYTES = 2**22
+UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}")
+"""What `write_whole` calls a file until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,39 @@ class Place:
     files: Any
     root: str
     local: Path | None
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Holds a folder of this machine, made if need be, for one writer; what a killed one left half is taken away.
+
+        Raises:
+            InputError: another process holds it.
+            CannotWrite: it cannot be made or read.
+        """
+        if self.local is None or self.local.is_file():
+            yield
+            return
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.local, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {self.url}: {error.strerror}") from None
+        try:
+            self._lock(handle)
+            for half in self.local.iterdir():
+                if UNFINISHED.fullmatch(half.name):
+                    half.unlink(missing_ok=True)
+            yield
+        finally:
+            os.close(handle)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            flock(handle, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{self.url} is being written by another process; wait for it, or name another") from None
+        except OSError:  # a file system without locks
+            pass
 
     def names(self) -> list[str]:
         """The files and folders directly in it, but not hidden ones; none where it is not there yet.
@@ -50,13 +88,18 @@ class Place:
         names = [each.rpartition("/")[2] for each in (str(each).strip("/") for each in found) if each != here]
         return sorted(name for name in names if not name.startswith("."))
 
-    def read(self, name: str) -> bytes:
-        """All of a small file.
+    def read(self, name: str, most: int = MOST_TEXT) -> bytes:
+        """All of a file of at most `most` bytes.
 
         Raises:
-            InputError: it is not there, or cannot be read.
+            InputError: it is not there, cannot be read, or is larger.
         """
-        return b"".join(self.chunks(name))
+        content = bytearray()
+        for chunk in self.chunks(name):
+            content += chunk
+            if len(content) > most:
+                raise InputError(f"expected {self._url(name)} to have at most {most:,} bytes, got more")
+        return bytes(content)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """A file piece by piece.
@@ -64,6 +107,8 @@ class Place:
         Raises:
             InputError: it is not there, or cannot be read.
         """
+        if self.local is not None and (self.local / name).exists():
+            check_regular(self.local / name)
         try:
             with self.files.open(self._path(name), "rb") as file:
                 while chunk := file.read(CHUNK_BYTES):

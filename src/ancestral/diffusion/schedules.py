@@ -25,6 +25,8 @@ from torch import Tensor
 
 from ancestral.tensors import Data, Timesteps, over
 
+LEAST_BETA = 1.2e-16
+"""Of a beta below it nothing is left in 1 - beta."""
 MAX_BETA = 0.999
 """No single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)."""
 
@@ -200,12 +202,40 @@ def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
     """The schedule of the user's own beta_1..beta_T, each in (0, 1); the last may be 1 (no signal left).
 
     Raises:
-        ValueError: an empty list, or a beta outside (0, 1).
+        ValueError: an empty list, a beta outside (0, 1), or one that changes nothing in float64.
     """
     table = torch.as_tensor(betas, dtype=torch.float64)
     if table.ndim != 1 or not len(table) or not bool(((table > 0) & (table <= 1)).all()):
         raise ValueError("expected at least one beta, each in (0, 1)")
-    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - table, dim=0)]))
+    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - table, dim=0)])
+    stays = (alpha_bar.diff() == 0).nonzero().flatten().tolist()
+    if stays and alpha_bar[stays[0]] < torch.finfo(torch.float64).tiny:
+        raise ValueError(f"expected betas of which only the last leaves no signal, got none left at t = {stays[0]}")
+    if stays:
+        least = float(table[stays[0]])
+        raise ValueError(f"expected betas of at least {LEAST_BETA:g}, got {least:g} at t = {stays[0] + 1}")
+    return Schedule(alpha_bar)
+
+
+def bound_of(schedule: Callable[[float], object], good: float, bad: float) -> str | None:
+    """The number nearest to `bad`, on the way from `good`, for which there is such a schedule, to three digits or more.
+
+    None: there is none for `good`. `schedule` raises ValueError where there is none.
+    """
+
+    def holds(value: float) -> bool:
+        try:
+            schedule(value)
+        except ValueError:
+            return False
+        return True
+
+    if not holds(good):
+        return None
+    for _ in range(60):
+        middle = 0.5 * (good + bad)
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return next(text for digits in range(3, 18) if holds(float(text := f"{good:.{digits}g}")))
 
 
 def linear(num_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:

@@ -23,6 +23,8 @@ and one table of r serves every stride. Data with a variance of at most 1 has 0 
 
 A reverse step onto s = 0 has beta_tilde = 0, whose log would make the likelihood of x_0 infinite. There no variance
 is below that of the step onto s = 1 (from t = 2 in the full chain), the least the chain knows; samplers add no noise.
+beta has nothing to mend there, and is beta(t, 0) on. The program of Ho et al. (2020) gives the last step beta_tilde
+with its other choice, "fixed large", too: that is `beta_published`, and between the two only the likelihood differs.
 """
 
 from collections.abc import Callable
@@ -41,8 +43,13 @@ Variance = Callable[[Schedule, Timesteps, Timesteps, Prediction], Float[Tensor, 
 
 
 def beta(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
-    """log beta(t, s), the upper extreme ("fixed large"): () or (B, 1, ...)."""
+    """log beta(t, s), the upper extreme ("fixed large"), down to beta(t, 0): () or (B, 1, ...)."""
     return over(schedule.beta(t, s).log(), prediction.x0)
+
+
+def beta_published(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
+    """log beta(t, s), but onto s = 0 that of `beta_tilde`, as in the program of Ho et al.: () or (B, 1, ...)."""
+    return over(torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s)).log(), prediction.x0)
 
 
 def beta_tilde(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
@@ -71,6 +78,8 @@ class Analytic:
     """
 
     ratio: Float64[Tensor, "T"]
+    num_images: int | None = None
+    """That it was measured on, where this is known."""
 
     def __call__(self, schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
         """log of (4), kept between beta_tilde and beta.

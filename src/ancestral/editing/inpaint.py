@@ -22,7 +22,7 @@ The last step, onto t = 0, is taken once: it arrives at a mean, and noise added 
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import torch
 from jaxtyping import Bool, Float
@@ -63,15 +63,18 @@ class Rounds:
 
     def legs(self, timesteps: Timesteps) -> Iterator[Timesteps]:
         """Falling stretches, in order; one that starts above the end of the one before is reached by (2)."""
-        above = timesteps[:-1]
-        for start in range(0, len(above) - 1, self.jump):
-            leg = above[start : start + self.jump + 1]
-            yield from [leg] * self.count
+        for leg in self._stretches(timesteps):
+            yield from repeat(leg, self.count)
         yield timesteps[-2:]
 
     def steps(self, timesteps: Timesteps) -> int:
         """How many steps that is in all."""
-        return sum(len(leg) - 1 for leg in self.legs(timesteps))
+        return self.count * sum(len(leg) - 1 for leg in self._stretches(timesteps)) + 1
+
+    def _stretches(self, timesteps: Timesteps) -> list[Timesteps]:
+        """Each once, without the last step."""
+        above = timesteps[:-1]
+        return [above[start : start + self.jump + 1] for start in range(0, len(above) - 1, self.jump)]
 
 
 def inpaint(

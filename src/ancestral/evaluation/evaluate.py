@@ -10,29 +10,39 @@ So every comparison here is between n images on the left and m on the right, the
     gaussian features against test  a normal law fitted to the training features: what two moments alone can give
     gaussian images against test    a normal law fitted to the training pixels: the simplest model, to be beaten
 
-The features are trained on the training images, so real test images lie a little off these: hence the fourth line.
+The features are trained on training images that are not among those compared: of the ones they were trained on they
+know too much, and real images of a small set look worse than drawn ones beside them. At most half of the training
+images are kept apart, and no more than are compared. Where too few are compared, nothing is said for or against them.
 """
 
 import math
-from typing import Annotated, Literal
+from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Shaped, UInt8
-from pydantic import Field
+from jaxtyping import Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
-from ancestral.config import PositiveInt, Settings
+from ancestral.config import NumImages, Seed, Settings
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.features import Extractor, Progress, train_extractor
 from ancestral.evaluation.inception import Inception
-from ancestral.evaluation.metrics import Estimate, Features, frechet_distance, frechet_estimate, kernel_distance
+from ancestral.evaluation.metrics import (
+    Estimate,
+    Features,
+    few_images,
+    frechet_distance,
+    frechet_estimate,
+    kernel_distance,
+)
 from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.rng import generator
 from ancestral.tensors import Labels, Pixels
 
+Indices = Int64[Tensor, "_"]
 WIDEST_JACKKNIFE = 256
 """Features to a vector above which the Fréchet distance is given without an error bar: 20 roots of a 2048 x 2048
 matrix would take longer than all the rest."""
@@ -45,11 +55,11 @@ MOST_BYTES = 2**32
 class EvaluationSettings(Settings):
     """How many images are compared, and how."""
 
-    max_images: PositiveInt = 5000
+    max_images: NumImages = 5000
     """Images on each side of a comparison, at most; time grows with the square."""
-    neighbours: PositiveInt = 5
+    neighbours: NumImages = 5
     """k of precision, recall, density and coverage."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Which images are chosen, and how the feature network is trained."""
 
 
@@ -71,6 +81,8 @@ class Comparison(Settings):
     num_right: int
     """Images of the set named second."""
     numbers: tuple[Number, ...]
+    too_few: str = ""
+    """Why nothing can be told by the numbers, so few images are compared; "" where it can."""
 
     def __getitem__(self, name: str) -> Number:
         """The number of this name."""
@@ -90,6 +102,9 @@ class FeatureSpace(Settings):
     """Share of held-out images it tells rightly; None for Inception."""
     num_held_out: int | None
     """Images that share was measured on; None for Inception."""
+    num_fitted: int | None = None
+    """Training images that it was trained on, which are not compared; None for Inception, and in files of earlier
+    versions, where it was trained on all."""
 
 
 class Nearness(Settings):
@@ -103,6 +118,8 @@ class Nearness(Settings):
     """Median distance of drawn images: L2 over pixels of 0..255, or over features."""
     held_out_median: float
     """The same of held-out images."""
+    too_few: str = ""
+    """Why nothing can be told by it, so few images were there; "" where it can."""
     ratio: float | None
     """The one over the other: 1 for new images, far below 1 for copies. None where held-out images are copies."""
     nearer: float
@@ -148,16 +165,20 @@ def evaluate(
     Raises:
         InputError: images of another shape, or too few on any side.
     """
-    num_left, num_right = _counts(drawn, parts, settings)
+    if tuple(drawn.shape[1:]) != parts.train.shape:
+        raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(drawn.shape[1:])}")
+    num_left, num_right = check_counts(len(drawn), parts, settings, extractor is None)
     train, test = as_pixels(parts.train), as_pixels(parts.test)
-    extractor = extractor or extractor_of(parts, settings.seed, on_progress)
+    order, num_fitted = _pick(len(train), settings), None
+    if extractor is None:
+        order, fitted = apart_of(parts, settings)
+        extractor, num_fitted = extractor_of(parts, settings.seed, on_progress, fitted), len(fitted)
     chosen, held_out = drawn[_pick(len(drawn), settings)][:num_left], test[_pick(len(test), settings)][:num_right]
-    order = _pick(len(train), settings)
     left, right = order[:num_left], order[len(order) - num_right :]
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
-    fitted = order[:GAUSSIAN_IMAGES]
-    normal_features = gaussian_like(of_train[fitted], num_left, settings.seed)
-    normal_images = _gaussian_images(train[fitted], num_left, settings.seed)
+    some = order[:GAUSSIAN_IMAGES]
+    normal_features = gaussian_like(of_train[some], num_left, settings.seed)
+    normal_images = _gaussian_images(train[some], num_left, settings.seed)
     pairs = {
         "drawn against test": (of_chosen, of_held_out),
         "drawn against train": (of_chosen, of_train[right]),
@@ -168,7 +189,7 @@ def evaluate(
     }
     return Evaluation(
         num_drawn=len(drawn),
-        features=_describe(extractor, of_train.shape[1]),
+        features=_describe(extractor, of_train.shape[1], num_fitted),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
         nearness=(
             _nearness("pixels", chosen, held_out, train),
@@ -178,11 +199,31 @@ def evaluate(
     )
 
 
-def extractor_of(parts: Parts, seed: int, on_progress: Progress | None = None) -> Extractor:
-    """The features of a data set: those of a classifier trained on its training part."""
+def num_apart(train: int, settings: EvaluationSettings) -> int:
+    """How many of so many training images are compared, and not looked at by the features: the first of their order."""
+    return min(train // 2, 2 * settings.max_images)
+
+
+def extractor_of(
+    parts: Parts, seed: int, on_progress: Progress | None = None, fitted: Indices | None = None
+) -> Extractor:
+    """The features of a data set: those of a classifier trained on its training part.
+
+    Args:
+        fitted: places of the training images that it looks at; None: all.
+    """
     train, test = parts.train, parts.test
-    images, held_out = as_pixels(train), as_pixels(test)
-    return train_extractor(images, _labels(train), held_out, _labels(test), train.hash + test.hash, seed, on_progress)
+    images, labels, data = as_pixels(train), _labels(train), train.hash + test.hash
+    if fitted is not None:
+        images, labels = images[fitted], None if labels is None else labels[fitted]
+        data += sha256(fitted.numpy().tobytes()).hexdigest()
+    return train_extractor(images, labels, as_pixels(test), _labels(test), data, seed, on_progress)
+
+
+def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:
+    """(places of the training images that are compared, of those that the features look at)."""
+    order = _pick(len(parts.train), settings)
+    return order[: num_apart(len(order), settings)], order[num_apart(len(order), settings) :]
 
 
 def as_pixels(images: ImageSet) -> Pixels:
@@ -215,18 +256,23 @@ def _gaussian_images(fitted: Pixels, count: int, seed: int) -> UInt8[Tensor, "M 
     return images.round().clamp(0, 255).to(torch.uint8).reshape(-1, *fitted.shape[1:])
 
 
-def _counts(drawn: Pixels, parts: Parts, settings: EvaluationSettings) -> tuple[int, int]:
-    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice."""
-    if tuple(drawn.shape[1:]) != parts.train.shape:
-        raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(drawn.shape[1:])}")
-    half = len(parts.train) // 2
-    counts = min(len(drawn), half, settings.max_images), min(len(parts.test), half, settings.max_images)
+def check_counts(drawn: int, parts: Parts, settings: EvaluationSettings, own_features: bool = True) -> tuple[int, int]:
+    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice.
+
+    Args:
+        own_features: whether some of the training images are kept for the features.
+
+    Raises:
+        InputError: too few on any side.
+    """
+    train = num_apart(len(parts.train), settings) if own_features else len(parts.train)
+    counts = min(drawn, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
     least = max(settings.neighbours + 1, 3)
     if min(counts) < least:
         raise InputError(
-            f"expected at least {least} drawn images, {least} test images and {2 * least} training images to compare, "
-            f"got {len(drawn)}, {len(parts.test)} and {len(parts.train)} (max_images = {settings.max_images}); "
-            "draw more, or set data.test higher"
+            f"expected at least {least} drawn images, {least} test images and {(4 if own_features else 2) * least} "
+            f"training images to compare, got {drawn}, {len(parts.test)} and {len(parts.train)} (max_images = "
+            f"{settings.max_images}); draw more, add images, or set data.test higher"
         )
     return counts
 
@@ -245,7 +291,8 @@ def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -
     counts = neighbourhood_of(real=right, drawn=left, k=k)
     numbers = {"frechet": _frechet(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
     rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
-    return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows)
+    few = few_images(len(left), len(right), width=left.shape[1])
+    return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
 
 
 def _frechet(left: Features, right: Float64[Tensor, "M D"]) -> Estimate:
@@ -262,7 +309,8 @@ def _nearness(
 ) -> Nearness:
     measured = memorisation(nearest(drawn, training).distance, nearest(held_out, training).distance)
     counts = {"num_drawn": len(drawn), "num_held_out": len(held_out), "num_training": len(training)}
-    return Nearness.model_validate({"space": space, **counts, **measured._asdict()})
+    few = few_images(len(drawn), len(held_out))
+    return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})
 
 
 def _agreement(extractor: Extractor | Inception, drawn: Pixels, asked: Labels | None) -> Number | None:
@@ -273,7 +321,7 @@ def _agreement(extractor: Extractor | Inception, drawn: Pixels, asked: Labels | 
     return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(drawn)))
 
 
-def _describe(extractor: Extractor | Inception, width: int) -> FeatureSpace:
+def _describe(extractor: Extractor | Inception, width: int, num_fitted: int | None) -> FeatureSpace:
     if isinstance(extractor, Inception):
         return FeatureSpace(kind="inception", width=width, num_classes=None, accuracy=None, num_held_out=None)
     return FeatureSpace(
@@ -282,4 +330,5 @@ def _describe(extractor: Extractor | Inception, width: int) -> FeatureSpace:
         num_classes=extractor.num_classes,
         accuracy=extractor.accuracy,
         num_held_out=extractor.num_held_out,
+        num_fitted=num_fitted,
     )

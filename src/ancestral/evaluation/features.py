@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
@@ -24,7 +24,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ancestral.errors import InputError
-from ancestral.files import cache_folder, write_whole
+from ancestral.files import cache_folder, check_regular, json_object, write_whole
 from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 
@@ -251,8 +251,9 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
     if not path.exists():
         return None
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
-            about: dict[str, Any] = json.loads(file.metadata()["extractor"])
+            about = json_object(file.metadata()["extractor"], "its metadata")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if about.pop("digest") != _digest(tensors):
             raise ValueError("its digest does not fit")

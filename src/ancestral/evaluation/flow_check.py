@@ -26,14 +26,13 @@ for every pixel whose level is certain.
 """
 
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from ancestral.config import SamplingSettings
+from ancestral.config import ReverseVariance, SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, decoder_log_prob
@@ -41,7 +40,7 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, LikelihoodSettings
+from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, LikelihoodSettings, mean
 from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise, mix
@@ -104,7 +103,7 @@ def flow_check(
     probes: int = 4,
     seed: int = 0,
     chain: Timesteps | None = None,
-    variance: Literal["beta", "beta_tilde", "analytic"] | None = None,
+    variance: ReverseVariance | None = None,
     on_progress: Progress | None = None,
 ) -> FlowCheck:
     """Both bounds of `images`, and their paired difference, in bits per dimension with standard errors over images.
@@ -189,10 +188,9 @@ def _in_float32(pipeline: Pipeline) -> Pipeline:
 
 
 def _mean(bits: PerImage) -> Amount:
-    mean, error = float(bits.mean()), float(bits.std()) / math.sqrt(len(bits))
-    if not (math.isfinite(mean) and math.isfinite(error)):
-        raise InputError(f"expected finite bits per dimension from the flow, got {mean}; take more steps")
-    return Amount(value=mean, standard_error=error)
+    if not bool(bits.isfinite().all()):
+        raise InputError(f"expected finite bits per dimension from the flow, got {float(bits.mean())}; take more steps")
+    return mean(bits.tolist())
 
 
 def _check(num_images: int, steps: int, probes: int) -> None:

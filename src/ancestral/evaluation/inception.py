@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from ancestral.errors import InputError
-from ancestral.tensors import Pixels
+from ancestral.tensors import Pixels, over_white
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 """The file of torch-fidelity's release v0.2.0, converted from the TensorFlow network of 2015."""
@@ -28,8 +28,8 @@ class Inception:
 
     @torch.inference_mode()
     def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
-        """(B, 2048) features, float64; grey images are shown in three equal channels."""
-        shown = pixels.expand(-1, 3, -1, -1)
+        """(B, 2048) features, float64; grey images are shown in three equal channels, transparency over white."""
+        shown = over_white(pixels).expand(-1, 3, -1, -1)
         return torch.cat([self.network(part)[0] for part in torch.split(shown, CHUNK)]).double()
 
 

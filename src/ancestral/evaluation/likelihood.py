@@ -19,16 +19,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as chain_of
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 
-from ancestral.config import PositiveInt, SamplingSettings, Settings
+from ancestral.config import NumImages, NumTimesteps, ReverseVariance, SamplingSettings, Seed, Settings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums, Walk, chunk_sums, divided
+from ancestral.evaluation.metrics import few_images
 from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
@@ -38,17 +38,17 @@ from ancestral.tensors import Labels, Timesteps, from_pixels
 class LikelihoodSettings(Settings):
     """What is measured, and at what cost."""
 
-    num_images: PositiveInt | None = None
+    num_images: NumImages | None = None
     """Images of the test part, drawn at random. None: all."""
-    timesteps: PositiveInt | None = 32
+    timesteps: NumTimesteps | None = 32
     """Terms drawn for each image besides L_0. None: all; so many or more are all."""
-    chain: PositiveInt | None = None
+    chain: NumTimesteps | None = None
     """Steps of the chain, even in log-SNR. None: all T."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Which images and timesteps are drawn, and the noise."""
     given_classes: bool = False
     """Tell the network each image's class: the bound on p(x | class)."""
-    variance: Literal["beta", "beta_tilde", "analytic"] | None = None
+    variance: ReverseVariance | None = None
     """Of the reverse steps. None: the pipeline's own."""
 
 
@@ -123,6 +123,8 @@ class Likelihood(Settings):
     """At most 64, by falling t, without L_0; their sum is `diffusion`."""
     seconds: float
     flow: FlowCheck | None = None
+    too_few: str = ""
+    """Why the figure says little, so few images were measured; "" where it does."""
 
 
 @dataclass(frozen=True)
@@ -178,26 +180,18 @@ class Measurement:
             InputError: the bound is not finite.
         """
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
-        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images), self.calls - 1, on_call)
+        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images), on_call)
         return found.model_copy(update={"seconds": time.perf_counter() - begun})
 
-    def seconds_per_chunk(self) -> float:
-        """Of the first chunk, from as few calls as tell: the first ones are slow and do not count."""
-        few, stop = min(1, self.calls - 1), min(self.pipeline.compute.chunk, self.num_images)
-        self._sums(0, stop, few)
-        begun = time.perf_counter()
-        self._sums(0, stop, few)
-        return (time.perf_counter() - begun) / (few + 1) * self.calls
-
     @torch.inference_mode()
-    def _sums(self, start: int, stop: int, draws: int, on_call: Callable[[], None] = lambda: None) -> Sums:
-        """Of the images of rank `start` to `stop`, with the first `draws` of their visits."""
+    def _sums(self, start: int, stop: int, on_call: Callable[[], None]) -> Sums:
+        """Of the images of rank `start` to `stop`."""
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
         x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=pipeline.compute.memory_format)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
         denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))
-        visits = self.subsample.visits(start, stop)[:, :draws]
+        visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.with_variance(self.settings.variance)
             return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise, on_call)
@@ -238,6 +232,7 @@ class Measurement:
             error_from_timesteps=from_timesteps,
             stretches=stretches,
             seconds=math.fsum(s.seconds for s in sums),
+            too_few=few_images(self.num_images),
         )
 
     def _stretches(self, sums: Sequence[Sums]) -> Iterator[Stretch]:

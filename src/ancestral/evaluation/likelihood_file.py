@@ -15,8 +15,12 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from ancestral.errors import CannotWrite, InputError
+from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
+from ancestral.files import cannot_write, open_to_append, parse_json, read_bytes
+
+MOST_BYTES = 2**30
+"""Of a record."""
 
 
 @dataclass
@@ -39,7 +43,7 @@ class Record:
     def begin(self, belongs_to: dict[str, Any]) -> None:
         """Forgets everything and starts for another measurement."""
         self.sums.clear()
-        os.truncate(self.path, 0)
+        self.file.truncate(0)
         self._write(belongs_to)
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -48,7 +52,7 @@ class Record:
             self.file.flush()
             os.fsync(self.file.fileno())
         except OSError as fault:
-            raise CannotWrite(f"cannot write {self.path}: {fault.strerror}; free space") from None
+            raise cannot_write(self.path, fault) from None
 
 
 @contextmanager
@@ -59,16 +63,12 @@ def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -
         belongs_to: everything that the sums depend on, as JSON has it.
 
     Raises:
-        InputError: another process is at work on it.
+        InputError: another process is at work on it, or it is no regular file.
         CannotWrite: it cannot be written.
     """
-    try:
-        file = path.open("ab")
-    except OSError as fault:
-        raise CannotWrite(f"cannot write {path}: {fault.strerror}; choose a run you may write to") from None
-    with file:
+    with open_to_append(path) as file:
         _lock(file, path)
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = read_bytes(path, MOST_BYTES).splitlines(keepends=True)
         here = Record(path, file, [])
         if not lines or _line(lines[0]) != belongs_to:
             if lines:
@@ -76,7 +76,7 @@ def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -
             here.begin(belongs_to)
         else:
             here.sums = [*_readable(lines[1:])]
-            os.truncate(path, sum(map(len, lines[: 1 + len(here.sums)])))
+            file.truncate(sum(map(len, lines[: 1 + len(here.sums)])))
         yield here
 
 
@@ -103,6 +103,6 @@ def _readable(lines: list[bytes]) -> Iterator[Sums]:
 def _line(text: bytes) -> Any:
     """The value of a line; None where it is torn."""
     try:
-        return json.loads(text) if text.endswith(b"\n") else None
-    except ValueError:
+        return parse_json(text, "a line") if text.endswith(b"\n") else None
+    except InputError:
         return None

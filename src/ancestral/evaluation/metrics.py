@@ -41,6 +41,18 @@ GROUPS = 10
 """Parts of a set that a jackknife leaves out in turn."""
 
 
+LEAST_IMAGES = 50
+"""Of a set, below which no distance and no count of balls says anything."""
+
+
+def few_images(*counts: int, width: int = 0) -> str:
+    """Why sets of so many images are too few to judge by in features of this width; "" where they are not."""
+    if min(counts) >= max(LEAST_IMAGES, width):
+        return ""
+    limit = f"the {width} features" if width > LEAST_IMAGES else f"{LEAST_IMAGES}"
+    return f"{' against '.join(f'{count:,}' for count in counts)} images are too few, fewer than {limit}"
+
+
 class Estimate(NamedTuple):
     """A number and its standard error; None where none is estimated."""
 

@@ -11,10 +11,13 @@ Two distances, which answer two questions:
 The recommendation is the smallest number of calls at which the second is not worse than the best that was measured by
 more than a tenth, nor by more than one standard error of the difference; among those, the least. Both were drawn from
 the same seeds and compared with the same test images, so the difference is known far better than either.
+
+How the pipeline draws already is measured too, and gives way only to what is better by more than the error at the same
+number of calls, or equal within it at fewer: few images tell nothing, and an unsure change is none.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -22,10 +25,10 @@ import torch
 from pydantic import Field
 
 from ancestral.building import GRIDS, build_sampler
-from ancestral.config import PositiveInt, SamplingSettings, Settings
+from ancestral.config import MOST_IMAGES, NumTimesteps, SamplingSettings, Seed, Settings
 from ancestral.errors import InputError
-from ancestral.evaluation.features import Extractor
-from ancestral.evaluation.metrics import GROUPS, Features, Jackknife, frechet_jackknife
+from ancestral.evaluation.features import WIDTH, Extractor
+from ancestral.evaluation.metrics import GROUPS, Features, Jackknife, few_images, frechet_jackknife
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels
@@ -35,6 +38,8 @@ LEAST_IMAGES = 2 * GROUPS
 """Of which a Fréchet distance has an error bar."""
 TOLERATED = 0.1
 """Share of the best Fréchet distance by which fewer calls may be worse: few images cannot tell much larger ones."""
+LEAST_TO_CHOOSE = 200
+"""Images drawn by each, from which a sweep changes how a pipeline draws."""
 REFERENCE_SAMPLER, REFERENCE_GRID = "dpm++3m", "log-snr"
 
 
@@ -43,13 +48,13 @@ class SweepSettings(Settings):
 
     samplers: tuple[str, ...] = SAMPLERS
     grids: tuple[str, ...] = tuple(GRIDS)
-    calls: tuple[PositiveInt, ...] = (5, 10, 20)
+    calls: tuple[NumTimesteps, ...] = (5, 10, 20)
     """Network calls an image, at most."""
-    images: Annotated[int, Field(ge=LEAST_IMAGES)] = 256
+    images: Annotated[int, Field(ge=LEAST_IMAGES, le=MOST_IMAGES)] = 256
     """Drawn by each."""
-    reference: PositiveInt = 200
+    reference: NumTimesteps = 200
     """Steps of the reference from the same noise."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
     """Of the images that are drawn."""
 
 
@@ -82,6 +87,13 @@ class Row(Settings):
         return self.jackknife.value
 
 
+class Present(Settings):
+    """How a pipeline draws unless asked otherwise, and what its images are worth."""
+
+    sampling: SamplingSettings
+    row: Row
+
+
 class Sweep(Settings):
     """Everything measured. The fields before `num_test` say of what: a file of others is begun anew."""
 
@@ -98,6 +110,12 @@ class Sweep(Settings):
     reference: float
     """Fréchet distance of the reference to the test images."""
     rows: tuple[Row, ...]
+    fitted_apart: bool = False
+    """Whether the features have seen no image that is compared; in files of earlier versions they have."""
+    present: Present | None = None
+    """How the pipeline drew when it was swept. None: in the files of earlier versions, or not measured yet."""
+    made: SamplingSettings | None = None
+    """What has become of the rows: how the pipeline was made to draw. None: nothing yet."""
 
     @property
     def best(self) -> Row:
@@ -107,11 +125,61 @@ class Sweep(Settings):
     @property
     def recommended(self) -> Row:
         """The fewest calls that are hardly and not clearly worse than the best, and the least distance there."""
-        worse = ((row, row.jackknife.minus(self.best.jackknife)) for row in self.rows)
-        hardly = TOLERATED * self.best.frechet
-        enough = [row for row, difference in worse if difference.value <= min(difference.error, hardly)] or [self.best]
-        fewest = min(row.contender.calls for row in enough)
-        return min((row for row in enough if row.contender.calls == fewest), key=lambda row: row.frechet)
+        return fewest_calls(self.rows)
+
+
+class Decision(NamedTuple):
+    """What is to become of how a pipeline draws: `row` takes its place, None: nothing does; and why."""
+
+    row: Row | None
+    reason: str
+
+
+def fewest_calls(rows: Sequence[Row]) -> Row:
+    """Of some rows the one with the fewest calls that is hardly and not clearly worse than the best of them."""
+    best = min(rows, key=lambda row: row.frechet)
+    worse = ((row, row.jackknife.minus(best.jackknife)) for row in rows)
+    hardly = TOLERATED * best.frechet
+    enough = [row for row, difference in worse if difference.value <= min(difference.error, hardly)] or [best]
+    fewest = min(row.contender.calls for row in enough)
+    return min((row for row in enough if row.contender.calls == fewest), key=lambda row: row.frechet)
+
+
+def decided(found: Sweep) -> Decision:
+    """Whether one of the rows takes the place of how the pipeline draws, by what was measured of both."""
+    few = few_images(found.settings.images, found.num_test, width=WIDTH)
+    if found.settings.images < LEAST_TO_CHOOSE:
+        few = f"{found.settings.images} images of each are fewer than {LEAST_TO_CHOOSE}; set --images higher"
+    if few:
+        return Decision(None, f"this sweep cannot tell: {few}")
+    if found.present is None:
+        return Decision(None, "how it draws now was not measured beside them")
+    if found.present.sampling == found.made:
+        return Decision(None, "that is this sweep's choice already")
+    present = found.present.row
+    able = [row for row in found.rows if takes_the_place(row, present)]
+    winner = fewest_calls([present, *able])
+    if winner is present:
+        return Decision(None, _no_winner(found.recommended, present))
+    calls = f"{winner.contender.calls} network calls in place of {present.contender.calls}"
+    return Decision(winner, f"{calls}, Fréchet {_difference(winner, present)}")
+
+
+def takes_the_place(row: Row, present: Row) -> bool:
+    """Whether it is better by more than the error at the same number of calls, or equal within it at fewer."""
+    difference, fewer = row.jackknife.minus(present.jackknife), present.contender.calls - row.contender.calls
+    return difference.value < -difference.error if fewer == 0 else fewer > 0 and difference.value <= difference.error
+
+
+def _no_winner(best: Row, present: Row) -> str:
+    if best.contender.calls > present.contender.calls:
+        return f"nothing is better with the {present.contender.calls} network calls it takes now or fewer"
+    return f"this sweep cannot tell the recommended from it (Fréchet {_difference(best, present)})"
+
+
+def _difference(row: Row, other: Row) -> str:
+    found = row.jackknife.minus(other.jackknife)
+    return f"{found.value:+.2g} ± {found.error:.2g}"
 
 
 def contenders(settings: SweepSettings, pipeline: Pipeline, sampling: SamplingSettings) -> list[Contender]:
@@ -130,6 +198,14 @@ def contenders(settings: SweepSettings, pipeline: Pipeline, sampling: SamplingSe
     if not found:
         raise InputError(f"expected fewer network calls than T = {pipeline.diffusion.num_timesteps}, got none")
     return found
+
+
+def as_contender(pipeline: Pipeline, sampling: SamplingSettings) -> Contender:
+    """Any settings of sampling, by what a table says of them."""
+    sampler = pipeline.sampler(sampling)
+    calls = sampler.network_calls(sampling.steps)
+    grid = sampling.grid or sampler.grid
+    return Contender(sampler=sampling.sampler, grid=grid, budget=calls, steps=sampling.steps, calls=calls)
 
 
 def chosen(base: SamplingSettings, sampler: str, grid: str | None, steps: int) -> SamplingSettings:
@@ -153,10 +229,9 @@ class Drawer:
     labels: Labels | None
     on_calls: Callable[[int], None]
 
-    def draw(self, sampler: str, grid: str, steps: int) -> Pixels:
+    def draw(self, settings: SamplingSettings) -> Pixels:
         """The images; of several processes each counts the steps of its own as those of all."""
-        settings, spent = chosen(self.sampling, sampler, grid, steps), 0
-        calls = build_sampler(settings, self.pipeline.diffusion).network_calls(steps) * len(self.seeds)
+        spent, calls = 0, self.pipeline.sampler(settings).network_calls(settings.steps) * len(self.seeds)
 
         def on_progress(done: int, total: int) -> None:
             nonlocal spent
@@ -188,8 +263,11 @@ class Judge(NamedTuple):
 
     def row(self, drawer: Drawer, each: Contender) -> Row:
         """What one contender's images are worth."""
-        drawn = drawer.draw(each.sampler, each.grid, each.steps)
-        noisy = build_sampler(chosen(drawer.sampling, each.sampler, None, 1), drawer.pipeline.diffusion).stochastic
+        return self.measured(drawer, each, chosen(drawer.sampling, each.sampler, each.grid, each.steps))
+
+    def measured(self, drawer: Drawer, each: Contender, settings: SamplingSettings) -> Row:
+        """The same of whatever settings are known as `each`."""
+        drawn, noisy = drawer.draw(settings), drawer.pipeline.sampler(settings).stochastic
         jackknife = frechet_jackknife(self.extractor.features(drawn), self.real)
         agreement = None
         if drawer.labels is not None and self.extractor.kind == "labels":

@@ -54,12 +54,12 @@ class ResnetBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """x + self-attention of its pixels, after a group normalisation (Vaswani et al. 2017, eq. 1)."""
+    """x + self-attention of its pixels, after a group normalisation or none (Vaswani et al. 2017, eq. 1)."""
 
-    def __init__(self, settings: NetworkSettings, width: int) -> None:
+    def __init__(self, settings: NetworkSettings, width: int, normalises: bool = True) -> None:
         super().__init__()
         self.heads = width // (settings.head_width or width)
-        self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps)
+        self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps) if normalises else nn.Identity()
         self.to_q = linear(width, width)
         self.to_k = linear(width, width)
         self.to_v = linear(width, width)
@@ -76,9 +76,9 @@ class Attention(nn.Module):
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool) -> nn.Module:
+def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool, normalises: bool = True) -> nn.Module:
     """Attention where `attends`, else the identity, which has no parameters."""
-    return Attention(settings, width) if attends else nn.Identity()
+    return Attention(settings, width, normalises) if attends else nn.Identity()
 
 
 class DownLevel(nn.Module):
@@ -114,7 +114,9 @@ class Middle(nn.Module):
         super().__init__()
         width, pairs, attends = settings.widths[-1], settings.middle_layers, settings.middle_attention
         self.resnets = nn.ModuleList(ResnetBlock(settings, width, width) for _ in range(pairs + 1))
-        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in range(pairs))
+        self.attentions = nn.ModuleList(
+            attention_or_nothing(settings, width, attends, settings.middle_norm) for _ in range(pairs)
+        )
 
     def forward(self, x: Images, time: Embedding) -> Images:
         """(B, C, H, W) -> the same shape."""

@@ -29,19 +29,30 @@ from ancestral.tensors import Images, Labels
 class UNet(nn.Module):
     """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
 
+    `null_class` is the label that stands for no class, the one after the last real class, or None.
+
     Args:
         in_channels: C of the images.
         out_channels: C, or 2C for a network that predicts variances too.
-        num_classes: real classes; above 0, one index more stands for no class.
+        num_classes: real classes.
+        null_class: with classes, one index more stands for no class.
     """
 
-    def __init__(self, settings: NetworkSettings, in_channels: int, out_channels: int, num_classes: int = 0) -> None:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        in_channels: int,
+        out_channels: int,
+        num_classes: int = 0,
+        null_class: bool = True,
+    ) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
+        self.null_class = num_classes if null_class else None
         levels = range(len(settings.widths))
         self.conv_in = _entrance(in_channels, len(settings.fourier), stem_width(settings))
         self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
-        self.class_embedding = nn.Embedding(num_classes + 1, time_width(settings)) if num_classes else None
+        self.class_embedding = nn.Embedding(num_classes + null_class, time_width(settings)) if num_classes else None
         above = [stem_width(settings), *settings.widths]
         self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
         self.mid_block = Middle(settings)
@@ -56,24 +67,19 @@ class UNet(nn.Module):
         below = settings.widths[min(level + 1, len(settings.widths) - 1)]
         return UpLevel(settings, level, below, [settings.widths[level]] * settings.layers + [width_above])
 
-    @property
-    def null_class(self) -> int:
-        """The label that stands for no class: the one after the last real class."""
-        return self.num_classes
-
     def forward(self, x: Images, time: TimeInput, labels: Labels | None = None) -> Float[Tensor, "B out H W"]:
         """The network's output for images at a time.
 
         Args:
             x: (B, in_channels, H, W), any H and W.
             time: () or (B,), the network's own time: index from 0, integer or not.
-            labels: (B,) in 0..num_classes, the last for no class. None: no class for any.
+            labels: (B,) in 0..num_classes - 1, or `null_class` for no class. None: no class for any.
 
         Returns:
             (B, out_channels, H, W).
 
         Raises:
-            InputError: labels for a network without classes.
+            InputError: labels for a network without classes, or none for one without a null class.
         """
         return self.with_deep(x, time, None, labels)[0]
 
@@ -121,6 +127,8 @@ class UNet(nn.Module):
         return embedding
 
     def _no_classes(self, time: TimeInput) -> Labels:
+        if self.null_class is None:
+            raise InputError("expected a class for every image, got none; this network has no embedding of no class")
         return torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ancestral.data.check import Report
 from ancestral.data.images import to_array
-from ancestral.errors import InputError
+from ancestral.data.listing import by_reason
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
@@ -48,11 +48,9 @@ def write_page(file: Path, found: Findings) -> None:
     """Writes all that was found as one self-contained HTML file.
 
     Raises:
-        InputError: `file` is a folder.
+        InputError: `file` is no regular file.
         CannotWrite: it cannot be written.
     """
-    if file.is_dir():
-        raise InputError(f"expected a file to write the page to, got the folder {file}; name a file in it")
     write_whole(file, page(found))
 
 
@@ -62,6 +60,7 @@ def page(found: Findings) -> Html:
         "sheet": ("What the network sees", _sheet(found)),
         "recipe": ("Training", _recipe(found)),
         "bad": ("Files that cannot be used", _bad(found)),
+        "unused": ("Left out, by reason", _left_out(found)),
         "classes": ("Classes", _classes(found)),
         "shared": ("In more than one class", _groups(found, [(group, "") for group in found.report.shared])),
         "same": ("The same pixels", _groups(found, [(group, "") for group in found.report.duplicates])),
@@ -99,6 +98,11 @@ def _recipe(found: Findings) -> Html:
 
 def _bad(found: Findings) -> Html:
     return _table(("file", "why"), found.report.bad, "They are left out of training.")
+
+
+def _left_out(found: Findings) -> Html:
+    rows = [*by_reason(found.report.left_out).items()]
+    return _table(("why", "suffix and files"), rows, "All that is not used, hidden folders as one each.")
 
 
 def _classes(found: Findings) -> Html:

@@ -5,15 +5,20 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from ancestral.config import Config, parse, read_settings
+from ancestral.colors import check_channels
+from ancestral.config import Config, parse
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation
+from ancestral.files import read_json
 from ancestral.pipeline import Pipeline
 from ancestral.text import printable
-from ancestral.training.logs import read_log
+from ancestral.training.logs import Lines, read_lines
 from ancestral.training.run import RunFolder
+
+EVALUATION = "evaluation.json"
+"""Where `ancestral evaluate RUN` leaves it in a run."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Facts:
     log: list[dict[str, Any]]
     timing: list[dict[str, Any]]
     evaluation: Evaluation | None
+    left_out: int = 0
+    """Lines of the logs that are none, as a full disk tears them."""
 
     @property
     def name(self) -> str:
@@ -40,7 +47,7 @@ class Facts:
 
     def curve(self, quantity: str) -> tuple[list[int], list[Any]]:
         """(images seen, values) of the lines of the log that hold `quantity`."""
-        lines = [line for line in self.log if quantity in line]
+        lines = [line for line in self.log if quantity in line and "images" in line]
         return [line["images"] for line in lines], [line[quantity] for line in lines]
 
     def last(self, quantity: str) -> float | None:
@@ -51,7 +58,7 @@ class Facts:
     def minutes(self) -> float | None:
         """Minutes of training up to the last line of the log."""
         reached = self.log[-1]["step"] if self.log else 0
-        known = [*takewhile(lambda line: line["step"] <= reached, self.timing)]
+        known = [*takewhile(lambda line: line["step"] <= reached, (line for line in self.timing if "minutes" in line))]
         return known[-1]["minutes"] if known else None
 
     def held_out(self) -> tuple[str, ImageSet] | None:
@@ -68,16 +75,25 @@ def read_facts(path: Path) -> Facts:
     """
     folder = RunFolder(path)
     config = folder.read_config()
-    pipeline, parts = Pipeline.load(path), load(config.data)
+    pipeline = Pipeline.load(path)
+    check_channels(pipeline.spec.channels)
+    parts = load(config.data)
     if (parts.train.shape, parts.train.class_names) != (pipeline.spec.shape, pipeline.spec.class_names):
         raise InputError(
             f"expected images of shape {pipeline.spec.shape} and {pipeline.num_classes} classes in "
             f"{printable(config.data.source)}, got {parts.train.shape} and {len(parts.train.class_names)}: "
             "restore the images that the run was trained on"
         )
-    log, timing = (read_log(file) if file.is_file() else [] for file in (folder.log, folder.timing))
-    return Facts(folder, config, pipeline, parts, log, timing, _evaluation(path / "evaluation.json"))
+    log, timing = (read_lines(file) if file.is_file() else Lines([], 0) for file in (folder.log, folder.timing))
+    evaluation = read_evaluation(path / EVALUATION) if (path / EVALUATION).is_file() else None
+    left_out = log.left_out + timing.left_out
+    return Facts(folder, config, pipeline, parts, log.records, timing.records, evaluation, left_out)
 
 
-def _evaluation(path: Path) -> Evaluation | None:
-    return parse(Evaluation, read_settings(path), str(path)) if path.is_file() else None
+def read_evaluation(file: Path) -> Evaluation:
+    """What `ancestral evaluate` wrote.
+
+    Raises:
+        InputError: unreadable, or no such thing.
+    """
+    return parse(Evaluation, read_json(file), str(file))

@@ -55,9 +55,10 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
     if evaluation is None:
         return []
     drawn, floor = evaluation["drawn against test"], evaluation["train against test"]
+    few = "of too few images" if drawn.too_few else ""
     titles = {"frechet": "Fréchet distance", "kernel": "kernel distance × 1000"}
     distances: list[tuple[str, str]] = [
-        (title, _beside(f"{number(scale * drawn[name].value)}", f"real images {number(scale * floor[name].value)}"))
+        (title, _beside(number(scale * drawn[name].value), few or f"real images {number(scale * floor[name].value)}"))
         for (name, title), scale in zip(titles.items(), (1, 1000), strict=True)
     ]
     agreement = evaluation.agreement

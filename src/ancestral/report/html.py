@@ -4,10 +4,15 @@ Text is escaped unless it is `Html`, and only this module makes `Html`. Joining 
 which is escaped again: a mistake shows on the page and harms nobody.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from ancestral.text import printable
+
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What no page can show, or what turns the text around it about."""
 VOID = {"meta", "link", "img", "source", "br"}
 """Elements without content."""
 
@@ -33,8 +38,8 @@ def joined(children: Iterable[str]) -> Html:
 
 
 def _escaped(text: str) -> str:
-    """`text` as it reads; letters that UTF-8 cannot write (a file name that is not UTF-8) become ?."""
-    return escape(text.encode(errors="replace").decode())
+    r"""`text` as it reads; control characters, and bytes of a name that is no UTF-8, as \x1b and \xff."""
+    return escape(UNSHOWN.sub(lambda found: printable(found[0]), text))
 
 
 def styled(name: str, style: str, *children: str) -> Html:

@@ -8,9 +8,11 @@ import torch
 from numpy.typing import NDArray
 
 from ancestral.building import build_schedule
-from ancestral.config import ScheduleSettings, parse, read_settings
+from ancestral.config import ScheduleSettings, parse
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
+from ancestral.files import read_json
+from ancestral.outputs import BOUND
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
@@ -55,7 +57,7 @@ def read_likelihood(file: Path) -> Likelihood:
     Raises:
         InputError: unreadable, or no such thing.
     """
-    return parse(Likelihood, read_settings(file), str(file))
+    return parse(Likelihood, read_json(file), str(file))
 
 
 def schedule_of(measured: Likelihood, settings: ScheduleSettings) -> Schedule:
@@ -65,7 +67,7 @@ def schedule_of(measured: Likelihood, settings: ScheduleSettings) -> Schedule:
 
 def picture(measured: Likelihood, schedule: Schedule) -> bytes:
     """Both figures as one PNG file; `schedule` is the one that was measured on. There must be stretches."""
-    return figure_to_png(likelihood_figure(plain(measured, schedule)))
+    return figure_to_png(likelihood_figure(plain(measured, schedule)), writer=BOUND.decode())
 
 
 def plain(measured: Likelihood, schedule: Schedule) -> Terms:

@@ -36,7 +36,9 @@ def losses(facts: Facts) -> Html:
         "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
     )
     unlogged = [] if facts.log else [element("p", "Nothing has been logged yet: no curves of training.")]
-    return section("losses", "Losses", element("p", words), *unlogged, styled("div", "charts", *charts))
+    left_out = f"{facts.left_out:,} lines of the logs are no records and were left out."
+    torn = [element("p", left_out)] if facts.left_out else []
+    return section("losses", "Losses", element("p", words), *unlogged, *torn, styled("div", "charts", *charts))
 
 
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:

@@ -6,8 +6,9 @@ from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
-from ancestral.errors import InputError
+from ancestral.colors import NAMES
 from ancestral.files import write_whole
+from ancestral.outputs import REPORT, Output, claim
 from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality, sweep
 from ancestral.report.draws import draw, sample_counts
 from ancestral.report.facts import Facts, read_facts
@@ -30,7 +31,7 @@ CONTENTS = {
 """Anchor -> its name at the top of the page, in the order of the sections."""
 
 
-def write_report(run: Path, out: Path | None = None, on_progress: Say | None = None) -> Path:
+def write_report(run: Path, out: Path | None = None, on_progress: Say | None = None, overwrite: bool = False) -> Path:
     """Writes the report of a run as one self-contained HTML file; returns its path.
 
     It draws up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and minutes
@@ -40,14 +41,14 @@ def write_report(run: Path, out: Path | None = None, on_progress: Say | None = N
         run: the folder that training left.
         out: None: report.html in `run`.
         on_progress: told in a few words what is being done.
+        overwrite: whether a file that is no report may be replaced.
 
     Raises:
-        InputError: no run, nothing trained yet, damaged files, images that are gone, or `out` is a folder.
+        InputError: no run, nothing trained yet, damaged files, images that are gone, or no file to write to.
         CannotWrite: the file cannot be written.
     """
     out = out or run / "report.html"
-    if out.is_dir():
-        raise InputError(f"expected a file to write the report to, got the folder {out}; name a file in it")
+    claim([Output(out, REPORT)], overwrite)
     write_whole(out, page(read_facts(run), on_progress or _silent))
     return out
 
@@ -69,7 +70,7 @@ def page(facts: Facts, say: Say) -> Html:
 
 def _top(facts: Facts) -> Html:
     channels, height, width = facts.pipeline.spec.shape
-    kind = f"{height} × {width} {'grey' if channels == 1 else 'RGB'}"
+    kind = f"{height} × {width} {NAMES[channels]}"
     classes = f", {facts.pipeline.num_classes} classes" if facts.labelled else ", without classes"
     words = f"A denoising diffusion model trained on {particulars.source(facts.config)}: {kind}{classes}."
     links = [element("a", name, attributes={"href": f"#{anchor}"}) for anchor, name in CONTENTS.items()]

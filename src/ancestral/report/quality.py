@@ -33,12 +33,23 @@ def quality(facts: Facts) -> Html:
     return section(
         "quality",
         "How good they are",
+        *_reservations(evaluation),
         element("p", _features(evaluation)),
         *_agreement(evaluation),
         styled("div", "charts", *charts),
         _comparisons(evaluation),
         _nearness(evaluation),
     )
+
+
+def _reservations(evaluation: Evaluation) -> list[Html]:
+    """Why the numbers are not to be judged by, where they are not."""
+    space, few = evaluation.features, evaluation[DRAWN].too_few
+    said = [("Too few images. ", f"The numbers say nothing for or against the samples: {few}.")] if few else []
+    if space.num_fitted is None and space.kind != "inception":
+        words = "The features had seen the training images, so train against test is no floor: evaluate again."
+        said.append(("Of an earlier version. ", words))
+    return [element("p", element("strong", title), words) for title, words in said]
 
 
 def _features(evaluation: Evaluation) -> str:
@@ -48,10 +59,14 @@ def _features(evaluation: Evaluation) -> str:
         return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
     task = "the classes" if space.kind == "labels" else "which transform was applied"
     return (
-        f"{measured}a small network trained on the training images to tell {task}; it is right on {space.accuracy:.1%} "
+        f"{measured}a small network trained to tell {task}{_of(space.num_fitted)}; it is right on {space.accuracy:.1%} "
         f"of {space.num_held_out:,} test images. Lower distances are better; train against test is what real images "
         "score."
     )
+
+
+def _of(num_fitted: int | None) -> str:
+    return "" if num_fitted is None else f" of {num_fitted:,} training images that are not among those compared"
 
 
 def _agreement(evaluation: Evaluation) -> list[Html]:
@@ -90,6 +105,8 @@ def _nearness(evaluation: Evaluation) -> Html:
         "A ratio far below 1 is a sign of copying. Suspiciously near are samples no farther than the nearest 1 % of "
         "test images: 1 % is to be expected."
     )
+    if few := next((near.too_few for near in evaluation.nearness if near.too_few), ""):
+        caption = f"Too few images to tell copies by: {few}."
     return table(head, map(_nearness_row, evaluation.nearness), caption)
 
 

@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ancestral.config import parse
 from ancestral.errors import InputError
-from ancestral.evaluation.sweep import Row, Sweep
+from ancestral.evaluation.sweep import Row, Sweep, decided
+from ancestral.files import read_json
 from ancestral.report.facts import Facts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
@@ -48,9 +50,20 @@ def sweep(facts: Facts) -> Html:
         "samplers",
         TITLE,
         element("p", element("strong", "Recommended: "), f"{best}."),
+        *_became(found),
         chart("Quality against network calls", alt, figure(found)),
         _table(found),
     )
+
+
+def _became(found: Sweep) -> list[Html]:
+    """Whether that takes the place of how the pipeline drew; nothing is said of files of earlier versions."""
+    if found.present is None:
+        return []
+    decision = decided(found)
+    words = f"{in_words(found.present.row)}: {decision.reason}."
+    title = "Kept is how it drew: " if decision.row is None else "Better than how it drew: "
+    return [element("p", element("strong", title), words)]
 
 
 def read_sweep(file: Path) -> Sweep:
@@ -60,9 +73,9 @@ def read_sweep(file: Path) -> Sweep:
         InputError: unreadable, or no such thing.
     """
     try:
-        return Sweep.model_validate_json(file.read_bytes())
-    except ValueError as fault:
-        raise InputError(f"{file} is damaged ({' '.join(str(fault).split())[:80]}); remove it") from None
+        return parse(Sweep, read_json(file), "sweep")
+    except InputError as fault:
+        raise InputError(f"{file} is damaged ({fault}); remove it") from None
 
 
 def figure(found: Sweep) -> Figure:

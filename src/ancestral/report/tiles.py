@@ -23,7 +23,7 @@ def tile(pixels: Pixels, alt: str) -> Html:
 
 
 def tile_png(pixels: Pixels) -> tuple[bytes, tuple[int, int]]:
-    """The PNG file of one image (1, C, H, W), C = 1 or 3, and its (width, height)."""
+    """The PNG file of one image (1, C, H, W), C = 1 to 4 as in `colors`, and its (width, height)."""
     array = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
     scale = max(1, round(SIDE / min(array.shape[:2])))
     large = array.repeat(scale, axis=0).repeat(scale, axis=1)

@@ -9,10 +9,15 @@ from torch import Tensor
 
 from ancestral.diffusion.process import GaussianDiffusion, Prediction
 from ancestral.diffusion.schedules import Schedule
-from ancestral.tensors import Data, Timesteps, over
+from ancestral.errors import NonFinite
+from ancestral.tensors import Data, Timesteps, is_finite, over
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
 """(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and its spread where the network says one."""
+
+
+FAINT = 1e-60
+"""A share of signal whose root float32 cannot divide by and stay finite."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,31 @@ class NetworkDenoiser:
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         output = self.network(x_t, self.diffusion.network_time(t, x_t))
         return self.diffusion.decode(output.to(x_t.dtype), x_t, t)
+
+
+@dataclass(frozen=True)
+class Finite:
+    """A denoiser that says numbers; NaN and infinity stop here, before clipping could hide them.
+
+    Where next to no signal is left, the x0 of a network that predicts eps may be infinite: clipping mends that.
+
+    Args:
+        cause: what has probably led there, in words, from the x_t at which it happened.
+
+    Raises:
+        NonFinite: at the first prediction that is not finite.
+    """
+
+    denoise: Denoiser
+    schedule: Schedule
+    cause: Callable[[Data], str]
+
+    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
+        prediction = self.denoise(x_t, t)
+        faint = float(self.schedule.at(t).min()) < FAINT
+        if not (is_finite(prediction.eps) and (faint or is_finite(prediction.x0))):
+            raise NonFinite(f"the prediction at t = {int(t.max())} is not finite: {self.cause(x_t)}")
+        return prediction
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 
 from ancestral.diffusion.process import Prediction
+from ancestral.errors import NonFinite
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers import Noise, Sampler
-from ancestral.tensors import Data, Timesteps
+from ancestral.tensors import Data, Timesteps, is_finite
 
 REMEMBERED = 4
 """Predictions kept for multistep samplers: enough for order 4, and a long chain does not fill memory."""
@@ -52,11 +53,28 @@ def sample(
         yield Step(int(t), int(s), x, prediction.x0)
 
 
-def without_gradients(steps: Iterator[Step]) -> Iterator[Step]:
-    """The same steps, each computed in inference mode, which is off again in the caller's code between two of them."""
-    while True:
-        with torch.inference_mode():
-            step = next(steps, None)
+def computed(steps: Iterator[Step], count: int) -> Iterator[Step]:
+    """The same `count` steps, each computed in inference mode, which is off again in the caller's code between two.
+
+    Raises:
+        NonFinite: at the first step that leads to NaN or infinity, which is not yielded.
+    """
+    for number in itertools.count(1):
+        try:
+            with torch.inference_mode():
+                step = next(steps, None)
+                _check(step)
+        except NonFinite as fault:
+            raise NonFinite(f"step {number} of {count}: {fault}") from None
         if step is None:
             return
         yield step
+
+
+def _check(step: Step | None) -> None:
+    """The network's predictions are checked where they are made; what a sampler makes of them, here."""
+    if step is not None and not is_finite(step.x):
+        raise NonFinite(
+            f"x at t = {step.s} is not finite, though every prediction was: the sampler or its guidance diverged; "
+            "take more steps, less guidance, or clip static"
+        )

@@ -5,11 +5,15 @@ in oracles.py, share no formula with what is checked.
 """
 
 from ancestral.selftest import (
+    batches,
     bound,
     canvas,
+    draws,
     editing,
+    evaluation,
     flow,
     guidance,
+    history,
     levels,
     losses,
     networks,
@@ -20,6 +24,7 @@ from ancestral.selftest import (
     restoring,
     samplers,
     schedules,
+    training,
     variances,
 )
 
@@ -28,7 +33,7 @@ GROUPS = {
     "process": process.CHECKS,
     "parameterisations": (*parameterizations.CHECKS, *levels.CHECKS),
     "variances": variances.CHECKS,
-    "samplers": (*samplers.CHECKS, *orders.CHECKS),
+    "samplers": (*samplers.CHECKS, *orders.CHECKS, *history.CHECKS),
     "guidance": guidance.CHECKS,
     "editing": (*editing.CHECKS, *restoring.CHECKS, *canvas.CHECKS),
     "bound": bound.CHECKS,
@@ -36,5 +41,8 @@ GROUPS = {
     "flow": flow.CHECKS,
     "networks": networks.CHECKS,
     "noise": noise.CHECKS,
+    "batches": batches.CHECKS,
+    "training": (*draws.CHECKS, *training.CHECKS),
+    "evaluation": evaluation.CHECKS,
 }
 """Group -> its checks, in the order in which they are run and printed."""

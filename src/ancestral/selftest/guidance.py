@@ -11,8 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ancestral.config import SamplingSettings
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine, zero_terminal_snr
+from ancestral.guiding import Networks
+from ancestral.guiding import guided as by_settings
 from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import (
@@ -238,7 +241,59 @@ def stretched(device: torch.device) -> float:
     return apart(clip(told, T).x0, double(0.25, -0.5, 1, -1, 1, device=device)) + apart(small, 0.0)
 
 
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
+"""A class for each of eight points."""
+
+
+def chosen(rows: Tensor, labels: Tensor) -> Tensor:
+    """Each point's own of (B, K, ...)."""
+    return rows[torch.arange(len(labels)), labels.to(rows.device)]
+
+
+def networks(hills: Mixture, conditional: bool, in_one_call: bool) -> Networks:
+    """Three classes, each a component of the mixture, and 3 for none; a classifier by Bayes' rule; worse networks."""
+
+    def bind(hills: Mixture, labels: Tensor | None) -> Denoiser:
+        if labels is None:
+            return hills
+
+        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+            every = [*(hills.component(k)(x_t, t) for k in range(3)), hills(x_t, t)]
+            x0, eps = torch.stack([each.x0 for each in every], 1), torch.stack([each.eps for each in every], 1)
+            return Prediction(t, chosen(x0, labels), chosen(eps, labels))
+
+        return denoise
+
+    def classify(labels: Tensor) -> LogProb:
+        return lambda x_t, t: chosen(hills.log_joint(x_t, t), labels) - hills.log_density(x_t, t)
+
+    worse = Mixture(hills.schedule, hills.weights, hills.means, hills.variances + 0.3)
+    return Networks(partial(bind, hills), conditional, 3, SCHEDULE, in_one_call, partial(bind, worse), classify)
+
+
+def meant(by: str, scale: float, conditional: bool, device: torch.device) -> float:
+    """What settings of guidance sample: q(x_t | c) p(c | x_t)^(g - 1), whoever tells p, each point of its own class."""
+    hills, x = three_hills(SCHEDULE, device), normal(8, 2, device=device)
+    worse = three_hills(SCHEDULE, device, 0.3)
+
+    def log_density(x: Tensor) -> Tensor:
+        joint, whole = chosen(hills.log_joint(x, T), LABELS), hills.log_density(x, T)
+        if by == "weaker":
+            return scale * joint + (1 - scale) * chosen(worse.log_joint(x, T), LABELS)
+        return whole + scale * (joint - whole)
+
+    settings = SamplingSettings(guidance=scale, guidance_by=by)
+    made = (by_settings(networks(hills, conditional, one), LABELS, settings) for one in (False, True))
+    return largest(off_score(each, log_density, x) for each in made)
+
+
 SCALES = (0.0, 1.0, 2.5)
+MEANT = (
+    *(("no-class", scale, True) for scale in SCALES),
+    *(("classifier", scale, knows) for scale in (1.0, 2.5) for knows in (True, False)),
+    ("weaker", 2.5, True),
+)
+"""By whom, how much, and whether the network knows classes."""
 CHECKS = (
     Check("clipping: x_0 within 1, pair makes x_t", 1e-12, clipped),
     Check("dynamic clipping: at a quantile, by hand", 1e-15, stretched),
@@ -256,5 +311,7 @@ CHECKS = (
       for share in (0.0, 0.5, 1.0)),
     Check("interval: inside at its timesteps alone", 0, interval),
     Check("interval of noise: just the timesteps within", 0, interval_of_noise),
+    *(Check(f"settings: {scale:g} by {by}, network {'with' if knows else 'without'} classes", 1e-11, partial(
+        meant, by, scale, knows)) for by, scale, knows in MEANT),
     Check("spread: that of the given prediction", 0, spreads),
 )  # fmt: skip

@@ -1,13 +1,20 @@
 """What a network must satisfy before it has learned anything: its size, its first output, what it hears of time."""
 
+import math
+from functools import partial
+
 import torch
+from torch import Tensor
 
 from ancestral.config import NetworkSettings
+from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.layers import sinusoids
 from ancestral.networks.unet import UNet
 from ancestral.presets import PRESETS
-from ancestral.selftest.checks import Check, apart
-from ancestral.selftest.oracles import double
+from ancestral.sampling.caching import Cached
+from ancestral.selftest.batches import NETWORK, loud
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import double, normal
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 
@@ -51,6 +58,103 @@ def alone_as_in_a_batch(device: torch.device) -> float:
     return apart(together, alone) if said > 1e-6 else float("nan")
 
 
+def unet(device: torch.device, classes: int = 0) -> UNet:
+    """A U-Net of all kinds of parts, with weights that say something, float64."""
+    with torch.random.fork_rng(devices=[]):
+        network = loud(UNet(NETWORK, 2, 2, classes), device)
+    assert isinstance(network, UNet)
+    return network
+
+
+@torch.no_grad()
+def starts_deaf(device: torch.device) -> float:
+    """A new network hears nothing of its Fourier features: their weights are 0, those of the pixels are not."""
+    with torch.random.fork_rng(devices=[]):
+        weight = UNet(NETWORK, 2, 2).conv_in.weight
+    return apart(weight[:, 2:], 0.0) if float(weight[:, :2].abs().min()) > 0 else math.nan
+
+
+@torch.no_grad()
+def added_once(device: torch.device) -> float:
+    """The embedding of a class is added to that of time, once; no label is the last of all, which is no class."""
+    network, time = unet(device, 3), double(3, 500, device=device)
+    x, labels = normal(2, 2, 4, 4, device=device), torch.tensor([2, 2], device=device)
+    assert network.class_embedding is not None
+    found, unlabelled = network(x, time, labels), network(x, time)
+    null = apart(network(x, time, labels + 1), unlabelled)
+    plain = unet(device, 3)
+    assert plain.class_embedding is not None
+    plain.class_embedding.weight.zero_()
+    plain.time_embedding.linear_2.bias.add_(network.class_embedding.weight[2])
+    return null + apart(plain(x, time), found) if apart(found, unlabelled) > 1e-6 else math.nan
+
+
+@torch.no_grad()
+def identity_of(conditioning: str, device: torch.device) -> float:
+    """Told nothing of time, a block normalises and no more: as one that adds 0; told a scale and a shift, those."""
+    settings = NETWORK.model_copy(update={"time_conditioning": conditioning})
+    block, plain = (
+        ResnetBlock(settings, 8, 8),
+        ResnetBlock(NETWORK.model_copy(update={"time_conditioning": "add"}), 8, 8),
+    )
+    for each in (block, plain):
+        loud(each, device)
+    same = {name: weight for name, weight in plain.state_dict().items() if not name.startswith("time_emb_proj")}
+    block.load_state_dict({**block.state_dict(), **same})
+    x, time = normal(2, 8, 3, 3, device=device), torch.zeros(2, 32, dtype=torch.float64, device=device)
+    for each in (block, plain):
+        each.time_emb_proj.bias.zero_()
+    quiet = apart(block(x, time), plain(x, time))
+    if conditioning == "scale-shift":
+        told = normal(16, device=device)
+        block.time_emb_proj.bias.add_(told)
+        plain.norm2.bias.copy_(plain.norm2.bias * (1 + told[:8]) + told[8:])
+        plain.norm2.weight.mul_(1 + told[:8])
+    return largest([quiet, apart(block(x, time), plain(x, time))])
+
+
+@torch.no_grad()
+def attended(device: torch.device) -> float:
+    """Attention of two heads, pixel by pixel: softmax of q k / sqrt(d) over all pixels, added to what it was given."""
+    module, x = Attention(NETWORK, 16), normal(2, 16, 2, 3, device=device)
+    loud(module, device)
+    normed = module.group_norm(x).flatten(2)
+    wanted = x.flatten(2).clone()
+    for image, pixel in ((i, j) for i in range(2) for j in range(6)):
+        q, k, v = (to(normed[image].T) for to in (module.to_q, module.to_k, module.to_v))
+        heads = [slice(0, 8), slice(8, 16)]
+        shares = [torch.softmax(k[:, head] @ q[pixel, head] / 8**0.5, 0) for head in heads]
+        seen = torch.cat([share @ v[:, head] for share, head in zip(shares, heads, strict=True)])
+        wanted[image, :, pixel] += module.to_out(seen)
+    return apart(module(x).flatten(2), wanted)
+
+
+@torch.no_grad()
+def resumed(device: torch.device) -> float:
+    """With the deep features of this very call the first level makes the whole output; with another's, another."""
+    network, x, time = unet(device), normal(2, 2, 4, 4, device=device), double(3, 500, device=device)
+    whole, deep = network.with_deep(x, time, None)
+    again, kept = network.with_deep(x, time, deep)
+    other = network.with_deep(x, time, 2 * deep)[0]
+    return apart(again, whole) + apart(kept, deep) if apart(other, whole) > 1e-6 else math.nan
+
+
+def in_phase(every: int, _: torch.device) -> float:
+    """How many of ten calls of a cache give other than the deep features of the whole call that is due: 0, n, 2n ..."""
+    made = list[int]()
+
+    def network(x: Tensor, time: Tensor, deep: Tensor | None) -> tuple[Tensor, Tensor]:
+        if deep is None:
+            made.append(int(time))
+        kept = time if deep is None else deep
+        return kept, kept
+
+    cached, zero = Cached(network, every), torch.zeros(1)
+    found = [int(cached(zero, torch.tensor([float(call)]))) for call in range(10)]
+    wrong = sum(each != call // every * every for call, each in enumerate(found))
+    return float(wrong + (made != [*range(0, 10, every)]))
+
+
 def published_size(_: torch.device) -> float:
     """Parameters of the DDPM paper's CIFAR-10 network beside 35,746,307; counted without memory for them."""
     with torch.device("meta"):
@@ -62,5 +166,14 @@ CHECKS = (
     Check("sinusoids of time, from tables", 2e-6, waves),
     Check("a new network answers 0", 0, starts_at_zero),
     Check("an image alone as in a batch, told of its time", 1e-12, alone_as_in_a_batch),
+    Check("Fourier features are not heard at first", 0, starts_deaf),
+    Check("a class is added to the time, once; none is the last", 1e-12, added_once),
+    *(
+        Check(f"time by {how}: none is the identity", 1e-12, partial(identity_of, how))
+        for how in ("add", "scale-shift")
+    ),
+    Check("attention of two heads, pixel by pixel", 1e-12, attended),
+    Check("resumed with its own deep features: the whole call", 1e-12, resumed),
+    *(Check(f"cache: whole at every {n}. call, from the first on", 0, partial(in_phase, n)) for n in (1, 2, 3)),
     Check("the DDPM paper's network has 35,746,307 parameters", 0, published_size),
 )

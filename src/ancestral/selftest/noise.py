@@ -9,6 +9,8 @@ from ancestral.tensors import from_pixels, to_pixels
 
 SEED_OF_17 = 5955173394685240372
 """`mix(17, "sample")`, as recorded."""
+STREAMS = ("sample", "chain", "probes", "measurement")
+"""Names under which noise is drawn."""
 DRAWN = (-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
 """First numbers of image 17."""
 
@@ -45,6 +47,26 @@ def positions(_: torch.device) -> float:
     return float(3000 - len({*first}))
 
 
+def alike(_: torch.device) -> float:
+    """The largest correlation between streams, seeds and draws of an image, 4096 numbers each, in standard errors.
+
+    The first draw is x_T, the later ones are the noise of the steps: a stream by another name is another noise.
+    """
+    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in STREAMS]
+    draws = torch.cat([noise() for noise in noises for _ in range(3)])
+    found = draws @ draws.T / 4096**0.5
+    return float((found - found.diagonal().diag()).abs().max())
+
+
+def read_alike(_: torch.device) -> float:
+    """How many positions share a seed with another: of numbers that read alike in a row, and with one part changed."""
+    parts: list[tuple[int, *tuple[int | str, ...]]]
+    parts = [(1, 23), (12, 3), (1, 2, 3), (123,), (1, "23"), (1, 23, "t"), (1, 23, "eps"), (2, 23), (1, 24), (1, 23, 4)]
+    parts += [(1, 23, "t", 4), (1, 23, "t", 5), (1, "t", 23), (0, "t", 23), (-1, "t", 23), (1, "t", -23)]
+    text = {"/".join(map(str, part)) for part in parts}
+    return float(len(text) - len({mix(*part) for part in parts}))
+
+
 def pixels(device: torch.device) -> float:
     """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
     every = torch.arange(256, device=device).to(torch.uint8)
@@ -57,5 +79,7 @@ CHECKS = (
     Check("image 17 alone is image 17 in a batch", 0, same_in_any_batch),
     Check("mean, variance, correlation, in standard errors", 4, moments),
     Check("no two positions share their numbers", 0, positions),
+    Check("streams, seeds and draws: unrelated, in standard errors", 5, alike),
+    Check("no two positions share a seed", 0, read_alike),
     Check("pixels to [-1, 1] and back", 1e-7, pixels),
 )

@@ -56,6 +56,12 @@ def along(sampler: Sampler, steps: int) -> Tensor:
     return GRIDS[sampler.grid](TABLE, steps + 1)[:-1]
 
 
+def uneven(sampler: Sampler, steps: int) -> Tensor:
+    """The same grid with steps of one and two lengths in turn: (steps + 1,)."""
+    grid = along(sampler, 3 * steps // 2)
+    return grid[torch.arange(len(grid)) % 3 != 1]
+
+
 def data(device: torch.device) -> GaussianData:
     """Gaussian data of three variances."""
     return gaussian(TABLE, device, 0.05, 0.4, 1.0)
@@ -69,8 +75,8 @@ def flow_error(sampler: Sampler, steps: int, device: torch.device) -> float:
 
 
 def hills_error(sampler: Sampler, steps: int, device: torch.device) -> float:
-    """The same on a mixture."""
-    grid = along(sampler, steps)
+    """The same on a mixture, by uneven steps."""
+    grid = uneven(sampler, steps)
     means = double(1, -1, device=device)[:, None]
     hills = Mixture(TABLE, double(0.3, 0.7, device=device), means, double(0.2, 0.4, device=device))
     return chain_error(sampler, hills, grid, hills.flow(double(-1.5, -0.7, 0.4, 1.6, device=device), grid))
@@ -84,9 +90,12 @@ def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequen
     return float((step.x - exact[-1]).norm())
 
 
-def law_error(sampler: Sampler, steps: int, device: torch.device) -> float:
+Along = Callable[[Sampler, int], Tensor]
+
+
+def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) -> float:
     """Error of mean and variance of what is drawn of Gaussian data, from the exact law of x_T."""
-    known, grid = data(device), along(sampler, steps)
+    known, grid = data(device), grids(sampler, steps)
     (centre, spread), wanted = known.at(grid[0]), known.at(grid[-1])
 
     def run(noise: Callable[[], Tensor]) -> Tensor:
@@ -174,11 +183,11 @@ def name(kind: str) -> str:
 
 
 CHECKS = (
-    *(Check(f"{name(kind)}, law of data", 0.15, partial(order, law_error, kind))
-      for kind in ALL if ALL[kind](TABLE).stochastic),
+    *(Check(f"{name(kind)}, law{how}", 0.15, partial(order, partial(law_error, grids), kind))
+      for kind in ALL if ALL[kind](TABLE).stochastic for how, grids in ((" of data", along), (", uneven", uneven))),
     *(Check(f"{name(kind)}, flow of Gaussian data", 0.15, partial(order, flow_error, kind))
       for kind in ALL if not ALL[kind](TABLE).stochastic),
-    *(Check(f"{name(kind)}, flow of a mixture", 0.15, partial(order, hills_error, kind))
+    *(Check(f"{name(kind)}, flow of a mixture, uneven", 0.15, partial(order, hills_error, kind))
       for kind in ALL if not ALL[kind](TABLE).stochastic),
     Check("dpm++2s: order 2, middle at two fifths of a step", 0.15, partial(between, "dpm++2s", 5)),
     Check("dpm++3s: order 3, thirds at quarters of a step", 0.15, partial(between, "dpm++3s", 4)),

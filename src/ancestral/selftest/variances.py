@@ -7,7 +7,7 @@ from ancestral.diffusion.analytic import between, estimate
 from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear
-from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.selftest.checks import Check, apart, largest
 from ancestral.selftest.oracles import GaussianData, double, signs
 
@@ -43,9 +43,9 @@ def against(variance: Variance, spread: float, device: torch.device) -> float:
 
 
 def onto_data(device: torch.device) -> float:
-    """Onto s = 0 beta_tilde and the lower extreme of a learned variance are those of the step from 2 onto 1."""
+    """Onto s = 0 beta_tilde, the published beta and the lower extreme are those of the step from 2 onto 1."""
     wanted = data(0.0, device).reverse_variance(*times((2, 1))).log()
-    found = [beta_tilde(linear(), *times((1, 0)), said(device))]
+    found = [each(linear(), *times((1, 0)), said(device)) for each in (beta_tilde, beta_published)]
     found += [interpolated(linear(), *times((1, 0)), said(device, -1.0))]
     found += [Analytic(torch.zeros(1000, dtype=torch.float64))(linear(), *times((1, 0)), said(device))]
     return largest(apart(each, wanted) for each in found)
@@ -93,6 +93,8 @@ def between_levels(_: torch.device) -> float:
 CHECKS = (
     Check("beta: exact for unit variance, at strides", 1e-9, lambda device: against(beta, 1.0, device)),
     Check("beta_tilde: exact for a single point, at strides", 1e-9, lambda device: against(beta_tilde, 0.0, device)),
+    Check("beta_published: exact for unit variance, at strides", 1e-9, lambda device: against(
+        beta_published, 1.0, device)),
     Check("onto s = 0: as from 2 onto 1", 1e-9, onto_data),
     Check("learned: both extremes and their geometric mean", 1e-9, extremes),
     Check("analytic: exact for variance 0.3, at strides", 1e-9, lambda device: against(

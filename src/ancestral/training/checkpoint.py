@@ -5,6 +5,9 @@ and sha256 of each of them and is written last. Everything is written and flushe
 makes it exist. At no instant is there less than one valid checkpoint once the first exists: older ones are pruned
 after the rename. A damaged one is renamed aside, said, and the one before it is used. Where the disk has too little
 space nothing is begun, and what a failed or killed save left behind is removed by it or by the next.
+
+A checkpoint is judged by the files that its manifest lists, to the byte, and nothing else is read of it: what a file
+manager, a network disk or a user has put beside them is no damage.
 """
 
 import hashlib
@@ -12,15 +15,26 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import flush, write_whole
+from ancestral.files import flush, put_in_place, read_json, write_whole
 from ancestral.processes import ALONE, Processes
-from ancestral.training.tensor_files import Tensors, read_groups, read_tensors, write_file, write_tensors
+from ancestral.training.tensor_files import (
+    Tensors,
+    grouped,
+    misfit,
+    read_groups,
+    read_tensors,
+    tensors_in,
+    write_file,
+    write_tensors,
+)
 
 WHOLE, BY_ROWS = 1, 2
 """Formats: every tensor in one file; or its rows in as many as there were processes. Newer ones are refused."""
@@ -64,8 +78,7 @@ def save_checkpoint(
         files |= write_file(building / "state.json", json.dumps(state).encode())
         number = WHOLE if holders.alone else BY_ROWS
         write_whole(building / "manifest.json", json.dumps({"format": number, "files": files}))
-        shutil.rmtree(folder, ignore_errors=True)
-        building.rename(folder)
+        put_in_place(building, folder)
         flush(root)
         for old in _complete(root)[:-keep]:
             if not spared(_step(old)):
@@ -83,13 +96,19 @@ def save_checkpoint(
     return folder
 
 
-def newest_checkpoint(root: Path, say: Callable[[str], None], up_to: int | None = None) -> Path | None:
+def newest_checkpoint(
+    root: Path,
+    say: Callable[[str], None],
+    up_to: int | None = None,
+    content_fault: Callable[[Path], str | None] = lambda folder: None,
+) -> Path | None:
     """The newest valid checkpoint under `root`, or None where none was ever written.
 
     Damaged ones are renamed to damaged-<name> and said.
 
     Args:
         up_to: the step of the newest one to be considered; None: all are.
+        content_fault: what is wrong with the content of one whose files are those of its manifest, or None.
 
     Raises:
         InputError: there are checkpoints and every one is damaged, or one was written by a newer version.
@@ -97,7 +116,7 @@ def newest_checkpoint(root: Path, say: Callable[[str], None], up_to: int | None 
     """
     folders = [folder for folder in _complete(root) if up_to is None or _step(folder) <= up_to]
     for folder in reversed(folders):
-        fault = _fault(folder)
+        fault = _fault(folder) or content_fault(folder)
         if fault is None:
             return folder
         say(f"checkpoint {folder.name} is damaged ({fault}): set aside, using the one before it")
@@ -129,7 +148,21 @@ def load_checkpoint(
     Args:
         rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
     """
-    return read_groups(folder, rows), json.loads((folder / "state.json").read_text())
+    return read_groups(_tensor_files(folder), rows), read_json(folder / "state.json")
+
+
+def tensor_fault(folder: Path, wanted: Tensors) -> str | None:
+    """What is wrong with the tensors of a checkpoint whose files are whole, or None: groups, names, shapes and types
+    have to be those of `wanted`, numbers have to be numbers. One tensor is read at a time.
+    """
+    groups = grouped(_tensor_files(folder))
+    if groups.keys() != wanted.keys():
+        return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
+    try:
+        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
+        return next((fault for fault in faults if fault is not None), None)
+    except (OSError, RuntimeError, SafetensorError) as fault:
+        return str(fault)
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -146,11 +179,14 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    return read_tensors(sorted(folder.glob("ema*.safetensors")))
+    weights = read_tensors(grouped(_tensor_files(folder)).get("ema", []))
+    if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
+        raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
+    return weights
 
 
 def _complete(root: Path) -> list[Path]:
-    return sorted((path for path in root.glob("step-*") if path.name[5:].isdecimal()), key=_step)
+    return sorted((path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()), key=_step)
 
 
 def _step(folder: Path) -> int:
@@ -189,35 +225,55 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
     return [each["done"] for each in results]
 
 
-def _sha256(path: Path) -> str:
+def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The format, and what is said of each file.
+
+    Raises:
+        ValueError, OSError: it is no manifest, or lists something that is no file of this folder.
+    """
+    manifest = read_json(folder / "manifest.json")
+    number, files = manifest.get("format"), manifest.get("files")
+    if type(number) is not int or number < WHOLE or not isinstance(files, dict) or "state.json" not in files:
+        raise ValueError("its manifest is malformed")
+    for name in files:
+        if Path(name).name != name or not S_ISREG((folder / name).lstat().st_mode):
+            raise ValueError(f"its manifest lists {name!r}, which is no file of it")
+    return number, files
+
+
+def _tensor_files(folder: Path) -> list[Path]:
+    """Those that the manifest lists."""
+    return [folder / name for name in sorted(_manifest(folder)[1]) if name.endswith(".safetensors")]
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fingerprints(folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        path.name: {"size": path.stat().st_size, "sha256": _sha256(path)}
-        for path in sorted(folder.iterdir())
-        if path.name != "manifest.json"
-    }
+        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """What is wrong with the files of a checkpoint, or None.
+
+    Raises:
+        InputError: it was written by a newer version.
+    """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        if manifest["format"] > BY_ROWS:
-            raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")
-        if manifest["files"] != _fingerprints(folder):
-            return "its files are not those its manifest lists"
-        for path in folder.glob("*.safetensors"):
-            with safe_open(path, "pt"):
-                pass
-        json.loads((folder / "state.json").read_text())
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as fault:
-        return str(fault) or type(fault).__name__
+        number, files = _manifest(folder)
+        fault = None if number > BY_ROWS else _file_fault(folder, files)
+    except (OSError, ValueError, SafetensorError) as problem:
+        return str(problem) or type(problem).__name__
+    if number > BY_ROWS:
+        raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")
+    return fault
+
+
+def _file_fault(folder: Path, files: Mapping[str, Any]) -> str | None:
+    if any(_fingerprint(folder / name) != said for name, said in files.items()):
+        return "its files are not those its manifest lists"
+    for path in _tensor_files(folder):
+        with safe_open(path, "pt"):
+            pass
+    read_json(folder / "state.json")
     return None
 
 

@@ -43,3 +43,9 @@ class ExponentialAverage:
         means, weights = (list(each) for each in zip(*pairs, strict=True))
         torch._foreach_lerp_(means, weights, [weight] * len(means))
         self._updates += taken
+
+    @torch.no_grad()
+    def take_buffers(self, network: nn.Module) -> None:
+        """What a network keeps beside its weights, such as the statistics of batch norm, is its newest."""
+        for mine, newest in zip(self.network.buffers(), network.buffers(), strict=True):
+            mine.copy_(newest)

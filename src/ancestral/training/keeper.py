@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ancestral.errors import Diverged, InputError
+from ancestral.config import TrainingSettings
+from ancestral.errors import Diverged, InputError, NonFinite
+from ancestral.pipeline import stored
 from ancestral.processes import ALONE
 from ancestral.rng import mix
+from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.held_out import HeldOut
 from ancestral.training.logs import JsonLines
 from ancestral.training.parallel import rows_of
-from ancestral.training.run import RunFolder
+from ancestral.training.run import Claim, RunFolder
+from ancestral.training.soundness import is_sound, unsound
 from ancestral.training.spikes import Spikes
 from ancestral.training.window import Window
 from ancestral.viz.pictures import grid, save_png
@@ -38,6 +42,9 @@ ROLLBACKS = 3
 class Keeper:
     """When to log, look, draw, save and go back.
 
+    Args:
+        claim: the folder that is held; None for a process that does not write.
+
     Attributes:
         good_step: of the checkpoint that a divergence would go back to: the last at a multiple of
             `checkpoint_every_steps` that was saved after a finite step; None before the first.
@@ -45,24 +52,37 @@ class Keeper:
 
     good_step: int | None = None
 
-    def __init__(self, trainer: "Trainer", run: RunFolder, data_hash: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, trainer: "Trainer", run: RunFolder, claim: Claim | None, data_hash: str, say: Callable[[str], None]
+    ) -> None:
         self.trainer, self.run, self.data_hash, self.say = trainer, run, data_hash, say
+        self.check: Callable[[], None] = claim.check if claim else lambda: None
         self.processes = trainer.processes
         self.spikes = Spikes()
-        self.log, self.timing = JsonLines(run.log), JsonLines(run.timing)
+        self.log, self.timing = JsonLines(run.log, self.check), JsonLines(run.timing, self.check)
         self.saved_step, self.saved_seconds = -1, 0.0
         self.timed_images, self.timed_seconds, self.watching_seconds = 0, 0.0, 0.0
 
-    def resume(self) -> None:
-        """Puts the trainer where the newest valid checkpoint left it, if there is one.
+    def resume(self, before: TrainingSettings, extend: bool) -> None:
+        """Puts the trainer where the newest valid checkpoint left it, if there is one, and mends what a kill or a full
+        disk has left of logs and pipeline.
 
         Where there is none, and training is to go back if it diverges, the beginning is saved.
+
+        Args:
+            before: the settings that the run had at its last start.
+            extend: whether another budget may let the learning rate rise again.
+
+        Raises:
+            InputError: it may not, and would; or the images have changed.
         """
-        folder = self._newest()
+        folder, settings = self._newest(), self.trainer.settings
+        if shortened := warmup_in_words(settings):
+            self.say(shortened)
         if folder is None:
             if self.processes.lead:
-                self.log.cut(0)
-            if self.trainer.settings.on_divergence == "rollback":
+                self.log.cut(0, step=0)
+            if settings.on_divergence == "rollback":
                 self.save()
         else:
             tensors, state = self._load(folder)
@@ -70,8 +90,13 @@ class Keeper:
                 raise InputError(
                     f"the images have changed since {folder}; restore them, or train into another folder with --out"
                 )
+            if leap := leap_in_words(before, settings, state, extend):
+                self.say(leap)
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
+            self._mend_pipeline()
+        if self.processes.lead:
+            self.timing.mend()
         self.saved_seconds, self.timed_seconds = self.trainer.clock, self.trainer.seconds
         self.timed_images = self.trainer.images
 
@@ -105,26 +130,45 @@ class Keeper:
         """A checkpoint, unless this step has one, and the pipeline folder.
 
         Where every process holds all weights the first one saves. Where each holds some rows, each saves them, and the
-        first one gathers the averages for the pipeline, tensor by tensor.
+        first one gathers the averages for the pipeline, tensor by tensor. What is not finite is never saved: it would
+        take the place of the last good state.
         """
         if self.saved_step == self.trainer.step:
             return
-        settings, state = self.trainer.settings, self.trainer.state()
+        settings, state, tensors = self.trainer.settings, self.trainer.state(), self.trainer.tensors()
+        if not self._all_sound(tensors):
+            self.say(f"step {self.trainer.step:,} is not saved: not all of its weights and moments are finite")
+            return
         if self.trainer.step % settings.checkpoint_every_steps == 0 and state["skipped_in_a_row"] == 0:
             self.good_step = self.trainer.step
         log_bytes = self.log.flush() if self.processes.lead else 0
         state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": log_bytes}
         in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
         spared = self._spared if in_doubt else self._milestone
-        tensors, keep = self.trainer.tensors(), settings.keep_checkpoints
+        keep = settings.keep_checkpoints
         by_rows = self.trainer.held.rows is not None
         if by_rows or self.processes.lead:
             holders = self.processes if by_rows else ALONE
+            self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
         averaged = self.trainer.averaged()
         if averaged is not None:
+            self.check()
             averaged.save(self.run.pipeline)
         self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
+
+    def finish(self) -> None:
+        """The last checkpoint.
+
+        Raises:
+            Diverged: there is nothing to save.
+        """
+        self.save()
+        if self.saved_step != self.trainer.step:
+            raise Diverged(
+                f"training diverged: after its last step {self.trainer.step:,} not all weights and moments are finite; "
+                "the last checkpoint is kept: train into another folder with a lower --training.lr"
+            )
 
     def roll_back(self, fault: Diverged) -> None:
         """Goes back to the checkpoint of `good_step`, or the valid one before it, to go on with half the learning rate.
@@ -158,7 +202,10 @@ class Keeper:
 
     def _newest(self, up_to: int | None = None) -> Path | None:
         """The checkpoint that the first process finds."""
-        folder = newest_checkpoint(self.run.checkpoints, self.say, up_to) if self.processes.lead else None
+        folder = None
+        if self.processes.lead:
+            fault = partial(unsound, self.trainer)
+            folder = newest_checkpoint(self.run.checkpoints, self.say, up_to, fault)
         name = self.processes.told("" if folder is None else folder.name)
         return self.run.checkpoints / name if name else None
 
@@ -177,8 +224,29 @@ class Keeper:
         """The trainer and the log as a checkpoint has them."""
         self.trainer.restore(tensors, state)
         if self.processes.lead:
-            self.log.cut(state["log_bytes"])
+            self.log.cut(state["log_bytes"], self.trainer.step)
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
+
+    def _mend_pipeline(self) -> None:
+        """Writes the pipeline folder where it is not what was saved last, or where it is to be sampled otherwise."""
+        averaged = self.trainer.averaged()
+        if averaged is None:
+            return
+        try:
+            weights, sampling = stored(self.run.pipeline)
+        except InputError:
+            weights, sampling = "", averaged.config.sampling
+        self.check()
+        if weights != averaged.weights_hash():
+            averaged.save(self.run.pipeline)
+            self.say(f"{self.run.pipeline} was not that of the checkpoint: written anew")
+        elif sampling != averaged.config.sampling:
+            averaged.save_settings(self.run.pipeline)
+
+    def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
+        """Whether what all processes hold can be saved, together."""
+        unsound = torch.tensor(float(not is_sound(tensors)), device=self.processes.device)
+        return float(self.processes.sum(unsound)) == 0
 
     def _milestone(self, step: int) -> bool:
         """Whether the checkpoint of a step stays for good."""
@@ -206,10 +274,18 @@ class Keeper:
         self.watching_seconds += time.monotonic() - start
 
     def _draw(self) -> None:
-        """A grid; each process draws it, since each may have to call the network for any to."""
+        """A grid; each process draws it, since each may have to call the network for any to.
+
+        One that is not finite is left out, and said: of the weights that are trained, their loss has the last word.
+        """
         pipeline = self.trainer.watched()
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
-        pixels = pipeline.draw(seeds, labels)
+        try:
+            pixels = pipeline.draw(seeds, labels)
+        except NonFinite as fault:
+            self.say(f"no grid after step {self.trainer.step:,}, {fault}")
+            return
         if self.processes.lead:
+            self.check()
             save_png(grid(pixels, columns=10), self.run.samples / f"step-{self.trainer.step:08d}.png")

@@ -3,34 +3,57 @@
 `log.jsonl` holds what the computation determines: losses, gradient norms, learning rates. A run that was interrupted
 has the same bytes as one that was not: on resume it is cut back to where the checkpoint left it. `timing.jsonl` holds
 what the machine determines, images per second and minutes, and only grows.
+
+A full disk tears lines, and people edit files. A line that is none is left out by whoever reads a log, and counted; a
+run that goes on removes it. Numbers that are infinite or none are written as null.
 """
 
-import json
+import math
 import os
+from collections.abc import Callable
+from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ancestral.errors import CannotWrite, InputError
-from ancestral.files import flush
+from ancestral.errors import InputError
+from ancestral.files import cannot_write, flush, open_to_append, parse_json, read_bytes, write_whole
+
+MOST_LOG = 2**27
+"""Bytes of a log that is read: half a million lines."""
+QUARTERS = "_by_quarter"
+"""What the names of those quantities end in that are four numbers; all others are one."""
+Record = dict[str, Any]
+
+
+class Lines(NamedTuple):
+    """What a log holds, and how many of its lines were left out because they are none."""
+
+    records: list[Record]
+    left_out: int
 
 
 class JsonLines:
     """A file that is appended to, one record at a time, and can be cut back.
 
+    Args:
+        check: raises where the folder is no longer the one that it was.
+
     Raises:
         CannotWrite: the file cannot be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        self.path, self.check = path, check
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Writes one line."""
+    def append(self, record: Record) -> None:
+        """Writes one line, or nothing where there is no room for all of it."""
+        self.check()
+        line = dumps({name: _or_null(value) for name, value in record.items()}).encode() + b"\n"
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
+            with open_to_append(self.path) as file:
+                self._write(file.fileno(), line)
         except OSError as fault:
-            raise CannotWrite(f"cannot write {self.path}: {fault.strerror}") from None
+            raise cannot_write(self.path, fault) from None
 
     def flush(self) -> int:
         """Forces the lines to disk; the length in bytes."""
@@ -39,20 +62,78 @@ class JsonLines:
         flush(self.path)
         return self.path.stat().st_size
 
-    def cut(self, length: int) -> None:
-        """Drops what was written after the first `length` bytes."""
-        if self.path.exists():
-            os.truncate(self.path, length)
+    def cut(self, length: int, step: int) -> None:
+        """Drops what was written after the first `length` bytes, and of those the lines that are none or are of a later
+        step than `step`, as a full disk or an older checkpoint leaves them.
+        """
+        self._keep(length, lambda record: record["step"] <= step)
+
+    def mend(self) -> None:
+        """Drops lines that are none, wherever they are."""
+        self._keep(None, lambda record: True)
+
+    def _keep(self, length: int | None, wanted: Callable[[Record], bool]) -> None:
+        """Writes the file anew where that changes it."""
+        if not self.path.exists():
+            return
+        content = read_bytes(self.path, self.path.stat().st_size)
+        lines = content[:length].splitlines(keepends=True)
+        kept = b"".join(line for line in lines if (record := _parsed(line)) is not None and wanted(record))
+        if kept != content:
+            self.check()
+            write_whole(self.path, kept)
+
+    def _write(self, file: int, line: bytes) -> None:
+        before = os.fstat(file).st_size
+        try:
+            written = os.write(file, line)
+            if written < len(line):
+                os.write(file, line[written:])
+        except OSError:
+            os.truncate(file, before)
+            raise
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The records of a log; a half-written last line, as a kill leaves it, is dropped.
+def read_log(path: Path) -> list[Record]:
+    """The records of a log, as of `read_lines`."""
+    return read_lines(path).records
+
+
+def read_lines(path: Path) -> Lines:
+    """What a log holds, without lines that are none.
 
     Raises:
-        InputError: no such file, or lines before the last that are not JSON.
+        InputError: no such file, or none that can be read.
     """
+    lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
+    records = [record for line in lines if (record := _parsed(line)) is not None]
+    return Lines(records, len(lines) - len(records))
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record on a whole line; None where it is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except (OSError, ValueError) as fault:
-        raise InputError(f"cannot read the log {path}: {fault}") from None
+        record = parse_json(line, "the line") if line.endswith(b"\n") else None
+    except InputError:
+        return None
+    if not isinstance(record, dict) or not all(
+        _is_count(record[name]) for name in ("step", "images") if name in record
+    ):
+        return None
+    return record if "step" in record and all(map(_is_quantity, record, record.values())) else None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_quantity(name: str, value: Any) -> bool:
+    if name.endswith(QUARTERS):
+        return isinstance(value, list) and len(value) == 4 and all(_is_quantity("", each) for each in value)
+    return value is None or type(value) in (int, float)
+
+
+def _or_null(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_or_null(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
@@ -60,6 +61,8 @@ def _continuous(
 
 
 def _output(pipeline: Pipeline, network: Network, x: Data, time: Tensor, labels: Labels | None) -> Tensor:
+    if labels is None and pipeline.num_classes:
+        labels = x.new_full((len(x),), pipeline.num_classes, dtype=torch.int64)
     with pipeline.compute.autocast(pipeline.device):
         output = network(x, time, labels)
     return output.float()

@@ -20,6 +20,7 @@ from ancestral.data.loader import RESIDENT_SHARE
 from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import ALONE, Processes
+from ancestral.text import size_in_words
 from ancestral.training.loss import training_losses
 from ancestral.training.muon import Muon
 from ancestral.training.optimizer import optimizers_for
@@ -81,8 +82,9 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
 
     device, steps = pipeline.device, pipeline.diffusion.num_timesteps
     weights = {parameter.untyped_storage().data_ptr() for parameter in pipeline.network.parameters()}
+    buffers = [(buffer, buffer.clone()) for buffer in pipeline.network.buffers()]
     labels = torch.zeros(count, dtype=torch.int64, device=device) if pipeline.num_classes else None
-    x0 = torch.zeros(count, *pipeline.spec.shape, device=device)
+    x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=device)  # a level, as the bound wants
     x0 = x0.contiguous(memory_format=pipeline.compute.memory_format)
     t = torch.full((count,), (steps + 1) // 2, device=device)
     within = torch.zeros(count, dtype=torch.float64, device=device)
@@ -92,6 +94,8 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
     ):
         losses = training_losses(pipeline, pipeline.network.train(), x0, t, within, torch.zeros_like(x0), labels)
     assert losses.requires_grad, "a network that is trained"
+    for buffer, before in buffers:
+        buffer.copy_(before)
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
 
 
@@ -108,7 +112,6 @@ def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], pro
         free //= processes.local_world
     if choices.micro_batch is not None or free is None:
         return choices
-    pipeline.network.requires_grad_(True)
     room = int(SHARE * (free - _resident(pipeline, images, free)))
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:
@@ -118,8 +121,8 @@ def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], pro
     fits = [count for count in halves if needed.new - (whole - count) * per_image <= room]
     count = fits[0] if fits else halves[-1]
     say(
-        f"training takes about {_size(needed.new)} with {whole} images at once and {_size(room)} may be used, so "
-        f"{count} of them are computed at a time{'' if fits else ', which may still be too many'} "
+        f"training takes about {size_in_words(needed.new)} with {whole} images at once and {size_in_words(room)} "
+        f"may be used, so {count} of them are computed at a time{'' if fits else ', which may still be too many'} "
         "(--compute.micro_batch decides otherwise)"
     )
     return choices.model_copy(update={"micro_batch": count})
@@ -137,7 +140,3 @@ def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:
     mapped = isinstance(images.images, np.ndarray)
     fits = mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
     return images.images.nbytes if fits else 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -21,7 +21,8 @@ from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
 from ancestral.tensors import from_pixels
-from ancestral.training.optimizer import learning_rate, optimizers_for
+from ancestral.training.budget import fraction_used, learning_rate
+from ancestral.training.optimizer import optimizers_for
 from ancestral.training.trainer import Progress
 
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
@@ -108,9 +109,8 @@ def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
 
 
 def _after(step: int, seconds: float, settings: TrainingSettings, loss: float) -> Progress:
-    used = [(step, settings.steps), (seconds / 60, settings.minutes)]
-    fraction = min(1.0, max(amount / limit for amount, limit in used if limit is not None))
-    return Progress(step, step * settings.batch_size, fraction, seconds, {"step": step, "loss": loss})
+    images = step * settings.batch_size
+    return Progress(step, images, fraction_used(settings, step, images, seconds), seconds, {"step": step, "loss": loss})
 
 
 def _descend(

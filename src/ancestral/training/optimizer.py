@@ -1,6 +1,5 @@
-"""The optimisers of a network, and their learning rate."""
+"""The optimisers of a network."""
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -31,10 +30,3 @@ def optimizers_for(
         return [torch.optim.Adam(weights.values(), settings.lr, settings.betas, fused=True)]
     decay = 0.01 if settings.weight_decay is None else settings.weight_decay
     return [torch.optim.AdamW(weights.values(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
-
-
-def learning_rate(settings: TrainingSettings, images: int, fraction: float) -> float:
-    """The rate of the step that starts after `images`, at `fraction` of the budget."""
-    warm = min(1.0, (images + settings.batch_size) / max(settings.warmup_images, 1))
-    fall = {"constant": 1.0, "linear": 1 - fraction, "cosine": 0.5 * (1 + math.cos(math.pi * fraction))}
-    return settings.lr * warm * fall[settings.lr_schedule]

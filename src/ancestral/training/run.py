@@ -1,17 +1,21 @@
 """The folder of a run: what is in it, who may write to it, and whether a command means the same run."""
 
+import errno
 import fcntl
 import json
+import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, parse, read_settings
-from ancestral.errors import InputError
-from ancestral.files import write_whole
+from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import open_to_append, write_whole
+from ancestral.outputs import check_part
 
 ADJUSTABLE = {
     "steps",
@@ -26,14 +30,20 @@ ADJUSTABLE = {
     "on_divergence",
     "rollbacks",
 }
-"""Settings of training that may change when a run goes on: they do not change what a step computes."""
+"""Settings of training that may change when a run goes on: they do not change what a step computes, but for a budget
+that the learning rate falls over (`budget.py`)."""
+LEFT_BEHIND = re.compile(r"lock|\.(config|compute)\.json\..*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*")
+"""Names in a folder that is as good as empty."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class RunFolder:
     """`path` holds config.json, compute.json, log.jsonl, timing.jsonl, samples/, checkpoints/ and pipeline/."""
 
     path: Path
+
+    def __init__(self, path: Path | str) -> None:
+        object.__setattr__(self, "path", Path(path))
 
     @property
     def config(self) -> Path:
@@ -81,25 +91,42 @@ class RunFolder:
         return parse(Config, read_settings(self.config), str(self.config))
 
     @contextmanager
-    def claimed(self, config: Config) -> Iterator[None]:
+    def claimed(self, config: Config) -> Iterator["Claim"]:
         """Holds the run for one trainer, after checking that `config` continues what is there.
 
-        The lock is the operating system's: it goes with the process that held it, however that ended.
+        The settings of a new run are written at once, those of an old one by `adopt`. The locks are the operating
+        system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
+        removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
 
         Raises:
             InputError: unwritable folder, another trainer at work, a folder of something else, or other settings.
         """
-        self._make()
-        with (self.path / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"{self.path} is being trained by another process; wait for it, or set --out"
-                ) from None
+        self._refuse_links()
+        lock = self._make()
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._lock(folder, (errno.EWOULDBLOCK,))
+            self._lock(lock.fileno())
+            claim = Claim(self.path, _identity(os.fstat(folder)))
+            claim.check()
             self._agree(config)
-            write_whole(self.config, config.model_dump_json(indent=2) + "\n")
-            yield
+            if not self.config.is_file():
+                self.adopt(config)
+            yield claim
+        finally:
+            os.close(folder)
+            lock.close()
+
+    def adopt(self, config: Config) -> None:
+        """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind.
+
+        Raises:
+            CannotWrite: disk full, or folder gone or read-only.
+        """
+        write_whole(self.config, config.model_dump_json(indent=2) + "\n")
+        for name in (self.config.name, self.compute.name):
+            for left_behind in self.path.glob(f".{name}.*"):
+                left_behind.unlink(missing_ok=True)
 
     def computed_on(self, machine: str) -> bool:
         """Whether this run was computed on that machine so far, and so goes on as it was."""
@@ -113,11 +140,15 @@ class RunFolder:
         say: Callable[[str], None],
         processes: int = 1,
         parallel: str = "ddp",
+        threads: int | None = None,
     ) -> Choices:
         """How this run is computed: as it was so far where that was on this machine, under what is asked for.
 
         So a run goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time: how
         many processes train, and in which way, among it.
+
+        Args:
+            threads: that a CPU computes with unless a choice says otherwise; None: on a GPU.
         """
         before = read_settings(self.compute) if self.compute.is_file() else None
         chosen = now
@@ -126,21 +157,49 @@ class RunFolder:
         after: dict[str, Any] = {"machine": machine, "choices": chosen.model_dump(mode="json")}
         if processes > 1:
             after |= {"processes": processes, "parallel": parallel}
-        if before not in (None, after):
-            say(f"{self.path} was computed otherwise so far ({self.compute.name}): from here on equal up to rounding")
+        if threads is not None:
+            after |= {"threads": chosen.threads or threads}
+        if before is not None and {**after, **before} != after:
+            say(
+                f"{self.path} was computed otherwise so far ({self.compute.name}{_threads(before, after)}): from here "
+                "on equal up to rounding"
+            )
         write_whole(self.compute, json.dumps(after, indent=2) + "\n")
         return chosen
 
-    def _make(self) -> None:
+    def _refuse_links(self) -> None:
+        """What is written in a run is written there, and not where a link leads."""
+        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
+            check_part(entry)
+
+    def _make(self) -> BinaryIO:
+        """The folder, if there is none, and the lock file, open; nothing is opened through a link."""
         try:
-            if self.path.is_dir() and not self.config.is_file() and any(self.path.iterdir()):
-                raise InputError(f"expected a run folder or an empty one, got {self.path}, which holds other files")
+            if self.path.is_dir() and not self.config.is_file():
+                self._check_empty()
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / "lock").touch()
         except OSError as fault:
             raise InputError(
                 f"cannot write to {self.path}: {fault.strerror}; choose another folder with --out"
             ) from None
+        return open_to_append(self.path / "lock")
+
+    def _check_empty(self) -> None:
+        """What a kill before the first settings, or a file manager, has left is nothing."""
+        if others := sorted(each.name for each in self.path.iterdir() if not LEFT_BEHIND.fullmatch(each.name)):
+            raise InputError(
+                f"expected a run folder or an empty one, got {self.path}, which holds other files, such as {others[0]}"
+            )
+
+    def _lock(self, handle: int, refusals: tuple[int, ...] | None = None) -> None:
+        """Locks an open file; `refusals`: the errors that mean another trainer, None: all."""
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            if refusals is None or fault.errno in refusals:
+                raise InputError(
+                    f"{self.path} is being trained by another process; wait for it, or set --out"
+                ) from None
 
     def _agree(self, config: Config) -> None:
         if not self.config.is_file():
@@ -154,18 +213,49 @@ class RunFolder:
                 )
 
 
+@dataclass(frozen=True)
+class Claim:
+    """A run that is held: its folder is known by its identity, not by a name that others may give away.
+
+    The folder is open as long as the run is held, so that no other can come by the same identity.
+    """
+
+    path: Path
+    identity: tuple[int, int]
+
+    def check(self) -> None:
+        """To be called before anything is written.
+
+        Raises:
+            CannotWrite: the folder was renamed, removed or replaced.
+        """
+        try:
+            now = _identity(self.path.stat())
+        except OSError as fault:
+            now, why = None, fault.strerror
+        else:
+            why = "another folder bears its name now"
+        if now != self.identity:
+            raise CannotWrite(
+                f"cannot write to {self.path}: it was renamed, removed or replaced while it was trained in ({why}); "
+                "put it back and give the same command again"
+            )
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _threads(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """That the number of threads is another one, if it is; an older file says none."""
+    was, now = before.get("threads"), after.get("threads")
+    return f", on {was} threads and not {now}" if was not in (None, now) else ""
+
+
 def _essence(config: Config) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name."""
     tree = config.model_dump(mode="json")
     tree.pop("sampling")
     tree.pop("compute")
     tree["training"] = {k: v for k, v in tree["training"].items() if k not in ADJUSTABLE}
-    return dict(_flat(tree))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    return dict(flat(tree))

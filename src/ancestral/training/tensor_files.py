@@ -7,7 +7,7 @@ processes, or one, reads them again, and each of them no more than its own.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -37,8 +37,21 @@ def write_tensors(building: Path, tensors: Tensors, holders: Processes) -> dict[
         mine = {name: tensor for name, tensor in held.items() if holders.lead or (by_rows and tensor.ndim)}
         if by_rows or holders.lead:
             piece = f"-{holders.rank + 1:05d}-of-{holders.world:05d}" if by_rows else ""
-            content = save({name: tensor.contiguous() for name, tensor in mine.items()})
+            content = save(apart(mine))
             written |= write_file(building / f"{group}{piece}.safetensors", content)
+    return written
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each in memory of its own: one that has two names in a network is written under both."""
+    written: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        written[name] = (
+            tensor.contiguous() if place not in taken else tensor.clone(memory_format=torch.contiguous_format)
+        )
+        taken.add(place)
     return written
 
 
@@ -48,25 +61,64 @@ def write_file(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
     return {path.name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
 
 
-def read_groups(folder: Path, rows: Callable[[int], slice] | None = None) -> dict[str, dict[str, Tensor]]:
-    """All tensors in a folder, by group and name.
+def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Files of tensors by group, those of one in order."""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(paths):
+        piece = PIECE.fullmatch(path.stem)
+        groups.setdefault(piece[1] if piece else path.stem, []).append(path)
+    return groups
+
+
+def read_groups(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> dict[str, dict[str, Tensor]]:
+    """All tensors in files, by group and name.
 
     Args:
         rows: which of so many rows are wanted, of what may be held by rows; None: all. No others are read.
     """
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        piece = PIECE.fullmatch(path.stem)
-        groups.setdefault(piece[1] if piece else path.stem, []).append(path)
-    return {group: read_tensors(paths, rows if group in HELD_BY_ROWS else None) for group, paths in groups.items()}
+    return {
+        group: read_tensors(files, rows if group in HELD_BY_ROWS else None) for group, files in grouped(paths).items()
+    }
 
 
 def read_tensors(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> dict[str, Tensor]:
     """The tensors that are in files by rows, or in one; given `rows`, so many of each."""
+    return dict(tensors_in(paths, rows))
+
+
+def tensors_in(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The same one after the other."""
     with ExitStack() as opened:
         files = [opened.enter_context(safe_open(path, "pt")) for path in paths]
         names = dict.fromkeys(name for file in files for name in file.keys())  # noqa: SIM118
-        return {name: _joined([f.get_slice(name) for f in files if name in f.keys()], rows) for name in names}  # noqa: SIM118
+        for name in names:
+            yield name, _joined([f.get_slice(name) for f in files if name in f.keys()], rows)  # noqa: SIM118
+
+
+def misfit(found: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) -> str | None:
+    """How the tensors of a file differ from those of a network or an optimiser in name, shape or type, or what in them
+    is no number; None: not at all. Infinity is a number where `wanted` holds one.
+    """
+    missing = set(wanted)
+    for name, tensor in found:
+        if name not in wanted:
+            return f"it holds {name}, which nothing here is called"
+        missing.remove(name)
+        like = wanted[name]
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            return f"{name} is {_kind(tensor)}, not {_kind(like)}"
+        if not _are_numbers(tensor, like):
+            return f"{name} is not finite"
+    return f"{min(missing)} is missing" if missing else None
+
+
+def _are_numbers(tensor: Tensor, like: Tensor) -> bool:
+    may_be_infinite = not like.is_meta and bool(like.isinf().any())
+    return not bool(tensor.isnan().any() if may_be_infinite else (~tensor.isfinite()).any())
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {list(tensor.shape)}"
 
 
 def _joined(pieces: list[Any], rows: Callable[[int], slice] | None) -> Tensor:

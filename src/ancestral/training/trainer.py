@@ -20,32 +20,35 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ancestral.compute import Choices, in_words, machine_name
+from ancestral.config import TrainingSettings
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.loader import Batch, Loader
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
-from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.processes import ALONE, Processes
 from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training import blame
 from ancestral.training.agreement import Agreement
+from ancestral.training.alike import check_alike
+from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.draws import Draws, drawn
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.held_out import HeldOut
 from ancestral.training.keeper import Keeper
 from ancestral.training.loss import training_losses
 from ancestral.training.memory import fitted
-from ancestral.training.optimizer import learning_rate, optimizers_for
+from ancestral.training.optimizer import optimizers_for
 from ancestral.training.parallel import Copies, Held, Parallel, Shards, together
 from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
@@ -69,11 +72,12 @@ class Progress(NamedTuple):
 def train(
     pipeline: Pipeline,
     parts: Parts,
-    run: RunFolder,
+    run: RunFolder | Path | str,
     say: Callable[[str], None] = print,
     asked: Callable[[], bool] = lambda: False,
     processes: Processes = ALONE,
     parallel: Parallel = "ddp",
+    extend: bool = False,
 ) -> Iterator[Progress]:
     """Trains `pipeline` to the end of its budget, yielding after every step; resumes what is in `run`.
 
@@ -81,21 +85,26 @@ def train(
     `run.pipeline` holds the averaged weights.
 
     Args:
+        run: the folder of the run, which is made where there is none.
         asked: whether this process has been asked to stop; told to all by `Progress.stop`.
         processes: those that train together; each calls this with the same settings, images and run, and closes the
             generator after the same step. The first one writes and speaks.
         parallel: whether each of them holds all weights (ddp) or some rows of each (fsdp).
+        extend: whether the learning rate of a run that goes on with another budget may rise again.
 
     Raises:
-        InputError: another run's folder or settings, changed data, or only damaged checkpoints; fewer images in a
-            batch than processes.
+        InputError: another run's folder or settings, a learning rate that would leap, changed data, or only damaged
+            checkpoints; fewer images in a batch than processes, or processes that were told otherwise.
         Lost: another process is gone.
         Diverged: PATIENCE non-finite steps in a row, and no going back (`Keeper.roll_back`); the weights before them
             are in the last checkpoint.
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
-    config = pipeline.config
+    config, run = pipeline.config, run if isinstance(run, RunFolder) else RunFolder(run)
+    check_alike(processes, config, parts.train.hash, parallel)
+    if parallel == "fsdp" and pipeline.is_own:
+        raise InputError("expected the U-Net of this package with fsdp, got a network of one's own; use ddp")
     if processes.world > config.training.batch_size:
         raise InputError(
             f"expected a batch of at least an image for each of {processes.world} processes, got "
@@ -103,13 +112,16 @@ def train(
         )
     if not processes.lead:
         say = silent
-    with run.claimed(config) if processes.lead else nullcontext():
+    with run.claimed(config) if processes.lead else nullcontext() as claim:
         processes.wait()
+        before = _settings_before(config.training, run, processes)
         _settle(pipeline, parts, run, say, processes, parallel)
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         held_out = HeldOut(pipeline, parts.validation) if len(parts.validation) else None
-        keeper = Keeper(trainer, run, parts.train.hash, say)
-        keeper.resume()
+        keeper = Keeper(trainer, run, claim, parts.train.hash, say)
+        keeper.resume(before, extend)
+        if processes.lead:
+            run.adopt(config)
         try:
             while trainer.fraction < 1:
                 try:
@@ -121,7 +133,13 @@ def train(
         except GeneratorExit:
             keeper.save()
             raise
-        keeper.save()
+        keeper.finish()
+
+
+def _settings_before(now: TrainingSettings, run: RunFolder, processes: Processes) -> TrainingSettings:
+    """Those of the last start, as the first process has found them."""
+    found = run.read_config().training if processes.lead else now
+    return TrainingSettings.model_validate_json(processes.told(found.model_dump_json()))
 
 
 def silent(text: str) -> None:
@@ -141,9 +159,10 @@ def _settle(
     chosen = decided
     if processes.lead:
         now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say, processes)
-        chosen = run.settled(now, config.compute, machine, say, processes.world, parallel)
+        threads = torch.get_num_threads() if pipeline.device.type == "cpu" else None
+        chosen = run.settled(now, config.compute, machine, say, processes.world, parallel, threads)
         told = decided if chosen == now else chosen
-        if how := in_words(told, config.compute, config.network, pipeline.spec, pipeline.device):
+        if how := in_words(told, config.compute, pipeline.network_settings, pipeline.spec, pipeline.device):
             say(how)
         if not processes.alone:
             chosen = together(chosen, config.compute)
@@ -170,7 +189,7 @@ class Trainer:
         self.device = pipeline.device
         torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
         self.loader = Loader(images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.share)
-        self.network = pipeline.network.train().requires_grad_(True)
+        self.network = pipeline.network.train()
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.held: Held = (
             Copies(processes, self.network, pipeline.compute)
@@ -218,13 +237,8 @@ class Trainer:
         return self.agreement.asked() if self.processes.alone else self.agreement.stop
 
     def _fraction(self) -> float:
-        """The share of the budget that is used, of the limit that is nearest: 0..1."""
-        used = [
-            (self.step, self.settings.steps),
-            (self.images, self.settings.images),
-            (self.clock / 60, self.settings.minutes),
-        ]
-        return min(1.0, max(amount / limit for amount, limit in used if limit is not None))
+        """The share of the budget that is used, 0..1."""
+        return fraction_used(self.settings, self.step, self.images, self.clock)
 
     def advance(self) -> None:
         """One optimiser step on the next batch, or none where the loss or the gradient is not finite.
@@ -271,7 +285,7 @@ class Trainer:
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.held.weights.items()
-            for key, value in self._owner(parameter).state[parameter].items()
+            for key, value in self.owner(parameter).state[parameter].items()
         }
         model, ema = self.held.tensors(self.network), self.held.tensors(self.ema.network)
         weights = {"model": model, "ema": ema, "optimizer": moments}
@@ -282,7 +296,6 @@ class Trainer:
         if self.held.rows is None:
             return self.pipeline.with_network(self.ema.network)
         other = copy.copy(self.pipeline)
-        assert isinstance(self.ema.network, UNet)
         other.network = self.ema.network
         return other
 
@@ -330,7 +343,7 @@ class Trainer:
             parameter = self.held.weights[name]
             in_layout = saved.shape == parameter.shape and key != "step"
             moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(self.device)
-            self._owner(parameter).state[parameter][key] = moments
+            self.owner(parameter).state[parameter][key] = moments
         if self.recent is not None:
             self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
         self.step, self.ema.updates, self.rollbacks = state["step"], state["ema_updates"], state.get("rollbacks", 0)
@@ -344,7 +357,8 @@ class Trainer:
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
-    def _owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The optimiser that updates a weight."""
         return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
 
     def _parts(self) -> list[slice]:
@@ -406,6 +420,7 @@ class Trainer:
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
         self.ema.update(self.held.pairs(self.ema.network), finite)
+        self.ema.take_buffers(self.network)
 
     def _clear_gradients(self) -> None:
         """Frees them; or zeroes them in place, since a CUDA graph writes the next ones over what it gave out before."""

@@ -7,19 +7,24 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from math import ceil, isqrt
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngImageFile, PngInfo
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from ancestral.colors import MODES
 from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.tensors import Pixels
 from ancestral.viz import boxes
 from ancestral.viz.boxes import Box
+from ancestral.viz.films import film_bytes as film_bytes
+from ancestral.viz.films import pick as pick
+from ancestral.viz.films import save_film as save_film
+from ancestral.viz.png_text import read_texts
 
 MARGIN = 16
 """Background around every picture, px."""
@@ -31,20 +36,8 @@ WIDEST = 1600
 """Width that enlarging does not exceed, px."""
 LABEL_WIDTH = 200
 """Width at which row labels wrap, px."""
-FILM_SUFFIXES = {".gif": "GIF", ".png": "PNG", ".apng": "PNG"}
-MOST_FRAMES_PER_SECOND = 50
-"""A GIF counts in hundredths of a second, and browsers slow down what is faster than two of them."""
-
-F = TypeVar("F")
-
-
-def pick(frames: Sequence[F], n: int) -> list[F]:
-    """`n` of `frames`, evenly spread, the first and the last among them; all if there are fewer; the last if n = 1."""
-    if n < 1:
-        raise InputError(f"expected at least one frame to pick, got n = {n}; ask for 1 or more")
-    if n >= len(frames):
-        return list(frames)
-    return [frames[round(i * (len(frames) - 1) / (n - 1))] for i in range(n)] if n > 1 else [frames[-1]]
+SQUARE, CHESS = 8, (255, 204)
+"""Side, px, and the two greys of the chessboard that shows through transparency."""
 
 
 def grid(
@@ -58,14 +51,14 @@ def grid(
     """Images in reading order, row by row.
 
     Args:
-        images: (B, C, H, W), C = 1 or 3.
+        images: (B, C, H, W), C = 1 to 4 as in `colors`; a chessboard shows through transparency.
         columns: None: about as many as rows, dividing B where that is possible.
         scale: whole factor of enlargement; None: small images become about 96 px.
         labels: one for each image, set beneath it, or one for each row, set before it.
         gap: between images, px.
 
     Raises:
-        InputError: no images, channels other than 1 or 3, columns or scale below 1, labels for neither images nor rows.
+        InputError: no images, channels other than 1 to 4, columns or scale below 1, labels for neither images nor rows.
     """
     columns = _columns(len(images)) if columns is None else columns
     return boxes.framed(_titled(_grid(images, columns, scale, labels, gap), title), MARGIN)
@@ -122,31 +115,41 @@ def film(
     ]
 
 
+def morph(images: Pixels, names: Sequence[str], scale: int | None = None) -> list[Box]:
+    """One picture for each image of a path, with its name and a bar that fills up; there and back again.
+
+    Args:
+        images: (B, C, H, W), in the order of the path.
+        names: what stands above each.
+        scale: as in `grid`.
+    """
+    scale = _film_scale(images[:1], 1) if scale is None else scale
+    there = [_morph_frame(images[i : i + 1], name, i / max(len(names) - 1, 1), scale) for i, name in enumerate(names)]
+    return [*there, *there[-2:0:-1]]
+
+
+def alike(images: Sequence[UInt8[Tensor, "_ _ H W"]]) -> list[UInt8[Tensor, "_ _ H W"]]:
+    """Batches of (B, C, H, W) with the channels of all of them: colour where one has it, opacity where one has that."""
+    color = 3 if any(each.shape[1] > 2 for each in images) else 1
+    alpha = any(each.shape[1] in (2, 4) for each in images)
+    return [_with_channels(each, color, alpha) for each in images]
+
+
+def _with_channels(images: Pixels, color: int, alpha: bool) -> UInt8[Tensor, "B _ H W"]:
+    own = images.shape[1] - (images.shape[1] in (2, 4))
+    shown = images[:, :own].expand(-1, color, -1, -1)
+    if not alpha:
+        return shown
+    opacity = images[:, own:] if images.shape[1] > own else torch.full_like(images[:, :1], 255)
+    return torch.cat([shown, opacity], dim=1)
+
+
 def png_bytes(image: Box, metadata: Mapping[str, str] | None = None) -> bytes:
     """`image` as a PNG file that holds `metadata` as text chunks (keys of at most 79 Latin-1 letters)."""
     info, out = PngInfo(), BytesIO()
     for key, value in (metadata or {}).items():
         info.add_text(key, value)
     image.save(out, "PNG", pnginfo=info, optimize=True)
-    return out.getvalue()
-
-
-def film_bytes(frames: Sequence[Box], suffix: str = ".gif", seconds: float = 6.0, hold: float = 1.5) -> bytes:
-    """`frames` as an endless GIF or animated PNG.
-
-    Args:
-        frames: pictures of one size; where there are more than 50 a second, that many are picked evenly.
-        suffix: .gif (grey films exact, coloured ones within a palette for each frame), .png or .apng (exact).
-        seconds: from the first frame to the last.
-        hold: seconds for which the last frame stays before the film starts again.
-    """
-    if suffix not in FILM_SUFFIXES:
-        raise InputError(f"expected a film to end in {', '.join(FILM_SUFFIXES)}, got {suffix!r}; rename the file")
-    frames = pick(frames, max(2, int(seconds * MOST_FRAMES_PER_SECOND)))
-    durations = [max(2, round(100 * seconds / len(frames))) * 10] * (len(frames) - 1) + [round(100 * hold) * 10]
-    first, *rest = [_paletted(f) for f in frames] if suffix == ".gif" else frames
-    out = BytesIO()
-    first.save(out, FILM_SUFFIXES[suffix], save_all=True, append_images=rest, duration=durations, loop=0)
     return out.getvalue()
 
 
@@ -157,21 +160,13 @@ def save_png(image: Box, path: Path, metadata: Mapping[str, str] | None = None) 
     write_whole(path, png_bytes(image, metadata))
 
 
-def save_film(frames: Sequence[Box], path: Path, seconds: float = 6.0, hold: float = 1.5) -> None:
-    """Write a film whose kind the suffix of `path` names, as in `film_bytes`: whole or not at all."""
-    write_whole(path, film_bytes(frames, path.suffix.lower(), seconds, hold))
-
-
 def read_metadata(path: Path) -> dict[str, str]:
-    """The text that `save_png` stored in the PNG at `path`."""
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            assert isinstance(image, PngImageFile)
-            return {key: str(value) for key, value in image.text.items()}
-    except (UnidentifiedImageError, OSError) as fault:
-        raise InputError(
-            f"expected a PNG file, got {str(path)!r} ({fault}); name a picture that ancestral saved"
-        ) from None
+    """The text that `save_png` stored in the PNG at `path`.
+
+    Raises:
+        InputError: no whole PNG file of at most 64 MiB, or one that says a thing twice.
+    """
+    return read_texts(path)
 
 
 def _grid(images: Pixels, columns: int, scale: int | None, labels: Sequence[str] | None, gap: int) -> Box:
@@ -231,17 +226,34 @@ def _film_frame(
     return boxes.framed(boxes.column([*clock, both], 8, across=0.0), MARGIN)
 
 
+def _morph_frame(image: Pixels, name: str, done: float, scale: int) -> Box:
+    tile = _grid(image, 1, scale, None, gap=3)
+    return boxes.framed(boxes.column([boxes.text(name, 18), boxes.progress(done, tile.width), tile], 8), MARGIN)
+
+
 def _tiles(images: Pixels, scale: int | None, columns: int) -> list[Box]:
     """Each image as an RGB picture, every pixel a square of `scale` px."""
-    if len(images) == 0 or images.shape[1] not in (1, 3):
+    if len(images) == 0 or images.shape[1] not in MODES:
         raise InputError(
-            f"expected (B, 1 or 3, H, W) images, at least one, got {tuple(images.shape)}; give grey or RGB"
+            f"expected (B, 1 to 4, H, W) images, at least one, got {tuple(images.shape)}; give grey or RGB, with or "
+            "without transparency"
         )
     scale = _scale(images, columns) if scale is None else scale
     if scale < 1:
         raise InputError(f"expected a scale of at least 1, got {scale}; ask for a whole factor")
-    pixels = images.detach().cpu().permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
-    return [Image.fromarray(np.ascontiguousarray(p)) for p in pixels.repeat(scale, axis=1).repeat(scale, axis=2)]
+    pixels = images.detach().cpu().permute(0, 2, 3, 1).numpy()
+    return [_opaque(large) for large in pixels.repeat(scale, axis=1).repeat(scale, axis=2)]
+
+
+def _opaque(pixels: np.ndarray) -> Box:
+    """(H, W, C) uint8 as an RGB picture; a chessboard shows through what is transparent."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    if pixels.shape[2] not in (2, 4):
+        return image.convert("RGB")
+    down, across = np.indices(pixels.shape[:2]) // SQUARE
+    squares = np.where((down + across) % 2, *CHESS).astype(np.uint8)
+    board = Image.fromarray(squares).convert("RGBA")
+    return Image.alpha_composite(board, image.convert("RGBA")).convert("RGB")
 
 
 def _scale(images: Pixels, columns: int) -> int:
@@ -264,15 +276,3 @@ def _columns(count: int) -> int:
 def _font_size(tile: Box) -> int:
     """Letters in proportion to what they name, so that they shrink and stay legible with it."""
     return min(20, max(13, round(tile.width / 5.7)))
-
-
-def _paletted(frame: Box) -> Box:
-    """A frame in at most 256 colours: exact if it is grey; else without dither, which would speckle flat squares.
-
-    Of Pillow's ways, maximum coverage refined by k-means has the smallest error (r.m.s. 2.8 of 255 on photographs,
-    7.8 on noise; median cut alone 3.7 and 12), keeps the background's colour and makes the smallest files.
-    """
-    red, green, blue = frame.split()
-    if red.tobytes() == green.tobytes() == blue.tobytes():
-        return red
-    return frame.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)

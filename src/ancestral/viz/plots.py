@@ -37,10 +37,10 @@ Values = Sequence[float | int | None] | NDArray[Any] | Tensor
 """Numbers as a log, an array or a tensor holds them; None and NaN are gaps."""
 
 
-def figure_to_png(figure: Figure, dpi: int = 160) -> bytes:
-    """`figure` as a PNG file."""
+def figure_to_png(figure: Figure, dpi: int = 160, writer: str | None = None) -> bytes:
+    """`figure` as a PNG file; `writer`: what it says of itself, by which the command that wrote it knows it again."""
     out = BytesIO()
-    figure.savefig(out, format="png", dpi=dpi)
+    figure.savefig(out, format="png", dpi=dpi, metadata=None if writer is None else {"Software": writer})
     return out.getvalue()
 
 

@@ -1,0 +1,164 @@
+"""What a call of a pipeline is given and gives back, as people write it: classes, seeds, settings, images."""
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from ancestral.config import SamplingSettings, sampling_with
+from ancestral.errors import InputError
+from ancestral.names import meant, spelled
+from ancestral.synonyms import answer
+from ancestral.tensors import Labels, Pixels
+from ancestral.viz.pictures import grid, png_bytes
+
+Classes = object
+"""None, the name or index of one class, or several of these in a list, tensor or array; `labels_of` says what else."""
+OUTPUTS = ("pil", "tensor", "array")
+SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
+ARGUMENTS = ("num_images", "labels", "seed", "seeds", "output", "on_progress")
+"""Of the call, beside the settings of sampling."""
+MOST_SEEDS = 2**63
+
+
+class Pictures(list[Image.Image]):
+    """A list of Pillow images, which a notebook shows as a grid. `pixels` are the same, (B, C, H, W) uint8."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        super().__init__(as_pillow(each) for each in pixels)
+        self.pixels = pixels
+
+    @property
+    def images(self) -> "Pictures":
+        """Itself, by the name that diffusers' results have."""
+        return self
+
+    def _repr_png_(self) -> bytes:
+        return png_bytes(grid(self.pixels))
+
+
+def as_pillow(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
+    """One image as Pillow's.
+
+    Raises:
+        InputError: other channels than grey or RGB, with transparency or without.
+    """
+    if not 1 <= len(pixels) <= 4:
+        raise InputError(f"expected 1 to 4 channels for Pillow, got {len(pixels)}; take output tensor or array")
+    last = np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy())
+    return Image.fromarray(last[..., 0] if last.shape[-1] == 1 else last)
+
+
+def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettings:
+    """`base` with the given settings laid over it.
+
+    Raises:
+        InputError: an argument that there is not, with the nearest there is, or a faulty setting.
+    """
+    known = (*ARGUMENTS, *SamplingSettings.model_fields)
+    for name in given:
+        if name not in known:
+            raise InputError(f"expected an argument of the call, got {name}{answer(name, known)}")
+    return sampling_with(base, given, "the call")
+
+
+def output_of(name: str) -> str:
+    """One of `OUTPUTS`, however it is spelled.
+
+    Raises:
+        InputError: none of them.
+    """
+    found = spelled(name, OUTPUTS, SAME_OUTPUTS)
+    if found not in OUTPUTS:
+        raise InputError(f"expected output out of {', '.join(OUTPUTS)}, got {name!r}; {meant(name, OUTPUTS)}")
+    return found
+
+
+def as_output(pixels: Pixels, output: str) -> Pictures | Pixels | np.ndarray:
+    """(B, C, H, W) uint8 as one of `OUTPUTS`."""
+    if output == "pil":
+        return Pictures(pixels)
+    return pixels if output == "tensor" else np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+
+
+def seeds_of(num_images: int | None, labels: Classes, seed: int, seeds: Iterable[object] | None) -> list[int]:
+    """The seed of each image: those given, or `seed` and those after it.
+
+    Raises:
+        InputError: none, seeds out of range, or a number of images that is not theirs.
+    """
+    if seeds is not None:
+        given = [_whole(each, "a seed") for each in _several(seeds)]
+        if seed != 0 or num_images not in (None, len(given)):
+            raise InputError(f"expected seeds, or num_images and seed, got {len(given)} seeds with one of the others")
+    else:
+        several = labels is not None and not isinstance(labels, str | int)
+        count = _whole(num_images, "num_images") if num_images is not None else len(_several(labels)) if several else 1
+        first = _whole(seed, "a seed")
+        given = [*range(first, first + min(count, MOST_SEEDS))] if 0 <= first < MOST_SEEDS else [first]
+    if not given:
+        raise InputError("expected at least one image, got none; num_images is 1 or more")
+    if not all(0 <= each < MOST_SEEDS for each in given):
+        raise InputError(f"expected seeds in 0..{MOST_SEEDS - 1}, got {min(given)} to {max(given)}")
+    return given
+
+
+def labels_of(labels: Classes, count: int, index: Callable[[str], int], num_classes: int) -> Labels | None:
+    """(count,) the class of each image, those given in turn; None where no class is asked for.
+
+    Args:
+        index: the label of a class's name.
+        num_classes: the label that stands for no class; 0 where the network knows none.
+
+    Raises:
+        InputError: more labels than images, other things than names and whole numbers, or an unknown name.
+    """
+    each = [labels] if labels is None or isinstance(labels, str) else _several(labels)
+    if all(label is None for label in each):
+        return None
+    if len(each) > count:
+        raise InputError(f"expected at most one label for each of {count} images, got {len(each)}")
+    known = [_label(label, index, num_classes) for label in each]
+    return torch.tensor([known[i % len(known)] for i in range(count)])
+
+
+def _label(label: object, index: Callable[[str], int], num_classes: int) -> int:
+    if isinstance(label, str):
+        return index(label)
+    if label is None and not num_classes:
+        raise InputError("expected a class for every image, got none for some")
+    return num_classes if label is None else _whole(label, "the name or the index of a class")
+
+
+def _several(values: Any) -> list[object]:
+    """The values of a list, tensor, array or range; of one value, that value.
+
+    Raises:
+        InputError: numbers that are not whole, or of more axes than one.
+    """
+    if isinstance(values, Tensor | np.ndarray):
+        if values.ndim > 1:
+            raise InputError(f"expected one label or seed for each image, got {tuple(values.shape)} of them")
+        values = values.tolist()
+    return [*values] if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+
+
+def _whole(value: object, what: str) -> int:
+    """A whole number of any integer type.
+
+    Raises:
+        InputError: anything else, True and False too.
+    """
+    value = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_) or not -(2**63) <= number <= 2**63:
+        raise InputError(f"expected {what}, a whole number, got {value!r}") from None
+    return number

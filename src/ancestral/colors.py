@@ -1,0 +1,23 @@
+"""Kinds of pictures by their channels: what Pillow calls them, and what we do."""
+
+from ancestral.errors import InputError
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+"""Channels -> Pillow's mode."""
+NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGB with transparency"}
+COLOR_CHANNELS = {"grey": 1, "grey-alpha": 2, "rgb": 3, "rgba": 4}
+"""The setting `data.color` -> channels; auto is none of them."""
+COLOR_OF = {channels: color for color, channels in COLOR_CHANNELS.items()}
+
+
+def check_channels(channels: int) -> None:
+    """Before anything is drawn: whether images of so many channels can be shown and written.
+
+    Raises:
+        InputError: there is no such kind of picture.
+    """
+    if channels not in MODES:
+        kinds = ", ".join(f"{count} ({name})" for count, name in NAMES.items())
+        raise InputError(
+            f"expected a network of {kinds} channels, got one of {channels}; in Python it draws tensors: Pipeline.steps"
+        )

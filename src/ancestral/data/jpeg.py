@@ -1,0 +1,31 @@
+"""How much work a JPEG makes, by its markers: a progressive one may run over all its pixels as often as it likes."""
+
+import re
+from collections.abc import Iterator
+
+MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
+"""A marker, which neither a stuffed byte nor a restart is."""
+START_OF_SCAN, END = 0xDA, 0xD9
+PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+ALONE = {0x01, 0xD8, END}
+"""Markers that no length follows."""
+
+
+def scans(data: bytes) -> int:
+    """How many scans a file has, up to the end of its first image."""
+    return sum(marker == START_OF_SCAN for marker in markers(data))
+
+
+def is_progressive(data: bytes) -> bool:
+    """Whether it is decoded in several scans, and so held as coefficients."""
+    return any(marker in PROGRESSIVE for marker in markers(data))
+
+
+def markers(data: bytes) -> Iterator[int]:
+    """The markers of the first image; what lies in their segments, a thumbnail for one, is not looked at."""
+    at = 0
+    while (found := MARKER.search(data, at)) is not None and found[1][0] != END:
+        yield found[1][0]
+        at = found.end()
+        if found[1][0] not in ALONE:
+            at += int.from_bytes(data[at : at + 2], "big")

@@ -1,0 +1,68 @@
+"""Colour profiles (ICC): pictures of another colour space than sRGB are converted to it.
+
+A profile that changes no colour by more than two levels says sRGB, and the pixels are left as they are.
+"""
+
+import io
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from ancestral.text import printable
+
+UNREADABLE = "one that cannot be read, ignored"
+SAME = 2
+"""Levels of 0..255 by which a profile may change a colour and be called sRGB."""
+
+
+class Profile(NamedTuple):
+    """What a profile says: its `name` where it is not sRGB's, else ""; how to convert, None where nothing changes."""
+
+    name: str
+    transform: ImageCms.ImageCmsTransform | None
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
+    """An "L", "LA", "RGB", "RGBA" or "CMYK" image in the colours of sRGB, and its profile's name if it was another."""
+    if not profile:
+        return image, ""
+    opaque = image.mode.removesuffix("A")
+    name, transform = _read(profile, opaque)
+    if transform is None:
+        return image, name
+    color = image if image.mode == opaque else image.convert(opaque)
+    converted = ImageCms.applyTransform(color, transform)
+    assert converted is not None, "not asked to convert in place"
+    shown = converted.convert("L") if opaque == "L" else converted
+    if image.mode != opaque:
+        shown.putalpha(image.getchannel("A"))
+    return shown, name
+
+
+@lru_cache(maxsize=32)
+def _read(profile: bytes, mode: str) -> Profile:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+        name = printable(ImageCms.getProfileDescription(source).strip()) or "without a name"
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return Profile(UNREADABLE, None)
+    return Profile("", None) if mode != "CMYK" and _changes_nothing(transform, mode) else Profile(name, transform)
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    probe = _probe(mode)
+    converted = ImageCms.applyTransform(probe, transform)
+    assert converted is not None, "not asked to convert in place"
+    before, after = (np.asarray(image.convert("RGB")).astype(int) for image in (probe, converted))
+    return bool(abs(before - after).max() <= SAME)
+
+
+def _probe(mode: str) -> Image.Image:
+    """Every grey, or a cube of colours."""
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3))

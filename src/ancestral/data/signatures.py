@@ -1,0 +1,65 @@
+"""What a file is by its first bytes: an image that is read, one of another kind, or none."""
+
+from pathlib import Path
+from stat import S_ISREG
+
+from ancestral.errors import InputError
+from ancestral.files import open_regular
+
+LENGTH = 32
+"""Bytes from the beginning of a file that tell its kind."""
+RAW = frozenset({
+    ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".orf", ".pef",
+    ".raw", ".rw2", ".sr2", ".srf", ".srw",
+})  # fmt: skip
+"""Suffixes of camera raw files, which begin like TIFF and hold a small preview that is not the picture."""
+BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""Sizes of the header that follows a bitmap's first 14 bytes."""
+OTHERS = (
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (0, b"v/1\x01", "OpenEXR"),
+    (0, b"#?RADIANCE", "Radiance"),
+    (0, b"DDS ", "DirectDraw"),
+    (0, b"\x00\x00\x01\x00", "icon"),
+    (0, b"%PDF-", "PDF"),
+    (4, b"ftypheic", "HEIC"),
+    (4, b"ftypheix", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypavif", "AVIF"),
+)
+"""(place, bytes, kind) of pictures that are not read."""
+
+
+def first_bytes(path: Path) -> bytes | None:
+    """The beginning of a regular file; None for anything else, which is not opened, and where it cannot be read."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return None
+        with open_regular(path) as file:
+            return file.read(LENGTH)
+    except (OSError, InputError):
+        return None
+
+
+def is_image(first: bytes, suffix: str) -> bool:
+    """Whether a file that begins so, and has this suffix in lower case, is of a format that is read."""
+    if first.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        return suffix not in RAW
+    return (
+        first.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
+        or (first.startswith(b"RIFF") and first[8:12] == b"WEBP")
+        or (first.startswith(b"BM") and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS)
+    )
+
+
+def other_kind(first: bytes, suffix: str) -> str | None:
+    """The name of a kind of picture that is not read, or None where a file that begins so is no picture."""
+    if suffix in RAW:
+        return "camera raw"
+    if suffix == ".svg":
+        return "SVG"
+    return next((kind for at, mark, kind in OTHERS if first[at : at + len(mark)] == mark), None)

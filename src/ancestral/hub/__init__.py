@@ -1,0 +1,122 @@
+"""Folders of other projects: a diffusers `DDPMPipeline` folder to and from settings and tensors.
+
+    model_index.json
+    scheduler/scheduler_config.json
+    unet/config.json
+    unet/diffusion_pytorch_model.safetensors
+
+Older repositories keep all files in the root, the network's settings as config.json, and name attention's layers query,
+key, value and proj_attn; both are read, neither is written. So are folders of other samplers (`DDIMPipeline`), and
+weights in half precision and in shards.
+
+Nothing here is executed: JSON and safetensors only, never a pickle. A setting that this package cannot honour is an
+error that names it, and the shapes in a weights file are compared with those its settings imply before any is loaded.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ancestral.errors import InputError
+from ancestral.files import write_whole
+from ancestral.gaussian import LEVELS
+from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys
+from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
+from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
+from ancestral.hub.unet import NetworkFolder as NetworkFolder
+from ancestral.hub.unet import expected_shapes, own_config, read_network
+from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
+from ancestral.hub.unet import unet_config as _unet_config
+from ancestral.hub.weights import read_tensors, write_tensors
+
+MODEL_INDEX = "model_index.json"
+PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
+SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json")
+"""Where a scheduler's file may be."""
+
+
+@dataclass(frozen=True)
+class DiffusersFolder:
+    """What a diffusers pipeline folder holds."""
+
+    network: NetworkFolder
+    schedule: ScheduleDescription
+
+
+def read_diffusers(folder: Path) -> DiffusersFolder:
+    """The network and the schedule in a diffusers folder, nested or flat. Weights come as float32 on the CPU.
+
+    Where the steps fall is chosen when sampling and is not read.
+
+    Raises:
+        InputError: a missing or damaged file, a setting that cannot be honoured, weights that are not safetensors,
+            or weights whose names or shapes are not those of the settings.
+        NonFinite: weights that are no numbers.
+    """
+    if not folder.is_dir():
+        raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
+    _check_pipeline(folder)
+    at = folder / "unet" if (folder / "unet").is_dir() else folder
+    places = [*SCHEDULERS, *(["config.json"] if at != folder else [])]
+    there = next((place for place in places if (folder / place).is_file()), places[0 if at != folder else 2])
+    schedule, network = read_schedule(Keys(folder / there)), read_network(Keys(at / "config.json"))
+    _check_channels(folder, network, schedule)
+    tensors = read_tensors(at, expected_shapes(network))
+    return DiffusersFolder(replace(network, tensors=tensors), schedule)
+
+
+def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
+    """Write `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
+
+    Raises:
+        CannotWrite: the disk is full, or the folder is gone or read-only.
+    """
+    network = contents.network
+    schedule = contents.schedule
+    told = schedule.time == "index" and schedule.prediction != "levels"
+    shared = told and is_diffusers_unet(network.settings, network.height, network.width)
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
+    _write_json(folder / "unet" / "config.json", _unet_config(network) if shared else own_config(network))
+    write_tensors(folder / "unet", network.tensors)
+    _write_json(folder / MODEL_INDEX, _model_index(shared))
+
+
+def _check_pipeline(folder: Path) -> None:
+    """Other pipelines have parts that change what the network sees: a latent space, a text.
+
+    Raises:
+        InputError: one of them, or a network that was saved without the rest of a pipeline.
+    """
+    index = folder / MODEL_INDEX
+    if not index.exists() and any((folder / place).is_file() for place in ("config.json", "unet/config.json")):
+        raise InputError(
+            f"expected a pipeline folder with {MODEL_INDEX}, got {folder}, a network without its scheduler; name the "
+            "folder above, or save both by DDPMPipeline(unet, scheduler).save_pretrained(FOLDER)"
+        )
+    Keys(index).choice("_class_name", None, dict.fromkeys(PIPELINES))
+
+
+def _check_channels(folder: Path, network: NetworkFolder, schedule: ScheduleDescription) -> None:
+    """A variance is learned exactly where the network has a second half of channels for it."""
+    means = LEVELS if schedule.prediction == "levels" else 1
+    expected = network.in_channels * (means + (schedule.variance == "learned"))
+    if network.out_channels != expected:
+        raise InputError(
+            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
+            f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
+        )
+
+
+def _write_json(path: Path, values: Json) -> None:
+    write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def _model_index(shared: bool) -> Json:
+    pipeline = "DDPMPipeline" if shared else "AncestralPipeline"
+    unet = ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"]
+    return {
+        "_class_name": pipeline,
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": unet,
+    }

@@ -1,0 +1,161 @@
+"""The weights in a folder of diffusers: the files that hold them, and their tensors.
+
+    diffusion_pytorch_model.safetensors                     all of them,
+    diffusion_pytorch_model.safetensors.index.json          or the name of the shard that each is in:
+    diffusion_pytorch_model-00001-of-00002.safetensors
+    diffusion_pytorch_model.fp16.safetensors                the same in another precision, whole or in shards
+    diffusion_pytorch_model.safetensors.index.fp16.json     (or ...fp16.safetensors.index.json)
+
+Where several are there the first precision is read, and of one precision the whole file.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from ancestral.errors import InputError, NonFinite
+from ancestral.files import read_json, write_whole
+from ancestral.networks.weights import first_not_finite
+
+STEM = "diffusion_pytorch_model"
+WEIGHTS = f"{STEM}.safetensors"
+PRECISIONS = ("", ".fp32", ".fp16", ".bf16")
+"""What a file's name says of how its weights are kept, best first; other variants are other weights."""
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+NAMES_IN_OLD_FILES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
+Shapes = Mapping[str, Sequence[int]]
+
+
+class _Files(NamedTuple):
+    """The files that hold all tensors. `told`: which file an index says that each is in; None: there is no index."""
+
+    paths: list[Path]
+    told: dict[str, str] | None
+
+
+def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
+    """The tensors of a network as float32, refused before loading if names, shapes or types differ.
+
+    Raises:
+        InputError: no weights that are safetensors, or damaged ones, or those of another network.
+        NonFinite: weights that are no numbers.
+    """
+    found = _files(folder)
+    with ExitStack() as opened:
+        try:
+            files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in found.paths}
+            places = _places(files, found.told)
+            _check_names(found.paths[0], set(places), set(shapes))
+            for name, shape in shapes.items():
+                path, stored = places[name]
+                _check_slice(path, name, files[path].get_slice(stored), list(shape))
+            tensors = {name: files[places[name][0]].get_tensor(places[name][1]).float() for name in shapes}
+        except (OSError, SafetensorError) as fault:
+            names = " and ".join(path.name for path in found.paths[:2])
+            raise InputError(
+                f"expected {names} in {folder} to be whole safetensors, got: {fault}; copy the folder again"
+            ) from None
+    if (bad := first_not_finite(tensors)) is not None:
+        raise NonFinite(
+            f"expected finite weights, got NaN or infinity in {bad} of {places[bad][0]}; training diverged or half "
+            "precision overflowed: take other weights"
+        )
+    return tensors
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """The file of a network's weights.
+
+    Raises:
+        CannotWrite: the disk is full, or the folder is gone or read-only.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(folder / WEIGHTS, save(plain, metadata={"format": "pt"}))
+
+
+def _files(folder: Path) -> _Files:
+    for precision in PRECISIONS:
+        whole = folder / f"{STEM}{precision}.safetensors"
+        if whole.is_file():
+            return _Files([whole], None)
+        for index in (folder / f"{WEIGHTS}.index{precision}.json", folder / f"{whole.name}.index.json"):
+            if index.is_file():
+                return _shards(index)
+    raise InputError(f"expected the weights {folder / WEIGHTS}, {_what_is_there(folder)}")
+
+
+def _shards(index: Path) -> _Files:
+    """The files that an index names, all of them beside it."""
+    told = read_json(index).get("weight_map")
+    if not isinstance(told, dict) or not told or not all(map(_is_shard, told.values())):
+        raise InputError(f"expected weight_map in {index} to name safetensors files beside it, a tensor each")
+    paths = [index.with_name(name) for name in sorted(set(told.values()))]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(f"expected the shard {missing[0]}, which {index} names, got none; copy the whole folder")
+    return _Files(paths, told)
+
+
+def _is_shard(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and not {"/", "\\", "\0"} & {*name}
+
+
+def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[str, tuple[Path, str]]:
+    """The file of each tensor and the name it has there, by its current name.
+
+    Raises:
+        InputError: one that stands twice, or not in the file that the index says.
+    """
+    places: dict[str, tuple[Path, str]] = {}
+    for path, file in files.items():
+        for stored in file.keys():  # noqa: SIM118 (not a dict)
+            name = _current_name(stored)
+            if name in places:
+                raise InputError(f"expected {name!r} once, got it in {places[name][0]} and in {path}; copy it again")
+            if told is not None and told.get(stored) != path.name:
+                raise InputError(f"expected {stored!r} where the index says, got it in {path}; copy the folder again")
+            places[name] = (path, stored)
+    return places
+
+
+def _what_is_there(folder: Path) -> str:
+    """What stands in place of weights that can be read, and what to do about it."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
+    if not names:
+        return "got none; copy the whole folder"
+    pickles = [name for name in names if Path(name).suffix in PICKLES]
+    if pickles:
+        kind = Path(pickles[0]).suffix
+        return f"got {pickles[0]}; only safetensors are read, because loading {kind} files can run code"
+    others = [name for name in names if name.endswith(".safetensors")]
+    if others:
+        return f"got {', '.join(others[:3])}; save them without variant=..., and shards with their index"
+    return f"got {', '.join(names[:3])}; only safetensors are read"
+
+
+def _current_name(name: str) -> str:
+    """`name` with attention's layers as they are called now."""
+    owner, _, kind = name.rpartition(".")
+    above, _, layer = owner.rpartition(".")
+    in_attention = "attentions" in above.split(".")
+    return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if in_attention else name
+
+
+def _check_names(path: Path, found: set[str], expected: set[str]) -> None:
+    for names, problem in ((expected - found, "is missing"), (found - expected, "belongs to no layer")):
+        if names:
+            raise InputError(f"expected {path} to fit its config.json, got weights where {min(names)!r} {problem}")
+
+
+def _check_slice(path: Path, name: str, tensor: Any, shape: list[int]) -> None:
+    got, kind = list(tensor.get_shape()), tensor.get_dtype()
+    if got != shape:
+        raise InputError(f"expected {name} in {path} of shape {shape} as its config.json says, got {got}")
+    if kind not in FLOAT_TYPES:
+        raise InputError(f"expected {name} in {path} of a type among {', '.join(FLOAT_TYPES)}, got {kind}")

@@ -1,0 +1,148 @@
+"""Images as they are at hand in Python (Pillow's, arrays, tensors), as the batches in [-1, 1] that everything computes
+with. What the numbers mean is told by their type: uint8 is 0..255, floating point is [-1, 1]. Nothing else is guessed.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ancestral.colors import MODES
+from ancestral.data.images import flatten
+from ancestral.errors import InputError
+from ancestral.tensors import from_pixels
+
+AnyImages = object
+"""Pillow's images, uint8 or floating-point arrays or tensors, or a list of them; `as_images` says what else it is."""
+AnyMask = object
+"""An array or a tensor of booleans, True where a pixel is known; likewise by `as_mask`."""
+Batch = Float[Tensor, "N C h w"]
+EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
+WHITE = (255, 255, 255)
+"""What shows through transparency, where the images have none of it."""
+ROUNDING = 1e-3
+"""By which floating-point numbers may pass 1."""
+KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"
+
+
+def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = True) -> Batch:
+    """(B, C, h, w) float32 in [-1, 1], on the device of the tensors given.
+
+    Args:
+        images: (H, W), (H, W, C), (C, H, W), or a batch of one of these; or several of one size in a list.
+        shape: (C, H, W) of the pipeline's images. Where the axes could be read in two ways its H and W decide.
+        bounded: refuse floating-point numbers beyond [-1, 1].
+
+    Raises:
+        InputError: another type, other channels, no numbers, numbers that are none or out of range, or axes that can
+            be read in two ways.
+    """
+    if isinstance(images, list | tuple):
+        return _joined([as_images(each, shape, bounded) for each in images])
+    tensor = _pillow(images, shape[0]) if isinstance(images, Image.Image) else _numbers(images)
+    return _laid_out(_floats(tensor, bounded), shape, isinstance(images, Tensor))
+
+
+def as_mask(keep: AnyMask, images: Batch) -> Bool[Tensor, "..."]:
+    """A mask that broadcasts over `images`.
+
+    Args:
+        keep: (H, W), (H, W, 1), (B, H, W), or what broadcasts already.
+
+    Raises:
+        InputError: other numbers than booleans, or another shape.
+    """
+    kind = _type(keep)
+    if not isinstance(keep, np.ndarray | Tensor) or kind not in ("bool", "torch.bool"):
+        raise InputError(f"expected a mask of booleans, True where a pixel is known, got {kind}; compare with a level")
+    mask = torch.tensor(np.ascontiguousarray(keep)) if isinstance(keep, np.ndarray) else keep
+    count, channels, *size = images.shape
+    if mask.ndim == 3 and [*mask.shape] == [*size, 1]:
+        mask = mask.movedim(-1, 0)
+    if mask.ndim == 3 and mask.shape[0] == count != channels:
+        mask = mask[:, None]
+    if [*mask.shape[-2:]] != size or mask.ndim > 4 or any(a not in (1, b) for a, b in _ends(mask, images)):
+        raise InputError(
+            f"expected a mask that fits images of {tuple(images.shape)}, got {tuple(mask.shape)}; "
+            "give it the images' height and width"
+        )
+    return mask
+
+
+def _ends(mask: Tensor, images: Tensor) -> Iterator[tuple[int, int]]:
+    return zip(reversed(mask.shape), reversed(images.shape), strict=False)
+
+
+def _joined(parts: list[Tensor]) -> Batch:
+    sizes = dict.fromkeys(f"{part.shape[2]}x{part.shape[3]}" for part in parts)
+    if len(sizes) != 1:
+        raise InputError(f"expected images of one size, at least one, got {' and '.join(sizes) or 'none'}")
+    return torch.cat(parts)
+
+
+def _pillow(image: Image.Image, channels: int) -> Tensor:
+    """(H, W, C) uint8, upright, in the colours that are wanted."""
+    if image.mode not in EIGHT_BITS:
+        raise InputError(f"expected an image of 8 bits a channel, got Pillow's mode {image.mode}; convert it to RGB")
+    upright = ImageOps.exif_transpose(image)
+    opaque = upright if channels in (2, 4) else flatten(upright, WHITE)
+    array = np.array(opaque.convert(MODES[channels]))
+    return torch.from_numpy(array.reshape(*array.shape[:2], channels))
+
+
+def _numbers(images: object) -> Tensor:
+    if isinstance(images, np.ndarray) and images.dtype in (np.uint8, np.float16, np.float32, np.float64):
+        return torch.tensor(np.ascontiguousarray(images))
+    if isinstance(images, Tensor) and (images.dtype == torch.uint8 or images.is_floating_point()):
+        return images.detach()
+    raise InputError(f"expected {KINDS}, got {_type(images)}; convert to one of these, whose meaning its type tells")
+
+
+def _type(value: object) -> str:
+    return str(value.dtype) if isinstance(value, np.ndarray | Tensor) else type(value).__name__
+
+
+def _floats(tensor: Tensor, bounded: bool) -> Tensor:
+    if tensor.dtype == torch.uint8:
+        return from_pixels(tensor)
+    low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
+    if not -float("inf") < low <= high < float("inf"):
+        raise InputError(f"expected images of finite numbers, got some that are not ({low} to {high})")
+    if bounded and max(-low, high) > 1 + ROUNDING:
+        raise InputError(f"expected floating-point images in [-1, 1], got {low:g} to {high:g}; 0..255 is uint8 here")
+    return tensor.float()
+
+
+def _laid_out(tensor: Tensor, shape: tuple[int, int, int], as_tensors_are: bool) -> Batch:
+    """(B, C, H, W) of whichever axes there are; those of a batch in torch's order are taken as they are."""
+    channels, *size = shape
+    if as_tensors_are and tensor.ndim == 4 and tensor.shape[1] == channels and tensor.numel():
+        return tensor
+    readings = _readings(tensor, channels)
+    found = [each for each in readings if [*each.shape[2:]] == size] or readings
+    distinct = {tuple(each.shape) for each in found}
+    if len(distinct) != 1 or not tensor.numel():
+        axes = "(H, W, C) or (C, H, W)" if channels > 1 else "(H, W), (H, W, 1) or (1, H, W)"
+        ways = ", which can be read in two ways" if len(distinct) > 1 else ""
+        raise InputError(
+            f"expected images of {channels} {'channel' if channels == 1 else 'channels'}, {axes}, or a batch of these, "
+            f"got {tuple(tensor.shape)}{ways}"
+        )
+    return found[0].contiguous()
+
+
+def _readings(tensor: Tensor, channels: int) -> list[Tensor]:
+    """Every way to read the axes."""
+    if tensor.ndim == 2 and channels == 1:
+        return [tensor[None, None]]
+    found = []
+    if tensor.ndim in (3, 4):
+        batch = tensor[None] if tensor.ndim == 3 else tensor
+        found += [batch] if batch.shape[1] == channels else []
+        found += [batch.movedim(-1, 1)] if batch.shape[3] == channels else []
+    if tensor.ndim == 3 and channels == 1 and not found:
+        found.append(tensor[:, None])
+    return found

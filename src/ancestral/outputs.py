@@ -1,0 +1,202 @@
+"""Where results go, settled before any work is done for them.
+
+What stands there already is replaced only where it is a result of the same kind, which every kind's mark tells, or
+where the user says so by --overwrite. A measurement is replaced only by one of as many images or more. Nothing is
+written into a pipeline, a checkpoint or a packed data set, over what the command reads, or through a link out of a run.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
+
+DRAWN = b"tEXtweights\0"
+"""In pictures of what a network drew: the name of a text that tells which network."""
+FILM = b"ancestral film"
+ARRAYS = b"x_0.npy"
+CLASSIFIER = b'{"__metadata__":{"classifier":'
+REPORT = b"Written by ancestral report."
+DATA_PAGE = b"Written by ancestral data check."
+SHOWN = b"ancestral show"
+CHECKED = b"ancestral data check"
+SWEPT = b"ancestral sweep"
+BOUND = b"ancestral evaluate"
+ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}
+"""Of files, which no folder of results should have."""
+MARKED = 2**20
+"""Bytes at the beginning and at the end of a file, within which a mark stands."""
+BEGINNINGS = {
+    ".png": b"\x89PNG",
+    ".apng": b"\x89PNG",
+    ".gif": b"GIF8",
+    ".webp": b"RIFF",
+    ".html": b"<!doctype html>",
+    ".npz": b"PK",
+}
+"""How every file of such a name begins."""
+LEAST_ROOM = 2**16
+"""Bytes that the disk has at least, for whatever is written."""
+LONGEST_FOLDER, LONGEST_NAME = 255, 240
+"""Bytes of a name of a folder, as file systems have it, and of a file, whose temporary neighbour's has a few more."""
+
+
+class Output(NamedTuple):
+    """A file to be written, and the mark of what may stand there already."""
+
+    path: Path
+    mark: bytes
+
+
+def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] = (), room: int = LEAST_ROOM) -> None:
+    """That every output may be written.
+
+    Args:
+        overwrite: whether files of the user's may be replaced.
+        inputs: what the command reads.
+        room: bytes that all outputs take together, about.
+
+    Raises:
+        InputError: one may not, or cannot.
+        CannotWrite: the disk is full.
+    """
+    folders = {folder: folder.resolve() for folder in {output.path.parent for output in outputs}}
+    for folder in folders:
+        check_folder(folder, room)
+    seen = {each.resolve() for each in inputs}
+    for output in outputs:
+        place = folders[output.path.parent] / output.path.name
+        if place in seen:
+            raise InputError(f"expected {output.path} for one result and no input; choose another name or folder")
+        seen.add(place)
+        if _is_there(output.path) and not overwrite and not _written_here(output):
+            raise _theirs(output.path)
+
+
+def place_for(file: Path, images: int, measured_in: Callable[[Path], int], overwrite: bool) -> Path:
+    """Where a measurement of so many images goes: `file`, or beside it where that holds one of more images.
+
+    Args:
+        measured_in: tells how many images the measurement in a file is of; an InputError where it is none.
+
+    Raises:
+        InputError: a file that holds something else, or cannot be written.
+        CannotWrite: the disk is full.
+    """
+    check_folder(file.parent)
+    for place in (file, file.with_stem(f"{file.stem}-{images}")):
+        if not _is_there(place) or overwrite or images >= _measured(place, measured_in):
+            return place
+    raise _theirs(place)
+
+
+def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
+    """That a folder can be made and written to, is one for results, and that its disk has so many bytes.
+
+    Raises:
+        InputError: it cannot, or it lies in a pipeline, a checkpoint or a packed data set, or beyond a link in a run.
+        CannotWrite: the disk is full.
+    """
+    folder = folder.absolute()
+    _check_names(folder.parts, LONGEST_FOLDER)
+    for place in (folder, *folder.parents):
+        if _holds(place.parent, "config.json", "lock"):
+            check_part(place)
+    for place in (real := folder.resolve(), *real.parents):
+        if _holds(place, "model_index.json") or _holds(place, "manifest.json", "state.json") or is_packed(place):
+            raise InputError(f"expected a folder outside {place}, which is no place for results, got {folder}")
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise InputError(f"cannot write to {folder}: {there} is no folder; choose another")
+    _try_to_write(folder, there)
+    if (free := shutil.disk_usage(there).free) < room:
+        remedy = REMEDIES[errno.ENOSPC]
+        raise CannotWrite(f"cannot write {room:,} bytes to {folder}: its disk has {free:,} left; {remedy}")
+
+
+def check_part(entry: Path) -> None:
+    """That what belongs to a run lies in it: what is written there is not written where a link leads.
+
+    Raises:
+        InputError: it is a link.
+    """
+    if entry.is_symlink():
+        raise InputError(f"expected {entry} to be part of its run, got a link; remove it")
+
+
+def file_named(word: str | None, option: str, suffixes: Iterable[str]) -> Path | None:
+    """The file that was typed for an option, whose name has to end in one of `suffixes`; None where none was.
+
+    Raises:
+        InputError: it ends otherwise.
+    """
+    if word is None:
+        return None
+    if Path(word).suffix.lower() not in suffixes:
+        raise InputError(f"expected {option} to end in {' or '.join(suffixes)}, got {word!r}")
+    return Path(word)
+
+
+def folder_named(word: str, option: str) -> Path:
+    """The folder that was typed for an option.
+
+    Raises:
+        InputError: a file has that name, or it ends as a file's.
+    """
+    folder = Path(word)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"expected {option} to be a folder, got {word!r}, which is none; choose another")
+    if folder.suffix.lower() in ENDINGS and not folder.is_dir():
+        raise InputError(f"expected a folder for {option}, got {word!r}, the name of a file; leave {folder.suffix} out")
+    return folder
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is a file, which is all that can be replaced."""
+    _check_names([path.name], LONGEST_NAME)
+    check_replaceable(path)
+    return os.path.lexists(path)
+
+
+def _check_names(names: Iterable[str], most: int) -> None:
+    if long := [name for name in names if len(os.fsencode(name)) > most]:
+        raise InputError(f"expected names of at most {most} bytes, got {long[0][:20]}...; choose a shorter one")
+
+
+def _written_here(output: Output) -> bool:
+    """Whether the file that is there is a result of the same kind."""
+    with open_regular(output.path) as file:
+        first = file.read(MARKED)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - MARKED))
+        last = file.read(MARKED)
+    begins = BEGINNINGS.get(output.path.suffix.lower(), b"")
+    return first.startswith(begins) and (output.mark in first or output.mark in last)
+
+
+def _measured(file: Path, measured_in: Callable[[Path], int]) -> int:
+    try:
+        return measured_in(file)
+    except InputError as fault:
+        raise InputError(f"expected {file} to be a measurement of this kind, got: {fault}; or --overwrite it") from None
+
+
+def _theirs(path: Path) -> InputError:
+    return InputError(f"expected {path} not to be there yet, got a file of another kind; choose another or --overwrite")
+
+
+def _holds(folder: Path, *names: str) -> bool:
+    return all((folder / name).exists() for name in names)
+
+
+def _try_to_write(folder: Path, there: Path) -> None:
+    """Makes a folder in the one that is there, and takes it away again: what the system says counts."""
+    try:
+        scratch_folder(there).rmdir()
+    except OSError as fault:
+        if fault.errno in REMEDIES:
+            raise cannot_write(folder, fault) from None
+        raise InputError(f"cannot write to {folder}: {there}: {fault.strerror}; choose another") from None

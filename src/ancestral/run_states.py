@@ -1,0 +1,154 @@
+"""Runs as they lie in folders, seen from outside: state, progress and last numbers, without loading torch or a lock."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ancestral.config import Config, parse
+from ancestral.errors import InputError
+from ancestral.files import open_regular, parse_json, read_json
+
+DEEPEST = 3
+"""Folders below the one given in which runs are looked for."""
+TAIL = 64 * 2**10
+"""Bytes of a log's end that are read."""
+State = Literal["training", "stopped", "finished", "damaged"]
+
+
+class RunState(NamedTuple):
+    """A run in a line. None: not known yet. `changed`: seconds since 1970; `size`: of its images, in words."""
+
+    run: str
+    state: State
+    steps: int | None = None
+    images: int | None = None
+    loss: float | None = None
+    bits_per_dim: float | None = None
+    frechet: float | None = None
+    size: str = ""
+    changed: float = 0.0
+    fault: str = ""
+
+
+def find_runs(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
+    """The run folders at and below `folder`, in the order of their names; none inside another run."""
+    if (folder / "config.json").exists() and ((folder / "lock").exists() or (folder / "checkpoints").is_dir()):
+        yield folder
+        return
+    with suppress(OSError):
+        for each in sorted(folder.iterdir()):
+            if depth and each.is_dir() and not each.is_symlink() and not each.name.startswith("."):
+                yield from find_runs(each, depth - 1)
+
+
+def state_of(run: Path) -> RunState:
+    """What a run's files say of it."""
+    last = _last_line(run / "log.jsonl")
+    about: dict[str, Any] = {
+        "run": str(run),
+        "steps": _number(last, "step", int),
+        "images": _number(last, "images", int),
+        "loss": _number(last, "loss", float),
+        "bits_per_dim": _bits_per_dim(run / "likelihood.json"),
+        "frechet": _frechet(run / "evaluation.json"),
+        "changed": _changed(run),
+    }
+    try:
+        config = parse(Config, read_json(run / "config.json"), "config.json")
+    except InputError as wrong:
+        return RunState(state="damaged", **{**about, "fault": str(wrong)})
+    about["size"] = _size(run)
+    if _is_held(run / "lock"):
+        return RunState(state="training", **about)
+    if fault := _fault(run):
+        return RunState(state="damaged", **{**about, "fault": fault})
+    return RunState(state="finished" if _is_finished(config, run, last) else "stopped", **about)
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a trainer holds the lock: asked by a shared one, for a moment, of a file that is only read."""
+    try:
+        with open_regular(lock) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (OSError, InputError):
+        return False
+    return False
+
+
+def _fault(run: Path) -> str:
+    """What is wrong with a run that no one trains; empty where nothing is to be seen."""
+    kept = [*(run / "checkpoints").glob("step-*")] if (run / "checkpoints").is_dir() else []
+    broken = [each.name for each in kept if not (each / "manifest.json").is_file()]
+    if broken:
+        return f"{broken[0]} has no manifest"
+    aside = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("damaged-*"))
+    if aside and not kept:
+        return "every checkpoint was set aside as damaged"
+    return "checkpoints and no pipeline" if kept and not (run / "pipeline").is_dir() else ""
+
+
+def _is_finished(config: Config, run: Path, last: dict[str, Any]) -> bool:
+    """Whether the last line of the log has reached a limit of the budget, and the pipeline is there."""
+    budget, time = config.training, _last_line(run / "timing.jsonl")
+    used = (
+        (_number(last, "step", int), budget.steps),
+        (_number(last, "images", int), budget.images),
+        (_number(time, "minutes", float), budget.minutes),
+    )
+    reached = any(amount is not None and limit is not None and amount >= limit for amount, limit in used)
+    return reached and (run / "pipeline").is_dir()
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    """The last whole line of a log that is an object; empty where there is none."""
+    with suppress(InputError, OSError), open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+        for line in reversed(file.read(TAIL).splitlines()):
+            with suppress(InputError):
+                value = parse_json(line, path.name)
+                if isinstance(value, dict) and "step" in value:
+                    return value
+    return {}
+
+
+def _number(values: dict[str, Any], name: str, kind: type[int] | type[float]) -> Any:
+    value = values.get(name)
+    return kind(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _bits_per_dim(path: Path) -> float | None:
+    """The bound of a likelihood that was measured."""
+    with suppress(InputError, KeyError, TypeError, ValueError):
+        return float(read_json(path)["total"]["value"])
+    return None
+
+
+def _frechet(path: Path) -> float | None:
+    """Of the first comparison of an evaluation, which is of drawn images."""
+    with suppress(InputError, KeyError, TypeError, IndexError, ValueError):
+        numbers = read_json(path)["comparisons"][0]["numbers"]
+        return next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)
+    return None
+
+
+def _size(run: Path) -> str:
+    """Height, width and colours of a run's images, as its pipeline says; empty where there is none yet."""
+    with suppress(InputError, KeyError, TypeError):
+        images = read_json(run / "pipeline" / "ancestral.json")["images"]
+        kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
+        return f"{images['height']}x{images['width']} {kinds.get(images['channels'], '')}".strip()
+    return ""
+
+
+def _changed(run: Path) -> float:
+    """When the run last wrote, in seconds since 1970."""
+    times = [0.0]
+    for name in ("log.jsonl", "timing.jsonl", "config.json", "pipeline"):
+        with suppress(OSError):
+            times.append((run / name).stat().st_mtime)
+    return max(times)

@@ -1,0 +1,244 @@
+"""A batch is its images: what is made of one does not depend on the others, nor on its place among them.
+
+Everything that takes a batch is given one of images that differ in size by a factor of ten, and then each image by
+itself. A bound, a norm, a deviation or a mean that is taken over the batch gives other numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.config import NetworkSettings
+from ancestral.diffusion.flow import Exact, flow_log_prob
+from ancestral.diffusion.levels import PredictsLevels
+from ancestral.diffusion.likelihood import prior_term, step_term
+from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_error, vlb
+from ancestral.diffusion.parameterization import Parameterization, Prediction, PredictsEps
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.diffusion.variances import Variance, beta_tilde, interpolated
+from ancestral.editing.canvas import Windows
+from ancestral.editing.interpolate import arc, slerp
+from ancestral.editing.inversion import DDIMInversion, HeunInversion, Inversion, round_trip_error
+from ancestral.editing.operators import Masked, Pooled
+from ancestral.editing.posterior import Measured, PosteriorGuided
+from ancestral.editing.tile import MeanOfRolls, RolledEachStep
+from ancestral.gaussian import DiagonalGaussian
+from ancestral.networks.classifier import Classifier, classifier_settings
+from ancestral.networks.unet import UNet
+from ancestral.sampling.classifier import ClassifierGuided
+from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
+from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoCalls
+from ancestral.sampling.samplers import DDIM
+from ancestral.selftest.checks import Check, apart
+from ancestral.selftest.oracles import level, normal
+from ancestral.selftest.samplers import KINDS
+from ancestral.tensors import mean_over_image
+from ancestral.training.muon import orthogonalised
+
+TABLE = log_snr_linear(60, 6.0, -6.0)
+SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)
+"""What the images of the batch are multiplied by."""
+SHAPE = (2, 4, 4)
+T, S = torch.tensor(30), torch.tensor(19)
+TIMES = torch.tensor([5, 59, 30, 1, 42])
+"""A timestep for each image."""
+NETWORK = NetworkSettings(
+    widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
+)
+
+Made = Callable[..., Tensor]
+"""Tensors (B, ...) -> (B, ...)."""
+
+
+def images(device: torch.device, draw: int = 0) -> Tensor:
+    """Five images of different sizes, (5, *SHAPE)."""
+    return normal(draw + 1, 5, *SHAPE, device=device)[-1] * torch.tensor(SIZES).to(device)[:, None, None, None].double()
+
+
+def told_apart(make: Made, *batches: Tensor) -> float:
+    """The largest difference between what is made of a batch, of its images alone and of the batch turned around.
+
+    As a share of what is made; NaN where the images themselves are not told apart.
+    """
+    with torch.no_grad():
+        whole = make(*batches)
+        alone = torch.cat([make(*(batch[i : i + 1] for batch in batches)) for i in range(len(batches[0]))])
+        around = make(*(batch.flip(0) for batch in batches)).flip(0)
+    scale = float(whole.abs().max())
+    spread = float((whole - whole.flip(0)).abs().max())
+    return max(apart(whole, alone), apart(whole, around)) / scale if spread > 1e-6 * scale else float("nan")
+
+
+def nonlinear(x_t: Tensor, t: Tensor) -> Prediction:
+    """A denoiser that is no straight line, and has a spread."""
+    kept = TABLE.alpha_bar[t].to(x_t)
+    kept = kept.reshape(-1, 1, 1, 1) if kept.ndim else kept
+    x0 = 1.4 * torch.tanh(x_t) + 0.1 * x_t.flip(-1)
+    return Prediction(t, x0, (x_t - kept.sqrt() * x0) / (1 - kept).sqrt(), torch.tanh(0.5 * x_t))
+
+
+def other(x_t: Tensor, t: Tensor) -> Prediction:
+    """Another one."""
+    return nonlinear(0.6 * x_t.flip(-2), t)
+
+
+def log_prob(x_t: Tensor, t: Tensor) -> Tensor:
+    """A classifier."""
+    return -(x_t - 0.3).square().flatten(1).sum(1).sqrt()
+
+
+def guides(device: torch.device) -> dict[str, Denoiser]:
+    """Denoisers around a denoiser."""
+    pair = TwoCalls(nonlinear, other)
+    seen = Measured(
+        Masked(torch.tensor([True, False, True, True])), torch.full((1, *SHAPE), 0.4).to(device).double(), 0.2
+    )
+    return {
+        "static clipping": StaticClip(nonlinear, TABLE),
+        "dynamic clipping": DynamicClip(nonlinear, TABLE, 0.8),
+        "classifier-free": ClassifierFree(pair, 2.5),
+        "composed": Composed(nonlinear, ((other, 1.5),)),
+        "rescaled": Rescaled(pair, 2.5, TABLE),
+        "classifier": ClassifierGuided(nonlinear, TABLE, log_prob, 1.5),
+        "posterior, gradient": PosteriorGuided(nonlinear, TABLE, seen, "gradient", 0.5),
+        "posterior, moments": PosteriorGuided(nonlinear, TABLE, seen, "moments", 0.5, 3),
+        "posterior, pooled": PosteriorGuided(
+            nonlinear, TABLE, Measured(Pooled(2), torch.full((1, 2, 2, 2), 0.4).to(device).double()), "projection"
+        ),
+        "windows": Windows(nonlinear, 3, 3, 1),
+        "a roll a step": RolledEachStep(nonlinear),
+        "mean of rolls": MeanOfRolls(nonlinear, ((0, 0), (1, 2))),
+    }  # fmt: skip
+
+
+def guided(name: str, device: torch.device) -> float:
+    """x_0 and eps of a guided, limited or edited prediction."""
+    denoise = guides(device)[name]
+
+    def both(x_t: Tensor) -> Tensor:
+        found = denoise(x_t, T)
+        return torch.cat([found.x0, found.eps], 1)
+
+    return told_apart(both, images(device))
+
+
+def stepped(kind: str, device: torch.device) -> float:
+    """A step of a sampler with a past."""
+
+    def step(x_t: Tensor, noise: Tensor, *before: Tensor) -> Tensor:
+        past = [nonlinear(x, torch.tensor(t)) for x, t in zip(before, (51, 47, 38), strict=True)]
+        return KINDS[kind](TABLE).step(nonlinear, x_t, T, S, past, lambda: noise)[0]
+
+    return told_apart(step, *(images(device, i) for i in range(5)))
+
+
+def inverted(inversion: Inversion, device: torch.device) -> float:
+    """A step upwards, and what is lost by going up and down."""
+    grid = torch.tensor([50, 31, 12])
+
+    def up(x: Tensor) -> Tensor:
+        _, step = inversion.step(nonlinear, x, T, S, None)
+        lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, grid)
+        return step.x * lost[:, None, None, None]
+
+    return told_apart(up, images(device))
+
+
+def between(path: Callable[[Tensor, Tensor, float], Tensor], device: torch.device) -> float:
+    """A point between two noises."""
+    return told_apart(lambda a, b: path(a, b, 0.3), images(device), images(device, 1).flip(0))
+
+
+def process(parameterization: Parameterization, variance: Variance = beta_tilde) -> GaussianDiffusion:
+    """Of the table."""
+    return GaussianDiffusion(TABLE, parameterization, variance)
+
+
+def in_pixels(device: torch.device) -> Tensor:
+    """Images of whole levels."""
+    return (images(device).tanh() * 127.5 + 127.5).round() / 127.5 - 1
+
+
+def losses(name: str, device: torch.device) -> float:
+    """The loss of each image, at a timestep of its own."""
+    eps, x0, t = images(device, 1) / 2, in_pixels(device), TIMES.to(device)
+    output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
+    plain, learned, said = process(PredictsEps()), process(PredictsEps(), interpolated), PredictsLevels()
+    level_output = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
+    kept = level(TABLE, TIMES, torch.zeros(5, 1, dtype=torch.float64, device=device))[:, 0]
+    made: dict[str, tuple[Made, tuple[Tensor, ...]]] = {
+        "simple": (partial(squared_error, plain), (output[:, :2], x0, eps, t)),
+        "simple of levels": (partial(squared_error, process(said)), (level_output, x0, eps, t)),
+        "hybrid": (partial(hybrid, learned), (output, x0, eps, t)),
+        "bound": (partial(vlb, learned), (output, x0, eps, t)),
+        "bound of levels": (partial(vlb, process(said)), (level_output, x0, eps, t)),
+        "continuous": (partial(continuous, plain), (output[:, :2], x0, eps, torch.logit(kept))),
+        "min-SNR": (partial(min_snr(), plain), (t,)),
+        "mean over an image": (mean_over_image, (x0,)),
+        "L_T": (partial(prior_term, plain), (x0,)),
+    }
+    function, arguments = made[name]
+    return told_apart(function, *arguments)
+
+
+def term(device: torch.device) -> float:
+    """L_(t,s) and L_0 of images at their own t and s, some of them at s = 0."""
+
+    def nats(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        s = t // 2
+        return step_term(process(PredictsEps()), nonlinear(x_t, t.cpu()), x0, x_t, t, s, DiagonalGaussian.log_prob)
+
+    return told_apart(nats, images(device), images(device, 1), TIMES.to(device))
+
+
+def likelihood(device: torch.device) -> float:
+    """The log-density of the flow, with its exact divergence."""
+    grid = torch.tensor([60, 42, 20])
+    return told_apart(
+        lambda x: flow_log_prob(process(PredictsEps()), nonlinear, x, grid, Exact()).log_prob,
+        images(device)[..., :2, :2],
+    )
+
+
+def orthogonal(device: torch.device) -> float:
+    """Muon's matrices, worked on together."""
+    return told_apart(orthogonalised, images(device).reshape(5, 4, 8))
+
+
+def loud(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with random weights, float64."""
+    random = torch.Generator().manual_seed(0)
+    for weight in network.double().parameters():
+        weight.data.normal_(std=0.3, generator=random)
+    return network.eval().to(device)
+
+
+def networks(name: str, device: torch.device) -> float:
+    """The output of a network, each image at its own time and of its own class."""
+    labels = torch.tensor([0, 2, 1, 3, 0], device=device)
+    with torch.random.fork_rng(devices=[]):
+        unet = loud(UNet(NETWORK, 2, 2, 3), device)
+        classifier = loud(Classifier(classifier_settings(NETWORK), 2, 3), device)
+    if name == "classifier":
+        return told_apart(classifier, images(device), TIMES.to(device).double())
+    return told_apart(unet, images(device), TIMES.to(device).double(), labels)
+
+
+CHECKS = (
+    *(Check(f"a step of {kind}", 1e-12, partial(stepped, kind)) for kind in KINDS),
+    *(Check(name, 1e-11, partial(guided, name)) for name in guides(torch.device("cpu"))),
+    Check("inversion by DDIM", 1e-12, partial(inverted, DDIMInversion(TABLE, 1))),
+    Check("inversion by Heun", 1e-12, partial(inverted, HeunInversion(TABLE))),
+    Check("slerp", 1e-12, partial(between, slerp)),
+    Check("arc", 1e-12, partial(between, arc)),
+    *(Check(f"loss: {name}", 1e-12, partial(losses, name)) for name in (
+        "simple", "simple of levels", "hybrid", "bound", "bound of levels", "continuous", "min-SNR",
+        "mean over an image", "L_T")),
+    Check("a term of the bound, each at its own t and s", 1e-12, term),
+    Check("the density of the flow", 1e-12, likelihood),
+    Check("Muon's directions", 1e-11, orthogonal),
+    *(Check(f"network: {name}", 1e-12, partial(networks, name)) for name in ("U-Net", "classifier")),
+)  # fmt: skip

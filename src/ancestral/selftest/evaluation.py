@@ -1,0 +1,263 @@
+"""What is measured of images: counts of neighbours by hand, errors that are those of means, sums that lose nothing.
+
+An error bar is checked as one: where numbers are independent and their variance is known, the error of their mean is
+the root of the variance over their count. A jackknife is checked by leaving out, and a sample of steps by taking all.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ancestral.diffusion.flow import Hutchinson
+from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, step_term
+from ancestral.diffusion.parameterization import PredictsEps
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.diffusion.variances import beta_tilde
+from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
+from ancestral.evaluation.flow_check import flow_grid
+from ancestral.evaluation.likelihood import added, error_of_mean, error_within, joined, mean
+from ancestral.evaluation.metrics import (
+    GROUPS,
+    frechet_distance,
+    frechet_jackknife,
+    kernel_distance,
+    neighbourhood,
+)
+from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.subsample import Subsample
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.oracles import double, normal
+from ancestral.selftest.samplers import gaussian
+
+COUNT = 60
+"""Numbers whose mean has an error."""
+
+
+def alternating(device: torch.device) -> Tensor:
+    """1 and -1 in turn: their variance is n / (n - 1), and the error of their mean 1 / sqrt(n - 1)."""
+    return 1 - 2 * (torch.arange(COUNT, dtype=torch.float64, device=device) % 2)
+
+
+def shares(device: torch.device) -> Sequence[float]:
+    """Errors of a share of 1/2, of precision and of coverage, as those of alternating numbers."""
+    real = torch.arange(COUNT, dtype=torch.float64, device=device)[:, None]
+    drawn = torch.where(alternating(device)[:, None] > 0, real, 1e4 + 100 * real)
+    found = neighbourhood(real, drawn, 2)
+    backward = neighbourhood(drawn, real, 2)
+    assert found.precision.value == backward.recall.value == 0.5, "half of them are far away"
+    return [2 * each.standard_error for each in (found.precision, backward.recall) if each.standard_error is not None]
+
+
+def of_means(device: torch.device) -> Sequence[float]:
+    """Errors of the mean of alternating numbers, wherever one is taken."""
+    values = alternating(device)
+    forms = values[:, None].expand(COUNT, 3)
+    _, probes = Hutchinson(COUNT, lambda: values).trace(forms)
+    assert probes is not None
+    sums = error_of_mean(float(values.sum()), float(values.square().sum()), COUNT)
+    return [mean(values.tolist()).standard_error, sums, *probes.tolist()]
+
+
+def errors(device: torch.device) -> float:
+    """Errors of means against 1 / sqrt(n - 1)."""
+    wanted = (COUNT - 1) ** -0.5
+    return largest(abs(found - wanted) for found in (*of_means(device), *shares(device)))
+
+
+def left_out(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, groups: int) -> float:
+    """Variance of a jackknife: every group of the first set left out in turn."""
+    values = [distance(a[torch.arange(len(a)) % groups != j], b) for j in range(groups)]
+    centre = math.fsum(values) / groups
+    return (groups - 1) / groups * math.fsum((value - centre) ** 2 for value in values)
+
+
+def jackknives(device: torch.device) -> float:
+    """Errors of both distances against leaving images, or groups of them, out by hand; relative."""
+    a, b = normal(23, 3, device=device), 1.4 * normal(31, 3, device=device).flip(0) + 0.4
+
+    def kernel(a: Tensor, b: Tensor) -> float:
+        return kernel_distance(a, b).value
+
+    by_image = left_out(kernel, a, b, len(a)) + left_out(lambda y, x: kernel(x, y), b, a, len(b))
+    by_group = left_out(frechet_distance, a, b, GROUPS) + left_out(lambda y, x: frechet_distance(x, y), b, a, GROUPS)
+    found = kernel_distance(a, b).standard_error or math.nan, frechet_jackknife(a, b).error
+    return largest(abs(each / wanted**0.5 - 1) for each, wanted in zip(found, (by_image, by_group), strict=True))
+
+
+def mean_kernel(a: Tensor, b: Tensor, itself: bool) -> float:
+    """The mean of (x y / D + 1)^3 over pairs, of a set with itself over pairs of different images."""
+    pairs = itertools.product(range(len(a)), range(len(b)))
+    values = [(float(a[i] @ b[j]) / a.shape[1] + 1) ** 3 for i, j in pairs if not itself or i != j]
+    return math.fsum(values) / len(values)
+
+
+def distances(device: torch.device) -> float:
+    """The kernel distance pair by pair; the Frechet distance of sets whose moments are known."""
+    a, b = normal(9, 3, device=device), normal(7, 3, device=device).flip(0) + 0.5
+    kernel = mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)
+    square = double(1, 1, -1, -1, device=device)
+    plane = torch.stack([square, double(1, -1, 1, -1, device=device)], 1)  # variance 4 / 3 each, uncorrelated
+    moved = 3 * plane + double(1, -2, device=device)
+    return abs(kernel_distance(a, b).value - kernel) + abs(frechet_distance(plane, moved) - (5 + 2 * (4 / 3) * 4))
+
+
+def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
+    """Precision, recall, density and coverage, ball by ball."""
+
+    def radius(points: Tensor, i: int) -> float:
+        return sorted(float((points[i] - points[j]).norm()) for j in range(len(points)) if j != i)[k - 1]
+
+    far = [[float((x - y).norm()) for y in real] for x in drawn]
+    reach, drawn_reach = [radius(real, i) for i in range(len(real))], [radius(drawn, j) for j in range(len(drawn))]
+    inside = [[far[j][i] <= reach[i] for i in range(len(real))] for j in range(len(drawn))]
+    open_inside = [[far[j][i] < reach[i] for i in range(len(real))] for j in range(len(drawn))]
+    recalled = [any(far[j][i] <= drawn_reach[j] for j in range(len(drawn))) for i in range(len(real))]
+    return [
+        sum(map(any, inside)) / len(drawn),
+        sum(recalled) / len(real),
+        sum(map(sum, open_inside)) / k / len(drawn),
+        sum(map(any, zip(*open_inside, strict=True))) / len(real),
+    ]
+
+
+def balls(device: torch.device) -> float:
+    """Neighbourhoods of whole numbers, where points lie on the rims of balls, against counting."""
+    random, off = torch.Generator().manual_seed(2), []
+    for k in (1, 2, 3):
+        real, drawn = (torch.randint(0, size, (12, 2), generator=random).double().to(device) for size in (6, 9))
+        found = [each.value for each in neighbourhood(real, drawn, k)]
+        off += [abs(one - other) for one, other in zip(found, counted(real, drawn, k), strict=True)]
+    return largest(off)
+
+
+def copies(device: torch.device) -> float:
+    """The nearest of 5,000 training images to the very images, moved a little: themselves, at that distance."""
+    training, places = normal(5000, 3, device=device), torch.tensor([4, 2047, 2048, 4999])
+    found = nearest(training[places] + double(0.001, 0, 0, device=device), training)
+    told = memorisation(double(1, 2, 3), double(*range(2, 203)))
+    by_hand = apart(double(told.drawn_median, told.held_out_median, told.nearer), double(2, 102, 1))
+    return apart(found.indices.cpu(), places) + apart(found.distance, 0.001) + by_hand
+
+
+# Bits per dimension
+
+TABLE = log_snr_linear(40, 9.0, -5.0)
+PROCESS = GaussianDiffusion(TABLE, PredictsEps(), beta_tilde)
+IMAGES = 6
+
+
+def pixels(device: torch.device) -> Tensor:
+    """Images of two pixels, (IMAGES, 2)."""
+    return torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64, device=device).round().reshape(-1, 2) / 127.5 - 1
+
+
+def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int = IMAGES) -> Sums:
+    """Of some images, whose noise is a function of the image and the call alone."""
+    chain = TABLE.uniform_log_snr(subsample.steps + 1)
+    draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
+    visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
+    x0, data = pixels(device)[start:stop], gaussian(TABLE, device, 0.3, 0.8)
+    return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
+
+
+def whole_sum(device: torch.device) -> float:
+    """All steps visited once: the terms of the bound of each image, and of each stretch."""
+    subsample = Subsample(0, 50, IMAGES, 9, 9)
+    found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
+    chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
+    prior, *terms, onto_data = bound_terms(
+        PROCESS, gaussian(TABLE, device, 0.3, 0.8), pixels(device), chain, last.__next__
+    )
+    bits = [bits_per_dim(each.nats, 2).cpu() for each in (prior, onto_data)]
+    between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
+    off = [apart(double(*each), wanted) for each, wanted in zip((found.prior, found.reconstruction), bits, strict=True)]
+    stretches = apart(double(*found.bits), between.sum(1)) + apart(double(*found.bits_squared), (between**2).sum(1))
+    return largest([*off, stretches, apart(double(*found.diffusion), between.sum(0))])
+
+
+def two_visits(device: torch.device) -> float:
+    """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
+    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), pixels(device), []
+    found, chain, draws = sums(subsample, device), TABLE.uniform_log_snr(21), normal(3, IMAGES, 2, device=device)
+    for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
+        t, s = chain[visits].to(device), chain[visits + 1].to(device)
+        x_t = PROCESS.q_sample(x0, t, eps)
+        prediction = gaussian(TABLE, device, 0.3, 0.8)(x_t, t.cpu())
+        costs.append(bits_per_dim(step_term(PROCESS, prediction, x0, x_t, t, s), 2).cpu())
+    apart_by = 10 * (costs[1] - costs[0])
+    off = abs(found.differences[0] - float(apart_by.sum())) + abs(
+        found.differences_squared - float((apart_by**2).sum())
+    )
+    return off + apart(double(*found.diffusion), 10 * (costs[0] + costs[1]))
+
+
+def in_chunks(device: torch.device) -> float:
+    """Images in two chunks: the sums of one."""
+    subsample = Subsample(0, 50, IMAGES, 20, 4)
+    whole, parts = sums(subsample, device), [sums(subsample, device, 0, 2), sums(subsample, device, 2, IMAGES)]
+    joint = apart(double(*joined([each.diffusion for each in parts])), double(*whole.diffusion))
+    added_up = apart(double(*added([each.bits for each in parts])), double(*whole.bits))
+    return joint + added_up + abs(error_within(parts) - error_within([whole]))
+
+
+def unbiased(_: torch.device) -> float:
+    """The mean over 4096 images of a weighted sum over their visits is the sum over all steps; relative."""
+    values, off = (torch.arange(37) / 37).exp(), []
+    for draws in (3, 10, 36):
+        subsample = Subsample(5, 5000, 4096, 37, draws)
+        found = values[subsample.visits(0, 4096)].sum(1).mean() * subsample.weight
+        off.append(abs(float(found / values.sum()) - 1))
+    return largest(off)
+
+
+def independent_parts(_: torch.device) -> float:
+    """Where nothing but the choice of steps makes terms differ, the error within images is their spread; relative."""
+    subsample = Subsample(1, 5000, 4000, 400, 4)
+    random = torch.Generator().manual_seed(3)
+    values = torch.randn(400, generator=random, dtype=torch.float64)
+    costs = values[subsample.visits(0, 4000)] * subsample.weight
+    differences = torch.stack([costs[:, 1] - costs[:, 0], costs[:, 3] - costs[:, 2]])
+    spread = float(costs.sum(1).std()) / 4000**0.5
+    empty = Sums(prior=(0.0,) * 4000, diffusion=(), reconstruction=(), bits=(), bits_squared=(), errors_squared=(),
+                 visits=(), differences=tuple(differences.sum(1).tolist()),
+                 differences_squared=float((differences**2).sum()))  # fmt: skip
+    return abs(error_within([empty]) / spread - 1)
+
+
+def own_noise(_: torch.device) -> float:
+    """How many images are given other noise or another place where others are measured as well."""
+    few, many = Subsample(3, 100, 10, 20, 4), Subsample(3, 100, 60, 20, 4)
+    places = few.images()
+    same = [many.noise_seeds(torch.tensor([place]))[0] for place in places.tolist()]
+    wrong = sum(one != other for one, other in zip(few.noise_seeds(places), same, strict=True))
+    wrong += len(places) - len({*same}) + int((many.images()[:10] != places).sum())
+    return float(wrong + int((many.visits(3, 9) != few.visits(3, 9)).sum()))
+
+
+def flow_steps(_: torch.device) -> float:
+    """The flow's grid from T to 3, in steps of artanh(a) that differ by less than the table's; counts ends as well."""
+    grid = flow_grid(TABLE, 8, 3)
+    u = torch.atanh(TABLE.alpha_bar[grid].sqrt())
+    widest = torch.atanh(TABLE.alpha_bar[3:].sqrt()).diff().abs().max()
+    even = (u[-1] - u[0]) / 8
+    return float(((u.diff() - even).abs() > widest).sum()) + abs(int(grid[0]) - 40) + abs(int(grid[-1]) - 3)
+
+
+CHECKS = (
+    Check("errors of means: deviation over the root of the count", 1e-12, errors),
+    Check("errors of distances: images left out by hand", 1e-9, jackknives),
+    Check("kernel and Frechet distance, pair by pair", 1e-10, distances),
+    Check("precision, recall, density, coverage: ball by ball", 1e-12, balls),
+    Check("nearest training image: the one that was moved", 1e-9, copies),
+    Check("bound by visits: all terms, where all are visited", 1e-12, whole_sum),
+    Check("bound by visits: two of twenty, and their difference", 1e-10, two_visits),
+    Check("bound by visits: in chunks as in one", 1e-12, in_chunks),
+    Check("bound by visits: unbiased, relative", 2e-3, unbiased),
+    Check("bound by visits: the error of the choice, relative", 0.1, independent_parts),
+    Check("bound by visits: an image's own noise and steps", 0, own_noise),
+    Check("the flow's grid: even in its variable", 0, flow_steps),
+)  # fmt: skip

@@ -1,0 +1,270 @@
+"""What training does with gradients and weights: averages, rates, optimisers and losses that have closed forms.
+
+An average and Muon's step are followed number by number. The losses are those of the exact denoiser of Gaussian data,
+told the time as a network is; a step is seen in what it leaves in Adam's first moment, the gradient it was given.
+"""
+
+import math
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ancestral.config import (
+    ComputeSettings,
+    Config,
+    DiffusionSettings,
+    ImageSpec,
+    NetworkSettings,
+    SamplingSettings,
+    ScheduleSettings,
+    TrainingSettings,
+)
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import batch_indices
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.pipeline import Pipeline
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.draws import CPU
+from ancestral.selftest.oracles import double, signs
+from ancestral.training.budget import learning_rate
+from ancestral.training.draws import drawn
+from ancestral.training.ema import ExponentialAverage
+from ancestral.training.held_out import HeldOut
+from ancestral.training.loss import training_losses
+from ancestral.training.muon import ROUNDS, A, B, C, Muon
+from ancestral.training.trainer import Trainer
+
+NAMES = ("a", "b", "c")
+LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
+"""Log-SNR at t = 1..6 of the schedule of these tests, which is even in it."""
+INNER = 0.3
+"""Variance of the data."""
+SIZE = 8
+"""Images of a batch."""
+RECENT = RecentLosses(torch.arange(1, 7, dtype=torch.float64)[:, None].expand(6, 10))
+"""By which some t are drawn more often than others."""
+Time = Literal["index", "log-snr"]
+
+
+# Averages and rates
+
+
+def kept(updates: int, decay: float) -> float:
+    """What an average keeps of its start after so many updates, where the weight is another and stays.
+
+    Between the updates are some that are not taken, towards a third weight.
+    """
+    network = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    nn.init.zeros_(network.weight)
+    average = ExponentialAverage(network, decay)
+    mean, weight = average.network.get_parameter("weight"), torch.ones(1, 1, dtype=torch.float64)
+    for _ in range(updates):
+        average.update([(mean, weight)])
+        average.update([(mean, weight + 9)], taken=torch.tensor(0.0))
+    return 1 - float(mean) if average.updates == updates else math.inf
+
+
+def young(_: torch.device) -> float:
+    """The product of (1 + k) / (10 + k) over n updates is 1 / binomial(n + 9, 9)."""
+    return largest(abs(kept(n, 0.9999) * math.comb(n + 9, 9) - 1) for n in (1, 2, 5, 12))
+
+
+def old(_: torch.device) -> float:
+    """At a decay of 0.6 the fourteenth update is the first that has it: (1 + k) / (10 + k) is 0.6 at k = 12.5."""
+    return abs(kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1)
+
+
+def rates(_: torch.device) -> float:
+    """Step k of a warm-up of four batches goes at k / 4, the fourth at the whole rate; then as the budget is used."""
+    by_hand = {"constant": (1, 1, 1, 1), "linear": (1, 0.75, 0.5, 0), "cosine": (1, 0.8535533906, 0.5, 0)}
+    off = []
+    for how, wanted in by_hand.items():
+        settings = TrainingSettings(steps=9, lr=1.0, batch_size=10, warmup_images=40, lr_schedule=how)
+        off += [learning_rate(settings, 10 * k, 0.0) - min(k + 1, 4) / 4 for k in range(7)]
+        off += [learning_rate(settings, 400, u) - wanted[i] for i, u in enumerate((0.0, 0.25, 0.5, 1.0))]
+    return largest(map(abs, off))
+
+
+def evened(values: Tensor) -> Tensor:
+    """Singular values after Muon's rounds."""
+    for _ in range(ROUNDS):
+        values = A * values + B * values**3 + C * values**5
+    return values
+
+
+def muon(_: torch.device) -> float:
+    """Two steps of Muon on diagonal gradients, each singular value followed by itself through momentum and rounds."""
+    weight, wanted, momentum = nn.Parameter(torch.zeros(3, 5)), double(0, 0, 0), double(0, 0, 0)
+    optimizer, beside = Muon([weight], lr=0.1), torch.zeros(3, 2)
+    for gradient in (double(3, 0.5, 1), double(1, 2, -0.4)):
+        weight.grad = torch.cat([gradient.float().diag(), beside], 1)
+        optimizer.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        values = 0.05 * gradient + 0.95 * momentum
+        wanted = wanted - 0.1 * 0.2 * 5**0.5 * evened(values / values.norm())
+    return apart(weight.detach(), torch.cat([wanted.diag(), beside], 1))
+
+
+# Losses
+
+
+def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> Pipeline:
+    """A pipeline of few weights for images of 1 x 4 x 4, in float32 on the CPU."""
+    schedule = ScheduleSettings(name="log-snr", num_timesteps=6, log_snr_max=4.0, log_snr_min=-3.0)
+    config = Config(
+        diffusion=DiffusionSettings(schedule=schedule, time=time),
+        network=NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=2, middle_attention=False),
+        training=training,
+        sampling=SamplingSettings(steps=6),
+        compute=ComputeSettings(precision="float32", compile="no", memory="channels-first"),
+    )
+    return Pipeline.fresh(config, ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU)
+
+
+def exact(told: Time, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+    """E[eps | x] of Gaussian data of variance INNER, at the noise that the time tells."""
+    level = LEVELS[time.long()] if told == "index" else 20 - time.double() / 25
+    signal = torch.sigmoid(level)[:, None, None, None]
+    return ((1 - signal).sqrt() / (signal * INNER + 1 - signal)).to(x) * x
+
+
+def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within: Tensor) -> Tensor:
+    """The training loss of the exact denoiser at each t, in expectation over data and noise: (len(t),) float64."""
+    each = signs(2, CPU).float().repeat(len(t), 1)
+    x0, eps = (part[:, None, None, None].expand(-1, 1, 4, 4) for part in (INNER**0.5 * each[:, 0], each[:, 1]))
+    pipeline = tiny(TrainingSettings(steps=1, loss=loss), time)
+    t, within = t.repeat_interleave(4), within.repeat_interleave(4)
+    found = training_losses(pipeline, partial(exact, time), x0, t, within, eps, None)
+    return found.double().reshape(-1, 4).mean(1)
+
+
+def simple(time: Time, _: torch.device) -> float:
+    """The simple loss at every t of 1..6: the variance of eps given x_t; float32."""
+    signal = torch.sigmoid(LEVELS)
+    found = losses("simple", time, torch.arange(1, 7), torch.zeros(6, dtype=torch.float64))
+    return apart(found, signal * INNER / (signal * INNER + 1 - signal))
+
+
+def integral(_: torch.device) -> float:
+    """The continuous loss over all of time, t - 1 and where within: as in closed form, bits; float32."""
+    nodes, weights = (torch.tensor(each) for each in np.polynomial.legendre.leggauss(12))
+    u = 3 * (nodes + 1)
+    nats = 0.5 * (math.log1p(INNER * math.exp(4)) - math.log1p(INNER * math.exp(-3)))
+    return abs(float(losses("continuous", "log-snr", u.long() + 1, u % 1) @ weights) / 2 - nats / math.log(2))
+
+
+# Steps
+
+
+def images(count: int, classes: int = 0) -> ImageSet:
+    """Random images of 4 x 4; in classes, as many of each."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
+    return ImageSet(pixels, np.arange(count) % classes if classes else None, NAMES[:classes], None, None, "")
+
+
+def stirred(pipeline: Pipeline) -> Pipeline:
+    """With weights that are not at their start, where most of the gradient is 0."""
+    random = torch.Generator().manual_seed(1)
+    for weight in pipeline.network.parameters():
+        weight.data.add_(0.1 * torch.randn(weight.shape, generator=random))
+    return pipeline
+
+
+def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tensor:
+    """The gradient that Adam was given in a first step, all in one row: its first moment over 1 - beta_1."""
+    pipeline = stirred(tiny(training))
+    pipeline.use(pipeline.compute.model_copy(update={"micro_batch": micro_batch}))
+    trainer = Trainer(pipeline, images(20))
+    trainer.recent = RECENT
+    trainer.advance()
+    moments = sorted(trainer.tensors()["optimizer"].items())
+    return torch.cat([each.flatten() for name, each in moments if name.endswith(".exp_avg")]).double() / 0.1
+
+
+def by_hand(training: TrainingSettings) -> Tensor:
+    """The gradient of the mean over a batch of min(SNR, 5) / SNR times the squared error of eps, in the same row.
+
+    Each is weighed by how rarely its t is drawn, too.
+    """
+    network = stirred(tiny(training)).network.train().requires_grad_(True)
+    times, eps, _ = drawn(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
+    pixels = torch.tensor(images(20).pixels(batch_indices(0, 0, SIZE, 20).numpy())).permute(0, 3, 1, 2)
+    level = LEVELS[times.t - 1].float()[:, None, None, None]
+    signal = torch.sigmoid(level)
+    x_t = signal.sqrt() * (pixels / 127.5 - 1) + (1 - signal).sqrt() * eps
+    errors = (network(x_t, times.t - 1) - eps).square().mean((1, 2, 3))
+    weights = (5 * torch.exp(-level[:, 0, 0, 0])).clamp(max=1)
+    torch.autograd.backward((weights * times.weight * errors).mean())
+    named = sorted(network.named_parameters())
+    return torch.cat([weight.grad.flatten() for _, weight in named if weight.grad is not None]).double()
+
+
+def settings(clip_norm: float | None) -> TrainingSettings:
+    """Of a batch of SIZE images."""
+    return TrainingSettings(steps=9, batch_size=SIZE, clip_norm=clip_norm, weighting="min-snr", timesteps="importance")
+
+
+def unlike(found: Tensor, wanted: Tensor) -> float:
+    """Length of the difference over that of what was wanted."""
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def in_parts(clip_norm: float | None, _: torch.device) -> float:
+    """A step on 8 images, at once and in parts of 3: the gradient by hand, whose norm is cut to the bound once."""
+    wanted = by_hand(settings(clip_norm))
+    wanted = wanted if clip_norm is None else wanted * clip_norm / wanted.norm()
+    return largest(unlike(stepped(settings(clip_norm), size), wanted) for size in (None, 3))
+
+
+class Listening(nn.Module):
+    """A network that keeps the times and labels it is told."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.told: list[Tensor] = []
+
+    def forward(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
+        """The network's output."""
+        self.told.append(torch.stack([time, labels]))
+        return self.network(x, time, labels)
+
+
+def held_out(_: torch.device) -> float:
+    """The held-out loss is the same twice; its 12 images have each of 6 timesteps twice, and their own classes."""
+    pipeline = tiny(settings(None), classes=3)
+    network = Listening(stirred(pipeline).network)
+    first, again = (HeldOut(pipeline, images(12, 3)).record(network)["held_out_loss"] for _ in range(2))
+    times, labels = torch.cat(network.told[: len(network.told) // 2], 1)
+    evenly = apart(times.sort().values, torch.arange(12) // 2)
+    return abs(first - again) + evenly + apart(labels, torch.arange(12) % 3)
+
+
+def hidden_labels(_: torch.device) -> float:
+    """How many of 200 labels, in parts of 64, are neither the image's own nor that of no class, hidden as drawn."""
+    training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
+    pipeline = tiny(training, classes=3)
+    pipeline.use(pipeline.compute.model_copy(update={"micro_batch": 64}))
+    trainer, hides = Trainer(pipeline, images(300, 3)), []
+    trainer.network.register_forward_pre_hook(lambda module, told: hides.append(told[2]))
+    trainer.advance()
+    own = batch_indices(0, 0, 200, 300) % 3
+    wanted = torch.where(drawn(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
+    return float((torch.cat(hides) != wanted).sum())
+
+
+CHECKS = (
+    Check("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6, young),
+    Check("average, old: its decay from the fourteenth update on", 1e-6, old),
+    Check("learning rate: warm-up in batches, fall by the budget", 1e-9, rates),
+    Check("Muon: two steps, singular value by singular value", 1e-6, muon),
+    *(Check(f"simple loss in training, told the {time}", 1e-6, partial(simple, time)) for time in ("index", "log-snr")),
+    Check("continuous loss in training, as an integral", 1e-5, integral),
+    Check("a step, whole and in parts: the gradient by hand", 1e-5, partial(in_parts, None)),
+    Check("a step, whole and in parts: clipped once", 1e-5, partial(in_parts, 0.01)),
+    Check("labels in training: an image's own, or none", 0, hidden_labels),
+    Check("held-out loss: the same twice, over all timesteps", 1e-6, held_out),
+)  # fmt: skip

@@ -1,0 +1,187 @@
+"""What other programs call an option or a setting, and what does it here: one table for the command line, for settings
+files and for Python.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from ancestral.names import nearest
+
+EPOCHS = "images are counted here, not epochs: --training.images N, where N is epochs times the number of images"
+TEXT = "there are no texts yet; where a network knows classes, --classes names them"
+FIRST = "the folder of a run or a pipeline is the first word, without an option"
+IMAGES = "image files are words after the folder of the run, without an option"
+AGAIN = "the same command goes on where it stopped"
+SOURCE = "a preset or the folder of the images is the first word, without an option"
+SEEDS = "--seed A --num-images N draws the seeds from A on, one for each image"
+PROCESSES = "processes are started by torchrun --nproc-per-node N -m ancestral train ..."
+METRICS = "evaluate measures all it knows: Fréchet and kernel distances, recall, precision, agreement"
+AVERAGE = "images are always drawn with the averaged weights; --training.ema_decay says how long the average is"
+BARS = "bars are drawn on a terminal only; --json keeps all but the result from stdout"
+COLOURS = "channels follow from data.color"
+
+_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("lr learning-rate base-lr learn-rate initial-lr alpha", ("training.lr",)),
+    (
+        "batch batch-size bs b train-batch-size",
+        ("training.batch_size", "compute.chunk", "num-images"),
+    ),
+    ("eval-batch-size sample-batch-size chunk-size", ("compute.chunk",)),
+    (
+        "iterations iters max-steps num-steps train-steps max-iter max-iters num-train-steps max-train-steps "
+        "total-steps n-iter train-num-steps training-steps",
+        ("training.steps", "steps"),
+    ),
+    ("epochs num-epochs n-epochs max-epochs num-train-epochs epoch nepochs", (EPOCHS,)),
+    (
+        "resolution image-size img-size imsize size res imagesize img-dim crop-size height width",
+        ("size", "data.size", "the size of an image is that of the network"),
+    ),
+    (
+        "output out-dir outdir output-dir save-dir savedir o out-path output-path results-dir result-dir logdir "
+        "log-dir results-folder name run-name run-dir experiment save-path outfile destination dest",
+        ("out",),
+    ),
+    (
+        "cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w cond-scale scale",
+        ("guidance", "sampling.guidance"),
+    ),
+    ("guidance-type guidance-method", ("guidance_by", "sampling.guidance_by")),
+    ("negative-class negative-label negative-prompt", ("negative", "sampling.negative")),
+    (
+        "num-inference-steps inference-steps sampling-steps timestep-respacing ddim-steps nfe sample-steps "
+        "num-sampling-steps diffusion-steps",
+        ("steps", "sampling.steps", "calls"),
+    ),
+    (
+        "n num num-samples samples count number n-samples num-sample num-imgs num-image images num-images-per-prompt "
+        "batch-count amount total num-images number-of-images n-images",
+        ("num-images", "images", "points", "training.images"),
+    ),
+    ("labels label class class-labels y classes class-label class-name class-id", ("classes", "data.labels")),
+    ("class-cond conditional cond unconditional num-classes class-conditional", ("data.labels", "classes")),
+    ("prompt text caption prompts", (TEXT,)),
+    ("ema-decay ema-rate ema-beta ema-halflife", ("training.ema_decay",)),
+    ("ema use-ema no-ema", (AVERAGE,)),
+    (
+        "fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32 torch-dtype",
+        ("compute.precision",),
+    ),
+    ("checkpoint ckpt model weights model-path ckpt-path load model-id pretrained checkpoint-path", (FIRST,)),
+    ("resume resume-from-checkpoint continue resume-from restart auto-resume resume-path", (AGAIN,)),
+    ("gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda", ("device",)),
+    ("num-gpus nproc nproc-per-node num-processes world-size distributed ddp multi-gpu nodes", (PROCESSES,)),
+    ("workers num-workers threads num-threads dataloader-num-workers j jobs cores", ("compute.threads",)),
+    (
+        "data dataset data-dir data-path dataroot train-data-dir dataset-name input folder image-dir data-root path "
+        "source root image-folder preset target",
+        (SOURCE,),
+    ),
+    (
+        "gradient-accumulation-steps accumulate accum grad-accum microbatch micro-batch gradient-accumulate-every "
+        "gradient-checkpointing accumulation",
+        ("compute.micro_batch",),
+    ),
+    (
+        "grad-clip clip-grad max-grad-norm gradient-clip gradient-clip-val grad-norm clip-gradients",
+        ("training.clip_norm",),
+    ),
+    ("warmup warmup-steps lr-warmup-steps warm-up lr-warmup warmup-iters", ("training.warmup_images",)),
+    ("lr-scheduler lr-decay lr-policy anneal lr-anneal-steps", ("training.lr_schedule",)),
+    ("scheduler sampling-method method solver sample-method sampler-name", ("sampler", "sampling.sampler")),
+    ("opt optim", ("training.optimizer",)),
+    ("wd decay", ("training.weight_decay",)),
+    (
+        "timesteps num-timesteps noise-steps t num-diffusion-timesteps num-train-timesteps",
+        ("diffusion.schedule.num_timesteps", "steps"),
+    ),
+    ("noise-schedule schedule beta-schedule noise-scheduler schedule-name", ("diffusion.schedule.name", "schedules")),
+    ("beta-min beta-1", ("diffusion.schedule.beta_start",)),
+    ("beta-max beta-t", ("diffusion.schedule.beta_end",)),
+    ("zero-snr zero-terminal rescale-betas-zero-snr", ("diffusion.schedule.zero_terminal_snr",)),
+    (
+        "base-channels model-channels dim channels num-channels ch-mult channel-mult channel-mults dim-mults ch nf "
+        "block-out-channels base-dim hidden-size unet-dim",
+        ("network.widths",),
+    ),
+    ("num-res-blocks layers-per-block num-layers depth res-blocks", ("network.layers",)),
+    ("attention-resolutions attn attn-resolutions use-attention attention-levels", ("network.attention",)),
+    ("heads num-heads num-head-channels attention-head-dim head-dim n-heads", ("network.head_width",)),
+    ("objective pred-type prediction-type parameterization predict pred-objective", ("diffusion.prediction",)),
+    ("learn-sigma sigma-type variance-type", ("diffusion.variance", "variance")),
+    ("horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip", ("data.flip",)),
+    ("grayscale greyscale gray grey rgb colors colour mode", ("data.color",)),
+    ("in-channels image-channels out-channels num-image-channels", ("data.color", COLOURS)),
+    ("center-crop crop resize centre-crop random-crop", ("data.fit",)),
+    ("val-split validation-split val-fraction val valid val-size", ("data.validation",)),
+    ("test-split test-fraction test-size", ("data.test",)),
+    (
+        "cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout",
+        ("training.label_dropout",),
+    ),
+    (
+        "save-every save-interval checkpoint-every checkpointing-steps save-freq save-steps save-model-epochs "
+        "save-every-steps checkpoint-interval",
+        ("training.checkpoint_every_steps",),
+    ),
+    ("checkpoints-total-limit keep-last save-total-limit", ("training.keep_checkpoints",)),
+    ("log-every log-interval logging-steps log-freq print-freq", ("training.log_every_steps",)),
+    (
+        "sample-every sample-interval save-and-sample-every save-images-epochs sample-freq",
+        ("training.sample_every_steps",),
+    ),
+    ("eval-every validate-every eval-interval eval-steps val-interval", ("training.validate_every_steps",)),
+    ("time max-time duration hours budget train-time max-minutes", ("training.minutes", "minutes")),
+    ("loss-type criterion", ("training.loss",)),
+    ("min-snr gamma snr-gamma", ("training.min_snr_gamma",)),
+    ("random-seed manual-seed s generator rng-seed rng", ("seed",)),
+    ("seed-range seeds", ("seeds", SEEDS)),
+    ("noise-level noise-sigma sigma", ("noise", "grain")),
+    ("gif animation video movie mp4 save-gif webp save-film", ("film",)),
+    ("save-images save-all individual separate", ("each",)),
+    ("force f", ("overwrite",)),
+    ("wandb logger report-to tracker tb use-wandb", ("tensorboard",)),
+    ("fid is kid metric metrics inception-score", (METRICS,)),
+    ("fid-weights inception-path inception-weights", ("inception",)),
+    ("nll bpd bits-per-dim bits elbo", ("likelihood",)),
+    ("verbose v quiet q silent progress no-progress progress-bar", (BARS,)),
+    ("config-file cfg-file yaml settings conf", ("config",)),
+    ("dry test-run simulate", ("dry-run",)),
+    ("init-image init-img image img", (IMAGES,)),
+)
+MEANT: dict[str, tuple[str, ...]] = {word: targets for words, targets in _GROUPS for word in words.split()}
+"""A word, with dashes and without those at its beginning -> options in the order of preference, of which the first
+that a verb has is meant, or a sentence why there is none."""
+
+
+def answer(word: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """What follows "unknown option WORD": the one of `names` that does it, why there is none, or nothing.
+
+    Args:
+        word: an option, or the dotted name of a setting.
+        names: options with their dashes, or dotted names.
+    """
+    known = [*names]
+    plain = _dashed(word)
+    last = plain.rpartition(".")[2]
+    for target in MEANT.get(plain) or MEANT.get(last) or ():
+        if " " in target:
+            return f"; {target}"
+        if target_name := _named(target, known):
+            return f"; did you mean {target_name}?"
+    near = _same_ending(last, known) or nearest(word, known, cutoff)
+    return f"; did you mean {near}?" if near else ""
+
+
+def _named(target: str, known: Sequence[str]) -> str | None:
+    """The name of a target; within one branch of the settings, whose names have no dots, its last part."""
+    wanted = _dashed(target) if any("." in name for name in known) else _dashed(target).rpartition(".")[2]
+    return next((name for name in known if _dashed(name) == wanted), None)
+
+
+def _same_ending(last: str, known: Sequence[str]) -> str | None:
+    """`--training.clip_norm` for `--clip-norm`: a setting whose last part it is."""
+    return next((name for name in known if "." in name and _dashed(name).rpartition(".")[2] == last), None)
+
+
+def _dashed(name: str) -> str:
+    return name.lstrip("-").replace("_", "-").lower()

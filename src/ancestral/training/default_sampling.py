@@ -1,0 +1,147 @@
+"""How a run draws unless asked otherwise. It stands in config.json and in the pipeline, and both always say the same.
+
+A choice is first written to sampling.json, with what it takes the place of, then to the two files: a process that ends
+in between leaves a choice that `agreed` completes, and `restored` knows what was before.
+"""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ancestral.config import Config, SamplingSettings, Settings, parse
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import read_json, write_whole
+from ancestral.pipeline import OWN_FILE
+from ancestral.training.run import RunFolder
+
+CHOICE = "sampling.json"
+
+
+class Choice(Settings):
+    """A choice, and how was drawn before it."""
+
+    now: SamplingSettings
+    before: SamplingSettings
+
+
+def run_of(folder: Path) -> Path:
+    """The run that a run's `pipeline/` belongs to; any other folder itself."""
+    parent = folder.absolute().parent
+    return parent if folder.absolute() == RunFolder(parent).pipeline and RunFolder(parent).config.is_file() else folder
+
+
+def config_of(folder: Path) -> Config:
+    """The settings of a run, or of a folder that is only a pipeline.
+
+    Raises:
+        InputError: neither, a pipeline that diffusers wrote, whose images nobody knows, or damaged settings.
+    """
+    if RunFolder(folder).config.is_file() or not (folder / OWN_FILE).is_file():
+        return RunFolder(folder).read_config()
+    return _own(folder / OWN_FILE)[1]
+
+
+def choose(folder: Path, sampling: SamplingSettings) -> None:
+    """Makes `sampling` how the run or pipeline in `folder` draws from now on.
+
+    Raises:
+        InputError: training goes on there, which would write its own settings again.
+        CannotWrite: one of the files; all are as they were.
+    """
+    choice = Choice(now=sampling, before=_pipeline_sampling(folder))
+    _stored(folder, sampling, lambda: write_whole(folder / CHOICE, choice.model_dump_json(indent=2) + "\n"))
+
+
+def restored(folder: Path) -> SamplingSettings:
+    """How was drawn before the last choice, which is so again.
+
+    Raises:
+        InputError: no choice to undo, or training goes on there.
+        CannotWrite: one of the files; all are as they were.
+    """
+    choice = _choice(folder)
+    if choice is None:
+        raise InputError(f"expected a sweep's choice to undo in {folder}, got none; it draws as it always did")
+    _stored(folder, choice.before, lambda: None)
+    (folder / CHOICE).unlink(missing_ok=True)
+    return choice.before
+
+
+def agreed(folder: Path) -> None:
+    """Completes a choice that a process began to write and did not end.
+
+    Raises:
+        InputError: training goes on there, or a damaged file.
+        CannotWrite: one of the files.
+    """
+    choice, run = _choice(folder), RunFolder(folder)
+    if choice is None or not run.config.is_file():
+        return
+    written = [run.read_config().sampling, _pipeline_sampling(folder)]
+    if written[0] != written[1] and choice.now in written:
+        _stored(folder, choice.now, lambda: None)
+
+
+def check_free(folder: Path) -> None:
+    """That a choice could be written.
+
+    Raises:
+        InputError: training goes on there.
+    """
+    if RunFolder(folder).config.is_file():
+        with RunFolder(folder).claimed(RunFolder(folder).read_config()):
+            pass
+
+
+def _stored(folder: Path, sampling: SamplingSettings, first: Callable[[], None]) -> None:
+    """Writes both files, after `first`; what fails leaves all as they were."""
+    run = RunFolder(folder)
+    if not run.config.is_file():
+        _undone_if_fails({folder / OWN_FILE: _own_with(folder / OWN_FILE, sampling)}, folder, first)
+        return
+    config = run.read_config()
+    with run.claimed(config):
+        chosen = config.model_copy(update={"sampling": sampling})
+        own = run.pipeline / OWN_FILE
+        files = {run.config: chosen.model_dump_json(indent=2) + "\n", own: _own_with(own, sampling)}
+        _undone_if_fails(files, folder, first)
+
+
+def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], None]) -> None:
+    before = {file: file.read_bytes() if file.is_file() else None for file in (folder / CHOICE, *files)}
+    try:
+        first()
+        for file, content in files.items():
+            write_whole(file, content)
+    except BaseException:
+        for file, old in before.items():
+            with suppress(CannotWrite):
+                if old is None:
+                    file.unlink(missing_ok=True)
+                elif file.read_bytes() != old:
+                    write_whole(file, old)
+        raise
+
+
+def _own_with(file: Path, sampling: SamplingSettings) -> str:
+    """The pipeline's own file with another `sampling`."""
+    tree, _ = _own(file)
+    tree["config"]["sampling"] = sampling.model_dump(mode="json")
+    return json.dumps(tree, indent=2) + "\n"
+
+
+def _pipeline_sampling(folder: Path) -> SamplingSettings:
+    return _own((RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder) / OWN_FILE)[1].sampling
+
+
+def _own(file: Path) -> tuple[dict[str, Any], Config]:
+    """The pipeline's own file as it is, and the settings in it."""
+    tree = read_json(file)
+    return tree, parse(Config, tree.get("config", {}), str(file))
+
+
+def _choice(folder: Path) -> Choice | None:
+    file = folder / CHOICE
+    return parse(Choice, read_json(file), str(file)) if file.is_file() else None

@@ -1,0 +1,97 @@
+"""Whether a state of training can be gone on from: what a checkpoint has to hold beyond whole files.
+
+A manifest vouches for bytes, not for sense. A tensor of another shape may broadcast in silence, a moment that is
+missing breaks at the next step, a counter out of range moves the run to another place of its own randomness. So names,
+shapes, types and counters are held against the network and the optimiser that are to go on, and numbers have to be
+numbers. The same look at what would be saved keeps a state that is none from taking the place of a good one.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from pydantic import ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+from ancestral.config import Settings, parse
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.errors import InputError
+from ancestral.files import read_json
+from ancestral.training.checkpoint import tensor_fault
+from ancestral.training.muon import Muon
+from ancestral.training.tensor_files import Tensors
+
+if TYPE_CHECKING:
+    from ancestral.training.trainer import Trainer
+
+Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+
+
+class Counters(Settings):
+    """The `state.json` of a checkpoint; of a newer version it may say more, of the first one it says less."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    step: Count
+    images: Count
+    seconds: Annotated[float, Field(ge=0, lt=1e12, strict=True)]
+    ema_updates: Count
+    skipped: Count
+    skipped_in_a_row: Count = 0
+    rollbacks: Annotated[Count, Field(le=2**20)] = 0
+    window: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=10, max_length=10)]
+    good_step: Count | None = None
+    data: str
+    log_bytes: Count
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Counters":
+        for name in ("ema_updates", "skipped", "skipped_in_a_row"):
+            if getattr(self, name) > self.step:
+                raise ValueError(f"expected at most step = {self.step} for {name}, got {getattr(self, name)}")
+        return self
+
+
+def unsound(trainer: "Trainer", folder: Path) -> str | None:
+    """Why `trainer` cannot go on from a checkpoint whose files are whole, or None."""
+    try:
+        counters = parse(Counters, read_json(folder / "state.json"), "state.json")
+    except InputError as fault:
+        return str(fault)
+    counted = (int(folder.name.rpartition("-")[2]), counters.step * trainer.settings.batch_size)
+    if (counters.step, counters.images) != counted:
+        return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
+    return tensor_fault(folder, expected(trainer, counters.step))
+
+
+def is_sound(tensors: Tensors) -> bool:
+    """Whether all weights, averages and moments are numbers."""
+    held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
+    return all(bool(tensor.isfinite().all()) for tensor in held)
+
+
+def expected(trainer: "Trainer", step: int) -> Tensors:
+    """Tensors like those of a checkpoint after `step` steps, whole; those without values are of torch's `meta` device.
+
+    Moments are there after the first step, of every weight that is trained.
+    """
+    weights = {name: _like(tensor) for name, tensor in trainer.network.state_dict().items()}
+    moments = [] if step == 0 else [(name, held) for name, held in trainer.held.weights.items() if held.requires_grad]
+    optimizer = {
+        f"{name}.{key}": like for name, held in moments for key, like in _moments(trainer, held, weights[name]).items()
+    }
+    groups: dict[str, Any] = {"model": weights, "ema": weights, "optimizer": optimizer}
+    if trainer.recent is not None:
+        groups["timesteps"] = {"recent_losses": RecentLosses.none(trainer.diffusion.num_timesteps).table}
+    return groups
+
+
+def _moments(trainer: "Trainer", held: nn.Parameter, whole: Tensor) -> dict[str, Tensor]:
+    """What the optimiser of a weight keeps of it."""
+    if isinstance(trainer.owner(held), Muon):
+        return {"momentum": whole}
+    return {"step": torch.empty((), device="meta"), "exp_avg": whole, "exp_avg_sq": whole}
+
+
+def _like(weight: Tensor) -> Tensor:
+    return torch.empty(weight.shape, dtype=weight.dtype, device="meta")

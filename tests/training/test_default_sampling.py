@@ -1,0 +1,112 @@
+"""How a run draws stands in two files that always say the same, whatever fails while they are written."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.errors import CannotWrite, InputError
+from ancestral.pipeline import Pipeline
+from ancestral.training import default_sampling
+from ancestral.training.default_sampling import agreed, choose, restored, run_of
+from ancestral.training.run import RunFolder
+
+BEFORE = SamplingSettings(sampler="ddim", steps=50)
+AFTER = SamplingSettings(sampler="unipc-2", steps=7, grid="log-snr")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    network = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
+    config = Config(network=network, sampling=BEFORE)
+    folder = RunFolder(tmp_path / "run")
+    with folder.claimed(config):
+        Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8), "cpu").save(folder.pipeline)
+    return folder.path
+
+
+def drawn_by(run: Path) -> list[SamplingSettings]:
+    return [RunFolder(run).read_config().sampling, Pipeline.load(run, "cpu").config.sampling]
+
+
+def failing_at(name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of that name cannot be written."""
+    real = default_sampling.write_whole
+
+    def write(path: Path, content: bytes | str) -> None:
+        if path.name == name:
+            raise error
+        real(path, content)
+
+    monkeypatch.setattr(default_sampling, "write_whole", write)
+
+
+def test_both_say_it_and_it_is_undone(run: Path) -> None:
+    choose(run, AFTER)
+    assert drawn_by(run) == [AFTER, AFTER]
+    assert restored(run) == BEFORE
+    assert drawn_by(run) == [BEFORE, BEFORE]
+    with pytest.raises(InputError, match="a sweep's choice to undo"):
+        restored(run)
+
+
+@pytest.mark.parametrize("name", ["sampling.json", "config.json", "ancestral.json"])
+@pytest.mark.parametrize("error", [CannotWrite("full"), KeyboardInterrupt()])
+def test_what_fails_leaves_both_as_they_were(
+    run: Path, name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        failing_at(name, error, patch)
+        with pytest.raises(type(error)):
+            choose(run, AFTER)
+    assert drawn_by(run) == [BEFORE, BEFORE] and not (run / "sampling.json").exists()
+    choose(run, AFTER)
+    assert drawn_by(run) == [AFTER, AFTER]
+
+
+def test_what_a_killed_process_began_is_completed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had written its choice and config.json, and not yet the pipeline: no undoing, as at a kill."""
+    with monkeypatch.context() as patch:
+        patch.setattr(default_sampling, "_undone_if_fails", first_two)
+        choose(run, AFTER)
+    assert drawn_by(run) == [AFTER, BEFORE]
+    agreed(run)
+    assert drawn_by(run) == [AFTER, AFTER]
+    assert restored(run) == BEFORE and drawn_by(run) == [BEFORE, BEFORE]
+
+
+def first_two(files: dict[Path, str], folder: Path, first: object) -> None:
+    assert callable(first)
+    first()
+    config = next(iter(files))
+    config.write_text(files[config])
+
+
+def test_what_was_set_since_is_no_choice_that_was_begun(run: Path) -> None:
+    choose(run, AFTER)
+    for file in (run / "config.json", run / "pipeline" / "ancestral.json"):
+        tree = json.loads(file.read_text())
+        tree.get("config", tree)["sampling"] = BEFORE.model_dump(mode="json")
+        file.write_text(json.dumps(tree))
+    agreed(run)
+    assert drawn_by(run) == [BEFORE, BEFORE]
+
+
+def test_a_run_that_is_trained_keeps_its_settings(run: Path) -> None:
+    with held(run), pytest.raises(InputError, match="trained by another process"):
+        choose(run, AFTER)
+    assert drawn_by(run) == [BEFORE, BEFORE]
+
+
+@contextmanager
+def held(run: Path) -> Iterator[None]:
+    with RunFolder(run).claimed(RunFolder(run).read_config()):
+        yield
+
+
+def test_the_pipeline_of_a_run_is_the_run(run: Path, tmp_path: Path) -> None:
+    assert run_of(run / "pipeline") == run and run_of(run) == run
+    assert run_of(tmp_path / "pipeline") == tmp_path / "pipeline"
