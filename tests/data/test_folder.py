@@ -128,6 +128,8 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
         ("file_name,label\n/etc/a.png,a\n", "inside the folder"),
         ("file_name,label\n0.png,a\n0.png,b\n", "twice"),
         ("file_name,label\n0.png,a\n1.png,\n", "expected label in row 2"),
+        ("file_name,text\n0.png,a red, round bird\n", "quotes around"),
+        ("file_name,label,label\n0.png,a,b\n", "each column once"),
         ("file_name\n0.png\n", "label or text"),
         ("name,label\n0.png,a\n", "file_name"),
         ("", "no rows"),

@@ -95,6 +95,11 @@ SPLIT: dict[str, tuple[list[str], dict[str, set[str]], tuple[str, ...]]] = {
         ("a", "b"),
     ),
     "beside images": ([*names("{}.png", 5), *names("test/{}.png", 2)], {"test": {"test"}}, ()),
+    "classes once more": (
+        [*names("a/{}.png", 4), *names("b/{}.png", 4), *names("test/a/{}.png", 2), *names("val/b/{}.png", 2)],
+        {"test": {"test"}, "validation": {"val"}},
+        ("a", "b"),
+    ),
     "a class to test on alone": (
         [*names("train/a/{}.png", 3), *names("train/b/{}.png", 3), *names("test/c/{}.png", 2)],
         {"test": {"test/c"}},

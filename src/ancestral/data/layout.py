@@ -103,7 +103,7 @@ def divided(paths: Paths, splits: Splits) -> Division:
     level = 0
     while splits != "none" and (names := _at(paths, level)):
         beside = sum(len(path) <= level for path in paths.values())
-        if _are_parts(names, beside, splits):
+        if _are_parts(names, beside, splits) or (splits == "auto" and _repeat_the_others(paths, level)):
             return _division(paths, level, splits)
         if len(names) > 1:
             return _by_class(paths, level) or Division({}, paths, notes=_likely_parts(names, splits))
@@ -147,6 +147,13 @@ def _are_parts(names: Collection[str], beside: int, splits: Splits) -> bool:
     if known == {"train"}:
         return kinds == known and not beside
     return "train" in known or (bool(known) and kinds == known)
+
+
+def _repeat_the_others(paths: Paths, level: int) -> bool:
+    """Whether folders of parts hold what lies beside them once more: cat, dog, test/cat, test/dog."""
+    kinds = parts_of(_at(paths, level))
+    inside = {path[level + 1 : level + 2] for path in paths.values() if len(path) > level and kinds[path[level]]}
+    return bool(inside) and inside <= {(name,) for name, part in kinds.items() if not part}
 
 
 def _division(paths: Paths, level: int, splits: Splits) -> Division:

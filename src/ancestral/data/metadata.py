@@ -6,6 +6,7 @@ has a number for each name: {"labels": [["00000/img00000000.png", 6], ...]}, or 
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -29,14 +30,15 @@ def read_metadata(path: Path) -> dict[str, Annotation]:
     """File name -> annotation, in the order of the file; empty for a dataset.json that is something else.
 
     Raises:
-        InputError: not UTF-8, malformed, without file_name or without label and text, a row that lacks a value, a file
-            name twice, or one that leads out of the folder.
+        InputError: not UTF-8, malformed, without file_name or without label and text, a row that lacks a value or
+            has one too many, a column or file name twice, or one that leads out of the folder.
     """
     if path.suffix == ".json":
         return _numbered(path)
     text = read_text(path, MOST_BYTES)
     try:
-        rows = _csv(text) if path.suffix == ".csv" else _lines(text, printable(path))
+        read = _csv if path.suffix == ".csv" else _lines
+        rows = read(text, printable(path))
     except csv.Error as error:
         raise InputError(f"cannot read {printable(path)}: {error}") from None
     columns = _columns(path, rows)
@@ -96,8 +98,18 @@ def _is_numbered(pair: Any) -> bool:
     return isinstance(name, str) and name != "" and isinstance(number, int) and not isinstance(number, bool)
 
 
-def _csv(text: str) -> list[Any]:
-    return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+def _csv(text: str, where: str) -> list[Any]:
+    """The rows, none of which has more values than there are columns; empty columns at the end do not count."""
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    columns = table.fieldnames or ()
+    if twice := [name for name, count in Counter(filter(None, columns)).items() if count > 1]:
+        raise InputError(f"expected each column once in {where}, got {printable(twice[0])!r} twice")
+    rows = list(table)
+    if (long := next((i for i, row in enumerate(rows, 1) if any(row.get(None, ()))), None)) is not None:
+        raise InputError(
+            f"expected {len(columns)} values in row {long} of {where}, got more; put quotes around what holds commas"
+        )
+    return rows
 
 
 def _lines(text: str, where: str) -> list[Any]:
@@ -117,8 +129,9 @@ def _columns(path: Path, rows: list[Any]) -> tuple[str, ...]:
 
 def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, Annotation]:
     for column in ("file_name", *columns):
-        if not isinstance(row.get(column), str | int) or row[column] == "":
-            raise InputError(f"expected {column} in {where}, got {row.get(column)!r}")
+        value = row.get(column)
+        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+            raise InputError(f"expected {column} in {where}, got {value!r}")
     label, text = (str(row[column]) if column in columns else None for column in ("label", "text"))
     return _inside(str(row["file_name"]), where), Annotation(label, text)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ancestral.errors import InputError
 from ancestral.files import write_whole
+from ancestral.folders import kind_of, use_of
 from ancestral.gaussian import LEVELS
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
@@ -85,7 +86,7 @@ def _check_pipeline(folder: Path) -> None:
     """Other pipelines have parts that change what the network sees: a latent space, a text.
 
     Raises:
-        InputError: one of them, or a network that was saved without the rest of a pipeline.
+        InputError: one of them, a network that was saved without the rest of a pipeline, or no pipeline at all.
     """
     index = folder / MODEL_INDEX
     if not index.exists() and any((folder / place).is_file() for place in ("config.json", "unet/config.json")):
@@ -93,6 +94,10 @@ def _check_pipeline(folder: Path) -> None:
             f"expected a pipeline folder with {MODEL_INDEX}, got {folder}, a network without its scheduler; name the "
             "folder above, or save both by DDPMPipeline(unet, scheduler).save_pretrained(FOLDER)"
         )
+    if not index.exists():
+        kind = kind_of(folder)
+        found = f"a {kind}: {folder}; {use_of(folder, kind)}" if kind else f"{folder}; `ancestral train` makes a run"
+        raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {found}")
     Keys(index).choice("_class_name", None, dict.fromkeys(PIPELINES))
 
 
