@@ -15,14 +15,14 @@ DEEPEST = 3
 """Folders below the one given in which runs are looked for."""
 TAIL = 64 * 2**10
 """Bytes of a log's end that are read."""
-State = Literal["training", "stopped", "finished", "damaged"]
+RunStatus = Literal["training", "stopped", "finished", "damaged"]
 
 
 class RunState(NamedTuple):
     """A run in a line. None: not known yet. `changed`: seconds since 1970; `size`: of its images, in words."""
 
     run: str
-    state: State
+    state: RunStatus
     steps: int | None = None
     images: int | None = None
     loss: float | None = None

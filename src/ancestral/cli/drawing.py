@@ -76,7 +76,7 @@ def facts_of(i: int, seeds: range, classes: list[str], facts: dict[str, str]) ->
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFiles:
     """Which files are to show what is drawn: grid.png in `out`, and whatever else is asked for."""
 
     out: Path
@@ -237,7 +237,7 @@ class Finished:
         stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
 
 
-def write(drawing: Drawing, wanted: Wanted) -> list[Path]:
+def write(drawing: Drawing, wanted: WantedFiles) -> list[Path]:
     """Writes what is wanted beside the files of single images; the files written.
 
     Raises:

@@ -71,11 +71,12 @@ def run(argv: Sequence[str]) -> int:
     _check_something_is_drawn(found)
     count = whole(found.images or "1000", "--images", 1, MOST_IMAGES)
     sampling(Config(), given)
-    from ancestral.cli.measuring import Wanted, measure
+    from ancestral.cli.measuring import MeasuringOptions, measure
 
     inception = Path(found.inception) if found.inception else None
     return measure(
-        run, Wanted(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes)
+        run,
+        MeasuringOptions(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes),
     )
 
 

@@ -19,7 +19,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
 from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
-from ancestral.evaluation.likelihood_file import Record, record
+from ancestral.evaluation.likelihood_file import ChunkFile, record
 from ancestral.files import write_whole
 from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -128,7 +128,7 @@ def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes:
     return planned(pipeline, images, settings)
 
 
-def finish(run: Path, measurement: Measurement, kept: Record | None, dear: bool) -> Price:
+def finish(run: Path, measurement: Measurement, kept: ChunkFile | None, dear: bool) -> Price:
     """Measures the chunks that are not yet in the record, after saying what that costs, together; the price.
 
     Args:
@@ -168,7 +168,7 @@ def calls_shown(measurement: Measurement, chunk: int, counted: Callable[[str, in
     return shown
 
 
-def measured(measurement: Measurement, kept: Record) -> int:
+def measured(measurement: Measurement, kept: ChunkFile) -> int:
     """Images in the record."""
     return min(len(kept.sums) * measurement.pipeline.compute.chunk, measurement.num_images)
 

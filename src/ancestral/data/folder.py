@@ -28,7 +28,7 @@ FOLDER_SIZE = 32
 NAMED = 3
 """Folders that a note names."""
 
-Labels = dict[str, str | None]
+ClassOfFile = dict[str, str | None]
 """File -> its class."""
 
 
@@ -196,7 +196,7 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
 
 def _labels(
     division: Division, annotations: dict[str, Annotation], settings: DataSettings
-) -> tuple[Labels, tuple[str, ...]]:
+) -> tuple[ClassOfFile, tuple[str, ...]]:
     """The class of each file, by metadata where there is some and by folders else, and notes on what is in doubt."""
     by_folder, doubts = class_folders(division.paths, settings.labels == "folders")
     if settings.labels == "none":
@@ -261,8 +261,8 @@ def _check_once(named: dict[str, str | None], source: str) -> None:
 
 
 def _with_classes(
-    labels: Labels, parts: dict[str, Part], settings: DataSettings
-) -> tuple[Labels, list[tuple[str, str]], tuple[str, ...]]:
+    labels: ClassOfFile, parts: dict[str, Part], settings: DataSettings
+) -> tuple[ClassOfFile, list[tuple[str, str]], tuple[str, ...]]:
     """The labels of the files to use, all of which have a class or none; (name, reason) of the others; and notes.
 
     Raises:
@@ -281,7 +281,7 @@ def _with_classes(
         return dict.fromkeys(labels), [], (note,)
     first = told(without[0])
     note = f"left out for want of a class: {count}, such as {first}; --data.labels none uses all, without classes"
-    kept: Labels = {name: label for name, label in labels.items() if label is not None}
+    kept: ClassOfFile = {name: label for name, label in labels.items() if label is not None}
     return kept, [(name, "has no class") for name in without], (note,)
 
 

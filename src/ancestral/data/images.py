@@ -113,7 +113,7 @@ class Opened:
         return 2 * len(self.data) + self.width * self.height * (DEEP_BYTES if deep else PIXEL_BYTES)
 
 
-class Facts(NamedTuple):
+class FileFacts(NamedTuple):
     """What a file was like: `format`, `mode` and `bits` as in `Opened`.
 
     Args:
@@ -133,7 +133,7 @@ class Loaded(NamedTuple):
     """An upright picture of 8 bits in sRGB, "L", "LA", "RGB" or "RGBA", and what its file was like."""
 
     image: Image.Image
-    facts: Facts
+    facts: FileFacts
 
 
 def open_header(path: Path, data: bytes) -> Opened:
@@ -196,7 +196,7 @@ def load(path: Path, data: bytes | None = None) -> Loaded:
     except Exception as error:  # malformed EXIF, a palette that is too short, a mode without a conversion
         raise BadImage(path, f"cannot be converted: {_said(error)}") from None
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    return Loaded(image, Facts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
+    return Loaded(image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
 
 
 def decode(

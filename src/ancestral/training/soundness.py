@@ -24,7 +24,7 @@ from ancestral.training.tensor_files import Tensors
 if TYPE_CHECKING:
     from ancestral.training.trainer import Trainer
 
-Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
 class Counters(Settings):
@@ -32,17 +32,17 @@ class Counters(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    step: Count
-    images: Count
+    step: WholeNumber
+    images: WholeNumber
     seconds: Annotated[float, Field(ge=0, lt=1e12, strict=True)]
-    ema_updates: Count
-    skipped: Count
-    skipped_in_a_row: Count = 0
-    rollbacks: Annotated[Count, Field(le=2**20)] = 0
+    ema_updates: WholeNumber
+    skipped: WholeNumber
+    skipped_in_a_row: WholeNumber = 0
+    rollbacks: Annotated[WholeNumber, Field(le=2**20)] = 0
     window: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=10, max_length=10)]
-    good_step: Count | None = None
+    good_step: WholeNumber | None = None
     data: str
-    log_bytes: Count
+    log_bytes: WholeNumber
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Counters":
