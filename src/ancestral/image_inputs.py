@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ancestral.colors import MODES
+from ancestral.colors import MODES, WHITE
 from ancestral.data.images import flatten
 from ancestral.errors import InputError
 from ancestral.tensors import from_pixels
@@ -21,8 +21,6 @@ AnyMask = object
 """An array or a tensor of booleans, True where a pixel is known; likewise by `as_mask`."""
 ImageBatch = Float[Tensor, "N C h w"]
 EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
-WHITE = (255, 255, 255)
-"""What shows through transparency, where the images have none of it."""
 ROUNDING = 1e-3
 """By which floating-point numbers may pass 1."""
 KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ancestral.cli.options import whole
 from ancestral.cli.output import say
+from ancestral.colors import WHITE
 from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels
@@ -20,8 +21,6 @@ from ancestral.text import printable
 MOST_PIXELS = 2**14
 """Of a side."""
 NAMES = {"L": "grey", "LA": "grey with transparency", "RGB": "colour", "RGBA": "colour with transparency"}
-WHITE = (255, 255, 255)
-"""What shows through the transparency of images for a pipeline of opaque ones."""
 NEW = 128
 """A mask's grey level from which on a pixel is drawn anew."""
 

@@ -22,7 +22,7 @@ from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, finder, read_metadata
 from ancestral.data.parallel import each
 from ancestral.errors import CannotWrite, InputError
-from ancestral.text import alike, as_utf8, printable
+from ancestral.text import as_utf8, normal_form, printable
 
 FOLDER_SIZE = 32
 NAMED = 3
@@ -269,7 +269,7 @@ def _with_classes(
         InputError: folders are to be classes, and there are no two.
     """
     without = [name for name, label in labels.items() if label is None]
-    names = {alike(label) for label in labels.values() if label is not None}
+    names = {normal_form(label) for label in labels.values() if label is not None}
     if settings.labels == "folders" and len(names) < 2:
         raise InputError(f"expected two class folders or more with data.labels folders, got {len(names)}; leave it out")
     if settings.labels == "none" or not without or len(names) < 2:
@@ -300,12 +300,12 @@ def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | No
     found = [selection.annotations[name].label for name in files]
     named = [label for label in found if label is not None]
     ordered = sorted({*named}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-    shown = {alike(name): name for name in reversed(ordered)}
+    shown = {normal_form(name): name for name in reversed(ordered)}
     if len(shown) < 2 or len(named) < len(found):
         return None, ()
-    class_names = [name for name in ordered if shown[alike(name)] == name]
-    index = {alike(name): i for i, name in enumerate(class_names)}
-    return frozen(np.array([index[alike(name)] for name in named], np.int64)), tuple(map(printable, class_names))
+    class_names = [name for name in ordered if shown[normal_form(name)] == name]
+    index = {normal_form(name): i for i, name in enumerate(class_names)}
+    return frozen(np.array([index[normal_form(name)] for name in named], np.int64)), tuple(map(printable, class_names))
 
 
 def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | None:
