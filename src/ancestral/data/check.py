@@ -13,9 +13,9 @@ from ancestral.config import DataSettings
 from ancestral.data import advice, duplicates, folder
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
-from ancestral.data.finding import Finding, describe, examine, picture_of
+from ancestral.data.finding import Finding, describe, examine
 from ancestral.data.fitting import Progress
-from ancestral.data.images import BadImage, FileFacts, Fit, parse_color
+from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
 from ancestral.data.imageset import arranged, cuts, without_images
 from ancestral.data.layout import PARTS
 from ancestral.data.listing import LeftOut, counted, list_images
@@ -127,8 +127,9 @@ class KnownOfImages(NamedTuple):
     """What is known of the images beside what they look like.
 
     Args:
-        images: labels, class names and captions as in `ImageSet`; sizes of own parts and the rest as in `Collection`.
+        labels, class_names: as in `ImageSet`.
         order: (N,) in which they are stored.
+        num_validation, num_test, bad, left_out, notes: as in `Collection`.
     """
 
     labels: np.ndarray | None

@@ -63,11 +63,6 @@ def describe(image: Image.Image, facts: FileFacts) -> Finding:
     return Finding(facts, image.height, image.width, *looks)
 
 
-def picture_of(pixels: np.ndarray) -> Image.Image:
-    """(H, W, C) uint8 as a picture, C = 1 to 4 as in `colors`."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-
-
 def _thumbnail(image: Image.Image) -> np.ndarray:
     small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     return np.array(small.convert("RGB"))

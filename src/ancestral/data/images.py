@@ -269,6 +269,11 @@ def to_array(image: Image.Image) -> np.ndarray:
     return array[..., None] if array.ndim == 2 else array
 
 
+def picture_of(pixels: np.ndarray) -> Image.Image:
+    """(H, W, C) uint8 as a picture, C = 1 to 4 as in `colors`."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
 def parse_color(name: str) -> tuple[int, int, int]:
     """Red, green, blue of a colour name or #rrggbb.
 
