@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ancestral.colors import NAMES
 from ancestral.config import Config, parse
 from ancestral.errors import InputError
 from ancestral.files import open_regular, parse_json, read_json
@@ -140,8 +141,7 @@ def _size(run: Path) -> str:
     """Height, width and colours of a run's images, as its pipeline says; empty where there is none yet."""
     with suppress(InputError, KeyError, TypeError):
         images = read_json(run / "pipeline" / "ancestral.json")["images"]
-        kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-        return f"{images['height']}x{images['width']} {kinds.get(images['channels'], '')}".strip()
+        return f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
     return ""
 
 
