@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ancestral.config import SamplingSettings, sampling_with
+from ancestral.data.images import picture_of
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
 from ancestral.synonyms import answer
@@ -50,8 +51,7 @@ def as_pillow(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
     """
     if not 1 <= len(pixels) <= 4:
         raise InputError(f"expected 1 to 4 channels for Pillow, got {len(pixels)}; take output tensor or array")
-    last = np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy())
-    return Image.fromarray(last[..., 0] if last.shape[-1] == 1 else last)
+    return picture_of(np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy()))
 
 
 def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettings:

@@ -8,6 +8,8 @@ NAMES = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGB with transpar
 COLOR_CHANNELS = {"grey": 1, "grey-alpha": 2, "rgb": 3, "rgba": 4}
 """The setting `data.color` -> channels; auto is none of them."""
 COLOR_OF = {channels: color for color, channels in COLOR_CHANNELS.items()}
+WHITE = (255, 255, 255)
+"""What shows through the transparency of pictures for a pipeline of opaque ones."""
 
 
 def check_channels(channels: int) -> None:

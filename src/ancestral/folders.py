@@ -9,13 +9,13 @@ from ancestral.errors import InputError
 from ancestral.files import INDEX, is_packed
 from ancestral.text import printable
 
-Kind = Literal["run", "pipeline", "checkpoint", "packed data set"]
+FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
 PACKING = "packing.json"
 """What a packed data set has until it is whole."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 """Beside config.json."""
-USES: dict[Kind, str] = {
+USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} draws with it",
     "pipeline": "ancestral sample {} draws with it",
     "checkpoint": "ancestral train goes on with the run that it belongs to",
@@ -23,14 +23,14 @@ USES: dict[Kind, str] = {
 }
 
 
-def kind_of(folder: Path) -> Kind | None:
+def kind_of(folder: Path) -> FolderKind | None:
     """What was written into `folder`; None where it is none of ours, such as a folder of images."""
     with suppress(OSError):
         return kind_by_names(folder, {path.name for path in folder.iterdir()})
     return None
 
 
-def kind_by_names(folder: Path, names: Container[str]) -> Kind | None:
+def kind_by_names(folder: Path, names: Container[str]) -> FolderKind | None:
     """The same, with the names of what lies in it."""
     if "config.json" in names and any(name in names for name in OF_A_RUN):
         return "run"
@@ -55,7 +55,7 @@ def check_holds_images(folder: Path) -> None:
         raise InputError(f"expected a folder of images, got a {kind}: {printable(folder)}; {use_of(folder, kind)}")
 
 
-def use_of(folder: Path, kind: Kind) -> str:
+def use_of(folder: Path, kind: FolderKind) -> str:
     """The verbs that a folder of ours is for, in words."""
     return USES[kind].replace("{}", printable(folder))
 

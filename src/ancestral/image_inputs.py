@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ancestral.colors import MODES
+from ancestral.colors import MODES, WHITE
 from ancestral.data.images import flatten
 from ancestral.errors import InputError
 from ancestral.tensors import from_pixels
@@ -19,16 +19,14 @@ AnyImages = object
 """Pillow's images, uint8 or floating-point arrays or tensors, or a list of them; `as_images` says what else it is."""
 AnyMask = object
 """An array or a tensor of booleans, True where a pixel is known; likewise by `as_mask`."""
-Batch = Float[Tensor, "N C h w"]
+ImageBatch = Float[Tensor, "N C h w"]
 EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
-WHITE = (255, 255, 255)
-"""What shows through transparency, where the images have none of it."""
 ROUNDING = 1e-3
 """By which floating-point numbers may pass 1."""
 KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"
 
 
-def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = True) -> Batch:
+def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = True) -> ImageBatch:
     """(B, C, h, w) float32 in [-1, 1], on the device of the tensors given.
 
     Args:
@@ -46,7 +44,7 @@ def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = Tr
     return _laid_out(_floats(tensor, bounded), shape, isinstance(images, Tensor))
 
 
-def as_mask(keep: AnyMask, images: Batch) -> Bool[Tensor, "..."]:
+def as_mask(keep: AnyMask, images: ImageBatch) -> Bool[Tensor, "..."]:
     """A mask that broadcasts over `images`.
 
     Args:
@@ -76,7 +74,7 @@ def _ends(mask: Tensor, images: Tensor) -> Iterator[tuple[int, int]]:
     return zip(reversed(mask.shape), reversed(images.shape), strict=False)
 
 
-def _joined(parts: list[Tensor]) -> Batch:
+def _joined(parts: list[Tensor]) -> ImageBatch:
     sizes = dict.fromkeys(f"{part.shape[2]}x{part.shape[3]}" for part in parts)
     if len(sizes) != 1:
         raise InputError(f"expected images of one size, at least one, got {' and '.join(sizes) or 'none'}")
@@ -116,7 +114,7 @@ def _floats(tensor: Tensor, bounded: bool) -> Tensor:
     return tensor.float()
 
 
-def _laid_out(tensor: Tensor, shape: tuple[int, int, int], as_tensors_are: bool) -> Batch:
+def _laid_out(tensor: Tensor, shape: tuple[int, int, int], as_tensors_are: bool) -> ImageBatch:
     """(B, C, H, W) of whichever axes there are; those of a batch in torch's order are taken as they are."""
     channels, *size = shape
     if as_tensors_are and tensor.ndim == 4 and tensor.shape[1] == channels and tensor.numel():

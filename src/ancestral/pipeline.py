@@ -48,7 +48,7 @@ from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipp
 from ancestral.sampling.loop import Step, computed, sample
 from ancestral.sampling.samplers import Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
-from ancestral.text import alike, as_utf8
+from ancestral.text import as_utf8, normal_form
 
 OWN_FILE = "ancestral.json"
 ROUNDING = 1e-9
@@ -565,8 +565,8 @@ def stored(folder: Path) -> tuple[str, SamplingSettings]:
 
 def _place(name: str, names: Sequence[str]) -> int | None:
     """Where a name stands among others, as it is or as it was typed under another locale; None: nowhere."""
-    forms = [alike(each) for each in names]
-    return next((forms.index(form) for form in (alike(name), alike(as_utf8(name))) if form in forms), None)
+    forms = [normal_form(each) for each in names]
+    return next((forms.index(form) for form in (normal_form(name), normal_form(as_utf8(name))) if form in forms), None)
 
 
 def _pipeline_folder(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from ancestral.colors import NAMES
 from ancestral.config import Config, parse
 from ancestral.errors import InputError
 from ancestral.files import open_regular, parse_json, read_json
@@ -15,14 +16,14 @@ DEEPEST = 3
 """Folders below the one given in which runs are looked for."""
 TAIL = 64 * 2**10
 """Bytes of a log's end that are read."""
-State = Literal["training", "stopped", "finished", "damaged"]
+RunStatus = Literal["training", "stopped", "finished", "damaged"]
 
 
 class RunState(NamedTuple):
     """A run in a line. None: not known yet. `changed`: seconds since 1970; `size`: of its images, in words."""
 
     run: str
-    state: State
+    state: RunStatus
     steps: int | None = None
     images: int | None = None
     loss: float | None = None
@@ -140,8 +141,7 @@ def _size(run: Path) -> str:
     """Height, width and colours of a run's images, as its pipeline says; empty where there is none yet."""
     with suppress(InputError, KeyError, TypeError):
         images = read_json(run / "pipeline" / "ancestral.json")["images"]
-        kinds = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGBA"}
-        return f"{images['height']}x{images['width']} {kinds.get(images['channels'], '')}".strip()
+        return f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
     return ""
 
 

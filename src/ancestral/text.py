@@ -27,7 +27,7 @@ def as_utf8(name: str) -> str:
     return name
 
 
-def alike(name: str) -> str:
+def normal_form(name: str) -> str:
     """The form in which two names are compared: accents that are typed apart count as those that are not (NFC)."""
     return unicodedata.normalize("NFC", name)
 

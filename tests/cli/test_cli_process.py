@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cli_calls import TINY, call, start
 
-from ancestral.cli.output import Output
+from ancestral.cli.output import UnfailingStream
 from ancestral.cli.signals import stop_asked
 from ancestral.training.logs import read_log
 
@@ -89,7 +89,7 @@ def test_output_that_is_read_no_more_fails_nobody() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
-        out = Output(stream)
+        out = UnfailingStream(stream)
         out.write("a line\n")
         out.flush()
         assert out.gone

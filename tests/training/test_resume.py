@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
-from ancestral.training.logs import read_log
 from ancestral.training.run import RunFolder
 from ancestral.training.trainer import train
 
@@ -183,9 +182,3 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds other files"):
         run_all(tiny(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
-
-
-def test_a_half_written_last_line_is_dropped(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 1}\n{"step": 2}\n{"st')
-    assert [record["step"] for record in read_log(log)] == [1, 2]

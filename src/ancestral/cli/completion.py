@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple
 
-from ancestral.cli.options import DESCRIBE, Described, Options
+from ancestral.cli.options import DESCRIBE, Options, OptionsDescribed
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
 
@@ -71,7 +71,7 @@ def _described(name: Sequence[str]) -> dict[str, list[str]]:
     verb, part = name
     try:
         import_module(f"ancestral.cli.{verb.replace('-', '_')}").run([*([part] if part else []), DESCRIBE])
-    except Described as said:
+    except OptionsDescribed as said:
         return said.options.values()
     raise AssertionError(f"{verb} {part} does not read its words")
 

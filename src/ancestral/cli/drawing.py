@@ -5,16 +5,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from PIL import Image
 from torch import Tensor
 
+from ancestral.calling import as_pillow
 from ancestral.cli.output import counting, say, tell, tell_json
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
@@ -25,7 +24,7 @@ from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.tensors import Labels, Pixels, to_pixels
-from ancestral.text import alike, as_utf8
+from ancestral.text import as_utf8, normal_form
 from ancestral.tuning.price import Price, of_chains
 from ancestral.viz import pictures
 
@@ -76,7 +75,7 @@ def facts_of(i: int, seeds: range, classes: list[str], facts: dict[str, str]) ->
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFiles:
     """Which files are to show what is drawn: grid.png in `out`, and whatever else is asked for."""
 
     out: Path
@@ -108,7 +107,7 @@ class Wanted:
 
     def room(self, shape: tuple[int, int, int], steps: int) -> int:
         """Bytes that they take, about: at most as many as the pixels, and exactly the arrays."""
-        image = len(self.seeds) * prod(shape)
+        image = len(self.seeds) * math.prod(shape)
         return 2 * image + (2 * 4 * image * (min(steps, KEPT - 1) + 1) if self.arrays else 0)
 
 
@@ -128,7 +127,7 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
     if classes in (None, "all") and there:
         return torch.arange(count) % len(there)
     assert classes is not None
-    whole = alike(as_utf8(classes.removeprefix("="))) in map(alike, there)
+    whole = normal_form(as_utf8(classes.removeprefix("="))) in map(normal_form, there)
     names = [classes] if whole else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
     return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
@@ -221,7 +220,7 @@ class Finished:
             CannotWrite: it cannot be written.
         """
         self.begun.append(file)  # before it is there: a signal may come right after
-        pictures.save_png(bare(pixels), file, facts)
+        pictures.save_png(as_pillow(pixels), file, facts)
 
     @property
     def files(self) -> list[Path]:
@@ -237,7 +236,7 @@ class Finished:
         stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
 
 
-def write(drawing: Drawing, wanted: Wanted) -> list[Path]:
+def write(drawing: Drawing, wanted: WantedFiles) -> list[Path]:
     """Writes what is wanted beside the files of single images; the files written.
 
     Raises:
@@ -317,12 +316,6 @@ def _write_grid(drawing: Drawing, file: Path) -> Path:
 def _period(names: list[str]) -> list[str]:
     """The shortest beginning of which all are repetitions: what --classes was given."""
     return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
-
-
-def bare(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
-    """The bare pixels of one image, C = 1 to 4 as in `colors`."""
-    last = np.ascontiguousarray(np.moveaxis(pixels.numpy(), 0, -1))
-    return Image.fromarray(last[..., 0] if last.shape[-1] == 1 else last)
 
 
 def _write_strip(drawing: Drawing, file: Path) -> Path:

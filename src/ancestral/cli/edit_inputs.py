@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ancestral.cli.options import whole
 from ancestral.cli.output import say
+from ancestral.colors import NAMES, WHITE
 from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels
@@ -19,9 +20,6 @@ from ancestral.text import printable
 
 MOST_PIXELS = 2**14
 """Of a side."""
-NAMES = {"L": "grey", "LA": "grey with transparency", "RGB": "colour", "RGBA": "colour with transparency"}
-WHITE = (255, 255, 255)
-"""What shows through the transparency of images for a pipeline of opaque ones."""
 NEW = 128
 """A mask's grey level from which on a pixel is drawn anew."""
 
@@ -51,7 +49,7 @@ def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
     image = load(path, data).image
     fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
     changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
-    changes += [] if image.mode == fitted.mode else [f"made {NAMES[fitted.mode]}"]
+    changes += [] if image.mode == fitted.mode else [f"made {NAMES[channels]}"]
     if changes:
         say(f"ancestral: {printable(path)} was {' and '.join(changes)}")
     return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest())

@@ -4,7 +4,6 @@ measuring.py and likelihood.py."""
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from ancestral.cli.asking import Given, add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
 from ancestral.cli.guides import Guides, add_guides, guides
@@ -30,23 +29,6 @@ OF_LIKELIHOOD = ("timesteps", "chain", "num_timesteps", "given_classes", "flow")
 ALL = "all"
 
 
-class Asked(NamedTuple):
-    """What --likelihood is to measure; None is all, `images` apart."""
-
-    images: int | str | None
-    """A number, all, or None: as many as is usual."""
-    timesteps: int | None
-    chain: int | None
-    num_timesteps: int | None
-    """T, in place of the run's own."""
-    seed: int
-    given_classes: bool
-    variance: str | None = None
-    """Of the reverse steps, in place of the run's own."""
-    flow: int | None = None
-    """Images whose likelihood under the probability flow is set beside the bound; None: no such check."""
-
-
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = parser().words(argv)
@@ -55,7 +37,9 @@ def run(argv: Sequence[str]) -> int:
     computing(given)
     if found.likelihood:
         _check_nothing_is_drawn(found, given)
-        asked = Asked(
+        from ancestral.cli.likelihood import LikelihoodOptions, measure_likelihood
+
+        asked = LikelihoodOptions(
             images=found.images and _or_all(found.images, "--images", 2, MOST_IMAGES),
             timesteps=_limit(_or_all(found.timesteps or "32", "--timesteps", 1, MOST_TIMESTEPS)),
             chain=found.chain and whole(found.chain, "--chain", 1, MOST_TIMESTEPS),
@@ -65,17 +49,16 @@ def run(argv: Sequence[str]) -> int:
             variance=given.get("variance"),
             flow=found.flow and whole(found.flow, "--flow", 2, MOST_IMAGES),
         )
-        from ancestral.cli.likelihood import measure_likelihood
-
         return measure_likelihood(run, asked, given, found.device, found.overwrite, found.yes, found.json)
     _check_something_is_drawn(found)
     count = whole(found.images or "1000", "--images", 1, MOST_IMAGES)
     sampling(Config(), given)
-    from ancestral.cli.measuring import Wanted, measure
+    from ancestral.cli.measuring import MeasuringOptions, measure
 
     inception = Path(found.inception) if found.inception else None
     return measure(
-        run, Wanted(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes)
+        run,
+        MeasuringOptions(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes),
     )
 
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from rich import box
 from rich.table import Table
 
 from ancestral.cli.asking import Given, computing, sampling
-from ancestral.cli.evaluate import Asked
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.cli.pricing import allow_drawing
@@ -19,7 +19,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
 from ancestral.evaluation.likelihood import FlowCheck, Likelihood, LikelihoodSettings, Measurement, planned
-from ancestral.evaluation.likelihood_file import Record, record
+from ancestral.evaluation.likelihood_file import ChunkFile, record
 from ancestral.files import write_whole
 from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -32,8 +32,25 @@ USUAL_IMAGES = 1000
 PARTIAL = "likelihood.partial.jsonl"
 
 
+class LikelihoodOptions(NamedTuple):
+    """What --likelihood is to measure; None is all, `images` apart."""
+
+    images: int | str | None
+    """A number, all, or None: as many as is usual."""
+    timesteps: int | None
+    chain: int | None
+    num_timesteps: int | None
+    """T, in place of the run's own."""
+    seed: int
+    given_classes: bool
+    variance: str | None = None
+    """Of the reverse steps, in place of the run's own."""
+    flow: int | None = None
+    """Images whose likelihood under the probability flow is set beside the bound; None: no such check."""
+
+
 def measure_likelihood(
-    run: Path, asked: Asked, given: Given, on: str | None, overwrite: bool, dear: bool, as_json: bool
+    run: Path, asked: LikelihoodOptions, given: Given, on: str | None, overwrite: bool, dear: bool, as_json: bool
 ) -> int:
     """Measures, writes likelihood.json and says what it holds; the exit code.
 
@@ -48,7 +65,9 @@ def measure_likelihood(
         return 0
 
 
-def _measure(run: Path, measurement: Measurement, asked: Asked, overwrite: bool, dear: bool, as_json: bool) -> int:
+def _measure(
+    run: Path, measurement: Measurement, asked: LikelihoodOptions, overwrite: bool, dear: bool, as_json: bool
+) -> int:
     if (asked.flow or 0) > measurement.num_images:
         raise InputError(f"expected --flow of at most the {measurement.num_images} images measured, got {asked.flow}")
     file, partial = place_for(run / FILE, measurement.num_images, images_measured, overwrite), run / PARTIAL
@@ -101,7 +120,7 @@ def draw(result: Likelihood, measurement: Measurement, file: Path) -> None:
         write_whole(file, picture(result, measurement.pipeline.diffusion.schedule))
 
 
-def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes: Processes) -> Measurement:
+def prepared(run: Path, asked: LikelihoodOptions, given: Given, on: torch.device, processes: Processes) -> Measurement:
     """The run with its test images, and what is to be measured.
 
     Raises:
@@ -128,7 +147,7 @@ def prepared(run: Path, asked: Asked, given: Given, on: torch.device, processes:
     return planned(pipeline, images, settings)
 
 
-def finish(run: Path, measurement: Measurement, kept: Record | None, dear: bool) -> Price:
+def finish(run: Path, measurement: Measurement, kept: ChunkFile | None, dear: bool) -> Price:
     """Measures the chunks that are not yet in the record, after saying what that costs, together; the price.
 
     Args:
@@ -168,7 +187,7 @@ def calls_shown(measurement: Measurement, chunk: int, counted: Callable[[str, in
     return shown
 
 
-def measured(measurement: Measurement, kept: Record) -> int:
+def measured(measurement: Measurement, kept: ChunkFile) -> int:
     """Images in the record."""
     return min(len(kept.sums) * measurement.pipeline.compute.chunk, measurement.num_images)
 

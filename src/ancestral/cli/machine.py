@@ -4,8 +4,6 @@ import torch
 
 from ancestral.errors import InputError
 
-DEVICES = ("cpu", "cuda")
-
 
 def device(name: str | None) -> torch.device:
     """The device of that name; None: CUDA where there is one.

@@ -16,7 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
-from ancestral.cli.output import Output, say, write_nowhere
+from ancestral.cli.output import UnfailingStream, say, write_nowhere
 from ancestral.cli.shortage import shortage
 from ancestral.cli.signals import Stopped, stop_asked
 from ancestral.errors import AncestralError, InputError
@@ -97,8 +97,8 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
 
 def _let_go() -> None:
     """Hands over what is buffered; where nobody reads it any more, what was done is done all the same."""
-    Output(sys.stdout).flush()
-    Output(sys.stderr).flush()
+    UnfailingStream(sys.stdout).flush()
+    UnfailingStream(sys.stderr).flush()
 
 
 def _is_first() -> bool:
@@ -170,7 +170,7 @@ def _trace(debug: bool) -> None:
 
 def _complain(message: str) -> None:
     """One line on stderr, whatever the message holds, if anyone reads it."""
-    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=Output(sys.stderr), flush=True)
+    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=UnfailingStream(sys.stderr), flush=True)
 
 
 class _OneLine(logging.Formatter):

@@ -38,7 +38,7 @@ FEW = " (too few images)"
 SHARES = ("precision", "recall", "density", "coverage")
 
 
-class Wanted(NamedTuple):
+class MeasuringOptions(NamedTuple):
     """What is asked for.
 
     Args:
@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
     dear: bool
 
 
-def measure(run: Path, wanted: Wanted) -> int:
+def measure(run: Path, wanted: MeasuringOptions) -> int:
     """Draws images, measures them, writes evaluation.json and says what it holds; the exit code."""
     file = place_for(run / EVALUATION, wanted.images, images_evaluated, wanted.overwrite)
     with together(wanted.device) as (where, processes):

@@ -26,7 +26,7 @@ DESCRIBE = "--describe"
 """Among the words of a verb: its options are wanted and nothing of what it does."""
 
 
-class Described(Exception):
+class OptionsDescribed(Exception):
     """Raised in place of what a verb would do."""
 
     def __init__(self, options: "Options") -> None:
@@ -86,7 +86,7 @@ class Options(argparse.ArgumentParser):
             InputError: unknown option (with the nearest known one), missing or superfluous words.
         """
         if DESCRIBE in argv:
-            raise Described(self)
+            raise OptionsDescribed(self)
         if {"-h", "--help"} & {*argv}:
             self.print_help()
             raise SystemExit(0)

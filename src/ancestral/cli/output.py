@@ -45,7 +45,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-class Output(TextIOBase):
+class UnfailingStream(TextIOBase):
     """Writes to `stream` for as long as it can be written to, and from then on to nowhere; `gone`: whether that is so.
 
     So work whose output nobody reads any more, because a pipe or a terminal was closed, ends as its verb decides.
@@ -96,10 +96,10 @@ def write_nowhere(stream: Any) -> None:
 
 
 @contextmanager
-def until_unread() -> Iterator[Output]:
+def until_unread() -> Iterator[UnfailingStream]:
     """Stdout and stderr that fail nobody who writes to them; the former, which knows whether it is still read."""
-    out = Output(sys.stdout)
-    with redirect_stdout(out), redirect_stderr(Output(sys.stderr)):
+    out = UnfailingStream(sys.stdout)
+    with redirect_stdout(out), redirect_stderr(UnfailingStream(sys.stderr)):
         yield out
 
 

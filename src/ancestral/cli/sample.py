@@ -46,13 +46,13 @@ def run(argv: Sequence[str]) -> int:
     compute = computing(given)
     film, arrays = film_file(found.film), file_named(found.arrays, "--arrays", ARRAYS)
     out = folder_for(found.out, Path(found.run), "drawn-again" if again else "drawn")
-    from ancestral.cli.drawing import Finished, Wanted, draw, filmed, how_drawn, labels_for, nowhere, price, write
+    from ancestral.cli.drawing import Finished, WantedFiles, draw, filmed, how_drawn, labels_for, nowhere, price, write
     from ancestral.cli.pricing import allow, check_asked
     from ancestral.cli.together import together
     from ancestral.colors import check_channels
     from ancestral.pipeline import Pipeline
 
-    wanted = Wanted(out, seeds, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)
+    wanted = WantedFiles(out, seeds, found.each or (again is not None and len(seeds) == 1), found.strip, film, arrays)
     claim(wanted.outputs(), found.overwrite, [again.file] if again else [])
     with together(found.device) as (on, processes):
         pipeline = Pipeline.load(found.run, on, compute, null_class_of(found))

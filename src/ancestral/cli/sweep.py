@@ -50,7 +50,7 @@ def run(argv: Sequence[str]) -> int:
     from ancestral.cli import sweeping
 
     settings = sweeping.settings(USUAL | asked | numbers)
-    how = sweeping.How(given, named, found.device, not found.keep, found.json, found.overwrite, found.yes)
+    how = sweeping.SweepOptions(given, named, found.device, not found.keep, found.json, found.overwrite, found.yes)
     return sweeping.sweep(Path(found.run), settings, how)
 
 

@@ -74,7 +74,7 @@ def _known(word: str, name: str, names: tuple[str, ...]) -> str:
     return found
 
 
-class How(NamedTuple):
+class SweepOptions(NamedTuple):
     """How a sweep is done, and what is done with it.
 
     Args:
@@ -94,7 +94,7 @@ class How(NamedTuple):
     dear: bool
 
 
-def sweep(folder: Path, asked: SweepSettings, how: How) -> int:
+def sweep(folder: Path, asked: SweepSettings, how: SweepOptions) -> int:
     """Measures what is not yet in RUN/sweep.json, tells what it holds and stores what it decides; the exit code."""
     run = run_of(folder)
     if how.store:
@@ -127,7 +127,9 @@ def restore(folder: Path, as_json: bool) -> int:
     return 0
 
 
-def _sweep(run: Path, file: Path, asked: SweepSettings, how: How, on: torch.device, processes: Processes) -> int:
+def _sweep(
+    run: Path, file: Path, asked: SweepSettings, how: SweepOptions, on: torch.device, processes: Processes
+) -> int:
     with processes.first_here():
         if processes.lead and how.store:
             check_free(run)

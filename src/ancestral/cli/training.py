@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ancestral.cli.output import (
-    Output,
+    UnfailingStream,
     console,
     counting,
     say,
@@ -141,7 +141,7 @@ def _line(progress: Progress, pace: Pace) -> dict[str, Any]:
     return {**(progress.record or {}), **where, "images_per_second": pace.images_per_second}
 
 
-def _end(last: Progress | None, asked: Asked, out: Output, folder: RunFolder, as_json: bool) -> int:
+def _end(last: Progress | None, asked: Asked, out: UnfailingStream, folder: RunFolder, as_json: bool) -> int:
     """Says how it ended and how to go on; the exit code."""
     stopped = last is not None and last.stop and last.fraction < 1
     if as_json:

@@ -13,9 +13,9 @@ from ancestral.config import DataSettings
 from ancestral.data import advice, duplicates, folder
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
-from ancestral.data.finding import Finding, describe, examine, picture_of
+from ancestral.data.finding import Finding, describe, examine
 from ancestral.data.fitting import Progress
-from ancestral.data.images import BadImage, Facts, Fit, parse_color
+from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
 from ancestral.data.imageset import arranged, cuts, without_images
 from ancestral.data.layout import PARTS
 from ancestral.data.listing import LeftOut, counted, list_images
@@ -123,12 +123,13 @@ def check(
     return _check_folder(find_folder(source), settings, on_progress, on_interrupt)
 
 
-class Known(NamedTuple):
+class KnownOfImages(NamedTuple):
     """What is known of the images beside what they look like.
 
     Args:
-        images: labels, class names and captions as in `ImageSet`; sizes of own parts and the rest as in `Collection`.
+        labels, class_names: as in `ImageSet`.
         order: (N,) in which they are stored.
+        num_validation, num_test, bad, left_out, notes: as in `Collection`.
     """
 
     labels: np.ndarray | None
@@ -154,7 +155,9 @@ def _check_folder(
         files = [*found]
         labels, class_names = folder.classes(files, selection)
         order = arranged(labels, len(files), selection.numbers(files))
-        known = Known(labels, class_names, len(folder.captions(files, selection) or ()), order, *selection.own(files))
+        known = KnownOfImages(
+            labels, class_names, len(folder.captions(files, selection) or ()), order, *selection.own(files)
+        )
         known = known._replace(bad=tuple(bad), left_out=counted(bad, listing.others), notes=selection.notes)
         return _report(printable(root), settings, found, known)
 
@@ -180,15 +183,15 @@ def _check_built_in(name: str, settings: DataSettings, on_progress: Progress | N
     mode = "L" if whole.shape[0] == 1 else "RGB"
     found = {}
     for count, pixels in enumerate(whole.pixels()):
-        found[f"image {count}"] = describe(picture_of(pixels), Facts("array", mode, 8, False, False, ""))
+        found[f"image {count}"] = describe(picture_of(pixels), FileFacts("array", mode, 8, False, False, ""))
         if on_progress and count % 500 == 0:
             on_progress("checking", count, len(whole))
     texts, order = len(whole.captions or ()), np.arange(len(whole))
-    known = Known(whole.labels, whole.class_names, texts, order, num_validation, num_test)
+    known = KnownOfImages(whole.labels, whole.class_names, texts, order, num_validation, num_test)
     return _report(name, settings, found, known)
 
 
-def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: Known) -> Report:
+def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages) -> Report:
     labels, class_names = known.labels, known.class_names
     findings = [*found.values()]
     sizes = [(finding.height, finding.width) for finding in findings]

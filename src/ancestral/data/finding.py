@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from ancestral.data.folder import is_grey
-from ancestral.data.images import Facts, flatten, load, parse_color, to_array
+from ancestral.data.images import FileFacts, flatten, load, parse_color, to_array
 
 THUMBNAIL = 16
 """Side of the thumbnails by which images are compared, px."""
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
         thumbnail: (16, 16, 3) uint8, each number the average of a cell.
     """
 
-    facts: Facts
+    facts: FileFacts
     height: int
     width: int
     grey: bool
@@ -53,7 +53,7 @@ def examine(path: Path, background: str) -> Finding:
     return describe(flatten(loaded.image, parse_color(background)), loaded.facts)
 
 
-def describe(image: Image.Image, facts: Facts) -> Finding:
+def describe(image: Image.Image, facts: FileFacts) -> Finding:
     """The finding on an upright, opaque "L" or "RGB" image."""
     pixels = to_array(image)
     content = sha256(str(pixels.shape).encode())
@@ -61,11 +61,6 @@ def describe(image: Image.Image, facts: Facts) -> Finding:
     spread = max(ImageStat.Stat(image).stddev)
     looks = is_grey(pixels), spread, _filled(image), content.hexdigest(), _thumbnail(image)
     return Finding(facts, image.height, image.width, *looks)
-
-
-def picture_of(pixels: np.ndarray) -> Image.Image:
-    """(H, W, C) uint8 as a picture, C = 1 to 4 as in `colors`."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray:

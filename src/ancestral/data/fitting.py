@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 
 from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.config import DataSettings
-from ancestral.data.images import fit, to_array
+from ancestral.data.images import fit, picture_of, to_array
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
@@ -26,8 +25,7 @@ def refit(pixels: np.ndarray, settings: DataSettings, on_progress: Progress | No
         return pixels
     fitted = np.empty((len(pixels), height, width, channels), np.uint8)
     for i, image in enumerate(pixels):
-        picture = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
-        picture = picture.convert(MODES[channels])
+        picture = picture_of(image).convert(MODES[channels])
         fitted[i] = to_array(fit(picture, height, width, settings.fit, settings.background))
         if on_progress and (i + 1) % 500 == 0:
             on_progress("resizing", i + 1, len(pixels))

@@ -22,13 +22,13 @@ from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, finder, read_metadata
 from ancestral.data.parallel import each
 from ancestral.errors import CannotWrite, InputError
-from ancestral.text import alike, as_utf8, printable
+from ancestral.text import as_utf8, normal_form, printable
 
 FOLDER_SIZE = 32
 NAMED = 3
 """Folders that a note names."""
 
-Labels = dict[str, str | None]
+ClassOfFile = dict[str, str | None]
 """File -> its class."""
 
 
@@ -196,7 +196,7 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
 
 def _labels(
     division: Division, annotations: dict[str, Annotation], settings: DataSettings
-) -> tuple[Labels, tuple[str, ...]]:
+) -> tuple[ClassOfFile, tuple[str, ...]]:
     """The class of each file, by metadata where there is some and by folders else, and notes on what is in doubt."""
     by_folder, doubts = class_folders(division.paths, settings.labels == "folders")
     if settings.labels == "none":
@@ -261,15 +261,15 @@ def _check_once(named: dict[str, str | None], source: str) -> None:
 
 
 def _with_classes(
-    labels: Labels, parts: dict[str, Part], settings: DataSettings
-) -> tuple[Labels, list[tuple[str, str]], tuple[str, ...]]:
+    labels: ClassOfFile, parts: dict[str, Part], settings: DataSettings
+) -> tuple[ClassOfFile, list[tuple[str, str]], tuple[str, ...]]:
     """The labels of the files to use, all of which have a class or none; (name, reason) of the others; and notes.
 
     Raises:
         InputError: folders are to be classes, and there are no two.
     """
     without = [name for name, label in labels.items() if label is None]
-    names = {alike(label) for label in labels.values() if label is not None}
+    names = {normal_form(label) for label in labels.values() if label is not None}
     if settings.labels == "folders" and len(names) < 2:
         raise InputError(f"expected two class folders or more with data.labels folders, got {len(names)}; leave it out")
     if settings.labels == "none" or not without or len(names) < 2:
@@ -281,7 +281,7 @@ def _with_classes(
         return dict.fromkeys(labels), [], (note,)
     first = told(without[0])
     note = f"left out for want of a class: {count}, such as {first}; --data.labels none uses all, without classes"
-    kept: Labels = {name: label for name, label in labels.items() if label is not None}
+    kept: ClassOfFile = {name: label for name, label in labels.items() if label is not None}
     return kept, [(name, "has no class") for name in without], (note,)
 
 
@@ -300,12 +300,12 @@ def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | No
     found = [selection.annotations[name].label for name in files]
     named = [label for label in found if label is not None]
     ordered = sorted({*named}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-    shown = {alike(name): name for name in reversed(ordered)}
+    shown = {normal_form(name): name for name in reversed(ordered)}
     if len(shown) < 2 or len(named) < len(found):
         return None, ()
-    class_names = [name for name in ordered if shown[alike(name)] == name]
-    index = {alike(name): i for i, name in enumerate(class_names)}
-    return frozen(np.array([index[alike(name)] for name in named], np.int64)), tuple(map(printable, class_names))
+    class_names = [name for name in ordered if shown[normal_form(name)] == name]
+    index = {normal_form(name): i for i, name in enumerate(class_names)}
+    return frozen(np.array([index[normal_form(name)] for name in named], np.int64)), tuple(map(printable, class_names))
 
 
 def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | None:

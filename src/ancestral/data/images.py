@@ -113,7 +113,7 @@ class Opened:
         return 2 * len(self.data) + self.width * self.height * (DEEP_BYTES if deep else PIXEL_BYTES)
 
 
-class Facts(NamedTuple):
+class FileFacts(NamedTuple):
     """What a file was like: `format`, `mode` and `bits` as in `Opened`.
 
     Args:
@@ -133,7 +133,7 @@ class Loaded(NamedTuple):
     """An upright picture of 8 bits in sRGB, "L", "LA", "RGB" or "RGBA", and what its file was like."""
 
     image: Image.Image
-    facts: Facts
+    facts: FileFacts
 
 
 def open_header(path: Path, data: bytes) -> Opened:
@@ -196,7 +196,7 @@ def load(path: Path, data: bytes | None = None) -> Loaded:
     except Exception as error:  # malformed EXIF, a palette that is too short, a mode without a conversion
         raise BadImage(path, f"cannot be converted: {_said(error)}") from None
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    return Loaded(image, Facts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
+    return Loaded(image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
 
 
 def decode(
@@ -267,6 +267,11 @@ def to_array(image: Image.Image) -> np.ndarray:
     """ "L", "LA", "RGB" or "RGBA" image -> (H, W, C) uint8."""
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
+
+
+def picture_of(pixels: np.ndarray) -> Image.Image:
+    """(H, W, C) uint8 as a picture, C = 1 to 4 as in `colors`."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def parse_color(name: str) -> tuple[int, int, int]:

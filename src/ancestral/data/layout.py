@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ancestral.text import alike, as_utf8, printable
+from ancestral.text import as_utf8, normal_form, printable
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -106,7 +106,7 @@ def divided(paths: Paths, splits: Splits) -> Division:
         if _are_parts(names, beside, splits) or (splits == "auto" and _repeat_the_others(paths, level)):
             return _division(paths, level, splits)
         if len(names) > 1:
-            return _by_class(paths, level) or Division({}, paths, notes=_likely_parts(names, splits))
+            return _by_class(paths, level) or Division({}, paths, notes=_likely_parts(names))
         if not few(beside, len(paths)):
             break
         level += 1
@@ -205,7 +205,7 @@ def _unwrapped(division: Division, kinds: Mapping[str, Part | None]) -> Division
     return Division(division.parts, paths, division.left_out, division.notes)
 
 
-def _likely_parts(names: Collection[str], splits: Splits) -> tuple[str, ...]:
+def _likely_parts(names: Collection[str]) -> tuple[str, ...]:
     """A note on folders that are called like parts and read like others."""
     kinds = parts_of(names)
     likely = [name for name, part in kinds.items() if part]
@@ -267,5 +267,5 @@ def _doubts(paths: Paths, names: Collection[str]) -> tuple[str, ...]:
 
 def _listed(names: Collection[str]) -> str:
     """The first of some names in their order, and how many there are."""
-    first = [printable(name) for name in sorted(names, key=alike)[:NAMED]]
+    first = [printable(name) for name in sorted(names, key=normal_form)[:NAMED]]
     return ", ".join(first) + (f" ... ({len(names):,})" if len(names) > NAMED else "")

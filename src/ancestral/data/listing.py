@@ -14,7 +14,7 @@ from stat import S_ISDIR
 from ancestral.data.images import SUFFIXES
 from ancestral.data.signatures import first_bytes, is_image, other_kind
 from ancestral.errors import InputError
-from ancestral.folders import Kind, check_holds_images, kind_by_names, use_of
+from ancestral.folders import FolderKind, check_holds_images, kind_by_names, use_of
 from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -62,7 +62,7 @@ class Listing:
     metadata: tuple[str, ...]
     bad: tuple[tuple[str, str], ...]
     others: tuple[LeftOut, ...] = ()
-    products: tuple[tuple[str, Kind], ...] = ()
+    products: tuple[tuple[str, FolderKind], ...] = ()
 
 
 class Counts:
@@ -98,7 +98,7 @@ def list_images(root: Path) -> Listing:
     bad: list[tuple[str, str]] = []
     files: list[str] = []
     metadata: list[str] = []
-    products: list[tuple[str, Kind]] = []
+    products: list[tuple[str, FolderKind]] = []
     counts = Counts()
     for here, folders, names in _walk(root, bad):
         prefix = "" if Path(here) == root else f"{Path(here).relative_to(root).as_posix()}/"
@@ -214,7 +214,9 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {S_ISDIR(status.st_mode)}"
 
 
-def _nothing_found(root: Path, bad: list[tuple[str, str]], counts: Counts, products: list[tuple[str, Kind]]) -> str:
+def _nothing_found(
+    root: Path, bad: list[tuple[str, str]], counts: Counts, products: list[tuple[str, FolderKind]]
+) -> str:
     reasons = [f"{name} {reason}" for name, reason in bad[:1]]
     reasons += [f"the {kind} {printable(name)}" for name, kind in products[:1]]
     reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in counts.all()[:2]]

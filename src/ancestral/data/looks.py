@@ -11,9 +11,8 @@ from PIL import Image
 
 from ancestral.config import DataSettings
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
-from ancestral.data.finding import picture_of
 from ancestral.data.folder import classes, decode_folder, select, told
-from ancestral.data.images import decode
+from ancestral.data.images import decode, picture_of
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ancestral.errors import InputError
 from ancestral.files import json_object, parse_json, read_bytes, read_text
-from ancestral.text import alike, as_utf8, printable
+from ancestral.text import as_utf8, normal_form, printable
 
 MOST_BYTES = 2**28
 """Of a file about images."""
@@ -69,7 +69,7 @@ def finder(files: Iterable[str]) -> Callable[[str], str | None]:
 
 
 def _form(name: str) -> str:
-    return alike(as_utf8(name))
+    return normal_form(as_utf8(name))
 
 
 def _with_slashes(name: str) -> str:

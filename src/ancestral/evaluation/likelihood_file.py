@@ -24,7 +24,7 @@ MOST_BYTES = 2**30
 
 
 @dataclass
-class Record:
+class ChunkFile:
     """The open file, locked. `sums` are those of the first chunks, in their order."""
 
     path: Path
@@ -56,7 +56,7 @@ class Record:
 
 
 @contextmanager
-def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -> Iterator[Record]:
+def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -> Iterator[ChunkFile]:
     """The record at `path`, cut back to what can be used; anew, which is said, where it belongs to something else.
 
     Args:
@@ -69,7 +69,7 @@ def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -
     with open_to_append(path) as file:
         _lock(file, path)
         lines = read_bytes(path, MOST_BYTES).splitlines(keepends=True)
-        here = Record(path, file, [])
+        here = ChunkFile(path, file, [])
         if not lines or _line(lines[0]) != belongs_to:
             if lines:
                 say(f"{path} belongs to other settings, weights or images: starting anew")

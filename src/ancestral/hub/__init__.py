@@ -25,9 +25,8 @@ from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
 from ancestral.hub.unet import NetworkFolder as NetworkFolder
-from ancestral.hub.unet import expected_shapes, own_config, read_network
+from ancestral.hub.unet import expected_shapes, own_config, read_network, unet_config
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
-from ancestral.hub.unet import unet_config as _unet_config
 from ancestral.hub.weights import read_tensors, write_tensors
 
 MODEL_INDEX = "model_index.json"
@@ -77,7 +76,7 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     told = schedule.time == "index" and schedule.prediction != "levels"
     shared = told and is_diffusers_unet(network.settings, network.height, network.width)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
-    _write_json(folder / "unet" / "config.json", _unet_config(network) if shared else own_config(network))
+    _write_json(folder / "unet" / "config.json", unet_config(network) if shared else own_config(network))
     write_tensors(folder / "unet", network.tensors)
     _write_json(folder / MODEL_INDEX, _model_index(shared))
 

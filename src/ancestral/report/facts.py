@@ -14,7 +14,7 @@ from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import read_json
 from ancestral.pipeline import Pipeline
 from ancestral.text import printable
-from ancestral.training.logs import Lines, read_lines
+from ancestral.training.logs import LogLines, read_lines
 from ancestral.training.run import RunFolder
 
 EVALUATION = "evaluation.json"
@@ -84,7 +84,7 @@ def read_facts(path: Path) -> Facts:
             f"{printable(config.data.source)}, got {parts.train.shape} and {len(parts.train.class_names)}: "
             "restore the images that the run was trained on"
         )
-    log, timing = (read_lines(file) if file.is_file() else Lines([], 0) for file in (folder.log, folder.timing))
+    log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
     evaluation = read_evaluation(path / EVALUATION) if (path / EVALUATION).is_file() else None
     left_out = log.left_out + timing.left_out
     return Facts(folder, config, pipeline, parts, log.records, timing.records, evaluation, left_out)

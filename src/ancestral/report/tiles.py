@@ -5,8 +5,8 @@ from io import BytesIO
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
+from ancestral.data.images import picture_of
 from ancestral.report.html import Html, element, picture, styled
 from ancestral.tensors import Pixels
 
@@ -27,7 +27,7 @@ def tile_png(pixels: Pixels) -> tuple[bytes, tuple[int, int]]:
     array = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
     scale = max(1, round(SIDE / min(array.shape[:2])))
     large = array.repeat(scale, axis=0).repeat(scale, axis=1)
-    image, out = Image.fromarray(large[:, :, 0] if large.shape[2] == 1 else large), BytesIO()
+    image, out = picture_of(large), BytesIO()
     image.save(out, "PNG", optimize=True)
     return out.getvalue(), image.size
 

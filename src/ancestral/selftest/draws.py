@@ -18,15 +18,15 @@ from ancestral.selftest.checks import Check, apart, largest
 from ancestral.selftest.oracles import double
 from ancestral.training.draws import drawn
 
-How = Literal["uniform", "stratified", "importance"]
+TimestepDraw = Literal["uniform", "stratified", "importance"]
 MANY = 4096
 """Images of a batch whose draws are compared."""
-TIMESTEPS: dict[How, int] = {"uniform": 2**24, "stratified": 4096}
+TIMESTEPS: dict[TimestepDraw, int] = {"uniform": 2**24, "stratified": 4096}
 """T; of the first so large that t and another draw out of its stream of float32 are the same number."""
 CPU = torch.device("cpu")
 
 
-def told(how: How, seed: int, step: int) -> dict[str, Tensor]:
+def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
     """Everything random in a step, (MANY,) float64 each, of mean 0."""
     settings, T = TrainingSettings(steps=1, batch_size=MANY, timesteps=how, label_dropout=0.5), TIMESTEPS[how]
     times, eps, hidden = drawn(settings, seed, step, (1, 1, 1), T, CPU, None)
@@ -48,7 +48,7 @@ def correlation(one: Tensor, other: Tensor) -> float:
     return abs(float((one * other).mean() / (one.square().mean() * other.square().mean()).sqrt())) * MANY**0.5
 
 
-def unrelated(how: How, _: torch.device) -> float:
+def unrelated(how: TimestepDraw, _: torch.device) -> float:
     """The largest correlation of two draws of a step, and of a draw with those of other steps and seeds."""
     here, *others = (told(how, *position) for position in ((0, 1), (0, 2), (1, 1), (1, 0)))
     found = [correlation(here[one], here[two]) for one in here for two in here if one < two and exempt(one, two)]
@@ -61,7 +61,7 @@ def exempt(one: str, two: str) -> bool:
     return {one, two} != {"eps", "size of eps"}
 
 
-def every_time(how: How, _: torch.device) -> float:
+def every_time(how: TimestepDraw, _: torch.device) -> float:
     """How uneven the timesteps 1..8 of 4096 images are, and where within them: in standard errors.
 
     Each place in the batch has all of them over the steps; the parts of stratified draws are in no order.

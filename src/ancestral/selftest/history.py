@@ -78,7 +78,7 @@ class Witness(DDIM):
         return x_s, prediction
 
 
-Walk = Callable[[Denoiser, Sampler, Tensor], Iterator[Step]]
+SamplingLoop = Callable[[Denoiser, Sampler, Tensor], Iterator[Step]]
 
 
 def plain(denoise: Denoiser, sampler: Sampler, x: Tensor) -> Iterator[Step]:
@@ -98,7 +98,7 @@ def resampled(rounds: Rounds, denoise: Denoiser, sampler: Sampler, x: Tensor) ->
     return inpaint(denoise, sampler, process, 0 * x, nothing, x, TABLE.trailing(9), lambda: 0.3 * x, rounds)
 
 
-WALKS: dict[str, Walk] = {
+WALKS: dict[str, SamplingLoop] = {
     "sampling": plain,
     "from an image": started,
     **{f"inpainting, {count} times {jump}": partial(resampled, Rounds(count, jump))
@@ -106,7 +106,7 @@ WALKS: dict[str, Walk] = {
 }  # fmt: skip
 
 
-def given(walk: Walk, device: torch.device) -> float:
+def given(walk: SamplingLoop, device: torch.device) -> float:
     """How many steps of a walk are given a past that is not the predictions since it last began."""
     witness, hills = Witness(TABLE), two_hills(TABLE, device)
     steps = list(walk(hills, witness, normal(2, 2, device=device)))

@@ -204,7 +204,7 @@ class Keeper:
         """The checkpoint that the first process finds."""
         folder = None
         if self.processes.lead:
-            fault = partial(unsound, self.trainer)
+            fault = partial(unsound, self.trainer.settings.batch_size, self.trainer.expected)
             folder = newest_checkpoint(self.run.checkpoints, self.say, up_to, fault)
         name = self.processes.told("" if folder is None else folder.name)
         return self.run.checkpoints / name if name else None

@@ -25,7 +25,7 @@ QUARTERS = "_by_quarter"
 Record = dict[str, Any]
 
 
-class Lines(NamedTuple):
+class LogLines(NamedTuple):
     """What a log holds, and how many of its lines were left out because they are none."""
 
     records: list[Record]
@@ -99,7 +99,7 @@ def read_log(path: Path) -> list[Record]:
     return read_lines(path).records
 
 
-def read_lines(path: Path) -> Lines:
+def read_lines(path: Path) -> LogLines:
     """What a log holds, without lines that are none.
 
     Raises:
@@ -107,7 +107,7 @@ def read_lines(path: Path) -> Lines:
     """
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
     records = [record for line in lines if (record := _parsed(line)) is not None]
-    return Lines(records, len(lines) - len(records))
+    return LogLines(records, len(lines) - len(records))
 
 
 def _parsed(line: bytes) -> Record | None:

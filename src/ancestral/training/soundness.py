@@ -6,12 +6,14 @@ shapes, types and counters are held against the network and the optimiser that a
 numbers. The same look at what would be saved keeps a state that is none from taking the place of a good one.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ancestral.config import Settings, parse
 from ancestral.diffusion.timesteps import RecentLosses
@@ -21,10 +23,7 @@ from ancestral.training.checkpoint import tensor_fault
 from ancestral.training.muon import Muon
 from ancestral.training.tensor_files import Tensors
 
-if TYPE_CHECKING:
-    from ancestral.training.trainer import Trainer
-
-Count = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
 class Counters(Settings):
@@ -32,17 +31,17 @@ class Counters(Settings):
 
     model_config = ConfigDict(extra="ignore")
 
-    step: Count
-    images: Count
+    step: WholeNumber
+    images: WholeNumber
     seconds: Annotated[float, Field(ge=0, lt=1e12, strict=True)]
-    ema_updates: Count
-    skipped: Count
-    skipped_in_a_row: Count = 0
-    rollbacks: Annotated[Count, Field(le=2**20)] = 0
+    ema_updates: WholeNumber
+    skipped: WholeNumber
+    skipped_in_a_row: WholeNumber = 0
+    rollbacks: Annotated[WholeNumber, Field(le=2**20)] = 0
     window: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=10, max_length=10)]
-    good_step: Count | None = None
+    good_step: WholeNumber | None = None
     data: str
-    log_bytes: Count
+    log_bytes: WholeNumber
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Counters":
@@ -52,16 +51,20 @@ class Counters(Settings):
         return self
 
 
-def unsound(trainer: "Trainer", folder: Path) -> str | None:
-    """Why `trainer` cannot go on from a checkpoint whose files are whole, or None."""
+def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -> str | None:
+    """Why training cannot go on from a checkpoint whose files are whole, or None.
+
+    Args:
+        expected: tensors like those that are to be there after a number of steps.
+    """
     try:
         counters = parse(Counters, read_json(folder / "state.json"), "state.json")
     except InputError as fault:
         return str(fault)
-    counted = (int(folder.name.rpartition("-")[2]), counters.step * trainer.settings.batch_size)
+    counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    return tensor_fault(folder, expected(trainer, counters.step))
+    return tensor_fault(folder, expected(counters.step))
 
 
 def is_sound(tensors: Tensors) -> bool:
@@ -70,25 +73,27 @@ def is_sound(tensors: Tensors) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in held)
 
 
-def expected(trainer: "Trainer", step: int) -> Tensors:
+def tensors_like(
+    network: nn.Module, owners: Mapping[str, Optimizer], recent: RecentLosses | None, step: int
+) -> Tensors:
     """Tensors like those of a checkpoint after `step` steps, whole; those without values are of torch's `meta` device.
 
-    Moments are there after the first step, of every weight that is trained.
+    Args:
+        owners: the optimiser of every weight that is trained, of which there are moments after the first step.
+        recent: losses of as many timesteps as are to be remembered, if any.
     """
-    weights = {name: _like(tensor) for name, tensor in trainer.network.state_dict().items()}
-    moments = [] if step == 0 else [(name, held) for name, held in trainer.held.weights.items() if held.requires_grad]
-    optimizer = {
-        f"{name}.{key}": like for name, held in moments for key, like in _moments(trainer, held, weights[name]).items()
-    }
-    groups: dict[str, Any] = {"model": weights, "ema": weights, "optimizer": optimizer}
-    if trainer.recent is not None:
-        groups["timesteps"] = {"recent_losses": RecentLosses.none(trainer.diffusion.num_timesteps).table}
+    weights = {name: _like(tensor) for name, tensor in network.state_dict().items()}
+    moments = {} if step == 0 else {name: _moments(owner, weights[name]) for name, owner in owners.items()}
+    optimizer = {f"{name}.{key}": like for name, kept in moments.items() for key, like in kept.items()}
+    groups = {"model": weights, "ema": weights, "optimizer": optimizer}
+    if recent is not None:
+        groups["timesteps"] = {"recent_losses": RecentLosses.none(len(recent.table)).table}
     return groups
 
 
-def _moments(trainer: "Trainer", held: nn.Parameter, whole: Tensor) -> dict[str, Tensor]:
+def _moments(owner: Optimizer, whole: Tensor) -> dict[str, Tensor]:
     """What the optimiser of a weight keeps of it."""
-    if isinstance(trainer.owner(held), Muon):
+    if isinstance(owner, Muon):
         return {"momentum": whole}
     return {"step": torch.empty((), device="meta"), "exp_avg": whole, "exp_avg_sq": whole}
 

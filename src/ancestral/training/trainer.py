@@ -52,6 +52,8 @@ from ancestral.training.optimizer import optimizers_for
 from ancestral.training.parallel import Copies, Held, Parallel, Shards, together
 from ancestral.training.patience import Patience
 from ancestral.training.run import RunFolder
+from ancestral.training.soundness import tensors_like
+from ancestral.training.tensor_files import Tensors
 from ancestral.training.window import Window
 
 
@@ -290,6 +292,11 @@ class Trainer:
         model, ema = self.held.tensors(self.network), self.held.tensors(self.ema.network)
         weights = {"model": model, "ema": ema, "optimizer": moments}
         return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
+
+    def expected(self, step: int) -> Tensors:
+        """Tensors like those of a checkpoint after `step` steps, whole."""
+        owners = {name: self.owner(weight) for name, weight in self.held.weights.items() if weight.requires_grad}
+        return tensors_like(self.network, owners, self.recent, step)
 
     def watched(self) -> Pipeline:
         """A pipeline around the averaged network as it lies here: what is drawn with it is drawn together."""
