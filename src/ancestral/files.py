@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import secrets
 import shutil
 import sys
@@ -360,6 +361,21 @@ def _exchanged(one: Path, other: Path) -> bool:
         if sys.platform == "darwin":
             return libc.renamex_np(*names, RENAME_EXCHANGE) == 0
     return False
+
+
+def as_path(given: object) -> Path:
+    """A path as Python code gives it, text or `os.PathLike`; ~ is the home folder.
+
+    Raises:
+        InputError: another type, an empty text, or letters that no path has.
+    """
+    if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str):
+        raise InputError(f"expected a path, as text or pathlib.Path, got {reprlib.repr(given)}")
+    if not text or "\0" in text:
+        raise InputError(f"expected a path, got {'none in an empty text' if not text else reprlib.repr(text)}")
+    with suppress(RuntimeError):  # no home folder is known
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def cache_folder() -> Path:

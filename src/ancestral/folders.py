@@ -1,5 +1,6 @@
 """The folders that ancestral and diffusers write, recognised by the names in them, and what they are for."""
 
+import os
 from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,20 @@ from ancestral.files import INDEX, is_packed
 from ancestral.text import printable
 
 FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
+OWN_FILE = "ancestral.json"
+"""In every pipeline that this package wrote."""
 PACKING = "packing.json"
 """What a packed data set has until it is whole."""
+PARTS = {
+    OWN_FILE,
+    "model_index.json",
+    "network.json",
+    "network.safetensors",
+    "scheduler",
+    "unet",
+    "variance.json",
+}
+"""Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 """Beside config.json."""
@@ -53,6 +66,29 @@ def check_holds_images(folder: Path) -> None:
         raise InputError(f"expected a folder of images, got a file: {printable(folder)}; {_of_a_file(folder)}")
     if (kind := kind_of(folder)) is not None:
         raise InputError(f"expected a folder of images, got a {kind}: {printable(folder)}; {use_of(folder, kind)}")
+
+
+def check_takes_pipeline(folder: Path) -> None:
+    """That a pipeline may be written as `folder`, whose content it replaces.
+
+    Raises:
+        InputError: a file is there, or a folder of something else than a pipeline of this package's.
+    """
+    if not os.path.lexists(folder):
+        return
+    names = set(os.listdir(folder)) if folder.is_dir() else {"a file"}
+    in_its_run = folder.name == "pipeline" and kind_of(folder.parent) == "run"
+    if names and OWN_FILE not in names and not in_its_run:
+        what = f"a {kind_of(folder) or 'folder of other files'}" if folder.is_dir() else "a file"
+        raise InputError(
+            f"expected a new folder, or a pipeline that ancestral wrote, to save to, got {what}: {printable(folder)}; "
+            "choose another"
+        )
+
+
+def foreign_entries(folder: Path) -> list[Path]:
+    """What lies in a pipeline folder and is no part of a pipeline: a note, a licence, a picture."""
+    return [path for path in folder.iterdir() if path.name not in PARTS] if folder.is_dir() else []
 
 
 def use_of(folder: Path, kind: FolderKind) -> str:

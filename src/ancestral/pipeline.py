@@ -5,6 +5,7 @@ At rest it is a diffusers folder that also holds `ancestral.json`: the settings 
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +35,8 @@ from ancestral.config import (
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import put_in_place, read_json, write_whole
+from ancestral.files import as_path, put_in_place, read_json, write_whole
+from ancestral.folders import OWN_FILE, check_takes_pipeline, foreign_entries, kind_of, use_of
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.names import meant
@@ -50,7 +52,6 @@ from ancestral.sampling.samplers import Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
 from ancestral.text import as_utf8, normal_form
 
-OWN_FILE = "ancestral.json"
 ROUNDING = 1e-9
 """Of betas that two machines compute by one formula."""
 VAST = 1e4
@@ -361,14 +362,17 @@ class Pipeline:
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of
-        them. It says nothing of this machine.
+        them. It says nothing of this machine. A pipeline that was saved there before is replaced, and what else lies
+        beside it is kept.
 
         Of a network of one's own it holds the weights and the name of its class.
 
         Raises:
+            InputError: something else than a pipeline of this package's is there.
             CannotWrite: disk full, or folder gone or read-only.
         """
-        folder = Path(folder)
+        folder = Path(os.path.abspath(as_path(folder)))  # with a name, whatever dots it was given by
+        check_takes_pipeline(folder)
         building = folder.with_name(f".{folder.name}.new")
         try:
             shutil.rmtree(building, ignore_errors=True)
@@ -380,6 +384,8 @@ class Pipeline:
             self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
+            for kept in foreign_entries(folder):
+                kept.rename(building / kept.name)
             put_in_place(building, folder)
         except (OSError, CannotWrite) as fault:
             shutil.rmtree(building, ignore_errors=True)
@@ -421,7 +427,7 @@ class Pipeline:
                 missing, or that the folder is not of.
             NonFinite: its weights are no numbers.
         """
-        folder = _pipeline_folder(Path(folder))
+        folder = _pipeline_folder(as_path(folder))
         if own.is_own(folder):
             return cls._load_own(folder, device, compute, network)
         if network is not None:
@@ -571,8 +577,8 @@ def _place(name: str, names: Sequence[str]) -> int | None:
 
 def _pipeline_folder(folder: Path) -> Path:
     """`folder`, or the pipeline inside it where it is a run."""
-    if not folder.is_dir():
-        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder")
+    if not os.path.isdir(folder):
+        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; check the path")
     if (folder / "pipeline").is_dir():
         return folder / "pipeline"
     if (folder / "config.json").is_file() and (folder / "lock").is_file():

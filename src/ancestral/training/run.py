@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from ancestral.compute import Choices
 from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import open_to_append, write_whole
+from ancestral.files import as_path, open_to_append, write_whole
 from ancestral.outputs import check_part
 
 ADJUSTABLE = {
@@ -43,7 +43,7 @@ class RunFolder:
     path: Path
 
     def __init__(self, path: Path | str) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     @property
     def config(self) -> Path:
