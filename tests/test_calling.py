@@ -136,6 +136,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [1.5]}, "a seed, a whole number, got 1.5"),
     ({"seed": 2**63}, "expected seeds in"),
     ({"num_images": 3, "seeds": [1, 2]}, "got 2 seeds with"),
+    ({"labels": {3}}, "in a list, a tensor or an array, got set"),
+    ({"labels": {3: 4}}, "got dict"),
+    ({"labels": b"3"}, "got bytes"),
     ({"output": "jpg"}, "out of pil, tensor, array, got 'jpg'"),
     ({"steps": 0}, "the call: steps: expected at least 1, got 0"),
     ({"steps": 5000}, "at most T = 1000 steps, got 5000"),
@@ -159,9 +162,7 @@ def test_what_is_wrong_is_one_line(pipeline: Pipeline, given: dict[str, Any], to
 
 
 @pytest.mark.parametrize("there", ["a file", "a folder of other files", "a run", "a downloaded pipeline"])
-def test_saving_replaces_nothing_but_a_pipeline_of_this_package(
-    pipeline: Pipeline, tmp_path: Path, there: str
-) -> None:
+def test_saving_replaces_nothing_but_a_pipeline_of_this_package(pipeline: Pipeline, tmp_path: Path, there: str) -> None:
     """`save(".")` or `save(home)` is one line, and every file is where it was."""
     place = tmp_path / "mine"
     files = {"a folder of other files": ["thesis.txt"], "a run": ["config.json", "lock"]}
@@ -189,7 +190,7 @@ def test_saving_again_keeps_what_lies_beside_the_pipeline(pipeline: Pipeline, tm
 
 @pytest.mark.parametrize("given", [3, None, b"saved", ["saved"], "", "a\0b", "x" * 5000, "nowhere/at/all"])
 def test_what_is_no_path_is_one_line(given: Any) -> None:
-    with pytest.raises(InputError, match="expected a (path|run or pipeline folder)") as fault:
+    with pytest.raises(InputError, match=r"expected a (path|run or pipeline folder)") as fault:
         Pipeline.load(as_path(given))
     assert "\n" not in str(fault.value)
 

@@ -15,6 +15,7 @@ from ancestral.compute import Choices
 from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, write_whole
+from ancestral.folders import what_is
 from ancestral.outputs import check_part
 
 ADJUSTABLE = {
@@ -87,7 +88,7 @@ class RunFolder:
             InputError: no run here, or its config.json is damaged.
         """
         if not self.config.is_file():
-            raise InputError(f"expected a run folder with a config.json, got {self.path}; `ancestral train` makes one")
+            raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
         return parse(Config, read_settings(self.config), str(self.config))
 
     @contextmanager
