@@ -171,9 +171,9 @@ def test_edits_refuse_images_of_another_size_in_one_line(pipeline: Pipeline) -> 
 
 NOISE = torch.zeros(1, 3, 6, 8)
 WRONG_WORDS = {
-    "labels as a wrong name": (
+    "a name": (
         lambda p, x: edits.vary(p, x, 0.5, [0], labels="horse"),
-        "expected no class, got .horse",
+        "expected no class, got",
     ),
     "labels of other images": (lambda p, x: edits.vary(p, x, 0.5, [0], labels=[0, 1]), "at most one label for each"),
     "labels that are no numbers": (lambda p, x: edits.vary(p, x, 0.5, [0], labels=torch.ones(1)), "a whole number"),

@@ -296,10 +296,10 @@ class _Chain(NamedTuple):
 def _chain(
     pipeline: Pipeline,
     seeds: Iterable[object],
-    labels: Labels | None,
+    labels: Classes,
     settings: SamplingSettings | None,
     size: Sequence[int] | None = None,
-    stride: int | None = None,
+    stride: object = None,
 ) -> _Chain:
     """A chain for images of (height, width), by windows where that is not the pipeline's own."""
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
