@@ -11,6 +11,7 @@ from PIL import Image
 
 from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
 from ancestral.errors import InputError
+from ancestral.files import as_path
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import Pixels
 
@@ -135,6 +136,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [1.5]}, "a seed, a whole number, got 1.5"),
     ({"seed": 2**63}, "expected seeds in"),
     ({"num_images": 3, "seeds": [1, 2]}, "got 2 seeds with"),
+    ({"labels": {3}}, "in a list, a tensor or an array, got set"),
+    ({"labels": {3: 4}}, "got dict"),
+    ({"labels": b"3"}, "got bytes"),
     ({"output": "jpg"}, "out of pil, tensor, array, got 'jpg'"),
     ({"steps": 0}, "the call: steps: expected at least 1, got 0"),
     ({"steps": 5000}, "at most T = 1000 steps, got 5000"),
@@ -155,6 +159,47 @@ def test_what_is_wrong_is_one_line(pipeline: Pipeline, given: dict[str, Any], to
     with pytest.raises(InputError, match=told) as fault:
         pipeline(**given)
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("there", ["a file", "a folder of other files", "a run", "a downloaded pipeline"])
+def test_saving_replaces_nothing_but_a_pipeline_of_this_package(pipeline: Pipeline, tmp_path: Path, there: str) -> None:
+    """`save(".")` or `save(home)` is one line, and every file is where it was."""
+    place = tmp_path / "mine"
+    files = {"a folder of other files": ["thesis.txt"], "a run": ["config.json", "lock"]}
+    if there == "a file":
+        place.write_text("mine")
+    else:
+        place.mkdir()
+        for name in files.get(there, ["model_index.json"]):
+            (place / name).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match="expected a new folder, or a pipeline that ancestral wrote") as fault:
+        pipeline.save(place)
+    assert "\n" not in str(fault.value)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_saving_again_keeps_what_lies_beside_the_pipeline(pipeline: Pipeline, tmp_path: Path) -> None:
+    pipeline.save(tmp_path / "saved")
+    (tmp_path / "saved" / "README.md").write_text("what it is for")
+    pipeline.save(f"{tmp_path}/saved/../saved/.")
+    assert (tmp_path / "saved" / "README.md").read_text() == "what it is for"
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+    assert Pipeline.load(tmp_path / "saved", "cpu").weights_hash() == pipeline.weights_hash()
+
+
+@pytest.mark.parametrize("given", [3, None, b"saved", ["saved"], "", "a\0b", "x" * 5000, "nowhere/at/all"])
+def test_what_is_no_path_is_one_line(given: Any) -> None:
+    with pytest.raises(InputError, match=r"expected a (path|run or pipeline folder)") as fault:
+        Pipeline.load(as_path(given))
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("device", ["", "meta", "cpu:7", "gpu", "mps"])
+def test_what_is_no_device_leaves_the_pipeline_where_it_is(pipeline: Pipeline, device: Any) -> None:
+    with pytest.raises(InputError, match="expected a device, cpu or cuda, got"):
+        pipeline.to(device)
+    assert pipeline.device == next(pipeline.network.parameters()).device == torch.device("cpu")
 
 
 def test_a_pipeline_saves_into_a_folder_named_by_a_text(pipeline: Pipeline, tmp_path: Path) -> None:

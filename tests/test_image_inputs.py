@@ -167,3 +167,32 @@ def test_edits_refuse_images_of_another_size_in_one_line(pipeline: Pipeline) -> 
         [*edits.vary(pipeline, PIXELS[:4], 0.5, [0])]
     with pytest.raises(InputError, match="one image, or one for each of 3 seeds, got 2"):
         edits.vary(pipeline, [PIXELS, PIXELS], 0.5, range(3))
+
+
+NOISE = torch.zeros(1, 3, 6, 8)
+WRONG_WORDS = {
+    "a name": (
+        lambda p, x: edits.vary(p, x, 0.5, [0], labels="horse"),
+        "expected no class, got",
+    ),
+    "labels of other images": (lambda p, x: edits.vary(p, x, 0.5, [0], labels=[0, 1]), "at most one label for each"),
+    "labels that are no numbers": (lambda p, x: edits.vary(p, x, 0.5, [0], labels=torch.ones(1)), "a whole number"),
+    "no seeds": (lambda p, x: edits.vary(p, x, 0.5, []), "at least one image"),
+    "a seed below 0": (lambda p, x: edits.vary(p, x, 0.5, [-1]), "expected seeds in"),
+    "a seed that is not whole": (lambda p, x: edits.inpaint(p, x, KEEP, [0.5]), "a seed, a whole number"),
+    "a margin that is not whole": (lambda p, x: edits.outpaint(p, x, edits.Margins(0, 0, 0, 1.5), [0]), "a margin"),
+    "corrections below 0": (lambda p, x: edits.invert(p, x, corrections=-1), "expected corrections in 0"),
+    "noise of another shape": (lambda p, x: edits.from_noise(p, NOISE[:, :1]), r"noise of \(B, 3, H, W\)"),
+    "noise that is none": (lambda p, x: edits.from_noise(p, NOISE / 0), "noise of finite numbers"),
+    "noise of two sizes": (lambda p, x: edits.interpolate(p, (NOISE + 1, NOISE[..., :4] + 1), 3), "of one shape"),
+    "a side below 0": (lambda p, x: edits.canvas(p, -4, 6, [0]), "expected a height in 1"),
+    "no side": (lambda p, x: edits.tile(p, 4, 0, [0]), "expected a width in 1"),
+}
+KEEP = np.ones((6, 8), dtype=bool)
+
+
+@pytest.mark.parametrize(("call", "told"), WRONG_WORDS.values(), ids=WRONG_WORDS.keys())
+def test_edits_answer_wrong_words_in_one_line(pipeline: Pipeline, call: Any, told: str) -> None:
+    with pytest.raises(InputError, match=told) as fault:
+        [*call(pipeline, PIXELS)]
+    assert "\n" not in str(fault.value)

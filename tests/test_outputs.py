@@ -97,7 +97,7 @@ def test_names_say_what_is_written() -> None:
     assert file_named("a/b.GIF", "--film", (".gif",)) == Path("a/b.GIF")
     assert file_named(None, "--film", (".gif",)) is None
     for word in ("film.doc", "gif", ""):
-        with pytest.raises(InputError, match=r"--film to end in \.gif"):
+        with pytest.raises(InputError, match=r"film to end in \.gif"):
             file_named(word, "--film", (".gif",))
     with pytest.raises(InputError, match=r"leave \.png out"):
         folder_named("grids.png", "--out")

@@ -476,10 +476,10 @@ def test_folders_that_hold_no_pipeline_say_so(tmp_path: Path) -> None:
 def test_saving_again_replaces_the_folder_whole(tmp_path: Path) -> None:
     first, second = pipeline(), pipeline(seed=1)
     first.save(tmp_path / "p")
-    (tmp_path / "p" / "stale.txt").write_text("from the old folder")
+    (tmp_path / "p" / "network.json").write_text("from the old folder")
     second.save(tmp_path / "p")
     assert Pipeline.load(tmp_path / "p").weights_hash() == second.weights_hash()
-    assert [path.name for path in tmp_path.iterdir()] == ["p"] and not (tmp_path / "p" / "stale.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["p"] and not (tmp_path / "p" / "network.json").exists()
     shutil.rmtree(tmp_path / "p")
 
 

@@ -1,7 +1,8 @@
 """What a call of a pipeline is given and gives back, as people write it: classes, seeds, settings, images."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AnySet
 from typing import Any
 
 import numpy as np
@@ -67,15 +68,24 @@ def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettin
     return sampling_with(base, given, "the call")
 
 
-def output_of(name: str) -> str:
+def output_of(name: object) -> str:
     """One of `OUTPUTS`, however it is spelled.
 
     Raises:
         InputError: none of them.
     """
-    found = spelled(name, OUTPUTS, SAME_OUTPUTS)
-    if found not in OUTPUTS:
-        raise InputError(f"expected output out of {', '.join(OUTPUTS)}, got {name!r}; {meant(name, OUTPUTS)}")
+    return one_of(name, OUTPUTS, "output", SAME_OUTPUTS)
+
+
+def one_of(name: object, names: Sequence[str], what: str, same: Mapping[str, str] | None = None) -> str:
+    """The one of `names` that `name` spells.
+
+    Raises:
+        InputError: none of them.
+    """
+    found = spelled(name, names, same) if isinstance(name, str) else None
+    if found not in names:
+        raise InputError(f"expected {what} out of {', '.join(names)}, got {name!r}; {meant(str(name), names)}")
     return found
 
 
@@ -141,6 +151,8 @@ def _several(values: Any) -> list[object]:
     Raises:
         InputError: numbers that are not whole, or of more axes than one.
     """
+    if isinstance(values, bytes | Mapping | AnySet):
+        raise InputError(f"expected labels or seeds in a list, a tensor or an array, got {type(values).__name__}")
     if isinstance(values, Tensor | np.ndarray):
         if values.ndim > 1:
             raise InputError(f"expected one label or seed for each image, got {tuple(values.shape)} of them")
@@ -162,3 +174,39 @@ def _whole(value: object, what: str) -> int:
     if number is None or isinstance(value, bool | np.bool_) or not -(2**63) <= number <= 2**63:
         raise InputError(f"expected {what}, a whole number, got {value!r}") from None
     return number
+
+
+def whole(value: object, what: str, least: int, most: int = 2**31) -> int:
+    """A whole number of any integer type, from `least` on.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not least <= (number := _whole(value, what)) <= most:
+        raise InputError(f"expected {what} in {least}..{most}, got {number}")
+    return number
+
+
+def real(value: object, what: str) -> float:
+    """A number of any type.
+
+    Raises:
+        InputError: anything else, texts too.
+    """
+    try:
+        return float("a text" if isinstance(value, str) else value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"expected {what}, a number, got {value!r}") from None
+
+
+def sampling_of(given: object, usual: SamplingSettings) -> SamplingSettings:
+    """The settings given, or the usual ones for None.
+
+    Raises:
+        InputError: anything else.
+    """
+    if given is None:
+        return usual
+    if not isinstance(given, SamplingSettings):
+        raise InputError(f"expected settings as SamplingSettings(steps=20), or None, got {type(given).__name__}")
+    return given

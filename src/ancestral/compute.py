@@ -62,9 +62,9 @@ def on_device(name: torch.device | str | None) -> torch.device:
         InputError: none of that name, or none on this machine.
     """
     device = None
-    with suppress(RuntimeError):
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device is None or device.type not in ("cpu", "cuda", "meta"):
+    with suppress(RuntimeError, TypeError):
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name is None else name)
+    if device is None or device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index):
         raise InputError(f"expected a device, cpu or cuda, got {name}; {meant(str(name), ('cpu', 'cuda'))}")
     if device.type == "cuda" and not 0 <= (device.index or 0) < torch.cuda.device_count():
         raise InputError(f"expected a device of this machine, got {name}; it has {torch.cuda.device_count()} for CUDA")

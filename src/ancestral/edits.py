@@ -3,18 +3,20 @@
     *_, last = inpaint(pipeline, images, outside_box(28, 28, 8, 8, 20, 20), seeds=range(4))
 
 All take the same words after their own: `seeds`, one for each result, the same of which give the same image in any
-batch; `labels` (B,), or None for no class; `settings`, or None for those of the pipeline. Images are one for each seed,
-or one for all: Pillow's, uint8, or floating point in [-1, 1] (`image_inputs`). What is larger than the pipeline's own
-images is seen through windows (`editing.canvas`).
+batch; `labels`, as in a call of the pipeline, or None for no class; `settings`, or None for those of the pipeline.
+Images are one for each seed, or one for all: Pillow's, uint8, or floating point in [-1, 1] (`image_inputs`). What is
+larger than the pipeline's own images is seen through windows (`editing.canvas`).
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ancestral.calling import Classes, one_of, real, sampling_of, seeds_of, whole
 from ancestral.config import SamplingSettings
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
@@ -54,8 +56,8 @@ def inpaint(
     pipeline: Pipeline,
     images: AnyImages,
     keep: AnyMask,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     rounds: Rounds | None = None,
     stride: int | None = None,
@@ -70,7 +72,8 @@ def inpaint(
     Raises:
         InputError: a mask that does not fit, or settings that do not fit the pipeline.
     """
-    known, rounds = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device), rounds or Rounds()
+    seeds, rounds = seeds_of(None, None, 0, seeds), rounds or Rounds()
+    known = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device)
     mask, chain = as_mask(keep, known), _chain(pipeline, seeds, labels, settings, known.shape[-2:], stride)
     steps = repaint(
         chain.denoise, chain.sampler, pipeline.diffusion, known, mask, chain.x_T, chain.timesteps, chain.noise, rounds
@@ -82,8 +85,8 @@ def outpaint(
     pipeline: Pipeline,
     images: AnyImages,
     margins: Margins,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     rounds: Rounds | None = None,
     stride: int | None = None,
@@ -93,9 +96,10 @@ def outpaint(
     Raises:
         InputError: a negative margin, or settings that do not fit the pipeline.
     """
-    canvas, keep = extended(
-        as_images(images, pipeline.spec.shape), margins.top, margins.bottom, margins.left, margins.right
-    )
+    if not isinstance(margins, tuple) or len(margins) != 4:
+        raise InputError(f"expected margins as (top, right, bottom, left), got {margins!r}")
+    top, right, bottom, left = (whole(margin, "a margin", -(2**31)) for margin in margins)
+    canvas, keep = extended(as_images(images, pipeline.spec.shape), top, bottom, left, right)
     return inpaint(pipeline, canvas, keep, seeds, labels, settings, rounds, stride)
 
 
@@ -103,8 +107,8 @@ def vary(
     pipeline: Pipeline,
     images: AnyImages,
     strength: float,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
 ) -> Iterator[Step]:
     """Variations of the images, or what the pipeline makes of a sketch.
@@ -115,6 +119,7 @@ def vary(
     Raises:
         InputError: a strength outside 0..1, or settings that do not fit the pipeline.
     """
+    seeds, settings = seeds_of(None, None, 0, seeds), sampling_of(settings, pipeline.config.sampling)
     begun = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device)
     chain = _chain(pipeline, seeds, labels, settings, begun.shape[-2:])
     schedule, grid = pipeline.diffusion.schedule, grid_of_strength(pipeline, strength, settings)
@@ -128,14 +133,14 @@ def grid_of_strength(pipeline: Pipeline, strength: float, settings: SamplingSett
     Raises:
         InputError: a strength outside 0..1.
     """
-    t = timestep_of_strength(pipeline.diffusion.schedule, strength)
+    t = timestep_of_strength(pipeline.diffusion.schedule, real(strength, "a strength"))
     return timesteps_below(pipeline.timesteps(settings or pipeline.config.sampling), t)
 
 
 def invert(
     pipeline: Pipeline,
     images: AnyImages,
-    labels: Labels | None = None,
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     corrections: int = 1,
     grain: float = 0.0,
@@ -152,10 +157,12 @@ def invert(
     Raises:
         InputError: a sampler that draws noise.
     """
-    settings, ends = settings or pipeline.config.sampling, as_images(images, pipeline.spec.shape).to(pipeline.device)
+    settings = sampling_of(settings, pipeline.config.sampling)
+    ends = as_images(images, pipeline.spec.shape).to(pipeline.device)
+    grain, corrections = real(grain, "a grain"), whole(corrections, "corrections", 0)
     schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
     inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
-    denoise = _denoiser(pipeline, labels, settings, ends.shape[-2:])
+    denoise = _denoiser(pipeline, pipeline.labels(labels, len(ends)), settings, ends.shape[-2:])
     grid = timesteps_above(schedule, pipeline.timesteps(settings), grain)
     fresh = ImageNoise(range(len(ends)) if seeds is None else seeds, ends.shape[1:], pipeline.device, stream="grain")
     start = pipeline.diffusion.q_sample(ends, grid[-1], fresh())
@@ -163,15 +170,16 @@ def invert(
 
 
 def from_noise(
-    pipeline: Pipeline, x_T: Data, labels: Labels | None = None, settings: SamplingSettings | None = None
+    pipeline: Pipeline, x_T: Data, labels: Classes = None, settings: SamplingSettings | None = None
 ) -> Iterator[Step]:
     """The images of given noises (B, C, H, W), by a sampler that adds none of its own.
 
     Raises:
         InputError: a sampler that draws noise.
     """
-    settings = settings or pipeline.config.sampling
-    denoise, sampler = _denoiser(pipeline, labels, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
+    settings, x_T = sampling_of(settings, pipeline.config.sampling), _noise(pipeline, x_T)
+    bound = pipeline.labels(labels, len(x_T))
+    denoise, sampler = _denoiser(pipeline, bound, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
     return _down(_Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise))
 
 
@@ -179,7 +187,7 @@ def interpolate(
     pipeline: Pipeline,
     ends: tuple[Data, Data],
     points: int,
-    labels: Labels | None = None,
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
 ) -> Iterator[Step]:
     """Images between two noises x_T (1, C, H, W), both ends among them: those of `invert`, or of two seeds.
@@ -190,20 +198,23 @@ def interpolate(
     Raises:
         InputError: fewer than two points, or a sampler that draws noise.
     """
-    return from_noise(pipeline, path(*ends, points).flatten(0, 1), labels, settings)
+    first, last = (_noise(pipeline, end) for end in ends)
+    if first.shape != last.shape:
+        raise InputError(f"expected two noises of one shape, got {tuple(first.shape)} and {tuple(last.shape)}")
+    return from_noise(pipeline, path(first, last, whole(points, "points", 0)).flatten(0, 1), labels, settings)
 
 
 def noise_of(pipeline: Pipeline, seeds: Sequence[int]) -> Data:
     """The x_T that images of these seeds start from, (B, C, H, W)."""
-    return ImageNoise(seeds, pipeline.spec.shape, pipeline.device)()
+    return ImageNoise(seeds_of(None, None, 0, seeds), pipeline.spec.shape, pipeline.device)()
 
 
 def restore(
     pipeline: Pipeline,
     operator: Operator,
     y: AnyImages,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     sigma: float = 0.02,
     how: How = "gradient",
@@ -221,7 +232,8 @@ def restore(
     Raises:
         InputError: an operator that the images do not suit, a negative sigma or data_variance.
     """
-    settings, schedule = settings or pipeline.config.sampling, pipeline.diffusion.schedule
+    settings, schedule = sampling_of(settings, pipeline.config.sampling), pipeline.diffusion.schedule
+    seeds, how = seeds_of(None, None, 0, seeds), one_of(how, get_args(How), "how")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
     measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
@@ -232,8 +244,8 @@ def canvas(
     pipeline: Pipeline,
     height: int,
     width: int,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     stride: int | None = None,
 ) -> Iterator[Step]:
@@ -242,15 +254,15 @@ def canvas(
     Raises:
         InputError: a canvas smaller than a window, or a stride that leaves gaps.
     """
-    return _down(_chain(pipeline, seeds, labels, settings, (height, width), stride))
+    return _down(_chain(pipeline, seeds, labels, settings, _size(height, width), stride))
 
 
 def tile(
     pipeline: Pipeline,
     height: int,
     width: int,
-    seeds: Sequence[int],
-    labels: Labels | None = None,
+    seeds: Iterable[object],
+    labels: Classes = None,
     settings: SamplingSettings | None = None,
     by: By = "rolls",
 ) -> Iterator[Step]:
@@ -263,11 +275,12 @@ def tile(
     Raises:
         InputError: sides that the way does not allow.
     """
-    size = height, width
+    ways = {"padding": _padded, "rolls": _rolled, "windows": _windows_around}
+    size, around = _size(height, width), ways[one_of(by, get_args(By), "by")]
+    settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
     chain = _chain(pipeline, seeds, labels, settings, size)
-    around = {"padding": _padded, "rolls": _rolled, "windows": _windows_around}[by]
-    whole = pipeline.denoiser(labels, settings or pipeline.config.sampling)
-    return _down(chain._replace(denoise=around(pipeline, whole, size)))
+    denoise = pipeline.denoiser(pipeline.labels(labels, len(seeds)), settings)
+    return _down(chain._replace(denoise=around(pipeline, denoise, size)))
 
 
 class _Chain(NamedTuple):
@@ -282,17 +295,17 @@ class _Chain(NamedTuple):
 
 def _chain(
     pipeline: Pipeline,
-    seeds: Sequence[int],
-    labels: Labels | None,
+    seeds: Iterable[object],
+    labels: Classes,
     settings: SamplingSettings | None,
     size: Sequence[int] | None = None,
-    stride: int | None = None,
+    stride: object = None,
 ) -> _Chain:
     """A chain for images of (height, width), by windows where that is not the pipeline's own."""
-    settings = settings or pipeline.config.sampling
+    settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
     channels, *own = pipeline.spec.shape
     size = size or own
-    denoise = _denoiser(pipeline, labels, settings, size, stride)
+    denoise = _denoiser(pipeline, pipeline.labels(labels, len(seeds)), settings, size, stride)
     noise = ImageNoise(seeds, (channels, *size), pipeline.device)
     x_T = noise().contiguous(memory_format=pipeline.compute.memory_format)
     return _Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
@@ -313,7 +326,27 @@ def _denoiser(
     denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
     if tuple(size) == own:
         return denoise
-    return Windows(denoise, *own, _half(own) if stride is None else stride)
+    return Windows(denoise, *own, _half(own) if stride is None else whole(stride, "a stride", 0))
+
+
+def _size(height: object, width: object) -> tuple[int, int]:
+    return whole(height, "a height", 1), whole(width, "a width", 1)
+
+
+def _noise(pipeline: Pipeline, x_T: object) -> Float[Tensor, "B C H W"]:
+    """Noise of any size for the pipeline's network.
+
+    Raises:
+        InputError: another type, another shape, or numbers that are none.
+    """
+    channels = pipeline.spec.shape[0]
+    noise = torch.as_tensor(x_T) if isinstance(x_T, np.ndarray | Tensor) else None
+    if noise is None or noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
+        shape = type(x_T).__name__ if noise is None else f"{tuple(noise.shape)} {noise.dtype}"
+        raise InputError(f"expected noise of (B, {channels}, H, W) floating-point numbers, got {shape}")
+    if not bool(noise.isfinite().all()):
+        raise InputError("expected noise of finite numbers, got some that are not")
+    return noise.float()
 
 
 def _down(chain: _Chain) -> Iterator[Step]:

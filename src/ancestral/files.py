@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import reprlib
 import secrets
 import shutil
 import sys
@@ -31,6 +32,8 @@ MOST_TOML = 2**20
 """Bytes of a settings file in TOML, which is read slowly."""
 GROWTH = 2**16
 """Bytes that a file may have more than it said when it was opened, as those of the system do, whose size is 0."""
+LONGEST_NAME = 255
+"""Bytes of each name of a path, as file systems have it."""
 MOST_DEPTH = 64
 """Levels to which JSON and TOML may be nested."""
 MOST_NUMBER = 2**64
@@ -360,6 +363,21 @@ def _exchanged(one: Path, other: Path) -> bool:
         if sys.platform == "darwin":
             return libc.renamex_np(*names, RENAME_EXCHANGE) == 0
     return False
+
+
+def as_path(given: object) -> Path:
+    """A path as Python code gives it, text or `os.PathLike`; ~ is the home folder.
+
+    Raises:
+        InputError: another type, an empty text, or letters that no path has.
+    """
+    if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str):
+        raise InputError(f"expected a path, as text or pathlib.Path, got {reprlib.repr(given)}")
+    if not text or "\0" in text or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(text).parts):
+        raise InputError(f"expected a path, got {reprlib.repr(text)}")
+    with suppress(RuntimeError):  # no home folder is known
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def cache_folder() -> Path:

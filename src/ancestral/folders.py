@@ -1,7 +1,9 @@
 """The folders that ancestral and diffusers write, recognised by the names in them, and what they are for."""
 
+import os
 from collections.abc import Container
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -10,9 +12,24 @@ from ancestral.files import INDEX, is_packed
 from ancestral.text import printable
 
 FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
+OWN_FILE = "ancestral.json"
+"""In every pipeline that this package wrote."""
 PACKING = "packing.json"
 """What a packed data set has until it is whole."""
+PARTS = {
+    OWN_FILE,
+    "model_index.json",
+    "network.json",
+    "network.safetensors",
+    "scheduler",
+    "unet",
+    "variance.json",
+}
+"""Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+LOOKED_AT = 1000
+"""Entries of a folder by which it is told what it holds."""
 OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 """Beside config.json."""
 USES: dict[FolderKind, str] = {
@@ -53,6 +70,56 @@ def check_holds_images(folder: Path) -> None:
         raise InputError(f"expected a folder of images, got a file: {printable(folder)}; {_of_a_file(folder)}")
     if (kind := kind_of(folder)) is not None:
         raise InputError(f"expected a folder of images, got a {kind}: {printable(folder)}; {use_of(folder, kind)}")
+
+
+def check_takes_pipeline(folder: Path) -> None:
+    """That a pipeline may be written as `folder`, whose content it replaces.
+
+    Raises:
+        InputError: a file is there, or a folder of something else than a pipeline of this package's.
+    """
+    if not os.path.lexists(folder):
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
+    in_its_run = folder.name == "pipeline" and kind_of(folder.parent) == "run"
+    if names and OWN_FILE not in names and not in_its_run:
+        what = f"a {kind_of(folder) or 'folder of other files'}" if folder.is_dir() else "a file"
+        raise InputError(
+            f"expected a new folder, or a pipeline that ancestral wrote, to save to, got {what}: {printable(folder)}; "
+            "choose another"
+        )
+
+
+def foreign_entries(folder: Path) -> list[Path]:
+    """What lies in a pipeline folder and is no part of a pipeline: a note, a licence, a picture."""
+    return [path for path in folder.iterdir() if path.name not in PARTS] if folder.is_dir() else []
+
+
+def check_run(folder: Path, or_pipeline: bool = False) -> None:
+    """That a folder is a run's, or a pipeline's where that is enough.
+
+    Raises:
+        InputError: it is not; what it is and what to do with it is named.
+    """
+    kind = kind_of(folder)
+    is_run = kind == "run" or (kind is None and (folder / "config.json").is_file())
+    if not is_run and not (or_pipeline and kind == "pipeline"):
+        raise InputError(f"expected a run folder with a config.json, got {what_is(folder)}")
+
+
+def what_is(folder: Path) -> str:
+    """What lies at a path where a run is wanted, and what to do with it, in words."""
+    name, kind = printable(folder), kind_of(folder)
+    if kind is not None:
+        return f"a {kind}: {name}; {use_of(folder, kind)}"
+    if not folder.is_dir():
+        return f"{name}, which is no folder; `ancestral train` makes a run"
+    inside = [*islice(folder.rglob("*"), LOOKED_AT)]
+    if runs := [path for path in inside if path.is_dir() and kind_of(path) == "run"]:
+        return f"{name}; name a run in it, such as {printable(min(runs))}"
+    if any(path.suffix.lower() in PICTURES for path in inside):
+        return f"a folder of images: {name}; ancestral train {name} makes a run of it"
+    return f"{name}; `ancestral train` makes a run"
 
 
 def use_of(folder: Path, kind: FolderKind) -> str:

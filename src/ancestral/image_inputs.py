@@ -20,7 +20,7 @@ AnyImages = object
 AnyMask = object
 """An array or a tensor of booleans, True where a pixel is known; likewise by `as_mask`."""
 ImageBatch = Float[Tensor, "N C h w"]
-EIGHT_BITS = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
+EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 ROUNDING = 1e-3
 """By which floating-point numbers may pass 1."""
 KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"
@@ -94,7 +94,11 @@ def _pillow(image: Image.Image, channels: int) -> Tensor:
 def _numbers(images: object) -> Tensor:
     if isinstance(images, np.ndarray) and images.dtype in (np.uint8, np.float16, np.float32, np.float64):
         return torch.tensor(np.ascontiguousarray(images))
-    if isinstance(images, Tensor) and (images.dtype == torch.uint8 or images.is_floating_point()):
+    if (
+        isinstance(images, Tensor)
+        and images.layout == torch.strided
+        and (images.dtype == torch.uint8 or images.is_floating_point())
+    ):
         return images.detach()
     raise InputError(f"expected {KINDS}, got {_type(images)}; convert to one of these, whose meaning its type tells")
 

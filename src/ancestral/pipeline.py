@@ -5,6 +5,7 @@ At rest it is a diffusers folder that also holds `ancestral.json`: the settings 
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from ancestral import hub
 from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, build_schedule, outputs
-from ancestral.calling import Classes, Pictures, as_output, labels_of, output_of, seeds_of, settings_of
+from ancestral.calling import Classes, Pictures, as_output, labels_of, output_of, sampling_of, seeds_of, settings_of
 from ancestral.classifying import NoisyClassifier
 from ancestral.compute import Choices, decided, on_device
 from ancestral.config import (
@@ -34,7 +35,8 @@ from ancestral.config import (
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import put_in_place, read_json, write_whole
+from ancestral.files import as_path, put_in_place, read_json, write_whole
+from ancestral.folders import OWN_FILE, check_takes_pipeline, foreign_entries
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.names import meant
@@ -50,7 +52,6 @@ from ancestral.sampling.samplers import Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
 from ancestral.text import as_utf8, normal_form
 
-OWN_FILE = "ancestral.json"
 ROUNDING = 1e-9
 """Of betas that two machines compute by one formula."""
 VAST = 1e4
@@ -203,10 +204,18 @@ class Pipeline:
         """
         how, wanted = settings_of(self.config.sampling, settings), output_of(output)
         of = seeds_of(num_images, labels, seed, seeds)
-        classes = labels_of(labels, len(of), self.class_index, self.num_classes)
+        classes = self.labels(labels, len(of))
         if classes is None and settings.get("guidance", 1) not in (0, 1):
             raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
         return as_output(self.draw(of, classes, how, on_progress=on_progress), wanted)
+
+    def labels(self, given: Classes, count: int) -> Labels | None:
+        """(count,) the class of each image, however it is given; None where no class is asked for.
+
+        Raises:
+            InputError: as in a call.
+        """
+        return labels_of(given, count, self.class_index, self.num_classes)
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
@@ -234,21 +243,21 @@ class Pipeline:
         return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
     def steps(
-        self, seeds: Sequence[int], labels: Labels | None = None, settings: SamplingSettings | None = None
+        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
     ) -> Iterator[Step]:
         """The steps that draw one image for each seed, all in one batch; the last step's `x` holds them in [-1, 1].
 
         Args:
             seeds: one per image. The same seed gives the same image in any batch.
-            labels: (B,) class of each image, None: no class.
+            labels: the class of each image, as in a call; None: no class.
             settings: None: those of `config.sampling`.
 
         Raises:
             InputError: labels, guidance or steps that do not fit this pipeline.
             NonFinite: at the first step that leads to NaN or infinity.
         """
-        settings = settings or self.config.sampling
-        denoise = self.denoiser(labels, settings)
+        settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
+        denoise = self.denoiser(self.labels(labels, len(seeds)), settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=self.compute.memory_format)
         sampler, timesteps = self.sampler(settings), self.timesteps(settings)
@@ -256,8 +265,8 @@ class Pipeline:
 
     def draw(
         self,
-        seeds: Sequence[int],
-        labels: Labels | None = None,
+        seeds: Iterable[object],
+        labels: Classes = None,
         settings: SamplingSettings | None = None,
         chunk: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -270,8 +279,9 @@ class Pipeline:
             chunk: None: as many as this machine is to draw at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        parts, done = self.chunks(len(seeds), chunk), 0
-        total = len(self.processes.mine(parts)) * (settings or self.config.sampling).steps
+        settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
+        labels, parts, done = self.labels(labels, len(seeds)), self.chunks(len(seeds), chunk), 0
+        total = len(self.processes.mine(parts)) * settings.steps
 
         def drawn(part: slice) -> dict[str, Tensor]:
             nonlocal done
@@ -361,14 +371,17 @@ class Pipeline:
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of
-        them. It says nothing of this machine.
+        them. It says nothing of this machine. A pipeline that was saved there before is replaced, and what else lies
+        beside it is kept.
 
         Of a network of one's own it holds the weights and the name of its class.
 
         Raises:
+            InputError: something else than a pipeline of this package's is there.
             CannotWrite: disk full, or folder gone or read-only.
         """
-        folder = Path(folder)
+        folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
+        check_takes_pipeline(folder)
         building = folder.with_name(f".{folder.name}.new")
         try:
             shutil.rmtree(building, ignore_errors=True)
@@ -380,6 +393,8 @@ class Pipeline:
             self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
+            for kept in foreign_entries(folder):
+                kept.rename(building / kept.name)
             put_in_place(building, folder)
         except (OSError, CannotWrite) as fault:
             shutil.rmtree(building, ignore_errors=True)
@@ -421,7 +436,7 @@ class Pipeline:
                 missing, or that the folder is not of.
             NonFinite: its weights are no numbers.
         """
-        folder = _pipeline_folder(Path(folder))
+        folder = _pipeline_folder(as_path(folder))
         if own.is_own(folder):
             return cls._load_own(folder, device, compute, network)
         if network is not None:
@@ -572,7 +587,7 @@ def _place(name: str, names: Sequence[str]) -> int | None:
 def _pipeline_folder(folder: Path) -> Path:
     """`folder`, or the pipeline inside it where it is a run."""
     if not folder.is_dir():
-        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder")
+        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; check the path")
     if (folder / "pipeline").is_dir():
         return folder / "pipeline"
     if (folder / "config.json").is_file() and (folder / "lock").is_file():

@@ -2,6 +2,7 @@
 
 import re
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from cli_calls import call
@@ -144,3 +145,29 @@ def test_the_help_of_a_switch_says_what_the_switch_does(capsys: pytest.CaptureFi
     out = " ".join(call(capsys, "train", "digits", "--help").out.split())
     assert "--network.no_middle_attention do without: Attend in the middle. [on]" in out
     assert "--data.flip Mirror half" in out
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "report", "sweep", "train-classifier", "variance"])
+def test_a_folder_that_is_no_run_is_called_what_it_is(tmp_path: Path, verb: str) -> None:
+    """What was given is named, with the verb that it is for, and nothing is written into it."""
+    packed, checkpoint, pictures = (tmp_path / name for name in ("packed", "step-00000012", "pictures"))
+    for folder, names in (
+        (packed, ["packing.json"]),
+        (checkpoint, ["manifest.json", "state.json"]),
+        (pictures, ["bird.PNG"]),
+    ):
+        folder.mkdir()
+        for name in names:
+            (folder / name).touch()
+    for folder, told in (
+        (packed, "got a packed data set: .*; ancestral train .*packed trains on it"),
+        (checkpoint, "got a checkpoint: .*; ancestral train goes on with the run"),
+        (pictures, "got a folder of images: .*; ancestral train .*pictures makes a run of it"),
+        (tmp_path / "missing", "which is no folder"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(
+            InputError, match=rf"expected a run folder with a config\.json, .*{told.removeprefix('got ')}"
+        ):
+            import_module(f"ancestral.cli.{verb.replace('-', '_')}").run([str(folder)])
+        assert sorted(tmp_path.rglob("*")) == before

@@ -10,6 +10,7 @@ from ancestral.cli.guides import Guides, add_guides, guides
 from ancestral.cli.options import Options, changes, whole
 from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS, Config
 from ancestral.errors import InputError
+from ancestral.folders import check_run
 
 ABOUT = """\
 Draw images from RUN and measure them against images it was not trained on.
@@ -35,6 +36,7 @@ def run(argv: Sequence[str]) -> int:
     named, given = guides(found, changes(found, drawing_fields()))
     run, seed = Path(found.run), whole(found.seed, "--seed", 0, MOST_SEED)
     computing(given)
+    check_run(run)
     if found.likelihood:
         _check_nothing_is_drawn(found, given)
         from ancestral.cli.likelihood import LikelihoodOptions, measure_likelihood

@@ -6,6 +6,7 @@ from pathlib import Path
 from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options
 from ancestral.cli.output import say, tell, tell_json
+from ancestral.folders import check_run
 from ancestral.outputs import file_named
 
 ABOUT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
@@ -21,6 +22,7 @@ def run(argv: Sequence[str]) -> int:
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     found = options.words(argv)
     out = file_named(found.out, "--out", (".html", ".htm"))
+    check_run(Path(found.run))
     from ancestral.report.page import write_report
 
     file = write_report(Path(found.run), out, say, found.overwrite)

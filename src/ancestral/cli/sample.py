@@ -1,6 +1,5 @@
 """`ancestral sample`: the words of the command; the work is in drawing.py."""
 
-import shutil
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ EXAMPLES = (
     "ancestral sample runs/digits --from runs/digits/drawn/seed-17.png",
     "ancestral sample runs/digits --sampler ancestral --steps 1000 --arrays chain.npz",
 )
-FILMS, ARRAYS = (".gif", ".webp", ".mp4", ".png", ".apng"), (".npz",)
+ARRAYS = (".npz",)
 MOST_SEEDS = 2**63
 
 
@@ -163,7 +162,9 @@ def seeds_of(seed: str, num_images: str) -> range:
 
 def film_file(word: str | None) -> Path | None:
     """The path of a film, refused before anything is drawn where no such film can be made here."""
-    file = file_named(word, "--film", FILMS)
-    if file is not None and file.suffix.lower() == ".mp4" and shutil.which("ffmpeg") is None:
-        raise InputError("expected the program ffmpeg for a film .mp4, got none; install it, or name the film .webp")
-    return file
+    if word is None:
+        return None
+    from ancestral.viz.films import check_film
+
+    check_film(Path(word).suffix.lower())
+    return Path(word)

@@ -8,6 +8,7 @@ from ancestral.cli.guides import add_guides, guides
 from ancestral.cli.options import Options, changes, whole
 from ancestral.config import MOST_SEED, Config
 from ancestral.errors import InputError
+from ancestral.folders import check_run
 
 ABOUT = """\
 Measure, on RUN's own network, how good images are for a number of network calls: by every sampler on every grid.
@@ -47,6 +48,7 @@ def run(argv: Sequence[str]) -> int:
             raise InputError(f"expected no --{name} with ancestral sweep, which compares them; leave it out")
     computing(given)
     sampling(Config(), given)
+    check_run(Path(found.run), or_pipeline=True)
     from ancestral.cli import sweeping
 
     settings = sweeping.settings(USUAL | asked | numbers)

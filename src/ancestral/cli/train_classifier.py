@@ -6,6 +6,7 @@ from pathlib import Path
 from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, positive, whole
 from ancestral.config import MOST_SEED
+from ancestral.folders import check_run
 from ancestral.outputs import file_named
 
 ABOUT = """\
@@ -40,6 +41,7 @@ def run(argv: Sequence[str]) -> int:
     word = found.minutes or (MINUTES if steps is None else None)
     minutes = None if word is None else positive(word, "--minutes")
     out = file_named(found.out, "--out", (".safetensors",))
+    check_run(Path(found.run))
     from ancestral.cli.classifying import train
 
     return train(Path(found.run), steps, minutes, seed, found.device, out, found.overwrite, found.json)

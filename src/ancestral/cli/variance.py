@@ -6,6 +6,7 @@ from pathlib import Path
 from ancestral.cli.asking import add_overwrite, add_yes
 from ancestral.cli.options import Options, whole
 from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS
+from ancestral.folders import check_run
 
 ABOUT = """\
 Measure the best variance of RUN's reverse steps, from the errors its network makes on images it was not trained on.
@@ -33,6 +34,7 @@ def run(argv: Sequence[str]) -> int:
         whole(found.timesteps, "--timesteps", 1, MOST_TIMESTEPS),
         whole(found.seed, "--seed", 0, MOST_SEED),
     )
+    check_run(Path(found.run))
     from ancestral.cli.estimating import estimate_variance
 
     return estimate_variance(Path(found.run), images, timesteps, seed, found.device, found.overwrite, found.yes)

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise, repeat
+from numbers import Integral
 
 import torch
 from jaxtyping import Bool, Float
@@ -56,7 +57,7 @@ class Rounds:
     jump: int = 1
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.jump < 1:
+        if not all(isinstance(each, Integral) and each >= 1 for each in (self.count, self.jump)):
             raise InputError(
                 f"expected rounds of at least 1 and a jump of at least 1, got {self.count} and {self.jump}"
             )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ancestral.errors import InputError
 from ancestral.files import write_whole
-from ancestral.folders import kind_of, use_of
+from ancestral.folders import what_is
 from ancestral.gaussian import LEVELS
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
@@ -94,9 +94,7 @@ def _check_pipeline(folder: Path) -> None:
             "folder above, or save both by DDPMPipeline(unet, scheduler).save_pretrained(FOLDER)"
         )
     if not index.exists():
-        kind = kind_of(folder)
-        found = f"a {kind}: {folder}; {use_of(folder, kind)}" if kind else f"{folder}; `ancestral train` makes a run"
-        raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {found}")
+        raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {what_is(folder)}")
     Keys(index).choice("_class_name", None, dict.fromkeys(PIPELINES))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from ancestral.config import Config, SamplingSettings, Settings, parse
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import read_json, write_whole
-from ancestral.pipeline import OWN_FILE
+from ancestral.folders import OWN_FILE
 from ancestral.training.run import RunFolder
 
 CHOICE = "sampling.json"

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 from ancestral.compute import Choices
 from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import open_to_append, write_whole
+from ancestral.files import as_path, open_to_append, write_whole
+from ancestral.folders import what_is
 from ancestral.outputs import check_part
 
 ADJUSTABLE = {
@@ -43,7 +44,7 @@ class RunFolder:
     path: Path
 
     def __init__(self, path: Path | str) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", as_path(path))
 
     @property
     def config(self) -> Path:
@@ -87,7 +88,7 @@ class RunFolder:
             InputError: no run here, or its config.json is damaged.
         """
         if not self.config.is_file():
-            raise InputError(f"expected a run folder with a config.json, got {self.path}; `ancestral train` makes one")
+            raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
         return parse(Config, read_settings(self.config), str(self.config))
 
     @contextmanager
