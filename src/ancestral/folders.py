@@ -1,6 +1,6 @@
 """The folders that ancestral and diffusers write, recognised by the names in them, and what they are for."""
 
-from collections.abc import Container
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,8 @@ PACKING = "packing.json"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 """Beside config.json."""
+OF_A_PIPELINE = ("model_index.json", "ancestral.json")
+"""Either of them."""
 USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} draws with it",
     "pipeline": "ancestral sample {} draws with it",
@@ -30,11 +32,11 @@ def kind_of(folder: Path) -> FolderKind | None:
     return None
 
 
-def kind_by_names(folder: Path, names: Container[str]) -> FolderKind | None:
+def kind_by_names(folder: Path, names: Set[str]) -> FolderKind | None:
     """The same, with the names of what lies in it."""
     if "config.json" in names and any(name in names for name in OF_A_RUN):
         return "run"
-    if "model_index.json" in names or ("config.json" in names and "diffusion_pytorch_model.safetensors" in names):
+    if any(name in names for name in OF_A_PIPELINE) or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
         return "pipeline"
     if "manifest.json" in names and "state.json" in names:
         return "checkpoint"

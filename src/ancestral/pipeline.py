@@ -5,6 +5,7 @@ At rest it is a diffusers folder that also holds `ancestral.json`: the settings 
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,7 +35,7 @@ from ancestral.config import (
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import put_in_place, read_json, write_whole
+from ancestral.files import carry_over, half_of, put_in_place, read_json, write_whole
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.names import meant
@@ -57,6 +58,8 @@ VAST = 1e4
 """No image on its way from noise holds a number so large."""
 VARIANCE_FILE = "variance.json"
 """The analytic variance and the hash of the weights it was measured with."""
+PARTS = frozenset({hub.MODEL_INDEX, "scheduler", "unet", OWN_FILE, VARIANCE_FILE, own.NOTE, own.WEIGHTS})
+"""Names of what a pipeline folder consists of."""
 
 
 class Pipeline:
@@ -363,14 +366,18 @@ class Pipeline:
         """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of
         them. It says nothing of this machine.
 
-        Of a network of one's own it holds the weights and the name of its class.
+        Of a network of one's own it holds the weights and the name of its class. What else lies in the old folder
+        stays.
 
         Raises:
+            InputError: a file has that name, or a folder of anything but a pipeline.
             CannotWrite: disk full, or folder gone or read-only.
         """
-        folder = Path(folder)
+        folder = Path(folder).absolute()
+        _check_replaceable(folder)
         building = folder.with_name(f".{folder.name}.new")
         try:
+            carry_over(building, folder, _is_part)  # of a save that was killed
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)
             if self.is_own:
@@ -380,7 +387,7 @@ class Pipeline:
             self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
-            put_in_place(building, folder)
+            put_in_place(building, folder, _is_part)
         except (OSError, CannotWrite) as fault:
             shutil.rmtree(building, ignore_errors=True)
             why = fault.strerror if isinstance(fault, OSError) else fault
@@ -567,6 +574,29 @@ def _place(name: str, names: Sequence[str]) -> int | None:
     """Where a name stands among others, as it is or as it was typed under another locale; None: nowhere."""
     forms = [normal_form(each) for each in names]
     return next((forms.index(form) for form in (normal_form(name), normal_form(as_utf8(name))) if form in forms), None)
+
+
+def _check_replaceable(folder: Path) -> None:
+    """That a pipeline may be saved as `folder`.
+
+    Raises:
+        InputError: it is a file, or a folder of something else.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise InputError(f"expected a pipeline folder or none yet, got {folder}, which is no folder; choose another")
+    names = {each.name for each in folder.iterdir()}
+    if OWN_FILE not in names and (others := sorted(name for name in names if not _is_part(name))):
+        raise InputError(
+            f"expected a pipeline folder or an empty one, got {folder}, which holds other things, such as {others[0]}; "
+            "choose another"
+        )
+
+
+def _is_part(name: str) -> bool:
+    """Whether a pipeline folder consists of what has that name, be it half written."""
+    return (half_of(name) or name) in PARTS
 
 
 def _pipeline_folder(folder: Path) -> Path:
