@@ -88,6 +88,10 @@ TENSORS: dict[str, tuple[str, Change]] = {
     "a moment too few": ("optimizer", lambda t: t.pop("conv_out.bias.exp_avg_sq")),
     "a moment of another shape": ("optimizer", lambda t: t.update({"conv_out.bias.exp_avg": torch.zeros(1, 1)})),
     "a moment that is no number": ("optimizer", lambda t: t["conv_out.bias.exp_avg"].fill_(torch.nan)),
+    "a negative mean of squares": ("optimizer", lambda t: t["conv_out.bias.exp_avg_sq"].sub_(1)),
+    "more steps than were taken": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(13)),
+    "fewer steps than none": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(-1)),
+    "half a step": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(1.5)),
 }
 COUNTERS: dict[str, dict[str, Any]] = {
     "negative": {"step": -1},
@@ -99,6 +103,8 @@ COUNTERS: dict[str, dict[str, Any]] = {
     "too short a window": {"window": [0.0]},
     "endless rollbacks": {"rollbacks": 2**40},
     "a negative length": {"log_bytes": -1},
+    "more skipped in a row than in all": {"skipped": 1, "skipped_in_a_row": 2},
+    "a good step that is still to come": {"good_step": 15},
 }
 
 
