@@ -258,6 +258,6 @@ def test_the_tiff_library_writes_nothing_past_us(tmp_path: Path, capfd: pytest.C
     with pytest.raises(BadImage):
         load(file)
     assert capfd.readouterr() == ("", "")
-    with pytest.raises(OSError, match="."), Image.open(file) as theirs:
+    with pytest.raises(OSError, match=r"."), Image.open(file) as theirs:
         theirs.load()
     assert capfd.readouterr().err, "elsewhere the library speaks as before"
