@@ -1,13 +1,13 @@
 """Pipelines: what is saved is what is drawn with, here, in diffusers, alone or in a batch."""
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cli.cli_calls import snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -473,14 +473,51 @@ def test_folders_that_hold_no_pipeline_say_so(tmp_path: Path) -> None:
         Pipeline.load(tmp_path)
 
 
-def test_saving_again_replaces_the_folder_whole(tmp_path: Path) -> None:
-    first, second = pipeline(), pipeline(seed=1)
-    first.save(tmp_path / "p")
-    (tmp_path / "p" / "network.json").write_text("from the old folder")
-    second.save(tmp_path / "p")
-    assert Pipeline.load(tmp_path / "p").weights_hash() == second.weights_hash()
-    assert [path.name for path in tmp_path.iterdir()] == ["p"] and not (tmp_path / "p" / "network.json").exists()
-    shutil.rmtree(tmp_path / "p")
+def test_saving_again_replaces_the_pipeline_whole_and_keeps_what_is_none_of_it(tmp_path: Path) -> None:
+    first, second, folder = pipeline(), pipeline(seed=1), tmp_path / "p"
+    first.save(folder)
+    for stale in ("variance.json", "network.json", ".ancestral.json.0123abcd", "unet/config.json.bak"):
+        (folder / stale).write_text("from the old pipeline")
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("mine")
+    (tmp_path / ".p.new").mkdir()
+    (tmp_path / ".p.new" / "left.txt").write_text("mine, in a save that was killed")
+    second.save(folder)
+    assert Pipeline.load(folder).weights_hash() == second.weights_hash()
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
+    kept = {".git", "left.txt", "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == {
+        "ancestral.json",
+        "model_index.json",
+        "scheduler",
+        "unet",
+    } | kept
+    assert (folder / "notes.txt").read_text() == (folder / ".git" / "HEAD").read_text() == "mine"
+    assert not (folder / "unet" / "config.json.bak").exists()
+
+
+@pytest.mark.parametrize("theirs", ["notes.txt", ".hidden", "vae/weights", "ancestral"])
+def test_nothing_but_a_pipeline_is_ever_replaced_by_one(tmp_path: Path, theirs: str) -> None:
+    """Trap: saving to a folder that was there removed whatever it held, were it the folder of all temporary files."""
+    folder = tmp_path / "home"
+    for name in (theirs, "model_index.json", "unet/weights"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+    before = snapshot(tmp_path)
+    for place in (folder, folder / "model_index.json", tmp_path):
+        with pytest.raises(InputError, match="expected a new folder, or a pipeline"):
+            pipeline().save(place)
+    assert snapshot(tmp_path) == before
+
+
+def test_an_empty_folder_becomes_a_pipeline_and_a_downloaded_one_stays(tmp_path: Path) -> None:
+    made = pipeline()
+    made.save(tmp_path)
+    assert Pipeline.load(tmp_path).weights_hash() == made.weights_hash()
+    (tmp_path / "ancestral.json").unlink()
+    with pytest.raises(InputError, match="got a pipeline: "):
+        made.save(tmp_path)
 
 
 @pytest.mark.parametrize(

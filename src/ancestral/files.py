@@ -17,6 +17,7 @@ import secrets
 import shutil
 import sys
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, time
 from io import BufferedReader
@@ -46,6 +47,8 @@ REMEDIES = {
     errno.EIO: "the disk does not answer; choose another",
 }
 """What helps against what the disk says; against anything else, a folder that may be written to."""
+HALF = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+"""What `write_whole` calls a file until it is whole."""
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 """Of Linux's fcntl.h and fs.h; the latter is Apple's RENAME_SWAP too."""
 INDEX = "index.json"
@@ -299,6 +302,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise cannot_write(path, fault) from None
 
 
+def half_of(name: str) -> str | None:
+    """Of which file a name is what `write_whole` calls it until it is whole, as a kill leaves it; None: of none."""
+    found = HALF.fullmatch(name)
+    return found and found[1]
+
+
 def check_replaceable(path: Path) -> None:
     """Before a file is written: whether what has its name, if anything, is a regular file and no link to one.
 
@@ -331,10 +340,14 @@ def scratch_folder(within: Path) -> Path:
     return folder
 
 
-def put_in_place(new: Path, folder: Path) -> None:
+def put_in_place(new: Path, folder: Path, is_part: Callable[[str], bool] = lambda name: True) -> None:
     """Gives `new` the name of `folder`, whose content, if it has any, is removed: a reader always finds one of them.
 
     Where the file system cannot exchange two names at once there is a moment without.
+
+    Args:
+        is_part: whether such a folder consists of what has that name; whatever else was put into the old one goes
+            into the new one.
 
     Raises:
         OSError: a folder is gone or read-only.
@@ -348,10 +361,23 @@ def put_in_place(new: Path, folder: Path) -> None:
         folder.rename(old)
         new.rename(folder)
         new = old
+    carry_over(new, folder, is_part)
     if new.is_symlink():
         new.unlink()
     else:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def carry_over(old: Path, new: Path, is_part: Callable[[str], bool]) -> None:
+    """Moves what is in `old` but none of its parts, and so is somebody's, into `new`, unless its name is taken there.
+
+    Raises:
+        OSError: a folder is gone or read-only.
+    """
+    if old.is_dir() and not old.is_symlink():
+        for each in [*old.iterdir()]:
+            if not is_part(each.name) and not os.path.lexists(new / each.name):
+                each.rename(new / each.name)
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -1,14 +1,14 @@
 """The folders that ancestral and diffusers write, recognised by the names in them, and what they are for."""
 
 import os
-from collections.abc import Container
+from collections.abc import Set
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from ancestral.errors import InputError
-from ancestral.files import INDEX, is_packed
+from ancestral.files import INDEX, half_of, is_packed
 from ancestral.text import printable
 
 FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
@@ -32,6 +32,8 @@ LOOKED_AT = 1000
 """Entries of a folder by which it is told what it holds."""
 OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 """Beside config.json."""
+OF_A_PIPELINE = ("model_index.json", "ancestral.json")
+"""Either of them."""
 USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} draws with it",
     "pipeline": "ancestral sample {} draws with it",
@@ -47,11 +49,11 @@ def kind_of(folder: Path) -> FolderKind | None:
     return None
 
 
-def kind_by_names(folder: Path, names: Container[str]) -> FolderKind | None:
+def kind_by_names(folder: Path, names: Set[str]) -> FolderKind | None:
     """The same, with the names of what lies in it."""
     if "config.json" in names and any(name in names for name in OF_A_RUN):
         return "run"
-    if "model_index.json" in names or ("config.json" in names and "diffusion_pytorch_model.safetensors" in names):
+    if any(name in names for name in OF_A_PIPELINE) or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
         return "pipeline"
     if "manifest.json" in names and "state.json" in names:
         return "checkpoint"
@@ -90,9 +92,9 @@ def check_takes_pipeline(folder: Path) -> None:
         )
 
 
-def foreign_entries(folder: Path) -> list[Path]:
-    """What lies in a pipeline folder and is no part of a pipeline: a note, a licence, a picture."""
-    return [path for path in folder.iterdir() if path.name not in PARTS] if folder.is_dir() else []
+def is_pipeline_part(name: str) -> bool:
+    """Whether a pipeline folder consists of what has that name, be it half written."""
+    return (half_of(name) or name) in PARTS
 
 
 def check_run(folder: Path, or_pipeline: bool = False) -> None:

@@ -35,8 +35,8 @@ from ancestral.config import (
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import as_path, put_in_place, read_json, write_whole
-from ancestral.folders import OWN_FILE, check_takes_pipeline, foreign_entries
+from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
+from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.names import meant
@@ -384,6 +384,7 @@ class Pipeline:
         check_takes_pipeline(folder)
         building = folder.with_name(f".{folder.name}.new")
         try:
+            carry_over(building, folder, is_pipeline_part)  # of a save that was killed
             shutil.rmtree(building, ignore_errors=True)
             building.mkdir(parents=True)
             if self.is_own:
@@ -393,9 +394,7 @@ class Pipeline:
             self.save_settings(building)
             if self.analytic is not None:
                 self.save_variance(building)
-            for kept in foreign_entries(folder):
-                kept.rename(building / kept.name)
-            put_in_place(building, folder)
+            put_in_place(building, folder, is_pipeline_part)
         except (OSError, CannotWrite) as fault:
             shutil.rmtree(building, ignore_errors=True)
             why = fault.strerror if isinstance(fault, OSError) else fault

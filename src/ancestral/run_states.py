@@ -47,12 +47,13 @@ def find_runs(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
 
 def state_of(run: Path) -> RunState:
     """What a run's files say of it."""
-    last = _last_line(run / "log.jsonl")
+    logged = _last_line(run / "log.jsonl")
+    last = max(logged, _last_saved(run), key=lambda record: _number(record, "step", int) or 0)
     about: dict[str, Any] = {
         "run": str(run),
         "steps": _number(last, "step", int),
         "images": _number(last, "images", int),
-        "loss": _number(last, "loss", float),
+        "loss": _number(logged, "loss", float),
         "bits_per_dim": _bits_per_dim(run / "likelihood.json"),
         "frechet": _frechet(run / "evaluation.json"),
         "changed": _changed(run),
@@ -94,12 +95,13 @@ def _fault(run: Path) -> str:
 
 
 def _is_finished(config: Config, run: Path, last: dict[str, Any]) -> bool:
-    """Whether the last line of the log has reached a limit of the budget, and the pipeline is there."""
-    budget, time = config.training, _last_line(run / "timing.jsonl")
+    """Whether what was logged or saved last has reached a limit of the budget, and the pipeline is there."""
+    budget = config.training
     used = (
         (_number(last, "step", int), budget.steps),
         (_number(last, "images", int), budget.images),
-        (_number(time, "minutes", float), budget.minutes),
+        (_number(_last_line(run / "timing.jsonl"), "minutes", float), budget.minutes),
+        (_number(_last_saved(run), "seconds", float), budget.minutes and 60 * budget.minutes),
     )
     reached = any(amount is not None and limit is not None and amount >= limit for amount, limit in used)
     return reached and (run / "pipeline").is_dir()
@@ -114,6 +116,14 @@ def _last_line(path: Path) -> dict[str, Any]:
                 value = parse_json(line, path.name)
                 if isinstance(value, dict) and "step" in value:
                     return value
+    return {}
+
+
+def _last_saved(run: Path) -> dict[str, Any]:
+    """What the newest checkpoint says of itself, whatever has become of the log; empty where there is none."""
+    newest = max((run / "checkpoints").glob("step-*/state.json"), default=None)
+    with suppress(InputError):
+        return read_json(newest) if newest else {}
     return {}
 
 

@@ -32,6 +32,17 @@ def test_tables_and_lines_escape_what_a_name_holds(capsys: pytest.CaptureFixture
     assert only_printable(out + err)
 
 
+def test_a_name_with_the_end_of_a_line_is_on_one(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trap: a file's name made up a line of the result, where a line is a file."""
+    name = "a\nb"
+    drawn = call(capsys, "sample", trained, "--steps", "1", "--num-images", "1", "--out", name)
+    assert drawn.code == 0 and drawn.out == "a\\nb/grid.png\n"
+    run = Path(name).with_name("run\nb")
+    run.symlink_to(trained)
+    again = call(capsys, "train", "digits", *TINY, "--training.steps", "2", "--compute.threads", "1", "--out", run)
+    assert again.code == 0 and not [line for line in (again.out + again.err).splitlines() if line.startswith("b")]
+
+
 def test_help_escapes_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     from ancestral.cli.options import leaves
     from ancestral.config import DataSettings

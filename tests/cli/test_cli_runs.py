@@ -51,6 +51,18 @@ def test_the_last_whole_line_and_the_last_numbers_are_told(trained: Path, tmp_pa
     assert (state.bits_per_dim, state.frechet, state.size) == (3.25, 1.5, "8x8 grey")
 
 
+@pytest.mark.parametrize("torn", ["", "cut"])
+def test_the_newest_checkpoint_says_how_far_a_run_came_whose_log_does_not(
+    trained: Path, tmp_path: Path, torn: str
+) -> None:
+    """Trap: a finished run whose log was emptied was called stopped."""
+    run = copied(trained, tmp_path / "run")
+    (run / "log.jsonl").write_text(torn)
+    (run / "timing.jsonl").unlink()
+    state = state_of(run)
+    assert (state.state, state.steps, state.images, state.loss) == ("finished", 2, state_of(trained).images, None)
+
+
 def test_runs_are_found_below_a_folder_and_nothing_is_touched(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -72,7 +84,7 @@ def test_a_pipe_for_a_log_is_not_waited_for(trained: Path, tmp_path: Path) -> No
     run = copied(trained, tmp_path / "run")
     (run / "log.jsonl").unlink()
     os.mkfifo(run / "log.jsonl")
-    assert state_of(run).steps is None
+    assert state_of(run).loss is None
 
 
 def test_no_torch_is_loaded() -> None:

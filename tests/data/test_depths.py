@@ -248,3 +248,16 @@ def test_colours_of_another_profile_become_those_of_srgb(tmp_path: Path, suffix:
         np.testing.assert_array_equal(np.asarray(same.image)[0, 0], [51, 0, 255, 100])
     assert converted.facts.profile and not kept.facts.profile
     assert check(str(tmp_path), DataSettings()).profiles == {converted.facts.profile: 1, broken.facts.profile: 1}
+
+
+def test_the_tiff_library_writes_nothing_past_us(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Trap: what libtiff says of a damaged file went to the terminal, whatever Python caught."""
+    file = tmp_path / "cut.tif"
+    Image.effect_noise((40, 40), 50).save(file, compression="tiff_lzw")
+    file.write_bytes(file.read_bytes()[:900] + bytes(200) + file.read_bytes()[1100:])
+    with pytest.raises(BadImage):
+        load(file)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(OSError, match=r"."), Image.open(file) as theirs:
+        theirs.load()
+    assert capfd.readouterr().err, "elsewhere the library speaks as before"

@@ -21,7 +21,7 @@ from ancestral.data.imageset import ImageSet, cuts
 from ancestral.data.layout import class_folders, divided, folders_of, part_of
 from ancestral.data.listing import fingerprint, list_images
 from ancestral.data.packing import pack
-from ancestral.data.signatures import first_bytes
+from ancestral.data.signatures import first_bytes, other_kind
 from ancestral.errors import InputError
 from ancestral.folders import kind_of
 
@@ -376,3 +376,21 @@ def test_what_a_killed_packing_left_half_is_taken_away(tmp_path: Path) -> None:
     (dest / ".mine").touch()
     assert pack(settings(tmp_path / "in"), str(dest)).already
     assert {file.name for file in dest.iterdir()} == {*wanted, ".mine"}
+
+
+@pytest.mark.parametrize(
+    ("first", "suffix", "kind"),
+    [
+        (b"P6\n8 8\n255\n", ".ppm", "PPM"),
+        (b"P2 # by hand\n8 8", ".pgm", "PGM"),
+        (b"P4\n8 8\n", "", "PBM"),
+        (b"P7\nWIDTH 8", ".pam", "PAM"),
+        (b"Pf\n8 8\n-1.0\n", ".pfm", "PFM"),
+        (b"\x00\x00\x0a" + bytes(9), ".tga", "TGA"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", ".eps", "EPS"),
+        (b"P1 is our plan", ".txt", None),
+        (b"\x00\x00\x0a" + bytes(9), ".bin", None),
+    ],
+)
+def test_pictures_that_are_not_read_are_called_what_they_are(first: bytes, suffix: str, kind: str | None) -> None:
+    assert other_kind(first, suffix) == kind

@@ -88,6 +88,10 @@ TENSORS: dict[str, tuple[str, Change]] = {
     "a moment too few": ("optimizer", lambda t: t.pop("conv_out.bias.exp_avg_sq")),
     "a moment of another shape": ("optimizer", lambda t: t.update({"conv_out.bias.exp_avg": torch.zeros(1, 1)})),
     "a moment that is no number": ("optimizer", lambda t: t["conv_out.bias.exp_avg"].fill_(torch.nan)),
+    "a negative mean of squares": ("optimizer", lambda t: t["conv_out.bias.exp_avg_sq"].sub_(1)),
+    "more steps than were taken": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(13)),
+    "fewer steps than none": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(-1)),
+    "half a step": ("optimizer", lambda t: t["conv_out.bias.step"].fill_(1.5)),
 }
 COUNTERS: dict[str, dict[str, Any]] = {
     "negative": {"step": -1},
@@ -99,6 +103,8 @@ COUNTERS: dict[str, dict[str, Any]] = {
     "too short a window": {"window": [0.0]},
     "endless rollbacks": {"rollbacks": 2**40},
     "a negative length": {"log_bytes": -1},
+    "more skipped in a row than in all": {"skipped": 1, "skipped_in_a_row": 2},
+    "a good step that is still to come": {"good_step": 15},
 }
 
 
@@ -201,10 +207,22 @@ def test_a_reader_beside_one_who_saves_always_finds_a_pipeline(tmp_path: Path) -
 
 def test_a_folder_that_a_kill_left_before_the_first_settings_is_trained_in(tmp_path: Path) -> None:
     """Trap: a run killed before its config.json refused its own command for ever."""
-    for name in ("lock", ".config.json.0123abcd", ".DS_Store"):
+    for name in ("lock", ".config.json.0123abcd", ".DS_Store", "log.jsonl"):
         (tmp_path / name).touch()
+    (tmp_path / "checkpoints" / ".building-00000001").mkdir(parents=True)
+    (tmp_path / "samples").mkdir()
     assert run_all(tiny({"training": {"steps": 1}}), tmp_path)[-1].step == 1
     assert not (tmp_path / ".config.json.0123abcd").exists()
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "checkpoints/step-00000002", "samples/mine.png"])
+def test_what_holds_anything_without_settings_is_not_trained_in(tmp_path: Path, name: str) -> None:
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("mine")
+    with pytest.raises(InputError, match="a run folder or an empty one"):
+        run_all(tiny(), tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs] and theirs.read_text() == "mine"
 
 
 @pytest.mark.parametrize("fate", ["renamed", "replaced", "removed"])

@@ -232,7 +232,7 @@ class Finished:
         if as_json:
             tell_json({"files": [str(file) for file in self.files], "stopped": True})
         elif self.files:
-            tell("\n".join(map(str, self.files)))
+            tell(*map(str, self.files))
         stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
 
 

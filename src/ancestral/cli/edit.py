@@ -69,7 +69,7 @@ def run(argv: Sequence[str]) -> int:
     if found.json:
         tell_json({"files": [str(file) for file in done.files], **done.numbers, "price": done.price.as_tree()})
     else:
-        tell("\n".join([*map(str, done.files), *(_line(*number) for number in done.numbers.items())]))
+        tell(*map(str, done.files), *(_line(*number) for number in done.numbers.items()))
     return 0
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from ancestral.text import printable, printable_lines
+from ancestral.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,12 +23,12 @@ LISTED = 5
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
-    print(printable_lines(text), file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
-def tell(text: str) -> None:
-    """A line of the result, on stdout."""
-    print(printable_lines(text), flush=True)
+def tell(*lines: str) -> None:
+    """Lines of the result, on stdout; a name that holds the end of a line is still on one."""
+    print("\n".join(map(printable, lines)), flush=True)
 
 
 def tell_json(value: Any) -> None:

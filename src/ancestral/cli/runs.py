@@ -48,7 +48,7 @@ def show(states: Sequence[RunState], folder: Path) -> None:
     rows = [HEADERS, *map(cells, states)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADERS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    tell("\n".join(lines) if states else f"no runs in {folder}")
+    tell(*(lines if states else [f"no runs in {folder}"]))
 
 
 def cells(state: RunState) -> list[str]:

@@ -90,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
     if found.json:
         tell_json({"files": [str(file) for file in files], "seeds": [*seeds], "price": takes.as_tree()})
     else:
-        tell("\n".join(map(str, files)))
+        tell(*map(str, files))
     return 0
 
 

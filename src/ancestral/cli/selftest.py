@@ -38,7 +38,9 @@ def check(device: str, as_json: bool) -> int:
     width, start, found = longest_name(GROUPS), time.monotonic(), list[Outcome]()
     for outcome in outcomes(GROUPS, device_of(device)):
         if not as_json:
-            tell(("" if found and found[-1].group == outcome.group else heading(outcome, width)) + line(outcome, width))
+            if not found or found[-1].group != outcome.group:
+                tell(heading(outcome, width))
+            tell(line(outcome, width))
         found.append(outcome)
     seconds = time.monotonic() - start
     if as_json:
@@ -55,7 +57,7 @@ def longest_name(groups: "Groups") -> int:
 
 def heading(outcome: "Outcome", width: int) -> str:
     """The line above the first check of a group."""
-    return f"{outcome.group:<{width + 2}} {'error':>8} {'allowed':>8}\n"
+    return f"{outcome.group:<{width + 2}} {'error':>8} {'allowed':>8}"
 
 
 def line(outcome: "Outcome", width: int) -> str:

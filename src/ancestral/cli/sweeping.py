@@ -164,7 +164,7 @@ def _sweep(
     else:
         console(stderr=False).print(table(found))
         tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
-        tell(f"{file}\n{picture}")
+        tell(str(file), str(picture))
     speak = say if how.as_json else tell
     if found.present is not None:
         speak(f"as it drew: {in_words(found.present.row)}")

@@ -45,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
 
     build_schedule(wanted.config.diffusion.schedule)
     if options.dry_run:
-        tell(json.dumps(wanted.config.model_dump(mode="json"), indent=2))
+        tell(*json.dumps(wanted.config.model_dump(mode="json"), indent=2).splitlines())
         say(f"would write to {wanted.out}")
         return 0
     if options.parallel == "fsdp" and not started_together():

@@ -29,6 +29,7 @@ from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
+from ancestral.text import printable
 from ancestral.training.parallel import Parallel
 from ancestral.training.run import RunFolder
 from ancestral.training.trainer import Progress
@@ -122,7 +123,7 @@ def _follow(
 ) -> Progress | None:
     """Steps until the end or a signal, shown as they come; the last one, None where there was none left to take."""
     to, clock, last = console(stderr=as_json), Clock(), None
-    with display(to) as show, closing(start(to.print)) as steps:
+    with display(to) as show, closing(start(lambda text: to.print(printable(text)))) as steps:
         for last in steps:
             pace = clock.pace(last)
             show(last, pace)

@@ -50,7 +50,7 @@ def tune(pipeline: Pipeline, minutes: float, compiling: bool, store: bool, as_js
         tell_json(as_tree(found, pipeline, file))
         return 0
     console(stderr=False).print(table(found))
-    tell("\n".join([*speeds(found), outcome(found)]))
+    tell(*speeds(found), outcome(found))
     tell(f"stored in {file}" if file else "nothing is stored (--dry-run)")
     return 0
 

@@ -88,7 +88,7 @@ def pack(
     """
     place, source = place_at(dest), source_of(settings, on_progress)
     _check_outside(place, settings)
-    with place.claimed():
+    with place.claimed(lambda name: OURS.fullmatch(name) is not None):
         return _packed(place, source, settings, shard_images, on_progress)
 
 

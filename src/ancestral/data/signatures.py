@@ -1,5 +1,6 @@
 """What a file is by its first bytes: an image that is read, one of another kind, or none."""
 
+import re
 from pathlib import Path
 from stat import S_ISREG
 
@@ -30,8 +31,19 @@ OTHERS = (
     (4, b"ftypheix", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
     (4, b"ftypavif", "AVIF"),
+    (0, b"%!PS", "EPS"),
+    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
+    (0, b"\x0a\x05\x01", "PCX"),
+    (0, b"qoif", "QOI"),
+    (0, b"icns", "icon"),
+    (0, b"\x00\x00\x02\x00\x01\x00", "icon"),
 )
 """(place, bytes, kind) of pictures that are not read."""
+NETPBM = re.compile(rb"P[1-6]\s+[\d#]|P7\sWIDTH|P[Ff]\s+\d")
+NETPBM_KINDS = dict(zip(b"1234567Ff", (*2 * ("PBM", "PGM", "PPM"), "PAM", "PFM", "PFM"), strict=True))
+"""By the letter after the P."""
+TGA = re.compile(rb".[\0\1][\1-\3\x09-\x0b]", re.DOTALL)
+"""How a file begins that its suffix calls .tga: there is no mark."""
 
 
 def first_bytes(path: Path) -> bytes | None:
@@ -62,4 +74,8 @@ def other_kind(first: bytes, suffix: str) -> str | None:
         return "camera raw"
     if suffix == ".svg":
         return "SVG"
+    if NETPBM.match(first):
+        return NETPBM_KINDS[first[1]]
+    if suffix == ".tga" and TGA.match(first):
+        return "TGA"
     return next((kind for at, mark, kind in OTHERS if first[at : at + len(mark)] == mark), None)

@@ -4,8 +4,7 @@ Drivers raise errors of their own kinds; here each becomes one line that names t
 """
 
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
@@ -13,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import MOST_TEXT, check_regular, is_url, write_whole
+from ancestral.files import MOST_TEXT, check_regular, half_of, is_url, write_whole
 
 CHUNK_BYTES = 2**22
-UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}")
-"""What `write_whole` calls a file until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,11 @@ class Place:
     local: Path | None
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
+    def claimed(self, is_ours: Callable[[str], bool]) -> Iterator[None]:
         """Holds a folder of this machine, made if need be, for one writer; what a killed one left half is taken away.
+
+        Args:
+            is_ours: whether the writer writes files of that name.
 
         Raises:
             InputError: another process holds it.
@@ -55,7 +55,7 @@ class Place:
         try:
             self._lock(handle)
             for half in self.local.iterdir():
-                if UNFINISHED.fullmatch(half.name):
+                if (name := half_of(half.name)) is not None and is_ours(name) and half.is_file():
                     half.unlink(missing_ok=True)
             yield
         finally:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -151,16 +152,22 @@ def load_checkpoint(
     return read_groups(_tensor_files(folder), rows), read_json(folder / "state.json")
 
 
-def tensor_fault(folder: Path, wanted: Tensors) -> str | None:
+def tensor_fault(
+    folder: Path, wanted: Tensors, moment_fault: Callable[[str, Tensor], str | None] = lambda name, moment: None
+) -> str | None:
     """What is wrong with the tensors of a checkpoint whose files are whole, or None: groups, names, shapes and types
     have to be those of `wanted`, numbers have to be numbers. One tensor is read at a time.
+
+    Args:
+        moment_fault: what else is wrong with one of the optimiser's, by its name.
     """
     groups = grouped(_tensor_files(folder))
     if groups.keys() != wanted.keys():
         return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
     try:
         faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
-        return next((fault for fault in faults if fault is not None), None)
+        moments = (moment_fault(*moment) for moment in tensors_in(groups.get("optimizer", [])))
+        return next((fault for fault in chain(faults, moments) if fault is not None), None)
     except (OSError, RuntimeError, SafetensorError) as fault:
         return str(fault)
 

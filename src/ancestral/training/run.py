@@ -33,8 +33,12 @@ ADJUSTABLE = {
 }
 """Settings of training that may change when a run goes on: they do not change what a step computes, but for a budget
 that the learning rate falls over (`budget.py`)."""
-LEFT_BEHIND = re.compile(r"lock|\.(config|compute)\.json\..*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*")
+LEFT_BEHIND = re.compile(
+    r"lock|\.(config|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
+)
 """Names in a folder that is as good as empty."""
+FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")
+"""What is nothing while nothing is in it."""
 
 
 @dataclass(frozen=True, init=False)
@@ -187,7 +191,7 @@ class RunFolder:
 
     def _check_empty(self) -> None:
         """What a kill before the first settings, or a file manager, has left is nothing."""
-        if others := sorted(each.name for each in self.path.iterdir() if not LEFT_BEHIND.fullmatch(each.name)):
+        if others := sorted(each.name for each in self.path.iterdir() if not _is_nothing(each)):
             raise InputError(
                 f"expected a run folder or an empty one, got {self.path}, which holds other files, such as {others[0]}"
             )
@@ -251,6 +255,15 @@ def _threads(before: dict[str, Any], after: dict[str, Any]) -> str:
     """That the number of threads is another one, if it is; an older file says none."""
     was, now = before.get("threads"), after.get("threads")
     return f", on {was} threads and not {now}" if was not in (None, now) else ""
+
+
+def _is_nothing(entry: Path) -> bool:
+    """Whether a run can begin beside it: what a kill or a system has left, or a part of a run with nothing in it."""
+    if LEFT_BEHIND.fullmatch(entry.name):
+        return True
+    if entry.name not in FILLED:
+        return False
+    return all(map(_is_nothing, entry.iterdir())) if entry.is_dir() else entry.stat().st_size == 0
 
 
 def _essence(config: Config) -> dict[str, Any]:

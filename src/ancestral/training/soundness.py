@@ -7,6 +7,7 @@ numbers. The same look at what would be saved keeps a state that is none from ta
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,10 @@ class Counters(Settings):
         for name in ("ema_updates", "skipped", "skipped_in_a_row"):
             if getattr(self, name) > self.step:
                 raise ValueError(f"expected at most step = {self.step} for {name}, got {getattr(self, name)}")
+        if self.skipped_in_a_row > self.skipped:
+            raise ValueError(f"expected at most skipped = {self.skipped}, got {self.skipped_in_a_row} in a row")
+        if self.good_step is not None and self.good_step > self.step:
+            raise ValueError(f"expected at most step = {self.step} for good_step, got {self.good_step}")
         return self
 
 
@@ -64,7 +69,17 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    return tensor_fault(folder, expected(counters.step))
+    return tensor_fault(folder, expected(counters.step), partial(_moment_fault, counters.step))
+
+
+def _moment_fault(steps: int, name: str, moment: Tensor) -> str | None:
+    """Why one of the optimiser's tensors, by its name, is none that so many steps can have left, or None."""
+    kind = name.rpartition(".")[2]
+    if kind == "exp_avg_sq" and bool((moment < 0).any()):
+        return f"{name} is a mean of squares and negative"
+    if kind == "step" and not (0 <= float(moment) <= steps and float(moment).is_integer()):
+        return f"{name} counts {float(moment):g} of {steps} steps"
+    return None
 
 
 def is_sound(tensors: Tensors) -> bool:
