@@ -342,7 +342,9 @@ def _refuse_huge(path: Path, opened: Opened) -> None:
     if opened.format == "JPEG" and (count := jpeg.scans(opened.data)) > min(MAX_SCANS, MAX_WORK // pixels):
         raise BadImage(path, f"{size} in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed")
     if opened.format == "JPEG" and len(opened.data) < jpeg.least_bytes(opened.data, pixels):
-        raise BadImage(path, f"{size}, which {len(opened.data):,} bytes cannot hold: it is cut off, or its header wrong")
+        raise BadImage(
+            path, f"{size}, which {len(opened.data):,} bytes cannot hold: it is cut off, or its header wrong"
+        )
 
 
 def _pixels(opened: Opened) -> Image.Image:
