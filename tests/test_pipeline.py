@@ -1,6 +1,7 @@
 """Pipelines: what is saved is what is drawn with, here, in diffusers, alone or in a batch."""
 
 import json
+import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,12 @@ from ancestral.config import (
     TrainingSettings,
 )
 from ancestral.diffusion import schedules
+from ancestral.diffusion.process import Prediction
+from ancestral.editing.operators import Pooled
 from ancestral.errors import InputError, NonFinite
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
+from ancestral.sampling.denoiser import Finite
 from ancestral.tensors import from_pixels, to_pixels
 
 NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
@@ -382,6 +386,21 @@ def test_what_diverges_on_the_way_stops_at_its_step() -> None:
     for clip in ("none", "static", "dynamic"):
         with pytest.raises(NonFinite, match=r"^step [1-5] of 5: .*less guidance"):
             made.draw([1], labels, SamplingSettings(steps=5, guidance=3e38, clip=clip))
+
+
+def test_a_measurement_that_pulls_beyond_numbers_stops_before_clipping() -> None:
+    """Trap: the guided estimate overflowed to infinity, and clipping made white of it."""
+    bright = torch.full((1, 3, 4, 4), 3e38)
+    with pytest.raises(NonFinite, match=r"^step 1 of 5: .*pulls too hard"):
+        next(edits.restore(pipeline(), Pooled(2), bright, [1], None, SamplingSettings(steps=5)))
+
+
+def test_a_variance_that_is_no_number_stops_as_predictions_do() -> None:
+    """Of a network that predicts it too; the last step takes none of it, so that an image seemed whole."""
+    made, x = pipeline(), torch.ones(1, 3, 8, 8)
+    vast = Finite(lambda x_t, t: Prediction(t, x_t, x_t, x_t * math.inf), made.diffusion.schedule, lambda _: "why")
+    with pytest.raises(NonFinite, match="prediction at t = 3 is not finite: why"):
+        vast(x, torch.tensor(3))
 
 
 def test_classes_by_name_before_number() -> None:

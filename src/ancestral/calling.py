@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AnySet
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ancestral.synonyms import answer
 from ancestral.tensors import Labels, Pixels
 from ancestral.viz.pictures import grid, png_bytes
 
+Name = TypeVar("Name", bound=str)
 Classes = object
 """None, the name or index of one class, or several of these in a list, tensor or array; `labels_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
@@ -77,16 +78,17 @@ def output_of(name: object) -> str:
     return one_of(name, OUTPUTS, "output", SAME_OUTPUTS)
 
 
-def one_of(name: object, names: Sequence[str], what: str, same: Mapping[str, str] | None = None) -> str:
+def one_of(name: object, names: Sequence[Name], what: str, same: Mapping[str, str] | None = None) -> Name:
     """The one of `names` that `name` spells.
 
     Raises:
         InputError: none of them.
     """
     found = spelled(name, names, same) if isinstance(name, str) else None
-    if found not in names:
-        raise InputError(f"expected {what} out of {', '.join(names)}, got {name!r}; {meant(str(name), names)}")
-    return found
+    for each in names:
+        if each == found:
+            return each
+    raise InputError(f"expected {what} out of {', '.join(names)}, got {name!r}; {meant(str(name), names)}")
 
 
 def as_output(pixels: Pixels, output: str) -> Pictures | Pixels | np.ndarray:

@@ -32,13 +32,14 @@ from ancestral.errors import InputError
 from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
-from ancestral.sampling.denoiser import Denoiser, clipped
+from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Step, computed, sample
 from ancestral.sampling.samplers import DDIM, Noise, Sampler
 from ancestral.tensors import Data, Labels, Timesteps
 
 DATA_VARIANCE = 0.25
 """Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
+OVERGUIDED = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
 By = Literal["padding", "rolls", "windows"]
 How = Literal["projection", "gradient", "moments"]
 
@@ -237,7 +238,8 @@ def restore(
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
     measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
-    return _down(chain._replace(denoise=clipped(guided, schedule, settings.clip)))
+    finite = Finite(guided, schedule, lambda x_t: OVERGUIDED)
+    return _down(chain._replace(denoise=clipped(finite, schedule, settings.clip)))
 
 
 def canvas(
@@ -299,7 +301,7 @@ def _chain(
     labels: Classes,
     settings: SamplingSettings | None,
     size: Sequence[int] | None = None,
-    stride: object = None,
+    stride: int | None = None,
 ) -> _Chain:
     """A chain for images of (height, width), by windows where that is not the pipeline's own."""
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from ancestral.colors import MODES, WHITE
-from ancestral.data.images import flatten
+from ancestral.data.images import flatten, upright
 from ancestral.errors import InputError
 from ancestral.tensors import from_pixels
 
@@ -85,8 +85,8 @@ def _pillow(image: Image.Image, channels: int) -> Tensor:
     """(H, W, C) uint8, upright, in the colours that are wanted."""
     if image.mode not in EIGHT_BITS:
         raise InputError(f"expected an image of 8 bits a channel, got Pillow's mode {image.mode}; convert it to RGB")
-    upright = ImageOps.exif_transpose(image)
-    opaque = upright if channels in (2, 4) else flatten(upright, WHITE)
+    turned = upright(image)
+    opaque = turned if channels in (2, 4) else flatten(turned, WHITE)
     array = np.array(opaque.convert(MODES[channels]))
     return torch.from_numpy(array.reshape(*array.shape[:2], channels))
 

@@ -148,6 +148,52 @@ def test_the_second_signal_leaves_at_once_though_torch_computes() -> None:
         assert process.wait(timeout=20) == 129
 
 
+SWALLOWED = """
+import sys
+from ancestral.cli import main
+rounds = []
+def swallowing(words):
+    while True:
+        try:
+            rounds.append(0)
+            print(len(rounds), flush=True)
+            while True:
+                pass
+        except BaseException:
+            if len(rounds) == 5:
+                raise
+main.run = swallowing
+sys.exit(main.main(["runs"]))
+"""
+
+
+def test_a_stop_that_is_swallowed_is_raised_again_and_counts_once() -> None:
+    """Trap: in the midst of an import, or asked for an attribute by C, it was lost: the verb went on to its end."""
+    command = [sys.executable, "-c", SWALLOWED]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, err) == (143, "2\n3\n4\n5\n", "ancestral: stopped\n")
+
+
+LATE = """
+import os, signal, sys
+from ancestral.cli import main
+sys.argv = ["ancestral", "runs"]
+main.run = lambda words: os.kill(os.getpid(), signal.SIGINT)
+main.say = lambda text: os.kill(os.getpid(), signal.SIGINT)
+main.main()
+"""
+
+
+def test_an_interrupt_after_the_stop_ends_without_a_traceback() -> None:
+    """The second of two comes while the first is being told: Python's own handler would raise there."""
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_what_nohup_ignores_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -13,6 +13,7 @@ from threading import Thread
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from written import chunk, png, tiff
 
@@ -21,6 +22,7 @@ from ancestral.data.jpeg import scans
 from ancestral.data.parallel import Room, each
 from ancestral.data.silence import silence
 from ancestral.errors import InputError
+from ancestral.image_inputs import as_images
 from ancestral.text import printable
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -334,6 +336,47 @@ def test_a_hundred_scans_of_a_large_image_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 7000, 8000) + data[at + 4 :])
     with pytest.raises(BadImage, match="in 36 scans"):
         decode(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("start", [b"\xff\xc0", b"\xff\xc2"])
+def test_a_jpeg_of_fewer_bytes_than_its_size_takes_is_refused(tmp_path: Path, start: bytes) -> None:
+    """Trap: two kilobytes that say 8000 x 7000 were eight seconds of work and a grey picture, without a word."""
+    data = jpeg() if start == b"\xff\xc0" else progressive(0)
+    at = data.index(start) + 5
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 7000, 8000) + data[at + 4 :])
+    with pytest.raises(BadImage, match=r"8000 x 7000 pixels, which [\d,]+ bytes cannot hold"):
+        decode(tmp_path / "a.jpg")
+
+
+def test_the_smallest_jpeg_of_its_size_is_read(tmp_path: Path) -> None:
+    """One colour, optimised codes: nothing holds a picture in less."""
+    path = save(tmp_path / "a.jpg", Image.new("L", (4000, 4000), 128), progressive=True, optimize=True)
+    assert decode(path).size == (4000, 4000)
+
+
+def test_a_palette_that_is_missing_is_no_black_picture(tmp_path: Path) -> None:
+    """Trap: Pillow shows zeros where a PNG of palette colours has no palette."""
+    path = png(tmp_path / "a.png", np.array([[[1], [2]]]), 8, 3)
+    with pytest.raises(BadImage, match="it has no palette"):
+        decode(path)
+
+
+ODD_EXIF = {
+    "text": b"II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\0A\0\0\0\0\0\0\0",
+    "fraction without a number": b"II*\0\x08\0\0\0\x01\0\x12\x01\x05\0\x01\0\0\0\x1a" + bytes(11),
+    "cut off": b"II",
+}
+
+
+@pytest.mark.parametrize("said", ODD_EXIF.values(), ids=ODD_EXIF)
+def test_an_orientation_that_cannot_be_read_is_none(tmp_path: Path, said: bytes) -> None:
+    """EXIF is no part of the picture; viewers show it, and so it is used: from a file, and from Pillow's image."""
+    image = Image.fromarray(np.ascontiguousarray(STORED[1]))
+    path = save(tmp_path / "a.webp", image, lossless=True, exif=b"Exif\0\0" + said)
+    found = to_array(decode(path))
+    np.testing.assert_array_equal(found, to_array(image))
+    with Image.open(path) as opened:
+        assert torch.equal(as_images(opened, (3, *found.shape[:2])), as_images(found, (3, *found.shape[:2])))
 
 
 def test_text_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Posterior guidance on Gaussian data, where E[x_0 | x_t, y] is known, and its bias where it is approximate."""
 
+import math
 from typing import Literal, get_args
 
 import pytest
@@ -156,3 +157,12 @@ def test_what_cannot_guide_is_refused() -> None:
 
     with pytest.raises(ValueError, match="by projection"):
         PosteriorGuided(frozen, SCHEDULE, seen)(X, torch.tensor(3))
+
+
+@pytest.mark.parametrize("sigma", [-1.0, math.nan, math.inf, 1e200])
+def test_a_noise_whose_square_is_no_number_is_refused(sigma: float) -> None:
+    """Trap: an OverflowError, or infinity in the estimate."""
+    with pytest.raises(InputError, match="a noise of 0 or more, at most 1e"):
+        measured(Grey(), sigma)
+    with pytest.raises(InputError, match="data_variance above 0, at most 1e"):
+        PosteriorGuided(ROUND, SCHEDULE, measured(Grey(), 0.1), "gradient", sigma)

@@ -51,6 +51,8 @@ EXAMPLES = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (None: the process's own); the exit code."""
+    if argv is None:
+        _end_by_interrupt()
     words = [*(sys.argv[1:] if argv is None else argv)]
     debug = "--debug" in words
     share_the_cores()
@@ -61,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if started_together():
         _leave(code)
     return code
+
+
+def _end_by_interrupt() -> None:
+    """Before a verb begins and after it has ended, Ctrl-C ends the process as SIGTERM does, without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _outcome(words: Sequence[str], debug: bool) -> int:

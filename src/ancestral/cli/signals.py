@@ -9,6 +9,9 @@ moment they arrive: whichever of the two comes first counts a signal, and the se
 
 A launcher of several processes passes on what it gets, and a scheduler sends to the launcher and to the processes: so
 there a second one that comes soon is the first one's echo. What a shell's `nohup` has told to be ignored stays ignored.
+
+`Stopped` is raised wherever the main thread happens to be, and some code swallows what is raised in it: a bare `except`
+in the midst of an import, a C library that asks for an attribute. So it is raised again until it gets through.
 """
 
 import os
@@ -17,11 +20,14 @@ import signal
 import sys
 import threading
 import time
+from _thread import interrupt_main
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from math import inf
 from types import FrameType
+from weakref import ref
 
 from ancestral.cli.output import say
 from ancestral.machine import started_together
@@ -29,6 +35,10 @@ from ancestral.machine import started_together
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO_SECONDS = 5.0
 """Within which the same wish may arrive twice by way of a launcher."""
+SWALLOWED = 0
+"""Among the numbers of signals: `Stopped` was raised, and is gone though the work goes on."""
+PAUSE_SECONDS = 0.1
+"""After which what goes away is gone, and what is raised anew is not swallowed with it."""
 SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -49,7 +59,8 @@ class Asked:
 
     def __init__(self, promise: str | None) -> None:
         self.promise, self.signal, self.since = promise, 0, inf
-        self.arrivals = count()
+        self.arrivals, self.over = count(), False
+        self.repeated: deque[int] = deque()
         self.reader, self.writer = os.pipe()
         os.set_blocking(self.reader, False)
         os.set_blocking(self.writer, False)
@@ -65,6 +76,8 @@ class Asked:
                 if not numbers:
                     return
                 self._count(numbers)
+                if SWALLOWED in numbers:
+                    self._repeat()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The handler: counts what the thread has not counted yet.
@@ -75,12 +88,35 @@ class Asked:
         with suppress(BlockingIOError):
             self._count(os.read(self.reader, 64))
         if self.promise is None:
-            raise Stopped(number)
+            raise self._stopped(number)
+
+    def _stopped(self, number: int) -> Stopped:
+        """To be raised. No frame that it passes holds it, so that it is gone as soon as nobody handles it."""
+        stop = Stopped(number)
+        self.raised = ref(stop, self._swallowed)
+        return stop
+
+    def _swallowed(self, raised: "ref[Stopped]") -> None:
+        """Tells the thread: what is raised here, while an object goes away, would be swallowed again."""
+        if not self.over:
+            os.write(self.writer, bytes([SWALLOWED]))
+
+    def _repeat(self) -> None:
+        time.sleep(PAUSE_SECONDS)
+        if not self.over:
+            self.repeated.append(self.signal)
+            interrupt_main(self.signal)
 
     def _count(self, numbers: bytes) -> None:
         for number in numbers:
-            if number in WATCHED:
+            if number in WATCHED and not self._is_repeated():
                 self._arrived(number)
+
+    def _is_repeated(self) -> bool:
+        with suppress(IndexError):
+            self.repeated.pop()
+            return True
+        return False
 
     def _arrived(self, number: int) -> None:
         if next(self.arrivals) == 0:
@@ -108,6 +144,7 @@ def stop_asked(promise: str | None = "stopping after this step to save") -> Iter
     try:
         yield asked
     finally:
+        asked.over = True
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(told)

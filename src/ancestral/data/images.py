@@ -7,13 +7,14 @@ transparency onto a background, colours, and last the fit to height and width.
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, ImageFile, ImageOps
+from PIL import Image, ImageColor, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -46,6 +47,16 @@ MAX_WORK = 16 * MAX_PIXELS
 """Pixels times scans of a JPEG: a few seconds."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held; 1 is upright."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes upright again what is not."""
 PIXEL_BYTES, DEEP_BYTES = 20, 32
 """Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
 STRIPE = 2**18
@@ -191,9 +202,9 @@ def load(path: Path, data: bytes | None = None) -> Loaded:
         raise BadImage(path, f"is damaged: {_said(error)}") from None
     try:
         with silence:
-            profile, turned = image.info.get("icc_profile"), _orientation(image) != 1
-            image, name = to_srgb(_plain(ImageOps.exif_transpose(image)), profile)
-    except Exception as error:  # malformed EXIF, a palette that is too short, a mode without a conversion
+            profile, turned = image.info.get("icc_profile"), orientation(image) != 1
+            image, name = to_srgb(_plain(upright(image)), profile)
+    except Exception as error:  # a palette that is too short, a mode without a conversion
         raise BadImage(path, f"cannot be converted: {_said(error)}") from None
     image = image.convert("RGB") if image.mode == "CMYK" else image
     return Loaded(image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
@@ -225,6 +236,20 @@ def as_channels(image: Image.Image, channels: int | None, background: tuple[int,
     hidden = image.getchannel("A").point([255] + [0] * 255)
     image.paste((0,) * channels, mask=hidden)
     return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A decoded image turned as its EXIF says; the same where that says nothing."""
+    turn = TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """1 to 8, 1 where EXIF does not say, or cannot be read: it is no part of the picture."""
+    with suppress(Exception):  # malformed EXIF raises nearly anything: SyntaxError, struct.error, ...
+        said = image.getexif().get(ORIENTATION)
+        return int(said) if said in TURNS else 1
+    return 1
 
 
 def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
@@ -316,6 +341,10 @@ def _refuse_huge(path: Path, opened: Opened) -> None:
         raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
     if opened.format == "JPEG" and (count := jpeg.scans(opened.data)) > min(MAX_SCANS, MAX_WORK // pixels):
         raise BadImage(path, f"{size} in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed")
+    if opened.format == "JPEG" and len(opened.data) < jpeg.least_bytes(opened.data, pixels):
+        raise BadImage(
+            path, f"{size}, which {len(opened.data):,} bytes cannot hold: it is cut off, or its header wrong"
+        )
 
 
 def _pixels(opened: Opened) -> Image.Image:
@@ -339,11 +368,6 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("RGBA").convert("LA" if image.mode == "L" else "RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """1 to 8, 1 where the file does not say."""
-    return int(image.getexif().get(ORIENTATION, 1))
 
 
 def _said(error: Exception) -> str:

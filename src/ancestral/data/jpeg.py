@@ -7,6 +7,10 @@ MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 """A marker, which neither a stuffed byte nor a restart is."""
 START_OF_SCAN, END = 0xDA, 0xD9
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
+"""Frames whose codes may take less than a bit."""
+BLOCK = 64
+"""Pixels of a block, whose mean is a code of its own."""
 ALONE = {0x01, 0xD8, END}
 """Markers that no length follows."""
 
@@ -19,6 +23,14 @@ def scans(data: bytes) -> int:
 def is_progressive(data: bytes) -> bool:
     """Whether it is decoded in several scans, and so held as coefficients."""
     return any(marker in PROGRESSIVE for marker in markers(data))
+
+
+def least_bytes(data: bytes, pixels: int) -> int:
+    """Bytes that a picture of so many pixels cannot do with less than; what is missing is decoded as grey, in silence.
+
+    A Huffman code has a bit or more, and there is one for each block at least.
+    """
+    return 0 if any(marker in ARITHMETIC for marker in markers(data)) else pixels // BLOCK // 8
 
 
 def markers(data: bytes) -> Iterator[int]:

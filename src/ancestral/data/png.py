@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from ancestral.data.depth import by_rows, eight_bits
 
-GREY, RGB, GREY_ALPHA, RGBA = 0, 2, 4, 6
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 """Colour types of PNG."""
 HALVES = {RGB: ("RGB;16B", "RGB;16L"), RGBA: ("RGBA;16B", "RGBA;16L")}
 """How Pillow is asked for the first and for the second byte of each 16-bit number."""
@@ -43,6 +43,8 @@ def decode(image: PngImageFile, data: bytes) -> Image.Image:
     header = read_header(data)
     if header.depth == 16 and header.kind in MODES:
         return _deep(image, data, header)
+    if header.kind == PALETTE and image.palette is None:
+        raise ValueError("it has no palette")
     image.load()
     key = image.info.get("transparency")
     if key is not None and header.kind == GREY:

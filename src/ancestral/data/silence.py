@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 from threading import Lock
 
-from PIL import Image
+from PIL import _imaging
 
 TIFF_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
 """Functions of libtiff that take who is told, by default stderr, and give who was told before."""
@@ -41,7 +41,7 @@ class Silence:
 def _set_handler(name: str, handler: int | None) -> int | None:
     """Calls one of `TIFF_HANDLERS` with the address of who is to be told; nothing where it cannot be reached."""
     with suppress(AttributeError, OSError):
-        function = getattr(ctypes.CDLL(Image.core.__file__), name)
+        function = getattr(ctypes.CDLL(_imaging.__file__), name)
         function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
         before: int | None = function(handler)
         return before

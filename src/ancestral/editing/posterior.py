@@ -38,6 +38,9 @@ from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser, with_x0
 from ancestral.tensors import Data, Images, Timesteps, over
 
+MOST = 1e6
+"""Of noise and of variance, whose squares and products stay numbers; pixels are in [-1, 1]."""
+
 Covariance = Callable[[Data], Data]
 """v -> C v, (B, ...)."""
 
@@ -55,8 +58,8 @@ class Measured:
     sigma: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sigma < float("inf"):
-            raise InputError(f"expected a noise of 0 or more, got {self.sigma}")
+        if not 0 <= self.sigma <= MOST:
+            raise InputError(f"expected a noise of 0 or more, at most {MOST:g}, got {self.sigma:g}")
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,11 @@ class PosteriorGuided:
     iterations: int = 5
 
     def __post_init__(self) -> None:
-        if not self.data_variance >= 0 or (self.data_variance == 0 and self.measured.sigma == 0):
+        known = 0 <= self.data_variance <= MOST
+        if not known or (self.data_variance == 0 and self.measured.sigma == 0):
             raise InputError(
-                f"expected data_variance above 0, or 0 with a sigma above 0, got {self.data_variance}; "
-                "take the variance of the training images"
+                f"expected data_variance above 0, at most {MOST:g}, or 0 with a sigma above 0, got "
+                f"{self.data_variance:g}; take the variance of the training images"
             )
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:

@@ -18,6 +18,7 @@ from ancestral.config import Settings
 from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import NonFinite
 from ancestral.evaluation.subsample import Subsample
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
@@ -107,7 +108,8 @@ def chunk_sums(
         on_call: called after each.
 
     Raises:
-        ValueError: x0 that is no pixels, or a term that is not finite.
+        ValueError: x0 that is no pixels.
+        NonFinite: a term that is NaN or infinity.
     """
     dims, device = x0[0].numel(), x0.device
     chain, stretch_of = walk.chain.to(device), walk.stretch_of.to(device)
@@ -133,7 +135,10 @@ def chunk_sums(
         before = cost
     prior = bits_per_dim(prior_term(diffusion, x0), dims)
     if not bool((prior + reconstruction + bits.sum((0, 2))).isfinite().all()):
-        raise ValueError("expected finite terms, got others; the weights or the variance are at fault")
+        raise NonFinite(
+            "the bound is not finite, though every prediction was: the variance or the schedule is at fault; measure "
+            "with --variance beta_tilde, or fewer --timesteps"
+        )
     apart = torch.stack(differences) if differences else bits.new_zeros(0, len(x0))
     return Sums(
         prior=_list(prior),

@@ -38,7 +38,7 @@ from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, for
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, decoder_log_prob
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
-from ancestral.errors import InputError
+from ancestral.errors import InputError, NonFinite
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, LikelihoodSettings, mean
 from ancestral.evaluation.subsample import Subsample
@@ -120,7 +120,8 @@ def flow_check(
         variance: of its reverse steps. None: the pipeline's own.
 
     Raises:
-        InputError: fewer than two images, one probe, no step, or figures that are not finite.
+        InputError: fewer than two images, one probe, or no step.
+        NonFinite: figures that are NaN or infinity.
     """
     _check(len(images), steps, probes)
     pipeline, diffusion = _in_float32(pipeline), pipeline.with_variance(variance)
@@ -189,7 +190,7 @@ def _in_float32(pipeline: Pipeline) -> Pipeline:
 
 def _mean(bits: PerImage) -> Amount:
     if not bool(bits.isfinite().all()):
-        raise InputError(f"expected finite bits per dimension from the flow, got {float(bits.mean())}; take more steps")
+        raise NonFinite(f"the flow has {float(bits.mean())} bits per dimension: it grew beyond all images; more steps")
     return mean(bits.tolist())
 
 

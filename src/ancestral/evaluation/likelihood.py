@@ -177,7 +177,7 @@ class Measurement:
         """The sums of one chunk.
 
         Raises:
-            InputError: the bound is not finite.
+            NonFinite: a prediction or the bound is NaN or infinity.
         """
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
         found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images), on_call)

@@ -52,7 +52,8 @@ class Finite:
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)
         faint = float(self.schedule.at(t).min()) < FAINT
-        if not (is_finite(prediction.eps) and (faint or is_finite(prediction.x0))):
+        told = prediction.spread is None or is_finite(prediction.spread)
+        if not (told and is_finite(prediction.eps) and (faint or is_finite(prediction.x0))):
             raise NonFinite(f"the prediction at t = {int(t.max())} is not finite: {self.cause(x_t)}")
         return prediction
 
