@@ -32,6 +32,8 @@ BRIEF = 0.5
 """Seconds that measuring may take however little work there is."""
 STATES = 10
 """Tensors of an image's size that a chain has at once: noise, estimates, what a sampler remembers."""
+FEW = 16
+"""Calls of one image, below which one that takes long is measured but once."""
 TIMES = 3
 """Calls of a batch's size that are timed, of which the middle one counts."""
 MOST_SECONDS = 3600.0
@@ -87,7 +89,7 @@ def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls
     """Of a network call as `settings` say, guidance and all, in a batch as large as the work's, as far as that can be
     measured in a hundredth of the work or in `BRIEF`, and in memory.
 
-    The first call of a batch's size sets things up, and counts only where another would take too long.
+    The first call of a batch's size sets things up, and counts only where another takes long and there are few.
 
     Args:
         images: that are computed at once in the work.
@@ -100,7 +102,7 @@ def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls
     call = partial(_call, pipeline, settings, pull_backs)
     count, (seconds, memory) = 1, _observed(call(1), pipeline.device)
     most = min(images, pipeline.compute.chunk, _fitting(memory, pipeline.device))
-    while seconds <= (allowed := max(BRIEF, calls * seconds / count / MEASURED)):
+    while seconds <= (allowed := max(BRIEF, calls * seconds / count / MEASURED)) or (count == 1 and calls >= FEW):
         seconds = _middle(call(count), pipeline.device, allowed)
         larger = min(most, int(count * allowed / (2 * seconds)))
         if larger < min(most, 2 * count) or larger <= count:
