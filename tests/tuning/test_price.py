@@ -1,6 +1,5 @@
 """What work takes is known before it is done, at a price that is small beside it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,20 @@ import torch
 from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
 from ancestral.editing.canvas import num_starts, starts
 from ancestral.editing.inpaint import Rounds
+from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.training.memory import footprint
 from ancestral.tuning import price as module
+from ancestral.tuning.live_bytes import LiveBytes
 from ancestral.tuning.price import (
     Price,
     call_cost,
     check_training,
     duration,
+    most_of_one,
     of_chains,
+    of_training,
     out_of_bounds,
     refusal,
     weights_bytes,
@@ -26,6 +30,7 @@ from ancestral.tuning.price import (
 CONFIG = Config(network=NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4))
 SPEC = ImageSpec(channels=1, height=8, width=8, class_names=("a", "b"))
 GIB = 2**30
+HALF = torch.tensor(500)
 
 
 @pytest.fixture
@@ -33,41 +38,100 @@ def pipeline() -> Pipeline:
     return Pipeline.fresh(CONFIG, SPEC, "cpu")
 
 
+class Clock:
+    """What the time is where nothing but network calls takes any: `first` + `each` seconds for every image of one."""
+
+    def __init__(self, pipeline: Pipeline, first: float, each: float) -> None:
+        self.now, self.seen, self.first, self.each = 0.0, list[int](), first, each
+        pipeline.network.register_forward_pre_hook(self._called)
+
+    def _called(self, module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self.seen.append(len(inputs[0]))
+        self.now += self.first + self.each * self.seen[-1]
+
+    def of(self, images: int, calls: int) -> float:
+        """Seconds of so many calls."""
+        return calls * (self.first + self.each * images)
+
+
 @pytest.fixture
-def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every call takes a tenth of a second, whatever it computes."""
-    ticks = iter_of_tenths()
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(ticks))
+def clock(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Of a small network on a usual machine."""
+    found = Clock(pipeline, 0.01, 0.001)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: found.now)
+    return found
 
 
-def iter_of_tenths() -> Iterator[float]:
-    now = 0
-    while True:
-        yield now / 10
-        now += 1
+@pytest.mark.parametrize("images", [1, 2, 3, 16, 60, 500])
+def test_few_calls_of_a_small_network_are_priced_in_the_batch_that_is_drawn(
+    pipeline: Pipeline, clock: Clock, images: int
+) -> None:
+    """Trap: one image was timed, and that takes nearly as long as sixty."""
+    told, measured = of_chains(pipeline, SamplingSettings(), images, 5).seconds, clock.now
+    whole, rest = divmod(images, 64)
+    seen = whole * clock.of(64, 5) + (clock.of(rest, 5) if rest else 0.0)
+    assert seen / 1.25 < told < 1.25 * seen and measured < 1
 
 
-def calls_of(pipeline: Pipeline, images: int, calls: int, guidance: float = 1.0) -> list[int]:
-    seen: list[int] = []
-    handle = pipeline.network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    call_cost(pipeline, SamplingSettings(guidance=guidance), images, calls)
-    handle.remove()
-    return seen
+def test_measuring_costs_a_few_hundredths_of_the_work_or_one_call(pipeline: Pipeline, clock: Clock) -> None:
+    clock.first = 100.0
+    call_cost(pipeline, SamplingSettings(), 16, 10)
+    assert clock.seen == [1]
+    call_cost(pipeline, SamplingSettings(), 16, 50)
+    assert clock.seen == [1, 1, 1], "the first of fifty may be slower, as it sets things up"
+    clock.seen, clock.now, clock.first, clock.each = [], 0.0, 0.0, 1.0
+    call_cost(pipeline, SamplingSettings(), 16, 1000)
+    assert max(clock.seen) == 5 and clock.now < 50
+    clock.seen = []
+    call_cost(pipeline, SamplingSettings(guidance=2.0), 1000, 10**6)
+    assert max(clock.seen) == 128, "as many as are computed at once, and guidance doubles what it doubles in the work"
 
 
-def test_measuring_costs_a_hundredth_of_the_work_or_one_call(pipeline: Pipeline) -> None:
-    assert calls_of(pipeline, 16, 800) == [4, 4]
-    assert calls_of(pipeline, 1000, 10**6) == [64, 64], "as many as are computed at once"
-    assert calls_of(pipeline, 1, 50) == [1]
-    assert calls_of(pipeline, 16, 800, guidance=2.0) == [8, 8], "guidance doubles what it doubles in the work"
-
-
-def test_the_price_is_that_of_all_images_windows_and_calls(pipeline: Pipeline, ticking: None) -> None:
+def test_the_price_is_that_of_all_images_windows_and_calls(pipeline: Pipeline, clock: Clock) -> None:
     price = of_chains(pipeline, SamplingSettings(), 16, 50, windows=3)
-    assert price.calls == 16 * 50 * 3
-    assert price.seconds == pytest.approx(price.calls * 0.1 / 12), "a tenth of a second for the twelve measured at once"
+    assert price.calls == 16 * 50 * 3 and price.seconds == pytest.approx(3 * clock.of(16, 50))
     more = of_chains(pipeline, SamplingSettings(), 64, 50, windows=3)
-    assert more.calls == 4 * price.calls and more.memory > price.memory
+    assert more.calls == 4 * price.calls and more.memory > 3 * price.memory
+    seen_whole = of_chains(pipeline, SamplingSettings(), 16, 50, windows=3, whole=True)
+    assert seen_whole.memory > 2 * price.memory, "not one after another"
+
+
+def test_the_last_of_several_processes_has_whole_chunks() -> None:
+    assert most_of_one(100, 64, 1) == 100
+    assert most_of_one(100, 64, 4) == 64, "two of the four have nothing to do"
+    assert most_of_one(1000, 64, 4) == 256
+
+
+def test_memory_is_what_tensors_hold_at_their_peak() -> None:
+    with LiveBytes() as live:
+        kept = torch.zeros(1000) + 1
+        del kept
+        torch.zeros(500).add_(1)[3:].mul_(2)
+    assert live.most == 8000 and live.now == 0
+
+
+def test_a_gradients_memory_and_time_are_in_the_price(pipeline: Pipeline) -> None:
+    """Trap: what the backward pass wants of the forward pass was left out, several times the rest."""
+    x = torch.zeros(16, 1, 8, 8)
+    with LiveBytes() as live:
+        _, pull_back = linearised(pipeline.denoiser(torch.zeros(16, dtype=torch.int64), SamplingSettings()), x, HALF)
+        pull_back(x)
+    price = of_chains(pipeline, SamplingSettings(), 16, 10, pull_backs=1)
+    assert live.most <= price.memory <= 1.5 * live.most
+    assert price.calls == 3 * 16 * 10, "a backward pass counts as two calls"
+
+
+@pytest.mark.parametrize(("side", "micro_batch", "at_once"), [(16, None, 24), (16, 6, 6), (64, 24, 24)])
+def test_training_is_priced_by_the_images_it_computes_at_once(side: int, micro_batch: int | None, at_once: int) -> None:
+    """Trap: only the four images of a trial were counted."""
+    training = CONFIG.training.model_copy(update={"batch_size": 24})
+    compute = CONFIG.compute.model_copy(update={"micro_batch": micro_batch})
+    config = CONFIG.model_copy(update={"training": training, "compute": compute})
+    spec = SPEC.model_copy(update={"height": side, "width": side})
+    pipeline = Pipeline.fresh(config, spec, "cpu")
+    pipeline.network.requires_grad_(True)
+    needed = sum(footprint(pipeline, at_once))
+    assert needed / 1.2 < of_training(config, spec, torch.device("cpu")).memory < 1.2 * needed
 
 
 def test_images_beyond_memory_are_refused_before_a_call(pipeline: Pipeline) -> None:

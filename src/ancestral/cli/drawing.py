@@ -36,6 +36,8 @@ FILM_BYTES = 2**30
 """Of memory that the images of a film may take while they are drawn."""
 COLUMNS = 9
 """Timesteps that a strip shows."""
+FACTS_BYTES, BLOCK = 1024, 4096
+"""Of a picture's file what says how it was drawn, and what a disk gives at once."""
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
@@ -106,9 +108,15 @@ class WantedFiles:
         return [*(Output(p, DRAWN) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
 
     def room(self, shape: tuple[int, int, int], steps: int) -> int:
-        """Bytes that they take, about: at most as many as the pixels, and exactly the arrays."""
-        image = len(self.seeds) * math.prod(shape)
-        return 2 * image + (2 * 4 * image * (min(steps, KEPT - 1) + 1) if self.arrays else 0)
+        """Bytes that they take, about: pictures at most, and exactly the arrays."""
+        count, numbers = len(self.seeds), math.prod(shape)
+        arrays = 2 * 4 * count * numbers * (min(steps, KEPT - 1) + 1) if self.arrays else 0
+        return count * numbers + self.each * count * file_room(numbers) + arrays
+
+    @property
+    def fullest(self) -> Path:
+        """The folder of the largest of them."""
+        return self.out if self.arrays is None else self.arrays.parent
 
 
 def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
@@ -138,16 +146,21 @@ def as_asked(name: str) -> str:
     return f"={name}" if name in WORDS or name.startswith("=") else name
 
 
-def price(pipeline: Pipeline, settings: SamplingSettings, images: int, each: bool, arrays: bool) -> Price:
-    """What drawing takes, and writing a file of each image and the arrays of all.
+def file_room(numbers: int) -> int:
+    """Bytes of the disk that the picture of one image takes, at most: its pixels and what is said of it, in blocks."""
+    return -(-(numbers + FACTS_BYTES) // BLOCK) * BLOCK
+
+
+def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -> Price:
+    """What drawing takes, and writing what is wanted.
 
     Raises:
         InputError: settings that the pipeline was not trained for, or more images than fit into memory.
     """
-    kept, numbers = min(settings.steps, KEPT), math.prod(pipeline.spec.shape)
+    kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
     calls = pipeline.sampler(settings).network_calls(settings.steps)
-    takes = of_chains(pipeline, settings, images, calls, kept=2 * kept if arrays else 2)
-    return takes._replace(disk=images * numbers * (each + 8 * kept * arrays))
+    takes = of_chains(pipeline, settings, len(wanted.seeds), calls, kept=kept)
+    return takes._replace(disk=wanted.room(pipeline.spec.shape, settings.steps))
 
 
 def nowhere(pixels: UInt8[Tensor, "C H W"], place: int, facts: dict[str, str]) -> None:

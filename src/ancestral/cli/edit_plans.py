@@ -134,10 +134,8 @@ def tile(asked: Asked) -> Plan:
         return {"seam_ratio": float(seam(images.clamp(-1, 1)).ratio)}
 
     options = {"size": f"{height}x{width}", "by": asked.found.by}
-    if asked.found.by == "windows":
-        work = _windows(asked, height, width, None, wraps=True)
-    else:  # the network sees all of it at once
-        work = -(-height * width // math.prod(own))
+    whole = asked.found.by != "windows"
+    work = -(-height * width // math.prod(own)) if whole else _windows(asked, height, width, None, wraps=True)
     return Plan(
         [Row([], [])],
         asked.of_seeds([]),
@@ -148,6 +146,7 @@ def tile(asked: Asked) -> Plan:
         measure,
         size=(height, width),
         work=work,
+        whole=whole,
     )
 
 

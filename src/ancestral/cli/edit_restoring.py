@@ -1,6 +1,7 @@
 """The tasks of `ancestral edit` that restore what was measured: colorize, enlarge, deblur."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,13 +12,14 @@ from ancestral.cli.editing import Asked, Facts, Larger, Plan, Row, Shown, number
 from ancestral.cli.options import whole
 from ancestral.colors import NAMES
 from ancestral.editing.operators import Blurred, Grey, Operator, Pooled, gaussian_kernel
+from ancestral.editing.posterior import PosteriorGuided
 from ancestral.errors import InputError
 from ancestral.rng import ImageNoise
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Pixels, from_pixels, to_pixels
 
-WORK = {"projection": 1, "gradient": 3, "moments": 13}
-"""Of a step, in network calls: a backward pass is two of them."""
+PULL_BACKS = {"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.iterations}
+"""Backward passes of a call."""
 
 
 def colorize(asked: Asked) -> Plan:
@@ -84,12 +86,12 @@ def _restored(
     before: list[list[Shown]] = [[("image", p.pixels)] if asked.found.degrade else [] for p in given]
     rows = [Row([*full, (name, show(one))], []) for full, one in zip(before, measured, strict=True)]
     words = {"how": asked.found.how, "noise": str(sigma), "data variance": str(variance)}
-    work = WORK[asked.found.how]
+    plan = Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words})
+    plan = replace(plan, pull_backs=PULL_BACKS[asked.found.how])
     if not asked.found.degrade:
-        return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words}, work=work)
+        return plan
     made = tuple((number + name, one) for number, one in zip(numbers_of(given), measured, strict=True))
-    degraded = {**options, **words, "degraded": "by ancestral"}
-    return Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, degraded, made=made, work=work)
+    return replace(plan, options={**plan.options, "degraded": "by ancestral"}, made=made)
 
 
 def _noisy(y: Tensor, sigma: float, seed: int) -> Tensor:

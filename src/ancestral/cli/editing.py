@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.cli.drawing import KEPT, Finished, as_asked, filmed, how_drawn, labels_for, numbered
+from ancestral.cli.drawing import KEPT, Finished, as_asked, file_room, filmed, how_drawn, labels_for, numbered
 from ancestral.cli.edit_inputs import Picture, read_picture
 from ancestral.cli.output import counting, say
 from ancestral.cli.pricing import allow, told_after_first
@@ -76,6 +76,8 @@ class Plan:
         is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
         size: height and width of a result; None: the pipeline's.
         work: of a step of one result, in network calls on an image of the pipeline's size.
+        pull_backs: backward passes of a call.
+        whole: whether the network sees all of a result at once, however large.
     """
 
     rows: list[Row]
@@ -89,6 +91,8 @@ class Plan:
     is_path: bool = False
     size: tuple[int, int] | None = None
     work: int = 1
+    pull_backs: int = 0
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,19 @@ class Asked:
         shape = channels or own[0], height or own[1], width or own[2]
         return [read_picture(path, *shape) for path in self.paths]
 
-    def afford(self, images: int, steps: int, work: int = 1, size: tuple[int, int] | None = None) -> Price:
+    def afford(
+        self,
+        images: int,
+        steps: int,
+        work: int = 1,
+        size: tuple[int, int] | None = None,
+        pull_backs: int = 0,
+        whole: bool = False,
+    ) -> Price:
         """What chains of so many steps take, where they may be drawn.
 
         Args:
-            work, size: as in `Plan`.
+            work, size, pull_backs, whole: as in `Plan`.
 
         Raises:
             InputError: more than is usual and not meant, or than fits.
@@ -132,8 +144,8 @@ class Asked:
         channels, height, width = self.pipeline.spec.shape
         numbers = channels * math.prod(size or (height, width))
         calls = steps * self.pipeline.sampler(self.settings).calls
-        price = of_chains(self.pipeline, self.settings, images, calls, work, numbers, kept=2)
-        price = price._replace(disk=2 * images * numbers)
+        price = of_chains(self.pipeline, self.settings, images, calls, work, numbers, 2, pull_backs, whole)
+        price = price._replace(disk=images * file_room(numbers))
         return allow(price, self.found.yes, self.pipeline.device, self.pipeline.processes, self.out, REMEDY)
 
     def refuse_more(self, images: int, size: tuple[int, int] | None = None) -> None:
@@ -226,7 +238,7 @@ def edit(
         plan = plan_of(asked)
         names = [name for name, _ in plan.made] + [result.name for result in plan.results]
         files, most = asked.files_of(names), filmed(pipeline.spec.shape)
-        price = asked.afford(len(plan.results), plan.count, plan.work, plan.size)
+        price = asked.afford(len(plan.results), plan.count, plan.work, plan.size, plan.pull_backs, plan.whole)
         facts = {"task": task, **plan.options, **how_drawn(pipeline, settings)}
         finished, places = Finished(asked.out, len(names)), iter(files[1:])
 

@@ -12,7 +12,7 @@ from ancestral.cli.output import say, tell, tell_json
 from ancestral.cli.repeating import Recipe, compared, recipe
 from ancestral.config import MOST_IMAGES
 from ancestral.errors import InputError
-from ancestral.outputs import check_folder, claim, file_named, folder_named
+from ancestral.outputs import claim, file_named, folder_named
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,9 +61,8 @@ def run(argv: Sequence[str]) -> int:
         lend(pipeline, named, settings, Path(found.run))
         if again:
             again.check(how_drawn(pipeline, settings), pipeline.class_names)
-        check_folder(out if arrays is None else arrays.parent, wanted.room(pipeline.spec.shape, settings.steps))
-        takes = price(pipeline, settings, len(seeds), wanted.each, arrays is not None)
-        takes = allow(takes, found.yes, on, processes, out, "lower --num-images or --steps")
+        takes = price(pipeline, settings, wanted)
+        takes = allow(takes, found.yes, on, processes, wanted.fullest, "lower --num-images or --steps")
         labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
         check_asked(pipeline, labels, settings)
         say(f"{len(seeds):,} images: {takes.words}")

@@ -79,8 +79,8 @@ def _afford(wanted: Plan, spec: ImageSpec, on: torch.device, processes: Processe
     check_training(wanted.config, spec, on, processes.world)
     if unusual(wanted.config, spec):
         price = of_training(wanted.config, spec, on, processes.world)
-        remedy = "lower data.size, training.batch_size or network.widths"
-        say(f"training takes at least {allow(price, dear, on, processes, wanted.out, remedy).words}")
+        remedy = "lower --compute.micro_batch, data.size or network.widths"
+        say(f"training takes about {allow(price, dear, on, processes, wanted.out, remedy).words}")
 
 
 @contextmanager

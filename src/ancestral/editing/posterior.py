@@ -66,7 +66,7 @@ class Measured:
 class PosteriorGuided:
     """(1) around a denoiser of images.
 
-    Network calls: projection 1; gradient 1 and a backward pass; moments 1 and 1 + `iterations` backward passes.
+    Network calls: projection 1; gradient 1 and a backward pass; moments 1 and 2 + `iterations` backward passes.
 
     Args:
         data_variance: l of (2), mean variance of a pixel of the data in [-1, 1].

@@ -1,42 +1,49 @@
 """What work takes on this machine, told before it begins: network calls, seconds, memory, disk.
 
-A call is timed once, on so few images that it is a hundredth of the work or less, and the work counted in calls of one
-image. What it takes in memory is half of what the network's modules put out: measured on five networks, 0.47 to 0.78 of
-that is alive at the peak. Nothing is allocated for the work itself before its price is known.
+A call is timed on as many images as will be computed at once, or on fewer where that is more than a hundredth of the
+work, and the work counted in calls of one image. What it takes in memory is what its tensors hold at their peak.
+Nothing is allocated for the work itself before its price is known.
 """
 
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
 
 from ancestral.building import outputs
-from ancestral.config import Config, ImageSpec, SamplingSettings
+from ancestral.config import MOST_IMAGES, Config, ImageSpec, SamplingSettings
+from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.text import size_in_words
-from ancestral.training.memory import available_bytes, footprint
+from ancestral.training.memory import SHARE, available_bytes, footprint
+from ancestral.tuning.live_bytes import LiveBytes
 
-MEASURED = 200
-"""Calls of one image, of which one is spent on measuring, twice."""
-ALIVE = 0.5
-"""Share of what the network's modules put out that is there at once."""
+MEASURED = 100
+"""Calls of one image, of which one is spent on measuring."""
+BRIEF = 0.5
+"""Seconds that measuring may take however little work there is."""
 STATES = 10
 """Tensors of an image's size that a chain has at once: noise, estimates, what a sampler remembers."""
+FEW = 16
+"""Calls of one image, below which one that takes long is measured but once."""
+TIMES = 3
+"""Calls of a batch's size that are timed, of which the middle one counts."""
 MOST_SECONDS = 3600.0
 """Above which, and above these shares of what is free, work is done only where that is meant."""
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.1
 COPIES = 4
 """Of the weights that training has: with gradients, moments and averages; Muon has one less."""
 USUAL_SIDE, USUAL_BATCH = 64, 512
-ESTIMATED_AT = 32
-"""Pixels a side at which a training step is tried, before it is known whether a larger one fits."""
+ESTIMATED_AT, TRIED = 32, 4
+"""Pixels a side at which a training step is tried, before it is known whether a larger one fits, and its images."""
 
 
 class Price(NamedTuple):
@@ -78,45 +85,62 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
-def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls: int) -> CallCost:
-    """Of a network call as `settings` say, guidance and all, by two that together are a hundredth of `calls` or less.
+def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls: int, pull_backs: int = 0) -> CallCost:
+    """Of a network call as `settings` say, guidance and all, in a batch as large as the work's, as far as that can be
+    measured in a hundredth of the work or in `BRIEF`, and in memory.
+
+    The first call of a batch's size sets things up, and counts only where another takes long and there are few.
 
     Args:
         images: that are computed at once in the work.
-        calls: that the work takes, each for one image. Of few, one call on one image is all that is measured.
+        calls: that the work takes, each for one image.
+        pull_backs: backward passes of a call, as guidance by a gradient has them.
 
     Raises:
         InputError: labels or guidance that the pipeline was not trained for.
     """
-    count = max(1, min(images, pipeline.compute.chunk, calls // MEASURED))
+    call = partial(_call, pipeline, settings, pull_backs)
+    count, (seconds, memory) = 1, _observed(call(1), pipeline.device)
+    most = min(images, pipeline.compute.chunk, _fitting(memory, pipeline.device))
+    while seconds <= (allowed := max(BRIEF, calls * seconds / count / MEASURED)) or (count == 1 and calls >= FEW):
+        seconds = _middle(call(count), pipeline.device, allowed)
+        larger = min(most, int(count * allowed / (2 * seconds)))
+        if larger < min(most, 2 * count) or larger <= count:
+            break
+        count, (seconds, memory) = larger, _observed(call(larger), pipeline.device)
+    return CallCost(seconds / count, memory // count)
+
+
+def _call(pipeline: Pipeline, settings: SamplingSettings, pull_backs: int, count: int) -> Callable[[], None]:
+    """A call on so many black images, half way down the chain, by a denoiser of its own."""
     labels = torch.zeros(count, dtype=torch.int64) if pipeline.class_names else None
     denoise = pipeline.denoiser(labels, settings.model_copy(update={"cache": 1}))
     x = torch.zeros(count, *pipeline.spec.shape, device=pipeline.device)
     x = x.contiguous(memory_format=pipeline.compute.memory_format)
     t = torch.tensor((pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
-    with torch.no_grad(), counted_outputs(pipeline.network) as put_out:
-        seconds = _seconds(denoise, x, t)
-        if calls >= MEASURED:  # the first one is slower
-            put_out.clear()
-            seconds = _seconds(denoise, x, t)
-    return CallCost(seconds / count, round(ALIVE * sum(put_out) / count))
+
+    def call() -> None:
+        if not pull_backs:
+            denoise(x, t)
+            return
+        prediction, pull_back = linearised(denoise, x, t)
+        for _ in range(pull_backs):
+            pull_back(prediction.x0)
+
+    return call
 
 
-@contextmanager
-def counted_outputs(network: nn.Module) -> Iterator[list[int]]:
-    """The bytes that each innermost module of a network puts out, call after call."""
-    found: list[int] = []
+def _fitting(memory: int, device: torch.device) -> int:
+    """Images that measuring may have at once, of which one takes so many bytes; 1 at least."""
+    free = available_bytes(device)
+    return MOST_IMAGES if free is None else max(1, int(MEMORY_SHARE * free) // max(memory, 1))
 
-    def note(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            found.append(output.nbytes)
 
-    handles = [module.register_forward_hook(note) for module in network.modules() if not [*module.children()]]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+def _observed(call: Callable[[], None], device: torch.device) -> tuple[float, int]:
+    """Seconds, and bytes that are there at once, of the first call of its kind."""
+    with LiveBytes() as live:
+        seconds = _seconds(call, device)
+    return seconds, live.most
 
 
 def of_chains(
@@ -127,6 +151,8 @@ def of_chains(
     windows: int = 1,
     pixels: int | None = None,
     kept: int = 1,
+    pull_backs: int = 0,
+    whole: bool = False,
 ) -> Price:
     """Drawing so many images.
 
@@ -135,12 +161,21 @@ def of_chains(
         windows: in which an image is seen, one after another.
         pixels: numbers that an image has; None: the pipeline's.
         kept: states of every image that are kept to the end.
+        pull_backs: backward passes of a call, each of which counts as two.
+        whole: whether the windows are no windows but as many times the pipeline's size, seen at once.
     """
     at_once, numbers = min(images, pipeline.compute.chunk), pixels or _numbers(pipeline.spec)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
     refuse_more_than_is_free(states, pipeline.device, "draw fewer or smaller images")
-    cost = call_cost(pipeline, settings, at_once, work)
-    return Price(work, work * cost.seconds / pipeline.processes.world, at_once * cost.memory + states)
+    cost = call_cost(pipeline, settings, at_once, work, pull_backs)
+    seconds = most_of_one(images, at_once, pipeline.processes.world) * calls * windows * cost.seconds
+    memory = at_once * cost.memory * (windows if whole else 1) + states
+    return Price(work * (1 + 2 * pull_backs), seconds, memory)
+
+
+def most_of_one(images: int, at_once: int, processes: int) -> int:
+    """Images of the process that draws most of them, `at_once` by `at_once`."""
+    return min(images, at_once * -(-images // (at_once * processes)))
 
 
 def check_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> int:
@@ -161,8 +196,8 @@ def unusual(config: Config, spec: ImageSpec) -> bool:
 
 
 def of_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> Price:
-    """Training: memory for weights, a batch, and the four images that are tried first; disk for checkpoints. Its time
-    is its budget's. What images take is tried at a small size, so it is the least that it can be.
+    """Training: memory for weights, a batch, and the images that are computed at once; disk for checkpoints. Its time
+    is its budget's. What an image takes is tried at a small size, and grows with its pixels.
 
     Raises:
         InputError: the weights or a batch alone are more than is free.
@@ -171,9 +206,18 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
     small = spec.model_copy(update={"height": min(spec.height, ESTIMATED_AT), "width": min(spec.width, ESTIMATED_AT)})
     pipeline = Pipeline.fresh(config, small, device)
     pipeline.network.requires_grad_(True)
-    four = footprint(pipeline, 4, 4).kept * (spec.height * spec.width) // (small.height * small.width)
-    weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
-    return Price(0, 0.0, least + four, (config.training.keep_checkpoints + 1) * COPIES * weights)
+    one = footprint(pipeline, TRIED, TRIED).kept * spec.height * spec.width // (TRIED * small.height * small.width)
+    share, free = -(-config.training.batch_size // processes), available_bytes(device)
+    at_once = config.compute.micro_batch or _halved(share, one, None if free is None else SHARE * free - least)
+    disk = (config.training.keep_checkpoints + 1) * COPIES * weights_bytes(config, spec)
+    return Price(0, 0.0, least + min(at_once, share) * one, disk)
+
+
+def _halved(count: int, one: int, room: float | None) -> int:
+    """Images of so many bytes each that training computes at once: halved until they fit, as it does; 1 at least."""
+    while room is not None and count > 1 and count * one > room:
+        count //= 2
+    return count
 
 
 def weights_bytes(config: Config, spec: ImageSpec) -> int:
@@ -236,13 +280,21 @@ def free_disk(folder: Path) -> int | None:
         return None
 
 
-def _seconds(denoise: Any, x: Tensor, t: Tensor) -> float:
+def _middle(call: Callable[[], None], device: torch.device, most: float) -> float:
+    """Of a few calls, or as many as begin within so many seconds: another program may take the processor for one."""
+    found = [_seconds(call, device)]
+    while len(found) < TIMES and sum(found) < most:
+        found.append(_seconds(call, device))
+    return median(found)
+
+
+def _seconds(call: Callable[[], None], device: torch.device) -> float:
     """Of one call, until it is done; what is wrong with its answer is told by the work's first step, which has one."""
     begun = time.perf_counter()
-    with suppress(NonFinite):
-        denoise(x, t)
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
+    with suppress(NonFinite), torch.no_grad():
+        call()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return time.perf_counter() - begun
 
 
