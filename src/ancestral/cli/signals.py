@@ -105,7 +105,7 @@ class Asked:
         time.sleep(PAUSE_SECONDS)
         if not self.over:
             self.repeated.append(self.signal)
-            interrupt_main(self.signal)
+            interrupt_main(signal.Signals(self.signal))
 
     def _count(self, numbers: bytes) -> None:
         for number in numbers:
