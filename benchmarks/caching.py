@@ -93,7 +93,7 @@ def settings(pipeline: Pipeline, steps: int, cache: int) -> SamplingSettings:
 
 def draw(pipeline: Pipeline, labels: Labels | None, images: int, how: SamplingSettings) -> Pixels:
     """The images of seeds 0, 1, 2, ..."""
-    return pipeline.draw(range(images), labels, how)
+    return pipeline.generate(range(images), labels, how)
 
 
 def labels_for(pipeline: Pipeline, images: int) -> Labels | None:

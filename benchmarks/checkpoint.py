@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 from benchmarks import ours
 from benchmarks.pairs import Case, Cases, Contestant, timed
 from benchmarks.workloads import paper, small

@@ -27,8 +27,8 @@ from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.tensors import Labels, Pixels
 from ancestral.training.logs import read_log
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 from ancestral.viz.pictures import grid, save_png
 from benchmarks.flops import step_flops
 from benchmarks.machine import machine
@@ -115,7 +115,7 @@ def trained(config: Config, parts: Parts, run: RunFolder) -> None:
 def timed_drawing(pipeline: Pipeline, labels: Labels) -> tuple[Pixels, float]:
     """An image for every label, from seeds 0, 1, 2, ..., and the seconds it took."""
     start = time.perf_counter()
-    drawn = pipeline.draw(range(len(labels)), labels)
+    drawn = pipeline.generate(range(len(labels)), labels)
     return drawn, time.perf_counter() - start
 
 

@@ -68,7 +68,7 @@ def measured(
     settings = asked(pipeline, name, guidance)
     labels = torch.arange(images) % pipeline.num_classes if pipeline.num_classes else None
     began = time.monotonic()
-    drawn = pipeline.draw([mix(seed, "few calls", i) for i in range(images)], labels, settings)
+    drawn = pipeline.generate([mix(seed, "few calls", i) for i in range(images)], labels, settings)
     seconds, real = time.monotonic() - began, extractor.features(as_pixels(tested(parts)))
     features = extractor.features(drawn)
     near = neighbourhood(real[:images], features)

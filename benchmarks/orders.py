@@ -206,7 +206,7 @@ def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequen
     start = len(grid) // START
     past = [denoise(exact[i], grid[i]) for i in range(start)]
     *_, step = sample(denoise, sampler, exact[start], grid[start:], no_noise, past)
-    return float((step.x - exact[-1]).norm())
+    return float((step.x_s - exact[-1]).norm())
 
 
 def law_error(sampler: Sampler, steps: int) -> float:
@@ -223,7 +223,7 @@ def law_error(sampler: Sampler, steps: int) -> float:
         return kick
 
     *_, step = sample(data, sampler, basis, grid, unit)
-    offset, (slope, *widths) = step.x[0], step.x[1:] - step.x[0]
+    offset, (slope, *widths) = step.x_s[0], step.x_s[1:] - step.x_s[0]
     mean, variance = data.at(grid[-1])
     spread = slope**2 * variance_T + torch.stack(widths).square().sum(0)
     return float(((offset + slope * mean_T - mean).abs() + (spread - variance).abs()).max())

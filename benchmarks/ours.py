@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ancestral.config import SamplingSettings
 from ancestral.pipeline import Pipeline
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 from benchmarks.workloads import Workload
 
 NAME = "ancestral"
@@ -48,6 +48,6 @@ def sampling_steps(pipeline: Pipeline, images: int, settings: SamplingSettings, 
 
     def run() -> Tensor:
         *_, last = islice(pipeline.steps(range(images), None, settings), steps)
-        return last.x
+        return last.x_s
 
     return run

@@ -29,8 +29,9 @@ from ancestral.evaluation.evaluate import EvaluationSettings, evaluate
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import Trainer, train
+from ancestral.training.step import Trainer
 from benchmarks.pairs import Case, Contestant, compare, timed
 
 Changes = dict[str, Any]
@@ -197,7 +198,7 @@ def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, fl
                 held_out = progress.record["held_out_loss"]
         trained = Pipeline.load(run.path)
     labels = torch.arange(IMAGES) % trained.num_classes if trained.num_classes else None
-    drawn = trained.draw(range(IMAGES), labels, SamplingSettings(steps=STEPS))
+    drawn = trained.generate(range(IMAGES), labels, SamplingSettings(steps=STEPS))
     found = evaluate(drawn, labels, parts, EvaluationSettings())
     numbers = {number.name: number.value for number in found["drawn against test"].numbers}
     agreement = {"agreement": found.agreement.value} if found.agreement else {}

@@ -29,7 +29,7 @@ def sampling_run(quick: bool, full: bool = False) -> Cases:
     published = teaching.sampling_step(teaching.built(str(x.device)), x.contiguous())
 
     def draw() -> Tensor:
-        return pipeline.draw(range(images))
+        return pipeline.generate(range(images))
 
     yield Case(
         f"{images} images, {work.name}",

@@ -43,8 +43,8 @@ from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise, mix
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Labels, from_pixels
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 HELD_OUT: dict[str, int | None] = {"digits": None, "mnist": 500}
 """Test images that the bound is taken of; None: all."""
@@ -213,7 +213,7 @@ def quality(plan: Plan, pipeline: Pipeline, name: str, seed: int, parts: Parts) 
     settings = SamplingSettings(sampler="ancestral", steps=plan.steps, grid="trailing", clip="static")
     chosen = as_chosen(pipeline, name, parts.train, torch.tensor(parts.train.labels), settings)
     labels = torch.arange(plan.draw) % pipeline.num_classes
-    drawn = chosen.draw([mix(seed, "variances", i) for i in range(plan.draw)], labels, settings)
+    drawn = chosen.generate([mix(seed, "variances", i) for i in range(plan.draw)], labels, settings)
     found = evaluate(drawn, labels, parts, EvaluationSettings())
     distances = [_amount(found[pair]["frechet"]) for pair in ("drawn against test", "train against test")]
     assert found.agreement is not None

@@ -36,7 +36,7 @@ def draw(pipeline: Pipeline, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) of every class in turn, without guidance, and the classes asked for."""
     labels = torch.arange(num_images) % pipeline.num_classes
     settings = pipeline.config.sampling.model_copy(update={"guidance": 1.0})
-    pixels = pipeline.draw(range(num_images), labels, settings)
+    pixels = pipeline.generate(range(num_images), labels, settings)
     return pixels.permute(0, 2, 3, 1).numpy(), labels.numpy()
 
 

@@ -49,7 +49,7 @@ def draw(sampler: Sampler, schedule: Schedule, steps: int, points: int) -> Tenso
         return torch.randn(points, 2, generator=source, dtype=torch.float64)
 
     *_, last = sample(exact_denoiser(schedule), sampler, normal(), schedule.trailing(steps), normal)
-    return last.x
+    return last.x_s
 
 
 def moments(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:

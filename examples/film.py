@@ -17,7 +17,7 @@ def chain(pipeline: Pipeline, seed: int, label: str | None) -> tuple[list[Pixels
     """What every step arrives at, what x_0 was believed to be on the way there, and the timesteps arrived at."""
     labels = None if label is None else torch.tensor([pipeline.class_index(label)])
     steps = list(pipeline.steps([seed], labels))
-    return [to_pixels(step.x) for step in steps], [to_pixels(step.x0) for step in steps], [step.s for step in steps]
+    return [to_pixels(step.x_s) for step in steps], [to_pixels(step.x0) for step in steps], [step.s for step in steps]
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ def main() -> None:
 
     trained = Pipeline.load(asked.out)
     labels = torch.arange(40) % trained.num_classes
-    save_png(grid(trained.draw(range(40), labels), columns=10), asked.out / "grid.png")
+    save_png(grid(trained.generate(range(40), labels), columns=10), asked.out / "grid.png")
     print(f"samples: {asked.out / 'grid.png'}")
 
 

@@ -51,30 +51,30 @@ def drawn(pipeline: Pipeline, *args: Any, **kwargs: Any) -> Pixels:
 )
 def test_classes_are_named_or_numbered_and_taken_in_turn(pipeline: Pipeline, labels: Any) -> None:
     settings = SamplingSettings(steps=3, guidance=2)
-    wanted = pipeline.draw(range(4), torch.tensor([0, 3, 0, 3]), settings)
+    wanted = pipeline.generate(range(4), torch.tensor([0, 3, 0, 3]), settings)
     assert torch.equal(drawn(pipeline, num_images=4, labels=labels, steps=3, guidance=2), wanted)
 
 
 @pytest.mark.parametrize("label", ["dog", 1, np.int32(1), torch.tensor(1)])
 def test_one_class_is_that_of_all(pipeline: Pipeline, label: Any) -> None:
-    assert torch.equal(drawn(pipeline, 2, label), pipeline.draw(range(2), torch.tensor([1, 1])))
+    assert torch.equal(drawn(pipeline, 2, label), pipeline.generate(range(2), torch.tensor([1, 1])))
 
 
 def test_a_name_of_digits_is_the_class_of_that_name_and_a_number_an_index(pipeline: Pipeline) -> None:
-    assert torch.equal(drawn(pipeline, labels=["7"]), pipeline.draw([0], torch.tensor([2])))
-    assert torch.equal(drawn(pipeline, labels=2), pipeline.draw([0], torch.tensor([2])))
+    assert torch.equal(drawn(pipeline, labels=["7"]), pipeline.generate([0], torch.tensor([2])))
+    assert torch.equal(drawn(pipeline, labels=2), pipeline.generate([0], torch.tensor([2])))
 
 
 def test_no_class_is_none_alone_or_in_a_list(pipeline: Pipeline) -> None:
-    assert torch.equal(drawn(pipeline, 2), pipeline.draw(range(2)))
-    assert torch.equal(drawn(pipeline, labels=[None, "cat"]), pipeline.draw(range(2), torch.tensor([4, 0])))
+    assert torch.equal(drawn(pipeline, 2), pipeline.generate(range(2)))
+    assert torch.equal(drawn(pipeline, labels=[None, "cat"]), pipeline.generate(range(2), torch.tensor([4, 0])))
 
 
 def test_how_many_follows_from_what_is_given(pipeline: Pipeline) -> None:
     assert len(drawn(pipeline)) == 1 and len(drawn(pipeline, labels=[1, 2, 3])) == 3
-    assert torch.equal(drawn(pipeline, seeds=[5, 9]), pipeline.draw([5, 9]))
-    assert torch.equal(drawn(pipeline, 2, seed=5), pipeline.draw([5, 6]))
-    assert torch.equal(drawn(pipeline, seeds=torch.tensor([5, 9])), pipeline.draw([5, 9]))
+    assert torch.equal(drawn(pipeline, seeds=[5, 9]), pipeline.generate([5, 9]))
+    assert torch.equal(drawn(pipeline, 2, seed=5), pipeline.generate([5, 6]))
+    assert torch.equal(drawn(pipeline, seeds=torch.tensor([5, 9])), pipeline.generate([5, 9]))
 
 
 def test_a_sampler_brings_its_own_settings(pipeline: Pipeline) -> None:
@@ -82,12 +82,12 @@ def test_a_sampler_brings_its_own_settings(pipeline: Pipeline) -> None:
     base = pipeline.config.sampling.model_copy(update={"eta": 0.5})
     other = pipeline.with_network(pipeline.network)
     other.config = pipeline.config.model_copy(update={"sampling": base})
-    wanted = pipeline.draw([0], settings=SamplingSettings(sampler="dpm++2m", steps=2))
+    wanted = pipeline.generate([0], settings=SamplingSettings(sampler="dpm++2m", steps=2))
     assert torch.equal(drawn(other, sampler="DPM++ 2M"), wanted)
 
 
 def test_the_same_images_as_pillows_arrays_or_tensors(pipeline: Pipeline) -> None:
-    wanted = pipeline.draw(range(3)).permute(0, 2, 3, 1).numpy()
+    wanted = pipeline.generate(range(3)).permute(0, 2, 3, 1).numpy()
     images, array = pipeline(3), pipeline(3, output="numpy")
     assert isinstance(array, np.ndarray) and (array == wanted).all() and array.shape == (3, 4, 6, 3)
     assert isinstance(images, list) and images.images is images  # type: ignore[attr-defined]

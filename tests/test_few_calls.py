@@ -42,7 +42,7 @@ def test_every_seed_is_measured_once_and_the_table_has_means(
 
     pipeline, parts = Pipeline.load(run, "cpu"), load(Config().data)
     extractor = extractor_of(parts, 0)
-    drawn = [step.x for step in pipeline.steps(
+    drawn = [step.x_s for step in pipeline.steps(
         [mix(2, "few calls", i) for i in range(20)],
         torch.arange(20) % 10,
         few_calls.asked(pipeline, "heun,karras,3", 1.0),

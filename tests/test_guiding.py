@@ -56,7 +56,7 @@ def drawn(made: Pipeline, labels: Tensor | None = LABELS, **settings: object) ->
     """The last x of a chain, unrounded."""
     asked = parse(SamplingSettings, {"steps": 5, "clip": "none", **settings}, "the test")
     *_, last = made.steps(SEEDS, labels, asked)
-    return last.x
+    return last.x_s
 
 
 def test_scale_one_is_no_guidance_whoever_would_guide() -> None:

@@ -501,7 +501,7 @@ def our_chain(folder: Path, steps: int, variance: Variance) -> list[torch.Tensor
 
     with torch.no_grad():
         chain = sample(denoise, Ancestral(diffusion), noise(), diffusion.schedule.trailing(steps), noise)
-        return [step.x for step in chain]
+        return [step.x_s for step in chain]
 
 
 def their_chain(folder: Path, steps: int) -> list[torch.Tensor]:
@@ -790,4 +790,4 @@ def test_a_learned_range_of_diffusers_is_drawn_by_and_kept(tmp_path: Path) -> No
     fixed = pipeline.diffusion.schedule.beta_tilde(t, torch.tensor(3)).log()
     assert step.log_var.shape == x_t.shape and (step.log_var - fixed).abs().max() > 1e-3
     pipeline.save(tmp_path / "ours")
-    assert torch.equal(pipeline.draw([1, 2]), Pipeline.load(tmp_path / "ours").draw([1, 2]))
+    assert torch.equal(pipeline.generate([1, 2]), Pipeline.load(tmp_path / "ours").generate([1, 2]))

@@ -147,17 +147,17 @@ def test_edits_take_them(pipeline: Pipeline) -> None:
     keep = np.zeros((6, 8), bool)
     keep[3:] = True
     ends = [
-        [*edits.inpaint(pipeline, given, keep, range(2), rounds=Rounds(1))][-1].x
+        [*edits.inpaint(pipeline, given, keep, range(2), rounds=Rounds(1))][-1].x_s
         for given in (Image.fromarray(PIXELS), PIXELS, WANTED)
     ]
     assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], ends[2])
     assert torch.equal(to_pixels(ends[0])[1, :, 3:], to_pixels(WANTED)[0, :, 3:])
     *_, last = edits.outpaint(pipeline, Image.fromarray(PIXELS), edits.Margins(1, 0, 0, 0), [0], rounds=Rounds(1))
-    assert last.x.shape == (1, 3, 7, 8)
+    assert last.x_s.shape == (1, 3, 7, 8)
     for steps in (edits.vary(pipeline, [PIXELS], 0.5, [0]), edits.invert(pipeline, PIXELS)):
-        assert [*steps][-1].x.shape == (1, 3, 6, 8)
+        assert [*steps][-1].x_s.shape == (1, 3, 6, 8)
     *_, last = edits.restore(pipeline, Pooled(2), Image.fromarray(PIXELS[::2, ::2].copy()), [0])
-    assert last.x.shape == (1, 3, 6, 8)
+    assert last.x_s.shape == (1, 3, 6, 8)
 
 
 def test_edits_refuse_images_of_another_size_in_one_line(pipeline: Pipeline) -> None:

@@ -21,7 +21,7 @@ ROWS = (
     {"presets", "compute", "run_states"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
-    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling"},
+    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "generate"},
     {"pipeline"},
     {"training", "evaluation", "edits"},
     {"report", "tuning", "selftest"},
@@ -181,7 +181,7 @@ def test_an_import_in_the_wrong_direction_is_found(module: str, text: str) -> No
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        ("ancestral.training.keeper", "if TYPE_CHECKING:\n    from ancestral.training.trainer import Trainer"),
+        ("ancestral.training.checkpointer", "if TYPE_CHECKING:\n    from ancestral.training.step import Trainer"),
         ("ancestral.pipeline", "from ancestral import hub\nfrom ancestral.config import Config\nimport torch"),
         ("ancestral.__main__", "from ancestral.cli.main import main"),
         ("ancestral", "def __getattr__(name):\n    from ancestral.pipeline import Pipeline"),

@@ -12,9 +12,9 @@ from ancestral.config import Config, DataSettings, ImageSpec, NetworkSettings, S
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 from ancestral.training.tensor_files import apart
-from ancestral.training.trainer import train
 
 CONFIG = Config(
     data=DataSettings(source="digits"),
@@ -62,7 +62,7 @@ def test_it_trains_resumes_and_saves_as_the_packages_does(tmp_path: Path) -> Non
     whole, resumed = trained(tmp_path / "whole"), trained(tmp_path / "resumed", stops=2)
     pipelines = [Pipeline.load(folder, "cpu", network=own(5)) for folder in (whole, resumed)]
     assert pipelines[0].weights_hash() == pipelines[1].weights_hash()
-    drawn = [each.draw(range(6), torch.arange(6)) for each in pipelines]
+    drawn = [each.generate(range(6), torch.arange(6)) for each in pipelines]
     assert torch.equal(drawn[0], drawn[1])
     network = pipelines[0].network
     assert isinstance(network, Own)

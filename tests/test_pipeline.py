@@ -61,7 +61,7 @@ def test_what_is_saved_loads_without_flags_and_draws_the_same(tmp_path: Path, cl
     made.save(tmp_path / "pipeline")
     again = Pipeline.load(tmp_path, "cpu", FLOAT32)
     assert again.config == made.config and again.spec == made.spec and again.weights_hash() == made.weights_hash()
-    assert torch.equal(again.draw([3, 4], labels), made.draw([3, 4], labels))
+    assert torch.equal(again.generate([3, 4], labels), made.generate([3, 4], labels))
 
 
 def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_draws(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_dra
         made.save(tmp_path / variance)
         scheduler = json.loads((tmp_path / variance / "scheduler/scheduler_config.json").read_text())
         assert scheduler["variance_type"] == "fixed_large"
-        drawn.append(made.draw([5]))
+        drawn.append(made.generate([5]))
     assert Pipeline.load(tmp_path / "beta_published").config.diffusion.variance == "beta_published"
     assert torch.equal(*drawn)
     (tmp_path / "beta_published/ancestral.json").unlink()
@@ -98,7 +98,7 @@ def test_diffusers_draws_the_same_images_from_the_same_noise(tmp_path: Path, pre
     generators = [generator(seed, "sample") for seed in seeds]
     images = theirs(batch_size=3, generator=generators, num_inference_steps=steps, output_type="np").images
     *_, last = made.steps(seeds)
-    ours = ((last.x + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
+    ours = ((last.x_s + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     assert (ours - torch.from_numpy(images)).abs().max() < 1e-3
 
 
@@ -125,8 +125,8 @@ def test_a_folder_of_diffusers_loads_and_draws(tmp_path: Path) -> None:
 def test_an_image_does_not_depend_on_its_batch() -> None:
     """Trap: a batch whose images change with the batch size. Equal to float rounding, so equal as pixels."""
     made, labels = pipeline(CLASSES), torch.tensor([0, 1, 2, 1, 0])
-    together = made.draw(range(5), labels, SamplingSettings(steps=5, eta=1.0))
-    alone = made.draw([3], labels[3:4], SamplingSettings(steps=5, eta=1.0))
+    together = made.generate(range(5), labels, SamplingSettings(steps=5, eta=1.0))
+    alone = made.generate([3], labels[3:4], SamplingSettings(steps=5, eta=1.0))
     assert (together[3].int() - alone[0].int()).abs().max() <= 1
     assert not torch.equal(together[3], together[1])
 
@@ -136,11 +136,11 @@ def test_images_are_the_same_in_any_chunk(changes: dict[str, Any]) -> None:
     """Byte for byte, wherever the rounding of sums does not decide between two bytes."""
     made, labels, settings = pipeline(CLASSES), torch.arange(7) % 3, SamplingSettings(steps=5, **changes)
     *_, last = made.steps(range(7), labels, settings)
-    levels = ((last.x + 1) * 127.5).clamp(0, 255)
+    levels = ((last.x_s + 1) * 127.5).clamp(0, 255)
     decided = (levels - levels.floor() - 0.5).abs() > 0.01
     assert decided.double().mean() > 0.9
     for chunk in (1, 3, 64):
-        assert torch.equal(made.draw(range(7), labels, settings, chunk)[decided], to_pixels(last.x)[decided])
+        assert torch.equal(made.generate(range(7), labels, settings, chunk)[decided], to_pixels(last.x_s)[decided])
 
 
 class Calls:
@@ -156,9 +156,9 @@ class Calls:
 def test_the_machine_says_how_many_are_drawn_at_once() -> None:
     made = pipeline(compute=ComputeSettings(precision="float32", chunk=3))
     calls = Calls(made)
-    made.draw(range(7), settings=SamplingSettings(steps=1))
+    made.generate(range(7), settings=SamplingSettings(steps=1))
     assert calls.whole == [3, 3, 1]
-    made.draw(range(7), settings=SamplingSettings(steps=1), chunk=4)
+    made.generate(range(7), settings=SamplingSettings(steps=1), chunk=4)
     assert calls.whole[3:] == [4, 3]
 
 
@@ -171,28 +171,28 @@ def test_guidance_in_one_call_equals_two_calls(clip: str, cache: int) -> None:
         made = pipeline(CLASSES, compute=ComputeSettings(precision="float32", guidance=how))
         calls = Calls(made)
         *_, step = made.steps([1, 2, 3], labels, settings)
-        last[how] = step.x
+        last[how] = step.x_s
         assert calls.whole == batches
-    torch.testing.assert_close(last["one-call"], last["two-calls"], rtol=1e-3, atol=1e-4 * float(step.x.abs().max()))
+    torch.testing.assert_close(last["one-call"], last["two-calls"], rtol=1e-3, atol=1e-4 * float(step.x_s.abs().max()))
 
 
 @pytest.mark.parametrize(("labels", "scale"), [([0, 1], 1.0), ([0, 1], 0.0), (None, 3.0), (None, 1.0)])
 def test_one_call_of_the_batch_suffices_where_nothing_is_guided(labels: list[int] | None, scale: float) -> None:
     made, wanted = pipeline(CLASSES), None if labels is None else torch.tensor(labels)
     calls, settings = Calls(made), SamplingSettings(steps=3, guidance=scale)
-    drawn = made.draw([1, 2], wanted, settings)
+    drawn = made.generate([1, 2], wanted, settings)
     assert calls.whole == [2, 2, 2]
     if labels is None or scale == 0:
-        assert torch.equal(drawn, made.draw([1, 2], None, SamplingSettings(steps=3))), "the null class alone counts"
+        assert torch.equal(drawn, made.generate([1, 2], None, SamplingSettings(steps=3))), "the null class alone counts"
 
 
 def test_guidance_one_takes_the_unguided_path_and_others_move_the_images() -> None:
     made, labels = pipeline(CLASSES), torch.tensor([1, 1])
-    plain = made.draw([1, 2], labels, QUICK)
-    assert torch.equal(made.draw([1, 2], labels, QUICK.model_copy(update={"guidance": 1.0})), plain)
-    assert not torch.equal(made.draw([1, 2], labels, QUICK.model_copy(update={"guidance": 4.0})), plain)
+    plain = made.generate([1, 2], labels, QUICK)
+    assert torch.equal(made.generate([1, 2], labels, QUICK.model_copy(update={"guidance": 1.0})), plain)
+    assert not torch.equal(made.generate([1, 2], labels, QUICK.model_copy(update={"guidance": 4.0})), plain)
     null = torch.tensor([3, 3])
-    assert torch.equal(made.draw([1, 2], null, QUICK), made.draw([1, 2], None, QUICK))
+    assert torch.equal(made.generate([1, 2], null, QUICK), made.generate([1, 2], None, QUICK))
 
 
 def test_a_cache_skips_the_deep_levels_between_whole_calls_and_nothing_else() -> None:
@@ -201,7 +201,7 @@ def test_a_cache_skips_the_deep_levels_between_whole_calls_and_nothing_else() ->
     for cache, whole in ((1, 7), (2, 4), (3, 3), (9, 1)):
         calls.deep.clear()
         calls.whole.clear()
-        made.draw([1, 2], labels, SamplingSettings(steps=7, cache=cache))
+        made.generate([1, 2], labels, SamplingSettings(steps=7, cache=cache))
         assert (len(calls.whole), len(calls.deep)) == (7, whole)
 
 
@@ -222,10 +222,10 @@ def test_a_cache_of_one_is_none_and_the_first_step_is_always_whole(widths: tuple
 def test_every_chain_begins_its_cache_anew() -> None:
     """Trap: deep features of one batch of images in the next."""
     made, settings = pipeline(), SamplingSettings(steps=4, cache=3)
-    first = made.draw([1, 2], settings=settings)
-    made.draw([8, 9], settings=settings)
-    assert torch.equal(made.draw([1, 2], settings=settings), first)
-    assert not torch.equal(made.draw([1, 2], settings=SamplingSettings(steps=4)), first)
+    first = made.generate([1, 2], settings=settings)
+    made.generate([8, 9], settings=settings)
+    assert torch.equal(made.generate([1, 2], settings=settings), first)
+    assert not torch.equal(made.generate([1, 2], settings=SamplingSettings(steps=4)), first)
 
 
 def test_bfloat16_is_for_the_network_alone() -> None:
@@ -238,7 +238,7 @@ def test_bfloat16_is_for_the_network_alone() -> None:
     steps = made.steps([1, 2], labels, settings)
     chain = [next(steps) for _ in range(3)]
     assert {output.dtype for output in seen["convolved"]} == {torch.bfloat16}
-    assert all(step.x.dtype == step.x0.dtype == torch.float32 for step in chain)
+    assert all(step.x_s.dtype == step.x0.dtype == torch.float32 for step in chain)
     assert all(waves.dtype == torch.float32 for waves in seen["waves"])
     assert not torch.equal(seen["waves"][0], seen["waves"][2]), "t = 1000 and t = 998"
     assert not torch.is_autocast_enabled("cpu"), "the caller's code is not in bfloat16"
@@ -261,9 +261,9 @@ def test_dropout_is_off_while_sampling() -> None:
     """Trap: train mode while sampling."""
     made = pipeline()
     made.network.train()
-    first = made.draw([1], settings=QUICK)
+    first = made.generate([1], settings=QUICK)
     assert not made.network.training
-    assert torch.equal(first, made.draw([1], settings=QUICK))
+    assert torch.equal(first, made.generate([1], settings=QUICK))
 
 
 def test_the_same_seed_makes_the_same_new_network_and_leaves_torchs_seed_alone() -> None:
@@ -287,17 +287,17 @@ def test_the_same_seed_makes_the_same_new_network_and_leaves_torchs_seed_alone()
 def test_what_an_unconditional_pipeline_cannot_do(labels: list[int] | None, changes: dict, message: str) -> None:
     wanted = None if labels is None else torch.tensor(labels)
     with pytest.raises(InputError, match=message):
-        pipeline().draw([0], wanted, SamplingSettings(**{"steps": 2, **changes}))
+        pipeline().generate([0], wanted, SamplingSettings(**{"steps": 2, **changes}))
 
 
 def test_what_a_conditional_pipeline_cannot_do() -> None:
     with pytest.raises(InputError, match=r"labels in 0\.\.2"):
-        pipeline(CLASSES).draw([0], torch.tensor([4]), QUICK)
+        pipeline(CLASSES).generate([0], torch.tensor([4]), QUICK)
     undropped = pipeline(CLASSES)
     settings = undropped.config.training.model_copy(update={"label_dropout": 0.0})
     undropped.config = undropped.config.model_copy(update={"training": settings})
     with pytest.raises(InputError, match="knows no null class"):
-        undropped.draw([0], torch.tensor([1]), SamplingSettings(steps=2, guidance=2.0))
+        undropped.generate([0], torch.tensor([1]), SamplingSettings(steps=2, guidance=2.0))
 
 
 # Classes of a folder of diffusers
@@ -324,7 +324,7 @@ def test_a_folder_of_diffusers_has_as_many_classes_as_embeddings(foreign: Path) 
     """Trap: its last class taken for the null class, which none of them is unless somebody says so."""
     loaded = Pipeline.load(foreign, "cpu", FLOAT32)
     assert loaded.class_names == ("0", "1", "2", "3") and loaded.class_index("3") == 3
-    assert loaded.draw([0], torch.tensor([3]), QUICK).shape == (1, 3, 8, 8)
+    assert loaded.generate([0], torch.tensor([3]), QUICK).shape == (1, 3, 8, 8)
     for labels, guidance, message in (
         (None, 1, "a class for every image"),
         ([1], 3, "knows no null class"),
@@ -332,7 +332,7 @@ def test_a_folder_of_diffusers_has_as_many_classes_as_embeddings(foreign: Path) 
     ):
         with pytest.raises(InputError, match=message):
             wanted = None if labels is None else torch.tensor(labels)
-            loaded.draw([0], wanted, SamplingSettings(steps=2, guidance=guidance))
+            loaded.generate([0], wanted, SamplingSettings(steps=2, guidance=guidance))
 
 
 @pytest.mark.parametrize("null_class", [0, 2, 3])
@@ -364,7 +364,7 @@ def test_no_class_is_refused_where_it_was_never_trained() -> None:
     """With label_dropout 0 its embedding is what it was at the start."""
     undropped = pipeline(CLASSES, training=TrainingSettings(steps=1, label_dropout=0.0))
     with pytest.raises(InputError, match="a class for every image"):
-        undropped.draw([0], None, QUICK)
+        undropped.generate([0], None, QUICK)
 
 
 # Numbers that are none
@@ -385,7 +385,7 @@ def test_what_diverges_on_the_way_stops_at_its_step() -> None:
     made, labels = pipeline(CLASSES), torch.tensor([1])
     for clip in ("none", "static", "dynamic"):
         with pytest.raises(NonFinite, match=r"^step [1-5] of 5: .*less guidance"):
-            made.draw([1], labels, SamplingSettings(steps=5, guidance=3e38, clip=clip))
+            made.generate([1], labels, SamplingSettings(steps=5, guidance=3e38, clip=clip))
 
 
 def test_a_measurement_that_pulls_beyond_numbers_stops_before_clipping() -> None:

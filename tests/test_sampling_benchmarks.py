@@ -50,7 +50,9 @@ def test_caching_measures_every_cache_once_and_keeps_what_it_has(
     own = Pipeline.load(run)
     for drawn, cache in zip(measured, caching.CACHES, strict=True):
         settings = SamplingSettings(eta=0.5, steps=4, cache=cache)
-        assert torch.equal(drawn, own.draw(range(3), torch.tensor([0, 1, 0]), settings)), "the run's own way to draw"
+        assert torch.equal(drawn, own.generate(range(3), torch.tensor([0, 1, 0]), settings)), (
+            "the run's own way to draw"
+        )
     rows = json.loads((tmp_path / "caching-run.json").read_text())["steps"]["4"]
     assert [*rows] == ["1", "2", "3", "5"] and rows["1"]["levels_from_uncached"] == 0 < rows["2"][
         "levels_from_uncached"

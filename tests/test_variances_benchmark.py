@@ -55,10 +55,10 @@ def test_another_variance_is_the_same_network_with_other_noise(digits: Parts) ->
     pipeline = pipeline_of(digits, prediction="x0")
     own, small, large = (as_chosen(pipeline, name, digits.train, None, UNCLIPPED) for name in ("", *NAMES[2:0:-1]))
     assert own.network is large.network is pipeline.network
-    drawn = [each.draw(range(3), None, UNCLIPPED) for each in (pipeline, own, small, large)]
+    drawn = [each.generate(range(3), None, UNCLIPPED) for each in (pipeline, own, small, large)]
     assert drawn[0].equal(drawn[1]) and drawn[0].equal(drawn[2]), "beta_tilde is what the pipeline was made with"
     assert not drawn[0].equal(drawn[3])
-    assert pipeline.draw(range(3), None, UNCLIPPED).equal(drawn[0]), "the pipeline itself was changed"
+    assert pipeline.generate(range(3), None, UNCLIPPED).equal(drawn[0]), "the pipeline itself was changed"
 
 
 def test_the_learned_variance_is_left_to_the_network(digits: Parts) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from ancestral.sampling.loop import sample as sample
     from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral
     from ancestral.sampling.samplers.ddim import DDIM as DDIM
+    from ancestral.training.loop import train as train
     from ancestral.training.run import RunFolder as RunFolder
-    from ancestral.training.trainer import train as train
 
 _HOME = {
     "AncestralError": "ancestral.errors",
@@ -48,7 +48,7 @@ _HOME = {
     "load": "ancestral.data.datasets",
     "Pipeline": "ancestral.pipeline",
     "RunFolder": "ancestral.training.run",
-    "train": "ancestral.training.trainer",
+    "train": "ancestral.training.loop",
     "evaluate": "ancestral.evaluation.evaluate",
 }
 

@@ -1,4 +1,4 @@
-"""What `editing` does, with a pipeline: one call for each task, which yields steps; the last one's `x` is the result.
+"""What `editing` does, with a pipeline: one call for each task, which yields steps; the last one's `x_s` is the result.
 
     *_, last = inpaint(pipeline, images, outside_box(28, 28, 8, 8, 20, 20), seeds=range(4))
 
@@ -33,8 +33,8 @@ from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser, Finite, clipped
-from ancestral.sampling.loop import Step, computed, sample
-from ancestral.sampling.samplers import DDIM, Noise, Sampler
+from ancestral.sampling.loop import Chain, Step, computed
+from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.tensors import Data, Labels, Timesteps
 
 DATA_VARIANCE = 0.25
@@ -147,7 +147,7 @@ def invert(
     grain: float = 0.0,
     seeds: Sequence[int] | None = None,
 ) -> Iterator[Step]:
-    """Upwards from the images to the noise they come from; the last step's `x` is x_T, for `from_noise`.
+    """Upwards from the images to the noise they come from; the last step's `x_s` is x_T, for `from_noise`.
 
     Args:
         corrections: more network calls a step, for a better return, where the sampler is DDIM; others take Heun's rule.
@@ -181,7 +181,7 @@ def from_noise(
     settings, x_T = sampling_of(settings, pipeline.config.sampling), _noise(pipeline, x_T)
     bound = pipeline.labels(labels, len(x_T))
     denoise, sampler = _denoiser(pipeline, bound, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
-    return _down(_Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise))
+    return Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise).steps()
 
 
 def interpolate(
@@ -239,7 +239,7 @@ def restore(
     measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
     finite = Finite(guided, schedule, lambda x_t: OVERGUIDED)
-    return _down(chain._replace(denoise=clipped(finite, schedule, settings.clip)))
+    return chain._replace(denoise=clipped(finite, schedule, settings.clip)).steps()
 
 
 def canvas(
@@ -256,7 +256,7 @@ def canvas(
     Raises:
         InputError: a canvas smaller than a window, or a stride that leaves gaps.
     """
-    return _down(_chain(pipeline, seeds, labels, settings, _size(height, width), stride))
+    return _chain(pipeline, seeds, labels, settings, _size(height, width), stride).steps()
 
 
 def tile(
@@ -282,17 +282,7 @@ def tile(
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
     chain = _chain(pipeline, seeds, labels, settings, size)
     denoise = pipeline.denoiser(pipeline.labels(labels, len(seeds)), settings)
-    return _down(chain._replace(denoise=around(pipeline, denoise, size)))
-
-
-class _Chain(NamedTuple):
-    """What `sample` wants."""
-
-    denoise: Denoiser
-    sampler: Sampler
-    x_T: Data
-    timesteps: Timesteps
-    noise: Noise
+    return chain._replace(denoise=around(pipeline, denoise, size)).steps()
 
 
 def _chain(
@@ -302,7 +292,7 @@ def _chain(
     settings: SamplingSettings | None,
     size: Sequence[int] | None = None,
     stride: int | None = None,
-) -> _Chain:
+) -> Chain:
     """A chain for images of (height, width), by windows where that is not the pipeline's own."""
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
     channels, *own = pipeline.spec.shape
@@ -310,7 +300,7 @@ def _chain(
     denoise = _denoiser(pipeline, pipeline.labels(labels, len(seeds)), settings, size, stride)
     noise = ImageNoise(seeds, (channels, *size), pipeline.device)
     x_T = noise().contiguous(memory_format=pipeline.compute.memory_format)
-    return _Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
+    return Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
 
 
 def _denoiser(
@@ -349,10 +339,6 @@ def _noise(pipeline: Pipeline, x_T: object) -> Float[Tensor, "B C H W"]:
     if not bool(noise.isfinite().all()):
         raise InputError("expected noise of finite numbers, got some that are not")
     return noise.float()
-
-
-def _down(chain: _Chain) -> Iterator[Step]:
-    return computed(sample(*chain), len(chain.timesteps) - 1)
 
 
 def _one_each(images: Data, seeds: Sequence[int]) -> Float[Tensor, "N ..."]:

@@ -37,6 +37,7 @@ from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.generate import NOTHING, Generated, Keep, generate
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.names import meant
@@ -47,7 +48,7 @@ from ancestral.processes import ALONE, Processes
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
-from ancestral.sampling.loop import Step, computed, sample
+from ancestral.sampling.loop import Chain, Step
 from ancestral.sampling.samplers import Sampler
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
 from ancestral.text import as_utf8, normal_form
@@ -70,7 +71,7 @@ class Pipeline:
         analytic: the best variance of its reverse steps, where it was measured for these weights.
         weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
         classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
-        processes: those that share the work of `draw`, each with a pipeline of the same weights.
+        processes: those that share the work of `generate`, each with a pipeline of the same weights.
     """
 
     analytic: Analytic | None = None
@@ -195,8 +196,8 @@ class Pipeline:
             seed: of the first image; the next one's is 1 more.
             seeds: one for each image, in place of `seed`.
             output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
-                `draw` gives it; "array": (B, H, W, C) uint8 of numpy.
-            on_progress: as in `draw`.
+                `generate` gives it; "array": (B, H, W, C) uint8 of numpy.
+            on_progress: as in `generate`.
             settings: any setting of sampling, over those of `config.sampling`: sampler, steps, eta, guidance, ...
 
         Raises:
@@ -207,7 +208,7 @@ class Pipeline:
         classes = self.labels(labels, len(of))
         if classes is None and settings.get("guidance", 1) not in (0, 1):
             raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
-        return as_output(self.draw(of, classes, how, on_progress=on_progress), wanted)
+        return as_output(self.generate(of, classes, how, on_progress=on_progress), wanted)
 
     def labels(self, given: Classes, count: int) -> Labels | None:
         """(count,) the class of each image, however it is given; None where no class is asked for.
@@ -242,10 +243,8 @@ class Pipeline:
         schedule = self.diffusion.schedule
         return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
-    def steps(
-        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
-    ) -> Iterator[Step]:
-        """The steps that draw one image for each seed, all in one batch; the last step's `x` holds them in [-1, 1].
+    def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
+        """What leads from noise to one image for each seed, all in one batch.
 
         Args:
             seeds: one per image. The same seed gives the same image in any batch.
@@ -254,16 +253,28 @@ class Pipeline:
 
         Raises:
             InputError: labels, guidance or steps that do not fit this pipeline.
-            NonFinite: at the first step that leads to NaN or infinity.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise = self.denoiser(self.labels(labels, len(seeds)), settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=self.compute.memory_format)
-        sampler, timesteps = self.sampler(settings), self.timesteps(settings)
-        yield from computed(sample(denoise, sampler, x_T, timesteps, noise), len(timesteps) - 1)
+        return Chain(denoise, self.sampler(settings), x_T, self.timesteps(settings), noise)
 
-    def draw(
+    def steps(
+        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
+    ) -> Iterator[Step]:
+        """The steps of that chain; the last one's `x_s` holds the images, in [-1, 1].
+
+        Args:
+            seeds, labels, settings: as in `chain`.
+
+        Raises:
+            InputError: labels, guidance or steps that do not fit this pipeline.
+            NonFinite: at the first step that leads to NaN or infinity.
+        """
+        return self.chain(seeds, labels, settings).steps()
+
+    def generate(
         self,
         seeds: Iterable[object],
         labels: Classes = None,
@@ -271,7 +282,7 @@ class Pipeline:
         chunk: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Pixels:
-        """Finished images, (B, C, H, W) uint8 on the CPU, drawn `chunk` at a time. Arguments as in `steps`.
+        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time. Arguments as in `chain`.
 
         Several `processes` deal the chunks among them, and each gets all images.
 
@@ -279,20 +290,31 @@ class Pipeline:
             chunk: None: as many as this machine is to draw at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
-        labels, parts, done = self.labels(labels, len(seeds)), self.chunks(len(seeds), chunk), 0
-        total = len(self.processes.mine(parts)) * settings.steps
+        return self.generate_keeping(seeds, labels, settings, NOTHING, chunk, on_progress).images
 
-        def drawn(part: slice) -> dict[str, Tensor]:
-            nonlocal done
-            x = None
-            for step in self.steps(seeds[part], None if labels is None else labels[part], settings):
-                x, done = step.x, done + 1
-                on_progress(done, total)
-            assert x is not None, "a chain has steps"
-            return {"pixels": to_pixels(x)}
+    def generate_keeping(
+        self,
+        seeds: Iterable[object],
+        labels: Classes,
+        settings: SamplingSettings | None,
+        keep: Keep,
+        chunk: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        finished: Callable[[slice, Tensor], None] = lambda part, images: None,
+    ) -> Generated:
+        """The same, and what is kept of the way. Arguments as in `generate`.
 
-        return torch.cat([each["pixels"] for each in self.processes.dealt_tensors(parts, drawn)]).contiguous()
+        Args:
+            finished: called with each part of the images, and these, in order, as soon as it is done.
+        """
+
+        settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
+        classes, parts = self.labels(labels, len(of)), self.chunks(len(of), chunk)
+
+        def steps_of(part: slice) -> Iterator[Step]:
+            return self.steps(of[part], None if classes is None else classes[part], settings)
+
+        return generate(steps_of, parts, settings.steps, keep, to_pixels, self.processes, on_progress, finished)
 
     def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
         """`count` images in stretches of `chunk`; None: of `compute.chunk`."""

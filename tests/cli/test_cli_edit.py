@@ -149,7 +149,7 @@ def test_interpolation_goes_from_one_image_or_noise_to_another(
 ) -> None:
     edit(capsys, "interpolate", trained, "--seeds", "4,9", "--points", "3", *FEW, "--out", "seeds")
     pipeline = Pipeline.load(trained, "cpu")
-    ends = pipeline.draw([4, 9], None, SamplingSettings(steps=3))
+    ends = pipeline.generate([4, 9], None, SamplingSettings(steps=3))
     for point, end in zip(("0", "2"), ends, strict=True):
         assert (pixels(Path(f"seeds/interpolate-point-{point}.png")) == end[0].numpy()).all()
     pair = [picture(Path(f"{i}.png"), (8, 8), seed=i) for i in range(2)]
@@ -160,9 +160,9 @@ def test_interpolation_goes_from_one_image_or_noise_to_another(
         settings=SamplingSettings(steps=30, clip="none"),
         grain=0.1,
     )
-    steps = edits.interpolate(pipeline, (up.x[:1], up.x[1:]), 3, settings=SamplingSettings(steps=30, clip="none"))
+    steps = edits.interpolate(pipeline, (up.x_s[:1], up.x_s[1:]), 3, settings=SamplingSettings(steps=30, clip="none"))
     *_, last = steps
-    for i, image in enumerate(to_pixels(last.x)):
+    for i, image in enumerate(to_pixels(last.x_s)):
         assert np.abs(pixels(Path(f"pair/interpolate-point-{i}.png")).astype(int) - image[0].numpy()).max() <= 1
 
 
@@ -200,9 +200,11 @@ def test_an_image_is_enlarged_from_one_over_the_factor(trained: Path, capsys: py
         Pipeline.load(trained, "cpu"), Pooled(4), from_pixels(torch.from_numpy(pixels(small).copy())[None, None]),
         range(2), settings=SamplingSettings(steps=3, clip="none"), sigma=0.0, how="projection",
     )  # fmt: skip
-    for i, image in enumerate(to_pixels(last.x)):
+    for i, image in enumerate(to_pixels(last.x_s)):
         assert (pixels(Path(f"out/enlarge-seed-{i}.png")) == image[0].numpy()).all()
-    assert torch.nn.functional.avg_pool2d(last.x, 4)[0, 0].numpy() == pytest.approx(pixels(small) / 127.5 - 1, abs=1e-4)
+    assert torch.nn.functional.avg_pool2d(last.x_s, 4)[0, 0].numpy() == pytest.approx(
+        pixels(small) / 127.5 - 1, abs=1e-4
+    )
 
 
 def test_grey_is_coloured_with_its_own_luma(colours: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,7 +224,7 @@ def test_from_python_one_image_serves_all_seeds_and_two_do_not_serve_three(train
     settings = SamplingSettings(steps=2)
     *_, both = edits.vary(pipeline, image, 0.5, [3, 4], settings=settings)
     *_, alone = edits.vary(pipeline, image, 0.5, [4], settings=settings)
-    assert torch.equal(to_pixels(both.x[1:]), to_pixels(alone.x)) and not both.x.requires_grad
+    assert torch.equal(to_pixels(both.x_s[1:]), to_pixels(alone.x_s)) and not both.x_s.requires_grad
     with pytest.raises(InputError, match="one for each of 3 seeds, got 2"):
         edits.vary(pipeline, image.repeat(2, 1, 1, 1), 0.5, [3, 4, 5], settings=settings)
 

@@ -54,7 +54,7 @@ def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
     pipeline = Pipeline.load(trained, "cpu")
     settings = SamplingSettings(steps=4, guidance=2, clip="dynamic")
     for seed, label in ((17, 3), (18, 7), (19, 3)):
-        alone = pipeline.draw([seed], torch.tensor([label]), settings)
+        alone = pipeline.generate([seed], torch.tensor([label]), settings)
         assert (pixels_of(tmp_path / "out" / f"seed-{seed}.png") == alone[0, 0].numpy()).all()
         said = read_metadata(tmp_path / "out" / f"seed-{seed}.png")
         assert said.pop("software").startswith("ancestral ")
@@ -116,25 +116,27 @@ def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     labels = labels_for(pipeline, None, len(seeds))
     assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     drawing = draw(pipeline, seeds, labels, settings, kept=24)
-    assert drawing.pixels.shape == (24, 1, 8, 8) and drawing.chain.x_t[0].shape == (24, 1, 8, 8)
-    assert torch.equal(drawing.pixels[-1], pipeline.draw([seeds[-1]], labels[-1:], settings)[0])
+    assert drawing.pixels.shape == (24, 1, 8, 8) and drawing.frames[0].x.shape == (24, 1, 8, 8)
+    assert torch.equal(drawing.pixels[-1], pipeline.generate([seeds[-1]], labels[-1:], settings)[0])
     few = draw(pipeline, seeds, labels, settings, kept=16)
     assert torch.equal(few.pixels, drawing.pixels)
-    assert torch.equal(few.chain.x0[0], drawing.chain.x0[0][:16]), "a film shows as many, however few are drawn at once"
+    assert torch.equal(few.frames[0].x0, drawing.frames[0].x0[:16]), (
+        "a film shows as many, however few are drawn at once"
+    )
 
 
 def test_long_chains_are_thinned_and_keep_both_ends(trained: Path) -> None:
     drawing = draw(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120))
-    times = drawing.chain.times
+    times = [frame.t for frame in drawing.frames]
     assert len(times) == KEPT and times[0] == 1000 and times[-1] == 0
     assert sorted({*times}, reverse=True) == times
-    assert torch.equal(to_pixels(drawing.chain.x_t[-1]), drawing.pixels)
+    assert torch.equal(to_pixels(drawing.frames[-1].x), drawing.pixels)
 
 
 def test_no_class_is_the_null_class(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sample", trained, "--num-images", "1", "--steps", "2", "--classes", "none", "--each", "--out", "out"]
     assert call(capsys, *words).code == 0
-    null = Pipeline.load(trained, "cpu").draw([0], None, SamplingSettings(steps=2))
+    null = Pipeline.load(trained, "cpu").generate([0], None, SamplingSettings(steps=2))
     assert (pixels_of(tmp_path / "out" / "seed-0.png") == null[0, 0].numpy()).all()
     assert read_metadata(tmp_path / "out" / "seed-0.png")["class"] == "none"
 

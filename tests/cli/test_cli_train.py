@@ -14,7 +14,7 @@ from ancestral.cli.target import plan
 from ancestral.cli.training_display import Clock, Lines, Pace, clock
 from ancestral.config import Config, SamplingSettings
 from ancestral.training.logs import read_log
-from ancestral.training.trainer import Progress
+from ancestral.training.loop import Progress
 
 
 def test_json_is_the_log_with_progress_and_people_are_told_elsewhere(

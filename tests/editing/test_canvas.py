@@ -97,7 +97,7 @@ def test_what_lies_further_apart_than_a_window_is_less_related_than_it_should_be
 
     def correlation(denoise: Denoiser, rows: int = 1) -> float:
         def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
-            return list(sample(denoise, DDIM(SCHEDULE), x_T, SCHEDULE.trailing(25), noise))[-1].x
+            return list(sample(denoise, DDIM(SCHEDULE), x_T, SCHEDULE.trailing(25), noise))[-1].x_s
 
         covariance = moments(run, (1, rows, 4))[1]
         return float(covariance[0, 3] / covariance[0, 0])

@@ -36,7 +36,7 @@ def test_what_survives_of_an_image_is_what_its_noisy_version_tells(t: int) -> No
         first = [eps]
         draw = partial(_first_of, first, noise)
         *_, end = from_image(ORACLE, EXACT, SCHEDULE, image.expand(len(eps), 2), timesteps, draw)
-        return end.x
+        return end.x_s
 
     mean, covariance = moments(run, (2,))
     at, last = SCHEDULE.at(torch.tensor(t)), timesteps[-2]
@@ -53,7 +53,7 @@ def test_the_same_image_many_times_makes_variations() -> None:
     def variations(seeds: list[int]) -> torch.Tensor:
         noise = ImageNoise(seeds, (2,), dtype=torch.float64)
         timesteps = timesteps_below(SCHEDULE.trailing(20), 40)
-        return list(from_image(ORACLE, DDIM(SCHEDULE), SCHEDULE, image.expand(len(seeds), 2), timesteps, noise))[-1].x
+        return list(from_image(ORACLE, DDIM(SCHEDULE), SCHEDULE, image.expand(len(seeds), 2), timesteps, noise))[-1].x_s
 
     many = variations([1, 2, 3, 4])
     assert len(many.unique(dim=0)) == 4

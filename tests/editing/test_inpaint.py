@@ -28,7 +28,7 @@ def errors(sampler: DDIM | Ancestral, steps: int, rounds: Rounds) -> tuple[float
 
     def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
         *_, end = inpaint(PAIR, sampler, DIFFUSION, image.expand(len(x_T), 2), KEEP, x_T, timesteps, noise, rounds)
-        return end.x
+        return end.x_s
 
     mean, covariance = moments(run, (2,))
     assert mean[0] == 0.9 and not covariance[0].any(), "the known number is kept to the bit"
@@ -61,7 +61,7 @@ def test_going_up_and_down_keeps_the_law_at_any_stride(schedule: Schedule, steps
     def run(z: torch.Tensor, noise: Noise) -> torch.Tensor:
         start = schedule.signal(timesteps[0], z) * m + oracle.marginal_variance(timesteps[0]).sqrt() * z
         *_, end = inpaint(oracle, sampler, diffusion, 0 * z, nothing, start, timesteps, noise, rounds)
-        return end.x
+        return end.x_s
 
     mean, covariance = moments(run, (2,))
     last = timesteps[-2]
@@ -86,7 +86,9 @@ def test_known_pixels_are_the_images_and_each_image_has_its_own_noise() -> None:
 
     def end(seeds: list[int], images: torch.Tensor) -> torch.Tensor:
         noise = ImageNoise(seeds, (1, 2, 1), dtype=torch.float64)
-        return list(inpaint(PAIR, Ancestral(DIFFUSION), DIFFUSION, images, keep, noise(), grid, noise, Rounds(2)))[-1].x
+        return list(inpaint(PAIR, Ancestral(DIFFUSION), DIFFUSION, images, keep, noise(), grid, noise, Rounds(2)))[
+            -1
+        ].x_s
 
     grid = SCHEDULE.trailing(6)
     both = end([4, 5], picture)

@@ -62,7 +62,7 @@ def test_many_corrections_invert_ddim_exactly_down_to_the_clean_image() -> None:
 def test_the_noise_is_that_of_the_flow_at_the_order_of_the_rule(inversion: Inversion, claimed: int) -> None:
     """The flow of Gaussian data is known in closed form."""
     exact = GAUSSIAN.flow(IMAGES, torch.tensor(1), torch.tensor(960))
-    ends = [list(invert(GAUSSIAN, inversion, IMAGES, grid(n)))[-1].x for n in (60, 120)]
+    ends = [list(invert(GAUSSIAN, inversion, IMAGES, grid(n)))[-1].x_s for n in (60, 120)]
     coarse, fine = (float((end - exact).norm(dim=1).max()) for end in ends)
     assert order(coarse, fine) == pytest.approx(claimed, abs=0.15)
 
@@ -87,8 +87,8 @@ def test_an_inverted_image_is_sampled_back() -> None:
     """By the loop that everybody uses, on a grid of a practical length."""
     timesteps = SCHEDULE.trailing(50)
     *_, up = invert(MIXTURE, DDIMInversion(SCHEDULE, 1), IMAGES, timesteps)
-    *_, down = sample(MIXTURE, PLAIN, up.x, timesteps, lambda: IMAGES)
-    assert float((down.x - IMAGES).abs().max()) < 5e-3
+    *_, down = sample(MIXTURE, PLAIN, up.x_s, timesteps, lambda: IMAGES)
+    assert float((down.x_s - IMAGES).abs().max()) < 5e-3
 
 
 def test_what_cannot_be_inverted_is_refused() -> None:
@@ -114,11 +114,11 @@ def test_the_noise_of_flat_images_is_none_without_grain_and_noise_with_it() -> N
     images = torch.zeros(200, 64, dtype=torch.float64)
     timesteps, inversion = SCHEDULE.trailing(40), DDIMInversion(SCHEDULE, 1)
     *_, up = invert(flat, inversion, images, timesteps)
-    assert float(up.x.std()) < 1e-6
+    assert float(up.x_s.std()) < 1e-6
     grid = timesteps_above(SCHEDULE, timesteps, 0.1)
     noise = torch.randn(200, 64, generator=torch.manual_seed(0), dtype=torch.float64)
     *_, up = invert(flat, inversion, SCHEDULE.noise(grid[-1], noise) * noise, grid)
-    assert float(up.x.std()) == pytest.approx(1, abs=0.05)
+    assert float(up.x_s.std()) == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("grain", [-0.1, 1e9])

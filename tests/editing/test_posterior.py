@@ -71,7 +71,7 @@ def end_law(how: How, steps: int = 25) -> tuple[float, float]:
     timesteps, exact = SCHEDULE.uniform_log_snr(steps), posterior(LONG, seen)
 
     def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
-        return list(sample(guided, DDIM(SCHEDULE), x_T, timesteps, noise))[-1].x
+        return list(sample(guided, DDIM(SCHEDULE), x_T, timesteps, noise))[-1].x_s
 
     mean, covariance = moments(run, SHAPE)
     return float((mean - exact.mean).abs().max()), float(covariance.trace() / exact.covariance.trace() - 1)
@@ -114,7 +114,7 @@ def test_an_exact_measurement_is_met_exactly_by_projection(operator: Operator) -
     seen = measured(operator, 0.0)
     guided = PosteriorGuided(mixture, SCHEDULE, seen, "projection")
     *_, end = sample(guided, DDIM(SCHEDULE), X, SCHEDULE.trailing(8), lambda: X)
-    assert torch.allclose(operator(end.x), seen.y.expand_as(operator(end.x)), rtol=0, atol=1e-12)
+    assert torch.allclose(operator(end.x_s), seen.y.expand_as(operator(end.x_s)), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("how", get_args(How))

@@ -45,7 +45,7 @@ def expected_ratio(denoise: Denoiser, steps: int = 20) -> float:
     units = torch.eye(SIDE**2, dtype=torch.float64).reshape(-1, 1, SIDE, SIDE)
     with torch.no_grad():
         *_, end = sample(denoise, DDIM(SCHEDULE), units, SCHEDULE.uniform_log_snr(steps), lambda: units)
-    return float(seam(end.x).ratio)
+    return float(seam(end.x_s).ratio)
 
 
 def test_without_tiling_the_seam_shows() -> None:
@@ -65,7 +65,7 @@ def test_a_circular_denoiser_pads_around_while_it_is_called_and_not_between_two_
     units = torch.eye(SIDE**2, dtype=torch.float64).reshape(-1, 1, SIDE, SIDE)
     for step in sample(around, DDIM(SCHEDULE), units, SCHEDULE.uniform_log_snr(3), lambda: units):
         assert layer.padding_mode == "zeros"
-        end = step.x
+        end = step.x_s
     assert float(seam(end.detach()).ratio) == pytest.approx(1, abs=1e-12)
 
 

@@ -68,7 +68,7 @@ def test_the_calls_that_are_counted_are_those_that_are_made() -> None:
     for each in contenders(SweepSettings(calls=(10,), grids=("log-snr",)), made, SamplingSettings()):
         calls.clear()
         settings = chosen(SamplingSettings(), each.sampler, each.grid, each.steps)
-        made.draw([1, 2], torch.tensor([0, 1]), settings)
+        made.generate([1, 2], torch.tensor([0, 1]), settings)
         made_of = len(calls)
         assert calls == [2] * made_of
         # where the table is too coarse for thirds of a step, 3S takes one look ahead less

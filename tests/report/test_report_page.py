@@ -22,14 +22,14 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
 from ancestral.report import copies, write_report
-from ancestral.report.draws import Chain, Draws, draw
+from ancestral.report.draws import Draws, draw
 from ancestral.report.facts import Facts, read_facts
 from ancestral.report.headline import with_error
 from ancestral.report.losses import loss_at, timesteps
 from ancestral.report.page import CONTENTS
 from ancestral.tensors import Pixels
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<b>&amp;</b>" + "long" * 60]
 CHROMIUM = Path("/usr/bin/chromium")
@@ -188,7 +188,7 @@ def test_the_page_of_digits_is_small(digits: Path) -> None:
 
 def test_the_samples_are_those_of_the_seeds_and_classes_it_names(digits: Path) -> None:
     page, pipeline = page_of(digits), Pipeline.load(digits)
-    wanted = pipeline.draw(range(80), torch.arange(80) // 8)
+    wanted = pipeline.generate(range(80), torch.arange(80) // 8)
     shown = np.stack([shrunk(uri, wanted) for uri in tiles_of(page, "samples")])
     assert np.array_equal(shown, wanted[:, 0].numpy())
     assert "seeds" in page and "0 to 79" in page and pipeline.weights_hash() in page
@@ -212,10 +212,10 @@ def test_the_film_s_estimates_are_not_its_states() -> None:
     A new network answers 0, here meaning that x0 is grey: so grey is every estimate, and x only once it has arrived.
     """
     config = merged(settings(source="digits"), {"diffusion": {"prediction": "x0"}}, "the test")
-    chain = draw(fresh(config, load(config.data))).chain
-    assert chain.times == [40, 32, 24, 16, 8, 0]
-    assert all(bool((estimate == 128).all()) for estimate in chain.x0)
-    spread = [float(x.double().std()) for x in chain.x_t]
+    frames = draw(fresh(config, load(config.data))).frames
+    assert [frame.t for frame in frames] == [40, 32, 24, 16, 8, 0]
+    assert all(bool((frame.x0 == 128).all()) for frame in frames)
+    spread = [float(frame.x.double().std()) for frame in frames]
     assert spread == sorted(spread, reverse=True) and spread[-2] > 5 and spread[-1] == 0
 
 
@@ -223,14 +223,14 @@ def test_the_film_ends_in_the_samples_of_the_page(digits: Path) -> None:
     """Guards against images that change with the batch they are drawn in."""
     draws = draw(Pipeline.load(digits))
     assert draws.labels is not None and draws.labels[draws.shown].tolist() == list(range(8))
-    assert (draws.chain.x_t[-1].int() - draws.pixels[draws.shown].int()).abs().max() <= 1
+    assert (draws.frames[-1].x.int() - draws.pixels[draws.shown].int()).abs().max() <= 1
 
 
 def test_copies_are_shown_first_at_distance_0_beside_what_they_copy(digits: Path) -> None:
     facts = read_facts(digits)
     pixels = torch.full((20, 1, 8, 8), 128, dtype=torch.uint8)
     pixels[13] = as_pixels(facts.parts.train)[7]
-    draws = Draws(pixels, None, [], Chain([], [], []))
+    draws = Draws(pixels, None, [], [])
     section = copies.copies(facts, draws)
     first, second = tiles_of(section, "copies")[:2]
     assert first == second

@@ -43,7 +43,7 @@ def ours(sampler: Sampler, steps: int) -> Tensor:
     """x after every step."""
     kicks = iter(KICKS[1:])
     chain = sample(DATA, sampler, KICKS[0], SCHEDULE.trailing(steps), kicks.__next__)
-    return torch.stack([step.x for step in chain])
+    return torch.stack([step.x_s for step in chain])
 
 
 def theirs(scheduler: object, steps: int, noisy: bool = False) -> Tensor:

@@ -46,7 +46,7 @@ def test_singlestep_keeps_its_order_where_its_nodes_are_not_in_the_table(sampler
         data = GaussianOracle(schedule, torch.tensor([0.3, 0.1]).double(), torch.tensor([0.05, 0.4]).double())
         x_T, grid = torch.tensor([[1.0, -1.0]]).double(), torch.arange(stride * steps + 1, 0, -stride)
         *_, step = sample(data, sampler(schedule), x_T, grid, orders.no_noise)
-        return float((step.x - data.flow(x_T, grid[0], grid[-1])).norm())
+        return float((step.x_s - data.flow(x_T, grid[0], grid[-1])).norm())
 
     assert math.log2(error(64) / error(128)) == pytest.approx(sampler.order, abs=0.15)
 

@@ -112,7 +112,7 @@ def test_eta_one_is_ancestral_sampling(steps: int) -> None:
 
     def chain(sampler: Sampler) -> torch.Tensor:
         noise = ImageNoise([1, 2], (4,), dtype=torch.float64)
-        return torch.stack([step.x for step in sample(oracle, sampler, noise(), schedule.trailing(steps), noise)])
+        return torch.stack([step.x_s for step in sample(oracle, sampler, noise(), schedule.trailing(steps), noise)])
 
     assert torch.allclose(chain(ancestral(schedule)), chain(DDIM(schedule, eta=1.0)), atol=1e-9)
 
@@ -175,8 +175,8 @@ def test_data_at_one_point_is_sampled_exactly_by_any_steps(kind: type[Sampler]) 
     x_T = noise()
     for step in sample(point, sampler, x_T, grid, noise):
         wanted = MEAN.expand(2, 4) if step.s == 0 else point.flow(x_T, grid[0], torch.tensor(step.s))
-        assert torch.allclose(step.x, wanted, atol=1e-9) or (sampler.stochastic and step.s > 0)
-    assert torch.allclose(step.x, MEAN.expand(2, 4), atol=1e-9)
+        assert torch.allclose(step.x_s, wanted, atol=1e-9) or (sampler.stochastic and step.s > 0)
+    assert torch.allclose(step.x_s, MEAN.expand(2, 4), atol=1e-9)
 
 
 @every_kind
@@ -189,10 +189,10 @@ def test_a_first_step_from_no_signal_at_all_is_of_first_order(kind: type[Sampler
     first, *_, last = sample(oracle, sampler, x_T, grid, noise)
     if not sampler.stochastic:
         ddim, _ = DDIM(schedule).step(oracle, x_T, grid[0], grid[1], [], none)
-        assert torch.allclose(first.x, ddim, atol=1e-12)
+        assert torch.allclose(first.x_s, ddim, atol=1e-12)
         exact = MEAN + SPREAD.sqrt() * x_T
-        assert (last.x - exact).abs().max() < 0.2, "near to where the flow leads"
-    assert last.x.isfinite().all()
+        assert (last.x_s - exact).abs().max() < 0.2, "near to where the flow leads"
+    assert last.x_s.isfinite().all()
 
 
 @every_kind
@@ -203,7 +203,7 @@ def test_every_timestep_of_a_coarse_table_is_better_than_ddim(kind: type[Sampler
 
     def error(sampler: Sampler) -> float:
         *_, step = sample(oracle, sampler, x_T, schedule.trailing(40)[:-1], lambda: x_T)
-        return float((step.x - oracle.flow(x_T, torch.tensor(40), torch.tensor(1))).norm())
+        return float((step.x_s - oracle.flow(x_T, torch.tensor(40), torch.tensor(1))).norm())
 
     sampler = built(kind, schedule)
     assert sampler.stochastic or sampler.order == 1 or error(sampler) < error(DDIM(schedule))
@@ -223,10 +223,10 @@ def test_samplers_are_frozen_and_keep_the_precision_of_the_data(kind: type[Sampl
 
     noise = ImageNoise([1, 2], (4,))
     first, second = ([*sample(single, sampler, noise(), schedule.trailing(8), noise)] for _ in range(2))
-    assert all(step.x.dtype == torch.float32 for step in first)
+    assert all(step.x_s.dtype == torch.float32 for step in first)
     if not sampler.stochastic:
         again = [*sample(single, sampler, ImageNoise([1, 2], (4,))(), schedule.trailing(8), noise)]
-        assert torch.equal(first[-1].x, again[-1].x) and not torch.equal(first[-1].x, second[-1].x)
+        assert torch.equal(first[-1].x_s, again[-1].x_s) and not torch.equal(first[-1].x_s, second[-1].x_s)
 
 
 @pytest.mark.parametrize(("one", "other"), [(Euler, DDIM), (partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M)])
@@ -234,7 +234,7 @@ def test_two_names_for_the_same_steps(one: Callable[..., Sampler], other: type[S
     schedule = linear(100)
     oracle, x_T = GaussianOracle(schedule, MEAN, SPREAD), torch.randn(2, 4, dtype=torch.float64)
     chains = (
-        [step.x for step in sample(oracle, each(schedule), x_T, schedule.trailing(9), none)] for each in (one, other)
+        [step.x_s for step in sample(oracle, each(schedule), x_T, schedule.trailing(9), none)] for each in (one, other)
     )
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(*chains, strict=True))
 
@@ -273,8 +273,8 @@ def test_steps_yield_the_estimate_made_at_x_t() -> None:
     x = torch.randn(2, 4, dtype=torch.float64)
     for step in sample(oracle, DDIM(schedule), x, schedule.trailing(10), noise=ImageNoise([0, 1], (4,))):
         assert torch.equal(step.x0, oracle(x, torch.tensor(step.t)).x0)
-        assert step.s == 0 or not torch.allclose(step.x, step.x0, atol=1e-3)
-        x = step.x
+        assert step.s == 0 or not torch.allclose(step.x_s, step.x0, atol=1e-3)
+        x = step.x_s
 
 
 def test_the_loop_refuses_timesteps_that_do_not_fall() -> None:

@@ -18,8 +18,8 @@ from ancestral.config import (
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.pipeline import Pipeline
+from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import Progress, train
 
 TINY = Config(
     data=DataSettings(source="digits", flip=True),

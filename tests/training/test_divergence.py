@@ -16,14 +16,14 @@ from test_resume import assert_same_run
 
 from ancestral.config import Config
 from ancestral.errors import Diverged, InputError
-from ancestral.training.blame import NAMED_IMAGES
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
-from ancestral.training.keeper import Keeper
 from ancestral.training.logs import read_log
-from ancestral.training.patience import PATIENCE
+from ancestral.training.loop import train
+from ancestral.training.nonfinite import MOST_IN_A_ROW, NAMED_IMAGES
 from ancestral.training.run import RunFolder
 from ancestral.training.spikes import FEWEST, SPIKE, Spikes
-from ancestral.training.trainer import Trainer, train
+from ancestral.training.step import Trainer
+from ancestral.training.training_log import TrainingLog
 
 
 def test_a_grid_that_is_not_finite_is_left_out_and_said(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_grid_that_is_not_finite_is_left_out_and_said(tmp_path: Path) -> None:
     trainer, said = Trainer(pipeline, parts.train), list[str]()
     trainer.advance()
     torch.nn.init.constant_(trainer.ema.network.conv_in.bias, math.nan)
-    Keeper(trainer, RunFolder(tmp_path), None, parts.train.hash, said.append).after_step(None)
+    TrainingLog(trainer, RunFolder(tmp_path), lambda: None, said.append).after_step(None)
     (line,) = [line for line in said if "grid" in line]
     assert line.startswith("no grid after step 1, step 1 of") and "conv_in.bias first" in line
     assert not [*tmp_path.rglob("*.png")]
@@ -51,7 +51,7 @@ def diverging(trainer: Trainer, bad: list[int]) -> Diverged:
         return batch(step)._replace(images=images)
 
     trainer.loader.batch = poisoned  # type: ignore[method-assign]
-    trainer.patience.in_a_row = PATIENCE - 1
+    trainer.non_finite.in_a_row = MOST_IN_A_ROW - 1
     with pytest.raises(Diverged) as caught:
         trainer.advance()
     return caught.value
@@ -81,18 +81,14 @@ def test_without_file_names_and_of_many_only_some_are_named() -> None:
 @contextmanager
 def wrong(when: Any) -> Iterator[None]:
     """Steps whose loss and gradients are no numbers wherever `when(trainer)` says so: a function of the run alone."""
-    backward = Trainer._backward
+    losses_of = Trainer._losses
 
-    def poisoned(trainer: Trainer, *step: Any) -> torch.Tensor:
-        losses = backward(trainer, *step)
-        if not when(trainer):
-            return losses
-        for parameter in trainer.network.parameters():
-            parameter.grad.fill_(math.nan)  # type: ignore[union-attr]
-        return losses * math.nan
+    def poisoned(trainer: Trainer, *step: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        losses, weight = losses_of(trainer, *step)
+        return (losses * math.nan if when(trainer) else losses), weight
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Trainer, "_backward", poisoned)
+        patch.setattr(Trainer, "_losses", poisoned)
         yield
 
 
@@ -218,7 +214,7 @@ def test_a_kill_after_going_back_changes_nothing_either(tmp_path: Path, went_bac
         for _ in range(24):
             next(steps)
         with pytest.MonkeyPatch.context() as patch, suppress(ZeroDivisionError):
-            patch.setattr("ancestral.training.trainer.Keeper.save", lambda self: 1 / 0)
+            patch.setattr("ancestral.training.loop.Checkpointer.save", lambda self: 1 / 0)
             steps.close()
         run_all(tiny(ROLLBACK), tmp_path)
     assert_same_run(went_back, tmp_path)

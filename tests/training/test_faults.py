@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import MARGIN, load_checkpoint, newest_checkpoint, save_checkpoint
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 HERE = Path(__file__).parent
 TENSORS = {"model": {"w": torch.arange(4.0)}}

@@ -20,8 +20,8 @@ from ancestral.pipeline import Pipeline
 from ancestral.training.budget import leap, learning_rate, warmup_images
 from ancestral.training.checkpoint import averaged_weights, newest_checkpoint
 from ancestral.training.logs import read_lines
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 LAST = Path("checkpoints") / "step-00000012"
 

@@ -9,9 +9,9 @@ from runs import fresh, tiny
 from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.pipeline import Pipeline
-from ancestral.training.held_out import HeldOut
 from ancestral.training.loss import training_losses
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
+from ancestral.training.validation import ValidationLoss
 
 LEARNED = {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "clip_norm": None}}
 LEVELS = {
@@ -48,7 +48,7 @@ def test_a_likelihood_model_learns_to_spend_fewer_bits() -> None:
     """Untrained, every level of a digit is as likely: within 40 steps it has learned which ones there are."""
     pipeline, parts = fresh(tiny(LEVELS))
     trainer = Trainer(pipeline, parts.train)
-    held_out = HeldOut(pipeline, parts.validation)
+    held_out = ValidationLoss(pipeline, parts.validation)
     before = held_out.record(trainer.network)["held_out_loss"]
     for _ in range(40):
         trainer.advance()
@@ -60,7 +60,7 @@ def test_a_likelihood_model_learns_to_spend_fewer_bits() -> None:
 def test_stratified_batches_visit_every_part_of_time() -> None:
     trainer = Trainer(*_fresh({"training": {"timesteps": "stratified"}}))
     for _ in range(3):
-        t = trainer._draws().times.t
+        t = trainer._randomness().times.t
         assert sorted(((t - 1) * 8 // 1000).tolist()) == [*range(8)]
         trainer.step += 1
 
@@ -71,7 +71,7 @@ def test_importance_draws_by_recent_losses_and_weighs_by_what_it_drew() -> None:
     trainer.recent = RecentLosses(torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64)[:, None].repeat(1, 10))
     drawn, weights = [], []
     for trainer.step in range(400):
-        times = trainer._draws().times
+        times = trainer._randomness().times
         drawn.append(times.t)
         weights.append(times.weight)
     t, weight = torch.cat(drawn), torch.cat(weights)
@@ -83,7 +83,7 @@ def test_importance_draws_by_recent_losses_and_weighs_by_what_it_drew() -> None:
 def test_recent_losses_are_those_of_the_steps() -> None:
     changes = {"diffusion": {"schedule": {"num_timesteps": 4}}, "training": {"timesteps": "importance"}}
     trainer = Trainer(*_fresh({**changes, "sampling": {"steps": 4}}))
-    t = trainer._draws().times.t
+    t = trainer._randomness().times.t
     trainer.advance()
     assert trainer.recent is not None
     filled = trainer.recent.table.isfinite().sum(1)

@@ -12,7 +12,7 @@ from ancestral import machine
 from ancestral.compute import Choices
 from ancestral.training import memory
 from ancestral.training.memory import available_bytes, fitted, footprint
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 from ancestral.tuning.memory import peak_bytes
 
 SMALL = {"data": {"size": 16}, "training": {"batch_size": 64}}
@@ -83,7 +83,7 @@ sys.path.insert(0, sys.argv[1])
 from runs import fresh
 from ancestral.config import Config
 from ancestral.training.memory import footprint
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 def kilobytes(name):
     return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
 torch.set_num_threads(1)

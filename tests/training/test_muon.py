@@ -6,7 +6,7 @@ from runs import fresh, tiny
 
 from ancestral.training.muon import Muon, orthogonalised
 from ancestral.training.optimizer import optimizers_for
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 72), (2, 48, 24), (1, 8, 8)])

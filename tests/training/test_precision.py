@@ -47,11 +47,11 @@ def test_an_image_alone_is_the_image_in_a_batch_up_to_rounding(tmp_path: Path, u
     run_all(tiny({"training": {"steps": 2}}), tmp_path)
     pipeline, settings = Pipeline.load(tmp_path), SamplingSettings(steps=10)
     labels = torch.arange(6)
-    batch = pipeline.draw(range(6), labels, settings).int()
-    alone = torch.cat([pipeline.draw([seed], labels[seed : seed + 1], settings) for seed in range(6)]).int()
-    other = pipeline.draw(range(6, 12), labels, settings).int()
+    batch = pipeline.generate(range(6), labels, settings).int()
+    alone = torch.cat([pipeline.generate([seed], labels[seed : seed + 1], settings) for seed in range(6)]).int()
+    other = pipeline.generate(range(6, 12), labels, settings).int()
     assert (alone - batch).abs().max() <= LEVELS_APART[usual_precision] < (other - batch).abs().max()
-    assert torch.equal(pipeline.draw(range(6), labels, settings).int(), batch), "and the same batch to the bit"
+    assert torch.equal(pipeline.generate(range(6), labels, settings).int(), batch), "and the same batch to the bit"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 
 def assert_same_run(one: Path, other: Path) -> None:

@@ -13,8 +13,8 @@ from ranks import in_processes
 from runs import fresh, tiny
 
 from ancestral.processes import Processes
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 KILLS = 200
 

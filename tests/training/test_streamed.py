@@ -12,8 +12,8 @@ from ancestral.data.packing import pack
 from ancestral.data.shards import ShardRows
 from ancestral.errors import InputError
 from ancestral.training.logs import read_log
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import train
 
 
 @pytest.fixture(autouse=True)

@@ -20,9 +20,9 @@ from ancestral.evaluation.flow_check import flow_check
 from ancestral.evaluation.likelihood import LikelihoodSettings, planned
 from ancestral.evaluation.sweep import SweepSettings, drawer
 from ancestral.pipeline import Pipeline
-from ancestral.training.held_out import HeldOut
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
+from ancestral.training.validation import ValidationLoss
 
 CONFIG = tiny(
     {
@@ -61,7 +61,7 @@ def training(pipeline: Pipeline, parts: Parts) -> None:
 
 
 def held_out(pipeline: Pipeline, parts: Parts) -> None:
-    HeldOut(pipeline, parts.validation).record(pipeline.network)
+    ValidationLoss(pipeline, parts.validation).record(pipeline.network)
 
 
 def classifying(pipeline: Pipeline, parts: Parts) -> None:
@@ -70,7 +70,7 @@ def classifying(pipeline: Pipeline, parts: Parts) -> None:
 
 
 def sampling(pipeline: Pipeline, parts: Parts) -> None:
-    pipeline.draw([0, 1, 2])
+    pipeline.generate([0, 1, 2])
 
 
 def likelihood(pipeline: Pipeline, parts: Parts) -> None:

@@ -27,8 +27,9 @@ from ancestral.processes import ALONE, Processes
 from ancestral.training import tensor_files
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.logs import read_log
+from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import Progress, Trainer, train
+from ancestral.training.step import Trainer
 
 EPOCH = 20
 """Training images: with batches of 8 an epoch ends within step 3, and again with step 5."""
@@ -162,7 +163,7 @@ def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[floa
     seen = []
     for step in range(4):
         trainer.step = step
-        batch, drawn, share = trainer.loader.batch(step), trainer._draws(), trainer.share
+        batch, drawn, share = trainer.loader.batch(step), trainer._randomness(), trainer.engine.local_slice
         each = (batch.images, batch.labels, drawn.eps[share], drawn.times.t[share], drawn.hidden[share])
         seen += [[float(x) for x in tensor.flatten()] for tensor in each if tensor is not None]
     return seen
@@ -214,8 +215,8 @@ def gradient(processes: Processes, folder: Path, parallel: str, batch_size: int,
     kept: list[float] = []
 
     def keep(norm: torch.Tensor, finite: torch.Tensor) -> None:
-        weight = trainer.held.weights["conv_out.weight"]
-        whole = weight.grad if trainer.held.rows is None else trainer.held.rows.whole(weight, weight.grad)
+        weight = trainer.engine.weights["conv_out.weight"]
+        whole = weight.grad if trainer.engine.rows is None else trainer.engine.rows.gather(weight, weight.grad)
         kept.extend([float(norm), *(float(x) for x in whole.flatten())])
 
     trainer._descend = keep  # type: ignore[method-assign]

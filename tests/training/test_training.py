@@ -13,9 +13,10 @@ from ancestral.errors import Diverged
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.logs import read_log
+from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import Trainer, train
-from ancestral.training.window import Window
+from ancestral.training.running_means import RunningMeans
+from ancestral.training.step import Trainer
 
 
 def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_pa
 
 
 def test_the_mean_of_the_quarters_is_the_loss() -> None:
-    window = Window()
+    window = RunningMeans()
     losses = torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0])
     window.add(losses, torch.ones(5).double(), torch.tensor([1, 250, 251, 1000, 999]), 1000, norm=3.0)
     means = window.means()
@@ -127,7 +128,7 @@ def test_a_non_finite_gradient_is_skipped_and_counted(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
     trainer.loader.batch = batch  # type: ignore[method-assign]
     trainer.advance()
-    assert trainer.patience.in_a_row == 0 and trainer.skipped == 1
+    assert trainer.non_finite.in_a_row == 0 and trainer.skipped == 1
     assert not torch.equal(before[0], next(trainer.network.parameters()))
 
 

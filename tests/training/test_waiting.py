@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ancestral.compute import Choices
 from ancestral.data import loader as loader_module
 from ancestral.errors import Diverged
-from ancestral.training import draws as draws_module
-from ancestral.training import trainer as trainer_module
+from ancestral.training import randomness as randomness_module
+from ancestral.training import step as step_module
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.muon import Muon
-from ancestral.training.patience import PATIENCE, Patience
-from ancestral.training.trainer import Trainer
+from ancestral.training.nonfinite import MOST_IN_A_ROW, NonFiniteCounter
+from ancestral.training.step import Trainer
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2"}
 """Operations whose result the host must know before it can go on."""
@@ -61,14 +61,14 @@ def trainer_of(changes: dict[str, object] | None = None) -> Trainer:
 @pytest.mark.parametrize("micro_batch", [None, 3])
 def test_between_two_looks_a_step_reads_nothing(training: dict[str, object], micro_batch: int | None) -> None:
     trainer = trainer_of({"training": training, "compute": {"micro_batch": micro_batch}})
-    trainer.patience.every = PATIENCE
+    trainer.non_finite.every = MOST_IN_A_ROW
     trainer.advance()
     with Watch() as watch:
-        for _ in range(PATIENCE - 1):
+        for _ in range(MOST_IN_A_ROW - 1):
             trainer.advance()
         assert watch.reads == []
         trainer.advance()
-    assert watch.reads == ["_local_scalar_dense"], "one look at step PATIENCE, at one number"
+    assert watch.reads == ["_local_scalar_dense"], "one look at step MOST_IN_A_ROW, at one number"
 
 
 @pytest.mark.parametrize("read", [lambda x: float(x.sum()), lambda x: bool((x > 0).all()), lambda x: x[x > 0]])
@@ -90,24 +90,24 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     """On a device whose tensors have shapes only, everything but the optimiser, which is torch's own: asking for a
     number fails there, and so does a batch, a noise level or a sum that was left on the CPU. Nothing is copied but by
     `sent`, since other copies wait."""
-    for module in (draws_module, loader_module):
+    for module in (randomness_module, loader_module):
         monkeypatch.setattr(module, "sent", lambda tensor, device: torch.empty_like(tensor, device=device))
-    monkeypatch.setattr(draws_module, "generator", on_meta)
+    monkeypatch.setattr(randomness_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
-    monkeypatch.setattr(trainer_module, "optimizers_for", lambda weights, settings, rows: [])
+    monkeypatch.setattr(step_module, "optimizers_for", lambda weights, settings, rows: [])
     monkeypatch.setattr(Trainer, "_groups", lambda self: [])
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
     pipeline.device = torch.device("meta")
     pipeline.network.to("meta")
     trainer = Trainer(pipeline, parts.train)
-    assert trainer.patience.every == PATIENCE
-    trainer.step = PATIENCE - 2
+    assert trainer.non_finite.every == MOST_IN_A_ROW
+    trainer.step = MOST_IN_A_ROW - 2
     trainer.advance()
     with Watch() as watch:
         trainer.advance()
     assert watch.reads == []
-    assert trainer.step == PATIENCE and trainer.window.sums.device.type == "meta"
+    assert trainer.step == MOST_IN_A_ROW and trainer.means.sums.device.type == "meta"
     with pytest.raises((RuntimeError, NotImplementedError)):
         trainer.advance()
 
@@ -147,41 +147,33 @@ def test_a_skipped_step_changes_nothing_and_the_next_is_as_if_it_had_not_been(op
         each.advance()
     ours, theirs = everything(trainer), everything(never)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert trainer.patience.in_a_row == 0
+    assert trainer.non_finite.in_a_row == 0
 
 
-@pytest.mark.parametrize("first_bad", range(1, PATIENCE + 1))
+@pytest.mark.parametrize("first_bad", range(1, MOST_IN_A_ROW + 1))
 def test_a_gpu_stops_within_twice_the_patience_wherever_it_diverges(first_bad: int) -> None:
-    patience, step = Patience(torch.device("cpu")), 0
-    patience.every = PATIENCE
+    patience, step = NonFiniteCounter(torch.device("cpu")), 0
+    patience.every = MOST_IN_A_ROW
     while True:
         patience.count(torch.tensor(step < first_bad))
         if patience.is_over(step):
             break
         step += 1
-    assert PATIENCE <= step - first_bad + 1 < 2 * PATIENCE
+    assert MOST_IN_A_ROW <= step - first_bad + 1 < 2 * MOST_IN_A_ROW
 
 
 def test_good_steps_between_bad_ones_start_the_count_again() -> None:
-    patience = Patience(torch.device("cpu"))
-    for step in range(5 * PATIENCE):
-        patience.count(torch.tensor(step % PATIENCE == 0))
-        assert not patience.is_over(step) and patience.in_a_row == step % PATIENCE
+    patience = NonFiniteCounter(torch.device("cpu"))
+    for step in range(5 * MOST_IN_A_ROW):
+        patience.count(torch.tensor(step % MOST_IN_A_ROW == 0))
+        assert not patience.is_over(step) and patience.in_a_row == step % MOST_IN_A_ROW
 
 
 def test_the_layer_that_is_named_is_the_one_whose_gradient_is_not_finite() -> None:
     """Trap: clipping by a norm that is no number leaves no gradient finite, and the first layer is always named."""
     trainer = trainer_of()
-    backward, bias = trainer._backward, trainer.network.conv_norm_out.bias
-
-    def poisoned(*step: Any) -> Tensor:
-        losses = backward(*step)
-        assert bias.grad is not None
-        bias.grad[0] = math.nan
-        return losses
-
-    trainer._backward = poisoned  # type: ignore[method-assign]
-    trainer.patience.in_a_row = PATIENCE - 1
+    trainer.network.conv_norm_out.bias.register_hook(lambda gradient: gradient * math.nan)
+    trainer.non_finite.in_a_row = MOST_IN_A_ROW - 1
     with pytest.raises(Diverged, match=r"10 steps in a row .*gradient norm nan, first in conv_norm_out\.bias, on "):
         trainer.advance()
 
@@ -218,15 +210,15 @@ HOWS = ["no", *(pytest.param(how, marks=UNCHECKED) for how in ("blocks", "whole"
 @pytest.mark.parametrize("how", HOWS)
 def test_steps_on_a_gpu_wait_for_nothing(how: str) -> None:
     trainer = trainer_of({"compute": {"compile": how}})
-    for _ in range(PATIENCE + 1):
+    for _ in range(MOST_IN_A_ROW + 1):
         trainer.advance()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(PATIENCE - 1):
+        for _ in range(MOST_IN_A_ROW - 1):
             trainer.advance()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer.step == 2 * PATIENCE and trainer.skipped == 0
+    assert trainer.step == 2 * MOST_IN_A_ROW and trainer.skipped == 0
 
 
 @pytest.mark.gpu
@@ -246,7 +238,7 @@ def test_a_gpu_takes_the_steps_of_a_cpu(how: str, monkeypatch: pytest.MonkeyPatc
         pipeline, parts = fresh(tiny({**changes, "compute": {"precision": "float32"}} if device == "cpu" else changes))
         pipeline = type(pipeline)(pipeline.config, pipeline.spec, pipeline.network, device)
         trainer = Trainer(pipeline, parts.train)
-        trainer._draws = on_the_cpu(trainer)  # type: ignore[method-assign]
+        trainer._randomness = on_the_cpu(trainer)  # type: ignore[method-assign]
         for step in range(4):
             with bad(trainer) if step == 1 else nullcontext():
                 trainer.advance()
@@ -264,7 +256,7 @@ def flat(network: torch.nn.Module) -> Tensor:
 
 
 def on_the_cpu(trainer: Trainer) -> Callable[[], Any]:
-    draws = trainer._draws
+    draws = trainer._randomness
 
     def same() -> Any:
         shape = (trainer.settings.batch_size, *trainer.pipeline.spec.shape)

@@ -2,26 +2,25 @@
 
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.calling import as_pillow
 from ancestral.cli.output import counting, say, tell, tell_json
 from ancestral.config import SamplingSettings
-from ancestral.data.fitting import Progress
 from ancestral.files import write_whole
+from ancestral.generate import Frame, Keep
 from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
 from ancestral.pipeline import Pipeline
-from ancestral.rng import ImageNoise
-from ancestral.sampling.loop import Step
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.tensors import Labels, Pixels, to_pixels
 from ancestral.text import as_utf8, normal_form
@@ -41,24 +40,13 @@ FACTS_BYTES, BLOCK = 1024, 4096
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
-State = Float[Tensor, "_ C H W"]
-"""Some of the images at one timestep; at t = 0 all of them."""
-
-
-@dataclass(frozen=True)
-class Chain:
-    """K kept timesteps: at times[k] the state x_t and the estimate of x0 made from it. At 0 both are the images."""
-
-    times: list[int]
-    x_t: list[State]
-    x0: list[State]
-
 
 @dataclass(frozen=True)
 class Drawing:
     """Images with everything that made them. `facts` is what a PNG file says of all of them."""
 
-    chain: Chain
+    frames: list[Frame]
+    """Timesteps of the way of those images whose way was kept."""
     pixels: Pixels
     seeds: range
     classes: list[str]
@@ -186,32 +174,18 @@ def draw(
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
-    parts, done = pipeline.chunks(len(seeds)), 0
     classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
-    facts, chains = how_drawn(pipeline, settings), []
-    total = len(pipeline.processes.mine(parts)) * settings.steps
+    facts, keep = how_drawn(pipeline, settings), Keep(range(min(kept, len(seeds))), KEPT)
+
+    def finish(part: slice, images: Pixels) -> None:
+        if pipeline.processes.lead:
+            for place, pixels in enumerate(images, part.start):
+                finished(pixels, place, facts_of(place, seeds, classes, facts))
+
     with counting() as counted:
-
-        def drawn(part: slice) -> dict[str, Tensor]:
-            nonlocal done
-            steps = pipeline.steps(seeds[part], None if labels is None else labels[part], settings)
-            shown = max(0, kept - part.start)
-            x_T = ImageNoise(seeds[part], pipeline.spec.shape)()
-            chain = _chain(x_T, numbered(steps, done, total, counted), settings.steps, shown)
-            done += settings.steps
-            return _as_tensors(chain)
-
-        for part, tensors in zip(parts, pipeline.processes.dealt_tensors(parts, drawn), strict=True):
-            chains.append(_as_chain(tensors))
-            if pipeline.processes.lead:
-                for place, pixels in enumerate(to_pixels(chains[-1].x_t[-1]), part.start):
-                    finished(pixels, place, facts_of(place, seeds, classes, facts))
-    chain = Chain(
-        chains[0].times,
-        [torch.cat(states) for states in zip(*(each.x_t for each in chains), strict=True)],
-        [torch.cat(states) for states in zip(*(each.x0 for each in chains), strict=True)],
-    )
-    return Drawing(chain, to_pixels(chain.x_t[-1]), seeds, classes, labels, facts)
+        on_progress = partial(counted, "drawing")
+        made = pipeline.generate_keeping(seeds, labels, settings, keep, on_progress=on_progress, finished=finish)
+    return Drawing(made.frames, made.images, seeds, classes, labels, facts)
 
 
 def filmed(shape: tuple[int, int, int]) -> int:
@@ -265,38 +239,6 @@ def write(drawing: Drawing, wanted: WantedFiles) -> list[Path]:
     return files
 
 
-def numbered(steps: Iterable[Step], done: int, total: int, counted: Progress) -> Iterator[Step]:
-    """`steps`, each counted when it has been used: it is number done + 1, done + 2, ... of `total`."""
-    for number, step in enumerate(steps, done + 1):
-        yield step
-        counted("drawing", number, total)
-
-
-def _chain(x_T: State, steps: Iterable[Step], count: int, shown: int) -> Chain:
-    """The kept timesteps of the first `shown` images, and the last state of all; x_T is the noise they start from."""
-    kept = {*pictures.pick(range(count), KEPT - 1)}
-    chain, x = Chain([], [], []), x_T
-    for number, step in enumerate(steps):
-        if number in kept:
-            chain.times.append(step.t)
-            chain.x_t.append(x[:shown].cpu())
-            chain.x0.append(step.x0[:shown].cpu())
-        x = step.x
-    return Chain([*chain.times, 0], [*chain.x_t, x.cpu()], [*chain.x0, x.cpu()])
-
-
-def _as_tensors(chain: Chain) -> dict[str, Tensor]:
-    """As processes hand it to each other."""
-    states = {"x_t": chain.x_t, "x0": chain.x0}
-    return {"times": torch.tensor(chain.times), **{f"{n} {k}": x for n, xs in states.items() for k, x in enumerate(xs)}}
-
-
-def _as_chain(tensors: dict[str, Tensor]) -> Chain:
-    times = tensors["times"].tolist()
-    x_t, x0 = ([tensors[f"{name} {k}"] for k in range(len(times))] for name in ("x_t", "x0"))
-    return Chain(times, x_t, x0)
-
-
 def how_drawn(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
     """How images were drawn, without seed and class."""
     said = {name: _text(value) for name, value in settings.model_dump().items() if value is not None}
@@ -332,30 +274,29 @@ def _period(names: list[str]) -> list[str]:
 
 
 def _write_strip(drawing: Drawing, file: Path) -> Path:
-    chain = drawing.chain
-    shown = pictures.pick(range(len(chain.times)), COLUMNS)
-    rows = [
-        (name, torch.cat([to_pixels(states[k][:1]) for k in shown]))
-        for name, states in (("xₜ", chain.x_t), ("estimate of x₀", chain.x0))
-    ]
-    pictures.save_png(pictures.strip(rows, [chain.times[k] for k in shown]), file, drawing.facts_of(0))
+    shown = pictures.pick(drawing.frames, COLUMNS)
+    x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
+    rows = [("xₜ", x_t), ("estimate of x₀", x0)]
+    pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), file, drawing.facts_of(0))
     return file
 
 
 def _write_film(drawing: Drawing, file: Path) -> Path:
-    chain = drawing.chain
-    shown = len(chain.x_t[0])
-    x_t, x0 = ([to_pixels(state[:shown]) for state in states] for states in (chain.x_t, chain.x0))
-    pictures.save_film(pictures.film(x_t, x0, chain.times), file)
+    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(drawing.frames))
+    pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in drawing.frames]), file)
     return file
+
+
+def _states(frames: Sequence[Frame]) -> tuple[list[Tensor], list[Tensor]]:
+    """x and the estimates of x0, frame by frame."""
+    return [frame.x for frame in frames], [frame.x0 for frame in frames]
 
 
 def _write_arrays(drawing: Drawing, file: Path) -> Path:
     """t (K,), x_t and x_0 (K, B, C, H, W) float32 in [-1, 1], seeds (B,), and labels (B,) where there are any."""
-    chain = drawing.chain
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {"t": np.array(chain.times), "seeds": np.array(drawing.seeds)}
-    arrays |= {"x_t": torch.stack(chain.x_t).numpy(), "x_0": torch.stack(chain.x0).numpy()}
+    content, (x_t, x0) = io.BytesIO(), _states(drawing.frames)
+    arrays: dict[str, Any] = {"t": np.array([frame.t for frame in drawing.frames]), "seeds": np.array(drawing.seeds)}
+    arrays |= {"x_t": torch.stack(x_t).numpy(), "x_0": torch.stack(x0).numpy()}
     arrays |= {} if drawing.labels is None else {"labels": drawing.labels.numpy()}
     np.savez(content, **arrays)
     write_whole(file, content.getvalue())

@@ -4,6 +4,7 @@ import math
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.cli.drawing import KEPT, Finished, as_asked, file_room, filmed, how_drawn, labels_for, numbered
+from ancestral.cli.drawing import KEPT, Finished, as_asked, file_room, filmed, how_drawn, labels_for
 from ancestral.cli.edit_inputs import Picture, read_picture
 from ancestral.cli.output import counting, say
 from ancestral.cli.pricing import allow, told_after_first
 from ancestral.config import SamplingSettings
 from ancestral.data.fitting import Progress
+from ancestral.generate import Frame, Generated, Keep, generate
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Images, Labels, Pixels, to_pixels
@@ -248,7 +250,7 @@ def edit(
         try:
             for _, made in plan.made:
                 keep(made[0], {})
-            images, frames = _draw(plan, pipeline.compute.chunk, most, counted, price, keep)
+            images, frames = _generate(plan, pipeline.compute.chunk, most, counted, price, keep)
         except KeyboardInterrupt as stop:
             finished.tell_of(stop, found.json)
             raise
@@ -267,44 +269,38 @@ def walk(steps: Iterator[Step], count: int, what: str, counted: Progress) -> Ima
     """Where a chain of so many steps ends."""
     for number, step in enumerate(steps, 1):
         counted(what, number, count)
-        end = step.x
+        end = step.x_s
     return end
 
 
-def _draw(
+def _generate(
     plan: Plan,
     chunk: int,
     most: int,
     counted: Progress,
     price: Price,
     keep: Callable[[UInt8[Tensor, "C H W"], Facts], None],
-) -> tuple[Images, list[Step]]:
-    """All results on the CPU, and the steps of the first `most` of them, which a film shows.
+) -> Generated:
+    """All results, (B, C, H, W) in [-1, 1], and frames of the first `most` of them, for a film.
 
     Args:
         price: said when the first step is done.
         keep: given each result, and what its file says of it alone, as soon as it is finished.
     """
-    kept = {*pictures.pick(range(plan.count), KEPT)}
-    starts, ends = range(0, len(plan.results), chunk), []
-    parts: list[list[Step]] = []
-    for number, start in enumerate(starts):
-        steps = plan.steps(slice(start, start + chunk))
-        steps = steps if number else told_after_first(steps, price)
-        part: list[Step] = []
-        for i, step in enumerate(numbered(steps, number * plan.count, len(starts) * plan.count, counted)):
-            if start < most and i in kept:
-                part.append(step._replace(x=step.x[: most - start].cpu(), x0=step.x0[: most - start].cpu()))
-        ends.append(step.x.cpu())
-        for pixels, result in zip(to_pixels(ends[-1]), plan.results[start : start + chunk], strict=True):
+    count = len(plan.results)
+
+    def steps_of(part: slice) -> Iterator[Step]:
+        steps = plan.steps(part)
+        return steps if part.start else told_after_first(steps, price)
+
+    def finished(part: slice, images: Tensor) -> None:
+        for pixels, result in zip(to_pixels(images), plan.results[part], strict=True):
             keep(pixels, result.facts)
-        parts += [part] if part else []
-    return torch.cat(ends), [_beside(steps) for steps in zip(*parts, strict=True)]
 
-
-def _beside(steps: tuple[Step, ...]) -> Step:
-    """The same step of several parts, as one of all their images."""
-    return steps[0]._replace(x=torch.cat([step.x for step in steps]), x0=torch.cat([step.x0 for step in steps]))
+    parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
+    frames = Keep(range(min(most, count)), KEPT, after=True)
+    on_progress = partial(counted, "drawing")
+    return generate(steps_of, parts, plan.count, frames, Tensor.cpu, on_progress=on_progress, finished=finished)
 
 
 def _shared(plan: Plan) -> Facts:
@@ -327,7 +323,7 @@ def _write_comparison(plan: Plan, pixels: Pixels, file: Path, facts: Facts) -> N
     pictures.save_png(picture, file, facts)
 
 
-def _write_film(frames: list[Step], file: Path) -> None:
+def _write_film(frames: list[Frame], file: Path) -> None:
     x_s, x0 = ([to_pixels(state) for state in states] for states in zip(*((f.x, f.x0) for f in frames), strict=True))
-    film = pictures.film(x_s, x0, [frame.s for frame in frames], names=("x after the step", "estimate of x₀"))
+    film = pictures.film(x_s, x0, [frame.t for frame in frames], names=("x after the step", "estimate of x₀"))
     pictures.save_film(film, file)

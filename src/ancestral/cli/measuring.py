@@ -118,7 +118,7 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
 def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
     """One image for each seed, with a bar over all steps."""
     with counting() as counted:
-        return pipeline.draw(seeds, labels, settings, on_progress=partial(counted, "drawing"))
+        return pipeline.generate(seeds, labels, settings, on_progress=partial(counted, "drawing"))
 
 
 def show(result: Evaluation, file: Path) -> None:

@@ -30,10 +30,10 @@ from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
 from ancestral.text import printable
-from ancestral.training.parallel import Parallel
+from ancestral.training.engine import Parallel
+from ancestral.training.loop import Progress
+from ancestral.training.loop import train as steps_of
 from ancestral.training.run import RunFolder
-from ancestral.training.trainer import Progress
-from ancestral.training.trainer import train as steps_of
 from ancestral.tuning.price import check_training, of_training, unusual
 
 

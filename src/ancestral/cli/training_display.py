@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ancestral.training.trainer import Progress
+from ancestral.training.loop import Progress
 
 QUIET_SECONDS = 5.0
 """Plain lines are at least this far apart, unless they hold a held-out loss or are the last."""

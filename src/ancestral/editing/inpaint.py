@@ -103,17 +103,18 @@ def inpaint(
         InputError: a mask that does not fit, or timesteps that do not fall to 0.
     """
     _check(image, keep, timesteps)
-    x, past = _keeping(diffusion, image, keep, x_T, timesteps[0], noise), deque[Prediction](maxlen=REMEMBERED)
+    x_t, past = _keeping(diffusion, image, keep, x_T, timesteps[0], noise), deque[Prediction](maxlen=REMEMBERED)
     now = timesteps[0]
     for leg in (rounds or Rounds()).legs(timesteps):
         if leg[0] > now:
-            x = diffusion.q_step(x, leg[0], now).sample(noise())
+            x_t = diffusion.q_step(x_t, leg[0], now).sample(noise())
             past.clear()
         for t, s in pairwise(leg):
-            x, prediction = sampler.step(denoise, x, t, s, past, noise)
-            x = _keeping(diffusion, image, keep, x, s, noise)
+            x_s, prediction = sampler.step(denoise, x_t, t, s, past, noise)
+            x_s = _keeping(diffusion, image, keep, x_s, s, noise)
             past.append(prediction)
-            yield Step(int(t), int(s), x, prediction.x0)
+            yield Step(int(t), int(s), x_t, x_s, prediction.x0)
+            x_t = x_s
         now = leg[-1]
 
 

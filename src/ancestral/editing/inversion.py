@@ -68,7 +68,7 @@ class DDIMInversion(Inversion):
         for _ in range(1 + self.corrections):
             prediction = denoise(x_t, t)
             x_t = self.along(x_s, prediction.eps, t, s)
-        return prediction.eps, Step(int(s), int(t), x_t, prediction.x0)
+        return prediction.eps, Step(int(s), int(t), x_s, x_t, prediction.x0)
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class HeunInversion(Inversion):
             return DDIMInversion(self.schedule, 1).step(denoise, x_s, t, s, eps)
         start = denoise(x_s, s).eps
         end = denoise(self.along(x_s, start, t, s), t)
-        return end.eps, Step(int(s), int(t), self.along(x_s, 0.5 * (start + end.eps), t, s), end.x0)
+        return end.eps, Step(int(s), int(t), x_s, self.along(x_s, 0.5 * (start + end.eps), t, s), end.x0)
 
 
 def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Timesteps) -> Iterator[Step]:
-    """Steps upwards from `image` at timesteps[-1]; the last holds x_T in `x`. Each step's `s` is above its `t`.
+    """Steps upwards from `image` at timesteps[-1]; the last holds x_T in `x_s`. Each step's `s` is above its `t`.
 
     Args:
         image: (B, ...), the clean image where timesteps[-1] is 0.
@@ -99,7 +99,7 @@ def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Time
     x, eps = image, None
     for s, t in pairwise(timesteps.flip(0)):
         eps, step = inversion.step(denoise, x, t, s, eps)
-        x = step.x
+        x = step.x_s
         yield step
 
 
@@ -128,8 +128,8 @@ def round_trip_error(
         InputError: a sampler that does draw noise, or timesteps that do not fall.
     """
     *_, up = invert(denoise, inversion, image, timesteps)
-    *_, down = sample(denoise, sampler, up.x, timesteps, _no_noise)
-    return mean_over_image((down.x - image) ** 2).sqrt()
+    *_, down = sample(denoise, sampler, up.x_s, timesteps, _no_noise)
+    return mean_over_image((down.x_s - image) ** 2).sqrt()
 
 
 def _no_noise() -> Data:

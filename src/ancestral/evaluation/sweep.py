@@ -238,7 +238,7 @@ class Drawer:
             self.on_calls(calls * done // total - spent)
             spent = calls * done // total
 
-        return self.pipeline.draw(self.seeds, self.labels, settings, on_progress=on_progress)
+        return self.pipeline.generate(self.seeds, self.labels, settings, on_progress=on_progress)
 
 
 def drawer(

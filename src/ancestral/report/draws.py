@@ -1,15 +1,12 @@
 """The images drawn for the page, and the steps by which some of them came about."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from ancestral.generate import Frame, Keep
 from ancestral.pipeline import Pipeline
-from ancestral.rng import ImageNoise
-from ancestral.tensors import Labels, Pixels, to_pixels
-from ancestral.viz.pictures import pick
+from ancestral.tensors import Labels, Pixels
 
 MOST_CLASSES = 20
 """Classes shown, at most."""
@@ -26,26 +23,16 @@ FILM_WIDTH = 400
 """Width of the film's grids, about, px."""
 
 
-class Chain(NamedTuple):
-    """The steps of a few samples: S timesteps from T to 0, and for each of them (B, C, H, W) images.
-
-    At t the second is the estimate of x0 made from x_t; at 0, where nothing is left to estimate, it is the sample.
-    """
-
-    times: list[int]
-    x_t: list[Pixels]
-    x0: list[Pixels]
-
-
 @dataclass(frozen=True)
 class Draws:
-    """Samples of seeds 0, 1, 2, ..., sorted by class, and the chain that led to some of them."""
+    """Samples of seeds 0, 1, 2, ..., sorted by class, and the way that led to some of them."""
 
     pixels: Pixels
     labels: Labels | None
     shown: list[int]
-    """Which of the samples the chain belongs to."""
-    chain: Chain
+    """Which of the samples the frames show."""
+    frames: list[Frame]
+    """Their states and estimates of x0 as pixels, at every timestep from T to 0."""
 
     @property
     def seeds(self) -> range:
@@ -58,8 +45,8 @@ def draw(pipeline: Pipeline) -> Draws:
     per_class, count = sample_counts(pipeline)
     labels = torch.arange(count) // per_class if pipeline.num_classes else None
     shown = film_choice(pipeline, per_class, count)
-    chosen = None if labels is None else labels[shown]
-    return Draws(pipeline.draw(range(count), labels), labels, shown, follow(pipeline, shown, chosen))
+    pixels, frames = pipeline.generate_keeping(range(count), labels, None, Keep(shown, as_pixels=True))
+    return Draws(pixels, labels, shown, frames)
 
 
 def sample_counts(pipeline: Pipeline) -> tuple[int, int]:
@@ -84,24 +71,3 @@ def film_choice(pipeline: Pipeline, per_class: int, count: int) -> list[int]:
 def film_columns(pipeline: Pipeline) -> int:
     """Images in a row of the film."""
     return max(1, min(4, FILM_WIDTH // pipeline.spec.width))
-
-
-def follow(pipeline: Pipeline, seeds: list[int], labels: Labels | None) -> Chain:
-    """The chain of `seeds`: the same images as in any other batch."""
-    start = ImageNoise(seeds, pipeline.spec.shape, pipeline.device)()
-    times, x_t, x0 = [], [_shown(start)], []
-    for step in pipeline.steps(seeds, labels):
-        times.append(step.t)
-        x_t.append(_shown(step.x))
-        x0.append(_shown(step.x0))
-    return Chain([*times, 0], x_t, [*x0, x_t[-1]])
-
-
-def thinned(chain: Chain, count: int) -> Chain:
-    """At most `count` of the steps, evenly spread, the first and the last among them."""
-    kept = pick(range(len(chain.times)), count)
-    return Chain([chain.times[i] for i in kept], [chain.x_t[i] for i in kept], [chain.x0[i] for i in kept])
-
-
-def _shown(x: Tensor) -> Pixels:
-    return to_pixels(x).cpu().contiguous()

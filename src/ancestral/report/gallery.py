@@ -4,13 +4,14 @@ import torch
 
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.report.draws import FILM_NUMBERS, MOST_CLASSES, Draws, film_columns, thinned
+from ancestral.generate import Frame
+from ancestral.report.draws import FILM_NUMBERS, MOST_CLASSES, Draws, film_columns
 from ancestral.report.facts import Facts
 from ancestral.report.html import Html, data_uri, element, picture, section, styled
 from ancestral.report.tiles import captioned, is_large, plain_wall, shortened, tile, wall
 from ancestral.tensors import Pixels
 from ancestral.viz.boxes import Box
-from ancestral.viz.pictures import film, film_bytes, png_bytes
+from ancestral.viz.pictures import film, film_bytes, pick, png_bytes
 
 STRIP_STEPS = 12
 CONTACTS = 32
@@ -104,17 +105,19 @@ def _film(facts: Facts, draws: Draws) -> Html:
 
 def _frames(facts: Facts, draws: Draws) -> list[Box]:
     columns = film_columns(facts.pipeline)
-    one = film(draws.chain.x_t[:1], draws.chain.x0[:1], draws.chain.times[:1], columns)[0]
+    one = _film_of(draws.frames[:1], columns)[0]
     numbers = one.width * one.height * facts.pipeline.spec.channels
-    chain = thinned(draws.chain, max(FEWEST_FRAMES, min(MOST_FRAMES, FILM_NUMBERS // numbers)))
-    return film(chain.x_t, chain.x0, chain.times, columns)
+    return _film_of(pick(draws.frames, max(FEWEST_FRAMES, min(MOST_FRAMES, FILM_NUMBERS // numbers))), columns)
+
+
+def _film_of(frames: list[Frame], columns: int) -> list[Box]:
+    return film([each.x for each in frames], [each.x0 for each in frames], [each.t for each in frames], columns)
 
 
 def _strip(facts: Facts, draws: Draws) -> Html:
-    chain = thinned(draws.chain, STRIP_STEPS)
     steps = [
         captioned(f"t = {t}", _at(x_t, f"x at t = {t}"), _at(x0, f"estimate of the image at t = {t}"))
-        for t, x_t, x0 in zip(chain.times, chain.x_t, chain.x0, strict=True)
+        for t, x_t, x0 in pick(draws.frames, STRIP_STEPS)
     ]
     return wall(steps, "step")
 

@@ -1,4 +1,11 @@
-"""The sampling loop: a generator of steps, from which bars, films and tests take what they need."""
+"""Algorithm 2 of Ho et al. 2020, as a generator of steps, from which bars, films and tests take what they need:
+
+x_T ~ N(0, I)
+for t, s in pairs of falling timesteps
+    estimate (x_0, eps) at x_t
+    x_s from x_t, the estimate and, where the sampler wants it, z ~ N(0, I)
+return x_0
+"""
 
 import itertools
 from collections import deque
@@ -18,12 +25,39 @@ REMEMBERED = 4
 
 
 class Step(NamedTuple):
-    """One step t -> s: where it arrived, x_s (B, ...), and the estimate of x0 made at x_t, (B, ...)."""
+    """One step t -> s: from x_t to x_s, (B, ...), by way of the estimate of x0 made at x_t, (B, ...)."""
 
     t: int
     s: int
-    x: Data
+    x_t: Data
+    x_s: Data
     x0: Data
+
+
+class Chain(NamedTuple):
+    """All that a chain from noise to images is made of: what `sample` wants.
+
+    `x_T`: (B, ...) noise at timesteps[0]; `timesteps`: (steps + 1,) int64, falling.
+    """
+
+    denoise: Denoiser
+    sampler: Sampler
+    x_T: Data
+    timesteps: Timesteps
+    noise: Noise
+
+    @property
+    def num_steps(self) -> int:
+        """From the first timestep to the last."""
+        return len(self.timesteps) - 1
+
+    def steps(self) -> Iterator[Step]:
+        """Each computed, and finite.
+
+        Raises:
+            NonFinite: at the first step that leads to NaN or infinity.
+        """
+        return computed(sample(*self), self.num_steps)
 
 
 def sample(
@@ -34,7 +68,7 @@ def sample(
     noise: Noise,
     past: Sequence[Prediction] = (),
 ) -> Iterator[Step]:
-    """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x`.
+    """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x_s`.
 
     Args:
         x_T: (B, ...) noise at timesteps[0].
@@ -46,11 +80,12 @@ def sample(
     """
     if timesteps.ndim != 1 or len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] < 0:
         raise ValueError(f"expected at least two falling timesteps down to 0 or more, got {timesteps.tolist()}")
-    x, remembered = x_T, deque(past, maxlen=REMEMBERED)
+    x_t, remembered = x_T, deque(past, maxlen=REMEMBERED)
     for t, s in itertools.pairwise(timesteps):
-        x, prediction = sampler.step(denoise, x, t, s, remembered, noise)
+        x_s, prediction = sampler.step(denoise, x_t, t, s, remembered, noise)
         remembered.append(prediction)
-        yield Step(int(t), int(s), x, prediction.x0)
+        yield Step(int(t), int(s), x_t, x_s, prediction.x0)
+        x_t = x_s
 
 
 def computed(steps: Iterator[Step], count: int) -> Iterator[Step]:
@@ -73,7 +108,7 @@ def computed(steps: Iterator[Step], count: int) -> Iterator[Step]:
 
 def _check(step: Step | None) -> None:
     """The network's predictions are checked where they are made; what a sampler makes of them, here."""
-    if step is not None and not is_finite(step.x):
+    if step is not None and not is_finite(step.x_s):
         raise NonFinite(
             f"x at t = {step.s} is not finite, though every prediction was: the sampler or its guidance diverged; "
             "take more steps, less guidance, or clip static"

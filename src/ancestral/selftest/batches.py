@@ -142,7 +142,7 @@ def inverted(inversion: Inversion, device: torch.device) -> float:
     def up(x: Tensor) -> Tensor:
         _, step = inversion.step(nonlinear, x, T, S, None)
         lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, grid)
-        return step.x * lost[:, None, None, None]
+        return step.x_s * lost[:, None, None, None]
 
     return told_apart(up, images(device))
 

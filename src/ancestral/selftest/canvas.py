@@ -127,7 +127,7 @@ def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
     """Mean square across the seam over that within, of all that a chain makes of x_T ~ N(0, I)."""
     units = torch.eye(SIDE**2, dtype=torch.float64, device=device).reshape(-1, 1, SIDE, SIDE)
     *_, end = sample(denoise, DDIM(TABLE), units, TABLE.uniform_log_snr(steps), lambda: units)
-    return float(seam(end.x).ratio)
+    return float(seam(end.x_s).ratio)
 
 
 def padded(device: torch.device) -> float:

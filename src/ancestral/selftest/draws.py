@@ -16,7 +16,7 @@ from ancestral.diffusion.timesteps import RecentLosses, stratified
 from ancestral.rng import generator
 from ancestral.selftest.checks import Check, apart, largest
 from ancestral.selftest.oracles import double
-from ancestral.training.draws import drawn
+from ancestral.training.randomness import randomness_of
 
 TimestepDraw = Literal["uniform", "stratified", "importance"]
 MANY = 4096
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
     """Everything random in a step, (MANY,) float64 each, of mean 0."""
     settings, T = TrainingSettings(steps=1, batch_size=MANY, timesteps=how, label_dropout=0.5), TIMESTEPS[how]
-    times, eps, hidden = drawn(settings, seed, step, (1, 1, 1), T, CPU, None)
+    times, eps, hidden = randomness_of(settings, seed, step, (1, 1, 1), T, CPU, None)
     order = batch_indices(seed, step, MANY, MANY)
     numbers = {
         "t": times.t / T,
@@ -67,7 +67,7 @@ def every_time(how: TimestepDraw, _: torch.device) -> float:
     Each place in the batch has all of them over the steps; the parts of stratified draws are in no order.
     """
     settings = TrainingSettings(steps=1, batch_size=16, timesteps=how)
-    draws = [drawn(settings, 3, step, (1, 1, 1), 8, CPU, None) for step in range(256)]
+    draws = [randomness_of(settings, 3, step, (1, 1, 1), 8, CPU, None) for step in range(256)]
     t, within = (torch.stack([getattr(each.times, name) for each in draws]).double() for name in ("t", "within"))
     if not bool(((t >= 1) & (t <= 8) & (within >= 0) & (within < 1)).all()):
         return math.inf
@@ -90,7 +90,7 @@ def by_importance(_: torch.device) -> float:
     """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth; off by how much."""
     recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
     settings = TrainingSettings(steps=1, batch_size=MANY, timesteps="importance")
-    times = drawn(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times
+    times = randomness_of(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times
     share = (times.t == 4).double().mean()
     return largest([abs(float(share) - 5 / 8), abs(float((times.weight * (times.t == 4)).mean()) - 0.25)])
 
@@ -98,7 +98,7 @@ def by_importance(_: torch.device) -> float:
 def hidden_share(_: torch.device) -> float:
     """How many labels are hidden of 4096 at label_dropout 0.2, in standard errors; and none at 0."""
     of = (TrainingSettings(steps=1, batch_size=MANY, label_dropout=share) for share in (0.2, 0.0))
-    some, none = (float(drawn(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum()) for each in of)
+    some, none = (float(randomness_of(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum()) for each in of)
     return abs(some - 0.2 * MANY) / (MANY * 0.16) ** 0.5 + 1e6 * none
 
 

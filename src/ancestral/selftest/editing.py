@@ -56,7 +56,7 @@ def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.devi
     def run(noise: Noise) -> Tensor:
         x_T = centre + spread.sqrt() * noise()
         walk = inpaint(data, exact(data), process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
-        return torch.cat([step.x for step in walk], 1)
+        return torch.cat([step.x_s for step in walk], 1)
 
     mean, covariance = moments(run, (2,), device)
     laws = [data.at(s) if s > 0 else end_of(data, grid[-2]) for s in visited(rounds, grid)]
@@ -85,7 +85,7 @@ def noised(device: torch.device) -> float:
         walk = inpaint(
             data, DDIM(HUNDRED), process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
         )
-        return torch.cat([step.x for step in walk], 1)
+        return torch.cat([step.x_s for step in walk], 1)
 
     mean, covariance = moments(run, (2,), device)
     kept = HUNDRED.alpha_bar[grid[1:]].repeat_interleave(2).to(image)
@@ -104,7 +104,7 @@ def conditional(device: torch.device) -> float:
     def run(noise: Noise) -> Tensor:
         x_T = noise()
         walk = inpaint(pair, DDIM(table), process(table), image.expand_as(x_T), known, x_T, grid, noise, Rounds(12))
-        return [*walk][-1].x
+        return [*walk][-1].x_s
 
     mean, covariance = moments(run, (2,), device)
     kept = apart(mean[0], 0.9) + apart(covariance[0], 0.0)
@@ -134,7 +134,7 @@ def survives(t: int, device: torch.device) -> float:
         first = noise()
         draws = itertools.chain([first], iter(noise, None))
         *_, end = from_image(data, exact(data), HUNDRED, image.expand_as(first), grid, draws.__next__)
-        return end.x
+        return end.x_s
 
     mean, covariance = moments(run, (2,), device)
     start = torch.tensor(t)
@@ -184,7 +184,7 @@ def up_the_flow(inversion: Inversion, claimed: int, device: torch.device) -> flo
 
     def error(steps: int) -> float:
         *_, last = invert(data, inversion, images(device), down_to_one(steps))
-        return float((last.x - wanted).norm(dim=1).max())
+        return float((last.x_s - wanted).norm(dim=1).max())
 
     return abs(math.log2(error(60) / error(120)) - claimed)
 
@@ -194,8 +194,8 @@ def undone(device: torch.device) -> float:
     grid = torch.cat([down_to_one(20), torch.tensor([0])])
     hills = two_hills(FINE, device)
     *_, up = invert(hills, DDIMInversion(FINE, 30), images(device), grid)
-    *_, down = sample(hills, DDIM(FINE), up.x, grid, lambda: up.x)
-    return apart(down.x, images(device))
+    *_, down = sample(hills, DDIM(FINE), up.x_s, grid, lambda: up.x_s)
+    return apart(down.x_s, images(device))
 
 
 def calls(device: torch.device) -> float:

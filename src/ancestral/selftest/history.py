@@ -120,9 +120,9 @@ def anew(kind: str, device: torch.device) -> float:
     grid, nothing = torch.tensor([60, 41, 37, 22, 13, 0]), torch.zeros(2, dtype=torch.bool)
     walk = [*inpaint(hills, sampler, process, x, nothing, x, grid, lambda: kick, Rounds(2, 4))]
     kept = (TABLE.alpha_bar[60] / TABLE.alpha_bar[13]).to(x)
-    above = kept.sqrt() * walk[3].x + (1 - kept).sqrt() * kick
+    above = kept.sqrt() * walk[3].x_s + (1 - kept).sqrt() * kick
     wanted = sample(hills, sampler, above, grid[:-1], lambda: kick)
-    return apart(torch.stack([step.x for step in walk[4:8]]), torch.stack([step.x for step in wanted]))
+    return apart(torch.stack([step.x_s for step in walk[4:8]]), torch.stack([step.x_s for step in wanted]))
 
 
 CHECKS = (

@@ -87,7 +87,7 @@ def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequen
     start = max(len(grid) // 8, PAST)
     past = [denoise(exact[i], grid[i]) for i in range(start - PAST, start)]
     *_, step = sample(denoise, sampler, exact[start], grid[start:], lambda: torch.full_like(exact[0], math.nan), past)
-    return float((step.x - exact[-1]).norm())
+    return float((step.x_s - exact[-1]).norm())
 
 
 Along = Callable[[Sampler, int], Tensor]
@@ -100,7 +100,7 @@ def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) 
 
     def run(noise: Callable[[], Tensor]) -> Tensor:
         *_, step = sample(known, sampler, centre + spread.sqrt() * noise(), grid, noise)
-        return step.x
+        return step.x_s
 
     mean, covariance = moments(run, (3,), device)
     return float(((mean - wanted[0]).abs() + (covariance.diagonal() - wanted[1]).abs()).max())
@@ -127,7 +127,7 @@ def between(kind: str, stride: int, device: torch.device) -> float:
         known, x_T = gaussian(schedule, device, 0.05, 0.4), double(1, -1, device=device)[None]
         grid = torch.arange(stride * steps + 1, 0, -stride)
         *_, step = sample(known, KINDS[kind](schedule), x_T, grid, lambda: x_T)
-        return apart(step.x, known.flow(x_T, grid[0], grid[-1]))
+        return apart(step.x_s, known.flow(x_T, grid[0], grid[-1]))
 
     return abs(math.log2(error(64) / error(128)) - KINDS[kind](TABLE).order)
 

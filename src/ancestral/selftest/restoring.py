@@ -151,7 +151,7 @@ def met(name: str, device: torch.device) -> float:
     x, seen = normal(2, *SHAPE, device=device), measured(operator, 0.0, device)
     guided = PosteriorGuided(denoise, TABLE, seen, "projection")
     *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
-    return apart(operator(end.x), seen.y)
+    return apart(operator(end.x_s), seen.y)
 
 
 CHECKS = (

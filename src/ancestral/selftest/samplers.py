@@ -110,7 +110,7 @@ def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.
     """Every x_s of a chain on a mixture, always of the same noise: (steps, 3, 2)."""
     kicks = iter(normal(102, 3, 2, device=device))
     chain = sample(two_hills(schedule, device), sampler, next(kicks), timesteps, kicks.__next__)
-    return torch.stack([step.x for step in chain])
+    return torch.stack([step.x_s for step in chain])
 
 
 def same_chain(steps: int, device: torch.device) -> float:
@@ -135,7 +135,7 @@ def one_point(kind: str, device: torch.device) -> float:
     schedule = cosine(50)
     point, x_T = gaussian(schedule, device, 0.0, 0.0), normal(4, 2, device=device)
     steps = sample(point, KINDS[kind](schedule), x_T, UNEVEN, lambda: x_T)
-    return largest(apart(step.x, point.flow(x_T, UNEVEN[0], torch.tensor(step.s))) for step in steps)
+    return largest(apart(step.x_s, point.flow(x_T, UNEVEN[0], torch.tensor(step.s))) for step in steps)
 
 
 def from_no_signal(kind: str, device: torch.device) -> float:
@@ -145,7 +145,7 @@ def from_no_signal(kind: str, device: torch.device) -> float:
     start = normal(102, 3, 2, device=device)[0]
     hills = two_hills(schedule, device)
     first = DDIM(schedule).step(hills, start, UNEVEN[0], UNEVEN[1], [], lambda: start)[0]
-    later = torch.stack([step.x for step in sample(hills, KINDS[kind](schedule), first, UNEVEN[1:], lambda: start)])
+    later = torch.stack([step.x_s for step in sample(hills, KINDS[kind](schedule), first, UNEVEN[1:], lambda: start)])
     return apart(chain[0], first) + apart(chain[1:], later)
 
 
@@ -155,8 +155,8 @@ def last_step(kind: str, device: torch.device) -> float:
     hills, sampler = two_hills(schedule, device), KINDS[kind](schedule)
     draws = itertools.chain([x, x] if sampler.stochastic else [], itertools.repeat(torch.full_like(x, 1e6)))
     *_, before, step = sample(hills, sampler, x, torch.tensor([30, 19, 7, 0]), draws.__next__)
-    wanted = hills(before.x, torch.tensor(7)).x0
-    return apart(step.x, wanted) + apart(step.x0, wanted)
+    wanted = hills(before.x_s, torch.tensor(7)).x0
+    return apart(step.x_s, wanted) + apart(step.x0, wanted)
 
 
 def calls(device: torch.device) -> float:

@@ -30,12 +30,12 @@ from ancestral.selftest.checks import Check, apart, largest
 from ancestral.selftest.draws import CPU
 from ancestral.selftest.oracles import double, signs
 from ancestral.training.budget import learning_rate
-from ancestral.training.draws import drawn
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.held_out import HeldOut
 from ancestral.training.loss import training_losses
 from ancestral.training.muon import ROUNDS, A, B, C, Muon
-from ancestral.training.trainer import Trainer
+from ancestral.training.randomness import randomness_of
+from ancestral.training.step import Trainer
+from ancestral.training.validation import ValidationLoss
 
 NAMES = ("a", "b", "c")
 LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
@@ -190,7 +190,7 @@ def by_hand(training: TrainingSettings) -> Tensor:
     Each is weighed by how rarely its t is drawn, too.
     """
     network = stirred(tiny(training)).network.train().requires_grad_(True)
-    times, eps, _ = drawn(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
+    times, eps, _ = randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
     pixels = torch.tensor(images(20).pixels(batch_indices(0, 0, SIZE, 20).numpy())).permute(0, 3, 1, 2)
     level = LEVELS[times.t - 1].float()[:, None, None, None]
     signal = torch.sigmoid(level)
@@ -237,7 +237,7 @@ def held_out(_: torch.device) -> float:
     """The held-out loss is the same twice; its 12 images have each of 6 timesteps twice, and their own classes."""
     pipeline = tiny(settings(None), classes=3)
     network = Listening(stirred(pipeline).network)
-    first, again = (HeldOut(pipeline, images(12, 3)).record(network)["held_out_loss"] for _ in range(2))
+    first, again = (ValidationLoss(pipeline, images(12, 3)).record(network)["held_out_loss"] for _ in range(2))
     times, labels = torch.cat(network.told[: len(network.told) // 2], 1)
     evenly = apart(times.sort().values, torch.arange(12) // 2)
     return abs(first - again) + evenly + apart(labels, torch.arange(12) % 3)
@@ -252,7 +252,7 @@ def hidden_labels(_: torch.device) -> float:
     trainer.network.register_forward_pre_hook(lambda module, told: hides.append(told[2]))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3
-    wanted = torch.where(drawn(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
+    wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
     return float((torch.cat(hides) != wanted).sum())
 
 

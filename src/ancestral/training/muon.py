@@ -39,11 +39,11 @@ class Rows(ABC):
     """How a process that holds some rows of each weight works on all of them."""
 
     @abstractmethod
-    def whole(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
+    def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
         """All rows of what this process has the rows of `weight` of, together."""
 
     @abstractmethod
-    def mine(self, whole: Tensor) -> Tensor:
+    def local(self, whole: Tensor) -> Tensor:
         """This process's rows."""
 
 
@@ -85,8 +85,8 @@ class Muon(torch.optim.Optimizer):
         if self.rows is None:
             yield from _directions(weights, aims)
             return
-        wholes = (self.rows.whole(weight, aim) for weight, aim in zip(weights, aims, strict=True))
-        yield from ((weight, self.rows.mine(whole)) for weight, whole in _directions(weights, wholes))
+        wholes = (self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
+        yield from ((weight, self.rows.local(whole)) for weight, whole in _directions(weights, wholes))
 
 
 def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:

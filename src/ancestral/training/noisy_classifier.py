@@ -2,7 +2,7 @@
 
     x_0 and its class from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of log p(class | x_t)
 
-What a step sees is a function of (seed, step) alone, as in `ancestral.training.trainer`.
+What a step sees is a function of (seed, step) alone, as in `ancestral.training.step`.
 """
 
 import time
@@ -22,8 +22,8 @@ from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
 from ancestral.tensors import from_pixels
 from ancestral.training.budget import fraction_used, learning_rate
+from ancestral.training.loop import Progress
 from ancestral.training.optimizer import optimizers_for
-from ancestral.training.trainer import Progress
 
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 """Levels of noise at which accuracy is measured, beside the first timestep and the last."""

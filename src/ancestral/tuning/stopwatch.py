@@ -13,7 +13,7 @@ from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
-from ancestral.training.trainer import Trainer
+from ancestral.training.step import Trainer
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.questions import Work
 

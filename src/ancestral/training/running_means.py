@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.tensors import PerImage
 
 
-class Window:
+class RunningMeans:
     """Sums since the last line of the log: of losses, by quarter of t, of gradient norms. Part of a checkpoint."""
 
     def __init__(self, device: torch.device | str = "cpu", sums: Sequence[float] = (0.0,) * 10) -> None:

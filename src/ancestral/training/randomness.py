@@ -16,7 +16,7 @@ from ancestral.diffusion.timesteps import Draw, RecentLosses, draw, even, indepe
 from ancestral.rng import generator
 
 
-class Draws(NamedTuple):
+class Randomness(NamedTuple):
     """The randomness of one step, on the device: times (B,), eps (B, C, H, W), hidden (B,) bool.
 
     The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
@@ -27,7 +27,7 @@ class Draws(NamedTuple):
     hidden: Tensor
 
 
-def drawn(
+def randomness_of(
     settings: TrainingSettings,
     seed: int,
     step: int,
@@ -35,8 +35,8 @@ def drawn(
     num_timesteps: int,
     device: torch.device,
     recent: RecentLosses | None,
-) -> Draws:
-    """The draws of a step.
+) -> Randomness:
+    """That of a step.
 
     Args:
         shape: (C, H, W) of an image.
@@ -48,7 +48,7 @@ def drawn(
     times = _times(settings, num_timesteps, t_generator, recent)
     hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
     eps = torch.randn(size, *shape, generator=eps_generator, device=device)
-    return Draws(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+    return Randomness(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
 
 
 def _times(settings: TrainingSettings, T: int, draws: torch.Generator, recent: RecentLosses | None) -> Draw:

@@ -1,0 +1,310 @@
+"""How the gradient of a whole batch is computed, and who holds the weights: the only place in training that knows
+whether there are several processes.
+
+Each process computes the gradient of its own slice of the batch. Its loss is the sum over its images, times the number
+of processes, over the size of the whole batch: the mean of these over the processes is the gradient of the whole batch
+however uneven the slices are. What the optimiser, the average and the checkpoint see are `weights`: the tensors, or the
+rows of them, that this process is to update. They are updated the same way in both, so that this is all that differs:
+
+    Replicated     DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
+                   since they were equal and every process takes the same step. One process alone is a replica of one.
+    FullySharded   fully_shard (ZeRO-3): row i..j of each tensor, its gradient, its moments and its average live on one
+                   process; a block's weights are gathered when they are needed and dropped after. Rows are dealt as
+                   torch.chunk does: ceil(n / world) each, the last ones fewer or none.
+
+The optimiser sees the rows as plain tensors that share their memory with fully_shard's, so it is the same fused one.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ancestral.compute import Choices, given
+from ancestral.config import ComputeSettings
+from ancestral.networks.blocks import Attention, ResnetBlock
+from ancestral.networks.compiled import compiled
+from ancestral.pipeline import Pipeline
+from ancestral.processes import Processes, lost_if_broken
+from ancestral.tensors import PerImage
+from ancestral.training.global_losses import LocalLosses
+from ancestral.training.muon import Rows
+
+Parallel = Literal["ddp", "fsdp"]
+LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
+"""The losses of a part of this process's images, with their graph, and the weight of each."""
+
+
+class Engine(ABC):
+    """The weights this process updates, and how it computes with all of them.
+
+    Attributes:
+        forward: what to call in place of the network.
+        weights: by their names in the network, the parameters to update; their `grad` is there after `norm`.
+        rows: how to come by the rest of them; None where there is no rest.
+        local_slice: this process's slice of a batch.
+        parts: the slices of that slice that are computed one after another.
+        losses: of whole batches, and what all processes know of clock and stopping.
+    """
+
+    forward: Callable[..., Tensor]
+    weights: dict[str, nn.Parameter]
+    rows: Rows | None = None
+
+    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
+        self.processes, self.network, self.losses = processes, pipeline.network, losses
+        self.keeps_gradients = pipeline.compute.compile == "graphs"
+        self.batch_size = pipeline.config.training.batch_size
+        self.local_slice = processes.share(self.batch_size)
+        self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
+
+    @property
+    def dropout_position(self) -> tuple[int, ...]:
+        """What tells this process's dropout from that of the others."""
+        return () if self.processes.lead else (self.processes.rank,)
+
+    def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
+        """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
+
+        Args:
+            look: whether to look at the clock and wishes of the others, for which a GPU has to be waited for.
+        """
+        local = torch.cat([self._backward(losses_of, part, part is self.parts[-1]) for part in self.parts])
+        return self.losses.whole(local, look)
+
+    def _backward(self, losses_of: LossesOfPart, part: slice, last: bool) -> PerImage:
+        """The losses of a part, their gradient added to what is there."""
+        with self.part(last):
+            losses, weight = losses_of(part)
+            self.losses.note(losses.detach(), part, last)
+            total = (losses * weight).sum() * self.processes.world
+            torch.autograd.backward(total / self.batch_size)
+        return losses.detach()
+
+    def clear(self) -> None:
+        """Frees the gradients; or zeroes them in place, since a CUDA graph writes the next ones over the last."""
+        if not self.keeps_gradients:
+            self._free_gradients()
+            return
+        for parameter in self.network.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        torch._foreach_zero_([p.grad for p in self.network.parameters() if p.grad is not None])
+
+    @abstractmethod
+    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
+        """A backward pass before the first step, where its order of sums would else not be that of the later ones.
+
+        Args:
+            loss: () of that many images of any kind, with its graph.
+        """
+
+    @abstractmethod
+    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """(averaged, current) of each weight that this process updates."""
+
+    @abstractmethod
+    def part(self, last: bool) -> Any:
+        """A `with` statement around the forward and backward pass of a part of the batch; `last`: of the step."""
+
+    @abstractmethod
+    def norm(self) -> Tensor:
+        """() the norm of the whole gradient, together."""
+
+    @abstractmethod
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """What this process holds of a network of this kind, by name."""
+
+    @abstractmethod
+    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
+        """A pipeline around the averaged network as it lies here: what it generates is computed together."""
+
+    @abstractmethod
+    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
+        """One around all of the averaged weights, on the first process, which is to save it; together."""
+
+    def _free_gradients(self) -> None:
+        self.network.zero_grad(set_to_none=True)
+
+
+class Replicated(Engine):
+    """Each process holds all weights."""
+
+    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
+        super().__init__(processes, pipeline, losses)
+        self.weights = dict(self.network.named_parameters())
+        self.replicas: nn.parallel.DistributedDataParallel | None = None
+        if not processes.alone:
+            with lost_if_broken():
+                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
+        self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
+
+    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
+        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
+        on where its terms lie: so a run that goes on has to be past that before its first step, as the run that was not
+        stopped is.
+        """
+        if self.replicas is None:
+            return
+        part = self.parts[0]
+        with self.part(last=True):
+            torch.autograd.backward(loss(part.stop - part.start))
+        self.clear()
+
+    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """(averaged, current) of each weight."""
+        return [*zip(average.parameters(), self.network.parameters(), strict=True)]
+
+    @contextmanager
+    def part(self, last: bool) -> Iterator[None]:
+        """Gradients are averaged over the processes with the last part only."""
+        if self.replicas is None:
+            yield
+        elif last:
+            with lost_if_broken():
+                yield
+        else:
+            with self.replicas.no_sync():
+                yield
+
+    def norm(self) -> Tensor:
+        """() of the averaged gradient, which is the same on each process."""
+        return nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
+
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """All of it."""
+        return network.state_dict()
+
+    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
+        """Each process has all of it."""
+        return pipeline.with_network(average)
+
+    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
+        """The same, on the first process."""
+        return pipeline.with_network(average) if self.processes.lead else None
+
+
+class FullySharded(Engine, Rows):
+    """Each process holds some rows of every tensor.
+
+    Args:
+        average: the averaged network, which is dealt in the same way.
+    """
+
+    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses, average: nn.Module) -> None:
+        super().__init__(processes, pipeline, losses)
+        self.rows = self
+        mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world,))
+        for each in (self.network, average):
+            each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
+            _shard(each, mesh)
+        self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
+        self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
+        self.forward = compiled(self.network, pipeline.compute.compile)
+
+    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
+        """Needs none: a gradient lies where its rows do."""
+
+    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
+        """(averaged, current) rows of each weight."""
+        return [*zip(self.tensors(average).values(), self.weights.values(), strict=True)]
+
+    @contextmanager
+    def part(self, last: bool) -> Iterator[None]:
+        """Every part is reduced at once: a whole gradient is never held."""
+        with lost_if_broken():
+            yield
+
+    def norm(self) -> Tensor:
+        """() over the rows of all processes."""
+        for name, weight in self.network.named_parameters():
+            self.weights[name].grad = None if weight.grad is None else _rows(weight.grad)
+        norm = nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
+        return self.processes.sum(norm.double().square()).sqrt().float()
+
+    def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
+        """All rows of what this process has the rows of `weight` of, together."""
+        each = -(-self.lengths[id(weight)] // self.processes.world)
+        padded = rows.new_zeros(each, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.processes.world)]
+        with lost_if_broken():
+            dist.all_gather(parts, padded)
+        return torch.cat(parts)[: self.lengths[id(weight)]]
+
+    def local(self, whole: Tensor) -> Tensor:
+        """This process's rows."""
+        return whole[rows_of(self.processes, len(whole))]
+
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """This process's rows, in the memory that fully_shard keeps them in."""
+        return {name: _rows(parameter) for name, parameter in network.named_parameters()}
+
+    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
+        """Each process has to call it for any to."""
+        other = copy.copy(pipeline)
+        other.network = average
+        return other
+
+    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
+        """The rows are gathered tensor by tensor."""
+        whole = Pipeline.fresh(pipeline.config, pipeline.spec, "cpu") if self.processes.lead else None
+        averages = self.tensors(average)
+        for name, weight in self.weights.items():
+            gathered = self.gather(weight, averages[name])
+            if whole is not None:
+                whole.network.get_parameter(name).detach().copy_(gathered)
+        return whole
+
+    def _free_gradients(self) -> None:
+        super()._free_gradients()
+        for weight in self.weights.values():
+            weight.grad = None
+
+
+def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> list[slice]:
+    """Slices of a process's slice of the batch; every process has as many, since at each of them they meet."""
+    smallest, more = divmod(batch_size, processes.world)
+    largest, size = smallest + bool(more), len(range(batch_size)[processes.share(batch_size)])
+    at_once = min(largest, micro_batch or largest)
+    if processes.alone:
+        return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
+    count = min(smallest, -(-largest // at_once))
+    cuts = [size * k // count for k in range(count + 1)]
+    return [slice(*ends) for ends in pairwise(cuts)]
+
+
+def shared_choices(choices: Choices, asked: ComputeSettings) -> Choices:
+    """How each of several processes computes what one would so: the cores are divided among them, unless the user has
+    said otherwise, and the engines bring no CUDA graphs.
+    """
+    changes: dict[str, Any] = {} if "threads" in given(asked) else {"threads": None}
+    if choices.compile == "graphs":
+        changes["compile"] = "whole"
+    return choices.model_copy(update=changes)
+
+
+def rows_of(processes: Processes, count: int) -> slice:
+    """Which of `count` rows this process holds."""
+    each = -(-count // processes.world)
+    start = min(processes.rank * each, count)
+    return slice(start, min(start + each, count))
+
+
+def _shard(network: nn.Module, mesh: Any) -> None:
+    """Blocks one by one, then what is left; all of it is dropped again after a forward pass, so that a network whose
+    rows were updated meanwhile is never called with the weights it had."""
+    from torch.distributed.fsdp import fully_shard
+
+    for block in [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]:
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    fully_shard(network, mesh=mesh, reshard_after_forward=True)
+
+
+def _rows(tensor: Any) -> Tensor:
+    return tensor.detach().to_local()

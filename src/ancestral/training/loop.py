@@ -1,0 +1,146 @@
+"""The loop around Algorithm 1: a generator that can be stopped anywhere and goes on as if it had not been.
+
+What stands between the steps: logs, validation, grids (training_log.py), checkpoints and going back (checkpointer.py).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ancestral.compute import Choices, in_words, machine_name
+from ancestral.config import TrainingSettings
+from ancestral.data.imageset import Parts
+from ancestral.errors import Diverged, InputError
+from ancestral.machine import keep_freed_memory
+from ancestral.pipeline import Pipeline
+from ancestral.processes import ALONE, Processes
+from ancestral.training.alike import check_alike
+from ancestral.training.checkpointer import Checkpointer
+from ancestral.training.engine import Parallel, shared_choices
+from ancestral.training.memory import fitted
+from ancestral.training.run import RunFolder
+from ancestral.training.step import Trainer
+from ancestral.training.training_log import TrainingLog
+from ancestral.training.validation import ValidationLoss
+
+
+class Progress(NamedTuple):
+    """Where training is after a step. `fraction` is of the budget, 0..1; `record` is the line logged, if any.
+
+    `stop`: a process was asked to stop, and all are told so after the same step.
+    """
+
+    step: int
+    images: int
+    fraction: float
+    seconds: float
+    record: dict[str, Any] | None
+    stop: bool = False
+
+
+def train(
+    pipeline: Pipeline,
+    parts: Parts,
+    run: RunFolder | Path | str,
+    say: Callable[[str], None] = print,
+    asked: Callable[[], bool] = lambda: False,
+    processes: Processes = ALONE,
+    parallel: Parallel = "ddp",
+    extend: bool = False,
+) -> Iterator[Progress]:
+    """Trains `pipeline` to the end of its budget, yielding after every step; resumes what is in `run`.
+
+    Closing the generator saves a checkpoint first, so stopping costs nothing. At the end, and with every checkpoint,
+    `run.pipeline` holds the averaged weights.
+
+    Args:
+        run: the folder of the run, which is made where there is none.
+        asked: whether this process has been asked to stop; told to all by `Progress.stop`.
+        processes: those that train together; each calls this with the same settings, images and run, and closes the
+            generator after the same step. The first one writes and speaks.
+        parallel: whether each of them holds all weights (ddp) or some rows of each (fsdp).
+        extend: whether the learning rate of a run that goes on with another budget may rise again.
+
+    Raises:
+        InputError: another run's folder or settings, a learning rate that would leap, changed data, or only damaged
+            checkpoints; fewer images in a batch than processes, or processes that were told otherwise.
+        Lost: another process is gone.
+        Diverged: MOST_IN_A_ROW non-finite steps in a row, and no going back (`Checkpointer.roll_back`); the weights
+            before them are in the last checkpoint.
+        CannotWrite: the disk is full or gone.
+    """
+    keep_freed_memory()
+    config, run = pipeline.config, run if isinstance(run, RunFolder) else RunFolder(run)
+    check_alike(processes, config, parts.train.hash, parallel)
+    if parallel == "fsdp" and pipeline.is_own:
+        raise InputError("expected the U-Net of this package with fsdp, got a network of one's own; use ddp")
+    if processes.world > config.training.batch_size:
+        raise InputError(
+            f"expected a batch of at least an image for each of {processes.world} processes, got "
+            f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
+        )
+    if not processes.lead:
+        say = silent
+    with run.claimed(config) if processes.lead else nullcontext() as claim:
+        processes.wait()
+        before = _settings_before(config.training, run, processes)
+        _settle(pipeline, parts, run, say, processes, parallel)
+        check: Callable[[], None] = claim.check if claim else lambda: None
+        trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
+        validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
+        log = TrainingLog(trainer, run, check, say)
+        checkpointer = Checkpointer(trainer, run, log, parts.train.hash, check, say)
+        checkpointer.resume(before, extend)
+        log.start()
+        if processes.lead:
+            run.adopt(config)
+        try:
+            while trainer.fraction < 1:
+                try:
+                    trainer.advance()
+                except Diverged as fault:
+                    checkpointer.roll_back(fault)
+                    continue
+                record = log.after_step(validation)
+                checkpointer.after_step()
+                yield Progress(trainer.step, trainer.images, trainer.fraction, trainer.seconds, record, trainer.stop)
+        except GeneratorExit:
+            checkpointer.save()
+            raise
+        checkpointer.finish()
+
+
+def _settings_before(now: TrainingSettings, run: RunFolder, processes: Processes) -> TrainingSettings:
+    """Those of the last start, as the first process has found them."""
+    found = run.read_config().training if processes.lead else now
+    return TrainingSettings.model_validate_json(processes.told(found.model_dump_json()))
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def _settle(
+    pipeline: Pipeline,
+    parts: Parts,
+    run: RunFolder,
+    say: Callable[[str], None],
+    processes: Processes,
+    parallel: Parallel,
+) -> None:
+    """How the machine is used, as the first process decides it for all."""
+    config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
+    chosen = decided
+    if processes.lead:
+        now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say, processes)
+        threads = torch.get_num_threads() if pipeline.device.type == "cpu" else None
+        chosen = run.settled(now, config.compute, machine, say, processes.world, parallel, threads)
+        told = decided if chosen == now else chosen
+        if how := in_words(told, config.compute, pipeline.network_settings, pipeline.spec, pipeline.device):
+            say(how)
+        if not processes.alone:
+            chosen = shared_choices(chosen, config.compute)
+    pipeline.use(Choices.model_validate_json(processes.told(chosen.model_dump_json())))

@@ -1,0 +1,279 @@
+"""Algorithm 1 of Ho et al. 2020, a step at a time:
+
+    repeat
+        x_0 ~ q(x_0)
+        t ~ Uniform({1, ..., T})
+        eps ~ N(0, I)
+        take a gradient step on || eps - eps_theta(sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, t) ||^2
+    until converged
+
+`Trainer.advance` is what stands between repeat and until; loop.py repeats it.
+
+Which images a step sees, their t, eps, flips and hidden labels are functions of (seed, step) alone, and with importance
+sampling of the recent losses. So a checkpoint holds the weights, their average, the optimiser's moments, those losses
+and a few counters, and nothing of any generator. They are drawn for the whole batch, of which each process takes its
+slice: a step is made of the same images, t and eps however many processes there are (engine.py).
+
+A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
+decided where they are.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import Batch, Loader
+from ancestral.diffusion.losses import Weighting, min_snr, uniform
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.errors import Diverged
+from ancestral.pipeline import Pipeline
+from ancestral.processes import ALONE, Processes
+from ancestral.rng import mix
+from ancestral.tensors import PerImage
+from ancestral.training import nonfinite
+from ancestral.training.budget import fraction_used, learning_rate
+from ancestral.training.ema import ExponentialAverage
+from ancestral.training.engine import Engine, FullySharded, Parallel, Replicated
+from ancestral.training.global_losses import GlobalLosses, LocalLosses
+from ancestral.training.loss import training_losses
+from ancestral.training.nonfinite import NonFiniteCounter
+from ancestral.training.optimizer import optimizers_for
+from ancestral.training.randomness import Randomness, randomness_of
+from ancestral.training.run_clock import RunClock
+from ancestral.training.running_means import RunningMeans
+from ancestral.training.soundness import tensors_like
+from ancestral.training.tensor_files import Tensors
+
+
+class Trainer:
+    """Everything that changes while training, one optimiser step at a time."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        images: ImageSet,
+        processes: Processes = ALONE,
+        parallel: Parallel = "ddp",
+        asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        config = pipeline.config
+        self.settings, self.seed = config.training, config.seed
+        self.pipeline, self.diffusion = pipeline, pipeline.diffusion
+        self.device = pipeline.device
+        torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
+        self.network = pipeline.network.train()
+        self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
+        self.run_clock = RunClock()
+        self.engine = self._engine(processes, parallel, asked)
+        self.loader = Loader(
+            images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
+        )
+        self.optimizers = optimizers_for(self.engine.weights, self.settings, self.engine.rows)
+        self.weighting: Weighting = uniform
+        if self.settings.weighting == "min-snr":
+            self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)
+        by_importance = self.settings.timesteps == "importance"
+        self.recent = RecentLosses.none(self.diffusion.num_timesteps) if by_importance else None
+        self.engine.clear()
+        self.step, self.rollbacks = 0, 0
+        self.non_finite, self.means = NonFiniteCounter(self.device), RunningMeans(self.device)
+        self.fraction = self._fraction()
+        self.engine.rehearse(self._loss_of_black)
+
+    def advance(self) -> None:
+        """Algorithm 1, one step on the next batch; or none where the loss or the gradient is not finite.
+
+        Raises:
+            Diverged: MOST_IN_A_ROW steps in a row were not finite.
+        """
+        lr = self._set_learning_rate()
+        batch = self.loader.batch(self.step)  # x_0 ~ q(x_0)
+        random = self._randomness()  # t ~ Uniform({1, ..., T}), eps ~ N(0, I)
+        losses = self.engine.backward(partial(self._losses, batch, random), self.non_finite.is_due(self.step))
+        norm = self.engine.norm()
+        finite = norm.isfinite() & losses.isfinite().all()
+        self.non_finite.count(finite)
+        if self.non_finite.is_over(self.step):
+            raise self._diverged(batch, losses, norm, lr)
+        self._descend(norm, finite)
+        self._remember(random, losses, norm, finite)
+
+    @property
+    def images(self) -> int:
+        """Images seen so far."""
+        return self.step * self.settings.batch_size
+
+    @property
+    def skipped(self) -> int:
+        """Steps of the whole run that were not finite; asking waits for a GPU."""
+        return self.non_finite.skipped
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on this run, over all its starts."""
+        return self.run_clock.seconds()
+
+    @property
+    def clock(self) -> float:
+        """The seconds that decisions go by: several processes go by those of the first, at their last look."""
+        return self.engine.losses.clock
+
+    @property
+    def stop(self) -> bool:
+        """Whether anyone was asked to stop; several processes know at their next look."""
+        return self.engine.losses.stop
+
+    def record(self) -> dict[str, Any]:
+        """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
+        lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
+        record = {"step": self.step, "images": self.images, **self.means.means(), "lr": lr, "skipped": self.skipped}
+        self.means = RunningMeans(self.device)
+        return {**record, "missing": missing} if missing else record
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that a resume needs, by file: of weights, averages and moments what this process holds."""
+        moments = {
+            f"{name}.{key}": value
+            for name, parameter in self.engine.weights.items()
+            for key, value in self.owner(parameter).state[parameter].items()
+        }
+        model, ema = self.engine.tensors(self.network), self.engine.tensors(self.ema.network)
+        weights = {"model": model, "ema": ema, "optimizer": moments}
+        return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
+
+    def expected(self, step: int) -> Tensors:
+        """Tensors like those of a checkpoint after `step` steps, whole."""
+        owners = {name: self.owner(weight) for name, weight in self.engine.weights.items() if weight.requires_grad}
+        return tensors_like(self.network, owners, self.recent, step)
+
+    def state(self) -> dict[str, Any]:
+        """The counters."""
+        return {
+            "step": self.step,
+            "images": self.images,
+            "seconds": self.seconds,
+            "ema_updates": self.ema.updates,
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.non_finite.in_a_row,
+            "rollbacks": self.rollbacks,
+            "window": self.means.sums.tolist(),
+        }
+
+    def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
+        """Back to where `tensors` and `state` were taken, in the same memory layout; from anywhere, any number of
+        times. Of tensors that are held by rows, those of this process. An older state has the skipped steps in a row
+        as `skipped`, and no rollbacks.
+        """
+        self.engine.clear()
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+        for name, network in (("model", self.network), ("ema", self.ema.network)):
+            held = self.engine.tensors(network)
+            assert held.keys() == tensors[name].keys(), "the weights of this network"
+            for key, tensor in held.items():
+                tensor.copy_(tensors[name][key])
+        for full_name, saved in tensors["optimizer"].items():
+            name, _, key = full_name.rpartition(".")
+            parameter = self.engine.weights[name]
+            in_layout = saved.shape == parameter.shape and key != "step"
+            moments = torch.empty_like(parameter).copy_(saved) if in_layout else saved.to(self.device)
+            self.owner(parameter).state[parameter][key] = moments
+        if self.recent is not None:
+            self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
+        self.step, self.ema.updates, self.rollbacks = state["step"], state["ema_updates"], state.get("rollbacks", 0)
+        self.non_finite.skipped = state["skipped"]
+        self.non_finite.in_a_row = state.get("skipped_in_a_row", state["skipped"])
+        self.means = RunningMeans(self.device, state["window"])
+        self.run_clock.restart(state["seconds"])
+        self.engine.losses.restart(state["seconds"])
+        self.fraction = self._fraction()
+
+    def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
+        """The optimiser that updates a weight."""
+        return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
+
+    def _engine(self, processes: Processes, parallel: Parallel, asked: Callable[[], bool]) -> Engine:
+        """The one for this many processes; of one alone both are the same."""
+        if processes.alone:
+            return Replicated(processes, self.pipeline, LocalLosses(asked, self.run_clock.seconds))
+        losses = GlobalLosses(processes, self.settings.batch_size, asked, self.run_clock.seconds)
+        if parallel == "fsdp":
+            return FullySharded(processes, self.pipeline, losses, self.ema.network)
+        return Replicated(processes, self.pipeline, losses)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def _set_learning_rate(self) -> float:
+        """That of this step."""
+        lr = learning_rate(self.settings, self.images, self.fraction) * 0.5**self.rollbacks
+        for group in self._groups():
+            group["lr"] = lr
+        return lr
+
+    def _randomness(self) -> Randomness:
+        """Times, noise and hidden labels of the whole batch; and dropout's generator stands where this step has it."""
+        torch.manual_seed(mix(self.seed, "dropout", self.step, *self.engine.dropout_position))
+        shape, T = self.pipeline.spec.shape, self.diffusion.num_timesteps
+        return randomness_of(self.settings, self.seed, self.step, shape, T, self.device, self.recent)
+
+    def _losses(self, batch: Batch, random: Randomness, part: slice) -> tuple[PerImage, PerImage]:
+        """The losses of a part of this process's images, and the weight of each: the square in Algorithm 1."""
+        hidden, eps = (each[self.engine.local_slice][part] for each in (random.hidden, random.eps))
+        t, weight, within = (each[self.engine.local_slice][part] for each in random.times)
+        labels = None
+        if self.pipeline.num_classes and batch.labels is not None:
+            labels = batch.labels[part].masked_fill(hidden, self.pipeline.num_classes)
+        x0 = batch.images[part].contiguous(memory_format=self.pipeline.compute.memory_format)
+        losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, eps, labels)
+        return losses, (self.weighting(self.diffusion, t) * weight).to(losses)
+
+    def _loss_of_black(self, count: int) -> Tensor:
+        """() the loss of that many black images."""
+        x0 = -torch.ones(count, *self.pipeline.spec.shape, device=self.device)
+        x0 = x0.contiguous(memory_format=self.pipeline.compute.memory_format)
+        t = torch.ones(count, dtype=torch.int64, device=self.device)
+        within = torch.zeros(count, dtype=torch.float64, device=self.device)
+        labels = t - 1 if self.pipeline.num_classes and self.loader.labels is not None else None
+        losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, torch.zeros_like(x0), labels)
+        return losses.sum()
+
+    def _descend(self, norm: Tensor, finite: Tensor) -> None:
+        """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(self.engine.weights.values(), self.settings.clip_norm, norm)
+        skip = (~finite).float()
+        for optimizer in self.optimizers:
+            optimizer.found_inf = skip  # type: ignore[attr-defined]
+            optimizer.step()
+        self.ema.update(self.engine.pairs(self.ema.network), finite)
+        self.ema.take_buffers(self.network)
+
+    def _remember(self, random: Randomness, losses: PerImage, norm: Tensor, finite: Tensor) -> None:
+        """The step is counted, its losses are noted, its gradient is dropped."""
+        t, weight, _ = random.times
+        self.means.add(losses, weight, t, self.diffusion.num_timesteps, norm, finite)
+        if self.recent is not None:
+            self.recent = self.recent.after(t, losses)
+        self.engine.clear()
+        self.step += 1
+        self.fraction = self._fraction()
+
+    def _fraction(self) -> float:
+        """The share of the budget that is used, 0..1."""
+        return fraction_used(self.settings, self.step, self.images, self.clock)
+
+    def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
+        layer = nonfinite.first_layer(self.engine.weights)
+        images = nonfinite.images(batch, losses, self.loader.image_set.names)
+        stops = self.settings.on_divergence == "stop"
+        return Diverged(
+            f"training diverged: {self.non_finite.in_a_row} steps in a row were not finite, up to step {self.step} "
+            f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}, on "
+            f"{images}; the last checkpoint is kept: train into another folder with a lower "
+            f"--training.lr{', or go on with --training.on_divergence rollback' if stops else ''}"
+        )

@@ -1,0 +1,108 @@
+"""What a run writes down as it goes: the lines of its two logs, and what watching it takes.
+
+Watching, that is validation losses and grids, is done at once and training waits for it: a network that is called as it
+is keeps the host as busy as the GPU, so that beside a training step it would gain little. What it costs is kept, in
+seconds, in every line of `timing.jsonl`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from ancestral.errors import NonFinite
+from ancestral.rng import mix
+from ancestral.training.logs import JsonLines
+from ancestral.training.run import RunFolder
+from ancestral.training.spikes import Spikes
+from ancestral.training.step import Trainer
+from ancestral.training.validation import ValidationLoss
+from ancestral.viz.pictures import grid, save_png
+
+GRID_IMAGES = 40
+
+
+class TrainingLog:
+    """Logs and grids of a run, of which the first process writes them.
+
+    Args:
+        check: raises where the folder is no longer the one that it was.
+    """
+
+    def __init__(self, trainer: Trainer, run: RunFolder, check: Callable[[], None], say: Callable[[str], None]) -> None:
+        self.trainer, self.run, self.check, self.say = trainer, run, check, say
+        self.is_main = trainer.engine.processes.lead
+        self.spikes = Spikes()
+        self.log, self.timing = JsonLines(run.log, check), JsonLines(run.timing, check)
+        self.timed_images, self.timed_seconds, self.watching_seconds = 0, 0.0, 0.0
+
+    def start(self) -> None:
+        """Training starts here, or goes on."""
+        if self.is_main:
+            self.timing.mend()
+        self.timed_images, self.timed_seconds = self.trainer.images, self.trainer.seconds
+
+    def cut(self, length: int, step: int) -> None:
+        """The log as a checkpoint has it: its first bytes, and of these no line of a later step."""
+        if self.is_main:
+            self.log.cut(length, step)
+
+    def flush(self) -> int:
+        """Forces the log to disk; its length in bytes."""
+        return self.log.flush() if self.is_main else 0
+
+    def after_step(self, validation: ValidationLoss | None) -> dict[str, Any] | None:
+        """Logs what is due, and saves a grid; the record logged, if any."""
+        trainer, settings, record = self.trainer, self.trainer.settings, None
+        for line in trainer.loader.warnings():
+            self.say(line)
+        if trainer.step % settings.log_every_steps == 0 or trainer.fraction >= 1:
+            record = trainer.record()
+            if warning := self.spikes.warning(record):
+                self.say(warning)
+        if validation and (trainer.step % settings.validate_every_steps == 0 or trainer.fraction >= 1):
+            at = {"step": trainer.step, "images": trainer.images}
+            with self._watching():
+                record = {**(record or at), **validation.record(trainer.ema.network)}
+        if record and self.is_main:
+            self.log.append(record)
+            self._time()
+        if trainer.step % settings.sample_every_steps == 0:
+            with self._watching():
+                self._save_grid()
+        return record
+
+    def _time(self) -> None:
+        images, seconds = self.trainer.images, self.trainer.seconds
+        rate = (images - self.timed_images) / max(seconds - self.timed_seconds, 1e-9)
+        line = {"step": self.trainer.step, "minutes": seconds / 60, "images_per_second": rate}
+        self.timing.append({**line, "watching_seconds": self.watching_seconds})
+        self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Counts the seconds of what is no training, once a GPU has finished the steps it was given."""
+        if self.trainer.device.type == "cuda":
+            torch.cuda.synchronize(self.trainer.device)
+        start = time.monotonic()
+        yield
+        self.watching_seconds += time.monotonic() - start
+
+    def _save_grid(self) -> None:
+        """Each process generates it, since each may have to call the network for any to.
+
+        One that is not finite is left out, and said: of the weights that are trained, their loss has the last word.
+        """
+        pipeline = self.trainer.engine.local_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
+        labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
+        try:
+            pixels = pipeline.generate(seeds, labels)
+        except NonFinite as fault:
+            self.say(f"no grid after step {self.trainer.step:,}, {fault}")
+            return
+        if self.is_main:
+            self.check()
+            save_png(grid(pixels, columns=10), self.run.samples / f"step-{self.trainer.step:08d}.png")
