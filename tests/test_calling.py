@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipelines import answering, untrained
 
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.errors import InputError
 from ancestral.files import as_path
 from ancestral.pipeline import Pipeline
@@ -20,14 +21,8 @@ CLASSES = ("cat", "dog", "7", "cow")
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    network = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-    config = Config(network=network, training=TrainingSettings(steps=1), sampling=SamplingSettings(steps=2))
-    made = Pipeline.fresh(config, ImageSpec(channels=3, height=4, width=6, class_names=CLASSES), "cpu")
-    weights = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=weights)
-    return made
+    settings = {"training": TrainingSettings(steps=1), "sampling": SamplingSettings(steps=2)}
+    return answering(untrained((3, 4, 6), CLASSES, settings))
 
 
 def drawn(pipeline: Pipeline, *args: Any, **kwargs: Any) -> Pixels:

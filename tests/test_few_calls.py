@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipelines import TINY
 
-from ancestral.config import Config, DataSettings, NetworkSettings
+from ancestral.config import Config, DataSettings
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import extractor_of
 from ancestral.evaluation.metrics import frechet_distance
@@ -15,15 +16,13 @@ from ancestral.rng import mix
 from ancestral.tensors import to_pixels
 from benchmarks import few_calls
 
-NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 500)
     monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
     monkeypatch.setattr(few_calls, "SEEDS", (1, 2))
-    config = Config(data=DataSettings(source="digits"), network=NETWORK)
+    config = Config(data=DataSettings(source="digits"), network=TINY)
     Pipeline.fresh(config, load(config.data).train.spec, "cpu").save(tmp_path / "run" / "pipeline")
     return tmp_path / "run"
 

@@ -4,14 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pipelines import SMALL, answering, untrained
 from torch import Tensor
 
 from ancestral.classifying import NoisyClassifier
 from ancestral.config import (
     ComputeSettings,
-    Config,
-    ImageSpec,
-    NetworkSettings,
     SamplingSettings,
     TrainingSettings,
     parse,
@@ -27,17 +25,9 @@ SEEDS = [1, 2, 3]
 
 def pipeline(classes: tuple[str, ...] = CLASSES, seed: int = 0, guidance: str = "two-calls") -> Pipeline:
     """A pipeline of random weights that answers something."""
-    config = Config(
-        network=NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4),
-        training=TrainingSettings(steps=1),
-        compute=ComputeSettings(precision="float32", guidance=guidance),
-    )
-    made = Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8, class_names=classes), "cpu")
-    weights = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=weights)
-    return made
+    compute = ComputeSettings(precision="float32", guidance=guidance)
+    settings = {"network": SMALL, "training": TrainingSettings(steps=1), "compute": compute}
+    return answering(untrained(classes=classes, changes=settings), seed)
 
 
 class Brightness(Classifier):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pipelines import untrained
 
 from ancestral import edits
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.editing.inpaint import Rounds
 from ancestral.editing.operators import Pooled
 from ancestral.errors import InputError
@@ -137,9 +138,7 @@ def test_other_masks_are_refused_in_one_line(keep: Any, told: str) -> None:
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    network = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-    config = Config(network=network, training=TrainingSettings(steps=1), sampling=SamplingSettings(steps=2))
-    return Pipeline.fresh(config, ImageSpec(channels=3, height=6, width=8), "cpu")
+    return untrained((3, 6, 8), changes={"training": TrainingSettings(steps=1), "sampling": SamplingSettings(steps=2)})
 
 
 def test_edits_take_them(pipeline: Pipeline) -> None:

@@ -21,7 +21,7 @@ ROWS = (
     {"presets", "compute", "run_states"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
-    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "generate"},
+    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "generate", "oracles"},
     {"pipeline"},
     {"training", "evaluation", "edits"},
     {"report", "tuning", "selftest"},
@@ -36,6 +36,7 @@ KNOWS_NOTHING_OF = {
     "data": {"diffusion"},
     "viz": {"diffusion"},
     "editing": {"networks", "data", "viz"},
+    "oracles": {"networks", "data", "viz", "config", "files", "folders", "processes"},
     "presets": {"errors", "tensors", "rng", "files", "gaussian"},
 }
 """Lower parts that a part must do without all the same."""

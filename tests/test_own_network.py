@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipelines import TINY
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ancestral.config import Config, DataSettings, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.config import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -131,8 +132,7 @@ def test_a_module_that_does_not_answer_is_refused_before_anything_is_begun() -> 
 
 
 def test_the_packages_own_network_is_not_brought_along(tmp_path: Path) -> None:
-    tiny = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-    made = Pipeline.fresh(CONFIG.model_copy(update={"network": tiny}), SPEC, "cpu")
+    made = Pipeline.fresh(CONFIG.model_copy(update={"network": TINY}), SPEC, "cpu")
     made.save(tmp_path / "unet")
     with pytest.raises(InputError, match="expected no network"):
         Pipeline.load(tmp_path / "unet", network=own())

@@ -11,6 +11,7 @@ import torch
 from cli.cli_calls import snapshot
 from hypothesis import given
 from hypothesis import strategies as st
+from pipelines import SMALL, answering, untrained
 
 from ancestral import edits
 from ancestral.building import build_schedule
@@ -33,7 +34,6 @@ from ancestral.rng import generator
 from ancestral.sampling.denoiser import Finite
 from ancestral.tensors import from_pixels, to_pixels
 
-NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 CLASSES = ("cat", "dog", "7")
 FLOAT32 = ComputeSettings(precision="float32")
 """Where images are compared beyond what bfloat16 can tell, on machines that would choose it."""
@@ -41,14 +41,8 @@ FLOAT32 = ComputeSettings(precision="float32")
 
 def pipeline(classes: tuple[str, ...] = (), seed: int = 0, **settings: Any) -> Pipeline:
     """A pipeline of random weights that answers something: a fresh one would answer 0."""
-    common = {"network": NETWORK, "training": TrainingSettings(steps=1), "compute": FLOAT32}
-    config = Config(**{**common, "seed": seed, **settings})
-    made = Pipeline.fresh(config, ImageSpec(channels=3, height=8, width=8, class_names=classes), "cpu")
-    weights = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=weights)
-    return made
+    common = {"network": SMALL, "training": TrainingSettings(steps=1), "compute": FLOAT32, "seed": seed}
+    return answering(untrained((3, 8, 8), classes, {**common, **settings}), seed)
 
 
 QUICK = SamplingSettings(steps=5)
@@ -272,7 +266,7 @@ def test_the_same_seed_makes_the_same_new_network_and_leaves_torchs_seed_alone()
     torch.set_rng_state(before)
     expected = torch.rand(1)
     torch.set_rng_state(before)
-    Pipeline.fresh(Config(network=NETWORK), ImageSpec(channels=1, height=8, width=8))
+    Pipeline.fresh(Config(network=SMALL), ImageSpec(channels=1, height=8, width=8))
     assert torch.equal(torch.rand(1), expected)
 
 

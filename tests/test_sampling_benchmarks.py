@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pipelines import answering, untrained
 
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.config import NetworkSettings, SamplingSettings
 from ancestral.pipeline import Pipeline
 from benchmarks import caching, quantised
 
@@ -17,13 +18,8 @@ NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(), norm_groups=4)
 
 def saved(folder: Path, seed: int) -> Path:
     """A pipeline of random weights that answers something."""
-    config = Config(network=NETWORK, sampling=SamplingSettings(eta=0.5), seed=seed)
-    made = Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8, class_names=("a", "b")), "cpu")
-    draws = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=draws)
-    made.save(folder / "pipeline")
+    settings = {"network": NETWORK, "sampling": SamplingSettings(eta=0.5), "seed": seed}
+    answering(untrained(classes=("a", "b"), changes=settings), seed).save(folder / "pipeline")
     return folder
 
 

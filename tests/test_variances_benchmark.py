@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipelines import answering
 from torch import nn
 
 from ancestral.config import SamplingSettings
@@ -28,12 +29,8 @@ def digits() -> Parts:
 
 
 def pipeline_of(digits: Parts, prediction: str = "eps", loss: str = "simple") -> Pipeline:
-    """Untrained, but with an output that is not zero."""
     plan = PLAN.model_copy(update={"prediction": prediction})
-    pipeline = Pipeline.fresh(recipe(plan, loss, seed=0), digits.train.spec)
-    torch.manual_seed(0)
-    nn.init.normal_(pipeline.network.conv_out.weight, std=0.05)
-    return pipeline
+    return answering(Pipeline.fresh(recipe(plan, loss, seed=0), digits.train.spec))
 
 
 @pytest.mark.parametrize("base", variances.HELD_OUT)

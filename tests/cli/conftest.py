@@ -3,13 +3,12 @@
 import shutil
 from pathlib import Path
 
+import pipelines
 import pytest
-import torch
 from cli_calls import TINY
 
 from ancestral.cli.main import main
 from ancestral.pipeline import Pipeline
-from ancestral.rng import generator
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +32,7 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answering(trained: Path, tmp_path: Path) -> Path:
     """A copy of the run to change at will, with weights that answer something: two steps have hardly moved them."""
     copy = Path(shutil.copytree(trained, tmp_path / "run"))
-    pipeline = Pipeline.load(copy, "cpu")
-    with torch.no_grad():
-        for parameter in pipeline.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator(0, "weights"))
-    pipeline.save(copy / "pipeline")
+    pipelines.answering(Pipeline.load(copy, "cpu")).save(copy / "pipeline")
     return copy
 
 

@@ -5,12 +5,11 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-import torch
 from cli_calls import TINY, call
 from PIL import Image
+from pipelines import untrained
 
 from ancestral.cli.drawing import as_asked, labels_for
-from ancestral.config import Config, ImageSpec, NetworkSettings, merged
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 
@@ -19,9 +18,7 @@ CLASSES = ("none", "all", unicodedata.normalize("NFD", "café"), "a, b", "3", "=
 
 @pytest.fixture
 def pipeline() -> Pipeline:
-    network = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-    config = merged(Config(), {"network": network.model_dump()}, "test")
-    return Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8, class_names=CLASSES), torch.device("cpu"))
+    return untrained(classes=CLASSES)
 
 
 @pytest.mark.parametrize(

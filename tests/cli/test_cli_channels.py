@@ -6,20 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from pipelines import untrained
 
 from ancestral.cli.main import main
 from ancestral.cli.shortage import shortage
-from ancestral.config import Config, DiffusionSettings, ImageSpec, NetworkSettings, SamplingSettings, ScheduleSettings
 from ancestral.pipeline import Pipeline
 
 
 def saved(folder: Path, channels: int) -> str:
-    config = Config(
-        network=NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=4),
-        diffusion=DiffusionSettings(schedule=ScheduleSettings(num_timesteps=10)),
-        sampling=SamplingSettings(steps=2),
-    )
-    Pipeline.fresh(config, ImageSpec(channels=channels, height=8, width=8), "cpu").save(folder)
+    settings = {"diffusion": {"schedule": {"num_timesteps": 10}}, "sampling": {"steps": 2}}
+    untrained((channels, 8, 8), changes=settings).save(folder)
     return str(folder)
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pipelines
 import pytest
-import torch
 from cli_calls import call, snapshot, start
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -12,19 +12,14 @@ from PIL.PngImagePlugin import PngInfo
 from ancestral.cli.drawing import _period
 from ancestral.cli.repeating import recipe
 from ancestral.pipeline import Pipeline
-from ancestral.rng import generator
 from ancestral.viz.pictures import read_metadata
 
 
 @pytest.fixture(scope="session")
 def answering(trained: Path, unconditional: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline of weights that answer something."""
-    pipeline = Pipeline.load(trained, "cpu")
-    with torch.no_grad():
-        for parameter in pipeline.network.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator(1, "weights"))
     folder = tmp_path_factory.mktemp("answering") / "pipeline"
-    pipeline.save(folder)
+    pipelines.answering(Pipeline.load(trained, "cpu"), 1).save(folder)
     return folder
 
 

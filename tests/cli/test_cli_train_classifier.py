@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from cli_calls import TINY, call, snapshot
+from pipelines import answering
 
 from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 from ancestral.errors import InputError
@@ -35,11 +36,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def checkpoint(run: Path) -> Path:
     """An earlier checkpoint of `run`, made by changing the weights of its pipeline."""
-    pipeline = Pipeline.load(run, "cpu")
-    with torch.no_grad():
-        for parameter in pipeline.network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
-    pipeline.save(run / "pipeline")
+    answering(Pipeline.load(run, "cpu")).save(run / "pipeline")
     (folder,) = (run / "checkpoints").iterdir()
     return folder
 

@@ -12,11 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import ExactVariance, GaussianOracle, entropy, levels, process, propagate
 from torch import Tensor
 
 from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, step_term
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import (
     Schedule,
@@ -29,6 +28,7 @@ from ancestral.diffusion.schedules import (
 )
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import GaussianData, double, entropy, eps_process, every, expected_terms, propagate, signs
 from ancestral.sampling.samplers import Ancestral
 
 density = DiagonalGaussian.log_prob
@@ -38,38 +38,15 @@ GRID = torch.tensor([5, 3, 1, 0])
 """A strided chain: beta of its steps is none of BETAS but the last."""
 
 
-def double(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def full(schedule: Schedule) -> Tensor:
-    return torch.arange(schedule.num_timesteps, -1, -1)
-
-
-def wrong_model(schedule: Schedule, variance: Variance = beta) -> tuple[GaussianDiffusion, GaussianOracle]:
+def wrong_model(schedule: Schedule, variance: Variance = beta) -> tuple[GaussianDiffusion, GaussianData]:
     """The reverse process of other Gaussian data than the tests feed it: affine, and not exact."""
-    denoise = GaussianOracle(schedule, double(0.3), double(0.5))
-    return GaussianDiffusion(schedule, PredictsEps(), variance), denoise
+    denoise = GaussianData(schedule, double(0.3), double(0.5))
+    return eps_process(schedule, variance), denoise
 
 
-def exact_model(schedule: Schedule, mean: Tensor, variance: Tensor) -> tuple[GaussianDiffusion, GaussianOracle]:
-    return GaussianDiffusion(schedule, PredictsEps(), ExactVariance(variance)), GaussianOracle(schedule, mean, variance)
-
-
-def expected_terms(
-    diffusion: GaussianDiffusion, denoise: GaussianOracle, mean: Tensor, variance: Tensor, grid: Tensor
-) -> Tensor:
-    """L_T and the term of each step in expectation over data N(mean, diag(variance)) and noise, nats a dimension.
-
-    All steps at once, each with the four signs of (x_0, eps): (steps + 1,).
-    """
-    signs = double(*itertools.product((1.0, -1.0), repeat=2)).repeat(len(grid) - 1, 1)
-    x0 = mean + variance.sqrt() * signs[:, :1]
-    t, s = (times.repeat_interleave(4) for times in (grid[:-1], grid[1:]))
-    x_t = diffusion.q_sample(x0, t, signs[:, 1:].expand_as(x0))
-    prediction = denoise(x_t, t[:, None])._replace(t=t)
-    nats = step_term(diffusion, prediction, x0, x_t, t, s, density).reshape(-1, 4).mean(1)
-    return torch.cat([prior_term(diffusion, x0[:4]).mean()[None], nats]) / len(mean)
+def exact_model(schedule: Schedule, mean: Tensor, variance: Tensor) -> tuple[GaussianDiffusion, GaussianData]:
+    data = GaussianData(schedule, mean, variance)
+    return eps_process(schedule, data.exact), data
 
 
 def paths(x0: float, grid: Tensor, diffusion: GaussianDiffusion, kicks: Tensor) -> list[Tensor]:
@@ -122,9 +99,9 @@ def test_the_evidence_is_an_expectation_over_the_forward_process(x0: float, grid
 
 @given(st.floats(-3, 3), st.floats(-2, 2), st.floats(0.05, 4), st.sampled_from([beta, beta_tilde]))
 def test_by_jensen_the_bound_is_never_below_the_evidence(x0: float, mean: float, variance: float, width) -> None:
-    for grid in (GRID, full(SHORT)):
+    for grid in (GRID, every(SHORT)):
         diffusion, _ = wrong_model(SHORT, width)
-        denoise = GaussianOracle(SHORT, double(mean), double(variance))
+        denoise = GaussianData(SHORT, double(mean), double(variance))
         terms = bound_terms(diffusion, denoise, double(x0, x0)[:, None], grid, lambda: double(1, -1)[:, None], density)
         bound = sum(term.nats.mean().item() for term in terms)
         assert bound >= -log_evidence(diffusion, denoise, x0, grid) - 1e-9
@@ -144,7 +121,7 @@ def test_jensen_is_an_equality_when_the_reverse_process_is_exact() -> None:
 def test_bayes_rule_turns_a_forward_step_around(t: int, data, x0: float, x_s: float, x_t: float) -> None:
     """q(x_t | x_s) = q(x_s | x_t, x_0) q(x_t | x_0) / q(x_s | x_0): what telescopes."""
     s = torch.tensor(data.draw(st.integers(1, t - 1)))
-    chain, time = process(SHORT), torch.tensor(t)
+    chain, time = eps_process(SHORT), torch.tensor(t)
     origin, low, high = (double(x)[:, None] for x in (x0, x_s, x_t))
     around = chain.q_posterior(origin, high, time, s).log_prob(low) + chain.q_marginal(origin, time).log_prob(high)
     around = around - chain.q_marginal(origin, s).log_prob(low)
@@ -152,12 +129,12 @@ def test_bayes_rule_turns_a_forward_step_around(t: int, data, x0: float, x_s: fl
 
 
 @pytest.mark.parametrize("width", [beta, beta_tilde])
-@pytest.mark.parametrize("grid", [GRID, full(SHORT)], ids=["strided", "full"])
+@pytest.mark.parametrize("grid", [GRID, every(SHORT)], ids=["strided", "full"])
 def test_the_sum_telescopes_into_kls(grid: Tensor, width: Variance) -> None:
     """E_q of minus the log-weight of a path is L_T + the sum of L_(t,s) + L_0: both quadratic, both by signs."""
     x0 = 0.8
     diffusion, denoise = wrong_model(SHORT, width)
-    kicks = double(*itertools.product((1.0, -1.0), repeat=len(grid) - 1))
+    kicks = signs(len(grid) - 1)
     whole = -log_weights(diffusion, denoise, paths(x0, grid, diffusion, kicks), grid).mean().item()
     terms = bound_terms(diffusion, denoise, double(x0, x0)[:, None], grid, lambda: double(1, -1)[:, None], density)
     assert sum(term.nats.mean().item() for term in terms) == pytest.approx(whole, abs=1e-11)
@@ -177,7 +154,7 @@ def test_with_equal_variances_a_term_is_a_weighted_error_of_eps(
     narrow = (1 - left) / (1 - kept) * step
     weight = step**2 / (2 * (1 - step) * (1 - kept))
     for width, sigma2 in ((beta_tilde, narrow), (beta, step)):
-        diffusion = GaussianDiffusion(SHORT, PredictsEps(), width)
+        diffusion = eps_process(SHORT, width)
         x_t = diffusion.q_sample(double(x0)[:, None], torch.tensor(t), double(eps)[:, None])
         prediction = diffusion.decode(double(hat)[:, None], x_t, torch.tensor(t))
         ours = step_term(diffusion, prediction, double(x0)[:, None], x_t, torch.tensor(t), torch.tensor(s)).item()
@@ -223,7 +200,7 @@ def test_each_term_is_the_papers(width: Variance) -> None:
     generator = torch.Generator().manual_seed(1)
     x0 = torch.randint(0, 256, (3, 2, 3, 3), generator=generator).double() / 127.5 - 1
     x0[:, 0, 0, 0], x0[:, 0, 0, 1] = 1.0, -1.0
-    diffusion, worst = GaussianDiffusion(linear(), PredictsEps(), width), 0.0
+    diffusion, worst = eps_process(linear(), width), 0.0
     for t in [1, 2, *range(3, 1000, 37), 1000]:
         # At t = 1 noise of full size would leave bins whose probability the paper's formula rounds to 0.
         eps = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
@@ -244,13 +221,13 @@ def test_each_term_is_the_papers(width: Variance) -> None:
 def test_the_prior_term_has_its_published_size(schedule: Schedule, alpha_bar: float, bits: float) -> None:
     """At E[x_0^2] = 0.5 it is alpha_bar_T / (4 log 2) bits a dimension: 1.5e-5 for linear, T = 1000."""
     x0 = torch.full((2, 3, 4, 4), math.sqrt(0.5), dtype=torch.float64)
-    ours = bits_per_dim(prior_term(process(schedule), x0), 48)
+    ours = bits_per_dim(prior_term(eps_process(schedule), x0), 48)
     assert schedule.alpha_bar[-1].item() == pytest.approx(alpha_bar, rel=2e-3)
     assert ours.tolist() == pytest.approx([bits] * 2, rel=2e-3)
 
 
 def test_nothing_is_paid_for_the_end_where_no_signal_is_left() -> None:
-    assert prior_term(process(zero_terminal_snr(linear())), torch.ones(2, 3)).tolist() == [0, 0]
+    assert prior_term(eps_process(zero_terminal_snr(linear())), torch.ones(2, 3)).tolist() == [0, 0]
 
 
 # Against entropies.
@@ -264,7 +241,7 @@ VARIANCES = double(0.01, 0.25, 0.7, 1.0)
 def test_with_the_exact_reverse_variance_the_bound_is_the_entropy(table, T: int) -> None:
     """Gaussian data, the density as decoder: below 1e-9 nats a dimension at every T."""
     schedule, mean = table(T), torch.zeros(4, dtype=torch.float64)
-    terms = expected_terms(*exact_model(schedule, mean, VARIANCES), mean, VARIANCES, full(schedule))
+    terms = expected_terms(*exact_model(schedule, mean, VARIANCES), every(schedule))
     assert len(terms) == T + 1
     assert terms.sum().item() == pytest.approx(entropy(VARIANCES).mean().item(), abs=1e-9)
 
@@ -275,9 +252,9 @@ def test_at_any_stride_only_the_prior_is_paid_for(inner: set[int], mean: float, 
     schedule = log_snr_linear(40, 9.0, -4.0)
     grid = torch.tensor([40, *sorted(inner, reverse=True), 0])
     m, v = double(mean), double(variance)
-    bound = expected_terms(*exact_model(schedule, m, v), m, v, grid).sum().item()
-    a, s = levels(schedule, torch.tensor(40))
-    marginal = torch.distributions.Normal(a * m, (a**2 * v + s**2).sqrt())
+    bound = expected_terms(*exact_model(schedule, m, v), grid).sum().item()
+    centre, spread = GaussianData(schedule, m, v).at(torch.tensor(40))
+    marginal = torch.distributions.Normal(centre, spread.sqrt())
     unit = torch.distributions.Normal(double(0.0), double(1.0))
     prior = torch.distributions.kl_divergence(marginal, unit).item()
     assert bound == pytest.approx(entropy(v).item() + prior, abs=1e-10)
@@ -304,8 +281,8 @@ def predicted_gap(schedule: Schedule, variance: Tensor, grid: Tensor, large: boo
 def test_fixed_variances_leave_the_gap_that_theory_predicts(width: Variance, T: int, steps: int) -> None:
     """Trap: a KL taken in the other direction would be log x + 1/x - 1 for x = tau^2 / sigma^2."""
     schedule, mean = linear(T), torch.zeros(4, dtype=torch.float64)
-    diffusion, denoise = GaussianDiffusion(schedule, PredictsEps(), width), GaussianOracle(schedule, mean, VARIANCES)
-    terms = expected_terms(diffusion, denoise, mean, VARIANCES, schedule.trailing(steps))
+    diffusion, denoise = eps_process(schedule, width), GaussianData(schedule, mean, VARIANCES)
+    terms = expected_terms(diffusion, denoise, schedule.trailing(steps))
     gap = terms.sum().item() - entropy(VARIANCES).mean().item()
     expected = predicted_gap(schedule, VARIANCES, schedule.trailing(steps), large=width is beta)
     assert expected > 1e-4 and gap == pytest.approx(expected, rel=1e-6, abs=1e-9)
@@ -314,10 +291,10 @@ def test_fixed_variances_leave_the_gap_that_theory_predicts(width: Variance, T: 
 def test_beta_is_exact_for_unit_variance_and_beta_tilde_for_a_point() -> None:
     """The two extremes: no gap at l = 1; towards l = 0 none but that of the last step, which has no entropy to meet."""
     schedule = linear(200)
-    assert predicted_gap(schedule, double(1.0), full(schedule), large=True) < 1e-12
+    assert predicted_gap(schedule, double(1.0), every(schedule), large=True) < 1e-12
     mean, point = double(0.4), double(1e-12)
-    diffusion, denoise = GaussianDiffusion(schedule, PredictsEps(), beta_tilde), GaussianOracle(schedule, mean, point)
-    terms = expected_terms(diffusion, denoise, mean, point, full(schedule))
+    diffusion, denoise = eps_process(schedule), GaussianData(schedule, mean, point)
+    terms = expected_terms(diffusion, denoise, every(schedule))
     assert terms[1:-1].sum() < 1e-9
 
 
@@ -329,7 +306,7 @@ PIXELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 
 def pixel_denoiser(schedule: Schedule, x_t: Tensor, t: Tensor) -> Prediction:
     """The exact denoiser of one pixel, uniform on 256 levels; its spread is the posterior variance of x_0."""
-    a, s = levels(schedule, t)
+    a, s = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
     r = torch.softmax(x_t * PIXELS * a / s**2 - 0.5 * (a * PIXELS / s) ** 2, dim=1)
     x0 = (r @ PIXELS)[:, None]
     return Prediction(t, x0, (x_t - a * x0) / s, ((r @ PIXELS**2)[:, None] - x0**2).clamp(min=0))
@@ -347,7 +324,7 @@ def likely_draws(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
     The data are symmetric, so half the line is enough; the trapezoid rule is exact here to six digits.
     """
-    a, s = levels(schedule, t)
+    a, s = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
     width = 0.6 * s
     x_t = (torch.arange(int((a + 7 * s) / width) + 1, dtype=torch.float64) + 0.5)[:, None] * width
     weight = torch.exp(-0.5 * ((x_t - a * PIXELS) / s) ** 2) * (2 * 0.6 / math.sqrt(2 * math.pi) / 256)
@@ -362,7 +339,7 @@ def test_uniform_noise_costs_eight_bits() -> None:
     a Gaussian stands for it. Levels part at a log-SNR of 11 to 14, so the steps are finer there.
     """
     schedule = log_snr_linear(1921, 14.0, -10.0)
-    diffusion = GaussianDiffusion(schedule, PredictsEps(), pixel_variance)
+    diffusion = eps_process(schedule, pixel_variance)
     nats = prior_term(diffusion, PIXELS[:, None]).mean()
     for t, s in itertools.pairwise(torch.cat([torch.arange(1921, 241, -8), torch.arange(241, -1, -1)])):
         x_t, rows, level, weight = likely_draws(schedule, t)
@@ -387,7 +364,7 @@ def one_call(diffusion: GaussianDiffusion, x0: Tensor, t: Tensor, s: Tensor) -> 
 
 
 def test_a_batch_of_steps_is_each_of_them_alone() -> None:
-    diffusion, x0 = process(SHORT), pixels()
+    diffusion, x0 = eps_process(SHORT), pixels()
     t, s = torch.tensor([5, 1, 3, 4]), torch.tensor([2, 0, 0, 3])
     together = one_call(diffusion, x0, t, s)
     for i in range(4):
@@ -396,7 +373,7 @@ def test_a_batch_of_steps_is_each_of_them_alone() -> None:
 
 def test_in_float32_data_only_the_data_is_rounded() -> None:
     """The terms themselves are float64, those of the decoder and those of KLs."""
-    diffusion = process(linear())
+    diffusion = eps_process(linear())
     for t in (torch.tensor([1000, 500, 3, 2]), torch.tensor([1000, 500, 2, 1])):
         single, twice = (one_call(diffusion, pixels(dtype=dtype), t, t - 1) for dtype in (torch.float32, torch.float64))
         assert single.dtype == torch.float64
@@ -405,7 +382,7 @@ def test_in_float32_data_only_the_data_is_rounded() -> None:
 
 def test_gradients_of_a_batch_that_holds_both_kinds_of_step_are_finite() -> None:
     """The KL of a step onto s = 0 is infinite, and must not reach the gradient though it is not chosen."""
-    diffusion, x0 = process(SHORT), pixels()
+    diffusion, x0 = eps_process(SHORT), pixels()
     t, s = torch.tensor([5, 1, 3, 4]), torch.tensor([2, 0, 0, 3])
     x_t = diffusion.q_sample(x0, t, torch.ones_like(x0))
     output = network(x_t).requires_grad_()
@@ -420,7 +397,7 @@ def test_the_walk_names_every_step_and_draws_once_for_each() -> None:
         drawn.append(torch.full_like(x0, 0.1 * len(drawn)))
         return drawn[-1]
 
-    diffusion = process(schedule)
+    diffusion = eps_process(schedule)
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
         return diffusion.decode(network(x_t), x_t, t)
@@ -436,6 +413,6 @@ def test_the_walk_names_every_step_and_draws_once_for_each() -> None:
 
 @pytest.mark.parametrize("grid", [[50, 20, 20, 0], [49, 0], [50, 1], [50], [], [0, 50]])
 def test_a_chain_that_does_not_fall_from_T_to_0_is_refused(grid: list[int]) -> None:
-    diffusion, x0 = process(sigmoid(50)), pixels(2)
+    diffusion, x0 = eps_process(sigmoid(50)), pixels(2)
     with pytest.raises(ValueError, match="fall from T = 50 to 0"):
         next(bound_terms(diffusion, lambda x, t: None, x0, torch.tensor(grid, dtype=torch.int64), lambda: x0))

@@ -6,15 +6,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import process
 from torch.distributions import MultivariateNormal
 
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import eps_process
 
 BETAS = [0.1, 0.3, 0.2, 0.55, 0.4]
 T = len(BETAS)
-CHAIN = process(from_betas(BETAS))
+CHAIN = eps_process(from_betas(BETAS))
 
 
 def column(value: float | torch.Tensor) -> torch.Tensor:
@@ -118,7 +118,7 @@ def test_a_batch_of_timesteps_is_each_of_them_alone() -> None:
 def test_the_end_of_the_chain_is_the_prior() -> None:
     """L_T = 1.5e-5 bits per dimension at E[x_0^2] = 0.5, linear, T = 1000."""
     x0 = torch.full((1, 1), math.sqrt(0.5), dtype=torch.float64)
-    end = process(linear()).q_marginal(x0, torch.tensor(1000))
+    end = eps_process(linear()).q_marginal(x0, torch.tensor(1000))
     prior = DiagonalGaussian(torch.zeros_like(x0), torch.zeros_like(x0))
     assert end.kl(prior).item() / math.log(2) == pytest.approx(1.5e-5, rel=0.05)
 

@@ -6,17 +6,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import process
 
 from ancestral.diffusion.likelihood import bits_per_dim, decoder_log_prob, rectangle_log_prob, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import eps_process
 
 LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 BETAS = [0.002, 0.01, 0.05, 0.3]
-CHAIN = process(from_betas(BETAS))
+CHAIN = eps_process(from_betas(BETAS))
 ONE, ZERO = torch.tensor(1), torch.tensor(0)
 
 
@@ -59,7 +59,7 @@ def test_by_the_rectangle_rule_t_1_is_a_weighted_error_of_eps(level: int, eps: f
 
 def test_the_last_step_has_the_variance_of_the_one_before() -> None:
     """Trap: log beta_tilde_1 is log 0, and L_0 infinite or NaN whatever the network says."""
-    diffusion = process(linear())
+    diffusion = eps_process(linear())
     nats = last_step(diffusion, 100, 0.8, 0.3, decoder_log_prob)
     sigma = math.sqrt(1e-4 / (1 - (1 - 1e-4) * (1 - 0.00011991991991991991)) * 0.00011991991991991991)
     shift = math.sqrt(1e-4 / (1 - 1e-4)) * 0.5  # of x_0, by an error of 0.5 in eps

@@ -3,14 +3,12 @@
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import GaussianOracle, MixtureOracle, process
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
@@ -34,14 +32,11 @@ from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.unet import UNet
+from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, two_hills
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import NetworkDenoiser
 
 BIN = 2 / 255
-
-
-def double(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
 
 MEAN, SPREAD = double(0.3, -0.5), double(0.03, 2.0)
@@ -56,14 +51,14 @@ def even(steps: int, top: float = 3.0) -> Schedule:
 
 def whole(schedule: Schedule) -> Tensor:
     """Every timestep from T to 1."""
-    return torch.arange(schedule.num_timesteps, 0, -1)
+    return every(schedule)[:-1]
 
 
 def flow(
     denoise: Denoise, schedule: Schedule, x: Tensor, divergence: Divergence | None = None, grid: Tensor | None = None
 ) -> FlowLikelihood:
     grid = whole(schedule) if grid is None else grid
-    return flow_log_prob(process(schedule), denoise, x, grid, divergence or Exact())
+    return flow_log_prob(eps_process(schedule), denoise, x, grid, divergence or Exact())
 
 
 def gaussian_error(schedule: Schedule, grid: Tensor) -> float:
@@ -71,22 +66,18 @@ def gaussian_error(schedule: Schedule, grid: Tensor) -> float:
 
     The flow is x_T = a_T m + sqrt(v_T / v_t) (x_t - a_t m): its log-determinant is half the sum of log(v_T / v_t).
     """
-    oracle, end, start = GaussianOracle(schedule, MEAN, SPREAD), grid[0], grid[-1]
-    stretch = 0.5 * (oracle.marginal_variance(end) / oracle.marginal_variance(start)).log().sum()
+    oracle, end, start = GaussianData(schedule, MEAN, SPREAD), grid[0], grid[-1]
+    stretch = 0.5 * (oracle.at(end)[1] / oracle.at(start)[1]).log().sum()
     expected = Normal(0.0, 1.0).log_prob(oracle.flow(POINTS, start, end)).sum(1) + stretch
     return float((flow(oracle, schedule, POINTS, grid=grid).log_prob - expected).abs().max()) / 2
-
-
-def mixture(schedule: Schedule) -> MixtureOracle:
-    return MixtureOracle(schedule, double(0.3, 0.7), double(1, 0.5, -1, 0.2).reshape(2, 2), double(0.05, 0.2))
 
 
 def mixture_error(steps: int) -> float:
     """The same for a mixture of two Gaussians in the plane, at noise that ends in N(0, I) exactly."""
     schedule = even(steps)
     x = double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5).reshape(4, 2)
-    expected = mixture(schedule).log_density(x, torch.tensor(1)) - math.log(2 * math.pi)
-    return float((flow(mixture(schedule), schedule, x).log_prob - expected).abs().max()) / 2
+    expected = two_hills(schedule).log_density(x, torch.tensor(1))
+    return float((flow(two_hills(schedule), schedule, x).log_prob - expected).abs().max()) / 2
 
 
 def test_the_density_of_gaussian_data_is_the_closed_form() -> None:
@@ -98,13 +89,13 @@ def test_the_density_of_correlated_data_is_the_closed_form() -> None:
     """Through a rotation of the axes, and against torch's own density."""
     schedule, first = even(192), torch.tensor(1)
     turn = torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
-    oracle, a_t = GaussianOracle(schedule, MEAN, SPREAD), schedule.at(first).sqrt()
+    oracle, a_t = GaussianData(schedule, MEAN, SPREAD), schedule.at(first).sqrt()
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
         told = oracle(x @ turn, t)
         return Prediction(t, told.x0 @ turn.T, told.eps @ turn.T)
 
-    covariance = turn @ torch.diag(oracle.marginal_variance(first)) @ turn.T
+    covariance = turn @ torch.diag(oracle.at(first)[1]) @ turn.T
     points = POINTS @ turn.T
     expected = MultivariateNormal(turn @ (a_t * MEAN), covariance).log_prob(points)
     assert torch.allclose(flow(denoise, schedule, points).log_prob, expected, rtol=0, atol=2e-6)
@@ -118,7 +109,7 @@ def test_a_chain_that_keeps_some_signal_still_ends_in_the_prior() -> None:
 
 def test_one_point_of_the_grid_is_the_prior_itself() -> None:
     schedule = even(4)
-    at_the_end = flow(GaussianOracle(schedule, MEAN, SPREAD), schedule, POINTS, grid=whole(schedule)[:1])
+    at_the_end = flow(GaussianData(schedule, MEAN, SPREAD), schedule, POINTS, grid=whole(schedule)[:1])
     assert torch.allclose(at_the_end.log_prob, Normal(0.0, 1.0).log_prob(POINTS).sum(1))
 
 
@@ -133,7 +124,7 @@ def test_the_density_of_a_mixture_is_the_closed_form() -> None:
 
 def test_the_density_of_a_mixture_adds_to_one() -> None:
     schedule = even(64)
-    oracle = MixtureOracle(schedule, double(0.3, 0.7), double(0.8, -0.6)[:, None], double(0.02, 0.1))
+    oracle = Mixture(schedule, double(0.3, 0.7), double(0.8, -0.6)[:, None], double(0.02, 0.1))
     x = torch.linspace(-4, 4, 1601, dtype=torch.float64)
     density = flow(oracle, schedule, x[:, None]).log_prob.exp()
     assert torch.trapezoid(density, x).item() == pytest.approx(1, abs=2e-5)
@@ -177,7 +168,7 @@ def test_all_sign_vectors_together_are_the_trace() -> None:
     corners = itertools.cycle(torch.tensor(list(itertools.product([-1.0, 1.0], repeat=2)), dtype=torch.float64))
     x = double(0.9, 0.6, -0.8, 0.1).reshape(2, 2)
     every = Hutchinson(4, lambda: next(corners).expand(2, 2))
-    estimated, exact = flow(mixture(schedule), schedule, x, every), flow(mixture(schedule), schedule, x)
+    estimated, exact = flow(two_hills(schedule), schedule, x, every), flow(two_hills(schedule), schedule, x)
     assert torch.allclose(estimated.log_prob, exact.log_prob, rtol=0, atol=1e-12)
     assert exact.standard_error is None and estimated.standard_error is not None
 
@@ -191,9 +182,9 @@ def test_the_reported_error_is_the_error_made(law: Callable) -> None:
     schedule, images = even(16), 400
     x = double(0.6, 0.3).expand(images, 2)
     noise = ImageNoise(range(images), (2,), dtype=torch.float64)
-    estimated = flow(mixture(schedule), schedule, x, Hutchinson(12, law(noise)))
+    estimated = flow(two_hills(schedule), schedule, x, Hutchinson(12, law(noise)))
     assert estimated.standard_error is not None
-    error = estimated.log_prob - flow(mixture(schedule), schedule, x[:1]).log_prob
+    error = estimated.log_prob - flow(two_hills(schedule), schedule, x[:1]).log_prob
     assert estimated.standard_error.min() > 0
     assert abs(error.mean()) < 4 * error.std() / math.sqrt(images)
     assert ((error / estimated.standard_error) ** 2).mean().item() == pytest.approx(11 / 9, rel=0.35)
@@ -201,7 +192,7 @@ def test_the_reported_error_is_the_error_made(law: Callable) -> None:
 
 def test_signs_are_exact_where_the_jacobian_is_diagonal_and_normals_are_not() -> None:
     schedule = even(16)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
     noise = ImageNoise([1, 2], (2,), dtype=torch.float64)
     signs, normals = (flow(oracle, schedule, POINTS, Hutchinson(2, law)) for law in (rademacher(noise), noise))
     assert signs.standard_error is not None and normals.standard_error is not None
@@ -214,7 +205,7 @@ def test_probes_are_those_of_the_image_not_of_the_batch() -> None:
 
     def estimate(seeds: list[int], x: Tensor) -> Tensor:
         noise = rademacher(ImageNoise(seeds, (2,), stream="probes"))
-        return flow(mixture(schedule), schedule, x, Hutchinson(2, noise)).log_prob
+        return flow(two_hills(schedule), schedule, x, Hutchinson(2, noise)).log_prob
 
     assert torch.equal(estimate([3, 17], x)[1:], estimate([17], x[1:]))
 
@@ -226,7 +217,7 @@ def test_probes_are_those_of_the_image_not_of_the_batch() -> None:
 def test_the_layout_of_the_data_does_not_matter(layout: str) -> None:
     schedule = even(6)
     means = torch.randn(2, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    oracle = MixtureOracle(schedule, double(0.4, 0.6), means, double(0.3, 0.5))
+    oracle = Mixture(schedule, double(0.4, 0.6), means, double(0.3, 0.5))
     x = means + 0.1
     there: Callable[[Tensor], Tensor] = {
         "flat": lambda x: x,
@@ -268,7 +259,7 @@ def test_networks_are_left_as_they_were() -> None:
     network, schedule = small_network(), even(4, top=2.0)
     network.conv_in.requires_grad_(False)
     flags = [weight.requires_grad for weight in network.parameters()]
-    denoise, x = NetworkDenoiser(process(schedule), network), torch.randn(2, 1, 4, 4)
+    denoise, x = NetworkDenoiser(eps_process(schedule), network), torch.randn(2, 1, 4, 4)
     grid = whole(schedule)[1:]  # a prediction of eps says nothing of x0 at zero signal
     schedule = Schedule(schedule.alpha_bar[:-1])
     plain = flow(denoise, schedule, x, grid=grid)
@@ -284,7 +275,7 @@ def test_networks_are_left_as_they_were() -> None:
 
 def test_float32_data_lose_only_their_own_rounding() -> None:
     schedule = even(64)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
 
     def single(x: Tensor, t: Tensor) -> Prediction:
         told = oracle(x.double(), t)
@@ -297,7 +288,7 @@ def test_float32_data_lose_only_their_own_rounding() -> None:
 def test_a_denoiser_without_gradients_is_refused() -> None:
     """Trap: a divergence that silently leaves the network out."""
     schedule = even(4)
-    denoise = torch.no_grad()(GaussianOracle(schedule, MEAN, SPREAD).__call__)
+    denoise = torch.no_grad()(GaussianData(schedule, MEAN, SPREAD).__call__)
     with pytest.raises(ValueError, match="denoiser with gradients"):
         flow(denoise, schedule, POINTS)
 
@@ -306,7 +297,7 @@ def test_a_denoiser_without_gradients_is_refused() -> None:
 def test_grids_that_do_not_fall_from_the_end_to_noise_are_refused(grid: list[int]) -> None:
     schedule = even(4)
     with pytest.raises(ValueError, match="fall from T = 5 to 1 or more"):
-        flow(GaussianOracle(schedule, MEAN, SPREAD), schedule, POINTS, grid=torch.tensor(grid, dtype=torch.int64))
+        flow(GaussianData(schedule, MEAN, SPREAD), schedule, POINTS, grid=torch.tensor(grid, dtype=torch.int64))
 
 
 def test_one_probe_is_refused() -> None:
@@ -322,9 +313,9 @@ def level(*ks: int) -> Tensor:
     return torch.tensor(ks, dtype=torch.float64) / 127.5 - 1
 
 
-def pixels(schedule: Schedule, levels: Tensor, weights: Tensor) -> MixtureOracle:
+def pixels(schedule: Schedule, levels: Tensor, weights: Tensor) -> Mixture:
     """Data that are whole images, levels (K, D), and nothing between them."""
-    return MixtureOracle(schedule, weights, levels, torch.zeros(len(levels), dtype=torch.float64))
+    return Mixture(schedule, weights, levels, torch.zeros(len(levels), dtype=torch.float64))
 
 
 def normal_nodes() -> tuple[Tensor, Tensor]:
@@ -342,14 +333,14 @@ def uniform_nodes(count: int = 64) -> tuple[Tensor, Tensor]:
 def expected(
     bound: Callable[..., FlowBound],
     rule: tuple[Tensor, Tensor],
-    oracle: MixtureOracle,
+    oracle: Mixture,
     of: Callable[[FlowBound], Tensor] = lambda bound: bound.nats,
 ) -> Tensor:
     """The expectation of a bound over its draws, by quadrature, for every level (K, 1) of the oracle: (K,) nats."""
     nodes, weights = rule
     levels, schedule = oracle.means, oracle.schedule
     x0, draws = levels.repeat_interleave(len(nodes), 0), nodes.repeat(len(levels))[:, None]
-    nats = of(bound(process(schedule), oracle, x0, whole(schedule), Exact(), draws))
+    nats = of(bound(eps_process(schedule), oracle, x0, whole(schedule), Exact(), draws))
     return nats.reshape(len(levels), -1) @ weights
 
 
@@ -384,8 +375,8 @@ def test_uniform_dequantisation_of_distant_levels_costs_what_its_shape_does(top:
 def test_the_model_of_uniform_dequantisation_is_a_density_of_pixels() -> None:
     """Trap: the scale a between y and x_t left out. y = x_t / a is N(m, l + s^2 / a^2), at a noise where a is 0.76."""
     schedule = even(128, top=1.0)
-    oracle, middle = GaussianOracle(schedule, MEAN, SPREAD), torch.full((2, 2), 0.5, dtype=torch.float64)
-    bound = uniform_flow_bound(process(schedule), oracle, POINTS, whole(schedule), Exact(), middle)
+    oracle, middle = GaussianData(schedule, MEAN, SPREAD), torch.full((2, 2), 0.5, dtype=torch.float64)
+    bound = uniform_flow_bound(eps_process(schedule), oracle, POINTS, whole(schedule), Exact(), middle)
     density = Normal(MEAN, (SPREAD + relative_noise(schedule) ** 2).sqrt()).log_prob(POINTS).sum(1)
     assert torch.allclose(bound.nats, -density - 2 * math.log(BIN), rtol=0, atol=1e-6)
     assert torch.equal(bound.decoder, torch.zeros(2, dtype=torch.float64))
@@ -429,7 +420,7 @@ def chain_without_decoder(steps: int) -> float:
     def noise() -> Tensor:
         return torch.randn(x0.shape, generator=random, dtype=torch.float64)
 
-    terms = [*bound_terms(process(oracle.schedule), oracle, x0, torch.arange(steps + 1, -1, -1), noise)]
+    terms = [*bound_terms(eps_process(oracle.schedule), oracle, x0, torch.arange(steps + 1, -1, -1), noise)]
     return sum(term.nats.mean().item() for term in terms if term.s > 0)
 
 
@@ -448,12 +439,8 @@ def test_every_draw_is_the_density_where_the_decoder_is_exact() -> None:
     Trap: the entropy of q in place of its log-density would hold on average only. Densities: data are not pixels.
     """
     schedule = even(128)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
-
-    def exact(schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
-        return (SPREAD * (1 - schedule.at(t)) / oracle.marginal_variance(t)).log()
-
-    diffusion = replace(process(schedule), variance=exact)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
+    diffusion = eps_process(schedule, oracle.exact)
     noise = double(0.4, -1.3, 2.1, 0.2).reshape(2, 2)
     bound = forward_flow_bound(diffusion, oracle, POINTS, whole(schedule), Exact(), noise, DiagonalGaussian.log_prob)
     expected = -Normal(MEAN, SPREAD.sqrt()).log_prob(POINTS).sum(1)
@@ -463,6 +450,6 @@ def test_every_draw_is_the_density_where_the_decoder_is_exact() -> None:
 
 def test_images_that_are_not_pixels_are_refused_before_the_flow_is_solved() -> None:
     schedule = even(4)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
     with pytest.raises(ValueError, match="256 levels"):
-        forward_flow_bound(process(schedule), oracle, POINTS, whole(schedule), Exact(), POINTS)
+        forward_flow_bound(eps_process(schedule), oracle, POINTS, whole(schedule), Exact(), POINTS)

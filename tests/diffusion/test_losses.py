@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
@@ -19,6 +18,7 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, from_betas, linear, log_snr_linear
 from ancestral.diffusion.variances import beta_tilde, interpolated
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import GaussianData
 from ancestral.tensors import from_pixels
 
 KINDS = [PredictsEps(), PredictsX0(), PredictsV()]
@@ -150,9 +150,8 @@ def test_the_best_spread_is_the_exact_reverse_variance(t: int, variance: float) 
     schedule, times = diffusion.schedule, torch.full((4,), t)
     corners = torch.tensor([*itertools.product([-1.0, 1.0], repeat=2)], dtype=torch.float64)
     x0, eps = corners[:, :1] * math.sqrt(variance), corners[:, 1:]
-    oracle = GaussianOracle(schedule, torch.zeros(1).double(), torch.tensor([variance]).double())
-    v_t, v_s = oracle.marginal_variance(torch.tensor(t)), oracle.marginal_variance(torch.tensor(t - 1))
-    exact = v_s - (schedule.at(torch.tensor(t)) / schedule.at(torch.tensor(t - 1))) * v_s**2 / v_t
+    oracle = GaussianData(schedule, torch.zeros(1).double(), torch.tensor([variance]).double())
+    exact = oracle.reverse_variance(torch.tensor(t), torch.tensor(t - 1))
     low = schedule.beta_tilde(torch.tensor(t), torch.tensor(t - 1)).log()
     high = schedule.beta(torch.tensor(t), torch.tensor(t - 1)).log()
     best = 2 * (exact.log() - low) / (high - low) - 1

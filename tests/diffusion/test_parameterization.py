@@ -6,13 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle
 
 from ancestral.diffusion.losses import min_snr, squared_error, uniform
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import cosine, linear, scaled_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta_tilde
+from ancestral.oracles import GaussianData
 
 KINDS = [PredictsEps(), PredictsX0(), PredictsV()]
 
@@ -49,7 +49,7 @@ def test_smallest_losses_are_the_closed_forms() -> None:
     """Gaussian data of variance l: E||eps - best||^2 = a^2 l / v and E||x0 - best||^2 = l s^2 / v (no Monte Carlo)."""
     schedule, t = linear(), torch.tensor(400)
     spread = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
-    oracle = GaussianOracle(schedule, torch.zeros(3, dtype=torch.float64), spread)
+    oracle = GaussianData(schedule, torch.zeros(3, dtype=torch.float64), spread)
     a2 = schedule.at(t)
     v = a2 * spread + 1 - a2
     for kind, smallest in [(PredictsEps(), a2 * spread / v), (PredictsX0(), spread * (1 - a2) / v)]:

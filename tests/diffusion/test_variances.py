@@ -8,14 +8,22 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle, process
 from torch import Tensor
 
 from ancestral.diffusion.analytic import between, estimate
 from ancestral.diffusion.parameterization import Prediction, PredictsEps, PredictsV
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, cosine, from_betas, linear, scaled_linear, zero_terminal_snr
+from ancestral.diffusion.schedules import (
+    Schedule,
+    cosine,
+    from_betas,
+    linear,
+    log_snr_linear,
+    scaled_linear,
+    zero_terminal_snr,
+)
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
+from ancestral.oracles import GaussianData, eps_process
 from ancestral.rng import ImageNoise
 
 ZERO = torch.zeros(1, 1, dtype=torch.float64)
@@ -117,7 +125,7 @@ def test_the_second_half_of_the_output_is_the_spread_and_no_part_of_the_mean(kin
 @pytest.mark.parametrize("channels", [1, 2, 4, 5, 7, 9])
 def test_other_numbers_of_channels_are_refused(channels: int) -> None:
     with pytest.raises(ValueError, match=f"expected 3 or 6 output channels for 3 of data, got {channels}"):
-        process().decode(torch.zeros(1, channels, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor(5))
+        eps_process(linear()).decode(torch.zeros(1, channels, 2, 2), torch.zeros(1, 3, 2, 2), torch.tensor(5))
 
 
 def test_a_learned_variance_needs_a_spread() -> None:
@@ -158,18 +166,18 @@ def test_the_analytic_variance_stays_between_the_extremes(t: int, s: int) -> Non
         assert found == pytest.approx(log_variance(extreme, linear(), t, s), rel=1e-12)
 
 
-def measured(schedule: Schedule, oracle: GaussianOracle, timesteps: Tensor, images: int = 500) -> Analytic:
+def measured(schedule: Schedule, oracle: GaussianData, timesteps: Tensor, images: int = 500) -> Analytic:
     """The estimate from draws of the oracle's own data, a thousand numbers or so each."""
     noise = ImageNoise(range(images), oracle.mean.shape, dtype=torch.float64)
     x0 = oracle.mean + oracle.variance.sqrt() * noise()
-    return estimate(process(schedule), oracle, x0, timesteps, noise)
+    return estimate(eps_process(schedule), oracle, x0, timesteps, noise)
 
 
 @pytest.mark.parametrize("variance", [0.02, 0.5, 1.0])
 def test_the_estimate_from_an_exact_network_is_the_exact_variance(variance: float) -> None:
     """500 images of 64 numbers: the mean square of 32,000 normal numbers scatters by 0.8 %; 3 % are allowed."""
     schedule, grid = linear(100), torch.tensor([100, 60, 20, 5, 2, 1])
-    oracle = GaussianOracle(schedule, torch.full((64,), 0.3).double(), torch.full((64,), variance).double())
+    oracle = GaussianData(schedule, torch.full((64,), 0.3).double(), torch.full((64,), variance).double())
     table = measured(schedule, oracle, grid)
     for t, s in [(100, 60), (60, 59), (60, 1), (20, 5), (5, 2), (2, 1)]:
         expected = reverse_variance(schedule, t, s, variance)
@@ -179,7 +187,7 @@ def test_the_estimate_from_an_exact_network_is_the_exact_variance(variance: floa
 def test_the_estimate_is_the_mean_over_variances_where_they_differ() -> None:
     """One number for all elements: the mean of Var(x_s | x_t) over them, as the bound asks for."""
     schedule, spreads = linear(100), torch.tensor([0.01, 0.2, 0.9]).double().repeat(30)
-    table = measured(schedule, GaussianOracle(schedule, torch.zeros(90).double(), spreads), torch.arange(1, 101), 200)
+    table = measured(schedule, GaussianData(schedule, torch.zeros(90).double(), spreads), torch.arange(1, 101), 200)
     expected = sum(reverse_variance(schedule, 70, 30, v) for v in (0.01, 0.2, 0.9)) / 3
     assert math.exp(log_variance(table, schedule, 70, 30)) == pytest.approx(expected, rel=0.03)
 
@@ -190,8 +198,8 @@ def test_no_other_variance_has_a_larger_bound_for_an_imperfect_network(t: int, s
 
     The mean square of its noise would tell another variance than its errors do, and a smaller bound.
     """
-    diffusion, variance = process(), 0.02
-    exact = GaussianOracle(diffusion.schedule, ZERO[0], ZERO[0] + variance)
+    diffusion, variance = eps_process(log_snr_linear(40, 6.0, -6.0)), 0.02
+    exact = GaussianData(diffusion.schedule, ZERO[0], ZERO[0] + variance)
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
         x0 = 0.9 * exact(x_t, t).x0
@@ -220,7 +228,7 @@ def test_no_other_variance_has_a_larger_bound_for_an_imperfect_network(t: int, s
 def test_the_estimate_holds_where_no_signal_is_left() -> None:
     """Zero terminal SNR: the paper's form is 0 / 0 at T; the error of x0 is the variance of the data."""
     schedule = zero_terminal_snr(scaled_linear(50))
-    oracle = GaussianOracle(schedule, torch.zeros(64).double(), torch.full((64,), 0.25).double())
+    oracle = GaussianData(schedule, torch.zeros(64).double(), torch.full((64,), 0.25).double())
     diffusion = GaussianDiffusion(schedule, PredictsV(), beta_tilde)
     noise = ImageNoise(range(300), (64,), dtype=torch.float64)
     table = estimate(diffusion, oracle, 0.5 * noise(), torch.tensor([1, 25, 50]), noise)

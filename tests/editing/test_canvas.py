@@ -2,22 +2,21 @@
 
 import pytest
 import torch
-from gaussians import FullGaussian, moments
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine
 from ancestral.editing.canvas import Windows, starts
 from ancestral.errors import InputError
+from ancestral.oracles import CorrelatedData, GaussianData, moments
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Noise
 
 SCHEDULE = cosine(50)
 T = torch.tensor(30)
-EACH_PIXEL = GaussianOracle(SCHEDULE, torch.tensor(0.3).double(), torch.tensor(0.4).double())
+EACH_PIXEL = GaussianData(SCHEDULE, torch.tensor(0.3).double(), torch.tensor(0.4).double())
 """Independent pixels, all alike: what a window sees of them is all there is."""
 
 
@@ -92,12 +91,12 @@ def test_what_lies_further_apart_than_a_window_is_less_related_than_it_should_be
     side make two unrelated halves; where they overlap some of it is carried on.
     """
     alike = 0.5 * torch.ones(4, 4, dtype=torch.float64) + 0.01 * torch.eye(4, dtype=torch.float64)
-    whole = FullGaussian(SCHEDULE, torch.zeros(4, dtype=torch.float64), alike)
-    half = FullGaussian(SCHEDULE, torch.zeros(2, dtype=torch.float64), alike[:2, :2])
+    whole = CorrelatedData(SCHEDULE, torch.zeros(4, dtype=torch.float64), alike)
+    half = CorrelatedData(SCHEDULE, torch.zeros(2, dtype=torch.float64), alike[:2, :2])
 
     def correlation(denoise: Denoiser, rows: int = 1) -> float:
-        def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
-            return list(sample(denoise, DDIM(SCHEDULE), x_T, SCHEDULE.trailing(25), noise))[-1].x_s
+        def run(noise: Noise) -> torch.Tensor:
+            return list(sample(denoise, DDIM(SCHEDULE), noise(), SCHEDULE.trailing(25), noise))[-1].x_s
 
         covariance = moments(run, (1, rows, 4))[1]
         return float(covariance[0, 3] / covariance[0, 0])
@@ -107,7 +106,7 @@ def test_what_lies_further_apart_than_a_window_is_less_related_than_it_should_be
     assert abs(correlation(Windows(_two_wide(half), 2, 2, 2), rows=2)) < 1e-12
 
 
-def _two_wide(half: FullGaussian) -> Denoiser:
+def _two_wide(half: CorrelatedData) -> Denoiser:
     """`half` on windows of two columns, whatever their rows."""
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:

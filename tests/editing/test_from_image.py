@@ -1,29 +1,21 @@
 """Starting from an image: how much of it survives is the law of two draws from p(x_0 | x_t), exactly."""
 
-from functools import partial
+import itertools
 
 import pytest
 import torch
-from gaussians import moments
-from oracles import ExactVariance, GaussianOracle, process
 
-from ancestral.diffusion.parameterization import PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import cosine, log_snr_linear, zero_terminal_snr
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.errors import InputError
+from ancestral.oracles import GaussianData, eps_process, moments
 from ancestral.rng import ImageNoise
 from ancestral.sampling.samplers import DDIM, Ancestral, Noise
 
 SCHEDULE = log_snr_linear(100, 8.0, -6.0)
 MEAN, VARIANCE = torch.tensor([0.4, -0.7], dtype=torch.float64), torch.tensor([0.3, 2.0], dtype=torch.float64)
-ORACLE = GaussianOracle(SCHEDULE, MEAN, VARIANCE)
-EXACT = Ancestral(GaussianDiffusion(SCHEDULE, PredictsEps(), ExactVariance(VARIANCE)))
-
-
-def _first_of(first: list[torch.Tensor], noise: Noise) -> torch.Tensor:
-    """What `first` holds, then `noise`."""
-    return first.pop() if first else noise()
+ORACLE = GaussianData(SCHEDULE, MEAN, VARIANCE)
+EXACT = Ancestral(eps_process(SCHEDULE, ORACLE.exact))
 
 
 @pytest.mark.parametrize("t", [20, 55, 100])
@@ -32,16 +24,16 @@ def test_what_survives_of_an_image_is_what_its_noisy_version_tells(t: int) -> No
     image = torch.tensor([1.0, 0.5], dtype=torch.float64)
     timesteps = timesteps_below(SCHEDULE.trailing(9), t)
 
-    def run(eps: torch.Tensor, noise: Noise) -> torch.Tensor:
-        first = [eps]
-        draw = partial(_first_of, first, noise)
-        *_, end = from_image(ORACLE, EXACT, SCHEDULE, image.expand(len(eps), 2), timesteps, draw)
+    def run(noise: Noise) -> torch.Tensor:
+        eps = noise()
+        draws = itertools.chain([eps], iter(noise, None))
+        *_, end = from_image(ORACLE, EXACT, SCHEDULE, image.expand_as(eps), timesteps, draws.__next__)
         return end.x_s
 
     mean, covariance = moments(run, (2,))
     at, last = SCHEDULE.at(torch.tensor(t)), timesteps[-2]
     rho = at * VARIANCE / (at * VARIANCE + 1 - at)
-    lost = VARIANCE * (1 - SCHEDULE.at(last)) / ORACLE.marginal_variance(last)
+    lost = VARIANCE * (1 - SCHEDULE.at(last)) / ORACLE.at(last)[1]
     assert torch.allclose(mean, MEAN + rho * (image - MEAN), rtol=0, atol=1e-11)
     assert torch.allclose(covariance, torch.diag(VARIANCE * (1 - rho**2) - lost), rtol=0, atol=1e-11)
 
@@ -71,7 +63,7 @@ def test_the_grid_below_a_time_begins_there() -> None:
             timesteps_below(grid, wrong)
 
 
-@pytest.mark.parametrize("schedule", [cosine(50), process().schedule, zero_terminal_snr(cosine(50))])
+@pytest.mark.parametrize("schedule", [cosine(50), SCHEDULE, zero_terminal_snr(cosine(50))])
 def test_a_strength_is_the_amplitude_lost_on_every_schedule(schedule) -> None:
     signal = schedule.alpha_bar.sqrt()
     for strength in (0.1, 0.4, 0.8):

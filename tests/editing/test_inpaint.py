@@ -2,23 +2,20 @@
 
 import pytest
 import torch
-from gaussians import FullGaussian, moments
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import ExactVariance, GaussianOracle, process
 
-from ancestral.diffusion.parameterization import PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear
 from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
 from ancestral.errors import InputError
+from ancestral.oracles import CorrelatedData, GaussianData, eps_process, moments
 from ancestral.rng import ImageNoise
 from ancestral.sampling.samplers import DDIM, Ancestral, Noise
 
 SCHEDULE = log_snr_linear(200, 9.0, -6.0)
-DIFFUSION = process(SCHEDULE)
+DIFFUSION = eps_process(SCHEDULE)
 MEAN = torch.tensor([0.3, -0.2], dtype=torch.float64)
-PAIR = FullGaussian(SCHEDULE, MEAN, torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64))
+PAIR = CorrelatedData(SCHEDULE, MEAN, torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64))
 KEEP = torch.tensor([True, False])
 
 
@@ -26,7 +23,8 @@ def errors(sampler: DDIM | Ancestral, steps: int, rounds: Rounds) -> tuple[float
     """Errors of the mean and variance of the second number given that the first is 0.9; the chain's law is exact."""
     image, timesteps = torch.tensor([0.9, 7.0], dtype=torch.float64), SCHEDULE.uniform_log_snr(steps)
 
-    def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
+    def run(noise: Noise) -> torch.Tensor:
+        x_T = noise()
         *_, end = inpaint(PAIR, sampler, DIFFUSION, image.expand(len(x_T), 2), KEEP, x_T, timesteps, noise, rounds)
         return end.x_s
 
@@ -54,18 +52,20 @@ def test_going_up_and_down_keeps_the_law_at_any_stride(schedule: Schedule, steps
     betas of single timesteps on a strided chain. The last step arrives at a mean: its variance is that of the mean.
     """
     m, variance = torch.tensor([0.4, -0.7], dtype=torch.float64), torch.tensor([0.3, 2.0], dtype=torch.float64)
-    oracle, timesteps = GaussianOracle(schedule, m, variance), schedule.trailing(steps)
-    sampler = Ancestral(GaussianDiffusion(schedule, PredictsEps(), ExactVariance(variance)))
-    diffusion, nothing = process(schedule), torch.zeros(2, dtype=torch.bool)
+    oracle, timesteps = GaussianData(schedule, m, variance), schedule.trailing(steps)
+    sampler = Ancestral(eps_process(schedule, oracle.exact))
+    diffusion, nothing = eps_process(schedule), torch.zeros(2, dtype=torch.bool)
+    centre, spread = oracle.at(timesteps[0])
 
-    def run(z: torch.Tensor, noise: Noise) -> torch.Tensor:
-        start = schedule.signal(timesteps[0], z) * m + oracle.marginal_variance(timesteps[0]).sqrt() * z
+    def run(noise: Noise) -> torch.Tensor:
+        z = noise()
+        start = centre + spread.sqrt() * z
         *_, end = inpaint(oracle, sampler, diffusion, 0 * z, nothing, start, timesteps, noise, rounds)
         return end.x_s
 
     mean, covariance = moments(run, (2,))
     last = timesteps[-2]
-    explained = schedule.at(last) * variance**2 / oracle.marginal_variance(last)
+    explained = schedule.at(last) * variance**2 / oracle.at(last)[1]
     assert torch.allclose(mean, m, rtol=0, atol=1e-12)
     assert torch.allclose(covariance, torch.diag(explained), rtol=0, atol=1e-12)
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from oracles import GaussianOracle, MixtureOracle
 
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.editing.inversion import (
@@ -16,17 +15,18 @@ from ancestral.editing.inversion import (
     timesteps_above,
 )
 from ancestral.errors import InputError
+from ancestral.oracles import GaussianData, Mixture
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
 
 SCHEDULE = log_snr_linear(960, 6.0, -6.0)
-MIXTURE = MixtureOracle(
+MIXTURE = Mixture(
     SCHEDULE,
     torch.tensor([0.4, 0.6]).double(),
     torch.tensor([[0.8, 0.1], [-0.6, 0.3]]).double(),
     torch.tensor([0.3, 0.6]).double(),
 )
-GAUSSIAN = GaussianOracle(SCHEDULE, torch.tensor([0.5, -0.3]).double(), torch.tensor([0.1, 1.5]).double())
+GAUSSIAN = GaussianData(SCHEDULE, torch.tensor([0.5, -0.3]).double(), torch.tensor([0.1, 1.5]).double())
 IMAGES = torch.tensor([[0.9, 0.3], [-0.8, 0.1], [0.1, -1.0]], dtype=torch.float64)
 PLAIN = DDIM(SCHEDULE)
 
@@ -110,7 +110,7 @@ def test_a_grain_leaves_out_the_timesteps_that_are_quieter() -> None:
 
 def test_the_noise_of_flat_images_is_none_without_grain_and_noise_with_it() -> None:
     """What the grain is for: data that has parts of no variance, as MNIST's black frame."""
-    flat = GaussianOracle(SCHEDULE, torch.zeros(64).double(), torch.full((64,), 1e-8).double())
+    flat = GaussianData(SCHEDULE, torch.zeros(64).double(), torch.full((64,), 1e-8).double())
     images = torch.zeros(200, 64, dtype=torch.float64)
     timesteps, inversion = SCHEDULE.trailing(40), DDIMInversion(SCHEDULE, 1)
     *_, up = invert(flat, inversion, images, timesteps)

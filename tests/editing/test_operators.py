@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from gaussians import matrix_of
 
 from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled, gaussian_kernel
 from ancestral.errors import InputError
+from ancestral.oracles import matrix_of
 
 SHAPE = (3, 4, 6)
 LOPSIDED = torch.tensor([[0.1, 0.3, 0.05], [0.0, 0.2, 0.15], [0.1, 0.0, 0.1]], dtype=torch.float64)

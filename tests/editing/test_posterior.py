@@ -5,22 +5,21 @@ from typing import Literal, get_args
 
 import pytest
 import torch
-from gaussians import FullGaussian, correlated, matrix_of, moments
-from oracles import MixtureOracle
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear, zero_terminal_snr
 from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled
 from ancestral.editing.posterior import Measured, PosteriorGuided, conjugate_gradients
 from ancestral.errors import InputError
+from ancestral.oracles import CorrelatedData, Mixture, correlated, matrix_of, moments
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Noise
 
 SCHEDULE = log_snr_linear(200, 9.0, -7.0)
 SHAPE = (3, 2, 4)
 MEAN = torch.linspace(-0.5, 0.5, 24, dtype=torch.float64)
-ROUND = FullGaussian(SCHEDULE, MEAN, 0.5 * torch.eye(24, dtype=torch.float64))
-LONG = FullGaussian(SCHEDULE, MEAN, correlated(24, seed=5))
+ROUND = CorrelatedData(SCHEDULE, MEAN, 0.5 * torch.eye(24, dtype=torch.float64))
+LONG = CorrelatedData(SCHEDULE, MEAN, correlated(24))
 X = torch.randn(2, *SHAPE, generator=torch.manual_seed(3), dtype=torch.float64)
 How = Literal["projection", "gradient", "moments"]
 OPERATORS: dict[str, Operator] = {
@@ -36,11 +35,9 @@ def measured(operator: Operator, sigma: float) -> Measured:
     return Measured(operator, operator(truth), sigma)
 
 
-def posterior(data: FullGaussian, seen: Measured) -> FullGaussian:
-    """The data given y, in closed form; rows that a mask empties say nothing."""
-    matrix = matrix_of(seen.operator, SHAPE)
-    telling = matrix.abs().sum(1) > 0
-    return data.given(matrix[telling], seen.y.flatten()[telling], seen.sigma)
+def posterior(data: CorrelatedData, seen: Measured) -> CorrelatedData:
+    """The data given y, in closed form."""
+    return data.given(matrix_of(seen.operator, SHAPE), seen.y.flatten(), seen.sigma)
 
 
 @pytest.mark.parametrize("how", get_args(How))
@@ -70,8 +67,8 @@ def end_law(how: How, steps: int = 25) -> tuple[float, float]:
     guided = PosteriorGuided(LONG, SCHEDULE, seen, how, data_variance=0.55, iterations=4)
     timesteps, exact = SCHEDULE.uniform_log_snr(steps), posterior(LONG, seen)
 
-    def run(x_T: torch.Tensor, noise: Noise) -> torch.Tensor:
-        return list(sample(guided, DDIM(SCHEDULE), x_T, timesteps, noise))[-1].x_s
+    def run(noise: Noise) -> torch.Tensor:
+        return list(sample(guided, DDIM(SCHEDULE), noise(), timesteps, noise))[-1].x_s
 
     mean, covariance = moments(run, SHAPE)
     return float((mean - exact.mean).abs().max()), float(covariance.trace() / exact.covariance.trace() - 1)
@@ -104,7 +101,7 @@ def test_trusting_the_prediction_wholly_pulls_too_hard() -> None:
 def mixture(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
     """Not affine: two clusters of 24 numbers."""
     means = torch.stack([MEAN + 0.5, -MEAN])
-    oracle = MixtureOracle(SCHEDULE, torch.tensor([0.4, 0.6]).double(), means, torch.tensor([0.2, 0.1]).double())
+    oracle = Mixture(SCHEDULE, torch.tensor([0.4, 0.6]).double(), means, torch.tensor([0.2, 0.1]).double())
     flat = oracle(x_t.flatten(1), t)
     return Prediction(t, flat.x0.reshape(x_t.shape), flat.eps.reshape(x_t.shape))
 
@@ -132,14 +129,14 @@ def test_guidance_works_where_gradients_are_off_and_the_pair_makes_x_t(how: How)
 def test_where_no_signal_is_left_the_measurement_still_tells(how: How) -> None:
     """Trap: division by a_T = 0."""
     schedule = zero_terminal_snr(SCHEDULE)
-    data, seen = FullGaussian(schedule, MEAN, ROUND.covariance), measured(OPERATORS["enlarge"], 0.2)
+    data, seen = CorrelatedData(schedule, MEAN, ROUND.covariance), measured(OPERATORS["enlarge"], 0.2)
     end = torch.tensor(200)
     found = PosteriorGuided(data, schedule, seen, how, 0.5)(X, end)
     assert torch.allclose(found.x0, posterior(data, seen)(X, end).x0, rtol=0, atol=1e-10)
 
 
 def test_conjugate_gradients_solve_each_image_by_itself() -> None:
-    matrix = correlated(24, seed=1)
+    matrix = correlated(24)
     wanted = torch.stack([torch.ones(24).double(), torch.zeros(24).double(), 1e3 * MEAN])
     found = conjugate_gradients(lambda v: v @ matrix, wanted, 0 * wanted, 28)
     assert torch.allclose(found @ matrix, wanted, rtol=1e-9, atol=1e-9)

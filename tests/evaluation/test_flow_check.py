@@ -1,16 +1,14 @@
 """The probability flow beside the bound: what a chain's steps miss on Gaussian data, and the plumbing of networks."""
 
 import itertools
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from oracles import ExactVariance, GaussianOracle, entropy, process
+from pipelines import untrained
 from torch import Tensor
 
-from ancestral.config import Config, ImageSpec, merged
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Exact
 from ancestral.diffusion.schedules import cosine, log_snr_linear
@@ -21,10 +19,12 @@ from ancestral.evaluation.flow_check import Pair, add_flow_check, flow_check, fl
 from ancestral.evaluation.likelihood import LikelihoodSettings, planned
 from ancestral.evaluation.subsample import Subsample
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import GaussianData, entropy, eps_process
 from ancestral.pipeline import Pipeline
 
 MEAN, SPREAD = torch.tensor([0.3, -0.5]).double(), torch.tensor([0.03, 2.0]).double()
 SCHEDULE = log_snr_linear(100, 5.0, -9.0)
+ORACLE = GaussianData(SCHEDULE, MEAN, SPREAD)
 CHAIN = SCHEDULE.uniform_log_snr(8)
 DENSITY = DiagonalGaussian.log_prob
 
@@ -36,16 +36,15 @@ def gaussian(variance: Variance, decoder: Any = DENSITY, count: int = 3000) -> P
     def normal() -> Tensor:
         return torch.randn(count, 2, generator=random, dtype=torch.float64)
 
-    x0, diffusion = MEAN + SPREAD.sqrt() * normal(), replace(process(SCHEDULE), variance=variance)
-    oracle = GaussianOracle(SCHEDULE, MEAN, SPREAD)
-    return paired(diffusion, oracle, x0, CHAIN, flow_grid(SCHEDULE, 100), Exact(), normal, decoder)
+    x0, diffusion = MEAN + SPREAD.sqrt() * normal(), eps_process(SCHEDULE, variance)
+    return paired(diffusion, ORACLE, x0, CHAIN, flow_grid(SCHEDULE, 100), Exact(), normal, decoder)
 
 
 def missed(widths: list[Tensor]) -> float:
     """(2) for Gaussian steps of the right means and these variances, one for every step but the last."""
-    oracle, total = GaussianOracle(SCHEDULE, MEAN, SPREAD), 0.0
+    total = 0.0
     for (t, s), width in zip(itertools.pairwise(CHAIN[:-1]), widths, strict=True):
-        true = SCHEDULE.beta(t, s) * oracle.marginal_variance(s) / oracle.marginal_variance(t)
+        true = ORACLE.reverse_variance(t, s)
         total += float(0.5 * (true / width - 1 - torch.log(true / width)).sum())
     return total
 
@@ -63,7 +62,7 @@ def test_the_flow_lies_below_the_bound_by_what_the_chain_s_steps_miss(name: str)
 
 def test_with_the_exact_variance_both_are_the_entropy() -> None:
     """The last step's variance is exact too, so the flow's every draw is a density: only the end at T is missing."""
-    pair = gaussian(ExactVariance(SPREAD))
+    pair = gaussian(ORACLE.exact)
     difference = pair.bound - pair.flow
     assert abs(float(difference.mean())) < 4 * float(difference.std()) / len(difference) ** 0.5 < 0.15
     for nats in pair:
@@ -97,18 +96,15 @@ def test_the_flow_s_grid_is_even_in_its_own_variable(steps: int) -> None:
 
 # Networks
 
-TINY: dict[str, Any] = {
-    "network": {"widths": (8,), "layers": 1, "attention": (), "norm_groups": 4, "middle_attention": False},
+SHORT: dict[str, Any] = {
     "diffusion": {"schedule": {"name": "log-snr", "num_timesteps": 9}},
     "sampling": {"steps": 5},
 }
 
 
 def pipeline(classes: tuple[str, ...] = (), **compute: Any) -> Pipeline:
-    """A small network whose weights are no longer its zeros."""
-    config = merged(Config(), {**TINY, "compute": compute}, "the test")
-    made = Pipeline.fresh(config, ImageSpec(channels=1, height=2, width=2, class_names=classes), "cpu")
-    random = torch.Generator().manual_seed(0)
+    """One whose weights are no longer its zeros, and small: the flow bends little, so few probes come near."""
+    made, random = untrained((1, 2, 2), classes, {**SHORT, "compute": compute}), torch.Generator().manual_seed(0)
     for weight in made.network.parameters():
         torch.nn.init.normal_(weight, std=0.15, generator=random)
     return made

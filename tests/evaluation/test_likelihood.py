@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle, process
+from pipelines import TINY, answering
 from torch import Tensor
 
-from ancestral.config import Config, DiffusionSettings, NetworkSettings, SamplingSettings, ScheduleSettings, merged
+from ancestral.config import Config, DiffusionSettings, SamplingSettings, ScheduleSettings, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.likelihood import bound_terms
@@ -21,20 +21,20 @@ from ancestral.errors import InputError, NonFinite
 from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
 from ancestral.evaluation.likelihood import Likelihood, LikelihoodSettings, error_within, mean, planned
 from ancestral.evaluation.subsample import Subsample
+from ancestral.oracles import GaussianData, double, eps_process
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.tensors import from_pixels
 
 SCHEDULE = log_snr_linear(21, 9.0, -6.0)
-DIFFUSION = process(SCHEDULE)
+DIFFUSION = eps_process(SCHEDULE)
 FULL = torch.arange(21, -1, -1)
 STEPS = 20
 
 
 def denoise(x_t: Tensor, t: Tensor) -> Prediction:
     """Of other Gaussian data than these pixels: affine, and wrong."""
-    oracle = GaussianOracle(SCHEDULE, torch.tensor([0.1]).double(), torch.tensor([0.3]).double())
-    return oracle(x_t, t.reshape(-1, 1))._replace(t=t)
+    return GaussianData(SCHEDULE, double(0.1), double(0.3))(x_t, t)
 
 
 def pixels(count: int, seed: int, dims: int = 3) -> Tensor:
@@ -178,7 +178,7 @@ def test_a_chain_is_divided_evenly_in_log_snr_from_end_to_end() -> None:
 
 CONFIG = Config(
     diffusion=DiffusionSettings(schedule=ScheduleSettings(num_timesteps=12)),
-    network=NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4),
+    network=TINY,
     sampling=SamplingSettings(steps=4),
 )
 
@@ -190,12 +190,8 @@ def images() -> ImageSet:
 
 def pipeline_of(images: ImageSet, chunk: int = 8, changes: dict[str, object] | None = None) -> Pipeline:
     compute = {"chunk": chunk, "precision": "float32"}
-    pipeline = Pipeline.fresh(merged(CONFIG, {"compute": compute, **(changes or {})}, "test"), images.spec, "cpu")
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for weights in pipeline.network.parameters():  # the last convolution starts at 0, deaf to class and image
-            weights.add_(0.1 * torch.randn_like(weights))
-    return pipeline
+    config = merged(CONFIG, {"compute": compute, **(changes or {})}, "test")
+    return answering(Pipeline.fresh(config, images.spec, "cpu"))
 
 
 def measured(pipeline: Pipeline, images: ImageSet, **settings: object) -> Likelihood:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from pipelines import untrained
 
 from ancestral.building import GRIDS
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.sweep import (
@@ -25,18 +26,10 @@ from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.training.noisy_classifier import new_classifier
 
-NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-
 
 def pipeline(T: int = 1000) -> Pipeline:
-    config = Config.model_validate(
-        {
-            "network": NETWORK,
-            "diffusion": {"schedule": {"num_timesteps": T}},
-            "sampling": {"steps": 2},
-        }
-    )
-    return Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8, class_names=("a", "b", "c")), "cpu")
+    settings = {"diffusion": {"schedule": {"num_timesteps": T}}, "sampling": {"steps": 2}}
+    return untrained(classes=("a", "b", "c"), changes=settings)
 
 
 def row(sampler: str, calls: int, value: float, without: tuple[float, ...]) -> Row:
@@ -99,7 +92,7 @@ def test_a_group_that_is_left_out_is_no_class() -> None:
 
 def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
-    plain = Pipeline.fresh(Config(network=NETWORK), ImageSpec(channels=1, height=8, width=8), "cpu")
+    plain = untrained()
     assert drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels is None
     plain.classify = new_classifier(plain, ("a", "b"), 0)
     labels = drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from test_html import Seen
 
-from ancestral.config import Config, ImageSpec, merged
+from ancestral.config import Config, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
@@ -46,9 +46,7 @@ def settings(**data: Any) -> Config:
 
 
 def fresh(config: Config, parts: Parts) -> Pipeline:
-    channels, height, width = parts.train.shape
-    spec = ImageSpec(channels=channels, height=height, width=width, class_names=parts.train.class_names)
-    return Pipeline.fresh(config, spec, "cpu")
+    return Pipeline.fresh(config, parts.train.spec, "cpu")
 
 
 def untrained(path: Path, config: Config) -> Path:

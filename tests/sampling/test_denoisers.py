@@ -6,16 +6,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle, MixtureOracle, process
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine
+from ancestral.oracles import GaussianData, Mixture, eps_process, two_hills
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
 
 SCHEDULE = cosine(100)
-WIDE = GaussianOracle(SCHEDULE, torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
+WIDE = GaussianData(SCHEDULE, torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("clip", [StaticClip(WIDE, SCHEDULE), DynamicClip(WIDE, SCHEDULE, quantile=0.5)])
@@ -59,12 +59,13 @@ def test_dynamic_clipping_scales_each_image_by_its_own_reach() -> None:
     assert torch.allclose(clipped[1], plain[1])
 
 
-def class_mixture() -> tuple[MixtureOracle, list[GaussianOracle], torch.Tensor]:
-    means = torch.tensor([[1.0, 0.5], [-1.0, 0.2]], dtype=torch.float64)
-    weights, variances = torch.tensor([0.3, 0.7]).double(), torch.tensor([0.05, 0.2]).double()
-    whole = MixtureOracle(SCHEDULE, weights, means, variances)
-    parts = [GaussianOracle(SCHEDULE, m, v.expand(2)) for m, v in zip(means, variances, strict=True)]
-    return whole, parts, torch.tensor([[0.4, -0.3], [-0.8, 1.0]], dtype=torch.float64)
+def class_mixture() -> tuple[Mixture, list[GaussianData], torch.Tensor]:
+    whole = two_hills(SCHEDULE)
+    return (
+        whole,
+        [whole.component(0), whole.component(1)],
+        torch.tensor([[0.4, -0.3], [-0.8, 1.0]], dtype=torch.float64),
+    )
 
 
 def one_call(conditional: Denoiser, unconditional: Denoiser) -> Pair:
@@ -85,7 +86,7 @@ def test_guidance_sharpens_the_class_posterior(scale: float, pair: Callable[[Den
     whole, parts, x = class_mixture()
     t = torch.tensor(50)
     x.requires_grad_(True)
-    posterior = whole.responsibilities(x, t)[:, 0].log()
+    posterior = whole.log_posterior(x, t)[:, 0]
     (score,) = torch.autograd.grad((whole.log_density(x, t) + scale * posterior).sum(), x)
     guided = ClassifierFree(pair(parts[0], whole), scale)(x.detach(), t)
     a2 = SCHEDULE.at(t)
@@ -135,7 +136,7 @@ def test_a_network_is_called_with_its_own_time() -> None:
         seen.append(time)
         return torch.full_like(x, 0.25)
 
-    diffusion = process(SCHEDULE)
+    diffusion = eps_process(SCHEDULE)
     prediction = NetworkDenoiser(diffusion, network)(torch.ones(2, 3), torch.tensor(100))
     assert seen[0].tolist() == [99.0, 99.0] and bool((prediction.eps == 0.25).all())
 
@@ -150,7 +151,7 @@ def test_image_noise_is_the_same_alone_and_in_a_batch(seeds: list[int], which: i
 
 
 def test_a_network_of_twice_the_channels_gives_its_spread() -> None:
-    diffusion = process(SCHEDULE)
+    diffusion = eps_process(SCHEDULE)
     x_t = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     prediction = NetworkDenoiser(diffusion, lambda x, time: torch.cat([0.5 * x, -x], dim=1))(x_t, torch.tensor(60))
     assert prediction.spread is not None and torch.equal(prediction.spread, -x_t)

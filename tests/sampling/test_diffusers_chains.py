@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles import MixtureOracle
 from torch import Tensor
 
 from ancestral.diffusion.schedules import Schedule, linear
+from ancestral.oracles import two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import (
     DEIS2,
@@ -34,8 +34,7 @@ from benchmarks.orders import Published3M
 
 SCHEDULE = linear(1000)
 SHARED = {"num_train_timesteps": 1000, "trained_betas": SCHEDULE.betas.tolist(), "timestep_spacing": "trailing"}
-MEANS = torch.tensor([[1.0, 0.5], [-1.0, 0.2]], dtype=torch.float64)
-DATA = MixtureOracle(SCHEDULE, torch.tensor([0.3, 0.7]).double(), MEANS, torch.tensor([0.05, 0.2]).double())
+DATA = two_hills(SCHEDULE)
 KICKS = torch.randn(60, 5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from oracles import GaussianOracle, MixtureOracle
 from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, zero_terminal_snr
+from ancestral.oracles import GaussianData, Mixture, three_hills
 from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.guidance import (
@@ -22,16 +22,13 @@ from ancestral.sampling.guidance import (
 
 SCHEDULE = cosine(100)
 T = torch.tensor(50)
-MEANS = torch.tensor([[1.0, 0.5], [-1.0, 0.2], [0.3, -1.1]], dtype=torch.float64)
-WEIGHTS, VARIANCES = torch.tensor([0.3, 0.5, 0.2]).double(), torch.tensor([0.05, 0.2, 0.1]).double()
-WHOLE = MixtureOracle(SCHEDULE, WEIGHTS, MEANS, VARIANCES)
-WORSE = MixtureOracle(SCHEDULE, WEIGHTS, 0.9 * MEANS, VARIANCES + 0.3)
-PARTS = [MixtureOracle(SCHEDULE, torch.ones(1).double(), MEANS[k : k + 1], VARIANCES[k : k + 1]) for k in range(3)]
+WHOLE, WORSE = three_hills(SCHEDULE), three_hills(SCHEDULE, wider=0.3)
+PARTS = [Mixture(SCHEDULE, torch.ones(1), WHOLE.means[k, None], WHOLE.variances[k, None]) for k in range(3)]
 X = torch.tensor([[0.4, -0.3], [-0.8, 1.0], [2.5, -2.0]], dtype=torch.float64)
 
 
-def log_posterior(k: int, whole: MixtureOracle = WHOLE) -> LogProb:
-    return lambda x_t, t: whole.responsibilities(x_t, t)[:, k].log()
+def log_posterior(k: int, whole: Mixture = WHOLE) -> LogProb:
+    return lambda x_t, t: whole.log_posterior(x_t, t)[:, k]
 
 
 def assert_score(guided: Denoiser, log_density: Callable[[Tensor], Tensor]) -> None:
@@ -80,7 +77,7 @@ def test_a_classifier_multiplies_by_its_probability(scale: float) -> None:
 @pytest.mark.parametrize("t", [1, 30, 99])
 def test_the_true_classifier_at_scale_one_makes_the_conditional_prediction(t: int) -> None:
     guided = ClassifierGuided(WHOLE, SCHEDULE, log_posterior(0))
-    near = SCHEDULE.signal(torch.tensor(t), X) * MEANS[:1] + 0.1 * X  # log p must not underflow
+    near = SCHEDULE.signal(torch.tensor(t), X) * PARTS[0].means + 0.1 * X  # log p must not underflow
     found, exact = guided(near, torch.tensor(t)), PARTS[0](near, torch.tensor(t))
     assert torch.allclose(found.x0, exact.x0, rtol=0, atol=1e-9)
     assert torch.allclose(found.eps, exact.eps, rtol=0, atol=1e-9)
@@ -103,7 +100,7 @@ def test_a_classifier_that_has_no_gradient_is_refused() -> None:
 def test_where_no_signal_is_left_a_classifier_changes_nothing() -> None:
     """Trap: division by a_T = 0."""
     schedule = zero_terminal_snr(SCHEDULE)
-    whole = MixtureOracle(schedule, WEIGHTS, MEANS, VARIANCES)
+    whole = three_hills(schedule)
     end = torch.tensor(100)
     guided = ClassifierGuided(whole, schedule, log_posterior(0, whole), 5.0)(X, end)
     assert torch.equal(guided.x0, whole(X, end).x0) and torch.equal(guided.eps, whole(X, end).eps)
@@ -111,8 +108,8 @@ def test_where_no_signal_is_left_a_classifier_changes_nothing() -> None:
 
 IMAGES = torch.randn(3, 8, generator=torch.manual_seed(2), dtype=torch.float64)
 PAIR = TwoCalls(
-    GaussianOracle(SCHEDULE, torch.linspace(-1, 1, 8).double(), torch.full((8,), 0.3).double()),
-    GaussianOracle(SCHEDULE, torch.zeros(8).double(), torch.full((8,), 0.6).double()),
+    GaussianData(SCHEDULE, torch.linspace(-1, 1, 8).double(), torch.full((8,), 0.3).double()),
+    GaussianData(SCHEDULE, torch.zeros(8).double(), torch.full((8,), 0.6).double()),
 )
 
 

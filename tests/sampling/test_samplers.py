@@ -9,18 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import GaussianOracle, MixtureOracle, process, propagate
 
 from ancestral.diffusion.parameterization import Prediction
-from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
+from ancestral.oracles import GaussianData, propagate
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import (
     DDIM,
-    Ancestral,
     DPMSolver2M,
     DPMSolver2MSDE,
     Euler,
@@ -29,18 +27,14 @@ from ancestral.sampling.samplers import (
     UniPC2,
     UniPC3,
 )
-from benchmarks.orders import built, kinds
+from ancestral.selftest.samplers import KINDS, ancestral
 
 MEAN = torch.tensor([0.3, -0.5, 0.1, 0.0], dtype=torch.float64)
 SPREAD = torch.tensor([0.0, 0.05, 0.4, 1.0], dtype=torch.float64)
 
 
-def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
-    return Ancestral(GaussianDiffusion(schedule, process().parameterization, variance))
-
-
-KINDS = kinds()
-every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+Kind = Callable[[Schedule], Sampler]
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 @pytest.mark.parametrize("steps", [5, 17, 40])
@@ -48,12 +42,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name
 def test_ancestral_sampling_is_exact_where_its_variance_is(variance: Variance, spread: float, steps: int) -> None:
     """Constant data with beta_tilde, unit-variance data with beta: x_s has the exact marginal at every stride."""
     schedule = log_snr_linear(40, 6.0, -6.0)
-    oracle = GaussianOracle(schedule, torch.zeros(1, dtype=torch.float64), torch.tensor([spread], dtype=torch.float64))
-    start = oracle.marginal_variance(torch.tensor(40))
+    oracle = GaussianData(schedule, torch.zeros(1, dtype=torch.float64), torch.tensor([spread], dtype=torch.float64))
+    start = oracle.at(torch.tensor(40))[1]
     chain = propagate(ancestral(schedule, variance), oracle, schedule.trailing(steps), oracle.mean, start)
     for s, mean, spread_s in chain:
         if s > 0:
-            assert spread_s.item() == pytest.approx(oracle.marginal_variance(torch.tensor(s)).item(), rel=1e-9)
+            assert spread_s.item() == pytest.approx(oracle.at(torch.tensor(s))[1].item(), rel=1e-9)
         assert abs(mean.item()) < 1e-12
 
 
@@ -62,7 +56,7 @@ def test_ancestral_sampling_is_exact_where_its_variance_is(variance: Variance, s
 def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(learned: bool, steps: int) -> None:
     """Gaussian data that neither extreme fits: the analytic variance fits every stride, and so does a true spread."""
     schedule, inner = log_snr_linear(40, 6.0, -6.0), torch.tensor([0.3], dtype=torch.float64)
-    oracle = GaussianOracle(schedule, torch.zeros(1, dtype=torch.float64), inner)
+    oracle = GaussianData(schedule, torch.zeros(1, dtype=torch.float64), inner)
     at = schedule.alpha_bar[1:]
     exact, grid = Analytic(inner / (at * inner + 1 - at)), schedule.trailing(steps)
     arrives = dict(itertools.pairwise(grid.tolist()))
@@ -74,9 +68,9 @@ def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(lear
         return prediction._replace(spread=v.expand_as(x_t))
 
     sampler = ancestral(schedule, interpolated if learned else exact)
-    start = oracle.marginal_variance(grid[0])
+    start = oracle.at(grid[0])[1]
     for s, mean, variance in propagate(sampler, spread if learned else oracle, grid, oracle.mean, start):
-        assert s == 0 or variance.item() == pytest.approx(oracle.marginal_variance(torch.tensor(s)).item(), rel=1e-9)
+        assert s == 0 or variance.item() == pytest.approx(oracle.at(torch.tensor(s))[1].item(), rel=1e-9)
         assert abs(mean.item()) < 1e-12
 
 
@@ -84,31 +78,18 @@ def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(lear
 def test_ddim_keeps_the_marginals_of_a_point_at_any_eta(steps: int, eta: float) -> None:
     """Song et al. 2021, lemma 1: for data at one point every x_s is N(a_s m, s_s^2), however much noise is fresh."""
     schedule = log_snr_linear(40, 6.0, -6.0)
-    point = GaussianOracle(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
+    point = GaussianData(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
     start = schedule.at(torch.tensor(40)).sqrt() * MEAN
-    noise = point.marginal_variance(torch.tensor(40))
+    noise = point.at(torch.tensor(40))[1]
     for s, mean, variance in propagate(DDIM(schedule, eta), point, schedule.trailing(steps), start, noise):
-        assert torch.allclose(variance, point.marginal_variance(torch.tensor(s)), atol=1e-9)
+        assert torch.allclose(variance, point.at(torch.tensor(s))[1], atol=1e-9)
         assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
-
-
-def test_the_mixture_oracle_is_its_own_score() -> None:
-    """eps = -s grad log q(x_t) (Tweedie): guards the oracle the other tests stand on."""
-    schedule, t = cosine(100), torch.tensor(40)
-    means = torch.tensor([[1.0, 0.5], [-1.0, 0.2]], dtype=torch.float64)
-    oracle = MixtureOracle(schedule, torch.tensor([0.3, 0.7]).double(), means, torch.tensor([0.05, 0.2]).double())
-    x = torch.randn(5, 2, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(oracle.log_density(x, t).sum(), x)
-    prediction = oracle(x.detach(), t)
-    assert torch.allclose(prediction.eps, -(1 - schedule.at(t)).sqrt() * score, atol=1e-10)
-    a, s = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
-    assert torch.allclose(a * prediction.x0 + s * prediction.eps, x.detach(), atol=1e-10)
 
 
 @pytest.mark.parametrize("steps", [3, 10, 100])
 def test_eta_one_is_ancestral_sampling(steps: int) -> None:
     schedule = linear(100)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
 
     def chain(sampler: Sampler) -> torch.Tensor:
         noise = ImageNoise([1, 2], (4,), dtype=torch.float64)
@@ -133,10 +114,10 @@ def none() -> torch.Tensor:
 
 @every_kind
 @pytest.mark.parametrize("remembers", [False, True])
-def test_the_last_step_returns_the_predicted_x0_and_draws_no_noise(kind: type[Sampler], remembers: bool) -> None:
+def test_the_last_step_returns_the_predicted_x0_and_draws_no_noise(kind: Kind, remembers: bool) -> None:
     """Traps: noise added at the last step; a special last step; a polynomial that reaches for s = 0."""
     schedule = cosine(50)
-    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+    oracle, sampler = GaussianData(schedule, MEAN, SPREAD), kind(schedule)
     x_t, past = warm(sampler, oracle, schedule)
     t = schedule.trailing(10)[4]
     x_0, prediction = sampler.step(oracle, x_t, t, torch.tensor(0), past if remembers else [], none)
@@ -145,9 +126,9 @@ def test_the_last_step_returns_the_predicted_x0_and_draws_no_noise(kind: type[Sa
 
 
 @every_kind
-def test_calls_and_noise_are_those_declared(kind: type[Sampler]) -> None:
+def test_calls_and_noise_are_those_declared(kind: Kind) -> None:
     schedule, calls, draws = cosine(50), [], []
-    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+    oracle, sampler = GaussianData(schedule, MEAN, SPREAD), kind(schedule)
 
     def counted(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
         calls.append(int(t))
@@ -167,10 +148,10 @@ def test_calls_and_noise_are_those_declared(kind: type[Sampler]) -> None:
 
 
 @every_kind
-def test_data_at_one_point_is_sampled_exactly_by_any_steps(kind: type[Sampler]) -> None:
+def test_data_at_one_point_is_sampled_exactly_by_any_steps(kind: Kind) -> None:
     """x_0 is the same everywhere, so is eps along the flow: no sampler errs, however few and uneven its steps."""
     schedule = cosine(50)
-    point, sampler = GaussianOracle(schedule, MEAN, torch.zeros(4, dtype=torch.float64)), built(kind, schedule)
+    point, sampler = GaussianData(schedule, MEAN, torch.zeros(4, dtype=torch.float64)), kind(schedule)
     grid, noise = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0]), ImageNoise([5, 6], (4,), dtype=torch.float64)
     x_T = noise()
     for step in sample(point, sampler, x_T, grid, noise):
@@ -180,10 +161,10 @@ def test_data_at_one_point_is_sampled_exactly_by_any_steps(kind: type[Sampler]) 
 
 
 @every_kind
-def test_a_first_step_from_no_signal_at_all_is_of_first_order(kind: type[Sampler]) -> None:
+def test_a_first_step_from_no_signal_at_all_is_of_first_order(kind: Kind) -> None:
     """Zero terminal SNR: the log-SNR of T is infinite, so T is no node of any polynomial, now or later."""
     schedule = zero_terminal_snr(linear(60))
-    oracle, sampler = GaussianOracle(schedule, MEAN, SPREAD), built(kind, schedule)
+    oracle, sampler = GaussianData(schedule, MEAN, SPREAD), kind(schedule)
     noise = ImageNoise([5, 6], (4,), dtype=torch.float64)
     x_T, grid = noise(), schedule.trailing(30)
     first, *_, last = sample(oracle, sampler, x_T, grid, noise)
@@ -196,26 +177,26 @@ def test_a_first_step_from_no_signal_at_all_is_of_first_order(kind: type[Sampler
 
 
 @every_kind
-def test_every_timestep_of_a_coarse_table_is_better_than_ddim(kind: type[Sampler]) -> None:
+def test_every_timestep_of_a_coarse_table_is_better_than_ddim(kind: Kind) -> None:
     """As many steps as timesteps, so that nothing lies between: a higher order still gains, and none comes apart."""
     schedule = cosine(40)
-    oracle, x_T = GaussianOracle(schedule, MEAN, SPREAD + 0.01), torch.tensor([[1.0, -1.0, 0.5, 2.0]]).double()
+    oracle, x_T = GaussianData(schedule, MEAN, SPREAD + 0.01), torch.tensor([[1.0, -1.0, 0.5, 2.0]]).double()
 
     def error(sampler: Sampler) -> float:
         *_, step = sample(oracle, sampler, x_T, schedule.trailing(40)[:-1], lambda: x_T)
         return float((step.x_s - oracle.flow(x_T, torch.tensor(40), torch.tensor(1))).norm())
 
-    sampler = built(kind, schedule)
+    sampler = kind(schedule)
     assert sampler.stochastic or sampler.order == 1 or error(sampler) < error(DDIM(schedule))
 
 
 @every_kind
-def test_samplers_are_frozen_and_keep_the_precision_of_the_data(kind: type[Sampler]) -> None:
+def test_samplers_are_frozen_and_keep_the_precision_of_the_data(kind: Kind) -> None:
     schedule = cosine(50)
-    sampler = built(kind, schedule)
+    sampler = kind(schedule)
     with pytest.raises(FrozenInstanceError):
         sampler.order = 7
-    oracle = GaussianOracle(schedule, MEAN.float(), SPREAD.float())
+    oracle = GaussianData(schedule, MEAN.float(), SPREAD.float())
 
     def single(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
         found = oracle(x_t, t)
@@ -232,7 +213,7 @@ def test_samplers_are_frozen_and_keep_the_precision_of_the_data(kind: type[Sampl
 @pytest.mark.parametrize(("one", "other"), [(Euler, DDIM), (partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M)])
 def test_two_names_for_the_same_steps(one: Callable[..., Sampler], other: type[Sampler]) -> None:
     schedule = linear(100)
-    oracle, x_T = GaussianOracle(schedule, MEAN, SPREAD), torch.randn(2, 4, dtype=torch.float64)
+    oracle, x_T = GaussianData(schedule, MEAN, SPREAD), torch.randn(2, 4, dtype=torch.float64)
     chains = (
         [step.x_s for step in sample(oracle, each(schedule), x_T, schedule.trailing(9), none)] for each in (one, other)
     )
@@ -240,15 +221,15 @@ def test_two_names_for_the_same_steps(one: Callable[..., Sampler], other: type[S
 
 
 @pytest.mark.parametrize("kind", [UniPC1, UniPC2, UniPC3], ids=lambda kind: kind.__name__)
-def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: type[Sampler]) -> None:
+def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: Kind) -> None:
     """x_0 stays what the network said; eps makes the corrected x_t with it, which is nearer to the flow."""
     schedule = log_snr_linear(40, 4.0, -4.0)
-    oracle, grid = GaussianOracle(schedule, MEAN, SPREAD), schedule.trailing(40)
+    oracle, grid = GaussianData(schedule, MEAN, SPREAD), schedule.trailing(40)
     x_T, past = torch.tensor([[1.0, -1.0, 0.5, 2.0]]).double(), []
     x = x_T
     for t, s in itertools.pairwise(grid[:-1]):
         predicted = x
-        x, prediction = built(kind, schedule).step(oracle, x, t, s, past, none)
+        x, prediction = kind(schedule).step(oracle, x, t, s, past, none)
         assert torch.equal(prediction.x0, oracle(predicted, t).x0)
         past.append(prediction)
     a, noise = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
@@ -259,17 +240,17 @@ def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: ty
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_2m_sde_keeps_the_marginals_of_a_point_at_any_eta(eta: float) -> None:
     schedule = log_snr_linear(40, 6.0, -6.0)
-    point = GaussianOracle(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
-    start, noise = schedule.at(torch.tensor(40)).sqrt() * MEAN, point.marginal_variance(torch.tensor(40))
+    point = GaussianData(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
+    start, noise = schedule.at(torch.tensor(40)).sqrt() * MEAN, point.at(torch.tensor(40))[1]
     for s, mean, variance in propagate(DPMSolver2MSDE(schedule, eta), point, schedule.trailing(7), start, noise):
-        assert torch.allclose(variance, point.marginal_variance(torch.tensor(s)), atol=1e-9)
+        assert torch.allclose(variance, point.at(torch.tensor(s))[1], atol=1e-9)
         assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
 
 
 def test_steps_yield_the_estimate_made_at_x_t() -> None:
     """Trap: a saved "x0" that is really x_{t-1}."""
     schedule = cosine(50)
-    oracle = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle = GaussianData(schedule, MEAN, SPREAD)
     x = torch.randn(2, 4, dtype=torch.float64)
     for step in sample(oracle, DDIM(schedule), x, schedule.trailing(10), noise=ImageNoise([0, 1], (4,))):
         assert torch.equal(step.x0, oracle(x, torch.tensor(step.t)).x0)
@@ -279,7 +260,7 @@ def test_steps_yield_the_estimate_made_at_x_t() -> None:
 
 def test_the_loop_refuses_timesteps_that_do_not_fall() -> None:
     schedule = cosine(50)
-    oracle: Denoiser = GaussianOracle(schedule, MEAN, SPREAD)
+    oracle: Denoiser = GaussianData(schedule, MEAN, SPREAD)
     x = torch.zeros(1, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match="falling timesteps"):
         next(sample(oracle, DDIM(schedule), x, torch.tensor([10, 10, 0]), lambda: x))

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pipelines import untrained
 
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.config import SamplingSettings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.pipeline import Pipeline
 from ancestral.training import default_sampling
@@ -20,11 +21,9 @@ AFTER = SamplingSettings(sampler="unipc-2", steps=7, grid="log-snr")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    network = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
-    config = Config(network=network, sampling=BEFORE)
-    folder = RunFolder(tmp_path / "run")
-    with folder.claimed(config):
-        Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8), "cpu").save(folder.pipeline)
+    made, folder = untrained(changes={"sampling": BEFORE}), RunFolder(tmp_path / "run")
+    with folder.claimed(made.config):
+        made.save(folder.pipeline)
     return folder.path
 
 

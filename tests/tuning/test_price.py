@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pipelines import TINY
 
 from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
 from ancestral.editing.canvas import num_starts, starts
@@ -27,7 +28,7 @@ from ancestral.tuning.price import (
     weights_bytes,
 )
 
-CONFIG = Config(network=NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4))
+CONFIG = Config(network=TINY)
 SPEC = ImageSpec(channels=1, height=8, width=8, class_names=("a", "b"))
 GIB = 2**30
 HALF = torch.tensor(500)

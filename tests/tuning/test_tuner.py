@@ -5,10 +5,11 @@ from typing import Literal
 
 import pytest
 import torch
+from pipelines import TINY
 
 from ancestral import compute
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.config import ComputeSettings, Config, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
@@ -16,10 +17,9 @@ from ancestral.tuning.memory import peak_bytes
 from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, drawing, guiding, replica, training
 from ancestral.tuning.tuner import as_in_training, images_that_fit
 
-NETWORK = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
 TRAINING = TrainingSettings(steps=1, batch_size=4, warmup_images=0)
 SAMPLING = SamplingSettings(steps=5)
-CONFIG = Config(network=NETWORK, training=TRAINING, sampling=SAMPLING)
+CONFIG = Config(network=TINY, training=TRAINING, sampling=SAMPLING)
 SPEC = ImageSpec(channels=1, height=8, width=8, class_names=("cat", "dog"))
 CPU = torch.device("cpu")
 Work = Callable[[Pipeline], Callable[[], float]]
@@ -44,7 +44,7 @@ def test_tuning_changes_neither_the_pipeline_nor_torch(monkeypatch: pytest.Monke
     assert before[:-1] == (made.weights_hash(), made.compute, made.config, torch.get_num_threads())
     assert torch.equal(before[-1], torch.get_rng_state())
     assert modes == ([(p.requires_grad, p.stride()) for p in made.network.parameters()], made.network.training)
-    assert not compute.tuned_file(NETWORK, SPEC, CPU).exists(), "storing is the caller's"
+    assert not compute.tuned_file(TINY, SPEC, CPU).exists(), "storing is the caller's"
 
 
 def test_threads_and_random_numbers_are_put_back_whatever_happens() -> None:
@@ -58,7 +58,7 @@ def test_threads_and_random_numbers_are_put_back_whatever_happens() -> None:
 
 def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
     """Trap: tuning again starts from what was found before, and never finds back."""
-    compute.remember(Choices(chunk=16, memory="channels-first"), NETWORK, SPEC, CPU)
+    compute.remember(Choices(chunk=16, memory="channels-first"), TINY, SPEC, CPU)
     try:
         made = pipeline(CONFIG.model_copy(update={"compute": ComputeSettings(micro_batch=2)}))
         assert made.compute.chunk == 16
@@ -66,7 +66,7 @@ def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
         assert found.usual == compute.usual(CPU).model_copy(update={"micro_batch": 2})
         assert "micro_batch" not in {c.choice for c in found.comparisons}
     finally:
-        compute.forget(NETWORK, SPEC, CPU)
+        compute.forget(TINY, SPEC, CPU)
 
 
 def test_it_says_what_it_does_and_how_long_it_may_go_on() -> None:

@@ -1,7 +1,7 @@
 """Every formula of the package against closed forms, on the machine at hand.
 
 To add a check, write a function of the device that returns an error, and a line in `CHECKS` of its file. The oracles,
-in oracles.py, share no formula with what is checked.
+in `ancestral.oracles`, share no formula with what is checked.
 """
 
 from ancestral.selftest import (

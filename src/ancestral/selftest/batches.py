@@ -28,12 +28,12 @@ from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.networks.unet import UNet
+from ancestral.oracles import level, normal
 from ancestral.sampling.classifier import ClassifierGuided
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoCalls
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Check, apart
-from ancestral.selftest.oracles import level, normal
 from ancestral.selftest.samplers import KINDS
 from ancestral.tensors import mean_over_image
 from ancestral.training.muon import orthogonalised

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, rectangle_log_prob, step_term
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
-from ancestral.diffusion.variances import Variance, beta, beta_tilde
+from ancestral.diffusion.variances import beta, beta_tilde
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
+from ancestral.oracles import GaussianData, double, entropy, eps_process, every, expected_terms, normal, propagate
 from ancestral.sampling.samplers import Ancestral
 from ancestral.selftest.checks import Check, apart, largest, relative
-from ancestral.selftest.oracles import GaussianData, double, entropy, every, expected_terms, normal, propagate
 from ancestral.selftest.process import FIVE, kl_integral
 from ancestral.selftest.schedules import TABLES
 
@@ -33,11 +32,6 @@ def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
     return GaussianData(schedule, torch.zeros(4, dtype=torch.float64, device=device), double(*VARIANCES, device=device))
 
 
-def process(schedule: Schedule, variance: Variance) -> GaussianDiffusion:
-    """A process that predicts eps."""
-    return GaussianDiffusion(schedule, PredictsEps(), variance)
-
-
 def pixels(device: torch.device) -> Tensor:
     """All 256 levels of a pixel, (256, 1)."""
     return (torch.arange(256, dtype=torch.float64, device=device) / 127.5 - 1)[:, None]
@@ -49,7 +43,7 @@ def pixels(device: torch.device) -> Tensor:
 def published_prior(device: torch.device) -> float:
     """L_T of the linear schedule at E[x_0^2] = 0.5: alpha_bar_T / (4 log 2) = 1.4556e-5 bits a dimension."""
     x0 = torch.full((2, 12), math.sqrt(0.5), dtype=torch.float64, device=device)
-    bits = bits_per_dim(prior_term(process(linear(), beta), x0), 12)
+    bits = bits_per_dim(prior_term(eps_process(linear(), beta), x0), 12)
     return relative(bits, torch.full_like(bits, 1.4556e-5))
 
 
@@ -60,13 +54,13 @@ def prior_by_integration(device: torch.device) -> float:
     for x0 in (-1.0, 0.3, 2.0):
         q, p = (double(kept**0.5 * x0), double(1 - kept)), (double(0), double(1))
         wanted = kl_integral(q, p, x)
-        errors.append(apart(prior_term(process(FIVE, beta), double(x0, device=device)[:, None]), float(wanted)))
+        errors.append(apart(prior_term(eps_process(FIVE, beta), double(x0, device=device)[:, None]), float(wanted)))
     return largest(errors)
 
 
 def free_prior(device: torch.device) -> float:
     """L_T where no signal is left."""
-    return apart(prior_term(process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device)), 0.0)
+    return apart(prior_term(eps_process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device)), 0.0)
 
 
 # L_(t,s)
@@ -83,7 +77,7 @@ def step_by_eps(stride: int, large: bool, device: torch.device) -> float:
     narrow = step * (1 - before) / (1 - kept)
     width = step if large else narrow
     x0, eps, hat = (part.expand(len(t), 1) for part in normal(3, 1, 1, device=device))
-    diffusion = process(linear(), beta if large else beta_tilde)
+    diffusion = eps_process(linear(), beta if large else beta_tilde)
     x_t = diffusion.q_sample(x0, t, eps)
     found = step_term(diffusion, diffusion.decode(hat, x_t, t), x0, x_t, t, t - stride)
     error = step**2 * (eps - hat) ** 2 / (2 * width * (1 - step) * (1 - kept))
@@ -146,7 +140,7 @@ def last_term(large: bool, device: torch.device) -> float:
         low, high = ((x + side / 255 - mean) / width for side in (-1, 1))
         wanted -= math.log((1.0 if x == 1 else phi(high)) - (0.0 if x == -1 else phi(low)))
     pixel, noise, said = (double(*row, device=device)[None] for row in (x0, eps, hat))
-    t, diffusion = torch.tensor(1), process(FIVE, beta if large else beta_tilde)
+    t, diffusion = torch.tensor(1), eps_process(FIVE, beta if large else beta_tilde)
     x_1 = diffusion.q_sample(pixel, t, noise)
     return apart(step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1), wanted)
 
@@ -172,7 +166,7 @@ def path_weights(device: torch.device) -> float:
     """With the exact reverse process p(x_{0:T}) / q(x_{1:T} | x_0) is p(x_0) on every single path."""
     schedule = zero_terminal_snr(FIVE)
     data = GaussianData(schedule, double(0.4, device=device), double(2.5, device=device))
-    diffusion, grid, x = process(schedule, data.exact), STRIDED, double(-1.3, device=device).expand(50, 1)
+    diffusion, grid, x = eps_process(schedule, data.exact), STRIDED, double(-1.3, device=device).expand(50, 1)
     weight, kicks = torch.zeros_like(x), normal(3, 50, 1, device=device)
     for (t, s), kick in zip(list(itertools.pairwise(grid))[::-1], kicks, strict=True):
         step = diffusion.q_step(x, t, s)
@@ -187,7 +181,7 @@ def path_weights(device: torch.device) -> float:
 def telescoped(device: torch.device) -> float:
     """The sum of `bound_terms` for a wrong model is E[-log weight] of its paths, both means over signs."""
     data = GaussianData(FIVE, double(0.3, device=device), double(0.5, device=device))
-    diffusion, errors = process(FIVE, beta), []
+    diffusion, errors = eps_process(FIVE, beta), []
     for grid in (STRIDED, every(FIVE)):
         kicks = torch.tensor([*itertools.product((1.0, -1.0), repeat=len(grid) - 1)], device=device).double()
         x, weight = double(0.8, device=device).expand(len(kicks), 1), torch.zeros(len(kicks), 1, device=device)
@@ -208,7 +202,7 @@ def above_the_evidence(device: torch.device) -> float:
     below, zero = [], torch.zeros(1, dtype=torch.float64, device=device)
     for mean, variance, width in itertools.product((-2.0, 0.5), (0.1, 3.0), (beta, beta_tilde)):
         data = GaussianData(FIVE, zero + mean, zero + variance)
-        diffusion, x0 = process(FIVE, width), torch.full((2, 1), 0.6, dtype=torch.float64, device=device)
+        diffusion, x0 = eps_process(FIVE, width), torch.full((2, 1), 0.6, dtype=torch.float64, device=device)
         *_, (_, centre, spread) = propagate(Ancestral(diffusion), data, STRIDED, zero, zero + 1)
         last = width(FIVE, STRIDED[2], STRIDED[3], data(x0, STRIDED[2])).exp().to(device)
         evidence = -0.5 * ((0.6 - centre) ** 2 / (spread + last) + (2 * math.pi * (spread + last)).log())
@@ -224,7 +218,7 @@ def above_the_evidence(device: torch.device) -> float:
 def above_entropy(name: str, T: int, device: torch.device) -> float:
     """Bound minus entropy of Gaussian data with the exact reverse variance, nats a dimension."""
     data = gaussian(TABLES[name](T), device)
-    terms = expected_terms(process(data.schedule, data.exact), data, every(data.schedule))
+    terms = expected_terms(eps_process(data.schedule, data.exact), data, every(data.schedule))
     return apart(terms.sum(), float(entropy(data.variance).mean()))
 
 
@@ -239,7 +233,7 @@ def strided_entropy(device: torch.device) -> float:
     errors = []
     for grid in ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0)):
         data = gaussian(log_snr_linear(40, 9.0, -3.0), device)
-        terms = expected_terms(process(data.schedule, data.exact), data, torch.tensor(grid))
+        terms = expected_terms(eps_process(data.schedule, data.exact), data, torch.tensor(grid))
         errors.append(apart(terms.sum(), float(entropy(data.variance).mean() + prior_excess(data))))
     return largest(errors)
 
@@ -253,7 +247,7 @@ def fixed_gap(large: bool, T: int, steps: int, device: torch.device) -> float:
     extreme = unit.reverse_variance(t, s) if large else point.reverse_variance(t.clamp(min=2), s.clamp(min=1))
     ratio = data.reverse_variance(t, s) / extreme
     wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean() + prior_excess(data)
-    terms = expected_terms(process(data.schedule, beta if large else beta_tilde), data, grid)
+    terms = expected_terms(eps_process(data.schedule, beta if large else beta_tilde), data, grid)
     return relative(terms.sum() - entropy(data.variance).mean(), wanted)
 
 
@@ -270,7 +264,7 @@ def uniform_pixels(device: torch.device) -> float:
     symmetric and half the line is enough; the trapezoid rule is exact here to six digits.
     """
     schedule, x0 = log_snr_linear(961, 14.0, -10.0), pixels(device)
-    diffusion = process(schedule, pixel_variance)
+    diffusion = eps_process(schedule, pixel_variance)
     nats = prior_term(diffusion, x0).mean()
     for t, s in itertools.pairwise(torch.cat([torch.arange(961, 121, -8), torch.arange(121, -1, -1)])):
         kept = float(schedule.alpha_bar[t])

@@ -15,11 +15,11 @@ from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.canvas import Windows, starts
 from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
+from ancestral.oracles import double, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double, normal
 
 TABLE = log_snr_linear(100, 6.0, -6.0)
 T = torch.tensor(40)

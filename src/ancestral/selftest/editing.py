@@ -15,7 +15,6 @@ from torch import Tensor
 from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear
-from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
 from ancestral.editing.interpolate import arc, path, slerp
@@ -27,20 +26,15 @@ from ancestral.editing.inversion import (
     round_trip_error,
     timesteps_above,
 )
+from ancestral.oracles import CorrelatedData, GaussianData, double, eps_process, moments, normal, two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import CorrelatedData, GaussianData, double, moments, normal, two_hills
 from ancestral.selftest.samplers import gaussian
 
 HUNDRED = log_snr_linear(100, 8.0, -6.0)
 FINE = log_snr_linear(960, 6.0, -6.0)
 Noise = Callable[[], Tensor]
-
-
-def process(schedule: Schedule) -> GaussianDiffusion:
-    """One that is asked for its forward steps alone."""
-    return GaussianDiffusion(schedule, PredictsEps(), beta_tilde)
 
 
 def exact(data: GaussianData) -> Ancestral:
@@ -55,7 +49,7 @@ def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.devi
 
     def run(noise: Noise) -> Tensor:
         x_T = centre + spread.sqrt() * noise()
-        walk = inpaint(data, exact(data), process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
+        walk = inpaint(data, exact(data), eps_process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
         return torch.cat([step.x_s for step in walk], 1)
 
     mean, covariance = moments(run, (2,), device)
@@ -83,7 +77,7 @@ def noised(device: torch.device) -> float:
     def run(noise: Noise) -> Tensor:
         x_T, everything = noise(), torch.ones(2, dtype=torch.bool)
         walk = inpaint(
-            data, DDIM(HUNDRED), process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
+            data, DDIM(HUNDRED), eps_process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
         )
         return torch.cat([step.x_s for step in walk], 1)
 
@@ -103,7 +97,7 @@ def conditional(device: torch.device) -> float:
 
     def run(noise: Noise) -> Tensor:
         x_T = noise()
-        walk = inpaint(pair, DDIM(table), process(table), image.expand_as(x_T), known, x_T, grid, noise, Rounds(12))
+        walk = inpaint(pair, DDIM(table), eps_process(table), image.expand_as(x_T), known, x_T, grid, noise, Rounds(12))
         return [*walk][-1].x_s
 
     mean, covariance = moments(run, (2,), device)

@@ -13,10 +13,7 @@ from torch import Tensor
 
 from ancestral.diffusion.flow import Hutchinson
 from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, step_term
-from ancestral.diffusion.parameterization import PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.diffusion.variances import beta_tilde
 from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
 from ancestral.evaluation.flow_check import flow_grid
 from ancestral.evaluation.likelihood import added, error_of_mean, error_within, joined, mean
@@ -29,8 +26,8 @@ from ancestral.evaluation.metrics import (
 )
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.subsample import Subsample
+from ancestral.oracles import double, eps_process, normal
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double, normal
 from ancestral.selftest.samplers import gaussian
 
 COUNT = 60
@@ -146,7 +143,7 @@ def copies(device: torch.device) -> float:
 # Bits per dimension
 
 TABLE = log_snr_linear(40, 9.0, -5.0)
-PROCESS = GaussianDiffusion(TABLE, PredictsEps(), beta_tilde)
+PROCESS = eps_process(TABLE)
 IMAGES = 6
 
 

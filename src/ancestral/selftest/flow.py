@@ -19,21 +19,15 @@ from ancestral.diffusion.flow import (
 from ancestral.diffusion.parameterization import PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
-from ancestral.diffusion.variances import beta_tilde
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
+from ancestral.oracles import GaussianData, double, eps_process, every, two_hills
 from ancestral.selftest.checks import Check, apart
-from ancestral.selftest.oracles import GaussianData, double, every, two_hills
 
 
 def table(steps: int, top: float = 3.0) -> Schedule:
     """Signal a = tanh(u) for even u from `top` to 0: no signal is left at T, so that p(x_T) is N(0, I) exactly."""
     signal = torch.tanh(torch.linspace(top, 0, steps + 1, dtype=torch.float64))
     return Schedule(torch.cat([double(1), signal**2]))
-
-
-def process(schedule: Schedule) -> GaussianDiffusion:
-    """A process that predicts eps."""
-    return GaussianDiffusion(schedule, PredictsEps(), beta_tilde)
 
 
 def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
@@ -52,14 +46,14 @@ def gaussian_error(steps: int, device: torch.device) -> float:
     mean, variance = data.at(torch.tensor(1))
     wanted = -0.5 * ((points(device) - mean) ** 2 / variance + (2 * math.pi * variance).log()).sum(1)
     grid = every(data.schedule)[:-1]
-    return apart(flow_log_prob(process(data.schedule), data, points(device), grid, Exact()).log_prob, wanted) / 2
+    return apart(flow_log_prob(eps_process(data.schedule), data, points(device), grid, Exact()).log_prob, wanted) / 2
 
 
 def hills_error(steps: int, device: torch.device) -> float:
     """The same for a mixture of two."""
     hills = two_hills(table(steps), device)
     x = double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device).reshape(4, 2)
-    found = flow_log_prob(process(hills.schedule), hills, x, every(hills.schedule)[:-1], Exact()).log_prob
+    found = flow_log_prob(eps_process(hills.schedule), hills, x, every(hills.schedule)[:-1], Exact()).log_prob
     return apart(found, hills.log_density(x, torch.tensor(1))) / 2
 
 
@@ -74,7 +68,7 @@ def all_signs(device: torch.device) -> float:
     corners = itertools.cycle(double(1, 1, 1, -1, -1, 1, -1, -1, device=device).reshape(4, 2))
     x, grid = double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2), every(hills.schedule)[:-1]
     probes = Hutchinson(4, lambda: next(corners).expand(2, 2))
-    found, wanted = (flow_log_prob(process(hills.schedule), hills, x, grid, each) for each in (probes, Exact()))
+    found, wanted = (flow_log_prob(eps_process(hills.schedule), hills, x, grid, each) for each in (probes, Exact()))
     return apart(found.log_prob, wanted.log_prob)
 
 
@@ -102,7 +96,7 @@ def middle_of_bins(device: torch.device) -> float:
     """The uniform bound in the middle of a bin is the density of y = x_1 / a_1 times its width, at a = 0.76."""
     data = gaussian(table(96, top=1.0), device)
     middle, grid = torch.full((2, 2), 0.5, dtype=torch.float64, device=device), every(data.schedule)[:-1]
-    found = uniform_flow_bound(process(data.schedule), data, points(device), grid, Exact(), middle).nats
+    found = uniform_flow_bound(eps_process(data.schedule), data, points(device), grid, Exact(), middle).nats
     kept = math.tanh(1.0) ** 2
     variance = data.variance + (1 - kept) / kept
     density = -0.5 * ((points(device) - data.mean) ** 2 / variance + (2 * math.pi * variance).log()).sum(1)

@@ -16,6 +16,16 @@ from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine, zero_terminal_snr
 from ancestral.guiding import Networks
 from ancestral.guiding import guided as by_settings
+from ancestral.oracles import (
+    GaussianData,
+    Mixture,
+    double,
+    gradient,
+    level,
+    normal,
+    three_hills,
+    two_hills,
+)
 from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import (
@@ -28,16 +38,6 @@ from ancestral.sampling.guidance import (
     timesteps_of_noise,
 )
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import (
-    GaussianData,
-    Mixture,
-    double,
-    gradient,
-    level,
-    normal,
-    three_hills,
-    two_hills,
-)
 
 SCHEDULE = cosine(100)
 T = torch.tensor(40)

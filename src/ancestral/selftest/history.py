@@ -12,17 +12,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.from_image import from_image
 from ancestral.editing.inpaint import Rounds, inpaint
+from ancestral.oracles import eps_process, normal, two_hills
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import Step, sample
 from ancestral.sampling.samplers import DDIM, Noise, Sampler
 from ancestral.selftest.checks import Check, apart
-from ancestral.selftest.oracles import normal, two_hills
 from ancestral.selftest.samplers import KINDS
 
 TABLE = log_snr_linear(60, 6.0, -6.0)
@@ -93,7 +91,7 @@ def started(denoise: Denoiser, sampler: Sampler, x: Tensor) -> Iterator[Step]:
 
 def resampled(rounds: Rounds, denoise: Denoiser, sampler: Sampler, x: Tensor) -> Iterator[Step]:
     """Inpainting of nothing, with jumps back."""
-    process = GaussianDiffusion(TABLE, PredictsEps(), beta_tilde)
+    process = eps_process(TABLE)
     nothing = torch.zeros(x.shape[1:], dtype=torch.bool)
     return inpaint(denoise, sampler, process, 0 * x, nothing, x, TABLE.trailing(9), lambda: 0.3 * x, rounds)
 
@@ -115,7 +113,7 @@ def given(walk: SamplingLoop, device: torch.device) -> float:
 
 def anew(kind: str, device: torch.device) -> float:
     """After a jump back, what a fresh chain makes of the same x_t: nothing of before is left in it."""
-    hills, process = two_hills(TABLE, device), GaussianDiffusion(TABLE, PredictsEps(), beta_tilde)
+    hills, process = two_hills(TABLE, device), eps_process(TABLE)
     sampler, x, kick = KINDS[kind](TABLE), normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
     grid, nothing = torch.tensor([60, 41, 37, 22, 13, 0]), torch.zeros(2, dtype=torch.bool)
     walk = [*inpaint(hills, sampler, process, x, nothing, x, grid, lambda: kick, Rounds(2, 4))]

@@ -12,8 +12,8 @@ from ancestral.diffusion.losses import squared_error
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
+from ancestral.oracles import double
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double
 
 TABLE = log_snr_linear(50, 13.3, -5.0)
 LEVEL = 77

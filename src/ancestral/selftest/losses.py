@@ -14,10 +14,10 @@ from ancestral.diffusion.parameterization import PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear, log_snr_linear
 from ancestral.diffusion.timesteps import RecentLosses, draw, even, independent, stratified
-from ancestral.diffusion.variances import beta_tilde, interpolated
+from ancestral.diffusion.variances import interpolated
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import GaussianData, double, eps_process, normal, signs
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import GaussianData, double, normal, signs
 from ancestral.selftest.parameterizations import ALL
 from ancestral.selftest.parameterizations import process as published
 from ancestral.selftest.process import FIVE
@@ -155,7 +155,7 @@ def infinitely_many_steps(device: torch.device) -> float:
     x0, eps, kept = inner**0.5 * each[:, :1], each[:, 1:], 1 / (1 + (-level[:, None]).exp())
     x = kept.sqrt() * x0 + (1 - kept).sqrt() * eps
     said = (1 - kept).sqrt() * x / (kept * inner + 1 - kept)
-    found = continuous(GaussianDiffusion(schedule, PredictsEps(), beta_tilde), said, x0, eps, level)
+    found = continuous(eps_process(schedule), said, x0, eps, level)
     bits = float(found.reshape(48, 4).mean(1).cpu() @ weights) / 2
     return abs(bits * math.log(2) - 0.5 * (math.log1p(inner * math.exp(9)) - math.log1p(inner * math.exp(-4))))
 

@@ -10,11 +10,11 @@ from ancestral.config import NetworkSettings
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.layers import sinusoids
 from ancestral.networks.unet import UNet
+from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.caching import Cached
 from ancestral.selftest.batches import NETWORK, loud
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double, normal
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 

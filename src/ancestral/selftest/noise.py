@@ -2,9 +2,9 @@
 
 import torch
 
+from ancestral.oracles import double
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double
 from ancestral.tensors import from_pixels, to_pixels
 
 SEED_OF_17 = 5955173394685240372

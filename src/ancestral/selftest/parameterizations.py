@@ -8,9 +8,9 @@ from ancestral.diffusion.parameterization import Parameterization, PredictsEps, 
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear
 from ancestral.diffusion.variances import beta_tilde
+from ancestral.oracles import GaussianData, double, normal, signs, two_hills
+from ancestral.oracles import score as gradient
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import GaussianData, double, normal, signs, two_hills
-from ancestral.selftest.oracles import score as gradient
 from ancestral.selftest.schedules import SHORT
 
 ALL: dict[str, Parameterization] = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}

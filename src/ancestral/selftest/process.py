@@ -8,33 +8,29 @@ from torch import Tensor
 
 from ancestral.diffusion.parameterization import PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, from_betas, linear
-from ancestral.diffusion.variances import Variance, beta_tilde
+from ancestral.diffusion.schedules import from_betas, linear
+from ancestral.diffusion.variances import beta_tilde
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import double, eps_process, normal
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import double, normal
 from ancestral.selftest.schedules import SHORT, TABLES
 
 FIVE = from_betas((0.1, 0.3, 0.2, 0.55, 0.4))
+CHAIN = eps_process(FIVE)
 PAIRS = ((5, 4), (5, 3), (4, 1), (5, 1), (2, 1))
 """Steps (t, s) of FIVE, most of them strides."""
-
-
-def chain(schedule: Schedule = FIVE, variance: Variance = beta_tilde) -> GaussianDiffusion:
-    """A process that predicts eps."""
-    return GaussianDiffusion(schedule, PredictsEps(), variance)
 
 
 def by_hand(device: torch.device) -> float:
     """At alpha_bar = 0.36, x_t = 0.6 x_0 + 0.8 eps, drawn in one go or through q(x_t | x_0)."""
     x0, eps, t = double(1, -2, 0.5, device=device)[:, None], double(0.3, 1, -1, device=device)[:, None], torch.tensor(3)
-    found = torch.cat([chain(SHORT).q_sample(x0, t, eps), chain(SHORT).q_marginal(x0, t).sample(eps)], 1)
+    found = torch.cat([eps_process(SHORT).q_sample(x0, t, eps), eps_process(SHORT).q_marginal(x0, t).sample(eps)], 1)
     return apart(found, double(0.84, -0.4, -0.5, device=device)[:, None])
 
 
 def in_turn(name: str, device: torch.device) -> float:
     """Mean and variance of x_t for all t: T = 100 steps one after the other, against one jump."""
-    process, mean, errors = chain(TABLES[name](100)), double(1.7, device=device)[:, None], []
+    process, mean, errors = eps_process(TABLES[name](100)), double(1.7, device=device)[:, None], []
     variance = torch.zeros_like(mean)
     for t in map(torch.tensor, range(1, 101)):
         step = process.q_step(mean, t, t - 1)
@@ -49,7 +45,7 @@ def composed(device: torch.device) -> float:
     """q(x_t | x_s) after q(x_s | x_0), at strides, is q(x_t | x_0)."""
     errors, x0 = [], double(-0.9, device=device)[:, None]
     for t, s in ((torch.tensor(t), torch.tensor(s)) for t, s in ((1000, 1), (1000, 999), (730, 20), (2, 1))):
-        process = chain(linear())
+        process = eps_process(linear())
         start, jump = process.q_marginal(x0, s), process.q_marginal(x0, t)
         step, slope = process.q_step(start.mean, t, s), process.q_step(torch.ones_like(x0), t, s).mean
         errors += [apart(step.mean, jump.mean)]
@@ -60,7 +56,7 @@ def composed(device: torch.device) -> float:
 def walked(device: torch.device) -> float:
     """The forward chain, noise by noise: x_5 = sum of what each noise keeps of itself to the end."""
     kicks = normal(5, device=device)
-    *_, last = chain().forward_chain(double(0.4, device=device)[:, None], iter(kicks.reshape(5, 1, 1)).__next__)
+    *_, last = CHAIN.forward_chain(double(0.4, device=device)[:, None], iter(kicks.reshape(5, 1, 1)).__next__)
     return apart(
         last[0, 0], double(0.4, device=device)[0] * joint()[0][-1].to(device) + joint()[1][-1].to(device) @ kicks
     )
@@ -81,8 +77,8 @@ def bayes(device: torch.device) -> float:
     """log q(x_s | x_t, x_0) + log q(x_t | x_0) = log q(x_t | x_s) + log q(x_s | x_0), at many points."""
     errors, (x0, low, high) = [], (2 * normal(3, 64, 1, device=device))
     for t, s in ((torch.tensor(t), torch.tensor(s)) for t, s in PAIRS):
-        down = chain().q_posterior(x0, high, t, s).log_prob(low) + chain().q_marginal(x0, t).log_prob(high)
-        up = chain().q_step(low, t, s).log_prob(high) + chain().q_marginal(x0, s).log_prob(low)
+        down = CHAIN.q_posterior(x0, high, t, s).log_prob(low) + CHAIN.q_marginal(x0, t).log_prob(high)
+        up = CHAIN.q_step(low, t, s).log_prob(high) + CHAIN.q_marginal(x0, s).log_prob(low)
         errors.append(apart(down, up))
     return largest(errors)
 
@@ -96,14 +92,14 @@ def conditioned(device: torch.device) -> float:
         mean = 0.7 * first[s - 1] + gain * (-1.3 - 0.7 * first[t - 1])
         variance = covariance[s - 1, s - 1] - gain * covariance[t - 1, s - 1]
         x0, x_t = (double(x, device=device)[:, None] for x in (0.7, -1.3))
-        found = chain().q_posterior(x0, x_t, torch.tensor(t), torch.tensor(s))
+        found = CHAIN.q_posterior(x0, x_t, torch.tensor(t), torch.tensor(s))
         errors += [apart(found.mean, float(mean)), apart(found.log_var.exp(), float(variance))]
     return largest(errors)
 
 
 def through_eps(device: torch.device) -> float:
     """The mean of p(x_{t-1} | x_t) is (x_t - beta / sqrt(1 - alpha_bar) eps) / sqrt(1 - beta), at every t > 1."""
-    process, errors = chain(linear()), []
+    process, errors = eps_process(linear()), []
     betas = [1e-4 + (0.02 - 1e-4) * i / 999 for i in range(1000)]
     x_t, eps, kept = normal(8, 1, device=device), normal(8, 1, device=device).flip(0), 1 - betas[0]
     for t in range(2, 1001):
@@ -119,7 +115,7 @@ def through_eps(device: torch.device) -> float:
 def onto_data(device: torch.device) -> float:
     """q(x_0 | x_t, x_0) is the point x_0."""
     x0, x_t = normal(2, 6, 1, device=device)
-    found = chain().q_posterior(x0, x_t, torch.tensor(4), torch.tensor(0))
+    found = CHAIN.q_posterior(x0, x_t, torch.tensor(4), torch.tensor(0))
     return apart(found.mean, x0) + float(found.log_var.exp().max())
 
 
@@ -127,9 +123,9 @@ def halves(device: torch.device) -> float:
     """Twice the channels: the first half decodes as alone, the second is the spread; times count from 0."""
     x, output = normal(2, 4, 3, 2, 2, device=device)
     twice, t = torch.cat([output, output.flip(0)], 1), torch.tensor([1, 2, 3, 5])
-    alone, both = chain().decode(output, x, t), chain().decode(twice, x, t)
+    alone, both = CHAIN.decode(output, x, t), CHAIN.decode(twice, x, t)
     assert both.spread is not None
-    times = chain().network_time(t, x).double() - double(0, 1, 2, 4, device=device)
+    times = CHAIN.network_time(t, x).double() - double(0, 1, 2, 4, device=device)
     return apart(both.x0, alone.x0) + apart(both.spread, output.flip(0)) + apart(times, 0.0)
 
 

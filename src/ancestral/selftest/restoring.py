@@ -1,9 +1,8 @@
 """Restoring by linear measurements: operators against their matrices, guidance against posteriors of Gaussian data.
 
-A measurement stands beside x_t in one regression (`oracles.CorrelatedData.given`), so E[x_0 | x_t, y] is known exactly.
+Given a measurement, Gaussian data are Gaussian again (`oracles.CorrelatedData`): E[x_0 | x_t, y] is known exactly.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
 
@@ -14,10 +13,10 @@ from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, log_snr_linear, zero_terminal_snr
 from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled, gaussian_kernel
 from ancestral.editing.posterior import Measured, PosteriorGuided
+from ancestral.oracles import CorrelatedData, Mixture, correlated, double, matrix_of, normal
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import CorrelatedData, Mixture, double, normal
 
 TABLE = log_snr_linear(200, 9.0, -7.0)
 SHAPE = (3, 2, 4)
@@ -31,11 +30,6 @@ OPERATORS: dict[str, Operator] = {
     "blurred": Blurred(LOPSIDED),
 }
 How = Literal["projection", "gradient", "moments"]
-
-
-def matrix_of(linear: Callable[[Tensor], Tensor], device: torch.device) -> Tensor:
-    """The matrix (K, D) of a linear map of images."""
-    return linear(torch.eye(SIZE, dtype=torch.float64, device=device).reshape(-1, *SHAPE)).flatten(1).T
 
 
 def by_hand(name: str, x: Tensor) -> Tensor:
@@ -68,7 +62,7 @@ def adjoint(name: str, device: torch.device) -> float:
 def solves(name: str, device: torch.device) -> float:
     """(p A A' + q I)^-1 y by the pseudo-inverse of the matrix, for y that A can make."""
     operator, errors = OPERATORS[name], []
-    matrix, y = matrix_of(operator, device), operator(normal(2, *SHAPE, device=device))
+    matrix, y = matrix_of(operator, SHAPE, device), operator(normal(2, *SHAPE, device=device))
     for p, q in ((1.0, 0.0), (0.3, 0.0), (0.7, 0.2)):
         whole = p * matrix @ matrix.T + q * torch.eye(len(matrix)).to(matrix)
         wanted = y.flatten(1) @ torch.linalg.pinv(whole, hermitian=True)
@@ -96,10 +90,7 @@ def kernel(_: torch.device) -> float:
 def data(schedule: Schedule, is_round: bool, device: torch.device) -> CorrelatedData:
     """Gaussian images: of variance 0.5 everywhere, or correlated with variances from 0.1 to 1 along some directions."""
     mean = torch.linspace(-0.5, 0.5, SIZE, dtype=torch.float64, device=device)
-    if is_round:
-        return CorrelatedData(schedule, mean, 0.5 * torch.eye(SIZE).to(mean))
-    turn, _ = torch.linalg.qr(normal(SIZE, SIZE, device=device))
-    return CorrelatedData(schedule, mean, turn @ torch.linspace(0.1, 1, SIZE).to(mean).diag() @ turn.T)
+    return CorrelatedData(schedule, mean, 0.5 * torch.eye(SIZE).to(mean) if is_round else correlated(SIZE, device))
 
 
 def measured(operator: Operator, sigma: float, device: torch.device) -> Measured:
@@ -110,9 +101,10 @@ def measured(operator: Operator, sigma: float, device: torch.device) -> Measured
 def off(known: CorrelatedData, guided: PosteriorGuided, timesteps: tuple[int, ...]) -> float:
     """How far a guided prediction is from E[x_0 | x_t, y] and, times the noise, from E[eps | x_t, y]."""
     seen, device, errors = guided.measured, known.mean.device, []
-    matrix, x = matrix_of(seen.operator, device), normal(2, *SHAPE, device=device)
+    exact = known.given(matrix_of(seen.operator, SHAPE, device), seen.y.flatten(), seen.sigma)
+    x = normal(2, *SHAPE, device=device)
     for t in map(torch.tensor, timesteps):
-        found, wanted = guided(x, t), known.given(x, t, matrix, seen.y.flatten(), seen.sigma)
+        found, wanted = guided(x, t), exact(x, t)
         noise = float(1 - known.schedule.alpha_bar[t]) ** 0.5
         errors += [apart(found.x0, wanted.x0), noise * apart(found.eps, wanted.eps)]
     return largest(errors)

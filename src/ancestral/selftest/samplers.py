@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from ancestral.building import FLOWS
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Variance, beta, beta_tilde, interpolated
+from ancestral.oracles import GaussianData, double, eps_process, normal, propagate, two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Sampler
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import GaussianData, double, normal, propagate, two_hills
 
 FORTY = log_snr_linear(40, 6.0, -6.0)
 GRIDS: dict[str, Callable[[int], Tensor]] = {"trailing": FORTY.trailing, "log-SNR": FORTY.uniform_log_snr}
@@ -38,7 +37,7 @@ def gaussian(schedule: Schedule, device: torch.device, *variance: float) -> Gaus
 
 def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     """Algorithm 2 with a variance."""
-    return Ancestral(GaussianDiffusion(schedule, PredictsEps(), variance))
+    return Ancestral(eps_process(schedule, variance))
 
 
 KINDS: dict[str, Callable[[Schedule], Sampler]] = {

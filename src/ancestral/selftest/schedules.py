@@ -10,8 +10,8 @@ import torch
 from ancestral.building import GRIDS
 from ancestral.diffusion import schedules
 from ancestral.diffusion.schedules import Schedule
+from ancestral.oracles import double
 from ancestral.selftest.checks import Check, apart, largest, relative
-from ancestral.selftest.oracles import double
 
 SHORT = schedules.from_betas((0.1, 0.2, 0.5))
 """alpha_bar = 0.9, 0.72, 0.36: at t = 3 the signal is 0.6 and the noise 0.8."""

@@ -25,10 +25,10 @@ from ancestral.config import (
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import batch_indices
 from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.oracles import double, signs
 from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Check, apart, largest
 from ancestral.selftest.draws import CPU
-from ancestral.selftest.oracles import double, signs
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import training_losses

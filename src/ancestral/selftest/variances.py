@@ -8,8 +8,8 @@ from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
+from ancestral.oracles import GaussianData, double, signs
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.oracles import GaussianData, double, signs
 
 STEPS = ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1))
 """(t, s) of the published linear schedule."""

@@ -11,7 +11,7 @@ and conditioning one on another is a regression, with the Schur complement as va
 
 l = 0 is data at a single point, and (2) then gives q(x_s | x_t, x_0) itself. A mixture of Gaussians is (2) within
 each component, weighed by the probability of the component. Pixels are a mixture of 256 points. Correlated data are (2)
-with matrices, and whatever else is measured of x_0 stands beside x_t in y.
+with matrices, and so are data of which something else was measured.
 
 Where everything is affine, expectations over N(0, 1) are means over +1 and -1, exactly: see `signs`; and the law of a
 chain is that of its response to each draw: see `moments`.
@@ -26,20 +26,23 @@ import torch
 from torch import Tensor
 
 from ancestral.diffusion.likelihood import prior_term, step_term
-from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
+from ancestral.diffusion.variances import Variance, beta_tilde
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers import Sampler
 
+Device = torch.device | str
 
-def double(*values: float | int, device: torch.device | str = "cpu") -> Tensor:
+
+def double(*values: float | int, device: Device = "cpu") -> Tensor:
     """The values, (N,) float64."""
     return torch.tensor(values, dtype=torch.float64, device=device)
 
 
-def normal(*shape: int, device: torch.device) -> Tensor:
+def normal(*shape: int, device: Device = "cpu") -> Tensor:
     """Some standard normal numbers, always the same, float64."""
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     return drawn.to(device)
@@ -50,7 +53,7 @@ def every(schedule: Schedule) -> Tensor:
     return torch.arange(schedule.num_timesteps, -1, -1)
 
 
-def signs(count: int, device: torch.device) -> Tensor:
+def signs(count: int, device: Device = "cpu") -> Tensor:
     """All rows of `count` signs, (2 ** count, count): a quadratic of normal numbers has its mean over them."""
     return torch.tensor([*itertools.product((1.0, -1.0), repeat=count)], dtype=torch.float64, device=device)
 
@@ -105,19 +108,19 @@ class CorrelatedData:
     covariance: Tensor
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        """E[x_0 | x_t] and E[eps | x_t]."""
-        return self.given(x_t, t, self.mean.new_zeros(0, len(self.mean)), self.mean.new_zeros(0))
-
-    def given(self, x_t: Tensor, t: Tensor, matrix: Tensor, y: Tensor, sigma: float = 0.0) -> Prediction:
-        """E[x_0 | x_t, y] by (2), and the eps that goes with it; y = matrix x_0 + sigma n, (K,), matrix (K, D)."""
-        alpha_bar = self.schedule.alpha_bar[t].to(x_t)
-        sees = torch.cat([alpha_bar.sqrt() * torch.eye(len(self.mean)).to(x_t), matrix])
-        noise = torch.cat([(1 - alpha_bar).expand(len(self.mean)), torch.full_like(y, sigma**2)])
-        whole = sees @ self.covariance @ sees.T + noise.diag()
-        seen = torch.cat([x_t.flatten(1), y.expand(len(x_t), -1)], 1)
-        off = (seen - sees @ self.mean) @ torch.linalg.pinv(whole, hermitian=True)
-        x0, eps = self.mean + off @ sees @ self.covariance, (1 - alpha_bar).sqrt() * off[:, : len(self.mean)]
+        """E[x_0 | x_t] by (2), and the eps that goes with it."""
+        alpha_bar = level(self.schedule, t, self.mean)
+        total = alpha_bar * self.covariance + (1 - alpha_bar) * torch.eye(len(self.mean)).to(self.mean)
+        off = torch.linalg.solve(total, x_t.flatten(1) - alpha_bar.sqrt() * self.mean, left=False)
+        x0, eps = self.mean + alpha_bar.sqrt() * off @ self.covariance, (1 - alpha_bar).sqrt() * off
         return Prediction(t, x0.reshape(x_t.shape), eps.reshape(x_t.shape))
+
+    def given(self, matrix: Tensor, y: Tensor, sigma: float) -> "CorrelatedData":
+        """The data given y = matrix x_0 + sigma n, by (2); y (K,), matrix (K, D)."""
+        seen = matrix @ self.covariance
+        total = seen @ matrix.T + sigma**2 * torch.eye(len(y)).to(y)
+        gain = seen.T @ torch.linalg.pinv(total, hermitian=True)
+        return CorrelatedData(self.schedule, self.mean + gain @ (y - matrix @ self.mean), self.covariance - gain @ seen)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,10 @@ class Mixture:
     def log_density(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log q(x_t), (B,)."""
         return self.log_joint(x_t, t).logsumexp(1)
+
+    def log_posterior(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """log p(k | x_t), (B, K)."""
+        return self.log_joint(x_t, t).log_softmax(1)
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
         """E[x_0 | x_t] and E[eps | x_t]."""
@@ -175,13 +182,30 @@ class Mixture:
         return ((low + high) / 2)[..., None]
 
 
-def two_hills(schedule: Schedule, device: torch.device) -> Mixture:
+def eps_process(schedule: Schedule, variance: Variance = beta_tilde) -> GaussianDiffusion:
+    """A process whose network predicts eps."""
+    return GaussianDiffusion(schedule, PredictsEps(), variance)
+
+
+def correlated(size: int, device: Device = "cpu") -> Tensor:
+    """A covariance (size, size) with eigenvalues evenly between 0.1 and 1, in no direction of the axes."""
+    turn, _ = torch.linalg.qr(normal(size, size, device=device))
+    return turn @ torch.linspace(0.1, 1, size, dtype=turn.dtype, device=turn.device).diag() @ turn.T
+
+
+def matrix_of(linear: Callable[[Tensor], Tensor], shape: tuple[int, ...], device: Device = "cpu") -> Tensor:
+    """The matrix (K, D) of a linear map of (B, *shape)."""
+    units = torch.eye(math.prod(shape), dtype=torch.float64, device=device)
+    return linear(units.reshape(-1, *shape)).flatten(1).T
+
+
+def two_hills(schedule: Schedule, device: Device = "cpu") -> Mixture:
     """A mixture of two Gaussians in the plane."""
     means = double(1.0, 0.5, -1.0, 0.2, device=device).reshape(2, 2)
     return Mixture(schedule, double(0.3, 0.7, device=device), means, double(0.05, 0.2, device=device))
 
 
-def three_hills(schedule: Schedule, device: torch.device, wider: float = 0.0) -> Mixture:
+def three_hills(schedule: Schedule, device: Device = "cpu", wider: float = 0.0) -> Mixture:
     """A mixture of three Gaussians in the plane; `wider`: added to every variance."""
     means = double(1.0, 0.5, -1.0, 0.2, 0.3, -1.1, device=device).reshape(3, 2)
     variances = double(0.05, 0.2, 0.1, device=device) + wider
@@ -216,7 +240,7 @@ def propagate(
 
 
 def moments(
-    run: Callable[[Callable[[], Tensor]], Tensor], shape: tuple[int, ...], device: torch.device
+    run: Callable[[Callable[[], Tensor]], Tensor], shape: tuple[int, ...], device: Device = "cpu"
 ) -> tuple[Tensor, Tensor]:
     """Mean (K,) and covariance (K, K), exactly, of what `run` makes of normal draws of a shape, affine in all of them.
 
