@@ -33,7 +33,7 @@ demo: $(VENV)/.installed-demo
 	@echo "report: $(abspath $(RUN)/report.html)"
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-float32: $(VENV)/.installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow"

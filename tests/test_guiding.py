@@ -50,10 +50,14 @@ def drawn(made: Pipeline, labels: Tensor | None = LABELS, **settings: object) ->
 
 
 def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
-    made, plain = pipeline(), drawn(pipeline())
+    """The network's own answer at index t - 1, though all who could guide are there and guide at any other scale."""
+    made = pipeline()
     made.weaker, made.classify = pipeline(seed=1), by_brightness(made)
+    with torch.no_grad():
+        plain = made.network(X, torch.full((3,), 399.0), LABELS)
     for by in ("no-class", "weaker", "classifier"):
-        assert torch.equal(drawn(made, guidance=1, guidance_by=by), plain), by
+        assert torch.equal(prediction(made, LABELS, X, T, guidance=1, guidance_by=by)[1], plain), by
+        assert not torch.equal(prediction(made, LABELS, X, T, guidance=2, guidance_by=by)[1], plain), by
 
 
 def test_a_weaker_network_guides_and_the_network_itself_does_not() -> None:
@@ -103,7 +107,9 @@ def test_a_network_that_knows_no_null_class_can_have_a_negative_one() -> None:
     )
     with pytest.raises(InputError, match="knows no null class"):
         drawn(made, guidance=2)
-    assert drawn(made, guidance=2, negative="owl").isfinite().all()
+    known = pipeline()
+    assert torch.equal(drawn(made, guidance=2, negative="owl"), drawn(known, guidance=2, negative="owl"))
+    assert not torch.equal(drawn(made, guidance=2, negative="owl"), drawn(made))
 
 
 def test_an_interval_guides_within_and_nowhere_else() -> None:

@@ -180,13 +180,23 @@ def test_one_call_of_the_batch_suffices_where_nothing_is_guided(labels: list[int
         assert torch.equal(drawn, made.generate([1, 2], None, SamplingSettings(steps=3))), "the null class alone counts"
 
 
-def test_guidance_one_takes_the_unguided_path_and_others_move_the_images() -> None:
-    made, labels = pipeline(CLASSES), torch.tensor([1, 1])
-    plain = made.generate([1, 2], labels, QUICK)
-    assert torch.equal(made.generate([1, 2], labels, QUICK.model_copy(update={"guidance": 1.0})), plain)
-    assert not torch.equal(made.generate([1, 2], labels, QUICK.model_copy(update={"guidance": 4.0})), plain)
-    null = torch.tensor([3, 3])
-    assert torch.equal(made.generate([1, 2], null, QUICK), made.generate([1, 2], None, QUICK))
+def test_guidance_one_is_what_the_network_says_of_the_class_and_others_move_away_from_no_class() -> None:
+    """The network's own answer at index t - 1, bit for bit; beyond it on the line from what it says of no class."""
+    made, labels, t = pipeline(CLASSES), torch.tensor([1, 1]), torch.tensor(400)
+    x = torch.randn(2, 3, 8, 8, generator=generator(0, "x"))
+    with torch.no_grad():
+        wanted, none = (made.network(x, torch.full((2,), 399.0), told) for told in (labels, torch.tensor([3, 3])))
+        found = {
+            scale: made.denoiser(labels, SamplingSettings(guidance=scale, clip="none"))(x, t).eps
+            for scale in (0.0, 1.0, 4.0)
+        }
+    assert torch.equal(found[1.0], wanted) and torch.equal(found[0.0], none) and not torch.equal(wanted, none)
+    torch.testing.assert_close(found[4.0], none + 4 * (wanted - none), rtol=1e-3, atol=1e-4)
+
+
+def test_the_label_after_the_last_is_no_class() -> None:
+    made = pipeline(CLASSES)
+    assert torch.equal(made.generate([1, 2], torch.tensor([3, 3]), QUICK), made.generate([1, 2], None, QUICK))
 
 
 def test_a_cache_skips_the_deep_levels_between_whole_calls_and_nothing_else() -> None:

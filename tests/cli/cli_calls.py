@@ -1,12 +1,11 @@
 """Calling the command line in this process and in others."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from standing import Forked, command
 
 from ancestral.cli.main import main
 
@@ -34,13 +33,9 @@ def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Called:
     return Called(code, *capsys.readouterr())
 
 
-def start(*words: str | Path, cwd: Path) -> subprocess.Popen[str]:
+def start(*words: str | Path, cwd: Path) -> Forked:
     """`python -m ancestral WORDS` in a process of its own."""
-    command = [sys.executable, "-m", "ancestral", *map(str, words)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment
-    )
+    return command(*words, cwd=cwd, environment=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"})
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from cli_calls import TINY, snapshot
 from ranks import environment, free_port
+from standing import command
 from test_resume import assert_same_run
 
 STEPS = ["--training.steps", "40", "--training.checkpoint_every_steps", "5", "--training.log_every_steps", "10"]
@@ -27,20 +28,13 @@ def run(answering: Path) -> Path:
 
 def together(world: int, cwd: Path, *words: str | Path) -> list[tuple[int, str, str]]:
     """(exit code, stdout, stderr) of each of `world` processes of `ancestral WORDS`."""
-    command, port = [sys.executable, "-m", "ancestral", *map(str, words)], free_port()
-    started = [
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=cwd,
-            env=environment(rank, world, port) if world > 1 else os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(world)
-    ]
-    said = [process.communicate(timeout=240) for process in started]
-    return [(process.returncode, *each) for process, each in zip(started, said, strict=True)]
+    port = free_port()
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    places = [environment(rank, world, port) if world > 1 else alone for rank in range(world)]
+    with ExitStack() as running:
+        started = [running.enter_context(command(*words, cwd=cwd, environment=place)) for place in places]
+        said = [process.communicate(timeout=240) for process in started]
+        return [(process.wait(), *each) for process, each in zip(started, said, strict=True)]
 
 
 def quiet(text: str) -> str:
@@ -51,7 +45,7 @@ def quiet(text: str) -> str:
 # the same files
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+@pytest.mark.parametrize("sampler", [pytest.param("ddim", marks=pytest.mark.slow), "ancestral"])
 def test_one_process_two_and_three_draw_the_same_bits(run: Path, tmp_path: Path, sampler: str) -> None:
     """Fourteen images in chunks of four: the chains with all they kept, the grid, and every file's metadata."""
     hashes = set()
@@ -136,9 +130,9 @@ def test_wrong_input_is_told_once(tmp_path: Path, words: tuple[str, ...], expect
 def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:
     for changes in ({"RANK": "5"}, {"WORLD_SIZE": "two"}):
         told = environment(0, 2, free_port()) | changes
-        command = [sys.executable, "-m", "ancestral", "train", "digits", *TINY, "--training.steps", "2"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=told)
-        assert done.returncode == 2 and "start with torchrun" in done.stderr
+        with command("train", "digits", *TINY, "--training.steps", "2", cwd=tmp_path, environment=told) as process:
+            _, err = process.communicate(timeout=60)
+            assert process.wait() == 2 and "start with torchrun" in err
 
 
 # torchrun
@@ -147,7 +141,7 @@ def test_a_place_that_is_none_is_refused(tmp_path: Path) -> None:
 @contextmanager
 def torchrun(cwd: Path, *words: str | Path, restarts: int = 0) -> Iterator[subprocess.Popen[str]]:
     """`torchrun ... -m ancestral WORDS` in two processes."""
-    command = [
+    launcher = [
         sys.executable,
         "-m",
         "torch.distributed.run",
@@ -156,10 +150,10 @@ def torchrun(cwd: Path, *words: str | Path, restarts: int = 0) -> Iterator[subpr
         "--master-port",
         str(free_port()),
     ]
-    command += ["--max-restarts", str(restarts), "-m", "ancestral", *map(str, words)]
+    launcher += ["--max-restarts", str(restarts), "-m", "ancestral", *map(str, words)]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env
+        launcher, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env
     ) as run:
         try:
             yield run
@@ -186,25 +180,33 @@ def workers(launcher: subprocess.Popen[str]) -> list[int]:
     return [int(pid) for pid, rank in sorted(ranks.items(), key=lambda item: item[1] or b"") if rank is not None]
 
 
-def test_a_signal_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
+WORDS = ["train", "digits", *TINY, *STEPS]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that nothing happened to."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    done = together(2, folder, *WORDS, "--out", "whole")
+    assert [code for code, _, _ in done] == [0, 0] and "is finished after step 40" in done[0][1]
+    return folder / "whole"
+
+
+def test_a_signal_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path, whole: Path) -> None:
     """Bit for bit as if it had not been stopped."""
-    words = ["train", "digits", *TINY, *STEPS]
-    with torchrun(tmp_path, *words, "--out", "stopped") as launcher:
+    with torchrun(tmp_path, *WORDS, "--out", "stopped") as launcher:
         until(launcher, "step 10 ")
         launcher.send_signal(signal.SIGTERM)
         rest = launcher.communicate(timeout=60)[0]
     assert "stopped and saved after step" in rest
-    for name in ("stopped", "whole"):
-        with torchrun(tmp_path, *words, "--out", name) as launcher:
-            assert "is finished after step 40" in launcher.communicate(timeout=120)[0]
-            assert launcher.returncode == 0
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    done = together(2, tmp_path, *WORDS, "--out", "stopped")
+    assert [code for code, _, _ in done] == [0, 0] and "is finished after step 40" in done[0][1]
+    assert_same_run(whole, tmp_path / "stopped")
 
 
 def killed_and_restarted(folder: Path, rank: int) -> list[str]:
     """A run one process of which is killed after its first checkpoint; all it said."""
-    words = ["train", "digits", *TINY, *STEPS, "--out", "run"]
-    with torchrun(folder, *words, restarts=2) as launcher:
+    with torchrun(folder, *WORDS, "--out", "run", restarts=2) as launcher:
         said = until(launcher, "step 10 ")
         os.kill(workers(launcher)[rank], signal.SIGKILL)
         said += launcher.communicate(timeout=120)[0].splitlines()
@@ -213,13 +215,13 @@ def killed_and_restarted(folder: Path, rank: int) -> list[str]:
 
 
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_is_restarted_and_the_run_ends_as_if_it_had_not_been(tmp_path: Path, rank: int) -> None:
+def test_a_killed_process_is_restarted_and_the_run_ends_as_if_it_had_not_been(
+    tmp_path: Path, whole: Path, rank: int
+) -> None:
     """torch 2.13 by itself recovers in a third of the cases: its store keeps the addresses of the dead."""
     said = killed_and_restarted(tmp_path, rank)
     assert any("resuming at step" in line for line in said)
-    with torchrun(tmp_path, "train", "digits", *TINY, *STEPS, "--out", "whole") as launcher:
-        launcher.communicate(timeout=120)
-    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    assert_same_run(whole, tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -84,6 +84,7 @@ def test_a_broken_formula_is_noticed(name: str, group: str, failed: str, monkeyp
     assert [*found.values()] == [True], "the check that fails says which formula it is"
 
 
+@pytest.mark.slow
 def test_a_copy_of_the_package_is_broken_and_this_one_is_not() -> None:
     """The whole way, by a process of its own: the exit code is 1 and the failed checks are named."""
     mutation = NAMED["bits for nats"]

@@ -1,7 +1,6 @@
 """Real processes that compute together: `in_processes` starts them, this file is what each of them runs."""
 
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from standing import server
 
 from ancestral.processes import Processes, met, place
 
@@ -52,7 +52,7 @@ def start_processes(world: int, work: Work, folder: Path, *words: object) -> lis
 @lru_cache
 def standing() -> ProcessPoolExecutor:
     """Processes that have loaded torch already, for work that leaves a process as it was."""
-    return ProcessPoolExecutor(MOST, multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(MOST, server())
 
 
 def in_processes(world: int, work: Work, folder: Path, *words: object, seconds: float = 180) -> list[Any]:

@@ -23,7 +23,7 @@ from ancestral.training.run import RunFolder
 
 TINY = Config(
     data=DataSettings(source="digits", flip=True),
-    network=NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4, dropout=0.1),
+    network=NetworkSettings(widths=(8,), layers=1, attention=(0,), middle_attention=False, norm_groups=4, dropout=0.1),
     training=TrainingSettings(
         steps=12,
         batch_size=8,
@@ -36,6 +36,9 @@ TINY = Config(
     ),
     sampling=SamplingSettings(steps=4),
 )
+"""One level, since laws of training are of steps and not of layers."""
+TWO_LEVELS = {"widths": (8, 16), "attention": (1,), "middle_attention": True}
+"""A network that has all the kinds of layers, for what depends on them, and learns something in seconds."""
 
 
 def tiny(changes: dict[str, object] | None = None) -> Config:

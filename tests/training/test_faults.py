@@ -120,15 +120,14 @@ def test_a_checkpoint_of_format_1_written_by_hand_loads(tmp_path: Path) -> None:
     assert torch.equal(tensors["model"]["w"], torch.arange(3.0)) and state["step"] == 3
 
 
-def test_a_run_goes_on_from_a_checkpoint_without_the_newer_counters(tmp_path: Path) -> None:
-    run_all(tiny(), tmp_path)
-    folder = tmp_path / "checkpoints" / "step-00000012"
+def test_a_run_goes_on_from_a_checkpoint_without_the_newer_counters(run: Path) -> None:
+    folder = run / "checkpoints" / "step-00000012"
     state = json.loads((folder / "state.json").read_text())
     for newer in ("skipped_in_a_row", "rollbacks", "good_step"):
         del state[newer]
     (folder / "state.json").write_text(json.dumps(state))
     vouched(folder)
-    assert [p.step for p in run_all(tiny({"training": {"steps": 13}}), tmp_path)] == [13]
+    assert [p.step for p in run_all(tiny({"training": {"steps": 13}}), run)] == [13]
 
 
 def test_format_3_is_refused_and_left_where_it_is(tmp_path: Path) -> None:

@@ -26,20 +26,6 @@ from ancestral.training.run import RunFolder
 LAST = Path("checkpoints") / "step-00000012"
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is done."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    run_all(tiny(), folder)
-    return folder
-
-
-@pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be treated badly."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
-
-
 def again(folder: Path, changes: dict[str, Any] | None = None, extend: bool = False) -> list[str]:
     """What the same command says."""
     pipeline, parts = fresh(tiny(changes))

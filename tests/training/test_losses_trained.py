@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from runs import fresh, tiny
+from runs import TWO_LEVELS, fresh, tiny
 
 from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
@@ -16,7 +16,7 @@ from ancestral.training.validation import ValidationLoss
 LEARNED = {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "clip_norm": None}}
 LEVELS = {
     "diffusion": {"prediction": "levels", "time": "log-snr", "schedule": {"name": "log-snr"}},
-    "network": {"output_rank": 8, "dropout": 0.0},
+    "network": {**TWO_LEVELS, "output_rank": 8, "dropout": 0.0},
     "training": {"loss": "continuous", "timesteps": "stratified", "lr": 3e-3, "steps": 40},
 }
 

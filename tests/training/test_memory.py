@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import fresh, run_all, tiny
+from runs import TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral import machine
 from ancestral.compute import Choices
@@ -15,23 +15,32 @@ from ancestral.training.memory import available_bytes, fitted, footprint
 from ancestral.training.step import Trainer
 from ancestral.tuning.memory import peak_bytes
 
-SMALL = {"data": {"size": 16}, "training": {"batch_size": 64}}
+SMALL = {"data": {"size": 16}, "network": TWO_LEVELS, "training": {"batch_size": 64}}
 LARGE = {
     "data": {"source": "photos", "size": 32},
-    "network": {"widths": [32, 64, 64], "layers": 2, "attention": [2], "norm_groups": 8},
+    "network": {**TWO_LEVELS, "widths": [32, 64, 64], "layers": 2, "attention": [2], "norm_groups": 8},
     "training": {"batch_size": 32},
 }
 LIKELIHOOD = {
     "diffusion": {"prediction": "levels", "time": "log-snr", "schedule": {"name": "log-snr"}},
-    "network": {"output_rank": 4, "fourier": [6]},
+    "network": {**TWO_LEVELS, "output_rank": 4, "fourier": [6]},
     "training": {"loss": "continuous", "batch_size": 32},
 }
 FACTOR = 1.25
 """The estimate and the bytes of all tensors alive at once differ by no more, either way."""
 
 
-@pytest.mark.parametrize("micro_batch", [None, 8])
-@pytest.mark.parametrize("changes", [SMALL, LARGE, LIKELIHOOD], ids=["small", "large", "likelihood"])
+@pytest.mark.parametrize(
+    ("changes", "micro_batch"),
+    [
+        pytest.param(SMALL, None, id="small"),
+        pytest.param(SMALL, 8, id="small in parts"),
+        pytest.param(LARGE, None, id="large"),
+        pytest.param(LARGE, 8, id="large in parts", marks=pytest.mark.slow),
+        pytest.param(LIKELIHOOD, None, id="likelihood"),
+        pytest.param(LIKELIHOOD, 8, id="likelihood in parts"),
+    ],
+)
 def test_the_estimate_is_the_measured_peak_within_a_quarter(changes: dict, micro_batch: int | None) -> None:
     """Of the first step, which makes gradients and moments; the average is made with the trainer."""
     pipeline, parts = fresh(tiny({**changes, "compute": {"micro_batch": micro_batch}}))

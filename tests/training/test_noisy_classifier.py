@@ -35,7 +35,7 @@ def parts() -> Parts:
 
 @pytest.fixture(scope="module")
 def pipeline(parts: Parts) -> Pipeline:
-    network = {"widths": (16, 32), "attention": (), "dropout": 0.0}
+    network = {"widths": (16, 32), "attention": (), "middle_attention": True, "dropout": 0.0}
     return Pipeline.fresh(tiny({"network": network}), parts.train.spec, "cpu")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TINY, fresh, run_all, run_until, tiny
+from runs import TWO_LEVELS, fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
 from ancestral import compute
@@ -18,24 +18,25 @@ from ancestral.pipeline import Pipeline
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 
 pytestmark = pytest.mark.precision
+ALL = {"network": TWO_LEVELS}
 LEVELS_APART = {"float32": 1, "bfloat16": 2}
 """Of 0..255, by which an image may differ alone and in a batch: a sum in another order, rounded 24 bits deep or 8."""
 
 
 def test_auto_is_what_the_machine_is_fast_in(usual_precision: str) -> None:
-    assert fresh(TINY)[0].compute.precision == usual_precision
+    assert fresh(tiny(ALL))[0].compute.precision == usual_precision
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, usual_precision: str) -> None:
-    run_all(tiny(), tmp_path / "whole")
-    run_until(4, tiny(), tmp_path / "parts")
-    run_all(tiny(), tmp_path / "parts")
+    run_all(tiny(ALL), tmp_path / "whole")
+    run_until(4, tiny(ALL), tmp_path / "parts")
+    run_all(tiny(ALL), tmp_path / "parts")
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_weights_averages_and_moments_are_float32(tmp_path: Path, usual_precision: str) -> None:
     """Trap: an average of 0.9999 in bfloat16 never moves."""
-    run_all(tiny({"training": {"steps": 2}}), tmp_path)
+    run_all(tiny({**ALL, "training": {"steps": 2}}), tmp_path)
     newest = newest_checkpoint(tmp_path / "checkpoints", pytest.fail)
     assert newest is not None
     tensors, _ = load_checkpoint(newest)
@@ -44,7 +45,7 @@ def test_weights_averages_and_moments_are_float32(tmp_path: Path, usual_precisio
 
 
 def test_an_image_alone_is_the_image_in_a_batch_up_to_rounding(tmp_path: Path, usual_precision: str) -> None:
-    run_all(tiny({"training": {"steps": 2}}), tmp_path)
+    run_all(tiny({**ALL, "training": {"steps": 2}}), tmp_path)
     pipeline, settings = Pipeline.load(tmp_path), SamplingSettings(steps=10)
     labels = torch.arange(6)
     batch = pipeline.generate(range(6), labels, settings).int()

@@ -1,6 +1,7 @@
 """Stopping costs nothing: an interrupted run equals an uninterrupted one, bit for bit."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from runs import fresh, run_all, run_until, start, tiny
 from safetensors.torch import load_file
 
+from ancestral.config import Config
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
@@ -28,13 +30,14 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 @pytest.mark.parametrize("micro_batch", [None, 4])
 @pytest.mark.parametrize("stop", [1, 4, 5, 6])
-def test_closing_the_generator_anywhere_changes_nothing(tmp_path: Path, stop: int, micro_batch: int | None) -> None:
+def test_closing_the_generator_anywhere_changes_nothing(
+    tmp_path: Path, whole: Callable[[Config], Path], stop: int, micro_batch: int | None
+) -> None:
     """At step 1, k - 1, k and k + 1 of the checkpoint interval; between two lines of the log."""
     config = tiny({"compute": {"micro_batch": micro_batch}})
-    run_all(config, tmp_path / "whole")
     run_until(stop, config, tmp_path / "parts")
     assert run_all(config, tmp_path / "parts")[0].step == stop + 1
-    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    assert_same_run(whole(config), tmp_path / "parts")
 
 
 LIKELIHOOD = {
@@ -58,11 +61,9 @@ def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: 
         assert RecentLosses(load_file(saved / "timesteps.safetensors")["recent_losses"]).warm
 
 
-def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path) -> None:
+def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path, whole: Callable[[Config], Path]) -> None:
     """SIGKILL in the middle, twice, in real processes: before any checkpoint, then between two."""
     config = tiny()
-    with start(tmp_path / "whole", config) as whole:
-        assert whole.stdout is not None and whole.stdout.read().split()[-1] == "12"
     for kill_at in (3, 8):
         with start(tmp_path / "killed", config) as process:
             assert process.stdout is not None
@@ -74,26 +75,22 @@ def test_a_killed_process_ends_as_one_never_killed(tmp_path: Path) -> None:
     with start(tmp_path / "killed", config) as process:
         assert process.stdout is not None
         assert process.stdout.read().split()[0] == "6", "resumed from the checkpoint at step 5"
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+    assert_same_run(whole(config), tmp_path / "killed")
 
 
-def test_a_finished_run_has_nothing_left_to_do_and_a_larger_budget_goes_on(tmp_path: Path) -> None:
-    run_all(tiny(), tmp_path / "run")
-    assert run_all(tiny(), tmp_path / "run") == []
+def test_a_finished_run_has_nothing_left_to_do_and_a_larger_budget_goes_on(
+    run: Path, whole: Callable[[Config], Path]
+) -> None:
+    assert run_all(tiny(), run) == []
     longer = tiny({"training": {"steps": 14}})
-    assert [p.step for p in run_all(longer, tmp_path / "run")] == [13, 14]
-    run_all(longer, tmp_path / "whole")
-    weights = [
-        load_file(path / "checkpoints/step-00000014/model.safetensors")
-        for path in (tmp_path / "run", tmp_path / "whole")
-    ]
+    assert [p.step for p in run_all(longer, run)] == [13, 14]
+    weights = [load_file(path / "checkpoints/step-00000014/model.safetensors") for path in (run, whole(longer))]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no manifest", "malformed manifest", "empty"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: Path, damage: str) -> None:
-    run_all(tiny(), tmp_path)
-    newest = tmp_path / "checkpoints" / "step-00000012"
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(run: Path, damage: str) -> None:
+    newest = run / "checkpoints" / "step-00000012"
     model = newest / "model.safetensors"
     content = bytearray(model.read_bytes())
     if damage == "truncated":
@@ -108,28 +105,26 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_used(tmp_path: 
     else:
         model.write_bytes(b"")
     said: list[str] = []
-    found = newest_checkpoint(tmp_path / "checkpoints", said.append)
+    found = newest_checkpoint(run / "checkpoints", said.append)
     assert found is not None and found.name == "step-00000010"
     assert len(said) == 1 and "step-00000012 is damaged" in said[0]
-    assert (tmp_path / "checkpoints" / "damaged-step-00000012").is_dir() and not newest.exists()
-    assert [p.step for p in run_all(tiny(), tmp_path)] == [11, 12]
+    assert (run / "checkpoints" / "damaged-step-00000012").is_dir() and not newest.exists()
+    assert [p.step for p in run_all(tiny(), run)] == [11, 12]
 
 
-def test_a_run_whose_checkpoints_are_all_damaged_never_starts_afresh(tmp_path: Path) -> None:
-    run_all(tiny(), tmp_path)
-    for manifest in (tmp_path / "checkpoints").glob("*/manifest.json"):
+def test_a_run_whose_checkpoints_are_all_damaged_never_starts_afresh(run: Path) -> None:
+    for manifest in (run / "checkpoints").glob("*/manifest.json"):
         manifest.unlink()
     for _ in range(2):
         with pytest.raises(InputError, match=r"every checkpoint .* is damaged"):
-            run_all(tiny(), tmp_path)
+            run_all(tiny(), run)
 
 
-def test_a_newer_format_is_refused_clearly(tmp_path: Path) -> None:
-    run_all(tiny(), tmp_path)
-    manifest = tmp_path / "checkpoints" / "step-00000012" / "manifest.json"
+def test_a_newer_format_is_refused_clearly(run: Path) -> None:
+    manifest = run / "checkpoints" / "step-00000012" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 99'))
     with pytest.raises(InputError, match="newer version of ancestral"):
-        run_all(tiny(), tmp_path)
+        run_all(tiny(), run)
 
 
 def test_old_checkpoints_are_pruned_and_a_failed_save_leaves_the_last(
@@ -149,21 +144,18 @@ def test_old_checkpoints_are_pruned_and_a_failed_save_leaves_the_last(
     assert newest_checkpoint(tmp_path, pytest.fail) == tmp_path / "step-00000003"
 
 
-def test_changed_images_are_noticed_on_resume(tmp_path: Path) -> None:
-    config = tiny()
-    run_all(config, tmp_path)
-    pipeline, parts = fresh(config)
+def test_changed_images_are_noticed_on_resume(run: Path) -> None:
+    pipeline, parts = fresh(tiny())
     changed = parts._replace(train=parts.train.stretch(0, len(parts.train) - 1))
     with pytest.raises(InputError, match="images have changed"):
-        next(train(pipeline, changed, RunFolder(tmp_path), say=lambda text: None))
+        next(train(pipeline, changed, RunFolder(run), say=lambda text: None))
 
 
-def test_other_settings_are_refused_by_name_and_nothing_is_overwritten(tmp_path: Path) -> None:
-    run_all(tiny(), tmp_path)
-    before = (tmp_path / "config.json").read_bytes()
+def test_other_settings_are_refused_by_name_and_nothing_is_overwritten(run: Path) -> None:
+    before = (run / "config.json").read_bytes()
     with pytest.raises(InputError, match=r"trained with training.lr = 0.0002, not 0.5"):
-        run_all(tiny({"training": {"lr": 0.5}}), tmp_path)
-    assert (tmp_path / "config.json").read_bytes() == before
+        run_all(tiny({"training": {"lr": 0.5}}), run)
+    assert (run / "config.json").read_bytes() == before
 
 
 def test_two_trainers_cannot_share_a_run_and_a_dead_ones_lock_is_free(tmp_path: Path) -> None:

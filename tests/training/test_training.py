@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import fresh, run_all, tiny
+from runs import TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral.config import TrainingSettings
 from ancestral.errors import Diverged
@@ -20,7 +20,8 @@ from ancestral.training.step import Trainer
 
 
 def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_path: Path) -> None:
-    config = tiny({"training": {"steps": 60, "batch_size": 32, "lr": 2e-3, "validate_every_steps": 60}})
+    training = {"steps": 60, "batch_size": 32, "lr": 2e-3, "validate_every_steps": 60}
+    config = tiny({"training": training, "network": TWO_LEVELS})
     run_all(config, tmp_path)
     log = read_log(tmp_path / "log.jsonl")
     assert log[0]["loss"] == pytest.approx(1, abs=0.15)
