@@ -100,8 +100,8 @@ def recipe(quick: bool, minutes: float | None) -> Config:
 def parts_of(config: Config, size: Size) -> Parts:
     """The data set, or as much of it as a rehearsal can wait for."""
     parts = load(config.data)
-    train = parts.train.stretch(0, size.training_images or len(parts.train))
-    return parts._replace(train=train, test=parts.test.stretch(0, size.test_images or len(parts.test)))
+    train = parts.train.sliced(0, size.training_images or len(parts.train))
+    return parts._replace(train=train, test=parts.test.sliced(0, size.test_images or len(parts.test)))
 
 
 def trained(config: Config, parts: Parts, run: RunFolder) -> None:

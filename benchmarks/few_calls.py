@@ -1,6 +1,6 @@
 """`python -m benchmarks.few_calls RUN`: a few network calls against ancestral sampling at a thousand, on a trained run.
 
-Each contender draws as many images as the others, by three sampling seeds, with seeds that `ancestral sweep` has not
+Each choice draws as many images as the others, by three sampling seeds, with seeds that `ancestral sweep` has not
 seen: so a sampler that the sweep has chosen is not judged by the images it was chosen for. What is compared is the
 Fréchet distance to the test images, in features of a classifier of the data set, and the share of images in which it
 sees the class that was asked for. Three seeds tell how far to trust a mean.
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = _before(file, about)
     extractor = extractor_of(parts, 0)
     for seed in SEEDS:
-        for name in words.contenders:
+        for name in words.choices:
             for guidance in words.guidance:
                 key = f"{name},{guidance:g},{seed}"
                 if key not in record["rows"]:
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def measured(
     pipeline: Pipeline, parts: Parts, extractor: Extractor, name: str, guidance: float, seed: int, images: int
 ) -> Row:
-    """What one contender's images of one seed are worth."""
+    """What one choice's images of one seed are worth."""
     settings = asked(pipeline, name, guidance)
     labels = torch.arange(images) % pipeline.num_classes if pipeline.num_classes else None
     began = time.monotonic()
@@ -100,17 +100,17 @@ def asked(pipeline: Pipeline, name: str, guidance: float) -> SamplingSettings:
 
 def tested(parts: Parts) -> ImageSet:
     """The test images that count."""
-    return parts.test.stretch(0, MOST_TEST_IMAGES)
+    return parts.test.sliced(0, MOST_TEST_IMAGES)
 
 
 def floor(parts: Parts, extractor: Extractor, images: int) -> float:
     """Fréchet distance of as many training images to the test images."""
-    train, real = (extractor.features(as_pixels(each)) for each in (parts.train.stretch(0, images), tested(parts)))
+    train, real = (extractor.features(as_pixels(each)) for each in (parts.train.sliced(0, images), tested(parts)))
     return frechet_distance(train, real)
 
 
 def table(record: Row) -> list[str]:
-    """Markdown: a line for each contender and guidance, means of the seeds with their standard errors."""
+    """Markdown: a line for each choice and guidance, means of the seeds with their standard errors."""
     groups: dict[str, list[Row]] = {}
     for key, row in record["rows"].items():
         groups.setdefault(key.rpartition(",")[0], []).append(row)
@@ -145,7 +145,7 @@ def _before(file: Path, about: Row) -> Row:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.few_calls", description=__doc__)
     parser.add_argument("run", help="folder of a trained run")
-    parser.add_argument("contenders", nargs="+", metavar="SAMPLER,GRID,STEPS", help=f"such as {LONG}")
+    parser.add_argument("choices", nargs="+", metavar="SAMPLER,GRID,STEPS", help=f"such as {LONG}")
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0], metavar="NUMBER", help="[1]")
     parser.add_argument("--images", type=int, default=400, metavar="N", help="drawn by each, for each seed [400]")
     parser.add_argument("--precision", default="auto", help="as --compute.precision [auto]")

@@ -77,7 +77,7 @@ class Published3M(Multistep):
         second = (near - far) / (at[0] - at[2])
         slope = near + (at[0] - at[1]) * second
         curve = moment(-h, 0) * known[0].x0 + h * moment(-h, 1) * slope + 0.5 * h**2 * moment(-h, 2) * second
-        return end.noise / start.noise * x_t + end.signal * h * curve
+        return end.sigma / start.sigma * x_t + end.alpha * h * curve
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ancestral.data.datasets import load
 from ancestral.diffusion.process import time_of_log_snr
-from ancestral.diffusion.schedules import signal_and_noise
+from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import Pixels, from_pixels
@@ -73,10 +73,10 @@ def integrand(pipeline: Pipeline, pixels: Pixels, edges: Sequence[float]) -> Ten
         for part in torch.split(torch.arange(len(x0)), BATCH):
             level, x = schedule.log_snr_between(u[part]), x0[part]
             eps = torch.randn(x.shape, generator=draws)
-            a, s = signal_and_noise(level, x)
-            x_t = (a * x + s * eps).contiguous(memory_format=torch.channels_last)
+            alpha, sigma = alpha_and_sigma(level, x)
+            x_t = (alpha * x + sigma * eps).contiguous(memory_format=torch.channels_last)
             output = network(x_t, time_of_log_snr(level).float())
-            error = (pipeline.diffusion.parameterization.decode(output, x_t, a, s)[1] - eps).double().square()
+            error = (pipeline.diffusion.parameterization.decode(output, x_t, alpha, sigma)[1] - eps).double().square()
             by_class = (error * classes[:, part]).flatten(2).sum(2)
             found.index_add_(1, torch.bucketize(level, ends), by_class)
     return found * (clean - noisy) / (2 * math.log(2) * PASSES * pixels.numel())

@@ -3,7 +3,7 @@
 Every variant changes one thing of a base recipe. First the speed of each is measured in pairs against the base's. Then
 each is trained for the number of images that it would see in the same minutes on an idle machine, so that neither
 other work nor the order of the runs can favour any; several at a time, on one thread each. What counts is measured on
-images drawn afterwards against the test part, in the features of a classifier trained on the training part.
+images generated afterwards against the test part, in the features of a classifier trained on the training part.
 
 Results go to benchmarks/results/recipes-<base>-<seconds>s.json as they come; runs that are there are not made again.
 `--table` prints them: the mean over the training seeds, and where there are several their standard error.
@@ -187,7 +187,7 @@ def speed(base: str, changes: Changes) -> dict[str, float]:
 
 
 def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, float]:
-    """Trains on `images` images in a folder that is thrown away, draws and measures."""
+    """Trains on `images` images in a folder that is thrown away, generates and measures."""
     config = recipe(base, changes, seed, images)
     parts = load(config.data)
     pipeline = Pipeline.fresh(config, parts.train.spec)

@@ -199,7 +199,7 @@ def analytic(pipeline: Pipeline, train: ImageSet, labels: Labels | None, setting
     timesteps = pipeline.diffusion.schedule.uniform_log_snr(ESTIMATED_AT)[:-1]
     ratios = []
     for start in range(0, min(ESTIMATED_ON, len(train)) - chunk + 1, chunk):
-        images = from_pixels(as_pixels(train.stretch(start, start + chunk))).to(pipeline.device)
+        images = from_pixels(as_pixels(train.sliced(start, start + chunk))).to(pipeline.device)
         denoise: Denoiser = pipeline.denoiser(None if labels is None else labels[start : start + chunk], settings)
         seeds = [mix(0, "analytic variance", start + i) for i in range(chunk)]
         noise = ImageNoise(seeds, pipeline.spec.shape, pipeline.device)
@@ -266,9 +266,9 @@ def _summary(name: str, rows: Sequence[Row]) -> list[str]:
     return [
         name,
         str(len(rows)),
-        told([row.frechet for row in rows]),
-        told([row.strided.total for row in rows]),
-        told([row.full.total for row in rows]),
+        in_words([row.frechet for row in rows]),
+        in_words([row.strided.total for row in rows]),
+        in_words([row.full.total for row in rows]),
     ]
 
 
@@ -280,7 +280,11 @@ def _differences(learned: Sequence[Row], fixed: Sequence[Row]) -> list[str]:
         )
         for mine, other in zip(learned, fixed, strict=True)
     ]
-    return [told(distances), told([row.strided.gain for row in fixed]), told([row.full.gain for row in fixed])]
+    return [
+        in_words(distances),
+        in_words([row.strided.gain for row in fixed]),
+        in_words([row.full.gain for row in fixed]),
+    ]
 
 
 def _one(row: Row) -> list[str]:
@@ -288,16 +292,16 @@ def _one(row: Row) -> list[str]:
     return [
         str(row.seed),
         row.variance,
-        told([row.frechet]),
-        told([row.strided.total]),
-        told([row.full.total]),
+        in_words([row.frechet]),
+        in_words([row.strided.total]),
+        in_words([row.full.total]),
         ", ".join(f"{term:.3f}" for term in terms),
         f"{row.agreement:.3f}",
-        told([row.real]),
+        in_words([row.real]),
     ]
 
 
-def told(amounts: Sequence[Amount]) -> str:
+def in_words(amounts: Sequence[Amount]) -> str:
     """The mean with its error over seeds; of one seed its own."""
     amount = mean([each.value for each in amounts]) if len(amounts) > 1 else amounts[0]
     return rounded(amount.value, amount.standard_error)

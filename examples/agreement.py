@@ -1,7 +1,7 @@
-"""Does a class-conditional run draw the class it is asked for? An independent classifier is the judge.
+"""Does a class-conditional run generate the class it is asked for? An independent classifier is the judge.
 
 A support vector machine learns the run's real training images, is tried on real images it has not seen, and then says
-of every drawn image which class it shows. It knows nothing of networks or diffusion.
+of every generated image which class it shows. It knows nothing of networks or diffusion.
 
     python examples/agreement.py runs/demo --images 500
 """
@@ -53,7 +53,9 @@ def main() -> None:
     assert parts.test.labels is not None
     held_out = agreement(judge, parts.test.pixels(), parts.test.labels)
     print(f"real, held out:      the judge is right on {held_out:.1%} of {len(parts.test)}")
-    print(f"drawn at guidance 1:   the judge agrees on {agreement(judge, *draw(pipeline, asked.images)):.1%} ", end="")
+    print(
+        f"generated at guidance 1:   the judge agrees on {agreement(judge, *draw(pipeline, asked.images)):.1%} ", end=""
+    )
     print(f"of {asked.images}")
 
 

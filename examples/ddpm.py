@@ -41,7 +41,7 @@ def training(network: nn.Module, schedule: Schedule, images: Tensor, steps: int,
         x_0 = images[torch.randint(len(images), (BATCH_SIZE,))]
         t = torch.randint(1, schedule.num_timesteps + 1, (BATCH_SIZE,))
         eps = torch.randn_like(x_0)
-        x_t = schedule.signal(t, x_0) * x_0 + schedule.noise(t, x_0) * eps
+        x_t = schedule.alpha(t, x_0) * x_0 + schedule.sigma(t, x_0) * eps
         loss = (eps - network(x_t, t.float(), None)).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -63,7 +63,7 @@ def sampling(network: nn.Module, schedule: Schedule, shape: tuple[int, ...]) -> 
         z = torch.randn(shape) if t > 1 else torch.zeros(shape)
         beta = schedule.betas[t - 1].item()
         eps = network(x, torch.full((len(x),), float(t)), None)
-        mean = (x - beta / schedule.noise(torch.tensor(t), x) * eps) / (1 - beta) ** 0.5
+        mean = (x - beta / schedule.sigma(torch.tensor(t), x) * eps) / (1 - beta) ** 0.5
         x = mean + beta**0.5 * z
     return x
 

@@ -21,7 +21,7 @@ def chain(pipeline: Pipeline, seed: int, label: str | None) -> tuple[list[Pixels
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A film of how a run draws one image.")
+    parser = argparse.ArgumentParser(description="A film of how a run generates one image.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--label", help="name or number of a class")

@@ -32,7 +32,7 @@ def noised(schedule: Schedule, x0: Images, times: list[int]) -> Pixels:
     """One image (1, C, H, W) at several timesteps of one noise, (S, C, H, W)."""
     eps = ImageNoise([0], x0.shape[1:])()
     t = torch.tensor(times)
-    return to_pixels(schedule.signal(t, x0) * x0 + schedule.noise(t, x0) * eps)
+    return to_pixels(schedule.alpha(t, x0) * x0 + schedule.sigma(t, x0) * eps)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -20,12 +21,14 @@ from typing import IO, Any
 from unittest.mock import patch
 
 LOADED = ["torch", "torch.distributed", "matplotlib.pyplot", "sklearn.datasets", "ancestral.training.loop"]
-LOADED += [f"ancestral.cli.{name}" for name in ("main", "drawing", "editing", "measuring", "showing", "training")]
+LOADED += [f"ancestral.cli.{name}" for name in ("main", "generating", "editing", "measuring", "showing", "training")]
 
 
 @lru_cache
 def server() -> ForkServerContext:
     """What starts processes, and has loaded what they need."""
+    missing = [name for name in LOADED if find_spec(name) is None]
+    assert missing == [], "a server leaves out in silence what it cannot load"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(LOADED)
     return context
@@ -73,6 +76,8 @@ class Forked:
                 self.process.kill()
                 raise
         out, err = (each.result() for each in said)
+        self.stdout.close()
+        self.stderr.close()
         return out, err
 
     def send_signal(self, number: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipelines import SMALL
 
 from ancestral import compute
-from ancestral.compute import Choices, decided, forget, in_words, recalled, remember, tuned_file, usual
+from ancestral.compute import Choices, defaults, in_words, load_tuned, remove_tuned, resolve, save_tuned, tuned_file
 from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -31,14 +31,14 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_settings_or_measurements_all_is_as_usual() -> None:
-    assert decided(ComputeSettings(), SMALL, SPEC, CPU) == usual(CPU) == Choices()
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU) == Choices()
 
 
 def test_what_was_measured_outranks_the_usual_and_the_users_word_outranks_both() -> None:
-    remember(TUNED, SMALL, SPEC, CPU)
-    assert decided(ComputeSettings(), SMALL, SPEC, CPU) == TUNED
+    save_tuned(TUNED, SMALL, SPEC, CPU)
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == TUNED
     asked = ComputeSettings(memory="channels-last", chunk=8)
-    assert decided(asked, SMALL, SPEC, CPU) == TUNED.model_copy(update={"memory": "channels-last", "chunk": 8})
+    assert resolve(asked, SMALL, SPEC, CPU) == TUNED.model_copy(update={"memory": "channels-last", "chunk": 8})
 
 
 def test_every_setting_has_a_choice_that_it_decides() -> None:
@@ -50,9 +50,9 @@ def test_the_environments_threads_outrank_measured_ones_but_not_the_users_settin
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    remember(TUNED, SMALL, SPEC, CPU)
-    assert decided(ComputeSettings(), SMALL, SPEC, CPU).threads is None
-    assert decided(ComputeSettings(threads=1), SMALL, SPEC, CPU).threads == 1
+    save_tuned(TUNED, SMALL, SPEC, CPU)
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU).threads is None
+    assert resolve(ComputeSettings(threads=1), SMALL, SPEC, CPU).threads == 1
 
 
 @given(
@@ -67,8 +67,8 @@ def test_the_environments_threads_outrank_measured_ones_but_not_the_users_settin
     )
 )
 def test_what_is_remembered_is_recalled(made: dict[str, Any]) -> None:
-    remember(choices := Choices(**made), SMALL, SPEC, CPU)
-    assert recalled(SMALL, SPEC, CPU) == choices
+    save_tuned(choices := Choices(**made), SMALL, SPEC, CPU)
+    assert load_tuned(SMALL, SPEC, CPU) == choices
 
 
 def keys() -> dict[str, tuple[NetworkSettings, ImageSpec]]:
@@ -78,26 +78,26 @@ def keys() -> dict[str, tuple[NetworkSettings, ImageSpec]]:
 
 @pytest.mark.parametrize("name", keys())
 def test_what_was_measured_of_one_network_and_shape_says_nothing_of_others(name: str) -> None:
-    remember(TUNED, SMALL, SPEC, CPU)
-    assert recalled(*keys()[name], CPU) is None
+    save_tuned(TUNED, SMALL, SPEC, CPU)
+    assert load_tuned(*keys()[name], CPU) is None
 
 
 def test_nor_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trap: a home folder that several machines share."""
-    remember(TUNED, SMALL, SPEC, CPU)
+    save_tuned(TUNED, SMALL, SPEC, CPU)
     monkeypatch.setattr(compute, "processor", lambda: "another processor")
-    assert recalled(SMALL, SPEC, CPU) is None
+    assert load_tuned(SMALL, SPEC, CPU) is None
 
 
 def test_nor_of_a_process_that_may_use_fewer_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    remember(TUNED, SMALL, SPEC, CPU)
+    save_tuned(TUNED, SMALL, SPEC, CPU)
     monkeypatch.setattr(compute, "usable_cores", lambda: 999)
-    assert recalled(SMALL, SPEC, CPU) is None
+    assert load_tuned(SMALL, SPEC, CPU) is None
 
 
 def test_names_of_classes_are_no_part_of_it() -> None:
-    remember(TUNED, SMALL, SPEC, CPU)
-    assert recalled(SMALL, SPEC.model_copy(update={"class_names": ("cat", "dog")}), CPU) == TUNED
+    save_tuned(TUNED, SMALL, SPEC, CPU)
+    assert load_tuned(SMALL, SPEC.model_copy(update={"class_names": ("cat", "dog")}), CPU) == TUNED
 
 
 def half(file: Path) -> None:
@@ -129,15 +129,15 @@ DAMAGES = {
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file_is_as_none(name: str) -> None:
-    DAMAGES[name](remember(TUNED, SMALL, SPEC, CPU))
-    assert decided(ComputeSettings(), SMALL, SPEC, CPU) == usual(CPU)
+    DAMAGES[name](save_tuned(TUNED, SMALL, SPEC, CPU))
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU)
 
 
 def test_what_is_forgotten_is_gone() -> None:
-    assert not forget(SMALL, SPEC, CPU)
-    remember(TUNED, SMALL, SPEC, CPU)
-    assert forget(SMALL, SPEC, CPU)
-    assert recalled(SMALL, SPEC, CPU) is None and not tuned_file(SMALL, SPEC, CPU).exists()
+    assert not remove_tuned(SMALL, SPEC, CPU)
+    save_tuned(TUNED, SMALL, SPEC, CPU)
+    assert remove_tuned(SMALL, SPEC, CPU)
+    assert load_tuned(SMALL, SPEC, CPU) is None and not tuned_file(SMALL, SPEC, CPU).exists()
 
 
 def test_a_pipeline_folder_says_nothing_of_the_machine_it_was_trained_on(tmp_path: Path) -> None:
@@ -148,14 +148,14 @@ def test_a_pipeline_folder_says_nothing_of_the_machine_it_was_trained_on(tmp_pat
     Pipeline.fresh(Config(network=SMALL), SPEC, CPU).save(tmp_path / "plain")
     for name in ("asked", "plain"):
         loaded = Pipeline.load(tmp_path / name, CPU)
-        assert (loaded.config.compute, loaded.compute) == (ComputeSettings(), usual(CPU))
+        assert (loaded.config.compute, loaded.compute) == (ComputeSettings(), defaults(CPU))
     texts = [(tmp_path / name / "ancestral.json").read_text() for name in ("asked", "plain")]
     assert texts[0] == texts[1]
 
 
 def test_a_pipeline_computes_as_measured_and_as_it_is_told_when_loaded(tmp_path: Path) -> None:
     Pipeline.fresh(Config(network=SMALL), SPEC, CPU).save(tmp_path / "p")
-    remember(TUNED, SMALL, SPEC, CPU)
+    save_tuned(TUNED, SMALL, SPEC, CPU)
     assert Pipeline.load(tmp_path / "p", CPU).compute == TUNED
     told = Pipeline.load(tmp_path / "p", CPU, ComputeSettings(chunk=5))
     assert told.compute == TUNED.model_copy(update={"chunk": 5})
@@ -166,14 +166,14 @@ def told(choices: Choices, settings: ComputeSettings | None = None) -> str | Non
 
 
 def test_nothing_is_said_of_the_usual_nor_of_what_training_makes_no_use_of() -> None:
-    assert told(usual(CPU)) is None
+    assert told(defaults(CPU)) is None
     assert told(Choices(chunk=8, guidance="two-calls")) is None
 
 
 def test_it_is_said_what_is_not_usual_and_by_whose_word() -> None:
     asked = ComputeSettings(precision="bfloat16", threads=3)
     assert told(Choices(precision="bfloat16", threads=3), asked) == "computing in bfloat16, on 3 threads (as set)"
-    remember(TUNED, SMALL, SPEC, CPU)
+    save_tuned(TUNED, SMALL, SPEC, CPU)
     assert told(TUNED) == "computing with channels-first memory, on one thread, 4 images at a time (as tuned)"
     assert told(Choices(compile="blocks")) == "computing compiled (blocks) (as before)"
     assert told(TUNED, ComputeSettings(threads=1)) == (

@@ -40,7 +40,10 @@ from ancestral.presets import PRESETS, for_folder
         ({"data": {"size": "big"}}, "run.toml: data.size: expected a whole number or a list of values, got 'big'"),
         ({"sampling": {"eta": 0.5, "sampler": "ancestral"}}, "eta belongs to ddim"),
         ({"sampling": {"steps": 2000}}, "sampling.steps <= num_timesteps = 1000, got 2000"),
-        ({"sampling": {"guidance_by": "weaker", "guidance": 2.0}}, "guidance_by no-class, got weaker"),
+        (
+            {"sampling": {"guidance_by": "autoguidance", "guidance": 2.0}},
+            "guidance_by classifier-free, got autoguidance",
+        ),
         ({"sampling": {"negative": "cat"}}, "a guidance other than 0 and 1 with negative"),
         ({"sampling": {"guidance_interval": (3.0, 0.3), "guidance": 2.0}}, "that rises, got 3.0 and 0.3"),
         ({"sampling": {"guidance_interval": (0.3, 3.0), "guidance": 2.0, "cache": 2}}, "cache 1 with a"),

@@ -55,7 +55,7 @@ def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
     made.weaker, made.classify = pipeline(seed=1), by_brightness(made)
     with torch.no_grad():
         plain = made.network(X, torch.full((3,), 399.0), LABELS)
-    for by in ("no-class", "weaker", "classifier"):
+    for by in ("classifier-free", "autoguidance", "classifier"):
         assert torch.equal(prediction(made, LABELS, X, T, guidance=1, guidance_by=by)[1], plain), by
         assert not torch.equal(prediction(made, LABELS, X, T, guidance=2, guidance_by=by)[1], plain), by
 
@@ -63,9 +63,9 @@ def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
 def test_a_weaker_network_guides_and_the_network_itself_does_not() -> None:
     made, plain = pipeline(), drawn(pipeline())
     made.weaker = pipeline()
-    assert torch.equal(drawn(made, guidance=3, guidance_by="weaker"), plain)
+    assert torch.equal(drawn(made, guidance=3, guidance_by="autoguidance"), plain)
     made.weaker = pipeline(seed=1)
-    assert not torch.equal(drawn(made, guidance=3, guidance_by="weaker"), plain)
+    assert not torch.equal(drawn(made, guidance=3, guidance_by="autoguidance"), plain)
 
 
 def prediction(
@@ -85,7 +85,7 @@ def test_a_weaker_network_is_moved_away_from(labels: Tensor | None) -> None:
     """Of the same class, and without a class too: autoguidance needs none."""
     made, weaker = pipeline(), pipeline(seed=1)
     made.weaker = weaker
-    guided = prediction(made, labels, X, T, guidance=2.5, guidance_by="weaker")
+    guided = prediction(made, labels, X, T, guidance=2.5, guidance_by="autoguidance")
     good, bad = prediction(made, labels, X, T), prediction(weaker, labels, X, T)
     for found, one, other in zip(guided, good, bad, strict=True):
         torch.testing.assert_close(found, one + 1.5 * (one - other))
@@ -129,7 +129,7 @@ def test_an_interval_holds_for_a_classifier_too() -> None:
     assert torch.equal(drawn(made, **common, guidance_interval=(0, 1e9)), drawn(made, **common))
 
 
-@pytest.mark.parametrize("by", ["no-class", "weaker"])
+@pytest.mark.parametrize("by", ["classifier-free", "autoguidance"])
 def test_rescaling_brings_the_contrast_back(by: str) -> None:
     made = pipeline()
     made.weaker = pipeline(seed=1)
@@ -165,7 +165,9 @@ def test_a_classifier_gives_what_the_network_does_not_know(classes: tuple[str, .
     strength = 3.0 - bool(classes)
     eps = prediction(made, LABELS if classes else None, X, T)[1]
     found = prediction(made, LABELS, X, T, guidance=3, guidance_by="classifier")[1]
-    torch.testing.assert_close(found, eps - strength * (1 - made.diffusion.schedule.at(T)).sqrt().float() * slope)
+    torch.testing.assert_close(
+        found, eps - strength * (1 - made.diffusion.schedule.alpha_bar_at(T)).sqrt().float() * slope
+    )
 
 
 WRONG_SETTINGS = {
@@ -174,7 +176,7 @@ WRONG_SETTINGS = {
     "interval of nothing": ({"guidance_interval": (0.3, 3)}, "nothing to guide"),
     "rescaled nothing": ({"guidance": 0, "guidance_rescale": 0.7}, "nothing to guide"),
     "negative nothing": ({"negative": "dog"}, "nothing to guide"),
-    "negative of a weaker": ({"guidance": 2, "guidance_by": "weaker", "negative": "dog"}, "no negative"),
+    "negative of a weaker": ({"guidance": 2, "guidance_by": "autoguidance", "negative": "dog"}, "no negative"),
     "negative of a classifier": ({"guidance": 2, "guidance_by": "classifier", "negative": "dog"}, "no negative"),
     "rescaled classifier": ({"guidance_by": "classifier", "guidance_rescale": 0.5}, "no second image"),
     "unknown guide": ({"guidance_by": "stronger"}, "guidance_by"),
@@ -190,11 +192,11 @@ def test_settings_that_do_not_go_together_are_one_line(name: str) -> None:
 
 
 WRONG_GUIDES = {
-    "no weaker": (CLASSES, LABELS, {"guidance": 2, "guidance_by": "weaker"}, "a weaker pipeline"),
+    "no weaker": (CLASSES, LABELS, {"guidance": 2, "guidance_by": "autoguidance"}, "a weaker pipeline"),
     "no classifier": (CLASSES, LABELS, {"guidance": 2, "guidance_by": "classifier"}, "a classifier of noisy images"),
     "unknown negative": (CLASSES, LABELS, {"guidance": 2, "negative": "bird"}, "cat, dog, owl"),
     "negative without classes": ((), None, {"guidance": 2, "negative": "dog"}, "nothing to guide by"),
-    "labels without classes": ((), LABELS, {"guidance_by": "weaker", "guidance": 2}, "trained without classes"),
+    "labels without classes": ((), LABELS, {"guidance_by": "autoguidance", "guidance": 2}, "trained without classes"),
     "cache with two calls a step": (CLASSES, LABELS, {"cache": 2, "sampler": "heun"}, "cache 1 with the sampler heun"),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from ancestral.config import Config, parse, read_settings
 from ancestral.data.shard_index import read_index
-from ancestral.data.store import place_at
+from ancestral.data.store import remote_folder
 from ancestral.errors import InputError
 from ancestral.evaluation.likelihood_file import record
 from ancestral.files import is_packed
@@ -30,7 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "likelihood.json": read_likelihood,
     "sweep.json": read_sweep,
     "grid.png": read_metadata,
-    "index.json": lambda path: read_index(place_at(str(path.parent))),
+    "index.json": lambda path: read_index(remote_folder(str(path.parent))),
 }
 CONTENTS = {
     "nested without end": b'{"seed": ' + b"[" * 100_000,

@@ -780,12 +780,14 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 
 def test_a_learned_range_of_diffusers_is_drawn_by_and_kept(tmp_path: Path) -> None:
-    """Its spread reaches the reverse steps, and the pipeline that is saved again is the one that was read."""
+    """Its variance coefficient reaches the reverse steps, and the pipeline that is saved again is the one that was
+    read.
+    """
     write_diffusers(tmp_path / "theirs", contents(channels=3, learned=True))
     pipeline = Pipeline.load(tmp_path / "theirs")
     x_t, t = torch.randn(2, *pipeline.spec.shape), torch.tensor(7)
     prediction = pipeline.denoiser(None, SamplingSettings(clip="none"))(x_t, t)
-    assert prediction.spread is not None
+    assert prediction.variance_coeff is not None
     step = pipeline.diffusion.p_posterior(prediction, x_t, t, torch.tensor(3))
     fixed = pipeline.diffusion.schedule.beta_tilde(t, torch.tensor(3)).log()
     assert step.log_var.shape == x_t.shape and (step.log_var - fixed).abs().max() > 1e-3

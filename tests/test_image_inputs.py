@@ -11,7 +11,7 @@ from pipelines import untrained
 from ancestral import edits
 from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.editing.inpaint import Rounds
-from ancestral.editing.operators import Pooled
+from ancestral.editing.operators import MeanPooled
 from ancestral.errors import InputError
 from ancestral.image_inputs import as_images, as_mask
 from ancestral.pipeline import Pipeline
@@ -155,13 +155,13 @@ def test_edits_take_them(pipeline: Pipeline) -> None:
     assert last.x_s.shape == (1, 3, 7, 8)
     for steps in (edits.vary(pipeline, [PIXELS], 0.5, [0]), edits.invert(pipeline, PIXELS)):
         assert [*steps][-1].x_s.shape == (1, 3, 6, 8)
-    *_, last = edits.restore(pipeline, Pooled(2), Image.fromarray(PIXELS[::2, ::2].copy()), [0])
+    *_, last = edits.restore(pipeline, MeanPooled(2), Image.fromarray(PIXELS[::2, ::2].copy()), [0])
     assert last.x_s.shape == (1, 3, 6, 8)
 
 
 def test_edits_refuse_images_of_another_size_in_one_line(pipeline: Pipeline) -> None:
     with pytest.raises(InputError, match="expected images of 3x4 pixels to restore, got 6x8"):
-        edits.restore(pipeline, Pooled(2), PIXELS, [0])
+        edits.restore(pipeline, MeanPooled(2), PIXELS, [0])
     with pytest.raises(InputError, match="at least 6 x 8 pixels, got 4 x 8"):
         [*edits.vary(pipeline, PIXELS[:4], 0.5, [0])]
     with pytest.raises(InputError, match="one image, or one for each of 3 seeds, got 2"):

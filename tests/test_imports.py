@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
-    {"text", "names"},
+    {"text", "names", "migrations"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
     {"config", "folders", "gaussian", "outputs", "processes"},
@@ -25,6 +25,7 @@ ROWS = (
     {"pipeline"},
     {"training", "evaluation", "edits"},
     {"report", "tuning", "selftest"},
+    {"jobs"},
     {"cli", "web"},
     {"__main__"},
 )
@@ -41,7 +42,7 @@ KNOWS_NOTHING_OF = {
 }
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
-    *("text", "names", "synonyms", "contracts", "errors", "colors", "machine"),
+    *("text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
     *("config", "files", "folders", "outputs", "presets", "run_states"),
 }
 """What the command line needs to answer --help: quick to import."""

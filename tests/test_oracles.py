@@ -78,8 +78,8 @@ def test_marginals_are_those_of_x_0_and_noise() -> None:
 def test_a_reverse_step_has_the_variance_of_x_s_given_x_t() -> None:
     """q(x_s) by one quadrature, times q(x_t | x_s), normalised by another."""
     kept = float(SCHEDULE.alpha_bar[T] / SCHEDULE.alpha_bar[S])
-    a, s = float(SCHEDULE.alpha_bar[S]) ** 0.5, float(1 - SCHEDULE.alpha_bar[S])
-    at_s = normal_density(LINE[:, None], a * LINE, s) @ density(GAUSSIAN) * STEP
+    alpha, sigma = float(SCHEDULE.alpha_bar[S]) ** 0.5, float(1 - SCHEDULE.alpha_bar[S])
+    at_s = normal_density(LINE[:, None], alpha * LINE, sigma) @ density(GAUSSIAN) * STEP
     joint = at_s * normal_density(SEEN[0], kept**0.5 * LINE, 1 - kept)
     share = joint / joint.sum()
     variance = share @ LINE**2 - (share @ LINE) ** 2
@@ -92,8 +92,8 @@ def test_along_the_flow_a_point_keeps_its_quantile(data: GaussianData | Mixture)
     """P(x_t < x) by quadrature over x_0, before and after."""
 
     def below(x: Tensor, t: Tensor) -> Tensor:
-        a, s = float(SCHEDULE.alpha_bar[t]) ** 0.5, float(1 - SCHEDULE.alpha_bar[t]) ** 0.5
-        return torch.special.ndtr((x - a * LINE) / s) @ density(data) * STEP
+        alpha, sigma = float(SCHEDULE.alpha_bar[t]) ** 0.5, float(1 - SCHEDULE.alpha_bar[t]) ** 0.5
+        return torch.special.ndtr((x - alpha * LINE) / sigma) @ density(data) * STEP
 
     end = data.flow(SEEN, T, S) if isinstance(data, GaussianData) else data.flow(SEEN[:, 0], torch.stack([T, S]))[1]
     assert near(below(end, S), below(SEEN, T))

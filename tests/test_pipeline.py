@@ -27,7 +27,7 @@ from ancestral.config import (
 )
 from ancestral.diffusion import schedules
 from ancestral.diffusion.process import Prediction
-from ancestral.editing.operators import Pooled
+from ancestral.editing.operators import MeanPooled
 from ancestral.errors import InputError, NonFinite
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
@@ -396,7 +396,7 @@ def test_a_measurement_that_pulls_beyond_numbers_stops_before_clipping() -> None
     """Trap: the guided estimate overflowed to infinity, and clipping made white of it."""
     bright = torch.full((1, 3, 4, 4), 3e38)
     with pytest.raises(NonFinite, match=r"^step 1 of 5: .*pulls too hard"):
-        next(edits.restore(pipeline(), Pooled(2), bright, [1], None, SamplingSettings(steps=5)))
+        next(edits.restore(pipeline(), MeanPooled(2), bright, [1], None, SamplingSettings(steps=5)))
 
 
 def test_a_variance_that_is_no_number_stops_as_predictions_do() -> None:

@@ -17,7 +17,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.tensors import from_pixels
 from benchmarks import variances
-from benchmarks.variances import NAMES, Bound, Plan, Record, Row, analytic, as_chosen, bits, recipe, tables, told
+from benchmarks.variances import NAMES, Bound, Plan, Record, Row, analytic, as_chosen, bits, in_words, recipe, tables
 
 PLAN = Plan(base="digits", prediction="eps", images=64, steps=4, draw=8, held_out=6, terms=5)
 UNCLIPPED = SamplingSettings(sampler="ancestral", steps=4, clip="none")
@@ -72,9 +72,9 @@ def test_a_network_that_says_zero_errs_by_the_images_themselves(digits: Parts, m
     nn.init.zeros_(pipeline.network.conv_out.weight)
     nn.init.zeros_(pipeline.network.conv_out.bias)
     found = analytic(pipeline, digits.train, None, UNCLIPPED).ratio
-    seen = from_pixels(as_pixels(digits.train.stretch(0, pipeline.compute.chunk))).double()
+    seen = from_pixels(as_pixels(digits.train.sliced(0, pipeline.compute.chunk))).double()
     timesteps = pipeline.diffusion.schedule.uniform_log_snr(variances.ESTIMATED_AT)[:-1]
-    expected = seen.square().mean() / (1 - pipeline.diffusion.schedule.at(timesteps))
+    expected = seen.square().mean() / (1 - pipeline.diffusion.schedule.alpha_bar_at(timesteps))
     torch.testing.assert_close(found[timesteps - 1], expected, rtol=1e-6, atol=0)
 
 
@@ -124,4 +124,4 @@ def test_with_one_seed_errors_are_of_the_measurement() -> None:
     summary, differences, _ = tables(Record(plan=PLAN, rows=tuple(rows))).split("\n\n")
     assert "| learned | 1 | 2.00 ± 0.30 |" in summary
     assert "| beta | -1.00 ± 0.42 | -1.000 ± 0.010 |" in differences, "distances: 0.3 and 0.3 in squares; bits: paired"
-    assert told([Amount(value=1.0, standard_error=0.3)]) == "1.00 ± 0.30"
+    assert in_words([Amount(value=1.0, standard_error=0.3)]) == "1.00 ± 0.30"

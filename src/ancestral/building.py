@@ -7,7 +7,7 @@ from itertools import product
 
 from ancestral.config import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
 from ancestral.diffusion import schedules
-from ancestral.diffusion.levels import PredictsLevels
+from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
@@ -21,7 +21,7 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {
     "eps": PredictsEps(),
     "x0": PredictsX0(),
     "v": PredictsV(),
-    "levels": PredictsLevels(),
+    "levels": PredictsCategorical(),
 }
 VARIANCES: dict[str, Variance] = {
     "beta": beta,

@@ -13,7 +13,7 @@ WHITE = (255, 255, 255)
 
 
 def check_channels(channels: int) -> None:
-    """Before anything is drawn: whether images of so many channels can be shown and written.
+    """Before anything is generated: whether images of so many channels can be shown and written.
 
     Raises:
         InputError: there is no such kind of picture.
@@ -21,5 +21,6 @@ def check_channels(channels: int) -> None:
     if channels not in MODES:
         kinds = ", ".join(f"{count} ({name})" for count, name in NAMES.items())
         raise InputError(
-            f"expected a network of {kinds} channels, got one of {channels}; in Python it draws tensors: Pipeline.steps"
+            f"expected a network of {kinds} channels, got one of {channels}; in Python it generates tensors: "
+            "Pipeline.steps"
         )

@@ -71,11 +71,11 @@ def on_device(name: torch.device | str | None) -> torch.device:
     return device
 
 
-def decided(
+def resolve(
     settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> Choices:
     """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
-    found = recalled(network, spec, device) or usual(device)
+    found = load_tuned(network, spec, device) or defaults(device)
     if threads_are_given():
         found = found.model_copy(update={"threads": None})
     return found.overlaid(settings)
@@ -85,15 +85,15 @@ def in_words(
     choices: Choices, settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> str | None:
     """How training computes and by whose word, in one line; None where all is as usual."""
-    common, asked = usual(device), given(settings)
-    measured = recalled(network, spec, device) or common
-    told: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
+    common, asked = defaults(device), given(settings)
+    measured = load_tuned(network, spec, device) or common
+    named: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
     for name, phrase in _phrases(choices).items():
         value = getattr(choices, name)
         if value != getattr(common, name):
             word = "set" if name in asked else "tuned" if value == getattr(measured, name) else "before"
-            told[word].append(phrase)
-    parts = [f"{', '.join(phrases)} (as {word})" for word, phrases in told.items() if phrases]
+            named[word].append(phrase)
+    parts = [f"{', '.join(phrases)} (as {word})" for word, phrases in named.items() if phrases]
     return f"computing {', '.join(parts)}" if parts else None
 
 
@@ -108,7 +108,7 @@ def _phrases(choices: Choices) -> dict[str, str]:
     }
 
 
-def usual(device: torch.device) -> Choices:
+def defaults(device: torch.device) -> Choices:
     """What is right on most machines, as `benchmarks/choices.py` measures."""
     precision: Literal["float32", "bfloat16"] = "bfloat16" if computes_in_bfloat16(device.type) else "float32"
     if device.type == "cpu":
@@ -139,7 +139,7 @@ def machine_name(device: torch.device) -> str:
     return f"{what}, torch {torch.__version__}"
 
 
-def recalled(network: NetworkSettings | None, spec: ImageSpec, device: torch.device) -> Choices | None:
+def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.device) -> Choices | None:
     """What was measured of this network on this machine; None where nothing was, or the file is no longer readable.
 
     Args:
@@ -153,8 +153,8 @@ def recalled(network: NetworkSettings | None, spec: ImageSpec, device: torch.dev
         return None
 
 
-def remember(choices: Choices, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
-    """Keeps what was measured, for every run and every drawing of this network on this machine; the file.
+def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
+    """Keeps what was measured, for every run and every generating of this network on this machine; the file.
 
     Raises:
         CannotWrite: the cache cannot be written.
@@ -165,7 +165,7 @@ def remember(choices: Choices, network: NetworkSettings, spec: ImageSpec, device
     return file
 
 
-def forget(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
+def remove_tuned(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
     """Takes what was measured away; whether there was anything.
 
     Raises:

@@ -19,7 +19,7 @@ from ancestral.files import read_json, read_toml
 
 MOST_TIMESTEPS = 100_000
 MOST_IMAGES = 1_000_000
-"""That are computed, drawn or measured at once."""
+"""That are computed, generated or measured at once."""
 MOST_CLASS_EMBEDS = 1_000_000
 PositiveInt = Annotated[int, Field(ge=1, le=2**53)]
 NumTimesteps = Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]
@@ -315,7 +315,7 @@ class TrainingSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """How images are drawn, unless asked otherwise."""
+    """How images are generated, unless asked otherwise."""
 
     sampler: Literal[
         "ancestral", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "dpm++2s", "dpm++3s", "dpm++2m-sde",
@@ -335,7 +335,7 @@ class SamplingSettings(Settings):
     """Variance of an ancestral step. None: diffusion.variance. analytic: the one that `ancestral variance` measured."""
     guidance: Annotated[float, Field(ge=0)] = 1.0
     """1 is none, more follows the label more closely, 0 ignores it."""
-    guidance_by: Literal["no-class", "weaker", "classifier"] = "no-class"
+    guidance_by: Literal["classifier-free", "autoguidance", "classifier"] = "classifier-free"
     """What guides: the network's own prediction of no class (classifier-free guidance), that of a weaker network of the
     same class (autoguidance), or a classifier of noisy images, which also lends classes to a network without any."""
     negative: str | None = None
@@ -367,7 +367,7 @@ class SamplingSettings(Settings):
         for name in (name for name, given in shapes.items() if given):
             if self.guidance in (0, 1) and self.guidance_by != "classifier":
                 raise ValueError(f"expected a guidance other than 0 and 1 with {name}: there is nothing to guide")
-            if self.guidance_by != "no-class" and name == "negative":
+            if self.guidance_by != "classifier-free" and name == "negative":
                 raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
             if self.guidance_by == "classifier" and name == "guidance_rescale":
                 raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
@@ -394,7 +394,7 @@ class ComputeSettings(Settings):
     micro_batch: NumImages | None = None
     """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
     chunk: NumImages | None = None
-    """Images drawn at once (64; 512 on CUDA)."""
+    """Images generated at once (64; 512 on CUDA)."""
     guidance: Literal["auto", "one-call", "two-calls"] = "auto"
     """Guidance by one network call on twice the images, or by two calls (one-call)."""
 
@@ -428,10 +428,10 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _guided_by_itself(self) -> Config:
-        if self.sampling.guidance_by != "no-class":
+        if self.sampling.guidance_by != "classifier-free":
             raise ValueError(
-                f"expected sampling.guidance_by no-class, got {self.sampling.guidance_by}: other networks are named "
-                "when images are drawn, by --weaker or --classifier"
+                f"expected sampling.guidance_by classifier-free, got {self.sampling.guidance_by}: other networks are "
+                f"named when images are generated, by --weaker or --classifier"
             )
         return self
 
@@ -446,7 +446,7 @@ class Config(Settings):
 
 
 class ImageSpec(Settings):
-    """What a pipeline draws: the shape of an image and the names of the classes (empty: unconditional)."""
+    """What a pipeline generates: the shape of an image and the names of the classes (empty: unconditional)."""
 
     channels: Width
     height: Side

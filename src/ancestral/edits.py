@@ -41,7 +41,7 @@ DATA_VARIANCE = 0.25
 """Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
 OVERGUIDED = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
 By = Literal["padding", "rolls", "windows"]
-How = Literal["projection", "gradient", "moments"]
+RestorationMethod = Literal["projection", "gradient", "moments"]
 
 
 class Margins(NamedTuple):
@@ -218,7 +218,7 @@ def restore(
     labels: Classes = None,
     settings: SamplingSettings | None = None,
     sigma: float = 0.02,
-    how: How = "gradient",
+    how: RestorationMethod = "gradient",
     data_variance: float = DATA_VARIANCE,
 ) -> Iterator[Step]:
     """Images of the pipeline's size of which `operator` made `y`: enlarged, deblurred, coloured.
@@ -234,7 +234,7 @@ def restore(
         InputError: an operator that the images do not suit, a negative sigma or data_variance.
     """
     settings, schedule = sampling_of(settings, pipeline.config.sampling), pipeline.diffusion.schedule
-    seeds, how = seeds_of(None, None, 0, seeds), one_of(how, get_args(How), "how")
+    seeds, how = seeds_of(None, None, 0, seeds), one_of(how, get_args(RestorationMethod), "how")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
     measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)

@@ -9,11 +9,11 @@ LONGEST = 2000
 class AncestralError(Exception):
     """An error whose one-line message says what to do; `exit_code` is what the command line returns.
 
-    `own`: of several processes, this is known to befall this one and not the first, which speaks for all.
+    `rank_local`: of several processes, this one is known to fail and not the main one, which speaks for all.
     """
 
     exit_code = 1
-    own = False
+    rank_local = False
 
     def __init__(self, message: str) -> None:
         super().__init__(printable_lines(message[:LONGEST]))

@@ -35,8 +35,8 @@ OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
 OF_A_PIPELINE = ("model_index.json", "ancestral.json")
 """Either of them."""
 USES: dict[FolderKind, str] = {
-    "run": "ancestral train {} goes on with it, ancestral sample {} draws with it",
-    "pipeline": "ancestral sample {} draws with it",
+    "run": "ancestral train {} goes on with it, ancestral sample {} generates with it",
+    "pipeline": "ancestral sample {} generates with it",
     "checkpoint": "ancestral train goes on with the run that it belongs to",
     "packed data set": "ancestral train {} trains on it",
 }

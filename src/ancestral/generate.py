@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.sampling.loop import Step
 from ancestral.tensors import Data, to_pixels
 from ancestral.viz.pictures import pick
@@ -86,7 +86,7 @@ def generate(
     num_steps: int,
     keep: Keep = NOTHING,
     finish: Callable[[Data], State] = to_pixels,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     finished: Callable[[slice, State], None] = lambda part, images: None,
 ) -> Generated:
@@ -100,7 +100,7 @@ def generate(
         on_progress: called after each step with how many of this process's steps are done, and of how many.
         finished: called with each part and its images, in order, as soon as it is done.
     """
-    done, total = 0, len(processes.mine(parts)) * num_steps
+    done, total = 0, len(processes.my_items(parts)) * num_steps
     kept = keep.numbers(num_steps)
 
     def tensors_of(part: slice) -> dict[str, Tensor]:
@@ -116,7 +116,7 @@ def generate(
         return {"images": finish(step.x_s), **_as_tensors(frames)}
 
     images, frames = [], []
-    for part, tensors in zip(parts, processes.dealt_tensors(parts, tensors_of), strict=True):
+    for part, tensors in zip(parts, processes.map_tensors(parts, tensors_of), strict=True):
         images.append(tensors["images"])
         finished(part, images[-1])
         frames.append(_as_frames(tensors))

@@ -17,7 +17,7 @@ from ancestral.sampling.guidance import (
     ClassifierFree,
     Interval,
     OneCall,
-    Pair,
+    PredictionPair,
     Rescaled,
     TwoCalls,
     timesteps_of_noise,
@@ -36,7 +36,7 @@ class Networks(NamedTuple):
     bind: Bind
     conditional: bool
     """Whether the network knows classes."""
-    away: int
+    negative_label: int
     """The label that classifier-free guidance moves away from: that of no class, or of an unwanted one."""
     schedule: Schedule
     in_one_call: bool
@@ -56,7 +56,7 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
         inside = _classified(networks, labels, networks.bind(known), settings.guidance)
     elif settings.guidance == 1:
         return networks.bind(known)
-    elif settings.guidance_by == "weaker":
+    elif settings.guidance_by == "autoguidance":
         assert networks.weaker is not None
         inside = _pushed(TwoCalls(networks.bind(known), networks.weaker(known)), networks.schedule, settings)
     elif known is None or settings.guidance == 0:
@@ -76,14 +76,14 @@ def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: f
     return ClassifierGuided(plain, networks.schedule, networks.classify(labels), strength) if strength else plain
 
 
-def _pair(networks: Networks, labels: Labels) -> Pair:
-    away = torch.full_like(labels, networks.away)
+def _pair(networks: Networks, labels: Labels) -> PredictionPair:
+    negative = torch.full_like(labels, networks.negative_label)
     if networks.in_one_call:
-        return OneCall(networks.bind(torch.cat([labels, away])))
-    return TwoCalls(networks.bind(labels), networks.bind(away))
+        return OneCall(networks.bind(torch.cat([labels, negative])))
+    return TwoCalls(networks.bind(labels), networks.bind(negative))
 
 
-def _pushed(pair: Pair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:
+def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:
     if settings.guidance_rescale:
         return Rescaled(pair, settings.guidance, schedule, settings.guidance_rescale)
     return ClassifierFree(pair, settings.guidance)

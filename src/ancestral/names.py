@@ -31,7 +31,7 @@ SAME: dict[str, dict[str, str]] = {
     "fit": {"centercrop": "crop", "centrecrop": "crop", "stretch": "squash", "letterbox": "pad"},
     "loss": {"mse": "simple", "l2": "simple", "lsimple": "simple", "elbo": "vlb"},
     "weighting": {"uniform": "simple", "none": "simple"},
-    "guidance_by": {"cfg": "no-class", "classifierfree": "no-class", "autoguidance": "weaker"},
+    "guidance_by": {"cfg": "classifier-free", "noclass": "classifier-free", "weaker": "autoguidance"},
     "clip": {"off": "none", "no": "none", "false": "none", "clamp": "static", "thresholding": "dynamic"},
     "compile": {"none": "no", "off": "no", "false": "no"},
     "memory": {"nhwc": "channels-last", "nchw": "channels-first", "contiguous": "channels-first"},

@@ -14,7 +14,7 @@ each component, weighed by the probability of the component. Pixels are a mixtur
 with matrices, and so are data of which something else was measured.
 
 Where everything is affine, expectations over N(0, 1) are means over +1 and -1, exactly: see `signs`; and the law of a
-chain is that of its response to each draw: see `moments`.
+chain is that of its response to each generate: see `moments`.
 """
 
 import itertools
@@ -244,7 +244,7 @@ def moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean (K,) and covariance (K, K), exactly, of what `run` makes of normal draws of a shape, affine in all of them.
 
-    In the first row of its batch every draw is 0; in each of the others one element of one draw is 1.
+    In the first row of its batch every generate is 0; in each of the others one element of one generate is 1.
     """
     asked, size = itertools.count(), math.prod(shape)
 

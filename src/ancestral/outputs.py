@@ -16,7 +16,7 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
 
 DRAWN = b"tEXtweights\0"
-"""In pictures of what a network drew: the name of a text that tells which network."""
+"""In pictures of what a network generated: the name of a text that tells which network."""
 FILM = b"ancestral film"
 ARRAYS = b"x_0.npy"
 CLASSIFIER = b'{"__metadata__":{"classifier":'

@@ -21,7 +21,7 @@ from ancestral import hub
 from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, build_schedule, outputs
 from ancestral.calling import Classes, Pictures, as_output, labels_of, output_of, sampling_of, seeds_of, settings_of
 from ancestral.classifying import NoisyClassifier
-from ancestral.compute import Choices, decided, on_device
+from ancestral.compute import Choices, on_device, resolve
 from ancestral.config import (
     ComputeSettings,
     Config,
@@ -40,11 +40,12 @@ from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.generate import NOTHING, Generated, Keep, generate
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
+from ancestral.migrations import settings as migrated
 from ancestral.names import meant
 from ancestral.networks import own
 from ancestral.networks.unet import UNet
 from ancestral.networks.weights import first_not_finite, tensors_hash, weights_hash
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
@@ -65,7 +66,7 @@ class Pipeline:
     """Settings, the shape of an image, the process and the network, on one device.
 
     Attributes:
-        config: the settings; `config.sampling` is how images are drawn unless asked otherwise.
+        config: the settings; `config.sampling` is how images are generated unless asked otherwise.
         spec: shape of an image and names of the classes.
         compute: how this machine is used; `use` changes it.
         analytic: the best variance of its reverse steps, where it was measured for these weights.
@@ -76,7 +77,7 @@ class Pipeline:
 
     analytic: Analytic | None = None
     weaker: "Pipeline | None" = None
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     classify: NoisyClassifier | None = None
 
     def __init__(
@@ -89,7 +90,7 @@ class Pipeline:
         if self.is_own:
             answers = outputs(config.diffusion, spec)
             own.check_answer(self.network, spec.shape, answers, self.num_classes, self.device)
-        self.use(decided(config.compute, self.network_settings, spec, self.device))
+        self.use(resolve(config.compute, self.network_settings, spec, self.device))
 
     @classmethod
     def fresh(
@@ -153,7 +154,7 @@ class Pipeline:
         other = copy.copy(self)
         other.network = network.to(self.device)
         other.analytic = other.weaker = other.classify = None
-        other.processes = ALONE
+        other.processes = SINGLE_PROCESS
         other.use(self.compute)
         return other
 
@@ -165,7 +166,7 @@ class Pipeline:
         """
         self.device = on_device(device)
         self.network.to(self.device)
-        self.use(decided(self.config.compute, self.network_settings, self.spec, self.device))
+        self.use(resolve(self.config.compute, self.network_settings, self.spec, self.device))
         return self
 
     def __repr__(self) -> str:
@@ -173,8 +174,8 @@ class Pipeline:
         kind = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
         classes = f"{len(self.class_names)} classes" if self.class_names else "no classes"
         weights, how = sum(parameter.numel() for parameter in self.network.parameters()), self.config.sampling
-        drawn = f"{how.sampler} by {how.steps} steps"
-        return f"Pipeline({height}x{width} {kind}, {classes}, {weights:,} weights on {self.device}, {drawn})"
+        generated = f"{how.sampler} by {how.steps} steps"
+        return f"Pipeline({height}x{width} {kind}, {classes}, {weights:,} weights on {self.device}, {generated})"
 
     def __call__(
         self,
@@ -187,7 +188,7 @@ class Pipeline:
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         **settings: Any,
     ) -> Pictures | Pixels | np.ndarray:
-        """Drawn images. `pipeline(4, labels=["cat", 3], steps=20, guidance=2)`.
+        """Generated images. `pipeline(4, labels=["cat", 3], steps=20, guidance=2)`.
 
         Args:
             num_images: None: as many as seeds, or as labels in a list, or one.
@@ -229,11 +230,11 @@ class Pipeline:
             InputError: labels or guidance that this pipeline was not trained for.
         """
         self._check(labels, settings)
-        away = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        negative_label = self.num_classes if settings.negative is None else self.class_index(settings.negative)
         networks = Networks(
             bind=partial(self._bound, settings.cache),
             conditional=self.num_classes > 0,
-            away=away,
+            negative_label=negative_label,
             schedule=self.diffusion.schedule,
             in_one_call=self.compute.guidance == "one-call",
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
@@ -287,7 +288,7 @@ class Pipeline:
         Several `processes` deal the chunks among them, and each gets all images.
 
         Args:
-            chunk: None: as many as this machine is to draw at once, `compute.chunk`.
+            chunk: None: as many as this machine is to generate at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
         return self.generate_keeping(seeds, labels, settings, NOTHING, chunk, on_progress).images
@@ -388,7 +389,7 @@ class Pipeline:
         raise InputError(f"expected a class, got {name!r}; {meant(name, self.class_names)}")
 
     def weights_hash(self) -> str:
-        """Names the weights that drew an image, by 16 hexadecimal digits."""
+        """Names the weights that generated an image, by 16 hexadecimal digits."""
         return weights_hash(self.network)
 
     def save(self, folder: Path | str) -> None:
@@ -542,9 +543,9 @@ class Pipeline:
         elif labels is not None and not bool(((labels >= 0) & (labels < self.num_classes + self.knows_no_class)).all()):
             null = f" ({self.num_classes}: no class)" if self.knows_no_class else ""
             raise InputError(f"expected labels in 0..{self.num_classes - 1}{null}")
-        if settings.guidance_by == "weaker" and self.weaker is None:
+        if settings.guidance_by == "autoguidance" and self.weaker is None:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
-        if settings.guidance_by != "no-class" or settings.guidance == 1:
+        if settings.guidance_by != "classifier-free" or settings.guidance == 1:
             return
         if not self.num_classes:
             raise InputError(
@@ -655,7 +656,7 @@ def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hu
 
 
 def _read_own(path: Path) -> tuple[Config, ImageSpec]:
-    own = read_json(path)
+    own = migrated(read_json(path))
     missing = {"config", "images"} - own.keys()
     if missing:
         raise InputError(f"{path} is damaged (it says no {min(missing)}); copy the pipeline folder again")

@@ -3,7 +3,7 @@
 The small recipes are for two CPU cores; docs/recipes.md has what was tried for them, and how it did. They spend their
 parameters at low resolution, where a convolution is cheap, attend at the lowest level only, and let the learning rate
 fall over the budget. Networks and batches are small: in a run this short, more steps are worth more than better ones.
-Glyphs are learned fastest by predicting x0, which draws photographs and textures too smooth: these predict v.
+Glyphs are learned fastest by predicting x0, which generates photographs and textures too smooth: these predict v.
 `ddpm-cifar10` is the paper's own recipe, for a GPU.
 """
 

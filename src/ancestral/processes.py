@@ -1,7 +1,7 @@
-"""Several processes that compute one thing, by torch's own engine; one process alone is a group of one.
+"""Several processes that compute one thing together, by torch.distributed; a single process is a group of one.
 
-torchrun starts the same command several times and tells each its place by environment variables; so may any other
-launcher. What is computed is dealt so that the number of processes changes nothing but rounding: a batch is drawn whole
+torchrun starts the same command several times and tells each its rank by environment variables; so may any other
+launcher. Work is divided so that the number of processes changes nothing but rounding: a batch is drawn whole
 and sliced, and independent pieces of work are done by whoever's turn it is and handed to all.
 
 What travels is numbers and text, never pickles.
@@ -35,8 +35,8 @@ BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re
 
 
 class Processes:
-    """This process's place among `world`, and what they do together. All of them have to call each of the methods that
-    says "together", in the same order.
+    """This process's rank among `world_size`, and what they do together. All of them have to call each of the methods
+    that says "together", in the same order.
 
     Args:
         rank: in 0..world - 1; 0 is the one that writes and speaks.
@@ -48,37 +48,42 @@ class Processes:
     def __init__(
         self,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
         local_rank: int = 0,
-        local_world: int = 1,
+        local_world_size: int = 1,
         device: torch.device | str = "cpu",
         store: Store | None = None,
     ) -> None:
-        self.rank, self.world, self.local_rank, self.local_world = rank, world, local_rank, local_world
+        self.rank, self.world_size, self.local_rank, self.local_world_size = (
+            rank,
+            world_size,
+            local_rank,
+            local_world_size,
+        )
         self.device, self.store = torch.device(device), store
 
     @contextmanager
-    def first_here(self) -> Iterator[None]:
+    def main_first(self) -> Iterator[None]:
         """What one process of each machine does before the others do it too, together."""
         if self.local_rank:
-            self.wait()
+            self.barrier()
         yield
         if not self.local_rank:
-            self.wait()
+            self.barrier()
 
     @property
-    def alone(self) -> bool:
+    def is_single(self) -> bool:
         """Whether there is no other."""
-        return self.world == 1
+        return self.world_size == 1
 
     @property
-    def lead(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes files and speaks."""
         return self.rank == 0
 
-    def share(self, count: int) -> slice:
-        """This process's stretch of `count` things in a row; stretches differ in length by at most one."""
-        each, more = divmod(count, self.world)
+    def local_slice(self, count: int) -> slice:
+        """This process's slice of `count` things in a row; slices differ in length by at most one."""
+        each, more = divmod(count, self.world_size)
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
 
@@ -88,7 +93,7 @@ class Processes:
 
     def sum_later(self, tensor: Tensor) -> Callable[[], Tensor]:
         """The same, begun together and asked for when it is needed; meanwhile this process can do other things."""
-        if self.alone:
+        if self.is_single:
             return lambda: tensor
         total = tensor.clone()
         with lost_if_broken():
@@ -101,33 +106,33 @@ class Processes:
 
         return asked_for
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all are here, together."""
         self.sum(torch.zeros(1, device=self.device))
 
-    def told(self, text: str) -> str:
-        """What the first one says, together."""
-        return text if self.alone else self._handed(text.encode(), 0).decode()
+    def broadcast(self, text: str) -> str:
+        """The text of the main process, on each, together."""
+        return text if self.is_single else self._broadcast(text.encode(), 0).decode()
 
-    def gathered(self, text: str) -> list[str]:
+    def all_gather(self, text: str) -> list[str]:
         """What each one says, in the order of their ranks, together."""
-        return [self._handed(text.encode(), source).decode() for source in range(self.world)]
+        return [self._broadcast(text.encode(), source).decode() for source in range(self.world_size)]
 
-    def mine(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Those that `dealt` gives to this process."""
-        return pieces[self.rank :: self.world]
+    def my_items(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Those that `map` gives to this process."""
+        return pieces[self.rank :: self.world_size]
 
-    def dealt(self, pieces: Sequence[Piece], work: Callable[[Piece], str]) -> Iterator[str]:
+    def map(self, pieces: Sequence[Piece], work: Callable[[Piece], str]) -> Iterator[str]:
         """The results of `work` on each piece, in order, together: piece i is done by process i modulo the number of
         them, so what is computed is the same however many there are.
         """
-        yield from (done.decode() for done in self._dealt(pieces, lambda piece: work(piece).encode()))
+        yield from (done.decode() for done in self._mapped(pieces, lambda piece: work(piece).encode()))
 
-    def dealt_tensors(
+    def map_tensors(
         self, pieces: Sequence[Piece], work: Callable[[Piece], Mapping[str, Tensor]]
     ) -> Iterator[dict[str, Tensor]]:
         """The same of tensors by name; they end on the CPU."""
-        if self.alone:
+        if self.is_single:
             yield from ({name: tensor.cpu() for name, tensor in work(piece).items()} for piece in pieces)
             return
 
@@ -135,14 +140,14 @@ class Processes:
             apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in work(piece).items()}
             return save({name: tensor.cpu() for name, tensor in apart.items()})
 
-        yield from map(load, self._dealt(pieces, content))
+        yield from map(load, self._mapped(pieces, content))
 
-    def befalls_only_this(self, message: str) -> bool:
+    def failed_only_here(self, message: str) -> bool:
         """Whether the first process does not fail with the same words as this one, within seconds."""
-        if self.alone or self.store is None:
+        if self.is_single or self.store is None:
             return True
         try:
-            if self.lead:
+            if self.is_main:
                 self.store.set("fault", message)
                 return True
             self.store.wait(["fault"], SOON)
@@ -152,15 +157,15 @@ class Processes:
         except RuntimeError:  # the first one is gone already, and the store with it
             return False
 
-    def _dealt(self, pieces: Sequence[Piece], work: Callable[[Piece], bytes]) -> Iterator[bytes]:
-        for first in range(0, len(pieces), self.world):
-            turn = pieces[first : first + self.world]
-            mine = work(turn[self.rank]) if self.rank < len(turn) else b""
-            yield from (self._handed(mine, source) for source in range(len(turn)))
+    def _mapped(self, pieces: Sequence[Piece], work: Callable[[Piece], bytes]) -> Iterator[bytes]:
+        for first in range(0, len(pieces), self.world_size):
+            turn = pieces[first : first + self.world_size]
+            result = work(turn[self.rank]) if self.rank < len(turn) else b""
+            yield from (self._broadcast(result, source) for source in range(len(turn)))
 
-    def _handed(self, content: bytes, source: int) -> bytes:
+    def _broadcast(self, content: bytes, source: int) -> bytes:
         """`content` of one process, on each."""
-        if self.alone:
+        if self.is_single:
             return content
         with lost_if_broken():
             length = torch.tensor([len(content)], dtype=torch.int64, device=self.device)
@@ -173,42 +178,42 @@ class Processes:
         return buffer.cpu().numpy().tobytes()
 
 
-ALONE = Processes()
+SINGLE_PROCESS = Processes()
 """One process."""
 
 
-def place() -> Processes:
-    """This process's place, before it has met the others.
+def ranks_from_env() -> Processes:
+    """The ranks that a launcher gave this process, before it is connected to the others.
 
     Raises:
         InputError: a launcher told nonsense.
     """
     if not started_together():
-        return ALONE
-    rank, world = _number("RANK"), _number("WORLD_SIZE")
-    local_rank, local_world = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world)
-    if not 0 <= rank < world:
-        raise _nonsense(f"expected RANK in 0..{world - 1}, got {rank}")
-    return Processes(rank, world, local_rank, local_world)
+        return SINGLE_PROCESS
+    rank, world_size = _number("RANK"), _number("WORLD_SIZE")
+    local_rank, local_world_size = _number("LOCAL_RANK", rank), _number("LOCAL_WORLD_SIZE", world_size)
+    if not 0 <= rank < world_size:
+        raise _nonsense(f"expected RANK in 0..{world_size - 1}, got {rank}")
+    return Processes(rank, world_size, local_rank, local_world_size)
 
 
 @contextmanager
-def met(here: Processes, device: torch.device) -> Iterator[Processes]:
-    """The process at the place `here`, once all are there, on `device`.
+def init_distributed(here: Processes, device: torch.device) -> Iterator[Processes]:
+    """The process of those ranks, connected to all others, on `device`.
 
     Raises:
         Lost: the others did not come.
     """
     if not started_together():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, torch.get_num_threads() // here.local_world))
+        torch.set_num_threads(max(1, torch.get_num_threads() // here.local_world_size))
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with lost_if_broken():
         store = _store(here)
-        dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.world, timeout=TIMEOUT)
-    yield Processes(here.rank, here.world, here.local_rank, here.local_world, device, store)
+        dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.world_size, timeout=TIMEOUT)
+    yield Processes(here.rank, here.world_size, here.local_rank, here.local_world_size, device, store)
     dist.destroy_process_group()
 
 
@@ -237,10 +242,10 @@ def _store(here: Processes) -> Store:
     there torchrun has to be told to make a new store (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1).
     """
     kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    hosts = here.lead and not kept_by_torchrun
+    hosts = here.is_main and not kept_by_torchrun
     address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
-    store = TCPStore(address, port, here.world, hosts, TIMEOUT, wait_for_workers=False)
-    if here.local_world < here.world:
+    store = TCPStore(address, port, here.world_size, hosts, TIMEOUT, wait_for_workers=False)
+    if here.local_world_size < here.world_size:
         return store
     return PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
@@ -257,5 +262,5 @@ def _number(name: str, default: int | None = None) -> int:
 
 def _nonsense(what: str) -> InputError:
     fault = InputError(f"{what}; start with torchrun")
-    fault.own = True
+    fault.rank_local = True
     return fault

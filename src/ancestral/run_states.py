@@ -11,6 +11,7 @@ from ancestral.colors import NAMES
 from ancestral.config import Config, parse
 from ancestral.errors import InputError
 from ancestral.files import open_regular, parse_json, read_json
+from ancestral.migrations import settings as migrated
 
 DEEPEST = 3
 """Folders below the one given in which runs are looked for."""
@@ -59,7 +60,7 @@ def state_of(run: Path) -> RunState:
         "changed": _changed(run),
     }
     try:
-        config = parse(Config, read_json(run / "config.json"), "config.json")
+        config = parse(Config, migrated(read_json(run / "config.json")), "config.json")
     except InputError as wrong:
         return RunState(state="damaged", **{**about, "fault": str(wrong)})
     about["size"] = _size(run)
@@ -140,7 +141,7 @@ def _bits_per_dim(path: Path) -> float | None:
 
 
 def _frechet(path: Path) -> float | None:
-    """Of the first comparison of an evaluation, which is of drawn images."""
+    """Of the first comparison of an evaluation, which is of generated images."""
     with suppress(InputError, KeyError, TypeError, IndexError, ValueError):
         numbers = read_json(path)["comparisons"][0]["numbers"]
         return next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)

@@ -22,7 +22,7 @@ Timesteps = Int64[Tensor, "..."]
 Labels = Int64[Tensor, "B"]
 
 
-def over(values: Float[Tensor, "..."], like: Data) -> Float[Tensor, "..."]:
+def broadcast_like(values: Float[Tensor, "..."], like: Data) -> Float[Tensor, "..."]:
     """`values`, () or (B,), shaped to broadcast over `like` (B, ...) and cast to its dtype and device."""
     values = values.to(device=like.device, dtype=like.dtype)
     return values if values.ndim == 0 else values.reshape(-1, *[1] * (like.ndim - 1))

@@ -9,7 +9,7 @@ from cli_calls import TINY, call
 from PIL import Image
 from pipelines import untrained
 
-from ancestral.cli.drawing import as_asked, labels_for
+from ancestral.cli.generating import as_asked, labels_for
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 

@@ -1,5 +1,5 @@
-"""Networks of 2 and 4 channels draw, edit and write transparency; others are refused before any work. And what is said
-where memory runs out."""
+"""Networks of 2 and 4 channels generate, edit and write transparency; others are refused before any work. And what is
+said where memory runs out."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_a_network_of_other_channels_is_refused_before_it_draws(
 ) -> None:
     """Trap: refused by the picture that all of the work was for, or by a KeyError."""
     pipeline = saved(tmp_path / "pipeline", 5)
-    monkeypatch.setattr(Pipeline, "steps", lambda *given: pytest.fail("it began to draw"))
+    monkeypatch.setattr(Pipeline, "steps", lambda *given: pytest.fail("it began to generate"))
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     words = ["sample", pipeline] if verb == "sample" else ["edit", "vary", pipeline, str(tmp_path / "a.png")]
     assert main([*words, "--out", str(tmp_path / "out")]) == 2

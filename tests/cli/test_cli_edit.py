@@ -15,7 +15,7 @@ from ancestral import edits
 from ancestral.cli.edit_tasks import TASKS
 from ancestral.cli.main import main
 from ancestral.config import SamplingSettings
-from ancestral.editing.operators import Blurred, Pooled, gaussian_kernel
+from ancestral.editing.operators import Blurred, MeanPooled, gaussian_kernel
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import from_pixels, to_pixels
@@ -197,7 +197,7 @@ def test_an_image_is_enlarged_from_one_over_the_factor(trained: Path, capsys: py
     words = ["--factor", "4", "--how", "projection", "--noise", "0", "--clip", "none", *FEW, "--num-images", "2"]
     edit(capsys, "enlarge", trained, small, *words, "--out", "out")
     *_, last = edits.restore(
-        Pipeline.load(trained, "cpu"), Pooled(4), from_pixels(torch.from_numpy(pixels(small).copy())[None, None]),
+        Pipeline.load(trained, "cpu"), MeanPooled(4), from_pixels(torch.from_numpy(pixels(small).copy())[None, None]),
         range(2), settings=SamplingSettings(steps=3, clip="none"), sigma=0.0, how="projection",
     )  # fmt: skip
     for i, image in enumerate(to_pixels(last.x_s)):

@@ -9,7 +9,7 @@ from cli_calls import call, snapshot, start
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ancestral.cli.drawing import _period
+from ancestral.cli.generating import _period
 from ancestral.cli.repeating import recipe
 from ancestral.pipeline import Pipeline
 from ancestral.viz.pictures import read_metadata

@@ -9,7 +9,7 @@ import torch
 from cli_calls import call, snapshot
 from PIL import Image
 
-from ancestral.cli.drawing import KEPT, draw, labels_for
+from ancestral.cli.generating import KEPT, generate, labels_for
 from ancestral.config import ComputeSettings, SamplingSettings
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
@@ -60,8 +60,8 @@ def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
         assert said.pop("software").startswith("ancestral ")
         assert said == {
             "seed": str(seed), "class": str(label), "sampler": "ddim", "steps": "4", "grid": "trailing", "eta": "0.0",
-            "guidance": "2.0", "guidance_by": "no-class", "guidance_rescale": "0.0", "clip": "dynamic", "cache": "1",
-            "weights": pipeline.weights_hash(),
+            "guidance": "2.0", "guidance_by": "classifier-free", "guidance_rescale": "0.0", "clip": "dynamic",
+            "cache": "1", "weights": pipeline.weights_hash(),
         }  # fmt: skip
     grid = read_metadata(tmp_path / "out" / "grid.png")
     assert (grid["seed"], grid["class"]) == ("17 to 19", "3, 7")
@@ -115,18 +115,18 @@ def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     settings, seeds = SamplingSettings(steps=2), range(5, 5 + 24)
     labels = labels_for(pipeline, None, len(seeds))
     assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    drawing = draw(pipeline, seeds, labels, settings, kept=24)
+    drawing = generate(pipeline, seeds, labels, settings, kept=24)
     assert drawing.pixels.shape == (24, 1, 8, 8) and drawing.frames[0].x.shape == (24, 1, 8, 8)
     assert torch.equal(drawing.pixels[-1], pipeline.generate([seeds[-1]], labels[-1:], settings)[0])
-    few = draw(pipeline, seeds, labels, settings, kept=16)
+    few = generate(pipeline, seeds, labels, settings, kept=16)
     assert torch.equal(few.pixels, drawing.pixels)
     assert torch.equal(few.frames[0].x0, drawing.frames[0].x0[:16]), (
-        "a film shows as many, however few are drawn at once"
+        "a film shows as many, however few are generated at once"
     )
 
 
 def test_long_chains_are_thinned_and_keep_both_ends(trained: Path) -> None:
-    drawing = draw(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120))
+    drawing = generate(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120))
     times = [frame.t for frame in drawing.frames]
     assert len(times) == KEPT and times[0] == 1000 and times[-1] == 0
     assert sorted({*times}, reverse=True) == times

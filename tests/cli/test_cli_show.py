@@ -147,6 +147,9 @@ def test_a_report_is_written_where_asked(
         return out or run / "report.html"
 
     monkeypatch.setattr("ancestral.report.page.write_report", write)
+    monkeypatch.chdir(tmp_path)
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/config.json").touch()
     assert call(capsys, "report", "runs/x").out.strip() == "runs/x/report.html"
     assert json.loads(call(capsys, "report", "runs/x", "--out", "a.html", "--json").out) == {"file": "a.html"}
     assert asked == [(Path("runs/x"), None), (Path("runs/x"), Path("a.html"))]

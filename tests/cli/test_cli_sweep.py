@@ -1,4 +1,4 @@
-"""`ancestral sweep`: what it writes, that it goes on, and what the pipeline draws by afterwards."""
+"""`ancestral sweep`: what it writes, that it goes on, and what the pipeline generates by afterwards."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def winning(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A choice after 24 images, which are drawn soon, and a winner whatever they say."""
+    """A choice after 24 images, which are generated soon, and a winner whatever they say."""
     monkeypatch.setattr("ancestral.evaluation.sweep.LEAST_TO_CHOOSE", 24)
     monkeypatch.setattr("ancestral.evaluation.sweep.few_images", lambda *counts, width: "")
     monkeypatch.setattr("ancestral.evaluation.sweep.takes_the_place", lambda row, present: True)
@@ -47,17 +47,17 @@ def test_a_sweep_is_written_and_few_images_change_nothing(run: Path, capsys: pyt
     before = snapshot(run / "pipeline")
     code, out, err = call(capsys, "sweep", run, *FEW, *SMALL)
     assert code == 0
-    assert "13 chains of 24 images: 2,832 network calls" in err, "24 x (8 + 2 x 6 + 8 x 6), and 50 as it draws now"
+    assert "13 chains of 24 images: 2,832 network calls" in err, (
+        "24 x (8 + 2 x 6 + 8 x 6), and 50 as it generates images now"
+    )
     kept = json.loads((run / "sweep.json").read_text())
     assert len(kept["rows"]) == 12 and (run / "sweep.png").is_file()
-    noisy = {row["contender"]["sampler"] for row in kept["rows"] if row["to_flow"] is None}
+    noisy = {row["choice"]["sampler"] for row in kept["rows"] if row["to_flow"] is None}
     assert noisy == {"ancestral"}
-    flows = {
-        (r["contender"]["sampler"], r["contender"]["grid"], r["contender"]["steps"]): r["to_flow"] for r in kept["rows"]
-    }
+    flows = {(r["choice"]["sampler"], r["choice"]["grid"], r["choice"]["steps"]): r["to_flow"] for r in kept["rows"]}
     assert flows["dpm++3m", "log-snr", 8] == 0, "that is the reference itself"
     assert min(flow for key, flow in flows.items() if flow is not None and key[0] == "ddim") > 0
-    assert kept["present"]["row"]["contender"]["calls"] == 50
+    assert kept["present"]["row"]["choice"]["calls"] == 50
     assert "recommended: " in out and "cannot tell" in out and "24 images of each are fewer than 200" in out
     assert snapshot(run / "pipeline") == before and not (run / "sampling.json").exists()
 

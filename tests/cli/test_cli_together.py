@@ -67,7 +67,7 @@ def test_one_process_two_and_three_draw_the_same_bits(run: Path, tmp_path: Path,
 
 
 def test_two_processes_measure_what_one_does(run: Path, tmp_path: Path) -> None:
-    """Drawn images, their distances, and the bound with every term."""
+    """Generated images, their distances, and the bound with every term."""
     kept = []
     for world in (1, 2):
         copy = Path(shutil.copytree(run, tmp_path / f"by-{world}"))

@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from ancestral.cli.target import plan
-from ancestral.cli.training_display import Clock, Lines, Pace, clock
+from ancestral.cli.training_display import Clock, Lines, RunPace, clock
 from ancestral.config import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress
@@ -97,9 +97,9 @@ def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
         (4, 3.0, {}),
         (5, 9.0, {}),
     ]:
-        lines(Progress(step, step, step / 10, seconds, {"step": step, "loss": 0.25, **more}), Pace(0.0, 0.0))
-    lines(Progress(6, 6, 0.6, 20.0, None), Pace(0.0, 0.0))
-    lines(Progress(10, 10, 1.0, 10.0, {"loss": None}), Pace(0.0, 0.0))
+        lines(Progress(step, step, step / 10, seconds, {"step": step, "loss": 0.25, **more}), RunPace(0.0, 0.0))
+    lines(Progress(6, 6, 0.6, 20.0, None), RunPace(0.0, 0.0))
+    lines(Progress(10, 10, 1.0, 10.0, {"loss": None}), RunPace(0.0, 0.0))
     shown = told.getvalue().splitlines()
     assert [line.split()[2] for line in shown] == ["1", "3", "5", "10"]
     assert shown[1].endswith("loss 0.2500  held-out 0.5000")
@@ -107,8 +107,8 @@ def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
 
 def test_the_pace_is_that_of_this_start() -> None:
     watch = Clock()
-    assert watch.pace(Progress(101, 1010, 0.5, 100.0, None)) == Pace(0.0, 0.0)
-    assert watch.pace(Progress(111, 1110, 0.6, 110.0, None)) == pytest.approx(Pace(10.0, 40.0))
+    assert watch.pace(Progress(101, 1010, 0.5, 100.0, None)) == RunPace(0.0, 0.0)
+    assert watch.pace(Progress(111, 1110, 0.6, 110.0, None)) == pytest.approx(RunPace(10.0, 40.0))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")])

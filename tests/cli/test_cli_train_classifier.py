@@ -114,7 +114,7 @@ def test_a_checkpoint_guides_as_the_weaker_network(
     words = ("sample", run, *FEW, "--guidance", "3")
     assert call(capsys, *words, "--weaker", checkpoint, "--out", "a").code == 0
     said = read_metadata(Path("a/seed-0.png"))
-    assert said["guidance_by"] == "weaker" and said["weaker"] == Pipeline.load(trained, "cpu").weights_hash()
+    assert said["guidance_by"] == "autoguidance" and said["weaker"] == Pipeline.load(trained, "cpu").weights_hash()
     assert said["weights"] == Pipeline.load(run, "cpu").weights_hash() != said["weaker"]
     for same in (trained, trained / "pipeline"):
         assert call(capsys, *words, "--weaker", same, "--out", "b").code == 0
@@ -164,8 +164,11 @@ def test_a_weaker_network_of_something_else_is_refused(
 
 CONTRADICTIONS = {
     "both": (["--weaker", "a", "--classifier", "b"], "got both"),
-    "weaker and classifier": (["--weaker", "a", "--guidance_by", "classifier"], "expected guidance_by weaker"),
-    "classifier and no-class": (["--classifier", "b", "--guidance_by", "no-class"], "got no-class"),
+    "weaker and classifier": (["--weaker", "a", "--guidance_by", "classifier"], "expected guidance_by autoguidance"),
+    "classifier and classifier-free": (
+        ["--classifier", "b", "--guidance_by", "classifier-free"],
+        "got classifier-free",
+    ),
     "negative of a weaker": (["--weaker", "a", "--guidance", "2", "--negative", "3"], "no negative"),
 }
 
@@ -186,7 +189,7 @@ UNUSED = {
     "a weaker network at 1": (["--weaker", "RUN"], "other than 1 with --weaker"),
     "a classifier of a network that knows": (["--classifier", "x.safetensors"], "knows its classes"),
     "no classifier": (["--guidance_by", "classifier", "--guidance", "2"], "`ancestral train-classifier`"),
-    "no weaker": (["--guidance_by", "weaker", "--guidance", "2"], "--weaker FOLDER"),
+    "no weaker": (["--guidance_by", "autoguidance", "--guidance", "2"], "--weaker FOLDER"),
 }
 
 

@@ -10,9 +10,9 @@ from ancestral import compute
 from ancestral.cli import tuning as worker
 from ancestral.compute import Choices
 from ancestral.pipeline import Pipeline
-from ancestral.tuning import Comparison, Tuning
+from ancestral.tuning import Trial, Tuning
 from ancestral.tuning.choosing import Speed
-from ancestral.tuning.pairs import Outcome
+from ancestral.tuning.pairs import PairedTimes
 
 FASTEST = Choices(micro_batch=4, chunk=32)
 QUICK = ["--minutes", "0.003"]
@@ -20,11 +20,11 @@ QUICK = ["--minutes", "0.003"]
 
 def found(pipeline: Pipeline, minutes: float, say: object, compiling: bool) -> Tuning:
     """What a machine might find that is fastest on four images at a time."""
-    usual = compute.usual(pipeline.device).overlaid(pipeline.config.compute)
+    usual = compute.defaults(pipeline.device).overlaid(pipeline.config.compute)
     comparisons = (
-        Comparison("training", "micro_batch", None, 4, Outcome((2.0, 3.0), (1.0, 1.5)), True),
-        Comparison("training", "together", "usual", "chosen", Outcome((2.0,), (1.0,)), True),
-        Comparison("drawing", "chunk", 64, 128, None, False, "no time left"),
+        Trial("training", "micro_batch", None, 4, PairedTimes((2.0, 3.0), (1.0, 1.5)), True),
+        Trial("training", "together", "usual", "chosen", PairedTimes((2.0,), (1.0,)), True),
+        Trial("drawing", "chunk", 64, 128, None, False, "no time left"),
     )
     choices = FASTEST.overlaid(pipeline.config.compute)
     return Tuning(usual, choices, comparisons, {"training": Speed(10.0, 20.0)})
@@ -98,7 +98,7 @@ def test_evaluating_takes_settings_of_computing_too(
         assert pipeline.compute.chunk == 5 and pipeline.compute.guidance == "two-calls"
         raise Enough
 
-    monkeypatch.setattr("ancestral.cli.measuring.draw", drawn)
+    monkeypatch.setattr("ancestral.cli.measuring.generate", drawn)
     words = ["--images", "8", "--compute.chunk", "5", "--compute.guidance", "two-calls", "--steps", "1"]
     called = call(capsys, "evaluate", trained, *words)
     assert "Enough" in called.err

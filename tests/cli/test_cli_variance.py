@@ -59,7 +59,7 @@ def test_the_batch_size_does_not_matter(run: Path, capsys: pytest.CaptureFixture
     tables = []
     for chunk in (3, 64):
         pipeline = Pipeline.load(run, "cpu", ComputeSettings(chunk=chunk))
-        tables.append(measured(pipeline, load(pipeline.config.data).validation.stretch(0, 8), grid, 0).ratio)
+        tables.append(measured(pipeline, load(pipeline.config.data).validation.sliced(0, 8), grid, 0).ratio)
     torch.testing.assert_close(tables[0], tables[1], rtol=1e-5, atol=0)
 
 

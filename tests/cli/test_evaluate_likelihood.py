@@ -118,7 +118,7 @@ def test_no_test_images_are_one_line(
 ) -> None:
     """Trap: as many as is usual of none are none, which no settings allow."""
     real = data_of(run, RunFolder(run).read_config(), Pipeline.load(run, "cpu"))
-    none = real._replace(test=real.test.stretch(0, 0))
+    none = real._replace(test=real.test.sliced(0, 0))
     monkeypatch.setattr("ancestral.cli.likelihood.data_of", lambda *words: none)
     code, _, err = call(capsys, "evaluate", run, "--likelihood")
     assert code == 2 and len(err.splitlines()) == 1 and "expected at least 2 test images, got 0" in err

@@ -265,7 +265,7 @@ def test_uneven_and_small_classes_are_warned_of_where_training_uses_them(tmp_pat
         for i in range(count):
             noise(100 * count + i, 8, 8, 3).save(tmp_path / name / f"{i}.png")
     told = remarks(check(str(tmp_path), DataSettings()))
-    assert "uneven classes: many has 24 images, 12 times the 2 of few, which will be drawn worse" in told
+    assert "uneven classes: many has 24 images, 12 times the 2 of few, which will be generated worse" in told
     assert "fewer than 20 images: few (1 class)" in told
     assert not any("class" in remark for remark in remarks(check(str(tmp_path), DataSettings(labels="none"))))
 
@@ -363,8 +363,8 @@ def test_the_command_that_is_recommended_trains_with_what_was_checked(
     assert (data["labels"], data["flip"]) == ("none" if "none" in flags else "auto", "--flip" in flags)
 
 
-def pace_of(steps: int) -> pacing.Pace:
-    return pacing.Pace(1.0, steps, 20.0, 1.0, 2**30, 16, 10, "cpu")
+def pace_of(steps: int) -> pacing.DevicePace:
+    return pacing.DevicePace(1.0, steps, 20.0, 1.0, 2**30, 16, 10, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_the_size_is_the_largest_that_leaves_enough_steps(
 ) -> None:
     asked = []
 
-    def pace(config: object, spec: ImageSpec, *_: object) -> pacing.Pace:
+    def pace(config: object, spec: ImageSpec, *_: object) -> pacing.DevicePace:
         asked.append(spec.height)
         return pace_of(steps[spec.height])
 

@@ -24,13 +24,13 @@ from ancestral.data import packing, shard_cache
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
-from ancestral.data.order import POOL, Pooled, batch_positions
+from ancestral.data.order import POOL, PooledOrder, batch_positions
 from ancestral.data.pack_source import LoadedSource
 from ancestral.data.packing import pack
 from ancestral.data.shard_cache import BUDGET_VARIABLE
 from ancestral.data.shard_index import Index
 from ancestral.data.shards import ShardRows, runs
-from ancestral.data.store import Place, place_at
+from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import CannotWrite, InputError
 
 ALL = {"validation": 0.0, "test": 0.0}
@@ -101,7 +101,7 @@ shapes = st.lists(st.integers(1, 6), min_size=1, max_size=12).map(lambda each: n
 def test_each_epoch_visits_every_image_of_all_shards_once(
     bounds: np.ndarray, pool: int, batch_size: int, seed: int
 ) -> None:
-    order, count = Pooled(bounds, pool), int(bounds[-1])
+    order, count = PooledOrder(bounds, pool), int(bounds[-1])
     steps = -(-3 * count // batch_size)
     row = torch.cat([batch_positions(order, seed, step, batch_size) for step in range(steps)])
     assert len(row) == steps * batch_size
@@ -112,25 +112,25 @@ def test_each_epoch_visits_every_image_of_all_shards_once(
 @given(shapes, st.integers(1, 20), st.integers(0, 30), st.integers(0, 9))
 def test_the_order_of_shards_needs_no_state(bounds: np.ndarray, batch_size: int, step: int, seed: int) -> None:
     """Asked for alone, by another order, after others: the same."""
-    worn = Pooled(bounds)
+    worn = PooledOrder(bounds)
     for other in (0, step + 5, step + 1, step):
         found = batch_positions(worn, seed, other, batch_size)
-    assert torch.equal(found, batch_positions(Pooled(bounds), seed, step, batch_size))
+    assert torch.equal(found, batch_positions(PooledOrder(bounds), seed, step, batch_size))
 
 
 @given(shapes, st.integers(1, 5), st.integers(0, 9), st.integers(0, 5))
 def test_a_stretch_touches_the_shards_of_its_pools_only(bounds: np.ndarray, pool: int, seed: int, epoch: int) -> None:
-    order, count = Pooled(bounds, pool), int(bounds[-1])
+    order, count = PooledOrder(bounds, pool), int(bounds[-1])
     for place in range(count):
-        position = int(order.stretch(seed, epoch, place, place + 1))
+        position = int(order.sliced(seed, epoch, place, place + 1))
         shard = int(np.searchsorted(bounds, position, side="right")) - 1
         (at, _), coming = order.pools_from(seed, epoch * count + place)
         assert at == epoch and shard in coming[:pool] and len(coming) <= 2 * pool
 
 
 def test_shards_and_images_are_mixed_anew_each_epoch() -> None:
-    order = Pooled(np.arange(0, 4097, 64))
-    first, second = (order.stretch(0, epoch, 0, 4096) for epoch in range(2))
+    order = PooledOrder(np.arange(0, 4097, 64))
+    first, second = (order.sliced(0, epoch, 0, 4096) for epoch in range(2))
     assert not torch.equal(first, second)
     touched = [len(set((first[i : i + 64] // 64).tolist())) for i in range(0, 4096, 64)]
     assert max(touched) <= POOL and np.mean(touched) > POOL - 0.5
@@ -168,7 +168,7 @@ def test_images_are_kept_in_grey_until_one_is_in_colour(color: int | None, tmp_p
     assert index.shape == (6, 6, 1 if color is None else 3)
     assert contents(load(settings("memory://packed"))) == contents(load(settings(folder, size=6)))
     named = {"index.json", "labels.bin", *(shard.file for shard in index.shards)}
-    assert {*place_at("memory://packed").names()} == named, "nothing else is left behind"
+    assert {*remote_folder("memory://packed").names()} == named, "nothing else is left behind"
 
 
 def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path, monkeypatch: 
     left = 0
 
     def counted(do):  # type: ignore[no-untyped-def]
-        def done(self: Place, *words: object) -> None:
+        def done(self: RemoteFolder, *words: object) -> None:
             nonlocal left
             left -= 1
             if left < 0:
@@ -203,28 +203,30 @@ def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path, monkeypatch: 
 
         return done
 
-    monkeypatch.setattr(Place, "write", counted(Place.write))
-    monkeypatch.setattr(Place, "remove", counted(Place.remove))
+    monkeypatch.setattr(RemoteFolder, "write", counted(RemoteFolder.write))
+    monkeypatch.setattr(RemoteFolder, "remove", counted(RemoteFolder.remove))
     for allowed in range(100):
         dest, left = f"memory://stopped-{allowed}", allowed
         try:
             assert pack(settings(folder, size=6), dest, 7).index == wanted
             break
         except Stopped:
-            there = place_at(dest).names()
+            there = remote_folder(dest).names()
             if "index.json" not in there:
                 with pytest.raises(InputError, match="ancestral data pack"):
                     load(settings(dest))
         left = 1000
         assert pack(settings(folder, size=6), dest, 7).index == wanted
-        assert {*place_at(dest).names()} == {"index.json", "labels.bin", *(shard.file for shard in wanted.shards)}
+        assert {*remote_folder(dest).names()} == {"index.json", "labels.bin", *(shard.file for shard in wanted.shards)}
     assert 25 < allowed < 99
 
 
 def test_what_was_packed_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, written = paint(tmp_path / "pets", 40), []
-    write = Place.write
-    monkeypatch.setattr(Place, "write", lambda self, name, content: (written.append(name), write(self, name, content)))
+    write = RemoteFolder.write
+    monkeypatch.setattr(
+        RemoteFolder, "write", lambda self, name, content: (written.append(name), write(self, name, content))
+    )
     monkeypatch.setattr(packing, "_index", lambda *words: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
         pack(settings(folder, size=6), "memory://packed", 10)
@@ -245,7 +247,7 @@ def test_another_packing_is_begun_anew_before_the_index_is_there(
             pack(settings(folder, size=6), "memory://packed", 5)
     index = pack(settings(folder, size=8), "memory://packed", 10).index
     assert index.shape[:2] == (8, 8) and len(index.shards) == 4
-    assert len(place_at("memory://packed").names()) == 6
+    assert len(remote_folder("memory://packed").names()) == 6
 
 
 def test_a_place_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -291,7 +293,8 @@ def test_batches_from_shards_are_those_of_their_images(tmp_path: Path) -> None:
         for world in (2, 3):
             cuts = [10 * k // world for k in range(world + 1)]
             shares = [
-                Loader(train, 10, seed=3, flip=True, share=slice(*cuts[k : k + 2])).batch(step) for k in range(world)
+                Loader(train, 10, seed=3, flip=True, local_slice=slice(*cuts[k : k + 2])).batch(step)
+                for k in range(world)
             ]
             assert torch.equal(torch.cat([share.images for share in shares]), one.images)
             assert all(torch.equal(share.indices, one.indices) for share in shares)
@@ -311,7 +314,7 @@ def test_any_pixels_can_be_asked_for() -> None:
         np.array([99, 3, 3, 700]),
     ):
         np.testing.assert_array_equal(train.pixels(where), whole.pixels(where))
-    np.testing.assert_array_equal(train.stretch(30, 200).stretch(40, 1000).pixels(), whole.pixels(slice(70, 200)))
+    np.testing.assert_array_equal(train.sliced(30, 200).sliced(40, 1000).pixels(), whole.pixels(slice(70, 200)))
     np.testing.assert_array_equal(train.ordered(np.array([60, 2])).pixels(), whole.pixels(np.array([60, 2])))
 
 
@@ -321,7 +324,7 @@ def test_only_the_shards_of_a_share_are_read() -> None:
     opened: set[int] = set()
     real = train.images.shards.cache.opened  # type: ignore[union-attr]
     rows(train).shards.cache.opened = lambda number: (opened.add(number), real(number))[1]  # type: ignore[method-assign]
-    batch = Loader(train, 400, seed=0, share=slice(0, 3)).batch(0)
+    batch = Loader(train, 400, seed=0, local_slice=slice(0, 3)).batch(0)
     assert opened == {*(batch.indices[:3] // 100).tolist()}
 
 
@@ -330,14 +333,14 @@ def test_the_cache_never_holds_more_than_its_budget(monkeypatch: pytest.MonkeyPa
     budget = 10 * 100 * 64
     monkeypatch.setenv(BUDGET_VARIABLE, str(budget / 2**30))
     digits("memory://digits", 50)
-    train, seen, real = load(settings("memory://digits")).train, [0], Place.chunks
+    train, seen, real = load(settings("memory://digits")).train, [0], RemoteFolder.chunks
 
-    def watched(place: Place, name: str) -> Iterator[bytes]:
+    def watched(place: RemoteFolder, name: str) -> Iterator[bytes]:
         for chunk in real(place, name):
             seen.append(sizes(kept(train)))
             yield chunk
 
-    monkeypatch.setattr(Place, "chunks", watched)
+    monkeypatch.setattr(RemoteFolder, "chunks", watched)
     loader = Loader(train, 32, seed=0)
     for step in range(3 * len(train) // 32):
         loader.batch(step)
@@ -355,7 +358,7 @@ def test_what_follows_is_fetched_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     rows(train)._ahead.wait()
     _, coming = order.pools_from(0, 20)
     assert {path.stem for path in kept(train).glob("*.bin")} == {f"{number:06d}" for number in coming}
-    monkeypatch.setattr(Place, "chunks", lambda *words: pytest.fail("it was fetched before"))
+    monkeypatch.setattr(RemoteFolder, "chunks", lambda *words: pytest.fail("it was fetched before"))
     rows(train).take(batch_positions(order, 0, 12, 20).numpy())
 
 
@@ -389,7 +392,7 @@ def test_images_of_a_shard_that_goes_bad_are_replaced_counted_and_listed(how: st
     pixels, order = train.pixels(), rows(train).order
     fresh_cache = kept(train)
     loader, steps = Loader(train, 50, seed=0), range(36)
-    place = int(order.stretch(0, 0, 900, 901)) // 8
+    place = int(order.sliced(0, 0, 900, 901)) // 8
     for each in (place, place + 1):  # the next is bad too
         damage("memory://digits", index.shards[each].file, how)
         (fresh_cache / f"{each:06d}.bin").unlink()
@@ -436,9 +439,9 @@ def test_held_out_images_are_never_replaced() -> None:
 @pytest.mark.parametrize("how", ["short", "long", "altered", "lost"])
 def test_an_arrival_that_is_damaged_is_tried_again(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     digits("memory://digits")
-    train, real, tries = load(settings("memory://digits", **ALL)).train, Place.chunks, 0
+    train, real, tries = load(settings("memory://digits", **ALL)).train, RemoteFolder.chunks, 0
 
-    def flaky(place: Place, name: str) -> Iterator[bytes]:
+    def flaky(place: RemoteFolder, name: str) -> Iterator[bytes]:
         nonlocal tries
         tries += 1
         content = b"".join(real(place, name))
@@ -449,7 +452,7 @@ def test_an_arrival_that_is_damaged_is_tried_again(how: str, monkeypatch: pytest
         if how == "lost":
             raise InputError("the connection is lost")
 
-    monkeypatch.setattr(Place, "chunks", flaky)
+    monkeypatch.setattr(RemoteFolder, "chunks", flaky)
     np.testing.assert_array_equal(train.pixels(slice(0, 8)), load(settings("digits", **ALL)).train.pixels(slice(0, 8)))
     assert tries == 3 and [path.name for path in kept(train).glob("[!.]*")] == ["000000.bin"]
 
@@ -684,7 +687,7 @@ def test_a_mapped_file_that_is_cut_off_is_noticed_before_it_kills(tmp_path: Path
     copy = file.read_bytes()
     with file.open("r+b") as open_file:
         open_file.truncate(5000)
-    for use in (lambda: loader.batch(1), lambda: train.stretch(2, 9).pixels(), lambda: train.unlabelled().pixels()):
+    for use in (lambda: loader.batch(1), lambda: train.sliced(2, 9).pixels(), lambda: train.unlabelled().pixels()):
         with pytest.raises(InputError, match=r"images.npy, got 5,000: it was cut off while in use; give the same"):
             use()
     file.write_bytes(copy)

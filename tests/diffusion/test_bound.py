@@ -306,16 +306,16 @@ PIXELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 
 def pixel_denoiser(schedule: Schedule, x_t: Tensor, t: Tensor) -> Prediction:
     """The exact denoiser of one pixel, uniform on 256 levels; its spread is the posterior variance of x_0."""
-    a, s = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
-    r = torch.softmax(x_t * PIXELS * a / s**2 - 0.5 * (a * PIXELS / s) ** 2, dim=1)
+    alpha, sigma = schedule.alpha_bar_at(t).sqrt(), (1 - schedule.alpha_bar_at(t)).sqrt()
+    r = torch.softmax(x_t * PIXELS * alpha / sigma**2 - 0.5 * (alpha * PIXELS / sigma) ** 2, dim=1)
     x0 = (r @ PIXELS)[:, None]
-    return Prediction(t, x0, (x_t - a * x0) / s, ((r @ PIXELS**2)[:, None] - x0**2).clamp(min=0))
+    return Prediction(t, x0, (x_t - alpha * x0) / sigma, ((r @ PIXELS**2)[:, None] - x0**2).clamp(min=0))
 
 
 def pixel_variance(schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
     """log Var(x_s | x_t), exactly; onto the data never below a 20th of a bin, as a density needs some width."""
-    onto_x0 = schedule.at(s).sqrt() * schedule.beta(t, s) / (1 - schedule.at(t))
-    variance = schedule.beta_tilde(t, s) + onto_x0**2 * prediction.spread
+    onto_x0 = schedule.alpha_bar_at(s).sqrt() * schedule.beta(t, s) / (1 - schedule.alpha_bar_at(t))
+    variance = schedule.beta_tilde(t, s) + onto_x0**2 * prediction.variance_coeff
     return torch.log(variance.clamp(min=(0.1 / 255) ** 2) if s == 0 else variance)
 
 
@@ -324,10 +324,10 @@ def likely_draws(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor, Tensor,
 
     The data are symmetric, so half the line is enough; the trapezoid rule is exact here to six digits.
     """
-    a, s = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
-    width = 0.6 * s
-    x_t = (torch.arange(int((a + 7 * s) / width) + 1, dtype=torch.float64) + 0.5)[:, None] * width
-    weight = torch.exp(-0.5 * ((x_t - a * PIXELS) / s) ** 2) * (2 * 0.6 / math.sqrt(2 * math.pi) / 256)
+    alpha, sigma = schedule.alpha_bar_at(t).sqrt(), (1 - schedule.alpha_bar_at(t)).sqrt()
+    width = 0.6 * sigma
+    x_t = (torch.arange(int((alpha + 7 * sigma) / width) + 1, dtype=torch.float64) + 0.5)[:, None] * width
+    weight = torch.exp(-0.5 * ((x_t - alpha * PIXELS) / sigma) ** 2) * (2 * 0.6 / math.sqrt(2 * math.pi) / 256)
     rows, level = (weight > 1e-14).nonzero(as_tuple=True)
     return x_t, rows, level, weight[rows, level]
 
@@ -344,7 +344,7 @@ def test_uniform_noise_costs_eight_bits() -> None:
     for t, s in itertools.pairwise(torch.cat([torch.arange(1921, 241, -8), torch.arange(241, -1, -1)])):
         x_t, rows, level, weight = likely_draws(schedule, t)
         at = pixel_denoiser(schedule, x_t, t)
-        prediction = Prediction(t, at.x0[rows], at.eps[rows], at.spread[rows])
+        prediction = Prediction(t, at.x0[rows], at.eps[rows], at.variance_coeff[rows])
         nats = nats + step_term(diffusion, prediction, PIXELS[level, None], x_t[rows], t, s) @ weight
     assert 8 < bits_per_dim(nats[None], 1).item() < 8.0005
 

@@ -64,7 +64,8 @@ def flow(
 def gaussian_error(schedule: Schedule, grid: Tensor) -> float:
     """Nats per dimension by which the density of Gaussian data pulled back from N(0, I) is missed.
 
-    The flow is x_T = a_T m + sqrt(v_T / v_t) (x_t - a_t m): its log-determinant is half the sum of log(v_T / v_t).
+    The flow is x_T = alpha_T m + sqrt(v_T / v_t) (x_t - alpha_t m): its log-determinant is half the sum of log(v_T /
+    v_t).
     """
     oracle, end, start = GaussianData(schedule, MEAN, SPREAD), grid[0], grid[-1]
     stretch = 0.5 * (oracle.at(end)[1] / oracle.at(start)[1]).log().sum()
@@ -89,7 +90,7 @@ def test_the_density_of_correlated_data_is_the_closed_form() -> None:
     """Through a rotation of the axes, and against torch's own density."""
     schedule, first = even(192), torch.tensor(1)
     turn = torch.linalg.qr(torch.randn(2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0]
-    oracle, a_t = GaussianData(schedule, MEAN, SPREAD), schedule.at(first).sqrt()
+    oracle, alpha_t = GaussianData(schedule, MEAN, SPREAD), schedule.alpha_bar_at(first).sqrt()
 
     def denoise(x: Tensor, t: Tensor) -> Prediction:
         told = oracle(x @ turn, t)
@@ -97,7 +98,7 @@ def test_the_density_of_correlated_data_is_the_closed_form() -> None:
 
     covariance = turn @ torch.diag(oracle.at(first)[1]) @ turn.T
     points = POINTS @ turn.T
-    expected = MultivariateNormal(turn @ (a_t * MEAN), covariance).log_prob(points)
+    expected = MultivariateNormal(turn @ (alpha_t * MEAN), covariance).log_prob(points)
     assert torch.allclose(flow(denoise, schedule, points).log_prob, expected, rtol=0, atol=2e-6)
 
 
@@ -345,7 +346,7 @@ def expected(
 
 
 def relative_noise(schedule: Schedule) -> float:
-    """s_1 / a_1."""
+    """sigma_1 / alpha_1."""
     return float(((1 - schedule.alpha_bar[1]) / schedule.alpha_bar[1]).sqrt())
 
 
@@ -390,19 +391,19 @@ def test_both_bounds_hold_on_levels_that_the_noise_mixes(top: float) -> None:
     """Levels a bin apart under noise as wide as a bin: each bound above -log P of its own model, level by level.
 
     The model of `forward` is P(x_0) = integral of p(x_1) P(x_0 | x_1) with the oracle's mean and beta_tilde_2, and its
-    bound an integral too; the model of `uniform` rounds x_1 / a_1.
+    bound an integral too; the model of `uniform` rounds x_1 / alpha_1.
     """
     schedule = even(128, top=top)
     oracle = pixels(schedule, NEAR, SHARE)
     forward = expected(forward_flow_bound, normal_nodes(), oracle)
     uniform = expected(uniform_flow_bound, uniform_nodes(), oracle)
     now, later = schedule.alpha_bar[1], schedule.alpha_bar[2]
-    a, s, width = now.sqrt(), (1 - now).sqrt(), ((1 - now) / (1 - later) * (1 - later / now)).sqrt()
+    alpha, sigma, width = now.sqrt(), (1 - now).sqrt(), ((1 - now) / (1 - later) * (1 - later / now)).sqrt()
     inside, parts = uniform_nodes(12)
     for i, x0 in enumerate(NEAR[:, 0]):
-        x_1 = a * x0 + s * torch.linspace(-9, 9, 6001, dtype=torch.float64)
-        joint = SHARE.log() + Normal(a * NEAR[:, 0], s).log_prob(x_1[:, None])
-        log_p, log_q = joint.logsumexp(1), Normal(a * x0, s).log_prob(x_1)
+        x_1 = alpha * x0 + sigma * torch.linspace(-9, 9, 6001, dtype=torch.float64)
+        joint = SHARE.log() + Normal(alpha * NEAR[:, 0], sigma).log_prob(x_1[:, None])
+        log_p, log_q = joint.logsumexp(1), Normal(alpha * x0, sigma).log_prob(x_1)
         mean = (joint - log_p[:, None]).exp() @ NEAR
         log_decoder = (Normal(mean, width).log_prob(x0 + BIN * (inside - 0.5)) + (BIN * parts).log()).logsumexp(1)
         by_hand = torch.trapezoid(log_q.exp() * (log_q - log_p - log_decoder), x_1).item()

@@ -34,8 +34,8 @@ def batch(size: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """(x0 on the 256 levels, eps, an output of twice the channels), float64."""
     draw = torch.Generator().manual_seed(seed)
     x0 = from_pixels(torch.randint(0, 256, (size, *SHAPE), generator=draw, dtype=torch.uint8)).double()
-    eps, mean, spread = torch.randn(3, size, *SHAPE, generator=draw, dtype=torch.float64).unbind()
-    return x0, eps, torch.cat([mean, spread.tanh()], dim=1)
+    eps, mean, variance_coeff = torch.randn(3, size, *SHAPE, generator=draw, dtype=torch.float64).unbind()
+    return x0, eps, torch.cat([mean, variance_coeff.tanh()], dim=1)
 
 
 def density(p: DiagonalGaussian, x0: Tensor) -> Tensor:
@@ -49,7 +49,9 @@ def density(p: DiagonalGaussian, x0: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
 @given(t=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_the_bound_in_the_hybrid_moves_the_variance_only(kind: Parameterization, t: list[int], seed: int) -> None:
-    """Trap: gradient of L_vlb reaching the mean. Exactly 0, at t = 1 as elsewhere, and not so for the spread."""
+    """Trap: gradient of L_vlb reaching the mean. Exactly 0, at t = 1 as elsewhere, and not so for the variance
+    coefficient.
+    """
     x0, eps, output = batch(len(t), seed)
     output.requires_grad_(True)
     (moved,) = torch.autograd.grad(variance_loss(process(kind), output, x0, eps, torch.tensor(t)).sum(), output)
@@ -156,9 +158,9 @@ def test_the_best_spread_is_the_exact_reverse_variance(t: int, variance: float) 
     high = schedule.beta(torch.tensor(t), torch.tensor(t - 1)).log()
     best = 2 * (exact.log() - low) / (high - low) - 1
     guess = oracle(diffusion.q_sample(x0, torch.tensor(t), eps), torch.tensor(t)).eps
-    spread = best.expand(4, 1).clone().requires_grad_(True)
-    loss = variance_loss(diffusion, torch.cat([guess, spread], dim=1), x0, eps, times, density).mean()
-    (slope,) = torch.autograd.grad(loss, spread)
+    variance_coeff = best.expand(4, 1).clone().requires_grad_(True)
+    loss = variance_loss(diffusion, torch.cat([guess, variance_coeff], dim=1), x0, eps, times, density).mean()
+    (slope,) = torch.autograd.grad(loss, variance_coeff)
     assert abs(slope.sum().item()) < 1e-7
 
     def at(v: Tensor) -> float:
@@ -183,7 +185,7 @@ def test_half_precision_outputs_are_taken_in_the_precision_of_the_data() -> None
 @pytest.mark.parametrize("loss", [hybrid, variance_loss], ids=lambda loss: loss.__name__)
 def test_the_hybrid_needs_a_spread(loss: Callable[..., Tensor]) -> None:
     x0, eps, output = batch(1)
-    with pytest.raises(ValueError, match="expected a spread"):
+    with pytest.raises(ValueError, match="expected a variance coefficient"):
         loss(GaussianDiffusion(linear(), PredictsEps(), beta_tilde), output[:, :2], x0, eps, torch.tensor([3]))
 
 

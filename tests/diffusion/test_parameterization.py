@@ -32,8 +32,8 @@ def test_x0_scale_is_the_derivative(kind: Parameterization) -> None:
     diffusion, t = GaussianDiffusion(cosine(), kind, beta_tilde), torch.tensor(300)
     x_t, output = torch.randn(2, 1, 4, dtype=torch.float64).unbind()
     moved = diffusion.decode(output + 1, x_t, t).x0 - diffusion.decode(output, x_t, t).x0
-    a, s = diffusion.schedule.at(t).sqrt(), (1 - diffusion.schedule.at(t)).sqrt()
-    assert torch.allclose(moved.abs(), kind.x0_scale(a, s).expand(1, 4))
+    alpha, sigma = diffusion.schedule.alpha_bar_at(t).sqrt(), (1 - diffusion.schedule.alpha_bar_at(t)).sqrt()
+    assert torch.allclose(moved.abs(), kind.x0_scale(alpha, sigma).expand(1, 4))
 
 
 @pytest.mark.parametrize("kind", [PredictsX0(), PredictsV()])
@@ -50,7 +50,7 @@ def test_smallest_losses_are_the_closed_forms() -> None:
     schedule, t = linear(), torch.tensor(400)
     spread = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
     oracle = GaussianData(schedule, torch.zeros(3, dtype=torch.float64), spread)
-    a2 = schedule.at(t)
+    a2 = schedule.alpha_bar_at(t)
     v = a2 * spread + 1 - a2
     for kind, smallest in [(PredictsEps(), a2 * spread / v), (PredictsX0(), spread * (1 - a2) / v)]:
         diffusion = GaussianDiffusion(schedule, kind, beta_tilde)
@@ -70,8 +70,8 @@ def test_min_snr_weighs_x0_alike_under_every_parameterization(t: int, gamma: flo
     time = torch.tensor([t])
     for kind in KINDS:
         diffusion = GaussianDiffusion(cosine(), kind, beta_tilde)
-        a, s = diffusion.schedule.at(time).sqrt(), (1 - diffusion.schedule.at(time)).sqrt()
-        in_x0 = min_snr(gamma)(diffusion, time) / kind.x0_scale(a, s) ** 2
+        alpha, sigma = diffusion.schedule.alpha_bar_at(time).sqrt(), (1 - diffusion.schedule.alpha_bar_at(time)).sqrt()
+        in_x0 = min_snr(gamma)(diffusion, time) / kind.x0_scale(alpha, sigma) ** 2
         assert in_x0.item() == pytest.approx(min(math.exp(diffusion.schedule.log_snr(time).item()), gamma), rel=1e-6)
     assert uniform(diffusion, time).tolist() == [1.0]
 

@@ -66,7 +66,7 @@ def test_sigmoid_is_symmetric_about_its_middle() -> None:
 
 def test_cosine_keeps_structure_longer_than_linear() -> None:
     half = torch.tensor(500)
-    assert schedules.cosine().at(half) > 4 * schedules.linear().at(half)
+    assert schedules.cosine().alpha_bar_at(half) > 4 * schedules.linear().alpha_bar_at(half)
 
 
 def test_zero_terminal_snr_removes_the_last_signal_and_keeps_the_first() -> None:
@@ -120,7 +120,7 @@ def test_log_snr_grid_is_even_in_log_snr() -> None:
 @pytest.mark.parametrize("power", [1.0, 7.0])
 def test_karras_grid_is_even_in_a_root_of_sigma(power: float) -> None:
     schedule = schedules.log_snr_linear(20_000, 12.0, -9.0)
-    kept = schedule.at(schedule.karras(18, power)[:-1])
+    kept = schedule.alpha_bar_at(schedule.karras(18, power)[:-1])
     root = ((1 - kept) / kept) ** (0.5 / power)
     # The table is coarse where the root is large and hardly changes: a fraction of a percent of its reach.
     assert torch.allclose(root.diff(), root.diff().mean(), atol=1e-3 * float(root[0] - root[-1]))
@@ -131,14 +131,14 @@ def test_karras_grid_of_a_published_schedule() -> None:
     """Karras et al. 2022, eq. 5, with sigma from 0.002 to 80 in 18 steps begins 80, 57.59, 40.79, 28.37."""
     reach = [float(-2 * torch.tensor(sigma).double().log()) for sigma in (0.002, 80.0)]
     schedule = schedules.log_snr_linear(100_000, *reach)
-    kept = schedule.at(schedule.karras(18)[:4])
+    kept = schedule.alpha_bar_at(schedule.karras(18)[:4])
     assert ((1 - kept) / kept).sqrt().tolist() == pytest.approx([80, 57.586, 40.786, 28.374], rel=2e-4)
 
 
 def test_middle_grid_is_even_in_log_snr_from_noise_80_to_3_percent() -> None:
     schedule = schedules.log_snr_linear(50_000, 15.0, -25.0)
     times = schedule.middle(9)
-    kept = schedule.at(times[1:-1])
+    kept = schedule.alpha_bar_at(times[1:-1])
     noise = ((1 - kept) / kept).sqrt()
     assert [float(noise[0]), float(noise[-1])] == pytest.approx([80, 0.03], rel=1e-3)
     assert torch.allclose(noise.log().diff(), noise.log().diff().mean(), atol=1e-3)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ancestral.diffusion.timesteps import REMEMBERED, RecentLosses, draw, even, independent, stratified
+from ancestral.diffusion.timesteps import REMEMBERED, RecentLosses, even, independent, sample_timesteps, stratified
 from ancestral.rng import generator
 
 T = 40
@@ -28,7 +28,7 @@ def warmed(profile: Tensor, rounds: int = REMEMBERED) -> RecentLosses:
 
 def test_uniform_draws_visit_every_timestep_alike() -> None:
     """Chi-squared of 40,000 draws, 39 degrees of freedom: below 73 with probability 0.999."""
-    t, weight, *_ = draw(even(T), independent(40_000, generator(0, "t", 0)))
+    t, weight, *_ = sample_timesteps(even(T), independent(40_000, generator(0, "t", 0)))
     counts = torch.bincount(t, minlength=T + 1)
     assert counts[0] == 0 and len(counts) == T + 1
     assert ((counts[1:] - 1000) ** 2 / 1000).sum() < 73
@@ -38,7 +38,7 @@ def test_uniform_draws_visit_every_timestep_alike() -> None:
 @given(st.integers(1, 64), st.integers(1, 200), st.integers(0, 2**31))
 def test_stratified_draws_have_one_in_each_stratum(batch: int, num_timesteps: int, seed: int) -> None:
     """However many strata and timesteps there are, the i-th smallest t is one that the i-th part of [0, 1) covers."""
-    t, weight, *_ = draw(even(num_timesteps), stratified(batch, generator(seed, "t", 0)))
+    t, weight, *_ = sample_timesteps(even(num_timesteps), stratified(batch, generator(seed, "t", 0)))
     for i, found in enumerate(t.sort().values.tolist()):
         assert i * num_timesteps // batch + 1 <= found <= -((-(i + 1) * num_timesteps) // batch)
     assert torch.allclose(weight, torch.ones_like(weight))
@@ -46,7 +46,7 @@ def test_stratified_draws_have_one_in_each_stratum(batch: int, num_timesteps: in
 
 def test_each_stratified_draw_alone_is_uniform() -> None:
     """Without the random order, image 0 would always see the smallest t (that is the trap)."""
-    firsts = torch.stack([draw(even(8), stratified(8, generator(0, "t", step))).t for step in range(4000)])
+    firsts = torch.stack([sample_timesteps(even(8), stratified(8, generator(0, "t", step))).t for step in range(4000)])
     for place in (0, 3, 7):
         counts = torch.bincount(firsts[:, place], minlength=9)[1:]
         assert ((counts - 500) ** 2 / 500).sum() < 24.3  # chi-squared, 7 degrees of freedom, 0.999
@@ -55,7 +55,7 @@ def test_each_stratified_draw_alone_is_uniform() -> None:
 
 def spread_of_batch_means(u: object, probabilities: Tensor) -> tuple[float, float]:
     """Mean and variance of the weighted loss over batches of 8."""
-    draws = [draw(probabilities, u(8, generator(1, "t", step))) for step in range(2000)]  # type: ignore[operator]
+    draws = [sample_timesteps(probabilities, u(8, generator(1, "t", step))) for step in range(2000)]  # type: ignore[operator]
     means = torch.stack([(weight * PROFILE[t - 1]).mean() for t, weight, _ in draws])
     return means.mean().item(), means.var().item()
 
@@ -78,7 +78,7 @@ def test_importance_is_unbiased(profile: list[float], values: list[float]) -> No
     f = torch.tensor(values[: len(profile)], dtype=torch.float64)
     edges = torch.cat([torch.zeros(1, dtype=torch.float64), probabilities.cumsum(0)])
     middle = (edges[1:] + edges[:-1]) / 2
-    t, weight, *_ = draw(probabilities, middle)
+    t, weight, *_ = sample_timesteps(probabilities, middle)
     assert t.tolist() == [*range(1, len(profile) + 1)]
     assert edges[-1].item() == pytest.approx(1, abs=1e-12)
     assert (edges.diff() * weight * f[t - 1]).sum().item() == pytest.approx(f.mean().item(), abs=1e-10)
@@ -99,7 +99,7 @@ def test_least_variance_is_where_the_theory_puts_it() -> None:
     """Var = sum l^2 / (T^2 p) - mean^2 by enumeration: 0 at p ~ l, almost so with a uniform share; Var(l) at 1 / T."""
 
     def variance(p: Tensor) -> float:
-        t, weight, *_ = draw(p, p.cumsum(0) - p / 2)
+        t, weight, *_ = sample_timesteps(p, p.cumsum(0) - p / 2)
         return ((p * (weight * PROFILE[t - 1]) ** 2).sum() - PROFILE.mean() ** 2).item()
 
     assert variance(even(T)) == pytest.approx(PROFILE.var(correction=0).item(), rel=1e-9)
@@ -135,7 +135,7 @@ def train(recent: RecentLosses, steps: range) -> tuple[RecentLosses, list[list[i
     """A loop as a trainer has it: randomness is a function of the step, the table the only state."""
     seen = []
     for step in steps:
-        t, *_ = draw(recent.probabilities(), stratified(32, generator(5, "t", step)))
+        t, *_ = sample_timesteps(recent.probabilities(), stratified(32, generator(5, "t", step)))
         losses = PROFILE[t - 1] * (1 + 0.5 * torch.rand(32, generator=generator(5, "loss", step), dtype=torch.float64))
         recent = recent.after(t, losses)
         seen.append(t.tolist())

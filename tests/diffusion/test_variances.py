@@ -31,17 +31,17 @@ PAIRS = [(1000, 999), (1000, 500), (700, 20), (50, 1), (2, 1), (3, 0), (1, 0)]
 """Steps from t to s: single, strided, onto 1 and onto 0."""
 
 
-def log_variance(kind: Variance, schedule: Schedule, t: int, s: int, spread: float | None = None) -> float:
+def log_variance(kind: Variance, schedule: Schedule, t: int, s: int, variance_coeff: float | None = None) -> float:
     """log-variance of the step t -> s for one number."""
-    prediction = Prediction(torch.tensor(t), ZERO, ZERO, None if spread is None else ZERO + spread)
+    prediction = Prediction(torch.tensor(t), ZERO, ZERO, None if variance_coeff is None else ZERO + variance_coeff)
     return kind(schedule, torch.tensor(t), torch.tensor(s), prediction).item()
 
 
 def reverse_variance(schedule: Schedule, t: int, s: int, variance: float) -> float:
     """Var(x_s | x_t) of Gaussian data: regression on x_t, whose covariance is sqrt(alpha_bar_t / alpha_bar_s) v_s."""
-    at = schedule.alpha_bar
-    v_s, v_t = (float(at[i] * variance + 1 - at[i]) for i in (s, t))
-    return v_s - float(at[t] / at[s]) * v_s**2 / v_t
+    alpha_bar = schedule.alpha_bar
+    v_s, v_t = (float(alpha_bar[i] * variance + 1 - alpha_bar[i]) for i in (s, t))
+    return v_s - float(alpha_bar[t] / alpha_bar[s]) * v_s**2 / v_t
 
 
 # The extremes
@@ -76,7 +76,7 @@ def test_the_published_large_variances_are_beta_tilde_2_and_the_betas() -> None:
 def test_a_chain_of_one_step_has_one_variance() -> None:
     schedule = from_betas([0.3])
     for kind in (beta, beta_tilde, interpolated, Analytic(torch.tensor([0.5]).double())):
-        assert log_variance(kind, schedule, 1, 0, spread=0.4) == pytest.approx(math.log(0.3))
+        assert log_variance(kind, schedule, 1, 0, variance_coeff=0.4) == pytest.approx(math.log(0.3))
 
 
 # The learned range
@@ -95,10 +95,10 @@ def test_a_learned_variance_is_a_power_of_each_extreme(t: int, s: int) -> None:
 
 def test_a_learned_variance_is_chosen_element_by_element() -> None:
     schedule, t, s = linear(100), torch.tensor([70, 3]), torch.tensor([30, 0])
-    spread = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(2, 3, 2)
-    found = interpolated(schedule, t, s, Prediction(t, spread, spread, spread))
+    variance_coeff = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(2, 3, 2)
+    found = interpolated(schedule, t, s, Prediction(t, variance_coeff, variance_coeff, variance_coeff))
     for i, j, k in itertools.product(range(2), range(3), range(2)):
-        alone = log_variance(interpolated, schedule, int(t[i]), int(s[i]), spread[i, j, k].item())
+        alone = log_variance(interpolated, schedule, int(t[i]), int(s[i]), variance_coeff[i, j, k].item())
         assert found[i, j, k].item() == pytest.approx(alone, rel=1e-12)
 
 
@@ -116,9 +116,13 @@ def test_the_reverse_step_has_the_learned_variance_as_its_variance() -> None:
 @pytest.mark.parametrize("kind", [PredictsEps(), PredictsV()])
 def test_the_second_half_of_the_output_is_the_spread_and_no_part_of_the_mean(kind: PredictsEps | PredictsV) -> None:
     diffusion, t = GaussianDiffusion(linear(), kind, interpolated), torch.tensor([300, 1])
-    x_t, output, spread = torch.randn(3, 2, 3, 2, 2).unbind()
-    both, plain = diffusion.decode(torch.cat([output, spread], dim=1), x_t, t), diffusion.decode(output, x_t, t)
-    assert both.spread is not None and torch.equal(both.spread, spread) and plain.spread is None
+    x_t, output, variance_coeff = torch.randn(3, 2, 3, 2, 2).unbind()
+    both, plain = diffusion.decode(torch.cat([output, variance_coeff], dim=1), x_t, t), diffusion.decode(output, x_t, t)
+    assert (
+        both.variance_coeff is not None
+        and torch.equal(both.variance_coeff, variance_coeff)
+        and plain.variance_coeff is None
+    )
     assert torch.equal(both.x0, plain.x0) and torch.equal(both.eps, plain.eps)
 
 
@@ -129,7 +133,7 @@ def test_other_numbers_of_channels_are_refused(channels: int) -> None:
 
 
 def test_a_learned_variance_needs_a_spread() -> None:
-    with pytest.raises(ValueError, match="expected a spread"):
+    with pytest.raises(ValueError, match="expected a variance coefficient"):
         log_variance(interpolated, linear(), 5, 4)
 
 
@@ -141,19 +145,19 @@ def test_the_analytic_variance_is_exact_for_gaussian_data(t: int, data: st.DataO
     """From the exact Gamma_t = E||eps||^2 of each timestep alone, Var(x_s | x_t) of every stride."""
     s = data.draw(st.integers(1, t - 1))
     schedule = linear()
-    at = schedule.alpha_bar[1:]
-    gamma = (1 - at) / (at * variance + 1 - at)
-    error = (1 - at) / at * (1 - gamma)
-    found = log_variance(Analytic(error / (1 - at)), schedule, t, s)
+    alpha_bar = schedule.alpha_bar[1:]
+    gamma = (1 - alpha_bar) / (alpha_bar * variance + 1 - alpha_bar)
+    error = (1 - alpha_bar) / alpha_bar * (1 - gamma)
+    found = log_variance(Analytic(error / (1 - alpha_bar)), schedule, t, s)
     assert found == pytest.approx(math.log(reverse_variance(schedule, t, s, variance)), abs=1e-6)
 
 
 @pytest.mark.parametrize("t", [1, 2, 60, 1000])
 def test_the_analytic_variance_of_a_step_onto_clean_data(t: int) -> None:
     """It is Var(x_0 | x_t), but no less than beta_tilde of a step onto 1 (trap: log 0)."""
-    at = linear().alpha_bar[1:]
+    alpha_bar = linear().alpha_bar[1:]
     for variance in (0.0, 0.9):
-        found = log_variance(Analytic(variance / (at * variance + 1 - at)), linear(), t, 0)
+        found = log_variance(Analytic(variance / (alpha_bar * variance + 1 - alpha_bar)), linear(), t, 0)
         floor = reverse_variance(linear(), max(t, 2), 1, 0.0)
         assert math.exp(found) == pytest.approx(max(reverse_variance(linear(), t, 0, variance), floor), rel=1e-6)
 
@@ -203,7 +207,7 @@ def test_no_other_variance_has_a_larger_bound_for_an_imperfect_network(t: int, s
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
         x0 = 0.9 * exact(x_t, t).x0
-        return Prediction(t, x0, (x_t - diffusion.schedule.signal(t, x_t) * x0) / diffusion.schedule.noise(t, x_t))
+        return Prediction(t, x0, (x_t - diffusion.schedule.alpha(t, x_t) * x0) / diffusion.schedule.sigma(t, x_t))
 
     corners = torch.tensor([*itertools.product([-1.0, 1.0], repeat=2)], dtype=torch.float64)
     x0, eps = corners[:, :1] * math.sqrt(variance), corners[:, 1:]
@@ -211,9 +215,9 @@ def test_no_other_variance_has_a_larger_bound_for_an_imperfect_network(t: int, s
     x_t = diffusion.q_sample(x0, time, eps)
     table = estimate(diffusion, denoise, x0, torch.arange(1, 41), lambda: eps)
 
-    at = diffusion.schedule.alpha_bar[t]
+    alpha_bar = diffusion.schedule.alpha_bar[t]
     gamma = denoise(x_t, time).eps.square().mean()
-    from_gamma = Analytic(((1 - gamma) / at).expand(40))
+    from_gamma = Analytic(((1 - gamma) / alpha_bar).expand(40))
 
     def divergence(shift: float, table: Analytic = table) -> float:
         tried = GaussianDiffusion(diffusion.schedule, PredictsEps(), lambda *step: table(*step) + shift)
@@ -241,8 +245,8 @@ def test_the_estimate_holds_where_no_signal_is_left() -> None:
 def test_timesteps_in_between_are_linear_in_log_snr() -> None:
     """25 of a thousand timesteps give every variance of Gaussian data to about 1 %, twice as many to a quarter."""
     schedule, variance, every = linear(), 0.1, torch.arange(1, 1001)
-    at = schedule.alpha_bar[1:]
-    exact = variance / (at * variance + 1 - at)
+    alpha_bar = schedule.alpha_bar[1:]
+    exact = variance / (alpha_bar * variance + 1 - alpha_bar)
 
     def worst(ratio: Tensor) -> float:
         pairs = [(t, s) for t in range(2, 1001, 7) for s in (t - 1, t // 2)]

@@ -27,8 +27,8 @@ def images(height: int, width: int) -> torch.Tensor:
 def local(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
     """x0 is the mean over the window, which no two windows share."""
     x0 = 0 * x_t + x_t.mean(dim=(-2, -1), keepdim=True)
-    a, s = SCHEDULE.signal(t, x_t), SCHEDULE.noise(t, x_t)
-    return Prediction(t, x0, (x_t - a * x0) / s, x0.abs())
+    alpha, sigma = SCHEDULE.alpha(t, x_t), SCHEDULE.sigma(t, x_t)
+    return Prediction(t, x0, (x_t - alpha * x0) / sigma, x0.abs())
 
 
 @pytest.mark.parametrize("feathered", [False, True])
@@ -54,9 +54,11 @@ def test_where_windows_overlap_predictions_are_averaged() -> None:
     assert Windows(local, 1, 3, 1, feathered=False)(x[..., :3], T).x0.flatten().tolist() == [2.0, 2.0, 2.0]
     prediction = Windows(local, 1, 3, 1, feathered=False)(x, T)
     assert prediction.x0.flatten().tolist() == [2.0, 2.5, pytest.approx(11 / 3), 4.5, 6.0]
-    assert prediction.spread is not None and torch.allclose(prediction.spread, prediction.x0)
-    a, s = SCHEDULE.signal(T, x), SCHEDULE.noise(T, x)
-    assert torch.allclose(a * prediction.x0 + s * prediction.eps, x, rtol=0, atol=1e-13), "the average pair makes x_t"
+    assert prediction.variance_coeff is not None and torch.allclose(prediction.variance_coeff, prediction.x0)
+    alpha, sigma = SCHEDULE.alpha(T, x), SCHEDULE.sigma(T, x)
+    assert torch.allclose(alpha * prediction.x0 + sigma * prediction.eps, x, rtol=0, atol=1e-13), (
+        "the average pair makes x_t"
+    )
 
 
 def test_feathered_windows_count_most_at_their_middle() -> None:

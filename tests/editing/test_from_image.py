@@ -31,9 +31,9 @@ def test_what_survives_of_an_image_is_what_its_noisy_version_tells(t: int) -> No
         return end.x_s
 
     mean, covariance = moments(run, (2,))
-    at, last = SCHEDULE.at(torch.tensor(t)), timesteps[-2]
+    at, last = SCHEDULE.alpha_bar_at(torch.tensor(t)), timesteps[-2]
     rho = at * VARIANCE / (at * VARIANCE + 1 - at)
-    lost = VARIANCE * (1 - SCHEDULE.at(last)) / ORACLE.at(last)[1]
+    lost = VARIANCE * (1 - SCHEDULE.alpha_bar_at(last)) / ORACLE.at(last)[1]
     assert torch.allclose(mean, MEAN + rho * (image - MEAN), rtol=0, atol=1e-11)
     assert torch.allclose(covariance, torch.diag(VARIANCE * (1 - rho**2) - lost), rtol=0, atol=1e-11)
 

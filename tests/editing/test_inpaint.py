@@ -65,7 +65,7 @@ def test_going_up_and_down_keeps_the_law_at_any_stride(schedule: Schedule, steps
 
     mean, covariance = moments(run, (2,))
     last = timesteps[-2]
-    explained = schedule.at(last) * variance**2 / oracle.at(last)[1]
+    explained = schedule.alpha_bar_at(last) * variance**2 / oracle.at(last)[1]
     assert torch.allclose(mean, m, rtol=0, atol=1e-12)
     assert torch.allclose(covariance, torch.diag(explained), rtol=0, atol=1e-12)
 

@@ -99,7 +99,7 @@ def test_what_cannot_be_inverted_is_refused() -> None:
 
 
 def test_a_grain_leaves_out_the_timesteps_that_are_quieter() -> None:
-    """Guards against one timestep too few, and against noise alone, s_t, in place of noise over signal."""
+    """Guards against one timestep too few, and against noise alone, sigma_t, in place of noise over signal."""
     timesteps = SCHEDULE.trailing(20)
     kept = timesteps_above(SCHEDULE, timesteps, 2.0)
     left_out = timesteps[len(kept) :]
@@ -117,7 +117,7 @@ def test_the_noise_of_flat_images_is_none_without_grain_and_noise_with_it() -> N
     assert float(up.x_s.std()) < 1e-6
     grid = timesteps_above(SCHEDULE, timesteps, 0.1)
     noise = torch.randn(200, 64, generator=torch.manual_seed(0), dtype=torch.float64)
-    *_, up = invert(flat, inversion, SCHEDULE.noise(grid[-1], noise) * noise, grid)
+    *_, up = invert(flat, inversion, SCHEDULE.sigma(grid[-1], noise) * noise, grid)
     assert float(up.x_s.std()) == pytest.approx(1, abs=0.05)
 
 

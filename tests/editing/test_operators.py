@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled, gaussian_kernel
+from ancestral.editing.operators import Blurred, Grey, Masked, MeanPooled, Operator, gaussian_kernel
 from ancestral.errors import InputError
 from ancestral.oracles import matrix_of
 
@@ -12,7 +12,7 @@ LOPSIDED = torch.tensor([[0.1, 0.3, 0.05], [0.0, 0.2, 0.15], [0.1, 0.0, 0.1]], d
 """Not symmetric: convolution and correlation differ."""
 OPERATORS: dict[str, Operator] = {
     "masked": Masked(torch.rand(4, 6, generator=torch.manual_seed(0)) > 0.4),
-    "pooled": Pooled(2),
+    "pooled": MeanPooled(2),
     "grey": Grey(),
     "blurred": Blurred(LOPSIDED),
 }
@@ -69,7 +69,7 @@ def test_grey_is_the_luma_of_pillow() -> None:
 
 @pytest.mark.parametrize(
     ("operator", "words"),
-    [(Pooled(4), "multiples of 4"), (Grey((0.5, 0.5)), "2 channels"), (Blurred(torch.ones(5, 7)), "kernel within")],
+    [(MeanPooled(4), "multiples of 4"), (Grey((0.5, 0.5)), "2 channels"), (Blurred(torch.ones(5, 7)), "kernel within")],
 )
 def test_images_that_do_not_fit_are_refused(operator: Operator, words: str) -> None:
     with pytest.raises(InputError, match=words):

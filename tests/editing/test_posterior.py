@@ -8,7 +8,7 @@ import torch
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear, zero_terminal_snr
-from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled
+from ancestral.editing.operators import Blurred, Grey, Masked, MeanPooled, Operator
 from ancestral.editing.posterior import Measured, PosteriorGuided, conjugate_gradients
 from ancestral.errors import InputError
 from ancestral.oracles import CorrelatedData, Mixture, correlated, matrix_of, moments
@@ -24,7 +24,7 @@ X = torch.randn(2, *SHAPE, generator=torch.manual_seed(3), dtype=torch.float64)
 How = Literal["projection", "gradient", "moments"]
 OPERATORS: dict[str, Operator] = {
     "inpaint": Masked(torch.tensor([[True, False, True, False], [False, True, True, False]])),
-    "enlarge": Pooled(2),
+    "enlarge": MeanPooled(2),
     "colour": Grey(),
     "deblur": Blurred(torch.tensor([[0.2, 0.6, 0.1]], dtype=torch.float64)),
 }
@@ -49,7 +49,7 @@ def test_for_round_gaussian_data_every_method_is_exact(operator: Operator, sigma
     for t in map(torch.tensor, (1, 40, 120, 200)):
         found, wanted = guided(X, t), exact(X, t)
         assert torch.allclose(found.x0, wanted.x0, rtol=0, atol=1e-10)
-        assert torch.allclose(found.eps, wanted.eps, rtol=0, atol=1e-10 / float(SCHEDULE.noise(t, X)))
+        assert torch.allclose(found.eps, wanted.eps, rtol=0, atol=1e-10 / float(SCHEDULE.sigma(t, X)))
 
 
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS)
@@ -75,8 +75,8 @@ def end_law(how: How, steps: int = 25) -> tuple[float, float]:
 
 
 def test_a_chain_with_matched_moments_ends_in_the_posterior() -> None:
-    """The mean is off by what x_T ~ N(0, I) leaves out of it, a_T = 0.03 of the data's; the width by the sampler's own
-    error, of order 1: twice the steps, half of it.
+    """The mean is off by what x_T ~ N(0, I) leaves out of it, alpha_T = 0.03 of the data's; the width by the sampler's
+    own error, of order 1: twice the steps, half of it.
     """
     (mean, width), (finer_mean, finer_width) = end_law("moments"), end_law("moments", 50)
     assert mean < 0.01 and finer_mean < 0.01
@@ -121,13 +121,13 @@ def test_guidance_works_where_gradients_are_off_and_the_pair_makes_x_t(how: How)
     with torch.inference_mode():
         assert torch.equal(guided(X + 0, t).x0, plain.x0)
     assert not plain.x0.requires_grad
-    a2 = SCHEDULE.at(t)
+    a2 = SCHEDULE.alpha_bar_at(t)
     assert torch.allclose(a2.sqrt() * plain.x0 + (1 - a2).sqrt() * plain.eps, X, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("how", get_args(How))
 def test_where_no_signal_is_left_the_measurement_still_tells(how: How) -> None:
-    """Trap: division by a_T = 0."""
+    """Trap: division by alpha_T = 0."""
     schedule = zero_terminal_snr(SCHEDULE)
     data, seen = CorrelatedData(schedule, MEAN, ROUND.covariance), measured(OPERATORS["enlarge"], 0.2)
     end = torch.tensor(200)

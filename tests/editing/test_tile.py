@@ -129,7 +129,7 @@ def test_a_network_that_pads_elsewhere_is_refused_and_left_as_it_was() -> None:
 def crooked(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
     """A denoiser that knows where it is: every pixel is drawn to a place of its own."""
     x0 = 0.5 * x_t + torch.linspace(-1, 1, x_t[0].numel(), dtype=x_t.dtype).reshape(x_t.shape[1:])
-    return Prediction(t, x0, (x_t - SCHEDULE.signal(t, x_t) * x0) / SCHEDULE.noise(t, x_t), x0)
+    return Prediction(t, x0, (x_t - SCHEDULE.alpha(t, x_t) * x0) / SCHEDULE.sigma(t, x_t), x0)
 
 
 X = torch.randn(2, 3, 4, 6, generator=torch.manual_seed(2), dtype=torch.float64)

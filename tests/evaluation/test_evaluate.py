@@ -132,7 +132,7 @@ def test_it_survives_json_and_repeats(perfect: Evaluation, parts: Parts, extract
 
 
 def test_sets_sorted_by_class_are_sampled_fairly(parts: Parts, extractor: Extractor) -> None:
-    """Images drawn class after class: the first 150 of 497 would hold three or four digits only."""
+    """Images generated class after class: the first 150 of 497 would hold three or four digits only."""
     drawn = as_pixels(parts.validation)[torch.tensor(parts.validation.labels).argsort()]
     measured = evaluate(drawn, None, parts, EvaluationSettings(max_images=150), extractor)
     assert {(c.num_left, c.num_right) for c in measured.comparisons} == {(150, 150)}
@@ -189,13 +189,13 @@ def test_few_images_are_measured_and_nothing_is_concluded(parts: Parts, extracto
 def test_a_handful_of_images_is_refused_before_anything_is_drawn(
     parts: Parts, drawn: int, test: int, train: int
 ) -> None:
-    small = parts._replace(train=parts.train.stretch(0, train), test=parts.test.stretch(0, test))
-    with pytest.raises(InputError, match="expected at least 6 drawn images, 6 test images and 24 training images"):
+    small = parts._replace(train=parts.train.sliced(0, train), test=parts.test.sliced(0, test))
+    with pytest.raises(InputError, match="expected at least 6 generated images, 6 test images and 24 training images"):
         check_counts(drawn, small, EvaluationSettings())
 
 
 def test_the_fitted_gaussian_has_the_moments_of_the_rows() -> None:
-    """Also where rows are fewer than columns, as with pixels: no draw leaves the span of the rows."""
+    """Also where rows are fewer than columns, as with pixels: no generate leaves the span of the rows."""
     rows = torch.randn(6, 9, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 5
     drawn = gaussian_like(rows, 200_000, seed=0)
     assert torch.allclose(drawn.mean(dim=0), rows.mean(dim=0), atol=0.02)
@@ -206,7 +206,7 @@ def test_the_fitted_gaussian_has_the_moments_of_the_rows() -> None:
 def test_what_cannot_be_compared_is_refused(parts: Parts, extractor: Extractor) -> None:
     with pytest.raises(InputError, match=r"expected images of shape \(1, 8, 8\).*got \(3, 8, 8\)"):
         evaluate(noise(20).expand(-1, 3, -1, -1), None, parts, extractor=extractor)
-    with pytest.raises(InputError, match=r"at least 6 drawn images.*got 5, 300 and 1000"):
+    with pytest.raises(InputError, match=r"at least 6 generated images.*got 5, 300 and 1000"):
         evaluate(noise(5), None, parts, extractor=extractor)
     with pytest.raises(InputError, match=r"got 20, 0 and 1000.*set data\.test higher"):
-        evaluate(noise(20), None, parts._replace(test=parts.test.stretch(0, 0)), extractor=extractor)
+        evaluate(noise(20), None, parts._replace(test=parts.test.sliced(0, 0)), extractor=extractor)

@@ -15,7 +15,7 @@ from ancestral.diffusion.schedules import cosine, log_snr_linear
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.flow_check import Pair, add_flow_check, flow_check, flow_grid, paired
+from ancestral.evaluation.flow_check import BoundPair, add_flow_check, flow_check, flow_grid, paired
 from ancestral.evaluation.likelihood import LikelihoodSettings, planned
 from ancestral.evaluation.subsample import Subsample
 from ancestral.gaussian import DiagonalGaussian
@@ -29,7 +29,7 @@ CHAIN = SCHEDULE.uniform_log_snr(8)
 DENSITY = DiagonalGaussian.log_prob
 
 
-def gaussian(variance: Variance, decoder: Any = DENSITY, count: int = 3000) -> Pair:
+def gaussian(variance: Variance, decoder: Any = DENSITY, count: int = 3000) -> BoundPair:
     """Both bounds of Gaussian data in nats, by its exact denoiser and a chain of 8 steps."""
     random = torch.Generator().manual_seed(0)
 
@@ -88,7 +88,7 @@ def test_the_flow_s_grid_is_even_in_its_own_variable(steps: int) -> None:
     assert (grid[0], grid[-1]) == (1000, 3) and bool((grid.diff() < 0).all()) and len(grid) <= steps + 1
     if steps >= 5000:
         assert len(grid) > 950
-    u = torch.log((1 + schedule.at(grid).sqrt()) / (1 - schedule.at(grid)).sqrt())
+    u = torch.log((1 + schedule.alpha_bar_at(grid).sqrt()) / (1 - schedule.alpha_bar_at(grid)).sqrt())
     whole = torch.log((1 + schedule.alpha_bar[3:].sqrt()) / (1 - schedule.alpha_bar[3:]).sqrt())
     coarsest = max(float((whole[0] - whole[-1]) / steps), float(whole.diff().abs().max()))
     assert float(u.diff().max()) < 2 * coarsest + 1e-9

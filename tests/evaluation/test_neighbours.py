@@ -59,5 +59,5 @@ def test_a_test_part_full_of_training_images_tells_nothing(digits: torch.Tensor)
 def test_nothing_to_compare_with_is_refused(digits: torch.Tensor) -> None:
     with pytest.raises(InputError, match="at least one training image"):
         nearest(digits[:3], digits[:0])
-    with pytest.raises(InputError, match="drawn and held-out"):
+    with pytest.raises(InputError, match="generated and held-out"):
         memorisation(torch.zeros(0).double(), torch.zeros(3).double())

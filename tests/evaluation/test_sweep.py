@@ -10,17 +10,17 @@ from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.sweep import (
     SAMPLERS,
-    Contender,
     Decision,
     Present,
-    Row,
+    SamplerChoice,
     Sweep,
+    SweepRow,
     SweepSettings,
     apart,
     chosen,
-    contenders,
-    decided,
-    drawer,
+    decide,
+    image_generator,
+    sampler_choices,
 )
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
@@ -32,19 +32,19 @@ def pipeline(T: int = 1000) -> Pipeline:
     return untrained(classes=("a", "b", "c"), changes=settings)
 
 
-def row(sampler: str, calls: int, value: float, without: tuple[float, ...]) -> Row:
-    one = Contender(sampler=sampler, grid="log-snr", budget=calls, steps=calls, calls=calls)
-    return Row(contender=one, jackknife=Jackknife(value, without, without), to_flow=None, agreement=None)
+def row(sampler: str, calls: int, value: float, without: tuple[float, ...]) -> SweepRow:
+    one = SamplerChoice(sampler=sampler, grid="log-snr", budget=calls, steps=calls, calls=calls)
+    return SweepRow(choice=one, jackknife=Jackknife(value, without, without), to_flow=None, agreement=None)
 
 
-def sweep(*rows: Row) -> Sweep:
+def sweep(*rows: SweepRow) -> Sweep:
     return Sweep(
         weights="w", settings=SweepSettings(), sampling=SamplingSettings(), num_test=9, floor=1, reference=1, rows=rows
     )
 
 
 def test_everything_is_compared_and_nothing_exceeds_its_budget() -> None:
-    found = contenders(SweepSettings(calls=(5, 10)), pipeline(), SamplingSettings(eta=0.5))
+    found = sampler_choices(SweepSettings(calls=(5, 10)), pipeline(), SamplingSettings(eta=0.5))
     assert len(found) == len({*found}) == len(SAMPLERS) * len(GRIDS) * 2
     assert all(each.calls <= each.budget for each in found)
     spent = {(each.sampler, each.budget): (each.steps, each.calls) for each in found}
@@ -58,7 +58,7 @@ def test_the_calls_that_are_counted_are_those_that_are_made() -> None:
     made = pipeline()
     calls: list[int] = []
     made.network.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
-    for each in contenders(SweepSettings(calls=(10,), grids=("log-snr",)), made, SamplingSettings()):
+    for each in sampler_choices(SweepSettings(calls=(10,), grids=("log-snr",)), made, SamplingSettings()):
         calls.clear()
         settings = chosen(SamplingSettings(), each.sampler, each.grid, each.steps)
         made.generate([1, 2], torch.tensor([0, 1]), settings)
@@ -69,10 +69,10 @@ def test_the_calls_that_are_counted_are_those_that_are_made() -> None:
 
 
 def test_a_budget_beyond_the_timesteps_is_left_out_or_refused() -> None:
-    few = contenders(SweepSettings(calls=(8,)), pipeline(T=6), SamplingSettings())
+    few = sampler_choices(SweepSettings(calls=(8,)), pipeline(T=6), SamplingSettings())
     assert {each.sampler for each in few} == {"heun", "dpm++2s", "dpm++3s"}
     with pytest.raises(InputError, match="fewer network calls than T = 2"):
-        contenders(SweepSettings(calls=(8,), samplers=("ddim",)), pipeline(T=2), SamplingSettings())
+        sampler_choices(SweepSettings(calls=(8,), samplers=("ddim",)), pipeline(T=2), SamplingSettings())
 
 
 def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
@@ -84,23 +84,23 @@ def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
 
 def test_a_group_that_is_left_out_is_no_class() -> None:
     """Trap: classes in turn and every tenth image left out: each group is a class, and no distance seems sure."""
-    artist = drawer(pipeline(), SamplingSettings(), SweepSettings(images=60), lambda calls: None)
-    assert artist.labels is not None and artist.labels.bincount().tolist() == [20, 20, 20]
-    assert all(len(artist.labels[group::3].unique()) > 1 for group in range(3))
-    assert len({*artist.seeds}) == 60
+    generator = image_generator(pipeline(), SamplingSettings(), SweepSettings(images=60), lambda calls: None)
+    assert generator.labels is not None and generator.labels.bincount().tolist() == [20, 20, 20]
+    assert all(len(generator.labels[group::3].unique()) > 1 for group in range(3))
+    assert len({*generator.seeds}) == 60
 
 
 def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
     plain = untrained()
-    assert drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels is None
+    assert image_generator(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels is None
     plain.classify = new_classifier(plain, ("a", "b"), 0)
-    labels = drawer(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels
+    labels = image_generator(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels
     assert labels is not None and labels.bincount().tolist() == [10, 10]
 
 
 def test_what_two_distances_share_cancels_in_the_error_of_their_difference() -> None:
-    """Against repeated draws: the error of a difference is that of the difference, far below that of either."""
+    """Against repeated generates: the error of a difference is that of the difference, far below that of either."""
     differences, claimed, own = [], [], []
     for i in range(60):
         drawn, real = (torch.randn(100, 3, generator=generator(i, name)).double() for name in ("drawn", "real"))
@@ -127,20 +127,20 @@ def test_the_fewest_calls_that_are_not_clearly_worse_are_recommended() -> None:
     assert sweep(best, worse).recommended == best
     uncertain = row("heun", 5, 1.3, (0.3, 2.3, 1.3))
     assert uncertain.jackknife.minus(best.jackknife).error > 0.3
-    assert sweep(best, uncertain).recommended == best, "too few images to tell is no reason to draw worse ones"
+    assert sweep(best, uncertain).recommended == best, "too few images to tell is no reason to generate worse ones"
 
 
-def decision(present: Row, *rows: Row, images: int = 200, num_test: int = 100) -> Decision:
+def decision(present: SweepRow, *rows: SweepRow, images: int = 200, num_test: int = 100) -> Decision:
     now = Present(sampling=SamplingSettings(), row=present)
     found = sweep(*rows).model_copy(update={"present": now, "num_test": num_test})
-    return decided(found.model_copy(update={"settings": SweepSettings(images=images)}))
+    return decide(found.model_copy(update={"settings": SweepSettings(images=images)}))
 
 
 SURE, UNSURE = (0.0, 0.0, 0.0), (-0.3, 0.3, 0.0)
 """What leaving groups out changes: nothing, or much."""
 
 
-def known(sampler: str, calls: int, value: float, spread: tuple[float, ...] = SURE) -> Row:
+def known(sampler: str, calls: int, value: float, spread: tuple[float, ...] = SURE) -> SweepRow:
     return row(sampler, calls, value, tuple(value + each for each in spread))
 
 

@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def page_of(folder: Path, out: Path, recipe: bool = True) -> str:
     settings = DataSettings(source=str(folder))
     report = check(str(folder), settings)
-    made = checking.Recipe("ancestral train 'x y'", (32, 32), None, "a note") if recipe else None
+    made = checking.SuggestedRecipe("ancestral train 'x y'", (32, 32), None, "a note") if recipe else None
     sheet = checking._sheet(settings, report, made) if made else None
     data_page.write_page(out, checking.findings(settings, report, made, sheet))
     return out.read_text(encoding="utf-8")

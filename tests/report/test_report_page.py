@@ -22,11 +22,11 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
 from ancestral.report import copies, write_report
-from ancestral.report.draws import Draws, draw
-from ancestral.report.facts import Facts, read_facts
+from ancestral.report.facts import RunFacts, read_facts
 from ancestral.report.headline import with_error
 from ancestral.report.losses import loss_at, timesteps
 from ancestral.report.page import CONTENTS
+from ancestral.report.samples import Samples, generate
 from ancestral.tensors import Pixels
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
@@ -210,7 +210,7 @@ def test_the_film_s_estimates_are_not_its_states() -> None:
     A new network answers 0, here meaning that x0 is grey: so grey is every estimate, and x only once it has arrived.
     """
     config = merged(settings(source="digits"), {"diffusion": {"prediction": "x0"}}, "the test")
-    frames = draw(fresh(config, load(config.data))).frames
+    frames = generate(fresh(config, load(config.data))).frames
     assert [frame.t for frame in frames] == [40, 32, 24, 16, 8, 0]
     assert all(bool((frame.x0 == 128).all()) for frame in frames)
     spread = [float(frame.x.double().std()) for frame in frames]
@@ -218,8 +218,8 @@ def test_the_film_s_estimates_are_not_its_states() -> None:
 
 
 def test_the_film_ends_in_the_samples_of_the_page(digits: Path) -> None:
-    """Guards against images that change with the batch they are drawn in."""
-    draws = draw(Pipeline.load(digits))
+    """Guards against images that change with the batch they are generated in."""
+    draws = generate(Pipeline.load(digits))
     assert draws.labels is not None and draws.labels[draws.shown].tolist() == list(range(8))
     assert (draws.frames[-1].x.int() - draws.pixels[draws.shown].int()).abs().max() <= 1
 
@@ -228,7 +228,7 @@ def test_copies_are_shown_first_at_distance_0_beside_what_they_copy(digits: Path
     facts = read_facts(digits)
     pixels = torch.full((20, 1, 8, 8), 128, dtype=torch.uint8)
     pixels[13] = as_pixels(facts.parts.train)[7]
-    draws = Draws(pixels, None, [], [])
+    draws = Samples(pixels, None, [], [])
     section = copies.copies(facts, draws)
     first, second = tiles_of(section, "copies")[:2]
     assert first == second
@@ -262,7 +262,7 @@ def test_the_numbers_of_the_logs_stand_at_the_top(digits: Path, tmp_path: Path) 
     assert f"held-out loss{facts.log[-1]['held_out_loss']:.4f}" in text
     assert f"parameters{sum(p.numel() for p in facts.pipeline.network.parameters()):,}" in text
     lost = {"step": 99, "minutes": 1e6, "images_per_second": 1}
-    ahead = Facts(**{**facts.__dict__, "timing": [*facts.timing, lost]})
+    ahead = RunFacts(**{**facts.__dict__, "timing": [*facts.timing, lost]})
     assert ahead.minutes() == facts.timing[-1]["minutes"], "time after the last logged step is not that of its images"
 
 
@@ -307,7 +307,7 @@ def test_captions_without_classes_and_without_held_out_images(tmp_path: Path) ->
     out = write_report(run, tmp_path / "elsewhere" / "page.html", said.append)
     seen = Seen(out.read_text(encoding="utf-8"))
     assert out == tmp_path / "elsewhere" / "page.html" and not (run / "report.html").exists()
-    assert said[0] == "drawing 40 samples" and len(said) == 4
+    assert said[0] == "generating 40 samples" and len(said) == 4
     assert HOSTILE[0] in seen.text and "script" not in seen.tags
     assert "no validation part" in seen.text and "without classes" in seen.text
     assert "no held-out loss against t" in seen.text and "no image was held out" in seen.text

@@ -8,14 +8,14 @@ import pytest
 from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife
-from ancestral.evaluation.sweep import Contender, Row, Sweep, SweepSettings
+from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, SweepSettings
 from ancestral.report.sweep import best_grids, figure, read_sweep, sweep
 
 
-def row(sampler: str, grid: str, calls: int, value: float) -> Row:
-    one = Contender(sampler=sampler, grid=grid, budget=calls, steps=calls, calls=calls)
+def row(sampler: str, grid: str, calls: int, value: float) -> SweepRow:
+    one = SamplerChoice(sampler=sampler, grid=grid, budget=calls, steps=calls, calls=calls)
     flow = None if sampler == "ancestral" else 10 / calls
-    return Row(contender=one, jackknife=Jackknife(value, (value,), (value,)), to_flow=flow, agreement=None)
+    return SweepRow(choice=one, jackknife=Jackknife(value, (value,), (value,)), to_flow=flow, agreement=None)
 
 
 FOUND = Sweep(

@@ -12,7 +12,7 @@ from ancestral.diffusion.schedules import Schedule, cosine
 from ancestral.oracles import GaussianData, Mixture, eps_process, two_hills
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, NetworkDenoiser, StaticClip
-from ancestral.sampling.guidance import ClassifierFree, OneCall, Pair, TwoCalls
+from ancestral.sampling.guidance import ClassifierFree, OneCall, PredictionPair, TwoCalls
 
 SCHEDULE = cosine(100)
 WIDE = GaussianData(SCHEDULE, torch.zeros(3, dtype=torch.float64), torch.full((3,), 9.0, dtype=torch.float64))
@@ -24,7 +24,7 @@ def test_a_clipped_pair_still_makes_x_t(clip: Denoiser, t: int, scale: float) ->
     """Trap: x0 clipped but eps not recomputed."""
     x_t = scale * torch.tensor([[1.0, -0.2, 0.4], [0.01, 0.0, -0.02]], dtype=torch.float64)
     prediction = clip(x_t, torch.tensor(t))
-    a2 = SCHEDULE.at(torch.tensor(t))
+    a2 = SCHEDULE.alpha_bar_at(torch.tensor(t))
     assert prediction.x0.abs().max() <= 1
     assert torch.allclose(a2.sqrt() * prediction.x0 + (1 - a2).sqrt() * prediction.eps, x_t, atol=1e-9)
 
@@ -39,7 +39,7 @@ def spread_out(denoise: Denoiser, value: float) -> Denoiser:
     """`denoise` with a spread of its own."""
 
     def wide(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
-        return denoise(x_t, t)._replace(spread=torch.full_like(x_t, value))
+        return denoise(x_t, t)._replace(variance_coeff=torch.full_like(x_t, value))
 
     return wide
 
@@ -47,9 +47,9 @@ def spread_out(denoise: Denoiser, value: float) -> Denoiser:
 @pytest.mark.parametrize("clip", [StaticClip, DynamicClip])
 def test_clipping_keeps_the_spread(clip: Callable[[Denoiser, Schedule], Denoiser]) -> None:
     x_t, t = torch.tensor([[9.0, -7.0, 0.1]], dtype=torch.float64), torch.tensor(40)
-    spread = clip(spread_out(WIDE, 0.25), SCHEDULE)(x_t, t).spread
-    assert spread is not None and bool((spread == 0.25).all())
-    assert clip(WIDE, SCHEDULE)(x_t, t).spread is None
+    variance_coeff = clip(spread_out(WIDE, 0.25), SCHEDULE)(x_t, t).variance_coeff
+    assert variance_coeff is not None and bool((variance_coeff == 0.25).all())
+    assert clip(WIDE, SCHEDULE)(x_t, t).variance_coeff is None
 
 
 def test_dynamic_clipping_scales_each_image_by_its_own_reach() -> None:
@@ -68,7 +68,7 @@ def class_mixture() -> tuple[Mixture, list[GaussianData], torch.Tensor]:
     )
 
 
-def one_call(conditional: Denoiser, unconditional: Denoiser) -> Pair:
+def one_call(conditional: Denoiser, unconditional: Denoiser) -> PredictionPair:
     """A pair by one denoiser of twice the batch, each half under its own condition."""
 
     def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
@@ -81,7 +81,9 @@ def one_call(conditional: Denoiser, unconditional: Denoiser) -> Pair:
 
 @pytest.mark.parametrize("pair", [TwoCalls, one_call])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
-def test_guidance_sharpens_the_class_posterior(scale: float, pair: Callable[[Denoiser, Denoiser], Pair]) -> None:
+def test_guidance_sharpens_the_class_posterior(
+    scale: float, pair: Callable[[Denoiser, Denoiser], PredictionPair]
+) -> None:
     """The guided score is grad [log q(x_t) + scale log q(class | x_t)] of the mixture, by autograd."""
     whole, parts, x = class_mixture()
     t = torch.tensor(50)
@@ -89,7 +91,7 @@ def test_guidance_sharpens_the_class_posterior(scale: float, pair: Callable[[Den
     posterior = whole.log_posterior(x, t)[:, 0]
     (score,) = torch.autograd.grad((whole.log_density(x, t) + scale * posterior).sum(), x)
     guided = ClassifierFree(pair(parts[0], whole), scale)(x.detach(), t)
-    a2 = SCHEDULE.at(t)
+    a2 = SCHEDULE.alpha_bar_at(t)
     assert torch.allclose(guided.eps, -(1 - a2).sqrt() * score, rtol=0, atol=1e-10)
     assert torch.allclose(a2.sqrt() * guided.x0 + (1 - a2).sqrt() * guided.eps, x.detach(), rtol=0, atol=1e-10)
 
@@ -108,8 +110,8 @@ def test_one_call_asks_once_of_the_same_x_under_both_conditions() -> None:
     assert len(asked) == 1 and torch.equal(asked[0], torch.cat([x, x]))
     assert given.x0.tolist() == [[0.25], [1.5]] and null.x0.tolist() == [[2.25], [3.5]]
     assert given.eps.tolist() == [[0.25], [-0.5]] and null.eps.tolist() == [[-1.75], [-2.5]]
-    assert given.spread is not None and null.spread is not None
-    assert given.spread.tolist() == [[0.0], [0.25]] and null.spread.tolist() == [[0.5], [0.75]]
+    assert given.variance_coeff is not None and null.variance_coeff is not None
+    assert given.variance_coeff.tolist() == [[0.0], [0.25]] and null.variance_coeff.tolist() == [[0.5], [0.75]]
 
 
 def test_guidance_one_is_no_guidance_bit_for_bit() -> None:
@@ -125,7 +127,7 @@ def test_guidance_takes_the_spread_of_the_conditional_prediction(scale: float) -
     whole, parts, x = class_mixture()
     pair = TwoCalls(spread_out(parts[0], 0.8), spread_out(whole, -0.9))
     guided = ClassifierFree(pair, scale)(x, torch.tensor(30))
-    assert guided.spread is not None and bool((guided.spread == 0.8).all())
+    assert guided.variance_coeff is not None and bool((guided.variance_coeff == 0.8).all())
     assert torch.equal(guided.eps, ClassifierFree(TwoCalls(parts[0], whole), scale)(x, torch.tensor(30)).eps)
 
 
@@ -154,7 +156,7 @@ def test_a_network_of_twice_the_channels_gives_its_spread() -> None:
     diffusion = eps_process(SCHEDULE)
     x_t = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     prediction = NetworkDenoiser(diffusion, lambda x, time: torch.cat([0.5 * x, -x], dim=1))(x_t, torch.tensor(60))
-    assert prediction.spread is not None and torch.equal(prediction.spread, -x_t)
+    assert prediction.variance_coeff is not None and torch.equal(prediction.variance_coeff, -x_t)
     assert torch.equal(prediction.eps, 0.5 * x_t)
 
 

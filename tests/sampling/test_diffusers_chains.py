@@ -106,7 +106,7 @@ def test_2m_sde_is_the_same_with_the_same_noise(steps: int) -> None:
 
 @pytest.mark.parametrize("steps", [8, 25])
 def test_heun_is_the_same(steps: int) -> None:
-    """Theirs gives Euler's step and then Heun's; x is ours over a_s."""
+    """Theirs gives Euler's step and then Heun's; x is ours over alpha_s."""
     from diffusers import HeunDiscreteScheduler
 
     found = theirs(HeunDiscreteScheduler(**SHARED), steps)[1::2]

@@ -36,7 +36,7 @@ def assert_score(guided: Denoiser, log_density: Callable[[Tensor], Tensor]) -> N
     x = X.clone().requires_grad_()
     (score,) = torch.autograd.grad(log_density(x).sum(), x)
     prediction = guided(X, T)
-    a2 = SCHEDULE.at(T)
+    a2 = SCHEDULE.alpha_bar_at(T)
     assert torch.allclose(prediction.eps, -(1 - a2).sqrt() * score, rtol=0, atol=1e-11)
     assert torch.allclose(a2.sqrt() * prediction.x0 + (1 - a2).sqrt() * prediction.eps, X, rtol=0, atol=1e-11)
 
@@ -77,7 +77,7 @@ def test_a_classifier_multiplies_by_its_probability(scale: float) -> None:
 @pytest.mark.parametrize("t", [1, 30, 99])
 def test_the_true_classifier_at_scale_one_makes_the_conditional_prediction(t: int) -> None:
     guided = ClassifierGuided(WHOLE, SCHEDULE, log_posterior(0))
-    near = SCHEDULE.signal(torch.tensor(t), X) * PARTS[0].means + 0.1 * X  # log p must not underflow
+    near = SCHEDULE.alpha(torch.tensor(t), X) * PARTS[0].means + 0.1 * X  # log p must not underflow
     found, exact = guided(near, torch.tensor(t)), PARTS[0](near, torch.tensor(t))
     assert torch.allclose(found.x0, exact.x0, rtol=0, atol=1e-9)
     assert torch.allclose(found.eps, exact.eps, rtol=0, atol=1e-9)
@@ -98,7 +98,7 @@ def test_a_classifier_that_has_no_gradient_is_refused() -> None:
 
 
 def test_where_no_signal_is_left_a_classifier_changes_nothing() -> None:
-    """Trap: division by a_T = 0."""
+    """Trap: division by alpha_T = 0."""
     schedule = zero_terminal_snr(SCHEDULE)
     whole = three_hills(schedule)
     end = torch.tensor(100)
@@ -121,7 +121,7 @@ def test_rescaling_gives_each_image_the_deviation_it_had() -> None:
     assert torch.allclose(full.x0.std(1), given.x0.std(1), rtol=1e-12)
     half = Rescaled(PAIR, 4.0, SCHEDULE, share=0.5)(IMAGES, T)
     assert torch.allclose(half.x0, 0.5 * (full.x0 + plain.x0), rtol=1e-12)
-    a2 = SCHEDULE.at(T)
+    a2 = SCHEDULE.alpha_bar_at(T)
     assert torch.allclose(a2.sqrt() * full.x0 + (1 - a2).sqrt() * full.eps, IMAGES, atol=1e-12), "eps is recomputed"
 
 
@@ -157,10 +157,10 @@ def test_an_interval_of_noise_holds_just_the_timesteps_within_it(low: float, hig
 
 def test_the_spread_is_that_of_the_prediction_one_starts_from() -> None:
     def wide(denoise: Denoiser, value: float) -> Denoiser:
-        return lambda x_t, t: denoise(x_t, t)._replace(spread=torch.full_like(x_t, value))
+        return lambda x_t, t: denoise(x_t, t)._replace(variance_coeff=torch.full_like(x_t, value))
 
     def spread_of(guided: Denoiser, schedule: Schedule = SCHEDULE) -> Tensor | None:
-        return guided(X, T).spread
+        return guided(X, T).variance_coeff
 
     one, other = wide(PARTS[0], 0.8), wide(WHOLE, -0.9)
     for guided in (ClassifierFree(TwoCalls(one, other), 3.0), Rescaled(TwoCalls(one, other), 3.0, SCHEDULE)):

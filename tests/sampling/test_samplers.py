@@ -57,15 +57,15 @@ def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(lear
     """Gaussian data that neither extreme fits: the analytic variance fits every stride, and so does a true spread."""
     schedule, inner = log_snr_linear(40, 6.0, -6.0), torch.tensor([0.3], dtype=torch.float64)
     oracle = GaussianData(schedule, torch.zeros(1, dtype=torch.float64), inner)
-    at = schedule.alpha_bar[1:]
-    exact, grid = Analytic(inner / (at * inner + 1 - at)), schedule.trailing(steps)
+    alpha_bar = schedule.alpha_bar[1:]
+    exact, grid = Analytic(inner / (alpha_bar * inner + 1 - alpha_bar)), schedule.trailing(steps)
     arrives = dict(itertools.pairwise(grid.tolist()))
 
     def spread(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
         prediction, s = oracle(x_t, t), torch.tensor(arrives[int(t)])
         low, high = (kind(schedule, t, s, prediction) for kind in (beta_tilde, beta))
         v = 2 * (exact(schedule, t, s, prediction) - low) / (high - low) - 1
-        return prediction._replace(spread=v.expand_as(x_t))
+        return prediction._replace(variance_coeff=v.expand_as(x_t))
 
     sampler = ancestral(schedule, interpolated if learned else exact)
     start = oracle.at(grid[0])[1]
@@ -76,14 +76,16 @@ def test_ancestral_sampling_is_exact_at_every_stride_with_the_best_variance(lear
 
 @given(st.integers(1, 40), st.floats(0, 1))
 def test_ddim_keeps_the_marginals_of_a_point_at_any_eta(steps: int, eta: float) -> None:
-    """Song et al. 2021, lemma 1: for data at one point every x_s is N(a_s m, s_s^2), however much noise is fresh."""
+    """Song et al. 2021, lemma 1: for data at one point every x_s is N(alpha_s m, sigma_s^2), however much noise is
+    fresh.
+    """
     schedule = log_snr_linear(40, 6.0, -6.0)
     point = GaussianData(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
-    start = schedule.at(torch.tensor(40)).sqrt() * MEAN
+    start = schedule.alpha_bar_at(torch.tensor(40)).sqrt() * MEAN
     noise = point.at(torch.tensor(40))[1]
     for s, mean, variance in propagate(DDIM(schedule, eta), point, schedule.trailing(steps), start, noise):
         assert torch.allclose(variance, point.at(torch.tensor(s))[1], atol=1e-9)
-        assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
+        assert torch.allclose(mean, schedule.alpha_bar_at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
 
 
 @pytest.mark.parametrize("steps", [3, 10, 100])
@@ -232,7 +234,7 @@ def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: Ki
         x, prediction = kind(schedule).step(oracle, x, t, s, past, none)
         assert torch.equal(prediction.x0, oracle(predicted, t).x0)
         past.append(prediction)
-    a, noise = schedule.at(t).sqrt(), (1 - schedule.at(t)).sqrt()
+    a, noise = schedule.alpha_bar_at(t).sqrt(), (1 - schedule.alpha_bar_at(t)).sqrt()
     corrected, exact = a * prediction.x0 + noise * prediction.eps, oracle.flow(x_T, grid[0], t)
     assert (corrected - exact).norm() < (predicted - exact).norm()
 
@@ -241,10 +243,10 @@ def test_the_corrector_comes_nearer_and_is_remembered_in_the_prediction(kind: Ki
 def test_2m_sde_keeps_the_marginals_of_a_point_at_any_eta(eta: float) -> None:
     schedule = log_snr_linear(40, 6.0, -6.0)
     point = GaussianData(schedule, MEAN, torch.zeros(4, dtype=torch.float64))
-    start, noise = schedule.at(torch.tensor(40)).sqrt() * MEAN, point.at(torch.tensor(40))[1]
+    start, noise = schedule.alpha_bar_at(torch.tensor(40)).sqrt() * MEAN, point.at(torch.tensor(40))[1]
     for s, mean, variance in propagate(DPMSolver2MSDE(schedule, eta), point, schedule.trailing(7), start, noise):
         assert torch.allclose(variance, point.at(torch.tensor(s))[1], atol=1e-9)
-        assert torch.allclose(mean, schedule.at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
+        assert torch.allclose(mean, schedule.alpha_bar_at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
 
 
 def test_steps_yield_the_estimate_made_at_x_t() -> None:

@@ -19,7 +19,7 @@ from ancestral.config import DiffusionSettings, SamplingSettings, ScheduleSettin
 from ancestral.diffusion.parameterization import Parameterization
 from ancestral.sampling import samplers as every_sampler
 from ancestral.sampling.samplers import Sampler
-from ancestral.selftest import GROUPS, levels, orders, parameterizations, samplers, schedules
+from ancestral.selftest import GROUPS, categorical, orders, parameterizations, samplers, schedules
 from ancestral.selftest.checks import Check, apart, largest, outcome, run
 
 CPU = torch.device("cpu")
@@ -87,7 +87,7 @@ def classes(parent: type[Sampler]) -> Iterator[type[Sampler]]:
 
 
 def test_every_parameterisation_and_sampler_is_checked() -> None:
-    kinds = {type(each) for each in parameterizations.ALL.values()} | {levels.PredictsLevels}
+    kinds = {type(each) for each in parameterizations.ALL.values()} | {categorical.PredictsCategorical}
     assert kinds == {*Parameterization.__subclasses__()}
     built = {type(build(schedules.SHORT)) for build in samplers.KINDS.values()}
     names = SamplingSettings.model_fields["sampler"].annotation.__args__

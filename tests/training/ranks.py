@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 from standing import server
 
-from ancestral.processes import Processes, met, place
+from ancestral.processes import Processes, init_distributed, ranks_from_env
 
 HERE = Path(__file__).parent
 Work = Callable[..., Any]
@@ -74,7 +74,7 @@ def in_processes(world: int, work: Work, folder: Path, *words: object, seconds: 
 def at_place(told: dict[str, str], module: str, name: str, folder: Path, words: Sequence[Any]) -> Any:
     """The work of one process."""
     torch.set_num_threads(1)
-    with patch.dict(os.environ, told), met(place(), torch.device("cpu")) as processes:
+    with patch.dict(os.environ, told), init_distributed(ranks_from_env(), torch.device("cpu")) as processes:
         assert isinstance(processes, Processes)
         return getattr(import_module(module), name)(processes, folder, *words)
 

@@ -1,4 +1,4 @@
-"""How a run draws stands in two files that always say the same, whatever fails while they are written."""
+"""How a run generates stands in two files that always say the same, whatever fails while they are written."""
 
 import json
 from collections.abc import Iterator

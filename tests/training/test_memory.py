@@ -11,7 +11,7 @@ from runs import TWO_LEVELS, fresh, run_all, tiny
 from ancestral import machine
 from ancestral.compute import Choices
 from ancestral.training import memory
-from ancestral.training.memory import available_bytes, fitted, footprint
+from ancestral.training.memory import available_bytes, fit_micro_batch, footprint
 from ancestral.training.step import Trainer
 from ancestral.tuning.memory import peak_bytes
 
@@ -123,7 +123,7 @@ def test_a_batch_that_fits_stays_whole_and_nothing_is_said(monkeypatch: pytest.M
     pipeline, parts = fresh(tiny(SMALL))
     for there in (10**9, None):
         free(monkeypatch, there)
-        assert fitted(pipeline, parts.train, pytest.fail) == pipeline.compute
+        assert fit_micro_batch(pipeline, parts.train, pytest.fail) == pipeline.compute
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,17 +131,17 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_in_one_line(monkeypat
     needed = footprint(pipeline, 16)
     free(monkeypatch, int(needed.new / memory.SHARE) + 100)
     said: list[str] = []
-    assert fitted(pipeline, parts.train, said.append).micro_batch == 16
+    assert fit_micro_batch(pipeline, parts.train, said.append).micro_batch == 16
     assert len(said) == 1 and "16 of them are computed at a time" in said[0] and "\n" not in said[0]
     free(monkeypatch, 1000)
-    assert fitted(pipeline, parts.train, said.append).micro_batch == 1
+    assert fit_micro_batch(pipeline, parts.train, said.append).micro_batch == 1
     assert "may still be too many" in said[1]
 
 
 def test_what_the_user_set_or_tuned_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     free(monkeypatch, 1000)
     pipeline, parts = fresh(tiny({**SMALL, "compute": {"micro_batch": 32}}))
-    assert fitted(pipeline, parts.train, pytest.fail).micro_batch == 32
+    assert fit_micro_batch(pipeline, parts.train, pytest.fail).micro_batch == 32
 
 
 def test_a_run_keeps_the_size_it_began_with_though_memory_is_free_later(

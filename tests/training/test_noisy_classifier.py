@@ -108,7 +108,7 @@ def test_levels_of_noise_are_told_apart_on_any_schedule(learned: NoisyClassifier
 
 
 def test_without_held_out_images_nothing_is_measured(learned: NoisyClassifier, parts: Parts) -> None:
-    found = measured(learned, parts.test.stretch(0, 0))
+    found = measured(learned, parts.test.sliced(0, 0))
     assert (found.accuracies, found.num_held_out) == ((), 0)
 
 

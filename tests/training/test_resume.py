@@ -146,7 +146,7 @@ def test_old_checkpoints_are_pruned_and_a_failed_save_leaves_the_last(
 
 def test_changed_images_are_noticed_on_resume(run: Path) -> None:
     pipeline, parts = fresh(tiny())
-    changed = parts._replace(train=parts.train.stretch(0, len(parts.train) - 1))
+    changed = parts._replace(train=parts.train.sliced(0, len(parts.train) - 1))
     with pytest.raises(InputError, match="images have changed"):
         next(train(pipeline, changed, RunFolder(run), say=lambda text: None))
 

@@ -24,7 +24,7 @@ class Start:
     def __call__(self, now: Choices, asked: ComputeSettings | None = None, machine: str = HERE) -> Choices:
         """The choices of a start for which `now` would be decided; what it says is in `said`."""
         self.said.clear()
-        return self.run.settled(now, asked or ComputeSettings(), machine, self.said.append)
+        return self.run.resume_choices(now, asked or ComputeSettings(), machine, self.said.append)
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def test_another_number_of_threads_is_said(tmp_path: Path) -> None:
     """Sums over more threads are rounded otherwise. A file of an older version says no number, so nothing is said."""
     run, said = RunFolder(tmp_path), []  # type: tuple[RunFolder, list[str]]
     for threads in (2, 1, 1):
-        run.settled(Choices(), ComputeSettings(), HERE, said.append, threads=threads)
+        run.resume_choices(Choices(), ComputeSettings(), HERE, said.append, threads=threads)
     assert len(said) == 1 and "on 2 threads and not 1" in said[0]
     older = json.loads(run.compute.read_text())
     del older["threads"]
     run.compute.write_text(json.dumps(older))
-    run.settled(Choices(), ComputeSettings(), HERE, said.append, threads=4)
+    run.resume_choices(Choices(), ComputeSettings(), HERE, said.append, threads=4)
     assert len(said) == 1
 
 

@@ -18,7 +18,7 @@ from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import flow_check
 from ancestral.evaluation.likelihood import LikelihoodSettings, planned
-from ancestral.evaluation.sweep import SweepSettings, drawer
+from ancestral.evaluation.sweep import SweepSettings, image_generator
 from ancestral.pipeline import Pipeline
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
 from ancestral.training.step import Trainer
@@ -84,7 +84,7 @@ def flow(pipeline: Pipeline, parts: Parts) -> None:
 
 def sweeping(pipeline: Pipeline, parts: Parts) -> None:
     two_steps = SamplingSettings(sampler="ddim", grid="trailing", steps=2)
-    drawer(pipeline, two_steps, SweepSettings(images=20), lambda calls: None).draw(two_steps)
+    image_generator(pipeline, two_steps, SweepSettings(images=20), lambda calls: None).generate(two_steps)
 
 
 USES = (training, held_out, classifying, sampling, likelihood, flow, sweeping)

@@ -23,7 +23,7 @@ from ancestral.data.imageset import Parts
 from ancestral.data.loader import Loader
 from ancestral.errors import CannotWrite, Diverged, InputError, Lost
 from ancestral.pipeline import Pipeline
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training import tensor_files
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.logs import read_log
@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def small(changes: dict[str, Any] | None = None) -> tuple[Pipeline, Parts]:
     pipeline, parts = fresh(tiny(changes))
-    return pipeline, parts._replace(train=parts.train.stretch(0, EPOCH))
+    return pipeline, parts._replace(train=parts.train.sliced(0, EPOCH))
 
 
 def steps(
@@ -71,7 +71,7 @@ def steps(
     asked = stop == 1
     for progress in run:
         seen.append(progress)
-        asked = stop is not None and progress.step >= stop - 1 and processes.rank == processes.world - 1
+        asked = stop is not None and progress.step >= stop - 1 and processes.rank == processes.world_size - 1
         if progress.stop:
             break
     run.close()  # type: ignore[attr-defined]
@@ -140,7 +140,7 @@ def told_otherwise(processes: Processes, folder: Path) -> str:
     """What a process says whose learning rate, seed and images depend on its rank."""
     rank = processes.rank
     pipeline, parts = small({"training": {"lr": 1e-3 * (1 + rank)}, "seed": rank})
-    parts = parts._replace(train=parts.train.stretch(0, EPOCH - rank))
+    parts = parts._replace(train=parts.train.sliced(0, EPOCH - rank))
     with pytest.raises(InputError) as caught:
         next(train(pipeline, parts, RunFolder(folder), lambda text: None, processes=processes))
     return str(caught.value)
@@ -172,7 +172,7 @@ def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[floa
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_shares_are_the_batch_of_one_process(tmp_path: Path, world: int) -> None:
     """Images, labels, t, eps and hidden labels: 8 images are dealt as 4 + 4 and as 3 + 3 + 2."""
-    whole = draws(ALONE, tmp_path, 8)
+    whole = draws(SINGLE_PROCESS, tmp_path, 8)
     shares = in_processes(world, draws, tmp_path, 8)
     for k, numbers in enumerate(whole):
         assert [x for share in shares for x in share[k]] == numbers
@@ -196,7 +196,7 @@ def test_one_process_two_and_three_and_rows_take_the_same_steps(tmp_path: Path, 
     """
     changes = {**EXACT, **VARIANTS[variant], "compute": {**EXACT["compute"], **VARIANTS[variant].get("compute", {})}}
     changes["training"] = {**changes.get("training", {}), "batch_size": 7, "steps": 6}
-    train_once(ALONE, tmp_path, "one", "ddp", changes)
+    train_once(SINGLE_PROCESS, tmp_path, "one", "ddp", changes)
     for world, parallel in ((2, "ddp"), (3, "ddp"), (2, "fsdp")):
         in_processes(world, train_once, tmp_path, f"{parallel}{world}", parallel, changes)
         assert apart(tmp_path / "one", tmp_path / f"{parallel}{world}") < 2e-3
@@ -230,7 +230,7 @@ def test_the_gradient_is_that_of_the_whole_batch_however_uneven_the_shares(
     tmp_path: Path, world: int, parallel: str, precision: str, rounding: float
 ) -> None:
     """In bfloat16 up to its own rounding, 1 in 256: a mean of means is off by four to eight times as much."""
-    whole = torch.tensor(gradient(ALONE, tmp_path, "ddp", 7, precision))
+    whole = torch.tensor(gradient(SINGLE_PROCESS, tmp_path, "ddp", 7, precision))
     for each in in_processes(world, gradient, tmp_path, parallel, 7, precision):
         assert float((torch.tensor(each) - whole).abs().max()) < rounding * float(whole.abs().max())
 
@@ -239,11 +239,16 @@ def test_a_run_goes_from_one_process_to_two_and_back(tmp_path: Path) -> None:
     def budget(count: int) -> dict[str, Any]:
         return {**EXACT, "training": {"steps": count}}
 
-    train_once(ALONE, tmp_path, "one", "ddp", budget(12))
+    train_once(SINGLE_PROCESS, tmp_path, "one", "ddp", budget(12))
     said: list[str] = []
-    steps(ALONE, tmp_path / "mixed", changes=budget(12), stop=4)
+    steps(SINGLE_PROCESS, tmp_path / "mixed", changes=budget(12), stop=4)
     in_processes(2, stop_at, tmp_path, "mixed", budget(12), 8)
-    assert [each.step for each in steps(ALONE, tmp_path / "mixed", changes=budget(12), said=said)] == [9, 10, 11, 12]
+    assert [each.step for each in steps(SINGLE_PROCESS, tmp_path / "mixed", changes=budget(12), said=said)] == [
+        9,
+        10,
+        11,
+        12,
+    ]
     assert any("from here on equal up to rounding" in text for text in said)
     assert apart(tmp_path / "one", tmp_path / "mixed") < 2e-3
     logs = [read_log(tmp_path / name / "log.jsonl") for name in ("one", "mixed")]
@@ -270,8 +275,8 @@ def test_rows_of_two_processes_are_read_by_one_and_by_three(tmp_path: Path) -> N
         held = [len(piece[name]) for piece in pieces]
         assert sum(held) == shape[0] and held[0] == -(-shape[0] // 2), "each holds half"
     longer = {**EXACT, "training": {"steps": 8}}
-    train_once(ALONE, tmp_path, "whole", "ddp", longer)
-    assert train_once(ALONE, tmp_path, "rows", "ddp", longer) == 2
+    train_once(SINGLE_PROCESS, tmp_path, "whole", "ddp", longer)
+    assert train_once(SINGLE_PROCESS, tmp_path, "rows", "ddp", longer) == 2
     assert apart(tmp_path / "whole", tmp_path / "rows") < 2e-3
     longest = {**EXACT, "training": {"steps": 10}}
     assert in_processes(3, train_once, tmp_path, "rows", "fsdp", longest) == [2, 2, 2]
@@ -335,7 +340,7 @@ def poisoned(processes: Processes, folder: Path, parallel: str, bad: list[int], 
         nonlocal asked
         asked += 1
         found = batch(loader, step)
-        hurt = asked in bad and processes.rank == processes.world - 1
+        hurt = asked in bad and processes.rank == processes.world_size - 1
         return found._replace(images=found.images * math.nan) if hurt else found
 
     said: list[str] = []
@@ -413,10 +418,10 @@ def dealt(processes: Processes, folder: Path, count: int) -> list[Any]:
     def work(k: int) -> dict[str, torch.Tensor]:
         return {"k": torch.full((k % 3,), k), "by": torch.tensor(processes.rank)}
 
-    results = [*processes.dealt_tensors(range(count), work)]
+    results = [*processes.map_tensors(range(count), work)]
     by = [int(each["by"]) for each in results]
-    texts = [*processes.dealt(range(count), lambda k: f"{k} ü" * (k % 2))]
-    return [[each["k"].tolist() for each in results], by, texts, processes.told(f"from {processes.rank}")]
+    texts = [*processes.map(range(count), lambda k: f"{k} ü" * (k % 2))]
+    return [[each["k"].tolist() for each in results], by, texts, processes.broadcast(f"from {processes.rank}")]
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6])

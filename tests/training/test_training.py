@@ -30,10 +30,10 @@ def test_a_new_network_has_loss_one_and_training_lowers_the_held_out_loss(tmp_pa
 
 
 def test_the_mean_of_the_quarters_is_the_loss() -> None:
-    window = RunningMeans()
+    running = RunningMeans()
     losses = torch.tensor([1.0, 2.0, 3.0, 4.0, 6.0])
-    window.add(losses, torch.ones(5).double(), torch.tensor([1, 250, 251, 1000, 999]), 1000, norm=3.0)
-    means = window.means()
+    running.add(losses, torch.ones(5).double(), torch.tensor([1, 250, 251, 1000, 999]), 1000, norm=3.0)
+    means = running.means()
     assert means["loss_by_quarter"] == [1.5, 3.0, None, 5.0]
     assert means["loss"] == pytest.approx(3.2) and means["grad_norm"] == 3.0
 

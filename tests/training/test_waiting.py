@@ -152,21 +152,21 @@ def test_a_skipped_step_changes_nothing_and_the_next_is_as_if_it_had_not_been(op
 
 @pytest.mark.parametrize("first_bad", range(1, MOST_IN_A_ROW + 1))
 def test_a_gpu_stops_within_twice_the_patience_wherever_it_diverges(first_bad: int) -> None:
-    patience, step = NonFiniteCounter(torch.device("cpu")), 0
-    patience.every = MOST_IN_A_ROW
+    counter, step = NonFiniteCounter(torch.device("cpu")), 0
+    counter.every = MOST_IN_A_ROW
     while True:
-        patience.count(torch.tensor(step < first_bad))
-        if patience.is_over(step):
+        counter.count(torch.tensor(step < first_bad))
+        if counter.is_over(step):
             break
         step += 1
     assert MOST_IN_A_ROW <= step - first_bad + 1 < 2 * MOST_IN_A_ROW
 
 
 def test_good_steps_between_bad_ones_start_the_count_again() -> None:
-    patience = NonFiniteCounter(torch.device("cpu"))
+    counter = NonFiniteCounter(torch.device("cpu"))
     for step in range(5 * MOST_IN_A_ROW):
-        patience.count(torch.tensor(step % MOST_IN_A_ROW == 0))
-        assert not patience.is_over(step) and patience.in_a_row == step % MOST_IN_A_ROW
+        counter.count(torch.tensor(step % MOST_IN_A_ROW == 0))
+        assert not counter.is_over(step) and counter.in_a_row == step % MOST_IN_A_ROW
 
 
 def test_the_layer_that_is_named_is_the_one_whose_gradient_is_not_finite() -> None:

@@ -14,7 +14,7 @@ from ancestral.compute import Choices
 from ancestral.errors import InputError
 from ancestral.tuning import Tuning
 from ancestral.tuning.choosing import TOGETHER, Budget, CannotCompute, choose
-from ancestral.tuning.pairs import AGREEING, FEWEST_PAIRS, MARGIN, MOST_PAIRS, Outcome, in_turns
+from ancestral.tuning.pairs import AGREEING, FEWEST_PAIRS, MARGIN, MOST_PAIRS, PairedTimes, in_turns
 from ancestral.tuning.questions import Question, Work
 
 USUAL = Choices()
@@ -113,7 +113,7 @@ def test_a_machine_that_slows_down_makes_neither_way_faster() -> None:
     def slower_and_slower() -> float:
         return float(1.1 ** next(now))
 
-    outcome = Outcome(*turns(slower_and_slower, slower_and_slower, pairs=10))
+    outcome = PairedTimes(*turns(slower_and_slower, slower_and_slower, pairs=10))
     assert not outcome.faster and outcome.ratio == pytest.approx(1.0, abs=0.1)
 
 
@@ -277,7 +277,7 @@ def test_or_where_the_user_has_set_it() -> None:
 
 @given(st.lists(st.floats(0.5, 2.0), min_size=1, max_size=MOST_PAIRS))
 def test_faster_means_by_the_margin_and_in_most_pairs(ratios: list[float]) -> None:
-    outcome = Outcome(tuple(ratios), (1.0,) * len(ratios))
+    outcome = PairedTimes(tuple(ratios), (1.0,) * len(ratios))
     if outcome.faster:
         assert median(ratios) > MARGIN and sum(ratio <= 1 for ratio in ratios) <= (1 - AGREEING) * len(ratios)
     if min(ratios) > MARGIN:

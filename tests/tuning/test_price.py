@@ -177,11 +177,11 @@ def test_what_is_out_of_bounds_is_named(price: Price) -> None:
 def test_much_must_be_meant_and_too_much_helps_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "available_bytes", lambda device: 10 * GIB)
     long, large = Price(10**6, 7200.0, GIB), Price(10**6, 1.0, 11 * GIB)
-    asked = refusal(long, False, torch.device("cpu"), tmp_path, "draw fewer")
+    asked = refusal(long, False, torch.device("cpu"), tmp_path, "generate fewer")
     assert asked.startswith("expected --yes for more than an hour, got 1,000,000 network calls")
-    assert asked.endswith("draw fewer, or add --yes") and "2.0 hours" in asked
-    assert refusal(long, True, torch.device("cpu"), tmp_path, "draw fewer") == ""
-    assert "fits into 10.7 GB of free memory" in refusal(large, True, torch.device("cpu"), tmp_path, "draw fewer")
+    assert asked.endswith("generate fewer, or add --yes") and "2.0 hours" in asked
+    assert refusal(long, True, torch.device("cpu"), tmp_path, "generate fewer") == ""
+    assert "fits into 10.7 GB of free memory" in refusal(large, True, torch.device("cpu"), tmp_path, "generate fewer")
 
 
 def test_durations_are_said_in_the_unit_they_are_read_in() -> None:

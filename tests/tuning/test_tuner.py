@@ -14,7 +14,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.memory import peak_bytes
-from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, drawing, guiding, replica, training
+from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, generating, guiding, replica, training
 from ancestral.tuning.tuner import as_in_training, images_that_fit
 
 TRAINING = TrainingSettings(steps=1, batch_size=4, warmup_images=0)
@@ -58,15 +58,15 @@ def test_threads_and_random_numbers_are_put_back_whatever_happens() -> None:
 
 def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
     """Trap: tuning again starts from what was found before, and never finds back."""
-    compute.remember(Choices(chunk=16, memory="channels-first"), TINY, SPEC, CPU)
+    compute.save_tuned(Choices(chunk=16, memory="channels-first"), TINY, SPEC, CPU)
     try:
         made = pipeline(CONFIG.model_copy(update={"compute": ComputeSettings(micro_batch=2)}))
         assert made.compute.chunk == 16
         found = tune(made, 1e-9, quiet)
-        assert found.usual == compute.usual(CPU).model_copy(update={"micro_batch": 2})
+        assert found.usual == compute.defaults(CPU).model_copy(update={"micro_batch": 2})
         assert "micro_batch" not in {c.choice for c in found.comparisons}
     finally:
-        compute.forget(TINY, SPEC, CPU)
+        compute.remove_tuned(TINY, SPEC, CPU)
 
 
 def test_it_says_what_it_does_and_how_long_it_may_go_on() -> None:
@@ -94,7 +94,7 @@ def calls_of(made: Pipeline) -> list[int]:
 def test_drawing_calls_the_network_on_a_chunk_and_counts_its_part_of_the_images() -> None:
     copied = replica(pipeline(), Choices(chunk=6))
     sizes = calls_of(copied)
-    assert drawing(copied)() == pytest.approx(6 * CALLS / SAMPLING.steps)
+    assert generating(copied)() == pytest.approx(6 * CALLS / SAMPLING.steps)
     assert sizes == [6] * CALLS
 
 
@@ -106,7 +106,7 @@ def test_guiding_is_done_as_chosen_though_the_settings_do_not_guide(how: str, ex
     assert sizes == expected
 
 
-@pytest.mark.parametrize("work", [training, drawing])
+@pytest.mark.parametrize("work", [training, generating])
 @pytest.mark.parametrize("memory", ["channels-last", "channels-first"])
 def test_the_order_in_memory_is_that_of_what_is_computed_not_only_of_the_weights(work: Work, memory: Memory) -> None:
     """Trap: a convolution of images that lie channels-last answers so, whatever its weights are."""
@@ -123,7 +123,7 @@ def test_the_order_in_memory_is_that_of_what_is_computed_not_only_of_the_weights
 def test_a_chain_shorter_than_what_is_timed_is_taken_whole() -> None:
     short = CONFIG.model_copy(update={"sampling": SamplingSettings(steps=1)})
     copied = replica(pipeline(short), Choices(chunk=3))
-    assert drawing(copied)() == 3
+    assert generating(copied)() == 3
 
 
 def test_a_run_whose_budget_is_used_up_can_be_measured() -> None:

@@ -1,4 +1,4 @@
-"""What several verbs ask in the same words: how to draw, how to compute, every setting of a run."""
+"""What several verbs ask in the same words: how to generate, how to compute, every setting of a run."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ def add_yes(options: Options) -> None:
     options.option("--yes", action="store_true", help=about)
 
 
-def add_drawing(options: Options) -> None:
+def add_sampling(options: Options) -> None:
     """A flag for every setting of sampling, whose values the pipeline has, and of computing."""
     fields = [(name, field, "as the pipeline says") for name, field, _ in leaves(SamplingSettings())]
-    options.settings("how to draw", fields)
+    options.settings("how to generate", fields)
     options.settings("how to compute", leaves(ComputeSettings(), "compute."))
 
 
-def drawing_fields() -> Fields:
+def sampling_fields() -> Fields:
     """The settings behind those flags."""
     return [*leaves(SamplingSettings()), *leaves(ComputeSettings(), "compute.")]
 

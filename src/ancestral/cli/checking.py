@@ -61,7 +61,7 @@ class Wanted(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class SuggestedRecipe:
     """How to train on these images.
 
     Args:
@@ -73,7 +73,7 @@ class Recipe:
 
     command: str
     size: tuple[int, int]
-    pace: pacing.Pace | None
+    pace: pacing.DevicePace | None
     note: str
 
 
@@ -130,7 +130,7 @@ def _looked_at(report: Report) -> str:
     return f"{seen:,} of {seen + report.num_unread:,} files were looked at"
 
 
-def as_tree(report: Report, recipe: Recipe | None, wanted: Wanted) -> dict[str, Any]:
+def as_tree(report: Report, recipe: SuggestedRecipe | None, wanted: Wanted) -> dict[str, Any]:
     """What --json prints."""
     return {
         **dataclasses.asdict(report),
@@ -141,7 +141,7 @@ def as_tree(report: Report, recipe: Recipe | None, wanted: Wanted) -> dict[str, 
     }
 
 
-def findings(settings: DataSettings, report: Report, recipe: Recipe | None, sheet: Box | None) -> Findings:
+def findings(settings: DataSettings, report: Report, recipe: SuggestedRecipe | None, sheet: Box | None) -> Findings:
     """What the page shows."""
     told = () if recipe is None else (recipe.command, *_takes(recipe))
     said = (*report.notes, *remarks(report))
@@ -200,16 +200,16 @@ def command(settings: DataSettings, given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _recipe(settings: DataSettings, report: Report, wanted: Wanted) -> Recipe:
+def _recipe(settings: DataSettings, report: Report, wanted: Wanted) -> SuggestedRecipe:
     """The preset at the size asked for; else at the largest of those suggested that leaves enough steps."""
-    tried: list[tuple[Size, pacing.Pace | None]] = [(size, None) for size in _sizes(settings, report)[-1:]]
+    tried: list[tuple[Size, pacing.DevicePace | None]] = [(size, None) for size in _sizes(settings, report)[-1:]]
     if wanted.measured:
         with console(stderr=True).status("timing a few training steps ..."):
             tried = [*_tried(settings, report, _sizes(settings, report), device(wanted.device))]
     enough = [(size, pace) for size, pace in tried if pace is None or pace.steps >= FEWEST_STEPS]
     size, pace = (enough or tried[:1])[-1]
     height, width = (size, size) if isinstance(size, int) else size or report.size
-    return Recipe(
+    return SuggestedRecipe(
         command(settings, _given(settings, report, size)),
         (height, width),
         pace,
@@ -227,7 +227,7 @@ def _sizes(settings: DataSettings, report: Report) -> list[Size]:
 
 def _tried(
     settings: DataSettings, report: Report, sizes: Sequence[Size], on: Any
-) -> Iterator[tuple[Size, pacing.Pace | None]]:
+) -> Iterator[tuple[Size, pacing.DevicePace | None]]:
     """Each size with its pace, until the next would surely leave too few steps."""
     for size in sizes:
         config = _config(settings, _given(settings, report, size))
@@ -251,7 +251,7 @@ def _config(settings: DataSettings, given: dict[str, Any]) -> Config:
     return plan(settings.source, None, {"data": given}, None).config
 
 
-def _note(report: Report, size: tuple[int, int], pace: pacing.Pace | None) -> str:
+def _note(report: Report, size: tuple[int, int], pace: pacing.DevicePace | None) -> str:
     if pace is not None and pace.steps < FEWEST_STEPS:
         return f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
     if pace is not None and size != report.size:
@@ -261,7 +261,7 @@ def _note(report: Report, size: tuple[int, int], pace: pacing.Pace | None) -> st
     return ""
 
 
-def _takes(recipe: Recipe) -> list[str]:
+def _takes(recipe: SuggestedRecipe) -> list[str]:
     """What the recipe takes, a sentence each."""
     lines = []
     if pace := recipe.pace:
@@ -275,7 +275,7 @@ def _takes(recipe: Recipe) -> list[str]:
     return [*lines, *([recipe.note] if recipe.note else [])]
 
 
-def _lines(report: Report, recipe: Recipe, wanted: Wanted) -> list[str]:
+def _lines(report: Report, recipe: SuggestedRecipe, wanted: Wanted) -> list[str]:
     """What is said after the tables."""
     written = [f"written: {file}" for file in (wanted.sheet, wanted.page) if file]
     noted = [f"ancestral: note: {note}" for note in report.notes]
@@ -283,7 +283,7 @@ def _lines(report: Report, recipe: Recipe, wanted: Wanted) -> list[str]:
     return [*noted, *warned, *written, *_takes(recipe), f"train with: {recipe.command}"]
 
 
-def _sheet(settings: DataSettings, report: Report, recipe: Recipe) -> Box:
+def _sheet(settings: DataSettings, report: Report, recipe: SuggestedRecipe) -> Box:
     """Images of all classes as the recipe fits them."""
     height, width = recipe.size
     fitted = {"size": recipe.size, "fit": report.fit, "color": COLOR_OF[report.channels]}

@@ -4,9 +4,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancestral.cli.asking import Given, add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
+from ancestral.cli.asking import Given, add_overwrite, add_sampling, add_yes, computing, sampling, sampling_fields
 from ancestral.cli.edit_tasks import TASKS
-from ancestral.cli.guides import add_guides, add_null_class, guides, lend, null_class_of
+from ancestral.cli.guides import add_guides, add_null_class, attach, guides, null_class_of
 from ancestral.cli.options import Options, changes
 from ancestral.cli.output import tell, tell_json
 from ancestral.cli.sample import film_file, folder_for, seeds_of
@@ -40,7 +40,7 @@ def run(argv: Sequence[str]) -> int:
     if name not in TASKS:
         raise InputError(f"expected a task, got {argv[0]!r}; {meant(name, TASKS)}")
     found = parser(name).words(argv[1:])
-    named, given = guides(found, changes(found, drawing_fields()))
+    named, given = guides(found, changes(found, sampling_fields()))
     _check(name, found, given)
     seeds = seeds_of(found.seed, "1" if name in ONE_CLASS else found.num_images)
     compute, film = computing(given), film_file(found.film)
@@ -64,7 +64,7 @@ def run(argv: Sequence[str]) -> int:
     pipeline = Pipeline.load(found.run, device(found.device), compute, null_class_of(found))
     check_channels(pipeline.spec.channels)
     settings = sampling(pipeline.config, given)
-    lend(pipeline, named, settings, Path(found.run))
+    attach(pipeline, named, settings, Path(found.run))
     done = edit(name, PLANS[name], pipeline, settings, found, seeds, claimed, film)
     if found.json:
         tell_json({"files": [str(file) for file in done.files], **done.numbers, "price": done.price.as_tree()})
@@ -99,13 +99,13 @@ def parser(name: str) -> Options:
     add_null_class(options)
     options.option("--out", metavar="DIR", help="where files go [RUN/edited; for a mere pipeline ./edited]")
     add_overwrite(options)
-    options.option("--film", metavar="FILE", help="how the results were drawn: .gif, .webp, .mp4, .png")
+    options.option("--film", metavar="FILE", help="how the results were generated: .gif, .webp, .mp4, .png")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
     add_yes(options)
     options.option("--json", action="store_true", help="print the files written, and what was measured, as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     add_guides(options)
-    add_drawing(options)
+    add_sampling(options)
     return options
 
 

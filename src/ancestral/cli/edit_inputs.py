@@ -21,7 +21,7 @@ from ancestral.text import printable
 MOST_PIXELS = 2**14
 """Of a side."""
 NEW = 128
-"""A mask's grey level from which on a pixel is drawn anew."""
+"""A mask's grey level from which on a pixel is generated anew."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, in
 
     Raises:
         BadImage: for every fault of the file.
-        InputError: a mask of another size, or one that leaves nothing to draw or nothing to keep.
+        InputError: a mask of another size, or one that leaves nothing to generate or nothing to keep.
     """
     mask = decode(path, channels=1)
     own, of_images = (mask.height, mask.width), {*sizes}
@@ -73,7 +73,9 @@ def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, in
     keep = _pixels(fit(mask, height, width, "crop"))[0, 0] < NEW
     if bool(keep.all()) or not bool(keep.any()):
         all_of_it = "everything" if bool(keep.all()) else "nothing"
-        raise InputError(f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is drawn anew")
+        raise InputError(
+            f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is generated anew"
+        )
     return keep
 
 

@@ -1,4 +1,4 @@
-"""The tasks of `ancestral edit`: what each was asked in words -> its plan. The drawing is in editing.py."""
+"""The tasks of `ancestral edit`: what each was asked in words -> its plan. The generating is in editing.py."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import torch
 from ancestral import edits
 from ancestral.cli.edit_inputs import MOST_PIXELS, Picture, numbers, read_mask, real, size_of
 from ancestral.cli.edit_restoring import colorize, deblur, enlarge
-from ancestral.cli.editing import Asked, Facts, Larger, One, Plan, Row, one_by_one, walk
+from ancestral.cli.editing import ComparisonRow, EditPlan, EditRequest, LargerPixels, One, PngFacts, one_by_one, walk
 from ancestral.cli.options import whole
 from ancestral.cli.pricing import told_after_first
 from ancestral.config import MOST_SEED, MOST_TIMESTEPS
@@ -29,30 +29,30 @@ SHOWN_NOISE = 3.0
 """Deviations of noise that its picture shows from black to white."""
 
 
-def inpaint(asked: Asked) -> Plan:
+def inpaint(asked: EditRequest) -> EditPlan:
     """`ancestral edit inpaint`."""
     given, (_, height, width) = asked.read(), asked.pipeline.spec.shape
     keep = _asked_keep(asked, given, height, width)
-    rows = [Row([("image", picture.pixels), ("mask", _pictured(keep))], []) for picture in given]
+    rows = [ComparisonRow([("image", picture.pixels), ("mask", _pictured(keep))], []) for picture in given]
     return _filled(asked, given, _floats(asked, given), keep, rows, {"box": asked.found.box, "mask": asked.found.mask})
 
 
-def outpaint(asked: Asked) -> Plan:
+def outpaint(asked: EditRequest) -> EditPlan:
     """`ancestral edit outpaint`."""
     names = "TOP,RIGHT,BOTTOM,LEFT"
     margins, given = edits.Margins(*numbers(asked.found.margins, names, "--margins", MOST_PIXELS)), asked.read()
     if not any(margins):
-        raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to draw")
+        raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to generate")
     _, height, width = asked.pipeline.spec.shape
     size = height + margins.top + margins.bottom, width + margins.left + margins.right
     asked.refuse_more(len(given) * len(asked.seeds), size)
     canvas, keep = extended(_floats(asked, given), margins.top, margins.bottom, margins.left, margins.right)
     each = len(asked.seeds)
-    rows = [Row([("image", to_pixels(canvas[i * each : i * each + 1]))], []) for i in range(len(given))]
+    rows = [ComparisonRow([("image", to_pixels(canvas[i * each : i * each + 1]))], []) for i in range(len(given))]
     return _filled(asked, given, canvas, keep, rows, {"margins": asked.found.margins})
 
 
-def vary(asked: Asked) -> Plan:
+def vary(asked: EditRequest) -> EditPlan:
     """`ancestral edit vary`."""
     strength, given = real(asked.found.strength, "--strength"), asked.read()
     images = _floats(asked, given)
@@ -62,10 +62,10 @@ def vary(asked: Asked) -> Plan:
         return edits.vary(asked.pipeline, images[part], strength, seeds, labels, asked.settings)
 
     count = len(edits.grid_of_strength(asked.pipeline, strength, asked.settings)) - 1
-    return Plan(_images(given), asked.of_seeds(given), steps, count, {"strength": str(strength)})
+    return EditPlan(_images(given), asked.of_seeds(given), steps, count, {"strength": str(strength)})
 
 
-def invert(asked: Asked) -> Plan:
+def invert(asked: EditRequest) -> EditPlan:
     """`ancestral edit invert`."""
     given = asked.read()
     results = asked.of_images(given, "again")
@@ -73,16 +73,18 @@ def invert(asked: Asked) -> Plan:
     images = torch.cat([from_pixels(picture.pixels) for picture in given])
     x_T = _inverted(asked, images)
     noises = one_by_one(to_pixels(x_T / SHOWN_NOISE).cpu())
-    rows = [Row([("image", p.pixels), ("its noise", noise)], []) for p, noise in zip(given, noises, strict=True)]
+    rows = [
+        ComparisonRow([("image", p.pixels), ("its noise", noise)], []) for p, noise in zip(given, noises, strict=True)
+    ]
 
     def measure(again: Images) -> dict[str, Any]:
         return {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()}
 
     options = {"corrections": asked.found.corrections}
-    return Plan(rows, results, _from(asked, x_T), asked.settings.steps, options, measure=measure)
+    return EditPlan(rows, results, _from(asked, x_T), asked.settings.steps, options, measure=measure)
 
 
-def interpolate(asked: Asked) -> Plan:
+def interpolate(asked: EditRequest) -> EditPlan:
     """`ancestral edit interpolate`."""
     points = whole(asked.found.points, "--points", 2, MOST_POINTS)
     if (len(asked.paths), asked.found.seeds is None) not in ((2, True), (0, False)):
@@ -96,15 +98,15 @@ def interpolate(asked: Asked) -> Plan:
         ends = _inverted(asked, torch.cat([from_pixels(picture.pixels) for picture in given]))
         options = {f"image {name} sha256": p.digest for name, p in zip("AB", given, strict=True)}
         options |= {"corrections": asked.found.corrections, "grain": asked.found.grain}
-        row = Row([("A", given[0].pixels)], [("B", given[1].pixels)])
+        row = ComparisonRow([("A", given[0].pixels)], [("B", given[1].pixels)])
     else:
         ends = edits.noise_of(asked.pipeline, numbers(asked.found.seeds, "A,B", "--seeds", MOST_SEED))
-        options, row = {"seeds": asked.found.seeds}, Row([], [])
+        options, row = {"seeds": asked.found.seeds}, ComparisonRow([], [])
     between = path(ends[:1], ends[1:], points).flatten(0, 1)
-    return Plan([row], results, _from(asked, between), asked.settings.steps, options, is_path=True)
+    return EditPlan([row], results, _from(asked, between), asked.settings.steps, options, is_path=True)
 
 
-def canvas(asked: Asked) -> Plan:
+def canvas(asked: EditRequest) -> EditPlan:
     """`ancestral edit canvas`."""
     height, width = size_of(asked.found.size, "--size")
     stride = _stride(asked)
@@ -115,10 +117,12 @@ def canvas(asked: Asked) -> Plan:
 
     options = {"size": f"{height}x{width}", "stride": asked.found.stride}
     size, work = (height, width), _windows(asked, height, width, stride, wraps=False)
-    return Plan([Row([], [])], asked.of_seeds([]), steps, asked.settings.steps, _said(options), size=size, work=work)
+    return EditPlan(
+        [ComparisonRow([], [])], asked.of_seeds([]), steps, asked.settings.steps, _said(options), size=size, work=work
+    )
 
 
-def tile(asked: Asked) -> Plan:
+def tile(asked: EditRequest) -> EditPlan:
     """`ancestral edit tile`."""
     _, *own = asked.pipeline.spec.shape
     height, width = own if asked.found.size is None else size_of(asked.found.size, "--size")
@@ -127,7 +131,7 @@ def tile(asked: Asked) -> Plan:
         seeds, labels = asked.all_seeds[part], asked.labels_of(part)
         return edits.tile(asked.pipeline, height, width, seeds, labels, asked.settings, asked.found.by)
 
-    def tiled(pixels: Pixels) -> Larger:
+    def tiled(pixels: Pixels) -> LargerPixels:
         return pixels.repeat(1, 1, TILINGS, TILINGS)
 
     def measure(images: Images) -> dict[str, Any]:
@@ -136,8 +140,8 @@ def tile(asked: Asked) -> Plan:
     options = {"size": f"{height}x{width}", "by": asked.found.by}
     whole = asked.found.by != "windows"
     work = -(-height * width // math.prod(own)) if whole else _windows(asked, height, width, None, wraps=True)
-    return Plan(
-        [Row([], [])],
+    return EditPlan(
+        [ComparisonRow([], [])],
         asked.of_seeds([]),
         steps,
         asked.settings.steps,
@@ -151,8 +155,13 @@ def tile(asked: Asked) -> Plan:
 
 
 def _filled(
-    asked: Asked, given: list[Picture], images: Images, keep: Mask, rows: list[Row], options: dict[str, str | None]
-) -> Plan:
+    asked: EditRequest,
+    given: list[Picture],
+    images: Images,
+    keep: Mask,
+    rows: list[ComparisonRow],
+    options: dict[str, str | None],
+) -> EditPlan:
     """By RePaint, of whatever size."""
     rounds = Rounds(
         whole(asked.found.rounds, "--rounds", 1, MOST_ROUNDS), whole(asked.found.jump, "--jump", 1, MOST_TIMESTEPS)
@@ -167,37 +176,41 @@ def _filled(
     count = rounds.steps(asked.pipeline.timesteps(asked.settings))
     height, width = images.shape[-2:]
     work = _windows(asked, height, width, stride, wraps=False)
-    return Plan(rows, asked.of_seeds(given), steps, count, said, size=(height, width), work=work)
+    return EditPlan(rows, asked.of_seeds(given), steps, count, said, size=(height, width), work=work)
 
 
-def _asked_keep(asked: Asked, given: list[Picture], height: int, width: int) -> Mask:
+def _asked_keep(asked: EditRequest, given: list[Picture], height: int, width: int) -> Mask:
     mask, box = asked.found.mask, asked.found.box
     if (mask is None) == (box is None):
-        raise InputError("expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to draw anew")
+        raise InputError(
+            "expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to generate anew"
+        )
     if mask is not None:
         return read_mask(Path(mask), height, width, [picture.size for picture in given])
     top, left, bottom, right = numbers(box, "TOP,LEFT,BOTTOM,RIGHT", "--box", MOST_PIXELS)
     keep = outside_box(height, width, top, left, bottom, right)
     if not bool(keep.any()):
-        raise InputError(f"expected a box that keeps some of {height}x{width} pixels, got {box}; draw anew by `sample`")
+        raise InputError(
+            f"expected a box that keeps some of {height}x{width} pixels, got {box}; generate anew by `sample`"
+        )
     return keep
 
 
-def _floats(asked: Asked, given: list[Picture]) -> Images:
+def _floats(asked: EditRequest, given: list[Picture]) -> Images:
     """Every image given once for each seed, in [-1, 1]."""
     return torch.cat([from_pixels(picture.pixels) for picture in given]).repeat_interleave(len(asked.seeds), 0)
 
 
-def _images(given: list[Picture]) -> list[Row]:
-    return [Row([("image", picture.pixels)], []) for picture in given]
+def _images(given: list[Picture]) -> list[ComparisonRow]:
+    return [ComparisonRow([("image", picture.pixels)], []) for picture in given]
 
 
 def _pictured(keep: Mask) -> One:
-    """As in a mask's file: white is drawn anew."""
+    """As in a mask's file: white is generated anew."""
     return (~keep)[None, None].to(torch.uint8) * 255
 
 
-def _inverted(asked: Asked, images: Images) -> Data:
+def _inverted(asked: EditRequest, images: Images) -> Data:
     labels = None if asked.labels is None else asked.labels[:1].expand(len(images))
     seeds = range(asked.seeds[0], asked.seeds[0] + len(images))
     corrections = whole(asked.found.corrections, "--corrections", 0, MOST_ROUNDS)
@@ -207,7 +220,7 @@ def _inverted(asked: Asked, images: Images) -> Data:
     return walk(told_after_first(steps, price), asked.settings.steps, "inverting", asked.counted)
 
 
-def _from(asked: Asked, x_T: Data) -> Callable[[slice], Iterator[Step]]:
+def _from(asked: EditRequest, x_T: Data) -> Callable[[slice], Iterator[Step]]:
     def steps(part: slice) -> Iterator[Step]:
         labels = None if asked.labels is None else asked.labels[:1].expand(len(x_T[part]))
         return edits.from_noise(asked.pipeline, x_T[part], labels, asked.settings)
@@ -215,7 +228,7 @@ def _from(asked: Asked, x_T: Data) -> Callable[[slice], Iterator[Step]]:
     return steps
 
 
-def _windows(asked: Asked, height: int, width: int, stride: int | None, wraps: bool) -> int:
+def _windows(asked: EditRequest, height: int, width: int, stride: int | None, wraps: bool) -> int:
     """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
     _, *own = asked.pipeline.spec.shape
     if [height, width] == own and not wraps:
@@ -226,16 +239,16 @@ def _windows(asked: Asked, height: int, width: int, stride: int | None, wraps: b
     )
 
 
-def _stride(asked: Asked) -> int | None:
+def _stride(asked: EditRequest) -> int | None:
     return None if asked.found.stride is None else whole(asked.found.stride, "--stride", 1, MOST_PIXELS)
 
 
-def _said(options: dict[str, str | None]) -> Facts:
+def _said(options: dict[str, str | None]) -> PngFacts:
     """Those that were asked for."""
     return {name: value for name, value in options.items() if value is not None}
 
 
-PLANS: dict[str, Callable[[Asked], Plan]] = {
+PLANS: dict[str, Callable[[EditRequest], EditPlan]] = {
     "inpaint": inpaint,
     "outpaint": outpaint,
     "vary": vary,

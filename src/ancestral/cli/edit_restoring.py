@@ -8,10 +8,19 @@ from torch import Tensor
 
 from ancestral import edits
 from ancestral.cli.edit_inputs import MOST_PIXELS, real
-from ancestral.cli.editing import Asked, Facts, Larger, Plan, Row, Shown, numbers_of, one_by_one
+from ancestral.cli.editing import (
+    ComparisonRow,
+    EditPlan,
+    EditRequest,
+    LargerPixels,
+    NamedImage,
+    PngFacts,
+    numbers_of,
+    one_by_one,
+)
 from ancestral.cli.options import whole
 from ancestral.colors import NAMES
-from ancestral.editing.operators import Blurred, Grey, Operator, Pooled, gaussian_kernel
+from ancestral.editing.operators import Blurred, Grey, MeanPooled, Operator, gaussian_kernel
 from ancestral.editing.posterior import PosteriorGuided
 from ancestral.errors import InputError
 from ancestral.rng import ImageNoise
@@ -22,7 +31,7 @@ PULL_BACKS = {"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.ite
 """Backward passes of a call."""
 
 
-def colorize(asked: Asked) -> Plan:
+def colorize(asked: EditRequest) -> EditPlan:
     """`ancestral edit colorize`."""
     channels = asked.pipeline.spec.channels
     if channels != 3:
@@ -31,21 +40,21 @@ def colorize(asked: Asked) -> Plan:
     return _restored(asked, "grey", Grey(), 1, 1, lambda y: y, {})
 
 
-def enlarge(asked: Asked) -> Plan:
+def enlarge(asked: EditRequest) -> EditPlan:
     """`ancestral edit enlarge`."""
     factor, (_, height, width) = whole(asked.found.factor, "--factor", 2, MOST_PIXELS), asked.pipeline.spec.shape
     if height % factor or width % factor:
         raise InputError(f"expected a factor above 1 that divides {height} and {width}, got {factor}")
 
-    def squares(y: Pixels) -> Larger:
+    def squares(y: Pixels) -> LargerPixels:
         return y.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
 
     return _restored(
-        asked, "small", Pooled(factor), asked.pipeline.spec.channels, factor, squares, {"factor": str(factor)}
+        asked, "small", MeanPooled(factor), asked.pipeline.spec.channels, factor, squares, {"factor": str(factor)}
     )
 
 
-def deblur(asked: Asked) -> Plan:
+def deblur(asked: EditRequest) -> EditPlan:
     """`ancestral edit deblur`."""
     deviation, (channels, height, width) = real(asked.found.blur, "--blur"), asked.pipeline.spec.shape
     kernel = gaussian_kernel(deviation)
@@ -55,14 +64,14 @@ def deblur(asked: Asked) -> Plan:
 
 
 def _restored(
-    asked: Asked,
+    asked: EditRequest,
     name: str,
     operator: Operator,
     channels: int,
     factor: int,
-    show: Callable[[Pixels], Larger],
-    options: Facts,
-) -> Plan:
+    show: Callable[[Pixels], LargerPixels],
+    options: PngFacts,
+) -> EditPlan:
     """By posterior guidance from what `operator` makes of images: that of files, or of whole images degraded here.
 
     Args:
@@ -83,10 +92,10 @@ def _restored(
         return edits.restore(asked.pipeline, operator, y[part], *words)
 
     measured = one_by_one(to_pixels(seen))
-    before: list[list[Shown]] = [[("image", p.pixels)] if asked.found.degrade else [] for p in given]
-    rows = [Row([*full, (name, show(one))], []) for full, one in zip(before, measured, strict=True)]
+    before: list[list[NamedImage]] = [[("image", p.pixels)] if asked.found.degrade else [] for p in given]
+    rows = [ComparisonRow([*full, (name, show(one))], []) for full, one in zip(before, measured, strict=True)]
     words = {"how": asked.found.how, "noise": str(sigma), "data variance": str(variance)}
-    plan = Plan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words})
+    plan = EditPlan(rows, asked.of_seeds(given), steps, asked.settings.steps, {**options, **words})
     plan = replace(plan, pull_backs=PULL_BACKS[asked.found.how])
     if not asked.found.degrade:
         return plan

@@ -22,8 +22,12 @@ class Task:
 
 
 def _new(options: Options) -> None:
-    options.option("--mask", metavar="FILE", help="an image: white is drawn anew, black is kept, and so are greys <128")
-    options.option("--box", metavar="TOP,LEFT,BOTTOM,RIGHT", help="or: rows and columns to draw anew, the last not in")
+    options.option(
+        "--mask", metavar="FILE", help="an image: white is generated anew, black is kept, and so are greys <128"
+    )
+    options.option(
+        "--box", metavar="TOP,LEFT,BOTTOM,RIGHT", help="or: rows and columns to generate anew, the last not in"
+    )
     _rounds(options)
 
 
@@ -102,7 +106,7 @@ def _tile(options: Options) -> None:
 TASKS = {
     "inpaint": Task(
         "RUN IMAGE ... (--mask FILE | --box TOP,LEFT,BOTTOM,RIGHT)",
-        "Draw a part of an image anew.\n\nIn a mask white is drawn anew and black is kept, to the bit; what is "
+        "Generate a part of an image anew.\n\nIn a mask white is generated anew and black is kept, to the bit; what is "
         "transparent counts as white. It has the\nimage's size or the pipeline's. A box is counted in the pipeline's "
         "pixels.",
         (

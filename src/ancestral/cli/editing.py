@@ -1,4 +1,4 @@
-"""The work that all tasks of `ancestral edit` share: drawing what a plan says, and the files of it."""
+"""The work that all tasks of `ancestral edit` share: generating what a plan says, and the files of it."""
 
 import math
 from argparse import Namespace
@@ -12,12 +12,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.cli.drawing import KEPT, Finished, as_asked, file_room, filmed, how_drawn, labels_for
 from ancestral.cli.edit_inputs import Picture, read_picture
+from ancestral.cli.generating import KEPT, Finished, as_asked, file_room, filmed, how_generated, labels_for
 from ancestral.cli.output import counting, say
 from ancestral.cli.pricing import allow, told_after_first
 from ancestral.config import SamplingSettings
-from ancestral.data.fitting import Progress
+from ancestral.data.fitting import StageProgress
 from ancestral.generate import Frame, Generated, Keep, generate
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
@@ -28,31 +28,31 @@ from ancestral.viz import pictures
 REMEDY = "ask for fewer or smaller images or --steps"
 WIDE = 13
 """Pictures beside each other in a comparison of one image, at most."""
-Facts = dict[str, str]
+PngFacts = dict[str, str]
 One = UInt8[Tensor, "1 C H W"]
-Larger = UInt8[Tensor, "B C h w"]
-Shown = tuple[str, One]
+LargerPixels = UInt8[Tensor, "B C h w"]
+NamedImage = tuple[str, One]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
 Claimed = Callable[[Sequence[str]], list[Path]]
 """Names of pictures -> their files, once it is sure that they may be written."""
 
 
 class Result(NamedTuple):
-    """One image to be drawn: the end of its file's name, what stands beneath it, and what its file says of it."""
+    """One image to be generated: the end of its file's name, what stands beneath it, and what its file says of it."""
 
     name: str
     label: str
-    facts: Facts
+    facts: PngFacts
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """What the comparison shows before and after the results of one image."""
 
-    before: list[Shown]
-    after: list[Shown]
+    before: list[NamedImage]
+    after: list[NamedImage]
 
 
-def unchanged(pixels: Pixels) -> Larger:
+def unchanged(pixels: Pixels) -> LargerPixels:
     """The results as the comparison shows them, unless it shows something else."""
     return pixels
 
@@ -63,13 +63,13 @@ def nothing(images: Images) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EditPlan:
     """A task with everything that it was asked.
 
     Attributes:
         rows: one for each image given; one where there are none.
         results: those of the first row, then those of the second, ...
-        steps: draws some of the results.
+        steps: generates some of the results.
         count: steps of a chain.
         options: what its files say of the task.
         show: the results -> what the comparison shows of them.
@@ -82,14 +82,14 @@ class Plan:
         whole: whether the network sees all of a result at once, however large.
     """
 
-    rows: list[Row]
+    rows: list[ComparisonRow]
     results: list[Result]
     steps: Callable[[slice], Iterator[Step]]
     count: int
-    options: Facts
-    show: Callable[[Pixels], Larger] = unchanged
+    options: PngFacts
+    show: Callable[[Pixels], LargerPixels] = unchanged
     measure: Callable[[Images], dict[str, Any]] = nothing
-    made: tuple[Shown, ...] = ()
+    made: tuple[NamedImage, ...] = ()
     is_path: bool = False
     size: tuple[int, int] | None = None
     work: int = 1
@@ -98,7 +98,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EditRequest:
     """What every task is asked. Every image given has `seeds` results, and each seed's class in `labels`."""
 
     pipeline: Pipeline
@@ -107,7 +107,7 @@ class Asked:
     seeds: range
     labels: Labels | None
     found: Namespace
-    counted: Progress
+    counted: StageProgress
     claimed: Claimed
 
     def files_of(self, names: Sequence[str]) -> list[Path]:
@@ -138,7 +138,7 @@ class Asked:
         """What chains of so many steps take, where they may be drawn.
 
         Args:
-            work, size, pull_backs, whole: as in `Plan`.
+            work, size, pull_backs, whole: as in `EditPlan`.
 
         Raises:
             InputError: more than is usual and not meant, or than fits.
@@ -205,7 +205,7 @@ def numbers_of(given: list[Picture]) -> list[str]:
     return [f"{i}-" for i in range(len(given))] if len(given) > 1 else [""]
 
 
-def _origins(given: list[Picture]) -> list[tuple[str, Facts]]:
+def _origins(given: list[Picture]) -> list[tuple[str, PngFacts]]:
     """The number of each image given, and what the files of its results say of it."""
     facts = [{"image sha256": picture.digest} for picture in given] or [{}]
     return [*zip(numbers_of(given), facts, strict=True)]
@@ -220,10 +220,10 @@ class Done(NamedTuple):
 
 
 def edit(
-    task: str, plan_of: Callable[[Asked], Plan], pipeline: Pipeline, settings: SamplingSettings, found: Namespace,
-    seeds: range, claimed: Claimed, film: Path | None,
+    task: str, plan_of: Callable[[EditRequest], EditPlan], pipeline: Pipeline, settings: SamplingSettings,
+    found: Namespace, seeds: range, claimed: Claimed, film: Path | None,
 ) -> Done:  # fmt: skip
-    """Draws what the task asks for, and writes its files.
+    """Generates what the task asks for, and writes its files.
 
     Args:
         claimed: names of results -> their files, once it is sure that they may be written.
@@ -234,17 +234,17 @@ def edit(
     """
     with counting() as counted:
         paths = [Path(image) for image in found.images]
-        asked = Asked(pipeline, settings, paths, seeds, None, found, counted, claimed)
+        asked = EditRequest(pipeline, settings, paths, seeds, None, found, counted, claimed)
         asked.refuse_more(len(seeds) * max(1, len(paths)))
         asked = replace(asked, labels=labels_for(pipeline, found.classes, len(seeds)))
         plan = plan_of(asked)
         names = [name for name, _ in plan.made] + [result.name for result in plan.results]
         files, most = asked.files_of(names), filmed(pipeline.spec.shape)
         price = asked.afford(len(plan.results), plan.count, plan.work, plan.size, plan.pull_backs, plan.whole)
-        facts = {"task": task, **plan.options, **how_drawn(pipeline, settings)}
+        facts = {"task": task, **plan.options, **how_generated(pipeline, settings)}
         finished, places = Finished(asked.out, len(names)), iter(files[1:])
 
-        def keep(pixels: UInt8[Tensor, "C H W"], own: Facts) -> None:
+        def keep(pixels: UInt8[Tensor, "C H W"], own: PngFacts) -> None:
             finished.write(pixels, next(places), {**own, **facts})
 
         try:
@@ -265,7 +265,7 @@ def edit(
     return Done([*files, *([film] if film else [])], numbers, price)
 
 
-def walk(steps: Iterator[Step], count: int, what: str, counted: Progress) -> Images:
+def walk(steps: Iterator[Step], count: int, what: str, counted: StageProgress) -> Images:
     """Where a chain of so many steps ends."""
     for number, step in enumerate(steps, 1):
         counted(what, number, count)
@@ -274,12 +274,12 @@ def walk(steps: Iterator[Step], count: int, what: str, counted: Progress) -> Ima
 
 
 def _generate(
-    plan: Plan,
+    plan: EditPlan,
     chunk: int,
     most: int,
-    counted: Progress,
+    counted: StageProgress,
     price: Price,
-    keep: Callable[[UInt8[Tensor, "C H W"], Facts], None],
+    keep: Callable[[UInt8[Tensor, "C H W"], PngFacts], None],
 ) -> Generated:
     """All results, (B, C, H, W) in [-1, 1], and frames of the first `most` of them, for a film.
 
@@ -299,21 +299,21 @@ def _generate(
 
     parts = [slice(start, min(start + chunk, count)) for start in range(0, count, chunk)]
     frames = Keep(range(min(most, count)), KEPT, after=True)
-    on_progress = partial(counted, "drawing")
+    on_progress = partial(counted, "generating")
     return generate(steps_of, parts, plan.count, frames, Tensor.cpu, on_progress=on_progress, finished=finished)
 
 
-def _shared(plan: Plan) -> Facts:
+def _shared(plan: EditPlan) -> PngFacts:
     """What the comparison says of its results: each fact of theirs, all its values."""
     every = {key: dict.fromkeys(result.facts[key] for result in plan.results) for key in plan.results[0].facts}
     return {key: ", ".join(values) for key, values in every.items()}
 
 
-def _write_comparison(plan: Plan, pixels: Pixels, file: Path, facts: Facts) -> None:
+def _write_comparison(plan: EditPlan, pixels: Pixels, file: Path, facts: PngFacts) -> None:
     """The rows beneath one another; one row alone, where it is too long, in several lines."""
     each = len(plan.results) // len(plan.rows)
     shown = plan.show(pixels)
-    line: list[Shown] = []
+    line: list[NamedImage] = []
     for i, row in enumerate(plan.rows):
         mine = range(i * each, (i + 1) * each)
         line += [*row.before, *((plan.results[k].label, shown[k : k + 1]) for k in mine), *row.after]

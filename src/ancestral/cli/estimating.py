@@ -9,7 +9,7 @@ from torch import Tensor
 from ancestral.cli.machine import device
 from ancestral.cli.measuring import data_of
 from ancestral.cli.output import counting, tell
-from ancestral.cli.pricing import allow_drawing
+from ancestral.cli.pricing import allow_generating
 from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
@@ -37,12 +37,12 @@ def estimate_variance(
     if config.diffusion.variance == "learned":
         raise InputError(f"expected a run with a fixed variance, got {run}, whose network has learned its own")
     parts = data_of(run, config, pipeline)
-    held_out = (parts.validation if len(parts.validation) else parts.train).stretch(0, images)
+    held_out = (parts.validation if len(parts.validation) else parts.train).sliced(0, images)
     _refuse_to_know_less(folder.pipeline / VARIANCE_FILE, pipeline.weights_hash(), len(held_out), overwrite)
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(timesteps, pipeline.diffusion.num_timesteps))[:-1]
     price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
     work = f"{len(held_out):,} images x {len(grid)} timesteps"
-    allow_drawing(price, dear, pipeline, folder.pipeline, "lower --images or --timesteps", work)
+    allow_generating(price, dear, pipeline, folder.pipeline, "lower --images or --timesteps", work)
     pipeline.analytic = measured(pipeline, held_out, grid, seed)
     pipeline.save_variance(folder.pipeline)
     tell(sentence(pipeline.analytic, len(held_out), len(grid)))
@@ -57,7 +57,7 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     denoise = pipeline.denoiser(None, UNCLIPPED)
     with counting() as counted:
         for number, start in enumerate(starts):
-            part = images.stretch(start, start + pipeline.compute.chunk)
+            part = images.sliced(start, start + pipeline.compute.chunk)
             noise = ImageNoise(
                 [mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device
             )

@@ -1,11 +1,11 @@
-"""`ancestral evaluate`: draws images from a run and measures them, or measures its likelihood; the work is in
+"""`ancestral evaluate`: generates images from a run and measures them, or measures its likelihood; the work is in
 measuring.py and likelihood.py."""
 
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from ancestral.cli.asking import Given, add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
+from ancestral.cli.asking import Given, add_overwrite, add_sampling, add_yes, computing, sampling, sampling_fields
 from ancestral.cli.guides import Guides, add_guides, guides
 from ancestral.cli.options import Options, changes, whole
 from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS, Config
@@ -13,14 +13,14 @@ from ancestral.errors import InputError
 from ancestral.folders import check_run
 
 ABOUT = """\
-Draw images from RUN and measure them against images it was not trained on.
+Generate images from RUN and measure them against images it was not trained on.
 
 Distances mean little alone, so each stands beside its floors: what real images score against real images at the same
 numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
 shows it.
 
-With --likelihood nothing is drawn: the bound on bits per dimension of held-out images, with every term and its error,
-is measured and written to RUN/likelihood.json. Stopped, it goes on when the same command is given again.
+With --likelihood nothing is generated: the bound on bits per dimension of held-out images, with every term and its
+error, is measured and written to RUN/likelihood.json. Stopped, it goes on when the same command is given again.
 """
 EXAMPLES = (
     "ancestral evaluate runs/digits --images 2000",
@@ -33,12 +33,11 @@ ALL = "all"
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = parser().words(argv)
-    named, given = guides(found, changes(found, drawing_fields()))
+    named, given = guides(found, changes(found, sampling_fields()))
     run, seed = Path(found.run), whole(found.seed, "--seed", 0, MOST_SEED)
     computing(given)
-    check_run(run)
     if found.likelihood:
-        _check_nothing_is_drawn(found, given)
+        _check_nothing_is_generated(found, given)
         from ancestral.cli.likelihood import LikelihoodOptions, measure_likelihood
 
         asked = LikelihoodOptions(
@@ -51,10 +50,12 @@ def run(argv: Sequence[str]) -> int:
             variance=given.get("variance"),
             flow=found.flow and whole(found.flow, "--flow", 2, MOST_IMAGES),
         )
+        check_run(run)
         return measure_likelihood(run, asked, given, found.device, found.overwrite, found.yes, found.json)
-    _check_something_is_drawn(found)
+    _check_something_is_generated(found)
     count = whole(found.images or "1000", "--images", 1, MOST_IMAGES)
     sampling(Config(), given)
+    check_run(run)
     from ancestral.cli.measuring import MeasuringOptions, measure
 
     inception = Path(found.inception) if found.inception else None
@@ -68,7 +69,7 @@ def parser() -> Options:
     """The options of the verb."""
     options = Options("ancestral evaluate", "RUN", ABOUT, EXAMPLES)
     options.option("run", metavar="RUN", help="folder of a run")
-    options.option("--images", metavar="N", help="how many to draw, as many of each class [1000]")
+    options.option("--images", metavar="N", help="how many to generate, as many of each class [1000]")
     options.option("--seed", default="0", metavar="INT", help="seed of everything that is drawn at random [0]")
     options.option("--inception", metavar="FILE", help="weights of Inception-v3: measure in its features (extra `fid`)")
     options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
@@ -90,18 +91,18 @@ def parser() -> Options:
     flow = "with --likelihood: check the bound against the probability flow on so many of the images; slow [none]"
     options.option("--flow", metavar="N", help=flow)
     add_guides(options)
-    add_drawing(options)
+    add_sampling(options)
     return options
 
 
-def _check_nothing_is_drawn(found: Namespace, given: Given) -> None:
+def _check_nothing_is_generated(found: Namespace, given: Given) -> None:
     others = [name for name in ("inception", *Guides._fields) if getattr(found, name)]
     names = [*others, *(name for name in given if name not in ("compute", "variance"))]
     if names:
-        raise InputError(f"expected no --{names[0]} with --likelihood, which draws no images; leave it out")
+        raise InputError(f"expected no --{names[0]} with --likelihood, which generates no images; leave it out")
 
 
-def _check_something_is_drawn(found: Namespace) -> None:
+def _check_something_is_generated(found: Namespace) -> None:
     for name in OF_LIKELIHOOD:
         if getattr(found, name):
             raise InputError(f"expected --likelihood with --{name.replace('_', '-')}, which says how to measure it")

@@ -1,4 +1,4 @@
-"""Guidance in the words of every verb that draws: by other networks, `--weaker FOLDER` and `--classifier FILE`; and
+"""Guidance in the words of every verb that generates: by other networks, `--weaker FOLDER` and `--classifier FILE`; and
 `--null-class N` for a folder of diffusers, which does not say which class guidance moves away from.
 """
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
 
 
+GUIDED_BY = {"weaker": "autoguidance", "classifier": "classifier"}
+"""What each flag says of `guidance_by`."""
+
+
 class Guides(NamedTuple):
     """Where the other networks are; None: not named."""
 
@@ -24,7 +28,7 @@ class Guides(NamedTuple):
 
 def add_guides(options: Options) -> None:
     """The two flags."""
-    weaker = "a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by weaker)"
+    weaker = "a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by autoguidance)"
     options.option("--weaker", metavar="FOLDER", help=weaker)
     classifier = "of noisy images, by `train-classifier` (guidance_by classifier) [RUN/classifier.safetensors]"
     options.option("--classifier", metavar="FILE", help=classifier)
@@ -55,15 +59,16 @@ def guides(found: Namespace, given: Given) -> tuple[Guides, Given]:
     if len(named) > 1:
         raise InputError("expected --weaker or --classifier, got both; a chain is guided by one of them")
     for name in named:
-        if given.get("guidance_by", name) != name:
+        by = GUIDED_BY[name]
+        if given.get("guidance_by", by) != by:
             raise InputError(
-                f"expected guidance_by {name} with --{name}, got {given['guidance_by']}; leave out one of the two"
+                f"expected guidance_by {by} with --{name}, got {given['guidance_by']}; leave out one of the two"
             )
-        given = {**given, "guidance_by": name}
+        given = {**given, "guidance_by": by}
     return Guides(**named), given
 
 
-def lend(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> None:
+def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> None:
     """Gives the pipeline what guides it under these settings.
 
     Args:
@@ -72,7 +77,7 @@ def lend(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source
     Raises:
         InputError: a network that is not there, does not fit the pipeline, or would not be used.
     """
-    if settings.guidance_by == "weaker" and named.weaker is not None:
+    if settings.guidance_by == "autoguidance" and named.weaker is not None:
         if settings.guidance == 1:
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
         pipeline.weaker = weaker(pipeline, named.weaker)

@@ -12,7 +12,7 @@ from rich.table import Table
 from ancestral.cli.asking import Given, computing, sampling
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
-from ancestral.cli.pricing import allow_drawing
+from ancestral.cli.pricing import allow_generating
 from ancestral.cli.together import together
 from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
@@ -59,7 +59,7 @@ def measure_likelihood(
     with together(on) as (where, processes):
         measurement = prepared(run, asked, given, where, processes)
         measurement.pipeline.processes = processes
-        if processes.lead:
+        if processes.is_main:
             return _measure(run, measurement, asked, overwrite, dear, as_json)
         finish(run, measurement, None, dear)
         return 0
@@ -81,7 +81,7 @@ def _measure(
             raise
         result = checked(measurement, measurement.result(kept.sums), asked.flow)
         write_whole(file, result.model_dump_json(indent=2) + "\n")
-        draw(result, measurement, file.with_suffix(".png"))
+        write_figure(result, measurement, file.with_suffix(".png"))
         partial.unlink(missing_ok=True)
     if as_json:
         tell_json(result.model_dump(mode="json") | {"price": price.as_tree()})
@@ -114,7 +114,7 @@ def checked(measurement: Measurement, result: Likelihood, flow: int | None) -> L
         )
 
 
-def draw(result: Likelihood, measurement: Measurement, file: Path) -> None:
+def write_figure(result: Likelihood, measurement: Measurement, file: Path) -> None:
     """The terms over the noise and what they buy, as a picture; a chain of one step has no such terms."""
     if result.stretches:
         write_whole(file, picture(result, measurement.pipeline.diffusion.schedule))
@@ -132,7 +132,7 @@ def prepared(run: Path, asked: LikelihoodOptions, given: Given, on: torch.device
     pipeline = Pipeline.load(run, on, compute)
     if asked.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(asked.num_timesteps)
-    with processes.first_here():
+    with processes.main_first():
         images = data_of(run, config, pipeline).test
     usual = min(USUAL_IMAGES, len(images)) or None
     count = usual if asked.images is None else asked.images if isinstance(asked.images, int) else None
@@ -155,7 +155,7 @@ def finish(run: Path, measurement: Measurement, kept: ChunkFile | None, dear: bo
         dear: whether it may cost more than is usual.
     """
     processes = measurement.pipeline.processes
-    first = int(processes.told("" if kept is None else str(len(kept.sums))))
+    first = int(processes.broadcast("" if kept is None else str(len(kept.sums))))
     left = measurement.num_images - min(first * measurement.pipeline.compute.chunk, measurement.num_images)
     if first:
         say(f"going on after {measurement.num_images - left:,} of {measurement.num_images:,} images")
@@ -163,13 +163,13 @@ def finish(run: Path, measurement: Measurement, kept: ChunkFile | None, dear: bo
         return Price(0, 0.0, 0)
     work = f"{left:,} images x {measurement.calls:,} calls"
     price = of_chains(measurement.pipeline, SamplingSettings(clip="none"), left, measurement.calls)
-    price = allow_drawing(price, dear, measurement.pipeline, run, "lower --images or --timesteps", work)
+    price = allow_generating(price, dear, measurement.pipeline, run, "lower --images or --timesteps", work)
     with counting() as counted:
 
         def sums(chunk: int) -> str:
             return measurement.sums(chunk, calls_shown(measurement, chunk, counted)).model_dump_json()
 
-        for text in processes.dealt(range(first, measurement.num_chunks), sums):
+        for text in processes.map(range(first, measurement.num_chunks), sums):
             if kept is not None:
                 kept.append(Sums.model_validate_json(text))
     return price

@@ -26,14 +26,14 @@ from ancestral.text import printable
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
-    "sample": "draw images, and films of how they were drawn",
+    "sample": "generate images, and films of how they were generated",
     "edit": "inpaint, vary, interpolate, restore, enlarge, continue or tile images",
     "report": "one page that shows a run: curves, samples, film, numbers",
-    "evaluate": "measure drawn images against held-out ones, beside the floors",
+    "evaluate": "measure generated images against held-out ones, beside the floors",
     "sweep": "measure samplers against network calls, and keep to the best",
     "train-classifier": "train a classifier of noisy images, to guide a run's network by",
     "variance": "measure the best variance of a network's reverse steps",
-    "tune": "measure how this machine trains and draws fastest with a network, and keep to it",
+    "tune": "measure how this machine trains and generates fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it; pack one as shards",
     "runs": "list runs: what each is doing, how far it has come, its last numbers",
@@ -44,7 +44,7 @@ TOGETHER = ("train", "sample", "evaluate", "sweep")
 """Verbs that several processes can do together."""
 EXAMPLES = (
     ("ancestral train digits", "two minutes, no download"),
-    ("ancestral sample runs/digits --film film.gif", "what it learned, and how it draws"),
+    ("ancestral sample runs/digits --film film.gif", "what it learned, and how it generates"),
     ("ancestral report runs/digits", "curves, samples and numbers on one page"),
 )
 
@@ -90,7 +90,7 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
             say("; ".join(["ancestral: stopped", *vars(stop).get("__notes__", [])]))
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except AncestralError as fault:
-        if fault.own or _is_first():
+        if fault.rank_local or _is_first():
             _trace(debug)
             _complain(str(fault))
         return fault.exit_code
@@ -99,7 +99,7 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
         if (short := shortage(fault)) is not None:
             _complain(short)
             return InputError.exit_code
-        _complain(f"{type(fault).__name__}: {fault} (a fault of ancestral's own: --debug shows where)")
+        _complain(f"{type(fault).__name__}: {fault} (internal error; rerun with --debug for the traceback)")
         return 1
 
 
@@ -111,7 +111,7 @@ def _let_go() -> None:
 
 def _is_first() -> bool:
     """Whether this process tells what goes wrong in all. Of several, what goes wrong before they meet goes wrong in
-    each, and so may later things; a fault's `own` says that the first one does not know of it."""
+    each, and so may later things; a fault's `rank_local` says that the first one does not know of it."""
     return not started_together() or os.environ["RANK"] == "0"
 
 

@@ -1,4 +1,4 @@
-"""The work of `ancestral evaluate`: drawing, measuring, and the table."""
+"""The work of `ancestral evaluate`: generating, measuring, and the table."""
 
 import math
 from functools import partial
@@ -10,9 +10,9 @@ from rich import box
 from rich.table import Table
 
 from ancestral.cli.asking import computing, sampling
-from ancestral.cli.guides import Guides, lend
+from ancestral.cli.guides import Guides, attach
 from ancestral.cli.output import console, counting, tell, tell_json
-from ancestral.cli.pricing import allow_drawing, check_asked
+from ancestral.cli.pricing import allow_generating, check_asked
 from ancestral.cli.together import together
 from ancestral.colors import check_channels
 from ancestral.config import Config, SamplingSettings
@@ -42,8 +42,8 @@ class MeasuringOptions(NamedTuple):
     """What is asked for.
 
     Args:
-        images, seed: how many are drawn, and from which seed.
-        given, named: settings of drawing that were typed, and networks to guide by.
+        images, seed: how many are generated, and from which seed.
+        given, named: settings of generating that were typed, and networks to guide by.
         inception: weights of Inception-v3, to measure in its features.
         device: None: CUDA where there is one.
         overwrite: whether a file of something else may be replaced.
@@ -62,7 +62,7 @@ class MeasuringOptions(NamedTuple):
 
 
 def measure(run: Path, wanted: MeasuringOptions) -> int:
-    """Draws images, measures them, writes evaluation.json and says what it holds; the exit code."""
+    """Generates images, measures them, writes evaluation.json and says what it holds; the exit code."""
     file = place_for(run / EVALUATION, wanted.images, images_evaluated, wanted.overwrite)
     with together(wanted.device) as (where, processes):
         folder, count, asked = RunFolder(run), wanted.images, EvaluationSettings(seed=wanted.seed)
@@ -70,21 +70,23 @@ def measure(run: Path, wanted: MeasuringOptions) -> int:
         check_channels(pipeline.spec.channels)
         pipeline.processes = processes
         settings = sampling(pipeline.config, wanted.given)
-        lend(pipeline, wanted.named, settings, run)
+        attach(pipeline, wanted.named, settings, run)
         extractor = None if wanted.inception is None else load_inception(wanted.inception)
-        with processes.first_here():
+        with processes.main_first():
             parts = data_of(run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
         calls = pipeline.sampler(settings).network_calls(settings.steps)
         price = of_chains(pipeline, settings, count, calls)
         labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
         check_asked(pipeline, labels, settings)
-        price = allow_drawing(price, wanted.dear, pipeline, run, "lower --images or --steps", f"{count:,} images")
-        drawn = draw(pipeline, [mix(wanted.seed, "evaluation", i) for i in range(count)], labels, settings)
-        if not processes.lead:
+        price = allow_generating(price, wanted.dear, pipeline, run, "lower --images or --steps", f"{count:,} images")
+        generated = generate(pipeline, [mix(wanted.seed, "evaluation", i) for i in range(count)], labels, settings)
+        if not processes.is_main:
             return 0
         with counting() as counted:
-            result = evaluate(drawn, labels, parts, asked, extractor, lambda n, of: counted("learning features", n, of))
+            result = evaluate(
+                generated, labels, parts, asked, extractor, lambda n, of: counted("learning features", n, of)
+            )
         write_whole(file, result.model_dump_json(indent=2) + "\n")
     if wanted.as_json:
         tell_json(result.model_dump(mode="json") | {"price": price.as_tree()})
@@ -94,7 +96,7 @@ def measure(run: Path, wanted: MeasuringOptions) -> int:
 
 
 def images_evaluated(file: Path) -> int:
-    """How many drawn images the evaluation in a file is of.
+    """How many generated images the evaluation in a file is of.
 
     Raises:
         InputError: no evaluation.
@@ -115,14 +117,14 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
     return parts
 
 
-def draw(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
+def generate(pipeline: Pipeline, seeds: list[int], labels: Labels | None, settings: SamplingSettings) -> Pixels:
     """One image for each seed, with a bar over all steps."""
     with counting() as counted:
-        return pipeline.generate(seeds, labels, settings, on_progress=partial(counted, "drawing"))
+        return pipeline.generate(seeds, labels, settings, on_progress=partial(counted, "generating"))
 
 
 def show(result: Evaluation, file: Path) -> None:
-    """The comparisons as tables, drawn images first, then the floors; the rest in sentences."""
+    """The comparisons as tables, generated images first, then the floors; the rest in sentences."""
     to = console(stderr=False)
     distances = Table("distance (less is better)", *DISTANCES.values(), box=box.SIMPLE)
     shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
@@ -132,16 +134,18 @@ def show(result: Evaluation, file: Path) -> None:
         shares.add_row(name, *(f"{comparison[each].value:.3f}" for each in SHARES))
     first = result.comparisons[0]
     to.print(
-        f"{first.num_left:,} images against {first.num_right:,}; drawn ones first, then the floors", distances, shares
+        f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors",
+        distances,
+        shares,
     )
     if first.too_few:
         tell(f"these numbers say nothing for or against the images: {first.too_few}")
     for nearness in result.nearness:
         ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
         meaning = FEW if nearness.too_few else " (1: no copies)"
-        tell(f"distance to the nearest training image, drawn over held out, in {nearness.space}: {ratio}{meaning}")
+        tell(f"distance to the nearest training image, generated over held out, in {nearness.space}: {ratio}{meaning}")
     if result.agreement is not None:
-        tell(f"drawn images in which a classifier sees the class asked for: {number(result.agreement)}")
+        tell(f"generated images in which a classifier sees the class asked for: {number(result.agreement)}")
     features = result.features
     if features.accuracy is not None:
         tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")

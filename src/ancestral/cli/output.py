@@ -146,7 +146,7 @@ def warn_of_bad_files(bad: Sequence[tuple[str, str]], source: str) -> None:
 
 
 def warn_of_classes(untrained: Sequence[str]) -> None:
-    """The classes that a network is to draw and never sees."""
+    """The classes that a network is to generate and never sees."""
     if untrained:
         more = " ..." if len(untrained) > LISTED else ""
         names = ", ".join(untrained[:LISTED]) + more

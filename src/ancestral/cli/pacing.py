@@ -10,7 +10,7 @@ from ancestral.config import Config, ImageSpec, TrainingSettings
 from ancestral.errors import InputError
 from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
-from ancestral.training.memory import fitted, footprint
+from ancestral.training.memory import fit_micro_batch, footprint
 from ancestral.tuning import stopwatch
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.price import check_training
@@ -22,7 +22,7 @@ ENOUGH = 2.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class DevicePace:
     """Training on one device.
 
     Args:
@@ -46,7 +46,7 @@ class Pace:
     device: str
 
 
-def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> Pace:
+def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:
     """Measures the recipe `config`, uncompiled, on random images.
 
     Args:
@@ -57,13 +57,13 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
     """
     check_training(config, spec, device)
     pipeline, training = Pipeline.fresh(config, spec, device), config.training
-    pipeline.use(fitted(pipeline, stopwatch.random_images(pipeline), lambda words: None))
+    pipeline.use(fit_micro_batch(pipeline, stopwatch.random_images(pipeline), lambda words: None))
     at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
     seconds = seconds_per_step(pipeline)
     steps = steps_of(training, seconds)
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
     visits = steps * training.batch_size / max(num_images, 1)
-    return Pace(seconds, steps, steps * seconds / 60, visits, peak, at_once, weights, str(device))
+    return DevicePace(seconds, steps, steps * seconds / 60, visits, peak, at_once, weights, str(device))
 
 
 def seconds_per_step(pipeline: Pipeline) -> float:

@@ -27,14 +27,14 @@ def allow(price: Price, meant: bool, device: torch.device, processes: Processes,
     Raises:
         InputError: it takes more than is usual and is not meant, or does not fit at all.
     """
-    price = Price(*json.loads(processes.told(json.dumps(price))))
-    refused = processes.told(refusal(price, meant, device, folder, remedy) if processes.lead else "")
+    price = Price(*json.loads(processes.broadcast(json.dumps(price))))
+    refused = processes.broadcast(refusal(price, meant, device, folder, remedy) if processes.is_main else "")
     if refused:
         raise InputError(refused)
     return price
 
 
-def allow_drawing(price: Price, meant: bool, pipeline: Pipeline, folder: Path, remedy: str, what: str) -> Price:
+def allow_generating(price: Price, meant: bool, pipeline: Pipeline, folder: Path, remedy: str, what: str) -> Price:
     """The same of a pipeline's work, on its device and by its processes; it is said.
 
     Args:
@@ -46,7 +46,7 @@ def allow_drawing(price: Price, meant: bool, pipeline: Pipeline, folder: Path, r
 
 
 def check_asked(pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings) -> None:
-    """That the pipeline can draw so, before anything is said of it: what is wrong is one line.
+    """That the pipeline can generate so, before anything is said of it: what is wrong is one line.
 
     Raises:
         InputError: labels, guidance or steps that do not fit it.

@@ -1,4 +1,6 @@
-"""`ancestral sample RUN --from FILE`: what a PNG file says of how it was drawn, as the command that draws it again."""
+"""`ancestral sample RUN --from FILE`: what a PNG file says of how it was generated, as the command that generates it
+again.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from ancestral.cli.asking import Given
 from ancestral.cli.options import LONGEST_NUMBER, accepts
 from ancestral.config import MOST_IMAGES, MOST_SEED, SamplingSettings
 from ancestral.errors import InputError
+from ancestral.migrations import settings as migrated
 
 if TYPE_CHECKING:
     from ancestral.tensors import Pixels
@@ -16,7 +19,7 @@ NETWORKS = ("weights", "weaker", "classifier")
 """What a file says of the networks: a digest of each that took part."""
 
 
-class Recipe(NamedTuple):
+class ImageRecipe(NamedTuple):
     """How the images of a file were drawn."""
 
     file: Path
@@ -27,7 +30,7 @@ class Recipe(NamedTuple):
     networks: dict[str, str]
 
     def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:
-        """That the networks at hand, of which `facts` tell, are those that drew the file, and of so many classes.
+        """That the networks at hand, of which `facts` tell, are those that generated the file, and of so many classes.
 
         Raises:
             InputError: they are others, or the file names more classes than it shows images.
@@ -37,12 +40,12 @@ class Recipe(NamedTuple):
         for name in NETWORKS:
             if self.networks.get(name) != facts.get(name):
                 raise InputError(
-                    f"expected the {name} {self.networks.get(name, 'none')} that drew {self.file}, got "
+                    f"expected the {name} {self.networks.get(name, 'none')} that generated {self.file}, got "
                     f"{facts.get(name, 'none')}; name the run that it came from, or give its --seed without --from"
                 )
 
 
-def recipe(file: Path) -> Recipe:
+def recipe(file: Path) -> ImageRecipe:
     """What the PNG file says of itself.
 
     Raises:
@@ -50,9 +53,9 @@ def recipe(file: Path) -> Recipe:
     """
     from ancestral.viz.pictures import read_metadata
 
-    said = read_metadata(file)
+    said = migrated(read_metadata(file))
     if "task" in said:
-        raise InputError(f"expected an image that was drawn, got {file}, an edit: repeat its `ancestral edit`")
+        raise InputError(f"expected an image that was generated, got {file}, an edit: repeat its `ancestral edit`")
     if not {"seed", "class", "weights"} <= said.keys():
         raise InputError(f"expected a PNG file that `ancestral sample` wrote, got {file}, which says nothing of itself")
     fields = SamplingSettings.model_fields
@@ -64,7 +67,7 @@ def recipe(file: Path) -> Recipe:
     if settings.get("variance") == "learned":  # of the run's own, which no setting names
         del settings["variance"]
     networks = {name: said[name] for name in NETWORKS if name in said}
-    return Recipe(file, _seeds(said["seed"], file), said["class"], settings, networks)
+    return ImageRecipe(file, _seeds(said["seed"], file), said["class"], settings, networks)
 
 
 def _seeds(text: str, file: Path) -> range:
@@ -79,7 +82,7 @@ def _seeds(text: str, file: Path) -> range:
 
 
 def compared(file: Path, pixels: "Pixels") -> str:
-    """How the one image that was drawn again differs from that of the file, in a sentence.
+    """How the one image that was generated again differs from that of the file, in a sentence.
 
     Args:
         pixels: (1, C, H, W).

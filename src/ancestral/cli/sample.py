@@ -1,15 +1,15 @@
-"""`ancestral sample`: the words of the command; the work is in drawing.py."""
+"""`ancestral sample`: the words of the command; the work is in generating.py."""
 
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.cli.asking import add_drawing, add_overwrite, add_yes, computing, drawing_fields, sampling
-from ancestral.cli.guides import add_guides, add_null_class, guides, lend, null_class_of
+from ancestral.cli.asking import add_overwrite, add_sampling, add_yes, computing, sampling, sampling_fields
+from ancestral.cli.guides import add_guides, add_null_class, attach, guides, null_class_of
 from ancestral.cli.options import Options, changes, whole
 from ancestral.cli.output import say, tell, tell_json
-from ancestral.cli.repeating import Recipe, compared, recipe
+from ancestral.cli.repeating import ImageRecipe, compared, recipe
 from ancestral.config import MOST_IMAGES
 from ancestral.errors import InputError
 from ancestral.outputs import claim, file_named, folder_named
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ABOUT = """\
-Draw images with RUN: the folder of a run, its pipeline, or a folder that diffusers wrote.
+Generate images with RUN: the folder of a run, its pipeline, or a folder that diffusers wrote.
 
 Image i has the seed --seed + i, and the same seed gives the same image in any batch. A PNG file tells in its
-metadata how it was drawn, and --from FILE draws it again. A pipeline with classes draws all of them in turn, unless
---classes says which.
+metadata how it was generated, and --from FILE generates it again. A pipeline with classes generates all of them in
+turn, unless --classes says which.
 """
 EXAMPLES = (
     "ancestral sample runs/digits --classes 3,7 --num-images 20 --guidance 2",
@@ -39,13 +39,23 @@ def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     options = parser()
     found = options.words(argv)
-    typed, again = changes(found, drawing_fields()), _again(found)
+    typed, again = changes(found, sampling_fields()), _again(found)
     named, given = guides(found, {**again.settings, **typed} if again else typed)
     seeds = again.seeds if again else seeds_of(_or(found.seed, "0"), _or(found.num_images, "16"))
     compute = computing(given)
     film, arrays = film_file(found.film), file_named(found.arrays, "--arrays", ARRAYS)
     out = folder_for(found.out, Path(found.run), "drawn-again" if again else "drawn")
-    from ancestral.cli.drawing import Finished, WantedFiles, draw, filmed, how_drawn, labels_for, nowhere, price, write
+    from ancestral.cli.generating import (
+        Finished,
+        WantedFiles,
+        filmed,
+        generate,
+        how_generated,
+        labels_for,
+        nowhere,
+        price,
+        write,
+    )
     from ancestral.cli.pricing import allow, check_asked
     from ancestral.cli.together import together
     from ancestral.colors import check_channels
@@ -58,9 +68,9 @@ def run(argv: Sequence[str]) -> int:
         check_channels(pipeline.spec.channels)
         pipeline.processes = processes
         settings = sampling(pipeline.config, given)
-        lend(pipeline, named, settings, Path(found.run))
+        attach(pipeline, named, settings, Path(found.run))
         if again:
-            again.check(how_drawn(pipeline, settings), pipeline.class_names)
+            again.check(how_generated(pipeline, settings), pipeline.class_names)
         takes = price(pipeline, settings, wanted)
         takes = allow(takes, found.yes, on, processes, wanted.fullest, "lower --num-images or --steps")
         labels = labels_for(pipeline, again.classes if again else found.classes, len(seeds))
@@ -73,18 +83,18 @@ def run(argv: Sequence[str]) -> int:
 
         kept = len(seeds) if arrays else shown
         try:
-            drawing = draw(pipeline, seeds, labels, settings, kept, keep if wanted.each else nowhere)
+            generated = generate(pipeline, seeds, labels, settings, kept, keep if wanted.each else nowhere)
         except KeyboardInterrupt as stop:
-            if wanted.each and processes.lead:
+            if wanted.each and processes.is_main:
                 finished.tell_of(stop, found.json)
             raise
-        if not processes.lead:
+        if not processes.is_main:
             return 0
     if film and shown < len(seeds):
         say(f"{film} shows the first {shown} of {len(seeds)} images")
     if again and len(seeds) == 1:
-        say(compared(again.file, drawing.pixels))
-    files = write(drawing, wanted)
+        say(compared(again.file, generated.pixels))
+    files = write(generated, wanted)
     files[1:1] = finished.files
     if found.json:
         tell_json({"files": [str(file) for file in files], "seeds": [*seeds], "price": takes.as_tree()})
@@ -101,7 +111,7 @@ def parser() -> Options:
     options.option("--seed", metavar="INT", help="seed of the first image [0]")
     names = "names or numbers with commas between, all, or none; =none is a class that is called none [all]"
     options.option("--classes", metavar="LIST", help=names)
-    again = "draw again what this PNG file shows, by what it says of itself; settings that are given count instead"
+    again = "generate again what this PNG file shows, by what it says of itself; settings that are given count instead"
     options.option("--from", metavar="FILE", help=again)
     add_null_class(options)
     where = "where grid.png goes [RUN/drawn, or RUN/drawn-again with --from; for a mere pipeline ./drawn]"
@@ -109,7 +119,7 @@ def parser() -> Options:
     add_overwrite(options)
     options.option("--each", action="store_true", help="also every image as a PNG file of its own")
     options.option(
-        "--film", metavar="FILE", help="how they were drawn, x_t beside x0 estimates: .gif, .webp, .mp4, .png"
+        "--film", metavar="FILE", help="how they were generated, x_t beside x0 estimates: .gif, .webp, .mp4, .png"
     )
     options.option("--strip", action="store_true", help="the same of the first image, as strip.png")
     options.option("--arrays", metavar="FILE", help="x_t and the x0 estimate at up to 50 timesteps, as .npz")
@@ -118,11 +128,11 @@ def parser() -> Options:
     options.option("--json", action="store_true", help="print the files written as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     add_guides(options)
-    add_drawing(options)
+    add_sampling(options)
     return options
 
 
-def _again(found: Namespace) -> Recipe | None:
+def _again(found: Namespace) -> ImageRecipe | None:
     """What --from names.
 
     Raises:
@@ -160,10 +170,11 @@ def seeds_of(seed: str, num_images: str) -> range:
 
 
 def film_file(word: str | None) -> Path | None:
-    """The path of a film, refused before anything is drawn where no such film can be made here."""
+    """The path of a film, refused before anything is generated where no such film can be made here."""
     if word is None:
         return None
-    from ancestral.viz.films import check_film
+    from ancestral.viz.films import FILMS, check_film
 
+    file = file_named(word, "--film", FILMS)
     check_film(Path(word).suffix.lower())
-    return Path(word)
+    return file

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ancestral.cli.options import Options
 
 if TYPE_CHECKING:
-    from ancestral.selftest.checks import Groups, Outcome
+    from ancestral.selftest.checks import CheckResult, Groups
 
 ABOUT = """\
 Check on this machine that every schedule, parameterisation, variance, sampler and term of the bound is what mathematics
@@ -32,10 +32,10 @@ def check(device: str, as_json: bool) -> int:
     from ancestral.cli.machine import device as device_of
     from ancestral.cli.output import tell, tell_json
     from ancestral.selftest import GROUPS
-    from ancestral.selftest.checks import Outcome
+    from ancestral.selftest.checks import CheckResult
     from ancestral.selftest.checks import run as outcomes
 
-    width, start, found = longest_name(GROUPS), time.monotonic(), list[Outcome]()
+    width, start, found = longest_name(GROUPS), time.monotonic(), list[CheckResult]()
     for outcome in outcomes(GROUPS, device_of(device)):
         if not as_json:
             if not found or found[-1].group != outcome.group:
@@ -55,18 +55,18 @@ def longest_name(groups: "Groups") -> int:
     return max(len(each.name) for checks in groups.values() for each in checks)
 
 
-def heading(outcome: "Outcome", width: int) -> str:
+def heading(outcome: "CheckResult", width: int) -> str:
     """The line above the first check of a group."""
     return f"{outcome.group:<{width + 2}} {'error':>8} {'allowed':>8}"
 
 
-def line(outcome: "Outcome", width: int) -> str:
+def line(outcome: "CheckResult", width: int) -> str:
     """One check: name, error, what is allowed, and the verdict."""
     verdict = "ok" if outcome.held else f"FAILED {' '.join(outcome.fault.split())}".strip()
     return f"  {outcome.name:<{width}} {outcome.error:>8.2g} {outcome.allowed:>8.2g}  {verdict}"
 
 
-def sentence(found: "Sequence[Outcome]", device: str, seconds: float) -> str:
+def sentence(found: "Sequence[CheckResult]", device: str, seconds: float) -> str:
     """The end."""
     failed = [outcome for outcome in found if not outcome.held]
     if failed:
@@ -74,7 +74,7 @@ def sentence(found: "Sequence[Outcome]", device: str, seconds: float) -> str:
     return f"All {len(found)} checks held on {device}, in {seconds:.0f} seconds."
 
 
-def as_tree(found: "Sequence[Outcome]", device: str, seconds: float) -> dict[str, object]:
+def as_tree(found: "Sequence[CheckResult]", device: str, seconds: float) -> dict[str, object]:
     """The same for programs; an error that is no number is null there."""
     checks = [{**outcome._asdict(), "held": outcome.held} for outcome in found]
     held = all(outcome.held for outcome in found)

@@ -14,8 +14,8 @@ SIGNS = (
 """In the messages of torch, of oneDNN beneath it, of CUDA, of C++ and of the system."""
 AMOUNT = re.compile(r"allocate ([\d.]+) ?(bytes|[KMGTP]iB)")
 REMEDY = (
-    "lower what is computed at once (--compute.chunk where images are drawn, --compute.micro_batch where a network is "
-    "trained), the size, or the number of images"
+    "lower what is computed at once (--compute.chunk where images are generated, --compute.micro_batch where a network "
+    "is trained), the size, or the number of images"
 )
 
 

@@ -63,7 +63,7 @@ def write_forward(
     train = _train(settings)
     if not 0 <= image < len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {image}")
-    x0 = from_pixels(as_pixels(train.stretch(image, image + 1)))
+    x0 = from_pixels(as_pixels(train.sliced(image, image + 1)))
     eps = ImageNoise([seed], train.shape)()
     rows = {name: _chain(schedule, x0, eps) for name, schedule in tables(schedules).items()}
     times = next(iter(rows.values()))[0]
@@ -75,7 +75,7 @@ def write_contact_sheet(settings: DataSettings, count: int, file: Path) -> Path:
     """The first images of the training part, which is shuffled, with their classes."""
     train = _train(settings)
     title = f"{Path(settings.source).name}: {len(train):,} training images, {kind_of(train)}"
-    pictures.save_png(contact_sheet(train.stretch(0, count), title), file, WRITER)
+    pictures.save_png(contact_sheet(train.sliced(0, count), title), file, WRITER)
     return file
 
 
@@ -95,7 +95,7 @@ def kind_of(images: ImageSet) -> str:
 def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
     """Timesteps 0..T, evenly, and q_sample at each."""
     times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
-    states = [schedule.signal(t, x0) * x0 + schedule.noise(t, x0) * eps for t in map(torch.tensor, times)]
+    states = [schedule.alpha(t, x0) * x0 + schedule.sigma(t, x0) * eps for t in map(torch.tensor, times)]
     return times, to_pixels(torch.cat(states))
 
 

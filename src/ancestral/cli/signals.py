@@ -50,7 +50,7 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-class Asked:
+class StopRequest:
     """`signal` is the number of the signal that asked to stop, 0 until then.
 
     Args:
@@ -129,9 +129,9 @@ class Asked:
 
 
 @contextmanager
-def stop_asked(promise: str | None = "stopping after this step to save") -> Iterator[Asked]:
+def stop_asked(promise: str | None = "stopping after this step to save") -> Iterator[StopRequest]:
     """Watches for the signals, and puts the former handlers back. In a thread, which hears none, it does nothing."""
-    asked = Asked(promise)
+    asked = StopRequest(promise)
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return

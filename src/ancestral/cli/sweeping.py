@@ -1,4 +1,4 @@
-"""The work of `ancestral sweep`: drawing, measuring, keeping what was measured, the table, the default it leaves."""
+"""The work of `ancestral sweep`: generating, measuring, keeping what was measured, the table, the default it leaves."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,10 @@ from rich.table import Table
 
 from ancestral.building import GRIDS
 from ancestral.cli.asking import Given, computing, sampling
-from ancestral.cli.guides import Guides, lend
+from ancestral.cli.guides import Guides, attach
 from ancestral.cli.measuring import data_of, rounded
 from ancestral.cli.output import console, counting, say, tell, tell_json
-from ancestral.cli.pricing import allow_drawing
+from ancestral.cli.pricing import allow_generating
 from ancestral.cli.together import together
 from ancestral.colors import check_channels
 from ancestral.config import SamplingSettings, parse
@@ -27,17 +27,17 @@ from ancestral.evaluation.sweep import (
     REFERENCE_SAMPLER,
     SAMPLERS,
     Decision,
-    Drawer,
-    Judge,
+    ImageGenerator,
     Present,
-    Row,
+    Scorer,
     Sweep,
+    SweepRow,
     SweepSettings,
-    as_contender,
+    as_sampler_choice,
     chosen,
-    contenders,
-    decided,
-    drawer,
+    decide,
+    image_generator,
+    sampler_choices,
 )
 from ancestral.files import write_whole
 from ancestral.names import SAME, meant, spelled
@@ -78,7 +78,7 @@ class SweepOptions(NamedTuple):
     """How a sweep is done, and what is done with it.
 
     Args:
-        given, named: settings of drawing that were typed, and networks to guide by.
+        given, named: settings of generating that were typed, and networks to guide by.
         device: None: CUDA where there is one.
         store: whether the choice is stored.
         overwrite: whether files of something else may be replaced.
@@ -107,7 +107,7 @@ def sweep(folder: Path, asked: SweepSettings, how: SweepOptions) -> int:
 
 
 def images_swept(file: Path) -> int:
-    """How many images each chain of the sweep in a file drew.
+    """How many images each chain of the sweep in a file generated.
 
     Raises:
         InputError: no sweep.
@@ -123,23 +123,23 @@ def restore(folder: Path, as_json: bool) -> int:
     if as_json:
         tell_json({"restored": before.model_dump(mode="json")})
     else:
-        tell(f"{run} draws as before the last sweep: {before.sampler}, {before.steps} steps")
+        tell(f"{run} generates images as before the last sweep: {before.sampler}, {before.steps} steps")
     return 0
 
 
 def _sweep(
     run: Path, file: Path, asked: SweepSettings, how: SweepOptions, on: torch.device, processes: Processes
 ) -> int:
-    with processes.first_here():
-        if processes.lead and how.store:
+    with processes.main_first():
+        if processes.is_main and how.store:
             check_free(run)
             agreed(run)
     config, pipeline = config_of(run), Pipeline.load(run, on, computing(how.given))
     check_channels(pipeline.spec.channels)
     pipeline.processes = processes
     common = sampling(pipeline.config, how.given)
-    lend(pipeline, how.named, common, run)
-    with processes.first_here():
+    attach(pipeline, how.named, common, run)
+    with processes.main_first():
         parts = data_of(run, config, pipeline)
     if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
         raise InputError(
@@ -147,14 +147,14 @@ def _sweep(
             f"{len(parts.test)}; set data.test higher"
         )
     found, price = measured(pipeline, parts, asked, common, file, how.dear)
-    if not processes.lead:
+    if not processes.is_main:
         return 0
     picture = file.with_suffix(".png")
     write_whole(picture, figure_to_png(figure(found), writer=SWEPT.decode()))
-    decision = decided(found)
-    stored = decision.row is not None and how.store and common.guidance_by == "no-class"
+    decision = decide(found)
+    stored = decision.row is not None and how.store and common.guidance_by == "classifier-free"
     if decision.row is not None and stored:
-        best = decision.row.contender
+        best = decision.row.choice
         made = chosen(common, best.sampler, best.grid, best.steps)
         choose(run, made)
         _added(found, {"made": made}, file, write=True)
@@ -167,7 +167,7 @@ def _sweep(
         tell(str(file), str(picture))
     speak = say if how.as_json else tell
     if found.present is not None:
-        speak(f"as it drew: {in_words(found.present.row)}")
+        speak(f"as it generated images: {in_words(found.present.row)}")
     speak(f"recommended: {in_words(found.recommended)}")
     speak(outcome(run, decision, stored, how.store))
     return 0
@@ -176,13 +176,13 @@ def _sweep(
 def outcome(run: Path, decision: Decision, stored: bool, wanted: bool) -> str:
     """What has become of the recommendation, in a sentence."""
     if decision.row is None:
-        return f"{run} draws as it did: {decision.reason}"
+        return f"{run} generates images as it did: {decision.reason}"
     choice = f"{in_words(decision.row)} ({decision.reason})"
     if stored:
-        return f"{run} draws from now on, unless asked otherwise, by {choice}; --restore undoes it"
+        return f"{run} generates images from now on, unless asked otherwise, by {choice}; --restore undoes it"
     if not wanted:
         return f"not stored (--keep): {choice}"
-    return f"not stored: a pipeline draws without other networks unless they are named: {choice}"
+    return f"not stored: a pipeline generates images without other networks unless they are named: {choice}"
 
 
 def measured(
@@ -194,18 +194,18 @@ def measured(
     Raises:
         InputError: it costs more than is usual, and `dear` is not set.
     """
-    these, before = contenders(asked, pipeline, common), kept(file, pipeline, asked, common)
-    pipeline.processes.wait()  # all have read the file before the first one writes it
-    known = {row.contender for row in before.rows} if before else set()
+    these, before = sampler_choices(asked, pipeline, common), kept(file, pipeline, asked, common)
+    pipeline.processes.barrier()  # all have read the file before the first one writes it
+    known = {row.choice for row in before.rows} if before else set()
     missing = [each for each in these if each not in known]
     present = present_of(before, pipeline, common)
     if before and present and not missing:
-        return _added(before, {"present": present}, file, pipeline.processes.lead), None
-    now = as_contender(pipeline, common)
+        return _added(before, {"present": present}, file, pipeline.processes.is_main), None
+    now = as_sampler_choice(pipeline, common)
     of_an_image = _reference_steps(pipeline, asked) + sum(each.calls for each in ([] if present else [now]) + missing)
     chains = f"{len(missing) + (not present)} chains of {asked.images:,} images"
     price = of_chains(pipeline, common, asked.images, of_an_image, kept=2)
-    price = allow_drawing(
+    price = allow_generating(
         price, dear, pipeline, file.parent, "lower --images, or name fewer --samplers, --grids or --calls", chains
     )
     spent, total = 0, asked.images * of_an_image
@@ -214,17 +214,17 @@ def measured(
         def on_calls(calls: int) -> None:
             nonlocal spent
             spent += calls
-            counted("drawing", spent, total)
+            counted("generating", spent, total)
 
-        artist = drawer(pipeline, common, asked, on_calls)
-        judge = judged(artist, parts, asked, lambda n, of: counted("learning features", n, of))
-        found = before or begun(pipeline, parts, asked, common, judge)
-        present = present or Present(sampling=common, row=judge.measured(artist, now, common))
-        found = _added(found, {"present": present}, file, pipeline.processes.lead)
+        generator = image_generator(pipeline, common, asked, on_calls)
+        scorer = scorer_of(generator, parts, asked, lambda n, of: counted("learning features", n, of))
+        found = before or begun(pipeline, parts, asked, common, scorer)
+        present = present or Present(sampling=common, row=scorer.measured(generator, now, common))
+        found = _added(found, {"present": present}, file, pipeline.processes.is_main)
         try:
             for each in missing:
-                more = {"rows": (*found.rows, judge.row(artist, each)), "made": None}
-                found = _added(found, more, file, pipeline.processes.lead)
+                more = {"rows": (*found.rows, scorer.row(generator, each)), "made": None}
+                found = _added(found, more, file, pipeline.processes.is_main)
         except KeyboardInterrupt as stop:
             stop.add_note(f"{len(found.rows)} chains are in {file}; the same command goes on")
             raise
@@ -232,15 +232,15 @@ def measured(
 
 
 def present_of(before: Sweep | None, pipeline: Pipeline, common: SamplingSettings) -> Present | None:
-    """How the pipeline draws, where the file holds what that is worth: as such, or as one of its rows."""
+    """How the pipeline generates, where the file holds what that is worth: as such, or as one of its rows."""
     if before is None:
         return None
     if before.present is not None and before.present.sampling == common:
         return before.present
-    now = as_contender(pipeline, common)
+    now = as_sampler_choice(pipeline, common)
     if chosen(common, now.sampler, now.grid, now.steps) != common.model_copy(update={"grid": now.grid}):
         return None  # noise, a variance or a cache of its own, which no row has
-    rows = [row for row in before.rows if row.contender.model_copy(update={"budget": now.budget}) == now]
+    rows = [row for row in before.rows if row.choice.model_copy(update={"budget": now.budget}) == now]
     return Present(sampling=common, row=rows[0]) if rows else None
 
 
@@ -263,7 +263,7 @@ def kept(file: Path, pipeline: Pipeline, asked: SweepSettings, common: SamplingS
     return before if same and all(getattr(before.settings, name) == getattr(asked, name) for name in OF_A_ROW) else None
 
 
-def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, judge: Judge) -> Sweep:
+def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, scorer: Scorer) -> Sweep:
     """A sweep without rows."""
     compared, _ = apart_of(parts, EvaluationSettings())
     train = as_pixels(parts.train)[compared[: asked.images]]
@@ -272,21 +272,23 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
         guide=_guide(pipeline),
         settings=asked,
         sampling=_common(common),
-        num_test=len(judge.real),
-        floor=frechet_distance(judge.extractor.features(train), judge.real),
-        reference=frechet_distance(judge.extractor.features(judge.reference), judge.real),
+        num_test=len(scorer.real),
+        floor=frechet_distance(scorer.extractor.features(train), scorer.real),
+        reference=frechet_distance(scorer.extractor.features(scorer.reference), scorer.real),
         rows=(),
         fitted_apart=True,
     )
 
 
-def judged(artist: Drawer, parts: Parts, asked: SweepSettings, on_progress: Callable[[int, int], None]) -> Judge:
-    """The features, the test images in them, and the reference, drawn by many steps."""
-    steps, (_, fitted) = _reference_steps(artist.pipeline, asked), apart_of(parts, EvaluationSettings())
-    with artist.pipeline.processes.first_here():  # the others find what it has learned in the cache
+def scorer_of(
+    generator: ImageGenerator, parts: Parts, asked: SweepSettings, on_progress: Callable[[int, int], None]
+) -> Scorer:
+    """The features, the test images in them, and the reference, generated by many steps."""
+    steps, (_, fitted) = _reference_steps(generator.pipeline, asked), apart_of(parts, EvaluationSettings())
+    with generator.pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = extractor_of(parts, 0, on_progress, fitted)
-    reference = artist.draw(chosen(artist.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
-    return Judge(reference, extractor, extractor.features(as_pixels(parts.test.stretch(0, MOST_TEST_IMAGES))))
+    reference = generator.generate(chosen(generator.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
+    return Scorer(reference, extractor, extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES))))
 
 
 def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:
@@ -313,7 +315,7 @@ def table(found: Sweep) -> Table:
     return made
 
 
-def cell(row: Row) -> str:
+def cell(row: SweepRow) -> str:
     """A row in a few words."""
     flow = "" if row.to_flow is None else f"{row.to_flow:.1f}  "
-    return f"{rounded(row.frechet, row.jackknife.error)}  {flow}{row.contender.grid}"
+    return f"{rounded(row.frechet, row.jackknife.error)}  {flow}{row.choice.grid}"

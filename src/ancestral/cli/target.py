@@ -11,20 +11,21 @@ from ancestral.config import Config, SamplingSettings, merged, parse, read_setti
 from ancestral.errors import InputError
 from ancestral.files import is_url, read_json
 from ancestral.folders import check_holds_images, kind_of
+from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
 
 BUDGETS = ("steps", "images", "minutes")
 
 
-class Plan(NamedTuple):
+class RunPlan(NamedTuple):
     """The settings of a run and the folder it is written to."""
 
     config: Config
     out: Path
 
 
-def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> Plan:
+def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> RunPlan:
     """The resolved settings: flags override the file, the file overrides the preset. A run goes on in its folder, with
     its own settings in place of a preset's; how its images are sampled stays as it is there, unless file or flags say
     it.
@@ -43,7 +44,7 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     config = overlaid(config, flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
     restated = "sampling" in flags or (file is not None and "sampling" in read_settings(file))
-    return Plan(config if restated else keeping_sampling(config, out), out)
+    return RunPlan(config if restated else keeping_sampling(config, out), out)
 
 
 def keeping_sampling(config: Config, out: Path) -> Config:
@@ -64,7 +65,7 @@ def _stored_sampling(out: Path) -> SamplingSettings | None:
         (out / "config.json", "sampling"),
     ):
         with suppress(InputError, KeyError, TypeError):
-            tree: Any = read_json(file)
+            tree: Any = migrated(read_json(file))
             for name in names:
                 tree = tree[name]
             return parse(SamplingSettings, tree, str(file))
@@ -107,7 +108,7 @@ def recorded(run: Path) -> Config:
         InputError: its config.json is damaged.
     """
     file = run / "config.json"
-    return parse(Config, read_settings(file), str(file))
+    return parse(Config, migrated(read_settings(file)), str(file))
 
 
 def packed(source: str) -> Config:
@@ -117,9 +118,9 @@ def packed(source: str) -> Config:
         InputError: no packed data set there, or none that can be read.
     """
     from ancestral.data.shard_index import read_index
-    from ancestral.data.store import place_at
+    from ancestral.data.store import remote_folder
 
-    return merged(for_folder(source), {"data": read_index(place_at(source)).settings}, source)
+    return merged(for_folder(source), {"data": read_index(remote_folder(source)).settings}, source)
 
 
 def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:

@@ -10,7 +10,7 @@ import torch
 from ancestral.cli.machine import device
 from ancestral.cli.output import say
 from ancestral.errors import AncestralError, Lost
-from ancestral.processes import Processes, met, place
+from ancestral.processes import Processes, init_distributed, ranks_from_env
 
 
 @contextmanager
@@ -21,20 +21,23 @@ def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes]
         InputError: no such device, or a launcher told nonsense.
         Lost: the others did not come.
     """
-    here, on = place(), device(device_name)
-    if on.type == "cuda" and not here.alone:
+    here, on = ranks_from_env(), device(device_name)
+    if on.type == "cuda" and not here.is_single:
         on = torch.device("cuda", here.local_rank % torch.cuda.device_count())
         torch.cuda.set_device(on)
     with ExitStack() as stack:
-        if not here.lead:
+        if not here.is_main:
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(redirect_stdout(nowhere))
             stack.enter_context(redirect_stderr(nowhere))
-        processes = stack.enter_context(met(here, on))
-        if processes.local_world < processes.world and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        processes = stack.enter_context(init_distributed(here, on))
+        if (
+            processes.local_world_size < processes.world_size
+            and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        ):
             say("over several machines torchrun restarts reliably only with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1")
         try:
             yield on, processes
         except AncestralError as fault:
-            fault.own = not isinstance(fault, Lost) and processes.befalls_only_this(str(fault))
+            fault.rank_local = not isinstance(fault, Lost) and processes.failed_only_here(str(fault))
             raise

@@ -18,7 +18,7 @@ Train on TARGET: a preset (`ancestral --help` lists them), a folder of images, o
 `ancestral data pack` wrote. The folder of a run as TARGET goes on with that run.
 
 The run is written to a folder (settings, log, sample grids, checkpoints, and the pipeline that `ancestral sample`
-draws with). Ctrl-C saves and stops; the same command goes on from there as if it had never stopped.
+generates with). Ctrl-C saves and stops; the same command goes on from there as if it had never stopped.
 
 Settings come from the preset; --config FILE overrides them, flags override both. A flag and a line in the file mean
 the same: --training.lr 1e-4 is `lr = 1e-4` in the table [training]. A budget (--training.steps, --training.images or

@@ -19,10 +19,10 @@ from ancestral.cli.output import (
     warn_of_data,
 )
 from ancestral.cli.pricing import allow
-from ancestral.cli.signals import Asked, stop_asked
-from ancestral.cli.target import Plan
+from ancestral.cli.signals import StopRequest, stop_asked
+from ancestral.cli.target import RunPlan
 from ancestral.cli.together import together
-from ancestral.cli.training_display import Clock, Pace, display
+from ancestral.cli.training_display import Clock, RunPace, display
 from ancestral.colors import NAMES
 from ancestral.config import ImageSpec
 from ancestral.data.datasets import load
@@ -38,7 +38,7 @@ from ancestral.tuning.price import check_training, of_training, unusual
 
 
 def train(
-    wanted: Plan,
+    wanted: RunPlan,
     device_name: str | None,
     as_json: bool,
     tensorboard: bool,
@@ -50,8 +50,8 @@ def train(
     config, folder = wanted.config, RunFolder(wanted.out)
     with until_unread() as out, together(device_name) as (on, processes), ExitStack() as training:
         if (size := config.data.height_width) is not None:  # before an image of that size is read
-            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), on, processes.world)
-        with processes.first_here(), counting() as counted:
+            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), on, processes.world_size)
+        with processes.main_first(), counting() as counted:
             parts = load(config.data, counted)
         warn_of_data(parts, config.data.source)
         warn_of_classes(parts.untrained)
@@ -65,20 +65,20 @@ def train(
                 pipeline, parts, folder, say, lambda: asked.signal != 0 or out.gone, processes, parallel, extend
             )
 
-        with recorder(folder, tensorboard and processes.lead) as record:
+        with recorder(folder, tensorboard and processes.is_main) as record:
             last = _follow(start, as_json, record)
         return _end(last, asked, out, folder, as_json)
 
 
-def _afford(wanted: Plan, spec: ImageSpec, on: torch.device, processes: Processes, dear: bool) -> None:
+def _afford(wanted: RunPlan, spec: ImageSpec, on: torch.device, processes: Processes, dear: bool) -> None:
     """That it fits, before anything is allocated; what it takes is said where that is not usual.
 
     Raises:
         InputError: it takes more than is usual and is not meant, or does not fit.
     """
-    check_training(wanted.config, spec, on, processes.world)
+    check_training(wanted.config, spec, on, processes.world_size)
     if unusual(wanted.config, spec):
-        price = of_training(wanted.config, spec, on, processes.world)
+        price = of_training(wanted.config, spec, on, processes.world_size)
         remedy = "lower --compute.micro_batch, data.size or network.widths"
         say(f"training takes about {allow(price, dear, on, processes, wanted.out, remedy).words}")
 
@@ -112,7 +112,7 @@ def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Pr
     kind = f"{height}x{width} {NAMES[channels]}"
     classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
-    on = pipeline.device.type if processes.alone else f"{pipeline.device.type} by {processes.world} processes"
+    on = pipeline.device.type if processes.is_single else f"{pipeline.device.type} by {processes.world_size} processes"
     return f"training {weights:,} weights on {images:,} images {kind}{classes}, on {on}, in {folder.path}"
 
 
@@ -136,13 +136,13 @@ def _follow(
     return last
 
 
-def _line(progress: Progress, pace: Pace) -> dict[str, Any]:
+def _line(progress: Progress, pace: RunPace) -> dict[str, Any]:
     """What --json prints of a record."""
     where = {"fraction": progress.fraction, "seconds": progress.seconds}
     return {**(progress.record or {}), **where, "images_per_second": pace.images_per_second}
 
 
-def _end(last: Progress | None, asked: Asked, out: UnfailingStream, folder: RunFolder, as_json: bool) -> int:
+def _end(last: Progress | None, asked: StopRequest, out: UnfailingStream, folder: RunFolder, as_json: bool) -> int:
     """Says how it ended and how to go on; the exit code."""
     stopped = last is not None and last.stop and last.fraction < 1
     if as_json:
@@ -154,5 +154,5 @@ def _end(last: Progress | None, asked: Asked, out: UnfailingStream, folder: RunF
         return 128 + (asked.signal or (signal.SIGPIPE if out.gone else signal.SIGTERM))
     state = "is finished already" if last is None else f"is finished after step {last.step:,}"
     speak(f"{folder.path} {state}; its pipeline is {folder.pipeline}")
-    speak(f"draw with: ancestral sample {folder.path}")
+    speak(f"generate with: ancestral sample {folder.path}")
     return 0

@@ -16,7 +16,7 @@ QUIET_SECONDS = 5.0
 """Plain lines are at least this far apart, unless they hold a held-out loss or are the last."""
 
 
-class Pace(NamedTuple):
+class RunPace(NamedTuple):
     """How fast this start of the run is."""
 
     images_per_second: float
@@ -29,19 +29,19 @@ class Clock:
     def __init__(self) -> None:
         self.first: Progress | None = None
 
-    def pace(self, progress: Progress) -> Pace:
+    def pace(self, progress: Progress) -> RunPace:
         """Images per second since the first step, and the seconds that the rest of the budget takes at that rate."""
         first = self.first = self.first or progress
         seconds, share = progress.seconds - first.seconds, progress.fraction - first.fraction
         if seconds <= 0 or share <= 0:
-            return Pace(0.0, 0.0)
-        return Pace((progress.images - first.images) / seconds, (1 - progress.fraction) / share * seconds)
+            return RunPace(0.0, 0.0)
+        return RunPace((progress.images - first.images) / seconds, (1 - progress.fraction) / share * seconds)
 
 
-class Shown(Protocol):
+class StepDisplay(Protocol):
     """Something that is shown every step."""
 
-    def __call__(self, progress: Progress, pace: Pace) -> None:
+    def __call__(self, progress: Progress, pace: RunPace) -> None:
         """Shows the state after a step."""
 
 
@@ -51,7 +51,7 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.console, self.last, self.losses = console, -QUIET_SECONDS, Losses()
 
-    def __call__(self, progress: Progress, pace: Pace) -> None:
+    def __call__(self, progress: Progress, pace: RunPace) -> None:
         """Prints the record of this step, if it has one and it is time."""
         if progress.record is None:
             return
@@ -66,10 +66,10 @@ class Bar:
     """A bar with percent and time left, and below it the counters and losses."""
 
     def __init__(self) -> None:
-        self.state: tuple[Progress, Pace] | None = None
+        self.state: tuple[Progress, RunPace] | None = None
         self.losses = Losses()
 
-    def __call__(self, progress: Progress, pace: Pace) -> None:
+    def __call__(self, progress: Progress, pace: RunPace) -> None:
         """Remembers the state; the display refreshes itself."""
         self.state = progress, pace
         self.losses.update(progress.record or {})
@@ -101,7 +101,7 @@ class Losses:
 
 
 @contextmanager
-def display(console: Console) -> Iterator[Shown]:
+def display(console: Console) -> Iterator[StepDisplay]:
     """The bar on a terminal, lines elsewhere."""
     if not console.is_terminal:
         yield Lines(console)
@@ -111,7 +111,7 @@ def display(console: Console) -> Iterator[Shown]:
         yield bar
 
 
-def summary(progress: Progress, pace: Pace, left: bool = True) -> str:
+def summary(progress: Progress, pace: RunPace, left: bool = True) -> str:
     """Step, images, rate and time left."""
     parts = [f"step {progress.step:,}", f"{progress.images:,} images"]
     if pace.images_per_second:

@@ -13,7 +13,7 @@ from ancestral.folders import kind_of
 from ancestral.presets import PRESETS
 
 ABOUT = """\
-Measure, on this machine, how to train and draw fastest with the network of TARGET: a preset, a folder of images, or
+Measure, on this machine, how to train and generate fastest with the network of TARGET: a preset, a folder of images, or
 the folder of a run or pipeline. What is found is stored; `ancestral train`, `sample` and `evaluate` use it from then on
 for every network of these settings and images of this shape, on this machine and this version of torch.
 

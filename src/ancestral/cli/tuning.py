@@ -17,7 +17,7 @@ from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.data.datasets import load
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
-from ancestral.tuning import Comparison, Tuning, tuner
+from ancestral.tuning import Trial, Tuning, tuner
 from ancestral.tuning.choosing import TOGETHER, shown
 
 BUSY = 0.5
@@ -45,7 +45,7 @@ def tune(pipeline: Pipeline, minutes: float, compiling: bool, store: bool, as_js
         say(f"ancestral: warning: this machine is busy (load {load_now:.1f}): what is found holds where it stays so")
     with telling() as told:
         found = tuner.tune(pipeline, minutes, told, compiling)
-    file = compute.remember(found.choices, *_key(pipeline)) if store else None
+    file = compute.save_tuned(found.choices, *_key(pipeline)) if store else None
     if as_json:
         tell_json(as_tree(found, pipeline, file))
         return 0
@@ -57,7 +57,7 @@ def tune(pipeline: Pipeline, minutes: float, compiling: bool, store: bool, as_js
 
 def forget(pipeline: Pipeline, as_json: bool) -> int:
     """Takes what is stored for the pipeline away; the exit code."""
-    file, there = compute.tuned_file(*_key(pipeline)), compute.forget(*_key(pipeline))
+    file, there = compute.tuned_file(*_key(pipeline)), compute.remove_tuned(*_key(pipeline))
     if as_json:
         tell_json({"forgotten": str(file) if there else None})
     else:
@@ -84,7 +84,7 @@ def table(found: Tuning) -> Table:
     return made
 
 
-def row(comparison: Comparison) -> list[str]:
+def row(comparison: Trial) -> list[str]:
     """A comparison as the table has it."""
     choice = f"all, {comparison.work}" if comparison.choice == TOGETHER else comparison.choice
     names = [choice, shown(comparison.candidate), shown(comparison.best)]
@@ -121,7 +121,7 @@ def as_tree(found: Tuning, pipeline: Pipeline, file: Path | None) -> dict[str, A
     }
 
 
-def _comparison_tree(comparison: Comparison) -> dict[str, Any]:
+def _comparison_tree(comparison: Trial) -> dict[str, Any]:
     ratios = comparison.outcome.ratios if comparison.outcome else []
     ratio = comparison.outcome.ratio if comparison.outcome else None
     told = {name: value for name, value in vars(comparison).items() if name != "outcome"}

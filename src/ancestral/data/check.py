@@ -14,7 +14,7 @@ from ancestral.data import advice, duplicates, folder
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
 from ancestral.data.finding import Finding, describe, examine
-from ancestral.data.fitting import Progress
+from ancestral.data.fitting import StageProgress
 from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
 from ancestral.data.imageset import arranged, cuts, without_images
 from ancestral.data.layout import PARTS
@@ -104,7 +104,7 @@ class Report:
 def check(
     source: str,
     settings: DataSettings,
-    on_progress: Progress | None = None,
+    on_progress: StageProgress | None = None,
     on_interrupt: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """The report on a folder, or on a built-in data set as it is.
@@ -144,7 +144,7 @@ class KnownOfImages(NamedTuple):
 
 
 def _check_folder(
-    root: Path, settings: DataSettings, on_progress: Progress | None, on_interrupt: Callable[[Report], None]
+    root: Path, settings: DataSettings, on_progress: StageProgress | None, on_interrupt: Callable[[Report], None]
 ) -> Report:
     listing = list_images(root)
     selection = folder.select(listing, settings)
@@ -166,7 +166,7 @@ def _check_folder(
     try:
         for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
             if isinstance(result, BadImage):
-                bad.append((folder.told(name), result.reason))
+                bad.append((folder.shown(name), result.reason))
             else:
                 found[name] = result
             if on_progress:
@@ -177,7 +177,7 @@ def _check_folder(
     return report()
 
 
-def _check_built_in(name: str, settings: DataSettings, on_progress: Progress | None) -> Report:
+def _check_built_in(name: str, settings: DataSettings, on_progress: StageProgress | None) -> Report:
     folder.check_not_a_folder(settings, name)
     whole, num_test, num_validation, *_ = collection(DataSettings(source=name), on_progress)
     mode = "L" if whole.shape[0] == 1 else "RGB"
@@ -258,7 +258,7 @@ def _fit(settings: DataSettings, sizes: list[tuple[int, int]]) -> Fit:
 
 
 def _told(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(folder.told, names))
+    return tuple(map(folder.shown, names))
 
 
 def _groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:

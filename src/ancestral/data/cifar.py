@@ -22,7 +22,7 @@ import numpy as np
 from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import Progress, form, refit
+from ancestral.data.fitting import StageProgress, form, refit
 from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
@@ -80,7 +80,7 @@ class Labelled(NamedTuple):
 Reader = Callable[[], dict[str, Labelled]]
 
 
-def cifar10(settings: DataSettings, on_progress: Progress | None = None) -> Collection:
+def cifar10(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
     """CIFAR-10 (Krizhevsky 2009) at the settings' size and colours, decoded once; official test part last.
 
     Raises:
@@ -101,7 +101,7 @@ def cifar10(settings: DataSettings, on_progress: Progress | None = None) -> Coll
     return cached(place, fingerprint, build)
 
 
-def locate(on_progress: Progress | None = None) -> Reader:
+def locate(on_progress: StageProgress | None = None) -> Reader:
     """A reader of the first form found on this machine; the archive is downloaded where there is none."""
     downloads = cache_folder() / "downloads" / NAME
     for folder in [*data_folders(NAME), downloads]:

@@ -13,7 +13,7 @@ import numpy as np
 from ancestral.config import DataSettings
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
-from ancestral.data.fitting import Progress
+from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
@@ -24,7 +24,7 @@ from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
 from ancestral.text import printable
 
-BUILT_IN: dict[str, Callable[[DataSettings, Progress | None], Collection]] = {
+BUILT_IN: dict[str, Callable[[DataSettings, StageProgress | None], Collection]] = {
     "digits": lambda settings, on_progress: digits(settings),
     "photos": lambda settings, on_progress: photos(settings),
     "mnist": partial(idx_dataset, MNIST),
@@ -35,7 +35,7 @@ BUILT_IN_NAMES = tuple(BUILT_IN)
 """Names that are data sets wherever they are given; a folder of such a name is given as ./name."""
 
 
-def load(settings: DataSettings, on_progress: Progress | None = None) -> Parts:
+def load(settings: DataSettings, on_progress: StageProgress | None = None) -> Parts:
     """The data set that the settings name, divided in three; the same settings give the same parts.
 
     Args:
@@ -55,7 +55,7 @@ def load(settings: DataSettings, on_progress: Progress | None = None) -> Parts:
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
 
 
-def collection(settings: DataSettings, on_progress: Progress | None = None) -> Collection:
+def collection(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
     """The whole data set that the settings name, before its division."""
     if settings.source in BUILT_IN:
         check_not_a_folder(settings, settings.source)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ancestral.data.fitting import Progress
+from ancestral.data.fitting import StageProgress
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import open_regular
 
@@ -40,7 +40,7 @@ def check_sha256(path: Path, expected: str) -> None:
         raise InputError(f"expected {path} with sha256 {expected}, got {actual}; fetch the file again")
 
 
-def download(file: RemoteFile, folder: Path, place: str, on_progress: Progress | None = None) -> Path:
+def download(file: RemoteFile, folder: Path, place: str, on_progress: StageProgress | None = None) -> Path:
     """`file` in `folder`, fetched if it is not there; what an earlier call received of it is not fetched again.
 
     Args:
@@ -65,7 +65,7 @@ def download(file: RemoteFile, folder: Path, place: str, on_progress: Progress |
     return target
 
 
-def _fetch(url: str, file: RemoteFile, target: Path, on_progress: Progress | None) -> str | None:
+def _fetch(url: str, file: RemoteFile, target: Path, on_progress: StageProgress | None) -> str | None:
     """Fetches from one mirror; the fault in words if that did not succeed. Nothing is done where the file is there."""
     if target.is_file():
         return None
@@ -87,7 +87,7 @@ def _fetch(url: str, file: RemoteFile, target: Path, on_progress: Progress | Non
     return None
 
 
-def _receive(url: str, file: RemoteFile, part: Path, on_progress: Progress | None) -> str:
+def _receive(url: str, file: RemoteFile, part: Path, on_progress: StageProgress | None) -> str:
     """Appends to `part` what one connection gives, up to the file's size; why it ended early, in words."""
     start = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-", "User-Agent": "ancestral"})

@@ -8,7 +8,7 @@ from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.config import DataSettings
 from ancestral.data.images import fit, picture_of, to_array
 
-Progress = Callable[[str, int, int], None]
+StageProgress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""
 
 
@@ -17,7 +17,7 @@ def form(settings: DataSettings) -> str:
     return settings.model_dump_json(include={"size", "color", "fit", "background"})
 
 
-def refit(pixels: np.ndarray, settings: DataSettings, on_progress: Progress | None = None) -> np.ndarray:
+def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress | None = None) -> np.ndarray:
     """(N, H, W, C) uint8 -> (N, height, width, 1 to 4) as `settings.size`, `color` and `fit` say."""
     height, width = settings.height_width or pixels.shape[1:3]
     channels = COLOR_CHANNELS.get(settings.color) or pixels.shape[3]

@@ -14,7 +14,7 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
-from ancestral.data.fitting import Progress, form
+from ancestral.data.fitting import StageProgress, form
 from ancestral.data.images import BadImage, decode, fit, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
@@ -63,7 +63,7 @@ class Selection:
         return counts["validation"] or None, counts["test"] or None
 
 
-def image_folder(root: Path, settings: DataSettings, on_progress: Progress | None = None) -> Collection:
+def image_folder(root: Path, settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
     """Every image under `root`, from the cache unless the folder or the settings have changed.
 
     Raises:
@@ -97,7 +97,7 @@ def check_not_a_folder(settings: DataSettings, source: str) -> None:
 
 
 def decode_folder(
-    selection: Selection, settings: DataSettings, scratch: Path, on_progress: Progress | None = None
+    selection: Selection, settings: DataSettings, scratch: Path, on_progress: StageProgress | None = None
 ) -> tuple[Collection, np.ndarray]:
     """The images of a selection in its order, their pixels in a new file at `scratch` (mapped, not in memory); and the
     order (N,) to store them in.
@@ -112,7 +112,7 @@ def decode_folder(
     with _written(scratch), scratch.open("wb") as rows:
         for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
             if isinstance(result, BadImage):
-                bad.append((told(name), result.reason))
+                bad.append((shown(name), result.reason))
             else:
                 pixels, hashed = result
                 grey = grey and is_grey(pixels)
@@ -136,7 +136,7 @@ def decode_folder(
         labels,
         class_names,
         captions(good, selection),
-        tuple(map(told, good)),
+        tuple(map(shown, good)),
         content.hexdigest(),
     )
     order = arranged(labels, len(good), selection.numbers(good))
@@ -158,7 +158,7 @@ def is_grey(pixels: np.ndarray) -> bool:
     return bool((pixels == pixels[..., :1]).all())
 
 
-def told(name: str) -> str:
+def shown(name: str) -> str:
     """A file's name, fit for printing, the same under every locale."""
     return printable(as_utf8(name))
 
@@ -182,7 +182,7 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
     labels, doubts = _labels(division, annotations if described else {}, settings)
     labels, without, more = _with_classes(labels, parts, settings)
     used = tuple(name for name in files if name in labels)
-    left_out = [(told(name), reason) for name, reason in (*division.left_out, *without)]
+    left_out = [(shown(name), reason) for name, reason in (*division.left_out, *without)]
     return Selection(
         listing.root,
         used,
@@ -226,19 +226,19 @@ def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str,
         except InputError as fault:
             if not source.endswith(LABELS):
                 raise
-            notes.append(f"{told(source)} is not read: {fault}")
+            notes.append(f"{shown(source)} is not read: {fault}")
             continue
         named = {name: find(prefix + name) for name in rows}
         if source.endswith(LABELS) and not any(named.values()):
-            notes.append(f"{told(source)} numbers no image here and is not read")
+            notes.append(f"{shown(source)} numbers no image here and is not read")
             continue
         _check_once(named, source)
         unnamed |= {name: source for name in _below(listing.files, prefix) if found[name] == (None, None)}
         found |= {file: rows[name] for name, file in named.items() if file is not None}
         unnamed = {name: its for name, its in unnamed.items() if found[name] == (None, None)}
         missing = [name for name, file in named.items() if file is None]
-        absent += [(told(prefix + name), f"is in {told(source)} but not in the folder") for name in missing]
-    absent += [(told(name), f"is not in {told(source)}") for name, source in unnamed.items()]
+        absent += [(shown(prefix + name), f"is in {shown(source)} but not in the folder") for name in missing]
+    absent += [(shown(name), f"is not in {shown(source)}") for name, source in unnamed.items()]
     return {name: each for name, each in found.items() if name not in unnamed}, sorted(absent), tuple(notes)
 
 
@@ -257,7 +257,7 @@ def _check_once(named: dict[str, str | None], source: str) -> None:
     meant = [file for file in named.values() if file is not None]
     if len({*meant}) < len(meant):
         twice = next(file for file, count in Counter(meant).items() if count > 1)
-        raise InputError(f"expected each file_name once in {told(source)}, got {told(twice)!r} in two spellings")
+        raise InputError(f"expected each file_name once in {shown(source)}, got {shown(twice)!r} in two spellings")
 
 
 def _with_classes(
@@ -279,7 +279,7 @@ def _with_classes(
     if settings.labels == "auto" and not few(train.count(None), len(train)):
         note = f"no class for {count}, so no classes are used; --data.labels folders takes those in class folders alone"
         return dict.fromkeys(labels), [], (note,)
-    first = told(without[0])
+    first = shown(without[0])
     note = f"left out for want of a class: {count}, such as {first}; --data.labels none uses all, without classes"
     kept: ClassOfFile = {name: label for name, label in labels.items() if label is not None}
     return kept, [(name, "has no class") for name in without], (note,)
@@ -287,7 +287,7 @@ def _with_classes(
 
 def _products(listing: Listing) -> tuple[str, ...]:
     """A note on the folders among the images that ancestral wrote."""
-    named = [f"the {kind} {told(name)}" for name, kind in listing.products[:NAMED]]
+    named = [f"the {kind} {shown(name)}" for name, kind in listing.products[:NAMED]]
     more = f" and {len(listing.products) - NAMED:,} more" if len(listing.products) > NAMED else ""
     return (f"pictures in {', '.join(named)}{more} are not used",) if named else ()
 

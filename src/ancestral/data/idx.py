@@ -13,7 +13,7 @@ import numpy as np
 from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import Progress, form, refit
+from ancestral.data.fitting import StageProgress, form, refit
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
@@ -67,7 +67,7 @@ FASHION_MNIST = IdxDataset(
 )
 
 
-def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: Progress | None = None) -> Collection:
+def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
     """`dataset` at the settings' size and colours, decoded once; training part shuffled, official test part last.
 
     Raises:
@@ -87,7 +87,7 @@ def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: Progre
     return cached(place, fingerprint, build)
 
 
-def read_files(dataset: IdxDataset, on_progress: Progress | None = None) -> list[np.ndarray]:
+def read_files(dataset: IdxDataset, on_progress: StageProgress | None = None) -> list[np.ndarray]:
     """The four arrays: (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,), uint8."""
     images, labels = (SIDE, SIDE), ()
     shapes = [(NUM_TRAIN, *images), (NUM_TRAIN, *labels), (NUM_TEST, *images), (NUM_TEST, *labels)]
@@ -95,7 +95,7 @@ def read_files(dataset: IdxDataset, on_progress: Progress | None = None) -> list
     return [read_idx(path, shape) for path, shape in zip(paths, shapes, strict=True)]
 
 
-def locate(file: RemoteFile, name: str, on_progress: Progress | None = None) -> Path:
+def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None) -> Path:
     """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
 
     Raises:

@@ -54,7 +54,7 @@ class Fetched(Protocol):
         """The images there, in memory, or an InputError where one is not to be had."""
         ...
 
-    def stretch(self, start: int, stop: int) -> "Fetched":
+    def sliced(self, start: int, stop: int) -> "Fetched":
         """Images `start` to `stop`, not fetched yet."""
         ...
 
@@ -125,12 +125,12 @@ class ImageSet:
             check_mapping(self.images)
         return self.images[where]
 
-    def stretch(self, start: int, stop: int) -> "ImageSet":
+    def sliced(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""
         images = self.images
         return replace(
             self,
-            images=images[start:stop] if isinstance(images, np.ndarray) else images.stretch(start, stop),
+            images=images[start:stop] if isinstance(images, np.ndarray) else images.sliced(start, stop),
             labels=None if self.labels is None else self.labels[start:stop],
             captions=self.captions and self.captions[start:stop],
             names=self.names and self.names[start:stop],
@@ -270,7 +270,7 @@ def cuts(
 def divide(whole: Collection, validation: float, test: float) -> Parts:
     """The parts by `cuts`."""
     ends = cuts(len(whole.images), whole.num_validation, whole.num_test, validation, test)
-    train, watched, kept = (whole.images.stretch(*each) for each in ends)
+    train, watched, kept = (whole.images.sliced(*each) for each in ends)
     return Parts(train, watched, kept, whole.bad, whole.left_out, whole.notes)
 
 

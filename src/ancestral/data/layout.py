@@ -159,20 +159,20 @@ def _repeat_the_others(paths: Paths, level: int) -> bool:
 def _division(paths: Paths, level: int, splits: Splits) -> Division:
     """By the folders at `level`."""
     kinds = parts_of(_at(paths, level))
-    told = _listed([name for name, part in kinds.items() if part])
+    said = _listed([name for name, part in kinds.items() if part])
     has_train = "train" in kinds.values()
     parts: dict[str, Part] = {}
     left_out: list[tuple[str, str]] = []
     for name, path in paths.items():
         part = kinds[path[level]] if len(path) > level else None
         if part is None and has_train and splits == "auto":
-            left_out.append((name, f"lies beside {told}"))
+            left_out.append((name, f"lies beside {said}"))
         else:
             parts[name] = part or "train"
     inner = {name: _without(paths[name], level, kinds) for name in parts}
     counts = Counter(parts.values())
     shares = ", ".join(f"{counts[part]:,} {part}" for part in PARTS if counts[part])
-    note = f"parts of the data by folder ({told}): {shares} images; --data.splits none reads these folders as others"
+    note = f"parts of the data by folder ({said}): {shares} images; --data.splits none reads these folders as others"
     division = Division(parts, inner, tuple(left_out), (note,) if counts.keys() != {"train"} else ())
     return _unwrapped(division, kinds)
 

@@ -146,10 +146,10 @@ def counted(named: Iterable[tuple[str, str]], others: Iterable[LeftOut]) -> tupl
 
 def by_reason(left_out: Iterable[LeftOut]) -> Mapping[str, str]:
     """Reason -> the suffixes with their numbers, in words."""
-    told: dict[str, list[str]] = {}
+    said: dict[str, list[str]] = {}
     for each in left_out:
-        told.setdefault(each.reason, []).append(f"{printable(each.suffix)} {each.count:,}")
-    return {reason: ", ".join(words) for reason, words in told.items()}
+        said.setdefault(each.reason, []).append(f"{printable(each.suffix)} {each.count:,}")
+    return {reason: ", ".join(words) for reason, words in said.items()}
 
 
 def _walk(root: Path, bad: list[tuple[str, str]]) -> Iterator[tuple[str, list[str], list[str]]]:

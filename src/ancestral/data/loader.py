@@ -54,10 +54,10 @@ class Loader:
         seed: int,
         flip: bool = False,
         device: torch.device | str = "cpu",
-        share: slice = slice(None),
+        local_slice: slice = slice(None),
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
-        self.share, self.order = share, image_set.order
+        self.local_slice, self.order = local_slice, image_set.order
         self.device = torch.device(device)
         self.resident = torch.tensor(image_set.images).to(self.device) if self._fits() else None
         self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
@@ -74,14 +74,14 @@ class Loader:
         """
         indices = batch_positions(self.order, self.seed, step, self.batch_size)
         if isinstance(self.image_set.images, np.ndarray):
-            mine = indices[self.share]
-            there = sent(mine, self.device)
-            pixels = self._pixels(mine, there)
+            own_indices = indices[self.local_slice]
+            there = sent(own_indices, self.device)
+            pixels = self._pixels(own_indices, there)
         else:
             pixels, indices = self._fetched(self.image_set.images, indices, step)
-            there = sent(indices[self.share], self.device)
+            there = sent(indices[self.local_slice], self.device)
         if self.flip:
-            mirrored = sent(flips(self.seed, step, self.batch_size)[self.share], self.device)
+            mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         labels = None if self.labels is None else self.labels[there]
         images = from_pixels(pixels).contiguous(memory_format=torch.channels_last)
@@ -114,8 +114,8 @@ class Loader:
     ) -> tuple[UInt8[Tensor, "b C H W"], Int64[Tensor, "B"]]:
         """This share's pixels as of `_pixels`, and the batch with those that stand in for others in their place."""
         images.read_ahead(self.seed, (step + 1) * self.batch_size)
-        pixels, taken = images.take(indices[self.share].numpy())
-        indices[self.share] = torch.from_numpy(taken)
+        pixels, taken = images.take(indices[self.local_slice].numpy())
+        indices[self.local_slice] = torch.from_numpy(taken)
         return sent(torch.from_numpy(pixels), self.device).permute(0, 3, 1, 2), indices
 
     def _fits(self) -> bool:

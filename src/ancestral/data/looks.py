@@ -11,7 +11,7 @@ from PIL import Image
 
 from ancestral.config import DataSettings
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
-from ancestral.data.folder import classes, decode_folder, select, told
+from ancestral.data.folder import classes, decode_folder, select, shown
 from ancestral.data.images import decode, picture_of
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
@@ -31,7 +31,7 @@ def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
         whole = whole if settings.labels != "none" else whole.unlabelled()
         return whole.ordered(spread(whole.labels, len(whole), count))
     selection = select(list_images(find_folder(settings.source)), settings)
-    names = [name for name in selection.files if told(name) not in bad]
+    names = [name for name in selection.files if shown(name) not in bad]
     labels, _ = classes(names, selection)
     chosen = tuple(names[i] for i in spread(labels, len(names), count))
     with TemporaryDirectory() as scratch:
@@ -49,7 +49,7 @@ def pictures(settings: DataSettings) -> Callable[[str], Image.Image]:
         images = collection(DataSettings(source=settings.source)).images.pixels()
         return lambda name: picture_of(images[int(name.removeprefix("image "))])
     listing = list_images(find_folder(settings.source))
-    place = {told(name): listing.root / name for name in listing.files}
+    place = {shown(name): listing.root / name for name in listing.files}
     return lambda name: decode(place[name], None, settings.background)
 
 

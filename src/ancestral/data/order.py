@@ -1,8 +1,8 @@
 """In which order the images of a set are seen: a row for each epoch that is a function of (seed, epoch) alone.
 
 Epochs follow one another in an endless row, of which a batch is a stretch; it may reach across epochs. There are two
-orders. `Shuffled` permutes all images of an epoch at once. `Pooled` is for images that lie in shards of which few can
-be at hand: with pi a permutation of the shards, drawn anew for each epoch, and P shards in a pool,
+orders. `Shuffled` permutes all images of an epoch at once. `PooledOrder` is for images that lie in shards of which few
+can be at hand: with pi a permutation of the shards, drawn anew for each epoch, and P shards in a pool,
 
     row of an epoch = | pool 0, permuted | pool 1, permuted | ... |,    pool k = shards pi(k P) ... pi(k P + P - 1)
 
@@ -30,7 +30,7 @@ class Order(Protocol):
 
     def __len__(self) -> int: ...
 
-    def stretch(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
+    def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
         """Positions in the image set of places `start` to `stop` of an epoch's row, 0 <= start <= stop <= len."""
         ...
 
@@ -42,7 +42,7 @@ def batch_positions(order: Order, seed: int, step: int, batch_size: int) -> Int6
     pieces = []
     for epoch in range(start // count, (stop - 1) // count + 1):
         first = epoch * count
-        pieces.append(order.stretch(seed, epoch, max(start - first, 0), min(stop - first, count)))
+        pieces.append(order.sliced(seed, epoch, max(start - first, 0), min(stop - first, count)))
     return torch.cat(pieces)
 
 
@@ -61,7 +61,7 @@ class Shuffled:
     def __len__(self) -> int:
         return self.num_images
 
-    def stretch(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
+    def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
         """As in `Order`."""
         return permutation(seed, epoch, self.num_images)[start:stop]
 
@@ -73,7 +73,7 @@ class Epoch(NamedTuple):
     ends: np.ndarray
 
 
-class Pooled:
+class PooledOrder:
     """Shards permuted, then the images of `pool` neighbouring shards together.
 
     Args:
@@ -88,7 +88,7 @@ class Pooled:
     def __len__(self) -> int:
         return int(self.bounds[-1])
 
-    def stretch(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
+    def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
         """As in `Order`."""
         ends = self._epoch(seed, epoch).ends
         first, last = self._pools_at(ends, start), self._pools_at(ends, stop - 1)

@@ -16,8 +16,8 @@ import numpy as np
 from ancestral.config import DataSettings
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
-from ancestral.data.fitting import Progress, form
-from ancestral.data.folder import Selection, captions, classes, fitter, select, size, told
+from ancestral.data.fitting import StageProgress, form
+from ancestral.data.folder import Selection, captions, classes, fitter, select, shown, size
 from ancestral.data.images import BadImage, parse_color
 from ancestral.data.imageset import Collection, arranged
 from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
@@ -97,7 +97,7 @@ class FolderSource:
         names = [self.selection.files[i] for i in self.order[start:]]
         results = each(fitter(self.listing.root, self.settings), map(Path, names), self.listing.root)
         for name, result in zip(names, results, strict=True):
-            yield Bad(told(name), result.reason) if isinstance(result, BadImage) else result[0]
+            yield Bad(shown(name), result.reason) if isinstance(result, BadImage) else result[0]
 
     def described(self, kept: np.ndarray) -> Described:
         """What is known of the images at these places of the order; the classes are those that good files have."""
@@ -111,7 +111,7 @@ class FolderSource:
         return Described(
             None if labels is None else labels[np.searchsorted(in_listing, places)],
             class_names,
-            tuple(map(told, names)),
+            tuple(map(shown, names)),
             captions(names, self.selection),
             *self.selection.own(names),
         )
@@ -156,7 +156,7 @@ Source = FolderSource | LoadedSource
 """Images in a fixed order, that can be begun anywhere."""
 
 
-def source_of(settings: DataSettings, on_progress: Progress | None = None) -> Source:
+def source_of(settings: DataSettings, on_progress: StageProgress | None = None) -> Source:
     """The images that the settings name.
 
     Raises:

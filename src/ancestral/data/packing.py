@@ -21,12 +21,12 @@ from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.config import DataSettings, Settings, parse
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
-from ancestral.data.fitting import Progress
+from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import is_grey, too_few
 from ancestral.data.listing import LeftOut
 from ancestral.data.pack_source import Bad, Source, source_of
 from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
-from ancestral.data.store import Place, place_at
+from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, json_object, parse_json
 from ancestral.folders import PACKING as STATE
@@ -45,7 +45,7 @@ Dropped = tuple[int, str, str]
 """The place in the order of the source, the name and the reason of a file that cannot be used."""
 
 
-class Note(Settings):
+class ShardRecord(Settings):
     """A shard that has been written while others have not: `taken` counts the images of the source up to its end."""
 
     shard: Shard
@@ -74,7 +74,7 @@ class Packed:
 
 
 def pack(
-    settings: DataSettings, dest: str, shard_images: int | None = None, on_progress: Progress | None = None
+    settings: DataSettings, dest: str, shard_images: int | None = None, on_progress: StageProgress | None = None
 ) -> Packed:
     """Packs the images that the settings name into the place `dest`, a folder or a URL; goes on where it stopped.
 
@@ -86,30 +86,34 @@ def pack(
         InputError: no images, or a place that holds other things.
         CannotWrite: the place is full, read-only or out of reach.
     """
-    place, source = place_at(dest), source_of(settings, on_progress)
-    _check_outside(place, settings)
-    with place.claimed(lambda name: OURS.fullmatch(name) is not None):
-        return _packed(place, source, settings, shard_images, on_progress)
+    remote, source = remote_folder(dest), source_of(settings, on_progress)
+    _check_outside(remote, settings)
+    with remote.claimed(lambda name: OURS.fullmatch(name) is not None):
+        return _packed(remote, source, settings, shard_images, on_progress)
 
 
 def _packed(
-    place: Place, source: Source, settings: DataSettings, shard_images: int | None, on_progress: Progress | None
+    remote: RemoteFolder,
+    source: Source,
+    settings: DataSettings,
+    shard_images: int | None,
+    on_progress: StageProgress | None,
 ) -> Packed:
     """The same, where nobody else packs."""
     height, width = source.size
     each = shard_images or max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * height * width)))
     packed_from = digest(source.digest, str(each))
-    there = place.names()
+    there = remote.names()
     if INDEX in there:
-        index = _the_same(place, packed_from)
-        _tidy(place, index, there)
+        index = _the_same(remote, packed_from)
+        _tidy(remote, index, there)
         return Packed(index, True, source.left_out, source.notes)
-    notes = _begun(place, packed_from, there)
-    writer = Writer(place, source.size, each, settings.color, notes)
+    records = _begun(remote, packed_from, there)
+    writer = Writer(remote, source.size, each, settings.color, records)
     _copy(source, writer, on_progress)
-    index = _index(place, source, settings, writer, packed_from)
-    place.write(INDEX, as_json(index))
-    _tidy(place, index, place.names())
+    index = _index(remote, source, settings, writer, packed_from)
+    remote.write(INDEX, as_json(index))
+    _tidy(remote, index, remote.names())
     return Packed(index, False, source.left_out, source.notes)
 
 
@@ -122,15 +126,17 @@ class Writer:
         notes: of the shards that are there already.
     """
 
-    def __init__(self, place: Place, size: tuple[int, int], each: int, color: str, notes: list[Note]) -> None:
-        self.place, self.size, self.each, self.notes = place, size, each, notes
+    def __init__(
+        self, remote: RemoteFolder, size: tuple[int, int], each: int, color: str, records: list[ShardRecord]
+    ) -> None:
+        self.remote, self.size, self.each, self.records = remote, size, each, records
         self.may_widen = color in ("auto", "rgb")
-        self.taken = notes[-1].taken if notes else 0
+        self.taken = records[-1].taken if records else 0
         self.bad: list[Dropped] = []
         self.buffer = bytearray()
         self.channels = 1 if self.may_widen else COLOR_CHANNELS[color]
-        if any(note.shard.file.endswith("-rgb.bin") for note in notes):
-            self._widen()  # which may have been stopped
+        if any(record.shard.file.endswith("-rgb.bin") for record in records):
+            self._to_rgb()  # which may have been stopped
 
     def add(self, image: np.ndarray | Bad) -> None:
         """The next image of the source, (H, W, C), or what is wrong with it."""
@@ -139,7 +145,7 @@ class Writer:
             self.bad.append((self.taken - 1, image.name, image.reason))
             return
         if self.channels == 1 and self.may_widen and not is_grey(image):
-            self._widen()
+            self._to_rgb()
         self.buffer += self._pixels(image).tobytes()
         if len(self.buffer) == self.each * self._image_bytes(self.channels):
             self.finish()
@@ -147,7 +153,7 @@ class Writer:
     def finish(self) -> None:
         """Writes what there is of a shard."""
         if self.buffer:
-            self.notes.append(self._write(len(self.notes), bytes(self.buffer), self.taken, tuple(self.bad)))
+            self.records.append(self._write(len(self.records), bytes(self.buffer), self.taken, tuple(self.bad)))
             self.buffer.clear()
             self.bad.clear()
 
@@ -159,7 +165,7 @@ class Writer:
     def _image_bytes(self, channels: int) -> int:
         return self.size[0] * self.size[1] * channels
 
-    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[Dropped, ...]) -> Note:
+    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[Dropped, ...]) -> ShardRecord:
         stem = f"{number:05d}-{COLOR_OF[self.channels]}"
         shard = Shard(
             file=f"{stem}.bin",
@@ -167,28 +173,28 @@ class Writer:
             bytes=len(pixels),
             sha256=sha256(pixels).hexdigest(),
         )
-        note = Note(shard=shard, taken=taken, bad=bad)
-        self.place.write(shard.file, pixels)
-        self.place.write(f"{stem}.json", note.model_dump_json().encode())
-        return note
+        record = ShardRecord(shard=shard, taken=taken, bad=bad)
+        self.remote.write(shard.file, pixels)
+        self.remote.write(f"{stem}.json", record.model_dump_json().encode())
+        return record
 
-    def _widen(self) -> None:
+    def _to_rgb(self) -> None:
         """From grey to colour, what is written included."""
         self.channels = 3
         self.buffer = bytearray(_in_colour(bytes(self.buffer)))
-        for number, note in enumerate(self.notes):
-            if note.shard.bytes == note.shard.count * self._image_bytes(1):
-                grey = self.place.read(note.shard.file, note.shard.bytes)
-                if sha256(grey).hexdigest() != note.shard.sha256:
+        for number, record in enumerate(self.records):
+            if record.shard.bytes == record.shard.count * self._image_bytes(1):
+                grey = self.remote.read(record.shard.file, record.shard.bytes)
+                if sha256(grey).hexdigest() != record.shard.sha256:
                     raise InputError(
-                        f"{self.place.url}/{note.shard.file} has changed meanwhile; pack into another place"
+                        f"{self.remote.url}/{record.shard.file} has changed meanwhile; pack into another place"
                     )
-                self.notes[number] = self._write(number, _in_colour(grey), note.taken, note.bad)
-                self.place.remove(note.shard.file.replace(".bin", ".json"))
-                self.place.remove(note.shard.file)
+                self.records[number] = self._write(number, _in_colour(grey), record.taken, record.bad)
+                self.remote.remove(record.shard.file.replace(".bin", ".json"))
+                self.remote.remove(record.shard.file)
 
 
-def _copy(source: Source, writer: Writer, on_progress: Progress | None) -> None:
+def _copy(source: Source, writer: Writer, on_progress: StageProgress | None) -> None:
     total = len(source)
     for image in source.rows(writer.taken):
         writer.add(image)
@@ -197,16 +203,16 @@ def _copy(source: Source, writer: Writer, on_progress: Progress | None) -> None:
     writer.finish()
 
 
-def _index(place: Place, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:
+def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:
     """The index of all that has been written; the labels are written too."""
-    left_out = [*(each for note in writer.notes for each in note.bad), *writer.bad]
+    left_out = [*(each for record in writer.records for each in record.bad), *writer.bad]
     bad = (*source.bad, *((name, reason) for _, name, reason in left_out))
     kept = np.setdiff1d(np.arange(writer.taken), [at for at, _, _ in left_out])
-    about, shards = source.described(kept), tuple(note.shard for note in writer.notes)
+    about, shards = source.described(kept), tuple(record.shard for record in writer.records)
     beside = (about.num_validation or 0) + (about.num_test or 0)
     if len(kept) - beside < 2:
         raise InputError(too_few(printable(settings.source), len(kept) - beside, bad, beside))
-    labels = None if about.labels is None else _write_labels(place, about.labels, len(about.class_names))
+    labels = None if about.labels is None else _write_labels(remote, about.labels, len(about.class_names))
     shape = (*source.size, writer.channels)
     files = [*([labels.sha256] if labels else []), *(shard.sha256 for shard in shards)]
     few = len(kept) <= MOST_NAMED
@@ -229,81 +235,81 @@ def _index(place: Place, source: Source, settings: DataSettings, writer: Writer,
     return parse(Index, tree, "the index")
 
 
-def _write_labels(place: Place, labels: np.ndarray, num_classes: int) -> LabelFile:
+def _write_labels(remote: RemoteFolder, labels: np.ndarray, num_classes: int) -> LabelFile:
     content, bytes_each = label_bytes(labels, num_classes)
-    place.write(LABELS, content)
+    remote.write(LABELS, content)
     return LabelFile(file=LABELS, bytes_each=bytes_each, sha256=sha256(content).hexdigest())
 
 
-def _begun(place: Place, packed_from: str, there: list[str]) -> list[Note]:
+def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[ShardRecord]:
     """What an earlier start of the same packing has done; that of another is taken away.
 
     Raises:
         InputError: the place holds other things.
     """
     others = [name for name in there if not OURS.fullmatch(name)]
-    state = None if others or not there else _state(place, there)
+    state = None if others or not there else _state(remote, there)
     if there and state is None:
         held = f"{len(there)} other" if len(there) > 1 else "another"
         raise InputError(
-            f"expected an empty place to pack into, got {held} in {printable(place.url)}, such as "
+            f"expected an empty place to pack into, got {held} in {printable(remote.url)}, such as "
             f"{printable((others or there)[0])}; choose another"
         )
     if state == packed_from:
-        return [*_notes(place, there)]
+        return [*_records(remote, there)]
     for name in (name for name in there if name != STATE):
-        place.remove(name)
-    place.write(STATE, json.dumps({"format": PACKED, "packed_from": packed_from}).encode())
+        remote.remove(name)
+    remote.write(STATE, json.dumps({"format": PACKED, "packed_from": packed_from}).encode())
     return []
 
 
-def _state(place: Place, there: list[str]) -> str | None:
+def _state(remote: RemoteFolder, there: list[str]) -> str | None:
     """What is being packed into the place, as a digest; None where nothing is."""
     try:
-        found: Any = parse_json(place.read(STATE), STATE) if STATE in there else None
+        found: Any = parse_json(remote.read(STATE), STATE) if STATE in there else None
     except InputError:
         return None
     return str(found.get("packed_from")) if isinstance(found, dict) and found.get("format") == PACKED else None
 
 
-def _notes(place: Place, there: list[str]) -> Iterator[Note]:
+def _records(remote: RemoteFolder, there: list[str]) -> Iterator[ShardRecord]:
     """Of the shards from the first on, as far as there are any."""
     for number in count():
         names = [name for kind in KINDS if (name := f"{number:05d}-{kind}.json") in there]
         if not names:
             return
-        yield parse(Note, json_object(place.read(names[0]), names[0]), names[0])
+        yield parse(ShardRecord, json_object(remote.read(names[0]), names[0]), names[0])
 
 
-def _the_same(place: Place, packed_from: str) -> Index:
+def _the_same(remote: RemoteFolder, packed_from: str) -> Index:
     """The index that is there.
 
     Raises:
         InputError: it is that of other images or settings.
     """
-    index = read_index(place)
+    index = read_index(remote)
     if index.packed_from != packed_from:
         raise InputError(
             f"expected an empty place to pack into, got a data set of other images or settings in "
-            f"{printable(place.url)}; choose another, or remove it"
+            f"{printable(remote.url)}; choose another, or remove it"
         )
     return index
 
 
-def _tidy(place: Place, index: Index, there: list[str]) -> None:
+def _tidy(remote: RemoteFolder, index: Index, there: list[str]) -> None:
     """Removes what was needed while packing only."""
     needed = {INDEX, LABELS if index.labels else "", *(shard.file for shard in index.shards)}
     for name in there:
         if OURS.fullmatch(name) and name not in needed:
-            place.remove(name)
+            remote.remove(name)
 
 
-def _check_outside(place: Place, settings: DataSettings) -> None:
+def _check_outside(remote: RemoteFolder, settings: DataSettings) -> None:
     """Nothing is written among the images of a user."""
-    if place.local is None or settings.source in BUILT_IN:
+    if remote.local is None or settings.source in BUILT_IN:
         return
-    if place.local.resolve().is_relative_to(find_folder(settings.source).resolve()):
-        raise InputError(f"expected a place outside {settings.source}, got {place.url}; choose another")
+    if remote.local.resolve().is_relative_to(find_folder(settings.source).resolve()):
+        raise InputError(f"expected a place outside {settings.source}, got {remote.url}; choose another")
 
 
 def _in_colour(grey: bytes) -> bytes:

@@ -45,7 +45,7 @@ def _classes(report: Report) -> Iterator[str]:
     if report.balance.ratio >= UNEVEN:
         yield (
             f"uneven classes: {largest} has {_counted(most, 'image')}, {report.balance.ratio:.0f} times the {least:,} "
-            f"of {smallest}, which will be drawn worse"
+            f"of {smallest}, which will be generated worse"
         )
     if few:
         yield f"fewer than {FEWEST_OF_A_CLASS} images: {_some(few)}"

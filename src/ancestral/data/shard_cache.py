@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from ancestral.data.order import POOL
 from ancestral.data.shard_index import Index, Shard
-from ancestral.data.store import Place
+from ancestral.data.store import RemoteFolder
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder
 
@@ -48,12 +48,12 @@ class ShardCache:
         InputError: the budget does not hold the shards of two pools.
     """
 
-    def __init__(self, place: Place, index: Index, folder: Path, budget: int) -> None:
-        self.place, self.shards, self.folder, self.budget = place, index.shards, folder, budget
+    def __init__(self, remote: RemoteFolder, index: Index, folder: Path, budget: int) -> None:
+        self.remote, self.shards, self.folder, self.budget = remote, index.shards, folder, budget
         needed = min(2 * POOL, len(index.shards)) * max(shard.bytes for shard in index.shards)
         if budget < needed:
             raise InputError(
-                f"expected {BUDGET_VARIABLE} of at least {needed / 2**30:.2g} for the shards of {place.url}, "
+                f"expected {BUDGET_VARIABLE} of at least {needed / 2**30:.2g} for the shards of {remote.url}, "
                 f"got {budget / 2**30:.2g}; set it higher, or pack with fewer --shard-images"
             )
 
@@ -120,7 +120,7 @@ class ShardCache:
             reason = self._attempt(shard, part)
             for pause in PAUSES_SECONDS if reason else ():
                 time.sleep(pause)
-                self.place.forget()
+                self.remote.invalidate_listing()
                 if not (reason := self._attempt(shard, part)):
                     break
             if reason:
@@ -134,7 +134,7 @@ class ShardCache:
         """Receives a shard once; why it cannot be used, or ""."""
         content, count = sha256(), 0
         with part.open("r+b") as file:
-            chunks = self.place.chunks(shard.file)
+            chunks = self.remote.chunks(shard.file)
             while True:
                 try:
                     chunk = next(chunks, b"")
@@ -186,7 +186,7 @@ class ShardCache:
             ) from None
 
 
-def cache_for(place: Place, index: Index) -> ShardCache:
+def cache_for(remote: RemoteFolder, index: Index) -> ShardCache:
     """The cache of a packed set on this machine.
 
     Raises:
@@ -198,7 +198,7 @@ def cache_for(place: Place, index: Index) -> ShardCache:
         budget = int(gib * 2**30)
     except (ValueError, OverflowError):
         raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
-    return ShardCache(place, index, cache_folder() / "shards" / index.hash[:32], budget)
+    return ShardCache(remote, index, cache_folder() / "shards" / index.hash[:32], budget)
 
 
 def _kept(root: Path) -> tuple[dict[Path, int], dict[Path, int]]:

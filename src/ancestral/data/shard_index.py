@@ -21,7 +21,7 @@ from ancestral.config import DataSettings, PositiveInt, Settings, Side, parse
 from ancestral.data.cache import digest
 from ancestral.data.folder import check_not_a_folder
 from ancestral.data.imageset import frozen
-from ancestral.data.store import Place
+from ancestral.data.store import RemoteFolder
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, parse_json
 from ancestral.text import printable
@@ -114,15 +114,15 @@ def as_json(index: Index) -> bytes:
     return (index.model_dump_json() + "\n").encode()
 
 
-def read_index(place: Place) -> Index:
+def read_index(remote: RemoteFolder) -> Index:
     """The index of a packed set.
 
     Raises:
         InputError: none there, out of reach, malformed, or of a newer format.
     """
-    where = f"{printable(place.url)}/{INDEX}"
+    where = f"{printable(remote.url)}/{INDEX}"
     try:
-        content = place.read(INDEX, MOST_INDEX)
+        content = remote.read(INDEX, MOST_INDEX)
     except InputError as error:
         raise InputError(f"{error}; pack images into it with ancestral data pack") from None
     try:
@@ -138,7 +138,7 @@ def read_index(place: Place) -> Index:
     return parse(Index, tree, where)
 
 
-def read_labels(place: Place, index: Index) -> np.ndarray | None:
+def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
     """The labels (N,) int64 of a packed set, or None where it has no classes.
 
     Raises:
@@ -147,10 +147,12 @@ def read_labels(place: Place, index: Index) -> np.ndarray | None:
     if index.labels is None:
         return None
     each = index.labels.bytes_each
-    content = place.read(index.labels.file, each * index.count)
+    content = remote.read(index.labels.file, each * index.count)
     found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
     if found is None or digest_of(content) != index.labels.sha256 or found.max() >= len(index.class_names):
-        raise InputError(f"expected the labels of the index in {place.url}/{index.labels.file}, got others; pack again")
+        raise InputError(
+            f"expected the labels of the index in {remote.url}/{index.labels.file}, got others; pack again"
+        )
     return frozen(found.astype(np.int64))
 
 

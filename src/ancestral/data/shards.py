@@ -19,11 +19,11 @@ import numpy as np
 
 from ancestral.config import DataSettings
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
-from ancestral.data.order import POOL, Pooled
+from ancestral.data.order import POOL, PooledOrder
 from ancestral.data.read_ahead import ReadAhead
 from ancestral.data.shard_cache import Gone, ShardCache, cache_for
 from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
-from ancestral.data.store import Place, place_at
+from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
 
 OPEN = 2 * POOL
@@ -34,11 +34,11 @@ HELD_OUT_BYTES = 2**28
 """A validation or test part up to this size is read once, into memory."""
 
 
-class Shards:
+class ShardReader:
     """The shards of a packed set, opened as they are needed."""
 
-    def __init__(self, place: Place, index: Index, cache: ShardCache) -> None:
-        self.place, self.index, self.cache = place, index, cache
+    def __init__(self, remote: RemoteFolder, index: Index, cache: ShardCache) -> None:
+        self.remote, self.index, self.cache = remote, index, cache
         self.bounds = np.concatenate([[0], np.cumsum([shard.count for shard in index.shards])])
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
         weakref.finalize(self, _close, self._open)
@@ -79,7 +79,7 @@ class Shards:
 class ShardRows:
     """Images `start` to `stop` of a packed set; a `Fetched`."""
 
-    def __init__(self, shards: Shards, start: int, stop: int) -> None:
+    def __init__(self, shards: ShardReader, start: int, stop: int) -> None:
         self.shards, self.start, self.stop = shards, start, max(start, stop)
         self._missing: dict[int, Missing] = {}
         self._pool: tuple[int, int, int] | None = None
@@ -104,18 +104,18 @@ class ShardRows:
         return int(np.searchsorted(self.shards.bounds, self.start, side="right")) - 1
 
     @cached_property
-    def order(self) -> Pooled:
+    def order(self) -> PooledOrder:
         """Pools of shards; those at the ends of the part count with what the part has of them."""
         last = int(np.searchsorted(self.shards.bounds, self.stop, side="left"))
         bounds = self.shards.bounds[self.first : last + 1] - self.start
-        return Pooled(bounds.clip(0, len(self)))
+        return PooledOrder(bounds.clip(0, len(self)))
 
     @property
     def missing(self) -> tuple[Missing, ...]:
         """The shards whose images others stand in for, in the order in which that was found."""
         return tuple(self._missing.values())
 
-    def stretch(self, start: int, stop: int) -> "ShardRows":
+    def sliced(self, start: int, stop: int) -> "ShardRows":
         """Images `start` to `stop` of these."""
         start, stop, _ = slice(start, stop).indices(len(self))
         return ShardRows(self.shards, self.start + start, self.start + stop)
@@ -142,10 +142,10 @@ class ShardRows:
         out, taken = np.empty((len(where), *self.shape[1:]), np.uint8), where.copy()
         todo = np.arange(len(where))
         while len(todo):
-            taken[todo] = self._standing_in(where[todo])
+            taken[todo] = self._substitutes(where[todo])
             failed = [*self._read(taken, out, todo)]
             for shard, reason, _ in failed:
-                self._lose(shard, reason)
+                self._mark_missing(shard, reason)
             todo = np.concatenate([places for _, _, places in failed]) if failed else todo[:0]
         return out, taken
 
@@ -168,7 +168,7 @@ class ShardRows:
             except Gone as fault:
                 yield shard, str(fault), places
 
-    def _standing_in(self, positions: np.ndarray) -> np.ndarray:
+    def _substitutes(self, positions: np.ndarray) -> np.ndarray:
         """The positions, but of images that are missing those of the ones in their place."""
         if not self._missing:
             return positions
@@ -181,7 +181,7 @@ class ShardRows:
             standing[there] = bounds[other] + offsets
         return standing
 
-    def _lose(self, shard: int, reason: str) -> None:
+    def _mark_missing(self, shard: int, reason: str) -> None:
         """Counts a shard as missing.
 
         Raises:
@@ -199,7 +199,7 @@ class ShardRows:
             )
 
     def _name(self, shard: int) -> str:
-        return f"{self.shards.place.url.rstrip('/')}/{self.shards.index.shards[self.first + shard].file}"
+        return f"{self.shards.remote.url.rstrip('/')}/{self.shards.index.shards[self.first + shard].file}"
 
 
 def packed_set(source: str, settings: DataSettings) -> Collection:
@@ -208,10 +208,10 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
     Raises:
         InputError: none there, out of reach, malformed, or packed by other settings.
     """
-    place = place_at(source)
+    place = remote_folder(source)
     index = read_index(place)
     check_settings(index, settings, source)
-    images = ShardRows(Shards(place, index, cache_for(place, index)), 0, index.count)
+    images = ShardRows(ShardReader(place, index, cache_for(place, index)), 0, index.count)
     labels = read_labels(place, index)
     whole = ImageSet(images, labels, index.class_names, index.captions, index.names, index.hash)
     return Collection(whole, index.num_test, index.num_validation, index.bad)

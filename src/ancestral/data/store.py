@@ -18,7 +18,7 @@ CHUNK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
-class Place:
+class RemoteFolder:
     """Where files lie side by side.
 
     Args:
@@ -78,7 +78,7 @@ class Place:
         if self.local is not None and self.local.is_file():
             raise InputError(f"expected a folder, got a file: {self.url}; choose another")
         try:
-            self.forget()
+            self.invalidate_listing()
             found = self.files.ls(self.root, detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -116,7 +116,7 @@ class Place:
         except Exception as error:
             raise self._cannot("read", name, error) from None
 
-    def forget(self) -> None:
+    def invalidate_listing(self) -> None:
         """What the driver remembers of sizes and names is asked for anew."""
         self.files.invalidate_cache()
 
@@ -162,7 +162,7 @@ class Place:
         return InputError(f"cannot {do} {self._url(name)}: {_reason(error)}")
 
 
-def place_at(url: str) -> Place:
+def remote_folder(url: str) -> RemoteFolder:
     """The place at a path or a URL, which need not be there yet.
 
     Raises:
@@ -175,7 +175,7 @@ def place_at(url: str) -> Place:
         raise InputError(f"expected fsspec to read {url}, got none; pip install 'ancestral[stream]'") from None
     if not is_url(url):
         here = Path(url).expanduser().absolute()
-        return Place(url, LocalFileSystem(), os.fspath(here), here)
+        return RemoteFolder(url, LocalFileSystem(), os.fspath(here), here)
     try:
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
@@ -183,7 +183,7 @@ def place_at(url: str) -> Place:
         raise InputError(f"expected a driver for {url}, got none; pip install {package}") from None
     except Exception as error:
         raise InputError(f"cannot reach {url}: {_reason(error)}") from None
-    return Place(url, files, root, Path(root) if isinstance(files, LocalFileSystem) else None)
+    return RemoteFolder(url, files, root, Path(root) if isinstance(files, LocalFileSystem) else None)
 
 
 def _reason(error: Exception) -> str:

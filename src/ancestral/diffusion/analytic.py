@@ -61,7 +61,7 @@ def from_errors(schedule: Schedule, timesteps: Timesteps, errors: Float64[Tensor
     Raises:
         ValueError: as `between`.
     """
-    return between(schedule, timesteps, errors / (1 - schedule.at(timesteps)))
+    return between(schedule, timesteps, errors / (1 - schedule.alpha_bar_at(timesteps)))
 
 
 def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"]) -> Analytic:

@@ -25,7 +25,7 @@ Pixels are discrete. By Jensen's inequality, with y uniform on the bin of x_0, o
     -log P(x_0) <= E[ -log p(x_t = a y) ] - D log(a 2 / 255)                                   (4)
     -log P(x_0) <= E[ log q(x_t | x_0) - log p(x_t) - log p(x_0 | x_t) ]                       (5)
 
-The model of (4) rounds x_t / a to the nearest level; that of (5) is the chain's with the flow above t.
+The model of (4) rounds x_t / alpha to the nearest level; that of (5) is the chain's with the flow above t.
 """
 
 import math
@@ -46,7 +46,7 @@ from ancestral.tensors import Data, PerImage, Timesteps
 
 Denoise = Callable[[Data, Timesteps], Prediction]
 """(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, differentiable in x_t."""
-Noise = Callable[[], Data]
+ProbeNoise = Callable[[], Data]
 """The next draw, (B, ...), independent of those before."""
 Forms = Float64[Tensor, "probes B"]
 """e' J e for every probe e and image."""
@@ -112,7 +112,7 @@ class Hutchinson(Divergence):
     """
 
     probes: int
-    noise: Noise
+    noise: ProbeNoise
 
     def __post_init__(self) -> None:
         if self.probes < 2:
@@ -127,7 +127,7 @@ class Hutchinson(Divergence):
         return forms.mean(0), forms.std(0) / math.sqrt(len(forms))
 
 
-def rademacher(noise: Noise) -> Noise:
+def rademacher(noise: ProbeNoise) -> ProbeNoise:
     """The signs of symmetric draws, +1 or -1: of probes with independent entries those of least variance."""
     return lambda: _signs(noise())
 
@@ -171,10 +171,11 @@ def uniform_flow_bound(
     divergence: Divergence,
     uniform: Data,
 ) -> FlowBound:
-    """Bound (4): the flow as a model of pixels spread evenly over their bins, y = x_t / a.
+    """Bound (4): the flow as a model of pixels spread evenly over their bins, y = x_t / alpha.
 
-    Tightest where s_t / a_t is the spread of a uniform bin, a log-SNR of 12.2, and never tight: with r = s_t / a_t in
-    bins, levels far apart cost 0.5 log(2 pi r^2) + 1 / (24 r^2) nats a pixel more than they are worth, at least 0.18.
+    Tightest where sigma_t / alpha_t is the spread of a uniform bin, a log-SNR of 12.2, and never tight: with r =
+    sigma_t / alpha_t in bins, levels far apart cost 0.5 log(2 pi r^2) + 1 / (24 r^2) nats a pixel more than they are
+    worth, at least 0.18.
 
     Args:
         x0: (B, ...) pixel values in [-1, 1], timesteps: as in `flow_log_prob`.
@@ -184,10 +185,10 @@ def uniform_flow_bound(
         ValueError: as `flow_log_prob`.
     """
     _check_grid(diffusion, timesteps)
-    signal = diffusion.schedule.at(timesteps[-1]).sqrt()
-    x_t = diffusion.schedule.signal(timesteps[-1], x0) * (x0 + BIN_WIDTH * (uniform - 0.5))
+    alpha = diffusion.schedule.alpha_bar_at(timesteps[-1]).sqrt()
+    x_t = diffusion.schedule.alpha(timesteps[-1], x0) * (x0 + BIN_WIDTH * (uniform - 0.5))
     flow = flow_log_prob(diffusion, denoise, x_t, timesteps, divergence)
-    width = x0[0].numel() * math.log(signal * BIN_WIDTH)
+    width = x0[0].numel() * math.log(alpha * BIN_WIDTH)
     return FlowBound(-flow.log_prob - width, torch.zeros_like(flow.log_prob), flow.standard_error)
 
 
@@ -218,7 +219,7 @@ def forward_flow_bound(
     with torch.no_grad():
         pixels = step_term(diffusion, denoise(x_t, t), x0, x_t, t, torch.zeros_like(t), decoder)
     flow = flow_log_prob(diffusion, denoise, x_t, timesteps, divergence)
-    log_q = _standard_normal(noise) - 0.5 * x0[0].numel() * math.log(1 - diffusion.schedule.at(t))
+    log_q = _standard_normal(noise) - 0.5 * x0[0].numel() * math.log(1 - diffusion.schedule.alpha_bar_at(t))
     return FlowBound(log_q - flow.log_prob + pixels, pixels, flow.standard_error)
 
 
@@ -240,7 +241,7 @@ class _Field:
 
     def u(self, t: Timesteps) -> Float64[Tensor, ""]:
         """The variable (1)."""
-        alpha_bar = self.diffusion.schedule.at(t)
+        alpha_bar = self.diffusion.schedule.alpha_bar_at(t)
         return torch.log((1 + alpha_bar.sqrt()) / (1 - alpha_bar).sqrt())
 
     def drift(self, x: Data, t: Timesteps) -> Data:
@@ -257,7 +258,7 @@ class _Field:
         if x.requires_grad and not x0.requires_grad:
             # Its trace would silently be that of -a x alone.
             raise ValueError("expected a denoiser with gradients, got an x0 without; call it outside torch.no_grad")
-        return x0 - self.diffusion.schedule.signal(t, x) * x
+        return x0 - self.diffusion.schedule.alpha(t, x) * x
 
 
 def quadratic_forms(function: Callable[[Data], Data], x: Data, probes: Iterable[Data]) -> tuple[Data, Forms]:

@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.diffusion.levels import levels_log_prob
+from ancestral.diffusion.categorical import levels_log_prob
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
@@ -164,7 +164,9 @@ def _total(x: Data) -> PerImage:
 
 
 def _double(prediction: Prediction) -> Prediction:
-    spread = prediction.spread
+    variance_coeff = prediction.variance_coeff
     return prediction._replace(
-        x0=prediction.x0.double(), eps=prediction.eps.double(), spread=None if spread is None else spread.double()
+        x0=prediction.x0.double(),
+        eps=prediction.eps.double(),
+        variance_coeff=None if variance_coeff is None else variance_coeff.double(),
     )

@@ -10,7 +10,8 @@ predicts, so (1) is multiplied by
 
 which is min(SNR, gamma) / SNR for eps, min(SNR, gamma) for x0 and min(SNR, gamma) / (SNR + 1) for v.
 
-(1) says nothing of variances, so a network that has a spread trains on the bound too (Nichol and Dhariwal 2021):
+(1) says nothing of variances, so a network that has a variance coefficient trains on the bound too (Nichol and Dhariwal
+2021):
 
     L_vlb    = sum_{t=1..T} L_{t-1} = E_t [ T L_{t-1} ]   bits per dimension, t uniform on 1..T  (3)
     L_hybrid = L_simple + lambda L_vlb,   lambda = 0.001                                        (4)
@@ -33,7 +34,7 @@ import torch
 
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, decoder_log_prob, step_term
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import signal_and_noise
+from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 Loss = Callable[[GaussianDiffusion, Data, Data, Data, Timesteps], PerImage]
@@ -53,7 +54,7 @@ def min_snr(gamma: float = 5.0) -> Weighting:
     """The weighting (2)."""
 
     def weight(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
-        alpha_bar = diffusion.schedule.at(t)
+        alpha_bar = diffusion.schedule.alpha_bar_at(t)
         scale = diffusion.parameterization.x0_scale(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
         return (alpha_bar / (1 - alpha_bar)).clamp(max=gamma) * scale**2
 
@@ -61,10 +62,12 @@ def min_snr(gamma: float = 5.0) -> Weighting:
 
 
 def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps) -> PerImage:
-    """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,). No spread."""
+    """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,). No variance
+    coefficient.
+    """
     target, mean = diffusion.target(x0, eps, t), diffusion.split_output(output, x0)[0]
-    a, s = diffusion.schedule.signal(t, x0), diffusion.schedule.noise(t, x0)
-    answer = diffusion.parameterization.answer(mean.to(target.dtype), a * x0 + s * eps, a, s)
+    alpha, sigma = diffusion.schedule.alpha(t, x0), diffusion.schedule.sigma(t, x0)
+    answer = diffusion.parameterization.answer(mean.to(target.dtype), alpha * x0 + sigma * eps, alpha, sigma)
     return mean_over_image((target - answer) ** 2)
 
 
@@ -99,9 +102,9 @@ def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, 
         log_snr: (B,), l of each image, nats.
     """
     clean, noisy = diffusion.schedule.ends_of_log_snr
-    a, s = signal_and_noise(log_snr, x0)
+    alpha, sigma = alpha_and_sigma(log_snr, x0)
     mean = diffusion.split_output(output, x0)[0].to(x0.dtype)
-    eps_hat = diffusion.parameterization.decode(mean, a * x0 + s * eps, a, s)[1]
+    eps_hat = diffusion.parameterization.decode(mean, alpha * x0 + sigma * eps, alpha, sigma)[1]
     return float(clean - noisy) / (2 * math.log(2)) * mean_over_image((eps - eps_hat) ** 2)
 
 
@@ -113,15 +116,18 @@ def variance_loss(
     t: Timesteps,
     decoder: Decoder = decoder_log_prob,
 ) -> PerImage:
-    """lambda L_vlb of (4): BOUND_SHARE times `vlb`, which no gradient leaves but through the spread: (B,).
+    """lambda L_vlb of (4): BOUND_SHARE times `vlb`, which no gradient leaves but through the variance coefficient:
+    (B,).
 
     Raises:
-        ValueError: an output without spread; an x0 that the decoder refuses.
+        ValueError: an output without variance coefficient; an x0 that the decoder refuses.
     """
-    mean, spread = diffusion.split_output(output, x0)
-    if spread is None:
-        raise ValueError("expected a spread to train by the hybrid loss, got none; it takes twice the output channels")
-    still = torch.cat([mean.detach(), spread], dim=1)
+    mean, variance_coeff = diffusion.split_output(output, x0)
+    if variance_coeff is None:
+        raise ValueError(
+            "expected a variance coefficient to train by the hybrid loss, got none; it takes twice the output channels"
+        )
+    still = torch.cat([mean.detach(), variance_coeff], dim=1)
     return BOUND_SHARE * vlb(diffusion, still, x0, eps, t, decoder)
 
 
@@ -136,7 +142,7 @@ def hybrid(
     """(4) of each image, float64: (B,).
 
     Raises:
-        ValueError: an output without spread; an x0 that the decoder refuses.
+        ValueError: an output without variance coefficient; an x0 that the decoder refuses.
     """
     simple = squared_error(diffusion, output, x0, eps, t)
     return simple + variance_loss(diffusion, output, x0, eps, t, decoder)

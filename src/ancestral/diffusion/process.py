@@ -13,7 +13,8 @@ first factor). The exponent is quadratic in x_s; completing the square,
                / (1 - alpha_bar_t)
 
 Reverse: the network's output gives an estimate of x_0, and p(x_s | x_t) is (3) at that estimate, with a variance of
-its own. With s = t - 1 and x_0 = (x_t - s_t eps) / a_t the mean is (x_t - beta_t / s_t eps) / sqrt(alpha_t).
+its own. With s = t - 1 and x_0 = (x_t - sigma_t eps) / alpha_t the mean is (x_t - beta_t / sigma_t eps) / sqrt(1 -
+beta_t).
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from ancestral.diffusion.parameterization import Prediction as Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.diffusion.variances import Variance
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.tensors import Data, Timesteps, over
+from ancestral.tensors import Data, Timesteps, broadcast_like
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,18 @@ class GaussianDiffusion:
 
     def q_marginal(self, x0: Data, t: Timesteps) -> DiagonalGaussian:
         """q(x_t | x_0) (2), 0 <= t <= T; a point mass at t = 0."""
-        return DiagonalGaussian(self.schedule.signal(t, x0) * x0, over((1 - self.schedule.at(t)).log(), x0))
+        return DiagonalGaussian(
+            self.schedule.alpha(t, x0) * x0, broadcast_like((1 - self.schedule.alpha_bar_at(t)).log(), x0)
+        )
 
     def q_sample(self, x0: Data, t: Timesteps, eps: Data) -> Data:
-        """x_t = a_t x_0 + s_t eps: the jump to any t, (B, ...)."""
-        return self.schedule.signal(t, x0) * x0 + self.schedule.noise(t, x0) * eps
+        """x_t = alpha_t x_0 + sigma_t eps: the jump to any t, (B, ...)."""
+        return self.schedule.alpha(t, x0) * x0 + self.schedule.sigma(t, x0) * eps
 
     def q_step(self, x_s: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
         """q(x_t | x_s) (1) for any s < t. By the Markov property it is also q(x_t | x_s, x_0)."""
         beta = self.schedule.beta(t, s)
-        return DiagonalGaussian(over((1 - beta).sqrt(), x_s) * x_s, over(beta.log(), x_s))
+        return DiagonalGaussian(broadcast_like((1 - beta).sqrt(), x_s) * x_s, broadcast_like(beta.log(), x_s))
 
     def forward_chain(self, x0: Data, noise: Callable[[], Data]) -> Iterator[Data]:
         """x_1, x_2, ..., x_T, one step (1) at a time; `noise()` gives each step's N(0, I)."""
@@ -77,11 +80,11 @@ class GaussianDiffusion:
         Returns:
             Mean and log-variance, (B, ...); at s = 0 the point mass at x0.
         """
-        at, variance = self.schedule.at, 1 - self.schedule.at(t)
-        from_x0 = at(s).sqrt() * self.schedule.beta(t, s) / variance
-        from_x_t = (at(t) / at(s)).sqrt() * (1 - at(s)) / variance
-        mean = over(from_x0, x_t) * x0 + over(from_x_t, x_t) * x_t
-        return DiagonalGaussian(mean, over(self.schedule.beta_tilde(t, s).log(), x_t))
+        alpha_bar_at, variance = self.schedule.alpha_bar_at, 1 - self.schedule.alpha_bar_at(t)
+        from_x0 = alpha_bar_at(s).sqrt() * self.schedule.beta(t, s) / variance
+        from_x_t = (alpha_bar_at(t) / alpha_bar_at(s)).sqrt() * (1 - alpha_bar_at(s)) / variance
+        mean = broadcast_like(from_x0, x_t) * x0 + broadcast_like(from_x_t, x_t) * x_t
+        return DiagonalGaussian(mean, broadcast_like(self.schedule.beta_tilde(t, s).log(), x_t))
 
     def p_posterior(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
         """p(x_s | x_t) for any s < t: (3) at the predicted x0, with the variance of this process."""
@@ -90,7 +93,7 @@ class GaussianDiffusion:
 
     def target(self, x0: Data, eps: Data, t: Timesteps) -> Data:
         """What the network should answer at x_t = q_sample(x0, t, eps), (B, ...)."""
-        return self.parameterization.target(x0, eps, self.schedule.signal(t, x0), self.schedule.noise(t, x0))
+        return self.parameterization.target(x0, eps, self.schedule.alpha(t, x0), self.schedule.sigma(t, x0))
 
     def decode(self, output: Data, x_t: Data, t: Timesteps) -> Prediction:
         """The network's output at x_t as (x0, eps), t >= 1; with twice the channels, axis 1, as (x0, eps, spread).
@@ -98,13 +101,15 @@ class GaussianDiffusion:
         Raises:
             ValueError: an output with neither the channels of x_t nor twice as many.
         """
-        mean, spread = self.split_output(output, x_t)
-        a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
-        x0, eps, levels = self.parameterization.predict(mean, x_t, a, s)
-        return Prediction(t, x0, eps, spread, levels)
+        mean, variance_coeff = self.split_output(output, x_t)
+        alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
+        x0, eps, levels = self.parameterization.predict(mean, x_t, alpha, sigma)
+        return Prediction(t, x0, eps, variance_coeff, levels)
 
     def split_output(self, output: Data, x_t: Data) -> tuple[Data, Data | None]:
-        """(what the parameterisation means, the spread or None), along axis 1: the spread comes last."""
+        """(what the parameterisation means, the variance coefficient or None), along axis 1: the variance coefficient
+        comes last.
+        """
         channels, given = x_t.shape[1], output.shape[1]
         means = channels * self.parameterization.channels
         if given == means:
@@ -120,8 +125,8 @@ class GaussianDiffusion:
 
         The 0-based index t - 1 of published weights, or the log-SNR by `time_of_log_snr`.
         """
-        told = t - 1 if self.time == "index" else time_of_log_snr(self.schedule.log_snr(t))
-        return told.to(x_t.device, torch.float32).expand(x_t.shape[0])
+        time = t - 1 if self.time == "index" else time_of_log_snr(self.schedule.log_snr(t))
+        return time.to(x_t.device, torch.float32).expand(x_t.shape[0])
 
 
 def time_of_log_snr(log_snr: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:

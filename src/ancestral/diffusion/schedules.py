@@ -2,7 +2,7 @@
 
 A schedule is the table alpha_bar_0 = 1 > alpha_bar_1 > ... > alpha_bar_T >= 0, float64, where
 
-    x_t = a_t x_0 + s_t eps,   a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)          (1)
+    x_t = alpha_t x_0 + sigma_t eps,   alpha_t = sqrt(alpha_bar_t),   sigma_t = sqrt(1 - alpha_bar_t)          (1)
     log-SNR_t = log(alpha_bar_t / (1 - alpha_bar_t))                                            (2)
 
 and beta belongs to a step, not to a time: from s to t, for any s < t,
@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ancestral.tensors import Data, Timesteps, over
+from ancestral.tensors import Data, Timesteps, broadcast_like
 
 LEAST_BETA = 1.2e-16
 """Of a beta below it nothing is left in 1 - beta."""
@@ -51,21 +51,21 @@ class Schedule:
         """T."""
         return len(self.alpha_bar) - 1
 
-    def at(self, t: Timesteps) -> Float64[Tensor, "..."]:
+    def alpha_bar_at(self, t: Timesteps) -> Float64[Tensor, "..."]:
         """alpha_bar_t, float64, shaped as t and on its device."""
         return _on(t.device, self.alpha_bar)[t]
 
-    def signal(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
-        """a_t of (1), broadcast over `like`."""
-        return over(self.at(t).sqrt(), like)
+    def alpha(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
+        """alpha_t of (1), broadcast over `like`."""
+        return broadcast_like(self.alpha_bar_at(t).sqrt(), like)
 
-    def noise(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
-        """s_t of (1), broadcast over `like`."""
-        return over((1 - self.at(t)).sqrt(), like)
+    def sigma(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
+        """sigma_t of (1), broadcast over `like`."""
+        return broadcast_like((1 - self.alpha_bar_at(t)).sqrt(), like)
 
     def log_snr(self, t: Timesteps) -> Float64[Tensor, "..."]:
         """Log-SNR (2), float64, shaped as t: +inf at t = 0, -inf where no signal is left."""
-        return torch.logit(self.at(t))
+        return torch.logit(self.alpha_bar_at(t))
 
     def log_snr_between(self, u: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
         """Log-SNR at the continuous time u in [0, 1], linear in u from that of t = 1 to that of t = T: shaped as u."""
@@ -79,11 +79,11 @@ class Schedule:
 
     def beta(self, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:
         """Variance (3) of q(x_t | x_s), 0 <= s < t <= T."""
-        return 1 - self.at(t) / self.at(s)
+        return 1 - self.alpha_bar_at(t) / self.alpha_bar_at(s)
 
     def beta_tilde(self, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:
         """Variance (4) of q(x_s | x_t, x_0), 0 <= s < t <= T; 0 at s = 0."""
-        return (1 - self.at(s)) / (1 - self.at(t)) * self.beta(t, s)
+        return (1 - self.alpha_bar_at(s)) / (1 - self.alpha_bar_at(t)) * self.beta(t, s)
 
     @property
     def betas(self) -> Float64[Tensor, "T"]:
@@ -110,7 +110,7 @@ class Schedule:
         return self._falling(self.nearest(torch.lerp(first, last, _evenly(steps))))
 
     def karras(self, steps: int, power: float = 7.0) -> Timesteps:
-        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, even in sigma^(1 / power), sigma = s / a: (steps + 1,).
+        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, even in (sigma_t / alpha_t)^(1 / power): (steps + 1,).
 
         The grid of Karras et al. 2022, eq. 5, as near as the table allows. A large `power` makes it even in log-SNR, a
         small one takes more of the steps where noise is high.
@@ -193,9 +193,9 @@ def _on(device: torch.device, table: Tensor) -> Tensor:
     return table.to(device)
 
 
-def signal_and_noise(log_snr: Float64[Tensor, "..."], like: Data) -> tuple[Tensor, Tensor]:
-    """a and s of (1) at any log-SNR, () or (B,), broadcast over `like`."""
-    return over(torch.sigmoid(log_snr).sqrt(), like), over(torch.sigmoid(-log_snr).sqrt(), like)
+def alpha_and_sigma(log_snr: Float64[Tensor, "..."], like: Data) -> tuple[Tensor, Tensor]:
+    """alpha and sigma of (1) at any log-SNR, () or (B,), broadcast over `like`."""
+    return broadcast_like(torch.sigmoid(log_snr).sqrt(), like), broadcast_like(torch.sigmoid(-log_snr).sqrt(), like)
 
 
 def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
@@ -270,12 +270,14 @@ def log_snr_linear(num_timesteps: int = 1000, log_snr_max: float = 13.3, log_snr
 
 
 def zero_terminal_snr(schedule: Schedule) -> Schedule:
-    """`schedule` with a_t shifted and scaled so that a_T = 0 and a_1 stays (Lin et al. 2023, algorithm 1)."""
+    """`schedule` with alpha_t shifted and scaled so that alpha_T = 0 and alpha_1 stays (Lin et al. 2023, algorithm
+    1).
+    """
     if schedule.num_timesteps < 2:
         raise ValueError("expected at least two timesteps for a zero terminal SNR")
-    signal = schedule.alpha_bar[1:].sqrt()
-    signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
-    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), signal**2]))
+    alpha = schedule.alpha_bar[1:].sqrt()
+    alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
+    return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), alpha**2]))
 
 
 def _from_alpha_bar(curve: Callable[[Tensor], Tensor], num_timesteps: int) -> Schedule:

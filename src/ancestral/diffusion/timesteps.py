@@ -27,7 +27,7 @@ UNIFORM_SHARE = 0.001
 """Of the draws, so that no timestep is ever forgotten and no weight exceeds 1000."""
 
 
-class Draw(NamedTuple):
+class SampledTimesteps(NamedTuple):
     """Timesteps in 1..T, (B,) int64, and the weight (1) of each one's loss, (B,) float64.
 
     `within`, (B,) float64 in [0, 1), is uniform and says where between t - 1 and t a continuous time lies.
@@ -54,13 +54,13 @@ def even(num_timesteps: int) -> Float64[torch.Tensor, "T"]:
     return torch.full((num_timesteps,), 1 / num_timesteps, dtype=torch.float64)
 
 
-def draw(probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"]) -> Draw:
+def sample_timesteps(probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"]) -> SampledTimesteps:
     """t where the distribution function of p_1..p_T passes u; p > 0 adds to 1."""
     reached = torch.cumsum(probabilities, dim=0)
     index = torch.searchsorted(reached, u, right=True).clamp(max=len(probabilities) - 1)  # their sum may round below 1
     share = probabilities[index]
     within = (1 - (reached[index] - u) / share).clamp(0, 1 - torch.finfo(torch.float64).eps)
-    return Draw(index + 1, 1 / (len(probabilities) * share), within)
+    return SampledTimesteps(index + 1, 1 / (len(probabilities) * share), within)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ The mean of p is that of q(x_s | x_t, x_0) at the predicted x_0; its variance is
 (Ho et al. 2020, section 3.2): beta(t, s), exact when the data is N(0, I), and beta_tilde(t, s), exact when the data
 is one point. On a strided chain only beta_tilde is safe: beta adds noise that the data does not have.
 
-A network with a spread v chooses by itself, for every element and any stride (Nichol and Dhariwal 2021, eq. 15):
+A network with a variance coefficient v chooses by itself, for every element and any stride (Nichol and Dhariwal 2021,
+eq. 15):
 
     log variance = w log beta(t, s) + (1 - w) log beta_tilde(t, s),   w = (v + 1) / 2            (1)
 
@@ -36,7 +37,7 @@ from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule
-from ancestral.tensors import Timesteps, over
+from ancestral.tensors import Timesteps, broadcast_like
 
 Variance = Callable[[Schedule, Timesteps, Timesteps, Prediction], Float[Tensor, "..."]]
 """(schedule, t, s, prediction at x_t) -> log-variance of p(x_s | x_t), broadcastable over x_t."""
@@ -44,30 +45,32 @@ Variance = Callable[[Schedule, Timesteps, Timesteps, Prediction], Float[Tensor, 
 
 def beta(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
     """log beta(t, s), the upper extreme ("fixed large"), down to beta(t, 0): () or (B, 1, ...)."""
-    return over(schedule.beta(t, s).log(), prediction.x0)
+    return broadcast_like(schedule.beta(t, s).log(), prediction.x0)
 
 
 def beta_published(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
     """log beta(t, s), but onto s = 0 that of `beta_tilde`, as in the program of Ho et al.: () or (B, 1, ...)."""
-    return over(torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s)).log(), prediction.x0)
+    return broadcast_like(torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s)).log(), prediction.x0)
 
 
 def beta_tilde(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
     """log beta_tilde(t, s), the lower extreme ("fixed small"), with s = 0 treated as s = 1: () or (B, 1, ...)."""
-    return over(_least(schedule, t, s).log(), prediction.x0)
+    return broadcast_like(_least(schedule, t, s).log(), prediction.x0)
 
 
 def interpolated(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "B ..."]:
     """(1), element by element ("learned range"), with s = 0 treated as s = 1 in beta_tilde: (B, ...).
 
     Raises:
-        ValueError: a prediction without spread.
+        ValueError: a prediction without variance coefficient.
     """
-    if prediction.spread is None:
-        raise ValueError("expected a spread for a learned variance, got none; it takes a network of twice the channels")
-    upper = over(schedule.beta(t, s).log(), prediction.spread)
-    lower = over(_least(schedule, t, s).log(), prediction.spread)
-    return lower + 0.5 * (prediction.spread + 1) * (upper - lower)
+    if prediction.variance_coeff is None:
+        raise ValueError(
+            "expected a variance coefficient for a learned variance, got none; it takes a network of twice the channels"
+        )
+    upper = broadcast_like(schedule.beta(t, s).log(), prediction.variance_coeff)
+    lower = broadcast_like(_least(schedule, t, s).log(), prediction.variance_coeff)
+    return lower + 0.5 * (prediction.variance_coeff + 1) * (upper - lower)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Analytic:
             )
         upper, ratio = schedule.beta(t, s), self.ratio[t.cpu() - 1].clamp(0, 1)
         best = torch.lerp(schedule.beta_tilde(t, s), upper, ratio)
-        return over(torch.maximum(best, _least(schedule, t, s)).log(), prediction.x0)
+        return broadcast_like(torch.maximum(best, _least(schedule, t, s)).log(), prediction.x0)
 
 
 def _least(schedule: Schedule, t: Timesteps, s: Timesteps) -> Float64[Tensor, "..."]:

@@ -4,8 +4,9 @@ The network sees windows of the size it knows; where they overlap, their predict
 
     x0(pixel) = sum_i w_i x0_i(pixel) / sum_i w_i,   eps likewise, over the windows i that hold the pixel   (1)
 
-which is the least-squares compromise between them. The average is of predictions, never of samples: x_t = a x0 + s eps
-holds in every window and so for the average, and the noise stays white. Averaging x_s would thin its noise out.
+which is the least-squares compromise between them. The average is of predictions, never of samples: x_t = alpha x0 +
+sigma eps holds in every window and so for the average, and the noise stays white. Averaging x_s would thin its noise
+out.
 
 What (1) cannot know is what lies further apart than a window: each stretch of a panorama is good, the whole has no
 composition, and a face wider than a window gets two noses.
@@ -24,7 +25,7 @@ from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Images, Timesteps
 
-Window = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]
+WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]
 """Rows and columns of a window, as an index of images."""
 
 
@@ -62,7 +63,7 @@ class Windows:
             total.add(index, self.denoise(x_t[index], t), weight)
         return total.mean(t)
 
-    def _places(self, canvas: Images) -> Iterator[Window]:
+    def _places(self, canvas: Images) -> Iterator[WindowIndex]:
         height, width = canvas.shape[-2:]
         if height < self.height or width < self.width:
             raise InputError(
@@ -83,22 +84,22 @@ class _Total:
     """Weighted sums of predictions over a canvas."""
 
     def __init__(self, like: Images) -> None:
-        self.x0, self.eps, self.spread = torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like)
+        self.x0, self.eps, self.variance_coeff = torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like)
         self.weight = like.new_zeros(like.shape[-2:])
-        self.has_spread = True
+        self.has_variance_coeff = True
 
-    def add(self, index: Window, prediction: Prediction, weight: Float[Tensor, "h w"]) -> None:
+    def add(self, index: WindowIndex, prediction: Prediction, weight: Float[Tensor, "h w"]) -> None:
         self.x0[index] += weight * prediction.x0
         self.eps[index] += weight * prediction.eps
         self.weight[index] += weight
-        if prediction.spread is None:
-            self.has_spread = False
+        if prediction.variance_coeff is None:
+            self.has_variance_coeff = False
         else:
-            self.spread[index] += weight * prediction.spread
+            self.variance_coeff[index] += weight * prediction.variance_coeff
 
     def mean(self, t: Timesteps) -> Prediction:
-        spread = self.spread / self.weight if self.has_spread else None
-        return Prediction(t, self.x0 / self.weight, self.eps / self.weight, spread)
+        variance_coeff = self.variance_coeff / self.weight if self.has_variance_coeff else None
+        return Prediction(t, self.x0 / self.weight, self.eps / self.weight, variance_coeff)
 
 
 def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:

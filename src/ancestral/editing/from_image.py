@@ -1,11 +1,11 @@
 """From an image instead of from noise (Meng et al. 2022, SDEdit): noise it up to some t, and sample down from there.
 
-    x_t = a_t x_0 + s_t eps,   then the chain from t to 0                                       (1)
+    x_t = alpha_t x_0 + sigma_t eps,   then the chain from t to 0                                       (1)
 
 How much of the image survives is a matter of t alone: for Gaussian data of variance l an exact reverse process
-returns an image whose correlation with the first is rho = a_t^2 l / (a_t^2 l + s_t^2), that of two draws from
-p(x_0 | x_t). Directions in which the data varies less than s_t / a_t are drawn anew, coarser ones stay. Several draws
-of eps give variations of one image.
+returns an image whose correlation with the first is rho = alpha_t^2 l / (alpha_t^2 l + sigma_t^2), that of two draws
+from p(x_0 | x_t). Directions in which the data varies less than sigma_t / alpha_t are drawn anew, coarser ones stay.
+Several draws of eps give variations of one image.
 
 If the image comes from the data and the chain is exact, the result is distributed as the data, whatever t: an image
 from elsewhere (a sketch) is pulled towards the data, the more the larger t.
@@ -34,7 +34,7 @@ def from_image(
         noise: its first draw is eps.
     """
     t = timesteps[0]
-    x_t = schedule.signal(t, image) * image + schedule.noise(t, image) * noise()
+    x_t = schedule.alpha(t, image) * image + schedule.sigma(t, image) * noise()
     return sample(denoise, sampler, x_t, timesteps, noise)
 
 
@@ -50,7 +50,8 @@ def timesteps_below(timesteps: Timesteps, t: int) -> Timesteps:
 
 
 def timestep_of_strength(schedule: Schedule, strength: float) -> int:
-    """The t that leaves about 1 - strength of the signal's amplitude: the first with a_t <= 1 - strength, at most T.
+    """The t that leaves about 1 - strength of the signal's amplitude: the first with alpha_t <= 1 - strength, at most
+    T.
 
     Strength 0 changes almost nothing, 1 starts from noise; unlike a share of T it means the same on every schedule.
 

@@ -2,7 +2,7 @@
 
 After every step t -> s the known part is replaced by a draw of its own marginal,
 
-    x_s = keep * (a_s x_0 + s_s z) + (1 - keep) * x_s^sampled                                   (1)
+    x_s = keep * (alpha_s x_0 + sigma_s z) + (1 - keep) * x_s^sampled                                   (1)
 
 The sampled part was drawn before it saw this known part, so the two do not fit yet. Going back up,
 
@@ -41,7 +41,7 @@ from ancestral.tensors import Data, Images, Timesteps
 Mask = Bool[Tensor, "..."]
 """True where a pixel is known; broadcasts over the images: (H, W), (B, 1, H, W)."""
 
-Larger = Float[Tensor, "B C h w"]
+LargerImages = Float[Tensor, "B C h w"]
 """A canvas with an image on it."""
 
 
@@ -151,7 +151,7 @@ def outside_box(height: int, width: int, top: int, left: int, bottom: int, right
     return keep
 
 
-def extended(image: Images, top: int, bottom: int, left: int, right: int) -> tuple[Larger, Bool[Tensor, "h w"]]:
+def extended(image: Images, top: int, bottom: int, left: int, right: int) -> tuple[LargerImages, Bool[Tensor, "h w"]]:
     """Outpainting as inpainting: the image on a larger canvas, and the mask that keeps it; the margins are 0 so far.
 
     Raises:

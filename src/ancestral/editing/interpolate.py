@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.errors import InputError
-from ancestral.tensors import Data, over
+from ancestral.tensors import Data, broadcast_like
 
 
 def slerp(a: Data, b: Data, u: float) -> Data:
@@ -35,14 +35,19 @@ def slerp(a: Data, b: Data, u: float) -> Data:
     norm_a, norm_b = (x.flatten(1).norm(dim=1) for x in (a, b))
     if not bool((torch.minimum(norm_a, norm_b) > 0).all()):
         raise InputError("expected two ends other than 0, got one that has no direction")
-    ends = a / over(norm_a, a), b / over(norm_b, b)
+    ends = a / broadcast_like(norm_a, a), b / broadcast_like(norm_b, b)
     # by the half-angle: accurate where the ends nearly agree, at which an arc cosine is not
     apart, together = ((ends[0] + sign * ends[1]).flatten(1).norm(dim=1) for sign in (-1, 1))
     angle = 2 * torch.atan2(apart, together)
     if bool((together < 1e-6).any()):
         raise InputError("expected two ends that are not opposite, got a and -a; take another seed")
-    weights = (over(part * torch.sinc(part * angle / math.pi) / torch.sinc(angle / math.pi), a) for part in (1 - u, u))
-    return over(torch.lerp(norm_a, norm_b, u), a) * sum(weight * end for weight, end in zip(weights, ends, strict=True))
+    weights = (
+        broadcast_like(part * torch.sinc(part * angle / math.pi) / torch.sinc(angle / math.pi), a)
+        for part in (1 - u, u)
+    )
+    return broadcast_like(torch.lerp(norm_a, norm_b, u), a) * sum(
+        weight * end for weight, end in zip(weights, ends, strict=True)
+    )
 
 
 def arc(a: Data, b: Data, u: float) -> Data:

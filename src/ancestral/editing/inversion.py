@@ -1,8 +1,9 @@
 """Inversion: the noise that an image comes from, by the deterministic flow run upwards (Song et al. 2021, section 4.3).
 
-With y = x / a and r = s / a the flow is dy / dr = eps(x, t), so a step between any two times s < t, either way, is
+With y = x / alpha and r = sigma / alpha the flow is dy / dr = eps(x, t), so a step between any two times s < t, either
+way, is
 
-    x_t = (a_t / a_s) x_s + (s_t - s_s a_t / a_s) eps                                           (1)
+    x_t = (alpha_t / alpha_s) x_s + (sigma_t - sigma_s alpha_t / alpha_s) eps                                        (1)
 
 with some mean of eps over the step. The DDIM step down takes eps at its start, (x_t, t). Its inverse therefore wants
 eps at the very x_t that is looked for: a fixed point of (1), which is found by putting in what one has,
@@ -15,12 +16,13 @@ inversion takes eps(x_s, t) and stops there: order 1. No call is ever made at t 
 
 For other samplers the flow itself is the target: Heun's rule, the mean of eps at both ends, is of order 2.
 
-At the first step from t = 0 nothing is small: what the image holds below the noise of the first timestep, s_t / a_t,
-returns slowly by (2) or not at all. So do images the network would not draw: eps then changes fast.
+At the first step from t = 0 nothing is small: what the image holds below the noise of the first timestep, sigma_t /
+alpha_t, returns slowly by (2) or not at all. So do images the network would not draw: eps then changes fast.
 
 A flat part of an image has no grain at all, and the noise it comes from looks like no noise: far too quiet or too loud.
-An image at some noise of its own, x_t = a_t x_0 + s_t z, looks to the network as all that it was trained on; inverted
-from there it returns as x_0 up to about s_t / a_t, and its x_T is as good as noise: for paths between images, that.
+An image at some noise of its own, x_t = alpha_t x_0 + sigma_t z, looks to the network as all that it was trained on;
+inverted from there it returns as x_0 up to about sigma_t / alpha_t, and its x_T is as good as noise: for paths between
+images, that.
 """
 
 from abc import ABC, abstractmethod
@@ -52,8 +54,8 @@ class Inversion(ABC):
 
     def along(self, x_s: Data, eps: Data, t: Timesteps, s: Timesteps) -> Data:
         """(1)."""
-        stretch = self.schedule.signal(t, x_s) / self.schedule.signal(s, x_s)
-        return stretch * x_s + (self.schedule.noise(t, x_s) - stretch * self.schedule.noise(s, x_s)) * eps
+        ratio = self.schedule.alpha(t, x_s) / self.schedule.alpha(s, x_s)
+        return ratio * x_s + (self.schedule.sigma(t, x_s) - ratio * self.schedule.sigma(s, x_s)) * eps
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,14 @@ def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Time
 
 
 def timesteps_above(schedule: Schedule, timesteps: Timesteps, grain: float) -> Timesteps:
-    """The grid down to its last timestep at which noise over signal, s_t / a_t, is at least `grain`; all of it for 0.
+    """The grid down to its last timestep at which noise over signal, sigma_t / alpha_t, is at least `grain`; all of it
+    for 0.
 
     Raises:
         InputError: a negative grain, or one that leaves less than two timesteps.
     """
-    at = schedule.at(timesteps)
-    kept = timesteps[(1 - at >= grain**2 * at).to(timesteps.device)]
+    alpha_bar = schedule.alpha_bar_at(timesteps)
+    kept = timesteps[(1 - alpha_bar >= grain**2 * alpha_bar).to(timesteps.device)]
     if grain < 0 or len(kept) < 2:
         raise InputError(f"expected a grain of 0 or more that leaves two of the timesteps, got {grain}")
     return kept

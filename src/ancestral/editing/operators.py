@@ -61,7 +61,7 @@ class Masked(Operator):
 
 
 @dataclass(frozen=True)
-class Pooled(Operator):
+class MeanPooled(Operator):
     """Means of squares of `factor` x `factor` pixels: what super-resolution starts from.
 
     Raises:

@@ -6,11 +6,11 @@ What is wanted is E[x_0 | x_t, y]. Take p(x_0 | x_t) for Gaussian, with the netw
 
 Every method is (1) with a C of its own. For data of variance l it is r^2 I with
 
-    r^2 = s_t^2 l / (a_t^2 l + s_t^2)                                                           (2)
+    r^2 = sigma_t^2 l / (alpha_t^2 l + sigma_t^2)                                                           (2)
 
 and for any data it is, with J the Jacobian of x_0^ by x_t (Efron 2011; the second order of Tweedie's formula),
 
-    C = (s_t^2 / a_t) J                                                                         (3)
+    C = (sigma_t^2 / alpha_t) J                                                                         (3)
 
 projection   r^2 I in both places: no gradient. With sigma = 0 it is x_0^ with what y tells put in its place
              (Wang et al. 2023, DDNM).
@@ -22,7 +22,8 @@ moments      (3) in both places (Boys et al. 2023), the inverse by conjugate gra
 All three are exact for data N(m, l I) and the l of (2); `moments` is exact for any Gaussian. Elsewhere p(x_0 | x_t) has
 more than one peak, and C is a guess of its width that is good at low noise only.
 
-eps is recomputed from x_0, so guidance is that of the score by (s_t / a_t) (x_0 - x_0^), and samplers see a denoiser.
+eps is recomputed from x_0, so guidance is that of the score by (sigma_t / alpha_t) (x_0 - x_0^), and samplers see a
+denoiser.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.editing.operators import Operator, Seen
 from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser, with_x0
-from ancestral.tensors import Data, Images, Timesteps, over
+from ancestral.tensors import Data, Images, Timesteps, broadcast_like
 
 MOST = 1e6
 """Of noise and of variance, whose squares and products stay numbers; pixels are in [-1, 1]."""
@@ -93,24 +94,24 @@ class PosteriorGuided:
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
         spread = self._spread(t)
-        if self.how == "projection" or self.schedule.at(t) == 0:  # without signal J is 0 and a is too
+        if self.how == "projection" or self.schedule.alpha_bar_at(t) == 0:  # without signal J is 0 and alpha is too
             prediction = self.denoise(x_t, t)
             x0 = prediction.x0 + spread * self._asked(prediction.x0, spread)
         else:
             prediction, pull_back = linearised(self.denoise, x_t, t)
             covariance = self._covariance(pull_back, t)
             x0 = prediction.x0 + covariance(self._wanted(prediction.x0, covariance, spread))
-        return with_x0(self.schedule, x0, x_t, t)._replace(spread=prediction.spread)
+        return with_x0(self.schedule, x0, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
     def _spread(self, t: Timesteps) -> float:
         """r^2 of (2)."""
-        at = float(self.schedule.at(t))
-        return (1 - at) * self.data_variance / (at * self.data_variance + 1 - at)
+        alpha_bar = float(self.schedule.alpha_bar_at(t))
+        return (1 - alpha_bar) * self.data_variance / (alpha_bar * self.data_variance + 1 - alpha_bar)
 
     def _covariance(self, pull_back: Covariance, t: Timesteps) -> Covariance:
         """(3)."""
-        at = self.schedule.at(t)
-        return lambda v: over((1 - at) / at.sqrt(), v) * pull_back(v)
+        alpha_bar = self.schedule.alpha_bar_at(t)
+        return lambda v: broadcast_like((1 - alpha_bar) / alpha_bar.sqrt(), v) * pull_back(v)
 
     def _wanted(self, x0: Images, covariance: Covariance, spread: float) -> Images:
         if self.how == "gradient":
@@ -149,8 +150,8 @@ def linearised(denoise: Denoiser, x_t: Data, t: Timesteps) -> tuple[Prediction, 
         with torch.inference_mode(False):
             return torch.autograd.grad(prediction.x0, x, v.clone(), retain_graph=True)[0]
 
-    spread = None if prediction.spread is None else prediction.spread.detach()
-    return Prediction(t, prediction.x0.detach(), prediction.eps.detach(), spread), pull_back
+    variance_coeff = None if prediction.variance_coeff is None else prediction.variance_coeff.detach()
+    return Prediction(t, prediction.x0.detach(), prediction.eps.detach(), variance_coeff), pull_back
 
 
 def conjugate_gradients(matrix: Covariance, wanted: Data, start: Data, iterations: int) -> Data:
@@ -173,4 +174,4 @@ def conjugate_gradients(matrix: Covariance, wanted: Data, start: Data, iteration
 
 def _dot(a: Data, b: Data) -> Data:
     """Inner product of every image, broadcast over it."""
-    return over((a * b).flatten(1).sum(1), a)
+    return broadcast_like((a * b).flatten(1).sum(1), a)

@@ -94,9 +94,9 @@ class MeanOfRolls:
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
         each = [rolled(self.denoise, x_t, t, shift) for shift in self.shifts]
-        spreads = [prediction.spread for prediction in each if prediction.spread is not None]
+        variance_coeffs = [prediction.variance_coeff for prediction in each if prediction.variance_coeff is not None]
         x0, eps = (torch.stack(part).mean(0) for part in zip(*((one.x0, one.eps) for one in each), strict=True))
-        return Prediction(t, x0, eps, torch.stack(spreads).mean(0) if spreads else None)
+        return Prediction(t, x0, eps, torch.stack(variance_coeffs).mean(0) if variance_coeffs else None)
 
 
 def grid_of_rolls(height: int, width: int, rows: int, columns: int) -> tuple[Shift, ...]:
@@ -114,8 +114,8 @@ def rolled(denoise: Denoiser, x_t: Images, t: Timesteps, shift: Shift) -> Predic
     """The prediction at x_t rolled by `shift`, rolled back."""
     prediction = denoise(x_t.roll(shift, (-2, -1)), t)
     back = (-shift[0], -shift[1])
-    spread = None if prediction.spread is None else prediction.spread.roll(back, (-2, -1))
-    return Prediction(t, prediction.x0.roll(back, (-2, -1)), prediction.eps.roll(back, (-2, -1)), spread)
+    variance_coeff = None if prediction.variance_coeff is None else prediction.variance_coeff.roll(back, (-2, -1))
+    return Prediction(t, prediction.x0.roll(back, (-2, -1)), prediction.eps.roll(back, (-2, -1)), variance_coeff)
 
 
 class Seam(NamedTuple):

@@ -75,7 +75,7 @@ class Walk:
 def divided(schedule: Schedule, chain: Timesteps, shortest: int) -> Walk:
     """`chain` in at most 64 stretches of `shortest` steps or more, as even in log-SNR as that allows."""
     steps = len(chain) - 1
-    own = Schedule(schedule.at(chain.flip(0)))  # a strided chain is a schedule too
+    own = Schedule(schedule.alpha_bar_at(chain.flip(0)))  # a strided chain is a schedule too
     even = steps - own.uniform_log_snr(min(MOST_STRETCHES + 1, steps))[:-1]
     return Walk(chain, _apart(even.tolist(), shortest))
 

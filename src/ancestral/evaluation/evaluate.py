@@ -1,4 +1,4 @@
-"""Everything that is measured of a set of drawn images, always beside the floors, as one JSON-able model.
+"""Everything that is measured of a set of generated images, always beside the floors, as one JSON-able model.
 
 A distance means little alone: it depends on the features and, the Fréchet distance above all, on the number of images.
 So every comparison here is between n images on the left and m on the right, the same n and m throughout:
@@ -11,7 +11,7 @@ So every comparison here is between n images on the left and m on the right, the
     gaussian images against test    a normal law fitted to the training pixels: the simplest model, to be beaten
 
 The features are trained on training images that are not among those compared: of the ones they were trained on they
-know too much, and real images of a small set look worse than drawn ones beside them. At most half of the training
+know too much, and real images of a small set look worse than generated ones beside them. At most half of the training
 images are kept apart, and no more than are compared. Where too few are compared, nothing is said for or against them.
 """
 
@@ -27,7 +27,7 @@ from torch import Tensor
 from ancestral.config import NumImages, Seed, Settings
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.features import Extractor, Progress, train_extractor
+from ancestral.evaluation.features import Extractor, LearningProgress, train_extractor
 from ancestral.evaluation.inception import Inception
 from ancestral.evaluation.metrics import (
     Estimate,
@@ -115,7 +115,7 @@ class Nearness(Settings):
     num_held_out: int
     num_training: int
     drawn_median: float
-    """Median distance of drawn images: L2 over pixels of 0..255, or over features."""
+    """Median distance of generated images: L2 over pixels of 0..255, or over features."""
     held_out_median: float
     """The same of held-out images."""
     too_few: str = ""
@@ -123,20 +123,20 @@ class Nearness(Settings):
     ratio: float | None
     """The one over the other: 1 for new images, far below 1 for copies. None where held-out images are copies."""
     nearer: float
-    """Share of drawn images no farther than the 1st percentile of held-out images; 0.01 is to be expected."""
+    """Share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected."""
 
 
 class Evaluation(Settings):
-    """Everything measured of a set of drawn images."""
+    """Everything measured of a set of generated images."""
 
     num_drawn: int
     """Images that were handed in; comparisons state how many of them they use."""
     features: FeatureSpace
     comparisons: tuple[Comparison, ...]
-    """Drawn images first, then the floors."""
+    """Generated images first, then the floors."""
     nearness: tuple[Nearness, ...]
     agreement: Number | None
-    """Share of all drawn images in which the classifier sees the class that was asked for. None where no class was
+    """Share of all generated images in which the classifier sees the class that was asked for. None where no class was
     asked for or the features were not trained on labels."""
 
     def __getitem__(self, name: str) -> Comparison:
@@ -145,35 +145,38 @@ class Evaluation(Settings):
 
 
 def evaluate(
-    drawn: Pixels,
+    generated: Pixels,
     asked: Labels | None,
     parts: Parts,
     settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008 (frozen)
     extractor: Extractor | Inception | None = None,
-    on_progress: Progress | None = None,
+    on_progress: LearningProgress | None = None,
 ) -> Evaluation:
-    """Measures `drawn` against the test and training parts of its data set, beside the floors.
+    """Measures `generated` against the test and training parts of its data set, beside the floors.
 
     The test part is held out: the classifier's accuracy, the primary comparison and the memorisation ratio stand on
     it. Nothing here touches the validation part.
 
     Args:
-        drawn: images as the pipeline hands them out, of the data set's shape.
+        generated: images as the pipeline hands them out, of the data set's shape.
         asked: the class each was asked to show, or None.
         extractor: None trains one on the training part, or takes it from the cache.
 
     Raises:
         InputError: images of another shape, or too few on any side.
     """
-    if tuple(drawn.shape[1:]) != parts.train.shape:
-        raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(drawn.shape[1:])}")
-    num_left, num_right = check_counts(len(drawn), parts, settings, extractor is None)
+    if tuple(generated.shape[1:]) != parts.train.shape:
+        raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(generated.shape[1:])}")
+    num_left, num_right = check_counts(len(generated), parts, settings, extractor is None)
     train, test = as_pixels(parts.train), as_pixels(parts.test)
     order, num_fitted = _pick(len(train), settings), None
     if extractor is None:
         order, fitted = apart_of(parts, settings)
         extractor, num_fitted = extractor_of(parts, settings.seed, on_progress, fitted), len(fitted)
-    chosen, held_out = drawn[_pick(len(drawn), settings)][:num_left], test[_pick(len(test), settings)][:num_right]
+    chosen, held_out = (
+        generated[_pick(len(generated), settings)][:num_left],
+        test[_pick(len(test), settings)][:num_right],
+    )
     left, right = order[:num_left], order[len(order) - num_right :]
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
     some = order[:GAUSSIAN_IMAGES]
@@ -188,14 +191,14 @@ def evaluate(
         "gaussian images against test": (extractor.features(normal_images), of_held_out),
     }
     return Evaluation(
-        num_drawn=len(drawn),
+        num_drawn=len(generated),
         features=_describe(extractor, of_train.shape[1], num_fitted),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
         nearness=(
             _nearness("pixels", chosen, held_out, train),
             _nearness("features", of_chosen, of_held_out, of_train),
         ),
-        agreement=_agreement(extractor, drawn, asked),
+        agreement=_agreement(extractor, generated, asked),
     )
 
 
@@ -205,7 +208,7 @@ def num_apart(train: int, settings: EvaluationSettings) -> int:
 
 
 def extractor_of(
-    parts: Parts, seed: int, on_progress: Progress | None = None, fitted: Indices | None = None
+    parts: Parts, seed: int, on_progress: LearningProgress | None = None, fitted: Indices | None = None
 ) -> Extractor:
     """The features of a data set: those of a classifier trained on its training part.
 
@@ -256,7 +259,9 @@ def _gaussian_images(fitted: Pixels, count: int, seed: int) -> UInt8[Tensor, "M 
     return images.round().clamp(0, 255).to(torch.uint8).reshape(-1, *fitted.shape[1:])
 
 
-def check_counts(drawn: int, parts: Parts, settings: EvaluationSettings, own_features: bool = True) -> tuple[int, int]:
+def check_counts(
+    generated: int, parts: Parts, settings: EvaluationSettings, own_features: bool = True
+) -> tuple[int, int]:
     """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice.
 
     Args:
@@ -266,13 +271,13 @@ def check_counts(drawn: int, parts: Parts, settings: EvaluationSettings, own_fea
         InputError: too few on any side.
     """
     train = num_apart(len(parts.train), settings) if own_features else len(parts.train)
-    counts = min(drawn, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
+    counts = min(generated, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
     least = max(settings.neighbours + 1, 3)
     if min(counts) < least:
         raise InputError(
-            f"expected at least {least} drawn images, {least} test images and {(4 if own_features else 2) * least} "
-            f"training images to compare, got {drawn}, {len(parts.test)} and {len(parts.train)} (max_images = "
-            f"{settings.max_images}); draw more, add images, or set data.test higher"
+            f"expected at least {least} generated images, {least} test images and {(4 if own_features else 2) * least} "
+            f"training images to compare, got {generated}, {len(parts.test)} and {len(parts.train)} (max_images = "
+            f"{settings.max_images}); generate more, add images, or set data.test higher"
         )
     return counts
 
@@ -288,7 +293,7 @@ def _labels(images: ImageSet) -> Labels | None:
 
 def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
     """All six numbers; `right` is the real side of precision and its kin."""
-    counts = neighbourhood_of(real=right, drawn=left, k=k)
+    counts = neighbourhood_of(real=right, generated=left, k=k)
     numbers = {"frechet": _frechet(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
     rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
     few = few_images(len(left), len(right), width=left.shape[1])
@@ -303,22 +308,22 @@ def _frechet(left: Features, right: Float64[Tensor, "M D"]) -> Estimate:
 
 def _nearness(
     space: Literal["pixels", "features"],
-    drawn: Shaped[Tensor, "N ..."],
+    generated: Shaped[Tensor, "N ..."],
     held_out: Shaped[Tensor, "M ..."],
     training: Shaped[Tensor, "K ..."],
 ) -> Nearness:
-    measured = memorisation(nearest(drawn, training).distance, nearest(held_out, training).distance)
-    counts = {"num_drawn": len(drawn), "num_held_out": len(held_out), "num_training": len(training)}
-    few = few_images(len(drawn), len(held_out))
+    measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
+    counts = {"num_drawn": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
+    few = few_images(len(generated), len(held_out))
     return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})
 
 
-def _agreement(extractor: Extractor | Inception, drawn: Pixels, asked: Labels | None) -> Number | None:
-    """Share of drawn images the classifier sees as what was asked for, with its binomial error."""
+def _agreement(extractor: Extractor | Inception, generated: Pixels, asked: Labels | None) -> Number | None:
+    """Share of generated images the classifier sees as what was asked for, with its binomial error."""
     if asked is None or not isinstance(extractor, Extractor) or extractor.kind != "labels":
         return None
-    share = float((extractor.classify(drawn) == asked).double().mean())
-    return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(drawn)))
+    share = float((extractor.classify(generated) == asked).double().mean())
+    return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(generated)))
 
 
 def _describe(extractor: Extractor | Inception, width: int, num_fitted: int | None) -> FeatureSpace:

@@ -29,10 +29,10 @@ from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 
 Kind = Literal["labels", "transforms"]
-HeldOut = UInt8[Tensor, "M C H W"]
+HeldOutPixels = UInt8[Tensor, "M C H W"]
 """Images of the same shape as those trained on, another number of them."""
 HeldOutLabels = Int64[Tensor, "M"]
-Progress = Callable[[int, int], None]
+LearningProgress = Callable[[int, int], None]
 """Called with (images seen, images in all) while a network is trained; not at all when it comes from the cache."""
 
 RECIPE = 1
@@ -100,11 +100,11 @@ class Extractor:
 def train_extractor(
     images: Pixels,
     labels: Labels | None,
-    held_out_images: HeldOut,
+    held_out_images: HeldOutPixels,
     held_out_labels: HeldOutLabels | None,
     data_hash: str,
     seed: int = 0,
-    on_progress: Progress | None = None,
+    on_progress: LearningProgress | None = None,
 ) -> Extractor:
     """The feature network of a data set: from the cache, else trained on the CPU and kept there.
 
@@ -163,10 +163,10 @@ def _train(
     path: Path,
     images: Pixels,
     labels: Labels | None,
-    held_out_images: HeldOut,
+    held_out_images: HeldOutPixels,
     held_out_labels: HeldOutLabels | None,
     seed: int,
-    on_progress: Progress | None,
+    on_progress: LearningProgress | None,
 ) -> Extractor:
     """A network trained from the start, measured on the held-out images and written to `path`."""
     num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
@@ -184,7 +184,7 @@ def _train(
 
 
 def _fit(
-    network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int, on_progress: Progress | None
+    network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int, on_progress: LearningProgress | None
 ) -> None:
     """AdamW on the cross-entropy, with a short warm-up and a cosine to zero, over the whole budget."""
     steps = _budget(images) // BATCH

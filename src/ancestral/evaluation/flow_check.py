@@ -46,11 +46,11 @@ from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise, mix
 from ancestral.tensors import Data, Labels, PerImage, Pixels, Timesteps, from_pixels
 
-Progress = Callable[[int, int], None]
+ChainProgress = Callable[[int, int], None]
 """Told how many images of how many are done."""
 
 
-class Pair(NamedTuple):
+class BoundPair(NamedTuple):
     """The variational bound and the flow's bound of the same images from the same draw of x_t, nats, each (B,)."""
 
     bound: PerImage
@@ -66,7 +66,7 @@ def paired(
     divergence: Divergence,
     noise: Callable[[], Data],
     decoder: Decoder = decoder_log_prob,
-) -> Pair:
+) -> BoundPair:
     """One draw of either bound for every image. The expected difference is (1).
 
     Args:
@@ -82,13 +82,13 @@ def paired(
     with torch.no_grad():
         terms = [term.nats for term in bound_terms(diffusion, denoise, x0, chain, partial(next, draws), decoder)]
     flow = forward_flow_bound(diffusion, denoise, x0, grid, divergence, last, decoder)
-    return Pair(torch.stack(terms).sum(0), flow.nats)
+    return BoundPair(torch.stack(terms).sum(0), flow.nats)
 
 
 def flow_grid(schedule: Schedule, steps: int, last: int = 1) -> Timesteps:
     """Timesteps from T to `last`, as even in the flow's own variable u as the table allows: at most `steps` steps."""
     t = torch.arange(schedule.num_timesteps, last - 1, -1)
-    alpha_bar = schedule.at(t)
+    alpha_bar = schedule.alpha_bar_at(t)
     u = torch.log((1 + alpha_bar.sqrt()) / (1 - alpha_bar).sqrt())
     wanted = torch.lerp(u[0], u[-1], torch.linspace(0, 1, steps + 1, dtype=torch.float64))
     nearest = torch.searchsorted(0.5 * (u[1:] + u[:-1]), wanted)
@@ -104,7 +104,7 @@ def flow_check(
     seed: int = 0,
     chain: Timesteps | None = None,
     variance: ReverseVariance | None = None,
-    on_progress: Progress | None = None,
+    on_progress: ChainProgress | None = None,
 ) -> FlowCheck:
     """Both bounds of `images`, and their paired difference, in bits per dimension with standard errors over images.
 
@@ -127,7 +127,7 @@ def flow_check(
     pipeline, diffusion = _in_float32(pipeline), pipeline.with_variance(variance)
     chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
-    pairs: list[Pair] = []
+    pairs: list[BoundPair] = []
     for part in torch.split(torch.arange(len(images)), pipeline.compute.chunk):
         x0 = from_pixels(images[part]).to(pipeline.device)
         denoise = pipeline.denoiser(None if labels is None else labels[part], SamplingSettings(clip="none"))
@@ -156,7 +156,7 @@ def add_flow_check(
     num_images: int,
     steps: int = 100,
     probes: int = 4,
-    on_progress: Progress | None = None,
+    on_progress: ChainProgress | None = None,
 ) -> Likelihood:
     """`measured` with the flow check of the first of its images, along its own chain.
 

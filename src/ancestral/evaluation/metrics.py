@@ -144,24 +144,25 @@ def kernel_distance(a: Features, b: Others) -> Estimate:
     return Estimate(float(value), _jackknife_error(without_a, without_b))
 
 
-def neighbourhood(real: Features, drawn: Others, k: int = 5) -> Neighbourhood:
-    """Precision, recall, density and coverage of `drawn` against `real`, with balls that reach the k-th neighbour.
+def neighbourhood(real: Features, generated: Others, k: int = 5) -> Neighbourhood:
+    """Precision, recall, density and coverage of `generated` against `real`, with balls that reach the k-th neighbour.
 
-    Precision: share of drawn images in some real ball. Recall: share of real images in some drawn ball. Density: real
-    balls around a drawn image, over k. Coverage: share of real balls with a drawn image inside. Balls are closed for
-    the first two and open for the last two, as in the papers' own programs, so that a set against itself scores 1 in
-    all four. The error bars take the balls as given: they are those of a mean over the images that are counted.
+    Precision: share of generated images in some real ball. Recall: share of real images in some generated ball.
+    Density: real balls around a generated image, over k. Coverage: share of real balls with a generated image inside.
+    Balls are closed for the first two and open for the last two, as in the papers' own programs, so that a set against
+    itself scores 1 in all four. The error bars take the balls as given: they are those of a mean over the images that
+    are counted.
 
     Raises:
         InputError: a set of k images or fewer.
     """
-    if min(len(real), len(drawn)) <= k:
-        raise InputError(f"expected more than k = {k} images on each side, got {len(real)} and {len(drawn)}")
-    real_radii, drawn_radii = _radii(real, k), _radii(drawn, k)
+    if min(len(real), len(generated)) <= k:
+        raise InputError(f"expected more than k = {k} images on each side, got {len(real)} and {len(generated)}")
+    real_radii, generated_radii = _radii(real, k), _radii(generated, k)
     precise, dense = [], []
     recalled = torch.zeros(len(real), dtype=torch.bool)
     covered = torch.zeros(len(real), dtype=torch.bool)
-    for part, radii in zip(torch.split(drawn, CHUNK), torch.split(drawn_radii, CHUNK), strict=True):
+    for part, radii in zip(torch.split(generated, CHUNK), torch.split(generated_radii, CHUNK), strict=True):
         distances = _distances(part, real)
         precise.append((distances <= real_radii).any(dim=1))
         dense.append((distances < real_radii).double().sum(dim=1) / k)

@@ -1,7 +1,7 @@
-"""Is it copied? The nearest training image of each drawn image, against that of held-out images.
+"""Is it copied? The nearest training image of each generated image, against that of held-out images.
 
 A held-out image was never trained on, so its distance to the nearest training image is what a new image of this kind
-has. Drawn images that lie much nearer are copies. The measure is in pixels, or in any features.
+has. Generated images that lie much nearer are copies. The measure is in pixels, or in any features.
 """
 
 from typing import NamedTuple
@@ -25,11 +25,11 @@ class Nearest(NamedTuple):
 
 
 class Memorisation(NamedTuple):
-    """How near drawn images lie to the training images, against how near held-out images lie.
+    """How near generated images lie to the training images, against how near held-out images lie.
 
-    ratio: median distance of drawn over that of held-out images: about 1 for new images, far below 1 for copies. None
-        where held-out images are themselves copies of training images, so that nothing can be told.
-    nearer: share of drawn images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
+    ratio: median distance of generated over that of held-out images: about 1 for new images, far below 1 for copies.
+        None where held-out images are themselves copies of training images, so that nothing can be told.
+    nearer: share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
     """
 
     drawn_median: float
@@ -56,25 +56,25 @@ def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
     return Nearest(indices, distance)
 
 
-def memorisation(drawn: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]) -> Memorisation:
-    """Distances to the nearest training image, of drawn and of held-out images, in four numbers.
+def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]) -> Memorisation:
+    """Distances to the nearest training image, of generated and of held-out images, in four numbers.
 
     Raises:
-        InputError: no drawn or no held-out images.
+        InputError: no generated or no held-out images.
     """
-    if not len(drawn) or not len(held_out):
-        raise InputError(f"expected drawn and held-out images, got {len(drawn)} and {len(held_out)}")
-    drawn_median, held_out_median = float(drawn.quantile(0.5)), float(held_out.quantile(0.5))
+    if not len(generated) or not len(held_out):
+        raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
+    drawn_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
     ratio = drawn_median / held_out_median if held_out_median else None
-    nearer = float((drawn <= held_out.quantile(0.01)).double().mean())
+    nearer = float((generated <= held_out.quantile(0.01)).double().mean())
     return Memorisation(drawn_median, held_out_median, ratio, nearer)
 
 
 def memorisation_ratio(
-    drawn: Vectors, held_out: Shaped[Tensor, "M ..."], training: Shaped[Tensor, "K ..."]
+    generated: Vectors, held_out: Shaped[Tensor, "M ..."], training: Shaped[Tensor, "K ..."]
 ) -> float | None:
-    """`Memorisation.ratio` of images or features: the median distance to training of `drawn` over `held_out`."""
-    return memorisation(nearest(drawn, training).distance, nearest(held_out, training).distance).ratio
+    """`Memorisation.ratio` of images or features: the median distance to training of `generated` over `held_out`."""
+    return memorisation(nearest(generated, training).distance, nearest(held_out, training).distance).ratio
 
 
 def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:

@@ -17,19 +17,19 @@ from ancestral.diffusion import schedules
 from ancestral.errors import InputError
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, between
 
-Prediction = Literal["eps", "x0", "v", "levels"]
-Variance = Literal["beta", "beta_published", "beta_tilde", "learned"]
+PredictionName = Literal["eps", "x0", "v", "levels"]
+VarianceName = Literal["beta", "beta_published", "beta_tilde", "learned"]
 """learned: the second half of the output channels says where the log-variance lies between beta_tilde and beta."""
 Clip = Literal["none", "static", "dynamic"]
 
-PREDICTION_TYPES: dict[Prediction, str] = {
+PREDICTION_TYPES: dict[PredictionName, str] = {
     "eps": "epsilon",
     "x0": "sample",
     "v": "v_prediction",
     "levels": "levels",
 }
 """Names of diffusers, which has none for the last: it refuses the folder."""
-VARIANCE_TYPES: dict[Variance, str] = {
+VARIANCE_TYPES: dict[VarianceName, str] = {
     "beta_published": "fixed_large",  # diffusers draws the same by both: its full chain ends without noise
     "beta": "fixed_large",  # of one name the last is what it is read as
     "beta_tilde": "fixed_small",
@@ -93,8 +93,8 @@ class ScheduleDescription:
     """
 
     betas: tuple[float, ...] = field(repr=False)
-    prediction: Prediction
-    variance: Variance
+    prediction: PredictionName
+    variance: VarianceName
     clip: Clip
     time: Literal["index", "log-snr"] = "index"
     sampler: str = "ancestral"
@@ -107,7 +107,7 @@ def read_schedule(keys: Keys) -> ScheduleDescription:
         InputError: another class, a key that cannot be honoured, or betas whose product float64 cannot hold.
     """
     kind = keys.choice("_class_name", None, KINDS)
-    predictions: dict[str, Prediction] = {name: prediction for prediction, name in PREDICTION_TYPES.items()}
+    predictions: dict[str, PredictionName] = {name: prediction for prediction, name in PREDICTION_TYPES.items()}
     description = ScheduleDescription(
         betas=_betas(keys, *kind.ends),
         prediction=keys.choice("prediction_type", "epsilon", predictions),
@@ -122,9 +122,9 @@ def read_schedule(keys: Keys) -> ScheduleDescription:
     return description
 
 
-def _variance(keys: Keys) -> Variance:
+def _variance(keys: Keys) -> VarianceName:
     """None is said by classes that draw no noise of their own."""
-    known: dict[Any, Variance] = {name: variance for variance, name in VARIANCE_TYPES.items()}
+    known: dict[Any, VarianceName] = {name: variance for variance, name in VARIANCE_TYPES.items()}
     return keys.choice("variance_type", "fixed_small", known | {"fixed_small_log": "beta_tilde", None: "beta_tilde"})
 
 

@@ -8,7 +8,7 @@ from ancestral.config import NetworkSettings
 from ancestral.networks.layers import Downsample, Embedding, GroupNorm, Upsample, convolution, linear, zeroed
 from ancestral.tensors import Images
 
-Features = Float[Tensor, "B features H W"]
+FeatureMap = Float[Tensor, "B features H W"]
 
 
 def stem_width(settings: NetworkSettings) -> int:
@@ -39,13 +39,13 @@ class ResnetBlock(nn.Module):
         self.conv2 = zeroed(convolution(out_width, out_width))
         self.conv_shortcut = convolution(in_width, out_width, 1) if in_width != out_width else None
 
-    def forward(self, x: Images, time: Embedding) -> Features:
+    def forward(self, x: Images, time: Embedding) -> FeatureMap:
         """(B, in_width, H, W) -> (B, out_width, H, W); `time` has been through SiLU."""
         h = self._with_time(self.conv1(F.silu(self.norm1(x))), time)
         h = self.conv2(self.dropout(F.silu(h)))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
-    def _with_time(self, h: Features, time: Embedding) -> Features:
+    def _with_time(self, h: FeatureMap, time: Embedding) -> FeatureMap:
         projected = self.time_emb_proj(time)[:, :, None, None]
         if not self.scales:
             return self.norm2(h + projected)

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from ancestral.errors import InputError
 from ancestral.networks.blocks import Attention, ResnetBlock
 
-How = Literal["no", "blocks", "whole", "graphs"]
+CompileMode = Literal["no", "blocks", "whole", "graphs"]
 SHAPES = 64
 """Shapes that one piece of code may be compiled for; torch gives up at 8, and a U-Net's blocks have more among them."""
 
 
-def compiled(network: nn.Module, how: How) -> Callable[..., Tensor]:
+def compiled(network: nn.Module, how: CompileMode) -> Callable[..., Tensor]:
     """What to call in place of `network`. The first call with a shape compiles, which takes a minute or more.
 
     Args:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
-from ancestral.networks.blocks import DownLevel, Features, Middle, UpLevel, stem_width, time_width
+from ancestral.networks.blocks import DownLevel, FeatureMap, Middle, UpLevel, stem_width, time_width
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, sinusoids, zeroed
 from ancestral.tensors import Images, Labels
 
@@ -84,8 +84,8 @@ class UNet(nn.Module):
         return self.with_deep(x, time, None, labels)[0]
 
     def with_deep(
-        self, x: Images, time: TimeInput, deep: Features | None, labels: Labels | None = None
-    ) -> tuple[Float[Tensor, "B out H W"], Features]:
+        self, x: Images, time: TimeInput, deep: FeatureMap | None, labels: Labels | None = None
+    ) -> tuple[Float[Tensor, "B out H W"], FeatureMap]:
         """The output, and the features that met the first level on the way up. Other arguments as in `forward`.
 
         Args:
@@ -100,12 +100,12 @@ class UNet(nn.Module):
         h = self.conv_out(F.silu(self.conv_norm_out(h)))
         return h if self.mixer is None else self.mixer(h), deep
 
-    def _seen(self, x: Images) -> Features:
+    def _seen(self, x: Images) -> FeatureMap:
         """The image and its Fourier features (Kingma et al. 2021, appendix C)."""
         waves = [wave(2**n * math.pi * x) for n in self.settings.fourier for wave in (torch.sin, torch.cos)]
         return torch.cat([x, *waves], dim=1) if waves else x
 
-    def _deep(self, x: Features, ups: list[nn.Module], embedding: Embedding) -> Float[Tensor, "B deep H W"]:
+    def _deep(self, x: FeatureMap, ups: list[nn.Module], embedding: Embedding) -> Float[Tensor, "B deep H W"]:
         """From the first level's output through all below it and back, at the first level's resolution."""
         skips = [x]  # no more is met of this one than its size
         for above, below in pairwise(self.down_blocks):

@@ -3,13 +3,13 @@
 import math
 
 from ancestral.evaluation.evaluate import Evaluation
-from ancestral.report.facts import Facts
+from ancestral.report.facts import RunFacts
 from ancestral.report.html import Html, element, pairs, styled
 
 UNKNOWN = "not logged yet"
 
 
-def headline(facts: Facts) -> Html:
+def headline(facts: RunFacts) -> Html:
     """Numbers of the training, then distances, each with the floor it is to be compared with."""
     return pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")
 
@@ -30,7 +30,7 @@ def with_error(value: float, error: float | None) -> str:
     return f"{value:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
 
 
-def _training(facts: Facts) -> list[tuple[str, str]]:
+def _training(facts: RunFacts) -> list[tuple[str, str]]:
     images, minutes = facts.last("images"), facts.minutes()
     parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
     rate = images / (60 * minutes) if images and minutes else None
@@ -43,7 +43,7 @@ def _training(facts: Facts) -> list[tuple[str, str]]:
     ]
 
 
-def _held_out(facts: Facts) -> str:
+def _held_out(facts: RunFacts) -> str:
     if not len(facts.parts.validation):
         return _known(None, "no validation part")
     loss = facts.last("held_out_loss")
@@ -51,14 +51,17 @@ def _held_out(facts: Facts) -> str:
 
 
 def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
-    """Drawn against test, above what real training images score in its place."""
+    """Generated against test, above what real training images score in its place."""
     if evaluation is None:
         return []
-    drawn, floor = evaluation["drawn against test"], evaluation["train against test"]
-    few = "of too few images" if drawn.too_few else ""
+    generated, floor = evaluation["drawn against test"], evaluation["train against test"]
+    few = "of too few images" if generated.too_few else ""
     titles = {"frechet": "Fréchet distance", "kernel": "kernel distance × 1000"}
     distances: list[tuple[str, str]] = [
-        (title, _beside(number(scale * drawn[name].value), few or f"real images {number(scale * floor[name].value)}"))
+        (
+            title,
+            _beside(number(scale * generated[name].value), few or f"real images {number(scale * floor[name].value)}"),
+        )
         for (name, title), scale in zip(titles.items(), (1, 1000), strict=True)
     ]
     agreement = evaluation.agreement

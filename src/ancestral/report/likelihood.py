@@ -13,7 +13,7 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
 from ancestral.files import read_json
 from ancestral.outputs import BOUND
-from ancestral.report.facts import Facts
+from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
@@ -28,7 +28,7 @@ UNCODED = 8
 """Bits per dimension of a pixel written as it is."""
 
 
-def likelihood(facts: Facts) -> Html:
+def likelihood(facts: RunFacts) -> Html:
     """The bound with its error, terms and pictures, what it was measured on, the flow check; or how to get it.
 
     Raises:
@@ -93,11 +93,11 @@ def edges(stretches: tuple[Stretch, ...], schedule: Schedule) -> NDArray[np.floa
     return levels.numpy()
 
 
-def _command(facts: Facts) -> Html:
+def _command(facts: RunFacts) -> Html:
     return element("code", f"ancestral evaluate {shlex.quote(printable(str(facts.folder.path)))} --likelihood")
 
 
-def _stale(facts: Facts, measured: Likelihood) -> list[Html]:
+def _stale(facts: RunFacts, measured: Likelihood) -> list[Html]:
     """A warning, where the weights have changed since."""
     now = facts.pipeline.weights_hash()
     if measured.weights == now:

@@ -7,7 +7,7 @@ import torch
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import Facts
+from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number
 from ancestral.report.html import Html, element, joined, section, styled
@@ -28,7 +28,7 @@ MEANING = {
 """What the curves of a loss show."""
 
 
-def losses(facts: Facts) -> Html:
+def losses(facts: RunFacts) -> Html:
     """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
     charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts)]
     words = (
@@ -43,7 +43,7 @@ def losses(facts: Facts) -> Html:
 
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
     """Mean loss at t of the first 128 of `images`, on noise that is the same for every t, and its standard error."""
-    held_out = images.stretch(0, MOST_IMAGES)
+    held_out = images.sliced(0, MOST_IMAGES)
     x0 = from_pixels(as_pixels(held_out)).to(pipeline.device)
     eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
     labelled = pipeline.num_classes and held_out.labels is not None
@@ -60,7 +60,7 @@ def timesteps(num_timesteps: int) -> list[int]:
     return torch.linspace(1, num_timesteps, min(POINTS, num_timesteps)).round().int().tolist()
 
 
-def _over_training(facts: Facts) -> list[Html]:
+def _over_training(facts: RunFacts) -> list[Html]:
     seen, loss = facts.curve("loss")
     if not seen:
         return []
@@ -76,7 +76,7 @@ def _over_training(facts: Facts) -> list[Html]:
     ]  # fmt: skip
 
 
-def _optimiser(facts: Facts) -> list[Html]:
+def _optimiser(facts: RunFacts) -> list[Html]:
     seen, rates = facts.curve("lr")
     if not seen:
         return []
@@ -84,7 +84,7 @@ def _optimiser(facts: Facts) -> list[Html]:
     return [chart("Learning rate and gradient", "learning rate and gradient norm against images seen", figure)]
 
 
-def _over_t(facts: Facts) -> list[Html]:
+def _over_t(facts: RunFacts) -> list[Html]:
     held_out = facts.held_out()
     if held_out is None:
         return [element("p", "No image was held out, so there is no held-out loss against t.")]

@@ -10,9 +10,9 @@ from ancestral.colors import NAMES
 from ancestral.files import write_whole
 from ancestral.outputs import REPORT, Output, claim
 from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality, sweep
-from ancestral.report.draws import draw, sample_counts
-from ancestral.report.facts import Facts, read_facts
+from ancestral.report.facts import RunFacts, read_facts
 from ancestral.report.html import Html, element, joined, style_sheet
+from ancestral.report.samples import generate, sample_counts
 
 Say = Callable[[str], None]
 CONTENTS = {
@@ -53,22 +53,22 @@ def write_report(run: Path, out: Path | None = None, on_progress: Say | None = N
     return out
 
 
-def page(facts: Facts, say: Say) -> Html:
+def page(facts: RunFacts, say: Say) -> Html:
     """The whole document."""
     measured = [sweep.sweep(facts), likelihood.likelihood(facts)]  # first: whether files can be read is known at once
-    say(f"drawing {sample_counts(facts.pipeline)[1]} samples")
-    draws = draw(facts.pipeline)
+    say(f"generating {sample_counts(facts.pipeline)[1]} samples")
+    samples = generate(facts.pipeline)
     say("making the film")
-    looks = [gallery.samples(facts, draws), gallery.becoming(facts, draws)]
+    looks = [gallery.samples(facts, samples), gallery.becoming(facts, samples)]
     say("measuring the held-out loss")
     looks += [losses.losses(facts), gallery.data(facts)]
     say("looking for the nearest training images")
-    looks += [copies.copies(facts, draws), quality.quality(facts), *measured]
-    looks += [particulars.schedule(facts), particulars.sampling(facts, draws), particulars.settings(facts)]
+    looks += [copies.copies(facts, samples), quality.quality(facts), *measured]
+    looks += [particulars.schedule(facts), particulars.sampling(facts, samples), particulars.settings(facts)]
     return document(f"Ancestral: {facts.name}", _top(facts), looks, "ancestral report")
 
 
-def _top(facts: Facts) -> Html:
+def _top(facts: RunFacts) -> Html:
     channels, height, width = facts.pipeline.spec.shape
     kind = f"{height} × {width} {NAMES[channels]}"
     classes = f", {facts.pipeline.num_classes} classes" if facts.labelled else ", without classes"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import torch
 
 from ancestral.config import Config, Settings
-from ancestral.report.draws import Draws
-from ancestral.report.facts import Facts
+from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
+from ancestral.report.samples import Samples
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
 from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
@@ -19,7 +19,7 @@ LONGEST = 80
 """Letters of a value in the table; whole values stand in the JSON below it."""
 
 
-def schedule(facts: Facts) -> Html:
+def schedule(facts: RunFacts) -> Html:
     """The curves of the noise schedule."""
     noise, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
     log_snr = noise.log_snr(torch.arange(noise.num_timesteps + 1))
@@ -31,7 +31,7 @@ def schedule(facts: Facts) -> Html:
     return section("schedule", "Noise schedule", element("p", words), drawing)
 
 
-def sampling(facts: Facts, draws: Draws) -> Html:
+def sampling(facts: RunFacts, samples: Samples) -> Html:
     """How the samples of this page were drawn."""
     chosen, schedule = facts.pipeline.config.sampling, facts.pipeline.diffusion.schedule
     sampler = facts.pipeline.sampler(chosen)
@@ -43,13 +43,13 @@ def sampling(facts: Facts, draws: Draws) -> Html:
         *eta,
         ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
         ("clipping of x0", chosen.clip),
-        ("seeds", f"0 to {draws.seeds[-1]}, in the order of the page"),
+        ("seeds", f"0 to {samples.seeds[-1]}, in the order of the page"),
         ("weights", f"averaged, SHA-256 {facts.pipeline.weights_hash()}"),
     ]
-    return section("sampling", "How the samples were drawn", pairs(items, "facts"))
+    return section("sampling", "How the samples were generated", pairs(items, "facts"))
 
 
-def settings(facts: Facts) -> Html:
+def settings(facts: RunFacts) -> Html:
     """Every setting with its meaning, and the command that repeats the run."""
     path = shlex.quote(printable(str(facts.folder.config)))
     command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))

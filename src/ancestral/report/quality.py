@@ -3,7 +3,7 @@
 import shlex
 
 from ancestral.evaluation.evaluate import Evaluation, Nearness, Number
-from ancestral.report.facts import Facts
+from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, styled, table
@@ -21,7 +21,7 @@ TITLES = {
 }
 
 
-def quality(facts: Facts) -> Html:
+def quality(facts: RunFacts) -> Html:
     """Every metric with its error, beside floors, as tables and charts; or how to get them."""
     evaluation = facts.evaluation
     if evaluation is None:
@@ -54,7 +54,7 @@ def _reservations(evaluation: Evaluation) -> list[Html]:
 
 def _features(evaluation: Evaluation) -> str:
     space = evaluation.features
-    measured = f"{evaluation.num_drawn:,} images were drawn and compared in {space.width} features of "
+    measured = f"{evaluation.num_drawn:,} images were generated and compared in {space.width} features of "
     if space.accuracy is None:
         return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
     task = "the classes" if space.kind == "labels" else "which transform was applied"
@@ -78,20 +78,22 @@ def _agreement(evaluation: Evaluation) -> list[Html]:
 
 
 def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
-    drawn = evaluation[DRAWN][name]
+    generated = evaluation[DRAWN][name]
     floors = {c.name: c[name].value for c in evaluation.comparisons if c.name != DRAWN}
-    alt = f"{title} of samples against test images, {number(drawn.value)}, above its floors; the table has all values"
-    return chart(title, alt, bars_with_floors(title, drawn.value, drawn.standard_error, floors))
+    alt = (
+        f"{title} of samples against test images, {number(generated.value)}, above its floors; the table has all values"
+    )
+    return chart(title, alt, bars_with_floors(title, generated.value, generated.standard_error, floors))
 
 
 def _comparisons(evaluation: Evaluation) -> Html:
-    drawn = evaluation[DRAWN]
-    head = ["comparison", *(TITLES.get(n.name, n.name) for n in drawn.numbers)]
+    generated = evaluation[DRAWN]
+    head = ["comparison", *(TITLES.get(n.name, n.name) for n in generated.numbers)]
     caption = (
         "Every number with one standard error; what counts is drawn against test, the others are its floors. Each "
-        f"compares {drawn.num_left:,} images with {drawn.num_right:,}."
+        f"compares {generated.num_left:,} images with {generated.num_right:,}."
     )
-    rows = [[c.name, *(_cell(c[n.name]) for n in drawn.numbers)] for c in evaluation.comparisons]
+    rows = [[c.name, *(_cell(c[n.name]) for n in generated.numbers)] for c in evaluation.comparisons]
     return styled("div", "metrics", table(head, rows, caption))
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ancestral.config import parse
 from ancestral.errors import InputError
-from ancestral.evaluation.sweep import Row, Sweep, decided
+from ancestral.evaluation.sweep import Sweep, SweepRow, decide
 from ancestral.files import read_json
-from ancestral.report.facts import Facts
+from ancestral.migrations import sweep as migrated
+from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, table
@@ -29,7 +30,7 @@ NAMED = 6
 """Curves that the picture names."""
 
 
-def sweep(facts: Facts) -> Html:
+def sweep(facts: RunFacts) -> Html:
     """The picture, the table and the recommendation; or how to get them.
 
     Raises:
@@ -57,12 +58,12 @@ def sweep(facts: Facts) -> Html:
 
 
 def _became(found: Sweep) -> list[Html]:
-    """Whether that takes the place of how the pipeline drew; nothing is said of files of earlier versions."""
+    """Whether that takes the place of how the pipeline generated; nothing is said of files of earlier versions."""
     if found.present is None:
         return []
-    decision = decided(found)
+    decision = decide(found)
     words = f"{in_words(found.present.row)}: {decision.reason}."
-    title = "Kept is how it drew: " if decision.row is None else "Better than how it drew: "
+    title = "Kept is how it generated images: " if decision.row is None else "Better than how it generated images: "
     return [element("p", element("strong", title), words)]
 
 
@@ -73,19 +74,19 @@ def read_sweep(file: Path) -> Sweep:
         InputError: unreadable, or no such thing.
     """
     try:
-        return parse(Sweep, read_json(file), "sweep")
+        return parse(Sweep, migrated(read_json(file)), "sweep")
     except InputError as fault:
         raise InputError(f"{file} is damaged ({fault}); remove it") from None
 
 
 def figure(found: Sweep) -> Figure:
     """The curves: the recommended by name, what everybody knows, the nearest to the flow, the best at each budget."""
-    pairs = [*dict.fromkeys((row.contender.sampler, row.contender.grid) for row in found.rows)]
-    budgets = sorted({row.contender.budget for row in found.rows})
-    ending = [row for row in found.rows if row.to_flow is not None and row.contender.budget == budgets[-1]]
+    pairs = [*dict.fromkeys((row.choice.sampler, row.choice.grid) for row in found.rows)]
+    budgets = sorted({row.choice.budget for row in found.rows})
+    ending = [row for row in found.rows if row.to_flow is not None and row.choice.budget == budgets[-1]]
     nearest = sorted(ending, key=lambda row: row.to_flow or 0.0)[:1]
-    best = [min((r for r in found.rows if r.contender.budget == budget), key=by_frechet) for budget in budgets]
-    wanted = [(row.contender.sampler, row.contender.grid) for row in (found.recommended, *nearest, *best)]
+    best = [min((r for r in found.rows if r.choice.budget == budget), key=by_frechet) for budget in budgets]
+    wanted = [(row.choice.sampler, row.choice.grid) for row in (found.recommended, *nearest, *best)]
     named = [*dict.fromkeys((wanted[0], *(each for each in FAMILIAR if each in pairs), *wanted[1:]))][:NAMED]
     others = [each for each in pairs if each not in named]
     return sweep_curves(
@@ -96,31 +97,31 @@ def figure(found: Sweep) -> Figure:
     )
 
 
-def best_grids(found: Sweep) -> tuple[list[int], dict[str, list[Row | None]]]:
+def best_grids(found: Sweep) -> tuple[list[int], dict[str, list[SweepRow | None]]]:
     """(budgets, sampler -> at each of them its row on the grid with the least Fréchet distance)."""
-    budgets = sorted({row.contender.budget for row in found.rows})
+    budgets = sorted({row.choice.budget for row in found.rows})
     rows = {
         sampler: [
             min(
-                (r for r in found.rows if (r.contender.sampler, r.contender.budget) == (sampler, budget)),
+                (r for r in found.rows if (r.choice.sampler, r.choice.budget) == (sampler, budget)),
                 key=by_frechet,
                 default=None,
             )
             for budget in budgets
         ]
-        for sampler in dict.fromkeys(row.contender.sampler for row in found.rows)
+        for sampler in dict.fromkeys(row.choice.sampler for row in found.rows)
     }
     return budgets, rows
 
 
-def by_frechet(row: Row) -> float:
+def by_frechet(row: SweepRow) -> float:
     """What rows are ordered by."""
     return row.frechet
 
 
-def in_words(row: Row) -> str:
+def in_words(row: SweepRow) -> str:
     """A row as a phrase."""
-    found = row.contender
+    found = row.choice
     return (
         f"{found.sampler} on the grid {found.grid}, {found.steps} steps, {found.calls} network calls: "
         f"Fréchet {with_error(row.frechet, row.jackknife.error)}"
@@ -129,12 +130,12 @@ def in_words(row: Row) -> str:
 
 def _curve(found: Sweep, sampler: str, grid: str) -> Curve:
     """The rows of one sampler on one grid, by calls."""
-    mine = [row for row in found.rows if (row.contender.sampler, row.contender.grid) == (sampler, grid)]
-    rows = sorted(mine, key=lambda row: row.contender.calls)
+    mine = [row for row in found.rows if (row.choice.sampler, row.choice.grid) == (sampler, grid)]
+    rows = sorted(mine, key=lambda row: row.choice.calls)
     flow = [row.to_flow for row in rows if row.to_flow is not None]
     return Curve(
         f"{sampler}, {grid}",
-        [row.contender.calls for row in rows],
+        [row.choice.calls for row in rows],
         [row.frechet for row in rows],
         [row.jackknife.error for row in rows],
         flow or None,
@@ -145,16 +146,16 @@ def _table(found: Sweep) -> Html:
     budgets, rows = best_grids(found)
     head = ["sampler", *(f"{budget} calls" for budget in budgets)]
     caption = (
-        f"Fréchet distance to {found.num_test:,} test images, of {found.settings.images:,} images drawn from the same "
-        f"seeds by each sampler on the best of its grids, with one standard error; and how far they are from those of "
-        f"{found.settings.reference} steps, in levels. Those have {number(found.reference)}, training images "
+        f"Fréchet distance to {found.num_test:,} test images, of {found.settings.images:,} images generated from the "
+        "same seeds by each sampler on the best of its grids, with one standard error; and how far they are from "
+        f"those of {found.settings.reference} steps, in levels. Those have {number(found.reference)}, training images "
         f"{number(found.floor)}."
     )
     return table(head, [[name, *map(_cell, best)] for name, best in rows.items()], caption)
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: SweepRow | None) -> str:
     if row is None:
         return ""
     flow = "" if row.to_flow is None else f", {number(row.to_flow, 2)} levels"
-    return f"{with_error(row.frechet, row.jackknife.error)}{flow}, {row.contender.grid}"
+    return f"{with_error(row.frechet, row.jackknife.error)}{flow}, {row.choice.grid}"

@@ -1,9 +1,10 @@
 """Classifier guidance: a classifier of noisy images pulls the prediction towards a class (Dhariwal and Nichol 2021).
 
-By Bayes' rule q(x_t | y) ~ q(x_t) p(y | x_t), so the scores add; a score is -eps / s_t, and x_t = a x_0 + s eps:
+By Bayes' rule q(x_t | y) ~ q(x_t) p(y | x_t), so the scores add; a score is -eps / sigma_t, and x_t = alpha x_0 + sigma
+eps:
 
-    eps = eps - scale s_t grad log p(y | x_t)                                                   (1)
-    x_0 = x_0 + scale (s_t^2 / a_t) grad log p(y | x_t)                                         (2)
+    eps = eps - scale sigma_t grad log p(y | x_t)                                                   (1)
+    x_0 = x_0 + scale (sigma_t^2 / alpha_t) grad log p(y | x_t)                                         (2)
 
 At scale 1 and with the true p(y | x_t) this is the conditional prediction. p must have been trained at the noise of
 each t: the gradient of a classifier of clean images is, at high noise, about nothing that the image shows.
@@ -37,11 +38,11 @@ class ClassifierGuided:
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)
-        if self.schedule.at(t) == 0:
+        if self.schedule.alpha_bar_at(t) == 0:
             return prediction
-        a, s = self.schedule.signal(t, x_t), self.schedule.noise(t, x_t)
-        pull = self.scale * s * gradient(self.log_prob, x_t, t)
-        return Prediction(t, prediction.x0 + s / a * pull, prediction.eps - pull, prediction.spread)
+        alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
+        pull = self.scale * sigma * gradient(self.log_prob, x_t, t)
+        return Prediction(t, prediction.x0 + sigma / alpha * pull, prediction.eps - pull, prediction.variance_coeff)
 
 
 def gradient(log_prob: LogProb, x_t: Data, t: Timesteps) -> Data:

@@ -10,10 +10,12 @@ from torch import Tensor
 from ancestral.diffusion.process import GaussianDiffusion, Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import NonFinite
-from ancestral.tensors import Data, Timesteps, is_finite, over
+from ancestral.tensors import Data, Timesteps, broadcast_like, is_finite
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
-"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and its spread where the network says one."""
+"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and its variance coefficient where the network says
+one.
+"""
 
 
 FAINT = 1e-60
@@ -51,8 +53,8 @@ class Finite:
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)
-        faint = float(self.schedule.at(t).min()) < FAINT
-        told = prediction.spread is None or is_finite(prediction.spread)
+        faint = float(self.schedule.alpha_bar_at(t).min()) < FAINT
+        told = prediction.variance_coeff is None or is_finite(prediction.variance_coeff)
         if not (told and is_finite(prediction.eps) and (faint or is_finite(prediction.x0))):
             raise NonFinite(f"the prediction at t = {int(t.max())} is not finite: {self.cause(x_t)}")
         return prediction
@@ -60,7 +62,9 @@ class Finite:
 
 @dataclass(frozen=True)
 class StaticClip:
-    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t. The spread is kept."""
+    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t. The variance coefficient is
+    kept.
+    """
 
     denoise: Denoiser
     schedule: Schedule
@@ -69,7 +73,7 @@ class StaticClip:
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)
         x0 = prediction.x0.clamp(-self.bound, self.bound)
-        return with_x0(self.schedule, x0, x_t, t)._replace(spread=prediction.spread)
+        return with_x0(self.schedule, x0, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,9 @@ class DynamicClip:
         prediction = self.denoise(x_t, t)
         x0 = prediction.x0
         reach = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(min=1)
-        bound = over(reach, x0)
+        bound = broadcast_like(reach, x0)
         clipped = torch.maximum(torch.minimum(x0, bound), -bound) / bound
-        return with_x0(self.schedule, clipped, x_t, t)._replace(spread=prediction.spread)
+        return with_x0(self.schedule, clipped, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
 
 def clipped(denoise: Denoiser, schedule: Schedule, how: Literal["none", "static", "dynamic"]) -> Denoiser:
@@ -97,5 +101,5 @@ def clipped(denoise: Denoiser, schedule: Schedule, how: Literal["none", "static"
 
 
 def with_x0(schedule: Schedule, x0: Data, x_t: Data, t: Timesteps) -> Prediction:
-    """The prediction with this x0, and the eps for which x_t = a_t x0 + s_t eps."""
-    return Prediction(t, x0, (x_t - schedule.signal(t, x_t) * x0) / schedule.noise(t, x_t))
+    """The prediction with this x0, and the eps for which x_t = alpha_t x0 + sigma_t eps."""
+    return Prediction(t, x0, (x_t - schedule.alpha(t, x_t) * x0) / schedule.sigma(t, x_t))

@@ -1,6 +1,6 @@
 """Guidance by a second prediction: of no class, of an unwanted one, or of a worse network.
 
-Scores add up, and a score is -eps / s_t. Pushing one prediction away from another by a scale,
+Scores add up, and a score is -eps / sigma_t. Pushing one prediction away from another by a scale,
 
     eps = eps_given + (scale - 1) (eps_given - eps_null)                                        (1)
 
@@ -11,9 +11,9 @@ and unwanted with w_k < 0, compose as (Liu et al. 2022, eq. 11-12)
 
     eps = eps_null + sum_k w_k (eps_k - eps_null)                                               (2)
 
-x_t = a x_0 + s eps for every prediction, so the same combination of their x_0 is the x_0 of (1) and (2). Scale 1 is
-exactly the given prediction, scale 0 the null one in real arithmetic. A spread is no direction to push in: it is the
-given prediction's own.
+x_t = alpha x_0 + sigma eps for every prediction, so the same combination of their x_0 is the x_0 of (1) and (2). Scale
+1 is exactly the given prediction, scale 0 the null one in real arithmetic. A variance coefficient is no direction to
+push in: it is the given prediction's own.
 
 (1) widens the range of x_0. Lin et al. 2023 (section 3.4) give each image of it the standard deviation that the given
 prediction had, `share` of the way,
@@ -32,9 +32,9 @@ from torch import Tensor
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.denoiser import Denoiser, with_x0
-from ancestral.tensors import Data, Timesteps, over
+from ancestral.tensors import Data, Timesteps, broadcast_like
 
-Pair = Callable[[Data, Timesteps], tuple[Prediction, Prediction]]
+PredictionPair = Callable[[Data, Timesteps], tuple[Prediction, Prediction]]
 """(x_t (B, ...), t () int64) -> the conditional and the unconditional prediction at the same x_t."""
 
 
@@ -57,13 +57,17 @@ class OneCall:
 
     def __call__(self, x_t: Data, t: Timesteps) -> tuple[Prediction, Prediction]:
         both = self.denoise(torch.cat([x_t, x_t]), t)
-        halves = zip(both.x0.chunk(2), both.eps.chunk(2), _halves(both.spread), strict=True)
-        given, null = (Prediction(t, x0, eps, spread) for x0, eps, spread in halves)
+        halves = zip(both.x0.chunk(2), both.eps.chunk(2), _halves(both.variance_coeff), strict=True)
+        given, null = (Prediction(t, x0, eps, variance_coeff) for x0, eps, variance_coeff in halves)
         return given, null
 
 
-def _halves(spread: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (None, None) if spread is None else (spread[: len(spread) // 2], spread[len(spread) // 2 :])
+def _halves(variance_coeff: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    return (
+        (None, None)
+        if variance_coeff is None
+        else (variance_coeff[: len(variance_coeff) // 2], variance_coeff[len(variance_coeff) // 2 :])
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class ClassifierFree:
     A worse network should err as the good one does, only more: an earlier checkpoint, or a smaller one trained less.
     """
 
-    pair: Pair
+    pair: PredictionPair
     scale: float
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
@@ -84,7 +88,7 @@ class ClassifierFree:
 class Composed:
     """The sum (2) of conditions, each a denoiser and its weight: 1 is wanted, below 0 is unwanted. 1 + K calls.
 
-    Exact where, given x_0, the conditions are independent. The spread is the null prediction's.
+    Exact where, given x_0, the conditions are independent. The variance coefficient is the null prediction's.
     """
 
     null: Denoiser
@@ -96,14 +100,14 @@ class Composed:
         for denoise, weight in self.conditions:
             given = denoise(x_t, t)
             x0, eps = x0 + weight * (given.x0 - null.x0), eps + weight * (given.eps - null.eps)
-        return Prediction(t, x0, eps, null.spread)
+        return Prediction(t, x0, eps, null.variance_coeff)
 
 
 @dataclass(frozen=True)
 class Rescaled:
     """(1) with the standard deviation of each image's x_0 brought back by (3)."""
 
-    pair: Pair
+    pair: PredictionPair
     scale: float
     schedule: Schedule
     share: float = 0.7
@@ -112,8 +116,8 @@ class Rescaled:
         given, null = self.pair(x_t, t)
         x0 = pushed(given, null, self.scale).x0
         back = given.x0.flatten(1).std(1) / x0.flatten(1).std(1).clamp(min=torch.finfo(x0.dtype).tiny)
-        factor = 1 - self.share + self.share * over(back, x0)
-        return with_x0(self.schedule, factor * x0, x_t, t)._replace(spread=given.spread)
+        factor = 1 - self.share + self.share * broadcast_like(back, x0)
+        return with_x0(self.schedule, factor * x0, x_t, t)._replace(variance_coeff=given.variance_coeff)
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ class Interval:
 
 
 def timesteps_of_noise(schedule: Schedule, low: float, high: float) -> tuple[int, int]:
-    """(first, last) timestep whose noise-to-signal ratio s_t / a_t lies in [low, high]: how papers give intervals."""
+    """(first, last) timestep whose noise-to-signal ratio sigma_t / alpha_t lies in [low, high]: how papers give
+    intervals.
+    """
     ratio = torch.exp(-0.5 * schedule.log_snr(torch.arange(1, schedule.num_timesteps + 1)))
     return int((ratio < low).sum()) + 1, int((ratio <= high).sum())
 
@@ -139,4 +145,4 @@ def pushed(given: Prediction, null: Prediction, scale: float) -> Prediction:
     """(1), with the spread of `given`."""
     push = scale - 1
     x0, eps = given.x0 + push * (given.x0 - null.x0), given.eps + push * (given.eps - null.eps)
-    return Prediction(given.t, x0, eps, given.spread)
+    return Prediction(given.t, x0, eps, given.variance_coeff)

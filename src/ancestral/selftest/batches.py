@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.config import NetworkSettings
+from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.flow import Exact, flow_log_prob
-from ancestral.diffusion.levels import PredictsLevels
 from ancestral.diffusion.likelihood import prior_term, step_term
 from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_error, vlb
 from ancestral.diffusion.parameterization import Parameterization, Prediction, PredictsEps
@@ -22,7 +22,7 @@ from ancestral.diffusion.variances import Variance, beta_tilde, interpolated
 from ancestral.editing.canvas import Windows
 from ancestral.editing.interpolate import arc, slerp
 from ancestral.editing.inversion import DDIMInversion, HeunInversion, Inversion, round_trip_error
-from ancestral.editing.operators import Masked, Pooled
+from ancestral.editing.operators import Masked, MeanPooled
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
@@ -73,7 +73,7 @@ def told_apart(make: Made, *batches: Tensor) -> float:
 
 
 def nonlinear(x_t: Tensor, t: Tensor) -> Prediction:
-    """A denoiser that is no straight line, and has a spread."""
+    """A denoiser that is no straight line, and has a variance coefficient."""
     kept = TABLE.alpha_bar[t].to(x_t)
     kept = kept.reshape(-1, 1, 1, 1) if kept.ndim else kept
     x0 = 1.4 * torch.tanh(x_t) + 0.1 * x_t.flip(-1)
@@ -106,7 +106,7 @@ def guides(device: torch.device) -> dict[str, Denoiser]:
         "posterior, gradient": PosteriorGuided(nonlinear, TABLE, seen, "gradient", 0.5),
         "posterior, moments": PosteriorGuided(nonlinear, TABLE, seen, "moments", 0.5, 3),
         "posterior, pooled": PosteriorGuided(
-            nonlinear, TABLE, Measured(Pooled(2), torch.full((1, 2, 2, 2), 0.4).to(device).double()), "projection"
+            nonlinear, TABLE, Measured(MeanPooled(2), torch.full((1, 2, 2, 2), 0.4).to(device).double()), "projection"
         ),
         "windows": Windows(nonlinear, 3, 3, 1),
         "a roll a step": RolledEachStep(nonlinear),
@@ -166,7 +166,7 @@ def losses(name: str, device: torch.device) -> float:
     """The loss of each image, at a timestep of its own."""
     eps, x0, t = images(device, 1) / 2, in_pixels(device), TIMES.to(device)
     output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
-    plain, learned, said = process(PredictsEps()), process(PredictsEps(), interpolated), PredictsLevels()
+    plain, learned, said = process(PredictsEps()), process(PredictsEps(), interpolated), PredictsCategorical()
     level_output = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
     kept = level(TABLE, TIMES, torch.zeros(5, 1, dtype=torch.float64, device=device))[:, 0]
     made: dict[str, tuple[Made, tuple[Tensor, ...]]] = {

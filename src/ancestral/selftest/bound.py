@@ -285,10 +285,10 @@ def uniform_pixels(device: torch.device) -> float:
 
 def pixel_variance(schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
     """log Var(x_s | x_t) by the law of total variance; onto the data at least a 20th of a bin, as densities need."""
-    assert prediction.spread is not None
+    assert prediction.variance_coeff is not None
     kept, before = float(schedule.alpha_bar[t]), float(schedule.alpha_bar[s])
     step = 1 - kept / before
-    variance = (1 - before) / (1 - kept) * step + before * (step / (1 - kept)) ** 2 * prediction.spread
+    variance = (1 - before) / (1 - kept) * step + before * (step / (1 - kept)) ** 2 * prediction.variance_coeff
     return torch.log(variance.clamp(min=(0.1 / 255) ** 2) if s == 0 else variance)
 
 

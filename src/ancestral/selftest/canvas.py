@@ -27,7 +27,7 @@ SIDE = 6
 
 
 def pair(t: Tensor, x_t: Tensor, x0: Tensor) -> Prediction:
-    """A prediction with that x_0, which is its spread as well."""
+    """A prediction with that x_0, which is its variance coefficient as well."""
     kept = TABLE.alpha_bar[t].to(x_t)
     return Prediction(t, x0, (x_t - kept.sqrt() * x0) / (1 - kept).sqrt(), x0)
 
@@ -50,8 +50,8 @@ def knows_where(x_t: Tensor, t: Tensor) -> Prediction:
 
 def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -> float:
     """The largest difference of two predictions, the second rolled."""
-    assert one.spread is not None and other.spread is not None
-    parts = ((one.x0, other.x0), (one.eps, other.eps), (one.spread, other.spread))
+    assert one.variance_coeff is not None and other.variance_coeff is not None
+    parts = ((one.x0, other.x0), (one.eps, other.eps), (one.variance_coeff, other.variance_coeff))
     return largest(apart(mine, yours.roll(roll, (-2, -1))) for mine, yours in parts)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-Measure = Callable[[torch.device], float]
+MeasuredError = Callable[[torch.device], float]
 """Computes on a device; the error that it finds there."""
 
 
@@ -20,10 +20,10 @@ class Check(NamedTuple):
 
     name: str
     allowed: float
-    measure: Measure
+    measure: MeasuredError
 
 
-class Outcome(NamedTuple):
+class CheckResult(NamedTuple):
     """What one check found. `error` is infinite where it raised, and `fault` then says what."""
 
     group: str
@@ -41,19 +41,19 @@ class Outcome(NamedTuple):
 Groups = Mapping[str, Sequence[Check]]
 
 
-def run(groups: Groups, device: torch.device) -> Iterator[Outcome]:
+def run(groups: Groups, device: torch.device) -> Iterator[CheckResult]:
     """The outcome of every check, in order, each as soon as it is known."""
     for group, checks in groups.items():
         for check in checks:
             yield outcome(group, check, device)
 
 
-def outcome(group: str, check: Check, device: torch.device) -> Outcome:
+def outcome(group: str, check: Check, device: torch.device) -> CheckResult:
     """What `check` finds on `device`."""
     try:
-        return Outcome(group, check.name, float(check.measure(device)), check.allowed)
+        return CheckResult(group, check.name, float(check.measure(device)), check.allowed)
     except Exception as fault:
-        return Outcome(group, check.name, math.inf, check.allowed, f"{type(fault).__name__}: {fault}")
+        return CheckResult(group, check.name, math.inf, check.allowed, f"{type(fault).__name__}: {fault}")
 
 
 def apart(found: Tensor, expected: Tensor | float) -> float:

@@ -34,7 +34,7 @@ from ancestral.selftest.samplers import gaussian
 
 HUNDRED = log_snr_linear(100, 8.0, -6.0)
 FINE = log_snr_linear(960, 6.0, -6.0)
-Noise = Callable[[], Tensor]
+NoiseSource = Callable[[], Tensor]
 
 
 def exact(data: GaussianData) -> Ancestral:
@@ -47,7 +47,7 @@ def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.devi
     data, grid = gaussian(schedule, device, 0.3, 2.0), schedule.trailing(steps)
     (centre, spread), nothing = data.at(grid[0]), torch.zeros(2, dtype=torch.bool)
 
-    def run(noise: Noise) -> Tensor:
+    def run(noise: NoiseSource) -> Tensor:
         x_T = centre + spread.sqrt() * noise()
         walk = inpaint(data, exact(data), eps_process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
         return torch.cat([step.x_s for step in walk], 1)
@@ -74,7 +74,7 @@ def noised(device: torch.device) -> float:
     """What is known is at every s a draw of its own from x_s given the image, and at the end the image itself."""
     data, grid, image = gaussian(HUNDRED, device, 0.3, 2.0), HUNDRED.trailing(5), double(0.9, -0.4, device=device)
 
-    def run(noise: Noise) -> Tensor:
+    def run(noise: NoiseSource) -> Tensor:
         x_T, everything = noise(), torch.ones(2, dtype=torch.bool)
         walk = inpaint(
             data, DDIM(HUNDRED), eps_process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
@@ -95,7 +95,7 @@ def conditional(device: torch.device) -> float:
     pair = CorrelatedData(table, double(0.3, -0.2, device=device), double(1, 0.8, 0.8, 1, device=device).reshape(2, 2))
     image, known, grid = double(0.9, 7, device=device), torch.tensor([True, False]), table.uniform_log_snr(20)
 
-    def run(noise: Noise) -> Tensor:
+    def run(noise: NoiseSource) -> Tensor:
         x_T = noise()
         walk = inpaint(pair, DDIM(table), eps_process(table), image.expand_as(x_T), known, x_T, grid, noise, Rounds(12))
         return [*walk][-1].x_s
@@ -124,7 +124,7 @@ def survives(t: int, device: torch.device) -> float:
     data, image = gaussian(HUNDRED, device, 0.3, 2.0), double(1, 0.5, device=device)
     grid = timesteps_below(HUNDRED.trailing(9), t)
 
-    def run(noise: Noise) -> Tensor:
+    def run(noise: NoiseSource) -> Tensor:
         first = noise()
         draws = itertools.chain([first], iter(noise, None))
         *_, end = from_image(data, exact(data), HUNDRED, image.expand_as(first), grid, draws.__next__)
@@ -240,7 +240,7 @@ def whole_path(device: torch.device) -> float:
 def arc_law(device: torch.device) -> float:
     """The arc of two independent noises is normal again, and goes from one to the other."""
 
-    def at(u: float, noise: Noise) -> Tensor:
+    def at(u: float, noise: NoiseSource) -> Tensor:
         return arc(noise(), noise(), u)
 
     laws = [moments(partial(at, u), (2,), device) for u in (0.0, 0.2, 0.5, 1.0)]

@@ -93,7 +93,7 @@ def exact_decoder(device: torch.device) -> float:
 
 
 def middle_of_bins(device: torch.device) -> float:
-    """The uniform bound in the middle of a bin is the density of y = x_1 / a_1 times its width, at a = 0.76."""
+    """The uniform bound in the middle of a bin is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
     data = gaussian(table(96, top=1.0), device)
     middle, grid = torch.full((2, 2), 0.5, dtype=torch.float64, device=device), every(data.schedule)[:-1]
     found = uniform_flow_bound(eps_process(data.schedule), data, points(device), grid, Exact(), middle).nats

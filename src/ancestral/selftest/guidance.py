@@ -149,7 +149,9 @@ def moved(device: torch.device) -> float:
 
 
 def one_call(device: torch.device) -> float:
-    """Guidance by one call on twice the batch, against two calls; the spread stays the conditional one's."""
+    """Guidance by one call on twice the batch, against two calls; the variance coefficient stays the conditional
+    one's.
+    """
     x = normal(8, 1, device=device)
     near, far = (GaussianData(SCHEDULE, double(mean, device=device), double(0.4, device=device)) for mean in (0, 1))
 
@@ -159,24 +161,26 @@ def one_call(device: torch.device) -> float:
         return Prediction(t, *pair, torch.cat([x[:8] * 0 + 1, x[8:] * 0 - 1]))
 
     found, wanted = ClassifierFree(OneCall(both), 2.5)(x, T), ClassifierFree(TwoCalls(far, near), 2.5)(x, T)
-    assert found.spread is not None
-    return apart(found.x0, wanted.x0) + apart(found.eps, wanted.eps) + apart(found.spread, 1.0)
+    assert found.variance_coeff is not None
+    return apart(found.x0, wanted.x0) + apart(found.eps, wanted.eps) + apart(found.variance_coeff, 1.0)
 
 
 def with_spread(denoise: Denoiser, value: float) -> Denoiser:
-    """The same with a spread that is everywhere `value`."""
-    return lambda x_t, t: denoise(x_t, t)._replace(spread=torch.full_like(x_t, value))
+    """The same with a variance coefficient that is everywhere `value`."""
+    return lambda x_t, t: denoise(x_t, t)._replace(variance_coeff=torch.full_like(x_t, value))
 
 
 def spreads(device: torch.device) -> float:
-    """A spread is that of the prediction one starts from, whatever pushes."""
+    """A variance coefficient is that of the prediction one starts from, whatever pushes."""
     hills, x = three_hills(SCHEDULE, device), normal(4, 2, device=device)
     one, other = with_spread(hills.component(0), 0.8), with_spread(hills, -0.9)
     pair = TwoCalls(one, other)
     given: list[Denoiser] = [Rescaled(pair, 3.0, SCHEDULE), ClassifierFree(pair, 3.0)]
     null: list[Denoiser] = [Composed(other, ((one, 2.0),)), ClassifierGuided(other, SCHEDULE, log_posterior(hills, 1))]
-    found = [(each(x, T).spread, 0.8) for each in given] + [(each(x, T).spread, -0.9) for each in null]
-    return largest(apart(spread, value) for spread, value in found if spread is not None) + (4 - len(found))
+    found = [(each(x, T).variance_coeff, 0.8) for each in given] + [(each(x, T).variance_coeff, -0.9) for each in null]
+    return largest(apart(variance_coeff, value) for variance_coeff, value in found if variance_coeff is not None) + (
+        4 - len(found)
+    )
 
 
 def rescaled(share: float, device: torch.device) -> float:
@@ -210,7 +214,7 @@ def interval(device: torch.device) -> float:
 
 
 def interval_of_noise(_: torch.device) -> float:
-    """How many timesteps of three intervals of s / a are wrong, against asking every t."""
+    """How many timesteps of three intervals of sigma / alpha are wrong, against asking every t."""
     wrong = 0
     for low, high in ((0.28, 2.9), (0.0, 1e9), (1.0, 1.0)):
         first, last = timesteps_of_noise(SCHEDULE, low, high)
@@ -278,7 +282,7 @@ def meant(by: str, scale: float, conditional: bool, device: torch.device) -> flo
 
     def log_density(x: Tensor) -> Tensor:
         joint, whole = chosen(hills.log_joint(x, T), LABELS), hills.log_density(x, T)
-        if by == "weaker":
+        if by == "autoguidance":
             return scale * joint + (1 - scale) * chosen(worse.log_joint(x, T), LABELS)
         return whole + scale * (joint - whole)
 
@@ -289,9 +293,9 @@ def meant(by: str, scale: float, conditional: bool, device: torch.device) -> flo
 
 SCALES = (0.0, 1.0, 2.5)
 MEANT = (
-    *(("no-class", scale, True) for scale in SCALES),
+    *(("classifier-free", scale, True) for scale in SCALES),
     *(("classifier", scale, knows) for scale in (1.0, 2.5) for knows in (True, False)),
-    ("weaker", 2.5, True),
+    ("autoguidance", 2.5, True),
 )
 """By whom, how much, and whether the network knows classes."""
 CHECKS = (

@@ -13,7 +13,7 @@ from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_erro
 from ancestral.diffusion.parameterization import PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear, log_snr_linear
-from ancestral.diffusion.timesteps import RecentLosses, draw, even, independent, stratified
+from ancestral.diffusion.timesteps import RecentLosses, even, independent, sample_timesteps, stratified
 from ancestral.diffusion.variances import interpolated
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.oracles import GaussianData, double, eps_process, normal, signs
@@ -61,13 +61,15 @@ def learned() -> GaussianDiffusion:
 
 def batch(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """An output of two channels, pixels, eps and t = 1..5."""
-    mean, spread, eps = normal(3, 5, 1, 2, 2, device=device)
+    mean, variance_coeff, eps = normal(3, 5, 1, 2, 2, device=device)
     x0 = torch.arange(20, device=device).reshape(5, 1, 2, 2).double() * 13 / 127.5 - 1
-    return torch.cat([mean, spread.clamp(-1, 1)], 1), x0, eps, torch.arange(1, 6)
+    return torch.cat([mean, variance_coeff.clamp(-1, 1)], 1), x0, eps, torch.arange(1, 6)
 
 
 def whole_bound(device: torch.device) -> float:
-    """T L_{t-1}, averaged over t, is the bound but for L_T in bits: of Gaussian data, with spread, its entropy."""
+    """T L_{t-1}, averaged over t, is the bound but for L_T in bits: of Gaussian data, with variance coefficient, its
+    entropy.
+    """
     data = GaussianData(FIVE, double(0, device=device), double(0.3, device=device))
     point, unit = (GaussianData(FIVE, double(0), double(each)) for each in (0.0, 1.0))
     t, each = torch.arange(1, 6).repeat_interleave(4), signs(2, device).repeat(5, 1)
@@ -75,8 +77,8 @@ def whole_bound(device: torch.device) -> float:
     said = data(learned().q_sample(x0, t, eps), t)
     low = point.reverse_variance(t.clamp(min=2), (t - 1).clamp(min=1)).log().to(device)
     high = unit.reverse_variance(t, t - 1).log().to(device)
-    spread = 2 * (data.reverse_variance(t, t - 1).log() - low) / (high - low) - 1
-    found = vlb(learned(), torch.cat([said.eps, spread], 1), x0, eps, t, DiagonalGaussian.log_prob).mean()
+    variance_coeff = 2 * (data.reverse_variance(t, t - 1).log() - low) / (high - low) - 1
+    found = vlb(learned(), torch.cat([said.eps, variance_coeff], 1), x0, eps, t, DiagonalGaussian.log_prob).mean()
     variance = data.at(torch.tensor(5))[1]
     prior = float(prior_term(learned(), x0[:4]).mean())
     excess = 0.5 * float(variance - 1 - variance.log())
@@ -93,7 +95,7 @@ def detached(device: torch.device) -> float:
 
 
 def guides_variance(device: torch.device) -> float:
-    """What reaches the spread is 0.001 times the slope of the bound, by a difference quotient."""
+    """What reaches the variance coefficient is 0.001 times the slope of the bound, by a difference quotient."""
     output, x0, eps, t = batch(device)
     step = torch.cat([torch.zeros_like(x0), normal(5, 1, 2, 2, device=device).flip(0)], 1)
     moved = output.clone().requires_grad_()
@@ -114,7 +116,7 @@ def adds_up(device: torch.device) -> float:
 def unbiased(_: torch.device) -> float:
     """The mean of w_t l_t over an even million of u is the plain mean of l_t, whatever p: here p of a steep table."""
     p = double(*(1, 2, 3, 4, 10)) / 20
-    chosen = draw(p, (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1_000_000)
+    chosen = sample_timesteps(p, (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1_000_000)
     losses = double(3, -1, 4, 1, 5)
     return abs(float((chosen.weight * losses[chosen.t - 1]).mean()) - 12 / 5)
 
@@ -138,7 +140,7 @@ def by_second_moment(_: torch.device) -> float:
 def within_parts(_: torch.device) -> float:
     """Where between t - 1 and t a draw lies: what is below t, and that share of p_t, make up u."""
     p, u = double(1, 2, 3, 4, 10) / 20, (torch.arange(997, dtype=torch.float64) + 0.5) / 997
-    chosen = draw(p, u)
+    chosen = sample_timesteps(p, u)
     below = double(0, 1, 3, 6, 10) / 20
     return apart(below[chosen.t - 1] + chosen.within * p[chosen.t - 1], u)
 
@@ -175,7 +177,7 @@ CHECKS = (
     Check("L_vlb over all t is the entropy of its data", 1e-10, whole_bound),
     Check("hybrid: simple + 0.001 L_vlb", 1e-12, adds_up),
     Check("hybrid: no gradient of L_vlb reaches the mean", 1e-14, detached),
-    Check("hybrid: the spread feels 0.001 L_vlb", 1e-8, guides_variance),
+    Check("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8, guides_variance),
     Check("importance sampling: weights leave the mean alone", 1e-5, unbiased),
     Check("importance sampling: second moments, after warm-up", 1e-14, by_second_moment),
     Check("continuous times: where between t - 1 and t", 1e-13, within_parts),

@@ -7,7 +7,7 @@ and even in log-SNR, so that its granularity is no part of the error.
 
 Where predictions are told by the time alone, the probability flow is an integral over half the log-SNR l,
 
-    x / s = int e^l x_0 dl   or   x / a = -int e^-l eps dl                                       (1)
+    x / sigma = int e^l x_0 dl   or   x / alpha = -int e^-l eps dl                                       (1)
 
 and a sampler whose polynomial is of the degree of the prediction makes no error at all.
 """
@@ -121,7 +121,7 @@ def itself(level: Tensor) -> Tensor:
 
 
 def decays(level: Tensor) -> Tensor:
-    """s / a = e^-l."""
+    """sigma / alpha = e^-l."""
     return torch.exp(-level)
 
 
@@ -173,8 +173,12 @@ def exactly(followed: Followed, device: torch.device) -> float:
         return 0.4 - 0.3 * u + (0.2 * u**2 if followed.degree > 1 else 0) + (0.1 * u**3 if followed.degree > 2 else 0)
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-        told, a, s = value(half[t - 1]).to(device), schedule.alpha_bar[t].sqrt(), (1 - schedule.alpha_bar[t]).sqrt()
-        rest = (x_t - (a if of_x0 else s) * told) / (s if of_x0 else a)
+        told, alpha, sigma = (
+            value(half[t - 1]).to(device),
+            schedule.alpha_bar[t].sqrt(),
+            (1 - schedule.alpha_bar[t]).sqrt(),
+        )
+        rest = (x_t - (alpha if of_x0 else sigma) * told) / (sigma if of_x0 else alpha)
         return Prediction(t, told + 0 * x_t, rest) if of_x0 else Prediction(t, rest, told + 0 * x_t)
 
     places = levels[:-1, None] + levels.diff()[:, None] * (nodes + 1) / 2

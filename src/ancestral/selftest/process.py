@@ -120,13 +120,15 @@ def onto_data(device: torch.device) -> float:
 
 
 def halves(device: torch.device) -> float:
-    """Twice the channels: the first half decodes as alone, the second is the spread; times count from 0."""
+    """Twice the channels: the first half decodes as alone, the second is the variance coefficient; times count from
+    0.
+    """
     x, output = normal(2, 4, 3, 2, 2, device=device)
     twice, t = torch.cat([output, output.flip(0)], 1), torch.tensor([1, 2, 3, 5])
     alone, both = CHAIN.decode(output, x, t), CHAIN.decode(twice, x, t)
-    assert both.spread is not None
+    assert both.variance_coeff is not None
     times = CHAIN.network_time(t, x).double() - double(0, 1, 2, 4, device=device)
-    return apart(both.x0, alone.x0) + apart(both.spread, output.flip(0)) + apart(times, 0.0)
+    return apart(both.x0, alone.x0) + apart(both.variance_coeff, output.flip(0)) + apart(times, 0.0)
 
 
 def told_of_noise(device: torch.device) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, log_snr_linear, zero_terminal_snr
-from ancestral.editing.operators import Blurred, Grey, Masked, Operator, Pooled, gaussian_kernel
+from ancestral.editing.operators import Blurred, Grey, Masked, MeanPooled, Operator, gaussian_kernel
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.oracles import CorrelatedData, Mixture, correlated, double, matrix_of, normal
 from ancestral.sampling.loop import sample
@@ -25,11 +25,11 @@ LOPSIDED = double(0.1, 0.6, 0.05)[None]
 """Not symmetric: convolution and correlation differ."""
 OPERATORS: dict[str, Operator] = {
     "masked": Masked(torch.tensor([[True, False, True, False], [False, True, True, False]])),
-    "pooled": Pooled(2),
+    "pooled": MeanPooled(2),
     "grey": Grey(),
     "blurred": Blurred(LOPSIDED),
 }
-How = Literal["projection", "gradient", "moments"]
+Method = Literal["projection", "gradient", "moments"]
 
 
 def by_hand(name: str, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def off(known: CorrelatedData, guided: PosteriorGuided, timesteps: tuple[int, ..
     return largest(errors)
 
 
-def round_data(name: str, how: How, device: torch.device) -> float:
+def round_data(name: str, how: Method, device: torch.device) -> float:
     """Data of one variance: every method is exact, with and without noise in what is measured."""
     known, operator = data(TABLE, True, device), OPERATORS[name]
     guides = (PosteriorGuided(known, TABLE, measured(operator, sigma, device), how, 0.5) for sigma in (0.0, 0.3))
@@ -124,11 +124,11 @@ def any_data(name: str, device: torch.device) -> float:
     return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), (1, 40, 120, 200))
 
 
-def without_signal(how: How, device: torch.device) -> float:
+def without_signal(how: Method, device: torch.device) -> float:
     """Where no signal is left at T, y still tells of x_0."""
     table = zero_terminal_snr(TABLE)
     known = data(table, True, device)
-    return off(known, PosteriorGuided(known, table, measured(Pooled(2), 0.2, device), how, 0.5), (200,))
+    return off(known, PosteriorGuided(known, table, measured(MeanPooled(2), 0.2, device), how, 0.5), (200,))
 
 
 def met(name: str, device: torch.device) -> float:
@@ -153,8 +153,9 @@ CHECKS = (
     Check("blurred: what is lost is not made up", 1e-9, lost),
     Check("kernel: a Gaussian, by hand", 1e-7, kernel),
     *(Check(f"{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, partial(round_data, name, how))
-      for how in get_args(How) for name in OPERATORS),
+      for how in get_args(Method) for name in OPERATORS),
     *(Check(f"moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, partial(any_data, name)) for name in OPERATORS),
-    *(Check(f"{how}: y tells where no signal is left", 1e-10, partial(without_signal, how)) for how in get_args(How)),
+    *(Check(f"{how}: y tells where no signal is left", 1e-10, partial(without_signal, how))
+      for how in get_args(Method)),
     *(Check(f"projection, {name}: what is measured is met", 1e-12, partial(met, name)) for name in OPERATORS),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 Of Gaussian data a step of any sampler is affine, so mean and variance are followed exactly, without drawing. A step
 of DDIM from x_t to x_s keeps, of the distance from the mean, with k^2 = 1 - alpha_bar_s - sigma^2,
 
-    ( a_s a_t l + k s_t ) / v_t                                                                  (1)
+    ( alpha_s alpha_t l + k sigma_t ) / v_t                                                                  (1)
 
 and adds sigma^2: the covariance of (x_0, x_t) and of (eps, x_t), each over Var x_t.
 """
@@ -76,7 +76,7 @@ def learned_law(device: torch.device) -> float:
     def with_spread(x_t: Tensor, t: Tensor) -> Prediction:
         step = t, torch.tensor(max(arrives[int(t)], 1))
         exact, low, high = (each.reverse_variance(*step).log() for each in (data, point, unit))
-        return data(x_t, t)._replace(spread=(2 * (exact - low) / (high - low) - 1).expand_as(x_t))
+        return data(x_t, t)._replace(variance_coeff=(2 * (exact - low) / (high - low) - 1).expand_as(x_t))
 
     return law(ancestral(FORTY, interpolated), data, grid[:-1], with_spread)
 

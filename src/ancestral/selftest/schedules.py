@@ -68,7 +68,7 @@ def own_betas(_: torch.device) -> float:
 
 
 def no_signal_left(_: torch.device) -> float:
-    """Zero terminal SNR: a_1 stays, a_T is 0, and the steps between keep their proportions."""
+    """Zero terminal SNR: alpha_1 stays, alpha_T is 0, and the steps between keep their proportions."""
     before, after = (t.alpha_bar[1:].sqrt() for t in (schedules.linear(), TABLES["zero-terminal"](1000)))
     steps = before.diff() / before.diff().sum() - after.diff() / after.diff().sum()
     return largest([abs(float(after[-1])), apart(after[0], before[0]), apart(steps, 0.0)])
@@ -112,7 +112,7 @@ def even_levels(_: torch.device) -> float:
 
 
 def even_roots(_: torch.device) -> float:
-    """The Karras grid: beyond the timestep nearest in log-SNR to a (1/7)th root of s / a that runs evenly."""
+    """The Karras grid: beyond the timestep nearest in log-SNR to a (1/7)th root of sigma / alpha that runs evenly."""
     beyond = []
     for table in (schedules.log_snr_linear(), schedules.linear(), schedules.scaled_linear()):
         roots = (1 / table.alpha_bar[1:] - 1) ** (1 / 14)

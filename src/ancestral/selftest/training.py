@@ -28,7 +28,7 @@ from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.oracles import double, signs
 from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.draws import CPU
+from ancestral.selftest.randomness import CPU
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import training_losses

@@ -22,10 +22,10 @@ def data(variance: float, device: torch.device) -> GaussianData:
     return GaussianData(linear(), double(0, device=device), double(variance, device=device))
 
 
-def said(device: torch.device, spread: float | None = None) -> Prediction:
-    """A prediction that says nothing but its spread."""
+def said(device: torch.device, variance_coeff: float | None = None) -> Prediction:
+    """A prediction that says nothing but its variance coefficient."""
     x = torch.zeros(1, 1, dtype=torch.float64, device=device)
-    return Prediction(torch.tensor(1), x, x, None if spread is None else x + spread)
+    return Prediction(torch.tensor(1), x, x, None if variance_coeff is None else x + variance_coeff)
 
 
 def times(pair: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def times(pair: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def against(variance: Variance, spread: float, device: torch.device) -> float:
-    """log-variance at STEPS against the Schur complement for Gaussian data of variance `spread`."""
+    """log-variance at STEPS against the Schur complement for Gaussian data of variance `variance_coeff`."""
     oracle = data(spread, device)
     return largest(
         apart(variance(linear(), *times(pair), said(device)), oracle.reverse_variance(*times(pair)).log())

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, put_in_place, read_json, write_whole
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training.tensor_files import (
     Tensors,
     grouped,
@@ -50,7 +50,7 @@ def save_checkpoint(
     state: Mapping[str, Any],
     keep: int,
     spared: Callable[[int], bool] = lambda step: False,
-    holders: Processes = ALONE,
+    holders: Processes = SINGLE_PROCESS,
 ) -> Path:
     """Writes `root`/step-<step>, then removes all but the newest `keep`.
 
@@ -64,7 +64,7 @@ def save_checkpoint(
             several processes all raise it where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
-    needed = MARGIN + sum(int(count) for count in holders.gathered(str(_bytes(tensors))))
+    needed = MARGIN + sum(int(count) for count in holders.all_gather(str(_bytes(tensors))))
 
     def begin() -> str:
         root.mkdir(exist_ok=True)
@@ -77,7 +77,7 @@ def save_checkpoint(
     def finish() -> str:
         files = {name: about for each in said for name, about in json.loads(each).items()}
         files |= write_file(building / "state.json", json.dumps(state).encode())
-        number = WHOLE if holders.alone else BY_ROWS
+        number = WHOLE if holders.is_single else BY_ROWS
         write_whole(building / "manifest.json", json.dumps({"format": number, "files": files}))
         put_in_place(building, folder)
         flush(root)
@@ -87,11 +87,11 @@ def save_checkpoint(
         return ""
 
     try:
-        _each(holders, folder, begin if holders.lead else str)
+        _each(holders, folder, begin if holders.is_main else str)
         said = _each(holders, folder, lambda: json.dumps(write_tensors(building, tensors, holders)))
-        _each(holders, folder, finish if holders.lead else str)
+        _each(holders, folder, finish if holders.is_main else str)
     except CannotWrite:
-        if holders.lead:
+        if holders.is_main:
             shutil.rmtree(building, ignore_errors=True)
         raise
     return folder
@@ -226,7 +226,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
     except OSError as fault:
         text = f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
         said = {"fault": text}
-    results = [json.loads(each) for each in holders.gathered(json.dumps(said))]
+    results = [json.loads(each) for each in holders.all_gather(json.dumps(said))]
     if faults := [each["fault"] for each in results if "fault" in each]:
         raise CannotWrite(faults[0])
     return [each["done"] for each in results]

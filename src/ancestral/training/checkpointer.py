@@ -11,7 +11,7 @@ from torch import Tensor
 from ancestral.config import TrainingSettings
 from ancestral.errors import Diverged, InputError
 from ancestral.pipeline import stored
-from ancestral.processes import ALONE
+from ancestral.processes import SINGLE_PROCESS
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
@@ -113,8 +113,8 @@ class Checkpointer:
         spared = self._spared if in_doubt else self._milestone
         keep = settings.keep_checkpoints
         by_rows = self.engine.rows is not None
-        if by_rows or self.processes.lead:
-            holders = self.processes if by_rows else ALONE
+        if by_rows or self.processes.is_main:
+            holders = self.processes if by_rows else SINGLE_PROCESS
             self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
         averaged = self.engine.full_pipeline(self.trainer.pipeline, self.trainer.ema.network)
@@ -159,7 +159,7 @@ class Checkpointer:
         at, count = trainer.step, trainer.rollbacks + 1
         tensors, state = self._load(folder)
         self._restore(tensors, {**state, "seconds": trainer.seconds, "rollbacks": count})
-        if self.processes.lead:
+        if self.processes.is_main:
             discard_after(self.run.checkpoints, trainer.step)
         self.say(
             f"{str(fault).partition(';')[0]}: going back from step {at:,} to {trainer.step:,}, the learning rate times "
@@ -169,10 +169,10 @@ class Checkpointer:
     def _newest(self, up_to: int | None = None) -> Path | None:
         """The checkpoint that the first process finds."""
         folder = None
-        if self.processes.lead:
+        if self.processes.is_main:
             fault = partial(unsound, self.trainer.settings.batch_size, self.trainer.expected)
             folder = newest_checkpoint(self.run.checkpoints, self.say, up_to, fault)
-        name = self.processes.told("" if folder is None else folder.name)
+        name = self.processes.broadcast("" if folder is None else folder.name)
         return self.run.checkpoints / name if name else None
 
     def _load(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""How a run draws unless asked otherwise. It stands in config.json and in the pipeline, and both always say the same.
+"""How a run generates images unless asked otherwise. It stands in config.json and in the pipeline, and both always say
+the same.
 
 A choice is first written to sampling.json, with what it takes the place of, then to the two files: a process that ends
 in between leaves a choice that `agreed` completes, and `restored` knows what was before.
@@ -14,13 +15,14 @@ from ancestral.config import Config, SamplingSettings, Settings, parse
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import read_json, write_whole
 from ancestral.folders import OWN_FILE
+from ancestral.migrations import settings as migrated
 from ancestral.training.run import RunFolder
 
 CHOICE = "sampling.json"
 
 
 class Choice(Settings):
-    """A choice, and how was drawn before it."""
+    """A choice, and how was generated before it."""
 
     now: SamplingSettings
     before: SamplingSettings
@@ -44,7 +46,7 @@ def config_of(folder: Path) -> Config:
 
 
 def choose(folder: Path, sampling: SamplingSettings) -> None:
-    """Makes `sampling` how the run or pipeline in `folder` draws from now on.
+    """Makes `sampling` how the run or pipeline in `folder` generates images from now on.
 
     Raises:
         InputError: training goes on there, which would write its own settings again.
@@ -55,7 +57,7 @@ def choose(folder: Path, sampling: SamplingSettings) -> None:
 
 
 def restored(folder: Path) -> SamplingSettings:
-    """How was drawn before the last choice, which is so again.
+    """How was generated before the last choice, which is so again.
 
     Raises:
         InputError: no choice to undo, or training goes on there.
@@ -63,7 +65,9 @@ def restored(folder: Path) -> SamplingSettings:
     """
     choice = _choice(folder)
     if choice is None:
-        raise InputError(f"expected a sweep's choice to undo in {folder}, got none; it draws as it always did")
+        raise InputError(
+            f"expected a sweep's choice to undo in {folder}, got none; it generates images as it always did"
+        )
     _stored(folder, choice.before, lambda: None)
     (folder / CHOICE).unlink(missing_ok=True)
     return choice.before
@@ -138,10 +142,10 @@ def _pipeline_sampling(folder: Path) -> SamplingSettings:
 
 def _own(file: Path) -> tuple[dict[str, Any], Config]:
     """The pipeline's own file as it is, and the settings in it."""
-    tree = read_json(file)
+    tree = migrated(read_json(file))
     return tree, parse(Config, tree.get("config", {}), str(file))
 
 
 def _choice(folder: Path) -> Choice | None:
     file = folder / CHOICE
-    return parse(Choice, read_json(file), str(file)) if file.is_file() else None
+    return parse(Choice, migrated(read_json(file)), str(file)) if file.is_file() else None

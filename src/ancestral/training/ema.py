@@ -1,4 +1,4 @@
-"""An average of the weights over the last steps: what samples are drawn with.
+"""An average of the weights over the last steps: what samples are generated with.
 
 After n updates the decay is min(decay, (1 + n) / (10 + n)). While young the average spans about the last tenth of the
 run, so a short run is not left with its initial weights; once old it spans 1 / (1 - decay) steps.

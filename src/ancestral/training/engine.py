@@ -61,13 +61,13 @@ class Engine(ABC):
         self.processes, self.network, self.losses = processes, pipeline.network, losses
         self.keeps_gradients = pipeline.compute.compile == "graphs"
         self.batch_size = pipeline.config.training.batch_size
-        self.local_slice = processes.share(self.batch_size)
+        self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
 
     @property
     def dropout_position(self) -> tuple[int, ...]:
         """What tells this process's dropout from that of the others."""
-        return () if self.processes.lead else (self.processes.rank,)
+        return () if self.processes.is_main else (self.processes.rank,)
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
@@ -83,7 +83,7 @@ class Engine(ABC):
         with self.part(last):
             losses, weight = losses_of(part)
             self.losses.note(losses.detach(), part, last)
-            total = (losses * weight).sum() * self.processes.world
+            total = (losses * weight).sum() * self.processes.world_size
             torch.autograd.backward(total / self.batch_size)
         return losses.detach()
 
@@ -139,7 +139,7 @@ class Replicated(Engine):
         super().__init__(processes, pipeline, losses)
         self.weights = dict(self.network.named_parameters())
         self.replicas: nn.parallel.DistributedDataParallel | None = None
-        if not processes.alone:
+        if not processes.is_single:
             with lost_if_broken():
                 self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
@@ -186,7 +186,7 @@ class Replicated(Engine):
 
     def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
         """The same, on the first process."""
-        return pipeline.with_network(average) if self.processes.lead else None
+        return pipeline.with_network(average) if self.processes.is_main else None
 
 
 class FullySharded(Engine, Rows):
@@ -199,7 +199,7 @@ class FullySharded(Engine, Rows):
     def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses, average: nn.Module) -> None:
         super().__init__(processes, pipeline, losses)
         self.rows = self
-        mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world,))
+        mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
         for each in (self.network, average):
             each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
             _shard(each, mesh)
@@ -229,10 +229,10 @@ class FullySharded(Engine, Rows):
 
     def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
         """All rows of what this process has the rows of `weight` of, together."""
-        each = -(-self.lengths[id(weight)] // self.processes.world)
+        each = -(-self.lengths[id(weight)] // self.processes.world_size)
         padded = rows.new_zeros(each, *rows.shape[1:])
         padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(self.processes.world)]
+        parts = [torch.empty_like(padded) for _ in range(self.processes.world_size)]
         with lost_if_broken():
             dist.all_gather(parts, padded)
         return torch.cat(parts)[: self.lengths[id(weight)]]
@@ -253,7 +253,7 @@ class FullySharded(Engine, Rows):
 
     def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
         """The rows are gathered tensor by tensor."""
-        whole = Pipeline.fresh(pipeline.config, pipeline.spec, "cpu") if self.processes.lead else None
+        whole = Pipeline.fresh(pipeline.config, pipeline.spec, "cpu") if self.processes.is_main else None
         averages = self.tensors(average)
         for name, weight in self.weights.items():
             gathered = self.gather(weight, averages[name])
@@ -269,10 +269,10 @@ class FullySharded(Engine, Rows):
 
 def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> list[slice]:
     """Slices of a process's slice of the batch; every process has as many, since at each of them they meet."""
-    smallest, more = divmod(batch_size, processes.world)
-    largest, size = smallest + bool(more), len(range(batch_size)[processes.share(batch_size)])
+    smallest, more = divmod(batch_size, processes.world_size)
+    largest, size = smallest + bool(more), len(range(batch_size)[processes.local_slice(batch_size)])
     at_once = min(largest, micro_batch or largest)
-    if processes.alone:
+    if processes.is_single:
         return [slice(start, min(start + at_once, size)) for start in range(0, size, at_once)]
     count = min(smallest, -(-largest // at_once))
     cuts = [size * k // count for k in range(count + 1)]
@@ -291,7 +291,7 @@ def shared_choices(choices: Choices, asked: ComputeSettings) -> Choices:
 
 def rows_of(processes: Processes, count: int) -> slice:
     """Which of `count` rows this process holds."""
-    each = -(-count // processes.world)
+    each = -(-count // processes.world_size)
     start = min(processes.rank * each, count)
     return slice(start, min(start + each, count))
 

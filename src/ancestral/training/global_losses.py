@@ -62,7 +62,7 @@ class GlobalLosses(LocalLosses):
         self, processes: Processes, batch_size: int, stop_asked: Callable[[], bool], seconds: Callable[[], float]
     ) -> None:
         super().__init__(stop_asked, seconds)
-        self.processes, self.size, self.local_slice = processes, batch_size, processes.share(batch_size)
+        self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
         self._stop, self._clock = False, 0.0
         self._vector = torch.empty(0)
         self._sum: Callable[[], Tensor] = lambda: self._vector
@@ -74,7 +74,7 @@ class GlobalLosses(LocalLosses):
         self._vector[: self.size][self.local_slice][part] = losses.double()
         if last:
             self._vector[-2] = float(self.stop_asked())
-            self._vector[-1] = self.seconds() if self.processes.lead else 0.0
+            self._vector[-1] = self.seconds() if self.processes.is_main else 0.0
             self._sum = self.processes.sum_later(self._vector)
 
     def whole(self, local: PerImage, look: bool) -> PerImage:

@@ -16,11 +16,11 @@ from ancestral.data.imageset import Parts
 from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training.alike import check_alike
 from ancestral.training.checkpointer import Checkpointer
 from ancestral.training.engine import Parallel, shared_choices
-from ancestral.training.memory import fitted
+from ancestral.training.memory import fit_micro_batch
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
@@ -47,7 +47,7 @@ def train(
     run: RunFolder | Path | str,
     say: Callable[[str], None] = print,
     asked: Callable[[], bool] = lambda: False,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
     parallel: Parallel = "ddp",
     extend: bool = False,
 ) -> Iterator[Progress]:
@@ -77,15 +77,15 @@ def train(
     check_alike(processes, config, parts.train.hash, parallel)
     if parallel == "fsdp" and pipeline.is_own:
         raise InputError("expected the U-Net of this package with fsdp, got a network of one's own; use ddp")
-    if processes.world > config.training.batch_size:
+    if processes.world_size > config.training.batch_size:
         raise InputError(
-            f"expected a batch of at least an image for each of {processes.world} processes, got "
+            f"expected a batch of at least an image for each of {processes.world_size} processes, got "
             f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
         )
-    if not processes.lead:
+    if not processes.is_main:
         say = silent
-    with run.claimed(config) if processes.lead else nullcontext() as claim:
-        processes.wait()
+    with run.claimed(config) if processes.is_main else nullcontext() as claim:
+        processes.barrier()
         before = _settings_before(config.training, run, processes)
         _settle(pipeline, parts, run, say, processes, parallel)
         check: Callable[[], None] = claim.check if claim else lambda: None
@@ -95,7 +95,7 @@ def train(
         checkpointer = Checkpointer(trainer, run, log, parts.train.hash, check, say)
         checkpointer.resume(before, extend)
         log.start()
-        if processes.lead:
+        if processes.is_main:
             run.adopt(config)
         try:
             while trainer.fraction < 1:
@@ -115,8 +115,8 @@ def train(
 
 def _settings_before(now: TrainingSettings, run: RunFolder, processes: Processes) -> TrainingSettings:
     """Those of the last start, as the first process has found them."""
-    found = run.read_config().training if processes.lead else now
-    return TrainingSettings.model_validate_json(processes.told(found.model_dump_json()))
+    found = run.read_config().training if processes.is_main else now
+    return TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
 
 
 def silent(text: str) -> None:
@@ -134,13 +134,13 @@ def _settle(
     """How the machine is used, as the first process decides it for all."""
     config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
     chosen = decided
-    if processes.lead:
-        now = decided if run.computed_on(machine) else fitted(pipeline, parts.train, say, processes)
+    if processes.is_main:
+        now = decided if run.computed_on(machine) else fit_micro_batch(pipeline, parts.train, say, processes)
         threads = torch.get_num_threads() if pipeline.device.type == "cpu" else None
-        chosen = run.settled(now, config.compute, machine, say, processes.world, parallel, threads)
+        chosen = run.resume_choices(now, config.compute, machine, say, processes.world_size, parallel, threads)
         told = decided if chosen == now else chosen
         if how := in_words(told, config.compute, pipeline.network_settings, pipeline.spec, pipeline.device):
             say(how)
-        if not processes.alone:
+        if not processes.is_single:
             chosen = shared_choices(chosen, config.compute)
-    pipeline.use(Choices.model_validate_json(processes.told(chosen.model_dump_json())))
+    pipeline.use(Choices.model_validate_json(processes.broadcast(chosen.model_dump_json())))

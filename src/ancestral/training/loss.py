@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
 from ancestral.diffusion.process import time_of_log_snr
-from ancestral.diffusion.schedules import signal_and_noise
+from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import Data, Labels, PerImage, Timesteps
 
@@ -55,8 +55,8 @@ def _continuous(
     pipeline: Pipeline, network: Network, x0: Data, u: PerImage, eps: Data, labels: Labels | None
 ) -> PerImage:
     log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
-    a, s = signal_and_noise(log_snr, x0)
-    output = _output(pipeline, network, a * x0 + s * eps, time_of_log_snr(log_snr).float(), labels)
+    alpha, sigma = alpha_and_sigma(log_snr, x0)
+    output = _output(pipeline, network, alpha * x0 + sigma * eps, time_of_log_snr(log_snr).float(), labels)
     return continuous(pipeline.diffusion, output, x0, eps, log_snr)
 
 

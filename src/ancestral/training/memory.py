@@ -19,7 +19,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import RESIDENT_SHARE
 from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.text import size_in_words
 from ancestral.training.loss import training_losses
 from ancestral.training.muon import Muon
@@ -99,17 +99,19 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
     return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
 
 
-def fitted(pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = ALONE) -> Choices:
+def fit_micro_batch(
+    pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = SINGLE_PROCESS
+) -> Choices:
     """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said.
 
     A number of images that was set or tuned is kept. The batch is halved until it fits; where one image does not fit,
     that is said too, and tried, since the estimate may be wrong. Of several processes each has its share of the batch,
     and on a CPU of the memory; that fully_shard divides weights too is left out, so the estimate is too high there.
     """
-    choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world)
+    choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world_size)
     free = available_bytes(pipeline.device)
     if free is not None and pipeline.device.type == "cpu":
-        free //= processes.local_world
+        free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
     room = int(SHARE * (free - _resident(pipeline, images, free)))

@@ -85,8 +85,8 @@ class Muon(torch.optim.Optimizer):
         if self.rows is None:
             yield from _directions(weights, aims)
             return
-        wholes = (self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
-        yield from ((weight, self.rows.local(whole)) for weight, whole in _directions(weights, wholes))
+        gathered = (self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
+        yield from ((weight, self.rows.local(whole)) for weight, whole in _directions(weights, gathered))
 
 
 def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:

@@ -149,7 +149,7 @@ def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy
     device, right = next(classifier.network.parameters()).device, 0
     starts = range(0, min(MEASURED, len(images)), AT_ONCE)
     draws = generator(0, "classifier", "accuracy", t)
-    for part in (images.stretch(start, min(start + AT_ONCE, MEASURED)) for start in starts):
+    for part in (images.sliced(start, min(start + AT_ONCE, MEASURED)) for start in starts):
         x0 = from_pixels(torch.tensor(part.pixels())).permute(0, 3, 1, 2)
         at, eps = torch.tensor(t), torch.randn(x0.shape, generator=draws)
         x_t = classifier.diffusion.q_sample(x0, at, eps).to(device)

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from ancestral.config import TrainingSettings
 from ancestral.data.loader import sent
-from ancestral.diffusion.timesteps import Draw, RecentLosses, draw, even, independent, stratified
+from ancestral.diffusion.timesteps import (
+    RecentLosses,
+    SampledTimesteps,
+    even,
+    independent,
+    sample_timesteps,
+    stratified,
+)
 from ancestral.rng import generator
 
 
@@ -22,7 +29,7 @@ class Randomness(NamedTuple):
     The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
     """
 
-    times: Draw
+    times: SampledTimesteps
     eps: Tensor
     hidden: Tensor
 
@@ -48,12 +55,12 @@ def randomness_of(
     times = _times(settings, num_timesteps, t_generator, recent)
     hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
     eps = torch.randn(size, *shape, generator=eps_generator, device=device)
-    return Randomness(Draw(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+    return Randomness(SampledTimesteps(*(sent(each, device) for each in times)), eps, sent(hidden, device))
 
 
-def _times(settings: TrainingSettings, T: int, draws: torch.Generator, recent: RecentLosses | None) -> Draw:
+def _times(settings: TrainingSettings, T: int, draws: torch.Generator, recent: RecentLosses | None) -> SampledTimesteps:
     size = settings.batch_size
     if settings.timesteps == "uniform":
         t = torch.randint(1, T + 1, (size,), generator=draws)
-        return Draw(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
-    return draw(even(T) if recent is None else recent.probabilities(), stratified(size, draws))
+        return SampledTimesteps(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
+    return sample_timesteps(even(T) if recent is None else recent.probabilities(), stratified(size, draws))

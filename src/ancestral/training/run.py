@@ -16,6 +16,7 @@ from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, write_whole
 from ancestral.folders import what_is
+from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 
 ADJUSTABLE = {
@@ -77,7 +78,7 @@ class RunFolder:
 
     @property
     def samples(self) -> Path:
-        """Grids drawn on the way."""
+        """Grids generated on the way."""
         return self.path / "samples"
 
     @property
@@ -93,7 +94,7 @@ class RunFolder:
         """
         if not self.config.is_file():
             raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
-        return parse(Config, read_settings(self.config), str(self.config))
+        return parse(Config, migrated(read_settings(self.config)), str(self.config))
 
     @contextmanager
     def claimed(self, config: Config) -> Iterator["Claim"]:
@@ -137,7 +138,7 @@ class RunFolder:
         """Whether this run was computed on that machine so far, and so goes on as it was."""
         return self.compute.is_file() and read_settings(self.compute).get("machine") == machine
 
-    def settled(
+    def resume_choices(
         self,
         now: Choices,
         asked: ComputeSettings,
@@ -209,7 +210,7 @@ class RunFolder:
     def _agree(self, config: Config) -> None:
         if not self.config.is_file():
             return
-        before, now = _essence(self.read_config()), _essence(config)
+        before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
         for name in sorted(before):
             if before[name] != now[name]:
                 raise InputError(
@@ -266,7 +267,7 @@ def _is_nothing(entry: Path) -> bool:
     return all(map(_is_nothing, entry.iterdir())) if entry.is_dir() else entry.stat().st_size == 0
 
 
-def _essence(config: Config) -> dict[str, Any]:
+def _fixed_settings(config: Config) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name."""
     tree = config.model_dump(mode="json")
     tree.pop("sampling")

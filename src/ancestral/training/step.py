@@ -31,7 +31,7 @@ from ancestral.diffusion.losses import Weighting, min_snr, uniform
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import Diverged
 from ancestral.pipeline import Pipeline
-from ancestral.processes import ALONE, Processes
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training import nonfinite
@@ -56,7 +56,7 @@ class Trainer:
         self,
         pipeline: Pipeline,
         images: ImageSet,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
         parallel: Parallel = "ddp",
         asked: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -198,7 +198,7 @@ class Trainer:
 
     def _engine(self, processes: Processes, parallel: Parallel, asked: Callable[[], bool]) -> Engine:
         """The one for this many processes; of one alone both are the same."""
-        if processes.alone:
+        if processes.is_single:
             return Replicated(processes, self.pipeline, LocalLosses(asked, self.run_clock.seconds))
         losses = GlobalLosses(processes, self.settings.batch_size, asked, self.run_clock.seconds)
         if parallel == "fsdp":

@@ -33,10 +33,10 @@ def write_tensors(building: Path, tensors: Tensors, holders: Processes) -> dict[
     """Writes what this process is to write, and says so as the manifest will."""
     written: dict[str, dict[str, Any]] = {}
     for group, held in tensors.items():
-        by_rows = not holders.alone and group in HELD_BY_ROWS
-        mine = {name: tensor for name, tensor in held.items() if holders.lead or (by_rows and tensor.ndim)}
-        if by_rows or holders.lead:
-            piece = f"-{holders.rank + 1:05d}-of-{holders.world:05d}" if by_rows else ""
+        by_rows = not holders.is_single and group in HELD_BY_ROWS
+        mine = {name: tensor for name, tensor in held.items() if holders.is_main or (by_rows and tensor.ndim)}
+        if by_rows or holders.is_main:
+            piece = f"-{holders.rank + 1:05d}-of-{holders.world_size:05d}" if by_rows else ""
             content = save(apart(mine))
             written |= write_file(building / f"{group}{piece}.safetensors", content)
     return written

@@ -33,7 +33,7 @@ class TrainingLog:
 
     def __init__(self, trainer: Trainer, run: RunFolder, check: Callable[[], None], say: Callable[[str], None]) -> None:
         self.trainer, self.run, self.check, self.say = trainer, run, check, say
-        self.is_main = trainer.engine.processes.lead
+        self.is_main = trainer.engine.processes.is_main
         self.spikes = Spikes()
         self.log, self.timing = JsonLines(run.log, check), JsonLines(run.timing, check)
         self.timed_images, self.timed_seconds, self.watching_seconds = 0, 0.0, 0.0

@@ -4,7 +4,7 @@ Reading order: questions (what is open), pairs (how two ways are compared), choo
 clocks or networks), stopwatch (real steps, timed), memory (what an image takes), tuner (all of it).
 """
 
-from ancestral.tuning.choosing import Comparison, Tuning
+from ancestral.tuning.choosing import Trial, Tuning
 from ancestral.tuning.tuner import tune
 
-__all__ = ["Comparison", "Tuning", "tune"]
+__all__ = ["Trial", "Tuning", "tune"]

@@ -11,7 +11,7 @@ from typing import get_args
 
 from ancestral.compute import Choices
 from ancestral.errors import InputError
-from ancestral.tuning.pairs import FEWEST_PAIRS, MOST_PAIRS, Outcome, in_turns
+from ancestral.tuning.pairs import FEWEST_PAIRS, MOST_PAIRS, PairedTimes, in_turns
 from ancestral.tuning.questions import Question, Value, Work
 
 CHECKED: tuple[Work, ...] = ("training", "drawing")
@@ -28,12 +28,12 @@ class CannotCompute(InputError):
         self.choices = choices
 
 
-Measure = Callable[[Work, Choices], float]
+MeasuredTime = Callable[[Work, Choices], float]
 """Does some work once under some choices: seconds per image. Raises CannotCompute."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Trial:
     """One value of a choice against the best so far.
 
     Args:
@@ -50,7 +50,7 @@ class Comparison:
     choice: str
     best: Value
     candidate: Value
-    outcome: Outcome | None
+    outcome: PairedTimes | None
     taken: bool
     note: str = ""
 
@@ -76,7 +76,7 @@ class Tuning:
 
     usual: Choices
     choices: Choices
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[Trial, ...]
     speeds: dict[Work, Speed]
 
 
@@ -101,7 +101,7 @@ class Budget:
 def choose(
     usual: Choices,
     questions: Sequence[Question],
-    measure: Measure,
+    measure: MeasuredTime,
     budget: Budget,
     say: Callable[[str], None],
     fixed: frozenset[str] = frozenset(),
@@ -131,14 +131,14 @@ class _Search:
     def __init__(
         self,
         usual: Choices,
-        measure: Measure,
+        measure: MeasuredTime,
         budget: Budget,
         say: Callable[[str], None],
         fixed: frozenset[str],
     ) -> None:
         self.usual, self.best = usual, usual
         self.measure, self.budget, self.say, self.fixed = measure, budget, say, fixed
-        self.comparisons: list[Comparison] = []
+        self.comparisons: list[Trial] = []
         self.speeds: dict[Work, Speed] = {}
 
     def answer(self, question: Question) -> None:
@@ -161,17 +161,17 @@ class _Search:
         self.budget.ahead -= 1
         kept = outcome.ratio >= 1
         if self.best != self.usual:
-            self.comparisons.append(Comparison(work, TOGETHER, "usual", "chosen", outcome, kept))
+            self.comparisons.append(Trial(work, TOGETHER, "usual", "chosen", outcome, kept))
         if not kept:
             back = {question.choice: getattr(self.usual, question.choice) for question in questions}
             self.best = self.best.model_copy(update=back)
         self.speeds[work] = Speed(1 / median(outcome.usual), 1 / median(outcome.other if kept else outcome.usual))
 
-    def _compared(self, question: Question, value: Value) -> Comparison:
+    def _compared(self, question: Question, value: Value) -> Trial:
         """`value` against the best so far."""
         work, choice, best = question.work, question.choice, getattr(self.best, question.choice)
         if self.budget.left <= 0:
-            return Comparison(work, choice, best, value, None, False, "no time left")
+            return Trial(work, choice, best, value, None, False, "no time left")
         self._tell(work, f"{choice} {shown(value)} against {shown(best)}")
         ways = [self._plain(question, way) for way in (self.best, self._changed(question, value))]
         try:
@@ -179,11 +179,11 @@ class _Search:
         except CannotCompute as fault:
             if fault.choices != ways[1]:
                 raise
-            return Comparison(work, choice, best, value, None, False, str(fault))
+            return Trial(work, choice, best, value, None, False, str(fault))
         note = "too few pairs to tell" if outcome.promising and len(outcome.ratios) < FEWEST_PAIRS else ""
-        return Comparison(work, choice, best, value, outcome, outcome.faster, note)
+        return Trial(work, choice, best, value, outcome, outcome.faster, note)
 
-    def _pairs(self, work: Work, ways: Sequence[Choices]) -> Outcome:
+    def _pairs(self, work: Work, ways: Sequence[Choices]) -> PairedTimes:
         """The first way and the last in turns: one pair, and more while they fit into the share of this comparison.
 
         What seems faster may take of the others' time until there are enough pairs to tell.
@@ -192,7 +192,7 @@ class _Search:
         seen: list[tuple[float, ...]] = []
         for values in in_turns([self._under(work, way) for way in ways]):
             seen.append(values)
-            outcome = Outcome(tuple(each[0] for each in seen), tuple(each[-1] for each in seen))
+            outcome = PairedTimes(tuple(each[0] for each in seen), tuple(each[-1] for each in seen))
             undecided = outcome.promising and len(seen) < FEWEST_PAIRS
             now = self.budget.clock()
             another = (now - begun) / (len(seen) + 1)

@@ -1,4 +1,4 @@
-"""How much memory drawing takes."""
+"""How much memory generating takes."""
 
 from collections.abc import Callable, MutableMapping
 from typing import Any

@@ -21,7 +21,7 @@ Way = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PairedTimes:
     """Seconds per image of two ways, pair by pair."""
 
     usual: tuple[float, ...]

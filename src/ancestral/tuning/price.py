@@ -154,7 +154,7 @@ def of_chains(
     pull_backs: int = 0,
     whole: bool = False,
 ) -> Price:
-    """Drawing so many images.
+    """Generating so many images.
 
     Args:
         calls: of a chain, windows apart.
@@ -166,15 +166,15 @@ def of_chains(
     """
     at_once, numbers = min(images, pipeline.compute.chunk), pixels or _numbers(pipeline.spec)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
-    refuse_more_than_is_free(states, pipeline.device, "draw fewer or smaller images")
+    refuse_more_than_is_free(states, pipeline.device, "generate fewer or smaller images")
     cost = call_cost(pipeline, settings, at_once, work, pull_backs)
-    seconds = most_of_one(images, at_once, pipeline.processes.world) * calls * windows * cost.seconds
+    seconds = most_of_one(images, at_once, pipeline.processes.world_size) * calls * windows * cost.seconds
     memory = at_once * cost.memory * (windows if whole else 1) + states
     return Price(work * (1 + 2 * pull_backs), seconds, memory)
 
 
 def most_of_one(images: int, at_once: int, processes: int) -> int:
-    """Images of the process that draws most of them, `at_once` by `at_once`."""
+    """Images of the process that generates most of them, `at_once` by `at_once`."""
     return min(images, at_once * -(-images // (at_once * processes)))
 
 

@@ -11,7 +11,7 @@ Work = Literal["training", "guiding", "drawing"]
 Value = str | int | None
 """Of a choice."""
 FEWEST, MOST = 8, 256
-"""Images drawn at once that are tried on a CPU; on a GPU eight times as many."""
+"""Images generated at once that are tried on a CPU; on a GPU eight times as many."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Limits:
         bfloat16: whether it computes in it.
         cores: that this process may use.
         threads: that torch uses by itself; None where their number is not to be asked for.
-        images: drawn at once without passing half of the free memory.
+        images: generated at once without passing half of the free memory.
         compiling: whether compiling is to be tried.
     """
 

@@ -89,8 +89,8 @@ def training(pipeline: Pipeline) -> Action:
     return step
 
 
-def drawing(pipeline: Pipeline) -> Action:
-    """A few steps of the chain that draws a chunk of images: that part of the images."""
+def generating(pipeline: Pipeline) -> Action:
+    """A few steps of the chain that generates a chunk of images: that part of the images."""
     return chain(pipeline, pipeline.config.sampling)
 
 
@@ -114,7 +114,7 @@ def chain(pipeline: Pipeline, settings: SamplingSettings) -> Action:
     return draw
 
 
-ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": drawing, "guiding": guiding}
+ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": generating, "guiding": guiding}
 
 
 def random_images(pipeline: Pipeline) -> ImageSet:

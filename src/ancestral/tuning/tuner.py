@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, given, threads_are_given, usual
+from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, defaults, given, threads_are_given
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.training.memory import available_bytes
@@ -16,16 +16,16 @@ from ancestral.tuning.questions import MOST, Limits, questions
 from ancestral.tuning.stopwatch import Stopwatch, chain, replica
 
 FREE_SHARE = 0.5
-"""Of the free memory, that drawing may take."""
+"""Of the free memory, that generating may take."""
 
 
 def tune(
     pipeline: Pipeline, minutes: float = 1.0, say: Callable[[str], None] = print, compiling: bool = False
 ) -> Tuning:
-    """The fastest way found of training and drawing with this network on its device.
+    """The fastest way found of training and generating with this network on its device.
 
     Works on copies: the pipeline, the number of threads and torch's random state stay as they are. Nothing is stored;
-    `ancestral.compute.remember` does that.
+    `ancestral.compute.save_tuned` does that.
 
     Args:
         minutes: for all measurements; what is being measured when they are over is finished.
@@ -37,7 +37,7 @@ def tune(
     """
     keep_freed_memory()
     with as_in_training(pipeline.device):
-        start = usual(pipeline.device).overlaid(pipeline.config.compute)
+        start = defaults(pipeline.device).overlaid(pipeline.config.compute)
         limits = limits_of(pipeline, compiling)
         asked = questions(start, pipeline.config, pipeline.spec, limits)
         budget = Budget(60 * minutes, time.monotonic)
@@ -59,7 +59,7 @@ def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
 
 
 def images_that_fit(pipeline: Pipeline) -> int:
-    """How many images can be drawn at once in a share of the free memory."""
+    """How many images can be generated at once in a share of the free memory."""
     free = available_bytes(pipeline.device)
     if free is None:
         return MOST
@@ -68,8 +68,8 @@ def images_that_fit(pipeline: Pipeline) -> int:
 
 
 def copy_for(pipeline: Pipeline, count: int) -> Pipeline:
-    """A copy that draws `count` images at once, in the usual way."""
-    return replica(pipeline, usual(pipeline.device).model_copy(update={"chunk": count, "compile": "no"}))
+    """A copy that generates `count` images at once, in the usual way."""
+    return replica(pipeline, defaults(pipeline.device).model_copy(update={"chunk": count, "compile": "no"}))
 
 
 @contextmanager

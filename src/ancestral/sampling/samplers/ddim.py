@@ -1,6 +1,6 @@
 """DDIM (Song et al. 2021, eq. 12) keeps the marginals q(x_s | x_0) and chooses how much of the noise is fresh:
 
-    x_s = a_s x_0 + sqrt(1 - alpha_bar_s - sigma^2) eps + sigma z,   sigma^2 = eta^2 beta_tilde(t, s)     (1)
+    x_s = alpha_s x_0 + sqrt(1 - alpha_bar_s - fresh) eps + sqrt(fresh) z,   fresh = eta^2 beta_tilde(t, s)     (1)
 
 eta = 1 is ancestral sampling with variance beta_tilde; eta = 0 is deterministic, the first-order exponential integrator
 of the probability-flow equation. Onto s = 0 beta_tilde is 0, and (1) is x_0 as predicted.
@@ -14,7 +14,7 @@ from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers.base import Grid, Noise, Sampler
-from ancestral.tensors import Data, Timesteps, over
+from ancestral.tensors import Data, Timesteps, broadcast_like
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,6 @@ class DDIM(Sampler):
     def follow(self, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps, noise: Noise) -> Data:
         """x_s by (1), from the prediction at x_t."""
         fresh = self.eta**2 * self.schedule.beta_tilde(t, s)
-        kept = (1 - self.schedule.at(s) - fresh).clamp(min=0)
-        x_s = self.schedule.signal(s, x_t) * prediction.x0 + over(kept.sqrt(), x_t) * prediction.eps
-        return x_s + over(fresh.sqrt(), x_t) * noise() if fresh > 0 else x_s
+        kept = (1 - self.schedule.alpha_bar_at(s) - fresh).clamp(min=0)
+        x_s = self.schedule.alpha(s, x_t) * prediction.x0 + broadcast_like(kept.sqrt(), x_t) * prediction.eps
+        return x_s + broadcast_like(fresh.sqrt(), x_t) * noise() if fresh > 0 else x_s

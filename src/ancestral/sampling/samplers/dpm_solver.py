@@ -2,7 +2,7 @@
 
 2M is (2) of `exponential` with the line through two predictions, read at mid-step (7):
 
-    x_s = (s_s / s_t) x_t + a_s (1 - e^-h) (x_0 + (x_0 - x_0') / (2 r)),   r = (l_t - l_t') / h         (1)
+    x_s = (sigma_s / sigma_t) x_t + alpha_s (1 - e^-h) (x_0 + (x_0 - x_0') / (2 r)),   r = (l_t - l_t') / h         (1)
 
 3M is (2) with the parabola through three (5). In divided differences D_1 = x_0[t, t'], D_2 = x_0[t, t', t''] that is
 x_0(l) = x_0 + (l - l_t) (D_1 + (l_t - l_t') D_2) + (l - l_t)^2 D_2. The commonly published form integrates the last
@@ -11,8 +11,8 @@ term as if D_2 were the second derivative, which is twice D_2, and is of second 
 2M-SDE follows, from the same prediction along the same line, a reverse equation that keeps the marginals and renews a
 part of the noise that grows with eta (eta as in DDIM: 0 none, 1 as ancestral sampling in the limit of small steps):
 
-    x_s = (s_s / s_t) e^(-eta^2 h) x_t + a_s (1 - e^(-(1 + eta^2) h)) (x_0 + (x_0 - x_0') / (2 r))
-          + s_s sqrt(1 - e^(-2 eta^2 h)) z                                                              (2)
+    x_s = (sigma_s / sigma_t) e^(-eta^2 h) x_t + alpha_s (1 - e^(-(1 + eta^2) h)) (x_0 + (x_0 - x_0') / (2 r))
+          + sigma_s sqrt(1 - e^(-2 eta^2 h)) z                                                              (2)
 """
 
 import math
@@ -78,10 +78,10 @@ class DPMSolver2MSDE(Sampler):
         start, end = level(self.schedule, t), level(self.schedule, s)
         h, share = end.log_ratio - start.log_ratio, self.eta**2
         known = latest(self.schedule, prediction, past, 2)
-        x_s = end.noise / start.noise * math.exp(-share * h) * x_t
-        x_s = x_s - end.signal * math.expm1(-(1 + share) * h) * self._at_mid_step(t, s, known)
+        x_s = end.sigma / start.sigma * math.exp(-share * h) * x_t
+        x_s = x_s - end.alpha * math.expm1(-(1 + share) * h) * self._at_mid_step(t, s, known)
         fresh = -math.expm1(-2 * share * h)
-        return x_s + end.noise * math.sqrt(fresh) * noise() if share > 0 else x_s, prediction
+        return x_s + end.sigma * math.sqrt(fresh) * noise() if share > 0 else x_s, prediction
 
     def _at_mid_step(self, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> Data:
         if len(known) == 1:

@@ -1,9 +1,9 @@
-"""Euler and Heun (Karras et al. 2022, algorithm 1, without churn): the probability flow as d(x / a) / d rho = eps.
+"""Euler and Heun (Karras et al. 2022, algorithm 1, without churn): the probability flow as d(x / alpha) / d rho = eps.
 
-Their sigma is rho = s / a and their x is x / a. Euler's step is DDIM's. Heun's calls the network again at the end of
-Euler's and goes back to take the mean of both slopes:
+Their sigma is rho = sigma / alpha and their x is x / alpha. Euler's step is DDIM's. Heun's calls the network again at
+the end of Euler's and goes back to take the mean of both slopes:
 
-    x_s / a_s = x_t / a_t + (rho_s - rho_t) (eps(x_t, t) + eps(x', s)) / 2                              (1)
+    x_s / alpha_s = x_t / alpha_t + (rho_s - rho_t) (eps(x_t, t) + eps(x', s)) / 2                              (1)
 
 Onto s = 0 Euler's step is exact for what is predicted, and is taken by both.
 """

@@ -1,14 +1,15 @@
 """Exponential integrators of the probability flow, with predictions interpolated by polynomials.
 
-With l = log(a / s), half the log-SNR, and rho = s / a = e^-l, the probability flow is, in three equivalent forms,
+With l = log(alpha / sigma), half the log-SNR, and rho = sigma / alpha = e^-l, the probability flow is, in three
+equivalent forms,
 
-    d(x / s) / dl = e^l x_0,   d(x / a) / dl = -e^-l eps,   d(x / a) / d rho = eps                    (1)
+    d(x / sigma) / dl = e^l x_0,   d(x / alpha) / dl = -e^-l eps,   d(x / alpha) / d rho = eps                    (1)
 
 where x_0 and eps are the predictions along the path. Integrated from t to s, h = l_s - l_t, theta in [0, 1]:
 
-    x_s = (s_s / s_t) x_t + a_s h  int e^(-h (1 - theta)) x_0 d theta       (Lu et al. 2022b, eq. 8)  (2)
-    x_s = (a_s / a_t) x_t - s_s h  int e^( h (1 - theta)) eps d theta       (Lu et al. 2022a, eq. 3.7) (3)
-    x_s = (a_s / a_t) x_t + a_s (rho_s - rho_t) int eps d theta'            (Song et al. 2021, eq. 14) (4)
+    x_s = (sigma_s / sigma_t) x_t + alpha_s h  int e^(-h (1 - theta)) x_0 d theta       (Lu et al. 2022b, eq. 8)  (2)
+    x_s = (alpha_s / alpha_t) x_t - sigma_s h  int e^( h (1 - theta)) eps d theta       (Lu et al. 2022a, eq. 3.7) (3)
+    x_s = (alpha_s / alpha_t) x_t + alpha_s (rho_s - rho_t) int eps d theta'            (Song et al. 2021, eq. 14) (4)
 
 exact but for the curve under the integral. A polynomial through n known predictions at theta_i, behind the step
 (multistep), within it (singlestep) or at its end (corrector), leaves a local error h^(n+1), so order n:
@@ -36,16 +37,16 @@ from ancestral.tensors import Data, Timesteps
 
 
 class Level(NamedTuple):
-    """The state of noise at a timestep: a, s, and l = log(a / s), which is infinite at either end."""
+    """The state of noise at a timestep: alpha, sigma, and l = log(alpha / sigma), which is infinite at either end."""
 
-    signal: float
-    noise: float
+    alpha: float
+    sigma: float
     log_ratio: float
 
 
 def level(schedule: Schedule, t: Timesteps) -> Level:
-    """a_t, s_t and l_t."""
-    kept = float(schedule.at(t))
+    """alpha_t, sigma_t and l_t."""
+    kept = float(schedule.alpha_bar_at(t))
     if not 0 < kept < 1:
         return Level(kept, 1 - kept, math.copysign(math.inf, kept - 0.5))
     return Level(math.sqrt(kept), math.sqrt(1 - kept), 0.5 * math.log(kept / (1 - kept)))
@@ -53,7 +54,7 @@ def level(schedule: Schedule, t: Timesteps) -> Level:
 
 def is_finite(schedule: Schedule, t: Timesteps) -> bool:
     """Whether both signal and noise are left at t."""
-    return 0 < float(schedule.at(t)) < 1
+    return 0 < float(schedule.alpha_bar_at(t)) < 1
 
 
 def moment(z: float, power: int) -> float:
@@ -94,7 +95,7 @@ def by_x0(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Sequ
     start, end = level(schedule, t), level(schedule, s)
     h = end.log_ratio - start.log_ratio
     mean = combined(weights_of_x0(h, places(schedule, t, s, known)), [each.x0 for each in known])
-    return end.noise / start.noise * x_t + end.signal * h * mean
+    return end.sigma / start.sigma * x_t + end.alpha * h * mean
 
 
 def by_eps(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> Data:
@@ -102,7 +103,7 @@ def by_eps(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Seq
     start, end = level(schedule, t), level(schedule, s)
     h = end.log_ratio - start.log_ratio
     mean = combined(weights(h, places(schedule, t, s, known)), [each.eps for each in known])
-    return end.signal / start.signal * x_t - end.noise * h * mean
+    return end.alpha / start.alpha * x_t - end.sigma * h * mean
 
 
 def by_rho(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> Data:
@@ -113,9 +114,9 @@ def by_rho(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Seq
 
 
 def along_rho(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, slope: Data) -> Data:
-    """x_s of (4) with `slope` for the mean of eps over the step: a straight line in x / a against rho."""
+    """x_s of (4) with `slope` for the mean of eps over the step: a straight line in x / alpha against rho."""
     start, end = level(schedule, t), level(schedule, s)
-    return end.signal / start.signal * x_t + (end.noise - end.signal * start.noise / start.signal) * slope
+    return end.alpha / start.alpha * x_t + (end.sigma - end.alpha * start.sigma / start.alpha) * slope
 
 
 def _rho(schedule: Schedule, t: Timesteps) -> float:
@@ -129,6 +130,6 @@ def places(schedule: Schedule, t: Timesteps, s: Timesteps, known: Sequence[Predi
 
 
 def first_order(schedule: Schedule, prediction: Prediction, s: Timesteps) -> Data:
-    """x_s from one prediction, a_s x_0 + s_s eps: what (2), (3) and (4) agree on, at the two ends as well."""
+    """x_s from one prediction, alpha_s x_0 + sigma_s eps: what (2), (3) and (4) agree on, at the two ends as well."""
     end = level(schedule, s)
-    return end.signal * prediction.x0 + end.noise * prediction.eps
+    return end.alpha * prediction.x0 + end.sigma * prediction.eps

@@ -1,4 +1,5 @@
-"""iPNDM: Adams-Bashforth on eps, x / a against rho = s / a (Liu et al. 2022; Zhang and Chen 2023, appendix H.2).
+"""iPNDM: Adams-Bashforth on eps, x / alpha against rho = sigma / alpha (Liu et al. 2022; Zhang and Chen 2023, appendix
+H.2).
 
 Published with Adams' weights for equal steps, such as (55, -59, 37, -9) / 24, whatever the steps are. On any grid that
 is not even in rho that is of second order only. Here the weights are those of the steps that are taken, (4) and (5) of

@@ -8,12 +8,12 @@ and two thirds (3S), and all formulas take the places theta_i where they truly a
 2S is the line through x_0(t) and x_0(u_1), read at mid-step, where u_1 is reached at first order. 3S is the parabola
 through x_0(t), x_0(u_1), x_0(u_2), in which b_1, b_2 weigh the two looks ahead, and
 
-    u_2 = (s_2 / s_t) x_t + a_2 ( (1 - e^-(theta_2 h)) x_0(t) + gamma (x_0(u_1) - x_0(t)) )             (2)
+    u_2 = (sigma_2 / sigma_t) x_t + alpha_2 ( (1 - e^-(theta_2 h)) x_0(t) + gamma (x_0(u_1) - x_0(t)) )             (2)
 
-A first-order look at theta_1 is off by a_1 P(theta_1 h) x_0', one by (2) by a_2 (P(theta_2 h) - gamma theta_1 h) x_0'.
-Both would enter x_s at h^3. They cancel, and the order is 3 wherever the two timesteps are, if
+A first-order look at theta_1 is off by alpha_1 P(theta_1 h) x_0', one by (2) by alpha_2 (P(theta_2 h) - gamma theta_1
+h) x_0'. Both would enter x_s at h^3. They cancel, and the order is 3 wherever the two timesteps are, if
 
-    gamma = ( P(theta_2 h) + (b_1 a_1) / (b_2 a_2) P(theta_1 h) ) / (theta_1 h)                         (3)
+    gamma = ( P(theta_2 h) + (b_1 alpha_1) / (b_2 alpha_2) P(theta_1 h) ) / (theta_1 h)                         (3)
 
 At theta_2 = 2/3 b_1 vanishes with h, and (3) is the published P(theta_2 h) / (theta_1 h) to leading order.
 """
@@ -105,9 +105,9 @@ class DPMSolver3S(Sampler):
         start, end, at_1, at_2 = (level(self.schedule, each) for each in (t, s, first.t, two))
         h, h_1, h_2 = (each.log_ratio - start.log_ratio for each in (end, at_1, at_2))
         _, b_1, b_2 = weights_of_x0(h, [0.0, h_1 / h, h_2 / h])
-        gamma = (_ramp(h_2) + b_1 * at_1.signal / (b_2 * at_2.signal) * _ramp(h_1)) / h_1
+        gamma = (_ramp(h_2) + b_1 * at_1.alpha / (b_2 * at_2.alpha) * _ramp(h_1)) / h_1
         mean = h_2 * moment(-h_2, 0) * prediction.x0 + gamma * (first.x0 - prediction.x0)
-        return at_2.noise / start.noise * x_t + at_2.signal * mean
+        return at_2.sigma / start.sigma * x_t + at_2.alpha * mean
 
 
 def _ramp(u: float) -> float:

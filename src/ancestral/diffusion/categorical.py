@@ -1,7 +1,7 @@
 """A prediction for pixels: how likely each of the 256 levels is, and from that the noise.
 
 Let a network say of every pixel how likely it holds level c_k, k = 0..255, judged by all that surrounds it: logits
-o_k. What the pixel itself shows is known exactly, x_t = a x_0 + s eps, so by Bayes' rule
+o_k. What the pixel itself shows is known exactly, x_t = alpha x_0 + sigma eps, so by Bayes' rule
 
     p(x_0 = c_k | x_t) ~ exp(o_k) N(x_t; a c_k, s^2)                                            (1)
     x_0_hat = sum_k c_k p(c_k | x_t),   eps_hat = (x_t - a x_0_hat) / s                         (2)
@@ -30,34 +30,34 @@ LogLevels = Float[Tensor, "B ... levels"]
 
 
 @dataclass(frozen=True)
-class PredictsLevels(Parameterization):
+class PredictsCategorical(Parameterization):
     """The output is o_k of (1): channel 256 c + k is level k of channel c."""
 
     channels: ClassVar[int] = LEVELS
 
-    def target(self, x0: Data, eps: Data, a: Tensor, s: Tensor) -> Data:
+    def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
         """x0, which `answer` compares with."""
         return x0
 
-    def answer(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> Data:
+    def answer(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> Data:
         """x_0_hat of (2)."""
-        return expected(self.log_levels(output, x_t, a, s))
+        return expected(self.log_levels(output, x_t, alpha, sigma))
 
-    def decode(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data]:
+    def decode(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data]:
         """By (2)."""
-        return self.predict(output, x_t, a, s)[:2]
+        return self.predict(output, x_t, alpha, sigma)[:2]
 
-    def predict(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> tuple[Data, Data, Data | None]:
+    def predict(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data, Data | None]:
         """(2), and (1) in the log."""
-        levels = self.log_levels(output, x_t, a, s)
+        levels = self.log_levels(output, x_t, alpha, sigma)
         x0 = expected(levels)
-        return x0, (x_t - a * x0) / s, levels
+        return x0, (x_t - alpha * x0) / sigma, levels
 
-    def x0_scale(self, a: Tensor, s: Tensor) -> Tensor:
+    def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """1."""
-        return torch.ones_like(s)
+        return torch.ones_like(sigma)
 
-    def log_levels(self, output: Data, x_t: Data, a: Tensor, s: Tensor) -> LogLevels:
+    def log_levels(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> LogLevels:
         """(1) in the log: (B, 256 C, ...) -> (B, C, ..., 256).
 
         Computed channels last, as a network that keeps its channels last hands them out: twice as fast, for it is
@@ -65,8 +65,8 @@ class PredictsLevels(Parameterization):
         """
         last = output.movedim(1, -1)
         logits = last.reshape(*last.shape[:-1], -1, LEVELS)
-        shown = (x_t / s).movedim(1, -1)[..., None]
-        gap = shown - (a / s)[..., None] * level_values(x_t)
+        shown = (x_t / sigma).movedim(1, -1)[..., None]
+        gap = shown - (alpha / sigma)[..., None] * level_values(x_t)
         return torch.addcmul(logits, gap, gap, value=-0.5).movedim(-2, 1)
 
 

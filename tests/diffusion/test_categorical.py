@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.levels import PredictsLevels, expected, level_values, levels_log_prob
+from ancestral.diffusion.categorical import PredictsCategorical, expected, level_values, levels_log_prob
 from ancestral.diffusion.likelihood import bound_terms, step_term
 from ancestral.diffusion.losses import continuous, squared_error
 from ancestral.diffusion.process import GaussianDiffusion, time_of_log_snr
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.rng import generator
-from ancestral.tensors import from_pixels, over
+from ancestral.tensors import broadcast_like, from_pixels
 
 PROBABLE = (0, 20, 253, 255)
 """The only levels of the made-up data, with their probabilities."""
@@ -22,7 +22,7 @@ SHARES = (0.6, 0.2, 0.15, 0.05)
 
 def process(num_timesteps: int = 50, log_snr_max: float = 13.3) -> GaussianDiffusion:
     schedule = log_snr_linear(num_timesteps, log_snr_max, -5.0)
-    return GaussianDiffusion(schedule, PredictsLevels(), beta_tilde, "log-snr")
+    return GaussianDiffusion(schedule, PredictsCategorical(), beta_tilde, "log-snr")
 
 
 def logits_of(x_t: Tensor) -> Tensor:
@@ -45,15 +45,19 @@ def test_the_estimate_is_the_posterior_mean_found_by_enumeration(t: int) -> None
     time = torch.tensor(t)
     x_t = diffusion.q_sample(x0, time, torch.randn(x0.shape, generator=generator(1, "e"), dtype=torch.float64))
     found = diffusion.decode(logits_of(x_t), x_t, time)
-    a, s = float(diffusion.schedule.at(time)) ** 0.5, float(1 - diffusion.schedule.at(time)) ** 0.5
+    alpha, sigma = (
+        float(diffusion.schedule.alpha_bar_at(time)) ** 0.5,
+        float(1 - diffusion.schedule.alpha_bar_at(time)) ** 0.5,
+    )
     for x, guess in zip(x_t.flatten().tolist(), found.x0.flatten().tolist(), strict=True):
         weights = [
-            p * math.exp(-((x - a * (k / 127.5 - 1)) ** 2) / (2 * s**2)) for k, p in zip(PROBABLE, SHARES, strict=True)
+            p * math.exp(-((x - alpha * (k / 127.5 - 1)) ** 2) / (2 * sigma**2))
+            for k, p in zip(PROBABLE, SHARES, strict=True)
         ]
         if sum(weights) > 1e-250:
             mean = sum(w * (k / 127.5 - 1) for k, w in zip(PROBABLE, weights, strict=True)) / sum(weights)
             assert guess == pytest.approx(mean, abs=1e-9)
-    torch.testing.assert_close(a * found.x0 + s * found.eps, x_t, rtol=0, atol=1e-12)
+    torch.testing.assert_close(alpha * found.x0 + sigma * found.eps, x_t, rtol=0, atol=1e-12)
 
 
 def test_an_ignorant_network_rounds_where_there_is_little_noise() -> None:
@@ -145,13 +149,13 @@ def test_the_integral_over_log_snr_is_what_the_pixels_cost() -> None:
     """Half the integral of || eps - eps_hat ||^2 over all log-SNR is the entropy (I-MMSE), by the midpoint rule."""
     clean, noisy = 13.3, -9.0
     schedule = log_snr_linear(50, clean, noisy)
-    diffusion, x0, cells = GaussianDiffusion(schedule, PredictsLevels(), beta_tilde, "log-snr"), drawn(300), 400
+    diffusion, x0, cells = GaussianDiffusion(schedule, PredictsCategorical(), beta_tilde, "log-snr"), drawn(300), 400
     total, draws = torch.zeros(300).double(), generator(8, "e")
     for u in (torch.arange(cells, dtype=torch.float64) + 0.5) / cells:
         level = schedule.log_snr_between(u).expand(300)
         eps = torch.randn(x0.shape, generator=draws, dtype=torch.float64)
-        a, s = over(torch.sigmoid(level).sqrt(), x0), over(torch.sigmoid(-level).sqrt(), x0)
-        total += continuous(diffusion, logits_of(a * x0 + s * eps), x0, eps, level) / cells
+        alpha, sigma = broadcast_like(torch.sigmoid(level).sqrt(), x0), broadcast_like(torch.sigmoid(-level).sqrt(), x0)
+        total += continuous(diffusion, logits_of(alpha * x0 + sigma * eps), x0, eps, level) / cells
     cost = sum(-math.log2(SHARES[PROBABLE.index(k)]) for k in to_levels(x0)) / x0.numel()
     assert float(total.mean()) == pytest.approx(cost, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""The work of `ancestral sample`: drawing, with what the images looked like on the way, and the files of it."""
+"""The work of `ancestral sample`: generating, with what the images looked like on the way, and the files of it."""
 
 import io
 import math
@@ -36,13 +36,13 @@ FILM_BYTES = 2**30
 COLUMNS = 9
 """Timesteps that a strip shows."""
 FACTS_BYTES, BLOCK = 1024, 4096
-"""Of a picture's file what says how it was drawn, and what a disk gives at once."""
+"""Of a picture's file what says how it was generated, and what a disk gives at once."""
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GeneratedImages:
     """Images with everything that made them. `facts` is what a PNG file says of all of them."""
 
     frames: list[Frame]
@@ -66,7 +66,7 @@ def facts_of(i: int, seeds: range, classes: list[str], facts: dict[str, str]) ->
 
 @dataclass(frozen=True)
 class WantedFiles:
-    """Which files are to show what is drawn: grid.png in `out`, and whatever else is asked for."""
+    """Which files are to show what is generated: grid.png in `out`, and whatever else is asked for."""
 
     out: Path
     seeds: range
@@ -140,7 +140,7 @@ def file_room(numbers: int) -> int:
 
 
 def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -> Price:
-    """What drawing takes, and writing what is wanted.
+    """What generating takes, and writing what is wanted.
 
     Raises:
         InputError: settings that the pipeline was not trained for, or more images than fit into memory.
@@ -155,37 +155,37 @@ def nowhere(pixels: UInt8[Tensor, "C H W"], place: int, facts: dict[str, str]) -
     """What becomes of a finished image that is in no file of its own."""
 
 
-def draw(
+def generate(
     pipeline: Pipeline,
     seeds: range,
     labels: Labels | None,
     settings: SamplingSettings,
     kept: int = 1,
     finished: Callable[[UInt8[Tensor, "C H W"], int, dict[str, str]], None] = nowhere,
-) -> Drawing:
+) -> GeneratedImages:
     """One image for each seed.
 
     Args:
         labels: (B,) the class of each image; None: no class.
         kept: images whose way is kept, from the first on.
-        finished: called with each image, its place and what its PNG file says, as soon as it is drawn; on the first
+        finished: called with each image, its place and what its PNG file says, as soon as it is generated; on the first
             process.
 
     Raises:
         InputError: settings that the pipeline was not trained for.
     """
     classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
-    facts, keep = how_drawn(pipeline, settings), Keep(range(min(kept, len(seeds))), KEPT)
+    facts, keep = how_generated(pipeline, settings), Keep(range(min(kept, len(seeds))), KEPT)
 
     def finish(part: slice, images: Pixels) -> None:
-        if pipeline.processes.lead:
+        if pipeline.processes.is_main:
             for place, pixels in enumerate(images, part.start):
                 finished(pixels, place, facts_of(place, seeds, classes, facts))
 
     with counting() as counted:
-        on_progress = partial(counted, "drawing")
+        on_progress = partial(counted, "generating")
         made = pipeline.generate_keeping(seeds, labels, settings, keep, on_progress=on_progress, finished=finish)
-    return Drawing(made.frames, made.images, seeds, classes, labels, facts)
+    return GeneratedImages(made.frames, made.images, seeds, classes, labels, facts)
 
 
 def filmed(shape: tuple[int, int, int]) -> int:
@@ -223,24 +223,24 @@ class Finished:
         stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
 
 
-def write(drawing: Drawing, wanted: WantedFiles) -> list[Path]:
+def write(generated: GeneratedImages, wanted: WantedFiles) -> list[Path]:
     """Writes what is wanted beside the files of single images; the files written.
 
     Raises:
         CannotWrite: one of them cannot be written.
     """
-    files = [_write_grid(drawing, wanted.grid)]
+    files = [_write_grid(generated, wanted.grid)]
     if wanted.strip:
-        files.append(_write_strip(drawing, wanted.strip_file))
+        files.append(_write_strip(generated, wanted.strip_file))
     if wanted.film is not None:
-        files.append(_write_film(drawing, wanted.film))
+        files.append(_write_film(generated, wanted.film))
     if wanted.arrays is not None:
-        files.append(_write_arrays(drawing, wanted.arrays))
+        files.append(_write_arrays(generated, wanted.arrays))
     return files
 
 
-def how_drawn(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
-    """How images were drawn, without seed and class."""
+def how_generated(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
+    """How images were generated, without seed and class."""
     said = {name: _text(value) for name, value in settings.model_dump().items() if value is not None}
     sampler = pipeline.sampler(settings)
     said["grid"] = settings.grid or sampler.grid
@@ -248,7 +248,7 @@ def how_drawn(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
         said["eta"] = str(sampler.eta)
     if isinstance(sampler, Ancestral):
         said.setdefault("variance", pipeline.config.diffusion.variance)
-    if settings.guidance_by == "weaker" and pipeline.weaker is not None:
+    if settings.guidance_by == "autoguidance" and pipeline.weaker is not None:
         said["weaker"] = pipeline.weaker.weights_hash()
     if settings.guidance_by == "classifier" and pipeline.classify is not None:
         said["classifier"] = pipeline.classify.digest
@@ -260,11 +260,11 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _write_grid(drawing: Drawing, file: Path) -> Path:
-    which = {"seed": f"{drawing.seeds[0]} to {drawing.seeds[-1]}"} if len(drawing.seeds) > 1 else {}
-    classes = {"class": ", ".join(map(as_asked, _period(drawing.classes)))} if drawing.classes else {}
-    picture = pictures.grid(drawing.pixels, labels=drawing.classes or None)
-    pictures.save_png(picture, file, {**drawing.facts_of(0), **which, **classes})
+def _write_grid(generated: GeneratedImages, file: Path) -> Path:
+    which = {"seed": f"{generated.seeds[0]} to {generated.seeds[-1]}"} if len(generated.seeds) > 1 else {}
+    classes = {"class": ", ".join(map(as_asked, _period(generated.classes)))} if generated.classes else {}
+    picture = pictures.grid(generated.pixels, labels=generated.classes or None)
+    pictures.save_png(picture, file, {**generated.facts_of(0), **which, **classes})
     return file
 
 
@@ -273,17 +273,17 @@ def _period(names: list[str]) -> list[str]:
     return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
 
 
-def _write_strip(drawing: Drawing, file: Path) -> Path:
-    shown = pictures.pick(drawing.frames, COLUMNS)
+def _write_strip(generated: GeneratedImages, file: Path) -> Path:
+    shown = pictures.pick(generated.frames, COLUMNS)
     x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
     rows = [("xₜ", x_t), ("estimate of x₀", x0)]
-    pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), file, drawing.facts_of(0))
+    pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), file, generated.facts_of(0))
     return file
 
 
-def _write_film(drawing: Drawing, file: Path) -> Path:
-    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(drawing.frames))
-    pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in drawing.frames]), file)
+def _write_film(generated: GeneratedImages, file: Path) -> Path:
+    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(generated.frames))
+    pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in generated.frames]), file)
     return file
 
 
@@ -292,12 +292,15 @@ def _states(frames: Sequence[Frame]) -> tuple[list[Tensor], list[Tensor]]:
     return [frame.x for frame in frames], [frame.x0 for frame in frames]
 
 
-def _write_arrays(drawing: Drawing, file: Path) -> Path:
+def _write_arrays(generated: GeneratedImages, file: Path) -> Path:
     """t (K,), x_t and x_0 (K, B, C, H, W) float32 in [-1, 1], seeds (B,), and labels (B,) where there are any."""
-    content, (x_t, x0) = io.BytesIO(), _states(drawing.frames)
-    arrays: dict[str, Any] = {"t": np.array([frame.t for frame in drawing.frames]), "seeds": np.array(drawing.seeds)}
+    content, (x_t, x0) = io.BytesIO(), _states(generated.frames)
+    arrays: dict[str, Any] = {
+        "t": np.array([frame.t for frame in generated.frames]),
+        "seeds": np.array(generated.seeds),
+    }
     arrays |= {"x_t": torch.stack(x_t).numpy(), "x_0": torch.stack(x0).numpy()}
-    arrays |= {} if drawing.labels is None else {"labels": drawing.labels.numpy()}
+    arrays |= {} if generated.labels is None else {"labels": generated.labels.numpy()}
     np.savez(content, **arrays)
     write_whole(file, content.getvalue())
     return file

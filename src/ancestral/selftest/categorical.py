@@ -6,7 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.levels import PredictsLevels
+from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.likelihood import step_term
 from ancestral.diffusion.losses import squared_error
 from ancestral.diffusion.process import GaussianDiffusion
@@ -22,7 +22,7 @@ LEVEL = 77
 
 def process() -> GaussianDiffusion:
     """A process whose network says levels."""
-    return GaussianDiffusion(TABLE, PredictsLevels(), beta_tilde)
+    return GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
 
 
 def prior(peak: float) -> list[float]:

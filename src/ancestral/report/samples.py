@@ -1,4 +1,4 @@
-"""The images drawn for the page, and the steps by which some of them came about."""
+"""The images generated for the page, and the steps by which some of them came about."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ FILM_WIDTH = 400
 
 
 @dataclass(frozen=True)
-class Draws:
+class Samples:
     """Samples of seeds 0, 1, 2, ..., sorted by class, and the way that led to some of them."""
 
     pixels: Pixels
@@ -40,13 +40,13 @@ class Draws:
         return range(len(self.pixels))
 
 
-def draw(pipeline: Pipeline) -> Draws:
+def generate(pipeline: Pipeline) -> Samples:
     """Samples of every class (of at most 20), or plain ones, with the settings of the run."""
     per_class, count = sample_counts(pipeline)
     labels = torch.arange(count) // per_class if pipeline.num_classes else None
     shown = film_choice(pipeline, per_class, count)
     pixels, frames = pipeline.generate_keeping(range(count), labels, None, Keep(shown, as_pixels=True))
-    return Draws(pixels, labels, shown, frames)
+    return Samples(pixels, labels, shown, frames)
 
 
 def sample_counts(pipeline: Pipeline) -> tuple[int, int]:
