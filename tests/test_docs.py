@@ -21,7 +21,8 @@ from ancestral.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ancestral"
-PAGES = sorted([*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")])
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
 
@@ -206,8 +207,8 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     words = ["-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees", ROOT / "docs", tmp_path / "html"]
     built = subprocess.run([sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (tmp_path / "html" / page.with_suffix(".html").name).is_file()
+    for page in DOCS.rglob("*.md"):
+        assert (tmp_path / "html" / page.relative_to(DOCS).with_suffix(".html")).is_file()
 
 
 @every_page
