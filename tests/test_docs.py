@@ -1,4 +1,4 @@
-"""What the pages say is there, is there: names, files, links, line counts, command lines, presets."""
+"""What the pages say is there, is there: names, files, links, the reading order, command lines, presets."""
 
 import ast
 import re
@@ -29,8 +29,6 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-HOUR = ROOT / "docs" / "reading.md"
-COUNTED = re.compile(r"\[[\w/.]+\]\(\.\./src/ancestral/([\w/.]+)\) \((\d+) lines\)")
 
 
 class Understood(Exception):
@@ -114,25 +112,6 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
             target = (page.parent / path).resolve() if path else page
             assert target.exists(), link
             assert not fragment or fragment in anchors(target), f"{link}: no such heading"
-
-
-def test_the_hour_counts_lines_truly() -> None:
-    """A count may lag behind small edits, by a tenth or ten lines."""
-    counts = {name: int(lines) for name, lines in COUNTED.findall(read(HOUR))}
-    assert len(counts) > 15
-    true = {name: len((SOURCE / name).read_text().splitlines()) for name in counts}
-    wrong = {name: true[name] for name, count in counts.items() if abs(count - true[name]) > max(10, count // 10)}
-    assert wrong == {}, "docs/reading.md should say these"
-
-
-def test_the_walk_fits_an_hour_at_the_pace_it_states() -> None:
-    """Of the lines that are there today, not of those or the minutes that the page says; each section within two."""
-    sections = re.findall(r"^## \d\. [^(]+\((\d+) minutes\)\n(.*?)(?=^## )", read(HOUR), re.MULTILINE | re.DOTALL)
-    lines = [sum(len(read(SOURCE / name).splitlines()) for name, _ in COUNTED.findall(text)) for _, text in sections]
-    assert len(sections) > 5 and "seventy lines each" in read(HOUR)
-    assert sum(lines) <= 60 * 70
-    wrong = [lines[k] / 70 for k, (said, _) in enumerate(sections) if abs(lines[k] / 70 - int(said)) > 2]
-    assert wrong == [], "docs/reading.md should say these minutes"
 
 
 def test_the_tables_of_the_mathematics_name_functions_and_equations_that_exist() -> None:

@@ -1,9 +1,9 @@
 """Denoising diffusion that can be trained, measured and read.
 
-To read it in an hour, in this order: `tensors`, `gaussian` and `rng` (the vocabulary), `diffusion` (the mathematics:
-schedules, parameterization, process, losses), `sampling` (going backwards: denoiser, samplers, loop), `networks` (the
-U-Net), `pipeline` (all of these together), `training` (Algorithm 1 that can be stopped anywhere), then `data`,
-`evaluation` and `viz` as needed. `config` holds every setting, `presets` the recipes, `cli` the command line.
+docs/reading.md says in which order to read it: `tensors`, `gaussian` and `rng` (the vocabulary), `diffusion` (the
+mathematics), `sampling` (going backwards), `networks` (the U-Net), `data` (images in, batches out), `pipeline` (what a
+trained model is), `training` (Algorithm 1 that can be stopped anywhere). `config` holds every setting, `presets` the
+recipes, `cli` the command line.
 
 Shapes: B batch, C channels, H height, W width, L tokens, D features, T timesteps. Time is an integer: t = 0 is clean
 data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1] where they are diffused and uint8

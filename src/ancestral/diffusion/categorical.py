@@ -3,8 +3,8 @@
 Let a network say of every pixel how likely it holds level c_k, k = 0..255, judged by all that surrounds it: logits
 o_k. What the pixel itself shows is known exactly, x_t = alpha x_0 + sigma eps, so by Bayes' rule
 
-    p(x_0 = c_k | x_t) ~ exp(o_k) N(x_t; a c_k, s^2)                                            (1)
-    x_0_hat = sum_k c_k p(c_k | x_t),   eps_hat = (x_t - a x_0_hat) / s                         (2)
+    p(x_0 = c_k | x_t) ~ exp(o_k) N(x_t; alpha c_k, sigma^2)                                    (1)
+    x_0_hat = sum_k c_k p(c_k | x_t),   eps_hat = (x_t - alpha x_0_hat) / sigma                 (2)
 
 and (2) has the least squared error wherever (1) is the true posterior. With little noise the second factor finds the
 level alone: a network that answers 0 already rounds, to a precision that no convolution has. With much noise it is

@@ -13,12 +13,12 @@ Without one, the best variance that depends on t alone is known (Bao et al. 2022
 q(x_s | x_t, x_0) moves with x_0 by c = sqrt(alpha_bar_s) beta(t, s) / (1 - alpha_bar_t). With e_t the mean squared
 error of the predicted x_0, per element, the law of total variance gives
 
-    sigma^2(t, s) = beta_tilde(t, s) + c^2 e_t                                                  (2)
+    variance(t, s) = beta_tilde(t, s) + c^2 e_t                                                 (2)
     e_t = (1 - alpha_bar_t) / alpha_bar_t (1 - Gamma_t),  Gamma_t = E||eps||^2 / D               (3)
 
 where (3), for the exact denoiser, is the paper's form. As c^2 (1 - alpha_bar_t) = beta - beta_tilde, (2) is
 
-    sigma^2(t, s) = beta_tilde + r_t (beta - beta_tilde),   r_t = e_t / (1 - alpha_bar_t)       (4)
+    variance(t, s) = beta_tilde + r_t (beta - beta_tilde),   r_t = e_t / (1 - alpha_bar_t)      (4)
 
 and one table of r serves every stride. Data with a variance of at most 1 has 0 <= r_t <= 1.
 
