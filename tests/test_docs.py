@@ -190,6 +190,12 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / "html" / page.relative_to(DOCS).with_suffix(".html")).is_file()
 
 
+def test_every_word_of_the_glossary_links_the_paper_or_library_that_uses_it() -> None:
+    rows = re.findall(r"^\| .+ \|$", read(DOCS / "glossary.md"), re.MULTILINE)[1:]
+    assert len(rows) > 20
+    assert [row for row in rows if not re.search(r"\]\(https://", row.split(" | ")[-1])] == []
+
+
 @every_page
 def test_python_on_the_pages_is_python_and_imports_what_exists(page: Path) -> None:
     for block in (block for kind, block in FENCE.findall(read(page)) if kind == "python"):
