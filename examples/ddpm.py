@@ -6,7 +6,7 @@ A network learns to tell the noise eps that was mixed into an image,
 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,                                   (1)
 
-at any noise level t, 1 (hardly any) to T (hardly anything else). To generate, it is asked again and again what of x_t
+at any noise level t, 1 (hardly any) to T (hardly anything else). To generate, it predicts again and again what of x_t
 is noise, starting from noise alone, and a little of that is removed each time.
 
 `ancestral train` does the same and more: it averages weights, resumes, measures; see docs/reading.md.
@@ -76,16 +76,16 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate [0.001]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("ddpm.png"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
 
-    torch.manual_seed(asked.seed)
-    schedule, images = linear(asked.timesteps), digits()
-    settings = NetworkSettings(widths=(asked.width, 2 * asked.width), layers=1, attention=(1,), norm_groups=8)
+    torch.manual_seed(args.seed)
+    schedule, images = linear(args.timesteps), digits()
+    settings = NetworkSettings(widths=(args.width, 2 * args.width), layers=1, attention=(1,), norm_groups=8)
     network = UNet(settings, in_channels=1, out_channels=1)
-    training(network, schedule, images, asked.steps, asked.lr)
+    training(network, schedule, images, args.steps, args.lr)
     generated = sampling(network.eval(), schedule, (40, *images.shape[1:]))
-    save_png(grid(to_pixels(generated), columns=10), asked.out)
-    print(f"samples: {asked.out}")
+    save_png(grid(to_pixels(generated), columns=10), args.out)
+    print(f"samples: {args.out}")
 
 
 if __name__ == "__main__":
