@@ -8,14 +8,14 @@ from ancestral.cli.output import counting, say
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 
 
-class Seen(NamedTuple):
+class JobOutcome(NamedTuple):
     """What a job has left: the files it wrote, in order, and its result."""
 
     files: list[Path]
     result: ResultEvent | None
 
 
-def watch(events: Iterable[Event]) -> Seen:
+def watch(events: Iterable[Event]) -> JobOutcome:
     """Runs a job to its end."""
     files, result = list[Path](), None
     with counting() as counted:
@@ -29,4 +29,4 @@ def watch(events: Iterable[Event]) -> Seen:
                     files.append(file)
                 case ResultEvent():
                     result = event
-    return Seen(files, result)
+    return JobOutcome(files, result)
