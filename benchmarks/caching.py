@@ -20,7 +20,8 @@ import torch
 from ancestral.config import SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
-from ancestral.evaluation.evaluate import EvaluationSettings, evaluate
+from ancestral.evaluation.evaluate import evaluate
+from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import Labels, Pixels

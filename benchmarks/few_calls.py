@@ -28,6 +28,7 @@ from ancestral.evaluation.features import Extractor
 from ancestral.evaluation.metrics import frechet_distance, neighbourhood
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
 from ancestral.rng import mix
 
 SEEDS = (1, 2, 3)
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = Path(words.out) / f"few-calls-{Path(words.run).resolve().name}.json"
     about = {"weights": pipeline.weights_hash(), "images": words.images, "test_images": len(tested(parts))}
     record = _before(file, about)
-    extractor = extractor_of(parts, 0)
+    extractor = finish(extractor_of(parts, 0))
     for seed in SEEDS:
         for name in words.choices:
             for guidance in words.guidance:

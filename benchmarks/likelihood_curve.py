@@ -1,7 +1,7 @@
 """`python -m benchmarks.likelihood_curve RUN`: bits per dimension against minutes of training, and where it leads.
 
 From the logs of a run on the loss `continuous`: the held-out loss is the bound of infinitely many steps without its
-ends; L_0 + L_T, measured once by `ancestral evaluate --likelihood`, are added where that has been run. The power law
+ends; L_0 + L_T, measured once by `ancestral likelihood`, are added where that has been run. The power law
 
     bits(n) = a + b n^-c,   n images seen                                                        (1)
 

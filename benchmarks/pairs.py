@@ -8,9 +8,12 @@ reported between the smallest and the largest.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 
 import torch
+
+from ancestral.tuning.pairs import in_turns
 
 
 @dataclass(frozen=True)
@@ -105,13 +108,8 @@ def timed(action: Callable[[], object], shortest: float = 0.0, per: int = 1) -> 
 
 def compare(case: Case, rounds: int) -> Result:
     """Measures all contestants of `case` once unseen, to warm up, then `rounds` times in alternation."""
-    values = [[] for _ in case.contestants]  # type: list[list[float]]
-    order = list(enumerate(case.contestants))
-    for turn in range(rounds + 1):
-        for i, contestant in order if turn % 2 else reversed(order):
-            value = contestant.measure()
-            if turn:
-                values[i].append(value)
+    turns = in_turns([contestant.measure for contestant in case.contestants])
+    values = [list(each) for each in zip(*islice(turns, rounds), strict=True)]
     summaries = [_summary(case, i, values) for i in range(len(values))]
     return Result(case.name, case.unit, rounds, case.at_most, summaries)
 

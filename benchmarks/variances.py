@@ -28,15 +28,16 @@ from typing import Literal
 
 import torch
 
-from ancestral.cli.measuring import rounded
+from ancestral.cli.measured import rounded
 from ancestral.config import Config, PositiveInt, SamplingSettings, Settings, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.diffusion.analytic import estimate
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde
 from ancestral.errors import InputError
-from ancestral.evaluation.evaluate import EvaluationSettings, Number, as_pixels, evaluate
-from ancestral.evaluation.likelihood import Amount, LikelihoodSettings, joined, mean, planned
+from ancestral.evaluation.evaluate import Number, as_pixels, evaluate
+from ancestral.evaluation.likelihood import Amount, joined, mean, planned
+from ancestral.evaluation.settings import EvaluationSettings, LikelihoodSettings
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS

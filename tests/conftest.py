@@ -33,6 +33,20 @@ def usual_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What precision "auto" means, on every machine: oneDNN, and so we, are kept from the units that multiply faster in
+    bfloat16, in which an image alone may differ by a level from the same one in a batch."""
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+
+
+@pytest.fixture
+def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features that are no good, after a tenth of a second of training."""
+    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 500)
+    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
+
+
+@pytest.fixture
 def data_folder() -> Path:
     """The folder of real data sets; a test that needs one is skipped, saying so, where there is none."""
     folder = os.environ.get("ANCESTRAL_DATA")

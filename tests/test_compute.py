@@ -19,7 +19,7 @@ from ancestral.pipeline import Pipeline
 
 SPEC = ImageSpec(channels=1, height=8, width=8)
 CPU = torch.device("cpu")
-TUNED = Choices(memory="channels-first", threads=1, micro_batch=4, chunk=32, guidance="two-calls")
+TUNED = Choices(compile="whole", threads=1, micro_batch=4, chunk=32)
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, no number of threads from outside, and a machine without matrix units."""
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(compute, "computes_in_bfloat16", lambda device: False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
 
 
 def test_without_settings_or_measurements_all_is_as_usual() -> None:
@@ -37,8 +37,8 @@ def test_without_settings_or_measurements_all_is_as_usual() -> None:
 def test_what_was_measured_outranks_the_usual_and_the_users_word_outranks_both() -> None:
     save_tuned(TUNED, SMALL, SPEC, CPU)
     assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == TUNED
-    asked = ComputeSettings(memory="channels-last", chunk=8)
-    assert resolve(asked, SMALL, SPEC, CPU) == TUNED.model_copy(update={"memory": "channels-last", "chunk": 8})
+    asked = ComputeSettings(compile="no", chunk=8)
+    assert resolve(asked, SMALL, SPEC, CPU) == TUNED.model_copy(update={"compile": "no", "chunk": 8})
 
 
 def test_every_setting_has_a_choice_that_it_decides() -> None:
@@ -59,7 +59,7 @@ def test_the_environments_threads_outrank_measured_ones_but_not_the_users_settin
     st.fixed_dictionaries(
         {
             "precision": st.sampled_from(["float32", "bfloat16"]),
-            "compile": st.sampled_from(["no", "blocks", "whole", "graphs"]),
+            "compile": st.sampled_from(["no", "whole"]),
             "threads": st.none() | st.integers(1, 99),
             "micro_batch": st.none() | st.integers(1, 99),
             "chunk": st.integers(1, 999),
@@ -82,16 +82,11 @@ def test_what_was_measured_of_one_network_and_shape_says_nothing_of_others(name:
     assert load_tuned(*keys()[name], CPU) is None
 
 
-def test_nor_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "other"), [("processor", "another processor"), ("usable_cores", 999)])
+def test_nor_of_another_machine_or_of_fewer_cores(name: str, other: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trap: a home folder that several machines share."""
     save_tuned(TUNED, SMALL, SPEC, CPU)
-    monkeypatch.setattr(compute, "processor", lambda: "another processor")
-    assert load_tuned(SMALL, SPEC, CPU) is None
-
-
-def test_nor_of_a_process_that_may_use_fewer_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    save_tuned(TUNED, SMALL, SPEC, CPU)
-    monkeypatch.setattr(compute, "usable_cores", lambda: 999)
+    monkeypatch.setattr(compute, name, lambda: other)
     assert load_tuned(SMALL, SPEC, CPU) is None
 
 
@@ -142,7 +137,7 @@ def test_what_is_forgotten_is_gone() -> None:
 
 def test_a_pipeline_folder_says_nothing_of_the_machine_it_was_trained_on(tmp_path: Path) -> None:
     """Trap: a pipeline that wants the trainer's eight threads on a laptop."""
-    asked = ComputeSettings(threads=1, chunk=3, memory="channels-first")
+    asked = ComputeSettings(threads=1, chunk=3)
     made = Pipeline.fresh(Config(network=SMALL, compute=asked), SPEC, CPU)
     made.save(tmp_path / "asked")
     Pipeline.fresh(Config(network=SMALL), SPEC, CPU).save(tmp_path / "plain")
@@ -167,17 +162,17 @@ def told(choices: Choices, settings: ComputeSettings | None = None) -> str | Non
 
 def test_nothing_is_said_of_the_usual_nor_of_what_training_makes_no_use_of() -> None:
     assert told(defaults(CPU)) is None
-    assert told(Choices(chunk=8, guidance="two-calls")) is None
+    assert told(Choices(chunk=8)) is None
 
 
 def test_it_is_said_what_is_not_usual_and_by_whose_word() -> None:
     asked = ComputeSettings(precision="bfloat16", threads=3)
     assert told(Choices(precision="bfloat16", threads=3), asked) == "computing in bfloat16, on 3 threads (as set)"
     save_tuned(TUNED, SMALL, SPEC, CPU)
-    assert told(TUNED) == "computing with channels-first memory, on one thread, 4 images at a time (as tuned)"
-    assert told(Choices(compile="blocks")) == "computing compiled (blocks) (as before)"
+    assert told(TUNED) == "computing compiled (whole), on one thread, 4 images at a time (as tuned)"
+    assert told(Choices(micro_batch=2)) == "computing 2 images at a time (as before)"
     assert told(TUNED, ComputeSettings(threads=1)) == (
-        "computing on one thread (as set), with channels-first memory, 4 images at a time (as tuned)"
+        "computing on one thread (as set), compiled (whole), 4 images at a time (as tuned)"
     )
 
 

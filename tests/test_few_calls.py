@@ -12,15 +12,14 @@ from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import extractor_of
 from ancestral.evaluation.metrics import frechet_distance
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
 from ancestral.rng import mix
 from ancestral.tensors import to_pixels
 from benchmarks import few_calls
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 500)
-    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_features: None) -> Path:
     monkeypatch.setattr(few_calls, "SEEDS", (1, 2))
     config = Config(data=DataSettings(source="digits"), network=TINY)
     Pipeline.fresh(config, load(config.data).train.spec, "cpu").save(tmp_path / "run" / "pipeline")
@@ -40,7 +39,7 @@ def test_every_seed_is_measured_once_and_the_table_has_means(
     assert "| heun,karras,3,2 | 5 |" in told and f"| {monkeyed},1 | 3 |" in told
 
     pipeline, parts = Pipeline.load(run, "cpu"), load(Config().data)
-    extractor = extractor_of(parts, 0)
+    extractor = finish(extractor_of(parts, 0))
     drawn = [step.x_s for step in pipeline.steps(
         [mix(2, "few calls", i) for i in range(20)],
         torch.arange(20) % 10,

@@ -23,9 +23,9 @@ LABELS = torch.tensor([0, 2, 1])
 SEEDS = [1, 2, 3]
 
 
-def pipeline(classes: tuple[str, ...] = CLASSES, seed: int = 0, guidance: str = "two-calls") -> Pipeline:
+def pipeline(classes: tuple[str, ...] = CLASSES, seed: int = 0) -> Pipeline:
     """A pipeline of random weights that answers something."""
-    compute = ComputeSettings(precision="float32", guidance=guidance)
+    compute = ComputeSettings(precision="float32")
     settings = {"network": SMALL, "training": TrainingSettings(steps=1), "compute": compute}
     return answering(untrained(classes=classes, changes=settings), seed)
 
@@ -91,9 +91,8 @@ def test_a_weaker_network_is_moved_away_from(labels: Tensor | None) -> None:
         torch.testing.assert_close(found, one + 1.5 * (one - other))
 
 
-@pytest.mark.parametrize("how", ["one-call", "two-calls"])
-def test_a_negative_class_stands_for_no_class(how: str) -> None:
-    made = pipeline(guidance=how)
+def test_a_negative_class_stands_for_no_class() -> None:
+    made = pipeline()
     guided = prediction(made, LABELS, X, T, guidance=2.5, negative="dog")
     wanted, unwanted = prediction(made, LABELS, X, T), prediction(made, torch.ones_like(LABELS), X, T)
     for found, one, other in zip(guided, wanted, unwanted, strict=True):

@@ -82,7 +82,7 @@ def test_what_is_no_file_is_one_line(name: str, place: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("place", ["a pipe", "a device without end", "a folder", "a link to nothing"])
 def test_a_record_goes_on_in_no_such_place(place: str, tmp_path: Path) -> None:
     def begin(path: Path) -> None:
-        with record(path, {}, lambda line: None):
+        with record(path, {}):
             pass
 
     PLACES[place](tmp_path / "likelihood.partial.jsonl")

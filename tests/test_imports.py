@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
-    {"text", "names", "migrations"},
+    {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
     {"config", "folders", "gaussian", "outputs", "processes"},
@@ -42,7 +42,7 @@ KNOWS_NOTHING_OF = {
 }
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
-    *("text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
+    *("progress", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
     *("config", "files", "folders", "outputs", "presets", "run_states"),
 }
 """What the command line needs to answer --help: quick to import."""

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ancestral.cli.repeating import recipe
-from ancestral.config import merged
+from ancestral.compute import Choices
+from ancestral.config import ComputeSettings, merged
 from ancestral.data.datasets import load
-from ancestral.migrations import settings, sweep
+from ancestral.jobs.repeating import recipe
+from ancestral.migrations import computed, no_choices, settings, sweep
 from ancestral.pipeline import Pipeline
 from ancestral.report.sweep import read_sweep
 from ancestral.training.loop import train
@@ -91,3 +92,33 @@ def test_what_is_no_such_file_is_left_to_whoever_checks_it(tree: Any) -> None:
 def test_what_is_of_today_stays() -> None:
     tree = {"rows": [{"choice": {"sampler": "ddim"}}], "sampling": {"guidance_by": "autoguidance"}}
     assert sweep(tree) == tree
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"memory": "auto", "guidance": "auto", "chunk": None}, {"chunk": None}),
+        ({"memory": "channels-first", "compile": "graphs"}, {"compile": "whole"}),
+        ({"compile": "no", "guidance": "two-calls"}, {"compile": "no"}),
+    ],
+)
+def test_how_a_machine_is_used_has_fewer_choices(before: dict[str, object], now: dict[str, object]) -> None:
+    """That of sampling whose name is guidance stays."""
+    tree = {"sampling": {"guidance": 2.0}, "compute": before}
+    other = {*before.values()} & {"channels-first", "two-calls"}
+    assert len(no_choices(tree)) == len(other) and all(value in no_choices(tree)[0] for value in other)
+    assert settings(tree) == {**tree, "compute": now}
+
+
+@pytest.mark.parametrize("gone", [{"memory": "channels-first"}, {"compile": "blocks"}, {"compile": "graphs"}])
+def test_a_run_computed_in_a_way_that_is_gone_is_told_that_it_is_equal_up_to_rounding(
+    gone: dict[str, str], tmp_path: Path
+) -> None:
+    """And one that was computed as all are now says nothing."""
+    old = json.loads((OLD / "compute.json").read_text())
+    assert computed(old)["machine"] == old["machine"] and "memory" not in computed(old)["choices"]
+    old["choices"] |= gone
+    (tmp_path / "compute.json").write_text(json.dumps(old))
+    said: list[str] = []
+    RunFolder(tmp_path).resume_choices(Choices(), ComputeSettings(), old["machine"], said.append)
+    assert len(said) == 1 and "equal up to rounding" in said[0]

@@ -17,6 +17,7 @@ from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, NumIma
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, read_json, write_whole
 from ancestral.machine import processor, usable_cores
+from ancestral.migrations import choices as migrated
 from ancestral.names import meant
 
 TORCHS_THREADS = torch.get_num_threads()
@@ -27,19 +28,12 @@ class Choices(Settings):
     """Every choice made. The fields are those of `ComputeSettings`."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
-    memory: Literal["channels-last", "channels-first"] = "channels-last"
-    compile: Literal["no", "blocks", "whole", "graphs"] = "no"
+    compile: Literal["no", "whole"] = "no"
     threads: Threads | None = None
     """None: `TORCHS_THREADS`, and on a GPU."""
     micro_batch: NumImages | None = None
     """None: the whole batch."""
     chunk: NumImages = 64
-    guidance: Literal["one-call", "two-calls"] = "one-call"
-
-    @property
-    def memory_format(self) -> torch.memory_format:
-        """Torch's name for the order in memory."""
-        return torch.channels_last if self.memory == "channels-last" else torch.contiguous_format
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """The network's precision on a device, for a `with` statement."""
@@ -101,7 +95,6 @@ def _phrases(choices: Choices) -> dict[str, str]:
     """Those choices that training makes use of, each in words."""
     return {
         "precision": f"in {choices.precision}",
-        "memory": f"with {choices.memory} memory",
         "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
         "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
         "micro_batch": f"{choices.micro_batch} images at a time",
@@ -148,7 +141,7 @@ def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.d
     if network is None:
         return None
     try:
-        return parse(Choices, read_json(tuned_file(network, spec, device))["choices"], "the tuned choices")
+        return parse(Choices, migrated(read_json(tuned_file(network, spec, device))["choices"]), "the tuned choices")
     except (KeyError, InputError):
         return None
 

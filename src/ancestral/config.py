@@ -385,18 +385,14 @@ class ComputeSettings(Settings):
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the network's products. auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
-    memory: Literal["auto", "channels-last", "channels-first"] = "auto"
-    """Order of an image's numbers in memory (channels-last)."""
-    compile: Literal["auto", "no", "blocks", "whole", "graphs"] = "auto"
-    """Compile the network for training: block by block, whole, or whole with CUDA graphs (no; whole on CUDA)."""
+    compile: Literal["auto", "no", "whole"] = "auto"
+    """Compile the network for training (no; whole on CUDA)."""
     threads: Threads | None = None
     """Threads to compute with on a CPU."""
     micro_batch: NumImages | None = None
     """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
     chunk: NumImages | None = None
     """Images generated at once (64; 512 on CUDA)."""
-    guidance: Literal["auto", "one-call", "two-calls"] = "auto"
-    """Guidance by one network call on twice the images, or by two calls (one-call)."""
 
 
 class Config(Settings):

@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
@@ -11,6 +11,8 @@ from ancestral.synonyms import answer
 
 LONGEST = 80
 """Letters of a value that a message shows."""
+LONGEST_NUMBER = 20
+"""Digits of a whole number, sign included."""
 Context = Mapping[str, Any]
 
 CONTRACTS: dict[str, Callable[[Context], str]] = {
@@ -154,3 +156,12 @@ def in_known_spelling(value: Any, kind: Any, setting: str) -> Any:
 def _members(kind: Any) -> tuple[Any, ...]:
     """The types that a union is of; the type itself where it is none."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def accepts(kind: Any, wanted: type) -> bool:
+    """Whether a union, tuple and number among them, has a member of type `wanted`; not what is inside a tuple."""
+    if get_origin(kind) is Annotated:
+        return accepts(get_args(kind)[0], wanted)
+    if get_origin(kind) in (Union, types.UnionType):
+        return any(accepts(part, wanted) for part in get_args(kind))
+    return kind is wanted or get_origin(kind) is wanted

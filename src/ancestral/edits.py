@@ -299,7 +299,7 @@ def _chain(
     size = size or own
     denoise = _denoiser(pipeline, pipeline.labels(labels, len(seeds)), settings, size, stride)
     noise = ImageNoise(seeds, (channels, *size), pipeline.device)
-    x_T = noise().contiguous(memory_format=pipeline.compute.memory_format)
+    x_T = noise().contiguous(memory_format=torch.channels_last)
     return Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
 
 

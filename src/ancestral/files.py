@@ -129,13 +129,13 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         raise InputError(f"expected {path} to be UTF-8 text, got another byte at {fault.start:,}") from None
 
 
-def read_json(path: Path, most: int = MOST_TEXT, infinite: bool = False) -> dict[str, Any]:
+def read_json(path: Path, infinite: bool = False) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
         InputError: missing, unreadable, no regular file, too large, or what `parse_json` refuses.
     """
-    return json_object(read_bytes(path, most), str(path), infinite)
+    return json_object(read_bytes(path), str(path), infinite)
 
 
 def json_object(text: bytes | str, where: str, infinite: bool = False) -> dict[str, Any]:
@@ -287,8 +287,8 @@ def write_whole(path: Path, content: bytes | str) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
-        try:
+        try:  # a signal may come as soon as the file is there
+            handle = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
                 file.flush()

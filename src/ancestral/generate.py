@@ -80,47 +80,74 @@ class Generated(NamedTuple):
     frames: list[Frame]
 
 
-def generate(
+class Advance(NamedTuple):
+    """So many of this process's steps are done, of how many."""
+
+    done: int
+    total: int
+
+
+class FinishedPart(NamedTuple):
+    """Some of all images, which are finished, and what was kept of their way."""
+
+    where: slice
+    images: State
+    frames: list[Frame]
+
+
+def generating(
     steps_of: Callable[[slice], Iterator[Step]],
     parts: Sequence[slice],
     num_steps: int,
     keep: Keep = NOTHING,
     finish: Callable[[Data], State] = to_pixels,
     processes: Processes = SINGLE_PROCESS,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    finished: Callable[[slice, State], None] = lambda part, images: None,
-) -> Generated:
-    """The images at the ends of chains.
+) -> Iterator[Advance | FinishedPart]:
+    """The images at the ends of chains: an advance after each step, and each part, in order, as soon as it is done.
 
     Args:
         steps_of: the steps of the chain of a part of the images.
         parts: chunks of all images, one after another. Several processes deal them among them, and each gets all.
         num_steps: of each chain.
         finish: what an image is, of the x of its last step.
-        on_progress: called after each step with how many of this process's steps are done, and of how many.
-        finished: called with each part and its images, in order, as soon as it is done.
     """
     done, total = 0, len(processes.my_items(parts)) * num_steps
     kept = keep.numbers(num_steps)
+    for first in range(0, len(parts), processes.world_size):
+        turn, mine = parts[first : first + processes.world_size], dict[str, Tensor]()
+        for part in processes.my_items(turn):
+            inside, frames, step = keep.inside(part), list[Frame](), None
+            for number, step in enumerate(steps_of(part)):
+                if inside and number in kept:
+                    frames.append(keep.frame(step, inside))
+                done += 1
+                yield Advance(done, total)
+            assert step is not None, "a chain has steps"
+            frames += keep.last(step, inside) if inside else []
+            mine = {"images": finish(step.x_s), **_as_tensors(frames)}
+        for part, tensors in zip(turn, processes.all_gather_tensors(mine, len(turn)), strict=True):
+            yield FinishedPart(part, tensors["images"], _as_frames(tensors))
 
-    def tensors_of(part: slice) -> dict[str, Tensor]:
-        nonlocal done
-        inside, frames, step = keep.inside(part), list[Frame](), None
-        for number, step in enumerate(steps_of(part)):
-            if inside and number in kept:
-                frames.append(keep.frame(step, inside))
-            done += 1
-            on_progress(done, total)
-        assert step is not None, "a chain has steps"
-        frames += keep.last(step, inside) if inside else []
-        return {"images": finish(step.x_s), **_as_tensors(frames)}
 
-    images, frames = [], []
-    for part, tensors in zip(parts, processes.map_tensors(parts, tensors_of), strict=True):
-        images.append(tensors["images"])
-        finished(part, images[-1])
-        frames.append(_as_frames(tensors))
-    return Generated(torch.cat(images).contiguous(), _joined([each for each in frames if each], keep, parts))
+def collected(parts: Sequence[FinishedPart], keep: Keep = NOTHING) -> Generated:
+    """All parts as one."""
+    frames = _joined([part.frames for part in parts if part.frames], keep, [part.where for part in parts])
+    return Generated(torch.cat([part.images for part in parts]).contiguous(), frames)
+
+
+def finished(events: Iterator[Advance | FinishedPart], on_progress: Callable[[int, int], None]) -> list[FinishedPart]:
+    """The parts, once all are there.
+
+    Args:
+        on_progress: called after each step with how many of this process's steps are done, and of how many.
+    """
+    parts = []
+    for event in events:
+        if isinstance(event, FinishedPart):
+            parts.append(event)
+        else:
+            on_progress(*event)
+    return parts
 
 
 def _as_tensors(frames: list[Frame]) -> dict[str, Tensor]:

@@ -39,8 +39,6 @@ class Networks(NamedTuple):
     negative_label: int
     """The label that classifier-free guidance moves away from: that of no class, or of an unwanted one."""
     schedule: Schedule
-    in_one_call: bool
-    """Predict both at once, as a batch of twice the size."""
     weaker: Bind | None
     classify: Classify | None
 
@@ -78,9 +76,7 @@ def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: f
 
 def _pair(networks: Networks, labels: Labels) -> PredictionPair:
     negative = torch.full_like(labels, networks.negative_label)
-    if networks.in_one_call:
-        return OneCall(networks.bind(torch.cat([labels, negative])))
-    return TwoCalls(networks.bind(labels), networks.bind(negative))
+    return OneCall(networks.bind(torch.cat([labels, negative])))
 
 
 def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:

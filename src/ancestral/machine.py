@@ -22,6 +22,11 @@ def started_together() -> bool:
     return all(os.environ.get(name) for name in PLACE)
 
 
+def is_main_process() -> bool:
+    """Whether this process speaks for all that a launcher started; one alone does."""
+    return not started_together() or os.environ["RANK"] == "0"
+
+
 def processor() -> str:
     """The processor's name, as the operating system tells it."""
     return cpu_field("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()

@@ -7,6 +7,13 @@ from typing import Any
 
 GUIDANCE_BY = {"no-class": "classifier-free", "weaker": "autoguidance"}
 """Values of the setting `guidance_by`: before, and now."""
+NO_CHOICES = {
+    "memory": "images and weights lie with their channels last, as convolutions read them fastest",
+    "guidance": "what is guided by no class is computed in one call of twice the images",
+}
+"""Of how to compute, before, and what holds now."""
+AS_NOW = ("auto", "channels-last", "one-call")
+"""Their values that say the same."""
 FIELDS_OF_SWEEPS = {"contender": "choice"}
 """Fields of a row of sweep.json: before, and now."""
 
@@ -17,11 +24,31 @@ def settings(tree: Any) -> Any:
         case list():
             return [settings(each) for each in tree]
         case dict():
-            return {
-                name: GUIDANCE_BY.get(value, value) if _is_guide(name, value) else settings(value)
-                for name, value in tree.items()
-            }
+            return {name: _setting(name, value) for name, value in tree.items()}
     return tree
+
+
+def computed(tree: dict[str, Any]) -> dict[str, Any]:
+    """compute.json of a run. Where it was computed in a way that is gone, it was so on no machine of today."""
+    match tree:
+        case {"choices": {"compile": "blocks" | "graphs"} | {"memory": "channels-first"}}:
+            tree = {**tree, "machine": None}
+    return {name: choices(value) if name == "choices" else value for name, value in tree.items()}
+
+
+def choices(tree: Any) -> Any:
+    """How a machine is used, without what is a choice no more."""
+    if not isinstance(tree, dict):
+        return tree
+    found = {name: value for name, value in tree.items() if name not in NO_CHOICES}
+    return {**found, "compile": "whole"} if found.get("compile") in ("blocks", "graphs") else found
+
+
+def no_choices(tree: dict[str, Any]) -> list[str]:
+    """What settings ask for that is a choice no more, and what holds instead, a line each."""
+    asked = tree.get("compute")
+    other = {name: asked[name] for name in NO_CHOICES if name in asked} if isinstance(asked, dict) else {}
+    return [f"no compute.{name} {value}: {NO_CHOICES[name]}" for name, value in other.items() if value not in AS_NOW]
 
 
 def sweep(tree: Any) -> Any:
@@ -36,8 +63,10 @@ def sweep(tree: Any) -> Any:
             return other
 
 
-def _is_guide(name: str, value: Any) -> bool:
-    return name == "guidance_by" and isinstance(value, str)
+def _setting(name: str, value: Any) -> Any:
+    if name == "compute":
+        return choices(value)
+    return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)
 
 
 def _row(row: Any) -> Any:

@@ -34,7 +34,6 @@ SAME: dict[str, dict[str, str]] = {
     "guidance_by": {"cfg": "classifier-free", "noclass": "classifier-free", "weaker": "autoguidance"},
     "clip": {"off": "none", "no": "none", "false": "none", "clamp": "static", "thresholding": "dynamic"},
     "compile": {"none": "no", "off": "no", "false": "no"},
-    "memory": {"nhwc": "channels-last", "nchw": "channels-first", "contiguous": "channels-first"},
 }
 """Other names of the same thing, by setting: taken as if the name here had been typed. Keys are `alike`."""
 
@@ -140,9 +139,9 @@ def nearest(word: str, names: Iterable[str], cutoff: float = 0.5) -> str | None:
     return known[near[0]] if near else None
 
 
-def meant(word: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+def meant(word: str, names: Iterable[str]) -> str:
     """What an error about `word` adds: a suggestion, or where none is near the names, the first of very many."""
     known = [*names]
-    if near := nearest(word, known, cutoff):
+    if near := nearest(word, known):
         return f"did you mean {near}?"
     return f"there are {', '.join([*known[:SHOWN], *(['...'] if len(known) > SHOWN else [])])}"

@@ -37,7 +37,7 @@ from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
-from ancestral.generate import NOTHING, Generated, Keep, generate
+from ancestral.generate import NOTHING, Advance, FinishedPart, Keep, collected, finished, generating
 from ancestral.guiding import Networks, guided
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
@@ -51,7 +51,7 @@ from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
 from ancestral.sampling.loop import Chain, Step
 from ancestral.sampling.samplers import Sampler
-from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite, to_pixels
+from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite
 from ancestral.text import as_utf8, normal_form
 
 ROUNDING = 1e-9
@@ -119,7 +119,7 @@ class Pipeline:
     def use(self, choices: Choices) -> None:
         """Computes so from here on. The number of threads is the process's."""
         self.compute = choices
-        self.network.to(memory_format=choices.memory_format)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if choices.threads is not None:
             torch.set_num_threads(choices.threads)
 
@@ -236,7 +236,6 @@ class Pipeline:
             conditional=self.num_classes > 0,
             negative_label=negative_label,
             schedule=self.diffusion.schedule,
-            in_one_call=self.compute.guidance == "one-call",
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
             classify=self.classify,
         )
@@ -258,7 +257,7 @@ class Pipeline:
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise = self.denoiser(self.labels(labels, len(seeds)), settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
-        x_T = noise().contiguous(memory_format=self.compute.memory_format)
+        x_T = noise().contiguous(memory_format=torch.channels_last)
         return Chain(denoise, self.sampler(settings), x_T, self.timesteps(settings), noise)
 
     def steps(
@@ -291,31 +290,25 @@ class Pipeline:
             chunk: None: as many as this machine is to generate at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        return self.generate_keeping(seeds, labels, settings, NOTHING, chunk, on_progress).images
+        events = self.generating(seeds, labels, settings, chunk=chunk)
+        return collected(finished(events, on_progress)).images
 
-    def generate_keeping(
+    def generating(
         self,
         seeds: Iterable[object],
         labels: Classes,
         settings: SamplingSettings | None,
-        keep: Keep,
+        keep: Keep = NOTHING,
         chunk: int | None = None,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
-        finished: Callable[[slice, Tensor], None] = lambda part, images: None,
-    ) -> Generated:
-        """The same, and what is kept of the way. Arguments as in `generate`.
-
-        Args:
-            finished: called with each part of the images, and these, in order, as soon as it is done.
-        """
-
+    ) -> Iterator[Advance | FinishedPart]:
+        """The same, each part as soon as it is there, with what is kept of the way. Arguments as in `generate`."""
         settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         classes, parts = self.labels(labels, len(of)), self.chunks(len(of), chunk)
 
         def steps_of(part: slice) -> Iterator[Step]:
             return self.steps(of[part], None if classes is None else classes[part], settings)
 
-        return generate(steps_of, parts, settings.steps, keep, to_pixels, self.processes, on_progress, finished)
+        return generating(steps_of, parts, settings.steps, keep, processes=self.processes)
 
     def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
         """`count` images in stretches of `chunk`; None: of `compute.chunk`."""

@@ -126,21 +126,21 @@ class Processes:
         """The results of `work` on each piece, in order, together: piece i is done by process i modulo the number of
         them, so what is computed is the same however many there are.
         """
-        yield from (done.decode() for done in self._mapped(pieces, lambda piece: work(piece).encode()))
+        for first in range(0, len(pieces), self.world_size):
+            turn = pieces[first : first + self.world_size]
+            result = "".join(map(work, self.my_items(turn))).encode()
+            yield from (self._broadcast(result, source).decode() for source in range(len(turn)))
 
-    def map_tensors(
-        self, pieces: Sequence[Piece], work: Callable[[Piece], Mapping[str, Tensor]]
-    ) -> Iterator[dict[str, Tensor]]:
-        """The same of tensors by name; they end on the CPU."""
+    def all_gather_tensors(self, mine: Mapping[str, Tensor], count: int) -> Iterator[dict[str, Tensor]]:
+        """The tensors by name of each of the first `count` processes, in the order of their ranks, together; they end
+        on the CPU.
+        """
         if self.is_single:
-            yield from ({name: tensor.cpu() for name, tensor in work(piece).items()} for piece in pieces)
+            yield {name: tensor.cpu() for name, tensor in mine.items()}
             return
-
-        def content(piece: Piece) -> bytes:
-            apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in work(piece).items()}
-            return save({name: tensor.cpu() for name, tensor in apart.items()})
-
-        yield from map(load, self._mapped(pieces, content))
+        apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in mine.items()}
+        content = save({name: tensor.cpu() for name, tensor in apart.items()}) if self.rank < count else b""
+        yield from (load(self._broadcast(content, source)) for source in range(count))
 
     def failed_only_here(self, message: str) -> bool:
         """Whether the first process does not fail with the same words as this one, within seconds."""
@@ -156,12 +156,6 @@ class Processes:
             return True
         except RuntimeError:  # the first one is gone already, and the store with it
             return False
-
-    def _mapped(self, pieces: Sequence[Piece], work: Callable[[Piece], bytes]) -> Iterator[bytes]:
-        for first in range(0, len(pieces), self.world_size):
-            turn = pieces[first : first + self.world_size]
-            result = work(turn[self.rank]) if self.rank < len(turn) else b""
-            yield from (self._broadcast(result, source) for source in range(len(turn)))
 
     def _broadcast(self, content: bytes, source: int) -> bytes:
         """`content` of one process, on each."""

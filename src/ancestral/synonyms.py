@@ -4,6 +4,7 @@ files and for Python.
 
 from collections.abc import Iterable, Sequence
 
+from ancestral.migrations import NO_CHOICES
 from ancestral.names import nearest
 
 EPOCHS = "images are counted here, not epochs: --training.images N, where N is epochs times the number of images"
@@ -66,6 +67,8 @@ _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32 torch-dtype",
         ("compute.precision",),
     ),
+    ("compute.memory memory memory-format channels-last channels-first", (NO_CHOICES["memory"],)),
+    ("compute.guidance", (NO_CHOICES["guidance"],)),
     ("checkpoint ckpt model weights model-path ckpt-path load model-id pretrained checkpoint-path", (FIRST,)),
     ("resume resume-from-checkpoint continue resume-from restart auto-resume resume-path", (AGAIN,)),
     ("gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda", ("device",)),

@@ -9,8 +9,8 @@ from cli_calls import TINY, call
 from PIL import Image
 from pipelines import untrained
 
-from ancestral.cli.generating import as_asked, labels_for
 from ancestral.errors import InputError
+from ancestral.jobs.generated import as_asked, labels_for, note_of_words
 from ancestral.pipeline import Pipeline
 
 CLASSES = ("none", "all", unicodedata.normalize("NFD", "café"), "a, b", "3", "=x")
@@ -35,9 +35,9 @@ def test_every_class_can_be_asked_for(pipeline: Pipeline, typed: str, expected: 
     assert labels is not None and labels.tolist() == expected
 
 
-def test_words_of_our_own_keep_their_meaning_and_say_so(pipeline: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_of_our_own_keep_their_meaning_and_say_so(pipeline: Pipeline) -> None:
     assert labels_for(pipeline, "none", 2) is None
-    assert "=none is the class that is called so" in capsys.readouterr().err
+    assert ["=none is the class that is called so" in note.text for note in note_of_words(pipeline, "none")] == [True]
     for typed in ("=2", "=cat", "cat"):
         with pytest.raises(InputError, match="expected a class, got"):
             labels_for(pipeline, typed, 1)

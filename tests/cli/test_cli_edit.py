@@ -12,11 +12,11 @@ from cli_calls import TINY, Called, call, snapshot
 from PIL import Image
 
 from ancestral import edits
-from ancestral.cli.edit_tasks import TASKS
 from ancestral.cli.main import main
 from ancestral.config import SamplingSettings
 from ancestral.editing.operators import Blurred, MeanPooled, gaussian_kernel
 from ancestral.errors import InputError
+from ancestral.jobs.edit_tasks import TASKS
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import from_pixels, to_pixels
 from ancestral.viz.pictures import read_metadata
@@ -24,10 +24,7 @@ from ancestral.viz.pictures import read_metadata
 FEW = ["--steps", "3"]
 
 
-@pytest.fixture(autouse=True)
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every machine: in bfloat16 an image alone may differ by a level from the same one in a batch."""
-    monkeypatch.setattr("ancestral.compute.computes_in_bfloat16", lambda device: False)
+pytestmark = pytest.mark.usefixtures("in_float32")
 
 
 @pytest.fixture(scope="session")

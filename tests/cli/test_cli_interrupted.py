@@ -115,7 +115,7 @@ COMPUTING = {
 READING = {
     "ancestral.cli.training.load": ["train", "digits", "--out", "other"],
     "ancestral.cli.showing.load": ["show", "data", "digits"],
-    "ancestral.cli.measuring.load": ["evaluate", "RUN", "--images", "20"],
+    "ancestral.jobs.measuring.load": ["evaluate", "RUN", "--images", "20"],
 }
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from cli_calls import call
 
-from ancestral.cli import edit
+from ancestral.cli.job_options import job_options
 from ancestral.cli.main import VERBS
 from ancestral.config import ComputeSettings, Config, DataSettings, SamplingSettings, ScheduleSettings, field_names
 from ancestral.errors import InputError
+from ancestral.jobs.edit_tasks import TASKS
+from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings, SweepJobSettings
+from ancestral.jobs.sample import SampleSettings
 from ancestral.names import NEAR, SAME, alike, nearest, spelled
 from ancestral.presets import PRESETS
 from ancestral.synonyms import MEANT, answer
@@ -105,10 +108,11 @@ def test_what_does_not_exist_is_answered_with_the_reason() -> None:
 
 def test_every_option_that_is_suggested_exists_in_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
     """Each target of the table is an option of some verb, and is answered there; sentences name options too."""
-    named: set[str] = {name for task in edit.TASKS for name in edit.parser(task).names}
-    for verb in ("train", "sample", "evaluate", "sweep", "tune"):
-        module = import_module(f"ancestral.cli.{verb}")
-        named |= {*(module.parser(Config()) if verb in ("train", "tune") else module.parser()).names}
+    kinds = (*TASKS.values(), SampleSettings, EvaluateSettings, LikelihoodJobSettings, SweepJobSettings)
+    named: set[str] = {name for kind in kinds for name in job_options("ancestral verb", "", "", (), kind).names}
+    named |= {*import_module("ancestral.cli.evaluate").parser().names}
+    for verb in ("train", "tune"):
+        named |= {*import_module(f"ancestral.cli.{verb}").parser(Config()).names}
     named |= {"--calls", "--schedules"}
     plain = {name.lstrip("-").replace("_", "-") for name in named}
     missing = {target for targets in MEANT.values() for target in targets if " " not in target}

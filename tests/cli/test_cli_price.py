@@ -45,11 +45,15 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("verb", LONG)
-def test_hours_of_work_have_to_be_meant(
-    verb: str, answering: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which a network call takes a quarter of an hour."""
     monkeypatch.setattr("ancestral.tuning.price._seconds", lambda *call: 1000.0)
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("verb", LONG)
+def test_hours_of_work_have_to_be_meant(verb: str, answering: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("L", (8, 8), 90).save("four.png")
     before = snapshot(answering)
     code, _, err = call(capsys, *(answering if word == "RUN" else word for word in LONG[verb]))
@@ -60,10 +64,8 @@ def test_hours_of_work_have_to_be_meant(
     assert after == before
 
 
-def test_what_is_meant_is_done_and_its_price_is_in_the_json(
-    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ancestral.tuning.price._seconds", lambda *call: 1000.0)
+@pytest.mark.usefixtures("slow")
+def test_what_is_meant_is_done_and_its_price_is_in_the_json(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--steps", "4", "--num-images", "2", "--out", "out", "--json"]
     code, out, err = call(capsys, "sample", trained, *words, "--yes")
     assert code == 0 and "2 images: 8 network calls of one image each, about 2.2 hours" in err

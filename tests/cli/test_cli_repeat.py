@@ -9,8 +9,8 @@ from cli_calls import call, snapshot, start
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ancestral.cli.generating import _period
-from ancestral.cli.repeating import recipe
+from ancestral.jobs.generated import _period
+from ancestral.jobs.repeating import recipe
 from ancestral.pipeline import Pipeline
 from ancestral.viz.pictures import read_metadata
 

@@ -9,22 +9,28 @@ import torch
 from cli_calls import call, snapshot
 from PIL import Image
 
-from ancestral.cli.generating import KEPT, generate, labels_for
 from ancestral.config import ComputeSettings, SamplingSettings
+from ancestral.generate import FinishedPart, Generated, Keep, collected
+from ancestral.jobs.events import FileEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.generated import KEPT, labels_for
+from ancestral.jobs.sample import SampleSettings, sample
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
-from ancestral.tensors import to_pixels
+from ancestral.tensors import Labels, to_pixels
 from ancestral.viz.pictures import read_metadata
 
-
-@pytest.fixture(autouse=True)
-def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every machine: in bfloat16 an image alone may differ by a level from the same one in a batch."""
-    monkeypatch.setattr("ancestral.compute.computes_in_bfloat16", lambda device: False)
+pytestmark = pytest.mark.usefixtures("in_float32")
 
 
 def pixels_of(file: Path) -> np.ndarray:
     return np.asarray(Image.open(file))
+
+
+def generated(pipeline: Pipeline, seeds: range, labels: Labels | None, steps: int, kept: int) -> Generated:
+    """The images of the seeds, and frames of the first of them."""
+    keep = Keep(range(kept), KEPT)
+    events = pipeline.generating(seeds, labels, SamplingSettings(steps=steps), keep)
+    return collected([event for event in events if isinstance(event, FinishedPart)], keep)
 
 
 def test_each_image_is_that_of_its_seed_and_says_how_it_was_drawn(
@@ -115,22 +121,22 @@ def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     settings, seeds = SamplingSettings(steps=2), range(5, 5 + 24)
     labels = labels_for(pipeline, None, len(seeds))
     assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
-    drawing = generate(pipeline, seeds, labels, settings, kept=24)
-    assert drawing.pixels.shape == (24, 1, 8, 8) and drawing.frames[0].x.shape == (24, 1, 8, 8)
-    assert torch.equal(drawing.pixels[-1], pipeline.generate([seeds[-1]], labels[-1:], settings)[0])
-    few = generate(pipeline, seeds, labels, settings, kept=16)
-    assert torch.equal(few.pixels, drawing.pixels)
+    drawing = generated(pipeline, seeds, labels, 2, kept=24)
+    assert drawing.images.shape == (24, 1, 8, 8) and drawing.frames[0].x.shape == (24, 1, 8, 8)
+    assert torch.equal(drawing.images[-1], pipeline.generate([seeds[-1]], labels[-1:], settings)[0])
+    few = generated(pipeline, seeds, labels, 2, kept=16)
+    assert torch.equal(few.images, drawing.images)
     assert torch.equal(few.frames[0].x0, drawing.frames[0].x0[:16]), (
         "a film shows as many, however few are generated at once"
     )
 
 
 def test_long_chains_are_thinned_and_keep_both_ends(trained: Path) -> None:
-    drawing = generate(Pipeline.load(trained, "cpu"), range(1), None, SamplingSettings(steps=120))
+    drawing = generated(Pipeline.load(trained, "cpu"), range(1), None, 120, kept=1)
     times = [frame.t for frame in drawing.frames]
     assert len(times) == KEPT and times[0] == 1000 and times[-1] == 0
     assert sorted({*times}, reverse=True) == times
-    assert torch.equal(to_pixels(drawing.frames[-1].x), drawing.pixels)
+    assert torch.equal(to_pixels(drawing.frames[-1].x), drawing.images)
 
 
 def test_no_class_is_the_null_class(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,12 +148,11 @@ def test_no_class_is_the_null_class(trained: Path, tmp_path: Path, capsys: pytes
 
 
 def test_another_sampler_leaves_the_eta_of_the_pipelines_own_behind() -> None:
-    from ancestral.cli.asking import sampling
-    from ancestral.config import Config
+    from ancestral.config import sampling_with
 
-    config = Config(sampling=SamplingSettings(sampler="ddim", eta=0.5, steps=7))
-    assert sampling(config, {"sampler": "ancestral"}) == SamplingSettings(sampler="ancestral", steps=7)
-    assert sampling(config, {"steps": "9"}).eta == 0.5
+    base = SamplingSettings(sampler="ddim", eta=0.5, steps=7)
+    assert sampling_with(base, {"sampler": "ancestral"}, "here") == SamplingSettings(sampler="ancestral", steps=7)
+    assert sampling_with(base, {"steps": "9"}, "here").eta == 0.5
 
 
 @pytest.mark.parametrize("words", [["sample"], ["edit", "vary"]], ids=lambda words: words[-1])
@@ -179,3 +184,27 @@ def test_a_folder_of_diffusers_is_asked_which_class_is_none(
     assert call(capsys, *common, "--null-class", "10", "--classes", "none").code == 0
     assert call(capsys, *common, "--classes", "10").code == 0
     assert call(capsys, *common, "--null-class", "10", "--classes", "10").code == 2
+
+
+def test_a_job_tells_a_program_all_that_it_does(trained: Path, tmp_path: Path) -> None:
+    """Without the command line: steps, the files in the order in which they are whole, and the result last."""
+    asked = SampleSettings(run=trained, num_images=3, out=tmp_path / "out", each=True, sampling={"steps": 2})
+    events = [*sample(asked)]
+    assert [event.done for event in events if isinstance(event, ProgressEvent)] == [1, 2]
+    files = [event.file.name for event in events if isinstance(event, FileEvent)]
+    assert files == ["seed-0.png", "seed-1.png", "seed-2.png", "grid.png"]
+    last = events[-1]
+    assert isinstance(last, ResultEvent) and last.tree["seeds"] == [0, 1, 2]
+    assert {*last.tree["files"]} == {str(path) for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_job_that_is_interrupted_between_two_events_tells_what_it_has_finished(trained: Path) -> None:
+    asked = SampleSettings(run=trained, num_images=3, each=True, compute=ComputeSettings(chunk=1))
+    events = sample(asked)
+    first = next(event for event in events if isinstance(event, FileEvent))
+    stop = KeyboardInterrupt()
+    told = events.throw(stop)
+    assert isinstance(told, ResultEvent) and told.tree == {"files": [str(first.file)], "stopped": True}
+    assert stop.__notes__ == [f"1 of 3 images were written to {first.file.parent}"]
+    with pytest.raises(KeyboardInterrupt):
+        next(events)

@@ -10,8 +10,9 @@ from cli_calls import call
 from PIL import Image
 
 from ancestral.cli import showing
-from ancestral.cli.measuring import number
+from ancestral.cli.measured import number
 from ancestral.config import DataSettings, ScheduleSettings
+from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation, Number
 
 
@@ -49,7 +50,7 @@ def test_the_forward_process_starts_at_the_image_in_every_row(
     code, out, _ = call(capsys, "show", "forward", "digits", "--schedules", "linear", "cosine", "--image", "3")
     assert (code, out.strip()) == (0, "forward.png")
     (_, linear), (_, cosine) = seen["rows"]
-    image = showing._train(DataSettings(source="digits")).images[3, ..., 0]
+    image = load(DataSettings(source="digits")).train.images[3, ..., 0]
     assert (linear[0, 0].numpy() == image).all() and (cosine[0, 0].numpy() == image).all()
     assert (seen["times"][0], seen["times"][-1]) == (0, 1000)
     difference = (linear.int() - cosine.int()).abs()
@@ -111,10 +112,8 @@ def test_a_check_that_finds_nothing_usable_reports_and_fails(
 
 
 def test_an_evaluation_is_shown_and_kept(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path, quick_features: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 500)
-    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
     code, out, _ = call(capsys, "evaluate", trained, "--images", "20", "--steps", "2")
     kept = Evaluation.model_validate_json((trained / "evaluation.json").read_text())
     assert code == 0 and kept.num_drawn == 20

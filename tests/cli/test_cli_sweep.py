@@ -14,18 +14,12 @@ from ancestral.viz.pictures import read_metadata
 
 FEW = ["--calls", "2", "8", "--samplers", "ddim", "dpm++3m", "ancestral", "--grids", "trailing", "log-snr"]
 SMALL = ["--images", "24", "--reference", "8"]
+pytestmark = pytest.mark.usefixtures("quick_features")
 
 
 @pytest.fixture
 def run(answering: Path) -> Path:
     return answering
-
-
-@pytest.fixture(autouse=True)
-def quick_features(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Features that are no good, soon."""
-    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 500)
-    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
 
 
 @pytest.fixture

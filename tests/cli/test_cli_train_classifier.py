@@ -95,7 +95,7 @@ def test_what_is_evaluated_is_guided_too(
         measured.append((drawn, asked))
         raise InputError("enough")
 
-    monkeypatch.setattr("ancestral.cli.measuring.evaluate", stop)
+    monkeypatch.setattr("ancestral.jobs.evaluate.evaluating", stop)
     by_classifier, by_weaker = (
         ("--guidance_by", "classifier", "--guidance", "9"),
         ("--guidance", "3", "--weaker", trained),

@@ -55,7 +55,7 @@ def test_a_pipeline_is_measured_by_real_steps_and_left_as_it_is(
     code, out, err = call(capsys, "tune", trained, *QUICK, "--json")
     assert code == 0, err
     tree = json.loads(out)
-    assert {each["choice"] for each in tree["comparisons"]} >= {"memory", "micro_batch", "guidance", "chunk"}
+    assert {each["choice"] for each in tree["comparisons"]} >= {"micro_batch", "chunk"}
     assert Path(tree["stored"]).is_file() and Path(tree["stored"]) in tuned(tmp_path)
     assert snapshot(trained) == before
     assert "left" in err, "progress says how much time is left"
@@ -95,11 +95,11 @@ def test_evaluating_takes_settings_of_computing_too(
         pass
 
     def drawn(pipeline: Pipeline, *rest: object) -> None:
-        assert pipeline.compute.chunk == 5 and pipeline.compute.guidance == "two-calls"
+        assert pipeline.compute.chunk == 5
         raise Enough
 
-    monkeypatch.setattr("ancestral.cli.measuring.generate", drawn)
-    words = ["--images", "8", "--compute.chunk", "5", "--compute.guidance", "two-calls", "--steps", "1"]
+    monkeypatch.setattr("ancestral.jobs.evaluate.generated", drawn)
+    words = ["--images", "8", "--compute.chunk", "5", "--steps", "1"]
     called = call(capsys, "evaluate", trained, *words)
     assert "Enough" in called.err
 
@@ -187,9 +187,9 @@ def test_what_cannot_be_tuned_is_one_line(
     assert called.code == 2 and message in called.err and called.err.count("\n") == 1
 
 
+@pytest.mark.usefixtures("made_up")
 def test_a_busy_machine_is_warned_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Trap: one thread found fastest beside another training run, and kept for good."""
-    monkeypatch.setattr(worker.tuner, "tune", found)
     for load, warned in ((1000.0, True), (0.0, False)):
         monkeypatch.setattr(worker.os, "getloadavg", lambda load=load: (load, load, load))
         assert ("busy" in call(capsys, "tune", "digits", *TINY, "--dry-run").err) == warned

@@ -51,15 +51,17 @@ def test_what_is_measured_is_drawn_by_and_measured_with(run: Path, capsys: pytes
 
 
 def test_the_batch_size_does_not_matter(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ancestral.cli.estimating import measured
     from ancestral.config import ComputeSettings
     from ancestral.data.datasets import load
+    from ancestral.jobs.variance import measured
+    from ancestral.progress import finish
 
     grid = torch.tensor([1000, 300, 20])
     tables = []
     for chunk in (3, 64):
         pipeline = Pipeline.load(run, "cpu", ComputeSettings(chunk=chunk))
-        tables.append(measured(pipeline, load(pipeline.config.data).validation.sliced(0, 8), grid, 0).ratio)
+        held_out = load(pipeline.config.data).validation.sliced(0, 8)
+        tables.append(finish(measured(pipeline, held_out, grid, 0)).ratio)
     torch.testing.assert_close(tables[0], tables[1], rtol=1e-5, atol=0)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,12 @@ import pytest
 from cli_calls import TINY, call
 
 from ancestral.cli.likelihood import quarters
-from ancestral.cli.measuring import data_of
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch
+from ancestral.jobs.events import FileEvent, NoteEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.likelihood import likelihood
+from ancestral.jobs.measurement_settings import LikelihoodJobSettings
+from ancestral.jobs.measuring import data_of
 from ancestral.pipeline import Pipeline
 from ancestral.training.run import RunFolder
 
@@ -29,14 +31,13 @@ def kept(run: Path) -> dict[str, Any]:
 
 
 def stopping(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the middle of a chunk, once `after` chunks are done."""
+    """Ctrl-C in a chunk, once `after` chunks are done."""
     real = Measurement.sums
 
-    def interrupted(self: Measurement, chunk: int, on_call: Callable[[], None]) -> Sums:
-        def stop() -> None:
+    def interrupted(self: Measurement, chunk: int) -> Sums:
+        if chunk == after:
             raise KeyboardInterrupt
-
-        return real(self, chunk, stop if chunk == after else on_call)
+        return real(self, chunk)
 
     monkeypatch.setattr(Measurement, "sums", interrupted)
 
@@ -52,6 +53,20 @@ def test_the_price_comes_first_and_the_terms_are_told_and_kept(run: Path, capsys
     told = json.loads(out)
     assert told.pop("price")["network_calls"] == 80
     assert {**told, "seconds": 0} == kept(run), "the same seed measures the same"
+
+
+def test_the_verb_of_its_own_says_the_same_and_its_job_needs_no_command_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--images", "8", "--timesteps", "2", "--json")
+    told = [
+        json.loads(call(capsys, *verb, run, *words).out) for verb in (("likelihood",), ("evaluate", "--likelihood"))
+    ]
+    for each in told:
+        each.update(seconds=0, price=None)
+    assert told[0] == told[1]
+    kinds = [type(event) for event in likelihood(LikelihoodJobSettings(run=run, num_images=8, timesteps=2))]
+    assert kinds == [NoteEvent, ProgressEvent, FileEvent, ResultEvent] and capsys.readouterr().out == ""
 
 
 def test_interrupted_it_goes_on_to_the_same_figures(
@@ -119,7 +134,7 @@ def test_no_test_images_are_one_line(
     """Trap: as many as is usual of none are none, which no settings allow."""
     real = data_of(run, RunFolder(run).read_config(), Pipeline.load(run, "cpu"))
     none = real._replace(test=real.test.sliced(0, 0))
-    monkeypatch.setattr("ancestral.cli.likelihood.data_of", lambda *words: none)
+    monkeypatch.setattr("ancestral.jobs.likelihood.data_of", lambda *words: none)
     code, _, err = call(capsys, "evaluate", run, "--likelihood")
     assert code == 2 and len(err.splitlines()) == 1 and "expected at least 2 test images, got 0" in err
 

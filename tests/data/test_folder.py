@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ancestral.config import DataSettings
-from ancestral.data import cache, folder
 from ancestral.data.datasets import load
+from ancestral.data.fitting import StageProgress
 from ancestral.data.images import BadImage, decode
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
@@ -23,9 +23,15 @@ def paint(path: Path, level: int, color: bool = True, size: tuple[int, int] = (8
     Image.new("RGB", size, (level, 0, 0) if color else (level,) * 3).save(path)
 
 
-def everything(source: Path, **settings: object) -> Parts:
+def everything(source: Path, on_progress: StageProgress | None = None, **settings: object) -> Parts:
     """All usable images in the training part."""
-    return load(DataSettings.model_validate({"source": str(source), "validation": 0, "test": 0, "size": 8, **settings}))
+    asked = {"source": str(source), "validation": 0, "test": 0, "size": 8, **settings}
+    return load(DataSettings.model_validate(asked), on_progress)
+
+
+def never(stage: str, done: int, of: int) -> None:
+    """A progress that is not to be told."""
+    pytest.fail(f"{stage} of what lies in the cache")
 
 
 def by_name(parts: Parts) -> dict[str, int]:
@@ -206,12 +212,11 @@ def test_grey_is_noticed_and_can_be_overruled(tmp_path: Path) -> None:
     assert everything(tmp_path, color="grey").train.shape == (1, 8, 8)
 
 
-def test_decoded_once_then_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_once_then_mapped(tmp_path: Path) -> None:
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
     first = everything(tmp_path)
-    monkeypatch.setattr(folder, "decode_folder", None)
-    second = everything(tmp_path)
+    second = everything(tmp_path, never)
     assert isinstance(second.train.images, np.memmap) and not second.train.images.flags.writeable
     np.testing.assert_array_equal(first.train.images, second.train.images)
     assert (first.train.names, first.train.hash) == (second.train.names, second.train.hash)
@@ -240,26 +245,23 @@ def test_what_changes_the_content_is_decoded_anew(tmp_path: Path, change: str) -
     assert before.train.images.sum() >= 0, "what is mapped already stays readable"
 
 
-def test_the_division_does_not_decode_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_division_does_not_decode_again(tmp_path: Path) -> None:
     for i in range(20):
         paint(tmp_path / f"{i}.png", i)
     everything(tmp_path)
-    monkeypatch.setattr(folder, "decode_folder", None)
-    parts = load(DataSettings(source=str(tmp_path), size=8, validation=0.2, test=0.3))
+    parts = load(DataSettings(source=str(tmp_path), size=8, validation=0.2, test=0.3), never)
     assert [len(part) for part in parts[:3]] == [10, 4, 6]
 
 
-def test_a_killed_decode_leaves_no_half_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_decode_leaves_no_half_cache(tmp_path: Path) -> None:
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
 
-    def killed(*args: object) -> None:
+    def killed(stage: str, done: int, of: int) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(cache, "_publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            everything(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        everything(tmp_path, killed)
     assert by_name(everything(tmp_path)) == {f"{i}.png": i for i in range(5)}
 
 
@@ -282,19 +284,14 @@ def test_a_damaged_cache_is_decoded_anew(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(list((tmp_path / "cache" / "decoded").glob("*/*"))) == 1, "older states and scratch are cleared away"
 
 
-def test_another_process_may_win_the_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_may_win_the_race(tmp_path: Path) -> None:
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
-    decode_folder = folder.decode_folder
 
-    def overtaken(*args: object) -> object:
-        with monkeypatch.context() as patch:
-            patch.setattr(folder, "decode_folder", decode_folder)
-            everything(tmp_path)
-        return decode_folder(*args)  # type: ignore[arg-type]
+    def overtaken(stage: str, done: int, of: int) -> None:
+        everything(tmp_path)
 
-    monkeypatch.setattr(folder, "decode_folder", overtaken)
-    assert by_name(everything(tmp_path)) == {f"{i}.png": i for i in range(5)}
+    assert by_name(everything(tmp_path, overtaken)) == {f"{i}.png": i for i in range(5)}
 
 
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,10 +51,9 @@ def test_batches_hold_the_images_they_name(image_set: ImageSet) -> None:
     assert batch.labels.tolist() == image_set.labels[batch.indices.numpy()].tolist()
 
 
-def test_resident_images_are_the_same(image_set: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resident_images_are_the_same(image_set: ImageSet) -> None:
     mapped = Loader(image_set, 16, seed=0, flip=True)
-    monkeypatch.setattr(Loader, "_fits", lambda self: True)
-    resident = Loader(image_set, 16, seed=0, flip=True)
+    resident = Loader(image_set, 16, seed=0, flip=True, resident=True)
     assert resident.resident is not None
     assert torch.equal(mapped.batch(3).images, resident.batch(3).images)
 
@@ -94,11 +93,8 @@ def test_batches_on_a_gpu_equal_those_on_the_cpu(image_set: ImageSet) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("fits", [True, False])
-def test_a_batch_on_a_gpu_is_waited_for_by_nobody(
-    image_set: ImageSet, fits: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Loader, "_fits", lambda self: fits)
-    loader = Loader(image_set, 16, seed=0, flip=True, device="cuda")
+def test_a_batch_on_a_gpu_is_waited_for_by_nobody(image_set: ImageSet, fits: bool) -> None:
+    loader = Loader(image_set, 16, seed=0, flip=True, device="cuda", resident=fits)
     loader.batch(0)
     torch.cuda.set_sync_debug_mode("error")
     try:

@@ -12,14 +12,16 @@ from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import (
     Evaluation,
-    EvaluationSettings,
     apart_of,
     as_pixels,
     check_counts,
     evaluate,
+    evaluating,
     gaussian_like,
 )
 from ancestral.evaluation.features import Extractor, train_extractor
+from ancestral.evaluation.settings import EvaluationSettings
+from ancestral.progress import StepwiseWork, finish
 
 
 def image_set(images: np.ndarray, labels: np.ndarray | None) -> ImageSet:
@@ -46,7 +48,7 @@ def extractor(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Extract
         patch.setattr("ancestral.evaluation.features.EPOCHS", 20)
         train, test = as_pixels(parts.train), as_pixels(parts.test)
         labels = [torch.tensor(part.labels) for part in (parts.train, parts.test)]
-        return train_extractor(train, labels[0], test, labels[1], "digits")
+        return finish(train_extractor(train, labels[0], test, labels[1], "digits"))
 
 
 @pytest.fixture(scope="module")
@@ -140,17 +142,18 @@ def test_sets_sorted_by_class_are_sampled_fairly(parts: Parts, extractor: Extrac
     assert measured.num_drawn == 497
 
 
-def test_it_trains_its_own_features_where_none_are_given(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_trains_its_own_features_where_none_are_given(parts: Parts, quick_features: None) -> None:
     """Without labels, on transforms; the label-based agreement is then not to be had."""
-    monkeypatch.setattr("ancestral.evaluation.features.EPOCHS", 1)
-    monkeypatch.setattr("ancestral.evaluation.features.LEAST_IMAGES", 640)
     bare = Parts(*[part.unlabelled() for part in parts[:3]])
-    progress: list[int] = []
     asked = torch.zeros(50, dtype=torch.int64)
-    measured = evaluate(noise(50), asked, bare, on_progress=lambda seen, _: progress.append(seen))
+    work, seen = evaluating(noise(50), asked, bare, EvaluationSettings()), list[tuple[int, int]]()
+    with pytest.raises(StopIteration) as end:
+        while True:
+            seen.append(next(work))
+    measured = end.value.value
     assert (measured.features.kind, measured.features.num_classes) == ("transforms", 8)
     assert measured.agreement is None
-    assert progress[-1] == 640
+    assert len(seen) > 1 and seen[-1][0] == seen[-1][1], "all of it, at the end"
 
 
 def test_features_see_no_image_that_is_compared(
@@ -159,8 +162,11 @@ def test_features_see_no_image_that_is_compared(
     """Trap: features trained on what they compare push real test images away, the more the fewer images there are."""
     seen: list[tuple[Tensor, str]] = []
 
-    def learn(images: Tensor, labels: Tensor, tested: Tensor, told: Tensor, data: str, *others: object) -> Extractor:
+    def learn(
+        images: Tensor, labels: Tensor, tested: Tensor, told: Tensor, data: str, *others: object
+    ) -> StepwiseWork[Extractor]:
         seen.append((images, data))
+        yield from ()
         return extractor
 
     monkeypatch.setattr("ancestral.evaluation.evaluate.train_extractor", learn)

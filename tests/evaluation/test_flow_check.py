@@ -15,12 +15,20 @@ from ancestral.diffusion.schedules import cosine, log_snr_linear
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.flow_check import BoundPair, add_flow_check, flow_check, flow_grid, paired
-from ancestral.evaluation.likelihood import LikelihoodSettings, planned
+from ancestral.evaluation.flow_check import BoundPair, add_flow_check, flow_grid, paired
+from ancestral.evaluation.flow_check import flow_check as checking
+from ancestral.evaluation.likelihood import FlowCheck, planned
+from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.evaluation.subsample import Subsample
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.oracles import GaussianData, entropy, eps_process
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
+
+
+def flow_check(*words: Any, **more: Any) -> FlowCheck:
+    return finish(checking(*words, **more))
+
 
 MEAN, SPREAD = torch.tensor([0.3, -0.5]).double(), torch.tensor([0.03, 2.0]).double()
 SCHEDULE = log_snr_linear(100, 5.0, -9.0)
@@ -134,8 +142,8 @@ def test_a_difference_is_that_of_the_two_figures() -> None:
 def test_an_image_s_figures_do_not_depend_on_the_batch() -> None:
     """Nor on the precision that the pipeline draws in: a Jacobian in bfloat16 is noise."""
     whole = flow_check(pipeline(), PIXELS[:5], None, 4, 2)
-    told: list[tuple[int, int]] = []
-    parts = flow_check(pipeline(chunk=2), PIXELS[:5], None, 4, 2, on_progress=lambda n, of: told.append((n, of)))
+    told = [*checking(pipeline(chunk=2), PIXELS[:5], None, 4, 2)]
+    parts = flow_check(pipeline(chunk=2), PIXELS[:5], None, 4, 2)
     assert parts.flow.value == pytest.approx(whole.flow.value, abs=1e-4)
     assert parts.bound.value == pytest.approx(whole.bound.value, abs=1e-4)
     assert told == [(2, 5), (4, 5), (5, 5)]
@@ -148,7 +156,7 @@ def test_it_is_added_for_the_images_measured_and_along_their_chain() -> None:
     model, images = pipeline(("a", "b")), held_out(2)
     measured = planned(model, images, LikelihoodSettings(num_images=6, chain=6, seed=3, given_classes=True))
     result = measured.result([measured.sums(0)])
-    added = add_flow_check(model, images, result, measured.settings, 4, steps=4, probes=2)
+    added = finish(add_flow_check(model, images, result, measured.settings, 4, steps=4, probes=2))
     places = Subsample(3, 12, 6, 5, 5).images()[:4]
     chain = model.diffusion.schedule.uniform_log_snr(6)
     labels = torch.tensor(images.labels)[places]
@@ -162,9 +170,10 @@ def test_a_check_of_something_else_is_refused() -> None:
     measured = planned(model, images, LikelihoodSettings(num_images=4))
     result = measured.result([measured.sums(0)])
     with pytest.raises(InputError, match="at most the 4 images"):
-        add_flow_check(model, images, result, measured.settings, 5)
+        finish(add_flow_check(model, images, result, measured.settings, 5))
     with pytest.raises(InputError, match="measure it again"):
-        add_flow_check(model, images, result.model_copy(update={"weights": "others"}), measured.settings, 4)
+        others = result.model_copy(update={"weights": "others"})
+        finish(add_flow_check(model, images, others, measured.settings, 4))
 
 
 @pytest.mark.parametrize(("count", "steps", "probes"), [(1, 10, 2), (2, 0, 2), (2, 10, 1), (2, 10, -1)])

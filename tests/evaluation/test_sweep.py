@@ -8,14 +8,13 @@ from ancestral.building import GRIDS
 from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
+from ancestral.evaluation.settings import SAMPLERS, SweepSettings
 from ancestral.evaluation.sweep import (
-    SAMPLERS,
     Decision,
     Present,
     SamplerChoice,
     Sweep,
     SweepRow,
-    SweepSettings,
     apart,
     chosen,
     decide,
@@ -84,7 +83,7 @@ def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
 
 def test_a_group_that_is_left_out_is_no_class() -> None:
     """Trap: classes in turn and every tenth image left out: each group is a class, and no distance seems sure."""
-    generator = image_generator(pipeline(), SamplingSettings(), SweepSettings(images=60), lambda calls: None)
+    generator = image_generator(pipeline(), SamplingSettings(), SweepSettings(images=60))
     assert generator.labels is not None and generator.labels.bincount().tolist() == [20, 20, 20]
     assert all(len(generator.labels[group::3].unique()) > 1 for group in range(3))
     assert len({*generator.seeds}) == 60
@@ -93,9 +92,9 @@ def test_a_group_that_is_left_out_is_no_class() -> None:
 def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
     plain = untrained()
-    assert image_generator(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels is None
+    assert image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels is None
     plain.classify = new_classifier(plain, ("a", "b"), 0)
-    labels = image_generator(plain, SamplingSettings(), SweepSettings(images=20), lambda calls: None).labels
+    labels = image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels
     assert labels is not None and labels.bincount().tolist() == [10, 10]
 
 

@@ -42,7 +42,7 @@ def differences(block: nn.Module, inputs: list[Tensor]) -> dict[str, float]:
     rounding, and is compared on the scale of that of the queries.
     """
     plain = gradients(block, block, inputs)
-    fast = gradients(block, compiled(block, "blocks"), inputs)
+    fast = gradients(block, compiled(block, "whole"), inputs)
     scales = {name: plain[name.replace("to_k.bias", "to_q.bias")].abs().max() for name in plain}
     return {name: float((fast[name] - plain[name]).abs().max() / scales[name]) for name in plain}
 

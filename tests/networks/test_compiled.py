@@ -15,7 +15,6 @@ from torch import nn
 from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
 from ancestral.networks import compiled as compiled_module
-from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.compiled import compiled
 from ancestral.networks.unet import UNet
 from ancestral.presets import ddpm_cifar10
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 """Torch's compiler warns of torch when it is first imported."""
 
 TINY = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
-HOWS = ["blocks", "whole", "graphs"]
 
 
 @pytest.fixture
@@ -50,37 +48,15 @@ def test_compiled_gradients_are_those_of_the_plain_blocks_at_real_shapes(tmp_pat
         assert {name: error for name, error in block.items() if not error < 1e-4} == {}
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_names_and_copies_are_those_of_a_network_that_was_never_compiled(how: str, no_rehearsal: None) -> None:
+def test_names_and_copies_are_those_of_a_network_that_was_never_compiled(no_rehearsal: None) -> None:
     """Trap: checkpoints whose names begin with `_orig_mod.`."""
     network = UNet(TINY, 1, 1)
     names = list(network.state_dict())
-    call = compiled(network, how)  # type: ignore[arg-type]
-    assert call is not network or any(is_compiled(module) for module in network.modules())
+    assert compiled(network, "whole") is not network
     assert list(network.state_dict()) == names and [name for name, _ in network.named_parameters()] == names
     averaged = copy.deepcopy(network)
-    assert not any(is_compiled(module) for module in averaged.modules())
+    assert type(averaged) is UNet
     assert list(averaged.state_dict()) == names
-
-
-def test_by_blocks_every_block_is_compiled_and_nothing_else(no_rehearsal: None) -> None:
-    network = UNet(TINY, 1, 1)
-    assert compiled(network, "blocks") is network
-    for module in network.modules():
-        assert is_compiled(module) == isinstance(module, ResnetBlock | Attention)
-
-
-def test_the_papers_blocks_have_fewer_shapes_than_torch_is_told_to_allow(no_rehearsal: None) -> None:
-    """Trap: at more than 8 shapes of one piece of code torch silently goes on uncompiled."""
-    settings = ddpm_cifar10().network
-    with torch.device("meta"):
-        network = UNet(settings, 3, 3)
-    shapes: set[tuple[int, ...]] = set()
-    for block in (module for module in network.modules() if isinstance(module, ResnetBlock)):
-        block.register_forward_pre_hook(lambda block, inputs: shapes.add((*inputs[0].shape, block.conv1.out_channels)))
-    network(torch.zeros(2, 3, 32, 32, device="meta"), torch.zeros(2, device="meta"))
-    compiled(network, "blocks")
-    assert len(shapes) > 8 and 2 * len(shapes) <= torch._dynamo.config.recompile_limit
 
 
 def test_not_compiled_is_the_network_itself() -> None:
@@ -88,11 +64,10 @@ def test_not_compiled_is_the_network_itself() -> None:
     assert compiled(network, "no") is network
 
 
-@pytest.mark.parametrize("how", HOWS)
-def test_a_machine_that_cannot_compile_is_told_what_to_set(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_cannot_compile_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(InputError, match=r"expected torch to compile for cpu, got: no C\+\+ compiler.*compile no"):
-        compiled(nn.Linear(2, 2), how)  # type: ignore[arg-type]
+        compiled(nn.Linear(2, 2), "whole")
 
 
 def broken(call: object) -> object:
@@ -107,9 +82,8 @@ def broken(call: object) -> object:
     not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"),
     reason="the suite's checks of shapes cannot be compiled: set ANCESTRAL_NO_SHAPE_CHECKS=1",
 )
-@pytest.mark.parametrize("how", ["blocks", "whole", "graphs"])
-def test_the_papers_network_has_the_same_gradients_on_a_gpu(how: str) -> None:
-    """In bfloat16, whose rounding two orders of summation do not share; twice, since graphs are replayed."""
+def test_the_papers_network_has_the_same_gradients_on_a_gpu() -> None:
+    """In bfloat16, whose rounding two orders of summation do not share."""
     torch.manual_seed(0)
     settings = ddpm_cifar10().network.model_copy(update={"dropout": 0.0})
     network = UNet(settings, 3, 3).to("cuda", memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,9 +92,7 @@ def test_the_papers_network_has_the_same_gradients_on_a_gpu(how: str) -> None:
     x, toward = (torch.randn(8, 3, 32, 32, device="cuda").to(memory_format=torch.channels_last) for _ in range(2))
     time = torch.arange(8.0, device="cuda") * 100
     plain = of_network(network, network, x, time, toward)
-    call = compiled(network, how)  # type: ignore[arg-type]
-    of_network(network, call, x, time, toward)
-    fast = of_network(network, call, x, time, toward)
+    fast = of_network(network, compiled(network, "whole"), x, time, toward)
     whole = torch.cat([each.flatten() for each in plain.values()]).norm()
     for name, gradient in plain.items():
         assert (fast[name] - gradient).norm() < 0.05 * gradient.norm() + 1e-3 * whole, name
@@ -135,7 +107,3 @@ def of_network(
         output = call(x, time)  # type: ignore[operator]
     torch.autograd.backward((output.float() * toward).sum())
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
-
-
-def is_compiled(module: nn.Module) -> bool:
-    return module._compiled_call_impl is not None

@@ -8,7 +8,8 @@ import pytest
 from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife
-from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, SweepSettings
+from ancestral.evaluation.settings import SweepSettings
+from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow
 from ancestral.report.sweep import best_grids, figure, read_sweep, sweep
 
 

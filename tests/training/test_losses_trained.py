@@ -10,6 +10,7 @@ from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.pipeline import Pipeline
 from ancestral.training.loss import training_losses
+from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.step import Trainer
 from ancestral.training.validation import ValidationLoss
 
@@ -60,7 +61,7 @@ def test_a_likelihood_model_learns_to_spend_fewer_bits() -> None:
 def test_stratified_batches_visit_every_part_of_time() -> None:
     trainer = Trainer(*_fresh({"training": {"timesteps": "stratified"}}))
     for _ in range(3):
-        t = trainer._randomness().times.t
+        t = randomness(trainer).times.t
         assert sorted(((t - 1) * 8 // 1000).tolist()) == [*range(8)]
         trainer.step += 1
 
@@ -71,7 +72,7 @@ def test_importance_draws_by_recent_losses_and_weighs_by_what_it_drew() -> None:
     trainer.recent = RecentLosses(torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64)[:, None].repeat(1, 10))
     drawn, weights = [], []
     for trainer.step in range(400):
-        times = trainer._randomness().times
+        times = randomness(trainer).times
         drawn.append(times.t)
         weights.append(times.weight)
     t, weight = torch.cat(drawn), torch.cat(weights)
@@ -83,11 +84,18 @@ def test_importance_draws_by_recent_losses_and_weighs_by_what_it_drew() -> None:
 def test_recent_losses_are_those_of_the_steps() -> None:
     changes = {"diffusion": {"schedule": {"num_timesteps": 4}}, "training": {"timesteps": "importance"}}
     trainer = Trainer(*_fresh({**changes, "sampling": {"steps": 4}}))
-    t = trainer._randomness().times.t
+    t = randomness(trainer).times.t
     trainer.advance()
     assert trainer.recent is not None
     filled = trainer.recent.table.isfinite().sum(1)
     assert filled.tolist() == torch.bincount(t - 1, minlength=4).tolist()
+
+
+def randomness(trainer: Trainer) -> Randomness:
+    """That of the trainer's next step."""
+    shape, device = trainer.pipeline.spec.shape, trainer.device
+    T = trainer.diffusion.num_timesteps
+    return randomness_of(trainer.settings, trainer.seed, trainer.step, shape, T, device, trainer.recent)
 
 
 def _fresh(changes: dict) -> tuple[Pipeline, object]:  # type: ignore[type-arg]

@@ -1,5 +1,6 @@
 """The memory that training takes is known before it is taken, and a batch is cut so that it fits."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,10 @@ import torch
 from runs import TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral import machine
-from ancestral.compute import Choices
 from ancestral.training import memory
 from ancestral.training.memory import available_bytes, fit_micro_batch, footprint
 from ancestral.training.step import Trainer
-from ancestral.tuning.memory import peak_bytes
+from ancestral.tuning.live_bytes import peak_bytes
 
 SMALL = {"data": {"size": 16}, "network": TWO_LEVELS, "training": {"batch_size": 64}}
 LARGE = {
@@ -148,14 +148,10 @@ def test_a_run_keeps_the_size_it_began_with_though_memory_is_free_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a resumed run would not be the uninterrupted one, bit for bit."""
-    used: list[Choices] = []
-    begin = Trainer.__init__
-    monkeypatch.setattr(Trainer, "__init__", lambda self, p, *rest: (used.append(p.compute), begin(self, p, *rest))[1])
-    free(monkeypatch, 1000)
-    run_all(tiny({"training": {"steps": 2}}), tmp_path)
-    free(monkeypatch, 10**9)
-    run_all(tiny({"training": {"steps": 3}}), tmp_path)
-    assert [choices.micro_batch for choices in used] == [1, 1]
+    for there, steps in ((1000, 2), (10**9, 3)):
+        free(monkeypatch, there)
+        run_all(tiny({"training": {"steps": steps}}), tmp_path)
+        assert json.loads((tmp_path / "compute.json").read_text())["choices"]["micro_batch"] == 1
 
 
 def test_estimating_changes_neither_weights_nor_random_numbers() -> None:

@@ -12,7 +12,7 @@ from ancestral.training.run import RunFolder
 
 HERE, THERE = "this machine", "another machine"
 FIRST = Choices(threads=2)
-TUNED = Choices(threads=1, micro_batch=8, memory="channels-first")
+TUNED = Choices(threads=1, micro_batch=8)
 
 
 class Start:

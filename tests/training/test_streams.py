@@ -17,9 +17,11 @@ from ancestral.config import SamplingSettings
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import flow_check
-from ancestral.evaluation.likelihood import LikelihoodSettings, planned
-from ancestral.evaluation.sweep import SweepSettings, image_generator
+from ancestral.evaluation.likelihood import planned
+from ancestral.evaluation.settings import LikelihoodSettings, SweepSettings
+from ancestral.evaluation.sweep import image_generator
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
 from ancestral.training.step import Trainer
 from ancestral.training.validation import ValidationLoss
@@ -79,12 +81,12 @@ def likelihood(pipeline: Pipeline, parts: Parts) -> None:
 
 
 def flow(pipeline: Pipeline, parts: Parts) -> None:
-    flow_check(pipeline, as_pixels(parts.test)[:3], None, steps=2, probes=2)
+    finish(flow_check(pipeline, as_pixels(parts.test)[:3], None, steps=2, probes=2))
 
 
 def sweeping(pipeline: Pipeline, parts: Parts) -> None:
     two_steps = SamplingSettings(sampler="ddim", grid="trailing", steps=2)
-    image_generator(pipeline, two_steps, SweepSettings(images=20), lambda calls: None).generate(two_steps)
+    image_generator(pipeline, two_steps, SweepSettings(images=20)).generate(two_steps)
 
 
 USES = (training, held_out, classifying, sampling, likelihood, flow, sweeping)

@@ -203,7 +203,7 @@ UNCHECKED = pytest.mark.skipif(
     not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"),
     reason="the suite's checks of shapes cannot be compiled: set ANCESTRAL_NO_SHAPE_CHECKS=1",
 )
-HOWS = ["no", *(pytest.param(how, marks=UNCHECKED) for how in ("blocks", "whole", "graphs"))]
+HOWS = ["no", *(pytest.param(how, marks=UNCHECKED) for how in ("whole",))]
 
 
 @pytest.mark.gpu

@@ -19,7 +19,7 @@ from ancestral.tuning.questions import Question, Work
 
 USUAL = Choices()
 THREADS = Question("training", "threads", ((2,), (1,)))
-MEMORY = Question("training", "memory", (("channels-first",),))
+PRECISION = Question("training", "precision", (("bfloat16",),))
 PARTS = Question("training", "micro_batch", ((16, 8, 4, 2, 1),))
 CHUNK = Question("drawing", "chunk", ((128, 256), (32, 16, 8)))
 PLENTY = 1e6
@@ -59,46 +59,46 @@ def one_thread_is_best(work: Work, choices: Choices) -> float:
 
 
 def test_the_faster_value_is_taken() -> None:
-    found = Machine(one_thread_is_best).tune(THREADS, MEMORY)
+    found = Machine(one_thread_is_best).tune(THREADS, PRECISION)
     assert found.choices == USUAL.model_copy(update={"threads": 1})
     taken = {(c.choice, c.candidate): c.taken for c in found.comparisons}
     assert taken == {
         ("threads", 2): False,
         ("threads", 1): True,
-        ("memory", "channels-first"): False,
+        ("precision", "bfloat16"): False,
         (TOGETHER, "chosen"): True,
     }
     assert found.speeds["training"].after == pytest.approx(2 * found.speeds["training"].before)
 
 
 def test_a_tie_keeps_the_usual_choices() -> None:
-    found = Machine(free).tune(THREADS, MEMORY, PARTS, CHUNK)
+    found = Machine(free).tune(THREADS, PRECISION, PARTS, CHUNK)
     assert found.choices == USUAL and not any(c.taken for c in found.comparisons)
     assert TOGETHER not in {c.choice for c in found.comparisons}, "nothing to compare"
 
 
 def test_a_gain_within_the_margin_is_a_tie() -> None:
     def a_little(work: Work, choices: Choices) -> float:
-        return 0.98 if choices.memory == "channels-first" else 1.0
+        return 0.98 if choices.precision == "bfloat16" else 1.0
 
-    assert Machine(a_little).tune(MEMORY).choices == USUAL
-    assert Machine(a_little, noise=0.001).tune(MEMORY).choices == USUAL
+    assert Machine(a_little).tune(PRECISION).choices == USUAL
+    assert Machine(a_little, noise=0.001).tune(PRECISION).choices == USUAL
 
 
 def test_noise_makes_a_choice_out_of_a_tie_once_in_fifty_times() -> None:
     """Trap: a lucky pair. With 10 % of noise the median alone would pass a tie one time in six."""
     machine, wrong = Machine(free, noise=0.1), 0
     for _ in range(400):
-        wrong += machine.tune(MEMORY).choices != USUAL
+        wrong += machine.tune(PRECISION).choices != USUAL
     assert wrong <= 16
 
 
 def test_noise_hides_no_real_gain() -> None:
     def a_fifth(work: Work, choices: Choices) -> float:
-        return 0.8 if choices.memory == "channels-first" else 1.0
+        return 0.8 if choices.precision == "bfloat16" else 1.0
 
     machine = Machine(a_fifth, noise=0.1)
-    assert sum(machine.tune(MEMORY).choices.memory == "channels-first" for _ in range(50)) >= 48
+    assert sum(machine.tune(PRECISION).choices.precision == "bfloat16" for _ in range(50)) >= 48
 
 
 def turns(*ways: Callable[[], float], pairs: int) -> list[tuple[float, ...]]:
@@ -150,12 +150,12 @@ def test_more_images_at_once_or_fewer_whichever_is_fastest(best: int) -> None:
 
 def test_each_work_is_asked_what_shows_in_it() -> None:
     machine = Machine(free)
-    machine.tune(CHUNK, THREADS, Question("guiding", "guidance", (("two-calls",),)))
+    machine.tune(CHUNK, THREADS)
     changed = {
         name: {work for work, choices in machine.calls if getattr(choices, name) != getattr(USUAL, name)}
-        for name in ("threads", "chunk", "guidance")
+        for name in ("threads", "chunk")
     }
-    assert changed == {"threads": {"training"}, "chunk": {"drawing"}, "guidance": {"guiding"}}
+    assert changed == {"threads": {"training"}, "chunk": {"drawing"}}
 
 
 def test_what_is_no_gain_all_together_is_taken_back_and_said() -> None:
@@ -165,9 +165,9 @@ def test_what_is_no_gain_all_together_is_taken_back_and_said() -> None:
     def turns_bad(work: Work, choices: Choices) -> float:
         calls["n"] += 1
         late = calls["n"] > 2 * (MOST_PAIRS + 1)
-        return (2.0 if late else 0.5) if choices.memory == "channels-first" else 1.0
+        return (2.0 if late else 0.5) if choices.precision == "bfloat16" else 1.0
 
-    found = Machine(turns_bad).tune(MEMORY)
+    found = Machine(turns_bad).tune(PRECISION)
     assert [c.taken for c in found.comparisons] == [True, False] and found.comparisons[-1].choice == TOGETHER
     assert found.choices == USUAL and found.speeds["training"].after == found.speeds["training"].before
 
@@ -190,14 +190,14 @@ def test_the_warm_up_does_not_count() -> None:
 
 
 def test_with_time_enough_there_are_as_many_pairs_as_are_needed() -> None:
-    found = Machine(free).tune(MEMORY)
+    found = Machine(free).tune(PRECISION)
     assert [len(c.outcome.ratios) for c in found.comparisons if c.outcome] == [MOST_PAIRS]
 
 
 def test_a_pair_or_two_prove_nothing_and_it_is_said() -> None:
     """Trap: one lucky pair of a large network whose step takes half of the budget."""
-    machine = Machine(lambda work, choices: 0.5 if choices.memory == "channels-first" else 1.0)
-    found = machine.tune(MEMORY, seconds=3.0)
+    machine = Machine(lambda work, choices: 0.5 if choices.precision == "bfloat16" else 1.0)
+    found = machine.tune(PRECISION, seconds=3.0)
     assert found.choices == USUAL and [c.note for c in found.comparisons] == ["too few pairs to tell"]
 
 
@@ -212,7 +212,7 @@ def test_what_seems_faster_takes_time_of_others_to_be_sure() -> None:
 def test_the_budget_is_overrun_by_no_more_than_a_comparison(seconds: float, each: float) -> None:
     """A comparison is two warm-ups and at least a pair; the rest of its pairs fit into its share."""
     machine = Machine(one_thread_is_best, seconds=each)
-    found = machine.tune(THREADS, MEMORY, PARTS, CHUNK, seconds=seconds)
+    found = machine.tune(THREADS, PRECISION, PARTS, CHUNK, seconds=seconds)
     assert machine.now <= seconds + 4 * each + 1e-6
     measured = [c for c in found.comparisons if c.outcome is not None]
     assert all(len(c.outcome.usual) >= 1 for c in measured if c.outcome)
@@ -223,7 +223,7 @@ def test_the_budget_is_overrun_by_no_more_than_a_comparison(seconds: float, each
 def test_time_is_shared_by_all_that_is_asked() -> None:
     """Trap: the first comparison takes all the time there is."""
     machine = Machine(free)
-    found = machine.tune(THREADS, MEMORY, CHUNK, seconds=100.0)
+    found = machine.tune(THREADS, PRECISION, CHUNK, seconds=100.0)
     pairs = [len(c.outcome.usual) for c in found.comparisons if c.outcome]
     assert len(pairs) == len(found.comparisons) == 5 and max(pairs) <= 3 * min(pairs)
     assert {*found.speeds} == {"training", "drawing"} and machine.now >= 70
@@ -255,23 +255,23 @@ def test_a_machine_that_cannot_do_the_usual_says_so() -> None:
         raise CannotCompute(choices, "out of memory")
 
     with pytest.raises(InputError, match="out of memory"):
-        Machine(no_memory).tune(MEMORY)
+        Machine(no_memory).tune(PRECISION)
 
 
-COMPILE = Question("training", "compile", (("blocks",),))
+COMPILE = Question("training", "compile", (("whole",),))
 
 
 def test_networks_are_compiled_only_where_that_is_what_is_asked() -> None:
-    machine = Machine(lambda work, choices: 0.1 if choices.compile == "blocks" else 1.0)
-    found = machine.tune(COMPILE, MEMORY)
-    assert found.choices.compile == "blocks"
-    assert not [c for _, c in machine.calls if c.memory == "channels-first" and c.compile != "no"]
+    machine = Machine(lambda work, choices: 0.1 if choices.compile == "whole" else 1.0)
+    found = machine.tune(COMPILE, PRECISION)
+    assert found.choices.compile == "whole"
+    assert not [c for _, c in machine.calls if c.precision == "bfloat16" and c.compile != "no"]
 
 
 def test_or_where_the_user_has_set_it() -> None:
     machine = Machine(free)
     budget = Budget(PLENTY, lambda: machine.now)
-    choose(USUAL.model_copy(update={"compile": "whole"}), [MEMORY], machine, budget, print, frozenset({"compile"}))
+    choose(USUAL.model_copy(update={"compile": "whole"}), [PRECISION], machine, budget, print, frozenset({"compile"}))
     assert {choices.compile for _, choices in machine.calls} == {"whole"}
 
 

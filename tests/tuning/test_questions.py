@@ -5,20 +5,16 @@ from dataclasses import replace
 import pytest
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, ImageSpec, TrainingSettings
+from ancestral.config import ComputeSettings, Config, TrainingSettings
 from ancestral.tuning.questions import MOST, Limits, Question, questions
 
 LAPTOP = Limits(gpu=False, bfloat16=False, cores=8, threads=4, images=10**6, compiling=False)
 GPU = Limits(gpu=True, bfloat16=True, cores=16, threads=16, images=10**6, compiling=True)
 CONFIG = Config(training=TrainingSettings(steps=1, batch_size=24))
-CLASSES = ImageSpec(channels=1, height=8, width=8, class_names=("cat", "dog"))
-NONE = ImageSpec(channels=1, height=8, width=8)
 
 
-def asked(
-    limits: Limits = LAPTOP, config: Config = CONFIG, spec: ImageSpec = CLASSES, usual: Choices | None = None
-) -> dict[str, Question]:
-    return {each.choice: each for each in questions(usual or Choices(), config, spec, limits)}
+def asked(limits: Limits = LAPTOP, config: Config = CONFIG, usual: Choices | None = None) -> dict[str, Question]:
+    return {each.choice: each for each in questions(usual or Choices(), config, limits)}
 
 
 def values(question: Question) -> list[object]:
@@ -59,8 +55,8 @@ def test_a_batch_is_halved_down_to_an_image_in_one_row() -> None:
 
 def test_compiling_is_tried_on_a_gpu_and_elsewhere_when_asked_for() -> None:
     assert "compile" not in asked()
-    assert values(asked(replace(LAPTOP, compiling=True))["compile"]) == ["blocks", "whole"]
-    assert values(asked(GPU, usual=Choices(compile="whole"))["compile"]) == ["no", "blocks", "graphs"]
+    assert values(asked(replace(LAPTOP, compiling=True))["compile"]) == ["whole"]
+    assert values(asked(GPU, usual=Choices(compile="whole"))["compile"]) == ["no"]
 
 
 @pytest.mark.parametrize(("fit", "up"), [(10**6, (128, 256)), (200, (128,)), (100, ()), (3, ())])
@@ -73,16 +69,9 @@ def test_a_gpu_is_asked_for_more() -> None:
     assert max(v for v in more if isinstance(v, int)) == 8 * MOST and fewer == (256, 128, 64)
 
 
-def test_guidance_is_asked_only_of_networks_that_can_be_guided() -> None:
-    assert values(asked()["guidance"]) == ["two-calls"]
-    assert "guidance" not in asked(spec=NONE)
-    undropped = CONFIG.model_copy(update={"training": TrainingSettings(steps=1, label_dropout=0.0)})
-    assert "guidance" not in asked(config=undropped)
-
-
 @pytest.mark.parametrize(
     "setting",
-    [{"threads": 4}, {"memory": "channels-last"}, {"micro_batch": 6}, {"chunk": 64}, {"guidance": "one-call"}],
+    [{"threads": 4}, {"micro_batch": 6}, {"chunk": 64}],
 )
 def test_what_the_user_has_set_is_not_asked(setting: dict) -> None:
     """Even where it is the usual value."""

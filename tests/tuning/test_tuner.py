@@ -1,7 +1,6 @@
 """Tuning a real, tiny pipeline: what it leaves alone, and that the work it times is the work there is."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import pytest
 import torch
@@ -13,9 +12,10 @@ from ancestral.config import ComputeSettings, Config, ImageSpec, SamplingSetting
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
-from ancestral.tuning.memory import peak_bytes
-from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, generating, guiding, replica, training
-from ancestral.tuning.tuner import as_in_training, images_that_fit
+from ancestral.tuning.live_bytes import peak_bytes
+from ancestral.tuning.price import images_that_fit
+from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, generating, replica, training
+from ancestral.tuning.tuner import as_in_training, bytes_of_an_image
 
 TRAINING = TrainingSettings(steps=1, batch_size=4, warmup_images=0)
 SAMPLING = SamplingSettings(steps=5)
@@ -23,7 +23,6 @@ CONFIG = Config(network=TINY, training=TRAINING, sampling=SAMPLING)
 SPEC = ImageSpec(channels=1, height=8, width=8, class_names=("cat", "dog"))
 CPU = torch.device("cpu")
 Work = Callable[[Pipeline], Callable[[], float]]
-Memory = Literal["channels-last", "channels-first"]
 
 
 def pipeline(config: Config = CONFIG) -> Pipeline:
@@ -35,12 +34,12 @@ def quiet(text: str) -> None:
 
 
 def test_tuning_changes_neither_the_pipeline_nor_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ancestral.tuning.tuner.threads_are_given", lambda: True)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = pipeline()
     before = made.weights_hash(), made.compute, made.config, torch.get_num_threads(), torch.get_rng_state()
     modes = [(p.requires_grad, p.stride()) for p in made.network.parameters()], made.network.training
     found = tune(made, 0.005, quiet)
-    assert found.comparisons and {c.choice for c in found.comparisons} >= {"memory", "micro_batch", "chunk", "guidance"}
+    assert found.comparisons and {c.choice for c in found.comparisons} >= {"micro_batch", "chunk"}
     assert before[:-1] == (made.weights_hash(), made.compute, made.config, torch.get_num_threads())
     assert torch.equal(before[-1], torch.get_rng_state())
     assert modes == ([(p.requires_grad, p.stride()) for p in made.network.parameters()], made.network.training)
@@ -58,7 +57,7 @@ def test_threads_and_random_numbers_are_put_back_whatever_happens() -> None:
 
 def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
     """Trap: tuning again starts from what was found before, and never finds back."""
-    compute.save_tuned(Choices(chunk=16, memory="channels-first"), TINY, SPEC, CPU)
+    compute.save_tuned(Choices(chunk=16, micro_batch=1), TINY, SPEC, CPU)
     try:
         made = pipeline(CONFIG.model_copy(update={"compute": ComputeSettings(micro_batch=2)}))
         assert made.compute.chunk == 16
@@ -98,26 +97,17 @@ def test_drawing_calls_the_network_on_a_chunk_and_counts_its_part_of_the_images(
     assert sizes == [6] * CALLS
 
 
-@pytest.mark.parametrize(("how", "expected"), [("one-call", [12] * CALLS), ("two-calls", [6, 6] * CALLS)])
-def test_guiding_is_done_as_chosen_though_the_settings_do_not_guide(how: str, expected: list[int]) -> None:
-    copied = replica(pipeline(), Choices(chunk=6, guidance=how))  # type: ignore[arg-type]
-    sizes = calls_of(copied)
-    guiding(copied)()
-    assert sizes == expected
-
-
 @pytest.mark.parametrize("work", [training, generating])
-@pytest.mark.parametrize("memory", ["channels-last", "channels-first"])
-def test_the_order_in_memory_is_that_of_what_is_computed_not_only_of_the_weights(work: Work, memory: Memory) -> None:
+def test_the_order_in_memory_is_that_of_what_is_computed_not_only_of_the_weights(work: Work) -> None:
     """Trap: a convolution of images that lie channels-last answers so, whatever its weights are."""
     colours = ImageSpec(channels=3, height=8, width=8)
-    copied = replica(Pipeline.fresh(CONFIG, colours, CPU), Choices(memory=memory))
+    copied = replica(Pipeline.fresh(CONFIG, colours, CPU), Choices())
     orders: list[bool] = []
     for module in copied.network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda module, args, out: orders.append(out.is_contiguous()))
     work(copied)()
-    assert {*orders} == {memory == "channels-first"}
+    assert {*orders} == {False}
 
 
 def test_a_chain_shorter_than_what_is_timed_is_taken_whole() -> None:
@@ -145,13 +135,15 @@ def test_no_more_networks_are_kept_than_are_compared() -> None:
     assert {choices.chunk for _, choices in watch.actions} == {1, 3}
 
 
-def test_what_torch_refuses_is_told_with_the_choices_that_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(self: Pipeline, *args: object) -> None:
-        raise torch.OutOfMemoryError("tried to allocate\n 20.00 GiB")
+def out_of_memory(*of_a_call: object) -> None:
+    raise torch.OutOfMemoryError("tried to allocate\n 20.00 GiB")
 
-    monkeypatch.setattr(Pipeline, "steps", out_of_memory)
+
+def test_what_torch_refuses_is_told_with_the_choices_that_asked_for_it() -> None:
+    made = pipeline()
+    made.network.register_forward_pre_hook(out_of_memory)
     with pytest.raises(CannotCompute, match=r"tried to allocate 20\.00 GiB") as fault:
-        Stopwatch(pipeline())("drawing", Choices(chunk=7))
+        Stopwatch(made)("drawing", Choices(chunk=7))
     assert fault.value.choices.chunk == 7 and "\n" not in str(fault.value)
 
 
@@ -175,11 +167,11 @@ def test_peak_bytes_are_those_of_the_tensors_alive_at_once() -> None:
     assert peak_bytes(together) == peak_bytes(in_inference_mode) == 2**21
 
 
-def test_fewer_images_fit_where_less_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, free = pipeline(), {"bytes": 10**9}
-    monkeypatch.setattr("ancestral.tuning.tuner.available_bytes", lambda device: free["bytes"])
-    many = images_that_fit(made)
-    free["bytes"] //= 10
-    assert many // 11 < images_that_fit(made) <= many // 10 + 1
+def test_generating_an_image_takes_its_states_and_hardly_more_than_the_tensors_alive_at_once() -> None:
     least = 8 * 8 * 8 * 4  # a state of the first level, in bytes
-    assert many <= 10**9 // 2 // least
+    assert least <= bytes_of_an_image(pipeline()) <= 100 * least
+
+
+def test_fewer_images_fit_where_one_takes_more() -> None:
+    assert images_that_fit(10**30, CPU) == 1
+    assert 5 < images_that_fit(10**5, CPU) / images_that_fit(10**6, CPU) < 20

@@ -20,12 +20,12 @@ def test_text_of_any_letters_keeps_within_its_width(string: str, size: int, widt
 
 @given(st.lists(st.text("abcdefghijklm", min_size=1, max_size=25), min_size=1, max_size=6))
 def test_wrapping_loses_no_letter(words: list[str]) -> None:
-    lines = boxes._lines(" ".join(words), 14, 80)
+    lines = boxes.wrapped(" ".join(words), 14, 80)
     assert "".join(lines).replace(" ", "") == "".join(words)
 
 
 def test_words_that_fit_are_not_broken() -> None:
-    assert set(" ".join(boxes._lines("coat ankle boot shirt", 14, 90)).split()) == {"coat", "ankle", "boot", "shirt"}
+    assert set(" ".join(boxes.wrapped("coat ankle boot shirt", 14, 90)).split()) == {"coat", "ankle", "boot", "shirt"}
 
 
 def test_a_file_name_that_is_not_utf8_is_drawn_and_not_an_error() -> None:

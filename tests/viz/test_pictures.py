@@ -99,7 +99,8 @@ def test_many_columns_are_not_enlarged_beyond_a_screen() -> None:
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (4, 2), (10, 5), (12, 4), (16, 4), (50, 10), (64, 8), (11, 4)])
 def test_columns_divide_the_images_where_they_can(count: int, columns: int) -> None:
-    assert pictures._columns(count) == columns
+    images = torch.arange(count).byte()[:, None, None, None].expand(-1, 3, 8, 8)
+    assert pictures.grid(images).tobytes() == pictures.grid(images, columns=columns).tobytes()
 
 
 def test_a_caption_stands_under_its_own_image_and_nowhere_else() -> None:

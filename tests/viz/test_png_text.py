@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ancestral.cli.repeating import recipe
 from ancestral.errors import InputError
+from ancestral.jobs.repeating import recipe
 from ancestral.viz.pictures import read_metadata, save_png
 
 SAID = {"seed": "7", "class": "3", "weights": "0123", "title": "xₜ über alles"}

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ancestral.cli.options import Fields, Options, leaves
-from ancestral.config import ComputeSettings, Config, SamplingSettings, parse, sampling_with
+from ancestral.config import ComputeSettings, Config, SamplingSettings, parse
 
 Given = dict[str, Any]
 """Settings that were typed, nested."""
@@ -19,6 +19,11 @@ def add_sampling(options: Options) -> None:
     """A flag for every setting of sampling, whose values the pipeline has, and of computing."""
     fields = [(name, field, "as the pipeline says") for name, field, _ in leaves(SamplingSettings())]
     options.settings("how to generate", fields)
+    add_computing(options)
+
+
+def add_computing(options: Options) -> None:
+    """A flag for every setting of computing."""
     options.settings("how to compute", leaves(ComputeSettings(), "compute."))
 
 
@@ -32,16 +37,6 @@ def add_config(options: Options, defaults: Config) -> None:
     for name in Config.model_fields:
         mine = [leaf for leaf in leaves(defaults) if leaf[0] == name or leaf[0].startswith(f"{name}.")]
         options.settings("settings of the run" if name == "seed" else f"settings: {name}", mine)
-
-
-def sampling(config: Config, given: Given) -> SamplingSettings:
-    """The pipeline's settings with the given ones laid over them; what belongs to its sampler goes with it.
-
-    Raises:
-        InputError: a faulty setting, or settings that do not go together.
-    """
-    asked = {name: value for name, value in given.items() if name != "compute"}
-    return sampling_with(config.sampling, asked, "command line")
 
 
 def add_overwrite(options: Options) -> None:

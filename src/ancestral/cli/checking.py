@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ancestral.cli import pacing
-from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.cli.showing import contact_sheet
 from ancestral.cli.target import plan
@@ -21,6 +20,7 @@ from ancestral.data.listing import by_reason
 from ancestral.data.looks import pictures, seen
 from ancestral.data.remarks import remarks
 from ancestral.errors import InputError
+from ancestral.jobs.running import device_named
 from ancestral.outputs import CHECKED
 from ancestral.report.data_page import Findings, write_page
 from ancestral.text import size_in_words
@@ -205,7 +205,7 @@ def _recipe(settings: DataSettings, report: Report, wanted: Wanted) -> Suggested
     tried: list[tuple[Size, pacing.DevicePace | None]] = [(size, None) for size in _sizes(settings, report)[-1:]]
     if wanted.measured:
         with console(stderr=True).status("timing a few training steps ..."):
-            tried = [*_tried(settings, report, _sizes(settings, report), device(wanted.device))]
+            tried = [*_tried(settings, report, _sizes(settings, report), device_named(wanted.device))]
     enough = [(size, pace) for size, pace in tried if pace is None or pace.steps >= FEWEST_STEPS]
     size, pace = (enough or tried[:1])[-1]
     height, width = (size, size) if isinstance(size, int) else size or report.size

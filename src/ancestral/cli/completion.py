@@ -46,7 +46,7 @@ def run(argv: Sequence[str]) -> int:
 
 def parts() -> dict[str, tuple[str, ...]]:
     """The commands of verbs that have several."""
-    from ancestral.cli.edit_tasks import TASKS
+    from ancestral.jobs.edit_tasks import TASKS
 
     return {"edit": tuple(TASKS), **PARTS}
 

@@ -1,16 +1,23 @@
-"""`ancestral evaluate`: generates images from a run and measures them, or measures its likelihood; the work is in
-measuring.py and likelihood.py."""
+"""`ancestral evaluate`: the words of the command and its tables; the work is `ancestral.jobs.evaluate`."""
 
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ancestral.cli.asking import Given, add_overwrite, add_sampling, add_yes, computing, sampling, sampling_fields
-from ancestral.cli.guides import Guides, add_guides, guides
-from ancestral.cli.options import Options, changes, whole
-from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS, Config
+from ancestral.cli import likelihood
+from ancestral.cli.asking import sampling_fields
+from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings
+from ancestral.cli.measured import number
+from ancestral.cli.options import Options, changes
+from ancestral.cli.output import console, tell, tell_json
+from ancestral.cli.view import watch
+from ancestral.config import SamplingSettings, sampling_with
 from ancestral.errors import InputError
 from ancestral.folders import check_run
+from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings
+
+if TYPE_CHECKING:
+    from ancestral.evaluation.evaluate import Evaluation
 
 ABOUT = """\
 Generate images from RUN and measure them against images it was not trained on.
@@ -26,92 +33,95 @@ EXAMPLES = (
     "ancestral evaluate runs/digits --images 2000",
     "ancestral evaluate runs/mnist --likelihood --images all --timesteps 64",
 )
-OF_LIKELIHOOD = ("timesteps", "chain", "num_timesteps", "given_classes", "flow")
-ALL = "all"
+DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
+FEW = " (too few images)"
+"""What stands beside a number that tells nothing."""
+SHARES = ("precision", "recall", "density", "coverage")
+BITS = "measure held-out bits per dimension instead; --images: how many test images, or all [1000 where there are]"
+OF_LIKELIHOOD = [
+    field
+    for field in fields_of(LikelihoodJobSettings)
+    if field.name not in EvaluateSettings.model_fields and field.name not in SamplingSettings.model_fields
+]
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = parser().words(argv)
-    named, given = guides(found, changes(found, sampling_fields()))
-    run, seed = Path(found.run), whole(found.seed, "--seed", 0, MOST_SEED)
-    computing(given)
     if found.likelihood:
-        _check_nothing_is_generated(found, given)
-        from ancestral.cli.likelihood import LikelihoodOptions, measure_likelihood
-
-        asked = LikelihoodOptions(
-            images=found.images and _or_all(found.images, "--images", 2, MOST_IMAGES),
-            timesteps=_limit(_or_all(found.timesteps or "32", "--timesteps", 1, MOST_TIMESTEPS)),
-            chain=found.chain and whole(found.chain, "--chain", 1, MOST_TIMESTEPS),
-            num_timesteps=found.num_timesteps and whole(found.num_timesteps, "--num-timesteps", 2, MOST_TIMESTEPS),
-            seed=seed,
-            given_classes=bool(found.given_classes),
-            variance=given.get("variance"),
-            flow=found.flow and whole(found.flow, "--flow", 2, MOST_IMAGES),
-        )
-        check_run(run)
-        return measure_likelihood(run, asked, given, found.device, found.overwrite, found.yes, found.json)
+        return likelihood.measure(_without_generating(found), found.json)
     _check_something_is_generated(found)
-    count = whole(found.images or "1000", "--images", 1, MOST_IMAGES)
-    sampling(Config(), given)
-    check_run(run)
-    from ancestral.cli.measuring import MeasuringOptions, measure
+    job = job_settings(found, EvaluateSettings)
+    sampling_with(SamplingSettings(), job.changes(), "command line")
+    check_run(job.run)
+    from ancestral.jobs.evaluate import evaluate
 
-    inception = Path(found.inception) if found.inception else None
-    return measure(
-        run,
-        MeasuringOptions(count, seed, given, named, inception, found.device, found.json, found.overwrite, found.yes),
-    )
+    files, result = watch(evaluate(job))
+    if result is None:
+        return 0
+    evaluation: Any = result.value
+    if found.json:
+        tell_json(result.tree)
+    else:
+        show(evaluation)
+        tell(*map(str, files))
+    return 0
 
 
 def parser() -> Options:
-    """The options of the verb."""
-    options = Options("ancestral evaluate", "RUN", ABOUT, EXAMPLES)
-    options.option("run", metavar="RUN", help="folder of a run")
-    options.option("--images", metavar="N", help="how many to generate, as many of each class [1000]")
-    options.option("--seed", default="0", metavar="INT", help="seed of everything that is drawn at random [0]")
-    options.option("--inception", metavar="FILE", help="weights of Inception-v3: measure in its features (extra `fid`)")
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
-    add_overwrite(options)
-    add_yes(options)
-    options.option("--json", action="store_true", help="print the result as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    bits = "measure held-out bits per dimension instead; --images: how many test images, or all [1000 where there are]"
-    options.option("--likelihood", action="store_true", help=bits)
-    options.option("--timesteps", metavar="K", help="with --likelihood: terms drawn for each image, or all [32]")
-    options.option("--chain", metavar="N", help="with --likelihood: steps of the chain, even in log-SNR [all T]")
-    other = "with --likelihood: another T between the same ends, for a network that is told the log-SNR [its own]"
-    options.option("--num-timesteps", metavar="T", help=other)
-    options.option(
-        "--given-classes",
-        action="store_true",
-        help="with --likelihood: tell the network each image's class, for p(x | class)",
-    )
-    flow = "with --likelihood: check the bound against the probability flow on so many of the images; slow [none]"
-    options.option("--flow", metavar="N", help=flow)
-    add_guides(options)
-    add_sampling(options)
+    """The options of the verb, and of `ancestral likelihood` too."""
+    options = job_options("ancestral evaluate", "RUN", ABOUT, EXAMPLES, EvaluateSettings)
+    options.option("--likelihood", action="store_true", help=BITS)
+    for field in OF_LIKELIHOOD:
+        add_field(options, field._replace(about=f"with --likelihood: {field.about}"))
     return options
 
 
-def _check_nothing_is_generated(found: Namespace, given: Given) -> None:
-    others = [name for name in ("inception", *Guides._fields) if getattr(found, name)]
-    names = [*others, *(name for name in given if name not in ("compute", "variance"))]
+def _without_generating(found: Namespace) -> LikelihoodJobSettings:
+    """What `ancestral likelihood` is asked by the same words."""
+    typed = changes(found, sampling_fields())
+    others = [name for name in ("inception", "weaker", "classifier") if getattr(found, name)]
+    names = [*others, *(name for name in typed if name not in ("compute", "variance"))]
     if names:
         raise InputError(f"expected no --{names[0]} with --likelihood, which generates no images; leave it out")
+    reverse = {"sampler": "ancestral", "variance": typed.get("variance")}
+    found.variance = sampling_with(SamplingSettings(), reverse, "command line").variance
+    return job_settings(found, LikelihoodJobSettings)
 
 
 def _check_something_is_generated(found: Namespace) -> None:
-    for name in OF_LIKELIHOOD:
-        if getattr(found, name):
-            raise InputError(f"expected --likelihood with --{name.replace('_', '-')}, which says how to measure it")
+    for field in OF_LIKELIHOOD:
+        if getattr(found, field.name):
+            raise InputError(f"expected --likelihood with {field.option}, which says how to measure it")
 
 
-def _or_all(word: str, name: str, least: int, most: int) -> int | str:
-    return ALL if word == ALL else whole(word, name, least, most)
+def show(result: "Evaluation") -> None:
+    """The comparisons as tables, generated images first, then the floors; the rest in sentences."""
+    from rich import box
+    from rich.table import Table
 
-
-def _limit(asked: int | str) -> int | None:
-    """None for all."""
-    return asked if isinstance(asked, int) else None
+    to = console(stderr=False)
+    distances = Table("distance (less is better)", *DISTANCES.values(), box=box.SIMPLE)
+    shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
+    for comparison in result.comparisons:
+        name = f"{comparison.name}{FEW if comparison.too_few else ''}"
+        distances.add_row(name, *(number(comparison[each]) for each in DISTANCES))
+        shares.add_row(name, *(f"{comparison[each].value:.3f}" for each in SHARES))
+    first = result.comparisons[0]
+    to.print(
+        f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors",
+        distances,
+        shares,
+    )
+    if first.too_few:
+        tell(f"these numbers say nothing for or against the images: {first.too_few}")
+    for nearness in result.nearness:
+        ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
+        meaning = FEW if nearness.too_few else " (1: no copies)"
+        tell(f"distance to the nearest training image, generated over held out, in {nearness.space}: {ratio}{meaning}")
+    if result.agreement is not None:
+        tell(f"generated images in which a classifier sees the class asked for: {number(result.agreement)}")
+    features = result.features
+    if features.accuracy is not None:
+        tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")
+        tell(f"accuracy of that network on {features.num_held_out} held-out images: {features.accuracy:.3f}")

@@ -20,7 +20,7 @@ from ancestral.cli.output import UnfailingStream, say, write_nowhere
 from ancestral.cli.shortage import shortage
 from ancestral.cli.signals import Stopped, stop_asked
 from ancestral.errors import AncestralError, InputError
-from ancestral.machine import keep_freed_memory, share_the_cores, started_together
+from ancestral.machine import is_main_process, keep_freed_memory, share_the_cores, started_together
 from ancestral.names import meant, spelled
 from ancestral.text import printable
 
@@ -30,6 +30,7 @@ VERBS = {
     "edit": "inpaint, vary, interpolate, restore, enlarge, continue or tile images",
     "report": "one page that shows a run: curves, samples, film, numbers",
     "evaluate": "measure generated images against held-out ones, beside the floors",
+    "likelihood": "measure the bound on bits per dimension of held-out images",
     "sweep": "measure samplers against network calls, and keep to the best",
     "train-classifier": "train a classifier of noisy images, to guide a run's network by",
     "variance": "measure the best variance of a network's reverse steps",
@@ -40,7 +41,7 @@ VERBS = {
     "selftest": "check every formula against closed forms, on this machine",
     "completion": "print a script by which a shell completes verbs, options and names",
 }
-TOGETHER = ("train", "sample", "evaluate", "sweep")
+TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")
 """Verbs that several processes can do together."""
 EXAMPLES = (
     ("ancestral train digits", "two minutes, no download"),
@@ -86,11 +87,11 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
         write_nowhere(sys.stderr)
         return 141
     except KeyboardInterrupt as stop:
-        if _is_first():
+        if is_main_process():
             say("; ".join(["ancestral: stopped", *vars(stop).get("__notes__", [])]))
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except AncestralError as fault:
-        if fault.rank_local or _is_first():
+        if fault.rank_local or is_main_process():
             _trace(debug)
             _complain(str(fault))
         return fault.exit_code
@@ -107,12 +108,6 @@ def _let_go() -> None:
     """Hands over what is buffered; where nobody reads it any more, what was done is done all the same."""
     UnfailingStream(sys.stdout).flush()
     UnfailingStream(sys.stderr).flush()
-
-
-def _is_first() -> bool:
-    """Whether this process tells what goes wrong in all. Of several, what goes wrong before they meet goes wrong in
-    each, and so may later things; a fault's `rank_local` says that the first one does not know of it."""
-    return not started_together() or os.environ["RANK"] == "0"
 
 
 def _leave(code: int) -> NoReturn:

@@ -4,18 +4,17 @@ import argparse
 import shutil
 import types
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from ancestral.config import Settings
+from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
 from ancestral.synonyms import answer
 from ancestral.text import printable
 
-LONGEST_NUMBER = 20
-"""Digits of a whole number, sign included."""
 SETTING = "setting:"
 """What the destination of a setting's flag begins with; its dotted name follows."""
 Fields = Iterable[tuple[str, FieldInfo, Any]]
@@ -169,15 +168,6 @@ def understood(value: Any, kind: Any) -> Any:
     return alone if accepts(kind, int) else value
 
 
-def accepts(kind: Any, wanted: type) -> bool:
-    """Whether a union, tuple and number among them, has a member of type `wanted`; not what is inside a tuple."""
-    if get_origin(kind) is Annotated:
-        return accepts(get_args(kind)[0], wanted)
-    if get_origin(kind) in (Union, types.UnionType):
-        return any(accepts(part, wanted) for part in get_args(kind))
-    return kind is wanted or get_origin(kind) is wanted
-
-
 def metavar(kind: Any) -> str:
     """What stands for a value in the help."""
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
@@ -238,3 +228,15 @@ def positive(word: str, name: str) -> float:
     if not 0 < number < float("inf"):
         raise InputError(f"expected a positive number for {name}, got {word!r}")
     return number
+
+
+def real(word: str, option: str) -> float:
+    """A number that was typed for `option`.
+
+    Raises:
+        InputError: another word.
+    """
+    try:
+        return float(word)
+    except ValueError:
+        raise InputError(f"expected a number for {option}, got {word!r}") from None

@@ -29,8 +29,8 @@ def run(argv: Sequence[str]) -> int:
 
 def check(device: str, as_json: bool) -> int:
     """Runs every check and prints what it finds, as it is found: 0 when all held, else 1."""
-    from ancestral.cli.machine import device as device_of
     from ancestral.cli.output import tell, tell_json
+    from ancestral.jobs.running import device_named as device_of
     from ancestral.selftest import GROUPS
     from ancestral.selftest.checks import CheckResult
     from ancestral.selftest.checks import run as outcomes

@@ -2,6 +2,8 @@
 
 import re
 
+from ancestral.text import size_in_words
+
 SIGNS = (
     "can't allocate memory",
     "Cannot allocate memory",
@@ -25,9 +27,9 @@ def shortage(fault: Exception) -> str | None:
     if not isinstance(fault, MemoryError) and not any(sign in said for sign in SIGNS):
         return None
     amount = AMOUNT.search(said)
-    asked = f"{_readable(amount[1], amount[2])} at once" if amount else "more than there is"
+    asked = f"{size_in_words(_bytes(amount[1], amount[2]))} at once" if amount else "more than there is"
     return f"expected work that fits in memory, got one that asks for {asked}; {REMEDY}"
 
 
-def _readable(number: str, unit: str) -> str:
-    return f"{int(number) / 2**30:,.1f} GiB" if unit == "bytes" else f"{number} {unit}"
+def _bytes(number: str, unit: str) -> int:
+    return int(float(number) * 2 ** (10 * "bKMGTP".index(unit[0])))

@@ -1,14 +1,24 @@
-"""`ancestral sweep`: the words of the command; the work is in sweeping.py."""
+"""`ancestral sweep`: the words of the command and its table; the work is `ancestral.jobs.sweep`."""
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ancestral.cli.asking import add_overwrite, add_sampling, add_yes, computing, sampling, sampling_fields
-from ancestral.cli.guides import add_guides, guides
-from ancestral.cli.options import Options, changes, whole
-from ancestral.config import MOST_SEED, Config
+from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.measured import rounded
+from ancestral.cli.options import SETTING
+from ancestral.cli.output import console, say, tell, tell_json
+from ancestral.cli.view import watch
+from ancestral.config import SamplingSettings, sampling_with
 from ancestral.errors import InputError
 from ancestral.folders import check_run
+from ancestral.jobs.measurement_settings import SweepJobSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.evaluation.sweep import Sweep, SweepRow
 
 ABOUT = """\
 Measure, on RUN's own network, how good images are for a number of network calls: by every sampler on every grid.
@@ -29,62 +39,88 @@ EXAMPLES = (
 )
 COMPARED = ("sampler", "steps", "grid", "eta", "variance", "cache")
 """Settings of generating that a sweep chooses itself."""
-
-USUAL = {"images": 256, "reference": 200, "seed": 0}
+KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "debug")
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    found = parser().words(argv)
-    named, given = guides(found, changes(found, sampling_fields()))
-    asked = {name: value for name in ("samplers", "grids", "calls") if (value := getattr(found, name)) is not None}
-    numbers = {
-        name: whole(word, f"--{name}", 0, MOST_SEED) for name in USUAL if (word := getattr(found, name)) is not None
-    }
+    options = job_options("ancestral sweep", "RUN", ABOUT, EXAMPLES, SweepJobSettings)
+    about = "measure nothing: generate as before the last sweep's choice"
+    options.option("--restore", action="store_true", help=about)
+    found = options.words(argv)
     if found.restore:
-        others = [*given, *asked, *numbers, *(name for name in (*named._fields, "keep") if getattr(found, name))]
-        return _restore(Path(found.run), others, found.json)
+        return _restore(found)
+    job = job_settings(found, SweepJobSettings)
+    changes = job.changes()
     for name in COMPARED:
-        if name in given:
+        if name in changes:
             raise InputError(f"expected no --{name} with ancestral sweep, which compares them; leave it out")
-    computing(given)
-    sampling(Config(), given)
-    check_run(Path(found.run), or_pipeline=True)
-    from ancestral.cli import sweeping
+    sampling_with(SamplingSettings(), changes, "command line")
+    check_run(job.run, or_pipeline=True)
+    from ancestral.jobs.sweep import sweep
 
-    settings = sweeping.settings(USUAL | asked | numbers)
-    how = sweeping.SweepOptions(given, named, found.device, not found.keep, found.json, found.overwrite, found.yes)
-    return sweeping.sweep(Path(found.run), settings, how)
+    files, result = watch(sweep(job))
+    if result is None:
+        return 0
+    swept: Any = result.value
+    if found.json:
+        tell_json(result.tree)
+    else:
+        show(swept.found)
+        tell(*map(str, files))
+    speak(swept.found, swept.outcome, found.json)
+    return 0
 
 
-def _restore(run: Path, others: Sequence[str], as_json: bool) -> int:
+def _restore(found: Namespace) -> int:
     """`--restore`, which measures nothing."""
+    others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
     if others:
-        raise InputError(f"expected no --{others[0]} with --restore, which measures nothing; leave it out")
-    from ancestral.cli.sweeping import restore
+        other = others[0].removeprefix(SETTING)
+        raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
+    from ancestral.jobs.sweep import restore
 
-    return restore(run, as_json)
+    result = watch(restore(Path(found.run))).result
+    assert result is not None
+    if found.json:
+        tell_json(result.tree)
+    else:
+        tell(str(result.value))
+    return 0
 
 
-def parser() -> Options:
-    """The options of the verb."""
-    options = Options("ancestral sweep", "RUN", ABOUT, EXAMPLES)
-    options.option("run", metavar="RUN", help="folder of a run, or of a pipeline that was copied from one")
-    options.option("--calls", nargs="+", metavar="N", help="network calls for an image, at most [5 10 20]")
-    options.option("--samplers", nargs="+", metavar="NAME", help="out of those of --sampler [all]")
-    options.option("--grids", nargs="+", metavar="NAME", help="out of those of --grid [all]")
-    options.option("--images", metavar="N", help="generated by each, as many of each class [256]")
-    options.option("--reference", metavar="N", help="steps of the reference from the same noise [200]")
-    options.option("--seed", metavar="INT", help="seed of the images [0]")
-    options.option(
-        "--keep", "--dry-run", action="store_true", help="measure, and keep how RUN generates, whatever is best"
-    )
-    options.option("--restore", action="store_true", help="measure nothing: generate as before the last sweep's choice")
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
-    add_overwrite(options)
-    add_yes(options)
-    options.option("--json", action="store_true", help="print the result as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    add_guides(options)
-    add_sampling(options)
-    return options
+def show(found: "Sweep") -> None:
+    """The table, and what many steps and real images score."""
+    console(stderr=False).print(table(found))
+    tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
+
+
+def speak(found: "Sweep", outcome: str, as_json: bool) -> None:
+    """How images were generated, what is recommended, and what has become of it: beside JSON, on stderr."""
+    from ancestral.report.sweep import in_words
+
+    speak = say if as_json else tell
+    if found.present is not None:
+        speak(f"as it generated images: {in_words(found.present.row)}")
+    speak(f"recommended: {in_words(found.recommended)}")
+    speak(outcome)
+
+
+def table(found: "Sweep") -> "Table":
+    """For each sampler and budget the grid that does best, by Fréchet distance; and how far from the flow it ends."""
+    from rich import box
+    from rich.table import Table
+
+    from ancestral.report.sweep import best_grids
+
+    budgets, rows = best_grids(found)
+    made = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)
+    for sampler, best in rows.items():
+        made.add_row(sampler, *("" if row is None else cell(row) for row in best))
+    return made
+
+
+def cell(row: "SweepRow") -> str:
+    """A row in a few words."""
+    flow = "" if row.to_flow is None else f"{row.to_flow:.1f}  "
+    return f"{rounded(row.frechet, row.jackknife.error)}  {flow}{row.choice.grid}"

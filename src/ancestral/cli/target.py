@@ -7,10 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ancestral.cli.output import say
 from ancestral.config import Config, SamplingSettings, merged, parse, read_settings
 from ancestral.errors import InputError
 from ancestral.files import is_url, read_json
 from ancestral.folders import check_holds_images, kind_of
+from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
@@ -40,7 +42,10 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     else:
         config = Config() if target is None else preset(target)
     if file is not None:
-        config = overlaid(config, read_settings(file), str(file))
+        tree = read_settings(file)
+        for words in no_choices(tree):
+            say(f"{file}: {words}")
+        config = overlaid(config, migrated(tree), str(file))
     config = overlaid(config, flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
     restated = "sampling" in flags or (file is not None and "sampling" in read_settings(file))

@@ -1,13 +1,13 @@
-"""`ancestral train-classifier`: the words of the command; the work is in classifying.py."""
+"""`ancestral train-classifier`: its words and its table; the work is `ancestral.jobs.train_classifier`."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from ancestral.cli.asking import add_overwrite
-from ancestral.cli.options import Options, positive, whole
-from ancestral.config import MOST_SEED
+from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.output import console, tell, tell_json
+from ancestral.cli.view import watch
 from ancestral.folders import check_run
-from ancestral.outputs import file_named
+from ancestral.jobs.measurement_settings import TrainClassifierSettings
 
 ABOUT = """\
 Train a classifier of noisy images on the data of RUN and under its noise, to guide its network to a class.
@@ -19,29 +19,37 @@ EXAMPLES = (
     "ancestral train-classifier runs/digits",
     "ancestral sample runs/digits --guidance_by classifier --guidance 3 --classes 3,7",
 )
-MINUTES = "2"
-MOST_STEPS = 10**9
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    options = Options("ancestral train-classifier", "RUN", ABOUT, EXAMPLES)
-    options.option("run", metavar="RUN", help="folder of a run")
-    options.option("--minutes", metavar="NUMBER", help=f"how long to train [{MINUTES}, unless --steps says how far]")
-    options.option("--steps", metavar="N", help="how many steps to train; the first limit that is reached counts [any]")
-    options.option("--seed", default="0", metavar="INT", help="seed of everything that is random [0]")
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
-    options.option("--out", metavar="FILE", help="where it is kept [RUN/classifier.safetensors]")
-    add_overwrite(options)
-    options.option("--json", action="store_true", help="print the result as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    options = job_options("ancestral train-classifier", "RUN", ABOUT, EXAMPLES, TrainClassifierSettings)
     found = options.words(argv)
-    seed = whole(found.seed, "--seed", 0, MOST_SEED)
-    steps = None if found.steps is None else whole(found.steps, "--steps", 1, MOST_STEPS)
-    word = found.minutes or (MINUTES if steps is None else None)
-    minutes = None if word is None else positive(word, "--minutes")
-    out = file_named(found.out, "--out", (".safetensors",))
-    check_run(Path(found.run))
-    from ancestral.cli.classifying import train
+    job = job_settings(found, TrainClassifierSettings)
+    check_run(job.run)
+    from ancestral.jobs.train_classifier import train
 
-    return train(Path(found.run), steps, minutes, seed, found.device, out, found.overwrite, found.json)
+    files, result = watch(train(job))
+    assert result is not None
+    if found.json:
+        tell_json(result.tree)
+    else:
+        show(result.tree)
+        tell(*map(str, files))
+    return 0
+
+
+def show(told: dict[str, Any]) -> None:
+    """The accuracies as a table."""
+    from rich import box
+    from rich.table import Table
+
+    if told["chance"] is None:
+        tell("no image is held out to measure the classifier on (data.test 0)")
+        return
+    table = Table("t", "log-SNR", "accuracy", box=box.SIMPLE)
+    for each in told["accuracies"]:
+        table.add_row(str(each["timestep"]), f"{each['log_snr']:.1f}", f"{each['share']:.3f}")
+    console(stderr=False).print(
+        f"{told['num_held_out']:,} held-out images; the commonest class makes up {told['chance']:.3f} of them", table
+    )

@@ -18,7 +18,6 @@ from ancestral.cli.output import (
     warn_of_classes,
     warn_of_data,
 )
-from ancestral.cli.pricing import allow
 from ancestral.cli.signals import StopRequest, stop_asked
 from ancestral.cli.target import RunPlan
 from ancestral.cli.together import together
@@ -27,6 +26,7 @@ from ancestral.colors import NAMES
 from ancestral.config import ImageSpec
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
+from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
 from ancestral.text import printable

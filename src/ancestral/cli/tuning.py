@@ -11,10 +11,10 @@ from rich import box
 from rich.table import Table
 
 from ancestral import compute
-from ancestral.cli.machine import device
 from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.data.datasets import load
+from ancestral.jobs.running import device_named
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import Trial, Tuning, tuner
@@ -30,7 +30,7 @@ def pipeline_of(source: Path | Config, settings: ComputeSettings, device_name: s
     Raises:
         InputError: no pipeline or no images there, or no such device.
     """
-    on = device(device_name)
+    on = device_named(device_name)
     if isinstance(source, Path):
         return Pipeline.load(source, on, settings)
     with counting() as counted:

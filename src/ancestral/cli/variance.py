@@ -1,12 +1,12 @@
-"""`ancestral variance`: the words of the command; the work is in estimating.py."""
+"""`ancestral variance`: the words of the command; the work is `ancestral.jobs.variance`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from ancestral.cli.asking import add_overwrite, add_yes
-from ancestral.cli.options import Options, whole
-from ancestral.config import MOST_IMAGES, MOST_SEED, MOST_TIMESTEPS
+from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.output import tell, tell_json
+from ancestral.cli.view import watch
 from ancestral.folders import check_run
+from ancestral.jobs.measurement_settings import VarianceSettings
 
 ABOUT = """\
 Measure the best variance of RUN's reverse steps, from the errors its network makes on images it was not trained on.
@@ -19,22 +19,15 @@ EXAMPLES = ("ancestral variance runs/mnist", "ancestral sample runs/mnist --samp
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    options = Options("ancestral variance", "RUN", ABOUT, EXAMPLES)
-    options.option("run", metavar="RUN", help="folder of a run")
-    options.option("--images", default="256", metavar="N", help="how many to measure the errors on [256]")
-    options.option("--timesteps", default="50", metavar="N", help="how many, even in log-SNR [50]")
-    options.option("--seed", default="0", metavar="INT", help="seed of the noise [0]")
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
-    add_overwrite(options)
-    add_yes(options)
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    found = options.words(argv)
-    images = whole(found.images, "--images", 2, MOST_IMAGES)
-    timesteps, seed = (
-        whole(found.timesteps, "--timesteps", 1, MOST_TIMESTEPS),
-        whole(found.seed, "--seed", 0, MOST_SEED),
-    )
-    check_run(Path(found.run))
-    from ancestral.cli.estimating import estimate_variance
+    found = job_options("ancestral variance", "RUN", ABOUT, EXAMPLES, VarianceSettings).words(argv)
+    job = job_settings(found, VarianceSettings)
+    check_run(job.run)
+    from ancestral.jobs.variance import estimate_variance
 
-    return estimate_variance(Path(found.run), images, timesteps, seed, found.device, found.overwrite, found.yes)
+    files, result = watch(estimate_variance(job))
+    assert result is not None
+    if found.json:
+        tell_json(result.tree)
+    else:
+        tell(str(result.value), *map(str, files))
+    return 0

@@ -44,7 +44,8 @@ class Loader:
 
     Args:
         flip: mirror half of the images left to right, chosen anew at each step.
-        share: which of a batch's images are fetched.
+        local_slice: which of a batch's images are fetched.
+        resident: move the set there once, or each batch; None: as above.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Loader:
         flip: bool = False,
         device: torch.device | str = "cpu",
         local_slice: slice = slice(None),
+        resident: bool | None = None,
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.local_slice, self.order = local_slice, image_set.order
         self.device = torch.device(device)
-        self.resident = torch.tensor(image_set.images).to(self.device) if self._fits() else None
+        there = self._fits() if resident is None else resident
+        self.resident = torch.tensor(image_set.images).to(self.device) if there else None
         self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
         self._told = 0
 

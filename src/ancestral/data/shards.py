@@ -83,7 +83,7 @@ class ShardRows:
         self.shards, self.start, self.stop = shards, start, max(start, stop)
         self._missing: dict[int, Missing] = {}
         self._pool: tuple[int, int, int] | None = None
-        self._ahead = ReadAhead(shards.cache.fetch_ahead)
+        self.ahead = ReadAhead(shards.cache.fetch_ahead)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -154,7 +154,7 @@ class ShardRows:
         (epoch, pool), shards = self.order.pools_from(seed, place)
         if self._pool != (seed, epoch, pool):
             self._pool = (seed, epoch, pool)
-            self._ahead.ask(self.first + shard for shard in shards if shard not in self._missing)
+            self.ahead.ask(self.first + shard for shard in shards if shard not in self._missing)
 
     def _read(self, positions: np.ndarray, out: np.ndarray, todo: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """Reads positions[todo] into out[todo]; yields (shard of the part, reason, places) of what cannot be had."""

@@ -98,14 +98,12 @@ def chunk_sums(
     subsample: Subsample,
     visits: Int64[Tensor, "B K"],
     noise: Callable[[], Data],
-    on_call: Callable[[], None] = lambda: None,
 ) -> Sums:
     """The sums of a chunk, by K + 1 calls of the denoiser: L_0, then the visits in their order.
 
     Args:
         x0: (B, ...) pixels in [-1, 1].
         noise: the next standard normal draw, (B, ...): one a call.
-        on_call: called after each.
 
     Raises:
         ValueError: x0 that is no pixels.
@@ -120,7 +118,6 @@ def chunk_sums(
         x_t = diffusion.q_sample(x0, t, noise())
         prediction = denoise(x_t, t)
         nats = step_term(diffusion, prediction, x0, x_t, t, s)
-        on_call()
         return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS_IN_ONE**2
 
     reconstruction, _ = visit(chain[-2], chain[-1])

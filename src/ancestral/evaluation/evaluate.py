@@ -24,10 +24,10 @@ import torch
 from jaxtyping import Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
-from ancestral.config import NumImages, Seed, Settings
+from ancestral.config import Settings
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.features import Extractor, LearningProgress, train_extractor
+from ancestral.evaluation.features import Extractor, train_extractor
 from ancestral.evaluation.inception import Inception
 from ancestral.evaluation.metrics import (
     Estimate,
@@ -39,6 +39,8 @@ from ancestral.evaluation.metrics import (
 )
 from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
 from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.settings import EvaluationSettings
+from ancestral.progress import StepwiseWork, finish
 from ancestral.rng import generator
 from ancestral.tensors import Labels, Pixels
 
@@ -50,17 +52,6 @@ GAUSSIAN_IMAGES = 5000
 """Training images a Gaussian is fitted to, at most."""
 MOST_BYTES = 2**32
 """Of packed images that are compared, which are all in memory then."""
-
-
-class EvaluationSettings(Settings):
-    """How many images are compared, and how."""
-
-    max_images: NumImages = 5000
-    """Images on each side of a comparison, at most; time grows with the square."""
-    neighbours: NumImages = 5
-    """k of precision, recall, density and coverage."""
-    seed: Seed = 0
-    """Which images are chosen, and how the feature network is trained."""
 
 
 class Number(Settings):
@@ -150,8 +141,18 @@ def evaluate(
     parts: Parts,
     settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008 (frozen)
     extractor: Extractor | Inception | None = None,
-    on_progress: LearningProgress | None = None,
 ) -> Evaluation:
+    """The end of `evaluating`."""
+    return finish(evaluating(generated, asked, parts, settings, extractor))
+
+
+def evaluating(
+    generated: Pixels,
+    asked: Labels | None,
+    parts: Parts,
+    settings: EvaluationSettings,
+    extractor: Extractor | Inception | None = None,
+) -> StepwiseWork[Evaluation]:
     """Measures `generated` against the test and training parts of its data set, beside the floors.
 
     The test part is held out: the classifier's accuracy, the primary comparison and the memorisation ratio stand on
@@ -172,7 +173,7 @@ def evaluate(
     order, num_fitted = _pick(len(train), settings), None
     if extractor is None:
         order, fitted = apart_of(parts, settings)
-        extractor, num_fitted = extractor_of(parts, settings.seed, on_progress, fitted), len(fitted)
+        extractor, num_fitted = (yield from extractor_of(parts, settings.seed, fitted)), len(fitted)
     chosen, held_out = (
         generated[_pick(len(generated), settings)][:num_left],
         test[_pick(len(test), settings)][:num_right],
@@ -207,9 +208,7 @@ def num_apart(train: int, settings: EvaluationSettings) -> int:
     return min(train // 2, 2 * settings.max_images)
 
 
-def extractor_of(
-    parts: Parts, seed: int, on_progress: LearningProgress | None = None, fitted: Indices | None = None
-) -> Extractor:
+def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> StepwiseWork[Extractor]:
     """The features of a data set: those of a classifier trained on its training part.
 
     Args:
@@ -220,7 +219,7 @@ def extractor_of(
     if fitted is not None:
         images, labels = images[fitted], None if labels is None else labels[fitted]
         data += sha256(fitted.numpy().tobytes()).hexdigest()
-    return train_extractor(images, labels, as_pixels(test), _labels(test), data, seed, on_progress)
+    return (yield from train_extractor(images, labels, as_pixels(test), _labels(test), data, seed))
 
 
 def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:

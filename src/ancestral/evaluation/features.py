@@ -11,7 +11,6 @@ A network is trained once for each data set and kept in the cache, with a digest
 import json
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, check_regular, json_object, write_whole
+from ancestral.progress import StepwiseWork
 from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 
@@ -32,8 +32,6 @@ Kind = Literal["labels", "transforms"]
 HeldOutPixels = UInt8[Tensor, "M C H W"]
 """Images of the same shape as those trained on, another number of them."""
 HeldOutLabels = Int64[Tensor, "M"]
-LearningProgress = Callable[[int, int], None]
-"""Called with (images seen, images in all) while a network is trained; not at all when it comes from the cache."""
 
 RECIPE = 1
 """Raise it whenever the network or its training changes: cached networks of another recipe are not used."""
@@ -104,9 +102,8 @@ def train_extractor(
     held_out_labels: HeldOutLabels | None,
     data_hash: str,
     seed: int = 0,
-    on_progress: LearningProgress | None = None,
-) -> Extractor:
-    """The feature network of a data set: from the cache, else trained on the CPU and kept there.
+) -> StepwiseWork[Extractor]:
+    """The feature network of a data set: from the cache, else trained on the CPU, image by image, and kept there.
 
     Without labels, or where all are the same, it learns to tell transforms. The training images, in an order that is a
     function of `seed`, are the only ones it learns from; held-out images only measure it. Same seed, machine and
@@ -126,7 +123,7 @@ def train_extractor(
         )
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
     path = _cache_path(images, told, data_hash, seed)
-    return _read(path, images) or _train(path, images, told, held_out_images, held_out_labels, seed, on_progress)
+    return _read(path, images) or (yield from _train(path, images, told, held_out_images, held_out_labels, seed))
 
 
 def shrinkage(height: int, width: int) -> int:
@@ -166,13 +163,11 @@ def _train(
     held_out_images: HeldOutPixels,
     held_out_labels: HeldOutLabels | None,
     seed: int,
-    on_progress: LearningProgress | None,
-) -> Extractor:
+) -> StepwiseWork[Extractor]:
     """A network trained from the start, measured on the held-out images and written to `path`."""
     num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
     network = _new_network(_shape(images), num_classes, seed)
-    with torch.inference_mode(False), torch.enable_grad():
-        _fit(network, images, labels, seed, on_progress)
+    yield from _fit(network, images, labels, seed)
     network.eval().requires_grad_(False)
     kind: Kind = "transforms" if labels is None else "labels"
     untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
@@ -183,9 +178,7 @@ def _train(
     return extractor
 
 
-def _fit(
-    network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int, on_progress: LearningProgress | None
-) -> None:
+def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int) -> StepwiseWork[None]:
     """AdamW on the cross-entropy, with a short warm-up and a cosine to zero, over the whole budget."""
     steps = _budget(images) // BATCH
     warmup = min(50, steps // 4 + 1)
@@ -194,12 +187,12 @@ def _fit(
         for group in optimizer.param_groups:
             group["lr"] = PEAK_LR * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
         inputs, answers = _task(images[chosen], None if labels is None else labels[chosen], seed, step)
-        loss = nn.functional.cross_entropy(network.classifier(network(from_pixels(inputs))), answers)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        if on_progress:
-            on_progress((step + 1) * BATCH, steps * BATCH)
+        with torch.inference_mode(False), torch.enable_grad():
+            loss = nn.functional.cross_entropy(network.classifier(network(from_pixels(inputs))), answers)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        yield (step + 1) * BATCH, steps * BATCH
 
 
 def _task(pixels: Pixels, labels: Labels | None, seed: int, position: int | str) -> tuple[Pixels, Labels]:

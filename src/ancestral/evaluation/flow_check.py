@@ -40,14 +40,13 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, LikelihoodSettings, mean
+from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, mean
+from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
+from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.tensors import Data, Labels, PerImage, Pixels, Timesteps, from_pixels
-
-ChainProgress = Callable[[int, int], None]
-"""Told how many images of how many are done."""
 
 
 class BoundPair(NamedTuple):
@@ -104,8 +103,7 @@ def flow_check(
     seed: int = 0,
     chain: Timesteps | None = None,
     variance: ReverseVariance | None = None,
-    on_progress: ChainProgress | None = None,
-) -> FlowCheck:
+) -> StepwiseWork[FlowCheck]:
     """Both bounds of `images`, and their paired difference, in bits per dimension with standard errors over images.
 
     An image costs two network calls and `probes` backward passes for every step of the flow, and a call for every step
@@ -135,8 +133,7 @@ def flow_check(
         noise, signs = (ImageNoise(seeds, x0.shape[1:], pipeline.device, stream=name) for name in ("chain", "probes"))
         divergence: Divergence = Hutchinson(probes, rademacher(signs)) if probes else Exact()
         pairs.append(paired(diffusion, denoise, x0, chain, grid, divergence, noise))
-        if on_progress is not None:
-            on_progress(int(part[-1]) + 1, len(images))
+        yield int(part[-1]) + 1, len(images)
     bound, flow = (bits_per_dim(torch.cat(nats).cpu(), images[0].numel()) for nats in zip(*pairs, strict=True))
     return FlowCheck(
         num_images=len(images),
@@ -156,8 +153,7 @@ def add_flow_check(
     num_images: int,
     steps: int = 100,
     probes: int = 4,
-    on_progress: ChainProgress | None = None,
-) -> Likelihood:
+) -> StepwiseWork[Likelihood]:
     """`measured` with the flow check of the first of its images, along its own chain.
 
     Args:
@@ -175,9 +171,8 @@ def add_flow_check(
     chosen = test.ordered(places)
     labels = torch.tensor(chosen.labels) if measured.given_classes else None
     chain = pipeline.diffusion.schedule.uniform_log_snr(measured.steps)
-    check = flow_check(
-        pipeline, as_pixels(chosen), labels, steps, probes, measured.seed, chain, settings.variance, on_progress
-    )
+    pixels, seed = as_pixels(chosen), measured.seed
+    check = yield from flow_check(pipeline, pixels, labels, steps, probes, seed, chain, settings.variance)
     return measured.model_copy(update={"flow": check})
 
 

@@ -15,7 +15,7 @@ pipeline's precision, the terms in float64.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as chain_of
 from itertools import pairwise
@@ -23,33 +23,17 @@ from typing import Any
 
 import torch
 
-from ancestral.config import NumImages, NumTimesteps, ReverseVariance, SamplingSettings, Seed, Settings
+from ancestral.config import SamplingSettings, Settings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums, Walk, chunk_sums, divided
 from ancestral.evaluation.metrics import few_images
+from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.tensors import Labels, Timesteps, from_pixels
-
-
-class LikelihoodSettings(Settings):
-    """What is measured, and at what cost."""
-
-    num_images: NumImages | None = None
-    """Images of the test part, drawn at random. None: all."""
-    timesteps: NumTimesteps | None = 32
-    """Terms drawn for each image besides L_0. None: all; so many or more are all."""
-    chain: NumTimesteps | None = None
-    """Steps of the chain, even in log-SNR. None: all T."""
-    seed: Seed = 0
-    """Which images and timesteps are drawn, and the noise."""
-    given_classes: bool = False
-    """Tell the network each image's class: the bound on p(x | class)."""
-    variance: ReverseVariance | None = None
-    """Of the reverse steps. None: the pipeline's own."""
 
 
 class Amount(Settings):
@@ -173,28 +157,28 @@ class Measurement:
         """Of the reverse steps, by name."""
         return self.settings.variance or self.pipeline.config.diffusion.variance
 
-    def sums(self, chunk: int, on_call: Callable[[], None] = lambda: None) -> Sums:
+    def sums(self, chunk: int) -> Sums:
         """The sums of one chunk.
 
         Raises:
             NonFinite: a prediction or the bound is NaN or infinity.
         """
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
-        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images), on_call)
+        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images))
         return found.model_copy(update={"seconds": time.perf_counter() - begun})
 
     @torch.inference_mode()
-    def _sums(self, start: int, stop: int, on_call: Callable[[], None]) -> Sums:
+    def _sums(self, start: int, stop: int) -> Sums:
         """Of the images of rank `start` to `stop`."""
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
-        x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=pipeline.compute.memory_format)
+        x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
         denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.with_variance(self.settings.variance)
-            return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise, on_call)
+            return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise)
         except ValueError as fault:
             raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
 

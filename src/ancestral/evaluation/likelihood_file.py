@@ -7,7 +7,7 @@ the chunk it was at; a line torn by that is cut off.
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ class ChunkFile:
     path: Path
     file: BinaryIO
     sums: list[Sums]
+    restarted: bool = False
+    """Whether what it held belonged to something else, and is gone."""
 
     def append(self, sums: Sums) -> None:
         """Keeps the sums of the next chunk.
@@ -56,8 +58,8 @@ class ChunkFile:
 
 
 @contextmanager
-def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -> Iterator[ChunkFile]:
-    """The record at `path`, cut back to what can be used; anew, which is said, where it belongs to something else.
+def record(path: Path, belongs_to: dict[str, Any]) -> Iterator[ChunkFile]:
+    """The record at `path`, cut back to what can be used; anew where it belongs to something else.
 
     Args:
         belongs_to: everything that the sums depend on, as JSON has it.
@@ -71,8 +73,7 @@ def record(path: Path, belongs_to: dict[str, Any], say: Callable[[str], None]) -
         lines = read_bytes(path, MOST_BYTES).splitlines(keepends=True)
         here = ChunkFile(path, file, [])
         if not lines or _line(lines[0]) != belongs_to:
-            if lines:
-                say(f"{path} belongs to other settings, weights or images: starting anew")
+            here.restarted = bool(lines)
             here.begin(belongs_to)
         else:
             here.sums = [*_readable(lines[1:])]

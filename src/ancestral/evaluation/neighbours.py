@@ -70,13 +70,6 @@ def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]
     return Memorisation(drawn_median, held_out_median, ratio, nearer)
 
 
-def memorisation_ratio(
-    generated: Vectors, held_out: Shaped[Tensor, "M ..."], training: Shaped[Tensor, "K ..."]
-) -> float | None:
-    """`Memorisation.ratio` of images or features: the median distance to training of `generated` over `held_out`."""
-    return memorisation(nearest(generated, training).distance, nearest(held_out, training).distance).ratio
-
-
 def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:
     """Index of the nearest reference, by |r|² - 2 q·r over chunks of references, so that memory stays bounded."""
     best = torch.full((len(queries),), torch.inf)

@@ -1,4 +1,4 @@
-"""A network's call, compiled: block by block, whole, or whole with CUDA graphs, or left as it is.
+"""A network's call, compiled or left as it is.
 
 Shapes are taken as fixed, and each is compiled once: a batch in parts whose last is smaller has two. Compiling changes
 how a call is computed and nothing of the module, whose tensors keep their names and whose copies are not compiled.
@@ -11,18 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.errors import InputError
-from ancestral.networks.blocks import Attention, ResnetBlock
 
-CompileMode = Literal["no", "blocks", "whole", "graphs"]
 SHAPES = 64
-"""Shapes that one piece of code may be compiled for; torch gives up at 8, and a U-Net's blocks have more among them."""
+"""Shapes that one piece of code may be compiled for; torch gives up at 8."""
 
 
-def compiled(network: nn.Module, how: CompileMode) -> Callable[..., Tensor]:
+def compiled(network: nn.Module, how: Literal["no", "whole"]) -> Callable[..., Tensor]:
     """What to call in place of `network`. The first call with a shape compiles, which takes a minute or more.
-
-    Args:
-        how: blocks compiles each block of its own, in place: sooner done, but what lies between is computed as it is.
 
     Raises:
         InputError: nothing can be compiled here, for want of a C compiler most often.
@@ -31,11 +26,7 @@ def compiled(network: nn.Module, how: CompileMode) -> Callable[..., Tensor]:
         return network
     _rehearse(next(network.parameters()).device)
     _allow_shapes()
-    if how == "blocks":
-        for block in (each for each in network.modules() if isinstance(each, ResnetBlock | Attention)):
-            block.compile(dynamic=False)
-        return network
-    return torch.compile(network, dynamic=False, mode="reduce-overhead" if how == "graphs" else None)
+    return torch.compile(network, dynamic=False)
 
 
 def _rehearse(device: torch.device) -> None:

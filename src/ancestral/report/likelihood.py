@@ -23,7 +23,7 @@ from ancestral.viz.plots import figure_to_png
 
 TITLE = "Likelihood"
 FILE = "likelihood.json"
-"""Where `ancestral evaluate RUN --likelihood` leaves it in a run."""
+"""Where `ancestral likelihood RUN` leaves it in a run."""
 UNCODED = 8
 """Bits per dimension of a pixel written as it is."""
 
@@ -52,7 +52,7 @@ def likelihood(facts: RunFacts) -> Html:
 
 
 def read_likelihood(file: Path) -> Likelihood:
-    """What `ancestral evaluate --likelihood` wrote.
+    """What `ancestral likelihood` wrote.
 
     Raises:
         InputError: unreadable, or no such thing.

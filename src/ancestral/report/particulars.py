@@ -11,6 +11,7 @@ from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.samples import Samples
+from ancestral.report.tiles import shortened
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
 from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
@@ -54,7 +55,7 @@ def settings(facts: RunFacts) -> Html:
     path = shlex.quote(printable(str(facts.folder.config)))
     command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
     rows = [
-        (element("code", name), joined([element("code", _shortened(value)), styled("span", "help", meaning)]))
+        (element("code", name), joined([element("code", shortened(value, LONGEST)), styled("span", "help", meaning)]))
         for name, value, meaning in flat(facts.config)
     ]
     whole = pairs(rows, "facts settings")
@@ -96,7 +97,3 @@ def _said(value: object) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ancestral.generate import Frame, Keep
+from ancestral.generate import FinishedPart, Frame, Keep, collected
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import Labels, Pixels
 
@@ -45,7 +45,11 @@ def generate(pipeline: Pipeline) -> Samples:
     per_class, count = sample_counts(pipeline)
     labels = torch.arange(count) // per_class if pipeline.num_classes else None
     shown = film_choice(pipeline, per_class, count)
-    pixels, frames = pipeline.generate_keeping(range(count), labels, None, Keep(shown, as_pixels=True))
+    keep = Keep(shown, as_pixels=True)
+    parts = [
+        event for event in pipeline.generating(range(count), labels, None, keep) if isinstance(event, FinishedPart)
+    ]
+    pixels, frames = collected(parts, keep)
     return Samples(pixels, labels, shown, frames)
 
 

@@ -254,7 +254,7 @@ def chosen(rows: Tensor, labels: Tensor) -> Tensor:
     return rows[torch.arange(len(labels)), labels.to(rows.device)]
 
 
-def networks(hills: Mixture, conditional: bool, in_one_call: bool) -> Networks:
+def networks(hills: Mixture, conditional: bool) -> Networks:
     """Three classes, each a component of the mixture, and 3 for none; a classifier by Bayes' rule; worse networks."""
 
     def bind(hills: Mixture, labels: Tensor | None) -> Denoiser:
@@ -272,7 +272,7 @@ def networks(hills: Mixture, conditional: bool, in_one_call: bool) -> Networks:
         return lambda x_t, t: chosen(hills.log_joint(x_t, t), labels) - hills.log_density(x_t, t)
 
     worse = Mixture(hills.schedule, hills.weights, hills.means, hills.variances + 0.3)
-    return Networks(partial(bind, hills), conditional, 3, SCHEDULE, in_one_call, partial(bind, worse), classify)
+    return Networks(partial(bind, hills), conditional, 3, SCHEDULE, partial(bind, worse), classify)
 
 
 def meant(by: str, scale: float, conditional: bool, device: torch.device) -> float:
@@ -287,8 +287,7 @@ def meant(by: str, scale: float, conditional: bool, device: torch.device) -> flo
         return whole + scale * (joint - whole)
 
     settings = SamplingSettings(guidance=scale, guidance_by=by)
-    made = (by_settings(networks(hills, conditional, one), LABELS, settings) for one in (False, True))
-    return largest(off_score(each, log_density, x) for each in made)
+    return off_score(by_settings(networks(hills, conditional), LABELS, settings), log_density, x)
 
 
 SCALES = (0.0, 1.0, 2.5)

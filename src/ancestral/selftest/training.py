@@ -119,7 +119,7 @@ def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> 
         network=NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=2, middle_attention=False),
         training=training,
         sampling=SamplingSettings(steps=6),
-        compute=ComputeSettings(precision="float32", compile="no", memory="channels-first"),
+        compute=ComputeSettings(precision="float32", compile="no"),
     )
     return Pipeline.fresh(config, ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU)
 

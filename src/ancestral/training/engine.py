@@ -59,7 +59,6 @@ class Engine(ABC):
 
     def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
         self.processes, self.network, self.losses = processes, pipeline.network, losses
-        self.keeps_gradients = pipeline.compute.compile == "graphs"
         self.batch_size = pipeline.config.training.batch_size
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
@@ -88,13 +87,8 @@ class Engine(ABC):
         return losses.detach()
 
     def clear(self) -> None:
-        """Frees the gradients; or zeroes them in place, since a CUDA graph writes the next ones over the last."""
-        if not self.keeps_gradients:
-            self._free_gradients()
-            return
-        for parameter in self.network.parameters():
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch._foreach_zero_([p.grad for p in self.network.parameters() if p.grad is not None])
+        """Frees the gradients."""
+        self.network.zero_grad(set_to_none=True)
 
     @abstractmethod
     def rehearse(self, loss: Callable[[int], Tensor]) -> None:
@@ -127,9 +121,6 @@ class Engine(ABC):
     @abstractmethod
     def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
         """One around all of the averaged weights, on the first process, which is to save it; together."""
-
-    def _free_gradients(self) -> None:
-        self.network.zero_grad(set_to_none=True)
 
 
 class Replicated(Engine):
@@ -261,8 +252,9 @@ class FullySharded(Engine, Rows):
                 whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
 
-    def _free_gradients(self) -> None:
-        super()._free_gradients()
+    def clear(self) -> None:
+        """Frees those of the rows too."""
+        super().clear()
         for weight in self.weights.values():
             weight.grad = None
 
@@ -281,12 +273,9 @@ def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> li
 
 def shared_choices(choices: Choices, asked: ComputeSettings) -> Choices:
     """How each of several processes computes what one would so: the cores are divided among them, unless the user has
-    said otherwise, and the engines bring no CUDA graphs.
+    said otherwise.
     """
-    changes: dict[str, Any] = {} if "threads" in given(asked) else {"threads": None}
-    if choices.compile == "graphs":
-        changes["compile"] = "whole"
-    return choices.model_copy(update=changes)
+    return choices if "threads" in given(asked) else choices.model_copy(update={"threads": None})
 
 
 def rows_of(processes: Processes, count: int) -> slice:

@@ -85,7 +85,7 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
     buffers = [(buffer, buffer.clone()) for buffer in pipeline.network.buffers()]
     labels = torch.zeros(count, dtype=torch.int64, device=device) if pipeline.num_classes else None
     x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=device)  # a level, as the bound wants
-    x0 = x0.contiguous(memory_format=pipeline.compute.memory_format)
+    x0 = x0.contiguous(memory_format=torch.channels_last)
     t = torch.full((count,), (steps + 1) // 2, device=device)
     within = torch.zeros(count, dtype=torch.float64, device=device)
     with (
@@ -118,16 +118,23 @@ def fit_micro_batch(
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:
         return choices
-    halves = [whole >> k for k in range(1, whole.bit_length())] or [whole]
     per_image = (footprint(pipeline, 2 * whole, whole).kept - needed.kept) / whole
-    fits = [count for count in halves if needed.new - (whole - count) * per_image <= room]
-    count = fits[0] if fits else halves[-1]
+    rest = needed.new - whole * per_image
+    count = halved(whole, per_image, room - rest)
+    fits = rest + count * per_image <= room
     say(
         f"training takes about {size_in_words(needed.new)} with {whole} images at once and {size_in_words(room)} "
         f"may be used, so {count} of them are computed at a time{'' if fits else ', which may still be too many'} "
         "(--compute.micro_batch decides otherwise)"
     )
     return choices.model_copy(update={"micro_batch": count})
+
+
+def halved(count: int, one: float, room: float) -> int:
+    """Images of so many bytes each that are computed at once: halved until they fit; 1 at least."""
+    while count > 1 and count * one > room:
+        count //= 2
+    return count
 
 
 def available_bytes(device: torch.device) -> int | None:

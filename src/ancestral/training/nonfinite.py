@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.data.loader import Batch
+from ancestral.networks.weights import first_not_finite
 from ancestral.tensors import PerImage
 
 MOST_IN_A_ROW = 10
@@ -60,7 +61,8 @@ class NonFiniteCounter:
 
 def first_layer(weights: Mapping[str, nn.Parameter]) -> str:
     """The first weight, in the order of the network, whose gradient is not finite."""
-    return next((name for name, weight in weights.items() if not _is_finite(weight.grad)), "the loss")
+    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    return first_not_finite(gradients) or "the loss"
 
 
 def images(batch: Batch, losses: PerImage, names: Sequence[str] | None) -> str:
@@ -70,7 +72,3 @@ def images(batch: Batch, losses: PerImage, names: Sequence[str] | None) -> str:
     named = [f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES]]
     more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
     return f"training images {', '.join(named)}{more}"
-
-
-def _is_finite(gradient: Tensor | None) -> bool:
-    return gradient is None or bool(gradient.isfinite().all())

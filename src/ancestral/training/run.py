@@ -16,6 +16,7 @@ from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, write_whole
 from ancestral.folders import what_is
+from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 
@@ -136,7 +137,11 @@ class RunFolder:
 
     def computed_on(self, machine: str) -> bool:
         """Whether this run was computed on that machine so far, and so goes on as it was."""
-        return self.compute.is_file() and read_settings(self.compute).get("machine") == machine
+        return (self._computed() or {}).get("machine") == machine
+
+    def _computed(self) -> dict[str, Any] | None:
+        """How this run was computed so far; None: not at all."""
+        return computed(read_settings(self.compute)) if self.compute.is_file() else None
 
     def resume_choices(
         self,
@@ -156,7 +161,7 @@ class RunFolder:
         Args:
             threads: that a CPU computes with unless a choice says otherwise; None: on a GPU.
         """
-        before = read_settings(self.compute) if self.compute.is_file() else None
+        before = self._computed()
         chosen = now
         if before is not None and self.computed_on(machine):
             chosen = parse(Choices, before.get("choices", {}), str(self.compute)).overlaid(asked)

@@ -228,14 +228,14 @@ class Trainer:
         labels = None
         if self.pipeline.num_classes and batch.labels is not None:
             labels = batch.labels[part].masked_fill(hidden, self.pipeline.num_classes)
-        x0 = batch.images[part].contiguous(memory_format=self.pipeline.compute.memory_format)
+        x0 = batch.images[part]
         losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, eps, labels)
         return losses, (self.weighting(self.diffusion, t) * weight).to(losses)
 
     def _loss_of_black(self, count: int) -> Tensor:
         """() the loss of that many black images."""
         x0 = -torch.ones(count, *self.pipeline.spec.shape, device=self.device)
-        x0 = x0.contiguous(memory_format=self.pipeline.compute.memory_format)
+        x0 = x0.contiguous(memory_format=torch.channels_last)
         t = torch.ones(count, dtype=torch.int64, device=self.device)
         within = torch.zeros(count, dtype=torch.float64, device=self.device)
         labels = t - 1 if self.pipeline.num_classes and self.loader.labels is not None else None

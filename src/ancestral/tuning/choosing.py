@@ -14,8 +14,6 @@ from ancestral.errors import InputError
 from ancestral.tuning.pairs import FEWEST_PAIRS, MOST_PAIRS, PairedTimes, in_turns
 from ancestral.tuning.questions import Question, Value, Work
 
-CHECKED: tuple[Work, ...] = ("training", "drawing")
-"""Works whose speed is told at the end."""
 TOGETHER = "together"
 """Stands for a choice where all of them are compared."""
 
@@ -115,13 +113,12 @@ def choose(
         fixed: choices that the user has made.
     """
     search = _Search(usual, measure, budget, say, fixed)
-    budget.ahead = len(CHECKED) + sum(_likely(way) for question in questions for way in question.ways)
+    budget.ahead = len(get_args(Work)) + sum(_likely(way) for question in questions for way in question.ways)
     for work in get_args(Work):
         mine = [question for question in questions if question.work == work]
         for question in mine:
             search.answer(question)
-        if work in CHECKED:
-            search.check(work, mine)
+        search.check(work, mine)
     return Tuning(usual, search.best, tuple(search.comparisons), search.speeds)
 
 

@@ -45,6 +45,13 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch sa
         self.now -= count
 
 
+def peak_bytes(action: Callable[[], object]) -> int:
+    """The most bytes of new tensors that `action` holds at once."""
+    with LiveBytes() as live:
+        action()
+    return live.most
+
+
 def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 

@@ -23,7 +23,7 @@ from ancestral.errors import InputError, NonFinite
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.text import size_in_words
-from ancestral.training.memory import SHARE, available_bytes, footprint
+from ancestral.training.memory import SHARE, available_bytes, footprint, halved
 from ancestral.tuning.live_bytes import LiveBytes
 
 MEASURED = 100
@@ -101,7 +101,7 @@ def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls
     """
     call = partial(_call, pipeline, settings, pull_backs)
     count, (seconds, memory) = 1, _observed(call(1), pipeline.device)
-    most = min(images, pipeline.compute.chunk, _fitting(memory, pipeline.device))
+    most = min(images, pipeline.compute.chunk, images_that_fit(memory, pipeline.device))
     while seconds <= (allowed := max(BRIEF, calls * seconds / count / MEASURED)) or (count == 1 and calls >= FEW):
         seconds = _middle(call(count), pipeline.device, allowed)
         larger = min(most, int(count * allowed / (2 * seconds)))
@@ -116,7 +116,7 @@ def _call(pipeline: Pipeline, settings: SamplingSettings, pull_backs: int, count
     labels = torch.zeros(count, dtype=torch.int64) if pipeline.class_names else None
     denoise = pipeline.denoiser(labels, settings.model_copy(update={"cache": 1}))
     x = torch.zeros(count, *pipeline.spec.shape, device=pipeline.device)
-    x = x.contiguous(memory_format=pipeline.compute.memory_format)
+    x = x.contiguous(memory_format=torch.channels_last)
     t = torch.tensor((pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
 
     def call() -> None:
@@ -130,8 +130,8 @@ def _call(pipeline: Pipeline, settings: SamplingSettings, pull_backs: int, count
     return call
 
 
-def _fitting(memory: int, device: torch.device) -> int:
-    """Images that measuring may have at once, of which one takes so many bytes; 1 at least."""
+def images_that_fit(memory: int, device: torch.device) -> int:
+    """Images that may be computed at once, of which one takes so many bytes; 1 at least."""
     free = available_bytes(device)
     return MOST_IMAGES if free is None else max(1, int(MEMORY_SHARE * free) // max(memory, 1))
 
@@ -208,16 +208,9 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
     pipeline.network.requires_grad_(True)
     one = footprint(pipeline, TRIED, TRIED).kept * spec.height * spec.width // (TRIED * small.height * small.width)
     share, free = -(-config.training.batch_size // processes), available_bytes(device)
-    at_once = config.compute.micro_batch or _halved(share, one, None if free is None else SHARE * free - least)
+    at_once = config.compute.micro_batch or (share if free is None else halved(share, float(one), SHARE * free - least))
     disk = (config.training.keep_checkpoints + 1) * COPIES * weights_bytes(config, spec)
     return Price(0, 0.0, least + min(at_once, share) * one, disk)
-
-
-def _halved(count: int, one: int, room: float | None) -> int:
-    """Images of so many bytes each that training computes at once: halved until they fit, as it does; 1 at least."""
-    while room is not None and count > 1 and count * one > room:
-        count //= 2
-    return count
 
 
 def weights_bytes(config: Config, spec: ImageSpec) -> int:

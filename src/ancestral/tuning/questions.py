@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ancestral.compute import Choices, given
-from ancestral.config import Config, ImageSpec
+from ancestral.config import Config
 
-Work = Literal["training", "guiding", "drawing"]
-"""What is timed: optimiser steps, steps of a guided chain, or of a chain as the settings have it."""
+Work = Literal["training", "drawing"]
+"""What is timed: optimiser steps, or steps of a chain as the settings have it."""
 Value = str | int | None
 """Of a choice."""
 FEWEST, MOST = 8, 256
@@ -50,15 +50,13 @@ class Limits:
     compiling: bool
 
 
-def questions(usual: Choices, config: Config, spec: ImageSpec, limits: Limits) -> list[Question]:
+def questions(usual: Choices, config: Config, limits: Limits) -> list[Question]:
     """What is open, the choices that matter most first; whatever the settings fix is not."""
     asked = [
         Question("training", "precision", _other(usual.precision, "float32", "bfloat16") if limits.bfloat16 else ()),
         Question("training", "threads", _threads(limits)),
-        Question("training", "memory", _other(usual.memory, "channels-last", "channels-first")),
         Question("training", "micro_batch", (_halves(config.training.batch_size),)),
         Question("training", "compile", _compiled(usual, limits)),
-        Question("guiding", "guidance", _guidance(usual, config, spec)),
         Question("drawing", "chunk", _chunks(usual.chunk, limits)),
     ]
     return [question for question in asked if any(question.ways) and question.choice not in given(config.compute)]
@@ -84,7 +82,7 @@ def _halves(whole: int) -> tuple[Value, ...]:
 def _compiled(usual: Choices, limits: Limits) -> tuple[tuple[Value, ...], ...]:
     if not limits.compiling:
         return ()
-    return _other(usual.compile, "no", "blocks", "whole", *(("graphs",) if limits.gpu else ()))
+    return _other(usual.compile, "no", "whole")
 
 
 def _chunks(usual: int, limits: Limits) -> tuple[tuple[Value, ...], ...]:
@@ -93,10 +91,3 @@ def _chunks(usual: int, limits: Limits) -> tuple[tuple[Value, ...], ...]:
     more = tuple(usual << k for k in range(1, 12) if usual << k <= min(most, limits.images))
     fewer = tuple(usual >> k for k in range(1, 12) if usual >> k >= fewest)
     return more, fewer
-
-
-def _guidance(usual: Choices, config: Config, spec: ImageSpec) -> tuple[tuple[Value, ...], ...]:
-    """Only a network that knows classes, and that there may be none, can be guided."""
-    if not (spec.class_names and config.training.label_dropout):
-        return ()
-    return _other(usual.guidance, "one-call", "two-calls")

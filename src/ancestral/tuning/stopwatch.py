@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from ancestral.compute import TORCHS_THREADS, Choices
-from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -23,8 +22,6 @@ KEPT = 2
 """Networks at work: the two that are compared."""
 CALLS = 2
 """Steps of a chain that are taken for all of them: the others cost the same, or repeat a round of cached ones."""
-GUIDANCE = 2.0
-"""Where the pipeline does not guide by itself; any but 1 costs the same."""
 
 Action = Callable[[], float]
 """Does some work; how many images it comes to."""
@@ -90,19 +87,8 @@ def training(pipeline: Pipeline) -> Action:
 
 
 def generating(pipeline: Pipeline) -> Action:
-    """A few steps of the chain that generates a chunk of images: that part of the images."""
-    return chain(pipeline, pipeline.config.sampling)
-
-
-def guiding(pipeline: Pipeline) -> Action:
-    """The same, guided."""
-    settings = pipeline.config.sampling
-    return chain(pipeline, settings if settings.guidance != 1 else settings.model_copy(update={"guidance": GUIDANCE}))
-
-
-def chain(pipeline: Pipeline, settings: SamplingSettings) -> Action:
-    """The first steps of a chain of images of every class."""
-    count, classes = pipeline.compute.chunk, pipeline.num_classes
+    """The first steps of the chain that generates a chunk of images of every class: that part of the images."""
+    settings, count, classes = pipeline.config.sampling, pipeline.compute.chunk, pipeline.num_classes
     labels = torch.arange(count) % classes if classes else None
     calls = min(CALLS * settings.cache, settings.steps)
 
@@ -114,7 +100,7 @@ def chain(pipeline: Pipeline, settings: SamplingSettings) -> Action:
     return draw
 
 
-ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": generating, "guiding": guiding}
+ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": generating}
 
 
 def random_images(pipeline: Pipeline) -> ImageSet:

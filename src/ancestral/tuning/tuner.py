@@ -9,14 +9,11 @@ import torch
 from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, defaults, given, threads_are_given
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
-from ancestral.training.memory import available_bytes
 from ancestral.tuning.choosing import Budget, Tuning, choose
-from ancestral.tuning.memory import peak_bytes
-from ancestral.tuning.questions import MOST, Limits, questions
-from ancestral.tuning.stopwatch import Stopwatch, chain, replica
-
-FREE_SHARE = 0.5
-"""Of the free memory, that generating may take."""
+from ancestral.tuning.live_bytes import peak_bytes
+from ancestral.tuning.price import images_that_fit
+from ancestral.tuning.questions import Limits, questions
+from ancestral.tuning.stopwatch import Stopwatch, generating, replica
 
 
 def tune(
@@ -39,7 +36,7 @@ def tune(
     with as_in_training(pipeline.device):
         start = defaults(pipeline.device).overlaid(pipeline.config.compute)
         limits = limits_of(pipeline, compiling)
-        asked = questions(start, pipeline.config, pipeline.spec, limits)
+        asked = questions(start, pipeline.config, limits)
         budget = Budget(60 * minutes, time.monotonic)
         fixed = frozenset(given(pipeline.config.compute))
         return choose(start, asked, Stopwatch(pipeline), budget, say, fixed)
@@ -53,18 +50,15 @@ def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
         bfloat16=computes_in_bfloat16(pipeline.device.type),
         cores=usable_cores(),
         threads=None if threads_are_given() else TORCHS_THREADS,
-        images=images_that_fit(pipeline),
+        images=images_that_fit(bytes_of_an_image(pipeline), pipeline.device),
         compiling=compiling or gpu,
     )
 
 
-def images_that_fit(pipeline: Pipeline) -> int:
-    """How many images can be generated at once in a share of the free memory."""
-    free = available_bytes(pipeline.device)
-    if free is None:
-        return MOST
-    one, two = (peak_bytes(chain(copy_for(pipeline, count), pipeline.config.sampling)) for count in (1, 2))
-    return int(FREE_SHARE * free) // max(1, two - one)
+def bytes_of_an_image(pipeline: Pipeline) -> int:
+    """What generating one more image at once takes."""
+    one, two = (peak_bytes(generating(copy_for(pipeline, count))) for count in (1, 2))
+    return two - one
 
 
 def copy_for(pipeline: Pipeline, count: int) -> Pipeline:

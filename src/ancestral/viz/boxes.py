@@ -15,6 +15,7 @@ BACKGROUND = (246, 246, 246)
 """Light and neutral: both black and white images stand out, and grey pictures stay grey."""
 INK = (34, 34, 34)
 FAINT = (206, 206, 206)
+BAR_HEIGHT = 4
 
 Box = Image.Image
 Cells = Sequence[Sequence[Box]]
@@ -40,7 +41,7 @@ def text_width(string: str, size: int) -> int:
 
 def text(string: str, size: int, width: int | None = None) -> Box:
     """`string` in `size` px, broken into lines of at most `width` px (None: one line)."""
-    lines = _lines(_printable(string), size, width)
+    lines = wrapped(_printable(string), size, width)
     ascent, descent = font(size).getmetrics()
     box = blank(max(1, *(text_width(line, size) for line in lines)), (ascent + descent) * len(lines))
     draw = ImageDraw.Draw(box)
@@ -49,10 +50,10 @@ def text(string: str, size: int, width: int | None = None) -> Box:
     return box
 
 
-def progress(fraction: float, width: int, height: int = 4) -> Box:
+def progress(fraction: float, width: int) -> Box:
     """A bar that is dark up to `fraction` in 0..1 of its `width`."""
-    box = Image.new("RGB", (width, height), FAINT)
-    box.paste(INK, (0, 0, round(fraction * width), height))
+    box = Image.new("RGB", (width, BAR_HEIGHT), FAINT)
+    box.paste(INK, (0, 0, round(fraction * width), BAR_HEIGHT))
     return box
 
 
@@ -106,7 +107,7 @@ def _printable(string: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(string.split()))
 
 
-def _lines(string: str, size: int, width: int | None) -> list[str]:
+def wrapped(string: str, size: int, width: int | None) -> list[str]:
     """Greedy lines of at most `width` px, broken between words, and within a word that alone is too wide."""
     lines = [""]
     for word in string.split():

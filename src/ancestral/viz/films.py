@@ -81,7 +81,7 @@ def check_film(suffix: str) -> None:
         InputError: they cannot.
     """
     if suffix not in FILMS:
-        raise InputError(f"expected a film to end in {', '.join(FILMS)}, got {suffix!r}; rename the file")
+        raise InputError(f"expected --film to end in {', '.join(FILMS)}, got {suffix!r}; rename the file")
     if suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise InputError("expected the program ffmpeg for a film .mp4, got none; install it, or name the film .webp")
 

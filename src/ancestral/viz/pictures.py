@@ -64,13 +64,12 @@ def grid(
     return boxes.framed(_titled(_grid(images, columns, scale, labels, gap), title), MARGIN)
 
 
-def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[int], scale: int | None = None) -> Box:
+def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[int]) -> Box:
     """Labelled rows of a chain at the same timesteps: xₜ above the estimate of x₀, or one schedule above another.
 
     Args:
         rows: label and (S, C, H, W) images, in the order of `times`; C may differ from row to row.
         times: S timesteps, set above the columns.
-        scale: as in `grid`.
     """
     for label, images in rows:
         if len(images) != len(times) or images.shape[2:] != rows[0][1].shape[2:]:
@@ -78,7 +77,7 @@ def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[
             raise InputError(
                 f"expected row {label!r} of shape {wanted}, got {tuple(images.shape)}; give one per timestep"
             )
-    tiles = [_tiles(images, scale, len(times)) for _, images in rows]
+    tiles = [_tiles(images, None, len(times)) for _, images in rows]
     size = _font_size(tiles[0][0])
     names = _row_labels(["", *(label for label, _ in rows)], size)
     header = [boxes.text(f"t = {t}", size) for t in times]
@@ -115,15 +114,14 @@ def film(
     ]
 
 
-def morph(images: Pixels, names: Sequence[str], scale: int | None = None) -> list[Box]:
+def morph(images: Pixels, names: Sequence[str]) -> list[Box]:
     """One picture for each image of a path, with its name and a bar that fills up; there and back again.
 
     Args:
         images: (B, C, H, W), in the order of the path.
         names: what stands above each.
-        scale: as in `grid`.
     """
-    scale = _film_scale(images[:1], 1) if scale is None else scale
+    scale = _film_scale(images[:1], 1)
     there = [_morph_frame(images[i : i + 1], name, i / max(len(names) - 1, 1), scale) for i, name in enumerate(names)]
     return [*there, *there[-2:0:-1]]
 

@@ -7,7 +7,7 @@ Panels stand above one another and letters are large for the width, so that a ch
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,13 +42,6 @@ def figure_to_png(figure: Figure, dpi: int = 160, writer: str | None = None) -> 
     out = BytesIO()
     figure.savefig(out, format="png", dpi=dpi, metadata=None if writer is None else {"Software": writer})
     return out.getvalue()
-
-
-def figure_to_svg(figure: Figure) -> str:
-    """`figure` as an <svg> element that stands in a page as it is: letters are paths, no prologue, no date."""
-    out = StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
 
 
 def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> Figure:
@@ -105,9 +98,7 @@ def loss_curves(
     return figure
 
 
-def loss_by_quarter(
-    images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor, quantity: str = "loss"
-) -> Figure:
+def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor) -> Figure:
     """Smoothed training loss in each quarter of 0 < t <= T against images seen.
 
     Args:
@@ -120,7 +111,7 @@ def loss_by_quarter(
         axes.plot(seen, _smooth(loss), color=QUARTER_COLORS[i], linestyle=DASHES[i], label=f"t: {name}")
     _images_seen(axes)
     _log_scale(axes)
-    axes.set_ylabel(quantity)
+    axes.set_ylabel("loss")
     _legend(figure, axes)
     return figure
 

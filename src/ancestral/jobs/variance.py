@@ -1,15 +1,12 @@
-"""The work of `ancestral variance`: the network's errors on held-out images, and the variance they call for."""
+"""The job `variance`: a network's errors on held-out images, and the variance of the reverse steps they call for."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ancestral.cli.machine import device
-from ancestral.cli.measuring import data_of
-from ancestral.cli.output import counting, tell
-from ancestral.cli.pricing import allow_generating
 from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
@@ -17,8 +14,13 @@ from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.files import read_json
+from ancestral.jobs.events import Event, FileEvent, ResultEvent
+from ancestral.jobs.measurement_settings import VarianceSettings
+from ancestral.jobs.measuring import data_of, followed, priced
+from ancestral.jobs.running import device_named
 from ancestral.outputs import check_part
 from ancestral.pipeline import VARIANCE_FILE, Pipeline
+from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.tensors import Timesteps, from_pixels
 from ancestral.training.run import RunFolder
@@ -27,42 +29,38 @@ from ancestral.tuning.price import of_chains
 UNCLIPPED = SamplingSettings(clip="none")
 
 
-def estimate_variance(
-    run: Path, images: int, timesteps: int, seed: int, on: str | None, overwrite: bool, dear: bool
-) -> int:
-    """Measures, stores and says it; the exit code."""
-    folder = RunFolder(run)
+def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
+    """Measures and stores it; the result's value is a sentence."""
+    folder = RunFolder(job.run)
     check_part(folder.pipeline)
-    config, pipeline = folder.read_config(), Pipeline.load(run, device(on))
+    config, pipeline = folder.read_config(), Pipeline.load(job.run, device_named(job.device))
     if config.diffusion.variance == "learned":
-        raise InputError(f"expected a run with a fixed variance, got {run}, whose network has learned its own")
-    parts = data_of(run, config, pipeline)
-    held_out = (parts.validation if len(parts.validation) else parts.train).sliced(0, images)
-    _refuse_to_know_less(folder.pipeline / VARIANCE_FILE, pipeline.weights_hash(), len(held_out), overwrite)
-    grid = pipeline.diffusion.schedule.uniform_log_snr(min(timesteps, pipeline.diffusion.num_timesteps))[:-1]
+        raise InputError(f"expected a run with a fixed variance, got {job.run}, whose network has learned its own")
+    parts, file = data_of(job.run, config, pipeline), folder.pipeline / VARIANCE_FILE
+    held_out = (parts.validation if len(parts.validation) else parts.train).sliced(0, job.images)
+    _refuse_to_know_less(file, pipeline.weights_hash(), len(held_out), job.overwrite)
+    grid = pipeline.diffusion.schedule.uniform_log_snr(min(job.timesteps, pipeline.diffusion.num_timesteps))[:-1]
     price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
     work = f"{len(held_out):,} images x {len(grid)} timesteps"
-    allow_generating(price, dear, pipeline, folder.pipeline, "lower --images or --timesteps", work)
-    pipeline.analytic = measured(pipeline, held_out, grid, seed)
+    price = yield from priced(price, job, pipeline, folder.pipeline, "lower --images or --timesteps", work)
+    pipeline.analytic = yield from followed("measuring", measured(pipeline, held_out, grid, job.seed))
     pipeline.save_variance(folder.pipeline)
-    tell(sentence(pipeline.analytic, len(held_out), len(grid)))
-    tell(str(folder.pipeline / VARIANCE_FILE))
-    return 0
+    yield FileEvent(file)
+    ratio = pipeline.analytic.ratio.tolist()
+    tree = {"file": str(file), "images": len(held_out), "timesteps": len(grid), "ratio": ratio}
+    yield ResultEvent(tree | {"price": price.as_tree()}, sentence(pipeline.analytic, len(held_out), len(grid)))
 
 
-def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -> Analytic:
-    """The analytic variance from all `images` at the timesteps of `grid`, as many at once as the machine draws."""
+def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -> StepwiseWork[Analytic]:
+    """The analytic variance from all `images` at the timesteps of `grid`, as many at once as the machine generates."""
     starts = range(0, len(images), pipeline.compute.chunk)
     total = torch.zeros(len(grid), dtype=torch.float64)
     denoise = pipeline.denoiser(None, UNCLIPPED)
-    with counting() as counted:
-        for number, start in enumerate(starts):
-            part = images.sliced(start, start + pipeline.compute.chunk)
-            noise = ImageNoise(
-                [mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device
-            )
-            total += errors_of_x0(pipeline.diffusion, denoise, _x0(part, pipeline), grid, noise) * len(part)
-            counted("measuring", number + 1, len(starts))
+    for number, start in enumerate(starts):
+        part = images.sliced(start, start + pipeline.compute.chunk)
+        noise = ImageNoise([mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device)
+        total += errors_of_x0(pipeline.diffusion, denoise, _x0(part, pipeline), grid, noise) * len(part)
+        yield number + 1, len(starts)
     return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))
 
 
@@ -90,4 +88,4 @@ def sentence(analytic: Analytic, images: int, timesteps: int) -> str:
 
 def _x0(images: ImageSet, pipeline: Pipeline) -> Tensor:
     x0 = from_pixels(as_pixels(images)).to(pipeline.device)
-    return x0.contiguous(memory_format=pipeline.compute.memory_format)
+    return x0.contiguous(memory_format=torch.channels_last)

@@ -1,22 +1,13 @@
-"""Guidance in the words of every verb that generates: by other networks, `--weaker FOLDER` and `--classifier FILE`; and
-`--null-class N` for a folder of diffusers, which does not say which class guidance moves away from.
-"""
+"""Guidance by other networks: a weaker one, or a classifier of noisy images."""
 
-from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ancestral.cli.asking import Given
-from ancestral.cli.options import Options, whole
-from ancestral.config import MOST_CLASS_EMBEDS, ComputeSettings, SamplingSettings
+from ancestral.config import ComputeSettings, SamplingSettings
 from ancestral.errors import InputError
 
 if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
-
-
-GUIDED_BY = {"weaker": "autoguidance", "classifier": "classifier"}
-"""What each flag says of `guidance_by`."""
 
 
 class Guides(NamedTuple):
@@ -24,48 +15,6 @@ class Guides(NamedTuple):
 
     weaker: Path | None = None
     classifier: Path | None = None
-
-
-def add_guides(options: Options) -> None:
-    """The two flags."""
-    weaker = "a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by autoguidance)"
-    options.option("--weaker", metavar="FOLDER", help=weaker)
-    classifier = "of noisy images, by `train-classifier` (guidance_by classifier) [RUN/classifier.safetensors]"
-    options.option("--classifier", metavar="FILE", help=classifier)
-
-
-def add_null_class(options: Options) -> None:
-    """The flag of a folder whose classes were trained elsewhere."""
-    about = "index of the class that stands for no class, in a folder that diffusers wrote, which does not say"
-    options.option("--null-class", metavar="N", help=about)
-
-
-def null_class_of(found: Namespace) -> int | None:
-    """What it says; None: nothing.
-
-    Raises:
-        InputError: no whole number.
-    """
-    return None if found.null_class is None else whole(found.null_class, "--null-class", 0, MOST_CLASS_EMBEDS - 1)
-
-
-def guides(found: Namespace, given: Given) -> tuple[Guides, Given]:
-    """What was named, and the given settings with the guidance_by that follows from it.
-
-    Raises:
-        InputError: flags that contradict each other.
-    """
-    named = {name: Path(word) for name in Guides._fields if (word := getattr(found, name)) is not None}
-    if len(named) > 1:
-        raise InputError("expected --weaker or --classifier, got both; a chain is guided by one of them")
-    for name in named:
-        by = GUIDED_BY[name]
-        if given.get("guidance_by", by) != by:
-            raise InputError(
-                f"expected guidance_by {by} with --{name}, got {given['guidance_by']}; leave out one of the two"
-            )
-        given = {**given, "guidance_by": by}
-    return Guides(**named), given
 
 
 def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> None:

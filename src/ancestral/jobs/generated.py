@@ -1,10 +1,9 @@
-"""The work of `ancestral sample`: generating, with what the images looked like on the way, and the files of it."""
+"""Images that were generated, with what they looked like on the way, and the files that show them."""
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.calling import as_pillow
-from ancestral.cli.output import counting, say, tell, tell_json
 from ancestral.config import SamplingSettings
 from ancestral.files import write_whole
-from ancestral.generate import Frame, Keep
+from ancestral.generate import Advance, FinishedPart, Frame
+from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
@@ -53,6 +52,12 @@ class GeneratedImages:
     """The name of each image's class; empty where no class was asked for."""
     labels: Labels | None
     facts: dict[str, str]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.pixels.shape
+        return channels, height, width
 
     def facts_of(self, i: int) -> dict[str, str]:
         """What the PNG file of image `i` says."""
@@ -95,6 +100,11 @@ class WantedFiles:
         others = [(self.film, FILM), (self.arrays, ARRAYS)]
         return [*(Output(p, DRAWN) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
 
+    @property
+    def files(self) -> list[Path]:
+        """All files."""
+        return [output.path for output in self.outputs()]
+
     def room(self, shape: tuple[int, int, int], steps: int) -> int:
         """Bytes that they take, about: pictures at most, and exactly the arrays."""
         count, numbers = len(self.seeds), math.prod(shape)
@@ -116,8 +126,6 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
         InputError: an unknown class, or any where the pipeline has none.
     """
     there = pipeline.class_names
-    if classes in WORDS and classes in there:
-        say(f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so")
     if classes == "none" or (classes is None and not there):
         return None
     if classes in (None, "all") and there:
@@ -127,6 +135,15 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
     names = [classes] if whole else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
     return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
+
+
+def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:
+    """That a word of our own counts, where a class is called so."""
+    if classes not in WORDS or classes not in pipeline.class_names:
+        return []
+    return [
+        NoteEvent(f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so")
+    ]
 
 
 def as_asked(name: str) -> str:
@@ -151,56 +168,19 @@ def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -
     return takes._replace(disk=wanted.room(pipeline.spec.shape, settings.steps))
 
 
-def nowhere(pixels: UInt8[Tensor, "C H W"], place: int, facts: dict[str, str]) -> None:
-    """What becomes of a finished image that is in no file of its own."""
-
-
-def generate(
-    pipeline: Pipeline,
-    seeds: range,
-    labels: Labels | None,
-    settings: SamplingSettings,
-    kept: int = 1,
-    finished: Callable[[UInt8[Tensor, "C H W"], int, dict[str, str]], None] = nowhere,
-) -> GeneratedImages:
-    """One image for each seed.
-
-    Args:
-        labels: (B,) the class of each image; None: no class.
-        kept: images whose way is kept, from the first on.
-        finished: called with each image, its place and what its PNG file says, as soon as it is generated; on the first
-            process.
-
-    Raises:
-        InputError: settings that the pipeline was not trained for.
-    """
-    classes = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
-    facts, keep = how_generated(pipeline, settings), Keep(range(min(kept, len(seeds))), KEPT)
-
-    def finish(part: slice, images: Pixels) -> None:
-        if pipeline.processes.is_main:
-            for place, pixels in enumerate(images, part.start):
-                finished(pixels, place, facts_of(place, seeds, classes, facts))
-
-    with counting() as counted:
-        on_progress = partial(counted, "generating")
-        made = pipeline.generate_keeping(seeds, labels, settings, keep, on_progress=on_progress, finished=finish)
-    return GeneratedImages(made.frames, made.images, seeds, classes, labels, facts)
-
-
 def filmed(shape: tuple[int, int, int]) -> int:
     """Images of (C, H, W) that a film shows, at most: a state and an estimate of each are kept at `KEPT` timesteps."""
     return max(1, min(FILMED, FILM_BYTES // (2 * KEPT * 4 * math.prod(shape))))
 
 
-class Finished:
-    """The image files of a verb, written one by one in `folder` as they are finished; there will be `count` of them."""
+class ImageFiles:
+    """Image files, written one by one in `folder` as they are finished; there will be `count` of them."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder, self.count = folder, count
         self.begun: list[Path] = []
 
-    def write(self, pixels: UInt8[Tensor, "C H W"], file: Path, facts: dict[str, str]) -> None:
+    def write(self, pixels: UInt8[Tensor, "C H W"], file: Path, facts: dict[str, str]) -> FileEvent:
         """Writes the next one, which says `facts` of itself.
 
         Raises:
@@ -208,19 +188,48 @@ class Finished:
         """
         self.begun.append(file)  # before it is there: a signal may come right after
         pictures.save_png(as_pillow(pixels), file, facts)
+        return FileEvent(file)
 
     @property
     def files(self) -> list[Path]:
         """Those that are there."""
         return [file for file in self.begun if file.is_file()]
 
-    def tell_of(self, stop: KeyboardInterrupt, as_json: bool) -> None:
+    def stopped(self, stop: KeyboardInterrupt) -> ResultEvent:
         """Lists them, and has the interruption say how many they are."""
-        if as_json:
-            tell_json({"files": [str(file) for file in self.files], "stopped": True})
-        elif self.files:
-            tell(*map(str, self.files))
         stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
+        return ResultEvent({"files": [str(file) for file in self.files], "stopped": True})
+
+
+def run_chains(
+    events: Iterator[Advance | FinishedPart],
+    save: Callable[[int, Tensor], FileEvent] | None,
+    files: ImageFiles,
+    note: str = "",
+) -> Generator[Event, None, list[FinishedPart]]:
+    """Progress along chains, and each finished image's file; the parts.
+
+    Args:
+        save: a place and its image -> the file, which is one of `files`; None: images have no file of their own.
+        note: said when the first step is done: by then what was asked wrongly is found, in one line.
+    """
+    parts = []
+    try:
+        for event in events:
+            match event:
+                case Advance(done, total):
+                    yield from [NoteEvent(note)] * bool(note)
+                    yield ProgressEvent("generating", done, total)
+                    note = ""
+                case FinishedPart(where, images):
+                    parts.append(event)
+                    for place, image in enumerate(images, where.start):
+                        yield from [] if save is None else [save(place, image)]
+    except KeyboardInterrupt as stop:
+        if save is not None:
+            yield files.stopped(stop)
+        raise
+    return parts
 
 
 def write(generated: GeneratedImages, wanted: WantedFiles) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What `ancestral edit` is given: image files at the pipeline's size, masks, and numbers with commas between."""
+"""What is edited: image files at the pipeline's size, and masks."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,16 +10,12 @@ from jaxtyping import Bool
 from PIL import Image
 from torch import Tensor
 
-from ancestral.cli.options import whole
-from ancestral.cli.output import say
 from ancestral.colors import NAMES, WHITE
 from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels
 from ancestral.text import printable
 
-MOST_PIXELS = 2**14
-"""Of a side."""
 NEW = 128
 """A mask's grey level from which on a pixel is generated anew."""
 
@@ -32,15 +28,17 @@ class Picture:
         pixels: (1, C, H, W).
         size: height and width of the file's image, before it was fitted.
         digest: SHA-256 of the file.
+        changes: what was done to fit it, in words; "": nothing.
     """
 
     pixels: Pixels
     size: tuple[int, int]
     digest: str
+    changes: str
 
 
 def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
-    """The image in a file, cropped to the shape and resized where it has another; what was changed is said on stderr.
+    """The image in a file, cropped to the shape and resized where it has another.
 
     Raises:
         BadImage: for every fault of the file.
@@ -50,9 +48,8 @@ def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
     fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
     changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
     changes += [] if image.mode == fitted.mode else [f"made {NAMES[channels]}"]
-    if changes:
-        say(f"ancestral: {printable(path)} was {' and '.join(changes)}")
-    return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest())
+    said = f"{printable(path)} was {' and '.join(changes)}" if changes else ""
+    return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest(), said)
 
 
 def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, int]]) -> Bool[Tensor, "H W"]:
@@ -77,46 +74,6 @@ def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, in
             f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is generated anew"
         )
     return keep
-
-
-def numbers(word: str, names: str, option: str, most: int) -> list[int]:
-    """Whole numbers from 0 to `most` with commas between, as many as `names` has, such as TOP,LEFT.
-
-    Raises:
-        InputError: another word.
-    """
-    parts = word.split(",")
-    if len(parts) != len(names.split(",")):
-        raise InputError(f"expected {names} for {option}, got {word!r}; such as {option} {_example(names)}")
-    return [whole(part.strip(), option, 0, most) for part in parts]
-
-
-def size_of(word: str, option: str) -> tuple[int, int]:
-    """Height and width of a word such as 32x128.
-
-    Raises:
-        InputError: another word.
-    """
-    parts = word.lower().split("x")
-    if len(parts) != 2:
-        raise InputError(f"expected HEIGHTxWIDTH in pixels for {option}, got {word!r}; such as {option} 32x128")
-    return whole(parts[0], option, 1, MOST_PIXELS), whole(parts[1], option, 1, MOST_PIXELS)
-
-
-def real(word: str, option: str) -> float:
-    """A number that was typed for `option`.
-
-    Raises:
-        InputError: another word.
-    """
-    try:
-        return float(word)
-    except ValueError:
-        raise InputError(f"expected a number for {option}, got {word!r}") from None
-
-
-def _example(names: str) -> str:
-    return ",".join(str(8 * (1 + i)) for i in range(len(names.split(","))))
 
 
 def _size(image: Image.Image) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ancestral.cli.asking import Given
-from ancestral.cli.options import LONGEST_NUMBER, accepts
 from ancestral.config import MOST_IMAGES, MOST_SEED, SamplingSettings
+from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
+from ancestral.jobs.settings import Changes
 from ancestral.migrations import settings as migrated
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class ImageRecipe(NamedTuple):
     seeds: range
     classes: str
     """As `--classes` takes them."""
-    settings: Given
+    settings: Changes
     networks: dict[str, str]
 
     def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:

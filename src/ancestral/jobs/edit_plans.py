@@ -1,0 +1,261 @@
+"""What tasks of `edit` plan, and what they need for it."""
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ancestral import edits
+from ancestral.config import SamplingSettings
+from ancestral.editing.canvas import num_starts
+from ancestral.jobs.edit_inputs import Picture, read_picture
+from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
+from ancestral.jobs.generated import as_asked, file_room
+from ancestral.jobs.running import allow
+from ancestral.pipeline import Pipeline
+from ancestral.sampling.loop import Step
+from ancestral.tensors import Data, Images, Labels, Pixels, from_pixels
+from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
+
+REMEDY = "ask for fewer or smaller images or --steps"
+PngFacts = dict[str, str]
+One = UInt8[Tensor, "1 C H W"]
+LargerPixels = UInt8[Tensor, "B C h w"]
+NamedImage = tuple[str, One]
+"""A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
+Steps = Callable[[slice], Iterator[Step]]
+"""A part of the results -> the steps of their chain."""
+
+
+class Result(NamedTuple):
+    """One image to be generated: the end of its file's name, what stands beneath it, and what its file says of it."""
+
+    name: str
+    label: str
+    facts: PngFacts
+
+
+class ComparisonRow(NamedTuple):
+    """What the comparison shows before and after the results of one image."""
+
+    before: list[NamedImage]
+    after: list[NamedImage]
+
+
+def unchanged(pixels: Pixels) -> LargerPixels:
+    """The results as the comparison shows them, unless it shows something else."""
+    return pixels
+
+
+def nothing(images: Images) -> dict[str, Any]:
+    """No numbers."""
+    return {}
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """A task with everything that it was asked.
+
+    Attributes:
+        rows: one for each image given; one where there are none.
+        results: those of the first row, then those of the second, ...
+        steps: generates some of the results.
+        count: steps of a chain.
+        options: what its files say of the task.
+        show: the results -> what the comparison shows of them.
+        measure: the results -> numbers about them, by name.
+        made: pictures that were made on the way, with the ends of their files' names.
+        is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
+        size: height and width of a result; None: the pipeline's.
+        work: of a step of one result, in network calls on an image of the pipeline's size.
+        pull_backs: backward passes of a call.
+        whole: whether the network sees all of a result at once, however large.
+    """
+
+    rows: list[ComparisonRow]
+    results: list[Result]
+    steps: Steps
+    count: int
+    options: PngFacts
+    show: Callable[[Pixels], LargerPixels] = unchanged
+    measure: Callable[[Images], dict[str, Any]] = nothing
+    made: tuple[NamedImage, ...] = ()
+    is_path: bool = False
+    size: tuple[int, int] | None = None
+    work: int = 1
+    pull_backs: int = 0
+    whole: bool = False
+
+
+@runtime_checkable
+class PlannedTask(Protocol):
+    """What a plan asks of the settings of its task."""
+
+    @property
+    def result_seeds(self) -> range: ...
+    @property
+    def paths(self) -> tuple[Path, ...]: ...
+    @property
+    def yes(self) -> bool: ...
+    def files(self, names: list[str]) -> list[Path]: ...
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """A task with the pipeline that does it. Every image given has as many results as there are `seeds`.
+
+    Attributes:
+        labels: the class of each seed's result.
+    """
+
+    task: PlannedTask
+    pipeline: Pipeline
+    settings: SamplingSettings
+    labels: Labels | None
+
+    @property
+    def seeds(self) -> range:
+        """Of the results of each image."""
+        return self.task.result_seeds
+
+    def read(
+        self, channels: int | None = None, height: int | None = None, width: int | None = None
+    ) -> Generator[Event, None, list[Picture]]:
+        """The images given, in the pipeline's shape or this one."""
+        own = self.pipeline.spec.shape
+        shape = channels or own[0], height or own[1], width or own[2]
+        pictures = []
+        for path in self.task.paths:
+            pictures.append(read_picture(path, *shape))
+            yield from [NoteEvent(f"ancestral: {changes}") for changes in [pictures[-1].changes] if changes]
+        return pictures
+
+    def repeated(self, given: list[Picture]) -> Images:
+        """Every image given once for each seed, in [-1, 1]."""
+        return floats(given).repeat_interleave(len(self.seeds), 0)
+
+    def words(self, part: slice) -> tuple[list[int], Labels | None, SamplingSettings]:
+        """What every call of `edits` takes, of some of all results: seeds, labels, settings."""
+        rows = max(1, len(self.task.paths))
+        labels = None if self.labels is None else self.labels.repeat(rows)[part]
+        return ([*self.seeds] * rows)[part], labels, self.settings
+
+    def label(self, count: int) -> Labels | None:
+        """The one class of a task that has but one, for so many images."""
+        return None if self.labels is None else self.labels[:1].expand(count)
+
+    def afford(
+        self,
+        images: int,
+        steps: int,
+        work: int = 1,
+        size: tuple[int, int] | None = None,
+        pull_backs: int = 0,
+        whole: bool = False,
+    ) -> Price:
+        """What chains of so many steps take, where they may be generated.
+
+        Args:
+            work, size, pull_backs, whole: as in `EditPlan`.
+
+        Raises:
+            InputError: more than is usual and not meant, or than fits.
+        """
+        pipeline = self.pipeline
+        numbers = pipeline.spec.channels * self.pixels(size)
+        calls = steps * pipeline.sampler(self.settings).calls
+        price = of_chains(pipeline, self.settings, images, calls, work, numbers, 2, pull_backs, whole)
+        price = price._replace(disk=images * file_room(numbers))
+        folder = self.task.files([])[0].parent
+        return allow(price, self.task.yes, pipeline.device, pipeline.processes, folder, REMEDY)
+
+    def refuse_more(self, images: int, size: tuple[int, int] | None = None) -> None:
+        """Before any of so many images of this size is made.
+
+        Raises:
+            InputError: more than fit into memory.
+        """
+        numbers = images * self.pipeline.spec.channels * self.pixels(size)
+        refuse_more_than_is_free(4 * numbers, self.pipeline.device, REMEDY)
+
+    def pixels(self, size: tuple[int, int] | None = None) -> int:
+        """Of an image of this height and width; None: of the pipeline's."""
+        return math.prod(size or self.pipeline.spec.shape[1:])
+
+    def windows(self, size: tuple[int, int], stride: int | None, wraps: bool = False) -> int:
+        """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
+        own = self.pipeline.spec.shape[1:]
+        if size == own and not wraps:
+            return 1
+        between = max(1, min(own) // 2 if stride is None else stride)
+        return math.prod(num_starts(length, window, between, wraps) for length, window in zip(size, own, strict=True))
+
+    def inverted(self, images: Images, corrections: int, grain: float) -> Generator[Event, None, Data]:
+        """The noises that images come from."""
+        count, pipeline = self.settings.steps, self.pipeline
+        price = self.afford(len(images), count, 1 + corrections)
+        seeds = range(self.seeds[0], self.seeds[0] + len(images))
+        steps = edits.invert(pipeline, images, self.label(len(images)), self.settings, corrections, grain, seeds)
+        for number, step in enumerate(steps, 1):  # noqa: B007
+            yield from [NoteEvent(price.words)] * (number == 1)  # by now what was asked wrongly is found
+            yield ProgressEvent("inverting", number, count)
+        return step.x_s
+
+    def from_noise(self, x_T: Data) -> Steps:
+        """Down from noises, without any more."""
+        return lambda part: edits.from_noise(self.pipeline, x_T[part], self.label(len(x_T[part])), self.settings)
+
+    def of_seeds(self, given: list[Picture]) -> list[Result]:
+        """Every image given with every seed."""
+        return [
+            Result(f"{number}seed-{seed}", f"seed {seed}", {"seed": str(seed), "class": self._class(i), **came_from})
+            for number, came_from in _origins(given)
+            for i, seed in enumerate(self.seeds)
+        ]
+
+    def of_images(self, given: list[Picture], name: str) -> list[Result]:
+        """Every image given, once."""
+        return [
+            Result(number + name, name, {"class": self._class(0), **came_from}) for number, came_from in _origins(given)
+        ]
+
+    def of_points(self, count: int) -> list[Result]:
+        """Places on the way from 0 to 1."""
+        places = [f"{i / (count - 1):.3g}" for i in range(count)]
+        return [
+            Result(f"point-{i}", place, {"point": place, "class": self._class(0)}) for i, place in enumerate(places)
+        ]
+
+    def _class(self, i: int) -> str:
+        return "none" if self.labels is None else as_asked(self.pipeline.class_names[int(self.labels[i])])
+
+
+def floats(given: list[Picture]) -> Images:
+    """Every image given, in [-1, 1]."""
+    return torch.cat([from_pixels(picture.pixels) for picture in given])
+
+
+def shown(given: list[Picture]) -> list[ComparisonRow]:
+    """A row for each image given."""
+    return [ComparisonRow([("image", picture.pixels)], []) for picture in given]
+
+
+def one_by_one(pixels: Pixels) -> list[One]:
+    """A batch as pictures."""
+    return [pixels[i : i + 1] for i in range(len(pixels))]
+
+
+def numbers_of(given: list[Picture]) -> list[str]:
+    """What the names of each image's files begin with, where there are several images."""
+    return [f"{i}-" for i in range(len(given))] if len(given) > 1 else [""]
+
+
+def _origins(given: list[Picture]) -> list[tuple[str, PngFacts]]:
+    """The number of each image given, and what the files of its results say of it."""
+    facts = [{"image sha256": picture.digest} for picture in given] or [{}]
+    return [*zip(numbers_of(given), facts, strict=True)]

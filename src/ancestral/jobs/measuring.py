@@ -1,0 +1,75 @@
+"""What the jobs that measure a run share: its data, the price of the work, and how far work has come."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ancestral.config import Config, SamplingSettings
+from ancestral.data.datasets import load
+from ancestral.data.imageset import Parts
+from ancestral.errors import InputError
+from ancestral.generate import FinishedPart, collected
+from ancestral.jobs.events import NoteEvent, ProgressEvent
+from ancestral.jobs.running import allow
+from ancestral.jobs.settings import CostlySettings
+from ancestral.pipeline import Pipeline
+from ancestral.progress import StepwiseWork
+from ancestral.tensors import Labels, Pixels
+from ancestral.tuning.price import Price
+
+T = TypeVar("T")
+
+
+def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
+    """The data that the run was trained on, read by the main process first.
+
+    Raises:
+        InputError: it has other classes now, or cannot be read.
+    """
+    with pipeline.processes.main_first():
+        parts = load(config.data)
+    if parts.train.class_names != pipeline.spec.class_names:
+        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    return parts
+
+
+def priced(
+    price: Price, job: CostlySettings, pipeline: Pipeline, folder: Path, remedy: str, what: str
+) -> Generator[NoteEvent, None, Price]:
+    """The price of a pipeline's work, which is told where it may be done.
+
+    Args:
+        folder: where it writes.
+        remedy: what makes it cheaper.
+        what: the work, in a few words.
+
+    Raises:
+        InputError: it takes more than is usual and is not meant, or does not fit at all.
+    """
+    price = allow(price, job.yes, pipeline.device, pipeline.processes, folder, remedy)
+    yield NoteEvent(f"{what}: {price.words}")
+    return price
+
+
+def followed(what: str, work: StepwiseWork[T]) -> Generator[ProgressEvent, None, T]:
+    """The result of some work, and how far it has come on the way."""
+    while True:
+        try:
+            done, total = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield ProgressEvent(what, done, total)
+
+
+def generated(
+    pipeline: Pipeline, seeds: Sequence[int], labels: Labels | None, settings: SamplingSettings
+) -> StepwiseWork[Pixels]:
+    """One image for each seed."""
+    parts = []
+    for event in pipeline.generating(seeds, labels, settings):
+        if isinstance(event, FinishedPart):
+            parts.append(event)
+        else:
+            yield event
+    return collected(parts).images

@@ -1,0 +1,142 @@
+"""What jobs are asked, as typed and frozen settings, and how each field is typed on a command line. Imports no torch.
+
+The text beneath a field is its help; its type, bounds and default are those of the option.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ancestral.config import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
+from ancestral.errors import InputError
+from ancestral.jobs.guides import Guides
+from ancestral.outputs import folder_named
+
+ClassIndex = Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)]
+Changes = dict[str, Any]
+"""Settings by name, to be laid over those of a pipeline."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """How a field is typed on a command line, where its name and type do not say it.
+
+    Attributes:
+        metavar: what stands for its value in the help.
+        option: its name.
+        also: another name of it.
+        usual: what the help says is taken where none is given; None: the default.
+        such_as: an example, where a value is several numbers, with between them what stands between its names.
+        nargs: how many values a positional has, as argparse says it; "": it is an option.
+        none: the word for None, if any.
+        read: a word, or the list of several, and the option's name -> the value.
+    """
+
+    metavar: str | None = None
+    option: str | None = None
+    also: str | None = None
+    usual: str | None = None
+    such_as: str = ""
+    nargs: str | int = ""
+    none: str | None = None
+    read: Callable[[Any, str], Any] | None = None
+
+
+class JobSettings(Settings):
+    """What every job on a run or a pipeline is asked."""
+
+    run: Annotated[Path, Typed("RUN", nargs=1)]
+    """folder of a run or a pipeline"""
+    device: Annotated[Literal["cpu", "cuda"] | None, Typed(usual="cuda where there is one")] = None
+    """where to compute"""
+    overwrite: bool = False
+    """replace files that are no results of this kind, too"""
+
+
+class CostlySettings(JobSettings):
+    """What a job is asked whose price is told before it begins."""
+
+    yes: bool = False
+    """do it though it takes more than an hour, half of the free memory or a tenth of the free disk"""
+
+
+class GeneratingSettings(CostlySettings):
+    """What every job that generates images is asked."""
+
+    weaker: Annotated[Path | None, Typed("FOLDER")] = None
+    """a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by autoguidance)"""
+    classifier: Annotated[Path | None, Typed("FILE", usual="RUN/classifier.safetensors")] = None
+    """of noisy images, by `train-classifier` (guidance_by classifier)"""
+    sampling: Annotated[Changes, Field(default_factory=dict)]
+    """How to generate, where it is not as the pipeline says."""
+    compute: ComputeSettings = ComputeSettings()
+
+    def changes(self, below: Changes | None = None) -> Changes:
+        """What is to be laid over a pipeline's settings, with the guidance_by that follows from the networks named.
+
+        Args:
+            below: changes that count where these say nothing.
+
+        Raises:
+            InputError: networks and settings that contradict each other.
+        """
+        changes = {**(below or {}), **self.sampling}
+        if self.weaker and self.classifier:
+            raise InputError("expected --weaker or --classifier, got both; a chain is guided by one of them")
+        if not (self.weaker or self.classifier):
+            return changes
+        name, by = ("weaker", "autoguidance") if self.weaker else ("classifier", "classifier")
+        if changes.get("guidance_by", by) != by:
+            got = changes["guidance_by"]
+            raise InputError(f"expected guidance_by {by} with --{name}, got {got}; leave out one of the two")
+        return {**changes, "guidance_by": by}
+
+    @property
+    def guides(self) -> Guides:
+        """The networks named."""
+        return Guides(self.weaker, self.classifier)
+
+
+def folder_typed(word: str, option: str) -> Path | None:
+    """The folder that was typed; None: nothing was."""
+    return folder_named(word, option) if word else None
+
+
+class PictureSettings(GeneratingSettings):
+    """What jobs that write pictures of images are asked."""
+
+    null_class: Annotated[ClassIndex | None, Typed("N")] = None
+    """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
+    out: Annotated[Path | None, Typed("DIR", read=folder_typed)] = None
+    """where files go"""
+    film: Annotated[Path | None, Typed("FILE")] = None
+    """how they were generated, x_t beside x0 estimates: .gif, .webp, .mp4, .png"""
+
+    def folder(self, name: str) -> Path:
+        """Where pictures go: as asked, or into the run; a folder that is only a pipeline is left as it is."""
+        return self.out or (self.run / name if (self.run / "pipeline").is_dir() else Path(name))
+
+    def check_film(self) -> None:
+        """Before anything is generated.
+
+        Raises:
+            InputError: a film of a kind that cannot be made here.
+        """
+        if self.film is not None:
+            from ancestral.viz.films import check_film
+
+            check_film(self.film.suffix.lower())
+
+
+def seeds_from(first: int, count: int) -> range:
+    """The seeds of so many images.
+
+    Raises:
+        InputError: seeds beyond 63 bits.
+    """
+    if first + count > MOST_SEED + 1:
+        raise InputError(f"expected --seed of at most {MOST_SEED + 1 - count}, got {first}")
+    return range(first, first + count)

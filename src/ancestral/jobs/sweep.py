@@ -1,0 +1,240 @@
+"""The job `sweep`: every sampler on every grid is measured, what was is kept, and the best may be the default."""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ancestral.colors import check_channels
+from ancestral.config import SamplingSettings, sampling_with
+from ancestral.data.imageset import Parts
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import apart_of, as_pixels, extractor_of
+from ancestral.evaluation.metrics import frechet_distance
+from ancestral.evaluation.settings import LEAST_IMAGES, EvaluationSettings, SweepSettings
+from ancestral.evaluation.sweep import (
+    REFERENCE_GRID,
+    REFERENCE_SAMPLER,
+    Decision,
+    ImageGenerator,
+    Present,
+    Scorer,
+    Sweep,
+    as_sampler_choice,
+    chosen,
+    decide,
+    image_generator,
+    sampler_choices,
+)
+from ancestral.files import write_whole
+from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.guides import attach
+from ancestral.jobs.measurement_settings import SweepJobSettings
+from ancestral.jobs.measuring import data_of, followed, priced
+from ancestral.jobs.running import together
+from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
+from ancestral.pipeline import Pipeline
+from ancestral.report.sweep import FILE, figure, in_words, read_sweep
+from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
+from ancestral.training.run import RunFolder
+from ancestral.tuning.price import Price, of_chains
+from ancestral.viz.plots import figure_to_png
+
+MOST_TEST_IMAGES = 5000
+OF_A_ROW = ("images", "reference", "seed")
+"""Settings that a row depends on; the others say which rows there are."""
+
+
+class Swept(NamedTuple):
+    """What was measured, and what has become of the recommendation, in a sentence."""
+
+    found: Sweep
+    outcome: str
+
+
+def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
+    """Measures what is not yet in RUN/sweep.json and stores what it decides; the result's value is `Swept`."""
+    run = run_of(job.run)
+    if not job.keep:
+        check_part(RunFolder(run).pipeline)
+    out = run if RunFolder(run).config.is_file() else Path()  # nothing but its settings is written into a mere pipeline
+    file = place_for(out / FILE, job.images, images_swept, job.overwrite)
+    picture = file.with_suffix(".png")
+    claim([Output(picture, SWEPT)], job.overwrite)
+    with together(job.device) as (device, processes, notes):
+        yield from notes
+        with processes.main_first():
+            if processes.is_main and not job.keep:
+                check_free(run)
+                agreed(run)
+        config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
+        check_channels(pipeline.spec.channels)
+        pipeline.processes = processes
+        common = sampling_with(pipeline.config.sampling, job.changes(), "command line")
+        attach(pipeline, job.guides, common, run)
+        parts = data_of(run, config, pipeline)
+        if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
+            raise InputError(
+                f"expected at least {LEAST_IMAGES} training and test images to compare with, got {len(parts.train)} "
+                f"and {len(parts.test)}; set data.test higher"
+            )
+        found, price = yield from measured(pipeline, parts, job, common, file)
+        if not processes.is_main:
+            return
+        yield FileEvent(file)
+        write_whole(picture, figure_to_png(figure(found), writer=SWEPT.decode()))
+        yield FileEvent(picture)
+        decision = decide(found)
+        stored = decision.row is not None and not job.keep and common.guidance_by == "classifier-free"
+        if decision.row is not None and stored:
+            best = decision.row.choice
+            made = chosen(common, best.sampler, best.grid, best.steps)
+            choose(run, made)
+            _added(found, {"made": made}, file, write=True)
+    told = {"recommended": found.recommended.model_dump(mode="json"), "stored": stored, "reason": decision.reason}
+    tree = found.model_dump(mode="json") | told | {"price": price and price.as_tree()}
+    yield ResultEvent(tree, Swept(found, outcome(run, decision, stored, not job.keep)))
+
+
+def images_swept(file: Path) -> int:
+    """How many images each chain of the sweep in a file generated.
+
+    Raises:
+        InputError: no sweep.
+    """
+    return read_sweep(file).settings.images
+
+
+def restore(folder: Path) -> Generator[Event, None, None]:
+    """Undoes the last choice; the result's value is a sentence."""
+    run = run_of(folder)
+    agreed(run)
+    before = restored(run)
+    said = f"{run} generates images as before the last sweep: {before.sampler}, {before.steps} steps"
+    yield ResultEvent({"restored": before.model_dump(mode="json")}, said)
+
+
+def outcome(run: Path, decision: Decision, stored: bool, wanted: bool) -> str:
+    """What has become of the recommendation, in a sentence."""
+    if decision.row is None:
+        return f"{run} generates images as it did: {decision.reason}"
+    choice = f"{in_words(decision.row)} ({decision.reason})"
+    if stored:
+        return f"{run} generates images from now on, unless asked otherwise, by {choice}; --restore undoes it"
+    if not wanted:
+        return f"not stored (--keep): {choice}"
+    return f"not stored: a pipeline generates images without other networks unless they are named: {choice}"
+
+
+def measured(
+    pipeline: Pipeline, parts: Parts, job: SweepJobSettings, common: SamplingSettings, file: Path
+) -> Generator[Event, None, tuple[Sweep, Price | None]]:
+    """All rows that were asked for, those before them included; each is kept as soon as it is known. And what that
+    took; None where all were known.
+
+    Raises:
+        InputError: it costs more than is usual, and that is not meant.
+    """
+    asked = SweepSettings(**{name: getattr(job, name) for name in SweepSettings.model_fields})
+    these, before = sampler_choices(asked, pipeline, common), kept(file, pipeline, asked, common)
+    pipeline.processes.barrier()  # all have read the file before the first one writes it
+    known = {row.choice for row in before.rows} if before else set()
+    missing = [each for each in these if each not in known]
+    present, write = present_of(before, pipeline, common), pipeline.processes.is_main
+    if before and present and not missing:
+        return _added(before, {"present": present}, file, write), None
+    now, reference = as_sampler_choice(pipeline, common), _reference_steps(pipeline, asked)
+    new = ([] if present else [now]) + missing
+    total = reference + sum(each.calls for each in new)
+    price = of_chains(pipeline, common, asked.images, total, kept=2)
+    remedy = "lower --images, or name fewer --samplers, --grids or --calls"
+    chains = f"{len(new)} chains of {asked.images:,} images"
+    price = yield from priced(price, job, pipeline, file.parent, remedy, chains)
+    generator = image_generator(pipeline, common, asked)
+    scorer = yield from scorer_of(generator, parts, asked)
+    found = before or begun(pipeline, parts, asked, common, scorer)
+    if present is None:
+        yield ProgressEvent("generating", reference, total)
+        present = Present(sampling=common, row=scorer.measured(generator, now, common))
+    found = _added(found, {"present": present}, file, write)
+    try:
+        for number, each in enumerate(missing):
+            yield ProgressEvent("generating", total - sum(left.calls for left in missing[number:]), total)
+            more = {"rows": (*found.rows, scorer.row(generator, each)), "made": None}
+            found = _added(found, more, file, write)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{len(found.rows)} chains are in {file}; the same command goes on")
+        raise
+    return found, price
+
+
+def present_of(before: Sweep | None, pipeline: Pipeline, common: SamplingSettings) -> Present | None:
+    """How the pipeline generates, where the file holds what that is worth: as such, or as one of its rows."""
+    if before is None:
+        return None
+    if before.present is not None and before.present.sampling == common:
+        return before.present
+    now = as_sampler_choice(pipeline, common)
+    if chosen(common, now.sampler, now.grid, now.steps) != common.model_copy(update={"grid": now.grid}):
+        return None  # noise, a variance or a cache of its own, which no row has
+    rows = [row for row in before.rows if row.choice.model_copy(update={"budget": now.budget}) == now]
+    return Present(sampling=common, row=rows[0]) if rows else None
+
+
+def _added(found: Sweep, what: dict[str, Any], file: Path, write: bool) -> Sweep:
+    """The sweep with something more, which is kept at once."""
+    found = found.model_copy(update=what)
+    if write:
+        write_whole(file, found.model_dump_json(indent=1) + "\n")
+    return found
+
+
+def kept(file: Path, pipeline: Pipeline, asked: SweepSettings, common: SamplingSettings) -> Sweep | None:
+    """What the file holds, if it was measured of the same weights and images in the same way."""
+    try:
+        before = read_sweep(file)
+    except InputError:  # none yet, or a file that is to be replaced
+        return None
+    networks = (pipeline.weights_hash(), _guide(pipeline))
+    same = (before.weights, before.guide) == networks and before.sampling == _common(common) and before.fitted_apart
+    return before if same and all(getattr(before.settings, name) == getattr(asked, name) for name in OF_A_ROW) else None
+
+
+def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, scorer: Scorer) -> Sweep:
+    """A sweep without rows."""
+    compared, _ = apart_of(parts, EvaluationSettings())
+    train = as_pixels(parts.train)[compared[: asked.images]]
+    return Sweep(
+        weights=pipeline.weights_hash(),
+        guide=_guide(pipeline),
+        settings=asked,
+        sampling=_common(common),
+        num_test=len(scorer.real),
+        floor=frechet_distance(scorer.extractor.features(train), scorer.real),
+        reference=frechet_distance(scorer.extractor.features(scorer.reference), scorer.real),
+        rows=(),
+        fitted_apart=True,
+    )
+
+
+def scorer_of(generator: ImageGenerator, parts: Parts, asked: SweepSettings) -> Generator[ProgressEvent, None, Scorer]:
+    """The features, the test images in them, and the reference, generated by many steps."""
+    steps, (_, fitted) = _reference_steps(generator.pipeline, asked), apart_of(parts, EvaluationSettings())
+    with generator.pipeline.processes.main_first():  # the others find what it has learned in the cache
+        extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
+    reference = generator.generate(chosen(generator.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
+    return Scorer(reference, extractor, extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES))))
+
+
+def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:
+    return min(asked.reference, pipeline.diffusion.num_timesteps)
+
+
+def _guide(pipeline: Pipeline) -> str:
+    if pipeline.weaker is not None:
+        return pipeline.weaker.weights_hash()
+    return "" if pipeline.classify is None else pipeline.classify.digest
+
+
+def _common(sampling: SamplingSettings) -> SamplingSettings:
+    """What does not depend on the sampler."""
+    return chosen(sampling, "ddim", None, 1)

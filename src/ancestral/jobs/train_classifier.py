@@ -1,0 +1,77 @@
+"""The job `train-classifier`: a classifier of noisy images on the data of a run and under its noise."""
+
+from collections.abc import Generator
+
+from ancestral.classifying import CLASSIFIER_FILE
+from ancestral.config import Config
+from ancestral.data.datasets import load
+from ancestral.data.imageset import ImageSet, Parts
+from ancestral.errors import InputError
+from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.measurement_settings import TrainClassifierSettings
+from ancestral.jobs.measuring import data_of
+from ancestral.jobs.running import device_named
+from ancestral.outputs import CLASSIFIER, Output, claim
+from ancestral.pipeline import Pipeline
+from ancestral.training.budget import warmup_in_words
+from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
+from ancestral.training.run import RunFolder
+
+PARTS = 1000
+"""Of the budget, that are counted."""
+MINUTES = 2.0
+"""Of training, where no limit is named."""
+
+
+def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
+    """Trains, measures and writes the file; the result's value is the classifier."""
+    file = job.out or job.run / CLASSIFIER_FILE
+    claim([Output(file, CLASSIFIER)], job.overwrite)
+    config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device_named(job.device))
+    parts = labelled(job, config, pipeline)
+    classifier = new_classifier(pipeline, parts.train.class_names, job.seed)
+    minutes = MINUTES if job.minutes is None and job.steps is None else job.minutes
+    settings = recipe(config.training.batch_size, job.steps, minutes)
+    if shortened := warmup_in_words(settings):
+        yield NoteEvent(shortened)
+    for progress in train_classifier(classifier, parts.train, settings, job.seed, config.data.flip):
+        yield ProgressEvent("training", int(progress.fraction * PARTS), PARTS)
+    classifier = measured(classifier, parts.test)
+    classifier.save(file)
+    yield FileEvent(file)
+    tree = {
+        "file": str(file),
+        "steps": progress.step,
+        "seconds": progress.seconds,
+        "digest": classifier.digest,
+        "classes": classifier.class_names,
+        "num_held_out": classifier.num_held_out,
+        "chance": chance(parts.test),
+        "accuracies": [each.model_dump() for each in classifier.accuracies],
+    }
+    yield ResultEvent(tree, classifier)
+
+
+def labelled(job: TrainClassifierSettings, config: Config, pipeline: Pipeline) -> Parts:
+    """The data of a run with its classes, also where the run was trained without them.
+
+    Raises:
+        InputError: data without classes, changed data, or none.
+    """
+    if pipeline.num_classes:
+        return data_of(job.run, config, pipeline)
+    settings = config.data.model_copy(update={"labels": "auto"})
+    parts = load(settings)
+    if parts.train.labels is None:
+        raise InputError(
+            f"expected data with classes to train a classifier on, got {settings.source}, which has none; "
+            "sort the images into folders, one a class"
+        )
+    return parts
+
+
+def chance(images: ImageSet) -> float | None:
+    """The share of the commonest class: what telling always that one would score. None where there are no images."""
+    if images.labels is None or not len(images):
+        return None
+    return max(int((images.labels == label).sum()) for label in range(len(images.class_names))) / len(images)
