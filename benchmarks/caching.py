@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 
-from ancestral.config import SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import evaluate
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels, Pixels
 from benchmarks.pairs import Case, Contestant, Measured, compare, timed
 

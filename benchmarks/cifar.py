@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from ancestral.config import Config, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import evaluate
@@ -26,6 +25,7 @@ from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
+from ancestral.settings import Config, merged
 from ancestral.tensors import Labels, Pixels
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train

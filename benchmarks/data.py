@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ancestral.config import DataSettings
 from ancestral.data.datasets import load
 from ancestral.data.loader import Loader
+from ancestral.settings import DataSettings
 from ancestral.tensors import from_pixels
 from benchmarks import ours
 from benchmarks.pairs import Case, Cases, Contestant, timed

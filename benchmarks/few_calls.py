@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from ancestral.building import build_sampler
-from ancestral.config import ComputeSettings, SamplingSettings, parse
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.evaluation.evaluate import as_pixels, extractor_of
@@ -30,6 +29,7 @@ from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.rng import mix
+from ancestral.settings import ComputeSettings, SamplingSettings, parse
 
 SEEDS = (1, 2, 3)
 LONG = "ancestral,trailing,1000"

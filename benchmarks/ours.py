@@ -6,8 +6,8 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from ancestral.config import SamplingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.training.step import Trainer
 from benchmarks.workloads import Workload
 

@@ -115,13 +115,16 @@ def _pipeline(work: Workload, recipe: Recipe | ForwardRecipe) -> Pipeline:
     tree = work.config.model_dump()
     tree["compute"] |= {"precision": "float32" if recipe.precision == "mixed-products" else recipe.precision}
     pipeline = Pipeline.fresh(type(work.config).model_validate(tree), work.spec)
-    pipeline.use(pipeline.compute.model_copy(update={"memory": recipe.memory}))
+    pipeline.network.to(memory_format=_memory_format(recipe))  # type: ignore[call-overload]
     return pipeline
 
 
+def _memory_format(recipe: Recipe | ForwardRecipe) -> torch.memory_format:
+    return torch.channels_last if recipe.memory == "channels-last" else torch.contiguous_format
+
+
 def _laid_out(x: Tensor, recipe: Recipe | ForwardRecipe) -> Tensor:
-    last = recipe.memory == "channels-last"
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    return x.contiguous(memory_format=_memory_format(recipe))
 
 
 def _switched(recipe: Recipe | ForwardRecipe) -> AbstractContextManager[None]:

@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from ancestral.config import Config, SamplingSettings, merged
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import evaluate
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
+from ancestral.settings import Config, SamplingSettings, merged
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer

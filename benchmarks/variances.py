@@ -29,7 +29,6 @@ from typing import Literal
 import torch
 
 from ancestral.cli.measured import rounded
-from ancestral.config import Config, PositiveInt, SamplingSettings, Settings, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.diffusion.analytic import estimate
@@ -43,6 +42,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise, mix
 from ancestral.sampling.denoiser import Denoiser
+from ancestral.settings import Config, PositiveInt, SamplingSettings, Settings, merged
 from ancestral.tensors import Labels, from_pixels
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
@@ -189,9 +189,8 @@ def as_chosen(
     variances: dict[str, Variance] = {"beta": beta, "beta_tilde": beta_tilde}
     if name == "analytic":
         variances[name] = analytic(pipeline, train, labels, settings)
-    chosen = pipeline.with_network(pipeline.network)
-    chosen.diffusion = replace(pipeline.diffusion, variance=variances.get(name, pipeline.diffusion.variance))
-    return chosen
+    variance = variances.get(name, pipeline.diffusion.variance)
+    return replace(pipeline, diffusion=replace(pipeline.diffusion, variance=variance))
 
 
 def analytic(pipeline: Pipeline, train: ImageSet, labels: Labels | None, settings: SamplingSettings) -> Analytic:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ancestral.config import Config, ImageSpec
 from ancestral.data.imageset import ImageSet
 from ancestral.pipeline import Pipeline
 from ancestral.presets import ddpm_cifar10, digits, mnist, teaching
+from ancestral.settings import Config, ImageSpec
 from ancestral.tensors import from_pixels
 
 IMAGES = 512

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ancestral.config import DataSettings, NetworkSettings
 from ancestral.data.datasets import load
 from ancestral.diffusion.schedules import Schedule, linear
 from ancestral.networks.unet import UNet
+from ancestral.settings import DataSettings, NetworkSettings
 from ancestral.tensors import from_pixels, to_pixels
 from ancestral.viz.pictures import grid, save_png
 

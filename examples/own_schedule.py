@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from ancestral import Schedule, load
-from ancestral.config import DataSettings
 from ancestral.diffusion.schedules import cosine
 from ancestral.files import write_whole
 from ancestral.rng import ImageNoise
+from ancestral.settings import DataSettings
 from ancestral.tensors import Images, Pixels, from_pixels, to_pixels
 from ancestral.viz.pictures import save_png, strip
 from ancestral.viz.plots import figure_to_png, schedule_curves

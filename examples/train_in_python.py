@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ancestral import Config, Pipeline, RunFolder, load, train
-from ancestral.config import DataSettings, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.settings import DataSettings, NetworkSettings, SamplingSettings, TrainingSettings
 from ancestral.viz.pictures import grid, save_png
 
 

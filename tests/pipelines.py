@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from ancestral.config import Config, ImageSpec, NetworkSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config, ImageSpec, NetworkSettings
 
 TINY = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
 """The smallest network."""

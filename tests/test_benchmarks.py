@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.layers import GroupNorm
 from ancestral.networks.unet import UNet
+from ancestral.settings import NetworkSettings
 from benchmarks import ours
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.ceiling import Ceiling

@@ -1,5 +1,6 @@
 """A pipeline, called as people call it: the images of `draw` in any form, and one line for what is wrong."""
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ import torch
 from PIL import Image
 from pipelines import answering, untrained
 
-from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.errors import InputError
 from ancestral.files import as_path
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings, TrainingSettings
 from ancestral.tensors import Pixels
 
 CLASSES = ("cat", "dog", "7", "cow")
@@ -75,8 +76,7 @@ def test_how_many_follows_from_what_is_given(pipeline: Pipeline) -> None:
 def test_a_sampler_brings_its_own_settings(pipeline: Pipeline) -> None:
     """Trap: an eta of the pipeline's own sampler stays when another is asked for."""
     base = pipeline.config.sampling.model_copy(update={"eta": 0.5})
-    other = pipeline.with_network(pipeline.network)
-    other.config = pipeline.config.model_copy(update={"sampling": base})
+    other = replace(pipeline, config=pipeline.config.model_copy(update={"sampling": base}))
     wanted = pipeline.generate([0], settings=SamplingSettings(sampler="dpm++2m", steps=2))
     assert torch.equal(drawn(other, sampler="DPM++ 2M"), wanted)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pipelines import SMALL
+from pipelines import SMALL, TINY, untrained
 
 from ancestral import compute
 from ancestral.compute import Choices, defaults, in_words, load_tuned, remove_tuned, resolve, save_tuned, tuned_file
-from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.processes import SINGLE_PROCESS
+from ancestral.settings import ComputeSettings, Config, ImageSpec, NetworkSettings
 
 SPEC = ImageSpec(channels=1, height=8, width=8)
 CPU = torch.device("cpu")
@@ -178,6 +180,18 @@ def test_it_is_said_what_is_not_usual_and_by_whose_word() -> None:
 
 def test_a_setting_out_of_range_is_one_line() -> None:
     with pytest.raises(InputError, match=r"compute\.threads"):
-        from ancestral.config import merged
+        from ancestral.settings import merged
 
         merged(Config(), {"compute": {"threads": 0}}, "test")
+
+
+def test_who_makes_a_pipeline_decides_how_it_computes_and_its_constructor_does_not() -> None:
+    """Trap: a copy of a pipeline, or one with other weights, that reads the cache and sets the process's threads."""
+    made, before = untrained(), torch.get_num_threads()
+    save_tuned(tuned := TUNED.model_copy(update={"threads": before + 1}), TINY, made.spec, CPU)
+    try:
+        copied = [replace(made), made.with_network(made.network), made.with_processes(SINGLE_PROCESS)]
+        assert torch.get_num_threads() == before and all(each.compute == Choices() for each in copied)
+        assert untrained().compute == tuned and torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)

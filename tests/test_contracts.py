@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ErrorType
 
-from ancestral.config import Config, Settings, TrainingSettings, merged
 from ancestral.contracts import described
 from ancestral.errors import InputError
+from ancestral.settings import Config, Settings, TrainingSettings, merged
 
 PHRASES = (
     "Input should",

@@ -15,9 +15,9 @@ import pytest
 
 from ancestral.cli import main as command_line
 from ancestral.cli import options as cli_options
-from ancestral.config import Config, field_names
 from ancestral.errors import InputError
 from ancestral.presets import PRESETS
+from ancestral.settings import Config, field_names
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "ancestral"

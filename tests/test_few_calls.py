@@ -7,13 +7,13 @@ import pytest
 import torch
 from pipelines import TINY
 
-from ancestral.config import Config, DataSettings
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import extractor_of
 from ancestral.evaluation.metrics import frechet_distance
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.rng import mix
+from ancestral.settings import Config, DataSettings
 from ancestral.tensors import to_pixels
 from benchmarks import few_calls
 

@@ -1,6 +1,6 @@
 """What the settings of guidance mean, on a tiny pipeline: who guides, where, how strongly, and what is refused."""
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -8,15 +8,15 @@ from pipelines import SMALL, answering, untrained
 from torch import Tensor
 
 from ancestral.classifying import NoisyClassifier
-from ancestral.config import (
+from ancestral.errors import InputError
+from ancestral.networks.classifier import Classifier
+from ancestral.pipeline import Pipeline
+from ancestral.settings import (
     ComputeSettings,
     SamplingSettings,
     TrainingSettings,
     parse,
 )
-from ancestral.errors import InputError
-from ancestral.networks.classifier import Classifier
-from ancestral.pipeline import Pipeline
 
 CLASSES = ("cat", "dog", "owl")
 LABELS = torch.tensor([0, 2, 1])
@@ -52,7 +52,7 @@ def drawn(made: Pipeline, labels: Tensor | None = LABELS, **settings: object) ->
 def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
     """The network's own answer at index t - 1, though all who could guide are there and guide at any other scale."""
     made = pipeline()
-    made.weaker, made.classify = pipeline(seed=1), by_brightness(made)
+    made = made.with_guides(pipeline(seed=1), by_brightness(made))
     with torch.no_grad():
         plain = made.network(X, torch.full((3,), 399.0), LABELS)
     for by in ("classifier-free", "autoguidance", "classifier"):
@@ -62,10 +62,21 @@ def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
 
 def test_a_weaker_network_guides_and_the_network_itself_does_not() -> None:
     made, plain = pipeline(), drawn(pipeline())
-    made.weaker = pipeline()
+    made = made.with_guides(pipeline())
     assert torch.equal(drawn(made, guidance=3, guidance_by="autoguidance"), plain)
-    made.weaker = pipeline(seed=1)
+    made = made.with_guides(pipeline(seed=1))
     assert not torch.equal(drawn(made, guidance=3, guidance_by="autoguidance"), plain)
+
+
+def test_a_guided_pipeline_is_another_one() -> None:
+    """Trap: who is given a pipeline guides it, and all who have it are guided."""
+    made = pipeline()
+    guided = made.with_guides(pipeline(seed=1), by_brightness(made))
+    assert made.weaker is None and made.classify is None and guided.network is made.network
+    assert guided.with_network(made.network).weaker is None, "what guides one network may not fit another"
+    for name in ("weaker", "classify", "processes", "analytic", "compute", "network"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(made, name, getattr(guided, name))
 
 
 def prediction(
@@ -83,8 +94,8 @@ X, T = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(5)), torc
 @pytest.mark.parametrize("labels", [LABELS, None], ids=["a class", "no class"])
 def test_a_weaker_network_is_moved_away_from(labels: Tensor | None) -> None:
     """Of the same class, and without a class too: autoguidance needs none."""
-    made, weaker = pipeline(), pipeline(seed=1)
-    made.weaker = weaker
+    weaker = pipeline(seed=1)
+    made = pipeline().with_guides(weaker)
     guided = prediction(made, labels, X, T, guidance=2.5, guidance_by="autoguidance")
     good, bad = prediction(made, labels, X, T), prediction(weaker, labels, X, T)
     for found, one, other in zip(guided, good, bad, strict=True):
@@ -101,9 +112,8 @@ def test_a_negative_class_stands_for_no_class() -> None:
 
 def test_a_network_that_knows_no_null_class_can_have_a_negative_one() -> None:
     made = pipeline()
-    made.config = made.config.model_copy(
-        update={"training": made.config.training.model_copy(update={"label_dropout": 0.0})}
-    )
+    training = made.config.training.model_copy(update={"label_dropout": 0.0})
+    made = replace(made, config=made.config.model_copy(update={"training": training}))
     with pytest.raises(InputError, match="knows no null class"):
         drawn(made, guidance=2)
     known = pipeline()
@@ -122,7 +132,7 @@ def test_an_interval_guides_within_and_nowhere_else() -> None:
 
 def test_an_interval_holds_for_a_classifier_too() -> None:
     made = pipeline()
-    made.classify, plain = by_brightness(made), drawn(made)
+    made, plain = made.with_guides(classify=by_brightness(made)), drawn(made)
     common = {"guidance": 4, "guidance_by": "classifier"}
     assert torch.equal(drawn(made, **common, guidance_interval=(1e6, 1e7)), plain)
     assert torch.equal(drawn(made, **common, guidance_interval=(0, 1e9)), drawn(made, **common))
@@ -131,7 +141,7 @@ def test_an_interval_holds_for_a_classifier_too() -> None:
 @pytest.mark.parametrize("by", ["classifier-free", "autoguidance"])
 def test_rescaling_brings_the_contrast_back(by: str) -> None:
     made = pipeline()
-    made.weaker = pipeline(seed=1)
+    made = made.with_guides(pipeline(seed=1))
     common = {"guidance": 4, "guidance_by": by}
     plain, guided = prediction(made, LABELS, X, T)[0], prediction(made, LABELS, X, T, **common)[0]
     back = prediction(made, LABELS, X, T, **common, guidance_rescale=1)[0]
@@ -142,7 +152,7 @@ def test_rescaling_brings_the_contrast_back(by: str) -> None:
 
 def test_a_classifier_moves_an_unconditional_pipeline_towards_the_class() -> None:
     made = pipeline(())
-    made.classify = by_brightness(made)
+    made = made.with_guides(classify=by_brightness(made))
     assert (made.num_classes, made.class_names, made.class_index("owl")) == (0, CLASSES, 2)
     brightness = {
         (scale, label): drawn(made, torch.full((3,), label), guidance=scale, guidance_by="classifier").mean()
@@ -158,7 +168,7 @@ def test_a_classifier_moves_an_unconditional_pipeline_towards_the_class() -> Non
 def test_a_classifier_gives_what_the_network_does_not_know(classes: tuple[str, ...]) -> None:
     """eps - strength s grad log p, of strength g, or g - 1 where the network itself knows the class."""
     made = pipeline(classes)
-    made.classify = by_brightness(made)
+    made = made.with_guides(classify=by_brightness(made))
     x = X.clone().requires_grad_()
     (slope,) = torch.autograd.grad(made.classify(LABELS)(x, T).sum(), x)
     strength = 3.0 - bool(classes)
@@ -210,18 +220,18 @@ def test_guides_that_are_not_there_are_one_line(name: str) -> None:
 
 def test_a_classifier_wants_a_class_of_its_own_for_every_image() -> None:
     made = pipeline()
-    made.classify = by_brightness(made)
+    made = made.with_guides(classify=by_brightness(made))
     for labels, expected in ((None, "a class to be guided to"), (torch.tensor([0, 1, 3]), r"0\.\.2")):
         with pytest.raises(InputError, match=expected):
             drawn(made, labels, guidance=2, guidance_by="classifier")
-    made.classify = by_brightness(made, ("cat", "owl", "dog"))
+    made = made.with_guides(classify=by_brightness(made, ("cat", "owl", "dog")))
     with pytest.raises(InputError, match="this pipeline's classes"):
         drawn(made, guidance=2, guidance_by="classifier")
 
 
 def test_a_classifier_that_does_not_guide_lends_no_labels() -> None:
     made = pipeline(())
-    made.classify = by_brightness(made)
+    made = made.with_guides(classify=by_brightness(made))
     with pytest.raises(InputError, match="trained without classes"):
         drawn(made, LABELS)
 
@@ -229,10 +239,10 @@ def test_a_classifier_that_does_not_guide_lends_no_labels() -> None:
 def test_the_precision_of_the_network_is_not_that_of_the_classifier() -> None:
     """Trap: a gradient in eight bits. The classifier is called outside of the network's autocast."""
     made = pipeline()
-    made.use(made.compute.model_copy(update={"precision": "bfloat16"}))
+    made = made.with_compute(made.compute.model_copy(update={"precision": "bfloat16"}))
     seen: list[bool] = []
     guide = by_brightness(made)
     guide.network.register_forward_pre_hook(lambda module, given: seen.append(torch.is_autocast_enabled("cpu")))
-    made.classify = replace(guide)
+    made = made.with_guides(classify=replace(guide))
     drawn(made, guidance=2, guidance_by="classifier")
     assert seen == [False] * 5

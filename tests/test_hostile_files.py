@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from ancestral.config import Config, parse, read_settings
 from ancestral.data.shard_index import read_index
 from ancestral.data.store import remote_folder
 from ancestral.errors import InputError
@@ -16,6 +15,7 @@ from ancestral.files import is_packed
 from ancestral.report.facts import read_evaluation
 from ancestral.report.likelihood import read_likelihood
 from ancestral.report.sweep import read_sweep
+from ancestral.settings import Config, parse, read_settings
 from ancestral.viz.pictures import read_metadata
 
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ancestral.config import NetworkSettings, SamplingSettings
 from ancestral.diffusion.parameterization import PredictsEps, PredictsV
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas
@@ -34,6 +33,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral
+from ancestral.settings import NetworkSettings, SamplingSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

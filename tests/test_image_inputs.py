@@ -9,12 +9,12 @@ from PIL import Image
 from pipelines import untrained
 
 from ancestral import edits
-from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.editing.inpaint import Rounds
 from ancestral.editing.operators import MeanPooled
 from ancestral.errors import InputError
 from ancestral.image_inputs import as_images, as_mask
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings, TrainingSettings
 from ancestral.tensors import from_pixels, to_pixels
 
 GREY, RGB = (1, 6, 8), (3, 6, 8)

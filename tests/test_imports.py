@@ -17,11 +17,11 @@ ROWS = (
     {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
-    {"config", "folders", "gaussian", "outputs", "processes"},
+    {"settings", "folders", "gaussian", "outputs", "processes"},
     {"presets", "compute", "run_states"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
-    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "generate", "oracles"},
+    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "oracles"},
     {"pipeline"},
     {"training", "evaluation", "edits"},
     {"report", "tuning", "selftest"},
@@ -37,13 +37,13 @@ KNOWS_NOTHING_OF = {
     "data": {"diffusion"},
     "viz": {"diffusion"},
     "editing": {"networks", "data", "viz"},
-    "oracles": {"networks", "data", "viz", "config", "files", "folders", "processes"},
+    "oracles": {"networks", "data", "viz", "settings", "files", "folders", "processes"},
     "presets": {"errors", "tensors", "rng", "files", "gaussian"},
 }
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
     *("progress", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
-    *("config", "files", "folders", "outputs", "presets", "run_states"),
+    *("settings", "files", "folders", "outputs", "presets", "run_states"),
 }
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}
@@ -171,7 +171,7 @@ def test_the_package_keeps_the_rule(check) -> None:
         ("ancestral.training.run", "if TYPE_CHECKING:\n    from ancestral.report import page"),
         ("ancestral.web.server", "from ancestral.cli.main import main"),
         ("ancestral.presets", "from ancestral.errors import InputError"),
-        ("ancestral.config", "from ancestral.presets import PRESETS"),
+        ("ancestral.settings", "from ancestral.presets import PRESETS"),
         ("ancestral.hub", "from ancestral import Pipeline"),
         ("ancestral.hub", "from .networks import unet"),
     ],
@@ -184,7 +184,7 @@ def test_an_import_in_the_wrong_direction_is_found(module: str, text: str) -> No
     ("module", "text"),
     [
         ("ancestral.training.checkpointer", "if TYPE_CHECKING:\n    from ancestral.training.step import Trainer"),
-        ("ancestral.pipeline", "from ancestral import hub\nfrom ancestral.config import Config\nimport torch"),
+        ("ancestral.pipeline", "from ancestral import hub\nfrom ancestral.settings import Config\nimport torch"),
         ("ancestral.__main__", "from ancestral.cli.main import main"),
         ("ancestral", "def __getattr__(name):\n    from ancestral.pipeline import Pipeline"),
     ],
@@ -200,7 +200,7 @@ def test_an_import_in_the_right_direction_is_not(module: str, text: str) -> None
         ("ancestral.viz.plots", "try:\n    from sklearn import svm\nexcept ImportError:\n    pass"),
         ("ancestral.viz.plots", "class A:\n    from torch.utils.tensorboard import SummaryWriter"),
         ("ancestral.viz.plots", "if TYPE_CHECKING:\n    pass\nelse:\n    import diffusers"),
-        ("ancestral.config", "import torch"),
+        ("ancestral.settings", "import torch"),
         ("ancestral", "from torch import Tensor"),
     ],
 )

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, merged
 from ancestral.data.datasets import load
 from ancestral.jobs.repeating import recipe
 from ancestral.migrations import computed, no_choices, settings, sweep
 from ancestral.pipeline import Pipeline
 from ancestral.report.sweep import read_sweep
+from ancestral.settings import ComputeSettings, merged
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 

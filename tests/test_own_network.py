@@ -9,10 +9,10 @@ from pipelines import TINY
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ancestral.config import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 from ancestral.training.tensor_files import apart

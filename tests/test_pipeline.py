@@ -3,6 +3,7 @@
 import json
 import math
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,14 @@ from pipelines import SMALL, answering, untrained
 
 from ancestral import edits
 from ancestral.building import build_schedule
-from ancestral.config import (
+from ancestral.diffusion import schedules
+from ancestral.diffusion.process import Prediction
+from ancestral.editing.operators import MeanPooled
+from ancestral.errors import InputError, NonFinite
+from ancestral.pipeline import Pipeline
+from ancestral.rng import generator
+from ancestral.sampling.denoiser import Finite
+from ancestral.settings import (
     ComputeSettings,
     Config,
     DiffusionSettings,
@@ -25,13 +33,6 @@ from ancestral.config import (
     ScheduleSettings,
     TrainingSettings,
 )
-from ancestral.diffusion import schedules
-from ancestral.diffusion.process import Prediction
-from ancestral.editing.operators import MeanPooled
-from ancestral.errors import InputError, NonFinite
-from ancestral.pipeline import Pipeline
-from ancestral.rng import generator
-from ancestral.sampling.denoiser import Finite
 from ancestral.tensors import from_pixels, to_pixels
 
 CLASSES = ("cat", "dog", "7")
@@ -294,7 +295,7 @@ def test_what_a_conditional_pipeline_cannot_do() -> None:
         pipeline(CLASSES).generate([0], torch.tensor([4]), QUICK)
     undropped = pipeline(CLASSES)
     settings = undropped.config.training.model_copy(update={"label_dropout": 0.0})
-    undropped.config = undropped.config.model_copy(update={"training": settings})
+    undropped = replace(undropped, config=undropped.config.model_copy(update={"training": settings}))
     with pytest.raises(InputError, match="knows no null class"):
         undropped.generate([0], torch.tensor([1]), SamplingSettings(steps=2, guidance=2.0))
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ancestral.config import Config, ImageSpec, merged
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
+from ancestral.settings import Config, ImageSpec, merged
 from benchmarks.pixel_bits import edges_of, integrand, masks
 
 CHANGES = {

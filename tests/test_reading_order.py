@@ -74,7 +74,7 @@ def out_of_order(files: Iterable[tuple[str, str]]) -> list[str]:
 
 
 READ_WHOLE = {
-    *("diffusion/process.py", "sampling/loop.py", "generate.py"),
+    *("diffusion/process.py", "sampling/loop.py", "pipeline/generate.py", "pipeline/pipeline.py"),
     *("data/order.py", "data/imageset.py", "data/loader.py"),
     *("training/loss.py", "training/randomness.py", "training/engine.py", "training/step.py"),
     *("training/checkpoint.py", "training/checkpointer.py", "training/loop.py"),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pipelines import answering, untrained
 
-from ancestral.config import NetworkSettings, SamplingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import NetworkSettings, SamplingSettings
 from benchmarks import caching, quantised
 
 NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(), norm_groups=4)

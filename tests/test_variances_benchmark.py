@@ -8,13 +8,13 @@ import torch
 from pipelines import answering
 from torch import nn
 
-from ancestral.config import SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.likelihood import Amount
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import from_pixels
 from benchmarks import variances
 from benchmarks.variances import NAMES, Bound, Plan, Record, Row, analytic, as_chosen, bits, in_words, recipe, tables

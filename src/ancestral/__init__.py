@@ -16,7 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ancestral.config import Config as Config
     from ancestral.data.datasets import load as load
     from ancestral.diffusion.process import GaussianDiffusion as GaussianDiffusion
     from ancestral.diffusion.schedules import Schedule as Schedule
@@ -30,13 +29,14 @@ if TYPE_CHECKING:
     from ancestral.sampling.loop import sample as sample
     from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral
     from ancestral.sampling.samplers.ddim import DDIM as DDIM
+    from ancestral.settings import Config as Config
     from ancestral.training.loop import train as train
     from ancestral.training.run import RunFolder as RunFolder
 
 _HOME = {
     "AncestralError": "ancestral.errors",
     "InputError": "ancestral.errors",
-    "Config": "ancestral.config",
+    "Config": "ancestral.settings",
     "PRESETS": "ancestral.presets",
     "GaussianDiffusion": "ancestral.diffusion.process",
     "Schedule": "ancestral.diffusion.schedules",

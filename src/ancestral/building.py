@@ -5,7 +5,6 @@ from functools import partial
 from inspect import signature
 from itertools import product
 
-from ancestral.config import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
 from ancestral.diffusion import schedules
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
@@ -15,6 +14,7 @@ from ancestral.diffusion.variances import Variance, beta, beta_published, beta_t
 from ancestral.errors import InputError
 from ancestral.sampling import samplers
 from ancestral.sampling.samplers import Sampler
+from ancestral.settings import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
 from ancestral.tensors import Timesteps
 
 PARAMETERIZATIONS: dict[str, Parameterization] = {

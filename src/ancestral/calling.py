@@ -11,12 +11,13 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from ancestral.config import SamplingSettings, sampling_with
 from ancestral.data.images import picture_of
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
+from ancestral.settings import SamplingSettings, sampling_with
 from ancestral.synonyms import answer
 from ancestral.tensors import Labels, Pixels
+from ancestral.text import as_utf8, normal_form
 from ancestral.viz.pictures import grid, png_bytes
 
 Name = TypeVar("Name", bound=str)
@@ -137,6 +138,29 @@ def labels_of(labels: Classes, count: int, index: Callable[[str], int], num_clas
         raise InputError(f"expected at most one label for each of {count} images, got {len(each)}")
     known = [_label(label, index, num_classes) for label in each]
     return torch.tensor([known[i % len(known)] for i in range(count)])
+
+
+def class_index(name: str, class_names: Sequence[str]) -> int:
+    """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode.
+
+    Raises:
+        InputError: no such class.
+    """
+    named = name.removeprefix("=")
+    for form in (name, named):
+        if (label := _place(form, class_names)) is not None:
+            return label
+    if named == name and name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    if not class_names:
+        raise InputError(f"expected no class, got {name!r}: this pipeline was trained without labels")
+    raise InputError(f"expected a class, got {name!r}; {meant(name, class_names)}")
+
+
+def _place(name: str, names: Sequence[str]) -> int | None:
+    """Where a name stands among others, as it is or as it was typed under another locale; None: nowhere."""
+    forms = [normal_form(each) for each in names]
+    return next((forms.index(form) for form in (normal_form(name), normal_form(as_utf8(name))) if form in forms), None)
 
 
 def _label(label: object, index: Callable[[str], int], num_classes: int) -> int:

@@ -17,7 +17,6 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancestral.config import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
@@ -25,6 +24,7 @@ from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
 from ancestral.networks.weights import first_not_finite, weights_hash
 from ancestral.sampling.classifier import LogProb
+from ancestral.settings import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 
 CLASSIFIER_FILE = "classifier.safetensors"

@@ -13,12 +13,12 @@ from typing import Literal
 
 import torch
 
-from ancestral.config import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, read_json, write_whole
 from ancestral.machine import processor, usable_cores
 from ancestral.migrations import choices as migrated
 from ancestral.names import meant
+from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 
 TORCHS_THREADS = torch.get_num_threads()
 """What torch computes with unless told otherwise."""

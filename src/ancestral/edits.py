@@ -17,7 +17,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ancestral.calling import Classes, one_of, real, sampling_of, seeds_of, whole
-from ancestral.config import SamplingSettings
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.editing.inpaint import Rounds, extended
@@ -35,6 +34,7 @@ from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Chain, Step, computed
 from ancestral.sampling.samplers import DDIM, Sampler
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Labels, Timesteps
 
 DATA_VARIANCE = 0.25

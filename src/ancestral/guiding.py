@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.config import SamplingSettings
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
@@ -22,6 +21,7 @@ from ancestral.sampling.guidance import (
     TwoCalls,
     timesteps_of_noise,
 )
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 
 Bind = Callable[[Labels | None], Denoiser]

@@ -9,7 +9,7 @@ Glyphs are learned fastest by predicting x0, which generates photographs and tex
 
 from collections.abc import Callable
 
-from ancestral.config import (
+from ancestral.settings import (
     Config,
     DataSettings,
     DiffusionSettings,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ancestral.colors import NAMES
-from ancestral.config import Config, parse
 from ancestral.errors import InputError
 from ancestral.files import open_regular, parse_json, read_json
 from ancestral.migrations import settings as migrated
+from ancestral.settings import Config, parse
 
 DEEPEST = 3
 """Folders below the one given in which runs are looked for."""

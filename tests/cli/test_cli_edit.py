@@ -13,11 +13,11 @@ from PIL import Image
 
 from ancestral import edits
 from ancestral.cli.main import main
-from ancestral.config import SamplingSettings
 from ancestral.editing.operators import Blurred, MeanPooled, gaussian_kernel
 from ancestral.errors import InputError
 from ancestral.jobs.edit_tasks import TASKS
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import from_pixels, to_pixels
 from ancestral.viz.pictures import read_metadata
 

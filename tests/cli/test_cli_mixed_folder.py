@@ -7,8 +7,8 @@ import pytest
 from cli_calls import TINY, call, snapshot
 from mixed import mixed_folder
 
-from ancestral.config import DataSettings
 from ancestral.data.datasets import load
+from ancestral.settings import DataSettings
 
 SIZE = ["--data.size", "8"]
 

@@ -9,13 +9,13 @@ from cli_calls import call
 
 from ancestral.cli.job_options import job_options
 from ancestral.cli.main import VERBS
-from ancestral.config import ComputeSettings, Config, DataSettings, SamplingSettings, ScheduleSettings, field_names
 from ancestral.errors import InputError
 from ancestral.jobs.edit_tasks import TASKS
 from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings, SweepJobSettings
 from ancestral.jobs.sample import SampleSettings
 from ancestral.names import NEAR, SAME, alike, nearest, spelled
 from ancestral.presets import PRESETS
+from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, ScheduleSettings, field_names
 from ancestral.synonyms import MEANT, answer
 
 SAMPLING = [*SamplingSettings.model_fields]

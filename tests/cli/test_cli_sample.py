@@ -9,13 +9,13 @@ import torch
 from cli_calls import call, snapshot
 from PIL import Image
 
-from ancestral.config import ComputeSettings, SamplingSettings
-from ancestral.generate import FinishedPart, Generated, Keep, collected
 from ancestral.jobs.events import FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.generated import KEPT, labels_for
 from ancestral.jobs.sample import SampleSettings, sample
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.generate import FinishedPart, Generated, Keep, collected
 from ancestral.rng import ImageNoise
+from ancestral.settings import ComputeSettings, SamplingSettings
 from ancestral.tensors import Labels, to_pixels
 from ancestral.viz.pictures import read_metadata
 
@@ -148,7 +148,7 @@ def test_no_class_is_the_null_class(trained: Path, tmp_path: Path, capsys: pytes
 
 
 def test_another_sampler_leaves_the_eta_of_the_pipelines_own_behind() -> None:
-    from ancestral.config import sampling_with
+    from ancestral.settings import sampling_with
 
     base = SamplingSettings(sampler="ddim", eta=0.5, steps=7)
     assert sampling_with(base, {"sampler": "ancestral"}, "here") == SamplingSettings(sampler="ancestral", steps=7)

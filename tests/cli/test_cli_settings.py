@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ancestral.cli.options import Options, accepts, changes, leaves
 from ancestral.cli.target import overlaid, plan
-from ancestral.config import Config, DataSettings, NetworkSettings, field_names, merged
 from ancestral.presets import PRESETS
+from ancestral.settings import Config, DataSettings, NetworkSettings, field_names, merged
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from ancestral.cli import showing
 from ancestral.cli.measured import number
-from ancestral.config import DataSettings, ScheduleSettings
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation, Number
+from ancestral.settings import DataSettings, ScheduleSettings
 
 
 def width_and_height(file: Path) -> tuple[int, int]:

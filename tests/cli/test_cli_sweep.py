@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cli_calls import call, snapshot
 
-from ancestral.config import SamplingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
 from ancestral.viz.pictures import read_metadata
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ancestral.cli.target import plan
 from ancestral.cli.training_display import Clock, Lines, RunPace, clock
-from ancestral.config import Config, SamplingSettings
+from ancestral.settings import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress
 

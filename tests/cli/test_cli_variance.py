@@ -8,7 +8,8 @@ import pytest
 import torch
 from cli_calls import call
 
-from ancestral.pipeline import VARIANCE_FILE, Pipeline
+from ancestral.pipeline import Pipeline
+from ancestral.pipeline.folder import VARIANCE_FILE
 from ancestral.viz.pictures import read_metadata
 
 
@@ -51,10 +52,10 @@ def test_what_is_measured_is_drawn_by_and_measured_with(run: Path, capsys: pytes
 
 
 def test_the_batch_size_does_not_matter(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ancestral.config import ComputeSettings
     from ancestral.data.datasets import load
     from ancestral.jobs.variance import measured
     from ancestral.progress import finish
+    from ancestral.settings import ComputeSettings
 
     grid = torch.tensor([1000, 300, 20])
     tables = []
@@ -91,11 +92,10 @@ def test_it_belongs_to_its_weights(run: Path, capsys: pytest.CaptureFixture[str]
 def test_it_stays_with_a_pipeline_that_is_copied_by_loading_and_saving(run: Path, tmp_path: Path) -> None:
     from ancestral.diffusion.variances import Analytic
 
-    pipeline = Pipeline.load(run)
-    pipeline.analytic = Analytic(torch.linspace(1, 0, 1000, dtype=torch.float64))
-    pipeline.save(tmp_path / "copy")
+    analytic = Analytic(torch.linspace(1, 0, 1000, dtype=torch.float64))
+    Pipeline.load(run).with_analytic(analytic).save(tmp_path / "copy")
     again = Pipeline.load(tmp_path / "copy").analytic
-    assert again is not None and torch.equal(again.ratio, pipeline.analytic.ratio)
+    assert again is not None and torch.equal(again.ratio, analytic.ratio)
 
 
 @pytest.mark.parametrize("content", ["{", '{"weights": "x", "ratio": [1.0]}', '{"ratio": []}', "[]"])

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data import cifar, datasets, idx
 from ancestral.data.builtin import photo_bands
 from ancestral.data.cifar import Known, Labelled
 from ancestral.data.datasets import BUILT_IN_NAMES, load
 from ancestral.data.download import RemoteFile
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 
 
 def test_digits_are_scikit_learns() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data.advice import suggest_fit, suggest_size
 from ancestral.data.check import check
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 
 
 @pytest.fixture

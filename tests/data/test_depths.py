@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageCms
 from written import chunk, png, tiff
 
-from ancestral.config import DataSettings
 from ancestral.data.check import check
 from ancestral.data.images import BadImage, decode, load
+from ancestral.settings import DataSettings
 
 RAMP = np.arange(0, 256, 17).reshape(2, 8, 1)
 """16 levels of 0..255, each a whole number of steps in every depth of at least 4 bits."""

@@ -9,12 +9,12 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from ancestral.config import DataSettings
 from ancestral.data import download as module
 from ancestral.data import idx
 from ancestral.data.datasets import load
 from ancestral.data.download import RemoteFile, download
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 

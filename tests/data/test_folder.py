@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data.datasets import load
 from ancestral.data.fitting import StageProgress
 from ancestral.data.images import BadImage, decode
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
+from ancestral.settings import DataSettings
 
 
 def paint(path: Path, level: int, color: bool = True, size: tuple[int, int] = (8, 8)) -> None:

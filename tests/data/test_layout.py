@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data import cache
 from ancestral.data.check import check
 from ancestral.data.datasets import load
@@ -24,6 +23,7 @@ from ancestral.data.packing import pack
 from ancestral.data.signatures import first_bytes, other_kind
 from ancestral.errors import InputError
 from ancestral.folders import kind_of
+from ancestral.settings import DataSettings
 
 NFC, NFD = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 
@@ -323,7 +323,7 @@ def test_a_folder_of_ours_is_answered_with_its_verb(
 
 FULL_DISK = """
 import resource, signal, sys
-from ancestral.config import DataSettings
+from ancestral.settings import DataSettings
 from ancestral.data.datasets import load
 from ancestral.errors import CannotWrite
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

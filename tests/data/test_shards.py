@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data import packing, shard_cache
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Collection, ImageSet, Parts
@@ -32,6 +31,7 @@ from ancestral.data.shard_index import Index
 from ancestral.data.shards import ShardRows, runs
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import CannotWrite, InputError
+from ancestral.settings import DataSettings
 
 ALL = {"validation": 0.0, "test": 0.0}
 
@@ -502,7 +502,7 @@ def test_what_a_killed_process_was_receiving_is_taken_away_in_time(monkeypatch: 
 
 READER = """
 import hashlib, sys
-from ancestral.config import DataSettings
+from ancestral.settings import DataSettings
 from ancestral.data.datasets import load
 from ancestral.data.loader import Loader
 train = load(DataSettings(source=sys.argv[1], validation=0.0, test=0.0)).train
@@ -540,7 +540,7 @@ def test_processes_share_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 BLOCKED = """
 import sys, threading
-from ancestral.config import DataSettings
+from ancestral.settings import DataSettings
 from ancestral.data import shard_cache
 from ancestral.data.datasets import load
 from ancestral.data.loader import Loader
@@ -565,7 +565,7 @@ def test_reading_ahead_does_not_keep_a_process_alive(tmp_path: Path) -> None:
 
 MEASURED = """
 import sys
-from ancestral.config import DataSettings
+from ancestral.settings import DataSettings
 from ancestral.data.datasets import load
 from ancestral.data.loader import Loader
 from ancestral.machine import cpu_field

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data.check import check
 from ancestral.data.datasets import load
 from ancestral.data.images import decode, fit, to_array
 from ancestral.data.packing import pack
+from ancestral.settings import DataSettings
 from ancestral.tensors import over_white
 from ancestral.viz import pictures
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from ancestral.config import NetworkSettings
 from ancestral.diffusion.flow import (
     Denoise,
     Divergence,
@@ -35,6 +34,7 @@ from ancestral.networks.unet import UNet
 from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, two_hills
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import NetworkDenoiser
+from ancestral.settings import NetworkSettings
 
 BIN = 2 / 255
 

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ancestral.config import NetworkSettings
 from ancestral.diffusion.parameterization import Prediction, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
@@ -20,6 +19,7 @@ from ancestral.networks.unet import UNet
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
+from ancestral.settings import NetworkSettings
 
 SCHEDULE = log_snr_linear(100, 6.0, -6.0)
 SIDE = 6

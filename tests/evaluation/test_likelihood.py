@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pipelines import TINY, answering
 from torch import Tensor
 
-from ancestral.config import Config, DiffusionSettings, SamplingSettings, ScheduleSettings, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.likelihood import bound_terms
@@ -25,6 +24,7 @@ from ancestral.evaluation.subsample import Subsample
 from ancestral.oracles import GaussianData, double, eps_process
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
+from ancestral.settings import Config, DiffusionSettings, SamplingSettings, ScheduleSettings, merged
 from ancestral.tensors import from_pixels
 
 SCHEDULE = log_snr_linear(21, 9.0, -6.0)

@@ -5,7 +5,6 @@ import torch
 from pipelines import untrained
 
 from ancestral.building import GRIDS
-from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.settings import SAMPLERS, SweepSettings
@@ -23,6 +22,7 @@ from ancestral.evaluation.sweep import (
 )
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
+from ancestral.settings import SamplingSettings
 from ancestral.training.noisy_classifier import new_classifier
 
 
@@ -93,7 +93,7 @@ def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
     plain = untrained()
     assert image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels is None
-    plain.classify = new_classifier(plain, ("a", "b"), 0)
+    plain = plain.with_guides(classify=new_classifier(plain, ("a", "b"), 0))
     labels = image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels
     assert labels is not None and labels.bincount().tolist() == [10, 10]
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.blocks import Attention, ResnetBlock, time_width
 from ancestral.networks.compiled import compiled
+from ancestral.settings import NetworkSettings
 
 SETTINGS = NetworkSettings(widths=(128, 256), attention=(1,), norm_eps=1e-6)
 BATCH = 2

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.classifier import Classifier, classifier_settings
+from ancestral.settings import NetworkSettings
 
 SETTINGS = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
 from ancestral.networks import compiled as compiled_module
 from ancestral.networks.compiled import compiled
 from ancestral.networks.unet import UNet
 from ancestral.presets import ddpm_cifar10
+from ancestral.settings import NetworkSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 """Torch's compiler warns of torch when it is first imported."""

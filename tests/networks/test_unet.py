@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
 from ancestral.networks.unet import UNet
+from ancestral.settings import NetworkSettings
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 TEACHING = NetworkSettings(

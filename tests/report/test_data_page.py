@@ -12,10 +12,10 @@ from PIL import Image
 from test_html import Seen
 
 from ancestral.cli import checking
-from ancestral.config import DataSettings
 from ancestral.data.check import check
 from ancestral.errors import InputError
 from ancestral.report import data_page
+from ancestral.settings import DataSettings
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

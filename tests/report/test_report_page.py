@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from test_html import Seen
 
-from ancestral.config import Config, merged
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
@@ -27,6 +26,7 @@ from ancestral.report.headline import with_error
 from ancestral.report.losses import loss_at, timesteps
 from ancestral.report.page import CONTENTS
 from ancestral.report.samples import Samples, generate
+from ancestral.settings import Config, merged
 from ancestral.tensors import Pixels
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.settings import SweepSettings
 from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow
 from ancestral.report.sweep import best_grids, figure, read_sweep, sweep
+from ancestral.settings import SamplingSettings
 
 
 def row(sampler: str, grid: str, calls: int, value: float) -> SweepRow:

@@ -15,12 +15,12 @@ import torch
 from standing import command
 
 from ancestral.building import build_diffusion, build_sampler
-from ancestral.config import DiffusionSettings, SamplingSettings, ScheduleSettings
 from ancestral.diffusion.parameterization import Parameterization
 from ancestral.sampling import samplers as every_sampler
 from ancestral.sampling.samplers import Sampler
 from ancestral.selftest import GROUPS, categorical, orders, parameterizations, samplers, schedules
 from ancestral.selftest.checks import Check, apart, largest, outcome, run
+from ancestral.settings import DiffusionSettings, SamplingSettings, ScheduleSettings
 
 CPU = torch.device("cpu")
 

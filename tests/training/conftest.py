@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from runs import run_all, tiny
 
-from ancestral.config import Config
+from ancestral.settings import Config
 
 
 @pytest.fixture(scope="session")

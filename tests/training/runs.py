@@ -7,7 +7,10 @@ from pathlib import Path
 
 import torch
 
-from ancestral.config import (
+from ancestral.data.datasets import load
+from ancestral.data.imageset import Parts
+from ancestral.pipeline import Pipeline
+from ancestral.settings import (
     Config,
     DataSettings,
     NetworkSettings,
@@ -15,9 +18,6 @@ from ancestral.config import (
     TrainingSettings,
     merged,
 )
-from ancestral.data.datasets import load
-from ancestral.data.imageset import Parts
-from ancestral.pipeline import Pipeline
 from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pipelines import untrained
 
-from ancestral.config import SamplingSettings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.training import default_sampling
 from ancestral.training.default_sampling import agreed, choose, restored, run_of
 from ancestral.training.run import RunFolder

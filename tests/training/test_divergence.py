@@ -14,8 +14,8 @@ import torch
 from runs import fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
-from ancestral.config import Config
 from ancestral.errors import Diverged, InputError
+from ancestral.settings import Config
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train

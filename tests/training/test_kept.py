@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from test_faults import vouched
 from test_resume import assert_same_run
 
-from ancestral.config import SamplingSettings, TrainingSettings
 from ancestral.errors import CannotWrite, Diverged, InputError
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings, TrainingSettings
 from ancestral.training.budget import leap, learning_rate, warmup_images
 from ancestral.training.checkpoint import averaged_weights, newest_checkpoint
 from ancestral.training.logs import read_lines

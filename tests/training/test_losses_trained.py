@@ -1,6 +1,7 @@
 """What the losses other than the simple one train."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -38,8 +39,8 @@ def test_in_the_hybrid_the_bound_moves_the_spread_alone() -> None:
     x0 = torch.tensor(parts.train.images[:4]).permute(0, 3, 1, 2) / 127.5 - 1
     t, eps = torch.tensor([1, 10, 500, 900]), torch.randn(4, 1, 8, 8)
     hybrid = gradients(pipeline, x0, t, eps)["conv_out.weight"]
-    simple = Pipeline(config, pipeline.spec, copy.deepcopy(pipeline.network))
-    simple.config = config.model_copy(update={"training": config.training.model_copy(update={"loss": "simple"})})
+    asked = config.model_copy(update={"training": config.training.model_copy(update={"loss": "simple"})})
+    simple = replace(pipeline, config=asked, network=copy.deepcopy(pipeline.network))
     plain = gradients(simple, x0, t, eps)["conv_out.weight"]
     torch.testing.assert_close(hybrid[0], plain[0], rtol=1e-5, atol=1e-7)
     assert plain[1].abs().max() == 0 and hybrid[1].abs().max() > 1e-5

@@ -90,7 +90,7 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 from runs import fresh
-from ancestral.config import Config
+from ancestral.settings import Config
 from ancestral.training.memory import footprint
 from ancestral.training.step import Trainer
 def kilobytes(name):

@@ -13,8 +13,8 @@ from test_resume import assert_same_run
 
 from ancestral import compute
 from ancestral.compute import computes_in_bfloat16
-from ancestral.config import SamplingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 
 pytestmark = pytest.mark.precision

@@ -9,9 +9,9 @@ import torch
 from runs import fresh, run_all, run_until, start, tiny
 from safetensors.torch import load_file
 
-from ancestral.config import Config
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import CannotWrite, InputError
+from ancestral.settings import Config
 from ancestral.training.checkpoint import newest_checkpoint, save_checkpoint
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder

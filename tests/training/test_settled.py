@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings
 from ancestral.errors import InputError
+from ancestral.settings import ComputeSettings
 from ancestral.training.run import RunFolder
 
 HERE, THERE = "this machine", "another machine"

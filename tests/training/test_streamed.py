@@ -7,10 +7,10 @@ import pytest
 from runs import fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
-from ancestral.config import Config, DataSettings
 from ancestral.data.packing import pack
 from ancestral.data.shards import ShardRows
 from ancestral.errors import InputError
+from ancestral.settings import Config, DataSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder

@@ -13,7 +13,6 @@ import pytest
 import torch
 from runs import fresh, tiny
 
-from ancestral.config import SamplingSettings
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import flow_check
@@ -22,6 +21,7 @@ from ancestral.evaluation.settings import LikelihoodSettings, SweepSettings
 from ancestral.evaluation.sweep import image_generator
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
+from ancestral.settings import SamplingSettings
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
 from ancestral.training.step import Trainer
 from ancestral.training.validation import ValidationLoss

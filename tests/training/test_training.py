@@ -8,8 +8,8 @@ import pytest
 import torch
 from runs import TWO_LEVELS, fresh, run_all, tiny
 
-from ancestral.config import TrainingSettings
 from ancestral.errors import Diverged
+from ancestral.settings import TrainingSettings
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.logs import read_log

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,8 +99,7 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     monkeypatch.setattr(Trainer, "_groups", lambda self: [])
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
-    pipeline.device = torch.device("meta")
-    pipeline.network.to("meta")
+    pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))
     trainer = Trainer(pipeline, parts.train)
     assert trainer.non_finite.every == MOST_IN_A_ROW
     trainer.step = MOST_IN_A_ROW - 2
@@ -236,7 +236,7 @@ def test_a_gpu_takes_the_steps_of_a_cpu(how: str, monkeypatch: pytest.MonkeyPatc
     start = flat(fresh(tiny(changes))[0].network)
     for device in ("cpu", "cuda"):
         pipeline, parts = fresh(tiny({**changes, "compute": {"precision": "float32"}} if device == "cpu" else changes))
-        pipeline = type(pipeline)(pipeline.config, pipeline.spec, pipeline.network, device)
+        pipeline = pipeline.to(device)
         trainer = Trainer(pipeline, parts.train)
         trainer._randomness = on_the_cpu(trainer)  # type: ignore[method-assign]
         for step in range(4):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from pipelines import TINY
 
-from ancestral.config import Config, ImageSpec, NetworkSettings, SamplingSettings
 from ancestral.editing.canvas import num_starts, starts
 from ancestral.editing.inpaint import Rounds
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config, ImageSpec, NetworkSettings, SamplingSettings
 from ancestral.training.memory import footprint
 from ancestral.tuning import price as module
 from ancestral.tuning.live_bytes import LiveBytes

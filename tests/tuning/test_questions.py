@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, TrainingSettings
+from ancestral.settings import ComputeSettings, Config, TrainingSettings
 from ancestral.tuning.questions import MOST, Limits, Question, questions
 
 LAPTOP = Limits(gpu=False, bfloat16=False, cores=8, threads=4, images=10**6, compiling=False)

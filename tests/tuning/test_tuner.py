@@ -8,8 +8,8 @@ from pipelines import TINY
 
 from ancestral import compute
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.pipeline import Pipeline
+from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, TrainingSettings
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.live_bytes import peak_bytes

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ancestral.cli.options import Fields, Options, leaves
-from ancestral.config import ComputeSettings, Config, SamplingSettings, parse
+from ancestral.settings import ComputeSettings, Config, SamplingSettings, parse
 
 Given = dict[str, Any]
 """Settings that were typed, nested."""

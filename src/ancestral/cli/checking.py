@@ -11,7 +11,6 @@ from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.cli.showing import contact_sheet
 from ancestral.cli.target import plan
 from ancestral.colors import COLOR_OF, NAMES
-from ancestral.config import Config, DataSettings, ImageSpec
 from ancestral.data.advice import SIZES
 from ancestral.data.check import Report
 from ancestral.data.check import check as examined
@@ -23,6 +22,7 @@ from ancestral.errors import InputError
 from ancestral.jobs.running import device_named
 from ancestral.outputs import CHECKED
 from ancestral.report.data_page import Findings, write_page
+from ancestral.settings import Config, DataSettings, ImageSpec
 from ancestral.text import size_in_words
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import save_png

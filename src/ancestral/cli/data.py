@@ -6,10 +6,10 @@ from pathlib import Path
 from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, changes, leaves, whole
 from ancestral.cli.show import add_data
-from ancestral.config import MOST_IMAGES, DataSettings, parse
 from ancestral.errors import InputError
 from ancestral.names import spelled
 from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim, file_named
+from ancestral.settings import MOST_IMAGES, DataSettings, parse
 
 ABOUT = """\
 usage: ancestral data {check,pack} [--help] ...

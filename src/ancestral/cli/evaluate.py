@@ -11,10 +11,10 @@ from ancestral.cli.measured import number
 from ancestral.cli.options import Options, changes
 from ancestral.cli.output import console, tell, tell_json
 from ancestral.cli.view import watch
-from ancestral.config import SamplingSettings, sampling_with
 from ancestral.errors import InputError
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings
+from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
     from ancestral.evaluation.evaluate import Evaluation

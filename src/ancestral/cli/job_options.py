@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from ancestral.cli.asking import add_computing, add_sampling, sampling_fields
 from ancestral.cli.options import Options, changes, positive, real, shown, whole
-from ancestral.config import ComputeSettings, parse
 from ancestral.errors import InputError
 from ancestral.jobs.settings import JobSettings, Typed
+from ancestral.settings import ComputeSettings, parse
 
 J = TypeVar("J", bound=JobSettings)
 BRANCHES = ("sampling", "compute")

@@ -8,10 +8,10 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ancestral.config import Settings
 from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
+from ancestral.settings import Settings
 from ancestral.synonyms import answer
 from ancestral.text import printable
 

@@ -6,10 +6,10 @@ from statistics import median
 
 import torch
 
-from ancestral.config import Config, ImageSpec, TrainingSettings
 from ancestral.errors import InputError
 from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.memory import fit_micro_batch, footprint
 from ancestral.tuning import stopwatch
 from ancestral.tuning.choosing import CannotCompute
@@ -57,7 +57,8 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
     """
     check_training(config, spec, device)
     pipeline, training = Pipeline.fresh(config, spec, device), config.training
-    pipeline.use(fit_micro_batch(pipeline, stopwatch.random_images(pipeline), lambda words: None))
+    fitting = fit_micro_batch(pipeline, stopwatch.random_images(pipeline), lambda words: None)
+    pipeline = pipeline.with_compute(fitting)
     at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
     seconds = seconds_per_step(pipeline)
     steps = steps_of(training, seconds)

@@ -7,12 +7,12 @@ from typing import Any
 
 from ancestral.cli.output import counting, say, tell, tell_json, warn_of_data
 from ancestral.colors import NAMES
-from ancestral.config import DataSettings
 from ancestral.data.listing import counted
 from ancestral.data.packing import Packed
 from ancestral.data.packing import pack as packed
 from ancestral.data.shard_index import Index
 from ancestral.files import is_url
+from ancestral.settings import DataSettings
 from ancestral.text import printable
 
 

@@ -8,10 +8,10 @@ from typing import get_args
 from ancestral.cli.asking import add_overwrite
 from ancestral.cli.options import Options, changes, leaves, whole
 from ancestral.cli.output import tell, tell_json
-from ancestral.config import MOST_IMAGES, MOST_SEED, DataSettings, ScheduleSettings, parse
 from ancestral.errors import InputError
 from ancestral.names import SAME, meant, spelled
 from ancestral.outputs import SHOWN, Output, claim, file_named
+from ancestral.settings import MOST_IMAGES, MOST_SEED, DataSettings, ScheduleSettings, parse
 
 ABOUT = """\
 usage: ancestral show {schedule,forward,data} [--help] ...

@@ -11,7 +11,6 @@ from torch import Tensor
 from ancestral.building import build_schedule
 from ancestral.cli.output import counting, warn_of_data
 from ancestral.colors import NAMES
-from ancestral.config import DataSettings, ScheduleSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
@@ -20,6 +19,7 @@ from ancestral.evaluation.evaluate import as_pixels
 from ancestral.files import write_whole
 from ancestral.outputs import SHOWN
 from ancestral.rng import ImageNoise
+from ancestral.settings import DataSettings, ScheduleSettings
 from ancestral.tensors import Images, from_pixels, to_pixels
 from ancestral.viz import pictures, plots
 from ancestral.viz.boxes import Box

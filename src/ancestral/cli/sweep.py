@@ -10,10 +10,10 @@ from ancestral.cli.measured import rounded
 from ancestral.cli.options import SETTING
 from ancestral.cli.output import console, say, tell, tell_json
 from ancestral.cli.view import watch
-from ancestral.config import SamplingSettings, sampling_with
 from ancestral.errors import InputError
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import SweepJobSettings
+from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ancestral.cli.output import say
-from ancestral.config import Config, SamplingSettings, merged, parse, read_settings
 from ancestral.errors import InputError
 from ancestral.files import is_url, read_json
 from ancestral.folders import check_holds_images, kind_of
@@ -16,6 +15,7 @@ from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
+from ancestral.settings import Config, SamplingSettings, merged, parse, read_settings
 
 BUDGETS = ("steps", "images", "minutes")
 

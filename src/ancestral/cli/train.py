@@ -8,10 +8,10 @@ from ancestral.cli.asking import add_config, add_yes
 from ancestral.cli.options import Options, changes, leaves
 from ancestral.cli.output import say, tell
 from ancestral.cli.target import plan, preset, recorded, run_folder
-from ancestral.config import Config
 from ancestral.errors import InputError
 from ancestral.machine import started_together
 from ancestral.outputs import check_folder
+from ancestral.settings import Config
 
 ABOUT = """\
 Train on TARGET: a preset (`ancestral --help` lists them), a folder of images, or what

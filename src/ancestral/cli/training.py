@@ -23,12 +23,12 @@ from ancestral.cli.target import RunPlan
 from ancestral.cli.together import together
 from ancestral.cli.training_display import Clock, RunPace, display
 from ancestral.colors import NAMES
-from ancestral.config import ImageSpec
 from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
+from ancestral.settings import ImageSpec
 from ancestral.text import printable
 from ancestral.training.engine import Parallel
 from ancestral.training.loop import Progress

@@ -7,10 +7,10 @@ from typing import Any
 from ancestral.cli.asking import add_config, computing
 from ancestral.cli.options import Options, changes, leaves, positive
 from ancestral.cli.target import plan, preset
-from ancestral.config import ComputeSettings, Config
 from ancestral.errors import InputError
 from ancestral.folders import kind_of
 from ancestral.presets import PRESETS
+from ancestral.settings import ComputeSettings, Config
 
 ABOUT = """\
 Measure, on this machine, how to train and generate fastest with the network of TARGET: a preset, a folder of images, or

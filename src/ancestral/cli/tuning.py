@@ -12,11 +12,11 @@ from rich.table import Table
 
 from ancestral import compute
 from ancestral.cli.output import console, counting, say, tell, tell_json
-from ancestral.config import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.data.datasets import load
 from ancestral.jobs.running import device_named
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
+from ancestral.settings import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.tuning import Trial, Tuning, tuner
 from ancestral.tuning.choosing import TOGETHER, shown
 

@@ -4,10 +4,10 @@ from hashlib import sha256
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.fitting import refit
 from ancestral.data.imageset import Collection, ImageSet, frozen, shuffled
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 
 PHOTO_SIZE = 32
 

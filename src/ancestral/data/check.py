@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
-from ancestral.config import DataSettings
 from ancestral.data import advice, duplicates, folder
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.duplicates import Alike
@@ -22,6 +21,7 @@ from ancestral.data.listing import LeftOut, counted, list_images
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import is_url
+from ancestral.settings import DataSettings
 from ancestral.text import printable
 
 N = TypeVar("N", int, float)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
 from ancestral.data.fitting import StageProgress, form, refit
@@ -28,6 +27,7 @@ from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular, read_bytes
+from ancestral.settings import DataSettings
 
 NAME = "cifar10"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

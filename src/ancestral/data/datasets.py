@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
 from ancestral.data.fitting import StageProgress
@@ -22,6 +21,7 @@ from ancestral.data.places import data_root
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
+from ancestral.settings import DataSettings
 from ancestral.text import printable
 
 BUILT_IN: dict[str, Callable[[DataSettings, StageProgress | None], Collection]] = {

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, MODES
-from ancestral.config import DataSettings
 from ancestral.data.images import fit, picture_of, to_array
+from ancestral.settings import DataSettings
 
 StageProgress = Callable[[str, int, int], None]
 """Called with (what is being done, how much is done, how much there is)."""

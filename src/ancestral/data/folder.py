@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
-from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.fitting import StageProgress, form
 from ancestral.data.images import BadImage, decode, fit, parse_color, read, to_array
@@ -22,6 +21,7 @@ from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, finder, read_metadata
 from ancestral.data.parallel import each
 from ancestral.errors import CannotWrite, InputError
+from ancestral.settings import DataSettings
 from ancestral.text import as_utf8, normal_form, printable
 
 FOLDER_SIZE = 32

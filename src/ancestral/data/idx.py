@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
 from ancestral.data.fitting import StageProgress, form, refit
@@ -18,6 +17,7 @@ from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular
+from ancestral.settings import DataSettings
 
 NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
 

@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ancestral.colors import MODES
-from ancestral.config import ImageSpec
 from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
 from ancestral.rng import mix
+from ancestral.settings import ImageSpec
 
 SHUFFLE_SEED = 0
 """The division belongs to the data set, not to a run: runs with other seeds are compared on the same test part."""

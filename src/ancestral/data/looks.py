@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from ancestral.config import DataSettings
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.folder import classes, decode_folder, select, shown
 from ancestral.data.images import decode, picture_of
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
+from ancestral.settings import DataSettings
 
 
 def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:

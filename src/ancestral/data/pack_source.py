@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collection, find_folder
 from ancestral.data.fitting import StageProgress, form
@@ -24,6 +23,7 @@ from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import is_url
+from ancestral.settings import DataSettings
 
 
 class Bad(NamedTuple):

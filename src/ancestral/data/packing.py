@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
-from ancestral.config import DataSettings, Settings, parse
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
 from ancestral.data.fitting import StageProgress
@@ -30,6 +29,7 @@ from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, json_object, parse_json
 from ancestral.folders import PACKING as STATE
+from ancestral.settings import DataSettings, Settings, parse
 from ancestral.text import printable
 
 SHARD_IMAGES = 4096

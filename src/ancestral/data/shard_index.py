@@ -17,13 +17,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ancestral.colors import COLOR_OF
-from ancestral.config import DataSettings, PositiveInt, Settings, Side, parse
 from ancestral.data.cache import digest
 from ancestral.data.folder import check_not_a_folder
 from ancestral.data.imageset import frozen
 from ancestral.data.store import RemoteFolder
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, parse_json
+from ancestral.settings import DataSettings, PositiveInt, Settings, Side, parse
 from ancestral.text import printable
 
 VERSION = 1

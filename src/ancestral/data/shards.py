@@ -17,7 +17,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ancestral.config import DataSettings
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
 from ancestral.data.order import POOL, PooledOrder
 from ancestral.data.read_ahead import ReadAhead
@@ -25,6 +24,7 @@ from ancestral.data.shard_cache import Gone, ShardCache, cache_for
 from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 
 OPEN = 2 * POOL
 """Shards that are held open: a batch may reach from one pool into the next."""

@@ -14,13 +14,13 @@ from jaxtyping import Int64
 from pydantic import Field
 from torch import Tensor
 
-from ancestral.config import Settings
 from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import NonFinite
 from ancestral.evaluation.subsample import Subsample
 from ancestral.sampling.denoiser import Denoiser
+from ancestral.settings import Settings
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 MOST_STRETCHES = 64

@@ -24,7 +24,6 @@ import torch
 from jaxtyping import Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
-from ancestral.config import Settings
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.features import Extractor, train_extractor
@@ -42,6 +41,7 @@ from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.progress import StepwiseWork, finish
 from ancestral.rng import generator
+from ancestral.settings import Settings
 from ancestral.tensors import Labels, Pixels
 
 Indices = Int64[Tensor, "_"]

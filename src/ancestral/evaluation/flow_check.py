@@ -32,7 +32,6 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.config import ReverseVariance, SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, decoder_log_prob
@@ -46,6 +45,7 @@ from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
+from ancestral.settings import ReverseVariance, SamplingSettings
 from ancestral.tensors import Data, Labels, PerImage, Pixels, Timesteps, from_pixels
 
 
@@ -122,7 +122,7 @@ def flow_check(
         NonFinite: figures that are NaN or infinity.
     """
     _check(len(images), steps, probes)
-    pipeline, diffusion = _in_float32(pipeline), pipeline.with_variance(variance)
+    pipeline, diffusion = _in_float32(pipeline), pipeline.process(variance)
     chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
     pairs: list[BoundPair] = []
@@ -178,9 +178,7 @@ def add_flow_check(
 
 def _in_float32(pipeline: Pipeline) -> Pipeline:
     """The same network without bfloat16, whose Jacobian is a staircase's."""
-    exact = pipeline.with_network(pipeline.network)
-    exact.use(pipeline.compute.model_copy(update={"precision": "float32"}))
-    return exact
+    return pipeline.with_compute(pipeline.compute.model_copy(update={"precision": "float32"}))
 
 
 def _mean(bits: PerImage) -> Amount:

@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 
-from ancestral.config import SamplingSettings, Settings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
@@ -33,6 +32,7 @@ from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.evaluation.subsample import Subsample
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
+from ancestral.settings import SamplingSettings, Settings
 from ancestral.tensors import Labels, Timesteps, from_pixels
 
 
@@ -177,7 +177,7 @@ class Measurement:
         denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
-            process = pipeline.with_variance(self.settings.variance)
+            process = pipeline.process(self.settings.variance)
             return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise)
         except ValueError as fault:
             raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
@@ -240,7 +240,7 @@ def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) 
     Raises:
         InputError: settings, images and pipeline do not go together.
     """
-    pipeline.with_variance(settings.variance)
+    pipeline.process(settings.variance)
     _check_images(pipeline, images, settings)
     _check_classes(pipeline, images, settings)
     chain = _chain(pipeline.diffusion.schedule, settings.chain)

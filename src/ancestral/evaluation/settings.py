@@ -4,7 +4,7 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from ancestral.config import (
+from ancestral.settings import (
     MOST_IMAGES,
     NumImages,
     NumTimesteps,

@@ -24,13 +24,13 @@ from typing import NamedTuple
 import torch
 
 from ancestral.building import build_sampler
-from ancestral.config import SamplingSettings, Settings
 from ancestral.errors import InputError
 from ancestral.evaluation.features import WIDTH, Extractor
 from ancestral.evaluation.metrics import Features, Jackknife, few_images, frechet_jackknife
 from ancestral.evaluation.settings import SweepSettings
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
+from ancestral.settings import SamplingSettings, Settings
 from ancestral.tensors import Labels, Pixels
 
 TOLERATED = 0.1

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.config import MOST_CLASS_EMBEDS, NetworkSettings, parse
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, between, is_count, shown
 from ancestral.networks.unet import UNet
+from ancestral.settings import MOST_CLASS_EMBEDS, NetworkSettings, parse
 
 CLASS_EMBEDDING = "class_embedding.weight"
 """The tensor with a row for each class."""

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from ancestral.colors import check_channels
-from ancestral.config import sampling_with
-from ancestral.generate import Frame, Generated, Keep, collected, generating
 from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, PngFacts
 from ancestral.jobs.edit_settings import EditSettings
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
@@ -17,6 +15,8 @@ from ancestral.jobs.generated import KEPT, ImageFiles, filmed, how_generated, la
 from ancestral.jobs.guides import attach
 from ancestral.jobs.running import device_named
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.generate import Frame, Generated, Keep, collected, generating
+from ancestral.settings import sampling_with
 from ancestral.tensors import Pixels, to_pixels
 from ancestral.viz import pictures
 
@@ -37,7 +37,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
     check_channels(pipeline.spec.channels)
     settings = sampling_with(pipeline.config.sampling, changes, "command line")
-    attach(pipeline, task.guides, settings, task.run)
+    pipeline = attach(pipeline, task.guides, settings, task.run)
     request = EditRequest(task, pipeline, settings, labels=None)
     request.refuse_more(len(seeds) * max(1, len(task.paths)))
     yield from note_of_words(pipeline, task.classes)

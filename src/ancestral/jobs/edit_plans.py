@@ -11,7 +11,6 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral import edits
-from ancestral.config import SamplingSettings
 from ancestral.editing.canvas import num_starts
 from ancestral.jobs.edit_inputs import Picture, read_picture
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
@@ -19,6 +18,7 @@ from ancestral.jobs.generated import as_asked, file_room
 from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Images, Labels, Pixels, from_pixels
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from ancestral.config import NumImages, Seed
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event
 from ancestral.jobs.settings import Changes, PictureSettings, Typed, folder_typed, seeds_from
 from ancestral.outputs import DRAWN, FILM, Output, claim
+from ancestral.settings import NumImages, Seed
 
 if TYPE_CHECKING:
     from ancestral.jobs.edit_plans import EditPlan, EditRequest

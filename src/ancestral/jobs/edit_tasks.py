@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ancestral.config import MOST_TIMESTEPS, NumImages, Seed, Side
 from ancestral.errors import InputError
 from ancestral.jobs.edit_settings import (
     GRAIN,
@@ -22,6 +21,7 @@ from ancestral.jobs.edit_settings import (
     Planning,
 )
 from ancestral.jobs.settings import Typed
+from ancestral.settings import MOST_TIMESTEPS, NumImages, Seed, Side
 
 if TYPE_CHECKING:
     from ancestral.editing.inpaint import Mask

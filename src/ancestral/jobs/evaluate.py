@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 
 from ancestral.colors import check_channels
-from ancestral.config import sampling_with
 from ancestral.evaluation.evaluate import check_counts, evaluating
 from ancestral.evaluation.inception import load_inception
 from ancestral.evaluation.settings import EvaluationSettings
@@ -20,6 +19,7 @@ from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
 from ancestral.report.facts import EVALUATION, read_evaluation
 from ancestral.rng import mix
+from ancestral.settings import sampling_with
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
 
@@ -32,9 +32,9 @@ def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
         yield from notes
         config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device, job.compute)
         check_channels(pipeline.spec.channels)
-        pipeline.processes = processes
+        pipeline = pipeline.with_processes(processes)
         settings = sampling_with(pipeline.config.sampling, job.changes(), "command line")
-        attach(pipeline, job.guides, settings, job.run)
+        pipeline = attach(pipeline, job.guides, settings, job.run)
         extractor = None if job.inception is None else load_inception(job.inception)
         parts = data_of(job.run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)

@@ -14,13 +14,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.calling import as_pillow
-from ancestral.config import SamplingSettings
 from ancestral.files import write_whole
-from ancestral.generate import Advance, FinishedPart, Frame
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.generate import Advance, FinishedPart, Frame
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels, Pixels, to_pixels
 from ancestral.text import as_utf8, normal_form
 from ancestral.tuning.price import Price, of_chains

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ancestral.config import ComputeSettings, SamplingSettings
 from ancestral.errors import InputError
+from ancestral.settings import ComputeSettings, SamplingSettings
 
 if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
@@ -17,8 +17,8 @@ class Guides(NamedTuple):
     classifier: Path | None = None
 
 
-def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> None:
-    """Gives the pipeline what guides it under these settings.
+def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> "Pipeline":
+    """The pipeline with what guides it under these settings.
 
     Args:
         source: the run or pipeline folder that it was loaded from.
@@ -29,7 +29,7 @@ def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, sour
     if settings.guidance_by == "autoguidance" and named.weaker is not None:
         if settings.guidance == 1:
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
-        pipeline.weaker = weaker(pipeline, named.weaker)
+        return pipeline.with_guides(weaker=weaker(pipeline, named.weaker))
     if settings.guidance_by == "classifier":
         from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 
@@ -39,7 +39,9 @@ def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, sour
                 f"expected a --guidance other than {settings.guidance:g} by a classifier: {why}, and nothing guides"
             )
         file = named.classifier or source / CLASSIFIER_FILE
-        pipeline.classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
+        classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
+        return pipeline.with_guides(classify=classify)
+    return pipeline
 
 
 def weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
@@ -82,5 +84,4 @@ def _loaded(folder: Path, compute: ComputeSettings, device: str) -> "Pipeline":
         pipeline.network.load_state_dict(weights)
     except RuntimeError:
         raise InputError(f"expected the checkpoint {folder} to be of the run {run}, got another network's") from None
-    pipeline.analytic = None
-    return pipeline
+    return pipeline.with_analytic(None)

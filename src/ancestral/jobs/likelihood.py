@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from ancestral.config import SamplingSettings
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
@@ -21,6 +20,7 @@ from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
 from ancestral.report.likelihood import FILE, picture, read_likelihood
+from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import Price, of_chains
 
@@ -90,7 +90,7 @@ def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Proces
     pipeline = Pipeline.load(job.run, device, compute)
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
-    pipeline.processes = processes
+    pipeline = pipeline.with_processes(processes)
     images = data_of(job.run, config, pipeline).test
     usual = {} if "num_images" in job.model_fields_set else {"num_images": min(USUAL_IMAGES, len(images)) or None}
     return planned(pipeline, images, job.model_copy(update=usual))

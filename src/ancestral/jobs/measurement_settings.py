@@ -6,7 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ancestral.config import (
+from ancestral.errors import InputError
+from ancestral.evaluation.settings import GRIDS, SAMPLERS, LikelihoodSettings, SweepSettings
+from ancestral.jobs.settings import CostlySettings, GeneratingSettings, JobSettings, Typed
+from ancestral.names import SAME, meant, spelled
+from ancestral.outputs import file_named
+from ancestral.settings import (
     MOST_IMAGES,
     MOST_TIMESTEPS,
     ComputeSettings,
@@ -15,11 +20,6 @@ from ancestral.config import (
     PositiveFloat,
     Seed,
 )
-from ancestral.errors import InputError
-from ancestral.evaluation.settings import GRIDS, SAMPLERS, LikelihoodSettings, SweepSettings
-from ancestral.jobs.settings import CostlySettings, GeneratingSettings, JobSettings, Typed
-from ancestral.names import SAME, meant, spelled
-from ancestral.outputs import file_named
 
 SeveralImages = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 

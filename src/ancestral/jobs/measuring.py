@@ -4,16 +4,16 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ancestral.config import Config, SamplingSettings
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
-from ancestral.generate import FinishedPart, collected
 from ancestral.jobs.events import NoteEvent, ProgressEvent
 from ancestral.jobs.running import allow
 from ancestral.jobs.settings import CostlySettings
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.generate import FinishedPart, collected
 from ancestral.progress import StepwiseWork
+from ancestral.settings import Config, SamplingSettings
 from ancestral.tensors import Labels, Pixels
 from ancestral.tuning.price import Price
 

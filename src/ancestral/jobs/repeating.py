@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ancestral.config import MOST_IMAGES, MOST_SEED, SamplingSettings
 from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
 from ancestral.jobs.settings import Changes
 from ancestral.migrations import settings as migrated
+from ancestral.settings import MOST_IMAGES, MOST_SEED, SamplingSettings
 
 if TYPE_CHECKING:
     from ancestral.tensors import Pixels

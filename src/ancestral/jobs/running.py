@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.config import SamplingSettings
 from ancestral.errors import AncestralError, InputError, Lost
 from ancestral.jobs.events import NoteEvent
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, init_distributed, ranks_from_env
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 from ancestral.tuning.price import Price, refusal
 

@@ -4,13 +4,13 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from ancestral.config import NumImages, SamplingSettings, Seed, sampling_with
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.guides import attach
 from ancestral.jobs.repeating import ImageRecipe, compared, recipe
 from ancestral.jobs.settings import PictureSettings, Typed, folder_typed, seeds_from
 from ancestral.outputs import claim, file_named
+from ancestral.settings import NumImages, SamplingSettings, Seed, sampling_with
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,9 +86,9 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         yield from notes
         pipeline = Pipeline.load(asked.run, device, asked.compute, asked.null_class)
         check_channels(pipeline.spec.channels)
-        pipeline.processes = processes
+        pipeline = pipeline.with_processes(processes)
         settings = sampling_with(pipeline.config.sampling, changes, "command line")
-        attach(pipeline, asked.guides, settings, asked.run)
+        pipeline = attach(pipeline, asked.guides, settings, asked.run)
         if again:
             again.check(how_generated(pipeline, settings), pipeline.class_names)
         takes = price(pipeline, settings, wanted)
@@ -111,8 +111,8 @@ def _generated(
     pipeline: "Pipeline", labels: "Labels | None", settings: SamplingSettings, wanted: "WantedFiles"
 ) -> Generator[Event, None, "GeneratedImages"]:
     """One image for each seed, and by the main process its file, where that is wanted."""
-    from ancestral.generate import Keep, collected
     from ancestral.jobs import generated
+    from ancestral.pipeline.generate import Keep, collected
 
     seeds, facts = wanted.seeds, generated.how_generated(pipeline, settings)
     shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.spec.shape) if wanted.film else 1

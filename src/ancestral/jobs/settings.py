@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ancestral.config import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 from ancestral.errors import InputError
 from ancestral.jobs.guides import Guides
 from ancestral.outputs import folder_named
+from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
 ClassIndex = Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)]
 Changes = dict[str, Any]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ancestral.colors import check_channels
-from ancestral.config import SamplingSettings, sampling_with
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import apart_of, as_pixels, extractor_of
@@ -34,6 +33,7 @@ from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.report.sweep import FILE, figure, in_words, read_sweep
+from ancestral.settings import SamplingSettings, sampling_with
 from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import Price, of_chains
@@ -68,9 +68,9 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
                 agreed(run)
         config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
         check_channels(pipeline.spec.channels)
-        pipeline.processes = processes
+        pipeline = pipeline.with_processes(processes)
         common = sampling_with(pipeline.config.sampling, job.changes(), "command line")
-        attach(pipeline, job.guides, common, run)
+        pipeline = attach(pipeline, job.guides, common, run)
         parts = data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
             raise InputError(

@@ -3,7 +3,6 @@
 from collections.abc import Generator
 
 from ancestral.classifying import CLASSIFIER_FILE
-from ancestral.config import Config
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
@@ -13,6 +12,7 @@ from ancestral.jobs.measuring import data_of
 from ancestral.jobs.running import device_named
 from ancestral.outputs import CLASSIFIER, Output, claim
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config
 from ancestral.training.budget import warmup_in_words
 from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
 from ancestral.training.run import RunFolder

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ancestral.config import SamplingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
 from ancestral.diffusion.variances import Analytic
@@ -19,9 +18,11 @@ from ancestral.jobs.measurement_settings import VarianceSettings
 from ancestral.jobs.measuring import data_of, followed, priced
 from ancestral.jobs.running import device_named
 from ancestral.outputs import check_part
-from ancestral.pipeline import VARIANCE_FILE, Pipeline
+from ancestral.pipeline import Pipeline
+from ancestral.pipeline.folder import VARIANCE_FILE, write_variance
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
+from ancestral.settings import SamplingSettings
 from ancestral.tensors import Timesteps, from_pixels
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
@@ -43,12 +44,12 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
     price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
     work = f"{len(held_out):,} images x {len(grid)} timesteps"
     price = yield from priced(price, job, pipeline, folder.pipeline, "lower --images or --timesteps", work)
-    pipeline.analytic = yield from followed("measuring", measured(pipeline, held_out, grid, job.seed))
-    pipeline.save_variance(folder.pipeline)
+    analytic = yield from followed("measuring", measured(pipeline, held_out, grid, job.seed))
+    write_variance(folder.pipeline, pipeline.network, analytic)
     yield FileEvent(file)
-    ratio = pipeline.analytic.ratio.tolist()
+    ratio = analytic.ratio.tolist()
     tree = {"file": str(file), "images": len(held_out), "timesteps": len(grid), "ratio": ratio}
-    yield ResultEvent(tree | {"price": price.as_tree()}, sentence(pipeline.analytic, len(held_out), len(grid)))
+    yield ResultEvent(tree | {"price": price.as_tree()}, sentence(analytic, len(held_out), len(grid)))
 
 
 def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -> StepwiseWork[Analytic]:

@@ -4,8 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.layers import Downsample, Embedding, GroupNorm, Upsample, convolution, linear, zeroed
+from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images
 
 FeatureMap = Float[Tensor, "B features H W"]

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.blocks import DownLevel, stem_width, time_width
 from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, sinusoids, zeroed
+from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images
 
 

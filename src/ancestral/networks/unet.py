@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.config import NetworkSettings
 from ancestral.errors import InputError
 from ancestral.networks.blocks import DownLevel, FeatureMap, Middle, UpLevel, stem_width, time_width
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, sinusoids, zeroed
+from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images, Labels
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.colors import check_channels
-from ancestral.config import Config, parse
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import read_json
 from ancestral.pipeline import Pipeline
+from ancestral.settings import Config, parse
 from ancestral.text import printable
 from ancestral.training.logs import LogLines, read_lines
 from ancestral.training.run import RunFolder

@@ -4,7 +4,7 @@ import torch
 
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.generate import Frame
+from ancestral.pipeline.generate import Frame
 from ancestral.report.facts import RunFacts
 from ancestral.report.html import Html, data_uri, element, picture, section, styled
 from ancestral.report.samples import FILM_NUMBERS, MOST_CLASSES, Samples, film_columns

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from ancestral.building import build_schedule
-from ancestral.config import ScheduleSettings, parse
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
 from ancestral.files import read_json
@@ -17,6 +16,7 @@ from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
+from ancestral.settings import ScheduleSettings, parse
 from ancestral.text import printable
 from ancestral.viz.likelihood import Terms, bound_figure, coding_figure, likelihood_figure
 from ancestral.viz.plots import figure_to_png

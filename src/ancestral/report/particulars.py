@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import torch
 
-from ancestral.config import Config, Settings
 from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.samples import Samples
 from ancestral.report.tiles import shortened
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
+from ancestral.settings import Config, Settings
 from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ancestral.generate import FinishedPart, Frame, Keep, collected
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.generate import FinishedPart, Frame, Keep, collected
 from ancestral.tensors import Labels, Pixels
 
 MOST_CLASSES = 20

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.config import parse
 from ancestral.errors import InputError
 from ancestral.evaluation.sweep import Sweep, SweepRow, decide
 from ancestral.files import read_json
@@ -15,6 +14,7 @@ from ancestral.report.facts import RunFacts
 from ancestral.report.figures import chart
 from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, table
+from ancestral.settings import parse
 from ancestral.text import printable
 from ancestral.viz.sweep import Curve, sweep_curves
 

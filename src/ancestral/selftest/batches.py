@@ -10,7 +10,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ancestral.config import NetworkSettings
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.flow import Exact, flow_log_prob
 from ancestral.diffusion.likelihood import prior_term, step_term
@@ -35,6 +34,7 @@ from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoC
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Check, apart
 from ancestral.selftest.samplers import KINDS
+from ancestral.settings import NetworkSettings
 from ancestral.tensors import mean_over_image
 from ancestral.training.muon import orthogonalised
 

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.config import SamplingSettings
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine, zero_terminal_snr
 from ancestral.guiding import Networks
@@ -38,6 +37,7 @@ from ancestral.sampling.guidance import (
     timesteps_of_noise,
 )
 from ancestral.selftest.checks import Check, apart, largest
+from ancestral.settings import SamplingSettings
 
 SCHEDULE = cosine(100)
 T = torch.tensor(40)

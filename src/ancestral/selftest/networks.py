@@ -6,7 +6,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.config import NetworkSettings
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.layers import sinusoids
 from ancestral.networks.unet import UNet
@@ -15,6 +14,7 @@ from ancestral.presets import PRESETS
 from ancestral.sampling.caching import Cached
 from ancestral.selftest.batches import NETWORK, loud
 from ancestral.selftest.checks import Check, apart, largest
+from ancestral.settings import NetworkSettings
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 

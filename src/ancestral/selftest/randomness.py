@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ancestral.config import TrainingSettings
 from ancestral.data.loader import batch_indices, flips
 from ancestral.diffusion.timesteps import RecentLosses, stratified
 from ancestral.oracles import double
 from ancestral.rng import generator
 from ancestral.selftest.checks import Check, apart, largest
+from ancestral.settings import TrainingSettings
 from ancestral.training.randomness import randomness_of
 
 TimestepDraw = Literal["uniform", "stratified", "importance"]

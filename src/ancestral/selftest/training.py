@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ancestral.config import (
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import batch_indices
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.oracles import double, signs
+from ancestral.pipeline import Pipeline
+from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.randomness import CPU
+from ancestral.settings import (
     ComputeSettings,
     Config,
     DiffusionSettings,
@@ -22,13 +29,6 @@ from ancestral.config import (
     ScheduleSettings,
     TrainingSettings,
 )
-from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import batch_indices
-from ancestral.diffusion.timesteps import RecentLosses
-from ancestral.oracles import double, signs
-from ancestral.pipeline import Pipeline
-from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.randomness import CPU
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import training_losses
@@ -176,8 +176,8 @@ def stirred(pipeline: Pipeline) -> Pipeline:
 def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tensor:
     """The gradient that Adam was given in a first step, all in one row: its first moment over 1 - beta_1."""
     pipeline = stirred(tiny(training))
-    pipeline.use(pipeline.compute.model_copy(update={"micro_batch": micro_batch}))
-    trainer = Trainer(pipeline, images(20))
+    choices = pipeline.compute.model_copy(update={"micro_batch": micro_batch})
+    trainer = Trainer(pipeline.with_compute(choices), images(20))
     trainer.recent = RECENT
     trainer.advance()
     moments = sorted(trainer.tensors()["optimizer"].items())
@@ -247,8 +247,8 @@ def hidden_labels(_: torch.device) -> float:
     """How many of 200 labels, in parts of 64, are neither the image's own nor that of no class, hidden as drawn."""
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
     pipeline = tiny(training, classes=3)
-    pipeline.use(pipeline.compute.model_copy(update={"micro_batch": 64}))
-    trainer, hides = Trainer(pipeline, images(300, 3)), []
+    choices = pipeline.compute.model_copy(update={"micro_batch": 64})
+    trainer, hides = Trainer(pipeline.with_compute(choices), images(300, 3)), []
     trainer.network.register_forward_pre_hook(lambda module, told: hides.append(told[2]))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3

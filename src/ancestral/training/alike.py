@@ -6,9 +6,9 @@ did it see other images, their gradients would be averaged all the same and noth
 
 import json
 
-from ancestral.config import Config, flat
 from ancestral.errors import InputError
 from ancestral.processes import Processes
+from ancestral.settings import Config, flat
 
 NAMED = 3
 """Differences that are named of each process."""

@@ -13,8 +13,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ancestral.config import TrainingSettings
 from ancestral.errors import InputError
+from ancestral.settings import TrainingSettings
 
 NOTABLE = 1.1
 """Times which a learning rate may change without a word."""

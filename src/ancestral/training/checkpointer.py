@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ancestral.config import TrainingSettings
 from ancestral.errors import Diverged, InputError
-from ancestral.pipeline import stored
+from ancestral.pipeline.folder import stored, write_settings
 from ancestral.processes import SINGLE_PROCESS
+from ancestral.settings import TrainingSettings
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
@@ -206,7 +206,7 @@ class Checkpointer:
             averaged.save(self.run.pipeline)
             self.say(f"{self.run.pipeline} was not that of the checkpoint: written anew")
         elif sampling != averaged.config.sampling:
-            averaged.save_settings(self.run.pipeline)
+            write_settings(self.run.pipeline, averaged.config, averaged.spec)
 
     def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
         """Whether what all processes hold can be saved, together."""

@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ancestral.config import Config, SamplingSettings, Settings, parse
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import read_json, write_whole
 from ancestral.folders import OWN_FILE
 from ancestral.migrations import settings as migrated
+from ancestral.settings import Config, SamplingSettings, Settings, parse
 from ancestral.training.run import RunFolder
 
 CHOICE = "sampling.json"

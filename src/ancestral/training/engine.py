@@ -15,10 +15,10 @@ rows of them, that this process is to update. They are updated the same way in b
 The optimiser sees the rows as plain tensors that share their memory with fully_shard's, so it is the same fused one.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -27,11 +27,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ancestral.compute import Choices, given
-from ancestral.config import ComputeSettings
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.compiled import compiled
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
+from ancestral.settings import ComputeSettings
 from ancestral.tensors import PerImage
 from ancestral.training.global_losses import LocalLosses
 from ancestral.training.muon import Rows
@@ -238,9 +238,7 @@ class FullySharded(Engine, Rows):
 
     def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
         """Each process has to call it for any to."""
-        other = copy.copy(pipeline)
-        other.network = average
-        return other
+        return replace(pipeline, network=average)
 
     def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
         """The rows are gathered tensor by tensor."""

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import torch
 
 from ancestral.compute import Choices, in_words, machine_name
-from ancestral.config import TrainingSettings
 from ancestral.data.imageset import Parts
 from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.settings import TrainingSettings
 from ancestral.training.alike import check_alike
 from ancestral.training.checkpointer import Checkpointer
 from ancestral.training.engine import Parallel, shared_choices
@@ -87,7 +87,7 @@ def train(
     with run.claimed(config) if processes.is_main else nullcontext() as claim:
         processes.barrier()
         before = _settings_before(config.training, run, processes)
-        _settle(pipeline, parts, run, say, processes, parallel)
+        pipeline = pipeline.with_compute(_settled(pipeline, parts, run, say, processes, parallel))
         check: Callable[[], None] = claim.check if claim else lambda: None
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
@@ -123,14 +123,14 @@ def silent(text: str) -> None:
     """Says nothing."""
 
 
-def _settle(
+def _settled(
     pipeline: Pipeline,
     parts: Parts,
     run: RunFolder,
     say: Callable[[str], None],
     processes: Processes,
     parallel: Parallel,
-) -> None:
+) -> Choices:
     """How the machine is used, as the first process decides it for all."""
     config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
     chosen = decided
@@ -143,4 +143,4 @@ def _settle(
             say(how)
         if not processes.is_single:
             chosen = shared_choices(chosen, config.compute)
-    pipeline.use(Choices.model_validate_json(processes.broadcast(chosen.model_dump_json())))
+    return Choices.model_validate_json(processes.broadcast(chosen.model_dump_json()))

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from ancestral.classifying import Accuracy, NoisyClassifier
-from ancestral.config import ImageSpec, TrainingSettings
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch, Loader, sent
 from ancestral.errors import Diverged, InputError
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator, mix
+from ancestral.settings import ImageSpec, TrainingSettings
 from ancestral.tensors import from_pixels
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.loop import Progress

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ancestral.config import TrainingSettings
+from ancestral.settings import TrainingSettings
 from ancestral.training.muon import Muon, Rows
 
 ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")

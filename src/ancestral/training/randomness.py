@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.config import TrainingSettings
 from ancestral.data.loader import sent
 from ancestral.diffusion.timesteps import (
     RecentLosses,
@@ -21,6 +20,7 @@ from ancestral.diffusion.timesteps import (
     stratified,
 )
 from ancestral.rng import generator
+from ancestral.settings import TrainingSettings
 
 
 class Randomness(NamedTuple):

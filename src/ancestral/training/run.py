@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ancestral.compute import Choices
-from ancestral.config import ComputeSettings, Config, flat, parse, read_settings
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, write_whole
 from ancestral.folders import what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
+from ancestral.settings import ComputeSettings, Config, flat, parse, read_settings
 
 ADJUSTABLE = {
     "steps",

@@ -16,10 +16,10 @@ from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ancestral.config import Settings, parse
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import InputError
 from ancestral.files import read_json
+from ancestral.settings import Settings, parse
 from ancestral.training.checkpoint import tensor_fault
 from ancestral.training.muon import Muon
 from ancestral.training.tensor_files import Tensors

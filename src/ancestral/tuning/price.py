@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import torch
 
 from ancestral.building import outputs
-from ancestral.config import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
+from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
 from ancestral.training.memory import SHARE, available_bytes, footprint, halved
 from ancestral.tuning.live_bytes import LiveBytes

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ancestral.compute import Choices, given
-from ancestral.config import Config
+from ancestral.settings import Config
 
 Work = Literal["training", "drawing"]
 """What is timed: optimiser steps, or steps of a chain as the settings have it."""

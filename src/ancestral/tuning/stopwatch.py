@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -70,9 +71,7 @@ def replica(pipeline: Pipeline, choices: Choices) -> Pipeline:
     """A copy with weights of its own, that computes as `choices` say. Its budget is not used up."""
     training = pipeline.config.training.model_copy(update={"steps": 2**40, "images": None, "minutes": None})
     config = pipeline.config.model_copy(update={"training": training})
-    made = Pipeline(config, pipeline.spec, copy.deepcopy(pipeline.network), pipeline.device)
-    made.use(choices)
-    return made
+    return replace(pipeline.with_network(copy.deepcopy(pipeline.network)), config=config).with_compute(choices)
 
 
 def training(pipeline: Pipeline) -> Action:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.config import Config, TrainingSettings, field_names, merged, parse, read_settings
 from ancestral.errors import InputError
 from ancestral.presets import PRESETS, for_folder
+from ancestral.settings import Config, TrainingSettings, field_names, merged, parse, read_settings
 
 
 @pytest.mark.parametrize(

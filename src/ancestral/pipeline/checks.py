@@ -1,0 +1,60 @@
+"""Whether the labels and the guidance that are asked for are what the networks of a pipeline were trained for."""
+
+from ancestral.classifying import NoisyClassifier
+from ancestral.errors import InputError
+from ancestral.settings import SamplingSettings
+from ancestral.tensors import Labels
+
+
+def check_labels(labels: Labels | None, num_classes: int, knows_no_class: bool) -> None:
+    """That the network knows the class of each image, or that of no class.
+
+    Raises:
+        InputError: it does not.
+    """
+    if labels is not None and not num_classes:
+        raise InputError("expected no labels: this pipeline was trained without classes")
+    if labels is None and not knows_no_class:
+        raise InputError(
+            "expected a class for every image, got none: this network knows no null class; name one with --classes"
+        )
+    if labels is not None and not bool(((labels >= 0) & (labels < num_classes + knows_no_class)).all()):
+        null = f" ({num_classes}: no class)" if knows_no_class else ""
+        raise InputError(f"expected labels in 0..{num_classes - 1}{null}")
+
+
+def check_classifier(labels: Labels | None, class_names: tuple[str, ...], classify: NoisyClassifier | None) -> None:
+    """That there is a classifier of the network's classes, if it knows any, and a class for every image.
+
+    Raises:
+        InputError: there is not.
+    """
+    if classify is None:
+        raise InputError(
+            "expected a classifier of noisy images to be guided by, got none; train one with "
+            "`ancestral train-classifier`"
+        )
+    if class_names and classify.class_names != class_names:
+        raise InputError("expected a classifier of this pipeline's classes, got one of others; train one for this run")
+    if labels is None:
+        raise InputError("expected a class to be guided to by the classifier, got none")
+    classes = len(classify.class_names)
+    if not bool(((labels >= 0) & (labels < classes)).all()):
+        raise InputError(f"expected labels in 0..{classes - 1}: a classifier guides every image to a class")
+
+
+def check_classifier_free(settings: SamplingSettings, num_classes: int, knows_no_class: bool) -> None:
+    """That the network knows a class to follow and one to move away from, where it guides itself.
+
+    Raises:
+        InputError: it does not.
+    """
+    if settings.guidance == 1:
+        return
+    if not num_classes:
+        raise InputError(f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by")
+    if settings.negative is None and not knows_no_class:
+        raise InputError(
+            f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it was "
+            "trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"
+        )

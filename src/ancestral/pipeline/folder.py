@@ -1,0 +1,277 @@
+"""A pipeline at rest: a diffusers folder that also holds `ancestral.json`, the settings and the names of the classes.
+
+Beside them may lie the analytic variance that was measured. Nothing in the folder says how a machine is used.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from ancestral import hub
+from ancestral.building import build_schedule, outputs
+from ancestral.diffusion.variances import Analytic
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
+from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.hub.scheduler import VARIANCE_TYPES
+from ancestral.migrations import settings as migrated
+from ancestral.networks import own
+from ancestral.networks.unet import UNet
+from ancestral.networks.weights import tensors_hash, weights_hash
+from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
+
+ROUNDING = 1e-9
+"""Of betas that two machines compute by one formula."""
+VARIANCE_FILE = "variance.json"
+"""The analytic variance and the hash of the weights it was measured with."""
+
+
+class Contents(NamedTuple):
+    """What a folder holds. `analytic`: the variance that was measured with these weights, or None."""
+
+    config: Config
+    spec: ImageSpec
+    network: nn.Module
+    analytic: Analytic | None = None
+
+
+def build_network(config: Config, spec: ImageSpec) -> UNet:
+    """The U-Net that the settings describe, with random weights."""
+    null_class = spec.null_class != "none"
+    return UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+
+
+def write_folder(folder: Path | str, contents: Contents) -> None:
+    """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of them.
+
+    A pipeline that was saved there before is replaced, and what else lies beside it is kept. Of a network of one's own
+    it holds the weights and the name of its class.
+
+    Raises:
+        InputError: something else than a pipeline of this package's is there.
+        CannotWrite: disk full, or folder gone or read-only.
+    """
+    folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
+    check_takes_pipeline(folder)
+    building = folder.with_name(f".{folder.name}.new")
+    try:
+        carry_over(building, folder, is_pipeline_part)  # of a save that was killed
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        if isinstance(contents.network, UNet):
+            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, contents.network))
+        else:
+            own.write_own(building, contents.network)
+        write_settings(building, contents.config, contents.spec)
+        if contents.analytic is not None:
+            write_variance(building, contents.network, contents.analytic)
+        put_in_place(building, folder, is_pipeline_part)
+    except (OSError, CannotWrite) as fault:
+        shutil.rmtree(building, ignore_errors=True)
+        why = fault.strerror if isinstance(fault, OSError) else fault
+        raise CannotWrite(f"cannot write the pipeline folder {folder}: {why}") from None
+
+
+def write_settings(folder: Path, config: Config, spec: ImageSpec) -> None:
+    """Writes the settings and the names of the classes into a pipeline folder."""
+    config = config.model_copy(update={"compute": ComputeSettings()})
+    tree = {"config": config.model_dump(mode="json"), "images": spec.model_dump(mode="json")}
+    write_whole(folder / OWN_FILE, json.dumps(tree, indent=2) + "\n")
+
+
+def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None:
+    """Writes the analytic variance that was measured with a network into a pipeline folder."""
+    about = {"weights": weights_hash(network), "images": analytic.num_images}
+    write_whole(folder / VARIANCE_FILE, json.dumps({**about, "ratio": analytic.ratio.tolist()}) + "\n")
+
+
+def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
+    """What is in a folder that `write_folder` or diffusers wrote, or in a run's `pipeline/`, on the CPU.
+
+    Args:
+        null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
+            which the folder says nothing. None: there is no such class.
+        network: where the folder holds the weights of a network of one's own: such a network, which gets them.
+
+    Raises:
+        InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
+            missing, or that the folder is not of.
+        NonFinite: its weights are no numbers.
+    """
+    folder = _pipeline_folder(as_path(folder))
+    if own.is_own(folder):
+        contents = _read_own_network(folder, network)
+    elif network is None:
+        contents = _read_unet(folder, null_class)
+    else:
+        raise InputError(f"expected no network for {folder}, which says itself what its network is; leave it out")
+    return contents._replace(analytic=_read_variance(folder / VARIANCE_FILE, contents))
+
+
+def _read_own_network(folder: Path, network: nn.Module | None) -> Contents:
+    if network is None:
+        raise own.missing_own(folder)
+    config, spec = _read_own(folder / OWN_FILE)
+    own.fill_own(folder, network)
+    return Contents(config, spec, network)
+
+
+def _read_unet(folder: Path, null_class: int | None) -> Contents:
+    contents = hub.read_diffusers(folder)
+    if not (folder / OWN_FILE).exists():
+        config, spec = _as_ours(contents, null_class)
+    elif null_class is None:
+        config, spec = _read_own(folder / OWN_FILE)
+    else:
+        raise InputError(f"expected no null class, got {null_class}: {folder / OWN_FILE} says which it is")
+    _check_agreement(folder, config, spec, contents)
+    stored = contents.network
+    if isinstance(spec.null_class, int):
+        stored = stored.with_row_last(spec.null_class)
+    network = build_network(config, spec)
+    network.load_state_dict(stored.tensors)
+    return Contents(config, spec, network)
+
+
+def stored(folder: Path) -> tuple[str, SamplingSettings]:
+    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them.
+
+    Raises:
+        InputError: no pipeline there, or a damaged one.
+    """
+    config, _ = _read_own(folder / OWN_FILE)
+    return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
+
+
+def _as_diffusers(config: Config, spec: ImageSpec, unet: UNet) -> hub.DiffusersFolder:
+    channels, height, width = spec.shape
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in unet.state_dict().items()}
+    diffusion, betas = config.diffusion, tuple(build_schedule(config.diffusion.schedule).betas.tolist())
+    out_channels = outputs(diffusion, spec)
+    network = hub.NetworkFolder(config.network, channels, out_channels, height, width, spec.num_class_embeds, tensors)
+    if isinstance(spec.null_class, int):
+        network = network.with_last_row_at(spec.null_class)
+    clip = config.sampling.clip
+    return hub.DiffusersFolder(
+        network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
+    )
+
+
+def _pipeline_folder(folder: Path) -> Path:
+    """`folder`, or the pipeline inside it where it is a run."""
+    if not folder.is_dir():
+        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; check the path")
+    if (folder / "pipeline").is_dir():
+        return folder / "pipeline"
+    if (folder / "config.json").is_file() and (folder / "lock").is_file():
+        raise InputError(f"the run {folder} has saved no pipeline yet; let it train up to its first checkpoint")
+    return folder
+
+
+def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
+    """That the settings say of the network and the noise what the rest of the folder says.
+
+    Raises:
+        InputError: files of two pipelines in one folder.
+    """
+    network, schedule = contents.network, contents.schedule
+    ours = {
+        "network": config.network,
+        "images": spec.shape,
+        "output channels": outputs(config.diffusion, spec),
+        "class embeddings": spec.num_class_embeds,
+        "prediction": config.diffusion.prediction,
+        "variance": VARIANCE_TYPES[config.diffusion.variance],
+    }
+    theirs = {
+        "network": network.settings,
+        "images": (network.in_channels, network.height, network.width),
+        "output channels": network.out_channels,
+        "class embeddings": network.num_class_embeds,
+        "prediction": schedule.prediction,
+        "variance": VARIANCE_TYPES[schedule.variance],
+    }
+    betas, stored = build_schedule(config.diffusion.schedule).betas, torch.tensor(schedule.betas, dtype=torch.float64)
+    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
+    wrong = [name for name, value in ours.items() if value != theirs[name]] + ["betas"] * (not same_betas)
+    if wrong:
+        raise InputError(
+            f"expected {OWN_FILE} and the other files in {folder} to describe one pipeline, got two that differ in "
+            f"{', '.join(wrong)}; copy the whole folder again"
+        )
+
+
+def _read_own(path: Path) -> tuple[Config, ImageSpec]:
+    own = migrated(read_json(path))
+    missing = {"config", "images"} - own.keys()
+    if missing:
+        raise InputError(f"{path} is damaged (it says no {min(missing)}); copy the pipeline folder again")
+    return parse(Config, own["config"], str(path)), parse(ImageSpec, own["images"], str(path))
+
+
+def _read_variance(path: Path, contents: Contents) -> Analytic | None:
+    """What `write_variance` wrote, or None where there is none or it was measured with other weights.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    if not path.exists():
+        return None
+    remedy = "remove it, and measure again by `ancestral variance`"
+    try:
+        found = read_json(path)
+    except InputError as fault:
+        raise InputError(f"{path} is damaged ({fault}); {remedy}") from None
+    ratio, steps = found.get("ratio"), contents.config.diffusion.schedule.num_timesteps
+    if not isinstance(ratio, list) or len(ratio) != steps or not all(map(_is_share, ratio)):
+        raise InputError(f"{path} is damaged (no T shares); {remedy}")
+    measured = Analytic(torch.tensor(ratio, dtype=torch.float64))
+    return measured if found.get("weights") == weights_hash(contents.network) else None
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Config, ImageSpec]:
+    """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
+    network, described = contents.network, contents.schedule
+    steps = len(described.betas)
+    diffusion = {
+        "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
+        "prediction": described.prediction,
+        "variance": described.variance,
+    }
+    chain = steps if described.sampler == "ancestral" else min(50, steps)
+    sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
+    training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
+    config = parse(Config, {"diffusion": diffusion, "training": training, "sampling": sampling}, "the diffusers folder")
+    spec = ImageSpec(
+        channels=network.in_channels,
+        height=network.height,
+        width=network.width,
+        class_names=tuple(str(index) for index in range(network.num_class_embeds or 0) if index != null_class),
+        null_class=_null_class(network.num_class_embeds, null_class),
+    )
+    return config.model_copy(update={"network": network.settings}), spec
+
+
+def _null_class(num_class_embeds: int | None, asked: int | None) -> int | Literal["last", "none"]:
+    """What `ImageSpec.null_class` says of a folder of diffusers.
+
+    Raises:
+        InputError: an index that is no class of the folder's, or its only one.
+    """
+    count = num_class_embeds or 0
+    if asked is None:
+        return "none" if count else "last"
+    if count < 2:
+        raise InputError(f"expected no null class, got {asked}: this network has {count or 'no'} class embeddings")
+    if not 0 <= asked < count:
+        raise InputError(f"expected a null class in 0..{count - 1}, got {asked}")
+    return "last" if asked == count - 1 else asked

@@ -1,0 +1,463 @@
+"""A pipeline: a process, a network and what its images are. It is what training leaves and what sampling needs."""
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
+from ancestral.calling import (
+    Classes,
+    Pictures,
+    as_output,
+    class_index,
+    labels_of,
+    output_of,
+    sampling_of,
+    seeds_of,
+    settings_of,
+)
+from ancestral.classifying import NoisyClassifier
+from ancestral.compute import Choices, on_device, resolve
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.variances import Analytic
+from ancestral.errors import InputError
+from ancestral.guiding import Networks, guided
+from ancestral.networks import own
+from ancestral.networks.unet import UNet
+from ancestral.networks.weights import weights_hash
+from ancestral.pipeline.checks import check_classifier, check_classifier_free, check_labels
+from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
+from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, finished, generating
+from ancestral.pipeline.nonfinite import cause
+from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.rng import ImageNoise, generator
+from ancestral.sampling.caching import Cached
+from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
+from ancestral.sampling.loop import Chain, Step
+from ancestral.sampling.samplers import Sampler
+from ancestral.settings import (
+    ComputeSettings,
+    Config,
+    ImageSpec,
+    NetworkSettings,
+    ReverseVariance,
+    SamplingSettings,
+    merged,
+)
+from ancestral.tensors import Data, Labels, Pixels, Timesteps
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pipeline:
+    """Settings, the shape of an image, the process and the network, on one device. Frozen: `with_...` give another one.
+
+    It is made by `fresh` or `load`, which decide how this machine computes; the constructor takes what it is given.
+
+    Attributes:
+        config: the settings; `config.sampling` is how images are generated unless asked otherwise.
+        spec: shape of an image and names of the classes.
+        diffusion: the process that the settings describe.
+        compute: how this machine is used.
+        analytic: the best variance of its reverse steps, where it was measured for these weights.
+        weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
+        classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
+        processes: those that share the work of `generate`, each with a pipeline of the same weights.
+    """
+
+    config: Config
+    spec: ImageSpec
+    diffusion: GaussianDiffusion
+    network: nn.Module
+    device: torch.device
+    compute: Choices
+    analytic: Analytic | None = None
+    weaker: "Pipeline | None" = None
+    classify: NoisyClassifier | None = None
+    processes: Processes = SINGLE_PROCESS
+
+    @classmethod
+    def fresh(
+        cls,
+        config: Config,
+        spec: ImageSpec,
+        device: torch.device | str | None = None,
+        network: nn.Module | None = None,
+    ) -> "Pipeline":
+        """An untrained pipeline, its weights drawn from the seed of `config`, that computes as `resolve` decides.
+
+        Args:
+            device: None: CUDA where there is one.
+            network: one of one's own instead, with the weights that it has: a module of (x, time, labels), see
+                docs/networks.md.
+
+        Raises:
+            InputError: no such device, or a network that does not answer as it should.
+        """
+        if network is None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(generator(config.seed, "weights").initial_seed())
+                network = build_network(config, spec)
+        return cls._of(Contents(config, spec, network), device)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        device: torch.device | str | None = None,
+        compute: ComputeSettings | None = None,
+        null_class: int | None = None,
+        network: nn.Module | None = None,
+    ) -> "Pipeline":
+        """The pipeline in a folder that `save` or diffusers wrote, or in a run's `pipeline/`. Needs no settings.
+
+        Args:
+            device: None: CUDA where there is one.
+            compute: how this machine is used, of which the folder says nothing. None: the defaults.
+            null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
+                which the folder says nothing. None: there is no such class, and guidance is refused.
+            network: where the folder holds the weights of a network of one's own: such a network, which gets them.
+
+        Raises:
+            InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
+                missing, or that the folder is not of.
+            NonFinite: its weights are no numbers.
+        """
+        contents = read_folder(folder, null_class, network)
+        config = contents.config.model_copy(update={"compute": compute or ComputeSettings()})
+        return cls._of(contents._replace(config=config), device)
+
+    @classmethod
+    def _of(cls, contents: Contents, device: torch.device | str | None) -> "Pipeline":
+        """Of these contents, on a device, computing as the settings or the machine's measurements say."""
+        config, spec, network, analytic = contents
+        where, diffusion = on_device(device), build_diffusion(config.diffusion)
+        network.to(where)
+        known = config.network if isinstance(network, UNet) else None
+        if known is None:
+            own.check_answer(network, spec.shape, outputs(config.diffusion, spec), len(spec.class_names), where)
+        choices = resolve(config.compute, known, spec, where)
+        return cls(config, spec, diffusion, _laid_out(network), where, choices, analytic).with_compute(choices)
+
+    def with_compute(self, choices: Choices) -> "Pipeline":
+        """The same pipeline that computes so. The number of threads is the whole process's."""
+        if choices.threads is not None:
+            torch.set_num_threads(choices.threads)
+        return replace(self, compute=choices)
+
+    def with_network(self, network: nn.Module) -> "Pipeline":
+        """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
+        placed = _laid_out(network.to(self.device))
+        return Pipeline(self.config, self.spec, self.diffusion, placed, self.device, self.compute)
+
+    def with_guides(self, weaker: "Pipeline | None" = None, classify: NoisyClassifier | None = None) -> "Pipeline":
+        """The same pipeline that others may guide: these, and none that it had. Nothing of them is saved."""
+        return replace(self, weaker=weaker, classify=classify)
+
+    def with_processes(self, processes: Processes) -> "Pipeline":
+        """The same pipeline that shares the work of `generate` with other processes."""
+        return replace(self, processes=processes)
+
+    def with_analytic(self, analytic: Analytic | None) -> "Pipeline":
+        """The same pipeline with the variance that was measured for its weights; None: with none."""
+        return replace(self, analytic=analytic)
+
+    def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
+        """The same network, process and ends with another T.
+
+        Raises:
+            InputError: a network that is told an index of this T, or a schedule that is a list of betas.
+        """
+        if self.config.diffusion.time != "log-snr" or self.config.diffusion.schedule.name == "betas":
+            raise InputError(
+                f"expected T = {self.diffusion.num_timesteps}, got {num_timesteps}: only a network that is told the "
+                "log-SNR (diffusion.time log-snr) knows other timesteps than its own"
+            )
+        changes = {"diffusion": {"schedule": {"num_timesteps": num_timesteps}}}
+        config = merged(self.config, changes, f"T = {num_timesteps}")
+        return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(config.diffusion))
+
+    def to(self, device: torch.device | str) -> "Pipeline":
+        """The same pipeline on another device, with weights of its own there; itself where it is there already.
+
+        Raises:
+            InputError: no such device.
+        """
+        where = on_device(device)
+        if where == self.device:
+            return self
+        choices = resolve(self.config.compute, self.network_settings, self.spec, where)
+        return replace(self, network=copy.deepcopy(self.network).to(where), device=where).with_compute(choices)
+
+    @property
+    def num_classes(self) -> int:
+        """Real classes that the network knows; 0 where it knows none."""
+        return len(self.spec.class_names)
+
+    @property
+    def knows_no_class(self) -> bool:
+        """Whether the network can be asked for no class: it has none, or learned what the label `num_classes` means."""
+        learned = self.spec.null_class != "none" and self.config.training.label_dropout > 0
+        return learned or not self.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What may be asked for: the network's classes, else those that a classifier lends it, else none."""
+        return self.spec.class_names or (() if self.classify is None else self.classify.class_names)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is one of the user's own, of which `config.network` says nothing."""
+        return not isinstance(self.network, UNet)
+
+    @property
+    def network_settings(self) -> NetworkSettings | None:
+        """What describes the network; None where it is one of the user's own."""
+        return None if self.is_own else self.config.network
+
+    def __repr__(self) -> str:
+        channels, height, width = self.spec.shape
+        kind = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
+        classes = f"{len(self.class_names)} classes" if self.class_names else "no classes"
+        weights, how = sum(parameter.numel() for parameter in self.network.parameters()), self.config.sampling
+        generated = f"{how.sampler} by {how.steps} steps"
+        return f"Pipeline({height}x{width} {kind}, {classes}, {weights:,} weights on {self.device}, {generated})"
+
+    def __call__(
+        self,
+        num_images: int | None = None,
+        labels: Classes = None,
+        *,
+        seed: int = 0,
+        seeds: Iterable[object] | None = None,
+        output: str = "pil",
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        **settings: Any,
+    ) -> Pictures | Pixels | np.ndarray:
+        """Generated images. `pipeline(4, labels=["cat", 3], steps=20, guidance=2)`.
+
+        Args:
+            num_images: None: as many as seeds, or as labels in a list, or one.
+            labels: the class of all, or of each in turn: names, indices, or None for no class; a list, tensor or array
+                of these.
+            seed: of the first image; the next one's is 1 more.
+            seeds: one for each image, in place of `seed`.
+            output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
+                `generate` gives it; "array": (B, H, W, C) uint8 of numpy.
+            on_progress: as in `generate`.
+            settings: any setting of sampling, over those of `config.sampling`: sampler, steps, eta, guidance, ...
+
+        Raises:
+            InputError: an unknown class, setting or output, or what does not fit this pipeline.
+        """
+        how, wanted = settings_of(self.config.sampling, settings), output_of(output)
+        of = seeds_of(num_images, labels, seed, seeds)
+        classes = self.labels(labels, len(of))
+        if classes is None and settings.get("guidance", 1) not in (0, 1):
+            raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
+        return as_output(self.generate(of, classes, how, on_progress=on_progress), wanted)
+
+    def labels(self, given: Classes, count: int) -> Labels | None:
+        """(count,) the class of each image, however it is given; None where no class is asked for.
+
+        Raises:
+            InputError: as in a call.
+        """
+        return labels_of(given, count, self.class_index, self.num_classes)
+
+    def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
+        """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
+
+        Args:
+            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all, where the
+                network knows what that is. Guided by a classifier: of its classes.
+
+        Raises:
+            InputError: labels or guidance that this pipeline was not trained for.
+        """
+        self._check(labels, settings)
+        negative_label = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        networks = Networks(
+            bind=partial(self._bound, settings.cache),
+            conditional=self.num_classes > 0,
+            negative_label=negative_label,
+            schedule=self.diffusion.schedule,
+            weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
+            classify=self.classify,
+        )
+        denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
+        schedule = self.diffusion.schedule
+        return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
+
+    def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
+        """What leads from noise to one image for each seed, all in one batch.
+
+        Args:
+            seeds: one per image. The same seed gives the same image in any batch.
+            labels: the class of each image, as in a call; None: no class.
+            settings: None: those of `config.sampling`.
+
+        Raises:
+            InputError: labels, guidance or steps that do not fit this pipeline.
+        """
+        settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
+        denoise = self.denoiser(self.labels(labels, len(seeds)), settings)
+        noise = ImageNoise(seeds, self.spec.shape, self.device)
+        x_T = noise().contiguous(memory_format=torch.channels_last)
+        return Chain(denoise, self.sampler(settings), x_T, self.timesteps(settings), noise)
+
+    def steps(
+        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
+    ) -> Iterator[Step]:
+        """The steps of that chain; the last one's `x_s` holds the images, in [-1, 1].
+
+        Args:
+            seeds, labels, settings: as in `chain`.
+
+        Raises:
+            InputError: labels, guidance or steps that do not fit this pipeline.
+            NonFinite: at the first step that leads to NaN or infinity.
+        """
+        return self.chain(seeds, labels, settings).steps()
+
+    def generate(
+        self,
+        seeds: Iterable[object],
+        labels: Classes = None,
+        settings: SamplingSettings | None = None,
+        chunk: int | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Pixels:
+        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time. Arguments as in `chain`.
+
+        Several `processes` deal the chunks among them, and each gets all images.
+
+        Args:
+            chunk: None: as many as this machine is to generate at once, `compute.chunk`.
+            on_progress: called after each step with how many of this process's steps are done, and of how many.
+        """
+        events = self.generating(seeds, labels, settings, chunk=chunk)
+        return collected(finished(events, on_progress)).images
+
+    def generating(
+        self,
+        seeds: Iterable[object],
+        labels: Classes,
+        settings: SamplingSettings | None,
+        keep: Keep = NOTHING,
+        chunk: int | None = None,
+    ) -> Iterator[Advance | FinishedPart]:
+        """The same, each part as soon as it is there, with what is kept of the way. Arguments as in `generate`."""
+        settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
+        classes, parts = self.labels(labels, len(of)), self.chunks(len(of), chunk)
+
+        def steps_of(part: slice) -> Iterator[Step]:
+            return self.steps(of[part], None if classes is None else classes[part], settings)
+
+        return generating(steps_of, parts, settings.steps, keep, processes=self.processes)
+
+    def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
+        """`count` images in stretches of `chunk`; None: of `compute.chunk`."""
+        size = self.compute.chunk if chunk is None else chunk
+        return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+    def process(self, name: ReverseVariance | None) -> GaussianDiffusion:
+        """The process with another variance of its reverse steps; None: with its own.
+
+        Raises:
+            InputError: the analytic one, which has not been measured.
+        """
+        if name is None:
+            return self.diffusion
+        chosen = self.analytic if name == "analytic" else VARIANCES[name]
+        if chosen is None:
+            raise InputError(
+                "expected the analytic variance to have been measured for these weights; run `ancestral variance` first"
+            )
+        return replace(self.diffusion, variance=chosen)
+
+    def sampler(self, settings: SamplingSettings) -> Sampler:
+        """The sampler of `settings`, with the variance they name.
+
+        Raises:
+            InputError: a variance that has not been measured, or a cache that the sampler cannot have.
+        """
+        sampler = build_sampler(settings, self.process(settings.variance))
+        if settings.cache > 1 and sampler.calls > 1:
+            raise InputError(
+                f"expected cache 1 with the sampler {settings.sampler}, got {settings.cache}: within a step it looks "
+                "ahead and back, and what is kept belongs to steps in a row"
+            )
+        return sampler
+
+    def timesteps(self, settings: SamplingSettings) -> Timesteps:
+        """The falling timesteps of `settings`, (steps + 1,)."""
+        return build_grid(settings, self.sampler(settings), self.diffusion.schedule)
+
+    def class_index(self, name: str) -> int:
+        """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode.
+
+        Raises:
+            InputError: no such class.
+        """
+        return class_index(name, self.class_names)
+
+    def weights_hash(self) -> str:
+        """Names the weights that generated an image, by 16 hexadecimal digits."""
+        return weights_hash(self.network)
+
+    def save(self, folder: Path | str) -> None:
+        """Writes the folder whole, as `write_folder` does. It says nothing of this machine.
+
+        Raises:
+            InputError: something else than a pipeline of this package's is there.
+            CannotWrite: disk full, or folder gone or read-only.
+        """
+        write_folder(folder, Contents(self.config, self.spec, self.network, self.analytic))
+
+    def _bound(self, cache: int, labels: Labels | None) -> Denoiser:
+        """The network with its labels bound, in the precision that this machine is fast in."""
+        network = self.network.eval()
+
+        def call(x: Data, time: Tensor) -> Data:
+            told = x.new_full((len(x),), self.num_classes, dtype=torch.int64) if labels is None else labels
+            output: Tensor = network(x, time, told if self.num_classes else None)
+            return output
+
+        if cache > 1:
+            if not isinstance(network, UNet):
+                raise InputError(f"expected cache 1, got {cache}: only the U-Net here hands its features out")
+            call = Cached(partial(network.with_deep, labels=labels), cache)
+
+        def in_precision(x: Data, time: Tensor) -> Data:
+            with self.compute.autocast(self.device):
+                return call(x, time)
+
+        return NetworkDenoiser(self.diffusion, in_precision)
+
+    def _cause(self, x_t: Data) -> str:
+        """What has probably made a prediction at x_t that is not finite."""
+        networks: dict[str, nn.Module] = {"": self.network}
+        networks |= {} if self.weaker is None else {"weaker network's ": self.weaker.network}
+        networks |= {} if self.classify is None else {"classifier's ": self.classify.network}
+        return cause(x_t, networks, self.compute.precision)
+
+    def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
+        if settings.guidance_by == "classifier":
+            return check_classifier(labels, self.spec.class_names, self.classify)
+        check_labels(labels, self.num_classes, self.knows_no_class)
+        if settings.guidance_by == "classifier-free":
+            return check_classifier_free(settings, self.num_classes, self.knows_no_class)
+        if self.weaker is None:
+            raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
+
+
+def _laid_out(network: nn.Module) -> nn.Module:
+    """The network, the numbers of its weights in the order in memory that is fastest."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,38 @@
+"""The typed tree of settings: one schema for Python, files, the command line and the report. A file a branch.
+
+Every model is frozen and refuses unknown keys; the text under each field is its help everywhere. This folder stands in
+a low row and imports no torch, so each part of the package takes its own branch of the tree as an argument and no
+setting is written twice. A setting that another one makes meaningless is an error, never ignored.
+"""
+
+from ancestral.settings.base import MOST_CLASS_EMBEDS as MOST_CLASS_EMBEDS
+from ancestral.settings.base import MOST_IMAGES as MOST_IMAGES
+from ancestral.settings.base import MOST_SEED as MOST_SEED
+from ancestral.settings.base import MOST_TIMESTEPS as MOST_TIMESTEPS
+from ancestral.settings.base import Depth as Depth
+from ancestral.settings.base import Fraction as Fraction
+from ancestral.settings.base import NumImages as NumImages
+from ancestral.settings.base import NumTimesteps as NumTimesteps
+from ancestral.settings.base import PositiveFloat as PositiveFloat
+from ancestral.settings.base import PositiveInt as PositiveInt
+from ancestral.settings.base import Seed as Seed
+from ancestral.settings.base import Settings as Settings
+from ancestral.settings.base import Side as Side
+from ancestral.settings.base import Threads as Threads
+from ancestral.settings.base import Width as Width
+from ancestral.settings.base import field_names as field_names
+from ancestral.settings.compute import ComputeSettings as ComputeSettings
+from ancestral.settings.data import DataSettings as DataSettings
+from ancestral.settings.diffusion import DiffusionSettings as DiffusionSettings
+from ancestral.settings.diffusion import ReverseVariance as ReverseVariance
+from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
+from ancestral.settings.images import ImageSpec as ImageSpec
+from ancestral.settings.network import NetworkSettings as NetworkSettings
+from ancestral.settings.reading import flat as flat
+from ancestral.settings.reading import merged as merged
+from ancestral.settings.reading import parse as parse
+from ancestral.settings.reading import read_settings as read_settings
+from ancestral.settings.reading import sampling_with as sampling_with
+from ancestral.settings.sampling import SamplingSettings as SamplingSettings
+from ancestral.settings.training import TrainingSettings as TrainingSettings
+from ancestral.settings.tree import Config as Config

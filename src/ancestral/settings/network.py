@@ -1,0 +1,67 @@
+"""Settings of the U-Net."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ancestral.settings.base import Depth, Fraction, PositiveFloat, Settings, Width
+
+
+class NetworkSettings(Settings):
+    """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
+
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 128)
+    """Channels at each level."""
+    layers: Depth = 2
+    """ResNet blocks at each level on the way down (one more on the way up)."""
+    attention: Annotated[tuple[int, ...], Field(max_length=14)] = (2,)
+    """Levels that attend after every ResNet block."""
+    middle_layers: Annotated[int, Field(ge=0, le=100)] = 1
+    """Attention and ResNet block pairs in the middle, after its first ResNet block."""
+    middle_attention: bool = True
+    """Attend in the middle."""
+    middle_norm: bool = True
+    """Normalise what the middle attends to; published networks with scale-shift do not."""
+    head_width: Width | None = None
+    """Channels of an attention head. None: one head."""
+    stem: Width | None = None
+    """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
+    dropout: Fraction = 0.0
+    """Dropout inside every ResNet block."""
+    norm_groups: Width = 32
+    """Groups of every group normalisation; must divide every width."""
+    norm_eps: PositiveFloat = 1e-5
+    """Added to the variance in every normalisation."""
+    fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...], Field(max_length=13)] = ()
+    """Exponents n: the network also sees sin(2^n pi x) and cos(2^n pi x) of every pixel."""
+    output_rank: Width | None = None
+    """Channels out of which a 1x1 convolution mixes the output: for predictions of many channels (levels)."""
+    time_conditioning: Literal["add", "scale-shift"] = "add"
+    """How the time embedding enters a ResNet block: added, or as scale and shift of its second normalisation."""
+    time_order: Literal["sin-cos", "cos-sin"] = "sin-cos"
+    """Order of the halves of the sinusoidal embedding."""
+    time_frequency_shift: Literal[0, 1] = 1
+    """Lowest frequency of the embedding: 1 / 10000 with 1, one step above it with 0."""
+    downsample_padding: Literal["even", "right-bottom"] = "even"
+    """Zeros around the image before a stride-2 convolution; the DDPM paper's network pads right and bottom only."""
+
+    @model_validator(mode="after")
+    def _sizes_divide(self) -> NetworkSettings:
+        for width in {*self.widths, self.stem or self.widths[0]}:
+            if width % self.norm_groups:
+                raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
+        if (self.stem or self.widths[0]) % 2:
+            raise ValueError(f"expected an even first width, got {self.stem or self.widths[0]}")
+        attends = [self.widths[level] for level in self.attention if 0 <= level < len(self.widths)]
+        if len(attends) != len(self.attention):
+            raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")
+        if self.middle_attention and self.middle_layers:
+            attends.append(self.widths[-1])
+        elif not self.middle_norm:
+            raise ValueError("expected middle_norm without an attention in the middle, which is all that it is for")
+        for width in attends:
+            if self.head_width and width % self.head_width:
+                raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
+        return self

@@ -1,0 +1,73 @@
+"""Settings out of values and files, and one laid over another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ancestral.contracts import described
+from ancestral.errors import InputError
+from ancestral.files import read_json, read_toml
+from ancestral.settings.base import S, field_names
+from ancestral.settings.sampling import SamplingSettings
+from ancestral.settings.tree import Config
+
+
+def parse(kind: type[S], values: Any, where: str) -> S:
+    """`values` as `kind`, or one line that names the first fault and `where` it stands.
+
+    Raises:
+        InputError: unknown key (with the nearest known one), wrong type, or a value out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {described(error.errors(), field_names(kind))}") from None
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting in a nested dump."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
+    """`base` with the nested `changes` laid over it, checked as a whole."""
+
+    def lay(under: Any, over: Any) -> Any:
+        if not (isinstance(under, dict) and isinstance(over, dict)):
+            return over
+        return {**under, **{key: lay(under.get(key), value) for key, value in over.items()}}
+
+    return parse(Config, lay(base.model_dump(), changes), where)
+
+
+def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -> SamplingSettings:
+    """`base` with `changes` laid over it; what belongs to its sampler goes with it.
+
+    Raises:
+        InputError: a faulty setting, or settings that do not go together.
+    """
+    values = base.model_dump()
+    changed = parse(SamplingSettings, {"sampler": changes["sampler"]}, where) if "sampler" in changes else base
+    if changed.sampler != base.sampler:
+        values["eta"] = values["variance"] = values["grid"] = None
+    return parse(SamplingSettings, {**values, **changes}, where)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The nested settings in a .toml or .json file.
+
+    Raises:
+        InputError: missing, unreadable or malformed file, or another format.
+    """
+    readers = {".toml": read_toml, ".json": read_json}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"expected a settings file that ends in .toml or .json, got {path}")
+    return readers[path.suffix.lower()](path)

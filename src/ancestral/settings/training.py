@@ -1,0 +1,85 @@
+"""Settings of Algorithm 1 and its budget."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ancestral.settings.base import Fraction, NumImages, PositiveFloat, PositiveInt, Settings
+
+
+class TrainingSettings(Settings):
+    """Algorithm 1 and its budget. Training ends at the first limit that is reached."""
+
+    steps: PositiveInt | None = None
+    """Budget in optimiser steps."""
+    images: PositiveInt | None = None
+    """Budget in images seen."""
+    minutes: Annotated[float, Field(gt=0, le=1e8)] | None = None
+    """Budget in minutes of training on this machine."""
+    batch_size: NumImages = 128
+    """Images of one optimiser step."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    """adamw decays the weights apart from the gradient. muon: Adam, but inner weights take orthogonal steps."""
+    lr: PositiveFloat = 2e-4
+    """Learning rate after warm-up."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    """Decay of the optimiser's two moments."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Weight decay of adamw (0.01)."""
+    warmup_images: Annotated[int, Field(ge=0, le=2**53)] = 20_000
+    """Images over which the learning rate rises from 0."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls to 0 over the budget."""
+    clip_norm: PositiveFloat | None = 1.0
+    """Gradients with a larger norm are scaled down to it. None: no clipping."""
+    ema_decay: Fraction = 0.9999
+    """Decay of the averaged weights at each step; while young it is (1 + n) / (10 + n) after n steps."""
+    loss: Literal["simple", "vlb", "hybrid", "continuous"] = "simple"
+    """simple: squared error (DDPM). vlb: the bound on the log-likelihood, bits per dimension. hybrid: simple for the
+    mean and vlb for a learned variance. continuous: the bound of infinitely many steps."""
+    timesteps: Literal["uniform", "stratified", "importance"] = "uniform"
+    """How a batch draws its timesteps: independently; one in each of as many equal parts; or stratified, and more
+    often where recent losses are large, which their weight makes up for."""
+    weighting: Literal["simple", "min-snr"] = "simple"
+    """simple: every timestep counts alike (DDPM). min-snr: the weight min(SNR, gamma) in x0."""
+    min_snr_gamma: PositiveFloat | None = None
+    """gamma of min-snr (5)."""
+    label_dropout: Fraction = 0.1
+    """Share of training images whose label is hidden, which is what guidance needs."""
+    log_every_steps: PositiveInt = 50
+    """Steps between two lines of the log."""
+    validate_every_steps: PositiveInt = 500
+    """Steps between two held-out losses."""
+    sample_every_steps: PositiveInt = 2000
+    """Steps between two grids of samples."""
+    checkpoint_every_steps: PositiveInt = 1000
+    """Steps between two checkpoints."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0, le=1e8)] = 5.0
+    """A checkpoint at least this often."""
+    keep_checkpoints: PositiveInt = 2
+    """Newest checkpoints to keep."""
+    milestone_every_steps: PositiveInt | None = None
+    """Checkpoints at multiples of this are kept for good, beside the newest. None: none."""
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """What follows ten steps in a row that are not finite. rollback: back to the last checkpoint that is a multiple of
+    checkpoint_every_steps, and on from there with half the learning rate."""
+    rollbacks: PositiveInt | None = None
+    """Times that rollback goes back before training stops all the same (3)."""
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> TrainingSettings:
+        if self.steps is None and self.images is None and self.minutes is None:
+            raise ValueError("expected a budget: set steps, images or minutes")
+        if self.weight_decay is not None and self.optimizer != "adamw":
+            raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
+        if self.weighting == "min-snr" and self.loss != "simple":
+            raise ValueError(
+                f"expected no weighting min-snr with the loss {self.loss}, whose weights are the bound's own"
+            )
+        if self.min_snr_gamma is not None and self.weighting != "min-snr":
+            raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
+        if self.rollbacks is not None and self.on_divergence != "rollback":
+            raise ValueError("expected no rollbacks with on_divergence stop: use on_divergence rollback")
+        return self
