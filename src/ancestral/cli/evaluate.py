@@ -2,15 +2,15 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ancestral.cli import likelihood
 from ancestral.cli.asking import sampling_fields
 from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings
 from ancestral.cli.measured import number
 from ancestral.cli.options import Options, changes
-from ancestral.cli.output import console, tell, tell_json
-from ancestral.cli.view import watch
+from ancestral.cli.output import console, tell
+from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings
@@ -56,15 +56,7 @@ def run(argv: Sequence[str]) -> int:
     check_run(job.run)
     from ancestral.jobs.evaluate import evaluate
 
-    files, result = watch(evaluate(job))
-    if result is None:
-        return 0
-    evaluation: Any = result.value
-    if found.json:
-        tell_json(result.tree)
-    else:
-        show(evaluation)
-        tell(*map(str, files))
+    show_result(evaluate(job), found.json, lambda result: show(result.value))
     return 0
 
 

@@ -1,12 +1,12 @@
 """`ancestral likelihood`: the words of the command and its table; the work is `ancestral.jobs.likelihood`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.measured import rounded
-from ancestral.cli.output import console, tell, tell_json
-from ancestral.cli.view import watch
+from ancestral.cli.output import console, tell
+from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
 
@@ -36,15 +36,7 @@ def measure(job: LikelihoodJobSettings, as_json: bool) -> int:
     check_run(job.run)
     from ancestral.jobs import likelihood
 
-    files, result = watch(likelihood.likelihood(job))
-    if result is None:
-        return 0
-    measured: Any = result.value
-    if as_json:
-        tell_json(result.tree)
-    else:
-        show(measured)
-        tell(*map(str, files))
+    show_result(likelihood.likelihood(job), as_json, lambda result: show(result.value))
     return 0
 
 

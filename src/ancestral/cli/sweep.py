@@ -3,13 +3,13 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.measured import rounded
 from ancestral.cli.options import SETTING
-from ancestral.cli.output import console, say, tell, tell_json
-from ancestral.cli.view import watch
+from ancestral.cli.output import console, say, tell
+from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import SweepJobSettings
@@ -59,16 +59,9 @@ def run(argv: Sequence[str]) -> int:
     check_run(job.run, or_pipeline=True)
     from ancestral.jobs.sweep import sweep
 
-    files, result = watch(sweep(job))
-    if result is None:
-        return 0
-    swept: Any = result.value
-    if found.json:
-        tell_json(result.tree)
-    else:
-        show(swept.found)
-        tell(*map(str, files))
-    speak(swept.found, swept.outcome, found.json)
+    result = show_result(sweep(job), found.json, lambda result: show(result.value.found))
+    if result is not None:
+        speak(result.value.found, result.value.outcome, found.json)
     return 0
 
 
@@ -80,12 +73,7 @@ def _restore(found: Namespace) -> int:
         raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
     from ancestral.jobs.sweep import restore
 
-    result = watch(restore(Path(found.run))).result
-    assert result is not None
-    if found.json:
-        tell_json(result.tree)
-    else:
-        tell(str(result.value))
+    show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
     return 0
 
 

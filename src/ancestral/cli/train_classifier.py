@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ancestral.cli.job_options import job_options, job_settings
-from ancestral.cli.output import console, tell, tell_json
-from ancestral.cli.view import watch
+from ancestral.cli.output import console, tell
+from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import TrainClassifierSettings
 
@@ -29,13 +29,7 @@ def run(argv: Sequence[str]) -> int:
     check_run(job.run)
     from ancestral.jobs.train_classifier import train
 
-    files, result = watch(train(job))
-    assert result is not None
-    if found.json:
-        tell_json(result.tree)
-    else:
-        show(result.tree)
-        tell(*map(str, files))
+    show_result(train(job), found.json, lambda result: show(result.tree))
     return 0
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from ancestral.cli.job_options import job_options, job_settings
-from ancestral.cli.output import tell, tell_json
-from ancestral.cli.view import watch
+from ancestral.cli.output import tell
+from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import VarianceSettings
 
@@ -24,10 +24,5 @@ def run(argv: Sequence[str]) -> int:
     check_run(job.run)
     from ancestral.jobs.variance import estimate_variance
 
-    files, result = watch(estimate_variance(job))
-    assert result is not None
-    if found.json:
-        tell_json(result.tree)
-    else:
-        tell(str(result.value), *map(str, files))
+    show_result(estimate_variance(job), found.json, lambda result: tell(str(result.value)))
     return 0

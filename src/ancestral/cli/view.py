@@ -60,6 +60,22 @@ def show_files(job: Job, as_json: bool) -> None:
         show(result)
 
 
+def show_result(job: Job, as_json: bool, show: Callable[[ResultEvent], None]) -> ResultEvent | None:
+    """Runs a job that measures, and prints its result: as JSON, or by `show`, and the files it wrote after that.
+
+    Returns:
+        The result, which only the main process has.
+    """
+    files, result = watch(job)
+    if result is not None and as_json:
+        tell_json(result.tree)
+    elif result is not None:
+        show(result)
+        if files:
+            tell(*map(str, files))
+    return result
+
+
 def _line(name: str, value: float | list[float]) -> str:
     numbers = value if isinstance(value, list) else [value]
     return f"{name.replace('_', ' ')} {', '.join(f'{number:.3g}' for number in numbers)}"

@@ -34,7 +34,7 @@ class ResultEvent(NamedTuple):
     """The end: what --json prints, and the value itself for whoever shows it otherwise."""
 
     tree: dict[str, Any]
-    value: object = None
+    value: Any = None
 
 
 Event = ProgressEvent | NoteEvent | FileEvent | RecordEvent | ResultEvent
