@@ -141,9 +141,9 @@ def test_a_report_is_written_where_asked(
 ) -> None:
     asked = []
 
-    def write(run: Path, out: Path | None, say: object, overwrite: bool) -> Path:
+    def write(run: Path, out: Path) -> list[str]:
         asked.append((run, out))
-        return out or run / "report.html"
+        return ["making the film"]
 
     monkeypatch.setattr("ancestral.report.page.write_report", write)
     monkeypatch.chdir(tmp_path)
@@ -151,7 +151,7 @@ def test_a_report_is_written_where_asked(
     Path("runs/x/config.json").touch()
     assert call(capsys, "report", "runs/x").out.strip() == "runs/x/report.html"
     assert json.loads(call(capsys, "report", "runs/x", "--out", "a.html", "--json").out) == {"file": "a.html"}
-    assert asked == [(Path("runs/x"), None), (Path("runs/x"), Path("a.html"))]
+    assert asked == [(Path("runs/x"), Path("runs/x/report.html")), (Path("runs/x"), Path("a.html"))]
 
 
 def test_schedules_may_have_any_number_of_timesteps() -> None:

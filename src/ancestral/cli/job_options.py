@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeVar
 from ancestral.cli.asking import add_computing, add_sampling, sampling_fields
 from ancestral.cli.options import Options, changes, positive, real, shown, whole
 from ancestral.errors import InputError
-from ancestral.jobs.settings import JobSettings, Typed
-from ancestral.settings import ComputeSettings, parse
+from ancestral.jobs.settings import Typed
+from ancestral.settings import ComputeSettings, Settings, parse
 
-J = TypeVar("J", bound=JobSettings)
+J = TypeVar("J", bound=Settings)
 BRANCHES = ("sampling", "compute")
 """Fields that are a flag for each setting of theirs."""
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
@@ -39,7 +39,7 @@ class JobField(NamedTuple):
         return [self.option, *([f"--{self.typed.also}"] if self.typed.also else [])]
 
 
-def job_options(command: str, words: str, about: str, examples: Sequence[str], kind: type[JobSettings]) -> Options:
+def job_options(command: str, words: str, about: str, examples: Sequence[str], kind: type[Settings]) -> Options:
     """The options of a job of this kind, with --json and --debug."""
     options = Options(command, words, about, examples)
     for field in fields_of(kind):
@@ -69,7 +69,7 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     return parse(kind, values, "command line")
 
 
-def fields_of(kind: type[JobSettings]) -> list[JobField]:
+def fields_of(kind: type[Settings]) -> list[JobField]:
     """Those that are an option or a positional, in the order of the help."""
     schemas = kind.model_json_schema()["properties"]
     fields = []

@@ -13,7 +13,7 @@ from ancestral.data.listing import by_reason
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
-from ancestral.report.tiles import SIDE, captioned, shortened, tile, wall
+from ancestral.report.pictures import SIDE, captioned, shortened, tile, wall
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import png_bytes
 
@@ -56,29 +56,33 @@ def write_page(file: Path, found: Findings) -> None:
 
 def page(found: Findings) -> Html:
     """The whole document; what there is none of has no section."""
+    report = found.report
+    left_out, classes = by_reason(report.left_out), sorted(report.classes.items(), key=lambda pair: -pair[1])
+    unused = "" if report.labelled else " Training does not use them."
+    alike = [(group.files, f"{group.difference:.1%} of the contrast") for group in report.near_duplicates]
     parts = {
         "sheet": ("What the network sees", _sheet(found)),
         "recipe": ("Training", _recipe(found)),
-        "bad": ("Files that cannot be used", _bad(found)),
-        "unused": ("Left out, by reason", _left_out(found)),
-        "classes": ("Classes", _classes(found)),
-        "shared": ("In more than one class", _groups(found, [(group, "") for group in found.report.shared])),
-        "same": ("The same pixels", _groups(found, [(group, "") for group in found.report.duplicates])),
-        "alike": ("Look the same", _alike(found)),
+        "bad": ("Files that cannot be used", _table("file", "why", report.bad, "They are left out of training.")),
+        "unused": (
+            "Left out, by reason",
+            _table("why", "suffix and files", [*left_out.items()], "All that is not used, hidden folders as one each."),
+        ),
+        "classes": (
+            "Classes",
+            _table("class", "images", [(name, f"{n:,}") for name, n in classes], f"The largest first.{unused}"),
+        ),
+        "shared": ("In more than one class", _groups(found, [(group, "") for group in report.shared])),
+        "same": ("The same pixels", _groups(found, [(group, "") for group in report.duplicates])),
+        "alike": ("Look the same", _groups(found, alike)),
         "flat": ("One colour or little else", _flat(found)),
     }
-    there = {anchor: part for anchor, part in parts.items() if part[1]}
+    there = {anchor: (title, content) for anchor, (title, content) in parts.items() if content}
     sections = [section(anchor, title, content) for anchor, (title, content) in there.items()]
-    links = [element("a", title, attributes={"href": f"#{anchor}"}) for anchor, (title, _) in there.items()]
-    name = Path(found.report.source).name
-    return document(f"Ancestral: {name}", _top(found, name, links), sections, "ancestral data check")
-
-
-def _top(found: Findings, name: str, links: Sequence[Html]) -> Html:
     warnings = element("ul", *(element("li", remark) for remark in found.remarks))
-    contents = element("nav", *links, attributes={"aria-label": "Contents"})
-    numbers = pairs(found.overview, "facts")
-    return element("header", element("h1", name), element("p", found.report.source), numbers, warnings, contents)
+    top = element("p", report.source), pairs(found.overview, "facts"), warnings
+    contents = {anchor: title for anchor, (title, _) in there.items()}
+    return document(Path(report.source).name, top, contents, sections, "ancestral data check")
 
 
 def _sheet(found: Findings) -> Html:
@@ -94,27 +98,6 @@ def _recipe(found: Findings) -> Html:
         return Html("")
     command, *takes = found.recipe
     return joined([element("pre", element("code", command)), *(element("p", line) for line in takes)])
-
-
-def _bad(found: Findings) -> Html:
-    return _table(("file", "why"), found.report.bad, "They are left out of training.")
-
-
-def _left_out(found: Findings) -> Html:
-    rows = [*by_reason(found.report.left_out).items()]
-    return _table(("why", "suffix and files"), rows, "All that is not used, hidden folders as one each.")
-
-
-def _classes(found: Findings) -> Html:
-    rows = [(name, f"{count:,}") for name, count in sorted(found.report.classes.items(), key=lambda pair: -pair[1])]
-    unused = "" if found.report.labelled else " Training does not use them."
-    return _table(("class", "images"), rows, f"The largest first.{unused}")
-
-
-def _alike(found: Findings) -> Html:
-    return _groups(
-        found, [(group.files, f"{group.difference:.1%} of the contrast") for group in found.report.near_duplicates]
-    )
 
 
 def _flat(found: Findings) -> Html:
@@ -148,6 +131,6 @@ def _more(count: int, noun: str) -> Html:
     return element("p", words) if words else Html("")
 
 
-def _table(head: tuple[str, str], rows: Sequence[tuple[str, str]], caption: str) -> Html:
+def _table(left: str, right: str, rows: Sequence[tuple[str, str]], caption: str) -> Html:
     more = f" The first {LISTED} of {len(rows):,}; --json lists all." if len(rows) > LISTED else ""
-    return table(head, rows[:LISTED], caption + more) if rows else Html("")
+    return table((left, right), rows[:LISTED], caption + more) if rows else Html("")
