@@ -21,12 +21,13 @@ import numpy as np
 
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import StageProgress, form, refit
+from ancestral.data.fitting import form, refit
 from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular, read_bytes
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 NAME = "cifar10"
@@ -80,17 +81,18 @@ class Labelled(NamedTuple):
 Reader = Callable[[], dict[str, Labelled]]
 
 
-def cifar10(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def cifar10(settings: DataSettings) -> StagedWork[Collection]:
     """CIFAR-10 (Krizhevsky 2009) at the settings' size and colours, decoded once; official test part last.
 
     Raises:
         InputError: no form of it is at hand or can be downloaded, or its content is not CIFAR-10's.
     """
 
-    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        parts = locate(on_progress)()
+    def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
+        reader = yield from locate()
+        parts = reader()
         train, test = (checked(part, parts[part]) for part in ("train", "test"))
-        pixels = refit(np.concatenate([train.pixels, test.pixels]), settings, on_progress)
+        pixels = yield from refit(np.concatenate([train.pixels, test.pixels]), settings)
         labels = np.concatenate([train.labels, test.labels]).astype(np.int64)
         order = np.concatenate([shuffled(train.labels, len(train.labels)), np.arange(len(train.labels), len(labels))])
         whole = ImageSet(pixels, labels, CLASS_NAMES, None, None, digest(place, fingerprint))
@@ -98,16 +100,16 @@ def cifar10(settings: DataSettings, on_progress: StageProgress | None = None) ->
 
     fingerprint = digest(*(known.pixels + known.labels for known in KNOWN.values()))
     place = digest(NAME, form(settings))
-    return cached(place, fingerprint, build)
+    return (yield from cached(place, fingerprint, build))
 
 
-def locate(on_progress: StageProgress | None = None) -> Reader:
+def locate() -> StagedWork[Reader]:
     """A reader of the first form found on this machine; the archive is downloaded where there is none."""
     downloads = cache_folder() / "downloads" / NAME
     for folder in [*data_folders(NAME), downloads]:
         if (reader := form_in(folder)) is not None:
             return reader
-    archive = download(ARCHIVE, downloads, advice(NAME, downloads), on_progress)
+    archive = yield from download(ARCHIVE, downloads, advice(NAME, downloads))
     check_sha256(archive, ARCHIVE.sha256)
     return lambda: read_archive(archive)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.data.images import fit, picture_of, to_array
+from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 
 StageProgress = Callable[[str, int, int], None]
@@ -17,7 +18,7 @@ def form(settings: DataSettings) -> str:
     return settings.model_dump_json(include={"size", "color", "fit", "background"})
 
 
-def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress | None = None) -> np.ndarray:
+def refit(pixels: np.ndarray, settings: DataSettings) -> StagedWork[np.ndarray]:
     """(N, H, W, C) uint8 -> (N, height, width, 1 to 4) as `settings.size`, `color` and `fit` say."""
     height, width = settings.height_width or pixels.shape[1:3]
     channels = COLOR_CHANNELS.get(settings.color) or pixels.shape[3]
@@ -27,6 +28,6 @@ def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress
     for i, image in enumerate(pixels):
         picture = picture_of(image).convert(MODES[channels])
         fitted[i] = to_array(fit(picture, height, width, settings.fit, settings.background))
-        if on_progress and (i + 1) % 500 == 0:
-            on_progress("resizing", i + 1, len(pixels))
+        if (i + 1) % 500 == 0:
+            yield ProgressEvent("resizing", i + 1, len(pixels))
     return fitted

@@ -12,11 +12,12 @@ import numpy as np
 
 from ancestral.data.cache import cached, digest
 from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import StageProgress, form, refit
+from ancestral.data.fitting import form, refit
 from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.data.places import advice, data_folders
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
@@ -67,16 +68,16 @@ FASHION_MNIST = IdxDataset(
 )
 
 
-def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def idx_dataset(dataset: IdxDataset, settings: DataSettings) -> StagedWork[Collection]:
     """`dataset` at the settings' size and colours, decoded once; training part shuffled, official test part last.
 
     Raises:
         InputError: a file is nowhere to be had, or is not the one its sha256 announces.
     """
 
-    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        train, train_labels, test, test_labels = read_files(dataset, on_progress)
-        pixels = refit(np.concatenate([train, test])[..., None], settings, on_progress)
+    def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
+        train, train_labels, test, test_labels = yield from read_files(dataset)
+        pixels = yield from refit(np.concatenate([train, test])[..., None], settings)
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
         order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
         whole = ImageSet(pixels, labels, dataset.class_names, None, None, digest(place, fingerprint))
@@ -84,18 +85,21 @@ def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageP
 
     fingerprint = digest(*(file.sha256 for file in dataset.files))
     place = digest(dataset.name, form(settings))
-    return cached(place, fingerprint, build)
+    return (yield from cached(place, fingerprint, build))
 
 
-def read_files(dataset: IdxDataset, on_progress: StageProgress | None = None) -> list[np.ndarray]:
+def read_files(dataset: IdxDataset) -> StagedWork[list[np.ndarray]]:
     """The four arrays: (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,), uint8."""
     images, labels = (SIDE, SIDE), ()
     shapes = [(NUM_TRAIN, *images), (NUM_TRAIN, *labels), (NUM_TEST, *images), (NUM_TEST, *labels)]
-    paths = [locate(file, dataset.name, on_progress) for file in dataset.files]
-    return [read_idx(path, shape) for path, shape in zip(paths, shapes, strict=True)]
+    arrays = []
+    for file, shape in zip(dataset.files, shapes, strict=True):
+        path = yield from locate(file, dataset.name)
+        arrays.append(read_idx(path, shape))
+    return arrays
 
 
-def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None) -> Path:
+def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
     """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
 
     Raises:
@@ -103,7 +107,7 @@ def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None
     """
     here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
     folder = cache_folder() / "downloads" / name
-    path = here[0] if here else download(file, folder, advice(name, folder), on_progress)
+    path = here[0] if here else (yield from download(file, folder, advice(name, folder)))
     check_sha256(path, file.sha256)
     return path
 
