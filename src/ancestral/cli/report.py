@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
-from ancestral.jobs.report import ReportSettings, report
+from ancestral.jobs.data_settings import ReportSettings
 
 ABOUT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
 EXAMPLES = ("ancestral report runs/digits",)
@@ -16,5 +16,7 @@ def run(argv: Sequence[str]) -> int:
     found = job_options("ancestral report", "RUN", ABOUT, EXAMPLES, ReportSettings).words(argv)
     job = job_settings(found, ReportSettings)
     check_run(job.run)
+    from ancestral.jobs.report import report
+
     show_result(report(job), found.json)
     return 0

@@ -12,7 +12,6 @@ import numpy as np
 
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
-from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
@@ -58,9 +57,9 @@ def loading(settings: DataSettings) -> StagedWork[Parts]:
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
 
 
-def collection(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def collection(settings: DataSettings) -> Collection:
     """The same as `collecting`, once it is done."""
-    return finish(collecting(settings), on_progress)
+    return finish(collecting(settings))
 
 
 def collecting(settings: DataSettings) -> StagedWork[Collection]:

@@ -1,16 +1,11 @@
 """Arrays of images, already decoded, at the size and in the colours the settings ask for."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.data.images import fit, picture_of, to_array
 from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
-
-StageProgress = Callable[[str, int, int], None]
-"""Called with (what is being done, how much is done, how much there is)."""
 
 
 def form(settings: DataSettings) -> str:

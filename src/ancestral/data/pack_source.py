@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ancestral.data.cache import digest
-from ancestral.data.datasets import BUILT_IN, collection, find_folder
-from ancestral.data.fitting import StageProgress, form
+from ancestral.data.datasets import BUILT_IN, collecting, find_folder
+from ancestral.data.fitting import form
 from ancestral.data.folder import Selection, captions, classes, fitter, select, shown, size
 from ancestral.data.images import BadImage, parse_color
 from ancestral.data.imageset import Collection, arranged
@@ -23,6 +23,7 @@ from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import is_url
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 
@@ -156,7 +157,7 @@ Source = FolderSource | LoadedSource
 """Images in a fixed order, that can be begun anywhere."""
 
 
-def source_of(settings: DataSettings, on_progress: StageProgress | None = None) -> Source:
+def source_of(settings: DataSettings) -> StagedWork[Source]:
     """The images that the settings name.
 
     Raises:
@@ -164,7 +165,7 @@ def source_of(settings: DataSettings, on_progress: StageProgress | None = None) 
     """
     parse_color(settings.background)
     if settings.source in BUILT_IN:
-        whole = collection(settings, on_progress)
+        whole = yield from collecting(settings)
         images = whole.images.unlabelled() if settings.labels == "none" else whole.images
         return LoadedSource(whole._replace(images=images))
     if is_url(settings.source):

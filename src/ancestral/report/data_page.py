@@ -1,15 +1,16 @@
 """The page of `ancestral data check`: what is in a folder of images and what is wrong with it, in pictures."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from ancestral.colors import NAMES
 from ancestral.data.check import Report
 from ancestral.data.images import to_array
 from ancestral.data.listing import by_reason
+from ancestral.data.remarks import remarks
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
@@ -22,47 +23,28 @@ SHOWN = 24
 LISTED = 500
 """Rows of a table."""
 
+PictureOf = Callable[[str], Image.Image]
+"""The whole picture of a name in a report."""
 
-@dataclass(frozen=True)
-class Findings:
-    """What the page shows.
+
+def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | None, picture_of: PictureOf) -> None:
+    """Writes all that was found as one self-contained HTML file; what there is none of has no section.
 
     Args:
-        report: the whole of it.
-        overview: what there is, in names and numbers.
-        remarks: what to mind, a sentence each.
         recipe: the command to train with, then what it takes, a sentence each; empty where there is too little.
         sheet: images as the network sees them; None where there are too few.
-        picture: the whole picture of a name in the report.
-    """
-
-    report: Report
-    overview: Sequence[tuple[str, str]]
-    remarks: Sequence[str]
-    recipe: Sequence[str]
-    sheet: Box | None
-    picture: Callable[[str], Image.Image]
-
-
-def write_page(file: Path, found: Findings) -> None:
-    """Writes all that was found as one self-contained HTML file.
 
     Raises:
         InputError: `file` is no regular file.
         CannotWrite: it cannot be written.
     """
-    write_whole(file, page(found))
-
-
-def page(found: Findings) -> Html:
-    """The whole document; what there is none of has no section."""
-    report = found.report
     left_out, classes = by_reason(report.left_out), sorted(report.classes.items(), key=lambda pair: -pair[1])
     unused = "" if report.labelled else " Training does not use them."
     alike = [(group.files, f"{group.difference:.1%} of the contrast") for group in report.near_duplicates]
+    flat = [*report.constant, *report.nearly_constant]
     parts = {
-        "sheet": ("What the network sees", _sheet(found)),
-        "recipe": ("Training", _recipe(found)),
+        "sheet": ("What the network sees", _sheet(sheet)),
+        "recipe": ("Training", _recipe(*recipe)),
         "bad": ("Files that cannot be used", _table("file", "why", report.bad, "They are left out of training.")),
         "unused": (
             "Left out, by reason",
@@ -72,56 +54,86 @@ def page(found: Findings) -> Html:
             "Classes",
             _table("class", "images", [(name, f"{n:,}") for name, n in classes], f"The largest first.{unused}"),
         ),
-        "shared": ("In more than one class", _groups(found, [(group, "") for group in report.shared])),
-        "same": ("The same pixels", _groups(found, [(group, "") for group in report.duplicates])),
-        "alike": ("Look the same", _groups(found, alike)),
-        "flat": ("One colour or little else", _flat(found)),
+        "shared": ("In more than one class", _groups([(group, "") for group in report.shared], picture_of)),
+        "same": ("The same pixels", _groups([(group, "") for group in report.duplicates], picture_of)),
+        "alike": ("Look the same", _groups(alike, picture_of)),
+        "flat": ("One colour or little else", _flat(flat, picture_of)),
     }
     there = {anchor: (title, content) for anchor, (title, content) in parts.items() if content}
     sections = [section(anchor, title, content) for anchor, (title, content) in there.items()]
-    warnings = element("ul", *(element("li", remark) for remark in found.remarks))
-    top = element("p", report.source), pairs(found.overview, "facts"), warnings
+    warnings = element("ul", *(element("li", words) for words in (*report.notes, *remarks(report))))
+    top = element("p", report.source), pairs(overview(report), "facts"), warnings
     contents = {anchor: title for anchor, (title, _) in there.items()}
-    return document(Path(report.source).name, top, contents, sections, "ancestral data check")
+    write_whole(file, document(Path(report.source).name, top, contents, sections, "ancestral data check"))
 
 
-def _sheet(found: Findings) -> Html:
-    if found.sheet is None:
+def overview(report: Report) -> list[tuple[str, str]]:
+    """What there is, in names and numbers; what there is none of is left out."""
+    found = {
+        "usable images": f"{report.num_images:,}",
+        "formats": _counts(report.formats),
+        "modes": _counts(report.modes),
+        "heights": _range(report.heights),
+        "widths": _range(report.widths),
+        "width by height": _range(report.aspect_ratios),
+        "smaller than trained at": f"{report.num_enlarged:,}",
+        "with transparency": f"{report.num_alpha:,}",
+        "more than 8 bits a channel": f"{report.num_16_bit:,}",
+        "colours of another profile": _counts(report.profiles),
+        "turned by EXIF": f"{report.num_rotated:,}",
+        "captions": f"{report.num_captions:,}",
+        "colours": NAMES[report.channels] if report.num_images else "",
+        "labels": f"{len(report.classes)} classes" if report.labelled else "none",
+        "parts": ", ".join(f"{name} {count:,}" for name, count in report.parts.items()) if report.num_images else "",
+        "left out": f"{sum(each.count for each in report.left_out):,}",
+    }
+    return [(name, text) for name, text in found.items() if text not in ("", "0") or name == "usable images"]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    """The largest first."""
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
+
+
+def _range(ends: tuple[float, float] | tuple[int, int]) -> str:
+    low, high = (f"{end:.2f}".rstrip("0").rstrip(".") for end in ends)
+    return low if low == high else f"{low} to {high}"
+
+
+def _sheet(sheet: Box | None) -> Html:
+    if sheet is None:
         return Html("")
     words = "Fitted, on the background and in the colours that training uses; of every class as many as there is room."
     alt = "a contact sheet of images as the network sees them"
-    return joined([element("p", words), picture(png_bytes(found.sheet), alt, found.sheet.size, "card")])
+    return joined([element("p", words), picture(png_bytes(sheet), alt, sheet.size, "card")])
 
 
-def _recipe(found: Findings) -> Html:
-    if not found.recipe:
+def _recipe(command: str = "", *takes: str) -> Html:
+    if not command:
         return Html("")
-    command, *takes = found.recipe
     return joined([element("pre", element("code", command)), *(element("p", line) for line in takes)])
 
 
-def _flat(found: Findings) -> Html:
-    names = [*found.report.constant, *found.report.nearly_constant]
-    figures = [captioned(name, _tile(found, name)) for name in names[:SHOWN]]
+def _flat(names: Sequence[str], picture_of: PictureOf) -> Html:
+    figures = [captioned(name, _tile(name, picture_of)) for name in names[:SHOWN]]
     return joined([wall(figures, "small"), _more(len(names), "image")]) if names else Html("")
 
 
-def _groups(found: Findings, groups: Sequence[tuple[Sequence[str], str]]) -> Html:
+def _groups(groups: Sequence[tuple[Sequence[str], str]], picture_of: PictureOf) -> Html:
     """The first two of each group beside one another, with what is said of them."""
     if not groups:
         return Html("")
-    figures = [_pair(found, names, words) for names, words in groups[:SHOWN]]
+    figures = []
+    for names, words in groups[:SHOWN]:
+        both = styled("div", "row", *(_tile(name, picture_of) for name in names[:2]))
+        lines = [*map(shortened, names[:2]), f"and {len(names) - 2:,} more" if len(names) > 2 else "", words]
+        caption = element("figcaption", *(element("div", line) for line in lines if line))
+        figures.append(element("figure", both, caption))
     return joined([wall(figures, "pair"), _more(len(groups), "group")])
 
 
-def _pair(found: Findings, names: Sequence[str], words: str) -> Html:
-    both = styled("div", "row", *(_tile(found, name) for name in names[:2]))
-    lines = [*map(shortened, names[:2]), *([f"and {len(names) - 2:,} more"] if len(names) > 2 else []), words]
-    return element("figure", both, element("figcaption", *(element("div", line) for line in lines if line)))
-
-
-def _tile(found: Findings, name: str) -> Html:
-    image = found.picture(name)
+def _tile(name: str, picture_of: PictureOf) -> Html:
+    image = picture_of(name)
     image.thumbnail((SIDE, SIDE))
     return tile(torch.from_numpy(to_array(image).copy()).permute(2, 0, 1)[None], shortened(name))
 
