@@ -113,9 +113,9 @@ COMPUTING = {
     "tune": ["tune", "RUN", "--minutes", "0.01"],
 }
 READING = {
-    "ancestral.cli.training.load": ["train", "digits", "--out", "other"],
-    "ancestral.cli.showing.load": ["show", "data", "digits"],
-    "ancestral.jobs.measuring.load": ["evaluate", "RUN", "--images", "20"],
+    "ancestral.jobs.train.loading": ["train", "digits", "--out", "other"],
+    "ancestral.cli.showing.loading": ["show", "data", "digits"],
+    "ancestral.jobs.measuring.loading": ["evaluate", "RUN", "--images", "20"],
 }
 
 

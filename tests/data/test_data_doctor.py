@@ -18,13 +18,13 @@ from PIL import Image
 
 from ancestral.cli import checking, pacing
 from ancestral.cli.main import main
-from ancestral.cli.target import plan
 from ancestral.data.advice import balance, enlargement, num_long
 from ancestral.data.check import check
 from ancestral.data.datasets import load
 from ancestral.data.duplicates import ALIKE, ANYWHERE, centred, contrast, shared, star_groups, waves
 from ancestral.data.looks import pictures, seen, spread
 from ancestral.data.remarks import remarks
+from ancestral.jobs.target import plan
 from ancestral.settings import DataSettings, ImageSpec, TrainingSettings, parse
 
 BOMB_BYTES = 32 * 2**20

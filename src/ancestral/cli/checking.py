@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ancestral.cli import pacing
 from ancestral.cli.output import console, counting, say, tell, tell_json
 from ancestral.cli.showing import contact_sheet
-from ancestral.cli.target import plan
 from ancestral.colors import COLOR_OF, NAMES
 from ancestral.data.advice import SIZES
 from ancestral.data.check import Report
@@ -20,6 +19,7 @@ from ancestral.data.looks import pictures, seen
 from ancestral.data.remarks import remarks
 from ancestral.errors import InputError
 from ancestral.jobs.running import device_named
+from ancestral.jobs.target import plan
 from ancestral.outputs import CHECKED
 from ancestral.report.data_page import Findings, write_page
 from ancestral.settings import Config, DataSettings, ImageSpec

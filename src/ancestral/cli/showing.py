@@ -106,6 +106,6 @@ def _log_snr(schedule: Schedule) -> Tensor:
 
 def _train(settings: DataSettings) -> ImageSet:
     with counting() as counted:
-        parts = finish(loading(settings), counted)
+        parts = finish(loading(settings), lambda event: counted(*event))
     warn_of_data(parts, settings.source)
     return parts.train

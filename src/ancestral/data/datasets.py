@@ -60,7 +60,7 @@ def loading(settings: DataSettings) -> StagedWork[Parts]:
 
 def collection(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
     """The same as `collecting`, once it is done."""
-    return finish(collecting(settings), on_progress)
+    return finish(collecting(settings), lambda event: on_progress(*event) if on_progress else None)
 
 
 def collecting(settings: DataSettings) -> StagedWork[Collection]:
