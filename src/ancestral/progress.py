@@ -1,8 +1,10 @@
 """Work that is done piece by piece: a generator of how far it has come, that returns the result."""
 
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
+P = TypeVar("P")
+Q = TypeVar("Q")
 T = TypeVar("T")
 
 
@@ -20,11 +22,11 @@ StagedWork = Generator[ProgressEvent, None, T]
 """Of several stages, each with a name."""
 
 
-def finish(work: Generator[tuple[Any, ...], None, T], follow: Callable[..., None] | None = None) -> T:
+def finish(work: Generator[P, None, T], follow: Callable[[P], object] = lambda progress: None) -> T:
     """The result, once all is done.
 
     Args:
-        follow: called with what the work yields, one argument for each of its values.
+        follow: called with whatever the work yields.
     """
     while True:
         try:
@@ -32,5 +34,15 @@ def finish(work: Generator[tuple[Any, ...], None, T], follow: Callable[..., None
         except StopIteration as end:
             result: T = end.value
             return result
-        if follow is not None:
-            follow(*progress)
+        follow(progress)
+
+
+def mapped(work: Generator[P, None, T], function: Callable[[P], Q]) -> Generator[Q, None, T]:
+    """The same work, with a function of whatever it yields in place of that."""
+    while True:
+        try:
+            progress = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield function(progress)

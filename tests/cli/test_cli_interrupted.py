@@ -113,7 +113,7 @@ COMPUTING = {
     "tune": ["tune", "RUN", "--minutes", "0.01"],
 }
 READING = {
-    "ancestral.cli.training.loading": ["train", "digits", "--out", "other"],
+    "ancestral.jobs.train.loading": ["train", "digits", "--out", "other"],
     "ancestral.jobs.show.loading": ["show", "data", "digits"],
     "ancestral.jobs.measuring.loading": ["evaluate", "RUN", "--images", "20"],
 }

@@ -8,8 +8,8 @@ import pytest
 from cli_calls import TINY, call, snapshot
 from PIL import Image
 
-from ancestral.cli.target import plan
 from ancestral.errors import InputError
+from ancestral.jobs.target import plan
 from ancestral.training.logs import read_log
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ancestral.cli.options import Options, accepts, changes, leaves
-from ancestral.cli.target import overlaid, plan
+from ancestral.jobs.target import overlaid, plan
 from ancestral.presets import PRESETS
 from ancestral.settings import Config, DataSettings, NetworkSettings, field_names, merged
 

@@ -10,8 +10,10 @@ from cli_calls import TINY, call
 from PIL import Image
 from rich.console import Console
 
-from ancestral.cli.target import plan
-from ancestral.cli.training_display import Clock, Lines, RunPace, clock
+from ancestral.cli.training import Lines, clock
+from ancestral.jobs.events import Event, NoteEvent, ProgressEvent, ResultEvent, StartEvent, StepEvent
+from ancestral.jobs.target import TrainSettings, plan
+from ancestral.jobs.train import step_event, train
 from ancestral.settings import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress
@@ -32,6 +34,27 @@ def test_json_is_the_log_with_progress_and_people_are_told_elsewhere(
 
     code, out, _ = call(capsys, *words)
     assert code == 0 and "finished already" in out and "run/pipeline" in out
+
+
+def test_the_job_needs_no_command_line(tmp_path: Path) -> None:
+    """It is stopped by whoever runs it, and the same job goes on."""
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "one.png")
+    for i in range(9):
+        Image.fromarray(np.full((8, 8), 20 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    small = {"widths": (4,), "layers": 1, "norm_groups": 2, "attention": (), "dropout": 0.0}
+    settings = {"network": small, "training": {"steps": 3, "batch_size": 2}, "data": {"size": 8, "test": 0.2}}
+    job = TrainSettings(target=str(tmp_path), settings=settings, out=tmp_path / "run", device="cpu")
+    seen: list[Event] = []
+    events = train(job, lambda: any(isinstance(event, StepEvent) for event in seen))
+    while (event := next(events, None)) is not None:
+        seen.append(event)
+    steps, (end,) = ([each for each in seen if isinstance(each, kind)] for kind in (StepEvent, ResultEvent))
+    assert {ProgressEvent, NoteEvent, StartEvent} <= {type(event) for event in seen}
+    assert not end.tree["finished"] and end.value == steps[-1].step < 3
+    *_, end = train(job)
+    assert isinstance(end, ResultEvent) and end.tree["finished"] and end.value == 3
+    *_, end = train(job)
+    assert isinstance(end, ResultEvent) and end.value is None, "none was left to take"
 
 
 def test_more_steps_go_on_from_the_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,18 +120,19 @@ def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
         (4, 3.0, {}),
         (5, 9.0, {}),
     ]:
-        lines(Progress(step, step, step / 10, seconds, {"step": step, "loss": 0.25, **more}), RunPace(0.0, 0.0))
-    lines(Progress(6, 6, 0.6, 20.0, None), RunPace(0.0, 0.0))
-    lines(Progress(10, 10, 1.0, 10.0, {"loss": None}), RunPace(0.0, 0.0))
+        lines(StepEvent(step, step, step / 10, seconds, 0.0, 0.0, {"step": step, "loss": 0.25, **more}))
+    lines(StepEvent(6, 6, 0.6, 20.0, 0.0, 0.0, None))
+    lines(StepEvent(10, 10, 1.0, 10.0, 0.0, 0.0, {"loss": None}))
     shown = told.getvalue().splitlines()
     assert [line.split()[2] for line in shown] == ["1", "3", "5", "10"]
     assert shown[1].endswith("loss 0.2500  held-out 0.5000")
 
 
 def test_the_pace_is_that_of_this_start() -> None:
-    watch = Clock()
-    assert watch.pace(Progress(101, 1010, 0.5, 100.0, None)) == RunPace(0.0, 0.0)
-    assert watch.pace(Progress(111, 1110, 0.6, 110.0, None)) == pytest.approx(RunPace(10.0, 40.0))
+    first = Progress(101, 1010, 0.5, 100.0, None)
+    assert step_event(first, first)[:6] == (*first[:4], 0.0, 0.0)
+    later = step_event(first, Progress(111, 1110, 0.6, 110.0, None))
+    assert (later.images_per_second, later.seconds_left) == pytest.approx((10.0, 40.0))
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.0, "0:00"), (59.6, "1:00"), (3599.0, "59:59"), (3661.0, "1:01:01")])

@@ -1,14 +1,15 @@
 """`ancestral tune`: what it stores is what the other verbs compute with, and nothing else decides."""
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from cli_calls import TINY, call, snapshot
 
 from ancestral import compute
-from ancestral.cli import tuning as worker
 from ancestral.compute import Choices
+from ancestral.jobs import tune as worker
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import Trial, Tuning
 from ancestral.tuning.choosing import Speed
@@ -18,7 +19,7 @@ FASTEST = Choices(micro_batch=4, chunk=32)
 QUICK = ["--minutes", "0.003"]
 
 
-def found(pipeline: Pipeline, minutes: float, say: object, compiling: bool) -> Tuning:
+def found(pipeline: Pipeline, minutes: float, compiling: bool) -> Generator[str, None, Tuning]:
     """What a machine might find that is fastest on four images at a time."""
     usual = compute.defaults(pipeline.device).overlaid(pipeline.config.compute)
     comparisons = (
@@ -26,6 +27,7 @@ def found(pipeline: Pipeline, minutes: float, say: object, compiling: bool) -> T
         Trial("training", "together", "usual", "chosen", PairedTimes((2.0,), (1.0,)), True),
         Trial("drawing", "chunk", 64, 128, None, False, "no time left"),
     )
+    yield "measuring"
     choices = FASTEST.overlaid(pipeline.config.compute)
     return Tuning(usual, choices, comparisons, {"training": Speed(10.0, 20.0)})
 
@@ -40,7 +42,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured."""
-    monkeypatch.setattr(worker.tuner, "tune", found)
+    monkeypatch.setattr(worker.tuner, "tuning", found)
 
 
 def tuned(cache: Path) -> list[Path]:

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image
 
 from ancestral.cli.main import main
-from ancestral.cli.target import plan
 from ancestral.data.advice import balance, enlargement, num_long
 from ancestral.data.check import check
 from ancestral.data.datasets import load
@@ -25,6 +24,7 @@ from ancestral.data.duplicates import ALIKE, ANYWHERE, centred, contrast, shared
 from ancestral.data.looks import pictures, seen, spread
 from ancestral.data.remarks import remarks
 from ancestral.jobs import check_data, pacing
+from ancestral.jobs.target import plan
 from ancestral.settings import DataSettings, ImageSpec, TrainingSettings, parse
 
 BOMB_BYTES = 32 * 2**20

@@ -14,7 +14,7 @@ from ancestral.data import idx
 from ancestral.data.datasets import load
 from ancestral.data.download import RemoteFile, download
 from ancestral.errors import InputError
-from ancestral.progress import finish
+from ancestral.progress import ProgressEvent, finish
 from ancestral.settings import DataSettings
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -75,10 +75,10 @@ def remote(server: Server, *urls: str, sha: str = sha256(CONTENT).hexdigest()) -
 
 
 def test_a_file_arrives_whole_with_progress(server: Server, tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
-    path = finish(download(remote(server), tmp_path / "new", "there"), lambda *progress: seen.append(progress))
+    seen: list[ProgressEvent] = []
+    path = finish(download(remote(server), tmp_path / "new", "there"), seen.append)
     assert path.read_bytes() == CONTENT and [*path.parent.iterdir()] == [path]
-    done = [progress[1] for progress in seen]
+    done = [progress.done for progress in seen]
     assert done == sorted(done) and seen[-1] == ("downloading file.gz", len(CONTENT), len(CONTENT))
     finish(download(remote(server), tmp_path / "new", "there"))
     assert len(server.requested) == 1, "what is there is not fetched again"

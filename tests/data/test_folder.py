@@ -15,7 +15,7 @@ from ancestral.data.datasets import load, loading
 from ancestral.data.images import BadImage, decode
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
-from ancestral.progress import finish
+from ancestral.progress import ProgressEvent, finish
 from ancestral.settings import DataSettings
 
 
@@ -24,15 +24,15 @@ def paint(path: Path, level: int, color: bool = True, size: tuple[int, int] = (8
     Image.new("RGB", size, (level, 0, 0) if color else (level,) * 3).save(path)
 
 
-def everything(source: Path, follow: Callable[..., None] | None = None, **settings: object) -> Parts:
+def everything(source: Path, follow: Callable[[ProgressEvent], None] = lambda event: None, **settings: object) -> Parts:
     """All usable images in the training part."""
     asked = {"source": str(source), "validation": 0, "test": 0, "size": 8, **settings}
     return finish(loading(DataSettings.model_validate(asked)), follow)
 
 
-def never(stage: str, done: int, of: int) -> None:
+def never(event: ProgressEvent) -> None:
     """A progress that is not to be told."""
-    pytest.fail(f"{stage} of what lies in the cache")
+    pytest.fail(f"{event.what} of what lies in the cache")
 
 
 def by_name(parts: Parts) -> dict[str, int]:
@@ -258,7 +258,7 @@ def test_a_killed_decode_leaves_no_half_cache(tmp_path: Path) -> None:
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
 
-    def killed(stage: str, done: int, of: int) -> None:
+    def killed(event: ProgressEvent) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

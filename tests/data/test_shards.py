@@ -31,7 +31,7 @@ from ancestral.data.shard_index import Index
 from ancestral.data.shards import ShardRows, runs
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import CannotWrite, InputError
-from ancestral.progress import finish
+from ancestral.progress import ProgressEvent, finish
 from ancestral.settings import DataSettings
 
 ALL = {"validation": 0.0, "test": 0.0}
@@ -232,9 +232,9 @@ def test_what_was_packed_is_not_decoded_again(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(Stopped):
         pack(settings(folder, size=6), "memory://packed", 10)
     monkeypatch.undo()
-    seen: list[tuple[str, int, int]] = []
+    seen: list[ProgressEvent] = []
     work = packing.packing(settings(folder, size=6), "memory://packed", 10)
-    assert finish(work, lambda *words: seen.append(words)).index.count == 40
+    assert finish(work, seen.append).index.count == 40
     assert len(written) == 9 and seen == []
     assert pack(settings(folder, size=6), "memory://packed", 10).already
 

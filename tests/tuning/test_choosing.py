@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ancestral.compute import Choices
 from ancestral.errors import InputError
+from ancestral.progress import finish
 from ancestral.tuning import Tuning
 from ancestral.tuning.choosing import TOGETHER, Budget, CannotCompute, choose
 from ancestral.tuning.pairs import AGREEING, FEWEST_PAIRS, MARGIN, MOST_PAIRS, PairedTimes, in_turns
@@ -46,7 +47,7 @@ class Machine:
 
     def tune(self, *questions: Question, seconds: float = PLENTY, fixed: frozenset[str] = frozenset()) -> Tuning:
         budget = Budget(seconds, lambda: self.now)
-        return choose(USUAL, questions, self, budget, self.said.append, fixed)
+        return finish(choose(USUAL, questions, self, budget, fixed), self.said.append)
 
 
 def free(work: Work, choices: Choices) -> float:
@@ -271,7 +272,7 @@ def test_networks_are_compiled_only_where_that_is_what_is_asked() -> None:
 def test_or_where_the_user_has_set_it() -> None:
     machine = Machine(free)
     budget = Budget(PLENTY, lambda: machine.now)
-    choose(USUAL.model_copy(update={"compile": "whole"}), [PRECISION], machine, budget, print, frozenset({"compile"}))
+    finish(choose(USUAL.model_copy(update={"compile": "whole"}), [PRECISION], machine, budget, frozenset({"compile"})))
     assert {choices.compile for _, choices in machine.calls} == {"whole"}
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli import likelihood
-from ancestral.cli.asking import sampling_fields
-from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings
+from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings, sampling_fields
 from ancestral.cli.measured import number
 from ancestral.cli.options import Options, changes
 from ancestral.cli.output import console, tell

@@ -2,19 +2,20 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ancestral.cli.asking import add_computing, add_sampling, sampling_fields
-from ancestral.cli.options import Options, changes, leaves, positive, real, shown, whole
+from ancestral.cli.options import Fields, Options, changes, leaves, positive, real, shown, whole
 from ancestral.errors import InputError
 from ancestral.jobs.data_settings import ImagesSettings
 from ancestral.jobs.settings import Typed
+from ancestral.jobs.target import settings_of
 from ancestral.names import meant, spelled
-from ancestral.settings import ComputeSettings, DataSettings, Settings, parse
+from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, parse
 
 J = TypeVar("J", bound=Settings)
-BRANCHES = ("sampling", "compute", "images")
+BRANCHES = ("sampling", "compute", "settings", "images")
 """Fields that are a flag for each setting of theirs."""
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
 """Fields that stand at the end of the help, after what the verb alone is asked."""
@@ -56,13 +57,34 @@ def job_options(
     options.option("--json", action="store_true", help=about_json)
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     if "sampling" in kind.model_fields:
-        add_sampling(options)
-    elif "compute" in kind.model_fields:
-        add_computing(options)
+        fields = [(name, field, "as the pipeline says") for name, field, _ in leaves(SamplingSettings())]
+        options.settings("how to generate", fields)
+    if "compute" in kind.model_fields:
+        options.settings("how to compute", leaves(ComputeSettings(), "compute."))
     if issubclass(kind, ImagesSettings):
         fields = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in kind.no_flags]
         options.settings("how images are read", fields, "data")
     return options
+
+
+def sampling_fields() -> Fields:
+    """The settings behind the flags of how to generate and to compute."""
+    return [*leaves(SamplingSettings()), *leaves(ComputeSettings(), "compute.")]
+
+
+def add_config(options: Options, defaults: Config) -> None:
+    """A flag for every setting of a run, in groups; their help states the values of `defaults`."""
+    for name in Config.model_fields:
+        group = [leaf for leaf in leaves(defaults) if leaf[0] == name or leaf[0].startswith(f"{name}.")]
+        options.settings("settings of the run" if name == "seed" else f"settings: {name}", group)
+
+
+def named_config(argv: Sequence[str]) -> Config:
+    """The settings whose values the help states: those of the target, where one is named that can be read."""
+    with suppress(InputError):
+        if argv and not argv[0].startswith("-"):
+            return settings_of(argv[0])
+    return Config()
 
 
 def job_settings(found: Namespace, kind: type[J]) -> J:
@@ -73,11 +95,13 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     """
     words = [(field, vars(found)[field.name]) for field in fields_of(kind)]
     values = {field.name: _value(word, field) for field, word in words if word is not None}
-    typed = changes(found, leaves(DataSettings()) if issubclass(kind, ImagesSettings) else sampling_fields())
+    typed = changes(found, [*leaves(Config()), *leaves(DataSettings()), *sampling_fields()])
     if "compute" in kind.model_fields:
         values["compute"] = parse(ComputeSettings, typed.pop("compute", {}), "command line: compute")
     if "sampling" in kind.model_fields:
         values["sampling"] = typed
+    if "settings" in kind.model_fields:
+        values["settings"] = typed
     if issubclass(kind, ImagesSettings):
         values["images"] = typed
     return parse(kind, values, "command line")

@@ -3,22 +3,16 @@
 import json
 import math
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase, UnsupportedOperation
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from ancestral.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from ancestral.data.listing import LeftOut
-
-LISTED = 5
-"""Bad files that a warning names."""
 
 
 def say(text: str) -> None:
@@ -108,50 +102,6 @@ def console(stderr: bool) -> "Console":
     from ancestral.cli.screen import Screen
 
     return Screen(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
-
-
-@runtime_checkable
-class Warned(Protocol):
-    """What there is to say of images that were read."""
-
-    @property
-    def bad(self) -> tuple[tuple[str, str], ...]: ...
-    @property
-    def left_out(self) -> "tuple[LeftOut, ...]": ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-
-def warn_of_data(images: Warned, source: str) -> None:
-    """How the images were read where they can be read otherwise, and what is not used."""
-    from ancestral.data.listing import BY_A_SYSTEM, by_reason
-
-    for note in images.notes:
-        say(f"ancestral: note: {note}")
-    warn_of_bad_files(images.bad, source)
-    left_out = by_reason(each for each in images.left_out if each.reason != BY_A_SYSTEM)
-    if left_out:
-        words = "; ".join(f"{reason}: {suffixes}" for reason, suffixes in left_out.items())
-        say(f"ancestral: note: left out of {printable(source)}: {words}")
-
-
-def warn_of_bad_files(bad: Sequence[tuple[str, str]], source: str) -> None:
-    """How many files could not be used, and the first of them."""
-    if not bad:
-        return
-    first = "; ".join(f"{name} {reason}" for name, reason in bad[:LISTED])
-    more = f"; ... `ancestral data check {shlex.quote(source)}` lists them all" if len(bad) > LISTED else ""
-    files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
-    say(f"ancestral: warning: {files} cannot be used: {first}{more}")
-
-
-def warn_of_classes(untrained: Sequence[str]) -> None:
-    """The classes that a network is to generate and never sees."""
-    if untrained:
-        more = " ..." if len(untrained) > LISTED else ""
-        names = ", ".join(untrained[:LISTED]) + more
-        classes = "1 class" if len(untrained) == 1 else f"{len(untrained)} classes"
-        say(f"ancestral: warning: no image to train on in {classes}, which cannot be learned: {names}")
 
 
 @contextmanager

@@ -1,159 +1,180 @@
-"""The work of `ancestral train`: data, pipeline, steps shown as they come, and how it ends."""
+"""How `ancestral train` shows itself: two lines that move on a terminal, plain lines elsewhere, and how it ended."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-import torch
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
-from ancestral.cli.output import (
-    UnfailingStream,
-    console,
-    counting,
-    say,
-    tell,
-    tell_json,
-    until_unread,
-    warn_of_classes,
-    warn_of_data,
-)
+from ancestral.cli.output import console, counting, say, tell, tell_json, until_unread
 from ancestral.cli.signals import StopRequest, stop_asked
-from ancestral.cli.target import RunPlan
-from ancestral.cli.together import together
-from ancestral.cli.training_display import Clock, RunPace, display
-from ancestral.colors import NAMES
-from ancestral.data.datasets import loading
-from ancestral.errors import InputError
-from ancestral.jobs.running import allow
-from ancestral.pipeline import Pipeline
-from ancestral.processes import Processes
-from ancestral.progress import finish
-from ancestral.settings import ImageSpec
+from ancestral.cli.view import Job, main_process_speaks
+from ancestral.jobs.events import NoteEvent, ProgressEvent, ResultEvent, StartEvent, StepEvent
+from ancestral.jobs.target import TrainSettings
+from ancestral.jobs.train import train
 from ancestral.text import printable
-from ancestral.training.engine import Parallel
-from ancestral.training.loop import Progress
-from ancestral.training.loop import train as steps_of
-from ancestral.training.run import RunFolder
-from ancestral.tuning.price import check_training, of_training, unusual
+
+QUIET_SECONDS = 5.0
+"""Plain lines are at least this far apart, unless they hold a held-out loss or are the last."""
 
 
-def train(
-    wanted: RunPlan,
-    device_name: str | None,
-    as_json: bool,
-    tensorboard: bool,
-    parallel: Parallel,
-    extend: bool,
-    dear: bool,
-) -> int:
+def show_training(job: TrainSettings, as_json: bool) -> int:
     """Trains to the end of the budget, to the first signal, or until nobody reads the output; the exit code."""
-    config, folder = wanted.config, RunFolder(wanted.out)
-    with until_unread() as out, together(device_name) as (on, processes), ExitStack() as training:
-        if (size := config.data.height_width) is not None:  # before an image of that size is read
-            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), on, processes.world_size)
-        with processes.main_first(), counting() as counted:
-            parts = finish(loading(config.data), counted)
-        warn_of_data(parts, config.data.source)
-        warn_of_classes(parts.untrained)
-        _afford(wanted, parts.train.spec, on, processes, dear)
-        asked = training.enter_context(stop_asked())  # only from here on there is something to save
-        pipeline = Pipeline.fresh(config, parts.train.spec, on)
-        (say if as_json else tell)(_beginning(pipeline, len(parts.train), folder, processes))
-
-        def start(say: Callable[[str], None]) -> Iterator[Progress]:
-            return steps_of(
-                pipeline, parts, folder, say, lambda: asked.signal != 0 or out.gone, processes, parallel, extend
-            )
-
-        with recorder(folder, tensorboard and processes.is_main) as record:
-            last = _follow(start, as_json, record)
-        return _end(last, asked, out, folder, as_json)
+    requests: list[StopRequest] = []  # none while there is nothing to save, so that a signal stops at once
+    with until_unread() as out, main_process_speaks(), ExitStack() as stack:
+        events = train(job, lambda: out.gone or any(request.signal for request in requests))
+        stack.enter_context(closing(events))
+        beginning = _begun(events)
+        requests.append(stack.enter_context(stop_asked()))
+        (say if as_json else tell)(beginning)
+        result = _followed(events, as_json)
+        return _end(result, requests[0].signal, out.gone, as_json)
 
 
-def _afford(wanted: RunPlan, spec: ImageSpec, on: torch.device, processes: Processes, dear: bool) -> None:
-    """That it fits, before anything is allocated; what it takes is said where that is not usual.
+def _begun(events: Job) -> str:
+    """All that comes before training; its first line."""
+    with counting() as counted:
+        for event in events:
+            match event:
+                case ProgressEvent():
+                    counted(*event)
+                case NoteEvent(text):
+                    say(text)
+                case StartEvent(text):
+                    return text
+    raise AssertionError("training begins, or says why not")
 
-    Raises:
-        InputError: it takes more than is usual and is not meant, or does not fit.
+
+def _followed(events: Job, as_json: bool) -> ResultEvent:
+    """The result, after all steps have been shown as they came."""
+    to = console(stderr=as_json)
+    with display(to) as show:
+        for event in events:
+            match event:
+                case NoteEvent(text):
+                    to.print(printable(text))
+                case StepEvent(record=record):
+                    show(event)
+                    if record and as_json:
+                        more = {name: getattr(event, name) for name in ("fraction", "seconds", "images_per_second")}
+                        tell_json({**record, **more})
+                case ResultEvent():
+                    return event
+    raise AssertionError("training ends with a result, or says why not")
+
+
+def _end(result: ResultEvent, number: int, unread: bool, as_json: bool) -> int:
+    """Says how it ended and how to go on; the exit code.
+
+    Args:
+        number: of the signal that asked to stop, if any.
+        unread: whether nobody reads the output any more.
     """
-    check_training(wanted.config, spec, on, processes.world_size)
-    if unusual(wanted.config, spec):
-        price = of_training(wanted.config, spec, on, processes.world_size)
-        remedy = "lower --compute.micro_batch, data.size or network.widths"
-        say(f"training takes about {allow(price, dear, on, processes, wanted.out, remedy).words}")
+    tree, step = result.tree, result.value
+    if as_json:
+        tell_json(tree)
+    speak = say if as_json or unread else tell
+    if not tree["finished"]:
+        why = "nobody reads the output any more: " if unread and not number else ""
+        speak(f"{why}stopped and saved after step {step:,} in {tree['run']}; the same command goes on from there")
+        return 128 + (number or (signal.SIGPIPE if unread else signal.SIGTERM))
+    state = "is finished already" if step is None else f"is finished after step {step:,}"
+    speak(f"{tree['run']} {state}; its pipeline is {tree['pipeline']}")
+    speak(f"generate with: ancestral sample {tree['run']}")
+    return 0
+
+
+class StepDisplay(Protocol):
+    """Something that is shown every step."""
+
+    def __call__(self, step: StepEvent) -> None:
+        """Shows the state after a step."""
+
+
+class Lines:
+    """A line for each record that is due."""
+
+    def __init__(self, console: Console) -> None:
+        self.console, self.last, self.losses = console, -QUIET_SECONDS, Losses()
+
+    def __call__(self, step: StepEvent) -> None:
+        """Prints the record of this step, if it has one and it is time."""
+        if step.record is None:
+            return
+        self.losses.update(step.record)
+        due = step.seconds - self.last >= QUIET_SECONDS or step.fraction >= 1
+        if due or "held_out_loss" in step.record:
+            self.last = step.seconds
+            self.console.print(f"{step.fraction:4.0%}  {summary(step)}  {self.losses}".rstrip())
+
+
+class Bar:
+    """A bar with percent and time left, and below it the counters and losses."""
+
+    def __init__(self) -> None:
+        self.step: StepEvent | None = None
+        self.losses = Losses()
+
+    def __call__(self, step: StepEvent) -> None:
+        """Remembers the state; the display refreshes itself."""
+        self.step = step
+        self.losses.update(step.record or {})
+
+    def render(self) -> RenderableType:
+        """The two lines."""
+        if self.step is None:
+            return Text("the first step ...", style="dim")
+        line, left = Table.grid(padding=(0, 1)), time_left(self.step)
+        line.add_row(ProgressBar(1.0, self.step.fraction, width=40), f"{self.step.fraction:.0%}", *left or [""])
+        return Group(line, Text(f"{summary(self.step, left=False)}  {self.losses}", overflow="ellipsis"))
+
+
+class Losses:
+    """The newest training and held-out loss."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Takes what a record has of them."""
+        self.values |= {k: v for k, v in record.items() if k in ("loss", "held_out_loss") and v is not None}
+
+    def __str__(self) -> str:
+        names = {"loss": "loss", "held_out_loss": "held-out"}
+        return "  ".join(f"{names[key]} {self.values[key]:.4f}" for key in names if key in self.values)
 
 
 @contextmanager
-def recorder(folder: RunFolder, tensorboard: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What is done with each record beside the log: nothing, or curves for TensorBoard in RUN/tensorboard."""
-    if not tensorboard:
-        yield lambda record: None
+def display(console: Console) -> Iterator[StepDisplay]:
+    """The bar on a terminal, lines elsewhere."""
+    if not console.is_terminal:
+        yield Lines(console)
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError("expected TensorBoard for --tensorboard, got none; pip install 'ancestral[track]'") from None
-    with ExitStack() as open_files:
-        # opened with the first record: before training has claimed the folder, it must stay as it was
-        writer: SummaryWriter | None = None
-
-        def write(record: dict[str, Any]) -> None:
-            nonlocal writer
-            writer = writer or open_files.enter_context(closing(SummaryWriter(folder.path / "tensorboard")))
-            for name, value in record.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, record["step"])
-
-        yield write
+    bar = Bar()
+    with Live(console=console, get_renderable=bar.render, refresh_per_second=4):
+        yield bar
 
 
-def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Processes) -> str:
-    channels, height, width = pipeline.spec.shape
-    kind = f"{height}x{width} {NAMES[channels]}"
-    classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
-    weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
-    on = pipeline.device.type if processes.is_single else f"{pipeline.device.type} by {processes.world_size} processes"
-    return f"training {weights:,} weights on {images:,} images {kind}{classes}, on {on}, in {folder.path}"
+def summary(step: StepEvent, left: bool = True) -> str:
+    """Step, images, rate and time left."""
+    parts = [f"step {step.step:,}", f"{step.images:,} images"]
+    if step.images_per_second:
+        parts.append(f"{step.images_per_second:,.0f} images/s")
+    return "  ".join([*parts, *(time_left(step) if left else [])])
 
 
-def _follow(
-    start: Callable[[Callable[[str], None]], Any],
-    as_json: bool,
-    record: Callable[[dict[str, Any]], None],
-) -> Progress | None:
-    """Steps until the end or a signal, shown as they come; the last one, None where there was none left to take."""
-    to, clock, last = console(stderr=as_json), Clock(), None
-    with display(to) as show, closing(start(lambda text: to.print(printable(text)))) as steps:
-        for last in steps:
-            pace = clock.pace(last)
-            show(last, pace)
-            if last.record:
-                record(last.record)
-                if as_json:
-                    tell_json(_line(last, pace))
-            if last.stop:
-                break
-    return last
+def time_left(step: StepEvent) -> list[str]:
+    """In words, where it is known."""
+    return [f"{clock(step.seconds_left)} left"] if step.seconds_left else []
 
 
-def _line(progress: Progress, pace: RunPace) -> dict[str, Any]:
-    """What --json prints of a record."""
-    where = {"fraction": progress.fraction, "seconds": progress.seconds}
-    return {**(progress.record or {}), **where, "images_per_second": pace.images_per_second}
-
-
-def _end(last: Progress | None, asked: StopRequest, out: UnfailingStream, folder: RunFolder, as_json: bool) -> int:
-    """Says how it ended and how to go on; the exit code."""
-    stopped = last is not None and last.stop and last.fraction < 1
-    if as_json:
-        tell_json({"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)})
-    speak = say if as_json or out.gone else tell
-    if stopped and last is not None:
-        why = "nobody reads the output any more: " if out.gone and not asked.signal else ""
-        speak(f"{why}stopped and saved after step {last.step:,} in {folder.path}; the same command goes on from there")
-        return 128 + (asked.signal or (signal.SIGPIPE if out.gone else signal.SIGTERM))
-    state = "is finished already" if last is None else f"is finished after step {last.step:,}"
-    speak(f"{folder.path} {state}; its pipeline is {folder.pipeline}")
-    speak(f"generate with: ancestral sample {folder.path}")
-    return 0
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,16 +1,17 @@
-"""`ancestral tune`: the words of the command; the work is in tuning.py."""
+"""`ancestral tune`: the words of the command and its table; the work is `ancestral.jobs.tune`."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ancestral.cli.asking import add_config, computing
-from ancestral.cli.options import Options, changes, leaves, positive
-from ancestral.cli.target import plan, preset
+from ancestral.cli.job_options import add_config, job_options, job_settings, named_config
+from ancestral.cli.output import console, tell
+from ancestral.cli.view import show_result
 from ancestral.errors import InputError
-from ancestral.folders import kind_of
-from ancestral.presets import PRESETS
-from ancestral.settings import ComputeSettings, Config
+from ancestral.jobs.events import ResultEvent
+from ancestral.jobs.target import TuneSettings
+
+if TYPE_CHECKING:
+    from ancestral.tuning import Trial, Tuning
 
 ABOUT = """\
 Measure, on this machine, how to train and generate fastest with the network of TARGET: a preset, a folder of images, or
@@ -31,63 +32,61 @@ EXAMPLES = (
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    options = parser(_named(argv))
+    options = job_options("ancestral tune", "TARGET", ABOUT, EXAMPLES, TuneSettings)
+    options.option("--forget", action="store_true", help="take what is stored away: back to the usual choices")
+    add_config(options, named_config(argv))
     found = options.words(argv)
-    given = changes(found, leaves(Config()))
-    minutes = positive(found.minutes or "1", "--minutes")
-    if found.forget and (found.dry_run or found.compile or found.minutes is not None):
+    job = job_settings(found, TuneSettings)
+    if found.forget and (job.dry_run or job.compile or job.minutes is not None):
         raise InputError(
             "expected --forget alone, since it measures nothing; leave out --minutes, --compile, --dry-run"
         )
-    if found.target is not None and found.config is None and (folder := _pipeline(found.target)) is not None:
-        source: Path | Config = folder
-        compute = _only_compute(given, folder)
-    else:
-        source = plan(found.target, Path(found.config) if found.config else None, given, None).config
-        compute = source.compute
-    from ancestral.cli import tuning
+    _ = job.source  # a faulty setting is told before torch is loaded
+    from ancestral.jobs.tune import forget, tune
 
-    pipeline = tuning.pipeline_of(source, compute, found.device)
     if found.forget:
-        return tuning.forget(pipeline, found.json)
-    return tuning.tune(pipeline, minutes, found.compile, not found.dry_run, found.json)
+        show_result(forget(job), found.json, lambda result: tell(result.value))
+    else:
+        show_result(tune(job), found.json, show)
+    return 0
 
 
-def parser(defaults: Config) -> Options:
-    """The options of the verb; its help states the values of `defaults`."""
-    options = Options("ancestral tune", "TARGET", ABOUT, EXAMPLES)
-    options.option("target", nargs="?", metavar="TARGET", help="a preset or a folder; may be left out with --config")
-    options.option("--minutes", metavar="NUMBER", help="how long to measure; what is begun is finished [1]")
-    options.option("--compile", action="store_true", help="try compiled networks on a CPU too: takes minutes")
-    options.option("--config", metavar="FILE", help="settings, .toml or .json; the config.json of any run is one")
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cuda where there is one]")
-    options.option("--dry-run", action="store_true", help="measure, and store nothing")
-    options.option("--forget", action="store_true", help="take what is stored away: back to the usual choices")
-    options.option("--json", action="store_true", help="print the result as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    add_config(options, defaults)
-    return options
+def show(result: ResultEvent) -> None:
+    """All comparisons, in their order, as a table; what they come to, and where that is kept."""
+    from rich import box
+    from rich.table import Table
+
+    found, stored = result.value, result.tree["stored"]
+    made = Table("choice", "tried", "against", "speed", "pairs", "", box=box.SIMPLE)
+    for comparison in found.comparisons:
+        made.add_row(*row(comparison))
+    console(stderr=False).print(made)
+    tell(*speeds(found), outcome(found))
+    tell(f"stored in {stored}" if stored else "nothing is stored (--dry-run)")
 
 
-def _named(argv: Sequence[str]) -> Config:
-    """The settings whose values the help states: those of the target, where a preset or a folder of images is named."""
-    images = argv and Path(argv[0]).expanduser().is_dir() and _pipeline(argv[0]) is None
-    return preset(argv[0]) if images or (argv and argv[0] in PRESETS) else Config()
+def row(comparison: "Trial") -> list[str]:
+    """A comparison as the table has it."""
+    from ancestral.tuning.choosing import TOGETHER, shown
+
+    choice = f"all, {comparison.work}" if comparison.choice == TOGETHER else comparison.choice
+    names = [choice, shown(comparison.candidate), shown(comparison.best)]
+    if comparison.outcome is None:
+        return [*names, "", "", comparison.note]
+    ratio, pairs = comparison.outcome.ratio, len(comparison.outcome.ratios)
+    return [*names, f"{ratio:.2f} x", str(pairs), "taken" if comparison.taken else comparison.note or "not taken"]
 
 
-def _pipeline(target: str) -> Path | None:
-    """The folder `target`, where it holds a run or a pipeline."""
-    folder = Path(target).expanduser()
-    return folder if target not in PRESETS and kind_of(folder) in ("run", "pipeline") else None
+def speeds(found: "Tuning") -> list[str]:
+    """Images per second, before and after."""
+    return [
+        f"{work}: {speed.after:,.1f} images/s, with the usual choices {speed.before:,.1f}"
+        for work, speed in found.speeds.items()
+    ]
 
 
-def _only_compute(given: dict[str, Any], folder: Path) -> ComputeSettings:
-    """The settings of how to compute; a pipeline has all others already.
-
-    Raises:
-        InputError: another setting was given.
-    """
-    others = [name for name in given if name != "compute"]
-    if others:
-        raise InputError(f"expected only --compute settings with {folder}, which has its own {others[0]}; leave it out")
-    return computing(given)
+def outcome(found: "Tuning") -> str:
+    """The choices that are not the usual ones."""
+    usual = found.usual.model_dump()
+    other = [f"{name} {value}" for name, value in found.choices.model_dump().items() if value != usual[name]]
+    return f"chosen: {', '.join(other)}" if other else "the usual choices are the fastest"

@@ -18,10 +18,29 @@ class FileEvent(NamedTuple):
     file: Path
 
 
-class RecordEvent(NamedTuple):
-    """A line of a log, as it was written."""
+class StartEvent(NamedTuple):
+    """Training begins, of what and on what, in a line for people: from here on there is something to save."""
 
-    record: dict[str, Any]
+    text: str
+
+
+class StepEvent(NamedTuple):
+    """Where training is after a step, and how fast it has been since it began or went on.
+
+    Attributes:
+        fraction: of the budget, 0..1.
+        seconds: of training in all.
+        seconds_left: of the budget at this pace; 0.0 while no pace is known.
+        record: the line that was logged, if any.
+    """
+
+    step: int
+    images: int
+    fraction: float
+    seconds: float
+    images_per_second: float
+    seconds_left: float
+    record: dict[str, Any] | None
 
 
 class ResultEvent(NamedTuple):
@@ -31,4 +50,4 @@ class ResultEvent(NamedTuple):
     value: Any = None
 
 
-Event = ProgressEvent | NoteEvent | FileEvent | RecordEvent | ResultEvent
+Event = ProgressEvent | NoteEvent | FileEvent | StartEvent | StepEvent | ResultEvent

@@ -12,7 +12,7 @@ from ancestral.jobs.running import allow
 from ancestral.jobs.settings import CostlySettings
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, collected
-from ancestral.progress import StagedWork, StepwiseWork
+from ancestral.progress import StagedWork, StepwiseWork, mapped
 from ancestral.settings import Config, SamplingSettings
 from ancestral.tensors import Labels, Pixels
 from ancestral.tuning.price import Price
@@ -51,15 +51,9 @@ def priced(
     return price
 
 
-def followed(what: str, work: StepwiseWork[T]) -> Generator[ProgressEvent, None, T]:
-    """The result of some work, and how far it has come on the way."""
-    while True:
-        try:
-            done, total = next(work)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-        yield ProgressEvent(what, done, total)
+def followed(what: str, work: StepwiseWork[T]) -> StagedWork[T]:
+    """Some work under a name."""
+    return mapped(work, lambda progress: ProgressEvent(what, *progress))
 
 
 def generated(

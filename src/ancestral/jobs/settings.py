@@ -52,23 +52,28 @@ class WritingSettings(Settings):
     """replace files that are no results of this kind, too"""
 
 
-class JobSettings(WritingSettings):
-    """What every job on a run or a pipeline is asked."""
+class ComputingSettings(Settings):
+    """What every job is asked that computes on a device."""
 
-    run: Annotated[Path, Typed("RUN", nargs=1)]
-    """folder of a run or a pipeline"""
     device: Annotated[Literal["cpu", "cuda"] | None, Typed(usual="cuda where there is one")] = None
     """where to compute"""
 
 
-class CostlySettings(JobSettings):
+class JobSettings(WritingSettings, ComputingSettings):
+    """What every job on a run or a pipeline is asked."""
+
+    run: Annotated[Path, Typed("RUN", nargs=1)]
+    """folder of a run or a pipeline"""
+
+
+class CostlySettings(ComputingSettings):
     """What a job is asked whose price is told before it begins."""
 
     yes: bool = False
     """do it though it takes more than an hour, half of the free memory or a tenth of the free disk"""
 
 
-class GeneratingSettings(CostlySettings):
+class GeneratingSettings(JobSettings, CostlySettings):
     """What every job that generates images is asked."""
 
     weaker: Annotated[Path | None, Typed("FOLDER")] = None

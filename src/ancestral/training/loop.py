@@ -3,7 +3,7 @@
 What stands between the steps: logs, validation, grids (training_log.py), checkpoints and going back (checkpointer.py).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ def train(
     processes: Processes = SINGLE_PROCESS,
     parallel: Parallel = "ddp",
     extend: bool = False,
-) -> Iterator[Progress]:
+) -> Generator[Progress, None, None]:
     """Trains `pipeline` to the end of its budget, yielding after every step; resumes what is in `run`.
 
     Closing the generator saves a checkpoint first, so stopping costs nothing. At the end, and with every checkpoint,

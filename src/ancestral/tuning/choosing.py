@@ -4,7 +4,7 @@ It knows nothing of networks. `measure` does some work under some choices and re
 clock says only how much of the budget is left.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import get_args
@@ -101,59 +101,51 @@ def choose(
     questions: Sequence[Question],
     measure: MeasuredTime,
     budget: Budget,
-    say: Callable[[str], None],
     fixed: frozenset[str] = frozenset(),
-) -> Tuning:
-    """Answers the questions of each work in turn, then compares the answers together with the usual choices.
+) -> Generator[str, None, Tuning]:
+    """Answers the questions of each work in turn, then compares the answers together with the usual choices; yields a
+    line about each comparison before it begins.
 
     A comparison that is begun makes at least one pair; none is begun after the end of the budget.
 
     Args:
-        say: called with what is being measured.
         fixed: choices that the user has made.
     """
-    search = _Search(usual, measure, budget, say, fixed)
+    search = _Search(usual, measure, budget, fixed)
     budget.ahead = len(get_args(Work)) + sum(_likely(way) for question in questions for way in question.ways)
     for work in get_args(Work):
         mine = [question for question in questions if question.work == work]
         for question in mine:
-            search.answer(question)
-        search.check(work, mine)
+            yield from search.answer(question)
+        yield from search.check(work, mine)
     return Tuning(usual, search.best, tuple(search.comparisons), search.speeds)
 
 
 class _Search:
     """`best` so far, and how it came about."""
 
-    def __init__(
-        self,
-        usual: Choices,
-        measure: MeasuredTime,
-        budget: Budget,
-        say: Callable[[str], None],
-        fixed: frozenset[str],
-    ) -> None:
+    def __init__(self, usual: Choices, measure: MeasuredTime, budget: Budget, fixed: frozenset[str]) -> None:
         self.usual, self.best = usual, usual
-        self.measure, self.budget, self.say, self.fixed = measure, budget, say, fixed
+        self.measure, self.budget, self.fixed = measure, budget, fixed
         self.comparisons: list[Trial] = []
         self.speeds: dict[Work, Speed] = {}
 
-    def answer(self, question: Question) -> None:
+    def answer(self, question: Question) -> Iterator[str]:
         """Follows each row of values for as long as they get faster."""
         for way in question.ways:
             for value in way:
-                comparison = self._compared(question, value)
+                comparison = yield from self._compared(question, value)
                 self.comparisons.append(comparison)
                 if not comparison.taken:
                     break
                 self.best = self._changed(question, value)
             self.budget.ahead -= _likely(way)
 
-    def check(self, work: Work, questions: Sequence[Question]) -> None:
+    def check(self, work: Work, questions: Sequence[Question]) -> Iterator[str]:
         """What the choices come to together; those made for this work are taken back where that is less than usual."""
         if self.budget.left <= 0:
             return
-        self._tell(work, "everything chosen against the usual")
+        yield self._line(work, "everything chosen against the usual")
         outcome = self._pairs(work, [*dict.fromkeys((self.usual, self.best))])
         self.budget.ahead -= 1
         kept = outcome.ratio >= 1
@@ -164,12 +156,12 @@ class _Search:
             self.best = self.best.model_copy(update=back)
         self.speeds[work] = Speed(1 / median(outcome.usual), 1 / median(outcome.other if kept else outcome.usual))
 
-    def _compared(self, question: Question, value: Value) -> Trial:
+    def _compared(self, question: Question, value: Value) -> Generator[str, None, Trial]:
         """`value` against the best so far."""
         work, choice, best = question.work, question.choice, getattr(self.best, question.choice)
         if self.budget.left <= 0:
             return Trial(work, choice, best, value, None, False, "no time left")
-        self._tell(work, f"{choice} {shown(value)} against {shown(best)}")
+        yield self._line(work, f"{choice} {shown(value)} against {shown(best)}")
         ways = [self._plain(question, way) for way in (self.best, self._changed(question, value))]
         try:
             outcome = self._pairs(work, ways)
@@ -209,9 +201,9 @@ class _Search:
     def _under(self, work: Work, choices: Choices) -> Callable[[], float]:
         return lambda: self.measure(work, choices)
 
-    def _tell(self, work: Work, what: str) -> None:
+    def _line(self, work: Work, what: str) -> str:
         minutes, seconds = divmod(round(self.budget.left), 60)
-        self.say(f"{work}: {what}, {minutes}:{seconds:02} left")
+        return f"{work}: {what}, {minutes}:{seconds:02} left"
 
 
 def _likely(way: tuple[Value, ...]) -> int:

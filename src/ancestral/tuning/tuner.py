@@ -1,7 +1,7 @@
-"""`tune`: the questions that are open for a pipeline on this machine, answered by measuring."""
+"""The questions that are open for a pipeline on this machine, answered by measuring."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ import torch
 from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, defaults, given, threads_are_given
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
 from ancestral.tuning.choosing import Budget, Tuning, choose
 from ancestral.tuning.live_bytes import peak_bytes
 from ancestral.tuning.price import images_that_fit
@@ -19,14 +20,18 @@ from ancestral.tuning.stopwatch import Stopwatch, generating, replica
 def tune(
     pipeline: Pipeline, minutes: float = 1.0, say: Callable[[str], None] = print, compiling: bool = False
 ) -> Tuning:
-    """The fastest way found of training and generating with this network on its device.
+    """The same as `tuning`, once it is done; `say` is called with each of its lines."""
+    return finish(tuning(pipeline, minutes, compiling), say)
+
+
+def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) -> Generator[str, None, Tuning]:
+    """The fastest way found of training and generating with this network on its device; a line before each comparison.
 
     Works on copies: the pipeline, the number of threads and torch's random state stay as they are. Nothing is stored;
     `ancestral.compute.save_tuned` does that.
 
     Args:
         minutes: for all measurements; what is being measured when they are over is finished.
-        say: called with a line before each comparison.
         compiling: try compiled networks on a CPU too, which takes minutes. On a GPU they are always tried.
 
     Raises:
@@ -39,7 +44,7 @@ def tune(
         asked = questions(start, pipeline.config, limits)
         budget = Budget(60 * minutes, time.monotonic)
         fixed = frozenset(given(pipeline.config.compute))
-        return choose(start, asked, Stopwatch(pipeline), budget, say, fixed)
+        return (yield from choose(start, asked, Stopwatch(pipeline), budget, fixed))
 
 
 def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:

@@ -1,30 +1,118 @@
-"""What `ancestral train` is to do: TARGET, under a settings file, under the flags. Writes nothing, and loads no torch
-unless the target is a packed data set, whose index says the size of its images.
+"""What `train` and `tune` are asked: TARGET, under a settings file, under settings by name.
+
+Writes nothing, and loads no torch unless the target is a packed data set, whose index says the size of its images.
 """
 
 import os
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from ancestral.cli.output import say
+from pydantic import Field
+
 from ancestral.errors import InputError
 from ancestral.files import is_url, read_json
 from ancestral.folders import check_holds_images, kind_of
+from ancestral.jobs.settings import Changes, ComputingSettings, CostlySettings, Typed
 from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
-from ancestral.settings import Config, SamplingSettings, merged, parse, read_settings
+from ancestral.settings import (
+    ComputeSettings,
+    Config,
+    PositiveFloat,
+    SamplingSettings,
+    merged,
+    parse,
+    read_settings,
+)
 
 BUDGETS = ("steps", "images", "minutes")
 
 
 class RunPlan(NamedTuple):
-    """The settings of a run and the folder it is written to."""
+    """The settings of a run, the folder it is written to, and what there is to say of the settings file."""
 
     config: Config
     out: Path
+    notes: tuple[str, ...]
+
+
+class TargetSettings(ComputingSettings):
+    """What a job is asked that needs all settings of a run."""
+
+    target: Annotated[str | None, Typed("TARGET", nargs="?")] = None
+    """a preset, a folder of images or a run; may be left out with --config"""
+    config: Annotated[Path | None, Typed("FILE", read=lambda word, option: Path(word) if word else None)] = None
+    """settings, .toml or .json; the config.json of any run is one"""
+    settings: Annotated[Changes, Field(default_factory=dict)]
+    """By name, nested as in a file: laid over those of target and file."""
+
+
+class TrainSettings(TargetSettings, CostlySettings):
+    """A network is trained."""
+
+    out: Annotated[
+        Path | None,
+        Typed("DIR", usual="runs/<name of the target>", read=lambda word, option: Path(word) if word else None),
+    ] = None
+    """folder of the run"""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """of several processes, whether each holds all weights or some rows of each"""
+    tensorboard: bool = False
+    """write curves for TensorBoard too (extra `track`)"""
+
+    @cached_property
+    def plan(self) -> RunPlan:
+        """What is trained, and where it is written.
+
+        Raises:
+            InputError: as of `plan`.
+        """
+        return plan(self.target, self.config, self.settings, self.out)
+
+    @property
+    def extends(self) -> bool:
+        """Whether the learning rate of a run that goes on with another budget may rise again."""
+        return "lr_schedule" in self.settings.get("training", {})
+
+
+class TuneSettings(TargetSettings):
+    """The fastest way of computing on this machine is measured, for one network."""
+
+    minutes: Annotated[PositiveFloat | None, Typed("NUMBER", usual="1")] = None
+    """how long to measure; what is begun is finished"""
+    compile: bool = False
+    """try compiled networks on a CPU too: takes minutes"""
+    dry_run: bool = False
+    """measure, and store nothing"""
+
+    @cached_property
+    def source(self) -> Path | RunPlan:
+        """The folder whose pipeline is measured, or the plan of a new one.
+
+        Raises:
+            InputError: as of `plan`, or a setting of what a pipeline has of its own.
+        """
+        folder = Path(self.target or "").expanduser()
+        if not self.target or self.config or self.target in PRESETS or kind_of(folder) not in ("run", "pipeline"):
+            return plan(self.target, self.config, self.settings, None)
+        if others := [name for name in self.settings if name != "compute"]:
+            raise InputError(
+                f"expected only --compute settings with {folder}, which has its own {others[0]}; leave it out"
+            )
+        self.compute()
+        return folder
+
+    def compute(self) -> ComputeSettings:
+        """Those of the settings that say how to compute.
+
+        Raises:
+            InputError: a faulty one.
+        """
+        return parse(ComputeSettings, self.settings.get("compute", {}), "command line: compute")
 
 
 def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> RunPlan:
@@ -37,19 +125,23 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     """
     if target is None and file is None:
         raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
-    if target is not None and (run := run_folder(target)) is not None:
-        out, config = out or run, recorded(run)
-    else:
-        config = Config() if target is None else preset(target)
-    if file is not None:
-        tree = read_settings(file)
-        for words in no_choices(tree):
-            say(f"{file}: {words}")
-        config = overlaid(config, migrated(tree), str(file))
-    config = overlaid(config, flags, "command line")
+    config = Config() if target is None else settings_of(target)
+    out = out or (None if target is None else run_folder(target))
+    tree = {} if file is None else read_settings(file)
+    config = overlaid(overlaid(config, migrated(tree), str(file)), flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
-    restated = "sampling" in flags or (file is not None and "sampling" in read_settings(file))
-    return RunPlan(config if restated else keeping_sampling(config, out), out)
+    config = config if "sampling" in {*flags, *tree} else keeping_sampling(config, out)
+    return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
+
+
+def settings_of(target: str) -> Config:
+    """Those of a run that goes on, or those that another target stands for.
+
+    Raises:
+        InputError: the target is nothing of the kind, or the settings of the run are damaged.
+    """
+    run = run_folder(target)
+    return preset(target) if run is None else recorded(run)
 
 
 def keeping_sampling(config: Config, out: Path) -> Config:

@@ -1,0 +1,160 @@
+"""The job `train`: a network is trained on images, or a run goes on; Algorithm 1 and its loop are in training/."""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import torch
+
+from ancestral.building import build_schedule
+from ancestral.colors import NAMES
+from ancestral.data.datasets import loading
+from ancestral.data.imageset import Parts
+from ancestral.errors import InputError
+from ancestral.jobs.data_notes import notes_on, notes_on_classes
+from ancestral.jobs.events import Event, NoteEvent, ResultEvent, StartEvent, StepEvent
+from ancestral.jobs.running import allow, together
+from ancestral.jobs.target import TrainSettings
+from ancestral.machine import started_together
+from ancestral.outputs import check_folder
+from ancestral.pipeline import Pipeline
+from ancestral.processes import Processes
+from ancestral.settings import ImageSpec
+from ancestral.training import loop
+from ancestral.training.loop import Progress
+from ancestral.training.run import RunFolder
+from ancestral.tuning.price import check_training, of_training, unusual
+
+Record = dict[str, Any]
+
+
+def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
+    """Trains to the end of the budget; the result's value is the last step, None where none was left to take.
+
+    Closed between two steps it saves first, and the same job goes on from there.
+
+    Args:
+        stop: asked at each step whether to save and end; of several processes all end after the same step.
+
+    Raises:
+        InputError: settings, images and a folder that do not go together, or too little memory.
+        Diverged: too many steps in a row that were not finite.
+        Lost: another process is gone.
+        CannotWrite: the disk is full or gone.
+    """
+    config, out, notes = job.plan
+    yield from map(NoteEvent, notes)
+    build_schedule(config.diffusion.schedule)  # its faults are told before images are read
+    if job.parallel == "fsdp" and not started_together():
+        raise InputError(
+            "expected several processes for --parallel fsdp, got one; "
+            "start with torchrun --nproc-per-node N -m ancestral train"
+        )
+    check_folder(out)
+    folder = RunFolder(out)
+    with together(job.device) as (device, processes, more):
+        yield from more
+        if (size := config.data.height_width) is not None:  # before an image of that size is read
+            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), device, processes.world_size)
+        with processes.main_first():
+            parts = yield from loading(config.data)
+        yield from notes_on(parts, config.data.source)
+        yield from notes_on_classes(parts.untrained)
+        yield from _affordable(job, parts.train.spec, device, processes)
+        pipeline = Pipeline.fresh(config, parts.train.spec, device)
+        yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))
+        with curves(folder, job.tensorboard and processes.is_main) as write:
+            last = yield from _steps(job, pipeline, parts, folder, stop, processes, write)
+        stopped = last is not None and last.stop and last.fraction < 1
+        tree = {"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)}
+        yield ResultEvent(tree, last and last.step)
+
+
+def _affordable(job: TrainSettings, spec: ImageSpec, device: torch.device, processes: Processes) -> Iterator[NoteEvent]:
+    """That it fits, before anything is allocated; what it takes is said where that is not usual.
+
+    Raises:
+        InputError: it takes more than is usual and is not meant, or does not fit.
+    """
+    config, out, _ = job.plan
+    check_training(config, spec, device, processes.world_size)
+    if unusual(config, spec):
+        price = of_training(config, spec, device, processes.world_size)
+        remedy = "lower --compute.micro_batch, data.size or network.widths"
+        yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
+
+
+def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Processes) -> str:
+    channels, height, width = pipeline.spec.shape
+    kind = f"{height}x{width} {NAMES[channels]}"
+    classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
+    weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
+    on = pipeline.device.type if processes.is_single else f"{pipeline.device.type} by {processes.world_size} processes"
+    return f"training {weights:,} weights on {images:,} images {kind}{classes}, on {on}, in {folder.path}"
+
+
+def _steps(
+    job: TrainSettings,
+    pipeline: Pipeline,
+    parts: Parts,
+    folder: RunFolder,
+    stop: Callable[[], bool],
+    processes: Processes,
+    write: Callable[[Record], None],
+) -> Generator[Event, None, Progress | None]:
+    """Steps until the end or a stop, and what training says between them; the last one, if any was left to take."""
+    first, last, said = None, None, list[str]()
+    steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, job.extends)
+    try:
+        with closing(steps):
+            for last in steps:
+                first = first or last
+                yield from _taken(said)
+                if last.record:
+                    write(last.record)
+                yield step_event(first, last)
+                if last.stop:
+                    break
+    except Exception:
+        yield from _taken(said)
+        raise
+    yield from _taken(said)
+    return last
+
+
+def _taken(said: list[str]) -> Iterator[NoteEvent]:
+    while said:
+        yield NoteEvent(said.pop(0))
+
+
+def step_event(first: Progress, now: Progress) -> StepEvent:
+    """A step, with the pace since the first one of this start."""
+    seconds, share = now.seconds - first.seconds, now.fraction - first.fraction
+    known = seconds > 0 and share > 0
+    images_per_second = (now.images - first.images) / seconds if known else 0.0
+    seconds_left = (1 - now.fraction) / share * seconds if known else 0.0
+    return StepEvent(now.step, now.images, now.fraction, now.seconds, images_per_second, seconds_left, now.record)
+
+
+@contextmanager
+def curves(folder: RunFolder, wanted: bool) -> Iterator[Callable[[Record], None]]:
+    """What is done with each record beside the log: nothing, or curves for TensorBoard in RUN/tensorboard."""
+    if not wanted:
+        yield lambda record: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("expected TensorBoard for --tensorboard, got none; pip install 'ancestral[track]'") from None
+    with ExitStack() as open_files:
+        # opened with the first record: before training has claimed the folder, it must stay as it was
+        writer: SummaryWriter | None = None
+
+        def write(record: Record) -> None:
+            nonlocal writer
+            writer = writer or open_files.enter_context(closing(SummaryWriter(folder.path / "tensorboard")))
+            for name, value in record.items():
+                if isinstance(value, float):
+                    writer.add_scalar(name, value, record["step"])
+
+        yield write
