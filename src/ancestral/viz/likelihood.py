@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ancestral.viz.plots import COLORS, FAINT, INK, WIDTH, Numbers, calm
+from ancestral.viz.plots import COLORS, FAINT, INK, Numbers, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,9 +54,6 @@ class Terms:
         return self.prior + np.concatenate([[0.0], np.cumsum(self.bits)])
 
 
-Panel = Callable[["Axes", Terms], None]
-
-
 def likelihood_figure(terms: Terms) -> Figure:
     """All of it, in one picture: `bound_figure` above `coding_figure`."""
     return _figure(terms, density, cumulative, coding)
@@ -78,9 +75,8 @@ def density(axes: Axes, terms: Terms) -> None:
     height, error = terms.bits / width, terms.errors / width
     axes.stairs(height, terms.log_snr, fill=True, color=COLORS[0], alpha=0.45, linewidth=0)
     axes.stairs(height, terms.log_snr, color=COLORS[0], linewidth=1.4, baseline=None)
-    axes.stairs(
-        height + error, terms.log_snr, baseline=height - error, fill=True, color=COLORS[1], alpha=0.55, linewidth=0
-    )
+    band: dict[str, Any] = {"baseline": height - error, "fill": True, "color": COLORS[1], "alpha": 0.55}
+    axes.stairs(height + error, terms.log_snr, linewidth=0, **band)
     axes.set_ylim(bottom=min(0.0, float((height - error).min())))
     axes.set_title("Where the bits go   (area: bits/dim, band: error)", fontdict=TITLE, loc="left")
     axes.set_ylabel("bits/dim per log-SNR")
@@ -131,25 +127,15 @@ def said(bits: float) -> str:
     return "< 0.001" if 0 < bits < 0.0005 else f"{bits:.3f}".replace("-", "−")
 
 
-def _figure(terms: Terms, *panels: Panel) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, HEIGHT * len(panels) + 0.3), layout="constrained", facecolor="white")
-    for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels, strict=True):
-        calm(axes)
-        panel(axes, terms)
+def _figure(terms: Terms, *shown: Callable[[Axes, Terms], None]) -> Figure:
+    figure, axes = panels(len(shown), HEIGHT, share_x=False)
+    for each, show in zip(axes, shown, strict=True):
+        show(each, terms)
     return figure
 
 
 def _beside(axes: Axes, x: float, y: float, words: str, offset: tuple[float, float], side: str) -> None:
     """Words near a point, `offset` typographic points away, on white so that curves do not cross letters."""
-    axes.annotate(
-        words,
-        (x, y),
-        xytext=offset,
-        textcoords="offset points",
-        ha=side,
-        color=INK,
-        fontsize=10.5,
-        bbox={"facecolor": "white", "edgecolor": FAINT, "alpha": 0.85, "linewidth": 0, "pad": 1.5},
-    )
+    box = {"facecolor": "white", "edgecolor": FAINT, "alpha": 0.85, "linewidth": 0, "pad": 1.5}
+    how: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", "ha": side, "bbox": box}
+    axes.annotate(words, (x, y), color=INK, fontsize=10.5, **how)

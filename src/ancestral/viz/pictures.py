@@ -24,7 +24,7 @@ from ancestral.viz.boxes import Box
 from ancestral.viz.films import film_bytes as film_bytes
 from ancestral.viz.films import pick as pick
 from ancestral.viz.films import save_film as save_film
-from ancestral.viz.png_text import read_texts
+from ancestral.viz.png_text import read_metadata as read_metadata
 
 MARGIN = 16
 """Background around every picture, px."""
@@ -108,10 +108,13 @@ def film(
         )
     columns = _columns(len(frames_x_t[0])) if columns is None else columns
     scale = _film_scale(frames_x_t[0], columns) if scale is None else scale
-    return [
-        _film_frame((x_t, x0), t, 1 - t / max(times[0], 1), columns, scale, names)
-        for x_t, x0, t in zip(frames_x_t, frames_x0, times, strict=True)
-    ]
+    frames = []
+    for *pair, t in zip(frames_x_t, frames_x0, times, strict=True):
+        grids = [_grid(images, columns, scale, None, gap=3) for images in pair]
+        parts = [boxes.column([boxes.text(n, 18), g], 6, across=0.0) for n, g in zip(names, grids, strict=True)]
+        arrange = boxes.column if grids[0].width > grids[0].height else boxes.row
+        frames.append(_frame(arrange(parts, MARGIN), f"t = {t}", 1 - t / max(times[0], 1), across=0.0))
+    return frames
 
 
 def morph(images: Pixels, names: Sequence[str]) -> list[Box]:
@@ -122,7 +125,9 @@ def morph(images: Pixels, names: Sequence[str]) -> list[Box]:
         names: what stands above each.
     """
     scale = _film_scale(images[:1], 1)
-    there = [_morph_frame(images[i : i + 1], name, i / max(len(names) - 1, 1), scale) for i, name in enumerate(names)]
+    tiles = [_grid(images[i : i + 1], 1, scale, None, gap=3) for i in range(len(names))]
+    last = max(len(names) - 1, 1)
+    there = [_frame(tile, name, i / last, 0.5) for i, (tile, name) in enumerate(zip(tiles, names, strict=True))]
     return [*there, *there[-2:0:-1]]
 
 
@@ -158,15 +163,6 @@ def save_png(image: Box, path: Path, metadata: Mapping[str, str] | None = None) 
     write_whole(path, png_bytes(image, metadata))
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The text that `save_png` stored in the PNG at `path`.
-
-    Raises:
-        InputError: no whole PNG file of at most 64 MiB, or one that says a thing twice.
-    """
-    return read_texts(path)
-
-
 def _grid(images: Pixels, columns: int, scale: int | None, labels: Sequence[str] | None, gap: int) -> Box:
     """The grid without margin and title."""
     if columns < 1:
@@ -176,7 +172,8 @@ def _grid(images: Pixels, columns: int, scale: int | None, labels: Sequence[str]
     if labels is not None and len(labels) == len(tiles):
         return boxes.table(_rows(_captioned(tiles, labels), columns), gap, down=0.0)
     if labels is not None and len(labels) == count:
-        return boxes.table(_with_row_labels(_rows(tiles, columns), labels), gap)
+        names = _row_labels(labels, _font_size(tiles[0]))
+        return boxes.table([[name, *line] for name, line in zip(names, _rows(tiles, columns), strict=True)], gap)
     if labels is not None:
         wanted = f"{len(tiles)} labels (one per image) or {count} (one per row)"
         raise InputError(f"expected {wanted}, got {len(labels)}; give one of these")
@@ -197,11 +194,6 @@ def _captioned(tiles: Sequence[Box], labels: Sequence[str]) -> list[Box]:
     return [boxes.pad(cell, widest, cell.height) for cell in cells]
 
 
-def _with_row_labels(rows: Sequence[Sequence[Box]], labels: Sequence[str]) -> list[list[Box]]:
-    size = _font_size(rows[0][0])
-    return [[name, *line] for name, line in zip(_row_labels(labels, size), rows, strict=True)]
-
-
 def _row_labels(labels: Sequence[str], size: int) -> list[Box]:
     """Labels before rows, larger than those of columns: there is room, and the ₜ of xₜ is small."""
     return boxes.flush_left([boxes.text(label, size + 3, LABEL_WIDTH) for label in labels], room=8)
@@ -213,20 +205,11 @@ def _titled(box: Box, title: str | None) -> Box:
     return boxes.column([boxes.text(title, 18, max(box.width, 240)), box], 10, across=0.0)
 
 
-def _film_frame(
-    pair: tuple[Pixels, Pixels], t: int, done: float, columns: int, scale: int, names: tuple[str, str]
-) -> Box:
-    grids = [_grid(images, columns, scale, None, gap=3) for images in pair]
-    panels = [boxes.column([boxes.text(n, 18), g], 6, across=0.0) for n, g in zip(names, grids, strict=True)]
-    arrange = boxes.column if grids[0].width > grids[0].height else boxes.row
-    both = arrange(panels, MARGIN)
-    clock = [boxes.text(f"t = {t}", 18), boxes.progress(done, both.width)]
-    return boxes.framed(boxes.column([*clock, both], 8, across=0.0), MARGIN)
-
-
-def _morph_frame(image: Pixels, name: str, done: float, scale: int) -> Box:
-    tile = _grid(image, 1, scale, None, gap=3)
-    return boxes.framed(boxes.column([boxes.text(name, 18), boxes.progress(done, tile.width), tile], 8), MARGIN)
+def _frame(content: Box, words: str, done: float, across: float) -> Box:
+    """A picture of a film, beneath words and a bar that is dark up to `done` in 0..1; `across` as in `boxes.pad`."""
+    return boxes.framed(
+        boxes.column([boxes.text(words, 18), boxes.progress(done, content.width), content], 8, across), MARGIN
+    )
 
 
 def _tiles(images: Pixels, scale: int | None, columns: int) -> list[Box]:

@@ -51,16 +51,15 @@ def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> F
         schedules: name -> (beta, alpha_bar, log_snr). alpha_bar has T + 1 entries, from t = 0; of the others the last T
             are drawn, from t = 1, since nothing is added at t = 0 and its log-SNR is infinite.
     """
-    figure, (beta, alpha_bar, log_snr) = _panels(3, height=2.3)
+    figure, (beta, alpha_bar, log_snr) = panels(3, height=2.3)
     for i, (name, curves) in enumerate(schedules.items()):
-        signal = _array(curves[1])
+        betas, signal, levels = (np.asarray(curve, np.float64) for curve in curves)
         t = np.arange(len(signal)) / (len(signal) - 1)
-        (line,) = beta.plot(t[1:], _positive(_array(curves[0])[1 - len(t) :]), DASHES[i % len(DASHES)], label=name)
-        line.set_color(COLORS[i % len(COLORS)])
-        alpha_bar.plot(t, signal, color=line.get_color(), linestyle=line.get_linestyle())
-        log_snr.plot(
-            t[1:], _finite(_array(curves[2])[1 - len(t) :]), color=line.get_color(), linestyle=line.get_linestyle()
-        )
+        betas, levels = betas[1 - len(t) :], levels[1 - len(t) :]
+        style: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "linestyle": DASHES[i % len(DASHES)]}
+        beta.plot(t[1:], np.where(betas > 0, betas, np.nan), label=name, **style)
+        alpha_bar.plot(t, signal, **style)
+        log_snr.plot(t[1:], np.where(np.isfinite(levels), levels, np.nan), **style)
     beta.set_yscale("log")
     beta.set_ylabel(r"$\beta_t$ (log)")
     alpha_bar.set_ylabel(r"$\bar\alpha_t$")
@@ -71,11 +70,7 @@ def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> F
 
 
 def loss_curves(
-    images_seen: Values,
-    train: Values,
-    held_out_seen: Values = (),
-    held_out: Values = (),
-    quantity: str = "loss",
+    images_seen: Values, train: Values, held_out_seen: Values = (), held_out: Values = (), quantity: str = "loss"
 ) -> Figure:
     """Training loss, raw and smoothed, and held-out loss against images seen.
 
@@ -84,18 +79,14 @@ def loss_curves(
         held_out_seen, held_out: (M,) points of the held-out loss.
         quantity: name and unit of the loss, for the axis.
     """
-    figure, (axes,) = _panels(1, height=3.6)
+    figure, (axes,) = panels(1, height=3.6)
     seen, loss = _both_finite(images_seen, train)
     axes.plot(seen, loss, color=COLORS[0], alpha=0.25, linewidth=0.8, label="training")
     axes.plot(seen, _smooth(loss), color=COLORS[0], label="training, smoothed")
     seen, loss = _both_finite(held_out_seen, held_out)
     if len(seen):
         axes.plot(seen, loss, color=COLORS[1], marker="o", markersize=5, linewidth=1, label="held out")
-    _images_seen(axes)
-    _log_scale(axes)
-    axes.set_ylabel(quantity)
-    _legend(figure, axes)
-    return figure
+    return _over_training(figure, axes, quantity)
 
 
 def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor) -> Figure:
@@ -104,23 +95,19 @@ def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[An
     Args:
         quarters: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
     """
-    figure, (axes,) = _panels(1, height=3.6)
-    losses = _array(quarters).reshape(-1, 4)
+    figure, (axes,) = panels(1, height=3.6)
+    losses = np.asarray(quarters, np.float64).reshape(-1, 4)
     for i, name in enumerate(("0 to T/4 (nearly clean)", "T/4 to T/2", "T/2 to 3T/4", "3T/4 to T (nearly noise)")):
         seen, loss = _both_finite(images_seen, losses[:, i])
         axes.plot(seen, _smooth(loss), color=QUARTER_COLORS[i], linestyle=DASHES[i], label=f"t: {name}")
-    _images_seen(axes)
-    _log_scale(axes)
-    axes.set_ylabel("loss")
-    _legend(figure, axes)
-    return figure
+    return _over_training(figure, axes, "loss")
 
 
 def learning_rate_and_gradient(
     images_seen: Values, learning_rate: Values, gradient_norm: Values, clip: float | None = None
 ) -> Figure:
     """Learning rate above the gradient's norm before clipping, with the norm at which it is clipped."""
-    figure, (rate, norm) = _panels(2, height=2.4)
+    figure, (rate, norm) = panels(2, height=2.4)
     rate.plot(*_both_finite(images_seen, learning_rate), color=COLORS[0])
     rate.set_ylim(bottom=0)
     rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3), useMathText=True)
@@ -130,21 +117,19 @@ def learning_rate_and_gradient(
     norm.plot(seen, _smooth(values), color=COLORS[2], label="smoothed")
     if clip is not None:
         norm.axhline(clip, color=COLORS[1], linestyle="--", linewidth=1.2, label=f"clipped at {clip:g}")
-    _log_scale(norm)
-    norm.set_ylabel("gradient norm")
-    _images_seen(norm)
-    _legend(figure, norm)
-    return figure
+    return _over_training(figure, norm, "gradient norm")
 
 
 def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quantity: str = "loss") -> Figure:
     """Loss against t, with a band of one standard error where `error` is given."""
-    figure, (axes,) = _panels(1, height=3.2)
-    times, values = _array(t), _array(loss)
+    figure, (axes,) = panels(1, height=3.2)
+    times, values = np.asarray(t, np.float64), np.asarray(loss, np.float64)
     axes.plot(times, values, color=COLORS[0], marker="o" if len(times) <= 30 else None, markersize=4, label=quantity)
     if error is not None:
-        low, high = values - _array(error), values + _array(error)
-        axes.fill_between(times, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error")
+        spread = np.asarray(error, np.float64)
+        axes.fill_between(
+            times, values - spread, values + spread, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error"
+        )
         _legend(figure, axes)
     _log_scale(axes)
     axes.set_xlabel("t   (1 = nearly clean, T = noise)")
@@ -163,7 +148,7 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
         floors: what it stands for -> the same distance, such as "train half against half".
     """
     labels, values = ["samples", *floors], np.array([value, *floors.values()], dtype=np.float64)
-    figure, (axes,) = _panels(1, height=0.7 + 0.42 * len(labels))
+    figure, (axes,) = panels(1, height=0.7 + 0.42 * len(labels))
     rows = np.arange(len(labels))
     logarithmic = bool(values.min() > 0 and values.max() > LOG_FROM * values.min())
     start = values.min() / 2 if logarithmic else 0.0
@@ -176,8 +161,11 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
     _leave_room(axes, values, error or 0.0, start, logarithmic)
-    for row, number in enumerate(values):
-        _write_number(axes, row, number, error if row == 0 else None)
+    beside: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
+    for row, (number, spread) in enumerate(zip(values, [error, *[None] * len(floors)], strict=True)):
+        said = f"{number:.3g}" if spread is None else f"{number:.3g} ± {spread:.1g}"
+        end = max(number, 0.0) + (spread or 0.0)  # behind the error bar
+        axes.annotate(said.replace("-", "−"), (end, row), color=INK, fontsize=11, **beside)
     axes.set_yticks(rows, labels)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(False, axis="y")
@@ -188,43 +176,26 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
 
 def _leave_room(axes: Axes, values: Numbers, error: float, start: float, logarithmic: bool) -> None:
     """Limits that leave the numbers behind the bars a third of the width."""
-    low, high = (
-        min(start, float(values.min()) - error * (values.min() < 0)),
-        float(max(values.max(), values[0] + error)),
-    )
+    low = min(start, float(values.min()) - error * (values.min() < 0))
+    high = float(max(values.max(), values[0] + error))
     if logarithmic:
         axes.set_xlim(low, low * (high / low) ** 1.5)
     else:
         axes.set_xlim(low, max(high, 0.0) + 0.5 * max(high - low, 1e-12))
 
 
-def _write_number(axes: Axes, row: int, number: float, error: float | None) -> None:
-    """The number behind a bar, and behind its error bar."""
-    said = f"{number:.3g}" if error is None else f"{number:.3g} ± {error:.1g}"
-    end = max(number, 0.0) + (error or 0.0)
-    axes.annotate(
-        said.replace("-", "−"),
-        (end, row),
-        xytext=(9, 0),
-        textcoords="offset points",
-        va="center",
-        color=INK,
-        fontsize=11,
-    )
-
-
-def _panels(count: int, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """A figure of `count` panels above one another, each `height` inches, that share their x axis."""
+def panels(count: int, height: float, width: float = WIDTH, share_x: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels above one another, each `height` inches, calm, that may share their x axis."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height * count + 0.3), layout="constrained", facecolor="white")
-    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-    for axes in panels:
-        calm(axes)
-    return figure, list(panels)
+    figure = Figure(figsize=(width, height * count + 0.3), layout="constrained", facecolor="white")
+    found = [*figure.subplots(count, 1, sharex=share_x, squeeze=False)[:, 0]]
+    for axes in found:
+        _calm(axes)
+    return figure, found
 
 
-def calm(axes: Axes) -> None:
+def _calm(axes: Axes) -> None:
     """Two thin spines, a faint grid behind the curves, letters of 11 points."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -242,29 +213,36 @@ def _legend(figure: Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside upper left", ncols=max(columns, 1), frameon=False, fontsize=10.5)
 
 
-def _images_seen(axes: Axes) -> None:
-    """The x axis of training: images seen, in thousands and millions."""
+def _over_training(figure: Figure, axes: Axes, quantity: str) -> Figure:
+    """The figure, whose lowest panel shows a quantity against images seen, in thousands and millions."""
     from matplotlib.ticker import EngFormatter
 
     axes.set_xlabel("images seen")
     axes.set_xlim(left=0)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    _log_scale(axes)
+    axes.set_ylabel(quantity)
+    _legend(figure, axes)
+    return figure
 
 
 def _log_scale(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers (0.02, not 2e-2), where the curves span more than a factor of three."""
-    from matplotlib.ticker import FuncFormatter, LogLocator
-
+    """A logarithmic y axis, where the curves span more than a factor of three."""
     values = np.concatenate([np.zeros(0), *(np.asarray(line.get_ydata(), np.float64) for line in axes.lines)])
     positive = values[values > 0]
     spread = positive.max() / positive.min() if len(positive) else 1.0
-    if spread <= 3:
-        return
+    if spread > 3:
+        plain_log_scale(axes, (1,) if spread > WIDE else (1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7))
+        axes.yaxis.set_minor_formatter(lambda value, _: "")
+
+
+def plain_log_scale(axes: Axes, steps: Sequence[float | int]) -> None:
+    """A logarithmic y axis with plain numbers (0.02, not 2e-2) at these steps of every power of ten."""
+    from matplotlib.ticker import LogLocator
+
     axes.set_yscale("log")
-    steps = (1,) if spread > WIDE else (1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7)
     axes.yaxis.set_major_locator(LogLocator(subs=steps))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def _smooth(values: Numbers) -> Numbers:
@@ -276,20 +254,8 @@ def _smooth(values: Numbers) -> Numbers:
     return smoothed
 
 
-def _array(values: Values | Sequence[Values]) -> Numbers:
-    return np.asarray(values, dtype=np.float64)
-
-
-def _finite(values: Numbers) -> Numbers:
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _positive(values: Numbers) -> Numbers:
-    return np.where(values > 0, values, np.nan)
-
-
 def _both_finite(x: Values, y: Values) -> tuple[Numbers, Numbers]:
     """The points of which both numbers are finite."""
-    xs, ys = _array(x), _array(y)
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
     kept = np.isfinite(xs) & np.isfinite(ys)
     return xs[kept], ys[kept]

@@ -17,8 +17,8 @@ MOST_BYTES = 2**26
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """Keyword -> text of a whole PNG file.
+def read_metadata(path: Path) -> dict[str, str]:
+    """Keyword -> text of a whole PNG file of at most 64 MiB.
 
     Raises:
         InputError: unreadable, no PNG file, too large, cut off, changed, or with two texts of one keyword.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ancestral.viz.plots import COLORS, DASHES, FAINT, INK, calm
+from ancestral.viz.plots import COLORS, DASHES, FAINT, INK, panels, plain_log_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
 
 FARTHEST = 20.0
 """Times the least Fréchet distance, above which nobody wants to know how bad it is: the upper panel ends there."""
@@ -36,16 +35,17 @@ def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: flo
         others: drawn faint, without names.
         reference: Fréchet distance of very many steps. floor: of training images.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 7.6), layout="constrained", facecolor="white")
-    frechet, to_flow = figure.subplots(2, 1, sharex=True)
+    figure, (frechet, to_flow) = panels(2, height=3.65, width=7.2)
     for curve in others:
         frechet.plot(curve.calls, curve.frechet, color=FAINT, linewidth=0.8, zorder=1)
         if curve.to_flow is not None:
             to_flow.plot(curve.calls, curve.to_flow, color=FAINT, linewidth=0.8, zorder=1)
     for number, curve in enumerate(named):
-        style = {"color": COLORS[number % len(COLORS)], "linestyle": DASHES[number % len(DASHES)], "marker": "o"}
+        style: dict[str, Any] = {
+            "color": COLORS[number % len(COLORS)],
+            "linestyle": DASHES[number % len(DASHES)],
+            "marker": "o",
+        }
         beside = [calls * (1 + 0.012 * number) for calls in curve.calls]  # so that no error bar hides another
         frechet.errorbar(beside, curve.frechet, yerr=curve.error, label=curve.name, capsize=3, markersize=4, **style)
         if curve.to_flow is not None:
@@ -63,28 +63,24 @@ def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: flo
 
 
 def _logarithmic(axes: Axes, label: str) -> None:
-    """A y axis with plain numbers; as it is where nothing is above 0."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    """A logarithmic y axis; as it is where nothing is above 0."""
+    from matplotlib.ticker import NullLocator
 
-    calm(axes)
     axes.set_ylabel(label)
-    if not any(value > 0 for line in axes.lines for value in np.asarray(line.get_ydata(), dtype=np.float64)):
-        return
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+    if any(value > 0 for line in axes.lines for value in np.asarray(line.get_ydata(), dtype=np.float64)):
+        plain_log_scale(axes, (1, 2, 5))
+        axes.yaxis.set_minor_locator(NullLocator())
 
 
 def _calls(axes: Axes, calls: Sequence[int]) -> None:
     """The x axis of both panels: a tick at the numbers of calls that are there."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     axes.set_xscale("log")
     axes.set_xlabel("network calls for an image")
     axes.xaxis.set_major_locator(FixedLocator(spaced(sorted({*calls}))))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def spaced(values: Sequence[int]) -> list[int]:
