@@ -10,7 +10,7 @@ from cli_calls import call
 from PIL import Image
 
 from ancestral.building import build_schedule
-from ancestral.cli.measured import number
+from ancestral.cli.output import number
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation, Number
 from ancestral.jobs import show

@@ -10,7 +10,7 @@ from cli_calls import TINY, call
 from PIL import Image
 from rich.console import Console
 
-from ancestral.cli.training import Lines, clock
+from ancestral.cli.training import StepDisplay, clock
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent, ResultEvent, StartEvent, StepEvent
 from ancestral.jobs.target import TrainSettings, plan
 from ancestral.jobs.train import step_event, train
@@ -112,7 +112,7 @@ def test_tensorboard_gets_the_curves_of_the_log(tmp_path: Path, capsys: pytest.C
 
 def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
     told = StringIO()
-    lines = Lines(Console(file=told, width=200))
+    lines = StepDisplay(Console(file=told, width=200))
     for step, seconds, more in [
         (1, 0.0, {}),
         (2, 1.0, {}),
@@ -120,9 +120,9 @@ def test_plain_lines_are_spare_but_keep_held_out_losses_and_the_last() -> None:
         (4, 3.0, {}),
         (5, 9.0, {}),
     ]:
-        lines(StepEvent(step, step, step / 10, seconds, 0.0, 0.0, {"step": step, "loss": 0.25, **more}))
-    lines(StepEvent(6, 6, 0.6, 20.0, 0.0, 0.0, None))
-    lines(StepEvent(10, 10, 1.0, 10.0, 0.0, 0.0, {"loss": None}))
+        lines.show(StepEvent(step, step, step / 10, seconds, 0.0, 0.0, {"step": step, "loss": 0.25, **more}))
+    lines.show(StepEvent(6, 6, 0.6, 20.0, 0.0, 0.0, None))
+    lines.show(StepEvent(10, 10, 1.0, 10.0, 0.0, 0.0, {"loss": None}))
     shown = told.getvalue().splitlines()
     assert [line.split()[2] for line in shown] == ["1", "3", "5", "10"]
     assert shown[1].endswith("loss 0.2500  held-out 0.5000")

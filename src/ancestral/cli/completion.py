@@ -118,10 +118,6 @@ def bash(all_of: Sequence[Command]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quoted(word: str) -> str:
-    return f'"{word}"'
-
-
 def zsh(all_of: Sequence[Command]) -> str:
     """The script for zsh, which runs bash's."""
     begun = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
@@ -132,10 +128,8 @@ def fish(all_of: Sequence[Command]) -> str:
     """The script for fish."""
     from ancestral.cli.main import VERBS
 
-    lines = [f"complete -c ancestral -n __fish_use_subcommand -f -a {verb} -d {_quoted(VERBS[verb])}" for verb in VERBS]
-    for verb, names in parts().items():
-        lines.append(f"complete -c ancestral -n '{_seen(verb)}' -a '{' '.join(names)}'")
-    for verb, names in first_words().items():
+    lines = [f'complete -c ancestral -n __fish_use_subcommand -f -a {verb} -d "{VERBS[verb]}"' for verb in VERBS]
+    for verb, names in [*parts().items(), *first_words().items()]:
         lines.append(f"complete -c ancestral -n '{_seen(verb)}' -a '{' '.join(names)}'")
     for command in all_of:
         where = "; and ".join(map(_seen, command.name.split()))

@@ -78,7 +78,7 @@ def check(argv: Sequence[str]) -> int:
             tell(f"partial: {check_data.looked_at(result.value)}")
             show(result.value)
 
-    examined = watch(check_data.check(job), show_partial).result
+    _, examined = watch(check_data.check(job), show_partial)
     assert examined is not None
     report: Report = examined.value
     if not found.json:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli import likelihood
 from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings, sampling_fields
-from ancestral.cli.measured import number
 from ancestral.cli.options import Options, changes
-from ancestral.cli.output import console, tell
+from ancestral.cli.output import console, number, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run
@@ -49,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
     found = parser().words(argv)
     if found.likelihood:
         return likelihood.measure(_without_generating(found), found.json)
-    _check_something_is_generated(found)
+    for field in OF_LIKELIHOOD:
+        if getattr(found, field.name):
+            raise InputError(f"expected --likelihood with {field.option}, which says how to measure it")
     job = job_settings(found, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     check_run(job.run)
@@ -78,12 +79,6 @@ def _without_generating(found: Namespace) -> LikelihoodJobSettings:
     reverse = {"sampler": "ancestral", "variance": typed.get("variance")}
     found.variance = sampling_with(SamplingSettings(), reverse, "command line").variance
     return job_settings(found, LikelihoodJobSettings)
-
-
-def _check_something_is_generated(found: Namespace) -> None:
-    for field in OF_LIKELIHOOD:
-        if getattr(found, field.name):
-            raise InputError(f"expected --likelihood with {field.option}, which says how to measure it")
 
 
 def show(result: "Evaluation") -> None:

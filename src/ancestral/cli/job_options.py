@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ancestral.cli.options import Fields, Options, changes, leaves, positive, real, shown, whole
+from ancestral.cli.options import Fields, Options, changes, leaves, real, shown, whole
 from ancestral.errors import InputError
 from ancestral.jobs.data_settings import ImagesSettings
 from ancestral.jobs.settings import Typed
@@ -149,7 +149,7 @@ def _value(word: Any, field: JobField) -> Any:
         case {"type": "integer", "minimum": least, "maximum": most}:
             return whole(word, field.option, least, most)
         case {"type": "number", "exclusiveMinimum": 0}:
-            return positive(word, field.option)
+            return real(word, field.option, positive=True)
         case {"type": "number"}:
             return real(word, field.option)
         case {"format": "path"}:

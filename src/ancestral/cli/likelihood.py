@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
-from ancestral.cli.measured import rounded
-from ancestral.cli.output import console, tell
+from ancestral.cli.output import console, rounded, tell
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings

@@ -4,6 +4,7 @@ import argparse
 import shutil
 import types
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -53,11 +54,15 @@ class Options(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=width),
         )
-        self.names = ["-h", "--help"]
+
+    @property
+    def names(self) -> list[str]:
+        """Of all options."""
+        return [name for action in self._actions for name in action.option_strings]
 
     def option(self, *names: str, **settings: Any) -> None:
         """Adds an option or a positional; `settings` are argparse's."""
-        self._add(self, names, settings)
+        self.add_argument(*names, **settings)
 
     def settings(self, title: str, fields: Fields, branch: str = "") -> None:
         """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same."""
@@ -98,21 +103,17 @@ class Options(argparse.ArgumentParser):
         """Argparse's own faults, as ours."""
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
 
-    def _add(self, group: Any, names: Sequence[str], settings: dict[str, Any]) -> None:
-        group.add_argument(*names, **settings)
-        self.names += [name for name in names if name.startswith("-")]
-
     def _add_setting(self, group: Any, flag: str, name: str, field: FieldInfo, about: str, default: Any) -> None:
         common = {"dest": SETTING + name, "default": argparse.SUPPRESS}
         if field.annotation is bool:
             above, dot, last = flag.rpartition(".")
             hidden = argparse.SUPPRESS  # of on and off, the help shows the one that changes something
             on, off = {"help": hidden if default else about}, {"help": f"do without: {about}" if default else hidden}
-            self._add(group, [f"--{flag}"], {**common, **on, "action": "store_true"})
-            self._add(group, [f"--{above}{dot}no_{last}"], {**common, **off, "action": "store_false"})
+            group.add_argument(f"--{flag}", **common, **on, action="store_true")
+            group.add_argument(f"--{above}{dot}no_{last}", **common, **off, action="store_false")
             return
         several = {"nargs": "*"} if accepts(field.annotation, tuple) else {}
-        self._add(group, [f"--{flag}"], {**common, **several, "metavar": metavar(field.annotation), "help": about})
+        group.add_argument(f"--{flag}", **common, **several, metavar=metavar(field.annotation), help=about)
 
     def _known(self, word: str) -> str:
         """`word`, an option in its registered spelling: - and _ are one."""
@@ -192,11 +193,10 @@ def _dashed(name: str) -> str:
 
 
 def _is_number(word: str) -> bool:
-    try:
+    with suppress(ValueError):
         float(word)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def whole(word: str, name: str, least: int, most: int) -> int:
@@ -215,28 +215,14 @@ def whole(word: str, name: str, least: int, most: int) -> int:
     return number
 
 
-def positive(word: str, name: str) -> float:
-    """A positive number that was typed for the option `name`.
-
-    Raises:
-        InputError: another word, 0, or infinity.
-    """
-    try:
-        number = float(word)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise InputError(f"expected a positive number for {name}, got {word!r}")
-    return number
-
-
-def real(word: str, option: str) -> float:
+def real(word: str, option: str, positive: bool = False) -> float:
     """A number that was typed for `option`.
 
     Raises:
-        InputError: another word.
+        InputError: another word; where it has to be positive, 0 or infinity too.
     """
-    try:
-        return float(word)
-    except ValueError:
-        raise InputError(f"expected a number for {option}, got {word!r}") from None
+    with suppress(ValueError):
+        number = float(word)
+        if not positive or 0 < number < float("inf"):
+            return number
+    raise InputError(f"expected a {'positive ' if positive else ''}number for {option}, got {word!r}")

@@ -14,6 +14,11 @@ from ancestral.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ancestral.evaluation.evaluate import Number
+
+LONGEST_DECIMALS = 6
+"""Beyond which a number is told with an exponent."""
+
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
@@ -120,3 +125,18 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield show
+
+
+def number(measured: "Number") -> str:
+    """A value with its standard error, to the error's second digit."""
+    return rounded(measured.value, measured.standard_error)
+
+
+def rounded(value: float, error: float | None) -> str:
+    """A value with its error, where there is one, to the error's second digit."""
+    if not error:
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    if digits > LONGEST_DECIMALS:
+        return f"{value:.2g} ± {error:.1g}"
+    return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
-from ancestral.cli.measured import rounded
 from ancestral.cli.options import SETTING
-from ancestral.cli.output import console, say, tell
+from ancestral.cli.output import console, rounded, say, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run

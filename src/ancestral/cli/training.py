@@ -2,8 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
-from typing import Any, Protocol
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,6 +20,8 @@ from ancestral.text import printable
 
 QUIET_SECONDS = 5.0
 """Plain lines are at least this far apart, unless they hold a held-out loss or are the last."""
+LOSSES = {"loss": "loss", "held_out_loss": "held-out"}
+"""Numbers of a record, and what they are called."""
 
 
 def show_training(job: TrainSettings, as_json: bool) -> int:
@@ -53,13 +54,13 @@ def _begun(events: Job) -> str:
 def _followed(events: Job, as_json: bool) -> ResultEvent:
     """The result, after all steps have been shown as they came."""
     to = console(stderr=as_json)
-    with display(to) as show:
+    with display(to) as shown:
         for event in events:
             match event:
                 case NoteEvent(text):
                     to.print(printable(text))
                 case StepEvent(record=record):
-                    show(event)
+                    shown.show(event)
                     if record and as_json:
                         more = {name: getattr(event, name) for name in ("fraction", "seconds", "images_per_second")}
                         tell_json({**record, **more})
@@ -89,83 +90,49 @@ def _end(result: ResultEvent, number: int, unread: bool, as_json: bool) -> int:
     return 0
 
 
-class StepDisplay(Protocol):
-    """Something that is shown every step."""
-
-    def __call__(self, step: StepEvent) -> None:
-        """Shows the state after a step."""
-
-
-class Lines:
-    """A line for each record that is due."""
+class StepDisplay:
+    """Two lines that move: a bar with percent and time left, and below it the counters and losses; on what is no
+    terminal a line for each record that is due.
+    """
 
     def __init__(self, console: Console) -> None:
-        self.console, self.last, self.losses = console, -QUIET_SECONDS, Losses()
-
-    def __call__(self, step: StepEvent) -> None:
-        """Prints the record of this step, if it has one and it is time."""
-        if step.record is None:
-            return
-        self.losses.update(step.record)
-        due = step.seconds - self.last >= QUIET_SECONDS or step.fraction >= 1
-        if due or "held_out_loss" in step.record:
-            self.last = step.seconds
-            self.console.print(f"{step.fraction:4.0%}  {summary(step)}  {self.losses}".rstrip())
-
-
-class Bar:
-    """A bar with percent and time left, and below it the counters and losses."""
-
-    def __init__(self) -> None:
+        self.console, self.last = console, -QUIET_SECONDS
         self.step: StepEvent | None = None
-        self.losses = Losses()
+        self.losses: dict[str, float] = {}
 
-    def __call__(self, step: StepEvent) -> None:
-        """Remembers the state; the display refreshes itself."""
-        self.step = step
-        self.losses.update(step.record or {})
+    def show(self, step: StepEvent) -> None:
+        """Remembers the state, with the newest losses; prints a record if it is time. A terminal refreshes itself."""
+        self.step, record = step, step.record or {}
+        self.losses |= {name: record[name] for name in LOSSES if record.get(name) is not None}
+        due = step.seconds - self.last >= QUIET_SECONDS or step.fraction >= 1 or "held_out_loss" in record
+        if record and due and not self.console.is_terminal:
+            self.last = step.seconds
+            self.console.print(f"{step.fraction:4.0%}  {self.summary(step, *time_left(step))}".rstrip())
 
     def render(self) -> RenderableType:
         """The two lines."""
         if self.step is None:
             return Text("the first step ...", style="dim")
-        line, left = Table.grid(padding=(0, 1)), time_left(self.step)
-        line.add_row(ProgressBar(1.0, self.step.fraction, width=40), f"{self.step.fraction:.0%}", *left or [""])
-        return Group(line, Text(f"{summary(self.step, left=False)}  {self.losses}", overflow="ellipsis"))
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            ProgressBar(1.0, self.step.fraction, width=40), f"{self.step.fraction:.0%}", *time_left(self.step) or [""]
+        )
+        return Group(line, Text(self.summary(self.step), overflow="ellipsis"))
 
-
-class Losses:
-    """The newest training and held-out loss."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-
-    def update(self, record: dict[str, Any]) -> None:
-        """Takes what a record has of them."""
-        self.values |= {k: v for k, v in record.items() if k in ("loss", "held_out_loss") and v is not None}
-
-    def __str__(self) -> str:
-        names = {"loss": "loss", "held_out_loss": "held-out"}
-        return "  ".join(f"{names[key]} {self.values[key]:.4f}" for key in names if key in self.values)
+    def summary(self, step: StepEvent, *left: str) -> str:
+        """Step, images, rate, time left, and losses."""
+        rate = [f"{step.images_per_second:,.0f} images/s"] if step.images_per_second else []
+        losses = "  ".join(f"{words} {self.losses[name]:.4f}" for name, words in LOSSES.items() if name in self.losses)
+        return "  ".join([f"step {step.step:,}", f"{step.images:,} images", *rate, *left, losses])
 
 
 @contextmanager
 def display(console: Console) -> Iterator[StepDisplay]:
-    """The bar on a terminal, lines elsewhere."""
-    if not console.is_terminal:
-        yield Lines(console)
-        return
-    bar = Bar()
-    with Live(console=console, get_renderable=bar.render, refresh_per_second=4):
-        yield bar
-
-
-def summary(step: StepEvent, left: bool = True) -> str:
-    """Step, images, rate and time left."""
-    parts = [f"step {step.step:,}", f"{step.images:,} images"]
-    if step.images_per_second:
-        parts.append(f"{step.images_per_second:,.0f} images/s")
-    return "  ".join([*parts, *(time_left(step) if left else [])])
+    """What shows steps, and on a terminal moves."""
+    shown = StepDisplay(console)
+    moving = Live(console=console, get_renderable=shown.render, refresh_per_second=4)
+    with moving if console.is_terminal else nullcontext():
+        yield shown
 
 
 def time_left(step: StepEvent) -> list[str]:

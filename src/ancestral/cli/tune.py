@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import add_config, job_options, job_settings, named_config
+from ancestral.cli.options import Options
 from ancestral.cli.output import console, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.jobs.events import ResultEvent
 from ancestral.jobs.target import TuneSettings
+from ancestral.settings import Config
 
 if TYPE_CHECKING:
     from ancestral.tuning import Trial, Tuning
@@ -32,10 +34,7 @@ EXAMPLES = (
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    options = job_options("ancestral tune", "TARGET", ABOUT, EXAMPLES, TuneSettings)
-    options.option("--forget", action="store_true", help="take what is stored away: back to the usual choices")
-    add_config(options, named_config(argv))
-    found = options.words(argv)
+    found = parser(named_config(argv)).words(argv)
     job = job_settings(found, TuneSettings)
     if found.forget and (job.dry_run or job.compile or job.minutes is not None):
         raise InputError(
@@ -49,6 +48,14 @@ def run(argv: Sequence[str]) -> int:
     else:
         show_result(tune(job), found.json, show)
     return 0
+
+
+def parser(defaults: Config) -> Options:
+    """The options of the verb; its help states the values of `defaults`."""
+    options = job_options("ancestral tune", "TARGET", ABOUT, EXAMPLES, TuneSettings)
+    options.option("--forget", action="store_true", help="take what is stored away: back to the usual choices")
+    add_config(options, defaults)
+    return options
 
 
 def show(result: ResultEvent) -> None:

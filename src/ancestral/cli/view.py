@@ -4,24 +4,21 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from ancestral.cli.output import counting, say, tell, tell_json
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.machine import is_main_process
 
 Job = Generator[Event, None, None]
+Show = Callable[[ResultEvent], None]
 
 
-class JobOutcome(NamedTuple):
-    """What a job has left: the files it wrote, in order, and its result; only the main process has any."""
+def watch(
+    events: Job, partly: Callable[[ResultEvent], None] = lambda result: None
+) -> tuple[list[Path], ResultEvent | None]:
+    """The files that a job wrote, in order, and its result, once it has ended.
 
-    files: list[Path]
-    result: ResultEvent | None
-
-
-def watch(events: Job, partly: Callable[[ResultEvent], None] = lambda result: None) -> JobOutcome:
-    """Runs a job to its end. Of several processes, the main one speaks for all.
+    Of several processes the main one alone has any, and speaks for all.
 
     Args:
         partly: shows what was finished of a job that is interrupted, where it tells that.
@@ -43,7 +40,7 @@ def watch(events: Job, partly: Callable[[ResultEvent], None] = lambda result: No
         if (finished := result or _interrupted(events, stop)) is not None:
             partly(finished)
         raise
-    return JobOutcome(files, result)
+    return files, result
 
 
 def show_files(job: Job, as_json: bool) -> None:
@@ -56,13 +53,12 @@ def show_files(job: Job, as_json: bool) -> None:
         elif files:
             tell(*files, *(_line(*number) for number in numbers.items()))
 
-    if (result := watch(job, show).result) is not None:
+    _, result = watch(job, show)
+    if result is not None:
         show(result)
 
 
-def show_result(
-    job: Job, as_json: bool, show: Callable[[ResultEvent], None] = lambda result: None
-) -> ResultEvent | None:
+def show_result(job: Job, as_json: bool, show: Show = lambda result: None) -> ResultEvent | None:
     """Runs a job, and prints its result: as JSON, or by `show`, and the files it wrote after that.
 
     Returns:

@@ -28,7 +28,7 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import attach
 from ancestral.jobs.measurement_settings import SweepJobSettings
-from ancestral.jobs.measuring import data_of, followed, priced
+from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -221,7 +221,9 @@ def scorer_of(generator: ImageGenerator, parts: Parts, asked: SweepSettings) -> 
     steps, (_, fitted) = _reference_steps(generator.pipeline, asked), apart_of(parts, EvaluationSettings())
     with generator.pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
-    reference = generator.generate(chosen(generator.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
+    settings = chosen(generator.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps)
+    work = generated(generator.pipeline, generator.seeds, generator.labels, settings)
+    reference = yield from followed("generating the reference", work)
     return Scorer(reference, extractor, extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES))))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any
 
 import torch
 
@@ -21,11 +20,10 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
 from ancestral.settings import ImageSpec
 from ancestral.training import loop
+from ancestral.training.logs import Record
 from ancestral.training.loop import Progress
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import check_training, of_training, unusual
-
-Record = dict[str, Any]
 
 
 def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:

@@ -5,7 +5,8 @@ clock says only how much of the budget is left.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import get_args
 
@@ -111,7 +112,7 @@ def choose(
     Args:
         fixed: choices that the user has made.
     """
-    search = _Search(usual, measure, budget, fixed)
+    search = _Search(usual, usual, measure, budget, fixed)
     budget.ahead = len(get_args(Work)) + sum(_likely(way) for question in questions for way in question.ways)
     for work in get_args(Work):
         mine = [question for question in questions if question.work == work]
@@ -121,14 +122,17 @@ def choose(
     return Tuning(usual, search.best, tuple(search.comparisons), search.speeds)
 
 
+@dataclass
 class _Search:
     """`best` so far, and how it came about."""
 
-    def __init__(self, usual: Choices, measure: MeasuredTime, budget: Budget, fixed: frozenset[str]) -> None:
-        self.usual, self.best = usual, usual
-        self.measure, self.budget, self.fixed = measure, budget, fixed
-        self.comparisons: list[Trial] = []
-        self.speeds: dict[Work, Speed] = {}
+    usual: Choices
+    best: Choices
+    measure: MeasuredTime
+    budget: Budget
+    fixed: frozenset[str]
+    comparisons: list[Trial] = field(default_factory=list)
+    speeds: dict[Work, Speed] = field(default_factory=dict)
 
     def answer(self, question: Question) -> Iterator[str]:
         """Follows each row of values for as long as they get faster."""
@@ -179,7 +183,7 @@ class _Search:
         """
         begun, share = self.budget.clock(), self.budget.share
         seen: list[tuple[float, ...]] = []
-        for values in in_turns([self._under(work, way) for way in ways]):
+        for values in in_turns([partial(self.measure, work, way) for way in ways]):
             seen.append(values)
             outcome = PairedTimes(tuple(each[0] for each in seen), tuple(each[-1] for each in seen))
             undecided = outcome.promising and len(seen) < FEWEST_PAIRS
@@ -197,9 +201,6 @@ class _Search:
         if question.choice == "compile" or "compile" in self.fixed:
             return choices
         return choices.model_copy(update={"compile": "no"})
-
-    def _under(self, work: Work, choices: Choices) -> Callable[[], float]:
-        return lambda: self.measure(work, choices)
 
     def _line(self, work: Work, what: str) -> str:
         minutes, seconds = divmod(round(self.budget.left), 60)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -164,7 +165,7 @@ def of_chains(
         pull_backs: backward passes of a call, each of which counts as two.
         whole: whether the windows are no windows but as many times the pipeline's size, seen at once.
     """
-    at_once, numbers = min(images, pipeline.compute.chunk), pixels or _numbers(pipeline.spec)
+    at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.spec.shape)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
     refuse_more_than_is_free(states, pipeline.device, "generate fewer or smaller images")
     cost = call_cost(pipeline, settings, at_once, work, pull_backs)
@@ -184,7 +185,7 @@ def check_training(config: Config, spec: ImageSpec, device: torch.device, proces
     Raises:
         InputError: they are more than is free.
     """
-    batch = 8 * -(-config.training.batch_size // processes) * _numbers(spec)
+    batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
     least = COPIES * weights_bytes(config, spec) + batch
     refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or network.widths")
     return least
@@ -289,7 +290,3 @@ def _seconds(call: Callable[[], None], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - begun
-
-
-def _numbers(spec: ImageSpec) -> int:
-    return spec.channels * spec.height * spec.width

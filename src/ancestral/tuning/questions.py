@@ -52,11 +52,12 @@ class Limits:
 
 def questions(usual: Choices, config: Config, limits: Limits) -> list[Question]:
     """What is open, the choices that matter most first; whatever the settings fix is not."""
+    batch = config.training.batch_size  # its half, a quarter, ... down to one image are tried
     asked = [
         Question("training", "precision", _other(usual.precision, "float32", "bfloat16") if limits.bfloat16 else ()),
         Question("training", "threads", _threads(limits)),
-        Question("training", "micro_batch", (_halves(config.training.batch_size),)),
-        Question("training", "compile", _compiled(usual, limits)),
+        Question("training", "micro_batch", (tuple(batch >> k for k in range(1, batch.bit_length())),)),
+        Question("training", "compile", _other(usual.compile, "no", "whole") if limits.compiling else ()),
         Question("drawing", "chunk", _chunks(usual.chunk, limits)),
     ]
     return [question for question in asked if any(question.ways) and question.choice not in given(config.compute)]
@@ -72,17 +73,6 @@ def _threads(limits: Limits) -> tuple[tuple[Value, ...], ...]:
         return ()
     numbers = {1, limits.cores // 2, limits.cores} - {0, limits.threads}
     return tuple((number,) for number in sorted(numbers, reverse=True))
-
-
-def _halves(whole: int) -> tuple[Value, ...]:
-    """Half of a batch, a quarter, ... down to one image."""
-    return tuple(whole >> k for k in range(1, whole.bit_length()))
-
-
-def _compiled(usual: Choices, limits: Limits) -> tuple[tuple[Value, ...], ...]:
-    if not limits.compiling:
-        return ()
-    return _other(usual.compile, "no", "whole")
 
 
 def _chunks(usual: int, limits: Limits) -> tuple[tuple[Value, ...], ...]:

@@ -39,12 +39,10 @@ def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) ->
     """
     keep_freed_memory()
     with as_in_training(pipeline.device):
-        start = defaults(pipeline.device).overlaid(pipeline.config.compute)
-        limits = limits_of(pipeline, compiling)
-        asked = questions(start, pipeline.config, limits)
+        start, fixed = defaults(pipeline.device).overlaid(pipeline.config.compute), given(pipeline.config.compute)
+        asked = questions(start, pipeline.config, limits_of(pipeline, compiling))
         budget = Budget(60 * minutes, time.monotonic)
-        fixed = frozenset(given(pipeline.config.compute))
-        return (yield from choose(start, asked, Stopwatch(pipeline), budget, fixed))
+        return (yield from choose(start, asked, Stopwatch(pipeline), budget, frozenset(fixed)))
 
 
 def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
@@ -62,13 +60,10 @@ def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
 
 def bytes_of_an_image(pipeline: Pipeline) -> int:
     """What generating one more image at once takes."""
-    one, two = (peak_bytes(generating(copy_for(pipeline, count))) for count in (1, 2))
+    usual = defaults(pipeline.device)
+    choices = (usual.model_copy(update={"chunk": count, "compile": "no"}) for count in (1, 2))
+    one, two = (peak_bytes(generating(replica(pipeline, each))) for each in choices)
     return two - one
-
-
-def copy_for(pipeline: Pipeline, count: int) -> Pipeline:
-    """A copy that generates `count` images at once, in the usual way."""
-    return replica(pipeline, defaults(pipeline.device).model_copy(update={"chunk": count, "compile": "no"}))
 
 
 @contextmanager
