@@ -20,7 +20,11 @@ HEADERS = ("run", "state", "steps", "images", "loss", "bits/dim", "Fréchet", "s
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    found = parser().words(argv)
+    options = Options("ancestral runs", "[FOLDER]", ABOUT, EXAMPLES)
+    options.option("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look [runs]")
+    options.option("--json", action="store_true", help="print the list as JSON")
+    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    found = options.words(argv)
     folder = Path(found.folder)
     if not folder.is_dir():
         raise InputError(
@@ -32,15 +36,6 @@ def run(argv: Sequence[str]) -> int:
     else:
         show(states, folder)
     return 0
-
-
-def parser() -> Options:
-    """The options of the verb."""
-    options = Options("ancestral runs", "[FOLDER]", ABOUT, EXAMPLES)
-    options.option("folder", nargs="?", default="runs", metavar="FOLDER", help="where to look [runs]")
-    options.option("--json", action="store_true", help="print the list as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    return options
 
 
 def show(states: Sequence[RunState], folder: Path) -> None:

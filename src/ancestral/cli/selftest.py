@@ -1,13 +1,14 @@
-"""`ancestral selftest`: every formula against closed forms, on this machine."""
+"""`ancestral selftest`: every formula against closed forms, on this machine; the checks are those of `selftest`."""
 
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli.options import Options
+from ancestral.cli.output import tell, tell_json
 
 if TYPE_CHECKING:
-    from ancestral.selftest.checks import CheckResult, Groups
+    from ancestral.selftest.checks import CheckResult
 
 ABOUT = """\
 Check on this machine that every schedule, parameterisation, variance, sampler and term of the bound is what mathematics
@@ -18,64 +19,37 @@ It needs no data and no network connection. The exit code is 0 when every check 
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
+    """Prints what every check finds, as it is found: 0 when all held, else 1."""
     options = Options("ancestral selftest", "", ABOUT, ("ancestral selftest", "ancestral selftest --device cuda"))
-    options.option("--device", choices=("cpu", "cuda"), help="where to compute [cpu]")
+    options.option("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute [cpu]")
     options.option("--json", action="store_true", help="print the result as JSON")
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     found = options.words(argv)
-    return check(found.device or "cpu", found.json)
-
-
-def check(device: str, as_json: bool) -> int:
-    """Runs every check and prints what it finds, as it is found: 0 when all held, else 1."""
-    from ancestral.cli.output import tell, tell_json
-    from ancestral.jobs.running import device_named as device_of
+    from ancestral.jobs.running import device_named
     from ancestral.selftest import GROUPS
-    from ancestral.selftest.checks import CheckResult
-    from ancestral.selftest.checks import run as outcomes
+    from ancestral.selftest import checks as selftest
 
-    width, start, found = longest_name(GROUPS), time.monotonic(), list[CheckResult]()
-    for outcome in outcomes(GROUPS, device_of(device)):
-        if not as_json:
-            if not found or found[-1].group != outcome.group:
-                tell(heading(outcome, width))
-            tell(line(outcome, width))
-        found.append(outcome)
-    seconds = time.monotonic() - start
-    if as_json:
-        tell_json(as_tree(found, device, seconds))
+    width = max(len(each.name) for checks in GROUPS.values() for each in checks)
+    start, results = time.monotonic(), list[selftest.CheckResult]()
+    for result in selftest.run(GROUPS, device_named(found.device)):
+        if not found.json:
+            if not results or results[-1].group != result.group:
+                tell(f"{result.group:<{width + 2}} {'error':>8} {'allowed':>8}")
+            tell(line(result, width))
+        results.append(result)
+    seconds, failed = time.monotonic() - start, sum(not result.held for result in results)
+    if found.json:  # an error that is no number is null there
+        checks = [{**result._asdict(), "held": result.held} for result in results]
+        tell_json({"device": found.device, "seconds": round(seconds, 1), "held": not failed, "checks": checks})
+    elif failed:
+        what = "this copy does not compute what it says"
+        tell(f"{failed} of {len(results)} checks FAILED on {found.device}: {what}.")
     else:
-        tell(sentence(found, device, seconds))
-    return int(not all(outcome.held for outcome in found))
+        tell(f"All {len(results)} checks held on {found.device}, in {seconds:.0f} seconds.")
+    return int(failed > 0)
 
 
-def longest_name(groups: "Groups") -> int:
-    """Characters."""
-    return max(len(each.name) for checks in groups.values() for each in checks)
-
-
-def heading(outcome: "CheckResult", width: int) -> str:
-    """The line above the first check of a group."""
-    return f"{outcome.group:<{width + 2}} {'error':>8} {'allowed':>8}"
-
-
-def line(outcome: "CheckResult", width: int) -> str:
+def line(result: "CheckResult", width: int) -> str:
     """One check: name, error, what is allowed, and the verdict."""
-    verdict = "ok" if outcome.held else f"FAILED {' '.join(outcome.fault.split())}".strip()
-    return f"  {outcome.name:<{width}} {outcome.error:>8.2g} {outcome.allowed:>8.2g}  {verdict}"
-
-
-def sentence(found: "Sequence[CheckResult]", device: str, seconds: float) -> str:
-    """The end."""
-    failed = [outcome for outcome in found if not outcome.held]
-    if failed:
-        return f"{len(failed)} of {len(found)} checks FAILED on {device}: this copy does not compute what it says."
-    return f"All {len(found)} checks held on {device}, in {seconds:.0f} seconds."
-
-
-def as_tree(found: "Sequence[CheckResult]", device: str, seconds: float) -> dict[str, object]:
-    """The same for programs; an error that is no number is null there."""
-    checks = [{**outcome._asdict(), "held": outcome.held} for outcome in found]
-    held = all(outcome.held for outcome in found)
-    return {"device": device, "seconds": round(seconds, 1), "held": held, "checks": checks}
+    verdict = "ok" if result.held else f"FAILED {' '.join(result.fault.split())}".strip()
+    return f"  {result.name:<{width}} {result.error:>8.2g} {result.allowed:>8.2g}  {verdict}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ FAMILIAR = (("ancestral", "trailing"), ("ddim", "trailing"))
 """What everybody knows, named in the picture beside the best."""
 NAMED = 6
 """Curves that the picture names."""
+BY_FRECHET = attrgetter("frechet")
 
 
 def sweep(facts: RunFacts) -> Html:
@@ -42,24 +44,14 @@ def sweep(facts: RunFacts) -> Html:
         return section("samplers", TITLE, *stale)
     best = in_words(found.recommended)
     alt = f"Fréchet distance to test images and distance to the flow against network calls; recommended: {best}"
-    return section(
-        "samplers",
-        TITLE,
-        element("p", element("strong", "Recommended: "), f"{best}."),
-        *_became(found),
-        chart("Quality against network calls", alt, figure(found)),
-        _table(found),
-    )
-
-
-def _became(found: Sweep) -> list[Html]:
-    """Whether that takes the place of how the pipeline generated; nothing is said of files of earlier versions."""
-    if found.present is None:
-        return []
-    decision = decide(found)
-    words = f"{in_words(found.present.row)}: {decision.reason}."
-    title = "Kept is how it generated images: " if decision.row is None else "Better than how it generated images: "
-    return [element("p", element("strong", title), words)]
+    said = [("Recommended: ", f"{best}.")]
+    if found.present is not None:  # the files of earlier versions do not say it
+        decision = decide(found)
+        kept = "Kept is how it generated images: " if decision.row is None else "Better than how it generated images: "
+        said.append((kept, f"{in_words(found.present.row)}: {decision.reason}."))
+    words = [element("p", element("strong", title), text) for title, text in said]
+    picture = chart("Quality against network calls", alt, figure(found))
+    return section("samplers", TITLE, *words, picture, _table(found))
 
 
 def read_sweep(file: Path) -> Sweep:
@@ -80,38 +72,23 @@ def figure(found: Sweep) -> Figure:
     budgets = sorted({row.choice.budget for row in found.rows})
     ending = [row for row in found.rows if row.to_flow is not None and row.choice.budget == budgets[-1]]
     nearest = sorted(ending, key=lambda row: row.to_flow or 0.0)[:1]
-    best = [min((r for r in found.rows if r.choice.budget == budget), key=by_frechet) for budget in budgets]
+    best = [min((r for r in found.rows if r.choice.budget == budget), key=BY_FRECHET) for budget in budgets]
     wanted = [(row.choice.sampler, row.choice.grid) for row in (found.recommended, *nearest, *best)]
     named = [*dict.fromkeys((wanted[0], *(each for each in FAMILIAR if each in pairs), *wanted[1:]))][:NAMED]
     others = [each for each in pairs if each not in named]
-    return sweep_curves(
-        [_curve(found, *each) for each in named],
-        [_curve(found, *each) for each in others],
-        found.reference,
-        found.floor,
-    )
+    shown, faint = ([_curve(found, *each) for each in some] for some in (named, others))
+    return sweep_curves(shown, faint, found.reference, found.floor)
 
 
 def best_grids(found: Sweep) -> tuple[list[int], dict[str, list[SweepRow | None]]]:
     """(budgets, sampler -> at each of them its row on the grid with the least Fréchet distance)."""
     budgets = sorted({row.choice.budget for row in found.rows})
-    rows = {
-        sampler: [
-            min(
-                (r for r in found.rows if (r.choice.sampler, r.choice.budget) == (sampler, budget)),
-                key=by_frechet,
-                default=None,
-            )
-            for budget in budgets
-        ]
-        for sampler in dict.fromkeys(row.choice.sampler for row in found.rows)
-    }
+    rows: dict[str, list[SweepRow | None]] = {}
+    for sampler in dict.fromkeys(row.choice.sampler for row in found.rows):
+        mine = [row for row in found.rows if row.choice.sampler == sampler]
+        at = [[row for row in mine if row.choice.budget == budget] for budget in budgets]
+        rows[sampler] = [min(some, key=BY_FRECHET, default=None) for some in at]
     return budgets, rows
-
-
-def by_frechet(row: SweepRow) -> float:
-    """What rows are ordered by."""
-    return row.frechet
 
 
 def in_words(row: SweepRow) -> str:

@@ -63,10 +63,10 @@ def film_bytes(frames: Sequence[Box], suffix: str = ".gif", seconds: float = 6.0
     if suffix == ".gif":
         return _small_gif(frames, seconds, hold)
     if suffix == ".webp":
-        return _saved(frames, "WEBP", _durations(len(frames), seconds, hold), quality=80, method=4, xmp=FILM)
+        return _saved(frames, "WEBP", seconds, hold, quality=80, method=4, xmp=FILM)
     info = PngInfo()
     info.add_text("Software", FILM.decode())
-    return _saved(frames, "PNG", _durations(len(frames), seconds, hold), pnginfo=info)
+    return _saved(frames, "PNG", seconds, hold, pnginfo=info)
 
 
 def save_film(frames: Sequence[Box], path: Path, seconds: float = 6.0, hold: float = 1.5) -> None:
@@ -86,30 +86,23 @@ def check_film(suffix: str) -> None:
         raise InputError("expected the program ffmpeg for a film .mp4, got none; install it, or name the film .webp")
 
 
-def _durations(count: int, seconds: float, hold: float) -> list[int]:
-    """Milliseconds for which each frame stays, in hundredths of a second."""
-    return [max(2, round(100 * seconds / count)) * 10] * (count - 1) + [round(100 * hold) * 10]
-
-
-def _saved(frames: Sequence[Image.Image], kind: str, durations: Sequence[int], **how: object) -> bytes:
+def _saved(frames: Sequence[Image.Image], kind: str, seconds: float, hold: float, **how: object) -> bytes:
     out, (first, *rest) = BytesIO(), frames
-    first.save(out, kind, save_all=True, append_images=rest, duration=[*durations], loop=0, **how)
+    each = max(2, round(100 * seconds / len(frames)))  # hundredths of a second; Pillow asks for thousandths
+    durations = [10 * each] * len(rest) + [10 * round(100 * hold)]
+    first.save(out, kind, save_all=True, append_images=rest, duration=durations, loop=0, **how)
     return out.getvalue()
 
 
 def _small_gif(frames: Sequence[Box], seconds: float, hold: float) -> bytes:
     """As it is, or in the first of the ways that is small enough, else in the last."""
     small = len(frames) * frames[0].width * frames[0].height <= SMALL_PIXELS
-    content = _gif([_in_own_palette(frame) for frame in frames], seconds, hold) if small else b""
+    content = _saved([*map(_in_own_palette, frames)], "GIF", seconds, hold, comment=FILM) if small else b""
     for most, colours in GREY_WAYS if all(map(_is_grey, frames)) else COLOUR_WAYS:
         if 0 < len(content) <= GIF_BYTES:
             break
-        content = _gif(_in_one_palette(pick(frames, most), colours), seconds, hold)
+        content = _saved(_in_one_palette(pick(frames, most), colours), "GIF", seconds, hold, comment=FILM)
     return content
-
-
-def _gif(frames: Sequence[Image.Image], seconds: float, hold: float) -> bytes:
-    return _saved(frames, "GIF", _durations(len(frames), seconds, hold), comment=FILM)
 
 
 def _in_own_palette(frame: Box) -> Image.Image:
@@ -126,7 +119,9 @@ def _in_own_palette(frame: Box) -> Image.Image:
 def _in_one_palette(frames: Sequence[Box], colours: int) -> list[Image.Image]:
     """Frames in one palette of so many colours; of grey ones evenly spaced greys, else those of the last."""
     if all(map(_is_grey, frames)):
-        return [_in_greys(frame, colours) for frame in frames]
+        indices = np.round(np.arange(256) * (colours - 1) / 255).astype(np.uint8)
+        greys = np.repeat(np.round(np.linspace(0, 255, colours)).astype(np.uint8), 3)
+        return [_with_palette(indices[np.asarray(frame.getchannel(0))], greys) for frame in frames]
     width, height = (max(1, side // 3) for side in frames[0].size)
     some = pick(frames[-(-3 * len(frames) // 4) :] or frames, 4)  # what noise looks like matters less
     sheet = Image.new("RGB", (width, height * len(some)))
@@ -137,20 +132,15 @@ def _in_one_palette(frames: Sequence[Box], colours: int) -> list[Image.Image]:
     palette = np.array(found, dtype=np.uint8).reshape(-1, 3)
     background = np.array(frames[0].getpixel((0, 0)), dtype=np.int64)
     palette[np.square(palette - background).sum(axis=1).argmin()] = background
-    nearest = _nearest_of(palette)
-    return [_in_palette(frame, palette, nearest) for frame in frames]
+    # the nearest colour for each of 32 levels of red, green and blue
+    levels = np.stack(np.meshgrid(*[np.arange(4, 256, 8)] * 3, indexing="ij"), axis=-1)[..., None, :]
+    nearest = np.square(levels - palette.astype(np.int64)).sum(axis=-1).argmin(axis=-1).astype(np.uint8)
+    indices = (nearest[tuple(np.moveaxis(np.asarray(frame) >> 3, -1, 0))] for frame in frames)
+    return [_with_palette(each, palette) for each in indices]
 
 
-def _nearest_of(palette: np.ndarray) -> np.ndarray:
-    """The index of the nearest colour for each of 32 levels of red, green and blue, (32, 32, 32)."""
-    levels = np.stack(np.meshgrid(*[np.arange(4, 256, 8)] * 3, indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    distance = np.square(levels - palette.astype(np.int64)).sum(axis=-1)
-    return distance.argmin(axis=-1).astype(np.uint8).reshape(32, 32, 32)
-
-
-def _in_palette(frame: Box, palette: np.ndarray, nearest: np.ndarray) -> Image.Image:
-    red, green, blue = np.moveaxis(np.asarray(frame) >> 3, -1, 0)
-    image = Image.fromarray(nearest[red, green, blue]).convert("P")
+def _with_palette(indices: np.ndarray, palette: np.ndarray) -> Image.Image:
+    image = Image.fromarray(indices).convert("P")
     image.putpalette(palette.tobytes())
     return image
 
@@ -158,13 +148,6 @@ def _in_palette(frame: Box, palette: np.ndarray, nearest: np.ndarray) -> Image.I
 def _is_grey(frame: Box) -> bool:
     red, green, blue = frame.split()
     return red.tobytes() == green.tobytes() == blue.tobytes()
-
-
-def _in_greys(frame: Box, colours: int) -> Image.Image:
-    nearest = np.round(np.arange(256) * (colours - 1) / 255).astype(np.uint8)
-    image = Image.fromarray(nearest[np.asarray(frame.getchannel(0))]).convert("P")
-    image.putpalette(np.repeat(np.round(np.linspace(0, 255, colours)).astype(np.uint8), 3).tobytes())
-    return image
 
 
 def _mp4(frames: Sequence[Box], seconds: float, hold: float) -> bytes:
