@@ -97,10 +97,7 @@ def steps_of(training: TrainingSettings, seconds: float) -> int:
 def peak_bytes(pipeline: Pipeline) -> int:
     """What training takes at most: what this process holds already, and what training adds to it."""
     needed = footprint(pipeline, pipeline.compute.micro_batch)
-    return sum(needed) if pipeline.device.type == "cuda" else needed.new + _resident()
-
-
-def _resident() -> int:
-    """What this process holds already: the interpreter, torch and its libraries."""
-    found = cpu_field("/proc/self/status", "VmRSS")
-    return 0 if found is None else 1024 * int(found.split()[0])
+    if pipeline.device.type == "cuda":
+        return sum(needed)
+    held = cpu_field("/proc/self/status", "VmRSS")  # the interpreter, torch and its libraries
+    return needed.new + (0 if held is None else 1024 * int(held.split()[0]))

@@ -119,9 +119,9 @@ def _in_own_palette(frame: Box) -> Image.Image:
 def _in_one_palette(frames: Sequence[Box], colours: int) -> list[Image.Image]:
     """Frames in one palette of so many colours; of grey ones evenly spaced greys, else those of the last."""
     if all(map(_is_grey, frames)):
-        indices = np.round(np.arange(256) * (colours - 1) / 255).astype(np.uint8)
+        steps = np.round(np.arange(256) * (colours - 1) / 255).astype(np.uint8)
         greys = np.repeat(np.round(np.linspace(0, 255, colours)).astype(np.uint8), 3)
-        return [_with_palette(indices[np.asarray(frame.getchannel(0))], greys) for frame in frames]
+        return [_with_palette(steps[np.asarray(frame.getchannel(0))], greys) for frame in frames]
     width, height = (max(1, side // 3) for side in frames[0].size)
     some = pick(frames[-(-3 * len(frames) // 4) :] or frames, 4)  # what noise looks like matters less
     sheet = Image.new("RGB", (width, height * len(some)))
