@@ -15,8 +15,6 @@ from ancestral.names import meant, spelled
 from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, parse
 
 J = TypeVar("J", bound=Settings)
-BRANCHES = ("sampling", "compute", "settings", "images")
-"""Fields that are a flag for each setting of theirs."""
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
 """Fields that stand at the end of the help, after what the verb alone is asked."""
 
@@ -115,7 +113,8 @@ def fields_of(kind: type[Settings]) -> list[JobField]:
         typed = next((about for about in field.metadata if isinstance(about, Typed)), Typed())
         either = [part for part in schemas[name].get("anyOf", [schemas[name]]) if part.get("type") != "null"]
         fields.append(JobField(name, field.description or "", typed, field.is_required(), field.default, either[0]))
-    own = [field for field in fields if field.name not in BRANCHES]
+    # what is settings itself has a flag for each of them
+    own = [field for field in fields if field.schema.get("type") != "object" and "$ref" not in field.schema]
     return sorted(own, key=lambda field: LAST.index(field.name) if field.name in LAST else -1)
 
 
