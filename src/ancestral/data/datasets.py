@@ -12,12 +12,12 @@ import numpy as np
 
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
+from ancestral.data.download import data_root
 from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
 from ancestral.data.imageset import Collection, Parts, divide
-from ancestral.data.places import data_root
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url

@@ -1,11 +1,14 @@
 """Arrays of images, already decoded, at the size and in the colours the settings ask for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, MODES
+from ancestral.data.cache import cached, digest
 from ancestral.data.images import fit, picture_of, to_array
+from ancestral.data.imageset import Collection, ImageSet, shuffled
 from ancestral.settings import DataSettings
 
 StageProgress = Callable[[str, int, int], None]
@@ -30,3 +33,31 @@ def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress
         if on_progress and (i + 1) % 500 == 0:
             on_progress("resizing", i + 1, len(pixels))
     return fitted
+
+
+def official(
+    name: str,
+    class_names: tuple[str, ...],
+    known: Iterable[str],
+    read: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    settings: DataSettings,
+    on_progress: StageProgress | None,
+) -> Collection:
+    """A data set that comes with a test part, fitted once: the training part shuffled, the test part last, as it is.
+
+    Args:
+        known: SHA-256 of all its content.
+        read: gives its images to train on, (N, H, W, C) uint8, their labels (N,), and those of the test part.
+    """
+
+    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
+        train, train_labels, test, test_labels = read()
+        pixels = refit(np.concatenate([train, test]), settings, on_progress)
+        labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
+        order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
+        whole = ImageSet(pixels, labels, class_names, None, None, digest(place, fingerprint))
+        return Collection(whole, num_test=len(test)), order
+
+    fingerprint = digest(*known)
+    place = digest(name, form(settings))
+    return cached(place, fingerprint, build)

@@ -4,22 +4,15 @@ An idx file is a magic number 0x00000800 + number of axes, each axis as a big-en
 """
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ancestral.data.cache import cached, digest
-from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import StageProgress, form, refit
-from ancestral.data.imageset import Collection, ImageSet, shuffled
-from ancestral.data.places import advice, data_folders
-from ancestral.errors import InputError
-from ancestral.files import cache_folder, open_regular
+from ancestral.data.download import RemoteFile, locate
+from ancestral.data.fitting import StageProgress, official
+from ancestral.data.imageset import Collection
 from ancestral.settings import DataSettings
-
-NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
 
 
 @dataclass(frozen=True)
@@ -74,55 +67,17 @@ def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageP
         InputError: a file is nowhere to be had, or is not the one its sha256 announces.
     """
 
-    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        train, train_labels, test, test_labels = read_files(dataset, on_progress)
-        pixels = refit(np.concatenate([train, test])[..., None], settings, on_progress)
-        labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
-        order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
-        whole = ImageSet(pixels, labels, dataset.class_names, None, None, digest(place, fingerprint))
-        return Collection(whole, num_test=len(test)), order
+    def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        paths = [locate(file, dataset.name, on_progress) for file in dataset.files]
+        train, train_labels, test, test_labels = map(read_idx, paths)
+        return train[..., None], train_labels, test[..., None], test_labels
 
-    fingerprint = digest(*(file.sha256 for file in dataset.files))
-    place = digest(dataset.name, form(settings))
-    return cached(place, fingerprint, build)
+    known = (file.sha256 for file in dataset.files)
+    return official(dataset.name, dataset.class_names, known, read, settings, on_progress)
 
 
-def read_files(dataset: IdxDataset, on_progress: StageProgress | None = None) -> list[np.ndarray]:
-    """The four arrays: (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,), uint8."""
-    images, labels = (SIDE, SIDE), ()
-    shapes = [(NUM_TRAIN, *images), (NUM_TRAIN, *labels), (NUM_TEST, *images), (NUM_TEST, *labels)]
-    paths = [locate(file, dataset.name, on_progress) for file in dataset.files]
-    return [read_idx(path, shape) for path, shape in zip(paths, shapes, strict=True)]
-
-
-def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None) -> Path:
-    """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
-
-    Raises:
-        InputError: not to be had, or not the file expected.
-    """
-    here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
-    folder = cache_folder() / "downloads" / name
-    path = here[0] if here else download(file, folder, advice(name, folder), on_progress)
-    check_sha256(path, file.sha256)
-    return path
-
-
-def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The uint8 array of `shape` in a gzipped idx file; no more than that is ever unpacked.
-
-    Raises:
-        InputError: another magic number, shape or length, or damaged compression.
-    """
-    header = b"\0\0\x08" + bytes([len(shape)]) + b"".join(axis.to_bytes(4, "big") for axis in shape)
-    size = int(np.prod(shape))
-    try:
-        with open_regular(path) as packed, gzip.open(packed) as file:
-            data = file.read(len(header) + size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"expected a gzipped idx file, got {path}: {error}; fetch it again") from None
-    if data[:4] != header[:4]:
-        raise InputError(f"expected idx magic {header[:4].hex()}, got {data[:4].hex()} in {path}; fetch it again")
-    if data[: len(header)] != header or len(data) != len(header) + size:
-        raise InputError(f"expected an idx file of shape {shape}, got another shape or length: {path}; fetch it again")
-    return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array in a gzipped idx file, whose sha256 has been checked."""
+    data = gzip.decompress(path.read_bytes())
+    start = 4 + 4 * data[3]
+    return np.frombuffer(data, np.uint8, offset=start).reshape(np.frombuffer(data[4:start], ">u4").tolist())
