@@ -25,19 +25,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 from ancestral.colors import MODES
 from ancestral.data import jpeg, png, tiff
 from ancestral.data.profiles import to_srgb
+from ancestral.data.signatures import format_of
 from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.text import printable
 
-READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-    "WEBP": WebPImageFile,
-    "BMP": BmpImageFile,
-    "GIF": GifImageFile,
-    "TIFF": TiffImageFile,
+READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    reader.format: reader
+    for reader in (PngImageFile, JpegImageFile, WebPImageFile, BmpImageFile, GifImageFile, TiffImageFile)
 }
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
@@ -167,20 +163,6 @@ def open_header(path: Path, data: bytes) -> Opened:
         raise BadImage(path, reason)
     _refuse_huge(path, opened)
     return opened
-
-
-def format_of(data: bytes) -> str | None:
-    """The format that a file's first bytes belong to; None for none that is read."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    starts: dict[str, tuple[bytes, ...]] = {
-        "PNG": (b"\x89PNG\r\n\x1a\n",),
-        "JPEG": (b"\xff\xd8\xff",),
-        "BMP": (b"BM",),
-        "GIF": (b"GIF8",),
-        "TIFF": tiff.SIGNATURES,
-    }
-    return next((name for name, prefixes in starts.items() if data.startswith(prefixes)), None)
 
 
 def load(path: Path, data: bytes | None = None) -> Loaded:
@@ -327,7 +309,7 @@ def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
     if layout is not None and (reason is not None or layout.reads_bytes):
         return Opened(name, layout.mode, layout.bits[0], layout.width, layout.height, data, None, layout), reason
     image = READERS[name](io.BytesIO(data))
-    depth = png.read_header(data).depth if name == "PNG" else 8
+    depth = data[24] if name == "PNG" else 8
     return Opened(name, image.mode, depth, image.width, image.height, data, image, None), None
 
 

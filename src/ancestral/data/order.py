@@ -11,7 +11,7 @@ images of a pool is ever permuted.
 """
 
 from functools import lru_cache
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,28 +24,6 @@ POOL = 4
 """Shards that are mixed with one another: as many are read from at a time."""
 
 
-@runtime_checkable
-class Order(Protocol):
-    """The rows of all epochs; its length is the images of an epoch."""
-
-    def __len__(self) -> int: ...
-
-    def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """Positions in the image set of places `start` to `stop` of an epoch's row, 0 <= start <= stop <= len."""
-        ...
-
-
-def batch_positions(order: Order, seed: int, step: int, batch_size: int) -> Int64[Tensor, "B"]:
-    """Positions (B,) of the images of batch `step`, counted from 0; B may exceed the images of an epoch."""
-    count, start, stop = len(order), step * batch_size, (step + 1) * batch_size
-    assert count > 0, "an empty set has no batches"
-    pieces = []
-    for epoch in range(start // count, (stop - 1) // count + 1):
-        first = epoch * count
-        pieces.append(order.sliced(seed, epoch, max(start - first, 0), min(stop - first, count)))
-    return torch.cat(pieces)
-
-
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, num_images: int) -> Int64[Tensor, "N"]:
     """The order of an epoch; kept for the batches to come, not to be written to."""
@@ -53,7 +31,7 @@ def permutation(seed: int, epoch: int, num_images: int) -> Int64[Tensor, "N"]:
 
 
 class Shuffled:
-    """All images of an epoch permuted at once."""
+    """All images of an epoch permuted at once; its length is their number."""
 
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images
@@ -62,7 +40,7 @@ class Shuffled:
         return self.num_images
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """As in `Order`."""
+        """Positions in the image set of places `start` to `stop` of an epoch's row, 0 <= start <= stop <= len."""
         return permutation(seed, epoch, self.num_images)[start:stop]
 
 
@@ -89,7 +67,7 @@ class PooledOrder:
         return int(self.bounds[-1])
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """As in `Order`."""
+        """As in `Shuffled`."""
         ends = self._epoch(seed, epoch).ends
         first, last = self._pools_at(ends, start), self._pools_at(ends, stop - 1)
         pieces = [self._pool(seed, epoch, k) for k in range(first, last + 1)] if stop > start else []
@@ -119,3 +97,17 @@ class PooledOrder:
         ends = [(int(self.bounds[g]), int(self.bounds[g + 1])) for g in self._shards(seed, epoch, pool)]
         together = torch.cat([torch.arange(*pair) for pair in ends])
         return together[torch.randperm(len(together), generator=generator(seed, "pool", epoch, pool))]
+
+
+Order = Shuffled | PooledOrder
+
+
+def batch_positions(order: Order, seed: int, step: int, batch_size: int) -> Int64[Tensor, "B"]:
+    """Positions (B,) of the images of batch `step`, counted from 0; B may exceed the images of an epoch."""
+    count, start, stop = len(order), step * batch_size, (step + 1) * batch_size
+    assert count > 0, "an empty set has no batches"
+    pieces = []
+    for epoch in range(start // count, (stop - 1) // count + 1):
+        first = epoch * count
+        pieces.append(order.sliced(seed, epoch, max(start - first, 0), min(stop - first, count)))
+    return torch.cat(pieces)

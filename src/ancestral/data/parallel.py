@@ -1,14 +1,15 @@
-"""Many files at once: on the cores this process may use, within a share of the memory that is free.
+"""Threads: many files decoded at once, within a share of the memory that is free; and one that does things ahead.
 
 The threads are daemons: who interrupts the process waits for none of them.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import TypeVar
 
 from ancestral.data.images import BadImage, memory_to_decode
@@ -103,3 +104,41 @@ def _together(work: Callable[[Path], Result], paths: list[Path], threads: int) -
         while not tasks.empty():
             tasks.get()
     return [results[number] for number in range(len(paths))]
+
+
+class ReadAhead:
+    """Calls `do` on what was asked for last, one after another, in a thread that never keeps the process alive.
+
+    What goes wrong there is left to whoever needs the thing itself. The thread ends when there is nothing to do.
+    """
+
+    def __init__(self, do: Callable[[int], None]) -> None:
+        self._do, self._lock = do, Lock()
+        self._wanted: deque[int] = deque()
+        self._thread: Thread | None = None
+
+    def ask(self, wanted: Iterable[int]) -> None:
+        """Wants these, in this order, and no longer what was asked for before."""
+        with self._lock:
+            self._wanted = deque(wanted)
+            if self._thread is None and self._wanted:
+                self._thread = Thread(target=self._work, daemon=True, name="read-ahead")
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Until all that was asked for is done."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while (wanted := self._next()) is not None:
+            with suppress(Exception):
+                self._do(wanted)
+
+    def _next(self) -> int | None:
+        with self._lock:
+            if self._wanted:
+                return self._wanted.popleft()
+            self._thread = None
+            return None

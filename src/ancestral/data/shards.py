@@ -19,7 +19,7 @@ import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
 from ancestral.data.order import POOL, PooledOrder
-from ancestral.data.read_ahead import ReadAhead
+from ancestral.data.parallel import ReadAhead
 from ancestral.data.shard_cache import Gone, ShardCache, cache_for
 from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
 from ancestral.data.store import RemoteFolder, remote_folder
