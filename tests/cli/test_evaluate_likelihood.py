@@ -9,6 +9,7 @@ import pytest
 from cli_calls import TINY, call
 
 from ancestral.cli.likelihood import quarters
+from ancestral.data.imageset import Parts
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch
 from ancestral.jobs.events import FileEvent, NoteEvent, ProgressEvent, ResultEvent
@@ -16,6 +17,7 @@ from ancestral.jobs.likelihood import likelihood
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
 from ancestral.jobs.measuring import data_of
 from ancestral.pipeline import Pipeline
+from ancestral.progress import StagedWork, finish
 from ancestral.training.run import RunFolder
 
 FEW = ("--likelihood", "--images", "20", "--timesteps", "3", "--compute.chunk", "6")
@@ -132,9 +134,14 @@ def test_no_test_images_are_one_line(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trap: as many as is usual of none are none, which no settings allow."""
-    real = data_of(run, RunFolder(run).read_config(), Pipeline.load(run, "cpu"))
+    real = finish(data_of(run, RunFolder(run).read_config(), Pipeline.load(run, "cpu")))
     none = real._replace(test=real.test.sliced(0, 0))
-    monkeypatch.setattr("ancestral.jobs.likelihood.data_of", lambda *words: none)
+
+    def read(*words: object) -> StagedWork[Parts]:
+        yield ProgressEvent("decoding", 1, 1)
+        return none
+
+    monkeypatch.setattr("ancestral.jobs.likelihood.data_of", read)
     code, _, err = call(capsys, "evaluate", run, "--likelihood")
     assert code == 2 and len(err.splitlines()) == 1 and "expected at least 2 test images, got 0" in err
 

@@ -14,6 +14,7 @@ from ancestral.data import idx
 from ancestral.data.datasets import load
 from ancestral.data.download import RemoteFile, download
 from ancestral.errors import InputError
+from ancestral.progress import finish
 from ancestral.settings import DataSettings
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -75,60 +76,60 @@ def remote(server: Server, *urls: str, sha: str = sha256(CONTENT).hexdigest()) -
 
 def test_a_file_arrives_whole_with_progress(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    path = download(remote(server), tmp_path / "new", "there", lambda *progress: seen.append(progress))
+    path = finish(download(remote(server), tmp_path / "new", "there"), lambda *progress: seen.append(progress))
     assert path.read_bytes() == CONTENT and [*path.parent.iterdir()] == [path]
     done = [progress[1] for progress in seen]
     assert done == sorted(done) and seen[-1] == ("downloading file.gz", len(CONTENT), len(CONTENT))
-    download(remote(server), tmp_path / "new", "there")
+    finish(download(remote(server), tmp_path / "new", "there"))
     assert len(server.requested) == 1, "what is there is not fetched again"
 
 
 def test_a_dropped_connection_is_resumed(server: Server, tmp_path: Path) -> None:
     server.per_connection = 70_000
-    assert download(remote(server), tmp_path, "there").read_bytes() == CONTENT
+    assert finish(download(remote(server), tmp_path, "there")).read_bytes() == CONTENT
     assert server.requested == [f"bytes={start}-" for start in range(0, 300_000, 70_000)]
     assert server.sent == len(CONTENT), "no byte is sent twice"
 
 
 def test_a_later_call_goes_on_where_one_was_killed(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.gz.part").write_bytes(CONTENT[:123_456])
-    assert download(remote(server), tmp_path, "there").read_bytes() == CONTENT
+    assert finish(download(remote(server), tmp_path, "there")).read_bytes() == CONTENT
     assert server.requested == ["bytes=123456-"]
 
 
 def test_a_server_without_ranges_begins_again(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     (tmp_path / "file.gz.part").write_bytes(b"something else")
-    assert download(remote(server), tmp_path, "there").read_bytes() == CONTENT
+    assert finish(download(remote(server), tmp_path, "there")).read_bytes() == CONTENT
 
 
 def test_another_file_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected sha256 0000.* got .*; put the file into there"):
-        download(remote(server, sha="0" * 64), tmp_path, "there")
+        finish(download(remote(server, sha="0" * 64), tmp_path, "there"))
     assert [*tmp_path.iterdir()] == [], "the next call starts afresh"
 
 
 def test_a_damaged_part_heals_at_the_second_call(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.gz.part").write_bytes(b"x" * 1000)
     with pytest.raises(InputError, match="sha256"):
-        download(remote(server), tmp_path, "there")
-    assert download(remote(server), tmp_path, "there").read_bytes() == CONTENT
+        finish(download(remote(server), tmp_path, "there"))
+    assert finish(download(remote(server), tmp_path, "there")).read_bytes() == CONTENT
 
 
 def test_an_endless_file_is_cut_at_its_known_size(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT + b"more" * 1000
-    assert download(remote(server), tmp_path, "there").read_bytes() == CONTENT
+    assert finish(download(remote(server), tmp_path, "there")).read_bytes() == CONTENT
 
 
 def test_the_second_mirror_is_tried(server: Server, tmp_path: Path) -> None:
     file = remote(server, "http://127.0.0.1:9/closed", *remote(server).urls)
-    assert download(file, tmp_path, "there").read_bytes() == CONTENT
+    assert finish(download(file, tmp_path, "there")).read_bytes() == CONTENT
 
 
 def test_a_server_that_sends_nothing_is_given_up(server: Server, tmp_path: Path) -> None:
     server.per_connection = 0
     with pytest.raises(InputError, match="cannot download"):
-        download(remote(server), tmp_path, "there")
+        finish(download(remote(server), tmp_path, "there"))
     assert len(server.requested) == module.ATTEMPTS
 
 
@@ -139,7 +140,7 @@ def test_offline_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest
     offline = RemoteFile(first.name, first.size, first.sha256, ("http://127.0.0.1:9/closed",))
     dataset = idx.IdxDataset("mnist", idx.MNIST.class_names, (offline, others[0], others[1], others[2]))
     with pytest.raises(InputError, match=r"put the file into .*downloads/mnist, or .*ANCESTRAL_DATA") as caught:
-        idx.idx_dataset(dataset, DataSettings(source="mnist"))
+        finish(idx.idx_dataset(dataset, DataSettings(source="mnist")))
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.data.datasets import load
-from ancestral.data.fitting import StageProgress
+from ancestral.data.datasets import load, loading
 from ancestral.data.images import BadImage, decode
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
+from ancestral.progress import finish
 from ancestral.settings import DataSettings
 
 
@@ -23,10 +24,10 @@ def paint(path: Path, level: int, color: bool = True, size: tuple[int, int] = (8
     Image.new("RGB", size, (level, 0, 0) if color else (level,) * 3).save(path)
 
 
-def everything(source: Path, on_progress: StageProgress | None = None, **settings: object) -> Parts:
+def everything(source: Path, follow: Callable[..., None] | None = None, **settings: object) -> Parts:
     """All usable images in the training part."""
     asked = {"source": str(source), "validation": 0, "test": 0, "size": 8, **settings}
-    return load(DataSettings.model_validate(asked), on_progress)
+    return finish(loading(DataSettings.model_validate(asked)), follow)
 
 
 def never(stage: str, done: int, of: int) -> None:
@@ -249,7 +250,7 @@ def test_the_division_does_not_decode_again(tmp_path: Path) -> None:
     for i in range(20):
         paint(tmp_path / f"{i}.png", i)
     everything(tmp_path)
-    parts = load(DataSettings(source=str(tmp_path), size=8, validation=0.2, test=0.3), never)
+    parts = finish(loading(DataSettings(source=str(tmp_path), size=8, validation=0.2, test=0.3)), never)
     assert [len(part) for part in parts[:3]] == [10, 4, 6]
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 from ancestral.building import build_schedule
 from ancestral.cli.output import counting, warn_of_data
 from ancestral.colors import NAMES
-from ancestral.data.datasets import load
+from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.files import write_whole
 from ancestral.outputs import SHOWN
+from ancestral.progress import finish
 from ancestral.rng import ImageNoise
 from ancestral.settings import DataSettings, ScheduleSettings
 from ancestral.tensors import Images, from_pixels, to_pixels
@@ -105,6 +106,6 @@ def _log_snr(schedule: Schedule) -> Tensor:
 
 def _train(settings: DataSettings) -> ImageSet:
     with counting() as counted:
-        parts = load(settings, counted)
+        parts = finish(loading(settings), counted)
     warn_of_data(parts, settings.source)
     return parts.train

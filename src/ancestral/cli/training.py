@@ -23,11 +23,12 @@ from ancestral.cli.target import RunPlan
 from ancestral.cli.together import together
 from ancestral.cli.training_display import Clock, RunPace, display
 from ancestral.colors import NAMES
-from ancestral.data.datasets import load
+from ancestral.data.datasets import loading
 from ancestral.errors import InputError
 from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
+from ancestral.progress import finish
 from ancestral.settings import ImageSpec
 from ancestral.text import printable
 from ancestral.training.engine import Parallel
@@ -52,7 +53,7 @@ def train(
         if (size := config.data.height_width) is not None:  # before an image of that size is read
             check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), on, processes.world_size)
         with processes.main_first(), counting() as counted:
-            parts = load(config.data, counted)
+            parts = finish(loading(config.data), counted)
         warn_of_data(parts, config.data.source)
         warn_of_classes(parts.untrained)
         _afford(wanted, parts.train.spec, on, processes, dear)

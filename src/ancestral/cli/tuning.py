@@ -12,10 +12,11 @@ from rich.table import Table
 
 from ancestral import compute
 from ancestral.cli.output import console, counting, say, tell, tell_json
-from ancestral.data.datasets import load
+from ancestral.data.datasets import loading
 from ancestral.jobs.running import device_named
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
+from ancestral.progress import finish
 from ancestral.settings import ComputeSettings, Config, ImageSpec, NetworkSettings
 from ancestral.tuning import Trial, Tuning, tuner
 from ancestral.tuning.choosing import TOGETHER, shown
@@ -34,7 +35,7 @@ def pipeline_of(source: Path | Config, settings: ComputeSettings, device_name: s
     if isinstance(source, Path):
         return Pipeline.load(source, on, settings)
     with counting() as counted:
-        parts = load(source.data, counted)
+        parts = finish(loading(source.data), counted)
     return Pipeline.fresh(source, parts.train.spec, on)
 
 

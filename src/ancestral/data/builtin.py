@@ -7,25 +7,26 @@ import numpy as np
 from ancestral.data.fitting import refit
 from ancestral.data.imageset import Collection, ImageSet, frozen, shuffled
 from ancestral.errors import InputError
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 PHOTO_SIZE = 32
 
 
-def digits(settings: DataSettings) -> Collection:
+def digits(settings: DataSettings) -> StagedWork[Collection]:
     """1,797 handwritten digits, 8 x 8 grey (Alpaydin and Kaynak, 1998); their 0..16 becomes 0..255."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    images = refit(pixels, settings)
+    images = yield from refit(pixels, settings)
     labels = bunch.target.astype(np.int64)
     names = tuple(str(digit) for digit in range(10))
     whole = ImageSet(images, labels, names, None, None, sha256(images.tobytes() + labels.tobytes()).hexdigest())
     return Collection(whole.ordered(shuffled(labels, len(labels))))
 
 
-def photos(settings: DataSettings) -> Collection:
+def photos(settings: DataSettings) -> StagedWork[Collection]:
     """Every crop on a grid of two photographs, 427 x 640 RGB. Each part has its own bands of columns: none overlap.
 
     Raises:
@@ -38,7 +39,8 @@ def photos(settings: DataSettings) -> Collection:
     bands = photo_bands(settings, *pictures[0].shape[:2])
     parts = [np.concatenate([crops(picture[:, slice(*band)], height, width) for picture in pictures]) for band in bands]
     order = shuffled(None, len(parts[0]))
-    pixels = refit(np.concatenate([parts[0][order], *parts[1:]]), settings.model_copy(update={"size": (height, width)}))
+    sized = settings.model_copy(update={"size": (height, width)})
+    pixels = yield from refit(np.concatenate([parts[0][order], *parts[1:]]), sized)
     whole = ImageSet(frozen(pixels), None, (), None, None, sha256(pixels.tobytes()).hexdigest())
     return Collection(whole, num_validation=len(parts[1]), num_test=len(parts[2]))
 

@@ -22,6 +22,7 @@ import numpy as np
 from ancestral.data.imageset import Collection, ImageSet, frozen
 from ancestral.errors import CannotWrite
 from ancestral.files import cache_folder, check_regular, read_text, scratch_folder
+from ancestral.progress import StagedWork
 
 VERSION = 2
 LOCK = "lock"
@@ -37,11 +38,13 @@ def digest(*parts: str) -> str:
     return sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def cached(place: str, fingerprint: str, build: Callable[[Path], tuple[Collection, np.ndarray]]) -> Collection:
+def cached(
+    place: str, fingerprint: str, build: Callable[[Path], StagedWork[tuple[Collection, np.ndarray]]]
+) -> StagedWork[Collection]:
     """The entry of `place` at `fingerprint`, built and stored where it is not there yet; older states are dropped.
 
     Args:
-        build: given an empty scratch folder, returns a collection and the order (N,) to store it in.
+        build: given an empty scratch folder, makes a collection and the order (N,) to store it in.
 
     Raises:
         CannotWrite: the cache folder is full or cannot be written.
@@ -53,7 +56,7 @@ def cached(place: str, fingerprint: str, build: Callable[[Path], tuple[Collectio
     try:
         home.mkdir(parents=True, exist_ok=True)
         with _scratch(home) as scratch:
-            collection, order = build(scratch)
+            collection, order = yield from build(scratch)
             _store(scratch / "entry", collection, order)
             _publish(scratch / "entry", entry)
     except OSError as error:

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from ancestral.data.download import RemoteFile, data_folders, locate
-from ancestral.data.fitting import StageProgress, official
+from ancestral.data.fitting import official
 from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection
 from ancestral.errors import InputError
 from ancestral.files import open_regular, read_bytes
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 NAME = "cifar10"
@@ -73,20 +74,20 @@ class Labelled(NamedTuple):
     labels: np.ndarray
 
 
-def cifar10(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def cifar10(settings: DataSettings) -> StagedWork[Collection]:
     """CIFAR-10 (Krizhevsky 2009) at the settings' size and colours, decoded once; official test part last.
 
     Raises:
         InputError: no form of it is at hand or can be downloaded, or its content is not CIFAR-10's.
     """
 
-    def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def read() -> StagedWork[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
         found = [parts for folder in data_folders(NAME) if (parts := form_in(folder)) is not None]
-        parts = found[0] if found else read_archive(locate(ARCHIVE, NAME, on_progress))
+        parts = found[0] if found else read_archive((yield from locate(ARCHIVE, NAME)))
         return *checked("train", parts["train"]), *checked("test", parts["test"])
 
     hashes = (known.pixels + known.labels for known in KNOWN.values())
-    return official(NAME, CLASS_NAMES, hashes, read, settings, on_progress)
+    return official(NAME, CLASS_NAMES, hashes, read, settings)
 
 
 def form_in(folder: Path) -> dict[str, Labelled] | None:

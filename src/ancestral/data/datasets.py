@@ -21,12 +21,13 @@ from ancestral.data.imageset import Collection, Parts, divide
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
+from ancestral.progress import StagedWork, finish
 from ancestral.settings import DataSettings
 from ancestral.text import printable
 
-BUILT_IN: dict[str, Callable[[DataSettings, StageProgress | None], Collection]] = {
-    "digits": lambda settings, on_progress: digits(settings),
-    "photos": lambda settings, on_progress: photos(settings),
+BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
+    "digits": digits,
+    "photos": photos,
     "mnist": partial(idx_dataset, MNIST),
     "fashion-mnist": partial(idx_dataset, FASHION_MNIST),
     "cifar10": cifar10,
@@ -35,11 +36,13 @@ BUILT_IN_NAMES = tuple(BUILT_IN)
 """Names that are data sets wherever they are given; a folder of such a name is given as ./name."""
 
 
-def load(settings: DataSettings, on_progress: StageProgress | None = None) -> Parts:
-    """The data set that the settings name, divided in three; the same settings give the same parts.
+def load(settings: DataSettings) -> Parts:
+    """The same as `loading`, once it is done."""
+    return finish(loading(settings))
 
-    Args:
-        on_progress: called with (what is being done, how much is done, how much there is).
+
+def loading(settings: DataSettings) -> StagedWork[Parts]:
+    """The data set that the settings name, divided in three; the same settings give the same parts.
 
     Returns:
         The parts, and (file name, reason) of every file that could not be used: warn of them.
@@ -48,7 +51,7 @@ def load(settings: DataSettings, on_progress: StageProgress | None = None) -> Pa
         InputError: unknown name, a folder or files that cannot be used, or settings other than those of a packed set.
         CannotWrite: the cache cannot be written.
     """
-    whole = collection(settings, on_progress)
+    whole = yield from collecting(settings)
     if settings.labels == "none":
         whole = whole._replace(images=whole.images.unlabelled())
     parts = divide(whole, settings.validation, settings.test)
@@ -56,17 +59,22 @@ def load(settings: DataSettings, on_progress: StageProgress | None = None) -> Pa
 
 
 def collection(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+    """The same as `collecting`, once it is done."""
+    return finish(collecting(settings), on_progress)
+
+
+def collecting(settings: DataSettings) -> StagedWork[Collection]:
     """The whole data set that the settings name, before its division."""
     if settings.source in BUILT_IN:
         check_not_a_folder(settings, settings.source)
         parse_color(settings.background)
-        return BUILT_IN[settings.source](settings, on_progress)
+        return (yield from BUILT_IN[settings.source](settings))
     if is_url(settings.source):
         return packed_set(settings.source, settings)
     folder = find_folder(settings.source)
     if is_packed(folder):
         return packed_set(str(folder), settings)
-    return image_folder(folder, settings, on_progress)
+    return (yield from image_folder(folder, settings))
 
 
 def find_folder(source: str) -> Path:

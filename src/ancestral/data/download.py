@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ancestral.data.fitting import StageProgress
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, open_regular
+from ancestral.progress import ProgressEvent, StagedWork
 
 ATTEMPTS = 3
 """Breaks in a row without a byte received before a mirror is given up."""
@@ -49,7 +49,7 @@ def data_folders(name: str) -> list[Path]:
     return [root / name] if root.name in {"mnist", "fashion-mnist", "cifar10"} - {name} else [root / name, root]
 
 
-def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None) -> Path:
+def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
     """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
 
     Raises:
@@ -58,13 +58,13 @@ def locate(file: RemoteFile, name: str, on_progress: StageProgress | None = None
     here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
     downloads = cache_folder() / "downloads" / name
     place = f"{downloads}, or into a folder {name} of the folder that ANCESTRAL_DATA names"
-    path = here[0] if here else download(file, downloads, place, on_progress)
+    path = here[0] if here else (yield from download(file, downloads, place))
     if (actual := sha256_of(path)) != file.sha256:
         raise InputError(f"expected {path} with sha256 {file.sha256}, got {actual}; fetch the file again")
     return path
 
 
-def download(file: RemoteFile, folder: Path, place: str, on_progress: StageProgress | None = None) -> Path:
+def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
     """`file` in `folder`, fetched if it is not there; what an earlier call received of it is not fetched again.
 
     Args:
@@ -79,7 +79,10 @@ def download(file: RemoteFile, folder: Path, place: str, on_progress: StageProgr
         return target
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        faults = [fault for url in file.urls if (fault := _fetch(url, file, target, on_progress)) is not None]
+        faults: list[str] = []
+        for url in file.urls:
+            fault = yield from _fetch(url, file, target)
+            faults += [fault] if fault else []
     except OSError as error:
         raise CannotWrite(
             f"cannot write {target}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room"
@@ -89,7 +92,7 @@ def download(file: RemoteFile, folder: Path, place: str, on_progress: StageProgr
     return target
 
 
-def _fetch(url: str, file: RemoteFile, target: Path, on_progress: StageProgress | None) -> str | None:
+def _fetch(url: str, file: RemoteFile, target: Path) -> StagedWork[str | None]:
     """Fetches from one mirror; the fault in words if that did not succeed. Nothing is done where the file is there."""
     if target.is_file():
         return None
@@ -98,7 +101,7 @@ def _fetch(url: str, file: RemoteFile, target: Path, on_progress: StageProgress 
     breaks, fault = 0, ""
     while part.stat().st_size < file.size and breaks < ATTEMPTS:
         before = part.stat().st_size
-        fault = _receive(url, file, part, on_progress)
+        fault = yield from _receive(url, file, part)
         breaks = 0 if part.stat().st_size > before else breaks + 1
         if breaks:
             time.sleep(0.1 * 2**breaks)
@@ -111,7 +114,7 @@ def _fetch(url: str, file: RemoteFile, target: Path, on_progress: StageProgress 
     return None
 
 
-def _receive(url: str, file: RemoteFile, part: Path, on_progress: StageProgress | None) -> str:
+def _receive(url: str, file: RemoteFile, part: Path) -> StagedWork[str]:
     """Appends to `part` what one connection gives, up to the file's size; why it ended early, in words."""
     start = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-", "User-Agent": "ancestral"})
@@ -131,8 +134,7 @@ def _receive(url: str, file: RemoteFile, part: Path, on_progress: StageProgress 
             if not chunk:
                 return f"the connection ended after {output.tell()} of {file.size} bytes"
             output.write(chunk)
-            if on_progress:
-                on_progress(f"downloading {file.name}", output.tell(), file.size)
+            yield ProgressEvent(f"downloading {file.name}", output.tell(), file.size)
     return ""
 
 

@@ -9,6 +9,7 @@ from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.data.cache import cached, digest
 from ancestral.data.images import fit, picture_of, to_array
 from ancestral.data.imageset import Collection, ImageSet, shuffled
+from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 
 StageProgress = Callable[[str, int, int], None]
@@ -20,7 +21,7 @@ def form(settings: DataSettings) -> str:
     return settings.model_dump_json(include={"size", "color", "fit", "background"})
 
 
-def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress | None = None) -> np.ndarray:
+def refit(pixels: np.ndarray, settings: DataSettings) -> StagedWork[np.ndarray]:
     """(N, H, W, C) uint8 -> (N, height, width, 1 to 4) as `settings.size`, `color` and `fit` say."""
     height, width = settings.height_width or pixels.shape[1:3]
     channels = COLOR_CHANNELS.get(settings.color) or pixels.shape[3]
@@ -30,8 +31,8 @@ def refit(pixels: np.ndarray, settings: DataSettings, on_progress: StageProgress
     for i, image in enumerate(pixels):
         picture = picture_of(image).convert(MODES[channels])
         fitted[i] = to_array(fit(picture, height, width, settings.fit, settings.background))
-        if on_progress and (i + 1) % 500 == 0:
-            on_progress("resizing", i + 1, len(pixels))
+        if (i + 1) % 500 == 0:
+            yield ProgressEvent("resizing", i + 1, len(pixels))
     return fitted
 
 
@@ -39,20 +40,19 @@ def official(
     name: str,
     class_names: tuple[str, ...],
     known: Iterable[str],
-    read: Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    read: Callable[[], StagedWork[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]],
     settings: DataSettings,
-    on_progress: StageProgress | None,
-) -> Collection:
+) -> StagedWork[Collection]:
     """A data set that comes with a test part, fitted once: the training part shuffled, the test part last, as it is.
 
     Args:
         known: SHA-256 of all its content.
-        read: gives its images to train on, (N, H, W, C) uint8, their labels (N,), and those of the test part.
+        read: returns its images to train on, (N, H, W, C) uint8, their labels (N,), and those of the test part.
     """
 
-    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        train, train_labels, test, test_labels = read()
-        pixels = refit(np.concatenate([train, test]), settings, on_progress)
+    def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
+        train, train_labels, test, test_labels = yield from read()
+        pixels = yield from refit(np.concatenate([train, test]), settings)
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
         order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
         whole = ImageSet(pixels, labels, class_names, None, None, digest(place, fingerprint))
@@ -60,4 +60,4 @@ def official(
 
     fingerprint = digest(*known)
     place = digest(name, form(settings))
-    return cached(place, fingerprint, build)
+    return (yield from cached(place, fingerprint, build))

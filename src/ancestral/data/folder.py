@@ -13,7 +13,7 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data.cache import cached, digest
-from ancestral.data.fitting import StageProgress, form
+from ancestral.data.fitting import form
 from ancestral.data.images import BadImage, decode, fit, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
@@ -21,6 +21,7 @@ from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, finder, read_metadata
 from ancestral.data.parallel import each
 from ancestral.errors import CannotWrite, InputError
+from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 from ancestral.text import as_utf8, normal_form, printable
 
@@ -63,7 +64,7 @@ class Selection:
         return counts["validation"] or None, counts["test"] or None
 
 
-def image_folder(root: Path, settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
     """Every image under `root`, from the cache unless the folder or the settings have changed.
 
     Raises:
@@ -74,10 +75,11 @@ def image_folder(root: Path, settings: DataSettings, on_progress: StageProgress 
     selection = select(listing, settings)
     place = digest(os.fspath(root.resolve()), form(settings), *reading(settings))
 
-    def build(scratch: Path) -> tuple[Collection, np.ndarray]:
-        return decode_folder(selection, settings, scratch / "rows", on_progress)
+    def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
+        return decode_folder(selection, settings, scratch / "rows")
 
-    return cached(place, fingerprint(listing), build)._replace(left_out=listing.others, notes=selection.notes)
+    whole = yield from cached(place, fingerprint(listing), build)
+    return whole._replace(left_out=listing.others, notes=selection.notes)
 
 
 def reading(settings: DataSettings) -> tuple[str, ...]:
@@ -97,8 +99,8 @@ def check_not_a_folder(settings: DataSettings, source: str) -> None:
 
 
 def decode_folder(
-    selection: Selection, settings: DataSettings, scratch: Path, on_progress: StageProgress | None = None
-) -> tuple[Collection, np.ndarray]:
+    selection: Selection, settings: DataSettings, scratch: Path
+) -> StagedWork[tuple[Collection, np.ndarray]]:
     """The images of a selection in its order, their pixels in a new file at `scratch` (mapped, not in memory); and the
     order (N,) to store them in.
 
@@ -119,8 +121,7 @@ def decode_folder(
                 rows.write(pixels.tobytes())
                 good.append(name)
                 content.update(digest(as_utf8(name), hashed).encode())
-            if on_progress:
-                on_progress("decoding", count, len(selection.files))
+            yield ProgressEvent("decoding", count, len(selection.files))
     num_validation, num_test = selection.own(good)
     num_train = len(good) - (num_validation or 0) - (num_test or 0)
     if num_train < 2:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ancestral.data.download import RemoteFile, locate
-from ancestral.data.fitting import StageProgress, official
+from ancestral.data.fitting import official
 from ancestral.data.imageset import Collection
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 
@@ -60,20 +61,23 @@ FASHION_MNIST = IdxDataset(
 )
 
 
-def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def idx_dataset(dataset: IdxDataset, settings: DataSettings) -> StagedWork[Collection]:
     """`dataset` at the settings' size and colours, decoded once; training part shuffled, official test part last.
 
     Raises:
         InputError: a file is nowhere to be had, or is not the one its sha256 announces.
     """
 
-    def read() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        paths = [locate(file, dataset.name, on_progress) for file in dataset.files]
-        train, train_labels, test, test_labels = map(read_idx, paths)
+    def read() -> StagedWork[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        arrays = []
+        for file in dataset.files:
+            path = yield from locate(file, dataset.name)
+            arrays.append(read_idx(path))
+        train, train_labels, test, test_labels = arrays
         return train[..., None], train_labels, test[..., None], test_labels
 
     known = (file.sha256 for file in dataset.files)
-    return official(dataset.name, dataset.class_names, known, read, settings, on_progress)
+    return official(dataset.name, dataset.class_names, known, read, settings)
 
 
 def read_idx(path: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ from ancestral.data.folder import classes, decode_folder, select, shown
 from ancestral.data.images import decode, picture_of
 from ancestral.data.imageset import ImageSet, frozen
 from ancestral.data.listing import list_images
+from ancestral.progress import finish
 from ancestral.settings import DataSettings
 
 
@@ -35,7 +36,8 @@ def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
     labels, _ = classes(names, selection)
     chosen = tuple(names[i] for i in spread(labels, len(names), count))
     with TemporaryDirectory() as scratch:
-        part = decode_folder(replace(selection, files=chosen, parts={}), settings, Path(scratch) / "rows")[0].images
+        decoding = decode_folder(replace(selection, files=chosen, parts={}), settings, Path(scratch) / "rows")
+        part = finish(decoding)[0].images
         part = replace(part, images=frozen(np.array(part.images)))
     return part if settings.labels != "none" else part.unlabelled()
 

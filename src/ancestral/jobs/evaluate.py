@@ -36,7 +36,7 @@ def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
         settings = sampling_with(pipeline.config.sampling, job.changes(), "command line")
         pipeline = attach(pipeline, job.guides, settings, job.run)
         extractor = None if job.inception is None else load_inception(job.inception)
-        parts = data_of(job.run, config, pipeline)
+        parts = yield from data_of(job.run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
         price = of_chains(pipeline, settings, count, pipeline.sampler(settings).network_calls(settings.steps))
         labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None

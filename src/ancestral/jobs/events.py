@@ -3,13 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
-class ProgressEvent(NamedTuple):
-    """So much is done, of how much, of what."""
-
-    what: str
-    done: int
-    total: int
+from ancestral.progress import ProgressEvent as ProgressEvent
 
 
 class NoteEvent(NamedTuple):

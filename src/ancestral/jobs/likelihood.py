@@ -19,6 +19,7 @@ from ancestral.jobs.running import together
 from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
+from ancestral.progress import StagedWork
 from ancestral.report.likelihood import FILE, picture, read_likelihood
 from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
@@ -35,7 +36,7 @@ def likelihood(job: LikelihoodJobSettings) -> Generator[Event, None, None]:
     """
     with together(job.device) as (device, processes, notes):
         yield from notes
-        measurement = prepared(job, device, processes)
+        measurement = yield from prepared(job, device, processes)
         if processes.is_main:
             yield from _recorded(job, measurement)
         else:
@@ -78,7 +79,7 @@ def images_measured(file: Path) -> int:
     return read_likelihood(file).num_images
 
 
-def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Processes) -> Measurement:
+def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Processes) -> StagedWork[Measurement]:
     """The run with its test images, and what is to be measured.
 
     Raises:
@@ -91,7 +92,7 @@ def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Proces
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
     pipeline = pipeline.with_processes(processes)
-    images = data_of(job.run, config, pipeline).test
+    images = (yield from data_of(job.run, config, pipeline)).test
     usual = {} if "num_images" in job.model_fields_set else {"num_images": min(USUAL_IMAGES, len(images)) or None}
     return planned(pipeline, images, job.model_copy(update=usual))
 

@@ -4,7 +4,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ancestral.data.datasets import load
+from ancestral.data.datasets import loading
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.jobs.events import NoteEvent, ProgressEvent
@@ -12,7 +12,7 @@ from ancestral.jobs.running import allow
 from ancestral.jobs.settings import CostlySettings
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, collected
-from ancestral.progress import StepwiseWork
+from ancestral.progress import StagedWork, StepwiseWork
 from ancestral.settings import Config, SamplingSettings
 from ancestral.tensors import Labels, Pixels
 from ancestral.tuning.price import Price
@@ -20,14 +20,14 @@ from ancestral.tuning.price import Price
 T = TypeVar("T")
 
 
-def data_of(run: Path, config: Config, pipeline: Pipeline) -> Parts:
+def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
     """The data that the run was trained on, read by the main process first.
 
     Raises:
         InputError: it has other classes now, or cannot be read.
     """
     with pipeline.processes.main_first():
-        parts = load(config.data)
+        parts = yield from loading(config.data)
     if parts.train.class_names != pipeline.spec.class_names:
         raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
     return parts

@@ -71,7 +71,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
         pipeline = pipeline.with_processes(processes)
         common = sampling_with(pipeline.config.sampling, job.changes(), "command line")
         pipeline = attach(pipeline, job.guides, common, run)
-        parts = data_of(run, config, pipeline)
+        parts = yield from data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
             raise InputError(
                 f"expected at least {LEAST_IMAGES} training and test images to compare with, got {len(parts.train)} "

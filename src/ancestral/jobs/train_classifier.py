@@ -3,7 +3,7 @@
 from collections.abc import Generator
 
 from ancestral.classifying import CLASSIFIER_FILE
-from ancestral.data.datasets import load
+from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
@@ -12,6 +12,7 @@ from ancestral.jobs.measuring import data_of
 from ancestral.jobs.running import device_named
 from ancestral.outputs import CLASSIFIER, Output, claim
 from ancestral.pipeline import Pipeline
+from ancestral.progress import StagedWork
 from ancestral.settings import Config
 from ancestral.training.budget import warmup_in_words
 from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
@@ -28,7 +29,7 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     file = job.out or job.run / CLASSIFIER_FILE
     claim([Output(file, CLASSIFIER)], job.overwrite)
     config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device_named(job.device))
-    parts = labelled(job, config, pipeline)
+    parts = yield from labelled(job, config, pipeline)
     classifier = new_classifier(pipeline, parts.train.class_names, job.seed)
     minutes = MINUTES if job.minutes is None and job.steps is None else job.minutes
     settings = recipe(config.training.batch_size, job.steps, minutes)
@@ -52,16 +53,16 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     yield ResultEvent(tree, classifier)
 
 
-def labelled(job: TrainClassifierSettings, config: Config, pipeline: Pipeline) -> Parts:
+def labelled(job: TrainClassifierSettings, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
     """The data of a run with its classes, also where the run was trained without them.
 
     Raises:
         InputError: data without classes, changed data, or none.
     """
     if pipeline.num_classes:
-        return data_of(job.run, config, pipeline)
+        return (yield from data_of(job.run, config, pipeline))
     settings = config.data.model_copy(update={"labels": "auto"})
-    parts = load(settings)
+    parts = yield from loading(settings)
     if parts.train.labels is None:
         raise InputError(
             f"expected data with classes to train a classifier on, got {settings.source}, which has none; "

@@ -37,7 +37,7 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
     config, pipeline = folder.read_config(), Pipeline.load(job.run, device_named(job.device))
     if config.diffusion.variance == "learned":
         raise InputError(f"expected a run with a fixed variance, got {job.run}, whose network has learned its own")
-    parts, file = data_of(job.run, config, pipeline), folder.pipeline / VARIANCE_FILE
+    parts, file = (yield from data_of(job.run, config, pipeline)), folder.pipeline / VARIANCE_FILE
     held_out = (parts.validation if len(parts.validation) else parts.train).sliced(0, job.images)
     _refuse_to_know_less(file, pipeline.weights_hash(), len(held_out), job.overwrite)
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(job.timesteps, pipeline.diffusion.num_timesteps))[:-1]
