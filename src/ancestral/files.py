@@ -17,8 +17,8 @@ import secrets
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, time
 from io import BufferedReader
 from pathlib import Path
@@ -285,6 +285,19 @@ def cannot_write(path: Path, fault: OSError) -> CannotWrite:
     """The error that says what the disk said of `path`, and what helps."""
     remedy = REMEDIES.get(fault.errno or 0, "choose a folder that you may write to")
     return CannotWrite(f"cannot write {path}: {fault.strerror}; {remedy}")
+
+
+@contextmanager
+def writing(place: Path | str, remedy: str = "set ANCESTRAL_CACHE to a folder with room") -> Iterator[None]:
+    """What the disk says of `place` meanwhile, as one line.
+
+    Raises:
+        CannotWrite: instead of any OSError.
+    """
+    try:
+        yield
+    except OSError as fault:
+        raise CannotWrite(f"cannot write {place}: {fault.strerror}; {remedy}") from None
 
 
 def scratch_folder(within: Path) -> Path:

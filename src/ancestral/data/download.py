@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ancestral.errors import CannotWrite, InputError
-from ancestral.files import cache_folder, open_regular
+from ancestral.errors import InputError
+from ancestral.files import cache_folder, open_regular, writing
 from ancestral.progress import ProgressEvent, StagedWork
 
 ATTEMPTS = 3
@@ -77,16 +77,12 @@ def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
     target = folder / file.name
     if target.is_file():
         return target
-    try:
+    faults: list[str] = []
+    with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
-        faults: list[str] = []
         for url in file.urls:
             fault = yield from _fetch(url, file, target)
             faults += [fault] if fault else []
-    except OSError as error:
-        raise CannotWrite(
-            f"cannot write {target}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room"
-        ) from None
     if not target.is_file():
         raise InputError(f"cannot download {file.name} ({'; '.join(faults)}); put the file into {place}")
     return target

@@ -219,7 +219,11 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
 
 def held_out_in_memory(parts: Parts) -> Parts:
     """The parts of a packed set; validation and test are read now, unless they are large."""
-    return parts._replace(validation=_in_memory(parts.validation), test=_in_memory(parts.test))
+
+    def near(images: ImageSet) -> ImageSet:
+        return images.in_memory() if images.images.nbytes <= HELD_OUT_BYTES else images
+
+    return parts._replace(validation=near(parts.validation), test=near(parts.test))
 
 
 def runs(*columns: np.ndarray) -> np.ndarray:
@@ -228,12 +232,6 @@ def runs(*columns: np.ndarray) -> np.ndarray:
     for column in columns:
         broken |= np.diff(column) != 1
     return np.concatenate([[0], np.flatnonzero(broken) + 1, [len(columns[0])]])
-
-
-def _in_memory(images: ImageSet) -> ImageSet:
-    if images.images.nbytes > HELD_OUT_BYTES:
-        return images
-    return images.in_memory()
 
 
 def _close(files: OrderedDict[int, BinaryIO]) -> None:
