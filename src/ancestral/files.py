@@ -267,11 +267,7 @@ def half_of(name: str) -> str | None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one.
-
-    Raises:
-        InputError: it is something else.
-    """
+    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):  # what is amiss is told by whoever opens it
@@ -289,11 +285,7 @@ def cannot_write(path: Path, fault: OSError) -> CannotWrite:
 
 @contextmanager
 def writing(place: Path | str, remedy: str = "set ANCESTRAL_CACHE to a folder with room") -> Iterator[None]:
-    """What the disk says of `place` meanwhile, as one line.
-
-    Raises:
-        CannotWrite: instead of any OSError.
-    """
+    """What the disk says of `place` meanwhile, as one line."""
     try:
         yield
     except OSError as fault:

@@ -14,7 +14,7 @@ from PIL import Image
 from ancestral.data import cifar, datasets, idx
 from ancestral.data.builtin import photo_bands
 from ancestral.data.cifar import Known, Labelled
-from ancestral.data.datasets import BUILT_IN_NAMES, load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.download import RemoteFile
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
@@ -285,7 +285,7 @@ def test_the_real_sets_have_their_published_counts(data_folder: Path, name: str,
 def test_names_are_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
     (tmp_path / "textures").mkdir()
-    assert set(BUILT_IN_NAMES) == {"digits", "photos", "mnist", "fashion-mnist", "cifar10"}
+    assert set(BUILT_IN) == {"digits", "photos", "mnist", "fashion-mnist", "cifar10"}
     for wrong, right in (("fashion_mnist", "fashion-mnist"), ("digit", "digits"), ("texture", "textures")):
         with pytest.raises(InputError, match=f"did you mean {right}"):
             load(DataSettings(source=wrong))

@@ -104,11 +104,7 @@ def form_in(folder: Path) -> dict[str, Labelled] | None:
 
 
 def checked(part: str, found: Labelled) -> Labelled:
-    """`found`, if it is that part of CIFAR-10.
-
-    Raises:
-        InputError: other pixels or labels, or another number of them.
-    """
+    """`found`, if it is that part of CIFAR-10."""
     known = KNOWN[part]
     if found.pixels.shape != (known.num_images, 32, 32, 3):
         raise InputError(
@@ -130,11 +126,7 @@ def read_archive(path: Path) -> dict[str, Labelled]:
 
 
 def read_binary(contents: Mapping[str, bytes]) -> dict[str, Labelled]:
-    """Both parts out of binary files, by name.
-
-    Raises:
-        InputError: files of another length.
-    """
+    """Both parts out of binary files, by name."""
     parts = {}
     for part, names in BINARY.items():
         data, num_images = b"".join(contents[name] for name in names), KNOWN[part].num_images
@@ -149,11 +141,7 @@ def read_binary(contents: Mapping[str, bytes]) -> dict[str, Labelled]:
 
 
 def read_npz(path: Path) -> Labelled:
-    """x and y of an .npz file; nothing pickled is read.
-
-    Raises:
-        InputError: missing or damaged.
-    """
+    """x and y of an .npz file; nothing pickled is read."""
     try:
         with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
             return Labelled(arrays["x"], arrays["y"].astype(np.uint8))
@@ -162,11 +150,7 @@ def read_npz(path: Path) -> Labelled:
 
 
 def read_sheets(folder: Path, part: str) -> Labelled:
-    """One part from its sheets of tiles and its label bytes.
-
-    Raises:
-        InputError: a sheet is missing, damaged or of another size.
-    """
+    """One part from its sheets of tiles and its label bytes."""
     per_sheet = SHEET_ROWS * SHEET_COLUMNS
     sheets = range(-(-KNOWN[part].num_images // per_sheet))
     labels = np.frombuffer(read_bytes(folder / f"{part}_labels.u8"), np.uint8)

@@ -32,8 +32,7 @@ BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
     "fashion-mnist": partial(idx_dataset, FASHION_MNIST),
     "cifar10": cifar10,
 }
-BUILT_IN_NAMES = tuple(BUILT_IN)
-"""Names that are data sets wherever they are given; a folder of such a name is given as ./name."""
+"""Names are data sets wherever they are given; a folder of such a name is given as ./name."""
 
 
 def load(settings: DataSettings) -> Parts:

@@ -88,11 +88,7 @@ def reading(settings: DataSettings) -> tuple[str, ...]:
 
 
 def check_not_a_folder(settings: DataSettings, source: str) -> None:
-    """That nothing is said of how sub-folders are read, where there are none.
-
-    Raises:
-        InputError: something is.
-    """
+    """That nothing is said of how sub-folders are read, where there are none."""
     for name, value in (("labels", settings.labels), ("splits", settings.splits)):
         if value == "folders" or (name == "splits" and value != "auto"):
             raise InputError(f"expected data.{name} auto with {source}, which has no sub-folders, got {value}")
@@ -250,11 +246,7 @@ def _below(files: Sequence[str], prefix: str) -> Sequence[str]:
 
 
 def _check_once(named: dict[str, str | None], source: str) -> None:
-    """That no file is named twice, in two spellings.
-
-    Raises:
-        InputError: one is.
-    """
+    """That no file is named twice, in two spellings."""
     meant = [file for file in named.values() if file is not None]
     if len({*meant}) < len(meant):
         twice = next(file for file, count in Counter(meant).items() if count > 1)

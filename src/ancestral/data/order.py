@@ -11,7 +11,6 @@ images of a pool is ever permuted.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,13 +43,6 @@ class Shuffled:
         return permutation(seed, epoch, self.num_images)[start:stop]
 
 
-class Epoch(NamedTuple):
-    """The shards (G,) of an epoch as they follow one another, and where its pools begin and end in its row."""
-
-    shards: np.ndarray
-    ends: np.ndarray
-
-
 class PooledOrder:
     """Shards permuted, then the images of `pool` neighbouring shards together.
 
@@ -68,7 +60,7 @@ class PooledOrder:
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
         """As in `Shuffled`."""
-        ends = self._epoch(seed, epoch).ends
+        _, ends = self._epoch(seed, epoch)
         first, last = self._pools_at(ends, start), self._pools_at(ends, stop - 1)
         pieces = [self._pool(seed, epoch, k) for k in range(first, last + 1)] if stop > start else []
         row = torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
@@ -77,7 +69,7 @@ class PooledOrder:
     def pools_from(self, seed: int, place: int) -> tuple[tuple[int, int], list[int]]:
         """Where `place` of the endless row lies, as (epoch, pool), and the shards of that pool and of the next."""
         epoch, within = divmod(place, len(self))
-        ends = self._epoch(seed, epoch).ends
+        _, ends = self._epoch(seed, epoch)
         here = self._pools_at(ends, within)
         after = (epoch, here + 1) if here + 2 < len(ends) else (epoch + 1, 0)
         return (epoch, here), [*self._shards(seed, epoch, here), *self._shards(seed, *after)]
@@ -86,12 +78,14 @@ class PooledOrder:
         return max(0, int(np.searchsorted(ends, place, side="right")) - 1)
 
     def _shards(self, seed: int, epoch: int, pool: int) -> list[int]:
-        return self._epoch(seed, epoch).shards[pool * self.pool : (pool + 1) * self.pool].tolist()
+        shards, _ = self._epoch(seed, epoch)
+        return shards[pool * self.pool : (pool + 1) * self.pool].tolist()
 
-    def _new_epoch(self, seed: int, epoch: int) -> Epoch:
+    def _new_epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The shards (G,) of an epoch as they follow one another, and where its pools begin and end in its row."""
         shards = torch.randperm(len(self.bounds) - 1, generator=generator(seed, "shards", epoch)).numpy()
         after = np.concatenate([[0], np.cumsum(np.diff(self.bounds)[shards])])
-        return Epoch(shards, np.concatenate([after[: -1 : self.pool], after[-1:]]))
+        return shards, np.concatenate([after[: -1 : self.pool], after[-1:]])
 
     def _new_pool(self, seed: int, epoch: int, pool: int) -> Int64[Tensor, "n"]:
         ends = [(int(self.bounds[g]), int(self.bounds[g + 1])) for g in self._shards(seed, epoch, pool)]

@@ -55,17 +55,20 @@ def each(work: Callable[[Path], Result], paths: Iterable[Path], root: Path = Pat
     """
     room = Room(_share())
 
-    def guarded(path: Path) -> Result | BadImage:
+    def guarded(path: Path) -> Result | BaseException:
         try:
             with room.held(memory_to_decode(root / path)):
                 return work(path)
-        except BadImage as error:
+        except BaseException as error:
             return error
 
     threads = usable_cores()
     remaining = iter(paths)
     while ahead := list(islice(remaining, AHEAD * threads)):
-        yield from _together(guarded, ahead, threads)
+        for result in _together(guarded, ahead, threads):
+            if isinstance(result, BaseException) and not isinstance(result, BadImage):
+                raise result
+            yield result
 
 
 def _share() -> int:
@@ -74,35 +77,26 @@ def _share() -> int:
 
 
 def _together(work: Callable[[Path], Result], paths: list[Path], threads: int) -> list[Result]:
-    """`work` of each path, in order; the first error it raises is raised here."""
+    """`work` of each path, in order."""
     tasks: SimpleQueue[tuple[int, Path]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
+    done: SimpleQueue[tuple[int, Result]] = SimpleQueue()
 
     def serve() -> None:
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 number, path = tasks.get_nowait()
-            except Empty:
-                return
-            try:
-                done.put((number, work(path), None))
-            except BaseException as error:
-                done.put((number, None, error))
+                done.put((number, work(path)))
 
     for task in enumerate(paths):
         tasks.put(task)
     for _ in range(min(threads, len(paths))):
         Thread(target=serve, daemon=True, name="decode").start()
-    results: dict[int, Result] = {}
     try:
-        for _ in paths:
-            number, result, error = done.get()
-            if error is not None:
-                raise error
-            results[number] = result  # type: ignore[assignment]  # there is a result or an error
+        results = dict(done.get() for _ in paths)
     finally:
-        while not tasks.empty():
-            tasks.get()
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
     return [results[number] for number in range(len(paths))]
 
 

@@ -182,11 +182,7 @@ class ShardRows:
         return standing
 
     def _mark_missing(self, shard: int, reason: str) -> None:
-        """Counts a shard as missing.
-
-        Raises:
-            InputError: that is one too many.
-        """
+        """Counts a shard as missing."""
         num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
