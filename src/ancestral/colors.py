@@ -13,11 +13,7 @@ WHITE = (255, 255, 255)
 
 
 def check_channels(channels: int) -> None:
-    """Before anything is generated: whether images of so many channels can be shown and written.
-
-    Raises:
-        InputError: there is no such kind of picture.
-    """
+    """Before anything is generated: whether images of so many channels can be shown and written."""
     if channels not in MODES:
         kinds = ", ".join(f"{count} ({name})" for count, name in NAMES.items())
         raise InputError(

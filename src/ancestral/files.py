@@ -17,13 +17,13 @@ import secrets
 import shutil
 import sys
 import tomllib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import date, time
 from io import BufferedReader
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 from ancestral.errors import CannotWrite, InputError
 
@@ -39,6 +39,9 @@ MOST_DEPTH = 64
 """Levels to which JSON and TOML may be nested."""
 MOST_NUMBER = 2**64
 """Beyond which no whole number is meant."""
+TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels"
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no file's name can hold, and so no text that may name one."""
 REMEDIES = {
     errno.ENOSPC: "free space or choose another folder",
     errno.EDQUOT: "free space or choose another folder",
@@ -68,7 +71,7 @@ def open_regular(path: Path) -> BufferedReader:
     except IsADirectoryError:
         raise InputError(f"expected {path} to be a regular file, got a folder") from None
     except (OSError, ValueError) as fault:
-        raise InputError(f"cannot read {path}: {_reason(fault)}") from None
+        raise InputError(f"cannot read {path}: {getattr(fault, 'strerror', None) or fault}") from None
     if S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
@@ -161,18 +164,12 @@ def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
             number beyond 64 bits, half of a surrogate pair, a null character.
     """
     try:
-        if _depth(text) > MOST_DEPTH:
-            raise ValueError(f"it is nested deeper than {MOST_DEPTH} levels")
-        value = json.loads(
-            text,
-            object_pairs_hook=_without_doubles,
-            parse_constant=_infinity if infinite else _refuse_constant,
-            parse_float=_finite,
-            parse_int=_in_range,
-        )
-        _check_text(value)
-    except (ValueError, RecursionError) as fault:
-        raise InputError(f"{where} is not valid JSON: {fault}") from None
+        value = json.loads(text, object_pairs_hook=_without_doubles)
+        _check_values(value, infinite)
+    except RecursionError:
+        raise InputError(f"{where} is not valid JSON: {TOO_DEEP}") from None
+    except ValueError as fault:
+        raise InputError(f"{where} is not valid JSON: {str(fault)[:100]}") from None
     return value
 
 
@@ -193,50 +190,37 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     """
     try:
         table = tomllib.loads(text)
-        _check_values(table, MOST_DEPTH)
-        _check_text(table)
+        _check_values(table)
     except RecursionError:
-        raise InputError(f"{where} is not valid TOML: it is nested deeper than {MOST_DEPTH} levels") from None
+        raise InputError(f"{where} is not valid TOML: {TOO_DEEP}") from None
     except ValueError as fault:
         raise InputError(f"{where} is not valid TOML: {str(fault)[:100]}") from None
     return table
 
 
-def _check_values(value: Any, depth: int, name: str = "it") -> None:
-    """That every value within is one that JSON has, no more than `depth` levels deep; `name`: its dotted keys."""
+def _check_values(value: Any, infinite: bool = False, depth: int = MOST_DEPTH, name: str = "it") -> None:
+    """That every value within is one that all readers of JSON read alike; `name`: its dotted keys.
+
+    Raises:
+        ValueError: one is not, or stands more than `depth` levels deep.
+    """
+    fault = ""
     if isinstance(value, dict | list):
         if not depth:
-            raise ValueError(f"{name[:40]} is nested deeper than {MOST_DEPTH} levels")
+            raise RecursionError
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            _check_values(part, depth - 1, f"{name}.{key}".removeprefix("it."))
+            _check_values(key, infinite, depth, "a key")
+            _check_values(part, infinite, depth - 1, f"{name}.{key}".removeprefix("it."))
     elif isinstance(value, date | time):
-        raise ValueError(f"{name} is a date or a time, {value}; put it in quotes if it is text")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}")
+        fault = f"is a date or a time, {value}; put it in quotes if it is text"
+    elif isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not infinite)):
+        fault = f"is {value}"
     elif isinstance(value, int) and not -MOST_NUMBER < value < MOST_NUMBER:
-        raise ValueError(f"{name} is too large")
-
-
-def _check_text(value: Any) -> None:
-    """That no text within, which may name a file, holds what no file's name can."""
-    if isinstance(value, dict | list):
-        for part in (*value, *value.values()) if isinstance(value, dict) else value:
-            _check_text(part)
-    elif isinstance(value, str) and "\0" in value:
-        raise ValueError("it holds a null character")
-    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError("it holds half of a surrogate pair")
-
-
-def _depth(text: bytes | str) -> int:
-    """How deep brackets stand in one another, outside strings."""
-    plain = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    depth = deepest = 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{]+|[\]}]+', plain, re.DOTALL):
-        run = found[0]
-        depth += len(run) if run[0] in "[{" else -len(run) if run[0] in "]}" else 0
-        deepest = max(deepest, depth)
-    return deepest
+        fault = "is too large"
+    elif isinstance(value, str) and (found := NO_TEXT.search(value)):
+        fault = "holds a null character" if found[0] == "\0" else "holds half of a surrogate pair"
+    if fault:
+        raise ValueError(f"{name[:40]} {fault}")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -245,32 +229,6 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
     return values
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"the value {name}")
-
-
-def _infinity(name: str) -> float:
-    return _refuse_constant(name) if name == "NaN" else float(name)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:20]} is too large")
-    return value
-
-
-def _in_range(text: str) -> int:
-    value = int(text) if len(text) < 25 else MOST_NUMBER
-    if not -MOST_NUMBER < value < MOST_NUMBER:
-        raise ValueError(f"the number {text[:20]}... is too large")
-    return value
-
-
-def _reason(fault: OSError | ValueError) -> str:
-    return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -309,11 +267,7 @@ def half_of(name: str) -> str | None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one.
-
-    Raises:
-        InputError: it is something else.
-    """
+    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one."""
     try:
         mode = path.lstat().st_mode
     except (OSError, ValueError):  # what is amiss is told by whoever opens it
@@ -327,6 +281,15 @@ def cannot_write(path: Path, fault: OSError) -> CannotWrite:
     """The error that says what the disk said of `path`, and what helps."""
     remedy = REMEDIES.get(fault.errno or 0, "choose a folder that you may write to")
     return CannotWrite(f"cannot write {path}: {fault.strerror}; {remedy}")
+
+
+@contextmanager
+def writing(place: Path | str, remedy: str = "set ANCESTRAL_CACHE to a folder with room") -> Iterator[None]:
+    """What the disk says of `place` meanwhile, as one line."""
+    try:
+        yield
+    except OSError as fault:
+        raise CannotWrite(f"cannot write {place}: {fault.strerror}; {remedy}") from None
 
 
 def scratch_folder(within: Path) -> Path:

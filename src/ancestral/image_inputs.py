@@ -2,8 +2,6 @@
 with. What the numbers mean is told by their type: uint8 is 0..255, floating point is [-1, 1]. Nothing else is guessed.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -62,16 +60,13 @@ def as_mask(keep: AnyMask, images: ImageBatch) -> Bool[Tensor, "..."]:
         mask = mask.movedim(-1, 0)
     if mask.ndim == 3 and mask.shape[0] == count != channels:
         mask = mask[:, None]
-    if [*mask.shape[-2:]] != size or mask.ndim > 4 or any(a not in (1, b) for a, b in _ends(mask, images)):
+    ends = zip(reversed(mask.shape), reversed(images.shape), strict=False)
+    if [*mask.shape[-2:]] != size or mask.ndim > 4 or any(a not in (1, b) for a, b in ends):
         raise InputError(
             f"expected a mask that fits images of {tuple(images.shape)}, got {tuple(mask.shape)}; "
             "give it the images' height and width"
         )
     return mask
-
-
-def _ends(mask: Tensor, images: Tensor) -> Iterator[tuple[int, int]]:
-    return zip(reversed(mask.shape), reversed(images.shape), strict=False)
 
 
 def _joined(parts: list[Tensor]) -> ImageBatch:

@@ -4,112 +4,65 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
+
+def _by_word(table: Mapping[str, str]) -> dict[str, str]:
+    """Word -> name, of a table that lists the words of each name."""
+    return {word: name for name, words in table.items() for word in words.split()}
+
+
 SAME: dict[str, dict[str, str]] = {
-    "sampler": {
-        "ddpm": "ancestral",
-        "ddpmscheduler": "ancestral",
-        "ddimscheduler": "ddim",
-        "dpmsolverpp2m": "dpm++2m",
-        "dpmsolverpp3m": "dpm++3m",
-        "dpmsolverpp2s": "dpm++2s",
-        "dpmsolverpp3s": "dpm++3s",
-        "dpmsolverpp2msde": "dpm++2m-sde",
-        "sdedpmpp2m": "dpm++2m-sde",
-    },
-    "name": {"squaredcoscapv2": "cosine", "custom": "betas", "trainedbetas": "betas"},
-    "prediction": {
-        "epsilon": "eps",
-        "noise": "eps",
-        "sample": "x0",
-        "xstart": "x0",
-        "vprediction": "v",
-        "velocity": "v",
-    },
-    "variance": {"fixedlarge": "beta", "fixedsmall": "beta_tilde", "learnedrange": "learned"},
-    "precision": {"bf16": "bfloat16", "fp32": "float32", "f32": "float32", "no": "float32"},
-    "color": {"gray": "grey", "grayscale": "grey", "greyscale": "grey", "l": "grey", "colour": "rgb"},
-    "fit": {"centercrop": "crop", "centrecrop": "crop", "stretch": "squash", "letterbox": "pad"},
-    "loss": {"mse": "simple", "l2": "simple", "lsimple": "simple", "elbo": "vlb"},
-    "weighting": {"uniform": "simple", "none": "simple"},
-    "guidance_by": {"cfg": "classifier-free", "noclass": "classifier-free", "weaker": "autoguidance"},
-    "clip": {"off": "none", "no": "none", "false": "none", "clamp": "static", "thresholding": "dynamic"},
-    "compile": {"none": "no", "off": "no", "false": "no"},
+    setting: _by_word(table)
+    for setting, table in {
+        "sampler": {
+            "ancestral": "ddpm ddpmscheduler",
+            "ddim": "ddimscheduler",
+            "dpm++2m": "dpmsolverpp2m",
+            "dpm++3m": "dpmsolverpp3m",
+            "dpm++2s": "dpmsolverpp2s",
+            "dpm++3s": "dpmsolverpp3s",
+            "dpm++2m-sde": "dpmsolverpp2msde sdedpmpp2m",
+        },
+        "name": {"cosine": "squaredcoscapv2", "betas": "custom trainedbetas"},
+        "prediction": {"eps": "epsilon noise", "x0": "sample xstart", "v": "vprediction velocity"},
+        "variance": {"beta": "fixedlarge", "beta_tilde": "fixedsmall", "learned": "learnedrange"},
+        "precision": {"bfloat16": "bf16", "float32": "fp32 f32 no"},
+        "color": {"grey": "gray grayscale greyscale l", "rgb": "colour"},
+        "fit": {"crop": "centercrop centrecrop", "squash": "stretch", "pad": "letterbox"},
+        "loss": {"simple": "mse l2 lsimple", "vlb": "elbo"},
+        "weighting": {"simple": "uniform none"},
+        "guidance_by": {"classifier-free": "cfg noclass", "autoguidance": "weaker"},
+        "clip": {"none": "off no false", "static": "clamp", "dynamic": "thresholding"},
+        "compile": {"no": "none off false"},
+    }.items()
 }
-"""Other names of the same thing, by setting: taken as if the name here had been typed. Keys are `alike`."""
+"""Other names of the same thing, by setting: taken as if the name here had been typed. Words are `alike`."""
 
-NEAR: dict[str, str] = {
-    "eulera": "ancestral",
-    "eulerancestral": "ancestral",
-    "dpm2a": "ancestral",
-    "pndm": "ipndm-4",
-    "plms": "ipndm-4",
-    "ipndm": "ipndm-4",
-    "lms": "deis-4",
-    "deis": "deis-3",
-    "unipc": "unipc-2",
-    "dpm2": "dpm++2s",
-    "dpmsolver": "dpm++2m",
-    "dpmpp": "dpm++2m",
-    "dpmppsde": "dpm++2m-sde",
-    "dpmsolverpp": "dpm++2m",
-    "dpmsolvermultistep": "dpm++2m",
-    "dpmsolversinglestep": "dpm++2s",
-    "dpmpp2mkarras": "dpm++2m",
-    "fp16": "bfloat16",
-    "float16": "bfloat16",
-    "half": "bfloat16",
-    "gpu": "cuda",
-    "cuda0": "cuda",
-    "nvidia": "cuda",
-    "generate": "sample",
-    "draw": "sample",
-    "infer": "sample",
-    "inference": "sample",
-    "predict": "sample",
-    "run": "sample",
-    "fit": "train",
-    "resume": "train",
-    "continue": "train",
-    "finetune": "train",
-    "learn": "train",
-    "fid": "evaluate",
-    "eval": "evaluate",
-    "test": "evaluate",
-    "metrics": "evaluate",
-    "score": "evaluate",
-    "validate": "evaluate",
-    "likelihood": "evaluate",
-    "gui": "report",
-    "ui": "report",
-    "web": "report",
-    "html": "report",
-    "plot": "report",
-    "view": "report",
-    "dashboard": "report",
-    "inpaint": "edit",
-    "outpaint": "edit",
-    "interpolate": "edit",
-    "img2img": "edit",
-    "upscale": "edit",
-    "restore": "edit",
-    "ls": "runs",
-    "list": "runs",
-    "status": "runs",
-    "check": "data",
-    "pack": "data",
-    "dataset": "data",
-    "benchmark": "tune",
-    "autotune": "tune",
-    "schedule": "show",
-    "visualize": "show",
-    "doctor": "selftest",
-    "verify": "selftest",
-    "completions": "completion",
-    "complete": "completion",
-}
+NEAR = _by_word(
+    {
+        "ancestral": "eulera eulerancestral dpm2a",
+        "ipndm-4": "pndm plms ipndm",
+        "deis-4": "lms",
+        "deis-3": "deis",
+        "unipc-2": "unipc",
+        "dpm++2s": "dpm2 dpmsolversinglestep",
+        "dpm++2m": "dpmsolver dpmpp dpmsolverpp dpmsolvermultistep dpmpp2mkarras",
+        "dpm++2m-sde": "dpmppsde",
+        "bfloat16": "fp16 float16 half",
+        "cuda": "gpu cuda0 nvidia",
+        "sample": "generate draw infer inference predict run",
+        "train": "fit resume continue finetune learn",
+        "evaluate": "fid eval test metrics score validate likelihood",
+        "report": "gui ui web html plot view dashboard",
+        "edit": "inpaint outpaint interpolate img2img upscale restore",
+        "runs": "ls list status",
+        "data": "check pack dataset",
+        "tune": "benchmark autotune",
+        "show": "schedule visualize",
+        "selftest": "doctor verify",
+        "completion": "completions complete",
+    }
+)
 """What other programs call what is nearest to it here, or something like it: suggested, never taken."""
-
-
 SHOWN = 30
 """Names that a message lists, at most."""
 

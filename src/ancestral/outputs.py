@@ -119,11 +119,7 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
 
 
 def check_part(entry: Path) -> None:
-    """That what belongs to a run lies in it: what is written there is not written where a link leads.
-
-    Raises:
-        InputError: it is a link.
-    """
+    """That what belongs to a run lies in it: what is written there is not written where a link leads."""
     if entry.is_symlink():
         raise InputError(f"expected {entry} to be part of its run, got a link; remove it")
 

@@ -20,140 +20,117 @@ AVERAGE = "images are always generated with the averaged weights; --training.ema
 BARS = "bars are drawn on a terminal only; --json keeps all but the result from stdout"
 COLOURS = "channels follow from data.color"
 
-_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("lr learning-rate base-lr learn-rate initial-lr alpha", ("training.lr",)),
-    (
-        "batch batch-size bs b train-batch-size",
-        ("training.batch_size", "compute.chunk", "num-images"),
-    ),
-    ("eval-batch-size sample-batch-size chunk-size", ("compute.chunk",)),
-    (
+TARGETS: dict[str, str] = {
+    "training.lr": "lr learning-rate base-lr learn-rate initial-lr alpha",
+    "training.batch_size | compute.chunk | num-images": "batch batch-size bs b train-batch-size",
+    "compute.chunk": "eval-batch-size sample-batch-size chunk-size",
+    "training.steps | steps": (
         "iterations iters max-steps num-steps train-steps max-iter max-iters num-train-steps max-train-steps "
-        "total-steps n-iter train-num-steps training-steps",
-        ("training.steps", "steps"),
+        "total-steps n-iter train-num-steps training-steps"
     ),
-    ("epochs num-epochs n-epochs max-epochs num-train-epochs epoch nepochs", (EPOCHS,)),
-    (
-        "resolution image-size img-size imsize size res imagesize img-dim crop-size height width",
-        ("size", "data.size", "the size of an image is that of the network"),
+    EPOCHS: "epochs num-epochs n-epochs max-epochs num-train-epochs epoch nepochs",
+    "size | data.size | the size of an image is that of the network": (
+        "resolution image-size img-size imsize size res imagesize img-dim crop-size height width"
     ),
-    (
+    "out": (
         "output out-dir outdir output-dir save-dir savedir o out-path output-path results-dir result-dir logdir "
-        "log-dir results-folder name run-name run-dir experiment save-path outfile destination dest",
-        ("out",),
+        "log-dir results-folder name run-name run-dir experiment save-path outfile destination dest"
     ),
-    (
-        "cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w cond-scale scale",
-        ("guidance", "sampling.guidance"),
+    "guidance | sampling.guidance": (
+        "cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w cond-scale scale"
     ),
-    ("guidance-type guidance-method", ("guidance_by", "sampling.guidance_by")),
-    ("negative-class negative-label negative-prompt", ("negative", "sampling.negative")),
-    (
+    "guidance_by | sampling.guidance_by": "guidance-type guidance-method",
+    "negative | sampling.negative": "negative-class negative-label negative-prompt",
+    "steps | sampling.steps | calls": (
         "num-inference-steps inference-steps sampling-steps timestep-respacing ddim-steps nfe sample-steps "
-        "num-sampling-steps diffusion-steps",
-        ("steps", "sampling.steps", "calls"),
+        "num-sampling-steps diffusion-steps"
     ),
-    (
+    "num-images | images | points | training.images": (
         "n num num-samples samples count number n-samples num-sample num-imgs num-image images num-images-per-prompt "
-        "batch-count amount total num-images number-of-images n-images",
-        ("num-images", "images", "points", "training.images"),
+        "batch-count amount total num-images number-of-images n-images"
     ),
-    ("labels label class class-labels y classes class-label class-name class-id", ("classes", "data.labels")),
-    ("class-cond conditional cond unconditional num-classes class-conditional", ("data.labels", "classes")),
-    ("prompt text caption prompts", (TEXT,)),
-    ("ema-decay ema-rate ema-beta ema-halflife", ("training.ema_decay",)),
-    ("ema use-ema no-ema", (AVERAGE,)),
-    (
-        "fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32 torch-dtype",
-        ("compute.precision",),
+    "classes | data.labels": "labels label class class-labels y classes class-label class-name class-id",
+    "data.labels | classes": "class-cond conditional cond unconditional num-classes class-conditional",
+    TEXT: "prompt text caption prompts",
+    "training.ema_decay": "ema-decay ema-rate ema-beta ema-halflife",
+    AVERAGE: "ema use-ema no-ema",
+    "compute.precision": (
+        "fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32 torch-dtype"
     ),
-    ("compute.memory memory memory-format channels-last channels-first", (NO_CHOICES["memory"],)),
-    ("compute.guidance", (NO_CHOICES["guidance"],)),
-    ("checkpoint ckpt model weights model-path ckpt-path load model-id pretrained checkpoint-path", (FIRST,)),
-    ("resume resume-from-checkpoint continue resume-from restart auto-resume resume-path", (AGAIN,)),
-    ("gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda", ("device",)),
-    ("num-gpus nproc nproc-per-node num-processes world-size distributed ddp multi-gpu nodes", (PROCESSES,)),
-    ("workers num-workers threads num-threads dataloader-num-workers j jobs cores", ("compute.threads",)),
-    (
+    NO_CHOICES["memory"]: "compute.memory memory memory-format channels-last channels-first",
+    NO_CHOICES["guidance"]: "compute.guidance",
+    FIRST: "checkpoint ckpt model weights model-path ckpt-path load model-id pretrained checkpoint-path",
+    AGAIN: "resume resume-from-checkpoint continue resume-from restart auto-resume resume-path",
+    "device": "gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda",
+    PROCESSES: "num-gpus nproc nproc-per-node num-processes world-size distributed ddp multi-gpu nodes",
+    "compute.threads": "workers num-workers threads num-threads dataloader-num-workers j jobs cores",
+    SOURCE: (
         "data dataset data-dir data-path dataroot train-data-dir dataset-name input folder image-dir data-root path "
-        "source root image-folder preset target",
-        (SOURCE,),
+        "source root image-folder preset target"
     ),
-    (
+    "compute.micro_batch": (
         "gradient-accumulation-steps accumulate accum grad-accum microbatch micro-batch gradient-accumulate-every "
-        "gradient-checkpointing accumulation",
-        ("compute.micro_batch",),
+        "gradient-checkpointing accumulation"
     ),
-    (
-        "grad-clip clip-grad max-grad-norm gradient-clip gradient-clip-val grad-norm clip-gradients",
-        ("training.clip_norm",),
+    "training.clip_norm": "grad-clip clip-grad max-grad-norm gradient-clip gradient-clip-val grad-norm clip-gradients",
+    "training.warmup_images": "warmup warmup-steps lr-warmup-steps warm-up lr-warmup warmup-iters",
+    "training.lr_schedule": "lr-scheduler lr-decay lr-policy anneal lr-anneal-steps",
+    "sampler | sampling.sampler": "scheduler sampling-method method solver sample-method sampler-name",
+    "training.optimizer": "opt optim",
+    "training.weight_decay": "wd decay",
+    "diffusion.schedule.num_timesteps | steps": (
+        "timesteps num-timesteps noise-steps t num-diffusion-timesteps num-train-timesteps"
     ),
-    ("warmup warmup-steps lr-warmup-steps warm-up lr-warmup warmup-iters", ("training.warmup_images",)),
-    ("lr-scheduler lr-decay lr-policy anneal lr-anneal-steps", ("training.lr_schedule",)),
-    ("scheduler sampling-method method solver sample-method sampler-name", ("sampler", "sampling.sampler")),
-    ("opt optim", ("training.optimizer",)),
-    ("wd decay", ("training.weight_decay",)),
-    (
-        "timesteps num-timesteps noise-steps t num-diffusion-timesteps num-train-timesteps",
-        ("diffusion.schedule.num_timesteps", "steps"),
-    ),
-    ("noise-schedule schedule beta-schedule noise-scheduler schedule-name", ("diffusion.schedule.name", "schedules")),
-    ("beta-min beta-1", ("diffusion.schedule.beta_start",)),
-    ("beta-max beta-t", ("diffusion.schedule.beta_end",)),
-    ("zero-snr zero-terminal rescale-betas-zero-snr", ("diffusion.schedule.zero_terminal_snr",)),
-    (
+    "diffusion.schedule.name | schedules": "noise-schedule schedule beta-schedule noise-scheduler schedule-name",
+    "diffusion.schedule.beta_start": "beta-min beta-1",
+    "diffusion.schedule.beta_end": "beta-max beta-t",
+    "diffusion.schedule.zero_terminal_snr": "zero-snr zero-terminal rescale-betas-zero-snr",
+    "network.widths": (
         "base-channels model-channels dim channels num-channels ch-mult channel-mult channel-mults dim-mults ch nf "
-        "block-out-channels base-dim hidden-size unet-dim",
-        ("network.widths",),
+        "block-out-channels base-dim hidden-size unet-dim"
     ),
-    ("num-res-blocks layers-per-block num-layers depth res-blocks", ("network.layers",)),
-    ("attention-resolutions attn attn-resolutions use-attention attention-levels", ("network.attention",)),
-    ("heads num-heads num-head-channels attention-head-dim head-dim n-heads", ("network.head_width",)),
-    ("objective pred-type prediction-type parameterization predict pred-objective", ("diffusion.prediction",)),
-    ("learn-sigma sigma-type variance-type", ("diffusion.variance", "variance")),
-    ("horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip", ("data.flip",)),
-    ("grayscale greyscale gray grey rgb colors colour mode", ("data.color",)),
-    ("in-channels image-channels out-channels num-image-channels", ("data.color", COLOURS)),
-    ("center-crop crop resize centre-crop random-crop", ("data.fit",)),
-    ("val-split validation-split val-fraction val valid val-size", ("data.validation",)),
-    ("test-split test-fraction test-size", ("data.test",)),
-    (
-        "cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout",
-        ("training.label_dropout",),
-    ),
-    (
+    "network.layers": "num-res-blocks layers-per-block num-layers depth res-blocks",
+    "network.attention": "attention-resolutions attn attn-resolutions use-attention attention-levels",
+    "network.head_width": "heads num-heads num-head-channels attention-head-dim head-dim n-heads",
+    "diffusion.prediction": "objective pred-type prediction-type parameterization predict pred-objective",
+    "diffusion.variance | variance": "learn-sigma sigma-type variance-type",
+    "data.flip": "horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip",
+    "data.color": "grayscale greyscale gray grey rgb colors colour mode",
+    f"data.color | {COLOURS}": "in-channels image-channels out-channels num-image-channels",
+    "data.fit": "center-crop crop resize centre-crop random-crop",
+    "data.validation": "val-split validation-split val-fraction val valid val-size",
+    "data.test": "test-split test-fraction test-size",
+    "training.label_dropout": "cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout",
+    "training.checkpoint_every_steps": (
         "save-every save-interval checkpoint-every checkpointing-steps save-freq save-steps save-model-epochs "
-        "save-every-steps checkpoint-interval",
-        ("training.checkpoint_every_steps",),
+        "save-every-steps checkpoint-interval"
     ),
-    ("checkpoints-total-limit keep-last save-total-limit", ("training.keep_checkpoints",)),
-    ("log-every log-interval logging-steps log-freq print-freq", ("training.log_every_steps",)),
-    (
-        "sample-every sample-interval save-and-sample-every save-images-epochs sample-freq",
-        ("training.sample_every_steps",),
-    ),
-    ("eval-every validate-every eval-interval eval-steps val-interval", ("training.validate_every_steps",)),
-    ("time max-time duration hours budget train-time max-minutes", ("training.minutes", "minutes")),
-    ("loss-type criterion", ("training.loss",)),
-    ("min-snr gamma snr-gamma", ("training.min_snr_gamma",)),
-    ("random-seed manual-seed s generator rng-seed rng", ("seed",)),
-    ("seed-range seeds", ("seeds", SEEDS)),
-    ("noise-level noise-sigma sigma", ("noise", "grain")),
-    ("gif animation video movie mp4 save-gif webp save-film", ("film",)),
-    ("save-images save-all individual separate", ("each",)),
-    ("force f", ("overwrite",)),
-    ("wandb logger report-to tracker tb use-wandb", ("tensorboard",)),
-    ("fid is kid metric metrics inception-score", (METRICS,)),
-    ("fid-weights inception-path inception-weights", ("inception",)),
-    ("nll bpd bits-per-dim bits elbo", ("likelihood",)),
-    ("verbose v quiet q silent progress no-progress progress-bar", (BARS,)),
-    ("config-file cfg-file yaml settings conf", ("config",)),
-    ("dry test-run simulate", ("dry-run",)),
-    ("init-image init-img image img", (IMAGES,)),
-)
-MEANT: dict[str, tuple[str, ...]] = {word: targets for words, targets in _GROUPS for word in words.split()}
-"""A word, with dashes and without those at its beginning -> options in the order of preference, of which the first
-that a verb has is meant, or a sentence why there is none."""
+    "training.keep_checkpoints": "checkpoints-total-limit keep-last save-total-limit",
+    "training.log_every_steps": "log-every log-interval logging-steps log-freq print-freq",
+    "training.sample_every_steps": "sample-every sample-interval save-and-sample-every save-images-epochs sample-freq",
+    "training.validate_every_steps": "eval-every validate-every eval-interval eval-steps val-interval",
+    "training.minutes | minutes": "time max-time duration hours budget train-time max-minutes",
+    "training.loss": "loss-type criterion",
+    "training.min_snr_gamma": "min-snr gamma snr-gamma",
+    "seed": "random-seed manual-seed s generator rng-seed rng",
+    f"seeds | {SEEDS}": "seed-range seeds",
+    "noise | grain": "noise-level noise-sigma sigma",
+    "film": "gif animation video movie mp4 save-gif webp save-film",
+    "each": "save-images save-all individual separate",
+    "overwrite": "force f",
+    "tensorboard": "wandb logger report-to tracker tb use-wandb",
+    METRICS: "fid is kid metric metrics inception-score",
+    "inception": "fid-weights inception-path inception-weights",
+    "likelihood": "nll bpd bits-per-dim bits elbo",
+    BARS: "verbose v quiet q silent progress no-progress progress-bar",
+    "config": "config-file cfg-file yaml settings conf",
+    "dry-run": "dry test-run simulate",
+    IMAGES: "init-image init-img image img",
+}
+"""What is meant, options in the order of preference or a sentence why there is none -> the words for it, with dashes
+and without those at its beginning."""
+MEANT = {word: targets.split(" | ") for targets, words in TARGETS.items() for word in words.split()}
+"""Word -> what is meant; the first option that a verb has counts."""
 
 
 def answer(word: str, names: Iterable[str], cutoff: float = 0.5) -> str:

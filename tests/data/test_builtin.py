@@ -14,7 +14,7 @@ from PIL import Image
 from ancestral.data import cifar, datasets, idx
 from ancestral.data.builtin import photo_bands
 from ancestral.data.cifar import Known, Labelled
-from ancestral.data.datasets import BUILT_IN_NAMES, load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.download import RemoteFile
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
@@ -87,8 +87,8 @@ def test_grey_photos() -> None:
     assert load(DataSettings(source="photos", size=64, color="grey")).train.shape == (1, 64, 64)
 
 
-def write_idx(path: Path, array: np.ndarray, magic: bytes | None = None) -> None:
-    header = (magic or bytes([0, 0, 8, array.ndim])) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+def write_idx(path: Path, array: np.ndarray) -> None:
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     path.write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
 
 
@@ -108,8 +108,6 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     a, b, c, d = (RemoteFile(name, len(data), sha256(data).hexdigest(), ()) for name, data in contents.items())
     tiny = idx.IdxDataset("mnist", idx.MNIST.class_names, (a, b, c, d))
     monkeypatch.setitem(datasets.BUILT_IN, "mnist", partial(idx.idx_dataset, tiny))
-    monkeypatch.setattr(idx, "NUM_TRAIN", 30)
-    monkeypatch.setattr(idx, "NUM_TEST", 10)
     return folder
 
 
@@ -134,31 +132,6 @@ def test_idx_with_a_wrong_sha256_is_refused(tiny_mnist: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(InputError, match=r"expected .*train-images.* with sha256"):
         load(DataSettings(source="mnist"))
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\0\0\x08\x01" + (6).to_bytes(4, "big") + bytes(6), "magic 00000803, got 00000801"),
-        (b"\0\0\x0d\x03" + bytes(100), "magic"),
-        (b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 3, 4)) + bytes(24), "shape"),
-        (b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (1, 2, 3)) + bytes(5), "length"),
-        (b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in (1, 2, 3)) + bytes(7), "length"),
-        (b"", "magic"),
-    ],
-)
-def test_idx_of_another_form_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
-    (tmp_path / "a.gz").write_bytes(gzip.compress(data))
-    with pytest.raises(InputError, match=message):
-        idx.read_idx(tmp_path / "a.gz", (1, 2, 3))
-
-
-def test_idx_that_is_no_gzip_or_breaks_off(tmp_path: Path) -> None:
-    whole = gzip.compress(b"\0\0\x08\x01" + (5000).to_bytes(4, "big") + np.random.default_rng(0).bytes(5000))
-    for data in (b"<html>", whole[:2000]):
-        (tmp_path / "a.gz").write_bytes(data)
-        with pytest.raises(InputError, match="gzipped idx file"):
-            idx.read_idx(tmp_path / "a.gz", (5000,))
 
 
 PER_FILE = 20
@@ -218,7 +191,10 @@ def test_every_form_of_cifar10_is_the_same(
             (place / name).write_bytes(data)
     elif form == "archive":
         files = {"readme.html": b"x" * 9999, "../../escape.bin": b"x", **binary_files(tiny_cifar)}
-        (folder / cifar.ARCHIVE.name).write_bytes(archive(files))
+        data = archive(files)
+        (folder / cifar.ARCHIVE.name).write_bytes(data)
+        known = RemoteFile(cifar.ARCHIVE.name, len(data), sha256(data).hexdigest(), ())
+        monkeypatch.setattr(cifar, "ARCHIVE", known)
     elif form == "npz":
         for part, (pixels, labels) in tiny_cifar.items():
             np.savez(folder / f"cifar10_{part}.npz", x=pixels, y=labels)
@@ -249,26 +225,28 @@ def test_cifar10_with_one_pixel_changed_is_refused(tiny_cifar: dict[str, Labelle
         load(DataSettings(source="cifar10"))
 
 
-@pytest.mark.parametrize("fault", ["missing", "short", "long", "cut off", "no archive", "link"])
+@pytest.mark.parametrize("fault", ["another", "cut off", "no archive"])
 def test_a_faulty_archive_is_one_clear_line(tiny_cifar: dict[str, Labelled], tmp_path: Path, fault: str) -> None:
-    files = binary_files(tiny_cifar)
-    if fault == "missing":
-        del files["test_batch.bin"]
-    if fault in ("short", "long"):
-        files["test_batch.bin"] = (files["test_batch.bin"] + b"\0")[: None if fault == "long" else -2]
-    data = archive(files)
-    if fault == "link":
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-            member = tarfile.TarInfo("cifar-10-batches-bin/data_batch_1.bin")
-            member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
-            tar.addfile(member)
-        data = buffer.getvalue()
+    data = archive(binary_files(tiny_cifar))
     data = {"cut off": data[: len(data) // 2], "no archive": b"<html>"}.get(fault, data)
     (tmp_path / "data" / "cifar10" / cifar.ARCHIVE.name).write_bytes(data)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(InputError, match=r"expected .*cifar-10-binary.* with sha256") as caught:
         load(DataSettings(source="cifar10"))
-    assert "\n" not in str(caught.value) and "cifar-10-binary" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fault", ["short", "long", "missing"])
+def test_binary_files_of_another_length_are_refused(
+    tiny_cifar: dict[str, Labelled], tmp_path: Path, fault: str
+) -> None:
+    files = binary_files(tiny_cifar)
+    files["test_batch.bin"] = (files["test_batch.bin"] + b"\0")[: None if fault == "long" else -2]
+    for name, data in files.items():
+        (tmp_path / "data" / "cifar10" / name).write_bytes(data)
+    if fault == "missing":
+        (tmp_path / "data" / "cifar10" / "test_batch.bin").unlink()
+    with pytest.raises(InputError, match=r"test_batch\.bin"):
+        load(DataSettings(source="cifar10"))
 
 
 def test_pickled_arrays_are_not_read(tiny_cifar: dict[str, Labelled], tmp_path: Path) -> None:
@@ -307,7 +285,7 @@ def test_the_real_sets_have_their_published_counts(data_folder: Path, name: str,
 def test_names_are_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
     (tmp_path / "textures").mkdir()
-    assert set(BUILT_IN_NAMES) == {"digits", "photos", "mnist", "fashion-mnist", "cifar10"}
+    assert set(BUILT_IN) == {"digits", "photos", "mnist", "fashion-mnist", "cifar10"}
     for wrong, right in (("fashion_mnist", "fashion-mnist"), ("digit", "digits"), ("texture", "textures")):
         with pytest.raises(InputError, match=f"did you mean {right}"):
             load(DataSettings(source=wrong))

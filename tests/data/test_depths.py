@@ -21,7 +21,7 @@ WHITE_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 2, 3, 5, 6
 
 def shown(path: Path) -> np.ndarray:
     """(H, W) or (H, W, C) levels, transparency kept."""
-    return np.asarray(load(path).image).astype(int)
+    return np.asarray(load(path)[0]).astype(int)
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -243,11 +243,11 @@ def test_colours_of_another_profile_become_those_of_srgb(tmp_path: Path, suffix:
     image.save(tmp_path / f"standard.{suffix}", icc_profile=profile(linear=False), **options)
     image.save(tmp_path / f"broken.{suffix}", icc_profile=b"no profile" * 20, **options)
     converted, kept, broken = (load(tmp_path / f"{name}.{suffix}") for name in ("linear", "standard", "broken"))
-    np.testing.assert_allclose(np.asarray(converted.image)[0, 0].astype(int), [124, 0, 255, 100], atol=1)
+    np.testing.assert_allclose(np.asarray(converted[0])[0, 0].astype(int), [124, 0, 255, 100], atol=1)
     for same in (kept, broken):
-        np.testing.assert_array_equal(np.asarray(same.image)[0, 0], [51, 0, 255, 100])
-    assert converted.facts.profile and not kept.facts.profile
-    assert check(str(tmp_path), DataSettings()).profiles == {converted.facts.profile: 1, broken.facts.profile: 1}
+        np.testing.assert_array_equal(np.asarray(same[0])[0, 0], [51, 0, 255, 100])
+    assert converted[1].profile and not kept[1].profile
+    assert check(str(tmp_path), DataSettings()).profiles == {converted[1].profile: 1, broken[1].profile: 1}
 
 
 def test_the_tiff_library_writes_nothing_past_us(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

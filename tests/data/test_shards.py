@@ -24,7 +24,7 @@ from ancestral.data.datasets import load
 from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
-from ancestral.data.pack_source import LoadedSource
+from ancestral.data.pack_source import loaded_source
 from ancestral.data.packing import pack
 from ancestral.data.shard_cache import BUDGET_VARIABLE
 from ancestral.data.shard_index import Index
@@ -589,7 +589,7 @@ def test_memory_is_flat_over_an_epoch(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(BUDGET_VARIABLE, str(12 / 1024))
     random = np.random.default_rng(0)
     whole = ImageSet(random.integers(0, 256, (16384, 32, 32, 3), np.uint8), None, (), None, None, "0" * 64)
-    monkeypatch.setattr(packing, "source_of", lambda *words: LoadedSource(Collection(whole)))
+    monkeypatch.setattr(packing, "source_of", lambda *words: loaded_source(Collection(whole)))
     pack(settings("digits"), str(tmp_path / "packed"), 256)
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "packed")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -46,11 +46,7 @@ def photos(settings: DataSettings) -> StagedWork[Collection]:
 
 
 def photo_bands(settings: DataSettings, height: int, width: int) -> tuple[tuple[int, int], ...]:
-    """Columns (start, stop) of the training, validation and test bands; one that is asked for is a crop wide at least.
-
-    Raises:
-        InputError: no room for crops of the size asked for.
-    """
+    """Columns (start, stop) of the training, validation and test bands; one asked for is a crop wide at least."""
     crop_height, crop_width = settings.height_width or (PHOTO_SIZE, PHOTO_SIZE)
     held = [max(round(f * width), crop_width) if f > 0 else 0 for f in (settings.validation, settings.test)]
     train = width - sum(held)

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, frozen
-from ancestral.errors import CannotWrite
-from ancestral.files import cache_folder, check_regular, read_text, scratch_folder
+from ancestral.files import cache_folder, check_regular, read_text, scratch_folder, writing
 from ancestral.progress import StagedWork
 
 VERSION = 2
@@ -53,14 +52,12 @@ def cached(
     entry = home / digest(fingerprint)[:32]
     if (found := read_entry(entry)) is not None:
         return found
-    try:
+    with writing(f"the cache {home}"):
         home.mkdir(parents=True, exist_ok=True)
         with _scratch(home) as scratch:
             collection, order = yield from build(scratch)
             _store(scratch / "entry", collection, order)
             _publish(scratch / "entry", entry)
-    except OSError as error:
-        raise _cannot_write(home, error) from None
     _drop_others(home, entry)
     stored = read_entry(entry)
     assert stored is not None, "an entry that was just written can be read"
@@ -153,7 +150,3 @@ def _is_abandoned(scratch: Path) -> bool:
             flock(lock, LOCK_EX | LOCK_NB)
             return True
     return False
-
-
-def _cannot_write(home: Path, error: OSError) -> CannotWrite:
-    return CannotWrite(f"cannot write the cache {home}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room")

@@ -12,11 +12,11 @@ import numpy as np
 
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
+from ancestral.data.download import data_root
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
 from ancestral.data.imageset import Collection, Parts, divide
-from ancestral.data.places import data_root
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
@@ -31,8 +31,7 @@ BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
     "fashion-mnist": partial(idx_dataset, FASHION_MNIST),
     "cifar10": cifar10,
 }
-BUILT_IN_NAMES = tuple(BUILT_IN)
-"""Names that are data sets wherever they are given; a folder of such a name is given as ./name."""
+"""Names are data sets wherever they are given; a folder of such a name is given as ./name."""
 
 
 def load(settings: DataSettings) -> Parts:

@@ -1,6 +1,10 @@
-"""One file from the network: resumed where it broke off, never longer than known, used only if its SHA-256 is right."""
+"""The files of a data set by its name: in $ANCESTRAL_DATA/<name>, in $ANCESTRAL_DATA itself, or from the network.
+
+A download is resumed where it broke off, never longer than known, and used only if its SHA-256 is right.
+"""
 
 import hashlib
+import os
 import time
 import urllib.error
 import urllib.request
@@ -8,8 +12,8 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
-from ancestral.errors import CannotWrite, InputError
-from ancestral.files import open_regular
+from ancestral.errors import InputError
+from ancestral.files import cache_folder, open_regular, writing
 from ancestral.progress import ProgressEvent, StagedWork
 
 ATTEMPTS = 3
@@ -28,16 +32,36 @@ class RemoteFile:
     urls: tuple[str, ...]
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def data_root() -> Path | None:
+    """$ANCESTRAL_DATA, or None where it is not set."""
+    root = os.environ.get("ANCESTRAL_DATA")
+    return Path(root).expanduser() if root else None
 
 
-def check_sha256(path: Path, expected: str) -> None:
-    """Raises InputError where the file is not the one expected."""
-    if (actual := sha256_of(path)) != expected:
-        raise InputError(f"expected {path} with sha256 {expected}, got {actual}; fetch the file again")
+def data_folders(name: str) -> list[Path]:
+    """Folders in which the files of the data set `name` may lie, the likeliest first.
+
+    The root itself counts only if it is not another data set's own folder: MNIST and Fashion-MNIST share file names.
+    """
+    root = data_root()
+    if root is None:
+        return []
+    return [root / name] if root.name in {"mnist", "fashion-mnist", "cifar10"} - {name} else [root / name, root]
+
+
+def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
+    """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
+
+    Raises:
+        InputError: not to be had, or not the file expected.
+    """
+    here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
+    downloads = cache_folder() / "downloads" / name
+    place = f"{downloads}, or into a folder {name} of the folder that ANCESTRAL_DATA names"
+    path = here[0] if here else (yield from download(file, downloads, place))
+    if (actual := sha256_of(path)) != file.sha256:
+        raise InputError(f"expected {path} with sha256 {file.sha256}, got {actual}; fetch the file again")
+    return path
 
 
 def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
@@ -53,16 +77,12 @@ def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
     target = folder / file.name
     if target.is_file():
         return target
-    try:
+    faults: list[str] = []
+    with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
-        faults: list[str] = []
         for url in file.urls:
             fault = yield from _fetch(url, file, target)
             faults += [fault] if fault else []
-    except OSError as error:
-        raise CannotWrite(
-            f"cannot write {target}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room"
-        ) from None
     if not target.is_file():
         raise InputError(f"cannot download {file.name} ({'; '.join(faults)}); put the file into {place}")
     return target
@@ -112,3 +132,9 @@ def _receive(url: str, file: RemoteFile, part: Path) -> StagedWork[str]:
             output.write(chunk)
             yield ProgressEvent(f"downloading {file.name}", output.tell(), file.size)
     return ""
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

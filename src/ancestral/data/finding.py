@@ -49,8 +49,8 @@ def examine(path: Path, background: str) -> Finding:
     Raises:
         BadImage: for every fault of the file.
     """
-    loaded = load(path)
-    return describe(flatten(loaded.image, parse_color(background)), loaded.facts)
+    image, facts = load(path)
+    return describe(flatten(image, parse_color(background)), facts)
 
 
 def describe(image: Image.Image, facts: FileFacts) -> Finding:
@@ -59,13 +59,9 @@ def describe(image: Image.Image, facts: FileFacts) -> Finding:
     content = sha256(str(pixels.shape).encode())
     content.update(np.ascontiguousarray(pixels).data)
     spread = max(ImageStat.Stat(image).stddev)
-    looks = is_grey(pixels), spread, _filled(image), content.hexdigest(), _thumbnail(image)
+    thumbnail = np.array(image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).convert("RGB"))
+    looks = is_grey(pixels), spread, _filled(image), content.hexdigest(), thumbnail
     return Finding(facts, image.height, image.width, *looks)
-
-
-def _thumbnail(image: Image.Image) -> np.ndarray:
-    small = image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-    return np.array(small.convert("RGB"))
 
 
 def _filled(image: Image.Image) -> float:

@@ -3,8 +3,7 @@
 import os
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +19,8 @@ from ancestral.data.layout import PARTS, Division, Part, class_folders, divided,
 from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import Annotation, finder, read_metadata
 from ancestral.data.parallel import each
-from ancestral.errors import CannotWrite, InputError
+from ancestral.errors import InputError
+from ancestral.files import writing
 from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 from ancestral.text import as_utf8, normal_form, printable
@@ -88,11 +88,7 @@ def reading(settings: DataSettings) -> tuple[str, ...]:
 
 
 def check_not_a_folder(settings: DataSettings, source: str) -> None:
-    """That nothing is said of how sub-folders are read, where there are none.
-
-    Raises:
-        InputError: something is.
-    """
+    """That nothing is said of how sub-folders are read, where there are none."""
     for name, value in (("labels", settings.labels), ("splits", settings.splits)):
         if value == "folders" or (name == "splits" and value != "auto"):
             raise InputError(f"expected data.{name} auto with {source}, which has no sub-folders, got {value}")
@@ -111,7 +107,7 @@ def decode_folder(
     good, bad, content = [], list(selection.bad), sha256(form(settings).encode())
     grey = settings.color == "auto"
     results = each(fitter(selection.root, settings), map(Path, selection.files), selection.root)
-    with _written(scratch), scratch.open("wb") as rows:
+    with writing(scratch.parent, "free space there"), scratch.open("wb") as rows:
         for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
             if isinstance(result, BadImage):
                 bad.append((shown(name), result.reason))
@@ -250,11 +246,7 @@ def _below(files: Sequence[str], prefix: str) -> Sequence[str]:
 
 
 def _check_once(named: dict[str, str | None], source: str) -> None:
-    """That no file is named twice, in two spellings.
-
-    Raises:
-        InputError: one is.
-    """
+    """That no file is named twice, in two spellings."""
     meant = [file for file in named.values() if file is not None]
     if len({*meant}) < len(meant):
         twice = next(file for file, count in Counter(meant).items() if count > 1)
@@ -333,12 +325,3 @@ def too_few(source: str, count: int, bad: Sequence[tuple[str, str]], beside: int
     first = f"; {len(bad)} unusable, the first: {bad[0][0]} {bad[0][1]}" if bad else ""
     parts = f" to train on, beside the {beside:,} of its other parts," if beside else ""
     return f"expected at least two images{parts} in {source}, got {count or 'none'}{first}"
-
-
-@contextmanager
-def _written(file: Path) -> Iterator[None]:
-    """What the disk does meanwhile, in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotWrite(f"cannot write {file.parent}: {error.strerror}; free space there") from None

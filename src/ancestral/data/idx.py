@@ -4,23 +4,16 @@ An idx file is a magic number 0x00000800 + number of axes, each axis as a big-en
 """
 
 import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ancestral.data.cache import cached, digest
-from ancestral.data.download import RemoteFile, check_sha256, download
-from ancestral.data.fitting import form, refit
-from ancestral.data.imageset import Collection, ImageSet, shuffled
-from ancestral.data.places import advice, data_folders
-from ancestral.errors import InputError
-from ancestral.files import cache_folder, open_regular
+from ancestral.data.download import RemoteFile, locate
+from ancestral.data.fitting import official
+from ancestral.data.imageset import Collection
 from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
-
-NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
 
 
 @dataclass(frozen=True)
@@ -75,58 +68,20 @@ def idx_dataset(dataset: IdxDataset, settings: DataSettings) -> StagedWork[Colle
         InputError: a file is nowhere to be had, or is not the one its sha256 announces.
     """
 
-    def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
-        train, train_labels, test, test_labels = yield from read_files(dataset)
-        pixels = yield from refit(np.concatenate([train, test])[..., None], settings)
-        labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
-        order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
-        whole = ImageSet(pixels, labels, dataset.class_names, None, None, digest(place, fingerprint))
-        return Collection(whole, num_test=len(test)), order
+    def read() -> StagedWork[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        arrays = []
+        for file in dataset.files:
+            path = yield from locate(file, dataset.name)
+            arrays.append(read_idx(path))
+        train, train_labels, test, test_labels = arrays
+        return train[..., None], train_labels, test[..., None], test_labels
 
-    fingerprint = digest(*(file.sha256 for file in dataset.files))
-    place = digest(dataset.name, form(settings))
-    return (yield from cached(place, fingerprint, build))
-
-
-def read_files(dataset: IdxDataset) -> StagedWork[list[np.ndarray]]:
-    """The four arrays: (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,), uint8."""
-    images, labels = (SIDE, SIDE), ()
-    shapes = [(NUM_TRAIN, *images), (NUM_TRAIN, *labels), (NUM_TEST, *images), (NUM_TEST, *labels)]
-    arrays = []
-    for file, shape in zip(dataset.files, shapes, strict=True):
-        path = yield from locate(file, dataset.name)
-        arrays.append(read_idx(path, shape))
-    return arrays
+    known = (file.sha256 for file in dataset.files)
+    return official(dataset.name, dataset.class_names, known, read, settings)
 
 
-def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
-    """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
-
-    Raises:
-        InputError: not to be had, or not the file expected.
-    """
-    here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
-    folder = cache_folder() / "downloads" / name
-    path = here[0] if here else (yield from download(file, folder, advice(name, folder)))
-    check_sha256(path, file.sha256)
-    return path
-
-
-def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The uint8 array of `shape` in a gzipped idx file; no more than that is ever unpacked.
-
-    Raises:
-        InputError: another magic number, shape or length, or damaged compression.
-    """
-    header = b"\0\0\x08" + bytes([len(shape)]) + b"".join(axis.to_bytes(4, "big") for axis in shape)
-    size = int(np.prod(shape))
-    try:
-        with open_regular(path) as packed, gzip.open(packed) as file:
-            data = file.read(len(header) + size + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"expected a gzipped idx file, got {path}: {error}; fetch it again") from None
-    if data[:4] != header[:4]:
-        raise InputError(f"expected idx magic {header[:4].hex()}, got {data[:4].hex()} in {path}; fetch it again")
-    if data[: len(header)] != header or len(data) != len(header) + size:
-        raise InputError(f"expected an idx file of shape {shape}, got another shape or length: {path}; fetch it again")
-    return np.frombuffer(data, np.uint8, offset=len(header)).reshape(shape)
+def read_idx(path: Path) -> np.ndarray:
+    """The uint8 array in a gzipped idx file, whose sha256 has been checked."""
+    data = gzip.decompress(path.read_bytes())
+    start = 4 + 4 * data[3]
+    return np.frombuffer(data, np.uint8, offset=start).reshape(np.frombuffer(data[4:start], ">u4").tolist())

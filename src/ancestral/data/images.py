@@ -6,8 +6,8 @@ transparency onto a background, colours, and last the fit to height and width.
 """
 
 import io
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -25,19 +25,15 @@ from PIL.WebPImagePlugin import WebPImageFile
 from ancestral.colors import MODES
 from ancestral.data import jpeg, png, tiff
 from ancestral.data.profiles import to_srgb
+from ancestral.data.signatures import format_of
 from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.text import printable
 
-READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
-    "PNG": PngImageFile,
-    "JPEG": JpegImageFile,
-    "WEBP": WebPImageFile,
-    "BMP": BmpImageFile,
-    "GIF": GifImageFile,
-    "TIFF": TiffImageFile,
+READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    reader.format: reader
+    for reader in (PngImageFile, JpegImageFile, WebPImageFile, BmpImageFile, GifImageFile, TiffImageFile)
 }
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
@@ -61,7 +57,6 @@ PIXEL_BYTES, DEEP_BYTES = 20, 32
 """Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
 STRIPE = 2**18
 """Pixels that are laid over a background at once."""
-NO_MEMORY = "takes more memory than there is"
 
 Fit = Literal["crop", "pad", "squash"]
 
@@ -140,13 +135,6 @@ class FileFacts(NamedTuple):
     profile: str
 
 
-class Loaded(NamedTuple):
-    """An upright picture of 8 bits in sRGB, "L", "LA", "RGB" or "RGBA", and what its file was like."""
-
-    image: Image.Image
-    facts: FileFacts
-
-
 def open_header(path: Path, data: bytes) -> Opened:
     """What the header of a file says; nothing is decoded.
 
@@ -156,35 +144,16 @@ def open_header(path: Path, data: bytes) -> Opened:
     name = format_of(data)
     if name is None:
         raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image")
-    try:
-        with silence:
-            opened, reason = _opened(name, data)
-    except MemoryError:
-        raise BadImage(path, NO_MEMORY) from None
-    except Exception as error:  # malformed headers raise nearly anything: SyntaxError, struct.error, KeyError, ...
-        raise BadImage(path, f"is not a {name} image that can be read: {_said(error)}") from None
+    with _refusing(path, f"is not a {name} image that can be read"):
+        opened, reason = _opened(name, data)
     if reason is not None:
         raise BadImage(path, reason)
     _refuse_huge(path, opened)
     return opened
 
 
-def format_of(data: bytes) -> str | None:
-    """The format that a file's first bytes belong to; None for none that is read."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    starts: dict[str, tuple[bytes, ...]] = {
-        "PNG": (b"\x89PNG\r\n\x1a\n",),
-        "JPEG": (b"\xff\xd8\xff",),
-        "BMP": (b"BM",),
-        "GIF": (b"GIF8",),
-        "TIFF": tiff.SIGNATURES,
-    }
-    return next((name for name, prefixes in starts.items() if data.startswith(prefixes)), None)
-
-
-def load(path: Path, data: bytes | None = None) -> Loaded:
-    """The first frame, fully decoded.
+def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]:
+    """The first frame, upright, 8 bits in sRGB: "L", "LA", "RGB" or "RGBA"; and what the file was like.
 
     Args:
         data: the file's bytes, where they have been read already.
@@ -193,21 +162,13 @@ def load(path: Path, data: bytes | None = None) -> Loaded:
         BadImage: for every fault of the file.
     """
     opened = open_header(path, read(path) if data is None else data)
-    try:
-        with silence:
-            image = _pixels(opened)
-    except MemoryError:
-        raise BadImage(path, NO_MEMORY) from None
-    except Exception as error:  # decoders of malformed data raise nearly anything: struct.error, IndexError, ...
-        raise BadImage(path, f"is damaged: {_said(error)}") from None
-    try:
-        with silence:
-            profile, turned = image.info.get("icc_profile"), orientation(image) != 1
-            image, name = to_srgb(_plain(upright(image)), profile)
-    except Exception as error:  # a palette that is too short, a mode without a conversion
-        raise BadImage(path, f"cannot be converted: {_said(error)}") from None
+    with _refusing(path, "is damaged"):
+        image = _pixels(opened)
+    with _refusing(path, "cannot be converted"):  # a palette that is too short, a mode without a conversion
+        profile, turned = image.info.get("icc_profile"), orientation(image) != 1
+        image, name = to_srgb(_plain(upright(image)), profile)
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    return Loaded(image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name))
+    return image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name)
 
 
 def decode(
@@ -224,7 +185,7 @@ def decode(
         InputError: `background` is no colour.
     """
     color = parse_color(background)
-    return as_channels(load(path, data).image, channels, color)
+    return as_channels(load(path, data)[0], channels, color)
 
 
 def as_channels(image: Image.Image, channels: int | None, background: tuple[int, int, int]) -> Image.Image:
@@ -320,6 +281,21 @@ def memory_to_decode(path: Path) -> int:
         return 0
 
 
+@contextmanager
+def _refusing(path: Path, what: str) -> Iterator[None]:
+    """Decoding, in silence: whatever it raises is one line that begins with `what`.
+
+    Decoders of malformed data raise nearly anything: SyntaxError, struct.error, KeyError, IndexError ...
+    """
+    try:
+        with silence:
+            yield
+    except MemoryError:
+        raise BadImage(path, "takes more memory than there is") from None
+    except Exception as error:
+        raise BadImage(path, f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from None
+
+
 def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
     """A file of the format of that name, and why it cannot be read, where its tags say so."""
     layout = tiff.read_layout(data) if name == "TIFF" else None
@@ -327,7 +303,7 @@ def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
     if layout is not None and (reason is not None or layout.reads_bytes):
         return Opened(name, layout.mode, layout.bits[0], layout.width, layout.height, data, None, layout), reason
     image = READERS[name](io.BytesIO(data))
-    depth = png.read_header(data).depth if name == "PNG" else 8
+    depth = data[24] if name == "PNG" else 8
     return Opened(name, image.mode, depth, image.width, image.height, data, image, None), None
 
 
@@ -368,11 +344,6 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("RGBA").convert("LA" if image.mode == "L" else "RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _said(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _centred(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:

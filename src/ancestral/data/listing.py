@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISDIR
 
-from ancestral.data.images import SUFFIXES
-from ancestral.data.signatures import first_bytes, is_image, other_kind
+from ancestral.data.signatures import RAW, first_bytes, format_of, other_kind
 from ancestral.errors import InputError
-from ancestral.folders import FolderKind, check_holds_images, kind_by_names, use_of
+from ancestral.folders import PICTURES, FolderKind, check_holds_images, kind_by_names, use_of
 from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -65,25 +64,6 @@ class Listing:
     products: tuple[tuple[str, FolderKind], ...] = ()
 
 
-class Counts:
-    """Files that are left out, counted as they come."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str]] = Counter()
-        self.examples: dict[tuple[str, str], str] = {}
-
-    def add(self, name: str, reason: str, suffix: str) -> None:
-        """One more."""
-        self.counts[reason, suffix] += 1
-        if (reason, suffix) not in self.examples:
-            self.examples[reason, suffix] = printable(as_utf8(name))
-
-    def all(self) -> tuple[LeftOut, ...]:
-        """The largest first."""
-        ordered = sorted(self.counts.items(), key=lambda each: (-each[1], each[0]))
-        return tuple(LeftOut(*kind, count, self.examples[kind]) for kind, count in ordered)
-
-
 def list_images(root: Path) -> Listing:
     """Lists `root`; hidden files and folders are left out, links are followed once.
 
@@ -99,27 +79,26 @@ def list_images(root: Path) -> Listing:
     files: list[str] = []
     metadata: list[str] = []
     products: list[tuple[str, FolderKind]] = []
-    counts = Counts()
+    others: list[tuple[str, str, str]] = []
     for here, folders, names in _walk(root, bad):
         prefix = "" if Path(here) == root else f"{Path(here).relative_to(root).as_posix()}/"
         if prefix and (kind := kind_by_names(Path(here), {*folders, *names})) is not None:
             products.append((prefix[:-1], kind))
             folders.clear()
             continue
-        for name in folders:
-            if _is_hidden_folder(name):
-                counts.add(prefix + name, HIDDEN_FOLDER, "folder")
+        others += ((prefix + name, HIDDEN_FOLDER, "folder") for name in folders if _is_hidden_folder(name))
         folders[:] = sorted(name for name in folders if not _is_hidden_folder(name))
         said = _metadata(Path(here), names)
         metadata += (prefix + name for name in said)
         for name in sorted({*names} - {*said}):
             if reason := _reason(here, name):
-                counts.add(prefix + name, reason, suffix_of(name))
+                others.append((prefix + name, reason, suffix_of(name)))
             else:
                 files.append(prefix + name)
+    left_out = _counts(others)
     if not files:
-        raise InputError(_nothing_found(root, bad, counts, products))
-    return Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), counts.all(), tuple(products))
+        raise InputError(_nothing_found(root, bad, left_out, products))
+    return Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), left_out, tuple(products))
 
 
 def fingerprint(listing: Listing) -> str:
@@ -138,10 +117,8 @@ def suffix_of(name: str) -> str:
 
 def counted(named: Iterable[tuple[str, str]], others: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
     """All that is left out: files with a reason each, and those that are counted already."""
-    counts = Counts()
-    for name, reason in named:
-        counts.add(name, _general(reason), suffix_of(name.rpartition("/")[2]))
-    return (*counts.all(), *others)
+    files = ((name, _general(reason), suffix_of(name.rpartition("/")[2])) for name, reason in named)
+    return (*_counts(files), *others)
 
 
 def by_reason(left_out: Iterable[LeftOut]) -> Mapping[str, str]:
@@ -177,15 +154,27 @@ def _reason(here: str, name: str) -> str:
         return BY_A_SYSTEM
     if name.startswith("."):
         return HIDDEN
-    if suffix in SUFFIXES:
+    if suffix in PICTURES:
         return ""
     first = first_bytes(Path(f"{here}/{name}"))
     if first is None:
         return UNOPENED
-    if is_image(first, suffix):
+    kind = format_of(first)
+    if kind is not None and (kind != "TIFF" or suffix not in RAW):
         return ""
     kind = other_kind(first, suffix)
     return f"{kind}, which is not read" if kind else NOT_AN_IMAGE
+
+
+def _counts(files: Iterable[tuple[str, str, str]]) -> tuple[LeftOut, ...]:
+    """How many of each reason and suffix, the largest first, of files by (name, reason, suffix)."""
+    examples: dict[tuple[str, str], str] = {}
+    counts = Counter[tuple[str, str]]()
+    for name, reason, suffix in files:
+        examples.setdefault((reason, suffix), name)
+        counts[reason, suffix] += 1
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return tuple(LeftOut(*kind, count, printable(as_utf8(examples[kind]))) for kind, count in ordered)
 
 
 def _is_hidden_folder(name: str) -> bool:
@@ -215,11 +204,11 @@ def _state(path: Path) -> str:
 
 
 def _nothing_found(
-    root: Path, bad: list[tuple[str, str]], counts: Counts, products: list[tuple[str, FolderKind]]
+    root: Path, bad: list[tuple[str, str]], left_out: tuple[LeftOut, ...], products: list[tuple[str, FolderKind]]
 ) -> str:
     reasons = [f"{name} {reason}" for name, reason in bad[:1]]
     reasons += [f"the {kind} {printable(name)}" for name, kind in products[:1]]
-    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in counts.all()[:2]]
+    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in left_out[:2]]
     found = ", ".join(reasons) or "an empty folder"
     use = "".join(f"; {use_of(root / name, kind)}" for name, kind in products[:1])
     return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(root)}, got {found}{use}"

@@ -63,17 +63,13 @@ def finder(files: Iterable[str]) -> Callable[[str], str | None]:
     def find(name: str) -> str | None:
         if name in exact:
             return name
-        return forms.get(_form(name)) or forms.get(_form(_with_slashes(name)))
+        return forms.get(_form(name)) or forms.get(_form(str(PurePosixPath(name.replace("\\", "/")))))
 
     return find
 
 
 def _form(name: str) -> str:
     return normal_form(as_utf8(name))
-
-
-def _with_slashes(name: str) -> str:
-    return str(PurePosixPath(name.replace("\\", "/")))
 
 
 def _numbered(path: Path) -> dict[str, Annotation]:

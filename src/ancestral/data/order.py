@@ -11,7 +11,6 @@ images of a pool is ever permuted.
 """
 
 from functools import lru_cache
-from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,28 +23,6 @@ POOL = 4
 """Shards that are mixed with one another: as many are read from at a time."""
 
 
-@runtime_checkable
-class Order(Protocol):
-    """The rows of all epochs; its length is the images of an epoch."""
-
-    def __len__(self) -> int: ...
-
-    def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """Positions in the image set of places `start` to `stop` of an epoch's row, 0 <= start <= stop <= len."""
-        ...
-
-
-def batch_positions(order: Order, seed: int, step: int, batch_size: int) -> Int64[Tensor, "B"]:
-    """Positions (B,) of the images of batch `step`, counted from 0; B may exceed the images of an epoch."""
-    count, start, stop = len(order), step * batch_size, (step + 1) * batch_size
-    assert count > 0, "an empty set has no batches"
-    pieces = []
-    for epoch in range(start // count, (stop - 1) // count + 1):
-        first = epoch * count
-        pieces.append(order.sliced(seed, epoch, max(start - first, 0), min(stop - first, count)))
-    return torch.cat(pieces)
-
-
 @lru_cache(maxsize=4)
 def permutation(seed: int, epoch: int, num_images: int) -> Int64[Tensor, "N"]:
     """The order of an epoch; kept for the batches to come, not to be written to."""
@@ -53,7 +30,7 @@ def permutation(seed: int, epoch: int, num_images: int) -> Int64[Tensor, "N"]:
 
 
 class Shuffled:
-    """All images of an epoch permuted at once."""
+    """All images of an epoch permuted at once; its length is their number."""
 
     def __init__(self, num_images: int) -> None:
         self.num_images = num_images
@@ -62,15 +39,8 @@ class Shuffled:
         return self.num_images
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """As in `Order`."""
+        """Positions in the image set of places `start` to `stop` of an epoch's row, 0 <= start <= stop <= len."""
         return permutation(seed, epoch, self.num_images)[start:stop]
-
-
-class Epoch(NamedTuple):
-    """The shards (G,) of an epoch as they follow one another, and where its pools begin and end in its row."""
-
-    shards: np.ndarray
-    ends: np.ndarray
 
 
 class PooledOrder:
@@ -89,8 +59,8 @@ class PooledOrder:
         return int(self.bounds[-1])
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """As in `Order`."""
-        ends = self._epoch(seed, epoch).ends
+        """As in `Shuffled`."""
+        _, ends = self._epoch(seed, epoch)
         first, last = self._pools_at(ends, start), self._pools_at(ends, stop - 1)
         pieces = [self._pool(seed, epoch, k) for k in range(first, last + 1)] if stop > start else []
         row = torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
@@ -99,7 +69,7 @@ class PooledOrder:
     def pools_from(self, seed: int, place: int) -> tuple[tuple[int, int], list[int]]:
         """Where `place` of the endless row lies, as (epoch, pool), and the shards of that pool and of the next."""
         epoch, within = divmod(place, len(self))
-        ends = self._epoch(seed, epoch).ends
+        _, ends = self._epoch(seed, epoch)
         here = self._pools_at(ends, within)
         after = (epoch, here + 1) if here + 2 < len(ends) else (epoch + 1, 0)
         return (epoch, here), [*self._shards(seed, epoch, here), *self._shards(seed, *after)]
@@ -108,14 +78,30 @@ class PooledOrder:
         return max(0, int(np.searchsorted(ends, place, side="right")) - 1)
 
     def _shards(self, seed: int, epoch: int, pool: int) -> list[int]:
-        return self._epoch(seed, epoch).shards[pool * self.pool : (pool + 1) * self.pool].tolist()
+        shards, _ = self._epoch(seed, epoch)
+        return shards[pool * self.pool : (pool + 1) * self.pool].tolist()
 
-    def _new_epoch(self, seed: int, epoch: int) -> Epoch:
+    def _new_epoch(self, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The shards (G,) of an epoch as they follow one another, and where its pools begin and end in its row."""
         shards = torch.randperm(len(self.bounds) - 1, generator=generator(seed, "shards", epoch)).numpy()
         after = np.concatenate([[0], np.cumsum(np.diff(self.bounds)[shards])])
-        return Epoch(shards, np.concatenate([after[: -1 : self.pool], after[-1:]]))
+        return shards, np.concatenate([after[: -1 : self.pool], after[-1:]])
 
     def _new_pool(self, seed: int, epoch: int, pool: int) -> Int64[Tensor, "n"]:
         ends = [(int(self.bounds[g]), int(self.bounds[g + 1])) for g in self._shards(seed, epoch, pool)]
         together = torch.cat([torch.arange(*pair) for pair in ends])
         return together[torch.randperm(len(together), generator=generator(seed, "pool", epoch, pool))]
+
+
+Order = Shuffled | PooledOrder
+
+
+def batch_positions(order: Order, seed: int, step: int, batch_size: int) -> Int64[Tensor, "B"]:
+    """Positions (B,) of the images of batch `step`, counted from 0; B may exceed the images of an epoch."""
+    count, start, stop = len(order), step * batch_size, (step + 1) * batch_size
+    assert count > 0, "an empty set has no batches"
+    pieces = []
+    for epoch in range(start // count, (stop - 1) // count + 1):
+        first = epoch * count
+        pieces.append(order.sliced(seed, epoch, max(start - first, 0), min(stop - first, count)))
+    return torch.cat(pieces)

@@ -1,14 +1,15 @@
-"""Many files at once: on the cores this process may use, within a share of the memory that is free.
+"""Threads: many files decoded at once, within a share of the memory that is free; and one that does things ahead.
 
 The threads are daemons: who interrupts the process waits for none of them.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import TypeVar
 
 from ancestral.data.images import BadImage, memory_to_decode
@@ -54,17 +55,20 @@ def each(work: Callable[[Path], Result], paths: Iterable[Path], root: Path = Pat
     """
     room = Room(_share())
 
-    def guarded(path: Path) -> Result | BadImage:
+    def guarded(path: Path) -> Result | BaseException:
         try:
             with room.held(memory_to_decode(root / path)):
                 return work(path)
-        except BadImage as error:
+        except BaseException as error:
             return error
 
     threads = usable_cores()
     remaining = iter(paths)
     while ahead := list(islice(remaining, AHEAD * threads)):
-        yield from _together(guarded, ahead, threads)
+        for result in _together(guarded, ahead, threads):
+            if isinstance(result, BaseException) and not isinstance(result, BadImage):
+                raise result
+            yield result
 
 
 def _share() -> int:
@@ -73,33 +77,62 @@ def _share() -> int:
 
 
 def _together(work: Callable[[Path], Result], paths: list[Path], threads: int) -> list[Result]:
-    """`work` of each path, in order; the first error it raises is raised here."""
+    """`work` of each path, in order."""
     tasks: SimpleQueue[tuple[int, Path]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Result | None, BaseException | None]] = SimpleQueue()
+    done: SimpleQueue[tuple[int, Result]] = SimpleQueue()
 
     def serve() -> None:
-        while True:
-            try:
+        with suppress(Empty):
+            while True:
                 number, path = tasks.get_nowait()
-            except Empty:
-                return
-            try:
-                done.put((number, work(path), None))
-            except BaseException as error:
-                done.put((number, None, error))
+                done.put((number, work(path)))
 
     for task in enumerate(paths):
         tasks.put(task)
     for _ in range(min(threads, len(paths))):
         Thread(target=serve, daemon=True, name="decode").start()
-    results: dict[int, Result] = {}
     try:
-        for _ in paths:
-            number, result, error = done.get()
-            if error is not None:
-                raise error
-            results[number] = result  # type: ignore[assignment]  # there is a result or an error
+        results = dict(done.get() for _ in paths)
     finally:
-        while not tasks.empty():
-            tasks.get()
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
     return [results[number] for number in range(len(paths))]
+
+
+class ReadAhead:
+    """Calls `do` on what was asked for last, one after another, in a thread that never keeps the process alive.
+
+    What goes wrong there is left to whoever needs the thing itself. The thread ends when there is nothing to do.
+    """
+
+    def __init__(self, do: Callable[[int], None]) -> None:
+        self._do, self._lock = do, Lock()
+        self._wanted: deque[int] = deque()
+        self._thread: Thread | None = None
+
+    def ask(self, wanted: Iterable[int]) -> None:
+        """Wants these, in this order, and no longer what was asked for before."""
+        with self._lock:
+            self._wanted = deque(wanted)
+            if self._thread is None and self._wanted:
+                self._thread = Thread(target=self._work, daemon=True, name="read-ahead")
+                self._thread.start()
+
+    def wait(self) -> None:
+        """Until all that was asked for is done."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _work(self) -> None:
+        while (wanted := self._next()) is not None:
+            with suppress(Exception):
+                self._do(wanted)
+
+    def _next(self) -> int | None:
+        with self._lock:
+            if self._wanted:
+                return self._wanted.popleft()
+            self._thread = None
+            return None

@@ -5,7 +5,6 @@ depth is under 16 (PNG, third edition, 11.3.1.1). 16 bits are read as their high
 """
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -21,46 +20,33 @@ MODES = {GREY: "L", RGB: "RGB", GREY_ALPHA: "LA", RGBA: "RGBA"}
 WHITE = 65535
 
 
-@dataclass(frozen=True)
-class Header:
-    """Bits a sample and colour type."""
-
-    depth: int
-    kind: int
-
-
-def read_header(data: bytes) -> Header:
-    """The header of a file that Pillow has recognised."""
-    return Header(data[24], data[25])
-
-
 def decode(image: PngImageFile, data: bytes) -> Image.Image:
     """The opened `image`, decoded to 8 bits; a transparent colour becomes alpha or Pillow's "transparency".
 
     Raises:
         Exception: of many kinds, for a damaged file.
     """
-    header = read_header(data)
-    if header.depth == 16 and header.kind in MODES:
-        return _deep(image, data, header)
-    if header.kind == PALETTE and image.palette is None:
+    depth, kind = data[24], data[25]
+    if depth == 16 and kind in MODES:
+        return _deep(image, data, kind)
+    if kind == PALETTE and image.palette is None:
         raise ValueError("it has no palette")
     image.load()
     key = image.info.get("transparency")
-    if key is not None and header.kind == GREY:
-        most = 2**header.depth - 1
+    if key is not None and kind == GREY:
+        most = 2**depth - 1
         image.info["transparency"] = (int(key) & most) * 255 // most
         return image.convert("RGBA").convert("LA") if image.mode == "1" else image
-    if key is not None and header.kind == RGB:
+    if key is not None and kind == RGB:
         image.info["transparency"] = tuple(int(level) & 255 for level in key)
     return image
 
 
-def _deep(image: PngImageFile, data: bytes, header: Header) -> Image.Image:
+def _deep(image: PngImageFile, data: bytes, kind: int) -> Image.Image:
     key = image.info.get("transparency")
-    values = _sixteen_bits(image, data, header.kind)
-    shown, mode = eight_bits(values, WHITE), MODES[header.kind]
-    if key is not None and header.kind in (GREY, RGB):
+    values = _sixteen_bits(image, data, kind)
+    shown, mode = eight_bits(values, WHITE), MODES[kind]
+    if key is not None and kind in (GREY, RGB):
         alpha = by_rows(
             lambda some: np.where((some == key).all(axis=2, keepdims=True), 0, 255).astype(np.uint8), values
         )

@@ -5,7 +5,6 @@ A profile that changes no colour by more than two levels says sRGB, and the pixe
 
 import io
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -15,13 +14,6 @@ from ancestral.text import printable
 UNREADABLE = "one that cannot be read, ignored"
 SAME = 2
 """Levels of 0..255 by which a profile may change a colour and be called sRGB."""
-
-
-class Profile(NamedTuple):
-    """What a profile says: its `name` where it is not sRGB's, else ""; how to convert, None where nothing changes."""
-
-    name: str
-    transform: ImageCms.ImageCmsTransform | None
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str]:
@@ -42,27 +34,23 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
 
 
 @lru_cache(maxsize=32)
-def _read(profile: bytes, mode: str) -> Profile:
+def _read(profile: bytes, mode: str) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+    """A profile's name where it is not sRGB's, else ""; and how to convert, None where nothing changes."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
         name = printable(ImageCms.getProfileDescription(source).strip()) or "without a name"
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return Profile(UNREADABLE, None)
-    return Profile("", None) if mode != "CMYK" and _changes_nothing(transform, mode) else Profile(name, transform)
+        return UNREADABLE, None
+    return ("", None) if mode != "CMYK" and _changes_nothing(transform, mode) else (name, transform)
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    probe = _probe(mode)
+    """Whether every grey, or a cube of colours, stays as it is."""
+    levels = np.linspace(0, 255, 9).astype(np.uint8)
+    cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
+    probe = Image.fromarray(np.arange(256, dtype=np.uint8)[None] if mode == "L" else cube)
     converted = ImageCms.applyTransform(probe, transform)
     assert converted is not None, "not asked to convert in place"
     before, after = (np.asarray(image.convert("RGB")).astype(int) for image in (probe, converted))
     return bool(abs(before - after).max() <= SAME)
-
-
-def _probe(mode: str) -> Image.Image:
-    """Every grey, or a cube of colours."""
-    if mode == "L":
-        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-    levels = np.linspace(0, 255, 9).astype(np.uint8)
-    return Image.fromarray(np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3))

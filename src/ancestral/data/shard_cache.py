@@ -21,7 +21,7 @@ from ancestral.data.order import POOL
 from ancestral.data.shard_index import Index, Shard
 from ancestral.data.store import RemoteFolder
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import cache_folder
+from ancestral.files import cache_folder, writing
 
 BUDGET_VARIABLE = "ANCESTRAL_SHARD_CACHE_GIB"
 BUDGET_GIB = 8.0
@@ -50,6 +50,7 @@ class ShardCache:
 
     def __init__(self, remote: RemoteFolder, index: Index, folder: Path, budget: int) -> None:
         self.remote, self.shards, self.folder, self.budget = remote, index.shards, folder, budget
+        self._room = folder.parent / ".lock-room"
         needed = min(2 * POOL, len(index.shards)) * max(shard.bytes for shard in index.shards)
         if budget < needed:
             raise InputError(
@@ -99,10 +100,6 @@ class ShardCache:
     def _lock(self, number: int) -> Path:
         return self.folder / f".lock-{number % LOCKS}"
 
-    @property
-    def _room(self) -> Path:
-        return self.folder.parent / ".lock-room"
-
     def _is_there(self, number: int) -> bool:
         """Whole: a shard that was cut off in the cache is fetched anew."""
         try:
@@ -133,18 +130,16 @@ class ShardCache:
     def _attempt(self, shard: Shard, part: Path) -> str:
         """Receives a shard once; why it cannot be used, or ""."""
         content, count = sha256(), 0
-        with part.open("r+b") as file:
-            chunks = self.remote.chunks(shard.file)
-            while True:
-                try:
-                    chunk = next(chunks, b"")
-                except InputError as error:
-                    return str(error)
-                count += len(chunk)
-                if not chunk or count > shard.bytes:
-                    break
-                file.write(chunk)
-                content.update(chunk)
+        try:
+            with part.open("r+b") as file:
+                for chunk in self.remote.chunks(shard.file):
+                    count += len(chunk)
+                    if count > shard.bytes:
+                        break
+                    file.write(chunk)
+                    content.update(chunk)
+        except InputError as error:
+            return str(error)
         if count != shard.bytes:
             return f"expected {shard.bytes:,} bytes, got {'more' if count > shard.bytes else f'{count:,}'}"
         return "" if content.hexdigest() == shard.sha256 else "wrong sha256"
@@ -177,13 +172,9 @@ class ShardCache:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        try:
+        with writing(f"the cache {self.folder}"):
             self.folder.mkdir(parents=True, exist_ok=True)
             yield
-        except OSError as error:
-            raise CannotWrite(
-                f"cannot write the cache {self.folder}: {error.strerror}; set ANCESTRAL_CACHE to a folder with room"
-            ) from None
 
 
 def cache_for(remote: RemoteFolder, index: Index) -> ShardCache:

@@ -149,7 +149,7 @@ def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
     each = index.labels.bytes_each
     content = remote.read(index.labels.file, each * index.count)
     found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
-    if found is None or digest_of(content) != index.labels.sha256 or found.max() >= len(index.class_names):
+    if found is None or sha256(content).hexdigest() != index.labels.sha256 or found.max() >= len(index.class_names):
         raise InputError(
             f"expected the labels of the index in {remote.url}/{index.labels.file}, got others; pack again"
         )
@@ -181,8 +181,3 @@ def check_settings(index: Index, settings: DataSettings, url: str) -> None:
             f"expected data.{name} = {packed[name]}, as {printable(url)} was packed, got {getattr(settings, name)}; "
             f"leave it out, or pack the images again with --{name}"
         )
-
-
-def digest_of(content: bytes) -> str:
-    """SHA-256 of bytes, in hexadecimal."""
-    return sha256(content).hexdigest()

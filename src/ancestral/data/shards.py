@@ -19,7 +19,7 @@ import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
 from ancestral.data.order import POOL, PooledOrder
-from ancestral.data.read_ahead import ReadAhead
+from ancestral.data.parallel import ReadAhead
 from ancestral.data.shard_cache import Gone, ShardCache, cache_for
 from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
 from ancestral.data.store import RemoteFolder, remote_folder
@@ -182,11 +182,7 @@ class ShardRows:
         return standing
 
     def _mark_missing(self, shard: int, reason: str) -> None:
-        """Counts a shard as missing.
-
-        Raises:
-            InputError: that is one too many.
-        """
+        """Counts a shard as missing."""
         num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
@@ -219,7 +215,11 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
 
 def held_out_in_memory(parts: Parts) -> Parts:
     """The parts of a packed set; validation and test are read now, unless they are large."""
-    return parts._replace(validation=_in_memory(parts.validation), test=_in_memory(parts.test))
+
+    def near(images: ImageSet) -> ImageSet:
+        return images.in_memory() if images.images.nbytes <= HELD_OUT_BYTES else images
+
+    return parts._replace(validation=near(parts.validation), test=near(parts.test))
 
 
 def runs(*columns: np.ndarray) -> np.ndarray:
@@ -228,12 +228,6 @@ def runs(*columns: np.ndarray) -> np.ndarray:
     for column in columns:
         broken |= np.diff(column) != 1
     return np.concatenate([[0], np.flatnonzero(broken) + 1, [len(columns[0])]])
-
-
-def _in_memory(images: ImageSet) -> ImageSet:
-    if images.images.nbytes > HELD_OUT_BYTES:
-        return images
-    return images.in_memory()
 
 
 def _close(files: OrderedDict[int, BinaryIO]) -> None:

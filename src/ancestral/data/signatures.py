@@ -14,6 +14,12 @@ RAW = frozenset({
     ".raw", ".rw2", ".sr2", ".srf", ".srw",
 })  # fmt: skip
 """Suffixes of camera raw files, which begin like TIFF and hold a small preview that is not the picture."""
+BEGINNINGS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Sizes of the header that follows a bitmap's first 14 bytes."""
 OTHERS = (
@@ -57,15 +63,13 @@ def first_bytes(path: Path) -> bytes | None:
         return None
 
 
-def is_image(first: bytes, suffix: str) -> bool:
-    """Whether a file that begins so, and has this suffix in lower case, is of a format that is read."""
-    if first.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return suffix not in RAW
-    return (
-        first.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"))
-        or (first.startswith(b"RIFF") and first[8:12] == b"WEBP")
-        or (first.startswith(b"BM") and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS)
-    )
+def format_of(first: bytes) -> str | None:
+    """The format of an image that begins so; None for none that is read."""
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        return "WEBP"
+    if first[:2] == b"BM" and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS:
+        return "BMP"
+    return next((name for name, beginnings in BEGINNINGS.items() if first.startswith(beginnings)), None)
 
 
 def other_kind(first: bytes, suffix: str) -> str | None:

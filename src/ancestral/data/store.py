@@ -5,7 +5,7 @@ Drivers raise errors of their own kinds; here each becomes one line that names t
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -53,21 +53,18 @@ class RemoteFolder:
         except OSError as error:
             raise CannotWrite(f"cannot write {self.url}: {error.strerror}") from None
         try:
-            self._lock(handle)
+            with suppress(OSError):  # a file system without locks
+                try:
+                    flock(handle, LOCK_EX | LOCK_NB)
+                except BlockingIOError:
+                    said = f"{self.url} is being written by another process; wait for it, or name another"
+                    raise InputError(said) from None
             for half in self.local.iterdir():
                 if (name := half_of(half.name)) is not None and is_ours(name) and half.is_file():
                     half.unlink(missing_ok=True)
             yield
         finally:
             os.close(handle)
-
-    def _lock(self, handle: int) -> None:
-        try:
-            flock(handle, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{self.url} is being written by another process; wait for it, or name another") from None
-        except OSError:  # a file system without locks
-            pass
 
     def names(self) -> list[str]:
         """The files and folders directly in it, but not hidden ones; none where it is not there yet.
@@ -83,7 +80,7 @@ class RemoteFolder:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except Exception as error:
-            raise self._cannot("list", "", error) from None
+            raise InputError(f"cannot list {self.url}: {_reason(error)}") from None
         here = self.root.strip("/")  # which an object store may list too
         names = [each.rpartition("/")[2] for each in (str(each).strip("/") for each in found) if each != here]
         return sorted(name for name in names if not name.startswith("."))
@@ -114,7 +111,7 @@ class RemoteFolder:
                 while chunk := file.read(CHUNK_BYTES):
                     yield chunk
         except Exception as error:
-            raise self._cannot("read", name, error) from None
+            raise InputError(f"cannot read {self._url(name)}: {_reason(error)}") from None
 
     def invalidate_listing(self) -> None:
         """What the driver remembers of sizes and names is asked for anew."""
@@ -130,7 +127,11 @@ class RemoteFolder:
             write_whole(self.local / name, content)
             return
         try:
-            self._put(name, content)
+            try:
+                self.files.pipe_file(self._path(name), content)
+            except FileNotFoundError:  # a file system with folders, unlike an object store
+                self.files.makedirs(self.root, exist_ok=True)
+                self.files.pipe_file(self._path(name), content)
         except Exception as error:
             raise CannotWrite(f"cannot write {self._url(name)}: {_reason(error)}") from None
 
@@ -145,21 +146,11 @@ class RemoteFolder:
         except Exception as error:
             raise CannotWrite(f"cannot remove {self._url(name)}: {_reason(error)}") from None
 
-    def _put(self, name: str, content: bytes) -> None:
-        try:
-            self.files.pipe_file(self._path(name), content)
-        except FileNotFoundError:  # a file system with folders, unlike an object store
-            self.files.makedirs(self.root, exist_ok=True)
-            self.files.pipe_file(self._path(name), content)
-
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
     def _url(self, name: str) -> str:
-        return f"{self.url.rstrip('/')}/{name}" if name else self.url
-
-    def _cannot(self, do: str, name: str, error: Exception) -> InputError:
-        return InputError(f"cannot {do} {self._url(name)}: {_reason(error)}")
+        return f"{self.url.rstrip('/')}/{name}"
 
 
 def remote_folder(url: str) -> RemoteFolder:

@@ -18,7 +18,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from ancestral.data.depth import by_rows, eight_bits, straight
 
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "float ", 4: "", 5: "complex integer ", 6: "complex "}
 PHOTOMETRIC = {
     0: "grey",

@@ -44,7 +44,7 @@ def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
         BadImage: for every fault of the file.
     """
     data = read(path)
-    image = load(path, data).image
+    image = load(path, data)[0]
     fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
     changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
     changes += [] if image.mode == fitted.mode else [f"made {NAMES[channels]}"]
