@@ -113,9 +113,9 @@ COMPUTING = {
     "tune": ["tune", "RUN", "--minutes", "0.01"],
 }
 READING = {
-    "ancestral.cli.training.load": ["train", "digits", "--out", "other"],
-    "ancestral.cli.showing.load": ["show", "data", "digits"],
-    "ancestral.jobs.measuring.load": ["evaluate", "RUN", "--images", "20"],
+    "ancestral.cli.training.loading": ["train", "digits", "--out", "other"],
+    "ancestral.jobs.show.loading": ["show", "data", "digits"],
+    "ancestral.jobs.measuring.loading": ["evaluate", "RUN", "--images", "20"],
 }
 
 
@@ -145,10 +145,10 @@ def test_reading_images_stops_at_once(
 
 HEEDLESS = """
 import os, signal, sys
-from ancestral.cli import showing
 from ancestral.cli.main import main
+from ancestral.jobs import show
 
-def heedless(schedules, file):
+def heedless(settings):
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         while True:
@@ -158,7 +158,7 @@ def heedless(schedules, file):
         while True:
             pass
 
-showing.write_curves = heedless
+show.schedules = heedless
 sys.exit(main(["show", "schedule"]))
 """
 

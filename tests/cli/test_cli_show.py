@@ -9,10 +9,11 @@ import torch
 from cli_calls import call
 from PIL import Image
 
-from ancestral.cli import showing
+from ancestral.building import build_schedule
 from ancestral.cli.measured import number
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation, Number
+from ancestral.jobs import show
 from ancestral.settings import DataSettings, ScheduleSettings
 
 
@@ -43,9 +44,9 @@ def test_the_forward_process_starts_at_the_image_in_every_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = {}
-    real = showing.pictures.strip
+    real = show.pictures.strip
     monkeypatch.setattr(
-        showing.pictures, "strip", lambda rows, times: seen.update(rows=rows, times=times) or real(rows, times)
+        show.pictures, "strip", lambda rows, times: seen.update(rows=rows, times=times) or real(rows, times)
     )
     code, out, _ = call(capsys, "show", "forward", "digits", "--schedules", "linear", "cosine", "--image", "3")
     assert (code, out.strip()) == (0, "forward.png")
@@ -141,19 +142,18 @@ def test_a_report_is_written_where_asked(
 ) -> None:
     asked = []
 
-    def write(run: Path, out: Path | None, say: object, overwrite: bool) -> Path:
+    def write(run: Path, out: Path) -> list[str]:
         asked.append((run, out))
-        return out or run / "report.html"
+        return ["making the film"]
 
-    monkeypatch.setattr("ancestral.report.page.write_report", write)
+    monkeypatch.setattr("ancestral.jobs.report.write_report", write)
     monkeypatch.chdir(tmp_path)
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/config.json").touch()
     assert call(capsys, "report", "runs/x").out.strip() == "runs/x/report.html"
     assert json.loads(call(capsys, "report", "runs/x", "--out", "a.html", "--json").out) == {"file": "a.html"}
-    assert asked == [(Path("runs/x"), None), (Path("runs/x"), Path("a.html"))]
+    assert asked == [(Path("runs/x"), Path("runs/x/report.html")), (Path("runs/x"), Path("a.html"))]
 
 
 def test_schedules_may_have_any_number_of_timesteps() -> None:
-    tables = showing.tables([ScheduleSettings(name="linear", num_timesteps=1)])
-    assert showing.numbers(tables)["linear"]["t"] == [0, 1]
+    assert show.table(build_schedule(ScheduleSettings(name="linear", num_timesteps=1)))["t"] == [0, 1]

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.cli import checking, pacing
 from ancestral.cli.main import main
 from ancestral.cli.target import plan
 from ancestral.data.advice import balance, enlargement, num_long
@@ -25,6 +24,7 @@ from ancestral.data.datasets import load
 from ancestral.data.duplicates import ALIKE, ANYWHERE, centred, contrast, shared, star_groups, waves
 from ancestral.data.looks import pictures, seen, spread
 from ancestral.data.remarks import remarks
+from ancestral.jobs import check_data, pacing
 from ancestral.settings import DataSettings, ImageSpec, TrainingSettings, parse
 
 BOMB_BYTES = 32 * 2**20
@@ -32,6 +32,7 @@ BOMB_BYTES = 32 * 2**20
 MEASURED = """
 import sys
 import sklearn.neighbors
+from ancestral.jobs import check_data, pacing
 from ancestral.settings import DataSettings
 from ancestral.data.check import check
 from ancestral.machine import cpu_field
@@ -385,11 +386,11 @@ def test_the_size_is_the_largest_that_leaves_enough_steps(
         asked.append(spec.height)
         return pace_of(steps[spec.height])
 
-    monkeypatch.setattr("ancestral.cli.pacing.pace", pace)
+    monkeypatch.setattr("ancestral.jobs.pacing.pace", pace)
     assert main(["data", "check", str(folder), "--json", "--measure"]) == 0
     recipe = json.loads(capsys.readouterr().out)["recipe"]
     assert (asked, recipe["size"], recipe["pace"]["steps"]) == (tried, [size, size], steps[size])
-    assert ("few" in recipe["note"]) == (steps[size] < checking.FEWEST_STEPS or size < 64)
+    assert ("few" in recipe["note"]) == (steps[size] < check_data.FEWEST_STEPS or size < 64)
 
 
 def test_a_pace_is_measured_and_a_budget_is_the_nearest_limit(folder: Path) -> None:
@@ -407,7 +408,7 @@ def test_where_memory_is_short_a_step_is_timed_in_the_parts_that_training_would_
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ancestral.training.memory.available_bytes", lambda device: 60 * 2**20)
-    monkeypatch.setattr("ancestral.cli.pacing.seconds_per_step", lambda pipeline: float(pipeline.compute.micro_batch))
+    monkeypatch.setattr("ancestral.jobs.pacing.seconds_per_step", lambda pipeline: float(pipeline.compute.micro_batch))
     config = plan(str(folder), None, {"data": {"size": 32}}, None).config
     spec = ImageSpec(channels=3, height=32, width=32, class_names=())
     found = pacing.pace(config, spec, 60, pacing.torch.device("cpu"))
@@ -452,7 +453,7 @@ def test_built_in_data_sets_are_recommended_their_own_preset(capsys: pytest.Capt
 def test_what_cannot_be_written_is_said_before_anything_is_read(
     words: list[str], expected: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ancestral.cli.checking.examined", None)
+    monkeypatch.setattr("ancestral.jobs.check_data.check_of", None)
     assert main(["data", "check", str(folder), *(word.format(folder=folder) for word in words)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert expected in line

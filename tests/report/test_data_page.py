@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from test_html import Seen
 
-from ancestral.cli import checking
 from ancestral.data.check import check
+from ancestral.data.looks import pictures, seen
 from ancestral.errors import InputError
+from ancestral.jobs.show import contact_sheet
 from ancestral.report import data_page
 from ancestral.settings import DataSettings
 
@@ -42,11 +43,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def page_of(folder: Path, out: Path, recipe: bool = True) -> str:
-    settings = DataSettings(source=str(folder))
+    settings = DataSettings(source=str(folder), size=32)
     report = check(str(folder), settings)
-    made = checking.SuggestedRecipe("ancestral train 'x y'", (32, 32), None, "a note") if recipe else None
-    sheet = checking._sheet(settings, report, made) if made else None
-    data_page.write_page(out, checking.findings(settings, report, made, sheet))
+    sheet = contact_sheet(seen(settings, {name for name, _ in report.bad}, 8), "images") if recipe else None
+    told = ["ancestral train 'x y'", "a note"] if recipe else []
+    data_page.write_page(out, report, told, sheet, pictures(settings))
     return out.read_text(encoding="utf-8")
 
 

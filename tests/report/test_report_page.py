@@ -4,7 +4,7 @@ import io
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.errors import CannotWrite, InputError
 from ancestral.evaluation.evaluate import as_pixels
+from ancestral.jobs.events import NoteEvent
+from ancestral.jobs.report import ReportSettings, report
 from ancestral.pipeline import Pipeline
-from ancestral.report import copies, write_report
 from ancestral.report.facts import RunFacts, read_facts
-from ancestral.report.headline import with_error
 from ancestral.report.losses import loss_at, timesteps
-from ancestral.report.page import CONTENTS
-from ancestral.report.samples import Samples, generate
+from ancestral.report.measured import with_error
+from ancestral.report.page import CONTENTS, write_report
+from ancestral.report.samples import Samples, copies, generate
 from ancestral.settings import Config, merged
 from ancestral.tensors import Pixels
 from ancestral.training.loop import train
@@ -85,7 +86,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in train(fresh(config, parts), parts, RunFolder(path), say=lambda words: None):
         pass
     (path / "evaluation.json").write_text(json.dumps(evaluation()))
-    write_report(path)
+    write(path)
     return path
 
 
@@ -95,7 +96,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = hostile_folder(tmp_path_factory.mktemp("images") / "<i>birds & <script>", "label")
     config = settings(source=str(folder), size=(8, 12))
     path = untrained(tmp_path_factory.mktemp("runs") / "<u>run", config)
-    write_report(path)
+    write(path)
     return path
 
 
@@ -114,6 +115,11 @@ def evaluation() -> dict[str, Any]:
         "nearness": [{"space": "pixels", **near, "ratio": None, "nearer": 0.02}],
         "agreement": {"name": "agreement", "value": 0.953, "standard_error": 0.009},
     }
+
+
+def write(run: Path, out: Path | None = None) -> list[str]:
+    """Writes a report; what is said meanwhile."""
+    return [event.text for event in report(ReportSettings(run=run, out=out)) if isinstance(event, NoteEvent)]
 
 
 def page_of(run: Path) -> str:
@@ -229,7 +235,7 @@ def test_copies_are_shown_first_at_distance_0_beside_what_they_copy(digits: Path
     pixels = torch.full((20, 1, 8, 8), 128, dtype=torch.uint8)
     pixels[13] = as_pixels(facts.parts.train)[7]
     draws = Samples(pixels, None, [], [])
-    section = copies.copies(facts, draws)
+    section = copies(facts, draws)
     first, second = tiles_of(section, "copies")[:2]
     assert first == second
     assert np.array_equal(shrunk(first, pixels), pixels[13, 0].numpy())
@@ -303,10 +309,10 @@ def test_captions_without_classes_and_without_held_out_images(tmp_path: Path) ->
     folder = hostile_folder(tmp_path / "captions", "text")
     config = settings(source=str(folder), validation=0, test=0, labels="none", color="grey")
     run = untrained(tmp_path / "run", config)
-    said: list[str] = []
-    out = write_report(run, tmp_path / "elsewhere" / "page.html", said.append)
+    out = tmp_path / "elsewhere" / "page.html"
+    said = write(run, out)
     seen = Seen(out.read_text(encoding="utf-8"))
-    assert out == tmp_path / "elsewhere" / "page.html" and not (run / "report.html").exists()
+    assert not (run / "report.html").exists()
     assert said[0] == "generating 40 samples" and len(said) == 4
     assert HOSTILE[0] in seen.text and "script" not in seen.tags
     assert "no validation part" in seen.text and "without classes" in seen.text
@@ -331,40 +337,41 @@ def test_numbers_have_as_many_places_as_their_errors(value: float, error: float 
 
 def test_what_is_no_run_gives_one_line(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a run folder"):
-        write_report(tmp_path / "nowhere")
+        write(tmp_path / "nowhere")
     with pytest.raises(InputError, match="got a folder"):
-        write_report(digits, tmp_path)
+        write(digits, tmp_path)
     started = tmp_path / "started"
     started.mkdir()
     RunFolder(started).config.write_text(settings(source="digits").model_dump_json())
     (started / "lock").touch()
     with pytest.raises(InputError, match="saved no pipeline yet"):
-        write_report(started)
+        write(started)
 
 
 def test_damaged_numbers_and_other_images_are_named(tmp_path: Path) -> None:
     run = untrained(tmp_path / "run", settings(source="digits"))
     (run / "evaluation.json").write_text('{"num_drawn": 3}')
     with pytest.raises(InputError, match=r"evaluation\.json.*features"):
-        write_report(run)
+        write(run)
     RunFolder(run).config.write_text(settings(source="digits", labels="none").model_dump_json())
     with pytest.raises(InputError, match="restore the images"):
-        write_report(run)
+        write(run)
     assert not (run / "report.html").exists()
 
 
 def test_a_page_that_cannot_be_written_is_an_error_of_its_own(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ancestral.report.page.page", lambda facts, say: "a page")
+    def page(facts: RunFacts) -> Generator[str, None, str]:
+        yield "it"
+        return "a page"
+
+    monkeypatch.setattr("ancestral.report.page.page", page)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="is no folder"):
-        write_report(digits, tmp_path / "file" / "report.html")
-    monkeypatch.setattr(
-        "ancestral.report.page.claim", lambda outputs, overwrite: None
-    )  # it was a folder before the work
-    with pytest.raises(CannotWrite, match="cannot write"):
-        write_report(digits, tmp_path / "file" / "report.html")
+        write(digits, tmp_path / "file" / "report.html")
+    with pytest.raises(CannotWrite, match="cannot write"):  # it was a folder before the work
+        [*write_report(digits, tmp_path / "file" / "report.html")]
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed: the page is not tried in a browser")

@@ -1,14 +1,15 @@
 """The section on samplers: the recommendation, or how to get one, and never that of other weights."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from test_report_page import settings, untrained
 
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.settings import SweepSettings
 from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow
+from ancestral.report.facts import RunFacts, read_facts
 from ancestral.report.sweep import best_grids, figure, read_sweep, sweep
 from ancestral.settings import SamplingSettings
 
@@ -36,28 +37,22 @@ FOUND = Sweep(
 )
 
 
-def facts(folder: Path, weights: str) -> SimpleNamespace:
-    pipeline = SimpleNamespace(weights_hash=lambda: weights)
-    return SimpleNamespace(folder=SimpleNamespace(path=folder), pipeline=pipeline)
-
-
 @pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's facts are a stand-in here."""
-    monkeypatch.setattr("ancestral.report.sweep.sweep", getattr(sweep, "__wrapped__", sweep))
+def facts(tmp_path: Path) -> RunFacts:
+    return read_facts(untrained(tmp_path / "run", settings(source="digits")))
 
 
-def test_the_section_says_what_is_recommended(tmp_path: Path, unchecked: None) -> None:
-    from ancestral.report import sweep as module
-
-    (tmp_path / "sweep.json").write_text(FOUND.model_dump_json())
-    told = module.sweep(facts(tmp_path, "abc"))
+def test_the_section_says_what_is_recommended(facts: RunFacts) -> None:
+    file = facts.folder.path / "sweep.json"
+    file.write_text(FOUND.model_copy(update={"weights": facts.pipeline.weights_hash()}).model_dump_json())
+    told = sweep(facts)
     assert "unipc-2 on the grid karras, 10 steps, 10 network calls" in told
     assert "<img" in told and "180 test images" in told
-    stale = module.sweep(facts(tmp_path, "other"))
+    file.write_text(FOUND.model_dump_json())
+    stale = sweep(facts)
     assert "Out of date" in stale and "unipc-2" not in stale
-    (tmp_path / "sweep.json").unlink()
-    assert "ancestral sweep" in module.sweep(facts(tmp_path, "abc"))
+    file.unlink()
+    assert "ancestral sweep" in sweep(facts)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -1,15 +1,22 @@
-"""`ancestral data`: the words of its two commands; the work is in checking.py and packing.py."""
+"""`ancestral data`: the words of its two commands and their tables; the work is in jobs/check_data.py, pack_data.py."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ancestral.cli.asking import add_overwrite
-from ancestral.cli.options import Options, changes, leaves, whole
-from ancestral.cli.show import add_data
+from ancestral.cli.job_options import job_options, job_settings, run_part
+from ancestral.cli.output import console, say, tell, tell_json
+from ancestral.cli.view import show_result, watch
+from ancestral.colors import NAMES
 from ancestral.errors import InputError
-from ancestral.names import spelled
-from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim, file_named
-from ancestral.settings import MOST_IMAGES, DataSettings, parse
+from ancestral.jobs.data_settings import CheckSettings, PackSettings
+from ancestral.jobs.events import ResultEvent
+from ancestral.text import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ancestral.data.check import Report
+    from ancestral.data.packing import Packed
 
 ABOUT = """\
 usage: ancestral data {check,pack} [--help] ...
@@ -41,72 +48,121 @@ EXAMPLES_PACK = (
     "ancestral data pack ~/Pictures/birds ~/birds-64 --size 64",
     "ancestral data pack cifar10 s3://bucket/cifar10",
 )
-DECIDED_LATER = ("source", "flip", "validation", "test")
-"""Settings of the data that packed images are trained by, not packed by."""
+LISTED = 20
+"""Files and classes that a table names; --json and --page name all."""
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    parts = {"check": check, "pack": pack}
-    if not argv or argv[0] in ("-h", "--help"):
-        print(ABOUT, end="")
-        return 0
-    name = spelled(argv[0], parts)
-    if name not in parts:
-        raise InputError(f"expected ancestral data {' or ancestral data '.join(parts)}, got {argv[0]!r}")
-    return parts[name](argv[1:])
+    return run_part(argv, "data", ABOUT, {"check": check, "pack": pack})
 
 
 def check(argv: Sequence[str]) -> int:
-    """`ancestral data check`."""
-    options = Options("ancestral data check", "FOLDER", ABOUT_CHECK, EXAMPLES_CHECK)
-    options.option("source", metavar="FOLDER", help="a folder of images, or the name of a data set")
-    options.option("--sheet", metavar="FILE", help="write some of the images as the network will see them, a .png")
-    options.option("--page", metavar="FILE", help="write all of the report as one page with pictures, an .html")
-    add_overwrite(options)
-    options.option("--json", action="store_true", help="print the whole report as JSON")
-    options.option("--measure", action="store_true", help="time training steps with --json too")
-    options.option("--no-measure", action="store_true", help="time no training steps")
-    options.option("--device", choices=("cpu", "cuda"), help="where to time them [cuda where there is one]")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    add_data(options)
-    found = options.words(argv)
-    if found.measure and found.no_measure:
-        raise InputError("expected --measure or --no-measure, got both")
-    given = changes(found, leaves(DataSettings()))
-    settings = parse(DataSettings, {"source": found.source, **given}, "command line")
-    sheet = file_named(found.sheet, "--sheet", (".png",))
-    page = file_named(found.page, "--page", (".html", ".htm"))
-    _check_outside(sheet, settings.source)
-    wanted = [(sheet, CHECKED), (page, DATA_PAGE)]
-    claim([Output(file, mark) for file, mark in wanted if file], found.overwrite)
-    from ancestral.cli import checking
+    """`ancestral data check`: the tables before training steps are timed, what they say after it.
 
-    measured = found.measure or not (found.json or found.no_measure)
-    return checking.check(settings, checking.Wanted(found.json, measured, sheet, page, found.device))
+    Raises:
+        InputError: fewer than two usable images, which is said after the report.
+    """
+    whole = "print the whole report as JSON"
+    found = job_options("ancestral data check", "FOLDER", ABOUT_CHECK, EXAMPLES_CHECK, CheckSettings, whole).words(argv)
+    job = job_settings(found, CheckSettings)
+    if job.measure and job.no_measure:
+        raise InputError("expected --measure or --no-measure, got both")
+    from ancestral.data.remarks import remarks
+    from ancestral.jobs import check_data
+
+    def show_partial(result: ResultEvent) -> None:
+        if found.json:
+            tell_json(result.tree)
+        else:
+            tell(f"partial: {check_data.looked_at(result.value)}")
+            show(result.value)
+
+    examined = watch(check_data.check(job), show_partial).result
+    assert examined is not None
+    report: Report = examined.value
+    if not found.json:
+        show(report)
+    timed = job.measure or not (found.json or job.no_measure)
+    files, recommended = watch(check_data.recommend(job, report, timed))
+    assert recommended is not None
+    if found.json:
+        tell_json(recommended.tree)
+    if (recipe := recommended.value) is None:
+        raise InputError(f"expected at least two usable images in {report.source}, got {report.num_images}")
+    if not found.json:
+        noted = [f"ancestral: note: {note}" for note in report.notes]
+        warned = [f"ancestral: warning: {remark}" for remark in remarks(report)]
+        written = [f"written: {file}" for file in files]
+        for line in (*noted, *warned, *written, *recipe.takes, f"train with: {recipe.command}"):
+            say(line)
+    return 0
+
+
+def show(report: "Report") -> None:
+    """The tables."""
+    to = console(stderr=False)
+    for table in tables(report):
+        to.print(table)
+
+
+def tables(report: "Report") -> "list[Table]":
+    """The report in tables: what there is, classes, bad files, images that are or look the same, flat ones."""
+    from ancestral.data.listing import by_reason
+    from ancestral.report.data_page import overview
+
+    found = {
+        report.source: overview(report),
+        "classes": [(name, f"{count:,}") for name, count in report.classes.items()],
+        "cannot be used": [*report.bad],
+        "left out, by reason": [*by_reason(report.left_out).items()],
+        "the same pixels": _grouped(report.duplicates),
+        "look the same": _grouped([group.files for group in report.near_duplicates]),
+        "in more than one class": _grouped(report.shared),
+        "one flat colour": [(name, "") for name in report.constant],
+        "one colour and little else": [(name, "") for name in report.nearly_constant],
+    }
+    return [_table(title, rows) for title, rows in found.items() if rows]
+
+
+def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    return [(str(len(group)), ", ".join(group[:3]) + (" ..." if len(group) > 3 else "")) for group in groups]
+
+
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    more = len(rows) > LISTED
+    table = Table(title=Text(f"{title} ({len(rows):,})" if more else title), title_justify="left", show_header=False)
+    for left, right in (*rows[:LISTED], *([("...", "--json lists all")] if more else [])):
+        table.add_row(Text(left), Text(right))
+    return table
 
 
 def pack(argv: Sequence[str]) -> int:
     """`ancestral data pack`."""
-    options = Options("ancestral data pack", "SOURCE DEST", ABOUT_PACK, EXAMPLES_PACK)
-    options.option("source", metavar="SOURCE", help="a folder of images, or the name of a data set")
-    options.option("dest", metavar="DEST", help="an empty folder, or a URL that fsspec knows")
-    options.option("--shard-images", metavar="INT", help="images a shard [4096, or what fits into 64 MiB]")
-    options.option("--json", action="store_true", help="print what was packed as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    settled = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in DECIDED_LATER]
-    options.settings("how images are read", settled, "data")
-    found = options.words(argv)
-    asked = found.shard_images
-    shard_images = None if asked is None else whole(asked, "--shard-images", 1, MOST_IMAGES)
-    settings = parse(DataSettings, {"source": found.source, **changes(found, leaves(DataSettings()))}, "command line")
-    from ancestral.cli.packing import pack as packed
+    told = "print what was packed as JSON"
+    found = job_options("ancestral data pack", "SOURCE DEST", ABOUT_PACK, EXAMPLES_PACK, PackSettings, told).words(argv)
+    job = job_settings(found, PackSettings)
+    from ancestral.jobs import pack_data
 
-    return packed(settings, found.dest, shard_images, found.json)
+    result = show_result(pack_data.pack(job), found.json, lambda result: tell(packed(result.value, job.dest)))
+    if result is not None and not found.json:
+        say(f"train with: {result.tree['command']}")
+    return 0
 
 
-def _check_outside(sheet: Path | None, source: str) -> None:
-    """A picture among the images would be one of them from then on."""
-    folder = Path(source).expanduser().resolve()
-    if sheet is not None and folder.is_dir() and sheet.resolve().is_relative_to(folder):
-        raise InputError(f"expected --sheet outside {source}, got {sheet}, which would be trained on")
+def packed(done: "Packed", dest: str) -> str:
+    """What is there, in words."""
+    index = done.index
+    height, width, channels = index.shape
+    classes = f", {len(index.class_names)} classes" if index.class_names else ""
+    own = {"for validation": index.num_validation, "for test": index.num_test}
+    parts = ", ".join(f"{count:,} {what}" for what, count in own.items() if count)
+    shards = "1 shard" if len(index.shards) == 1 else f"{len(index.shards):,} shards"
+    size = sum(shard.bytes for shard in index.shards) / 2**20
+    return (
+        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {height}x{width} {NAMES[channels]}"
+        f"{classes}{f' ({parts})' if parts else ''}, in {shards} of {size:,.1f} MiB together, in {printable(dest)}"
+    )

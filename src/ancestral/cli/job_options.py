@@ -1,18 +1,20 @@
 """The options of a verb out of its job's settings, and the settings out of the words that were typed."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from ancestral.cli.asking import add_computing, add_sampling, sampling_fields
-from ancestral.cli.options import Options, changes, positive, real, shown, whole
+from ancestral.cli.options import Options, changes, leaves, positive, real, shown, whole
 from ancestral.errors import InputError
-from ancestral.jobs.settings import JobSettings, Typed
-from ancestral.settings import ComputeSettings, parse
+from ancestral.jobs.data_settings import ImagesSettings
+from ancestral.jobs.settings import Typed
+from ancestral.names import meant, spelled
+from ancestral.settings import ComputeSettings, DataSettings, Settings, parse
 
-J = TypeVar("J", bound=JobSettings)
-BRANCHES = ("sampling", "compute")
+J = TypeVar("J", bound=Settings)
+BRANCHES = ("sampling", "compute", "images")
 """Fields that are a flag for each setting of theirs."""
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
 """Fields that stand at the end of the help, after what the verb alone is asked."""
@@ -39,17 +41,27 @@ class JobField(NamedTuple):
         return [self.option, *([f"--{self.typed.also}"] if self.typed.also else [])]
 
 
-def job_options(command: str, words: str, about: str, examples: Sequence[str], kind: type[JobSettings]) -> Options:
+def job_options(
+    command: str,
+    words: str,
+    about: str,
+    examples: Sequence[str],
+    kind: type[Settings],
+    about_json: str = "print the result as JSON",
+) -> Options:
     """The options of a job of this kind, with --json and --debug."""
     options = Options(command, words, about, examples)
     for field in fields_of(kind):
         add_field(options, field)
-    options.option("--json", action="store_true", help="print the result as JSON")
+    options.option("--json", action="store_true", help=about_json)
     options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
     if "sampling" in kind.model_fields:
         add_sampling(options)
     elif "compute" in kind.model_fields:
         add_computing(options)
+    if issubclass(kind, ImagesSettings):
+        fields = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in kind.no_flags]
+        options.settings("how images are read", fields, "data")
     return options
 
 
@@ -61,15 +73,17 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     """
     words = [(field, vars(found)[field.name]) for field in fields_of(kind)]
     values = {field.name: _value(word, field) for field, word in words if word is not None}
-    typed = changes(found, sampling_fields())
+    typed = changes(found, leaves(DataSettings()) if issubclass(kind, ImagesSettings) else sampling_fields())
     if "compute" in kind.model_fields:
         values["compute"] = parse(ComputeSettings, typed.pop("compute", {}), "command line: compute")
     if "sampling" in kind.model_fields:
         values["sampling"] = typed
+    if issubclass(kind, ImagesSettings):
+        values["images"] = typed
     return parse(kind, values, "command line")
 
 
-def fields_of(kind: type[JobSettings]) -> list[JobField]:
+def fields_of(kind: type[Settings]) -> list[JobField]:
     """Those that are an option or a positional, in the order of the help."""
     schemas = kind.model_json_schema()["properties"]
     fields = []
@@ -129,3 +143,18 @@ def _numbers(word: str, field: JobField, items: Sequence[dict[str, Any]]) -> lis
         raise InputError(f"expected {names} for {field.option}, got {word!r}; such as {field.option} {example}")
     bounds = [(item["minimum"], item["maximum"]) for item in items]
     return [whole(part.strip(), field.option, *limits) for part, limits in zip(parts, bounds, strict=True)]
+
+
+def run_part(argv: Sequence[str], verb: str, about: str, parts: dict[str, Callable[[Sequence[str]], int]]) -> int:
+    """A verb of several commands: the one that the first word names, or the help where there is none.
+
+    Raises:
+        InputError: another word.
+    """
+    if not argv or argv[0] in ("-h", "--help"):
+        print(about, end="")
+        return 0
+    name = spelled(argv[0], parts)
+    if name not in parts:
+        raise InputError(f"expected ancestral {verb} {', '.join(parts)}, got {argv[0]!r}; {meant(argv[0], parts)}")
+    return parts[name](argv[1:])

@@ -60,8 +60,10 @@ def show_files(job: Job, as_json: bool) -> None:
         show(result)
 
 
-def show_result(job: Job, as_json: bool, show: Callable[[ResultEvent], None]) -> ResultEvent | None:
-    """Runs a job that measures, and prints its result: as JSON, or by `show`, and the files it wrote after that.
+def show_result(
+    job: Job, as_json: bool, show: Callable[[ResultEvent], None] = lambda result: None
+) -> ResultEvent | None:
+    """Runs a job, and prints its result: as JSON, or by `show`, and the files it wrote after that.
 
     Returns:
         The result, which only the main process has.

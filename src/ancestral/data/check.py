@@ -1,7 +1,7 @@
 """What a data set holds and what is wrong with it, before anything is trained on it. Nothing is written."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -10,10 +10,9 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data import advice, duplicates, folder
-from ancestral.data.datasets import BUILT_IN, collection, find_folder
+from ancestral.data.datasets import BUILT_IN, collecting, find_folder
 from ancestral.data.duplicates import Alike
 from ancestral.data.finding import Finding, describe, examine
-from ancestral.data.fitting import StageProgress
 from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
 from ancestral.data.imageset import arranged, cuts, without_images
 from ancestral.data.layout import PARTS
@@ -21,6 +20,7 @@ from ancestral.data.listing import LeftOut, counted, list_images
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import is_url
+from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings
 from ancestral.text import printable
 
@@ -101,26 +101,28 @@ class Report:
     num_unread: int = 0
 
 
-def check(
-    source: str,
-    settings: DataSettings,
-    on_progress: StageProgress | None = None,
-    on_interrupt: Callable[[Report], None] = lambda report: None,
-) -> Report:
+def check(source: str, settings: DataSettings) -> Report:
     """The report on a folder, or on a built-in data set as it is.
 
-    Args:
-        on_interrupt: called, where checking a folder is interrupted, with the report on the files looked at by then.
+    Raises:
+        InputError: no such data set or folder, or faulty metadata.
+    """
+    return finish(check_of(source, settings).examining())
+
+
+def check_of(source: str, settings: DataSettings) -> "FolderCheck | BuiltInCheck":
+    """The same, as work that can be followed.
 
     Raises:
         InputError: no such data set or folder, or faulty metadata.
     """
     parse_color(settings.background)
     if source in BUILT_IN:
-        return _check_built_in(source, settings, on_progress)
+        folder.check_not_a_folder(settings, source)
+        return BuiltInCheck(source, settings)
     if is_url(source):
         raise InputError(f"expected a folder of images, got {source}; packed ones are checked before packing")
-    return _check_folder(find_folder(source), settings, on_progress, on_interrupt)
+    return FolderCheck(find_folder(source), settings)
 
 
 class KnownOfImages(NamedTuple):
@@ -143,52 +145,58 @@ class KnownOfImages(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def _check_folder(
-    root: Path, settings: DataSettings, on_progress: StageProgress | None, on_interrupt: Callable[[Report], None]
-) -> Report:
-    listing = list_images(root)
-    selection = folder.select(listing, settings)
-    found: dict[str, Finding] = {}
-    bad = list(selection.bad)
+class FolderCheck:
+    """The check of a folder, file by file; `report` says what is known so far."""
 
-    def report() -> Report:
-        files = [*found]
-        labels, class_names = folder.classes(files, selection)
-        order = arranged(labels, len(files), selection.numbers(files))
-        known = KnownOfImages(
-            labels, class_names, len(folder.captions(files, selection) or ()), order, *selection.own(files)
-        )
-        known = known._replace(bad=tuple(bad), left_out=counted(bad, listing.others), notes=selection.notes)
-        return _report(printable(root), settings, found, known)
+    def __init__(self, root: Path, settings: DataSettings) -> None:
+        self.root, self.settings, self.listing = root, settings, list_images(root)
+        self.selection = folder.select(self.listing, settings)
+        self.found: dict[str, Finding] = {}
+        self.bad = list(self.selection.bad)
 
-    results = each(lambda name: examine(root / name, settings.background), map(Path, selection.files), root)
-    count = 0
-    try:
-        for count, (name, result) in enumerate(zip(selection.files, results, strict=True), 1):
+    def examining(self) -> StagedWork[Report]:
+        """Decodes every file."""
+        names, background = self.selection.files, self.settings.background
+        results = each(lambda name: examine(self.root / name, background), map(Path, names), self.root)
+        for count, (name, result) in enumerate(zip(names, results, strict=True), 1):
             if isinstance(result, BadImage):
-                bad.append((folder.shown(name), result.reason))
+                self.bad.append((folder.shown(name), result.reason))
             else:
-                found[name] = result
-            if on_progress:
-                on_progress("checking", count, len(selection.files))
-    except KeyboardInterrupt:
-        on_interrupt(replace(report(), num_unread=len(selection.files) - count))
-        raise
-    return report()
+                self.found[name] = result
+            yield ProgressEvent("checking", count, len(names))
+        return self.report()
+
+    def report(self) -> Report:
+        """On the files that were looked at by now."""
+        files, selection, bad = [*self.found], self.selection, self.bad
+        labels, class_names = folder.classes(files, selection)
+        captions = len(folder.captions(files, selection) or ())
+        order = arranged(labels, len(files), selection.numbers(files))
+        known = KnownOfImages(labels, class_names, captions, order, *selection.own(files))
+        known = known._replace(bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
+        looked_at = len(files) + len(bad) - len(selection.bad)
+        report = _report(printable(self.root), self.settings, self.found, known)
+        return replace(report, num_unread=len(selection.files) - looked_at)
 
 
-def _check_built_in(name: str, settings: DataSettings, on_progress: StageProgress | None) -> Report:
-    folder.check_not_a_folder(settings, name)
-    whole, num_test, num_validation, *_ = collection(DataSettings(source=name), on_progress)
-    mode = "L" if whole.shape[0] == 1 else "RGB"
-    found = {}
-    for count, pixels in enumerate(whole.pixels()):
-        found[f"image {count}"] = describe(picture_of(pixels), FileFacts("array", mode, 8, False, False, ""))
-        if on_progress and count % 500 == 0:
-            on_progress("checking", count, len(whole))
-    texts, order = len(whole.captions or ()), np.arange(len(whole))
-    known = KnownOfImages(whole.labels, whole.class_names, texts, order, num_validation, num_test)
-    return _report(name, settings, found, known)
+class BuiltInCheck(NamedTuple):
+    """The check of a data set that comes by its name."""
+
+    name: str
+    settings: DataSettings
+
+    def examining(self) -> StagedWork[Report]:
+        """Looks at every image."""
+        whole, num_test, num_validation, *_ = yield from collecting(DataSettings(source=self.name))
+        mode = "L" if whole.shape[0] == 1 else "RGB"
+        found = {}
+        for count, pixels in enumerate(whole.pixels()):
+            found[f"image {count}"] = describe(picture_of(pixels), FileFacts("array", mode, 8, False, False, ""))
+            if count % 500 == 0:
+                yield ProgressEvent("checking", count, len(whole))
+        texts, order = len(whole.captions or ()), np.arange(len(whole))
+        known = KnownOfImages(whole.labels, whole.class_names, texts, order, num_validation, num_test)
+        return _report(self.name, self.settings, found, known)
 
 
 def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages) -> Report:

@@ -13,7 +13,6 @@ import numpy as np
 from ancestral.data.builtin import digits, photos
 from ancestral.data.cifar import cifar10
 from ancestral.data.download import data_root
-from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
@@ -51,29 +50,29 @@ def loading(settings: DataSettings) -> StagedWork[Parts]:
         CannotWrite: the cache cannot be written.
     """
     whole = yield from collecting(settings)
-    if settings.labels == "none":
-        whole = whole._replace(images=whole.images.unlabelled())
     parts = divide(whole, settings.validation, settings.test)
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
 
 
-def collection(settings: DataSettings, on_progress: StageProgress | None = None) -> Collection:
+def collection(settings: DataSettings) -> Collection:
     """The same as `collecting`, once it is done."""
-    return finish(collecting(settings), on_progress)
+    return finish(collecting(settings))
 
 
 def collecting(settings: DataSettings) -> StagedWork[Collection]:
     """The whole data set that the settings name, before its division."""
-    if settings.source in BUILT_IN:
-        check_not_a_folder(settings, settings.source)
+    source = settings.source
+    if source in BUILT_IN:
+        check_not_a_folder(settings, source)
         parse_color(settings.background)
-        return (yield from BUILT_IN[settings.source](settings))
-    if is_url(settings.source):
-        return packed_set(settings.source, settings)
-    folder = find_folder(settings.source)
-    if is_packed(folder):
-        return packed_set(str(folder), settings)
-    return (yield from image_folder(folder, settings))
+        whole = yield from BUILT_IN[source](settings)
+    elif is_url(source):
+        whole = packed_set(source, settings)
+    elif is_packed(folder := find_folder(source)):
+        whole = packed_set(str(folder), settings)
+    else:
+        whole = yield from image_folder(folder, settings)
+    return whole._replace(images=whole.images.unlabelled()) if settings.labels == "none" else whole
 
 
 def find_folder(source: str) -> Path:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ancestral.data.cache import digest
-from ancestral.data.datasets import BUILT_IN, collection, find_folder
-from ancestral.data.fitting import StageProgress, form
+from ancestral.data.datasets import BUILT_IN, collecting, find_folder
+from ancestral.data.fitting import form
 from ancestral.data.folder import captions, classes, fitter, select, shown, size
 from ancestral.data.images import BadImage, parse_color
 from ancestral.data.imageset import Collection, arranged
@@ -22,6 +22,7 @@ from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import is_url
+from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
 
 
@@ -117,7 +118,7 @@ def loaded_source(whole: Collection) -> Source:
     return Source(state, images.shape[1:], len(images), rows, described)
 
 
-def source_of(settings: DataSettings, on_progress: StageProgress | None = None) -> Source:
+def source_of(settings: DataSettings) -> StagedWork[Source]:
     """The images that the settings name.
 
     Raises:
@@ -125,9 +126,7 @@ def source_of(settings: DataSettings, on_progress: StageProgress | None = None) 
     """
     parse_color(settings.background)
     if settings.source in BUILT_IN:
-        whole = collection(settings, on_progress)
-        images = whole.images.unlabelled() if settings.labels == "none" else whole.images
-        return loaded_source(whole._replace(images=images))
+        return loaded_source((yield from collecting(settings)))
     if is_url(settings.source):
         raise InputError(
             f"expected a folder of images or a data set, got {settings.source}; copy the images here first"

@@ -20,7 +20,6 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, find_folder
-from ancestral.data.fitting import StageProgress
 from ancestral.data.folder import is_grey, too_few
 from ancestral.data.listing import LeftOut
 from ancestral.data.pack_source import Bad, Source, source_of
@@ -29,6 +28,7 @@ from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, json_object, parse_json
 from ancestral.folders import PACKING as STATE
+from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings, Settings, parse
 from ancestral.text import printable
 
@@ -73,32 +73,30 @@ class Packed:
         return self.index.bad
 
 
-def pack(
-    settings: DataSettings, dest: str, shard_images: int | None = None, on_progress: StageProgress | None = None
-) -> Packed:
+def pack(settings: DataSettings, dest: str, shard_images: int | None = None) -> Packed:
+    """The same as `packing`, once it is done."""
+    return finish(packing(settings, dest, shard_images))
+
+
+def packing(settings: DataSettings, dest: str, shard_images: int | None = None) -> StagedWork[Packed]:
     """Packs the images that the settings name into the place `dest`, a folder or a URL; goes on where it stopped.
 
     Args:
         shard_images: images a shard; None: 4096, or fewer where that would be more than 64 MiB.
-        on_progress: called with (what is being done, how much is done, how much there is).
 
     Raises:
         InputError: no images, or a place that holds other things.
         CannotWrite: the place is full, read-only or out of reach.
     """
-    remote, source = remote_folder(dest), source_of(settings, on_progress)
+    remote, source = remote_folder(dest), (yield from source_of(settings))
     _check_outside(remote, settings)
     with remote.claimed(lambda name: OURS.fullmatch(name) is not None):
-        return _packed(remote, source, settings, shard_images, on_progress)
+        return (yield from _packed(remote, source, settings, shard_images))
 
 
 def _packed(
-    remote: RemoteFolder,
-    source: Source,
-    settings: DataSettings,
-    shard_images: int | None,
-    on_progress: StageProgress | None,
-) -> Packed:
+    remote: RemoteFolder, source: Source, settings: DataSettings, shard_images: int | None
+) -> StagedWork[Packed]:
     """The same, where nobody else packs."""
     height, width = source.size
     each = shard_images or max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * height * width)))
@@ -110,7 +108,10 @@ def _packed(
         return Packed(index, True, source.left_out, source.notes)
     records = _begun(remote, packed_from, there)
     writer = Writer(remote, source.size, each, settings.color, records)
-    _copy(source, writer, on_progress)
+    for image in source.rows(writer.taken):
+        writer.add(image)
+        yield ProgressEvent("packing", writer.taken, len(source))
+    writer.finish()
     index = _index(remote, source, settings, writer, packed_from)
     remote.write(INDEX, as_json(index))
     _tidy(remote, index, remote.names())
@@ -192,15 +193,6 @@ class Writer:
                 self.records[number] = self._write(number, _in_colour(grey), record.taken, record.bad)
                 self.remote.remove(record.shard.file.replace(".bin", ".json"))
                 self.remote.remove(record.shard.file)
-
-
-def _copy(source: Source, writer: Writer, on_progress: StageProgress | None) -> None:
-    total = len(source)
-    for image in source.rows(writer.taken):
-        writer.add(image)
-        if on_progress:
-            on_progress("packing", writer.taken, total)
-    writer.finish()
 
 
 def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:

@@ -45,15 +45,20 @@ class Typed:
     read: Callable[[Any, str], Any] | None = None
 
 
-class JobSettings(Settings):
+class WritingSettings(Settings):
+    """What every job is asked that writes files where they were not before."""
+
+    overwrite: bool = False
+    """replace files that are no results of this kind, too"""
+
+
+class JobSettings(WritingSettings):
     """What every job on a run or a pipeline is asked."""
 
     run: Annotated[Path, Typed("RUN", nargs=1)]
     """folder of a run or a pipeline"""
     device: Annotated[Literal["cpu", "cuda"] | None, Typed(usual="cuda where there is one")] = None
     """where to compute"""
-    overwrite: bool = False
-    """replace files that are no results of this kind, too"""
 
 
 class CostlySettings(JobSettings):

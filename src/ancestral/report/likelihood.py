@@ -1,6 +1,5 @@
 """Bits per dimension: the bound with its terms, where over the noise they arise, and what they buy."""
 
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +12,17 @@ from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stret
 from ancestral.files import read_json
 from ancestral.outputs import BOUND
 from ancestral.report.facts import RunFacts
-from ancestral.report.figures import chart
-from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
+from ancestral.report.measured import not_measured, number, out_of_date, with_error
+from ancestral.report.pictures import chart
 from ancestral.settings import ScheduleSettings, parse
-from ancestral.text import printable
 from ancestral.viz.likelihood import Terms, bound_figure, coding_figure, likelihood_figure
 from ancestral.viz.plots import figure_to_png
 
 TITLE = "Likelihood"
 FILE = "likelihood.json"
 """Where `ancestral likelihood RUN` leaves it in a run."""
+COMMAND = "evaluate", " --likelihood"
 UNCODED = 8
 """Bits per dimension of a pixel written as it is."""
 
@@ -36,13 +35,12 @@ def likelihood(facts: RunFacts) -> Html:
     """
     file = facts.folder.path / FILE
     if not file.is_file():
-        how = element("p", "Not measured yet: run ", _command(facts), " and report again.")
-        return section("likelihood", TITLE, how)
+        return not_measured(facts, "likelihood", TITLE, *COMMAND)
     measured = read_likelihood(file)
     return section(
         "likelihood",
         TITLE,
-        *_stale(facts, measured),
+        *out_of_date(facts, "These are numbers of", measured.weights, *COMMAND),
         element("p", element("strong", _bits(measured.total)), _meaning(measured)),
         *_charts(measured, schedule_of(measured, facts.config.diffusion.schedule)),
         _terms(measured),
@@ -91,19 +89,6 @@ def edges(stretches: tuple[Stretch, ...], schedule: Schedule) -> NDArray[np.floa
     levels = schedule.log_snr(times)
     levels[0] = levels[0] if levels[0].isfinite() else levels[1] - 1
     return levels.numpy()
-
-
-def _command(facts: RunFacts) -> Html:
-    return element("code", f"ancestral evaluate {shlex.quote(printable(str(facts.folder.path)))} --likelihood")
-
-
-def _stale(facts: RunFacts, measured: Likelihood) -> list[Html]:
-    """A warning, where the weights have changed since."""
-    now = facts.pipeline.weights_hash()
-    if measured.weights == now:
-        return []
-    words = f"These are numbers of other weights, {measured.weights}; this page shows {now}. Run "
-    return [element("p", element("strong", "Out of date. "), words, _command(facts), " and report again.")]
 
 
 def _meaning(measured: Likelihood) -> str:

@@ -8,9 +8,9 @@ from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
 from ancestral.report.facts import RunFacts
-from ancestral.report.figures import chart
-from ancestral.report.headline import number
 from ancestral.report.html import Html, element, joined, section, styled
+from ancestral.report.measured import number
+from ancestral.report.pictures import chart
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels
 from ancestral.training.loss import denoising_losses

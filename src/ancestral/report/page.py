@@ -1,20 +1,19 @@
-"""The page: what stands where, and the promise that it asks the network for nothing."""
+"""The page: what stands where, numbers at its top, and the promise that it asks the network for nothing."""
 
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
 from ancestral.colors import NAMES
+from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
-from ancestral.outputs import REPORT, Output, claim
-from ancestral.report import copies, gallery, headline, likelihood, losses, particulars, quality, sweep
+from ancestral.report import likelihood, losses, particulars, quality, samples, sweep
 from ancestral.report.facts import RunFacts, read_facts
-from ancestral.report.html import Html, element, joined, style_sheet
-from ancestral.report.samples import generate, sample_counts
+from ancestral.report.html import Html, element, joined, pairs, style_sheet, styled
+from ancestral.report.measured import number
 
-Say = Callable[[str], None]
 CONTENTS = {
     "samples": "Samples",
     "film": "Film",
@@ -29,71 +28,64 @@ CONTENTS = {
     "settings": "Settings",
 }
 """Anchor -> its name at the top of the page, in the order of the sections."""
+UNKNOWN = "not logged yet"
 
 
-def write_report(run: Path, out: Path | None = None, on_progress: Say | None = None, overwrite: bool = False) -> Path:
-    """Writes the report of a run as one self-contained HTML file; returns its path.
+def write_report(run: Path, out: Path) -> Iterator[str]:
+    """Writes the report of a run as one self-contained HTML file; yields in a few words what is being done.
 
     It draws up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and minutes
     for large ones.
 
-    Args:
-        run: the folder that training left.
-        out: None: report.html in `run`.
-        on_progress: told in a few words what is being done.
-        overwrite: whether a file that is no report may be replaced.
-
     Raises:
-        InputError: no run, nothing trained yet, damaged files, images that are gone, or no file to write to.
+        InputError: no run, nothing trained yet, damaged files, or images that are gone.
         CannotWrite: the file cannot be written.
     """
-    out = out or run / "report.html"
-    claim([Output(out, REPORT)], overwrite)
-    write_whole(out, page(read_facts(run), on_progress or _silent))
-    return out
+    write_whole(out, (yield from page(read_facts(run))))
 
 
-def page(facts: RunFacts, say: Say) -> Html:
+def page(facts: RunFacts) -> Generator[str, None, Html]:
     """The whole document."""
     measured = [sweep.sweep(facts), likelihood.likelihood(facts)]  # first: whether files can be read is known at once
-    say(f"generating {sample_counts(facts.pipeline)[1]} samples")
-    samples = generate(facts.pipeline)
-    say("making the film")
-    looks = [gallery.samples(facts, samples), gallery.becoming(facts, samples)]
-    say("measuring the held-out loss")
-    looks += [losses.losses(facts), gallery.data(facts)]
-    say("looking for the nearest training images")
-    looks += [copies.copies(facts, samples), quality.quality(facts), *measured]
-    looks += [particulars.schedule(facts), particulars.sampling(facts, samples), particulars.settings(facts)]
-    return document(f"Ancestral: {facts.name}", _top(facts), looks, "ancestral report")
+    yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
+    generated = samples.generate(facts.pipeline)
+    yield "making the film"
+    sections = [samples.samples(facts, generated), samples.becoming(facts, generated)]
+    yield "measuring the held-out loss"
+    sections += [losses.losses(facts), samples.data(facts)]
+    yield "looking for the nearest training images"
+    sections += [samples.copies(facts, generated), quality.quality(facts), *measured]
+    count = len(generated.pixels)
+    sections += [particulars.schedule(facts), particulars.sampling(facts, count), particulars.settings(facts)]
+    return document(facts.name, _top(facts), CONTENTS, sections, "ancestral report")
 
 
-def _top(facts: RunFacts) -> Html:
-    channels, height, width = facts.pipeline.spec.shape
-    kind = f"{height} × {width} {NAMES[channels]}"
-    classes = f", {facts.pipeline.num_classes} classes" if facts.labelled else ", without classes"
-    words = f"A denoising diffusion model trained on {particulars.source(facts.config)}: {kind}{classes}."
-    links = [element("a", name, attributes={"href": f"#{anchor}"}) for anchor, name in CONTENTS.items()]
-    contents = element("nav", *links, attributes={"aria-label": "Contents"})
-    return element("header", element("h1", facts.name), element("p", words), headline.headline(facts), contents)
+def document(
+    name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], writer: str
+) -> Html:
+    """A whole page that asks the network for nothing.
 
-
-def document(title: str, top: Html, sections: Iterable[Html], writer: str) -> Html:
-    """A whole page that asks the network for nothing; `writer` is the command that wrote it."""
+    Args:
+        top: what stands beneath the name, above the contents.
+        contents: anchors of sections, with their names.
+        writer: the command that wrote it.
+    """
     css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", attributes={"charset": "utf-8"}),
-        element("meta", attributes={"http-equiv": "Content-Security-Policy", "content": _policy(css)}),
-        element("meta", attributes={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        element("meta", attributes={"name": "color-scheme", "content": "light dark"}),
-        element("meta", attributes={"name": "referrer", "content": "no-referrer"}),
-        element("link", attributes={"rel": "icon", "href": "data:,"}),
-        element("title", title),
-        style_sheet(css),
+    meta = (
+        {"charset": "utf-8"},
+        {"http-equiv": "Content-Security-Policy", "content": _policy(css)},
+        {"name": "viewport", "content": "width=device-width, initial-scale=1"},
+        {"name": "color-scheme", "content": "light dark"},
+        {"name": "referrer", "content": "no-referrer"},
     )
-    body = element("body", top, element("main", *sections), _foot(writer))
-    return joined([Html("<!doctype html>\n"), element("html", head, body, attributes={"lang": "en"}), Html("\n")])
+    icon = element("link", attributes={"rel": "icon", "href": "data:,"})
+    head = [*(element("meta", attributes=each) for each in meta), icon, element("title", f"Ancestral: {name}")]
+    links = [element("a", title, attributes={"href": f"#{anchor}"}) for anchor, title in contents.items()]
+    nav = element("nav", *links, attributes={"aria-label": "Contents"})
+    foot = element("footer", element("p", f"Written by {writer}. Everything is in this file."))
+    body = element("body", element("header", element("h1", name), *top, nav), element("main", *sections), foot)
+    whole = element("html", element("head", *head, style_sheet(css)), body, attributes={"lang": "en"})
+    return joined([Html("<!doctype html>\n"), whole, Html("\n")])
 
 
 def _policy(css: str) -> str:
@@ -102,9 +94,49 @@ def _policy(css: str) -> str:
     return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
-def _foot(writer: str) -> Html:
-    return element("footer", element("p", f"Written by {writer}. Everything is in this file."))
+def _top(facts: RunFacts) -> list[Html]:
+    """What was trained on what, and what it comes to, in a handful of numbers."""
+    channels, height, width = facts.pipeline.spec.shape
+    classes = f"{facts.pipeline.num_classes} classes" if facts.pipeline.num_classes else "without classes"
+    source, kind = particulars.source(facts.config), f"{height} × {width} {NAMES[channels]}"
+    words = f"A denoising diffusion model trained on {source}: {kind}, {classes}."
+    return [element("p", words), pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")]
 
 
-def _silent(words: str) -> None:
-    """Nobody asked to be told."""
+def _training(facts: RunFacts) -> list[tuple[str, str]]:
+    images, minutes, loss = facts.last("images"), facts.minutes(), facts.last("held_out_loss")
+    parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
+    rate = images / (60 * minutes) if images and minutes else None
+    held_out = _known(loss, ".4f") if len(facts.parts.validation) else _known(None, "", "no validation part")
+    return [
+        ("images seen", _known(images, ",.0f")),
+        ("minutes of training", _known(minutes, ".1f")),
+        ("images per second", _known(rate, ",.0f")),
+        ("parameters", f"{parameters:,}"),
+        ("held-out loss", held_out),
+    ]
+
+
+def _known(value: float | None, form: str, otherwise: str = UNKNOWN) -> str:
+    return styled("small", "floor", otherwise) if value is None else f"{value:{form}}"
+
+
+def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
+    """Generated against test, above what real training images score in its place."""
+    if evaluation is None:
+        return []
+    generated, floor = evaluation["drawn against test"], evaluation["train against test"]
+    few = "of too few images" if generated.too_few else ""
+    distances: list[tuple[str, str]] = []
+    for name, title, scale in (("frechet", "Fréchet distance", 1), ("kernel", "kernel distance × 1000", 1000)):
+        real = f"real images {number(scale * floor[name].value)}"
+        distances.append((title, _beside(number(scale * generated[name].value), few or real)))
+    if (agreement := evaluation.agreement) is not None:
+        accuracy = evaluation.features.accuracy
+        against = f"held-out images {accuracy:.1%}" if accuracy is not None else ""
+        distances.append(("class agreement", _beside(f"{agreement.value:.1%}", against)))
+    return distances
+
+
+def _beside(value: str, floor: str) -> Html:
+    return element("span", value, " ", styled("small", "floor", floor))

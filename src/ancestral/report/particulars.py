@@ -7,10 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from ancestral.report.facts import RunFacts
-from ancestral.report.figures import chart
 from ancestral.report.html import Html, element, joined, pairs, section, styled
-from ancestral.report.samples import Samples
-from ancestral.report.tiles import shortened
+from ancestral.report.pictures import chart, shortened
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
 from ancestral.settings import Config, Settings
 from ancestral.text import printable
@@ -32,8 +30,8 @@ def schedule(facts: RunFacts) -> Html:
     return section("schedule", "Noise schedule", element("p", words), drawing)
 
 
-def sampling(facts: RunFacts, samples: Samples) -> Html:
-    """How the samples of this page were drawn."""
+def sampling(facts: RunFacts, count: int) -> Html:
+    """How the `count` samples of this page were generated."""
     chosen, schedule = facts.pipeline.config.sampling, facts.pipeline.diffusion.schedule
     sampler = facts.pipeline.sampler(chosen)
     eta = [("eta", f"{sampler.eta:g}")] if isinstance(sampler, DDIM | DPMSolver2MSDE) else []
@@ -44,7 +42,7 @@ def sampling(facts: RunFacts, samples: Samples) -> Html:
         *eta,
         ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
         ("clipping of x0", chosen.clip),
-        ("seeds", f"0 to {samples.seeds[-1]}, in the order of the page"),
+        ("seeds", f"0 to {count - 1}, in the order of the page"),
         ("weights", f"averaged, SHA-256 {facts.pipeline.weights_hash()}"),
     ]
     return section("sampling", "How the samples were generated", pairs(items, "facts"))
@@ -58,22 +56,15 @@ def settings(facts: RunFacts) -> Html:
         (element("code", name), joined([element("code", shortened(value, LONGEST)), styled("span", "help", meaning)]))
         for name, value, meaning in flat(facts.config)
     ]
-    whole = pairs(rows, "facts settings")
+    budget = " (a budget in minutes ends after as many steps as the machine makes in it)"
     text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
     return section(
         "settings",
         "Settings",
-        element("p", f"The same run again, into another folder{_budget(facts.config)}:"),
+        element("p", f"The same run again, into another folder{budget if facts.config.training.minutes else ''}:"),
         command,
-        element("details", element("summary", f"All {len(rows)} settings"), whole),
+        element("details", element("summary", f"All {len(rows)} settings"), pairs(rows, "facts settings")),
         element("details", element("summary", "The same as a file for --config"), text),
-    )
-
-
-def _budget(config: Config) -> str:
-    """A budget in minutes buys other numbers of steps on other machines."""
-    return (
-        " (a budget in minutes ends after as many steps as the machine makes in it)" if config.training.minutes else ""
     )
 
 

@@ -1,15 +1,13 @@
 """The numbers of an evaluation, beside their floors."""
 
-import shlex
-
-from ancestral.evaluation.evaluate import Evaluation, Nearness, Number
+from ancestral.evaluation.evaluate import Evaluation
 from ancestral.report.facts import RunFacts
-from ancestral.report.figures import chart
-from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, styled, table
-from ancestral.text import printable
+from ancestral.report.measured import not_measured, number, with_error
+from ancestral.report.pictures import chart
 from ancestral.viz.plots import bars_with_floors
 
+TITLE = "How good they are"
 DRAWN = "drawn against test"
 TITLES = {
     "frechet": "Fréchet distance ↓",
@@ -25,14 +23,11 @@ def quality(facts: RunFacts) -> Html:
     """Every metric with its error, beside floors, as tables and charts; or how to get them."""
     evaluation = facts.evaluation
     if evaluation is None:
-        command = element("code", f"ancestral evaluate {shlex.quote(printable(str(facts.folder.path)))}")
-        return section(
-            "quality", "How good they are", element("p", "Not measured yet: run ", command, " and report again.")
-        )
+        return not_measured(facts, "quality", TITLE, "evaluate")
     charts = [_bars(evaluation, "frechet", "Fréchet distance"), _bars(evaluation, "kernel", "kernel distance")]
     return section(
         "quality",
-        "How good they are",
+        TITLE,
         *_reservations(evaluation),
         element("p", _features(evaluation)),
         *_agreement(evaluation),
@@ -58,15 +53,13 @@ def _features(evaluation: Evaluation) -> str:
     if space.accuracy is None:
         return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
     task = "the classes" if space.kind == "labels" else "which transform was applied"
+    apart = "training images that are not among those compared"
+    fitted = "" if space.num_fitted is None else f" of {space.num_fitted:,} {apart}"
     return (
-        f"{measured}a small network trained to tell {task}{_of(space.num_fitted)}; it is right on {space.accuracy:.1%} "
+        f"{measured}a small network trained to tell {task}{fitted}; it is right on {space.accuracy:.1%} "
         f"of {space.num_held_out:,} test images. Lower distances are better; train against test is what real images "
         "score."
     )
-
-
-def _of(num_fitted: int | None) -> str:
-    return "" if num_fitted is None else f" of {num_fitted:,} training images that are not among those compared"
 
 
 def _agreement(evaluation: Evaluation) -> list[Html]:
@@ -93,12 +86,12 @@ def _comparisons(evaluation: Evaluation) -> Html:
         "Every number with one standard error; what counts is drawn against test, the others are its floors. Each "
         f"compares {generated.num_left:,} images with {generated.num_right:,}."
     )
-    rows = [[c.name, *(_cell(c[n.name]) for n in generated.numbers)] for c in evaluation.comparisons]
+    cells = [[c[n.name] for n in generated.numbers] for c in evaluation.comparisons]
+    rows = [
+        [c.name, *(with_error(each.value, each.standard_error) for each in row)]
+        for c, row in zip(evaluation.comparisons, cells, strict=True)
+    ]
     return styled("div", "metrics", table(head, rows, caption))
-
-
-def _cell(measured: Number) -> str:
-    return with_error(measured.value, measured.standard_error)
 
 
 def _nearness(evaluation: Evaluation) -> Html:
@@ -109,9 +102,9 @@ def _nearness(evaluation: Evaluation) -> Html:
     )
     if few := next((near.too_few for near in evaluation.nearness if near.too_few), ""):
         caption = f"Too few images to tell copies by: {few}."
-    return table(head, map(_nearness_row, evaluation.nearness), caption)
-
-
-def _nearness_row(near: Nearness) -> list[str]:
-    ratio = "no telling" if near.ratio is None else number(near.ratio)
-    return [near.space, number(near.drawn_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]
+    ratios = ["no telling" if near.ratio is None else number(near.ratio) for near in evaluation.nearness]
+    rows = [
+        [near.space, number(near.drawn_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]
+        for near, ratio in zip(evaluation.nearness, ratios, strict=True)
+    ]
+    return table(head, rows, caption)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,10 @@ from ancestral.evaluation.sweep import Sweep, SweepRow, decide
 from ancestral.files import read_json
 from ancestral.migrations import sweep as migrated
 from ancestral.report.facts import RunFacts
-from ancestral.report.figures import chart
-from ancestral.report.headline import number, with_error
 from ancestral.report.html import Html, element, section, table
+from ancestral.report.measured import not_measured, number, out_of_date, with_error
+from ancestral.report.pictures import chart
 from ancestral.settings import parse
-from ancestral.text import printable
 from ancestral.viz.sweep import Curve, sweep_curves
 
 if TYPE_CHECKING:
@@ -37,14 +35,11 @@ def sweep(facts: RunFacts) -> Html:
         InputError: a sweep.json that cannot be read.
     """
     file = facts.folder.path / FILE
-    command = element("code", f"ancestral sweep {shlex.quote(printable(str(facts.folder.path)))}")
     if not file.is_file():
-        return section("samplers", TITLE, element("p", "Not measured yet: run ", command, " and report again."))
-    found, now = read_sweep(file), facts.pipeline.weights_hash()
-    if found.weights != now:
-        words = f"It was measured with other weights, {found.weights}; this page shows {now}. Run "
-        again = element("p", element("strong", "Out of date. "), words, command, " and report again.")
-        return section("samplers", TITLE, again)
+        return not_measured(facts, "samplers", TITLE, "sweep")
+    found = read_sweep(file)
+    if stale := out_of_date(facts, "It was measured with", found.weights, "sweep"):
+        return section("samplers", TITLE, *stale)
     best = in_words(found.recommended)
     alt = f"Fréchet distance to test images and distance to the flow against network calls; recommended: {best}"
     return section(

@@ -1,35 +1,48 @@
-"""Single images as PNG: enlarged by whole factors beyond the size at which they are shown, so that they stay crisp."""
+"""Pictures on the page: charts, and single images enlarged by whole factors beyond the size at which they are shown, so
+that they stay crisp.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from PIL import Image
 
 from ancestral.data.images import picture_of
 from ancestral.report.html import Html, element, picture, styled
 from ancestral.tensors import Pixels
+from ancestral.viz.pictures import png_bytes
+from ancestral.viz.plots import figure_to_png
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 200
+COLORS = 64
+"""Thin curves need few colours; a chart of 64 is a third of the size."""
 SIDE = 128
 """Least side of a tile, about, px. Browsers shrink well and enlarge badly."""
 LARGE = 48
 """Shorter side of images from which they are shown large, px."""
 
 
+def chart(title: str, alt: str, figure: Figure) -> Html:
+    """A chart under its title."""
+    with Image.open(BytesIO(figure_to_png(figure, DPI)), formats=["PNG"]) as image:
+        cover, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+        small = image.convert("RGB").quantize(COLORS, cover, kmeans=1, dither=plain)
+    return element("figure", element("h3", title), picture(png_bytes(small), alt, small.size, "card"))
+
+
 def tile(pixels: Pixels, alt: str) -> Html:
-    """One image (1, C, H, W) as <img>."""
-    content, size = tile_png(pixels)
-    return picture(content, alt, size, "tile")
-
-
-def tile_png(pixels: Pixels) -> tuple[bytes, tuple[int, int]]:
-    """The PNG file of one image (1, C, H, W), C = 1 to 4 as in `colors`, and its (width, height)."""
+    """One image (1, C, H, W), C = 1 to 4 as in `colors`, as <img>."""
     array = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
     scale = max(1, round(SIDE / min(array.shape[:2])))
-    large = array.repeat(scale, axis=0).repeat(scale, axis=1)
-    image, out = picture_of(large), BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return out.getvalue(), image.size
+    image = picture_of(array.repeat(scale, axis=0).repeat(scale, axis=1))
+    return picture(png_bytes(image), alt, image.size, "tile")
 
 
 def plain_wall(figures: Iterable[Html], pixels: Pixels) -> Html:

@@ -1,0 +1,222 @@
+"""The jobs of `data check`: what is in a folder of images, and then how to train on it."""
+
+import dataclasses
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from ancestral.colors import COLOR_OF
+from ancestral.data.advice import SIZES
+from ancestral.data.check import FolderCheck, Report, check_of
+from ancestral.data.datasets import BUILT_IN, find_folder
+from ancestral.data.looks import pictures, seen
+from ancestral.data.remarks import remarks
+from ancestral.errors import InputError
+from ancestral.jobs import pacing
+from ancestral.jobs.data_settings import CheckSettings
+from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
+from ancestral.jobs.running import device_named
+from ancestral.jobs.show import contact_sheet
+from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim
+from ancestral.presets import PRESETS, for_folder
+from ancestral.report.data_page import write_page
+from ancestral.settings import DataSettings, ImageSpec, merged
+from ancestral.text import size_in_words
+from ancestral.viz.boxes import Box
+from ancestral.viz.pictures import save_png
+
+USABLE = 2
+"""Images that training needs at least."""
+SHEET = 48
+"""Images of a contact sheet, at most."""
+SHEET_PIXELS = 1_250_000
+"""Of a contact sheet of large images, before it is enlarged."""
+SMALLEST = 32
+"""Size at which a recipe begins; smaller images keep theirs."""
+FEWEST_STEPS = 2000
+"""Steps that a recipe's budget has to allow at a size for it to be recommended."""
+SLOWER = 3.0
+"""How much slower at least a step is at twice the size: whether to try it at all."""
+
+Size = int | tuple[int, int] | None
+"""As in `DataSettings`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SuggestedRecipe:
+    """How to train on these images.
+
+    Args:
+        command: to be typed.
+        size: (height, width) that it trains at.
+        pace: what it takes; None where nothing was measured.
+        note: why it is not the suggested size, or what to mind; else "".
+    """
+
+    command: str
+    size: tuple[int, int]
+    pace: pacing.DevicePace | None
+    note: str
+
+    @property
+    def takes(self) -> list[str]:
+        """What it takes, a sentence each."""
+        lines = []
+        if pace := self.pace:
+            height, width = self.size
+            lines = [
+                f"{pace.minutes:.0f} minutes on {pace.device}: {pace.steps:,} steps of {pace.seconds_per_step:.2g} s, "
+                f"each image seen {pace.visits:,.0f} times",
+                f"{pace.weights:,} weights at {height}x{width}, about {size_in_words(pace.peak_bytes)} of memory with "
+                f"{pace.at_once} images at a time",
+            ]
+        return [*lines, *([self.note] if self.note else [])]
+
+
+def check(job: CheckSettings) -> Generator[Event, None, None]:
+    """Looks at every image; the result's value is the report.
+
+    Interrupted, it yields the report on the files of a folder that were looked at by then.
+
+    Raises:
+        InputError: no such folder, faulty metadata, or files that may not be written.
+    """
+    settings = job.data
+    _check_outside(job.sheet, job.source)
+    claim([Output(file, mark) for file, mark in ((job.sheet, CHECKED), (job.page, DATA_PAGE)) if file], job.overwrite)
+    work = check_of(job.source, settings)
+    try:
+        report = yield from work.examining()
+    except KeyboardInterrupt as stop:
+        if isinstance(work, FolderCheck):
+            partial = work.report()
+            stop.add_note(looked_at(partial))
+            yield ResultEvent(as_tree(partial), partial)
+        raise
+    yield ResultEvent(as_tree(report), report)
+
+
+def looked_at(report: Report) -> str:
+    """How far an interrupted check has come."""
+    seen = report.num_images + len(report.bad)
+    return f"{seen:,} of {seen + report.num_unread:,} files were looked at"
+
+
+def recommend(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, None]:
+    """How to train on what was reported, and the sheet and the page that were asked for.
+
+    The result's value is the recipe; None where there are fewer than two usable images.
+
+    Args:
+        timed: whether training steps are timed.
+    """
+    recipe, sheet = None, None
+    if report.num_images >= USABLE:
+        recipe = yield from _recipe(job, report, timed)
+        sheet = _sheet(job.data, report, recipe) if job.sheet or job.page else None
+    if sheet and job.sheet:
+        save_png(sheet, job.sheet, {"Software": CHECKED.decode()})
+        yield FileEvent(job.sheet)
+    if job.page:
+        told = [recipe.command, *recipe.takes] if recipe else []
+        write_page(job.page, report, told, sheet, pictures(job.data))
+        yield FileEvent(job.page)
+    yield ResultEvent(as_tree(report, recipe, job.sheet if recipe else None, job.page), recipe)
+
+
+def as_tree(
+    report: Report, recipe: SuggestedRecipe | None = None, sheet: Path | None = None, page: Path | None = None
+) -> dict[str, Any]:
+    """What --json prints."""
+    return {
+        **dataclasses.asdict(report),
+        "warnings": remarks(report),
+        "recipe": dataclasses.asdict(recipe) if recipe else None,
+        "sheet": str(sheet) if sheet else None,
+        "page": str(page) if page else None,
+    }
+
+
+def _check_outside(sheet: Path | None, source: str) -> None:
+    """A picture among the images would be one of them from then on."""
+    folder = Path(source).expanduser().resolve()
+    if sheet is not None and folder.is_dir() and sheet.resolve().is_relative_to(folder):
+        raise InputError(f"expected --sheet outside {source}, got {sheet}, which would be trained on")
+
+
+def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, SuggestedRecipe]:
+    """The preset at the size asked for; else at the largest of those suggested that leaves enough steps."""
+    settings, sizes = job.data, _sizes(job.data, report)
+    size = sizes[0 if timed else -1]
+    pace: pacing.DevicePace | None = None
+    for number, larger in enumerate(sizes if timed else ()):
+        yield ProgressEvent("timing training steps", number, len(sizes))
+        found = _pace(settings, report, larger, job.device)
+        if pace is None or found.steps >= FEWEST_STEPS:
+            size, pace = larger, found
+        if found.steps < SLOWER * FEWEST_STEPS:  # the next would surely leave too few
+            break
+    height, width = (size, size) if isinstance(size, int) else size or report.size
+    told = _note(report, (height, width), pace)
+    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), (height, width), pace, told)
+
+
+def _sizes(settings: DataSettings, report: Report) -> list[Size]:
+    """Those that may be recommended: the one that was asked for, the data set's own, or what suits the folder."""
+    if settings.source in BUILT_IN or settings.size is not None:
+        return [settings.size]
+    smallest = min(SMALLEST, report.suggested_size)
+    return [size for size in SIZES if smallest <= size <= report.suggested_size]
+
+
+def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:
+    """Of the recipe for the data set, or for folders, at this size."""
+    source = settings.source
+    preset = PRESETS[source]() if source in PRESETS else for_folder(str(find_folder(source).resolve()))
+    config = merged(preset, {"data": _given(settings, report, size)}, "command line")
+    height, width = config.data.height_width or report.size
+    names = tuple(report.classes) if report.labelled else ()
+    spec = ImageSpec(channels=report.channels, height=height, width=width, class_names=names)
+    return pacing.pace(config, spec, report.parts["train"], device_named(device))
+
+
+def _given(settings: DataSettings, report: Report, size: Size) -> dict[str, Any]:
+    """The settings that the command names: those suggested for a folder, and those given."""
+    suggested = {} if settings.source in BUILT_IN else {"size": size, "fit": report.fit}
+    asked = {name: getattr(settings, name) for name in DataSettings.model_fields if name in settings.model_fields_set}
+    return {name: value for name, value in {**suggested, **asked}.items() if name != "source"}
+
+
+def command(source: str, given: dict[str, Any]) -> str:
+    """`ancestral train` with these settings of the data."""
+    words = ["ancestral", "train", source]
+    for name, value in given.items():
+        if isinstance(value, bool):
+            words.append(f"--data.{name}" if value else f"--data.no_{name}")
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--data.{name}", *("none" if each is None else str(each) for each in values)]
+    return shlex.join(words)
+
+
+def _note(report: Report, size: tuple[int, int], pace: pacing.DevicePace | None) -> str:
+    if pace is not None and pace.steps < FEWEST_STEPS:
+        return f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
+    if pace is not None and size != report.size:
+        height, width = report.size
+        few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
+        return f"the images suit {height}x{width}, at which {few}"
+    return ""
+
+
+def _sheet(settings: DataSettings, report: Report, recipe: SuggestedRecipe) -> Box:
+    """Images of all classes as the recipe fits them."""
+    height, width = recipe.size
+    fitted = {"size": recipe.size, "fit": report.fit, "color": COLOR_OF[report.channels]}
+    bad = {name for name, _ in report.bad}
+    shown = seen(settings.model_copy(update=fitted), bad, min(SHEET, max(USABLE, SHEET_PIXELS // (height * width))))
+    title = f"{Path(settings.source).name}: {len(shown)} of {report.num_images:,} images as the network sees them"
+    colours = "grey" if report.channels == 1 else "RGB"
+    classes = f", {len(report.classes)} classes" if report.labelled else ""
+    return contact_sheet(shown, f"{title}, {height}x{width} {colours}{classes}")

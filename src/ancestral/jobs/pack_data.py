@@ -1,0 +1,48 @@
+"""The job `data pack`: images as shards, to be trained on from where they lie."""
+
+import shlex
+from collections.abc import Generator
+from dataclasses import asdict
+from pathlib import Path
+
+from ancestral.data.listing import counted
+from ancestral.data.packing import packing
+from ancestral.files import is_url
+from ancestral.jobs.data_notes import notes_on
+from ancestral.jobs.data_settings import PackSettings
+from ancestral.jobs.events import Event, ResultEvent
+
+
+def pack(job: PackSettings) -> Generator[Event, None, None]:
+    """Packs, or goes on where it was stopped; the result's value is what was packed.
+
+    Raises:
+        InputError: no images, or a place that holds other things.
+        CannotWrite: the place is full, read-only or out of reach.
+    """
+    done = yield from packing(job.data, job.dest, job.shard_images)
+    yield from notes_on(done, job.source)
+    index = done.index
+    tree = {
+        "dest": job.dest,
+        "already": done.already,
+        "images": index.count,
+        "shape": index.shape,
+        "class_names": index.class_names,
+        "shards": len(index.shards),
+        "bytes": sum(shard.bytes for shard in index.shards),
+        "hash": index.hash,
+        "num_test": index.num_test,
+        "num_validation": index.num_validation,
+        "bad": index.bad,
+        "left_out": [asdict(each) for each in counted(index.bad, done.left_out)],
+        "notes": done.notes,
+        "command": command(job.dest),
+    }
+    yield ResultEvent(tree, done)
+
+
+def command(dest: str) -> str:
+    """How to train on it; a path that could be a preset's name is written so that it is none."""
+    alone = not is_url(dest) and Path(dest).name == dest
+    return shlex.join(["ancestral", "train", f"./{dest}" if alone else dest])

@@ -1,0 +1,113 @@
+"""The jobs of `show`: schedule curves, the forward process, a contact sheet."""
+
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from ancestral.building import build_schedule
+from ancestral.colors import NAMES
+from ancestral.data.datasets import loading
+from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.schedules import Schedule
+from ancestral.errors import InputError
+from ancestral.evaluation.evaluate import as_pixels
+from ancestral.files import write_whole
+from ancestral.jobs.data_notes import notes_on
+from ancestral.jobs.data_settings import ShowDataSettings, ShowForwardSettings, ShowScheduleSettings
+from ancestral.jobs.events import Event, FileEvent, ResultEvent
+from ancestral.outputs import SHOWN, Output, claim
+from ancestral.rng import ImageNoise
+from ancestral.settings import ScheduleSettings
+from ancestral.tensors import Images, from_pixels, to_pixels
+from ancestral.viz import pictures, plots
+from ancestral.viz.boxes import Box
+
+COLUMNS = 9
+"""Timesteps that a strip shows."""
+
+
+def show_schedules(job: ShowScheduleSettings) -> Generator[Event, None, None]:
+    """The three curves of each schedule as a picture, where a file is named; the result has the tables."""
+    if job.out:
+        claim([Output(job.out, SHOWN)], job.overwrite)
+    found = schedules(job.settings)
+    if job.out:
+        curves = {name: (each.betas, each.alpha_bar, _log_snr(each)) for name, each in found.items()}
+        write_whole(job.out, plots.figure_to_png(plots.schedule_curves(curves), writer=SHOWN.decode()))
+        yield FileEvent(job.out)
+    tables = {name: table(schedule) for name, schedule in found.items()}
+    yield ResultEvent({"file": job.out and str(job.out), "schedules": tables})
+
+
+def schedules(settings: Iterable[ScheduleSettings]) -> dict[str, Schedule]:
+    """By name."""
+    return {each.name: build_schedule(each) for each in settings}
+
+
+def table(schedule: Schedule) -> dict[str, list[Any]]:
+    """For t = 0..T: alpha_bar_t and log-SNR_t; beta_t, null at t = 0, is the variance of the step t - 1 -> t."""
+    return {
+        "t": [*range(schedule.num_timesteps + 1)],
+        "beta": [None, *schedule.betas.tolist()],
+        "alpha_bar": schedule.alpha_bar.tolist(),
+        "log_snr": _log_snr(schedule).tolist(),
+    }
+
+
+def show_forward(job: ShowForwardSettings) -> Generator[Event, None, None]:
+    """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
+    settings = job.settings
+    train = yield from _train(job)
+    if job.image >= len(train):
+        raise InputError(f"expected --image in 0..{len(train) - 1}, got {job.image}")
+    x0 = from_pixels(as_pixels(train.sliced(job.image, job.image + 1)))
+    eps = ImageNoise([job.seed], train.shape)()
+    rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(settings).items()}
+    times = next(iter(rows.values()))[0]
+    yield from _saved(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), job.out)
+
+
+def show_data(job: ShowDataSettings) -> Generator[Event, None, None]:
+    """The first images of the training part, which is shuffled, with their classes."""
+    train = yield from _train(job)
+    channels, height, width = train.shape
+    classes = f", {len(train.class_names)} classes" if train.class_names else ""
+    kind = f"{height}x{width} {NAMES[channels]}{classes}"
+    title = f"{Path(job.source).name}: {len(train):,} training images, {kind}"
+    yield from _saved(contact_sheet(train.sliced(0, job.num_images), title), job.out)
+
+
+def contact_sheet(images: ImageSet, title: str) -> Box:
+    """The images in their order, each above its class where they have classes."""
+    names = None if images.labels is None else [images.class_names[label] for label in images.labels]
+    return pictures.grid(as_pixels(images), labels=names, title=title)
+
+
+def _train(job: ShowForwardSettings | ShowDataSettings) -> Generator[Event, None, ImageSet]:
+    """The images to train on, once it is sure that the picture may be written."""
+    settings = job.data
+    claim([Output(job.out, SHOWN)], job.overwrite)
+    parts = yield from loading(settings)
+    yield from notes_on(parts, settings.source)
+    return parts.train
+
+
+def _saved(picture: Box, file: Path) -> Generator[Event, None, None]:
+    pictures.save_png(picture, file, {"Software": SHOWN.decode()})
+    yield FileEvent(file)
+    yield ResultEvent({"file": str(file)})
+
+
+def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
+    """Timesteps 0..T, evenly, and q_sample at each."""
+    times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
+    states = [schedule.alpha(t, x0) * x0 + schedule.sigma(t, x0) * eps for t in map(torch.tensor, times)]
+    return times, to_pixels(torch.cat(states))
+
+
+def _log_snr(schedule: Schedule) -> Tensor:
+    return schedule.log_snr(torch.arange(schedule.num_timesteps + 1))
