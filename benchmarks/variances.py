@@ -28,7 +28,7 @@ from typing import Literal
 
 import torch
 
-from ancestral.cli.measured import rounded
+from ancestral.cli.output import rounded
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.diffusion.analytic import estimate

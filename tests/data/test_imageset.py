@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.data.imageset import Collection, ImageSet, divide, frozen, shuffled
+from ancestral.data.imageset import Collection, ImageSet, arranged, divide, frozen
 
 
 def numbered(count: int, labels: np.ndarray | None = None) -> ImageSet:
@@ -22,7 +22,7 @@ def numbers(image_set: ImageSet) -> list[int]:
 
 @given(st.integers(2, 400), st.floats(0, 0.49), st.floats(0, 0.5))
 def test_parts_are_disjoint_and_complete(count: int, validation: float, test: float) -> None:
-    parts = divide(Collection(numbered(count).ordered(shuffled(None, count))), validation, test)
+    parts = divide(Collection(numbered(count).ordered(arranged(None, count))), validation, test)
     assert sorted(number for part in parts[:3] for number in numbers(part)) == list(range(count))
     assert len(parts.train) >= 1
     assert len(parts.validation) == 0 if validation == 0 else abs(len(parts.validation) - validation * count) <= 1
@@ -38,7 +38,7 @@ def test_an_official_test_part_is_kept_whole() -> None:
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=8), st.integers(0, 5))
 def test_every_stretch_holds_the_classes_in_proportion(sizes: list[int], start: int) -> None:
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    order = shuffled(labels, len(labels))
+    order = arranged(labels, len(labels))
     assert sorted(order) == list(range(len(labels)))
     stretch = labels[order][len(labels) * start // 10 : len(labels) * (start + 5) // 10]
     for label, size in enumerate(sizes):
@@ -49,13 +49,13 @@ def test_every_tenth_image_is_not_of_one_class() -> None:
     """Trap: classes of one size, evenly spread, alternate in a rhythm; any pick at even distances shows one class."""
     labels = np.arange(5000) % 10
     for stride in (10, 100, 250):
-        assert len(set(labels[shuffled(labels, 5000)][::stride])) >= 8
+        assert len(set(labels[arranged(labels, 5000)][::stride])) >= 8
 
 
 def test_the_order_is_always_the_same_but_not_the_given_one() -> None:
     labels = np.arange(1000) % 10
-    order = shuffled(labels, 1000)
-    np.testing.assert_array_equal(order, shuffled(labels, 1000))
+    order = arranged(labels, 1000)
+    np.testing.assert_array_equal(order, arranged(labels, 1000))
     assert (order[:100] < 100).sum() < 30
 
 

@@ -20,18 +20,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ancestral.data import packing, shard_cache
-from ancestral.data.datasets import load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
-from ancestral.data.pack_source import loaded_source
 from ancestral.data.packing import pack
 from ancestral.data.shard_cache import BUDGET_VARIABLE
 from ancestral.data.shard_index import Index
 from ancestral.data.shards import ShardRows, runs
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import CannotWrite, InputError
-from ancestral.progress import ProgressEvent, finish
+from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings
 
 ALL = {"validation": 0.0, "test": 0.0}
@@ -589,7 +588,12 @@ def test_memory_is_flat_over_an_epoch(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv(BUDGET_VARIABLE, str(12 / 1024))
     random = np.random.default_rng(0)
     whole = ImageSet(random.integers(0, 256, (16384, 32, 32, 3), np.uint8), None, (), None, None, "0" * 64)
-    monkeypatch.setattr(packing, "source_of", lambda *words: loaded_source(Collection(whole)))
+
+    def made(settings: DataSettings) -> StagedWork[Collection]:
+        yield from ()
+        return Collection(whole)
+
+    monkeypatch.setitem(BUILT_IN, "digits", made)
     pack(settings("digits"), str(tmp_path / "packed"), 256)
     command = [sys.executable, "-c", MEASURED, str(tmp_path / "packed")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

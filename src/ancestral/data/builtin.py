@@ -5,7 +5,7 @@ from hashlib import sha256
 import numpy as np
 
 from ancestral.data.fitting import refit
-from ancestral.data.imageset import Collection, ImageSet, frozen, shuffled
+from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
 from ancestral.errors import InputError
 from ancestral.progress import StagedWork
 from ancestral.settings import DataSettings
@@ -23,7 +23,7 @@ def digits(settings: DataSettings) -> StagedWork[Collection]:
     labels = bunch.target.astype(np.int64)
     names = tuple(str(digit) for digit in range(10))
     whole = ImageSet(images, labels, names, None, None, sha256(images.tobytes() + labels.tobytes()).hexdigest())
-    return Collection(whole.ordered(shuffled(labels, len(labels))))
+    return Collection(whole.ordered(arranged(labels, len(labels))))
 
 
 def photos(settings: DataSettings) -> StagedWork[Collection]:
@@ -38,7 +38,7 @@ def photos(settings: DataSettings) -> StagedWork[Collection]:
     height, width = settings.height_width or (PHOTO_SIZE, PHOTO_SIZE)
     bands = photo_bands(settings, *pictures[0].shape[:2])
     parts = [np.concatenate([crops(picture[:, slice(*band)], height, width) for picture in pictures]) for band in bands]
-    order = shuffled(None, len(parts[0]))
+    order = arranged(None, len(parts[0]))
     sized = settings.model_copy(update={"size": (height, width)})
     pixels = yield from refit(np.concatenate([parts[0][order], *parts[1:]]), sized)
     whole = ImageSet(frozen(pixels), None, (), None, None, sha256(pixels.tobytes()).hexdigest())

@@ -50,8 +50,6 @@ def loading(settings: DataSettings) -> StagedWork[Parts]:
         CannotWrite: the cache cannot be written.
     """
     whole = yield from collecting(settings)
-    if settings.labels == "none":
-        whole = whole._replace(images=whole.images.unlabelled())
     parts = divide(whole, settings.validation, settings.test)
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
 
@@ -63,16 +61,18 @@ def collection(settings: DataSettings) -> Collection:
 
 def collecting(settings: DataSettings) -> StagedWork[Collection]:
     """The whole data set that the settings name, before its division."""
-    if settings.source in BUILT_IN:
-        check_not_a_folder(settings, settings.source)
+    source = settings.source
+    if source in BUILT_IN:
+        check_not_a_folder(settings, source)
         parse_color(settings.background)
-        return (yield from BUILT_IN[settings.source](settings))
-    if is_url(settings.source):
-        return packed_set(settings.source, settings)
-    folder = find_folder(settings.source)
-    if is_packed(folder):
-        return packed_set(str(folder), settings)
-    return (yield from image_folder(folder, settings))
+        whole = yield from BUILT_IN[source](settings)
+    elif is_url(source):
+        whole = packed_set(source, settings)
+    elif is_packed(folder := find_folder(source)):
+        whole = packed_set(str(folder), settings)
+    else:
+        whole = yield from image_folder(folder, settings)
+    return whole._replace(images=whole.images.unlabelled()) if settings.labels == "none" else whole
 
 
 def find_folder(source: str) -> Path:

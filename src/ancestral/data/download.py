@@ -75,23 +75,20 @@ def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
         CannotWrite: `folder` cannot be written.
     """
     target = folder / file.name
-    if target.is_file():
-        return target
     faults: list[str] = []
     with writing(target):
         folder.mkdir(parents=True, exist_ok=True)
-        for url in file.urls:
-            fault = yield from _fetch(url, file, target)
-            faults += [fault] if fault else []
+        for url in () if target.is_file() else file.urls:
+            if (fault := (yield from _fetch(url, file, target))) is None:
+                break
+            faults.append(fault)
     if not target.is_file():
         raise InputError(f"cannot download {file.name} ({'; '.join(faults)}); put the file into {place}")
     return target
 
 
 def _fetch(url: str, file: RemoteFile, target: Path) -> StagedWork[str | None]:
-    """Fetches from one mirror; the fault in words if that did not succeed. Nothing is done where the file is there."""
-    if target.is_file():
-        return None
+    """Fetches from one mirror; the fault in words if that did not succeed."""
     part = target.with_name(f"{file.name}.part")
     part.touch()
     breaks, fault = 0, ""

@@ -8,7 +8,7 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.data.cache import cached, digest
 from ancestral.data.images import fit, picture_of, to_array
-from ancestral.data.imageset import Collection, ImageSet, shuffled
+from ancestral.data.imageset import Collection, ImageSet, arranged
 from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 
@@ -51,7 +51,7 @@ def official(
         train, train_labels, test, test_labels = yield from read()
         pixels = yield from refit(np.concatenate([train, test]), settings)
         labels = np.concatenate([train_labels, test_labels]).astype(np.int64)
-        order = np.concatenate([shuffled(train_labels, len(train)), np.arange(len(train), len(labels))])
+        order = np.concatenate([arranged(train_labels, len(train)), np.arange(len(train), len(labels))])
         whole = ImageSet(pixels, labels, class_names, None, None, digest(place, fingerprint))
         return Collection(whole, num_test=len(test)), order
 

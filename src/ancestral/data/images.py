@@ -37,10 +37,6 @@ READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
-MAX_SCANS = 100
-"""Scans of a JPEG: the usual progressive ones have ten."""
-MAX_WORK = 16 * MAX_PIXELS
-"""Pixels times scans of a JPEG: a few seconds."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held; 1 is upright."""
 TURNS = {
@@ -315,12 +311,8 @@ def _refuse_huge(path: Path, opened: Opened) -> None:
         raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
     if pixels > MAX_PIXELS:
         raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
-    if opened.format == "JPEG" and (count := jpeg.scans(opened.data)) > min(MAX_SCANS, MAX_WORK // pixels):
-        raise BadImage(path, f"{size} in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed")
-    if opened.format == "JPEG" and len(opened.data) < jpeg.least_bytes(opened.data, pixels):
-        raise BadImage(
-            path, f"{size}, which {len(opened.data):,} bytes cannot hold: it is cut off, or its header wrong"
-        )
+    if opened.format == "JPEG" and (reason := jpeg.refusal(opened.data, pixels)):
+        raise BadImage(path, size + reason)
 
 
 def _pixels(opened: Opened) -> Image.Image:

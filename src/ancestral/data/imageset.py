@@ -218,12 +218,21 @@ def check_mapping(images: np.ndarray) -> None:
         )
 
 
-def shuffled(labels: np.ndarray | None, num_images: int) -> np.ndarray:
-    """A seeded order (num_images,) in which every stretch holds the classes in their proportions.
+def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | None = None) -> np.ndarray:
+    """A seeded order (num_images,), of each part by itself and the parts by number, in which every stretch of a part
+    holds the classes in their proportions.
 
     Image r of a shuffled class of n stands at (r + u) / n of the way through, with its own offset u in [0, 1): without
     it classes of one size would alternate in a fixed rhythm, and every tenth image would be a dress.
+
+    Args:
+        parts: (num_images,) the number of the part that each belongs to; None where they are all of one.
     """
+    if parts is not None:
+        of_parts = [np.flatnonzero(parts == part) for part in np.unique(parts)]
+        return np.concatenate(
+            [each[arranged(None if labels is None else labels[each], len(each))] for each in of_parts]
+        )
     random = np.random.default_rng(mix(SHUFFLE_SEED, "shuffle"))
     shuffle = random.permutation(num_images)
     if labels is None:
@@ -233,19 +242,6 @@ def shuffled(labels: np.ndarray | None, num_images: int) -> np.ndarray:
         members = shuffle[labels[shuffle] == label]
         place[members] = (np.arange(len(members)) + random.random(len(members))) / len(members)
     return np.argsort(place, kind="stable")
-
-
-def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | None = None) -> np.ndarray:
-    """The order (num_images,) in which images are stored: `shuffled`, or so within each part and the parts by number.
-
-    Args:
-        parts: (num_images,) the number of the part that each belongs to; None where they are all of one.
-    """
-    if parts is None:
-        return shuffled(labels, num_images)
-    members = [np.flatnonzero(parts == part) for part in np.unique(parts)]
-    orders = [shuffled(None if labels is None else labels[each], len(each)) for each in members]
-    return np.concatenate([each[order] for each, order in zip(members, orders, strict=True)])
 
 
 def cuts(

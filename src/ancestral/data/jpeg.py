@@ -11,6 +11,10 @@ ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 """Frames whose codes may take less than a bit."""
 BLOCK = 64
 """Pixels of a block, whose mean is a code of its own."""
+MAX_SCANS = 100
+"""The usual progressive ones have ten."""
+MAX_WORK = 1_024_000_000
+"""Pixels times scans: a few seconds."""
 ALONE = {0x01, 0xD8, END}
 """Markers that no length follows."""
 
@@ -25,12 +29,17 @@ def is_progressive(data: bytes) -> bool:
     return any(marker in PROGRESSIVE for marker in markers(data))
 
 
-def least_bytes(data: bytes, pixels: int) -> int:
-    """Bytes that a picture of so many pixels cannot do with less than; what is missing is decoded as grey, in silence.
+def refusal(data: bytes, pixels: int) -> str | None:
+    """What of a picture of so many pixels speaks against decoding it, in words; None where nothing does.
 
-    A Huffman code has a bit or more, and there is one for each block at least.
+    A Huffman code has a bit or more, and there is one for each block at least: what is missing would be decoded as
+    grey, in silence.
     """
-    return 0 if any(marker in ARITHMETIC for marker in markers(data)) else pixels // BLOCK // 8
+    if (count := scans(data)) > min(MAX_SCANS, MAX_WORK // pixels):
+        return f" in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed"
+    if len(data) < pixels // BLOCK // 8 and not any(marker in ARITHMETIC for marker in markers(data)):
+        return f", which {len(data):,} bytes cannot hold: it is cut off, or its header wrong"
+    return None
 
 
 def markers(data: bytes) -> Iterator[int]:

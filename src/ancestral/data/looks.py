@@ -29,7 +29,6 @@ def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
     """
     if settings.source in BUILT_IN:
         whole = collection(settings).images
-        whole = whole if settings.labels != "none" else whole.unlabelled()
         return whole.ordered(spread(whole.labels, len(whole), count))
     selection = select(list_images(find_folder(settings.source)), settings)
     names = [name for name in selection.files if shown(name) not in bad]

@@ -126,9 +126,7 @@ def source_of(settings: DataSettings) -> StagedWork[Source]:
     """
     parse_color(settings.background)
     if settings.source in BUILT_IN:
-        whole = yield from collecting(settings)
-        images = whole.images.unlabelled() if settings.labels == "none" else whole.images
-        return loaded_source(whole._replace(images=images))
+        return loaded_source((yield from collecting(settings)))
     if is_url(settings.source):
         raise InputError(
             f"expected a folder of images or a data set, got {settings.source}; copy the images here first"

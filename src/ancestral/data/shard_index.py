@@ -2,7 +2,7 @@
 
 A packed set is a place with three kinds of files, none of them a pickle:
 
-    00000-rgb.bin ...   shards: images as they follow one another in `shuffled` order, (count, H, W, C) uint8
+    00000-rgb.bin ...   shards: images as they follow one another in `arranged` order, (count, H, W, C) uint8
     labels.bin          the class of every image, in the same order: little-endian, 1, 2 or 4 bytes each
     index.json          this; written last, so a place without it is no data set
 
