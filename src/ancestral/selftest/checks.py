@@ -1,6 +1,6 @@
-"""A check: a number that mathematics says is 0, and how far from it arithmetic may come.
+"""A check: numbers that mathematics says are 0, and how far from it arithmetic may come.
 
-Every check measures an error, the package's number against one found another way, and holds where the error is within
+Every check measures errors, the package's numbers less ones found another way, and holds where the largest is within
 what is allowed. A check that raises has failed: a broken formula may break the program before it yields a number.
 """
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-MeasuredError = Callable[[torch.device], float]
-"""Computes on a device; the error that it finds there."""
+Errors = float | Tensor | Iterable[float | Tensor]
+"""Of whatever shapes and signs."""
 
 
 class Check(NamedTuple):
@@ -20,7 +20,7 @@ class Check(NamedTuple):
 
     name: str
     allowed: float
-    measure: MeasuredError
+    measure: Callable[[torch.device], Errors]
 
 
 class CheckResult(NamedTuple):
@@ -51,9 +51,15 @@ def run(groups: Groups, device: torch.device) -> Iterator[CheckResult]:
 def outcome(group: str, check: Check, device: torch.device) -> CheckResult:
     """What `check` finds on `device`."""
     try:
-        return CheckResult(group, check.name, float(check.measure(device)), check.allowed)
+        return CheckResult(group, check.name, largest(check.measure(device)), check.allowed)
     except Exception as fault:
         return CheckResult(group, check.name, math.inf, check.allowed, f"{type(fault).__name__}: {fault}")
+
+
+def largest(errors: Errors) -> float:
+    """The largest size among numbers and elements, and NaN where one is: Python's `max` may pass it over."""
+    parts = [errors] if isinstance(errors, float | int | Tensor) else errors
+    return float(torch.stack([torch.as_tensor(part).detach().double().abs().max().cpu() for part in parts]).max())
 
 
 def apart(found: Tensor, expected: Tensor | float) -> float:
@@ -64,8 +70,3 @@ def apart(found: Tensor, expected: Tensor | float) -> float:
 def relative(found: Tensor, expected: Tensor) -> float:
     """The largest difference, as a share of what was expected."""
     return float(((found - expected) / expected).abs().max())
-
-
-def largest(errors: Iterable[float | int]) -> float:
-    """The largest of some errors, and NaN where one is: Python's `max` may pass it over."""
-    return float(torch.tensor([*errors], dtype=torch.float64).max())

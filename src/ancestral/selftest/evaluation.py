@@ -26,9 +26,8 @@ from ancestral.evaluation.metrics import (
 )
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.subsample import Subsample
-from ancestral.oracles import double, eps_process, normal
+from ancestral.oracles import double, eps_process, gaussian, normal
 from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.samplers import gaussian
 
 COUNT = 60
 """Numbers whose mean has an error."""
@@ -157,7 +156,7 @@ def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int =
     chain = TABLE.uniform_log_snr(subsample.steps + 1)
     draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
     visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
-    x0, data = pixels(device)[start:stop], gaussian(TABLE, device, 0.3, 0.8)
+    x0, data = pixels(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
     return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
 
 
@@ -167,7 +166,7 @@ def whole_sum(device: torch.device) -> float:
     found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
     chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
     prior, *terms, onto_data = bound_terms(
-        PROCESS, gaussian(TABLE, device, 0.3, 0.8), pixels(device), chain, last.__next__
+        PROCESS, gaussian(TABLE, 0.3, 0.8, device=device), pixels(device), chain, last.__next__
     )
     bits = [bits_per_dim(each.nats, 2).cpu() for each in (prior, onto_data)]
     between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
@@ -183,7 +182,7 @@ def two_visits(device: torch.device) -> float:
     for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
         t, s = chain[visits].to(device), chain[visits + 1].to(device)
         x_t = PROCESS.q_sample(x0, t, eps)
-        prediction = gaussian(TABLE, device, 0.3, 0.8)(x_t, t.cpu())
+        prediction = gaussian(TABLE, 0.3, 0.8, device=device)(x_t, t.cpu())
         costs.append(bits_per_dim(step_term(PROCESS, prediction, x0, x_t, t, s), 2).cpu())
     apart_by = 10 * (costs[1] - costs[0])
     off = abs(found.differences[0] - float(apart_by.sum())) + abs(
