@@ -60,13 +60,3 @@ def largest(errors: Errors) -> float:
     """The largest size among numbers and elements, and NaN where one is: Python's `max` may pass it over."""
     parts = [errors] if isinstance(errors, float | int | Tensor) else errors
     return float(torch.stack([torch.as_tensor(part).detach().double().abs().max().cpu() for part in parts]).max())
-
-
-def apart(found: Tensor, expected: Tensor | float) -> float:
-    """The largest absolute difference; NaN where there is one."""
-    return float((found - expected).abs().max())
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of what was expected."""
-    return float(((found - expected) / expected).abs().max())

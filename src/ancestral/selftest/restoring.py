@@ -69,21 +69,19 @@ def solves(name: str, device: torch.device) -> Iterator[Tensor]:
         yield operator.solve(y, p, q).flatten(1) - wanted
 
 
-def lost(device: torch.device) -> float:
+def lost(device: torch.device) -> tuple[Tensor, Tensor]:
     """What a blur loses stays lost: (1, 2, 1) / 4 kills the finest stripes, and dividing by 0 would bring them back."""
     blur = Blurred(double(0.25, 0.5, 0.25, device=device)[None])
     stripes = double(1, -1, 1, -1, device=device).expand(1, *SHAPE)
     seen = blur(normal(2, *SHAPE, device=device) + 5 * stripes)
     back = blur.transpose(blur.solve(seen, 1.0, 0.0))
-    return apart(blur(back), seen) + apart((back * stripes).sum((1, 2, 3)), 0.0)
+    return blur(back) - seen, (back * stripes).sum((1, 2, 3))
 
 
-def kernel(_: torch.device) -> float:
+def kernel(_: torch.device) -> tuple[Tensor, Tensor]:
     """A Gaussian of deviation 0.7: a neighbour has e^(-1 / 0.98) of the middle, a corner its square; all add to 1."""
-    found = gaussian_kernel(0.7, reach=2)
-    ratio = double(1, 0.36044778, 0.36044778**2)
-    return apart(found[2, 2:4] / found[2, 2], ratio[:2]) + apart(found[3, 3] / found[2, 2], ratio[2]) + apart(
-        found.sum(), 1.0)  # fmt: skip
+    found, ratio = gaussian_kernel(0.7, reach=2), 0.36044778
+    return found[2:4, 2:4] / found[2, 2] - double(1, ratio, ratio, ratio**2).reshape(2, 2), found.sum() - 1
 
 
 def data(schedule: Schedule, is_round: bool, device: torch.device) -> CorrelatedData:
@@ -97,40 +95,39 @@ def measured(operator: Operator, sigma: float, device: torch.device) -> Measured
     return Measured(operator, operator(normal(4, *SHAPE, device=device)[-1:]), sigma)
 
 
-def off(known: CorrelatedData, guided: PosteriorGuided, timesteps: tuple[int, ...]) -> float:
+def off(known: CorrelatedData, guided: PosteriorGuided, *timesteps: int) -> Iterator[Tensor]:
     """How far a guided prediction is from E[x_0 | x_t, y] and, times the noise, from E[eps | x_t, y]."""
-    seen, device, errors = guided.measured, known.mean.device, []
+    seen, device = guided.measured, known.mean.device
     exact = known.given(matrix_of(seen.operator, SHAPE, device), seen.y.flatten(), seen.sigma)
     x = normal(2, *SHAPE, device=device)
     for t in map(torch.tensor, timesteps):
         found, wanted = guided(x, t), exact(x, t)
         noise = float(1 - known.schedule.alpha_bar[t]) ** 0.5
-        errors += [apart(found.x0, wanted.x0), noise * apart(found.eps, wanted.eps)]
-    return largest(errors)
+        yield from (found.x0 - wanted.x0, noise * (found.eps - wanted.eps))
 
 
-def round_data(name: str, how: Method, device: torch.device) -> float:
+def round_data(name: str, how: Method, device: torch.device) -> Iterator[Tensor]:
     """Data of one variance: every method is exact, with and without noise in what is measured."""
-    known, operator = data(TABLE, True, device), OPERATORS[name]
-    guides = (PosteriorGuided(known, TABLE, measured(operator, sigma, device), how, 0.5) for sigma in (0.0, 0.3))
-    return largest(off(known, guided, (1, 40, 120, 200)) for guided in guides)
+    known = data(TABLE, True, device)
+    for sigma in (0.0, 0.3):
+        seen = measured(OPERATORS[name], sigma, device)
+        yield from off(known, PosteriorGuided(known, TABLE, seen, how, 0.5), 1, 40, 120, 200)
 
 
-def any_data(name: str, device: torch.device) -> float:
+def any_data(name: str, device: torch.device) -> Iterator[Tensor]:
     """Correlated data: matched moments are exact after as many turns as unknowns."""
-    known = data(TABLE, False, device)
-    seen = measured(OPERATORS[name], 0.3, device)
-    return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), (1, 40, 120, 200))
+    known, seen = data(TABLE, False, device), measured(OPERATORS[name], 0.3, device)
+    return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), 1, 40, 120, 200)
 
 
-def without_signal(how: Method, device: torch.device) -> float:
+def without_signal(how: Method, device: torch.device) -> Iterator[Tensor]:
     """Where no signal is left at T, y still tells of x_0."""
-    table = zero_terminal_snr(TABLE)
+    table, seen = zero_terminal_snr(TABLE), measured(MeanPooled(2), 0.2, device)
     known = data(table, True, device)
-    return off(known, PosteriorGuided(known, table, measured(MeanPooled(2), 0.2, device), how, 0.5), (200,))
+    return off(known, PosteriorGuided(known, table, seen, how, 0.5), 200)
 
 
-def met(name: str, device: torch.device) -> float:
+def met(name: str, device: torch.device) -> Tensor:
     """Projection meets a measurement without noise exactly, whatever the data."""
     operator, means = OPERATORS[name], torch.stack([torch.linspace(-0.5, 1, SIZE), torch.linspace(0.5, -0.5, SIZE)])
     hills = Mixture(TABLE, double(0.4, 0.6, device=device), means.double().to(device), double(0.2, 0.1, device=device))
@@ -142,7 +139,7 @@ def met(name: str, device: torch.device) -> float:
     x, seen = normal(2, *SHAPE, device=device), measured(operator, 0.0, device)
     guided = PosteriorGuided(denoise, TABLE, seen, "projection")
     *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
-    return apart(operator(end.x_s), seen.y)
+    return operator(end.x_s) - seen.y
 
 
 CHECKS = (
