@@ -1,6 +1,6 @@
 """Every formula of the package against closed forms, on the machine at hand.
 
-To add a check, write a function of the device that gives what should be 0, and a line in `CHECKS` of its file. The
+To add a check, write a function of the device that gives what should be 0 under `@CHECKS(name, allowed)`. The
 oracles, in `ancestral.oracles`, share no formula with what is checked.
 """
 

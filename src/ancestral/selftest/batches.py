@@ -34,11 +34,13 @@ from ancestral.sampling.classifier import ClassifierGuided
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoCalls
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check, largest
+from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import mean_over_image
 from ancestral.training.muon import orthogonalised
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(60, 6.0, -6.0)
 SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)
@@ -113,14 +115,14 @@ def guides(device: torch.device) -> dict[str, Denoiser]:
     }  # fmt: skip
 
 
+@CHECKS("{name}", 1e-11, name=guides(torch.device("cpu")))
 def guided(name: str, device: torch.device) -> float:
-    """x_0 and eps of a guided, limited or edited prediction."""
     denoise = guides(device)[name]
     return told_apart(lambda x_t: torch.cat(denoise(x_t, T)[1:3], 1), images(device))
 
 
+@CHECKS("a step of {kind}", 1e-12, kind=KINDS)
 def stepped(kind: str, device: torch.device) -> float:
-    """A step of a sampler with a past."""
 
     def step(x_t: Tensor, noise: Tensor, *before: Tensor) -> Tensor:
         past = [nonlinear(x, torch.tensor(t)) for x, t in zip(before, (51, 47, 38), strict=True)]
@@ -129,6 +131,8 @@ def stepped(kind: str, device: torch.device) -> float:
     return told_apart(step, *(images(device, i) for i in range(5)))
 
 
+@CHECKS("inversion by DDIM", 1e-12, DDIMInversion(TABLE, 1))
+@CHECKS("inversion by Heun", 1e-12, HeunInversion(TABLE))
 def inverted(inversion: Inversion, device: torch.device) -> float:
     """A step upwards, and what is lost by going up and down."""
 
@@ -140,8 +144,9 @@ def inverted(inversion: Inversion, device: torch.device) -> float:
     return told_apart(up, images(device))
 
 
+@CHECKS("slerp", 1e-12, slerp)
+@CHECKS("arc", 1e-12, arc)
 def between(path: Callable[[Tensor, Tensor, float], Tensor], device: torch.device) -> float:
-    """A point between two noises."""
     return told_apart(lambda a, b: path(a, b, 0.3), images(device), images(device, 1).flip(0))
 
 
@@ -153,8 +158,8 @@ LOSSES = (
 )  # fmt: skip
 
 
+@CHECKS("loss: {name}", 1e-12, name=LOSSES)
 def losses(name: str, device: torch.device) -> float:
-    """The loss of each image of whole levels, at a timestep of its own."""
     eps, t, x0 = images(device, 1) / 2, TIMES.to(device), images(device)
     x0 = (x0.tanh() * 127.5 + 127.5).round() / 127.5 - 1
     output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
@@ -175,6 +180,7 @@ def losses(name: str, device: torch.device) -> float:
     return told_apart(function, *arguments)
 
 
+@CHECKS("a term of the bound, each at its own t and s", 1e-12)
 def term(device: torch.device) -> float:
     """L_(t,s) and L_0 of images at their own t and s, some of them at s = 0."""
 
@@ -184,10 +190,16 @@ def term(device: torch.device) -> float:
     return told_apart(nats, images(device), images(device, 1), TIMES.to(device))
 
 
+@CHECKS("the density of the flow", 1e-12)
 def likelihood(device: torch.device) -> float:
     """The log-density of the flow, with its exact divergence."""
     grid, corners = torch.tensor([60, 42, 20]), images(device)[..., :2, :2]
     return told_apart(lambda x: flow_log_prob(EPS, nonlinear, x, grid, Exact()).log_prob, corners)
+
+
+@CHECKS("Muon's directions", 1e-11)
+def orthogonal(device: torch.device) -> float:
+    return told_apart(orthogonalised, images(device).reshape(5, 4, 8))
 
 
 def loud(network: Network, device: torch.device) -> Network:
@@ -198,24 +210,10 @@ def loud(network: Network, device: torch.device) -> Network:
     return network.eval().to(device)
 
 
+@CHECKS("network: {name}", 1e-12, name=("U-Net", "classifier"))
 def networks(name: str, device: torch.device) -> float:
-    """The output of a network, each image at its own time and of its own class."""
     batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, 3, 0], device=device)]
     with torch.random.fork_rng(devices=[]):
         if name == "U-Net":
             return told_apart(loud(UNet(NETWORK, 2, 2, 3), device), *batch)
         return told_apart(loud(Classifier(classifier_settings(NETWORK), 2, 3), device), *batch[:2])
-
-
-CHECKS = (
-    *(Check(f"a step of {kind}", 1e-12, partial(stepped, kind)) for kind in KINDS),
-    *(Check(name, 1e-11, partial(guided, name)) for name in guides(torch.device("cpu"))),
-    *(Check(f"inversion by {name}", 1e-12, partial(inverted, inversion))
-      for name, inversion in (("DDIM", DDIMInversion(TABLE, 1)), ("Heun", HeunInversion(TABLE)))),
-    *(Check(name, 1e-12, partial(between, path)) for name, path in (("slerp", slerp), ("arc", arc))),
-    *(Check(f"loss: {name}", 1e-12, partial(losses, name)) for name in LOSSES),
-    Check("a term of the bound, each at its own t and s", 1e-12, term),
-    Check("the density of the flow", 1e-12, likelihood),
-    Check("Muon's directions", 1e-11, lambda device: told_apart(orthogonalised, images(device).reshape(5, 4, 8))),
-    *(Check(f"network: {name}", 1e-12, partial(networks, name)) for name in ("U-Net", "classifier")),
-)  # fmt: skip

@@ -29,9 +29,11 @@ from ancestral.oracles import (
     signs,
 )
 from ancestral.sampling.samplers import Ancestral
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.process import FIVE, kl_integral
 from ancestral.selftest.schedules import TABLES
+
+CHECKS = Checks()
 
 VARIANCES = (0.01, 0.25, 0.7, 1.0)
 STRIDED = torch.tensor([5, 3, 1, 0])
@@ -39,6 +41,7 @@ STRIDED = torch.tensor([5, 3, 1, 0])
 GRID = 0.9
 """Distance of the x_t that stand for all, in standard deviations of the noise."""
 density = DiagonalGaussian.log_prob
+FIXED = {"beta": beta, "beta_tilde": beta_tilde}
 
 
 def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
@@ -54,12 +57,14 @@ def wide(x: Tensor, mean: float | Tensor, width: float) -> DiagonalGaussian:
 # L_T
 
 
+@CHECKS("L_T: 1.4556e-5 bits at E[x_0^2] = 0.5, linear", 1e-4)
 def published_prior(device: torch.device) -> Tensor:
     """L_T of the linear schedule at E[x_0^2] = 0.5: alpha_bar_T / (4 log 2) = 1.4556e-5 bits a dimension."""
     x0 = torch.full((2, 12), math.sqrt(0.5), dtype=torch.float64, device=device)
     return bits_per_dim(prior_term(eps_process(linear(), beta), x0), 12) / 1.4556e-5 - 1
 
 
+@CHECKS("L_T by integration", 1e-10)
 def prior_by_integration(device: torch.device) -> Iterator[Tensor]:
     """L_T of a chain that keeps much of its signal, by integrating q log(q / p)."""
     kept, x = 0.9 * 0.7 * 0.8 * 0.45 * 0.6, torch.linspace(-14, 14, 20001, dtype=torch.float64)
@@ -68,10 +73,16 @@ def prior_by_integration(device: torch.device) -> Iterator[Tensor]:
         yield prior_term(eps_process(FIVE, beta), double(x0, device=device)[:, None]) - float(wanted)
 
 
+@CHECKS("L_T is 0 at zero terminal SNR", 0)
+def free_prior(device: torch.device) -> Tensor:
+    return prior_term(eps_process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device))
+
+
 # L_(t,s)
 
 
-def step_by_eps(stride: int, large: bool, device: torch.device) -> Tensor:
+@CHECKS("L_(t,s) by the error of eps, {fixed}, stride {stride}", 1e-9, fixed=FIXED, stride=(1, 7))
+def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
     """Every term of the linear schedule, from the error of eps (Ho et al. 2020, eq. 8 and 12, at any stride).
 
     beta^2 (eps - eps_hat)^2 / (2 sigma^2 (1 - beta) (1 - alpha_bar_t)), and the KL of the variances where they differ.
@@ -80,9 +91,9 @@ def step_by_eps(stride: int, large: bool, device: torch.device) -> Tensor:
     before, kept = (linear().alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
     step = -torch.expm1(kept.log() - before.log())
     narrow = step * (1 - before) / (1 - kept)
-    width = step if large else narrow
+    width = step if fixed == "beta" else narrow
     x0, eps, hat = (part.expand(len(t), 1) for part in normal(3, 1, 1, device=device))
-    diffusion = eps_process(linear(), beta if large else beta_tilde)
+    diffusion = eps_process(linear(), FIXED[fixed])
     x_t = diffusion.q_sample(x0, t, eps)
     found = step_term(diffusion, diffusion.decode(hat, x_t, t), x0, x_t, t, t - stride)
     error = step**2 * (eps - hat) ** 2 / (2 * width * (1 - step) * (1 - kept))
@@ -92,6 +103,7 @@ def step_by_eps(stride: int, large: bool, device: torch.device) -> Tensor:
 # L_0
 
 
+@CHECKS("L_0: 256 bins add to 1", 1e-12)
 def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
     """The probabilities of 256 bins, for means inside and far outside and widths down to a tenth of a bin."""
     mean = torch.linspace(-3, 3, 61, dtype=torch.float64, device=device)
@@ -99,6 +111,7 @@ def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
     return (wide(x0, mean, width).log_prob_of_bins(x0).logsumexp(0) for width in (8e-4, 0.004, 0.03, 0.5, 4.0))
 
 
+@CHECKS("L_0: inner bins by quadrature", 1e-12)
 def inner_bins(device: torch.device) -> Iterator[Tensor]:
     """log P of bins 1..254 by Gauss-Legendre quadrature of the density, up to 60 sigma away; relative."""
     (nodes, weights), x0 = legendre(24, device), pixel_levels(device)[1:-1]
@@ -108,6 +121,7 @@ def inner_bins(device: torch.device) -> Iterator[Tensor]:
         yield wide(x0, mean, width).log_prob_of_bins(x0)[:, 0] / wanted - 1
 
 
+@CHECKS("L_0: open ends by the tail of the normal law", 1e-9)
 def open_tails(device: torch.device) -> Iterator[Tensor]:
     """log P of levels 0 and 255: the normal tail by erfc, and where that is 0 by its asymptotic series; relative."""
     edge, width, x = 254.5 / 127.5 - 1, 0.02, double(1.0, -1.0, device=device)
@@ -125,9 +139,10 @@ def log_tail(z: float) -> float:
     return -0.5 * z * z - math.log(z * math.sqrt(2 * math.pi)) + math.log(series)
 
 
-def last_term(large: bool, device: torch.device) -> Tensor:
+@CHECKS("L_0 of three pixels by the error function, {fixed}", 1e-12, fixed=FIXED)
+def last_term(fixed: str, device: torch.device) -> Tensor:
     """L_0 of three pixels, eps_hat wrong, by the error function and the numbers of FIVE: beta_1, or beta_tilde_2."""
-    width = math.sqrt(0.1 if large else 0.1 / (1 - 0.9 * 0.7) * 0.3)
+    width = math.sqrt(0.1 if fixed == "beta" else 0.1 / (1 - 0.9 * 0.7) * 0.3)
     x0, eps, hat = (-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1)
     wanted = 0.0
     for x, e, h in zip(x0, eps, hat, strict=True):
@@ -135,7 +150,7 @@ def last_term(large: bool, device: torch.device) -> Tensor:
         low, high = ((x + side / 255 - mean) / width for side in (-1, 1))
         wanted -= math.log((1.0 if x == 1 else phi(high)) - (0.0 if x == -1 else phi(low)))
     pixel, noise, said = (double(*row, device=device)[None] for row in (x0, eps, hat))
-    t, diffusion = torch.tensor(1), eps_process(FIVE, beta if large else beta_tilde)
+    t, diffusion = torch.tensor(1), eps_process(FIVE, FIXED[fixed])
     x_1 = diffusion.q_sample(pixel, t, noise)
     return step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1) - wanted
 
@@ -145,6 +160,7 @@ def phi(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
+@CHECKS("L_0: error of the rectangle rule", 2e-6)
 def rectangles(device: torch.device) -> Tensor:
     """The rectangle rule is off by (bin / sigma)^2 / 24 (z^2 - 1), the next term of the integral over a bin."""
     x0, width = pixel_levels(device)[1:-1], 0.2
@@ -167,8 +183,8 @@ def log_weights(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, 
     return weight + log_normal(x, 0.0, torch.ones_like(x))
 
 
+@CHECKS("evidence: every path weighs p(x_0)", 1e-10)
 def path_weights(device: torch.device) -> Tensor:
-    """With the exact reverse process the weight is p(x_0) on every single path."""
     data = GaussianData(zero_terminal_snr(FIVE), double(0.4, device=device), double(2.5, device=device))
     kicks, diffusion = normal(3, 50, device=device), eps_process(data.schedule, data.exact)
     truth = -0.5 * (1.7**2 / 2.5 + math.log(2 * math.pi * 2.5))
@@ -182,8 +198,8 @@ def mean_bound(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, x
     return sum(float(term.nats.mean()) for term in terms)
 
 
+@CHECKS("evidence: -log weights add to the terms", 1e-11)
 def telescoped(device: torch.device) -> Iterator[Tensor]:
-    """The bound of a wrong model is E[-log weight] of its paths, both means over signs."""
     data = GaussianData(FIVE, double(0.3, device=device), double(0.5, device=device))
     diffusion = eps_process(FIVE, beta)
     for grid in (STRIDED, every(FIVE)):
@@ -191,6 +207,7 @@ def telescoped(device: torch.device) -> Iterator[Tensor]:
         yield mean_bound(diffusion, data, grid, 0.8) + log_weights(diffusion, data, grid, 0.8, kicks).mean()
 
 
+@CHECKS("evidence: the bound is not below it", 1e-10)
 def above_the_evidence(device: torch.device) -> Iterator[float]:
     """By how much the bound of wrong models is below -log p(x_0), which their chain's mean and variance give."""
     zero = torch.zeros(1, dtype=torch.float64, device=device)
@@ -206,8 +223,9 @@ def above_the_evidence(device: torch.device) -> Iterator[float]:
 # Against entropies
 
 
+@CHECKS("bound minus entropy, exact variance, linear, T = {T}", 1e-9, "linear", T=(10, 100, 1000, 4000))
+@CHECKS("bound minus entropy, exact variance, cosine, T = {T}", 1e-9, "cosine", T=(10, 100, 1000, 4000))
 def above_entropy(name: str, T: int, device: torch.device) -> Tensor:
-    """Bound minus entropy of Gaussian data with the exact reverse variance, nats a dimension."""
     data = gaussian(TABLES[name](T), device)
     terms = expected_terms(eps_process(data.schedule, data.exact), data, every(data.schedule))
     return terms.sum() - entropy(data.variance).mean()
@@ -219,6 +237,7 @@ def prior_excess(data: GaussianData) -> Tensor:
     return 0.5 * (variance + mean**2 - 1 - variance.log()).mean()
 
 
+@CHECKS("bound minus entropy, exact variance, strides", 1e-9)
 def strided_entropy(device: torch.device) -> Iterator[Tensor]:
     """The same on strides of a chain that ends early: KL(q(x_T) || N(0, I)) is lost, and nothing else."""
     data = gaussian(log_snr_linear(40, 9.0, -3.0), device)
@@ -227,19 +246,28 @@ def strided_entropy(device: torch.device) -> Iterator[Tensor]:
         yield terms.sum() - entropy(data.variance).mean() - prior_excess(data)
 
 
-def fixed_gap(large: bool, T: int, steps: int, device: torch.device) -> Tensor:
+@CHECKS("gap of {fixed}, T = 10, 10 steps; relative", 1e-6, 10, 10, fixed=FIXED)
+@CHECKS("gap of {fixed}, T = 1000, 1000 steps; relative", 1e-6, 1000, 1000, fixed=FIXED)
+@CHECKS("gap of {fixed}, T = 1000, 25 steps; relative", 1e-6, 1000, 25, fixed=FIXED)
+def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
     """What a fixed variance costs beyond the entropy: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
     data = gaussian(linear(T), device)
     unit, point = (GaussianData(data.schedule, data.mean, torch.full_like(data.mean, each)) for each in (1.0, 0.0))
     grid = data.schedule.trailing(steps)
     t, s = grid[:-1], grid[1:]
-    extreme = unit.reverse_variance(t, s) if large else point.reverse_variance(t.clamp(min=2), s.clamp(min=1))
+    extreme = unit.reverse_variance(t, s) if fixed == "beta" else point.reverse_variance(t.clamp(min=2), s.clamp(min=1))
     ratio = data.reverse_variance(t, s) / extreme
     wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean() + prior_excess(data)
-    terms = expected_terms(eps_process(data.schedule, beta if large else beta_tilde), data, grid)
+    terms = expected_terms(eps_process(data.schedule, FIXED[fixed]), data, grid)
     return (terms.sum() - entropy(data.variance).mean()) / wanted - 1
 
 
+@CHECKS("bits per dimension of log 256 nats", 1e-14)
+def one_bit(_: torch.device) -> Tensor:
+    return bits_per_dim(double(math.log(256), 3 * math.log(256)), 1) - double(8, 24)
+
+
+@CHECKS("uniform pixels: bits beyond 8", 2e-3)
 def uniform_pixels(device: torch.device) -> float:
     """Bits a pixel beyond 8 for the exact denoiser of uniform pixels; less than 8 would be a fault, so it is NaN.
 
@@ -274,31 +302,3 @@ def pixel_variance(schedule: Schedule, t: Tensor, s: Tensor, prediction: Predict
     step = 1 - kept / before
     variance = (1 - before) / (1 - kept) * step + before * (step / (1 - kept)) ** 2 * prediction.variance_coeff
     return torch.log(variance.clamp(min=(0.1 / 255) ** 2) if s == 0 else variance)
-
-
-CHECKS = (
-    Check("L_T: 1.4556e-5 bits at E[x_0^2] = 0.5, linear", 1e-4, published_prior),
-    Check("L_T by integration", 1e-10, prior_by_integration),
-    Check("L_T is 0 at zero terminal SNR", 0, lambda device: (
-        prior_term(eps_process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device)))),
-    *(Check(f"L_(t,s) by the error of eps, {name}, stride {stride}", 1e-9, partial(step_by_eps, stride, large))
-      for name, large in (("beta", True), ("beta_tilde", False)) for stride in (1, 7)),
-    Check("L_0: 256 bins add to 1", 1e-12, bins_add_to_one),
-    Check("L_0: inner bins by quadrature", 1e-12, inner_bins),
-    Check("L_0: open ends by the tail of the normal law", 1e-9, open_tails),
-    *(Check(f"L_0 of three pixels by the error function, {name}", 1e-12, partial(last_term, large))
-      for name, large in (("beta", True), ("beta_tilde", False))),
-    Check("L_0: error of the rectangle rule", 2e-6, rectangles),
-    Check("evidence: every path weighs p(x_0)", 1e-10, path_weights),
-    Check("evidence: -log weights add to the terms", 1e-11, telescoped),
-    Check("evidence: the bound is not below it", 1e-10, above_the_evidence),
-    *(Check(f"bound minus entropy, exact variance, {name}, T = {T}", 1e-9, partial(above_entropy, name, T))
-      for name in ("linear", "cosine") for T in (10, 100, 1000, 4000)),
-    Check("bound minus entropy, exact variance, strides", 1e-9, strided_entropy),
-    *(Check(f"gap of {name}, T = {T}, {steps} steps; relative", 1e-6, partial(fixed_gap, large, T, steps))
-      for name, large in (("beta", True), ("beta_tilde", False))
-      for T, steps in ((10, 10), (1000, 1000), (1000, 25))),
-    Check("bits per dimension of log 256 nats", 1e-14, lambda _: (
-        bits_per_dim(double(math.log(256), 3 * math.log(256)), 1) - double(8, 24))),
-    Check("uniform pixels: bits beyond 8", 2e-3, uniform_pixels),
-)  # fmt: skip

@@ -5,7 +5,6 @@ within add up from those, so that no image is drawn.
 """
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,9 @@ from ancestral.oracles import double, noised, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(100, 6.0, -6.0)
 T = torch.tensor(40)
@@ -56,12 +57,14 @@ def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -
     return (mine - yours.roll(roll, (-2, -1)) for mine, yours in parts)
 
 
+@CHECKS("windows: one over all is the plain denoiser", 1e-14, False)
+@CHECKS("windows: one over all, feathered", 1e-14, True)
 def one_window(feathered: bool, device: torch.device) -> Iterator[Tensor]:
-    """A window over the whole canvas is the plain denoiser."""
     x = normal(2, 3, 4, 6, device=device)
     return unlike(Windows(mean_of_window, 4, 6, 3, feathered)(x, T), mean_of_window(x, T))
 
 
+@CHECKS("windows: of independent pixels they know all", 1e-13)
 def independent(device: torch.device) -> Iterator[Tensor]:
     """Independent pixels: windows of any size and stride are the plain denoiser, around the edges too."""
     x = normal(2, 3, 8, 12, device=device)
@@ -70,6 +73,7 @@ def independent(device: torch.device) -> Iterator[Tensor]:
             yield from unlike(Windows(each_pixel, *size, wraps=wraps)(x, T), each_pixel(x, T))
 
 
+@CHECKS("windows: predictions averaged, by hand", 1e-13)
 def averaged(device: torch.device) -> Iterator[Tensor]:
     """Rows of five in windows of three at 0 and 2, the middle in both; rows of four at 0 and 1, weighed 1, 2, 1."""
     x = double(3, 0, 3, 6, 9, device=device).expand(1, 1, 3, 5)
@@ -79,6 +83,7 @@ def averaged(device: torch.device) -> Iterator[Tensor]:
     yield tents.x0 - double(2, 7 / 3, 8 / 3, 3, device=device)
 
 
+@CHECKS("windows: every pixel is held", 0)
 def covered(_: torch.device) -> Iterator[int]:
     """How many pixels no window holds, and how many windows leave a canvas that does not wrap."""
     for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
@@ -87,6 +92,8 @@ def covered(_: torch.device) -> Iterator[int]:
         yield length - len(held) + (not wraps) * (max(tops) + window != length)
 
 
+@CHECKS("windows around the edges: rolls by strides commute", 1e-13, Windows(mean_of_window, 4, 4, 2, wraps=True), 6, 8)
+@CHECKS("mean of rolls: commutes with its group", 1e-13, MeanOfRolls(knows_where, grid_of_rolls(4, 6, 2, 3)), 4, 6)
 def commutes(denoise: Denoiser, height: int, width: int, device: torch.device) -> Iterator[Tensor]:
     """Rolling the canvas by even numbers rolls the prediction."""
     x = normal(2, 3, height, width, device=device)
@@ -106,8 +113,8 @@ def denoiser(layer: nn.Module) -> Denoiser:
     return NetworkDenoiser(GaussianDiffusion(TABLE, PredictsX0(), beta_tilde), lambda x, time: layer(x))
 
 
+@CHECKS("rolls: there and back", 1e-12)
 def rolled_back(device: torch.device) -> Iterator[Tensor]:
-    """A denoiser that commutes with rolls is left alone by a roll a step and by a mean of rolls."""
     x, layer = normal(2, 1, 5, 6, device=device), smoothing(device)
     plain = Circular(denoiser(layer), (layer,))
     for rolled in (RolledEachStep(plain), MeanOfRolls(plain, ((1, 2), (3, 5)))):
@@ -121,38 +128,32 @@ def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
     return float(seam(end.x_s).ratio) - 1
 
 
+@CHECKS("windows around the edges: seam like the interior", 1e-12)
+def windows_around(device: torch.device) -> float:
+    return ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device)
+
+
+@CHECKS("mean of rolls, every place: seam like the interior", 1e-12)
+def every_roll(device: torch.device) -> float:
+    return ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device)
+
+
+@CHECKS("a roll a step: seam nearly like the interior", 0.1)
+def roll_a_step(device: torch.device) -> float:
+    """What one step tears the next mends; without rolls the seam is four times the interior."""
+    return ratio(RolledEachStep(denoiser(smoothing(device))), 20, device)
+
+
+@CHECKS("circular padding: seam like the interior", 1e-12)
 def padded(device: torch.device) -> tuple[float, float]:
-    """With circular padding a seam is like any other place; after it the padding is put back and the seam shows."""
     layer = smoothing(device)
     plain = denoiser(layer)
     within = ratio(Circular(plain, (layer,)), 20, device)
     return within, max(2 - ratio(plain, 20, device), 0.0)
 
 
+@CHECKS("seam: across and within, by hand", 1e-14)
 def steps_of_pixels(device: torch.device) -> tuple[Tensor, ...]:
     """Columns 0, 1, 3, 7 in rows alike: the seam has 7^2 across and (1 + 4 + 16) / 3 = 7 within, rows have none."""
     found = seam(double(0, 1, 3, 7, device=device).expand(2, 3, 4, 4))
     return found.across - 49 / 2, found.within - 7 / 2, found.ratio - 7
-
-
-CHECKS = (
-    Check("windows: one over all is the plain denoiser", 1e-14, partial(one_window, False)),
-    Check("windows: one over all, feathered", 1e-14, partial(one_window, True)),
-    Check("windows: of independent pixels they know all", 1e-13, independent),
-    Check("windows: predictions averaged, by hand", 1e-13, averaged),
-    Check("windows: every pixel is held", 0, covered),
-    Check("windows around the edges: rolls by strides commute", 1e-13, partial(
-        commutes, Windows(mean_of_window, 4, 4, 2, wraps=True), 6, 8)),
-    Check("windows around the edges: seam like the interior", 1e-12, lambda device: (
-        ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device))),
-    Check("circular padding: seam like the interior", 1e-12, padded),
-    Check("mean of rolls: commutes with its group", 1e-13, partial(
-        commutes, MeanOfRolls(knows_where, grid_of_rolls(4, 6, 2, 3)), 4, 6)),
-    Check("mean of rolls, every place: seam like the interior", 1e-12, lambda device: (
-        ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device))),
-    # what one step tears the next mends; without rolls the seam is four times the interior
-    Check("a roll a step: seam nearly like the interior", 0.1, lambda device: (
-        ratio(RolledEachStep(denoiser(smoothing(device))), 20, device))),
-    Check("rolls: there and back", 1e-12, rolled_back),
-    Check("seam: across and within, by hand", 1e-14, steps_of_pixels),
-)  # fmt: skip

@@ -4,14 +4,16 @@ Every check measures errors, the package's numbers less ones found another way, 
 what is allowed. A check that raises has failed: a broken formula may break the program before it yields a number.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-Errors = float | Tensor | Iterable[float | Tensor]
+Errors = float | int | Tensor | Iterable[float | int | Tensor]
 """Of whatever shapes and signs."""
 
 
@@ -19,8 +21,33 @@ class Check(NamedTuple):
     """What is compared with what, the error that rounding or the method may leave, and how to measure it."""
 
     name: str
-    allowed: float
+    allowed: float | int
     measure: Callable[[torch.device], Errors]
+
+
+Function = TypeVar("Function", bound=Callable[..., Errors])
+
+
+class Checks(list[Check]):
+    """The checks of a file, in order. `@CHECKS(name, allowed)` makes one of a function of the device."""
+
+    def __call__(
+        self, name: str, allowed: float | int, /, *first: object, **each: Iterable[object]
+    ) -> Callable[[Function], Function]:
+        """Adds the function that is decorated, and gives it `first`, then what `each` says, then the device.
+
+        Args:
+            each: values of its next parameters, in their order: a check for every combination, whose values are
+                written into the name.
+        """
+
+        def add(measure: Function) -> Function:
+            for values in itertools.product(*each.values()):
+                said = name.format(**dict(zip(each, values, strict=True))) if each else name
+                self.append(Check(said, allowed, partial(measure, *first, *values)))
+            return measure
+
+        return add
 
 
 class CheckResult(NamedTuple):
@@ -29,7 +56,7 @@ class CheckResult(NamedTuple):
     group: str
     name: str
     error: float
-    allowed: float
+    allowed: float | int
     fault: str = ""
 
     @property
@@ -59,4 +86,6 @@ def outcome(group: str, check: Check, device: torch.device) -> CheckResult:
 def largest(errors: Errors) -> float:
     """The largest size among numbers and elements, and NaN where one is: Python's `max` may pass it over."""
     parts = [errors] if isinstance(errors, float | int | Tensor) else errors
-    return float(torch.stack([torch.as_tensor(part).detach().double().abs().max().cpu() for part in parts]).max())
+    return float(
+        torch.stack([torch.as_tensor(part, dtype=torch.float64).detach().abs().max().cpu() for part in parts]).max()
+    )

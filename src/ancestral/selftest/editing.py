@@ -28,7 +28,9 @@ from ancestral.editing.inversion import (
 from ancestral.oracles import CorrelatedData, GaussianData, double, eps_process, gaussian, moments, normal, two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral
-from ancestral.selftest.checks import Check, largest
+from ancestral.selftest.checks import Checks, largest
+
+CHECKS = Checks()
 
 HUNDRED = log_snr_linear(100, 8.0, -6.0)
 FINE = log_snr_linear(960, 6.0, -6.0)
@@ -40,6 +42,9 @@ def exact(data: GaussianData) -> Ancestral:
     return Ancestral(eps_process(data.schedule, data.exact))
 
 
+@CHECKS("inpainting: 4 times 1 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(4, 1))
+@CHECKS("inpainting: 3 times 2 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(3, 2))
+@CHECKS("inpainting: 2 times 9 of 5 steps keep the law", 1e-12, cosine(60), 5, Rounds(2, 9))
 def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.device) -> tuple[Tensor, Tensor]:
     """With nothing known and an exact step down, going up again leaves mean and variance of every x_s alone."""
     data, grid = gaussian(schedule, 0.3, 2.0, device=device), schedule.trailing(steps)
@@ -68,6 +73,7 @@ def end_of(data: GaussianData, last: Tensor) -> tuple[Tensor, Tensor]:
     return data.mean, data.variance - data.reverse_variance(last, torch.tensor(0))
 
 
+@CHECKS("inpainting: what is known is drawn anew at every s", 1e-14)
 def noised(device: torch.device) -> tuple[Tensor, Tensor]:
     """What is known is at every s a draw of its own from x_s given the image, and at the end the image itself."""
     data, grid, image = (
@@ -86,6 +92,7 @@ def noised(device: torch.device) -> tuple[Tensor, Tensor]:
     return mean - kept.sqrt() * image.repeat(5), covariance - (1 - kept).diag()
 
 
+@CHECKS("inpainting: known to the bit, 12 rounds for the rest", 0.05)
 def conditional(device: torch.device) -> Iterator[float | Tensor]:
     """Of two numbers that correlate by 0.8 the first is known, to the bit: mean and variance of the second by DDIM.
 
@@ -106,8 +113,8 @@ def conditional(device: torch.device) -> Iterator[float | Tensor]:
         yield math.inf
 
 
+@CHECKS("inpainting: boxes and margins", 0)
 def masks(_: torch.device) -> Iterator[int | Tensor]:
-    """How many pixels of a box and of margins are on the wrong side."""
     keep = outside_box(5, 6, top=1, left=2, bottom=3, right=6)
     yield sum(bool(keep[i, j]) == (1 <= i < 3 and 2 <= j < 6) for i in range(5) for j in range(6))
     canvas, kept = extended(torch.ones(1, 1, 2, 3), top=1, bottom=0, left=2, right=3)
@@ -115,6 +122,7 @@ def masks(_: torch.device) -> Iterator[int | Tensor]:
     yield from ((kept != torch.tensor(inside)).sum(), (canvas[0, 0] != kept).sum())
 
 
+@CHECKS("from an image at t = {t} of 100: what survives", 1e-11, t=(20, 55, 100))
 def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """From an image noised up to t: mean and variance of what an exact chain makes of it, by two regressions in turn.
 
@@ -135,6 +143,7 @@ def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return mean - (data.mean + twice * (image - data.mean)), covariance.diagonal() - variance
 
 
+@CHECKS("from an image: timesteps of strengths, grids below", 0)
 def strengths(_: torch.device) -> Iterator[int]:
     """How many timesteps of a strength are wrong, by going through the table; and grids below a time, by hand."""
     for schedule in (cosine(50), HUNDRED):
@@ -157,8 +166,10 @@ def images(device: torch.device) -> Tensor:
     return double(0.9, 0.3, -0.8, 0.1, 0.1, -1.0, device=device).reshape(3, 2)
 
 
+@CHECKS("inversion, 0 corrections: order 2 there and back", 0.15, 0)
+@CHECKS("inversion, 1 corrections: order 3 there and back", 0.15, 1)
+@CHECKS("inversion, 2 corrections: order 4 there and back", 0.15, 2)
 def returns(corrections: int, device: torch.device) -> float:
-    """How far from 2, and one more for each correction, the order is at which DDIM undoes its inversion."""
     hills, inversion = two_hills(FINE, device), DDIMInversion(FINE, corrections)
 
     def error(steps: int) -> float:
@@ -167,8 +178,9 @@ def returns(corrections: int, device: torch.device) -> float:
     return math.log2(error(96) / error(192)) - 2 - corrections
 
 
+@CHECKS("inversion by DDIM: order 1 to the flow", 0.15, DDIMInversion(FINE), 1)
+@CHECKS("inversion by Heun: order 2 to the flow", 0.15, HeunInversion(FINE), 2)
 def up_the_flow(inversion: Inversion, claimed: int, device: torch.device) -> float:
-    """How far from its order an inversion comes to the flow of Gaussian data."""
     data = gaussian(FINE, 0.1, 1.5, device=device)
     wanted = data.flow(images(device), torch.tensor(1), torch.tensor(960))
 
@@ -179,6 +191,7 @@ def up_the_flow(inversion: Inversion, claimed: int, device: torch.device) -> flo
     return math.log2(error(60) / error(120)) - claimed
 
 
+@CHECKS("inversion, 30 corrections: undone by DDIM", 1e-10)
 def undone(device: torch.device) -> Tensor:
     """Many corrections invert DDIM down to the clean image: every pixel returns, by the loop that everybody uses."""
     grid = torch.cat([down_to_one(20), torch.tensor([0])])
@@ -188,6 +201,7 @@ def undone(device: torch.device) -> Tensor:
     return down.x_s - images(device)
 
 
+@CHECKS("inversion: where the network is asked", 0)
 def calls(device: torch.device) -> int:
     """How many calls of inversions are wrong: by DDIM at the end of each step, none at t = 0, which is unknown."""
     asked: list[int] = []
@@ -202,6 +216,7 @@ def calls(device: torch.device) -> int:
     return sum(one != other for one, other in itertools.zip_longest(asked, wanted))
 
 
+@CHECKS("inversion: timesteps of at least a grain", 0)
 def grains(_: torch.device) -> Iterator[int]:
     """How many timesteps of three grains are wrong, asking each of a grid for its noise over signal."""
     grid = FINE.trailing(40)
@@ -215,6 +230,7 @@ def polar(radius: float, angle: float, device: torch.device) -> Tensor:
     return radius * double(math.cos(angle), math.sin(angle), device=device)[None]
 
 
+@CHECKS("slerp: radius and angle move evenly", 1e-12)
 def turned(device: torch.device) -> Iterator[Tensor]:
     """In the plane slerp moves radius and angle evenly; each of a batch its own, also where the ends nearly agree."""
     ends = [((1.0, 0.2), (3.0, 2.0)), ((2.0, -1.0), (0.5, 1.9)), ((1.0, 0.3), (1.0, 0.3 + 1e-9))]
@@ -224,14 +240,14 @@ def turned(device: torch.device) -> Iterator[Tensor]:
         yield slerp(a, b, u) - torch.cat([polar(*each, device) for each in between])
 
 
+@CHECKS("path: a quarter turn in five points", 1e-14)
 def whole_path(device: torch.device) -> Tensor:
-    """A quarter turn in five points, both ends among them: 0, 22.5, 45, 67.5 and 90 degrees."""
     quarter = [polar(2.0, k * math.pi / 8, device) for k in range(5)]
     return path(quarter[0], quarter[-1], 5) - torch.stack(quarter)
 
 
+@CHECKS("arc: the law of noise", 1e-14)
 def arc_law(device: torch.device) -> Iterator[Tensor]:
-    """The arc of two independent noises is normal again, and goes from one to the other."""
 
     def between(u: float, noise: NoiseSource) -> Tensor:
         return arc(noise(), noise(), u)
@@ -241,24 +257,3 @@ def arc_law(device: torch.device) -> Iterator[Tensor]:
     for u in (0.0, 0.2, 0.5, 1.0):
         mean, covariance = moments(partial(between, u), (2,), device)
         yield from (mean, covariance - torch.eye(2).to(mean))
-
-
-CHECKS = (
-    *(Check(f"inpainting: {count} times {jump} of {steps} steps keep the law", 1e-12, partial(
-        resampled, schedule, steps, Rounds(count, jump)))
-      for schedule, steps, count, jump in ((HUNDRED, 7, 4, 1), (HUNDRED, 7, 3, 2), (cosine(60), 5, 2, 9))),
-    Check("inpainting: what is known is drawn anew at every s", 1e-14, noised),
-    Check("inpainting: known to the bit, 12 rounds for the rest", 0.05, conditional),
-    Check("inpainting: boxes and margins", 0, masks),
-    *(Check(f"from an image at t = {t} of 100: what survives", 1e-11, partial(survives, t)) for t in (20, 55, 100)),
-    Check("from an image: timesteps of strengths, grids below", 0, strengths),
-    *(Check(f"inversion, {n} corrections: order {2 + n} there and back", 0.15, partial(returns, n)) for n in (0, 1, 2)),
-    *(Check(f"inversion by {name}: order {order} to the flow", 0.15, partial(up_the_flow, inversion, order))
-      for name, inversion, order in (("DDIM", DDIMInversion(FINE), 1), ("Heun", HeunInversion(FINE), 2))),
-    Check("inversion, 30 corrections: undone by DDIM", 1e-10, undone),
-    Check("inversion: where the network is asked", 0, calls),
-    Check("inversion: timesteps of at least a grain", 0, grains),
-    Check("slerp: radius and angle move evenly", 1e-12, turned),
-    Check("path: a quarter turn in five points", 1e-14, whole_path),
-    Check("arc: the law of noise", 1e-14, arc_law),
-)  # fmt: skip

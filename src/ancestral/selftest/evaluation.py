@@ -27,7 +27,9 @@ from ancestral.evaluation.metrics import (
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.subsample import Subsample
 from ancestral.oracles import double, eps_process, gaussian, normal
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 COUNT = 60
 """Numbers whose mean has an error."""
@@ -56,8 +58,8 @@ def of_means(device: torch.device) -> Iterator[float]:
     yield from (mean(values.tolist()).standard_error, *probes.tolist())
 
 
+@CHECKS("errors of means: deviation over the root of the count", 1e-12)
 def errors(device: torch.device) -> Iterator[float]:
-    """Errors of means against 1 / sqrt(n - 1)."""
     return (found - (COUNT - 1) ** -0.5 for found in itertools.chain(of_means(device), shares(device)))
 
 
@@ -68,8 +70,8 @@ def left_out(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, 
     return (groups - 1) / groups * math.fsum((value - centre) ** 2 for value in values)
 
 
+@CHECKS("errors of distances: images left out by hand", 1e-9)
 def jackknives(device: torch.device) -> tuple[float, float]:
-    """Errors of both distances against leaving images, or groups of them, out by hand; relative."""
     a, b = normal(23, 3, device=device), 1.4 * normal(31, 3, device=device).flip(0) + 0.4
 
     def kernel(a: Tensor, b: Tensor) -> float:
@@ -88,6 +90,7 @@ def mean_kernel(a: Tensor, b: Tensor, itself: bool) -> float:
     return math.fsum(values) / len(values)
 
 
+@CHECKS("kernel and Frechet distance, pair by pair", 1e-10)
 def distances(device: torch.device) -> tuple[float, float]:
     """The kernel distance pair by pair; the Frechet distance of sets whose moments are known."""
     a, b = normal(9, 3, device=device), normal(7, 3, device=device).flip(0) + 0.5
@@ -117,6 +120,7 @@ def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
     ]
 
 
+@CHECKS("precision, recall, density, coverage: ball by ball", 1e-12)
 def balls(device: torch.device) -> Iterator[float]:
     """Neighbourhoods of whole numbers, where points lie on the rims of balls, against counting."""
     random = torch.Generator().manual_seed(2)
@@ -126,6 +130,7 @@ def balls(device: torch.device) -> Iterator[float]:
         yield from (one - other for one, other in zip(found, counted(real, drawn, k), strict=True))
 
 
+@CHECKS("nearest training image: the one that was moved", 1e-9)
 def copies(device: torch.device) -> Iterator[Tensor]:
     """The nearest of 5,000 training images to the very images, moved a little: themselves, at that distance."""
     training, places = normal(5000, 3, device=device), torch.tensor([4, 2047, 2048, 4999])
@@ -156,6 +161,7 @@ def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int =
     return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
 
 
+@CHECKS("bound by visits: all terms, where all are visited", 1e-12)
 def whole_sum(device: torch.device) -> Iterator[Tensor]:
     """All steps visited once: the terms of the bound of each image, and of each stretch."""
     subsample = Subsample(0, 50, IMAGES, 9, 9)
@@ -171,6 +177,7 @@ def whole_sum(device: torch.device) -> Iterator[Tensor]:
     yield double(*found.diffusion) - between.sum(0)
 
 
+@CHECKS("bound by visits: two of twenty, and their difference", 1e-10)
 def two_visits(device: torch.device) -> Iterator[Tensor]:
     """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
     subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), pixels(device), []
@@ -185,8 +192,8 @@ def two_visits(device: torch.device) -> Iterator[Tensor]:
     yield double(*found.diffusion) - 10 * (costs[0] + costs[1])
 
 
+@CHECKS("bound by visits: in chunks as in one", 1e-12)
 def in_chunks(device: torch.device) -> Iterator[Tensor | float]:
-    """Images in two chunks: the sums of one."""
     subsample = Subsample(0, 50, IMAGES, 20, 4)
     whole, parts = sums(subsample, device), [sums(subsample, device, 0, 2), sums(subsample, device, 2, IMAGES)]
     yield double(*joined([each.diffusion for each in parts])) - double(*whole.diffusion)
@@ -194,6 +201,7 @@ def in_chunks(device: torch.device) -> Iterator[Tensor | float]:
     yield error_within(parts) - error_within([whole])
 
 
+@CHECKS("bound by visits: unbiased, relative", 2e-3)
 def unbiased(_: torch.device) -> Iterator[Tensor]:
     """The mean over 4096 images of a weighted sum over their visits is the sum over all steps; relative."""
     values = (torch.arange(37) / 37).exp()
@@ -202,6 +210,7 @@ def unbiased(_: torch.device) -> Iterator[Tensor]:
         yield values[subsample.visits(0, 4096)].sum(1).mean() * subsample.weight / values.sum() - 1
 
 
+@CHECKS("bound by visits: the error of the choice, relative", 0.1)
 def independent_parts(_: torch.device) -> float:
     """Where nothing but the choice of steps makes terms differ, the error within images is their spread; relative."""
     subsample = Subsample(1, 5000, 4000, 400, 4)
@@ -216,8 +225,8 @@ def independent_parts(_: torch.device) -> float:
     return error_within([empty]) / spread - 1
 
 
+@CHECKS("bound by visits: an image's own noise and steps", 0)
 def own_noise(_: torch.device) -> Iterator[int | Tensor]:
-    """How many images are given other noise or another place where others are measured as well."""
     few, many = Subsample(3, 100, 10, 20, 4), Subsample(3, 100, 60, 20, 4)
     places = few.images()
     same = [many.noise_seeds(torch.tensor([place]))[0] for place in places.tolist()]
@@ -226,6 +235,7 @@ def own_noise(_: torch.device) -> Iterator[int | Tensor]:
     yield (many.visits(3, 9) != few.visits(3, 9)).sum()
 
 
+@CHECKS("the flow's grid: even in its variable", 0)
 def flow_steps(_: torch.device) -> tuple[Tensor, ...]:
     """The flow's grid from T to 3, in steps of artanh(a) that differ by less than the table's; counts ends as well."""
     grid = flow_grid(TABLE, 8, 3)
@@ -233,19 +243,3 @@ def flow_steps(_: torch.device) -> tuple[Tensor, ...]:
     widest = torch.atanh(TABLE.alpha_bar[3:].sqrt()).diff().abs().max()
     even = (u[-1] - u[0]) / 8
     return ((u.diff() - even).abs() > widest).sum(), grid[0] - 40, grid[-1] - 3
-
-
-CHECKS = (
-    Check("errors of means: deviation over the root of the count", 1e-12, errors),
-    Check("errors of distances: images left out by hand", 1e-9, jackknives),
-    Check("kernel and Frechet distance, pair by pair", 1e-10, distances),
-    Check("precision, recall, density, coverage: ball by ball", 1e-12, balls),
-    Check("nearest training image: the one that was moved", 1e-9, copies),
-    Check("bound by visits: all terms, where all are visited", 1e-12, whole_sum),
-    Check("bound by visits: two of twenty, and their difference", 1e-10, two_visits),
-    Check("bound by visits: in chunks as in one", 1e-12, in_chunks),
-    Check("bound by visits: unbiased, relative", 2e-3, unbiased),
-    Check("bound by visits: the error of the choice, relative", 0.1, independent_parts),
-    Check("bound by visits: an image's own noise and steps", 0, own_noise),
-    Check("the flow's grid: even in its variable", 0, flow_steps),
-)  # fmt: skip

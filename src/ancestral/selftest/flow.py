@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +19,9 @@ from ancestral.diffusion.flow import (
 from ancestral.diffusion.schedules import Schedule
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
 from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, gaussian, log_normal, two_hills
-from ancestral.selftest.checks import Check, largest
+from ancestral.selftest.checks import Checks, largest
+
+CHECKS = Checks()
 
 
 def table(steps: int, top: float = 3.0) -> Schedule:
@@ -45,30 +46,33 @@ def found(known: GaussianData | Mixture, x: Tensor, divergence: Divergence | Non
     return flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
 
 
+@CHECKS("log p of Gaussian data, 96 steps", 2e-5, 96)
 def gaussian_error(steps: int, device: torch.device) -> Tensor:
     """Error of log p(x_1) for Gaussian data, nats a dimension."""
     known, x = data(table(steps), device), points(device)
     return (found(known, x) - log_normal(x, *known.at(torch.tensor(1))).sum(1)) / 2
 
 
+@CHECKS("log p of a mixture, 96 steps", 1e-4, 96)
 def hills_error(steps: int, device: torch.device) -> Tensor:
-    """The same for a mixture of two."""
     hills, x = two_hills(table(steps), device), double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device)
     return (found(hills, x.reshape(4, 2)) - hills.log_density(x.reshape(4, 2), torch.tensor(1))) / 2
 
 
+@CHECKS("order 3 on Gaussian data, by halving the steps", 0.4, gaussian_error)
+@CHECKS("order 3 on a mixture, by halving the steps", 0.4, hills_error)
 def order(error: Callable[[int, torch.device], Tensor], device: torch.device) -> float:
-    """How far from 3 the order is that halving the steps measures."""
     return math.log2(largest(error(48, device)) / largest(error(96, device))) - 3
 
 
+@CHECKS("Hutchinson over all signs is exact", 1e-12)
 def all_signs(device: torch.device) -> Tensor:
-    """Hutchinson's estimate over every vector of signs is the exact divergence."""
     hills, x = two_hills(table(8), device), double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2)
     corners = itertools.cycle(double(1, 1, 1, -1, -1, 1, -1, -1, device=device).reshape(4, 2))
     return found(hills, x, Hutchinson(4, lambda: next(corners).expand(2, 2))) - found(hills, x)
 
 
+@CHECKS("exact divergence of a known Jacobian", 1e-14)
 def trace(device: torch.device) -> tuple[Tensor, Tensor]:
     """The exact divergence of a function whose Jacobian has the diagonal cos(x_1), 2 x_2."""
     x = double(0.3, -1.2, device=device)[None]
@@ -78,6 +82,7 @@ def trace(device: torch.device) -> tuple[Tensor, Tensor]:
     return value - wanted, forms[:, 0] - double(math.cos(0.3), -2.4, device=device)
 
 
+@CHECKS("forward dequantisation: every draw is -log p(x_0)", 5e-5)
 def exact_decoder(device: torch.device) -> Tensor:
     """Every draw of the bound by forward noise is -log p(x_0) where the decoder is the exact p(x_0 | x_1)."""
     known, x = data(table(96), device), points(device)
@@ -87,6 +92,7 @@ def exact_decoder(device: torch.device) -> Tensor:
     return bound + log_normal(x, known.mean, known.variance).sum(1)
 
 
+@CHECKS("uniform dequantisation: density times width", 5e-5)
 def middle_of_bins(device: torch.device) -> Tensor:
     """The uniform bound in the middle of a bin is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
     known, x = data(table(96, top=1.0), device), points(device)
@@ -95,15 +101,3 @@ def middle_of_bins(device: torch.device) -> Tensor:
     kept = math.tanh(1.0) ** 2
     density = log_normal(x, known.mean, known.variance + (1 - kept) / kept).sum(1)
     return bound + density + 2 * math.log(BIN_WIDTH)
-
-
-CHECKS = (
-    Check("log p of Gaussian data, 96 steps", 2e-5, partial(gaussian_error, 96)),
-    Check("log p of a mixture, 96 steps", 1e-4, partial(hills_error, 96)),
-    Check("order 3 on Gaussian data, by halving the steps", 0.4, partial(order, gaussian_error)),
-    Check("order 3 on a mixture, by halving the steps", 0.4, partial(order, hills_error)),
-    Check("exact divergence of a known Jacobian", 1e-14, trace),
-    Check("Hutchinson over all signs is exact", 1e-12, all_signs),
-    Check("forward dequantisation: every draw is -log p(x_0)", 5e-5, exact_decoder),
-    Check("uniform dequantisation: density times width", 5e-5, middle_of_bins),
-)

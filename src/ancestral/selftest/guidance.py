@@ -37,11 +37,14 @@ from ancestral.sampling.guidance import (
     TwoCalls,
     timesteps_of_noise,
 )
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.settings import SamplingSettings
+
+CHECKS = Checks()
 
 SCHEDULE = cosine(100)
 T = torch.tensor(40)
+SCALES = (0.0, 1.0, 2.5)
 LogDensity = Callable[[Tensor], Tensor]
 """x_t (B, D) -> (B,), at T and but for a constant."""
 
@@ -72,6 +75,11 @@ def log_whole(hills: Mixture) -> LogDensity:
     return lambda x_t: hills.log_density(x_t, T)
 
 
+@CHECKS("composed: score of q p(0)^2 / p(1)", 1e-11, "composed", 2.0)
+@CHECKS("guidance {scale:g}: score of the mixed density", 1e-11, "none", scale=SCALES)
+@CHECKS("negative class, {scale:g}: score of the quotient", 1e-11, "class", scale=SCALES)
+@CHECKS("two networks, {scale:g}: score of the quotient", 1e-11, "network", scale=SCALES)
+@CHECKS("classifier, {scale:g}: score of q p^{scale:g}", 1e-11, "classifier", scale=SCALES)
 def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """Wanted pushed away from unwanted: q(x_t | wanted)^w q(x_t | unwanted)^(1 - w).
 
@@ -93,6 +101,7 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
     return off_score(guide, lambda x: scale * wanted(x) + (1 - scale) * unwanted(x), x)
 
 
+@CHECKS("classifier: the true one makes the conditional prediction", 1e-9)
 def true_classifier(device: torch.device) -> Iterator[Tensor]:
     """At scale 1, from t = 1 to T - 1, the true classifier makes the prediction of the class; gradients may be off."""
     hills, x = three_hills(SCHEDULE, device), normal(8, 2, device=device)
@@ -104,8 +113,8 @@ def true_classifier(device: torch.device) -> Iterator[Tensor]:
         yield from unlike(found, one(near, t))
 
 
+@CHECKS("classifier: no part where no signal is left", 0)
 def nothing_to_tell(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where no signal is left a classifier changes nothing."""
     table = zero_terminal_snr(SCHEDULE)
     hills, x, t = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
     return unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, t), hills(x, t))
@@ -116,13 +125,14 @@ def at(mean: float, device: torch.device) -> GaussianData:
     return GaussianData(SCHEDULE, double(mean, device=device), double(0.4, device=device))
 
 
+@CHECKS("guidance 3: mean moved three times as far", 1e-12)
 def moved(device: torch.device) -> Tensor:
-    """Between Gaussians of one variance, guidance w is Gaussian data whose mean is moved w times as far."""
     x = normal(8, 1, device=device)
     found = ClassifierFree(TwoCalls(at(1, device), at(0, device)), 3.0)(x, T)
     return found.x0 - at(3, device)(x, T).x0
 
 
+@CHECKS("guidance by one call and by two", 1e-14)
 def one_call(device: torch.device) -> Iterator[Tensor]:
     """One call on twice the batch, against two calls; the variance coefficient stays the conditional one's."""
     x, near, far = normal(8, 1, device=device), at(0, device), at(1, device)
@@ -142,8 +152,8 @@ def with_coefficient(denoise: Denoiser, value: float) -> Denoiser:
     return lambda x_t, t: denoise(x_t, t)._replace(variance_coeff=torch.full_like(x_t, value))
 
 
+@CHECKS("spread: that of the given prediction", 0)
 def coefficients(device: torch.device) -> Iterator[Tensor]:
-    """A variance coefficient is that of the prediction one starts from, whatever pushes."""
     hills, x = three_hills(SCHEDULE, device), normal(4, 2, device=device)
     one, other = with_coefficient(hills.component(0), 0.8), with_coefficient(hills, -0.9)
     pair = TwoCalls(one, other)
@@ -159,6 +169,7 @@ def coefficients(device: torch.device) -> Iterator[Tensor]:
         yield found - value
 
 
+@CHECKS("rescaled, share {share:g}: deviation of each image", 1e-12, share=(0.0, 0.5, 1.0))
 def rescaled(share: float, device: torch.device) -> Iterator[Tensor]:
     """Each image's deviation goes `share` of the way back to that of the given prediction; its shape and pair stay."""
     x, ramp = normal(5, 8, device=device), torch.linspace(-1, 1, 8, dtype=torch.float64, device=device)
@@ -172,8 +183,8 @@ def rescaled(share: float, device: torch.device) -> Iterator[Tensor]:
     yield noised(SCHEDULE, found) - x
 
 
+@CHECKS("interval: inside at its timesteps alone", 0)
 def interval(device: torch.device) -> int:
-    """How often the wrong network is asked around an interval of timesteps."""
     asked: list[str] = []
 
     def named(name: str) -> Denoiser:
@@ -189,16 +200,16 @@ def interval(device: torch.device) -> int:
     return sum(one != other for one, other in itertools.zip_longest(asked, ["out19", "in20", "in21", "out22"]))
 
 
+@CHECKS("interval of noise: just the timesteps within", 0)
 def interval_of_noise(_: torch.device) -> Iterator[int]:
-    """How many timesteps of three intervals of sigma / alpha are wrong, against asking every t."""
     for low, high in ((0.28, 2.9), (0.0, 1e9), (1.0, 1.0)):
         first, last = timesteps_of_noise(SCHEDULE, low, high)
         within = {t for t in range(1, 101) if low <= (1 / float(SCHEDULE.alpha_bar[t]) - 1) ** 0.5 <= high}
         yield len(within ^ set(range(first, last + 1)))
 
 
+@CHECKS("clipping: x_0 within 1, pair makes x_t", 1e-12)
 def clipped(device: torch.device) -> Iterator[Tensor]:
-    """Clipping keeps x_0 in [-1, 1] and recomputes eps, so that the pair still makes x_t."""
     x, four = 3 * normal(8, 4, device=device), double(4, 4, 4, 4, device=device)
     data = GaussianData(SCHEDULE, 0 * four, four)
     for clip in (StaticClip(data, SCHEDULE), DynamicClip(data, SCHEDULE)):
@@ -207,6 +218,7 @@ def clipped(device: torch.device) -> Iterator[Tensor]:
     yield StaticClip(data, SCHEDULE)(x, T).x0 - data(x, T).x0.clamp(-1, 1)
 
 
+@CHECKS("dynamic clipping: at a quantile, by hand", 1e-15)
 def stretched(device: torch.device) -> tuple[Tensor, Tensor]:
     """Dynamic clipping at the median of |x_0| = 0.5, 1, 2, 3, 4: beyond 2 is cut, all is halved; none below 1 grows."""
     told = double(0.5, -1, 2, -3, 4, device=device)[None]
@@ -244,7 +256,11 @@ def networks(hills: Mixture, conditional: bool) -> Networks:
     return Networks(partial(bind, hills), conditional, 3, SCHEDULE, partial(bind, worse), classify)
 
 
-def meant(by: str, scale: float, conditional: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+@CHECKS("settings: {scale:g} by classifier-free, network with classes", 1e-11, "classifier-free", True, scale=SCALES)
+@CHECKS("settings: {scale:g} by classifier, network with classes", 1e-11, "classifier", True, scale=(1.0, 2.5))
+@CHECKS("settings: {scale:g} by classifier, network without classes", 1e-11, "classifier", False, scale=(1.0, 2.5))
+@CHECKS("settings: 2.5 by autoguidance, network with classes", 1e-11, "autoguidance", True, 2.5)
+def meant(by: str, conditional: bool, scale: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """What settings of guidance sample: q(x_t | c) p(c | x_t)^(g - 1), whoever tells p, each point of its own class."""
     hills, worse = three_hills(SCHEDULE, device), three_hills(SCHEDULE, device, 0.3)
 
@@ -255,37 +271,3 @@ def meant(by: str, scale: float, conditional: bool, device: torch.device) -> tup
     settings = SamplingSettings(guidance=scale, guidance_by=by)
     guide = by_settings(networks(hills, conditional), LABELS, settings)
     return off_score(guide, log_density, normal(8, 2, device=device))
-
-
-SCALES = (0.0, 1.0, 2.5)
-QUOTIENTS = (
-    ("guidance {w:g}", "the mixed density", "none"),
-    ("negative class, {w:g}", "the quotient", "class"),
-    ("two networks, {w:g}", "the quotient", "network"),
-    ("classifier, {w:g}", "q p^{w:g}", "classifier"),
-)
-"""Names of checks, and the guidance meant."""
-MEANT = (
-    *(("classifier-free", scale, True) for scale in SCALES),
-    *(("classifier", scale, knows) for scale in (1.0, 2.5) for knows in (True, False)),
-    ("autoguidance", 2.5, True),
-)
-"""By whom, how much, and whether the network knows classes."""
-CHECKS = (
-    Check("clipping: x_0 within 1, pair makes x_t", 1e-12, clipped),
-    Check("dynamic clipping: at a quantile, by hand", 1e-15, stretched),
-    *(Check(f"{name.format(w=scale)}: score of {of.format(w=scale)}", 1e-11, partial(quotient, how, scale))
-      for name, of, how in QUOTIENTS for scale in SCALES),
-    Check("composed: score of q p(0)^2 / p(1)", 1e-11, partial(quotient, "composed", 2.0)),
-    Check("guidance 3: mean moved three times as far", 1e-12, moved),
-    Check("guidance by one call and by two", 1e-14, one_call),
-    Check("classifier: the true one makes the conditional prediction", 1e-9, true_classifier),
-    Check("classifier: no part where no signal is left", 0, nothing_to_tell),
-    *(Check(f"rescaled, share {share:g}: deviation of each image", 1e-12, partial(rescaled, share))
-      for share in (0.0, 0.5, 1.0)),
-    Check("interval: inside at its timesteps alone", 0, interval),
-    Check("interval of noise: just the timesteps within", 0, interval_of_noise),
-    *(Check(f"settings: {scale:g} by {by}, network {'with' if knows else 'without'} classes", 1e-11, partial(
-        meant, by, scale, knows)) for by, scale, knows in MEANT),
-    Check("spread: that of the given prediction", 0, coefficients),
-)  # fmt: skip

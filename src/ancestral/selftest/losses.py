@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,11 +14,13 @@ from ancestral.diffusion.timesteps import RecentLosses, even, independent, sampl
 from ancestral.diffusion.variances import interpolated
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.oracles import GaussianData, double, entropy, eps_process, legendre, normal, signs
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.parameterizations import ALL, LINEAR, TIMES
 from ancestral.selftest.parameterizations import process as published
 from ancestral.selftest.process import FIVE
 from ancestral.selftest.schedules import SHORT
+
+CHECKS = Checks()
 
 OPTIMA: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "eps": lambda kept, inner, v: kept * inner / v,
@@ -29,8 +30,8 @@ OPTIMA: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """Least squared error of a target on N(0, inner) data, at alpha_bar `kept` and v = Var x_t."""
 
 
+@CHECKS("simple loss of {name}: its least value on Gaussian data", 1e-12, name=ALL)
 def least_error(name: str, device: torch.device) -> Iterator[Tensor]:
-    """The simple loss of the exact denoiser on Gaussian data, over the four signs of (x_0, eps)."""
     data = GaussianData(LINEAR, double(0, 0, device=device), double(0.05, 1.7, device=device))
     each, process = signs(2, device), published(name)
     x0, eps = data.variance.sqrt() * each[:, :1], each[:, 1:].expand(4, 2)
@@ -40,6 +41,7 @@ def least_error(name: str, device: torch.device) -> Iterator[Tensor]:
         yield found - OPTIMA[name](LINEAR.alpha_bar[t].to(device), data.variance, data.at(t)[1]).mean()
 
 
+@CHECKS("min-SNR weights at SNR 9 and 9/16", 1e-13)
 def weights(device: torch.device) -> Iterator[Tensor]:
     """min-SNR at SNR 9 and 9/16, gamma 5: over SNR for eps, alone for x0, over SNR + 1 for v; `uniform` is 1."""
     t = torch.tensor([1, 3], device=device)
@@ -59,6 +61,7 @@ def batch(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.cat([mean, variance_coeff.clamp(-1, 1)], 1), x0, eps, torch.arange(1, 6)
 
 
+@CHECKS("L_vlb over all t is the entropy of its data", 1e-10)
 def whole_bound(device: torch.device) -> Tensor:
     """T L_{t-1}, averaged over t, is the bound but for L_T, in bits: of Gaussian data their entropy."""
     data = GaussianData(FIVE, double(0, device=device), double(0.3, device=device))
@@ -75,6 +78,7 @@ def whole_bound(device: torch.device) -> Tensor:
     return found * math.log(2) - (entropy(data.variance) + excess - prior_term(LEARNED, x0[:4]).mean())
 
 
+@CHECKS("hybrid: no gradient of L_vlb reaches the mean", 1e-14)
 def detached(device: torch.device) -> Tensor:
     """The gradient of the hybrid loss: -2 (target - mean) / D of the simple loss alone reaches the mean."""
     output, x0, eps, t = batch(device)
@@ -83,8 +87,8 @@ def detached(device: torch.device) -> Tensor:
     return found[:, :1] + 2 * (eps - output[:, :1].detach()) / 4
 
 
+@CHECKS("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8)
 def guides_variance(device: torch.device) -> Tensor:
-    """What reaches the variance coefficient is 0.001 times the slope of the bound, by a difference quotient."""
     output, x0, eps, t = batch(device)
     step = torch.cat([torch.zeros_like(x0), normal(5, 1, 2, 2, device=device).flip(0)], 1)
     moved = output.clone().requires_grad_()
@@ -93,8 +97,8 @@ def guides_variance(device: torch.device) -> Tensor:
     return (found[:, 1:] * step[:, 1:]).sum() - 0.001 * (up - down) / 2e-5
 
 
+@CHECKS("hybrid: simple + 0.001 L_vlb", 1e-12)
 def adds_up(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The hybrid is the mean squared error and 0.001 times the bound; `variance_loss` is the second."""
     output, x0, eps, t = batch(device)
     simple = (eps - output[:, :1]).square().flatten(1).mean(1)
     share = 0.001 * vlb(LEARNED, output, x0, eps, t)
@@ -102,6 +106,7 @@ def adds_up(device: torch.device) -> tuple[Tensor, Tensor]:
     return whole - (simple + share), second - share
 
 
+@CHECKS("importance sampling: weights leave the mean alone", 1e-5)
 def unbiased(_: torch.device) -> Tensor:
     """The mean of w_t l_t over an even million of u is the plain mean of l_t, whatever p: here p of a steep table."""
     p = double(*(1, 2, 3, 4, 10)) / 20
@@ -110,6 +115,7 @@ def unbiased(_: torch.device) -> Tensor:
     return (chosen.weight * losses[chosen.t - 1]).mean() - 12 / 5
 
 
+@CHECKS("importance sampling: second moments, after warm-up", 1e-14)
 def by_second_moment(_: torch.device) -> tuple[Tensor, Tensor]:
     """p ~ sqrt(mean of the last ten squares), with one draw in a thousand uniform; uniform until all are known.
 
@@ -123,6 +129,7 @@ def by_second_moment(_: torch.device) -> tuple[Tensor, Tensor]:
     return table.probabilities() - wanted, cold.probabilities() - even(3)
 
 
+@CHECKS("continuous times: where between t - 1 and t", 1e-13)
 def within_parts(_: torch.device) -> Tensor:
     """Where between t - 1 and t a draw lies: what is below t, and that share of p_t, make up u."""
     p, u = double(1, 2, 3, 4, 10) / 20, (torch.arange(997, dtype=torch.float64) + 0.5) / 997
@@ -131,6 +138,7 @@ def within_parts(_: torch.device) -> Tensor:
     return below[chosen.t - 1] + chosen.within * p[chosen.t - 1] - u
 
 
+@CHECKS("continuous bound of Gaussian data, as an integral", 1e-9)
 def infinitely_many_steps(device: torch.device) -> Tensor:
     """The continuous bound of Gaussian data: half the integral of l e^k / (1 + l e^k) over k, log-SNR, in closed form.
 
@@ -148,24 +156,9 @@ def infinitely_many_steps(device: torch.device) -> Tensor:
     return bits * math.log(2) - 0.5 * (math.log1p(inner * math.exp(9)) - math.log1p(inner * math.exp(-4)))
 
 
+@CHECKS("stratified draws: one in each part", 0)
 def spread_out(_: torch.device) -> tuple[int, Tensor]:
     """How many of 64 equal parts of [0, 1) hold none of 64 stratified numbers; independent ones stay inside [0, 1)."""
     u = stratified(64, torch.Generator().manual_seed(0))
     free = independent(1000, torch.Generator().manual_seed(0))
     return 64 - len(torch.unique((u * 64).long().clamp(0, 63))), ((free < 0) | (free >= 1)).sum()
-
-
-CHECKS = (
-    *(Check(f"simple loss of {name}: its least value on Gaussian data", 1e-12, partial(least_error, name))
-      for name in ALL),
-    Check("min-SNR weights at SNR 9 and 9/16", 1e-13, weights),
-    Check("L_vlb over all t is the entropy of its data", 1e-10, whole_bound),
-    Check("hybrid: simple + 0.001 L_vlb", 1e-12, adds_up),
-    Check("hybrid: no gradient of L_vlb reaches the mean", 1e-14, detached),
-    Check("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8, guides_variance),
-    Check("importance sampling: weights leave the mean alone", 1e-5, unbiased),
-    Check("importance sampling: second moments, after warm-up", 1e-14, by_second_moment),
-    Check("continuous times: where between t - 1 and t", 1e-13, within_parts),
-    Check("continuous bound of Gaussian data, as an integral", 1e-9, infinitely_many_steps),
-    Check("stratified draws: one in each part", 0, spread_out),
-)  # fmt: skip

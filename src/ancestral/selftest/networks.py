@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,12 +13,15 @@ from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.caching import Cached
 from ancestral.selftest.batches import NETWORK, loud, told_apart
-from ancestral.selftest.checks import Check, largest
+from ancestral.selftest.checks import Checks, largest
 from ancestral.settings import NetworkSettings
+
+CHECKS = Checks()
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 
 
+@CHECKS("sinusoids of time, from tables", 2e-6)
 def waves(device: torch.device) -> tuple[Tensor, Tensor]:
     """Sinusoids of t = 1 and 1000, width 4: frequencies 1 and 1e-4, or with shift 0 1 and 1e-2; numbers from tables."""
     time = torch.tensor([1.0, 1000.0], device=device)
@@ -38,29 +40,30 @@ def network(settings: NetworkSettings, channels: int, classes: int = 0) -> UNet:
         return UNet(settings, channels, 2, classes).eval()
 
 
+@CHECKS("a new network answers 0", 0)
 @torch.no_grad()
 def starts_at_zero(device: torch.device) -> Tensor:
-    """The first output, for any image and time: 0, so that the first loss of eps is 1."""
     x = torch.linspace(-1, 1, 98, device=device).reshape(2, 1, 7, 7)
     return network(SMALL, 1).to(device)(x, torch.tensor(500.0, device=device))
 
 
+@CHECKS("an image alone as in a batch, told of its time", 1e-12)
 @torch.no_grad()
 def alone_as_in_a_batch(device: torch.device) -> float:
-    """With weights that say something: an image's output alone and in a batch, each at its own time; float64."""
     unet, times = loud(network(SMALL, 1), device), torch.tensor([0.0, 500.0, 999.0], device=device)
     x = torch.linspace(-1, 1, 3 * 49, device=device, dtype=torch.float64).sin().reshape(3, 1, 7, 7)
     listens = largest(unet(x[:1], times[:1]) - unet(x[:1], times[1:2])) > 1e-6
     return told_apart(unet, x, times) if listens else math.nan
 
 
+@CHECKS("Fourier features are not heard at first", 0)
 @torch.no_grad()
 def starts_deaf(device: torch.device) -> Tensor | float:
-    """A new network hears nothing of its Fourier features: their weights are 0, those of the pixels are not."""
     weight = network(NETWORK, 2).conv_in.weight
     return weight[:, 2:] if float(weight[:, :2].abs().min()) > 0 else math.nan
 
 
+@CHECKS("a class is added to the time, once; none is the last", 1e-12)
 @torch.no_grad()
 def added_once(device: torch.device) -> Iterator[Tensor | float]:
     """The embedding of a class is added to that of time, once; no label is the last of all, which is no class."""
@@ -76,6 +79,7 @@ def added_once(device: torch.device) -> Iterator[Tensor | float]:
         yield math.nan
 
 
+@CHECKS("time by {how}: none is the identity", 1e-12, how=("add", "scale-shift"))
 @torch.no_grad()
 def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
     """Told nothing of time, a block normalises and no more: as one that adds 0; told a scale and a shift, those."""
@@ -95,6 +99,7 @@ def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
         yield block(x, time) - plain(x, time)
 
 
+@CHECKS("attention of two heads, pixel by pixel", 1e-12)
 @torch.no_grad()
 def attended(device: torch.device) -> Tensor:
     """Attention of two heads, pixel by pixel: softmax of q k / sqrt(d) over all pixels, added to what it was given."""
@@ -110,6 +115,7 @@ def attended(device: torch.device) -> Tensor:
     return module(x).flatten(2) - wanted
 
 
+@CHECKS("resumed with its own deep features: the whole call", 1e-12)
 @torch.no_grad()
 def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
     """With the deep features of this very call the first level makes the whole output; with another's, another."""
@@ -120,6 +126,7 @@ def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
     return again - whole, kept - deep, 0.0 if largest(other - whole) > 1e-6 else math.nan
 
 
+@CHECKS("cache: whole at every {n}. call, from the first on", 0, n=(1, 2, 3))
 def in_phase(every: int, _: torch.device) -> int:
     """How many of ten calls of a cache give other than the deep features of the whole call that is due: 0, n, 2n ..."""
     made = list[int]()
@@ -136,25 +143,8 @@ def in_phase(every: int, _: torch.device) -> int:
     return wrong + (made != [*range(0, 10, every)])
 
 
+@CHECKS("the DDPM paper's network has 35,746,307 parameters", 0)
 def published_size(_: torch.device) -> int:
-    """Parameters of the DDPM paper's CIFAR-10 network, counted without memory for them."""
     with torch.device("meta"):
         unet = UNet(PRESETS["ddpm-cifar10"]().network, 3, 3)
     return sum(weight.numel() for weight in unet.parameters()) - 35_746_307
-
-
-CHECKS = (
-    Check("sinusoids of time, from tables", 2e-6, waves),
-    Check("a new network answers 0", 0, starts_at_zero),
-    Check("an image alone as in a batch, told of its time", 1e-12, alone_as_in_a_batch),
-    Check("Fourier features are not heard at first", 0, starts_deaf),
-    Check("a class is added to the time, once; none is the last", 1e-12, added_once),
-    *(
-        Check(f"time by {how}: none is the identity", 1e-12, partial(identity_of, how))
-        for how in ("add", "scale-shift")
-    ),
-    Check("attention of two heads, pixel by pixel", 1e-12, attended),
-    Check("resumed with its own deep features: the whole call", 1e-12, resumed),
-    *(Check(f"cache: whole at every {n}. call, from the first on", 0, partial(in_phase, n)) for n in (1, 2, 3)),
-    Check("the DDPM paper's network has 35,746,307 parameters", 0, published_size),
-)

@@ -27,8 +27,10 @@ from ancestral.oracles import GaussianData, Mixture, double, gaussian, legendre,
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler
-from ancestral.selftest.checks import Check, largest
-from ancestral.selftest.samplers import KINDS, Kind
+from ancestral.selftest.checks import Checks, largest
+from ancestral.selftest.samplers import KINDS, SamplerBuilder
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)
 """Many more timesteps than steps."""
@@ -36,11 +38,17 @@ STEPS = {1: 32, 2: 32, 3: 96, 4: 64}
 """Steps of the coarser of two chains, by order: a high order shows late."""
 PAST = 4
 """Predictions that a chain is given on its way, at the most."""
-ALL: dict[str, Kind] = {
+ALL: dict[str, SamplerBuilder] = {
     **KINDS,
     "ddim, eta 1": lambda schedule: DDIM(schedule, 1.0),
     "dpm++2m-sde, eta 0.5": lambda schedule: DPMSolver2MSDE(schedule, 0.5),
 }
+CLAIMS = {
+    f"{kind}: order {sampler.order}, {sampler.grid} grid": sampler
+    for kind, sampler in ((kind, build(TABLE)) for kind, build in ALL.items())
+}
+NOISY = [claim for claim, sampler in CLAIMS.items() if sampler.stochastic]
+QUIET = [claim for claim in CLAIMS if claim not in NOISY]
 CPU = torch.device("cpu")
 Error = Callable[[Sampler, int, torch.device], float]
 
@@ -49,12 +57,6 @@ def order(error: Error, sampler: Sampler, device: torch.device = CPU) -> float:
     """The power of the step size that the error falls with from one number of steps to its double."""
     steps = STEPS[sampler.order]
     return math.log2(error(sampler, steps, device) / error(sampler, 2 * steps, device))
-
-
-def off_order(error: Error, kind: str, device: torch.device) -> float:
-    """How far the order that is measured is from the one that is declared."""
-    sampler = ALL[kind](TABLE)
-    return order(error, sampler, device) - sampler.order
 
 
 def along(sampler: Sampler, steps: int) -> Tensor:
@@ -112,6 +114,8 @@ def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) 
     return float(((mean - wanted[0]).abs() + (covariance.diagonal() - wanted[1]).abs()).max())
 
 
+@CHECKS("dpm++2s: order 2, middle at two fifths of a step", 0.15, "dpm++2s", 5)
+@CHECKS("dpm++3s: order 3, thirds at quarters of a step", 0.15, "dpm++3s", 4)
 def between(kind: str, stride: int, device: torch.device) -> float:
     """How far from its order a singlestep sampler is whose middle, or thirds, lie between timesteps of the table.
 
@@ -148,6 +152,7 @@ FOLLOWED = (
 """UniPC's last step is not corrected, and follows what UniP does."""
 
 
+@CHECKS("{it.kind}: exact where {it.predicts} is of degree {it.degree}", 1e-11, it=FOLLOWED)
 def exactly(followed: Followed, device: torch.device) -> float:
     """The end of an uneven chain, against (1) by quadrature."""
     schedule, grid = log_snr_linear(200, 6.0, -6.0), torch.tensor([196, 188, 170, 161, 130, 100, 84, 49, 31, 14])
@@ -173,20 +178,10 @@ def exactly(followed: Followed, device: torch.device) -> float:
     return chain_error(KINDS[followed.kind](schedule), denoise, grid, exact)
 
 
-def name(kind: str) -> str:
-    """Sampler, declared order, and its grid."""
-    sampler = ALL[kind](TABLE)
-    return f"{kind}: order {sampler.order}, {sampler.grid} grid"
-
-
-CHECKS = (
-    *(Check(f"{name(kind)}, law{how}", 0.15, partial(off_order, partial(law_error, grids), kind))
-      for kind in ALL if ALL[kind](TABLE).stochastic for how, grids in ((" of data", along), (", uneven", uneven))),
-    *(Check(f"{name(kind)}, flow of {what}", 0.15, partial(off_order, error, kind))
-      for what, error in (("Gaussian data", flow_error), ("a mixture, uneven", hills_error))
-      for kind in ALL if not ALL[kind](TABLE).stochastic),
-    Check("dpm++2s: order 2, middle at two fifths of a step", 0.15, partial(between, "dpm++2s", 5)),
-    Check("dpm++3s: order 3, thirds at quarters of a step", 0.15, partial(between, "dpm++3s", 4)),
-    *(Check(f"{each.kind}: exact where {each.predicts} is of degree {each.degree}", 1e-11, partial(exactly, each))
-      for each in FOLLOWED),
-)  # fmt: skip
+@CHECKS("{claim}, law of data", 0.15, partial(law_error, along), claim=NOISY)
+@CHECKS("{claim}, law, uneven", 0.15, partial(law_error, uneven), claim=NOISY)
+@CHECKS("{claim}, flow of Gaussian data", 0.15, flow_error, claim=QUIET)
+@CHECKS("{claim}, flow of a mixture, uneven", 0.15, hills_error, claim=QUIET)
+def off_order(error: Error, claim: str, device: torch.device) -> float:
+    sampler = CLAIMS[claim]
+    return order(error, sampler, device) - sampler.order

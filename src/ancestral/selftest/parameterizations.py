@@ -5,7 +5,6 @@ A prediction of levels is held to Bayes' rule for one pixel, in plain sums over 
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,8 +17,10 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import linear, log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.oracles import GaussianData, double, noised, normal, pixel_levels, score, signs, two_hills
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.schedules import SHORT
+
+CHECKS = Checks()
 
 ALL: dict[str, Parameterization] = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}
 BY_HAND = {"eps": -1.5, "x0": 2.0, "v": -2.5}
@@ -35,29 +36,30 @@ def process(name: str) -> GaussianDiffusion:
     return GaussianDiffusion(LINEAR, ALL[name], beta_tilde)
 
 
+@CHECKS("{name}: numbers at signal 0.6, noise 0.8", 1e-14, name=ALL)
 def numbers(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The target and the scale of its errors at signal 0.6, noise 0.8."""
     short, (x0, eps) = GaussianDiffusion(SHORT, ALL[name], beta_tilde), double(2, -1.5, device=device).reshape(2, 1, 1)
     scale = ALL[name].x0_scale(double(0.6), double(0.8))
     return short.target(x0, eps, torch.tensor(3)) - BY_HAND[name], scale - SLOPES[name]
 
 
+@CHECKS("{name}: decode undoes target", 1e-11, name=ALL)
 def round_trip(name: str, device: torch.device) -> Iterator[Tensor]:
-    """Decoding the target gives back (x_0, eps), relative to how much an error is stretched."""
     chain, (x0, eps) = process(name), normal(2, 32, 1, device=device)
     for t in TIMES:
         found = chain.decode(chain.target(x0, eps, t), chain.q_sample(x0, t, eps), t)
         yield from (found.x0 - x0, found.eps - eps)
 
 
+@CHECKS("{name}: any output decodes to a pair that makes x_t", 1e-12, name=ALL)
 def pair(name: str, device: torch.device) -> Iterator[Tensor]:
     """Whatever the output, the decoded pair makes x_t: by the levels of the table, at most 160 times stretched."""
     output, x_t = normal(2, 32, 1, device=device)
     return (noised(LINEAR, process(name).decode(output, x_t, t)) - x_t for t in TIMES)
 
 
+@CHECKS("{name}: scale of errors by differentiation", 1e-12, name=ALL)
 def slope(name: str, device: torch.device) -> Iterator[Tensor]:
-    """The scale of x_0's error, against the derivative of the decoded x_0."""
     x_t = normal(4, 1, device=device)
     for t in TIMES:
         output = torch.zeros_like(x_t).requires_grad_()
@@ -66,8 +68,8 @@ def slope(name: str, device: torch.device) -> Iterator[Tensor]:
         yield found.abs() / ALL[name].x0_scale(kept.sqrt(), (1 - kept).sqrt()).to(device) - 1
 
 
+@CHECKS("{name}: least squares on Gaussian data is E[x_0 | x_t]", 1e-10, name=ALL)
 def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
-    """The best linear answer on Gaussian data, fitted to targets, decodes to the posterior mean E[x_0 | x_t]."""
     data = GaussianData(LINEAR, double(0, 0, 0, device=device), double(0.05, 0.4, 1.7, device=device))
     each, chain = signs(2, device), process(name)
     x0, eps = data.variance.sqrt() * each[:, :1], each[:, 1:].expand(4, 3)
@@ -77,6 +79,7 @@ def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
         yield chain.decode(fitted, x_t, t).x0 - data(x_t, t).x0
 
 
+@CHECKS("mixture: E[eps | x_t] is its score", 1e-10)
 def by_score(device: torch.device) -> Iterator[Tensor]:
     """Tweedie: of a mixture, E[eps | x_t] is minus the noise times the score of its density, differentiated."""
     hills, x = two_hills(LINEAR, device), normal(64, 2, device=device)
@@ -112,6 +115,8 @@ def one_pixel(peak: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor
     return x0, torch.full_like(x0, 0.7), double(*prior(peak), device=device)[None]
 
 
+@CHECKS("levels, answer 0: the posterior mean of a uniform pixel", 1e-9, 0.0)
+@CHECKS("levels, logits of a prior: Bayes' rule", 1e-9, 0.3)
 def bayes(peak: float, device: torch.device) -> Iterator[Tensor]:
     """x_0 and eps from logits that say the prior, against the posterior mean; the squared error is its own."""
     x0, eps, output = one_pixel(peak, device)
@@ -124,6 +129,7 @@ def bayes(peak: float, device: torch.device) -> Iterator[Tensor]:
         yield squared_error(LEVELS, output, x0, eps, time) - (float(x0) - mean) ** 2
 
 
+@CHECKS("levels: L_0 is the probability of the level", 1e-9)
 def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
     """L_0 is -log of the posterior of the level that is there; over all 256 levels they add to 1."""
     (x0, eps, output), t = one_pixel(0.3, device), torch.tensor(1)
@@ -132,20 +138,3 @@ def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
     costs = step_term(LEVELS, many, pixel_levels(device), x_t.expand(256, 1), t, t - 1)
     found = step_term(LEVELS, LEVELS.decode(output, x_t, t), x0, x_t, t, t - 1)
     return found + math.log(posterior(0.3, float(x_t), 1)[LEVEL]), (-costs).logsumexp(0)
-
-
-LAWS = (
-    ("numbers at signal 0.6, noise 0.8", 1e-14, numbers),
-    ("decode undoes target", 1e-11, round_trip),
-    ("any output decodes to a pair that makes x_t", 1e-12, pair),
-    ("scale of errors by differentiation", 1e-12, slope),
-    ("least squares on Gaussian data is E[x_0 | x_t]", 1e-10, least_squares),
-)
-"""Of every parameterisation of numbers."""
-CHECKS = (
-    *(Check(f"{name}: {law}", allowed, partial(measure, name)) for name in ALL for law, allowed, measure in LAWS),
-    Check("mixture: E[eps | x_t] is its score", 1e-10, by_score),
-    Check("levels, answer 0: the posterior mean of a uniform pixel", 1e-9, partial(bayes, 0.0)),
-    Check("levels, logits of a prior: Bayes' rule", 1e-9, partial(bayes, 0.3)),
-    Check("levels: L_0 is the probability of the level", 1e-9, decoder),
-)

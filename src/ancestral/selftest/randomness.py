@@ -7,7 +7,6 @@ of the noise of images and of their pixels, `CHECKS` those of training.
 import itertools
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal
 
 import torch
@@ -17,10 +16,13 @@ from ancestral.data.loader import batch_indices, flips
 from ancestral.diffusion.timesteps import RecentLosses, stratified
 from ancestral.oracles import double
 from ancestral.rng import ImageNoise, generator, mix
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.settings import TrainingSettings
 from ancestral.tensors import from_pixels, to_pixels
 from ancestral.training.randomness import randomness_of
+
+CHECKS = Checks()
+NOISE = Checks()
 
 SEED_OF_17 = 5955173394685240372
 """`mix(17, "sample")`, as recorded."""
@@ -30,14 +32,15 @@ STREAMS = ("sample", "chain", "probes", "measurement")
 """Names under which noise is drawn."""
 
 
+@NOISE("recorded numbers of seed 17", 1e-12)
 def recorded(_: torch.device) -> tuple[Tensor, int]:
     """Image 17's own seed and its first draws; draws are made on the CPU for every device."""
     first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
     return first - double(*DRAWN), mix(17, "sample") - SEED_OF_17
 
 
+@NOISE("image 17 alone is image 17 in a batch", 0)
 def same_in_any_batch(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Image 17 alone, among others, asked again: the second draw of each."""
 
     def second(*seeds: int) -> Tensor:
         noise = ImageNoise(seeds, (1, 4, 4), device)
@@ -47,20 +50,21 @@ def same_in_any_batch(device: torch.device) -> tuple[Tensor, Tensor]:
     return second(17)[0] - second(3, 17, 5)[1], second(17, 2)[0] - second(17)[0]
 
 
+@NOISE("mean, variance, correlation, in standard errors", 4)
 def moments(_: torch.device) -> Tensor:
-    """Of two neighbouring seeds over 20,000 numbers."""
     one, two = ImageNoise([1, 2], (20_000,), dtype=torch.float64)()
     off = torch.stack([one.mean(), (one.square().mean() - 1) / 2**0.5, (one * two).mean()])
     return off * 20_000**0.5
 
 
+@NOISE("no two positions share their numbers", 0)
 def positions(_: torch.device) -> int:
-    """How many of 3000 positions share their first number with another."""
     places = itertools.product(range(3), range(1000))
     first = {float(torch.rand((), generator=generator(*place, "t"), dtype=torch.float64)) for place in places}
     return 3000 - len(first)
 
 
+@NOISE("streams, seeds and draws: unrelated, in standard errors", 5)
 def alike(_: torch.device) -> Tensor:
     """The correlations between streams, seeds and draws of an image, 4096 numbers each.
 
@@ -72,6 +76,7 @@ def alike(_: torch.device) -> Tensor:
     return found - found.diagonal().diag()
 
 
+@NOISE("no two positions share a seed", 0)
 def read_alike(_: torch.device) -> int:
     """How many positions share a seed with another: of numbers that read alike in a row, and with one part changed."""
     parts: list[tuple[int, *tuple[int | str, ...]]]
@@ -80,22 +85,12 @@ def read_alike(_: torch.device) -> int:
     return len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
 
 
+@NOISE("pixels to [-1, 1] and back", 1e-7)
 def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
     """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
     every = torch.arange(256, device=device).to(torch.uint8)
     known = from_pixels(every[[0, 51, 255]]).double()
     return to_pixels(from_pixels(every)).int() - every.int(), known - double(-1, -0.6, 1, device=device)
-
-
-NOISE = (
-    Check("recorded numbers of seed 17", 1e-12, recorded),
-    Check("image 17 alone is image 17 in a batch", 0, same_in_any_batch),
-    Check("mean, variance, correlation, in standard errors", 4, moments),
-    Check("no two positions share their numbers", 0, positions),
-    Check("streams, seeds and draws: unrelated, in standard errors", 5, alike),
-    Check("no two positions share a seed", 0, read_alike),
-    Check("pixels to [-1, 1] and back", 1e-7, pixels),
-)
 
 
 # Training
@@ -130,6 +125,7 @@ def correlation(one: Tensor, other: Tensor) -> Tensor:
     return (one * other).mean() / (one.square().mean() * other.square().mean()).sqrt() * MANY**0.5
 
 
+@CHECKS("{how}: unrelated, in standard errors", 5, how=TIMESTEPS)
 def unrelated(how: TimestepDraw, _: torch.device) -> Iterator[Tensor]:
     """The correlations of two draws of a step, and of a draw with those of other steps and seeds."""
     here, *others = (told(how, *position) for position in ((0, 1), (0, 2), (1, 1), (1, 0)))
@@ -140,6 +136,7 @@ def unrelated(how: TimestepDraw, _: torch.device) -> Iterator[Tensor]:
         yield correlation(here[one], there[two])
 
 
+@CHECKS("{how}: every t at every place, in standard errors", 5, how=("uniform", "stratified", "importance"))
 def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
     """How uneven the timesteps 1..8 of 4096 images are, and where within them: in standard errors.
 
@@ -157,6 +154,7 @@ def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
     yield 1e6 * (torch.stack([each.times.weight for each in draws]) - 1)
 
 
+@CHECKS("stratified: every part at every place, in standard errors", 4.5)
 def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
     """Stratified numbers: the mean at each of 8 places over 400 batches; of 8 parts one each."""
     u = torch.stack([stratified(8, generator(5, "u", step)) for step in range(400)])
@@ -164,6 +162,7 @@ def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
     return (u.mean(0) - 0.5) * (12 * 400) ** 0.5, 1e6 * one_each
 
 
+@CHECKS("importance: as often as the loss is large, and lighter", 0.002)
 def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
     """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth; off by how much."""
     recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
@@ -173,18 +172,8 @@ def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
     return drawn.mean() - 5 / 8, (times.weight * drawn).mean() - 0.25
 
 
+@CHECKS("labels hidden: the share asked for, in standard errors", 4)
 def hidden_share(_: torch.device) -> tuple[Tensor, Tensor]:
-    """How many labels are hidden of 4096 at label_dropout 0.2; and none at 0."""
     of = (TrainingSettings(steps=1, batch_size=MANY, label_dropout=share) for share in (0.2, 0.0))
     some, none = (randomness_of(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum() for each in of)
     return (some - 0.2 * MANY) / (MANY * 0.16) ** 0.5, 1e6 * none
-
-
-CHECKS = (
-    *(Check(f"{how}: unrelated, in standard errors", 5, partial(unrelated, how)) for how in TIMESTEPS),
-    *(Check(f"{how}: every t at every place, in standard errors", 5, partial(every_time, how))
-      for how in ("uniform", "stratified", "importance")),
-    Check("stratified: every part at every place, in standard errors", 4.5, any_place),
-    Check("importance: as often as the loss is large, and lighter", 0.002, by_importance),
-    Check("labels hidden: the share asked for, in standard errors", 4, hidden_share),
-)  # fmt: skip

@@ -4,7 +4,6 @@ Given a measurement, Gaussian data are Gaussian again (`oracles.CorrelatedData`)
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +16,9 @@ from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.oracles import CorrelatedData, Mixture, correlated, double, matrix_of, normal
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(200, 9.0, -7.0)
 SHAPE = (3, 2, 4)
@@ -46,19 +47,20 @@ def by_hand(name: str, x: Tensor) -> Tensor:
             return 0.1 * x.roll(-1, -1) + 0.6 * x + 0.05 * x.roll(1, -1)
 
 
+@CHECKS("{name}: pixels by hand", 1e-14, name=OPERATORS)
 def does(name: str, device: torch.device) -> Tensor:
-    """The operator against its pixels by hand."""
     x = normal(2, *SHAPE, device=device)
     return OPERATORS[name](x) - by_hand(name, x)
 
 
+@CHECKS("{name}: <A x, y> = <x, A' y>", 1e-12, name=OPERATORS)
 def adjoint(name: str, device: torch.device) -> Tensor:
-    """<A x, y> = <x, A' y>, image by image."""
     operator, x = OPERATORS[name], normal(3, *SHAPE, device=device)
     y = normal(7, *operator(x).shape, device=device)[-1]
     return (operator(x) * y).flatten(1).sum(1) - (x * operator.transpose(y)).flatten(1).sum(1)
 
 
+@CHECKS("{name}: the solution solves, by its matrix", 1e-9, name=OPERATORS)
 def solves(name: str, device: torch.device) -> Iterator[Tensor]:
     """(p A A' + q I)^-1 y by the pseudo-inverse of the matrix, for y that A can make."""
     operator = OPERATORS[name]
@@ -69,6 +71,7 @@ def solves(name: str, device: torch.device) -> Iterator[Tensor]:
         yield operator.solve(y, p, q).flatten(1) - wanted
 
 
+@CHECKS("blurred: what is lost is not made up", 1e-9)
 def lost(device: torch.device) -> tuple[Tensor, Tensor]:
     """What a blur loses stays lost: (1, 2, 1) / 4 kills the finest stripes, and dividing by 0 would bring them back."""
     blur = Blurred(double(0.25, 0.5, 0.25, device=device)[None])
@@ -78,6 +81,7 @@ def lost(device: torch.device) -> tuple[Tensor, Tensor]:
     return blur(back) - seen, (back * stripes).sum((1, 2, 3))
 
 
+@CHECKS("kernel: a Gaussian, by hand", 1e-7)
 def kernel(_: torch.device) -> tuple[Tensor, Tensor]:
     """A Gaussian of deviation 0.7: a neighbour has e^(-1 / 0.98) of the middle, a corner its square; all add to 1."""
     found, ratio = gaussian_kernel(0.7, reach=2), 0.36044778
@@ -106,6 +110,7 @@ def off(known: CorrelatedData, guided: PosteriorGuided, *timesteps: int) -> Iter
         yield from (found.x0 - wanted.x0, noise * (found.eps - wanted.eps))
 
 
+@CHECKS("{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, name=OPERATORS, how=get_args(Method))
 def round_data(name: str, how: Method, device: torch.device) -> Iterator[Tensor]:
     """Data of one variance: every method is exact, with and without noise in what is measured."""
     known = data(TABLE, True, device)
@@ -114,21 +119,22 @@ def round_data(name: str, how: Method, device: torch.device) -> Iterator[Tensor]
         yield from off(known, PosteriorGuided(known, TABLE, seen, how, 0.5), 1, 40, 120, 200)
 
 
+@CHECKS("moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, name=OPERATORS)
 def any_data(name: str, device: torch.device) -> Iterator[Tensor]:
     """Correlated data: matched moments are exact after as many turns as unknowns."""
     known, seen = data(TABLE, False, device), measured(OPERATORS[name], 0.3, device)
     return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), 1, 40, 120, 200)
 
 
+@CHECKS("{how}: y tells where no signal is left", 1e-10, how=get_args(Method))
 def without_signal(how: Method, device: torch.device) -> Iterator[Tensor]:
-    """Where no signal is left at T, y still tells of x_0."""
     table, seen = zero_terminal_snr(TABLE), measured(MeanPooled(2), 0.2, device)
     known = data(table, True, device)
     return off(known, PosteriorGuided(known, table, seen, how, 0.5), 200)
 
 
+@CHECKS("projection, {name}: what is measured is met", 1e-12, name=OPERATORS)
 def met(name: str, device: torch.device) -> Tensor:
-    """Projection meets a measurement without noise exactly, whatever the data."""
     operator, means = OPERATORS[name], torch.stack([torch.linspace(-0.5, 1, SIZE), torch.linspace(0.5, -0.5, SIZE)])
     hills = Mixture(TABLE, double(0.4, 0.6, device=device), means.double().to(device), double(0.2, 0.1, device=device))
 
@@ -140,18 +146,3 @@ def met(name: str, device: torch.device) -> Tensor:
     guided = PosteriorGuided(denoise, TABLE, seen, "projection")
     *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
     return operator(end.x_s) - seen.y
-
-
-CHECKS = (
-    *(Check(f"{name}: pixels by hand", 1e-14, partial(does, name)) for name in OPERATORS),
-    *(Check(f"{name}: <A x, y> = <x, A' y>", 1e-12, partial(adjoint, name)) for name in OPERATORS),
-    *(Check(f"{name}: the solution solves, by its matrix", 1e-9, partial(solves, name)) for name in OPERATORS),
-    Check("blurred: what is lost is not made up", 1e-9, lost),
-    Check("kernel: a Gaussian, by hand", 1e-7, kernel),
-    *(Check(f"{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, partial(round_data, name, how))
-      for how in get_args(Method) for name in OPERATORS),
-    *(Check(f"moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, partial(any_data, name)) for name in OPERATORS),
-    *(Check(f"{how}: y tells where no signal is left", 1e-10, partial(without_signal, how))
-      for how in get_args(Method)),
-    *(Check(f"projection, {name}: what is measured is met", 1e-12, partial(met, name)) for name in OPERATORS),
-)  # fmt: skip

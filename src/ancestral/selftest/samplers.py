@@ -33,14 +33,16 @@ from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propa
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import Step, sample
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Noise, Sampler
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 FORTY = log_snr_linear(40, 6.0, -6.0)
 GRIDS: dict[str, Callable[[int], Tensor]] = {"trailing": FORTY.trailing, "log-SNR": FORTY.uniform_log_snr}
 STEPS = (1, 3, 17, 40)
 
 
-Kind = Callable[[Schedule], Sampler]
+SamplerBuilder = Callable[[Schedule], Sampler]
 
 
 def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
@@ -48,7 +50,7 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     return Ancestral(eps_process(schedule, variance))
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, SamplerBuilder] = {
     "ancestral": ancestral,
     "ddim": DDIM,
     "dpm++2m-sde": DPMSolver2MSDE,
@@ -57,7 +59,8 @@ KINDS: dict[str, Kind] = {
 """Every sampler."""
 NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE}
 """Those whose noise is a setting."""
-FIFTY = cosine(50)
+HUNDRED, FIFTY = linear(100), cosine(50)
+EVERY = HUNDRED.trailing(100)
 UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])
 """A grid on FIFTY that no formula made."""
 
@@ -70,13 +73,17 @@ def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Denoiser | 
             yield from (mean - wanted[0], variance - wanted[1])
 
 
-def exact_law(grid: str, variance: Variance | None, inner: float, device: torch.device) -> Iterator[Tensor]:
+@CHECKS("ancestral, beta, {grid} grid: law of unit-variance data", 1e-9, beta, 1.0, grid=GRIDS)
+@CHECKS("ancestral, beta_tilde, {grid} grid: law of a point", 1e-9, beta_tilde, 0.0, grid=GRIDS)
+@CHECKS("ancestral, exact variance, {grid} grid: law of data", 1e-9, None, 0.3, grid=GRIDS)
+def exact_law(variance: Variance | None, inner: float, grid: str, device: torch.device) -> Iterator[Tensor]:
     """Ancestral sampling of data that its variance fits: every x_s has the exact marginal, at any stride."""
     data = gaussian(FORTY, inner, device=device)
     for steps in STEPS:
         yield from law(ancestral(FORTY, variance or data.exact), data, GRIDS[grid](steps))
 
 
+@CHECKS("ancestral, learned variance: law of data", 1e-9)
 def learned_law(device: torch.device) -> Iterator[Tensor]:
     """The same with a coefficient that says the exact variance between its extremes."""
     data, point, unit = (gaussian(FORTY, each, device=device) for each in (0.3, 0.0, 1.0))
@@ -91,12 +98,14 @@ def learned_law(device: torch.device) -> Iterator[Tensor]:
     return law(ancestral(FORTY, interpolated), data, grid[:-1], with_coefficient)
 
 
+@CHECKS("{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, kind=NOISY, grid=GRIDS, eta=(0.0, 0.5, 1.0))
 def point_law(kind: str, grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
     """The marginals of data at a point are kept, however much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
     for steps in STEPS:
         yield from law(NOISY[kind](FORTY, eta), gaussian(FORTY, 0.0, 0.0, device=device), GRIDS[grid](steps))
 
 
+@CHECKS("ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, grid=GRIDS, eta=(0.0, 0.5, 1.0))
 def final_law(grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
     """Mean and variance of what DDIM draws of Gaussian data, against (1) along the grid."""
     data, point = gaussian(FORTY, 0.05, 0.4, 1.0, device=device), gaussian(FORTY, 0.0, device=device)
@@ -120,11 +129,17 @@ def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.
     return torch.stack([step.x_s for step in chain])
 
 
-def same_chain(first: Kind, second: Kind, schedule: Schedule, grid: Tensor, device: torch.device) -> Tensor:
-    """Two samplers that are one, every x_s."""
+@CHECKS("euler is ddim with eta 0", 1e-12, Euler, DDIM, FIFTY, UNEVEN)
+@CHECKS("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M, FIFTY, UNEVEN)
+@CHECKS("ddim with eta 1 is ancestral, 100 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY)
+@CHECKS("ddim with eta 1 is ancestral, 10 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY[::10])
+def same_chain(
+    first: SamplerBuilder, second: SamplerBuilder, schedule: Schedule, grid: Tensor, device: torch.device
+) -> Tensor:
     return ends(first(schedule), schedule, grid, device) - ends(second(schedule), schedule, grid, device)
 
 
+@CHECKS("{kind}: a point reached exactly, uneven grid", 1e-10, kind=FLOWS)
 def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
     """Of data at a point x_0 and eps are the same all along the flow: no step errs, however long and uneven."""
     point, x_T = gaussian(FIFTY, 0.0, 0.0, device=device), normal(4, 2, device=device)
@@ -132,6 +147,7 @@ def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
         yield step.x_s - point.flow(x_T, UNEVEN[0], torch.tensor(step.s))
 
 
+@CHECKS("{kind}: no signal at T, no part in the polynomial", 1e-10, kind=FLOWS)
 def from_no_signal(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Zero terminal SNR: the first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
     schedule = zero_terminal_snr(FIFTY)
@@ -142,8 +158,8 @@ def from_no_signal(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
     return chain[0] - first, chain[1:] - later
 
 
+@CHECKS("{kind}: the last step is the predicted x_0", 1e-12, kind=KINDS)
 def last_step(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Onto s = 0 a step is the predicted x_0, whatever the noise and the past; the loop yields that estimate."""
     hills, sampler, x = two_hills(FIFTY, device), KINDS[kind](FIFTY), normal(4, 2, device=device)
     draws = itertools.chain([x, x] if sampler.stochastic else [], itertools.repeat(torch.full_like(x, 1e6)))
     *_, before, step = sample(hills, sampler, x, torch.tensor([30, 19, 7, 0]), draws.__next__)
@@ -151,8 +167,8 @@ def last_step(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
     return step.x_s - wanted, step.x0 - wanted
 
 
+@CHECKS("network calls of ten steps: as declared", 0)
 def calls(device: torch.device) -> Iterator[int]:
-    """How many network calls of a chain of ten steps differ from what its sampler declares."""
     schedule, x = log_snr_linear(200, 6.0, -6.0), normal(2, 2, device=device)
     hills, asked = two_hills(schedule, device), list[int]()
 
@@ -176,6 +192,7 @@ KEPT = 4
 """Predictions that a walk keeps, at the most."""
 
 
+@CHECKS("{kind}: looks back as far as its order asks", 0, kind=KINDS)
 def looked_at(kind: str, device: torch.device) -> int:
     """How many of four predictions before a step a sampler wrongly uses, or leaves unused.
 
@@ -233,15 +250,15 @@ WALKS: dict[str, Callable[[Denoiser, Sampler, Tensor, Tensor, Noise], Iterator[S
 }  # fmt: skip
 
 
-def given(walk: str, device: torch.device) -> float:
-    """How many steps of a walk are given a past that is not the predictions since it last began."""
+@CHECKS("{walk}: the past is that since the last start", 0, walk=WALKS)
+def given(walk: str, device: torch.device) -> float | int:
     witness, x = Witness(SIXTY), normal(2, 2, device=device)
     steps = [*WALKS[walk](two_hills(SIXTY, device), witness, x, SIXTY.trailing(9), lambda: 0.3 * x)]
     return sum(witness.wrong) if len(witness.wrong) == len(steps) > 8 else math.nan
 
 
+@CHECKS("{kind}: after a jump back as if begun there", 1e-12, kind=KINDS)
 def anew(kind: str, device: torch.device) -> Tensor:
-    """After a jump back, what a fresh chain makes of the same x_t: nothing of before is left in it."""
     hills, sampler, grid = two_hills(SIXTY, device), KINDS[kind](SIXTY), torch.tensor([60, 41, 37, 22, 13, 0])
     x, kick = normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
     walk = [*resampled(Rounds(2, 4), hills, sampler, x, grid, lambda: kick)]
@@ -249,32 +266,3 @@ def anew(kind: str, device: torch.device) -> Tensor:
     above = kept.sqrt() * walk[3].x_s + (1 - kept).sqrt() * kick
     wanted = sample(hills, sampler, above, grid[:-1], lambda: kick)
     return torch.stack([step.x_s for step in walk[4:8]]) - torch.stack([step.x_s for step in wanted])
-
-
-CHECKS = (
-    *(Check(f"ancestral, beta, {grid} grid: law of unit-variance data", 1e-9, partial(exact_law, grid, beta, 1.0))
-      for grid in GRIDS),
-    *(Check(f"ancestral, beta_tilde, {grid} grid: law of a point", 1e-9, partial(exact_law, grid, beta_tilde, 0.0))
-      for grid in GRIDS),
-    *(Check(f"ancestral, exact variance, {grid} grid: law of data", 1e-9, partial(exact_law, grid, None, 0.3))
-      for grid in GRIDS),
-    Check("ancestral, learned variance: law of data", 1e-9, learned_law),
-    *(Check(f"{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, partial(point_law, kind, grid, eta))
-      for kind in NOISY for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
-    *(Check(f"ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, partial(final_law, grid, eta))
-      for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
-    *(Check(f"ddim with eta 1 is ancestral, {steps} of 100 steps", 1e-9, partial(
-        same_chain, ancestral, lambda schedule: DDIM(schedule, 1.0), linear(100), linear(100).trailing(steps)))
-      for steps in (100, 10)),
-    Check("euler is ddim with eta 0", 1e-12, partial(same_chain, Euler, DDIM, FIFTY, UNEVEN)),
-    Check("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(
-        same_chain, lambda schedule: DPMSolver2MSDE(schedule, 0.0), DPMSolver2M, FIFTY, UNEVEN)),
-    *(Check(f"{kind}: a point reached exactly, uneven grid", 1e-10, partial(one_point, kind)) for kind in FLOWS),
-    *(Check(f"{kind}: no signal at T, no part in the polynomial", 1e-10, partial(from_no_signal, kind))
-      for kind in FLOWS),
-    Check("network calls of ten steps: as declared", 0, calls),
-    *(Check(f"{kind}: the last step is the predicted x_0", 1e-12, partial(last_step, kind)) for kind in KINDS),
-    *(Check(f"{kind}: looks back as far as its order asks", 0, partial(looked_at, kind)) for kind in KINDS),
-    *(Check(f"{walk}: the past is that since the last start", 0, partial(given, walk)) for walk in WALKS),
-    *(Check(f"{kind}: after a jump back as if begun there", 1e-12, partial(anew, kind)) for kind in KINDS),
-)  # fmt: skip

@@ -18,7 +18,7 @@ from ancestral.data.loader import batch_indices
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.oracles import double, legendre, signs
 from ancestral.pipeline import Pipeline
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
 from ancestral.settings import (
     ComputeSettings,
@@ -37,6 +37,8 @@ from ancestral.training.muon import ROUNDS, A, B, C, Muon
 from ancestral.training.randomness import randomness_of
 from ancestral.training.step import Trainer
 from ancestral.training.validation import ValidationLoss
+
+CHECKS = Checks()
 
 NAMES = ("a", "b", "c")
 LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
@@ -68,6 +70,19 @@ def kept(updates: int, decay: float) -> float:
     return 1 - float(mean) if average.updates == updates else math.inf
 
 
+@CHECKS("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6)
+def young(_: torch.device) -> Iterator[float]:
+    """The product of (1 + k) / (10 + k) over n updates."""
+    return (kept(n, 0.9999) * math.comb(n + 9, 9) - 1 for n in (1, 2, 5, 12))
+
+
+@CHECKS("average, old: its decay from the fourteenth update on", 1e-6)
+def old(_: torch.device) -> float:
+    """At a decay of 0.6: (1 + k) / (10 + k) is 0.6 at k = 12.5."""
+    return kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1
+
+
+@CHECKS("learning rate: warm-up in batches, fall by the budget", 1e-9)
 def rates(_: torch.device) -> Iterator[float]:
     """Step k of a warm-up of four batches goes at k / 4, the fourth at the whole rate; then as the budget is used."""
     by_hand = {"constant": (1, 1, 1, 1), "linear": (1, 0.75, 0.5, 0), "cosine": (1, 0.8535533906, 0.5, 0)}
@@ -84,6 +99,7 @@ def evened(values: Tensor) -> Tensor:
     return values
 
 
+@CHECKS("Muon: two steps, singular value by singular value", 1e-6)
 def muon(_: torch.device) -> Tensor:
     """Two steps of Muon on diagonal gradients, each singular value followed by itself through momentum and rounds."""
     weight, wanted, momentum = nn.Parameter(torch.zeros(3, 5)), double(0, 0, 0), double(0, 0, 0)
@@ -130,13 +146,14 @@ def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within:
     return found.double().reshape(-1, 4).mean(1)
 
 
+@CHECKS("simple loss in training, told the {time}", 1e-6, time=("index", "log-snr"))
 def simple(time: Time, _: torch.device) -> Tensor:
-    """The simple loss at every t of 1..6: the variance of eps given x_t; float32."""
     signal = torch.sigmoid(LEVELS)
     found = losses("simple", time, torch.arange(1, 7), torch.zeros(6, dtype=torch.float64))
     return found - signal * INNER / (signal * INNER + 1 - signal)
 
 
+@CHECKS("continuous loss in training, as an integral", 1e-5)
 def integral(_: torch.device) -> Tensor:
     """The continuous loss over all of time, t - 1 and where within: as in closed form, bits; float32."""
     nodes, weights = legendre(12)
@@ -196,6 +213,8 @@ def settings(clip_norm: float | None) -> TrainingSettings:
     return TrainingSettings(steps=9, batch_size=SIZE, clip_norm=clip_norm, weighting="min-snr", timesteps="importance")
 
 
+@CHECKS("a step, whole and in parts: the gradient by hand", 1e-5, None)
+@CHECKS("a step, whole and in parts: clipped once", 1e-5, 0.01)
 def in_parts(clip_norm: float | None, _: torch.device) -> Iterator[Tensor]:
     """A step on 8 images, at once and in parts of 3: the gradient by hand, whose norm is cut to the bound once."""
     wanted = by_hand(settings(clip_norm))
@@ -217,6 +236,7 @@ class Listening(nn.Module):
         return self.network(x, time, labels)
 
 
+@CHECKS("held-out loss: the same twice, over all timesteps", 1e-6)
 def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     """The held-out loss is the same twice; its 12 images have each of 6 timesteps twice, and their own classes."""
     pipeline = tiny(settings(None), classes=3)
@@ -226,6 +246,7 @@ def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     return first - again, times.sort().values - torch.arange(12) // 2, labels - torch.arange(12) % 3
 
 
+@CHECKS("labels in training: an image's own, or none", 0)
 def hidden_labels(_: torch.device) -> Tensor:
     """How many of 200 labels, in parts of 64, are neither the image's own nor that of no class, hidden as drawn."""
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
@@ -237,21 +258,3 @@ def hidden_labels(_: torch.device) -> Tensor:
     own = batch_indices(0, 0, 200, 300) % 3
     wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
     return (torch.cat(hides) != wanted).sum()
-
-
-CHECKS = (
-    # the product of (1 + k) / (10 + k) over n updates
-    Check("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6, lambda _: (
-        kept(n, 0.9999) * math.comb(n + 9, 9) - 1 for n in (1, 2, 5, 12))),
-    # (1 + k) / (10 + k) is 0.6 at k = 12.5
-    Check("average, old: its decay from the fourteenth update on", 1e-6, lambda _: (
-        kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1)),
-    Check("learning rate: warm-up in batches, fall by the budget", 1e-9, rates),
-    Check("Muon: two steps, singular value by singular value", 1e-6, muon),
-    *(Check(f"simple loss in training, told the {time}", 1e-6, partial(simple, time)) for time in ("index", "log-snr")),
-    Check("continuous loss in training, as an integral", 1e-5, integral),
-    Check("a step, whole and in parts: the gradient by hand", 1e-5, partial(in_parts, None)),
-    Check("a step, whole and in parts: clipped once", 1e-5, partial(in_parts, 0.01)),
-    Check("labels in training: an image's own, or none", 0, hidden_labels),
-    Check("held-out loss: the same twice, over all timesteps", 1e-6, held_out),
-)  # fmt: skip

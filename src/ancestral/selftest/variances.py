@@ -1,7 +1,6 @@
 """The variance of a reverse step, against the conditional variance of jointly Gaussian x_s and x_t."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +10,9 @@ from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.oracles import GaussianData, double, eps_process, signs
-from ancestral.selftest.checks import Check
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 LINEAR = linear()
 STEPS = [*map(torch.tensor, ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1)))]
@@ -31,12 +32,15 @@ def said(device: torch.device, variance_coeff: float | None = None) -> Predictio
     return Prediction(torch.tensor(1), x, x, None if variance_coeff is None else x + variance_coeff)
 
 
+@CHECKS("beta: exact for unit variance, at strides", 1e-9, beta, 1.0)
+@CHECKS("beta_tilde: exact for a single point, at strides", 1e-9, beta_tilde, 0.0)
+@CHECKS("beta_published: exact for unit variance, at strides", 1e-9, beta_published, 1.0)
 def against(variance: Variance, inner: float, device: torch.device) -> Iterator[Tensor]:
-    """log-variance at STEPS against the Schur complement for Gaussian data of variance `inner`."""
     oracle = data(inner, device)
     return (variance(LINEAR, t, s, said(device)) - oracle.reverse_variance(t, s).log() for t, s in STEPS)
 
 
+@CHECKS("onto s = 0: as from 2 onto 1", 1e-9)
 def onto_data(device: torch.device) -> Iterator[Tensor]:
     """beta_tilde, the published beta and the lower extremes."""
     wanted, (t, s) = data(0.0, device).reverse_variance(*torch.tensor((2, 1))).log(), torch.tensor((1, 0))
@@ -44,14 +48,15 @@ def onto_data(device: torch.device) -> Iterator[Tensor]:
         yield each(LINEAR, t, s, said(device, -1.0)) - wanted
 
 
+@CHECKS("learned: both extremes and their geometric mean", 1e-9)
 def extremes(device: torch.device) -> Iterator[Tensor]:
-    """Coefficient 1 is exact for unit variance, -1 for a point, and 0 their geometric mean."""
     for t, s in STEPS:
         upper, lower = (data(each, device).reverse_variance(t, s) for each in (1.0, 0.0))
         for coefficient, wanted in ((1.0, upper), (-1.0, lower), (0.0, (upper * lower).sqrt())):
             yield interpolated(LINEAR, t, s, said(device, coefficient)) - wanted.log()
 
 
+@CHECKS("analytic: exact for variance 0.3, at strides", 1e-9)
 def ratios(device: torch.device) -> Iterator[Tensor]:
     """By r_t of Gaussian data: the variance of x_0 given x_t, over that of the noise."""
     every = torch.arange(1, 1001)
@@ -59,12 +64,13 @@ def ratios(device: torch.device) -> Iterator[Tensor]:
     return against(Analytic(exact / (1 - LINEAR.alpha_bar[1:])), INNER, device)
 
 
+@CHECKS("analytic: kept between the extremes", 1e-9)
 def within(device: torch.device) -> Iterator[Tensor]:
-    """A table beyond 0..1."""
     for inner, ratio in ((1.0, 7.0), (0.0, -7.0)):
         yield from against(Analytic(torch.full((1000,), ratio, dtype=torch.float64)), inner, device)
 
 
+@CHECKS("analytic: measured from a denoiser's errors", 1e-9)
 def measured(device: torch.device) -> Iterator[Tensor]:
     """The estimate on the four signs of (x_0, eps): at every stride the Schur complement."""
     each = signs(2, device)
@@ -73,22 +79,10 @@ def measured(device: torch.device) -> Iterator[Tensor]:
     return against(found, INNER, device)
 
 
+@CHECKS("analytic: straight lines in log-SNR", 1e-12)
 def between_levels(_: torch.device) -> Tensor:
     """A ratio that is linear in log-SNR is met between the timesteps where it is known, and constant beyond."""
     level = torch.logit(LINEAR.alpha_bar[1:])
     known = torch.tensor([901, 101, 301])
     table = between(LINEAR, known, level[known - 1] / 20).ratio
     return table - level.clamp(level[900], level[100]) / 20
-
-
-CHECKS = (
-    Check("beta: exact for unit variance, at strides", 1e-9, partial(against, beta, 1.0)),
-    Check("beta_tilde: exact for a single point, at strides", 1e-9, partial(against, beta_tilde, 0.0)),
-    Check("beta_published: exact for unit variance, at strides", 1e-9, partial(against, beta_published, 1.0)),
-    Check("onto s = 0: as from 2 onto 1", 1e-9, onto_data),
-    Check("learned: both extremes and their geometric mean", 1e-9, extremes),
-    Check("analytic: exact for variance 0.3, at strides", 1e-9, ratios),
-    Check("analytic: kept between the extremes", 1e-9, within),
-    Check("analytic: measured from a denoiser's errors", 1e-9, measured),
-    Check("analytic: straight lines in log-SNR", 1e-12, between_levels),
-)
