@@ -50,12 +50,7 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     return Ancestral(eps_process(schedule, variance))
 
 
-KINDS: dict[str, SamplerBuilder] = {
-    "ancestral": ancestral,
-    "ddim": DDIM,
-    "dpm++2m-sde": DPMSolver2MSDE,
-    **FLOWS,
-}
+KINDS: dict[str, SamplerBuilder] = {"ancestral": ancestral, "ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE, **FLOWS}
 """Every sampler."""
 NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE}
 """Those whose noise is a setting."""
