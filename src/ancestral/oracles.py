@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,10 +59,32 @@ def signs(count: int, device: Device = "cpu") -> Tensor:
     return torch.tensor([*itertools.product((1.0, -1.0), repeat=count)], dtype=torch.float64, device=device)
 
 
+def legendre(count: int, device: Device = "cpu") -> tuple[Tensor, Tensor]:
+    """Nodes in [-1, 1] and weights of Gauss and Legendre's quadrature, (count,) each, float64."""
+    nodes, weights = (torch.tensor(each, device=device) for each in np.polynomial.legendre.leggauss(count))
+    return nodes, weights
+
+
+def pixel_levels(device: Device = "cpu") -> Tensor:
+    """All 256 levels of a pixel, (256, 1)."""
+    return (torch.arange(256, dtype=torch.float64, device=device) / 127.5 - 1)[:, None]
+
+
+def log_normal(x: Tensor, mean: Tensor | float, variance: Tensor) -> Tensor:
+    """The log-density of N(mean, variance) at x, element by element."""
+    return -0.5 * ((x - mean) ** 2 / variance + (2 * math.pi * variance).log())
+
+
 def level(schedule: Schedule, t: Tensor, like: Tensor) -> Tensor:
     """alpha_bar_t, read from the table and shaped to broadcast over `like` (B, D)."""
     alpha_bar = schedule.alpha_bar[t].to(like)
     return alpha_bar[:, None] if alpha_bar.ndim else alpha_bar
+
+
+def noised(schedule: Schedule, prediction: Prediction) -> Tensor:
+    """The x_t that the pair of a prediction makes, (B, D)."""
+    alpha_bar = level(schedule, prediction.t, prediction.x0)
+    return alpha_bar.sqrt() * prediction.x0 + (1 - alpha_bar).sqrt() * prediction.eps
 
 
 @dataclass(frozen=True)
@@ -97,6 +120,12 @@ class GaussianData:
         """Where the probability flow carries x_t from t to s: as many standard deviations from the mean as before."""
         (mean_t, v_t), (mean_s, v_s) = self.at(t), self.at(s)
         return mean_s + (v_s / v_t).sqrt() * (x_t - mean_t)
+
+
+def gaussian(schedule: Schedule, *variance: float, device: Device = "cpu") -> GaussianData:
+    """Data of these variances, four at the most, with means that are not all 0."""
+    means = (0.3, -0.5, 0.1, 0.0)[: len(variance)]
+    return GaussianData(schedule, double(*means, device=device), double(*variance, device=device))
 
 
 @dataclass(frozen=True)

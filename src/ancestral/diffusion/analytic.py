@@ -50,9 +50,10 @@ def errors_of_x0(
     timesteps: Timesteps,
     noise: Callable[[], Data],
 ) -> Float64[Tensor, "N"]:
-    """e_t at every one of `timesteps` (N,), float64 on the CPU. Arguments as in `estimate`."""
+    """e_t, the mean over images and elements, at all `timesteps` (N,), on the CPU. Arguments as in `estimate`."""
     with torch.no_grad():
-        return torch.stack([_error_of_x0(diffusion, denoise, images, t, noise()) for t in timesteps])
+        found = (denoise(diffusion.q_sample(images, t, noise()), t).x0 for t in timesteps)
+        return torch.stack([(x0 - images).cpu().double().square().mean() for x0 in found])
 
 
 def from_errors(schedule: Schedule, timesteps: Timesteps, errors: Float64[Tensor, "N"]) -> Analytic:
@@ -81,14 +82,3 @@ def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"
     start, end = level[known[below] - 1], level[known[above] - 1]
     part = torch.where(above == below, 0.0, (level - start) / (end - start).where(above != below, 1.0))
     return Analytic(torch.lerp(ratio[order][below], ratio[order][above], part))
-
-
-def _error_of_x0(
-    diffusion: GaussianDiffusion,
-    denoise: Callable[[Data, Timesteps], Prediction],
-    x0: Data,
-    t: Timesteps,
-    eps: Data,
-) -> Float64[Tensor, ""]:
-    """e_t: mean squared error of x0 over images and elements, float64 on the CPU."""
-    return (denoise(diffusion.q_sample(x0, t, eps), t).x0 - x0).cpu().double().square().mean()

@@ -62,9 +62,7 @@ def min_snr(gamma: float = 5.0) -> Weighting:
 
 
 def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps) -> PerImage:
-    """|| target - output ||^2 of each image, as the mean over its elements, at least float32: (B,). No variance
-    coefficient.
-    """
+    """|| target - output ||^2 of each image, without variance coefficient, a mean, at least float32: (B,)."""
     target, mean = diffusion.target(x0, eps, t), diffusion.split_output(output, x0)[0]
     alpha, sigma = diffusion.schedule.alpha(t, x0), diffusion.schedule.sigma(t, x0)
     answer = diffusion.parameterization.answer(mean.to(target.dtype), alpha * x0 + sigma * eps, alpha, sigma)
@@ -72,12 +70,7 @@ def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Dat
 
 
 def vlb(
-    diffusion: GaussianDiffusion,
-    output: Data,
-    x0: Data,
-    eps: Data,
-    t: Timesteps,
-    decoder: Decoder = decoder_log_prob,
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
 ) -> PerImage:
     """T L_{t-1} of each image, bits per dimension, float64: (B,). Its mean over t is (3); trains mean and variance.
 
@@ -109,15 +102,9 @@ def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, 
 
 
 def variance_loss(
-    diffusion: GaussianDiffusion,
-    output: Data,
-    x0: Data,
-    eps: Data,
-    t: Timesteps,
-    decoder: Decoder = decoder_log_prob,
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
 ) -> PerImage:
-    """lambda L_vlb of (4): BOUND_SHARE times `vlb`, which no gradient leaves but through the variance coefficient:
-    (B,).
+    """lambda L_vlb of (4), (B,): BOUND_SHARE times `vlb`, with gradients of the variance coefficient alone.
 
     Raises:
         ValueError: an output without variance coefficient; an x0 that the decoder refuses.
@@ -132,12 +119,7 @@ def variance_loss(
 
 
 def hybrid(
-    diffusion: GaussianDiffusion,
-    output: Data,
-    x0: Data,
-    eps: Data,
-    t: Timesteps,
-    decoder: Decoder = decoder_log_prob,
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
 ) -> PerImage:
     """(4) of each image, float64: (B,).
 

@@ -107,9 +107,7 @@ class GaussianDiffusion:
         return Prediction(t, x0, eps, variance_coeff, levels)
 
     def split_output(self, output: Data, x_t: Data) -> tuple[Data, Data | None]:
-        """(what the parameterisation means, the variance coefficient or None), along axis 1: the variance coefficient
-        comes last.
-        """
+        """(what the parameterisation means, the variance coefficient or None), in this order along axis 1."""
         channels, given = x_t.shape[1], output.shape[1]
         means = channels * self.parameterization.channels
         if given == means:

@@ -94,17 +94,13 @@ class Schedule:
         """Timesteps T = t_0 > ... > t_steps = 0, evenly spaced: (steps + 1,). Visits T first and every t at steps = T.
 
         Raises:
-            ValueError: steps outside 1..T.
+            ValueError: steps outside 1..T; so do all grids.
         """
         self._check(steps)
         return torch.linspace(self.num_timesteps, 0, steps + 1, dtype=torch.float64).round().long()
 
     def uniform_log_snr(self, steps: int) -> Timesteps:
-        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, as even in log-SNR as the table allows: (steps + 1,).
-
-        Raises:
-            ValueError: steps outside 1..T.
-        """
+        """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, as even in log-SNR as the table allows: (steps + 1,)."""
         self._check(steps)
         first, last = self._finite_ends()
         return self._falling(self.nearest(torch.lerp(first, last, _evenly(steps))))
@@ -114,9 +110,6 @@ class Schedule:
 
         The grid of Karras et al. 2022, eq. 5, as near as the table allows. A large `power` makes it even in log-SNR, a
         small one takes more of the steps where noise is high.
-
-        Raises:
-            ValueError: steps outside 1..T.
         """
         self._check(steps)
         first, last = (torch.exp(-0.5 * each / power) for each in self._finite_ends())
@@ -127,9 +120,6 @@ class Schedule:
 
         The others lie between the noise-to-signal ratios `most_noise` and `least_noise`, as far as the table reaches.
         Above, x_t is noise to the eye and to the network; below, to neither: steps there are lost where there are few.
-
-        Raises:
-            ValueError: steps outside 1..T.
         """
         self._check(steps)
         first, last = self._finite_ends()
@@ -139,11 +129,7 @@ class Schedule:
         return self._falling(torch.cat([before, inner]))
 
     def quadratic(self, steps: int) -> Timesteps:
-        """Timesteps T = t_0 > ... > t_steps = 0, even in sqrt(t) (Song et al. 2021, appendix D.2): (steps + 1,).
-
-        Raises:
-            ValueError: steps outside 1..T.
-        """
+        """Timesteps T = t_0 > ... > t_steps = 0, even in sqrt(t) (Song et al. 2021, appendix D.2): (steps + 1,)."""
         self._check(steps)
         share = 1 - torch.arange(steps, dtype=torch.float64) / steps
         return self._falling((self.num_timesteps * share**2).round().long())
@@ -258,7 +244,8 @@ def cosine(num_timesteps: int = 1000, offset: float = 0.008) -> Schedule:
 def sigmoid(num_timesteps: int = 1000, start: float = -3.0, end: float = 3.0) -> Schedule:
     """alpha_bar = a sigmoid that falls from `start` to `end`, stretched to 1..0 (Jabri et al. 2022)."""
     floor = torch.sigmoid(torch.tensor(-end, dtype=torch.float64))
-    return _from_alpha_bar(lambda u: torch.sigmoid(-torch.lerp(*_ends(start, end), u)) - floor, num_timesteps)
+    first, last = torch.tensor((start, end), dtype=torch.float64)
+    return _from_alpha_bar(lambda u: torch.sigmoid(-torch.lerp(first, last, u)) - floor, num_timesteps)
 
 
 def log_snr_linear(num_timesteps: int = 1000, log_snr_max: float = 13.3, log_snr_min: float = -5.0) -> Schedule:
@@ -270,9 +257,7 @@ def log_snr_linear(num_timesteps: int = 1000, log_snr_max: float = 13.3, log_snr
 
 
 def zero_terminal_snr(schedule: Schedule) -> Schedule:
-    """`schedule` with alpha_t shifted and scaled so that alpha_T = 0 and alpha_1 stays (Lin et al. 2023, algorithm
-    1).
-    """
+    """With alpha_t shifted and scaled so that alpha_T = 0 and alpha_1 stays (Lin et al. 2023, algorithm 1)."""
     if schedule.num_timesteps < 2:
         raise ValueError("expected at least two timesteps for a zero terminal SNR")
     alpha = schedule.alpha_bar[1:].sqrt()
@@ -284,7 +269,3 @@ def _from_alpha_bar(curve: Callable[[Tensor], Tensor], num_timesteps: int) -> Sc
     """`curve` over t / T in 0..1, tabulated, with no beta above MAX_BETA."""
     values = curve(torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64))
     return from_betas((1 - values[1:] / values[:-1]).clamp(max=MAX_BETA))
-
-
-def _ends(start: float, end: float) -> tuple[Tensor, Tensor]:
-    return torch.tensor(start, dtype=torch.float64), torch.tensor(end, dtype=torch.float64)

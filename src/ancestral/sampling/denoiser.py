@@ -13,11 +13,7 @@ from ancestral.errors import NonFinite
 from ancestral.tensors import Data, Timesteps, broadcast_like, is_finite
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
-"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and its variance coefficient where the network says
-one.
-"""
-
-
+"""(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and the network's variance coefficient if any."""
 FAINT = 1e-60
 """A share of signal whose root float32 cannot divide by and stay finite."""
 
@@ -62,9 +58,7 @@ class Finite:
 
 @dataclass(frozen=True)
 class StaticClip:
-    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t. The variance coefficient is
-    kept.
-    """
+    """x0 clipped to [-bound, bound], eps recomputed so that the pair still makes x_t."""
 
     denoise: Denoiser
     schedule: Schedule

@@ -27,7 +27,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule
@@ -57,17 +56,9 @@ class OneCall:
 
     def __call__(self, x_t: Data, t: Timesteps) -> tuple[Prediction, Prediction]:
         both = self.denoise(torch.cat([x_t, x_t]), t)
-        halves = zip(both.x0.chunk(2), both.eps.chunk(2), _halves(both.variance_coeff), strict=True)
-        given, null = (Prediction(t, x0, eps, variance_coeff) for x0, eps, variance_coeff in halves)
+        coefficients = (None, None) if both.variance_coeff is None else both.variance_coeff.chunk(2)
+        given, null = map(Prediction, (t, t), both.x0.chunk(2), both.eps.chunk(2), coefficients)
         return given, null
-
-
-def _halves(variance_coeff: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    return (
-        (None, None)
-        if variance_coeff is None
-        else (variance_coeff[: len(variance_coeff) // 2], variance_coeff[len(variance_coeff) // 2 :])
-    )
 
 
 @dataclass(frozen=True)
@@ -134,9 +125,7 @@ class Interval:
 
 
 def timesteps_of_noise(schedule: Schedule, low: float, high: float) -> tuple[int, int]:
-    """(first, last) timestep whose noise-to-signal ratio sigma_t / alpha_t lies in [low, high]: how papers give
-    intervals.
-    """
+    """(first, last) timestep whose sigma_t / alpha_t lies in [low, high]: how papers give intervals."""
     ratio = torch.exp(-0.5 * schedule.log_snr(torch.arange(1, schedule.num_timesteps + 1)))
     return int((ratio < low).sum()) + 1, int((ratio <= high).sum())
 

@@ -61,12 +61,7 @@ class Chain(NamedTuple):
 
 
 def sample(
-    denoise: Denoiser,
-    sampler: Sampler,
-    x_T: Data,
-    timesteps: Timesteps,
-    noise: Noise,
-    past: Sequence[Prediction] = (),
+    denoise: Denoiser, sampler: Sampler, x_T: Data, timesteps: Timesteps, noise: Noise, past: Sequence[Prediction] = ()
 ) -> Iterator[Step]:
     """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x_s`.
 
@@ -98,18 +93,14 @@ def computed(steps: Iterator[Step], count: int) -> Iterator[Step]:
         try:
             with torch.inference_mode():
                 step = next(steps, None)
-                _check(step)
+                # the network's predictions are checked where they are made; what a sampler makes of them, here
+                if step is not None and not is_finite(step.x_s):
+                    raise NonFinite(
+                        f"x at t = {step.s} is not finite, though every prediction was: the sampler or its guidance "
+                        "diverged; take more steps, less guidance, or clip static"
+                    )
         except NonFinite as fault:
             raise NonFinite(f"step {number} of {count}: {fault}") from None
         if step is None:
             return
         yield step
-
-
-def _check(step: Step | None) -> None:
-    """The network's predictions are checked where they are made; what a sampler makes of them, here."""
-    if step is not None and not is_finite(step.x_s):
-        raise NonFinite(
-            f"x at t = {step.s} is not finite, though every prediction was: the sampler or its guidance diverged; "
-            "take more steps, less guidance, or clip static"
-        )

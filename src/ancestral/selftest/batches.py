@@ -4,8 +4,10 @@ Everything that takes a batch is given one of images that differ in size by a fa
 itself. A bound, a norm, a deviation or a mean that is taken over the batch gives other numbers.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +16,10 @@ from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.flow import Exact, flow_log_prob
 from ancestral.diffusion.likelihood import prior_term, step_term
 from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_error, vlb
-from ancestral.diffusion.parameterization import Parameterization, Prediction, PredictsEps
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.diffusion.variances import Variance, beta_tilde, interpolated
+from ancestral.diffusion.variances import beta_tilde, interpolated
 from ancestral.editing.canvas import Windows
 from ancestral.editing.interpolate import arc, slerp
 from ancestral.editing.inversion import DDIMInversion, HeunInversion, Inversion, round_trip_error
@@ -27,16 +29,18 @@ from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.networks.unet import UNet
-from ancestral.oracles import level, normal
+from ancestral.oracles import eps_process, level, normal
 from ancestral.sampling.classifier import ClassifierGuided
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoCalls
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check, apart
+from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import mean_over_image
 from ancestral.training.muon import orthogonalised
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(60, 6.0, -6.0)
 SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)
@@ -49,6 +53,7 @@ NETWORK = NetworkSettings(
     widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
 )
 
+Network = TypeVar("Network", bound=nn.Module)
 Made = Callable[..., Tensor]
 """Tensors (B, ...) -> (B, ...)."""
 
@@ -69,7 +74,7 @@ def told_apart(make: Made, *batches: Tensor) -> float:
         around = make(*(batch.flip(0) for batch in batches)).flip(0)
     scale = float(whole.abs().max())
     spread = float((whole - whole.flip(0)).abs().max())
-    return max(apart(whole, alone), apart(whole, around)) / scale if spread > 1e-6 * scale else float("nan")
+    return largest([whole - alone, whole - around]) / scale if spread > 1e-6 * scale else math.nan
 
 
 def nonlinear(x_t: Tensor, t: Tensor) -> Prediction:
@@ -92,10 +97,8 @@ def log_prob(x_t: Tensor, t: Tensor) -> Tensor:
 
 def guides(device: torch.device) -> dict[str, Denoiser]:
     """Denoisers around a denoiser."""
-    pair = TwoCalls(nonlinear, other)
-    seen = Measured(
-        Masked(torch.tensor([True, False, True, True])), torch.full((1, *SHAPE), 0.4).to(device).double(), 0.2
-    )
+    pair, grey = TwoCalls(nonlinear, other), torch.full((1, *SHAPE), 0.4, dtype=torch.float64, device=device)
+    seen, pooled = Measured(Masked(torch.tensor([True, False, True, True])), grey, 0.2), grey[..., :2, :2]
     return {
         "static clipping": StaticClip(nonlinear, TABLE),
         "dynamic clipping": DynamicClip(nonlinear, TABLE, 0.8),
@@ -105,28 +108,21 @@ def guides(device: torch.device) -> dict[str, Denoiser]:
         "classifier": ClassifierGuided(nonlinear, TABLE, log_prob, 1.5),
         "posterior, gradient": PosteriorGuided(nonlinear, TABLE, seen, "gradient", 0.5),
         "posterior, moments": PosteriorGuided(nonlinear, TABLE, seen, "moments", 0.5, 3),
-        "posterior, pooled": PosteriorGuided(
-            nonlinear, TABLE, Measured(MeanPooled(2), torch.full((1, 2, 2, 2), 0.4).to(device).double()), "projection"
-        ),
+        "posterior, pooled": PosteriorGuided(nonlinear, TABLE, Measured(MeanPooled(2), pooled), "projection"),
         "windows": Windows(nonlinear, 3, 3, 1),
         "a roll a step": RolledEachStep(nonlinear),
         "mean of rolls": MeanOfRolls(nonlinear, ((0, 0), (1, 2))),
     }  # fmt: skip
 
 
+@CHECKS("{name}", 1e-11, name=guides(torch.device("cpu")))
 def guided(name: str, device: torch.device) -> float:
-    """x_0 and eps of a guided, limited or edited prediction."""
     denoise = guides(device)[name]
-
-    def both(x_t: Tensor) -> Tensor:
-        found = denoise(x_t, T)
-        return torch.cat([found.x0, found.eps], 1)
-
-    return told_apart(both, images(device))
+    return told_apart(lambda x_t: torch.cat(denoise(x_t, T)[1:3], 1), images(device))
 
 
+@CHECKS("a step of {kind}", 1e-12, kind=KINDS)
 def stepped(kind: str, device: torch.device) -> float:
-    """A step of a sampler with a past."""
 
     def step(x_t: Tensor, noise: Tensor, *before: Tensor) -> Tensor:
         past = [nonlinear(x, torch.tensor(t)) for x, t in zip(before, (51, 47, 38), strict=True)]
@@ -135,80 +131,78 @@ def stepped(kind: str, device: torch.device) -> float:
     return told_apart(step, *(images(device, i) for i in range(5)))
 
 
+@CHECKS("inversion by DDIM", 1e-12, DDIMInversion(TABLE, 1))
+@CHECKS("inversion by Heun", 1e-12, HeunInversion(TABLE))
 def inverted(inversion: Inversion, device: torch.device) -> float:
     """A step upwards, and what is lost by going up and down."""
-    grid = torch.tensor([50, 31, 12])
 
     def up(x: Tensor) -> Tensor:
         _, step = inversion.step(nonlinear, x, T, S, None)
-        lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, grid)
+        lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, torch.tensor([50, 31, 12]))
         return step.x_s * lost[:, None, None, None]
 
     return told_apart(up, images(device))
 
 
+@CHECKS("slerp", 1e-12, slerp)
+@CHECKS("arc", 1e-12, arc)
 def between(path: Callable[[Tensor, Tensor, float], Tensor], device: torch.device) -> float:
-    """A point between two noises."""
     return told_apart(lambda a, b: path(a, b, 0.3), images(device), images(device, 1).flip(0))
 
 
-def process(parameterization: Parameterization, variance: Variance = beta_tilde) -> GaussianDiffusion:
-    """Of the table."""
-    return GaussianDiffusion(TABLE, parameterization, variance)
+EPS, LEVELS = eps_process(TABLE), GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
+LEARNED = eps_process(TABLE, interpolated)
+LOSSES = (
+    "simple", "simple of levels", "hybrid", "bound", "bound of levels", "continuous", "min-SNR", "mean over an image",
+    "L_T",
+)  # fmt: skip
 
 
-def in_pixels(device: torch.device) -> Tensor:
-    """Images of whole levels."""
-    return (images(device).tanh() * 127.5 + 127.5).round() / 127.5 - 1
-
-
+@CHECKS("loss: {name}", 1e-12, name=LOSSES)
 def losses(name: str, device: torch.device) -> float:
-    """The loss of each image, at a timestep of its own."""
-    eps, x0, t = images(device, 1) / 2, in_pixels(device), TIMES.to(device)
+    eps, t, x0 = images(device, 1) / 2, TIMES.to(device), images(device)
+    x0 = (x0.tanh() * 127.5 + 127.5).round() / 127.5 - 1
     output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
-    plain, learned, said = process(PredictsEps()), process(PredictsEps(), interpolated), PredictsCategorical()
-    level_output = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
+    levels = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
     kept = level(TABLE, TIMES, torch.zeros(5, 1, dtype=torch.float64, device=device))[:, 0]
     made: dict[str, tuple[Made, tuple[Tensor, ...]]] = {
-        "simple": (partial(squared_error, plain), (output[:, :2], x0, eps, t)),
-        "simple of levels": (partial(squared_error, process(said)), (level_output, x0, eps, t)),
-        "hybrid": (partial(hybrid, learned), (output, x0, eps, t)),
-        "bound": (partial(vlb, learned), (output, x0, eps, t)),
-        "bound of levels": (partial(vlb, process(said)), (level_output, x0, eps, t)),
-        "continuous": (partial(continuous, plain), (output[:, :2], x0, eps, torch.logit(kept))),
-        "min-SNR": (partial(min_snr(), plain), (t,)),
+        "simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
+        "simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
+        "hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
+        "bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
+        "bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
+        "continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, torch.logit(kept))),
+        "min-SNR": (partial(min_snr(), EPS), (t,)),
         "mean over an image": (mean_over_image, (x0,)),
-        "L_T": (partial(prior_term, plain), (x0,)),
+        "L_T": (partial(prior_term, EPS), (x0,)),
     }
     function, arguments = made[name]
     return told_apart(function, *arguments)
 
 
+@CHECKS("a term of the bound, each at its own t and s", 1e-12)
 def term(device: torch.device) -> float:
     """L_(t,s) and L_0 of images at their own t and s, some of them at s = 0."""
 
     def nats(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        s = t // 2
-        return step_term(process(PredictsEps()), nonlinear(x_t, t.cpu()), x0, x_t, t, s, DiagonalGaussian.log_prob)
+        return step_term(EPS, nonlinear(x_t, t.cpu()), x0, x_t, t, t // 2, DiagonalGaussian.log_prob)
 
     return told_apart(nats, images(device), images(device, 1), TIMES.to(device))
 
 
+@CHECKS("the density of the flow", 1e-12)
 def likelihood(device: torch.device) -> float:
     """The log-density of the flow, with its exact divergence."""
-    grid = torch.tensor([60, 42, 20])
-    return told_apart(
-        lambda x: flow_log_prob(process(PredictsEps()), nonlinear, x, grid, Exact()).log_prob,
-        images(device)[..., :2, :2],
-    )
+    grid, corners = torch.tensor([60, 42, 20]), images(device)[..., :2, :2]
+    return told_apart(lambda x: flow_log_prob(EPS, nonlinear, x, grid, Exact()).log_prob, corners)
 
 
+@CHECKS("Muon's directions", 1e-11)
 def orthogonal(device: torch.device) -> float:
-    """Muon's matrices, worked on together."""
     return told_apart(orthogonalised, images(device).reshape(5, 4, 8))
 
 
-def loud(network: nn.Module, device: torch.device) -> nn.Module:
+def loud(network: Network, device: torch.device) -> Network:
     """The network with random weights, float64."""
     random = torch.Generator().manual_seed(0)
     for weight in network.double().parameters():
@@ -216,29 +210,10 @@ def loud(network: nn.Module, device: torch.device) -> nn.Module:
     return network.eval().to(device)
 
 
+@CHECKS("network: {name}", 1e-12, name=("U-Net", "classifier"))
 def networks(name: str, device: torch.device) -> float:
-    """The output of a network, each image at its own time and of its own class."""
-    labels = torch.tensor([0, 2, 1, 3, 0], device=device)
+    batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, 3, 0], device=device)]
     with torch.random.fork_rng(devices=[]):
-        unet = loud(UNet(NETWORK, 2, 2, 3), device)
-        classifier = loud(Classifier(classifier_settings(NETWORK), 2, 3), device)
-    if name == "classifier":
-        return told_apart(classifier, images(device), TIMES.to(device).double())
-    return told_apart(unet, images(device), TIMES.to(device).double(), labels)
-
-
-CHECKS = (
-    *(Check(f"a step of {kind}", 1e-12, partial(stepped, kind)) for kind in KINDS),
-    *(Check(name, 1e-11, partial(guided, name)) for name in guides(torch.device("cpu"))),
-    Check("inversion by DDIM", 1e-12, partial(inverted, DDIMInversion(TABLE, 1))),
-    Check("inversion by Heun", 1e-12, partial(inverted, HeunInversion(TABLE))),
-    Check("slerp", 1e-12, partial(between, slerp)),
-    Check("arc", 1e-12, partial(between, arc)),
-    *(Check(f"loss: {name}", 1e-12, partial(losses, name)) for name in (
-        "simple", "simple of levels", "hybrid", "bound", "bound of levels", "continuous", "min-SNR",
-        "mean over an image", "L_T")),
-    Check("a term of the bound, each at its own t and s", 1e-12, term),
-    Check("the density of the flow", 1e-12, likelihood),
-    Check("Muon's directions", 1e-11, orthogonal),
-    *(Check(f"network: {name}", 1e-12, partial(networks, name)) for name in ("U-Net", "classifier")),
-)  # fmt: skip
+        if name == "U-Net":
+            return told_apart(loud(UNet(NETWORK, 2, 2, 3), device), *batch)
+        return told_apart(loud(Classifier(classifier_settings(NETWORK), 2, 3), device), *batch[:2])

@@ -4,7 +4,7 @@ A linear network of a 3 x 3 kernel is a chain's response to each pixel of x_T; t
 within add up from those, so that no image is drawn.
 """
 
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.canvas import Windows, starts
 from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
-from ancestral.oracles import double, normal
+from ancestral.oracles import double, noised, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(100, 6.0, -6.0)
 T = torch.tensor(40)
@@ -48,59 +50,55 @@ def knows_where(x_t: Tensor, t: Tensor) -> Prediction:
     return pair(t, x_t, 0.5 * x_t + places.reshape(x_t.shape[1:]))
 
 
-def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -> float:
-    """The largest difference of two predictions, the second rolled."""
+def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -> Iterator[Tensor]:
+    """The difference of two predictions, the second rolled."""
     assert one.variance_coeff is not None and other.variance_coeff is not None
     parts = ((one.x0, other.x0), (one.eps, other.eps), (one.variance_coeff, other.variance_coeff))
-    return largest(apart(mine, yours.roll(roll, (-2, -1))) for mine, yours in parts)
+    return (mine - yours.roll(roll, (-2, -1)) for mine, yours in parts)
 
 
-def one_window(feathered: bool, device: torch.device) -> float:
-    """A window over the whole canvas is the plain denoiser."""
+@CHECKS("windows: one over all is the plain denoiser", 1e-14, False)
+@CHECKS("windows: one over all, feathered", 1e-14, True)
+def one_window(feathered: bool, device: torch.device) -> Iterator[Tensor]:
     x = normal(2, 3, 4, 6, device=device)
     return unlike(Windows(mean_of_window, 4, 6, 3, feathered)(x, T), mean_of_window(x, T))
 
 
-def independent(device: torch.device) -> float:
+@CHECKS("windows: of independent pixels they know all", 1e-13)
+def independent(device: torch.device) -> Iterator[Tensor]:
     """Independent pixels: windows of any size and stride are the plain denoiser, around the edges too."""
-    x, sizes = normal(2, 3, 8, 12, device=device), ((3, 5, 2), (4, 4, 4), (3, 4, 3))
-    found = (Windows(each_pixel, *size, wraps=wraps)(x, T) for size in sizes for wraps in (False, True))
-    return largest(unlike(each, each_pixel(x, T)) for each in found)
+    x = normal(2, 3, 8, 12, device=device)
+    for size in ((3, 5, 2), (4, 4, 4), (3, 4, 3)):
+        for wraps in (False, True):
+            yield from unlike(Windows(each_pixel, *size, wraps=wraps)(x, T), each_pixel(x, T))
 
 
-def averaged(device: torch.device) -> float:
+@CHECKS("windows: predictions averaged, by hand", 1e-13)
+def averaged(device: torch.device) -> Iterator[Tensor]:
     """Rows of five in windows of three at 0 and 2, the middle in both; rows of four at 0 and 1, weighed 1, 2, 1."""
     x = double(3, 0, 3, 6, 9, device=device).expand(1, 1, 3, 5)
     two = Windows(mean_of_window, 3, 3, 2, feathered=False)(x, T)
     tents = Windows(mean_of_window, 3, 3, 1)(x[..., :4], T)
-    kept = TABLE.alpha_bar[T].to(x)
-    pair_off = apart(kept.sqrt() * two.x0 + (1 - kept).sqrt() * two.eps, x)
-    plain_off = apart(two.x0, double(2, 2, 4, 6, 6, device=device))
-    return largest([pair_off, plain_off, apart(tents.x0, double(2, 7 / 3, 8 / 3, 3, device=device))])
+    yield from (noised(TABLE, two) - x, two.x0 - double(2, 2, 4, 6, 6, device=device))
+    yield tents.x0 - double(2, 7 / 3, 8 / 3, 3, device=device)
 
 
-def covered(_: torch.device) -> float:
+@CHECKS("windows: every pixel is held", 0)
+def covered(_: torch.device) -> Iterator[int]:
     """How many pixels no window holds, and how many windows leave a canvas that does not wrap."""
-    wrong = 0
     for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
         tops = starts(length, window, stride, wraps)
         held = {(top + i) % length for top in tops for i in range(window)}
-        wrong += length - len(held) + (not wraps) * (max(tops) + window != length)
-    return float(wrong)
+        yield length - len(held) + (not wraps) * (max(tops) + window != length)
 
 
-def around(device: torch.device) -> float:
-    """Windows around the edges: rolling the canvas by strides rolls the prediction."""
-    x, windows = normal(2, 3, 6, 8, device=device), Windows(mean_of_window, 4, 4, 2, wraps=True)
-    plain = windows(x, T)
-    return largest(unlike(windows(x.roll(by, (-2, -1)), T), plain, by) for by in ((2, 0), (0, 2), (4, 6)))
-
-
-def group(device: torch.device) -> float:
-    """The mean over a group of rolls commutes with each of them."""
-    x, mean = normal(2, 3, 4, 6, device=device), MeanOfRolls(knows_where, grid_of_rolls(4, 6, 2, 3))
-    plain = mean(x, T)
-    return largest(unlike(mean(x.roll(by, (-2, -1)), T), plain, by) for by in ((2, 0), (0, 2), (2, 4)))
+@CHECKS("windows around the edges: rolls by strides commute", 1e-13, Windows(mean_of_window, 4, 4, 2, wraps=True), 6, 8)
+@CHECKS("mean of rolls: commutes with its group", 1e-13, MeanOfRolls(knows_where, grid_of_rolls(4, 6, 2, 3)), 4, 6)
+def commutes(denoise: Denoiser, height: int, width: int, device: torch.device) -> Iterator[Tensor]:
+    """Rolling the canvas by even numbers rolls the prediction."""
+    x = normal(2, 3, height, width, device=device)
+    for by in ((2, 0), (0, 2), (2, 4), (4, 6)):
+        yield from unlike(denoise(x.roll(by, (-2, -1)), T), denoise(x, T), by)
 
 
 def smoothing(device: torch.device) -> nn.Conv2d:
@@ -115,62 +113,47 @@ def denoiser(layer: nn.Module) -> Denoiser:
     return NetworkDenoiser(GaussianDiffusion(TABLE, PredictsX0(), beta_tilde), lambda x, time: layer(x))
 
 
-def rolled_back(device: torch.device) -> float:
-    """A denoiser that commutes with rolls is left alone by a roll a step and by a mean of rolls."""
+@CHECKS("rolls: there and back", 1e-12)
+def rolled_back(device: torch.device) -> Iterator[Tensor]:
     x, layer = normal(2, 1, 5, 6, device=device), smoothing(device)
     plain = Circular(denoiser(layer), (layer,))
-    wanted, rolls = plain(x, T), (RolledEachStep(plain), MeanOfRolls(plain, ((1, 2), (3, 5))))
-    return largest(apart(each.x0, wanted.x0) + apart(each.eps, wanted.eps) for each in (by(x, T) for by in rolls))
+    for rolled in (RolledEachStep(plain), MeanOfRolls(plain, ((1, 2), (3, 5)))):
+        yield from (rolled(x, T).x0 - plain(x, T).x0, rolled(x, T).eps - plain(x, T).eps)
 
 
 def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
-    """Mean square across the seam over that within, of all that a chain makes of x_T ~ N(0, I)."""
+    """Mean square across the seam over that within, of all that a chain makes of x_T ~ N(0, I); less 1."""
     units = torch.eye(SIDE**2, dtype=torch.float64, device=device).reshape(-1, 1, SIDE, SIDE)
     *_, end = sample(denoise, DDIM(TABLE), units, TABLE.uniform_log_snr(steps), lambda: units)
-    return float(seam(end.x_s).ratio)
+    return float(seam(end.x_s).ratio) - 1
 
 
-def padded(device: torch.device) -> float:
-    """With circular padding a seam is like any other place; after it the padding is put back and the seam shows."""
+@CHECKS("windows around the edges: seam like the interior", 1e-12)
+def windows_around(device: torch.device) -> float:
+    return ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device)
+
+
+@CHECKS("mean of rolls, every place: seam like the interior", 1e-12)
+def every_roll(device: torch.device) -> float:
+    return ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device)
+
+
+@CHECKS("a roll a step: seam nearly like the interior", 0.1)
+def roll_a_step(device: torch.device) -> float:
+    """What one step tears the next mends; without rolls the seam is four times the interior."""
+    return ratio(RolledEachStep(denoiser(smoothing(device))), 20, device)
+
+
+@CHECKS("circular padding: seam like the interior", 1e-12)
+def padded(device: torch.device) -> tuple[float, float]:
     layer = smoothing(device)
     plain = denoiser(layer)
     within = ratio(Circular(plain, (layer,)), 20, device)
-    return abs(within - 1) + max(3 - ratio(plain, 20, device), 0.0)
+    return within, max(2 - ratio(plain, 20, device), 0.0)
 
 
-def every_roll(device: torch.device) -> float:
-    """The mean over every roll of the image has no seam."""
-    return abs(ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device) - 1)
-
-
-def roll_a_step(device: torch.device) -> float:
-    """What one step tears the next mends, within a tenth; without rolls the seam is four times the interior."""
-    return abs(ratio(RolledEachStep(denoiser(smoothing(device))), 20, device) - 1)
-
-
-def windows_around(device: torch.device) -> float:
-    """Windows at every place around the edges have no seam."""
-    return abs(ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device) - 1)
-
-
-def steps_of_pixels(device: torch.device) -> float:
+@CHECKS("seam: across and within, by hand", 1e-14)
+def steps_of_pixels(device: torch.device) -> tuple[Tensor, ...]:
     """Columns 0, 1, 3, 7 in rows alike: the seam has 7^2 across and (1 + 4 + 16) / 3 = 7 within, rows have none."""
     found = seam(double(0, 1, 3, 7, device=device).expand(2, 3, 4, 4))
-    return apart(found.across, 49 / 2) + apart(found.within, 7 / 2) + apart(found.ratio, 7.0)
-
-
-CHECKS = (
-    Check("windows: one over all is the plain denoiser", 1e-14, partial(one_window, False)),
-    Check("windows: one over all, feathered", 1e-14, partial(one_window, True)),
-    Check("windows: of independent pixels they know all", 1e-13, independent),
-    Check("windows: predictions averaged, by hand", 1e-13, averaged),
-    Check("windows: every pixel is held", 0, covered),
-    Check("windows around the edges: rolls by strides commute", 1e-13, around),
-    Check("windows around the edges: seam like the interior", 1e-12, windows_around),
-    Check("circular padding: seam like the interior", 1e-12, padded),
-    Check("mean of rolls: commutes with its group", 1e-13, group),
-    Check("mean of rolls, every place: seam like the interior", 1e-12, every_roll),
-    Check("a roll a step: seam nearly like the interior", 0.1, roll_a_step),
-    Check("rolls: there and back", 1e-12, rolled_back),
-    Check("seam: across and within, by hand", 1e-14, steps_of_pixels),
-)  # fmt: skip
+    return found.across - 49 / 2, found.within - 7 / 2, found.ratio - 7

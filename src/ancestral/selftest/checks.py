@@ -1,26 +1,53 @@
-"""A check: a number that mathematics says is 0, and how far from it arithmetic may come.
+"""A check: numbers that mathematics says are 0, and how far from it arithmetic may come.
 
-Every check measures an error, the package's number against one found another way, and holds where the error is within
+Every check measures errors, the package's numbers less ones found another way, and holds where the largest is within
 what is allowed. A check that raises has failed: a broken formula may break the program before it yields a number.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-MeasuredError = Callable[[torch.device], float]
-"""Computes on a device; the error that it finds there."""
+Errors = float | int | Tensor | Iterable[float | int | Tensor]
+"""Of whatever shapes and signs."""
 
 
 class Check(NamedTuple):
     """What is compared with what, the error that rounding or the method may leave, and how to measure it."""
 
     name: str
-    allowed: float
-    measure: MeasuredError
+    allowed: float | int
+    measure: Callable[[torch.device], Errors]
+
+
+Function = TypeVar("Function", bound=Callable[..., Errors])
+
+
+class Checks(list[Check]):
+    """The checks of a file, in order. `@CHECKS(name, allowed)` makes one of a function of the device."""
+
+    def __call__(
+        self, name: str, allowed: float | int, /, *first: object, **each: Iterable[object]
+    ) -> Callable[[Function], Function]:
+        """Adds the function that is decorated, and gives it `first`, then what `each` says, then the device.
+
+        Args:
+            each: values of its next parameters, in their order: a check for every combination, whose values are
+                written into the name.
+        """
+
+        def add(measure: Function) -> Function:
+            for values in itertools.product(*each.values()):
+                said = name.format(**dict(zip(each, values, strict=True))) if each else name
+                self.append(Check(said, allowed, partial(measure, *first, *values)))
+            return measure
+
+        return add
 
 
 class CheckResult(NamedTuple):
@@ -29,7 +56,7 @@ class CheckResult(NamedTuple):
     group: str
     name: str
     error: float
-    allowed: float
+    allowed: float | int
     fault: str = ""
 
     @property
@@ -51,21 +78,14 @@ def run(groups: Groups, device: torch.device) -> Iterator[CheckResult]:
 def outcome(group: str, check: Check, device: torch.device) -> CheckResult:
     """What `check` finds on `device`."""
     try:
-        return CheckResult(group, check.name, float(check.measure(device)), check.allowed)
+        return CheckResult(group, check.name, largest(check.measure(device)), check.allowed)
     except Exception as fault:
         return CheckResult(group, check.name, math.inf, check.allowed, f"{type(fault).__name__}: {fault}")
 
 
-def apart(found: Tensor, expected: Tensor | float) -> float:
-    """The largest absolute difference; NaN where there is one."""
-    return float((found - expected).abs().max())
-
-
-def relative(found: Tensor, expected: Tensor) -> float:
-    """The largest difference, as a share of what was expected."""
-    return float(((found - expected) / expected).abs().max())
-
-
-def largest(errors: Iterable[float | int]) -> float:
-    """The largest of some errors, and NaN where one is: Python's `max` may pass it over."""
-    return float(torch.tensor([*errors], dtype=torch.float64).max())
+def largest(errors: Errors) -> float:
+    """The largest size among numbers and elements, and NaN where one is: Python's `max` may pass it over."""
+    parts = [errors] if isinstance(errors, float | int | Tensor) else errors
+    return float(
+        torch.stack([torch.as_tensor(part, dtype=torch.float64).detach().abs().max().cpu() for part in parts]).max()
+    )

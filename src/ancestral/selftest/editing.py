@@ -6,14 +6,13 @@ last step of a chain arrives at a mean, so of the variance there what that mean 
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
@@ -26,11 +25,12 @@ from ancestral.editing.inversion import (
     round_trip_error,
     timesteps_above,
 )
-from ancestral.oracles import CorrelatedData, GaussianData, double, eps_process, moments, normal, two_hills
+from ancestral.oracles import CorrelatedData, GaussianData, double, eps_process, gaussian, moments, normal, two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral
-from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.samplers import gaussian
+from ancestral.selftest.checks import Checks, largest
+
+CHECKS = Checks()
 
 HUNDRED = log_snr_linear(100, 8.0, -6.0)
 FINE = log_snr_linear(960, 6.0, -6.0)
@@ -39,12 +39,15 @@ NoiseSource = Callable[[], Tensor]
 
 def exact(data: GaussianData) -> Ancestral:
     """Sampling by the true variance of each step."""
-    return Ancestral(GaussianDiffusion(data.schedule, PredictsEps(), data.exact))
+    return Ancestral(eps_process(data.schedule, data.exact))
 
 
-def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.device) -> float:
+@CHECKS("inpainting: 4 times 1 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(4, 1))
+@CHECKS("inpainting: 3 times 2 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(3, 2))
+@CHECKS("inpainting: 2 times 9 of 5 steps keep the law", 1e-12, cosine(60), 5, Rounds(2, 9))
+def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.device) -> tuple[Tensor, Tensor]:
     """With nothing known and an exact step down, going up again leaves mean and variance of every x_s alone."""
-    data, grid = gaussian(schedule, device, 0.3, 2.0), schedule.trailing(steps)
+    data, grid = gaussian(schedule, 0.3, 2.0, device=device), schedule.trailing(steps)
     (centre, spread), nothing = data.at(grid[0]), torch.zeros(2, dtype=torch.bool)
 
     def run(noise: NoiseSource) -> Tensor:
@@ -55,7 +58,7 @@ def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.devi
     mean, covariance = moments(run, (2,), device)
     laws = [data.at(s) if s > 0 else end_of(data, grid[-2]) for s in visited(rounds, grid)]
     means, variances = zip(*laws, strict=True)
-    return apart(mean, torch.cat(means)) + apart(covariance.diagonal(), torch.cat(variances))
+    return mean - torch.cat(means), covariance.diagonal() - torch.cat(variances)
 
 
 def visited(rounds: Rounds, grid: Tensor) -> list[Tensor]:
@@ -70,23 +73,27 @@ def end_of(data: GaussianData, last: Tensor) -> tuple[Tensor, Tensor]:
     return data.mean, data.variance - data.reverse_variance(last, torch.tensor(0))
 
 
-def noised(device: torch.device) -> float:
+@CHECKS("inpainting: what is known is drawn anew at every s", 1e-14)
+def noised(device: torch.device) -> tuple[Tensor, Tensor]:
     """What is known is at every s a draw of its own from x_s given the image, and at the end the image itself."""
-    data, grid, image = gaussian(HUNDRED, device, 0.3, 2.0), HUNDRED.trailing(5), double(0.9, -0.4, device=device)
+    data, grid, image = (
+        gaussian(HUNDRED, 0.3, 2.0, device=device),
+        HUNDRED.trailing(5),
+        double(0.9, -0.4, device=device),
+    )
 
     def run(noise: NoiseSource) -> Tensor:
-        x_T, everything = noise(), torch.ones(2, dtype=torch.bool)
-        walk = inpaint(
-            data, DDIM(HUNDRED), eps_process(HUNDRED), image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1)
-        )
+        x_T, everything, process = noise(), torch.ones(2, dtype=torch.bool), eps_process(HUNDRED)
+        walk = inpaint(data, DDIM(HUNDRED), process, image.expand_as(x_T), everything, x_T, grid, noise, Rounds(1))
         return torch.cat([step.x_s for step in walk], 1)
 
     mean, covariance = moments(run, (2,), device)
     kept = HUNDRED.alpha_bar[grid[1:]].repeat_interleave(2).to(image)
-    return apart(mean, kept.sqrt() * image.repeat(5)) + apart(covariance, (1 - kept).diag())
+    return mean - kept.sqrt() * image.repeat(5), covariance - (1 - kept).diag()
 
 
-def conditional(device: torch.device) -> float:
+@CHECKS("inpainting: known to the bit, 12 rounds for the rest", 0.05)
+def conditional(device: torch.device) -> Iterator[float | Tensor]:
     """Of two numbers that correlate by 0.8 the first is known, to the bit: mean and variance of the second by DDIM.
 
     12 rounds of 20 steps; one round errs by 0.28, and no number of steps and rounds would leave an error.
@@ -101,27 +108,27 @@ def conditional(device: torch.device) -> float:
         return [*walk][-1].x_s
 
     mean, covariance = moments(run, (2,), device)
-    kept = apart(mean[0], 0.9) + apart(covariance[0], 0.0)
-    off = abs(float(mean[1]) - (-0.2 + 0.8 * (0.9 - 0.3))), abs(float(covariance[1, 1]) - 0.36)
-    return math.inf if kept else max(off)
+    yield from (mean[1] - (-0.2 + 0.8 * (0.9 - 0.3)), covariance[1, 1] - 0.36)
+    if largest([mean[0] - 0.9, covariance[0]]) != 0:
+        yield math.inf
 
 
-def masks(_: torch.device) -> float:
-    """How many pixels of a box and of margins are on the wrong side."""
+@CHECKS("inpainting: boxes and margins", 0)
+def masks(_: torch.device) -> Iterator[int | Tensor]:
     keep = outside_box(5, 6, top=1, left=2, bottom=3, right=6)
-    wrong = sum(bool(keep[i, j]) == (1 <= i < 3 and 2 <= j < 6) for i in range(5) for j in range(6))
-    image = torch.ones(1, 1, 2, 3)
-    canvas, kept = extended(image, top=1, bottom=0, left=2, right=3)
+    yield sum(bool(keep[i, j]) == (1 <= i < 3 and 2 <= j < 6) for i in range(5) for j in range(6))
+    canvas, kept = extended(torch.ones(1, 1, 2, 3), top=1, bottom=0, left=2, right=3)
     inside = [[i >= 1 and 2 <= j < 5 for j in range(8)] for i in range(3)]
-    return float(wrong + int((kept != torch.tensor(inside)).sum()) + int((canvas[0, 0] != kept).sum()))
+    yield from ((kept != torch.tensor(inside)).sum(), (canvas[0, 0] != kept).sum())
 
 
-def survives(t: int, device: torch.device) -> float:
+@CHECKS("from an image at t = {t} of 100: what survives", 1e-11, t=(20, 55, 100))
+def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """From an image noised up to t: mean and variance of what an exact chain makes of it, by two regressions in turn.
 
     x_t correlates with x_0 by r, and so does what is drawn from it; so image and result correlate by r^2.
     """
-    data, image = gaussian(HUNDRED, device, 0.3, 2.0), double(1, 0.5, device=device)
+    data, image = gaussian(HUNDRED, 0.3, 2.0, device=device), double(1, 0.5, device=device)
     grid = timesteps_below(HUNDRED.trailing(9), t)
 
     def run(noise: NoiseSource) -> Tensor:
@@ -131,24 +138,22 @@ def survives(t: int, device: torch.device) -> float:
         return end.x_s
 
     mean, covariance = moments(run, (2,), device)
-    start = torch.tensor(t)
-    twice = HUNDRED.alpha_bar[t].to(image) * data.variance / data.at(start)[1]
-    unsaid = data.reverse_variance(grid[-2], torch.tensor(0))
-    variance = data.variance * (1 - twice**2) - unsaid
-    return apart(mean, data.mean + twice * (image - data.mean)) + apart(covariance.diagonal(), variance)
+    twice = HUNDRED.alpha_bar[t].to(image) * data.variance / data.at(torch.tensor(t))[1]
+    variance = data.variance * (1 - twice**2) - data.reverse_variance(grid[-2], torch.tensor(0))
+    return mean - (data.mean + twice * (image - data.mean)), covariance.diagonal() - variance
 
 
-def strengths(_: torch.device) -> float:
+@CHECKS("from an image: timesteps of strengths, grids below", 0)
+def strengths(_: torch.device) -> Iterator[int]:
     """How many timesteps of a strength are wrong, by going through the table; and grids below a time, by hand."""
-    wrong = 0
     for schedule in (cosine(50), HUNDRED):
         signal = schedule.alpha_bar.sqrt().tolist()
         for strength in (0.0, 0.1, 0.4, 0.8, 1.0):
             first = next((t for t in range(1, len(signal)) if signal[t] <= 1 - strength), schedule.num_timesteps)
-            wrong += timestep_of_strength(schedule, strength) != first
+            yield timestep_of_strength(schedule, strength) - first
     grid = torch.tensor([100, 75, 50, 25, 0])
     by_hand = {60: [60, 50, 25, 0], 50: [50, 25, 0], 100: [100, 75, 50, 25, 0], 3: [3, 0]}
-    return float(wrong + sum(timesteps_below(grid, t).tolist() != wanted for t, wanted in by_hand.items()))
+    yield sum(timesteps_below(grid, t).tolist() != wanted for t, wanted in by_hand.items())
 
 
 def down_to_one(steps: int) -> Tensor:
@@ -161,38 +166,43 @@ def images(device: torch.device) -> Tensor:
     return double(0.9, 0.3, -0.8, 0.1, 0.1, -1.0, device=device).reshape(3, 2)
 
 
+@CHECKS("inversion, 0 corrections: order 2 there and back", 0.15, 0)
+@CHECKS("inversion, 1 corrections: order 3 there and back", 0.15, 1)
+@CHECKS("inversion, 2 corrections: order 4 there and back", 0.15, 2)
 def returns(corrections: int, device: torch.device) -> float:
-    """How far from 2, and one more for each correction, the order is at which DDIM undoes its inversion."""
     hills, inversion = two_hills(FINE, device), DDIMInversion(FINE, corrections)
 
     def error(steps: int) -> float:
         return float(round_trip_error(hills, inversion, DDIM(FINE), images(device), down_to_one(steps)).max())
 
-    return abs(math.log2(error(96) / error(192)) - 2 - corrections)
+    return math.log2(error(96) / error(192)) - 2 - corrections
 
 
+@CHECKS("inversion by DDIM: order 1 to the flow", 0.15, DDIMInversion(FINE), 1)
+@CHECKS("inversion by Heun: order 2 to the flow", 0.15, HeunInversion(FINE), 2)
 def up_the_flow(inversion: Inversion, claimed: int, device: torch.device) -> float:
-    """How far from its order an inversion comes to the flow of Gaussian data."""
-    data = gaussian(FINE, device, 0.1, 1.5)
+    data = gaussian(FINE, 0.1, 1.5, device=device)
     wanted = data.flow(images(device), torch.tensor(1), torch.tensor(960))
 
     def error(steps: int) -> float:
         *_, last = invert(data, inversion, images(device), down_to_one(steps))
         return float((last.x_s - wanted).norm(dim=1).max())
 
-    return abs(math.log2(error(60) / error(120)) - claimed)
+    return math.log2(error(60) / error(120)) - claimed
 
 
-def undone(device: torch.device) -> float:
+@CHECKS("inversion, 30 corrections: undone by DDIM", 1e-10)
+def undone(device: torch.device) -> Tensor:
     """Many corrections invert DDIM down to the clean image: every pixel returns, by the loop that everybody uses."""
     grid = torch.cat([down_to_one(20), torch.tensor([0])])
     hills = two_hills(FINE, device)
     *_, up = invert(hills, DDIMInversion(FINE, 30), images(device), grid)
     *_, down = sample(hills, DDIM(FINE), up.x_s, grid, lambda: up.x_s)
-    return apart(down.x_s, images(device))
+    return down.x_s - images(device)
 
 
-def calls(device: torch.device) -> float:
+@CHECKS("inversion: where the network is asked", 0)
+def calls(device: torch.device) -> int:
     """How many calls of inversions are wrong: by DDIM at the end of each step, none at t = 0, which is unknown."""
     asked: list[int] = []
 
@@ -203,16 +213,16 @@ def calls(device: torch.device) -> float:
     for inversion in (DDIMInversion(HUNDRED), HeunInversion(HUNDRED)):
         list(invert(denoise, inversion, images(device), torch.tensor([90, 50, 20, 0])))
     wanted = [20, 50, 90, 20, 20, 20, 50, 50, 90]
-    return float(sum(one != other for one, other in itertools.zip_longest(asked, wanted)))
+    return sum(one != other for one, other in itertools.zip_longest(asked, wanted))
 
 
-def grains(_: torch.device) -> float:
+@CHECKS("inversion: timesteps of at least a grain", 0)
+def grains(_: torch.device) -> Iterator[int]:
     """How many timesteps of three grains are wrong, asking each of a grid for its noise over signal."""
-    grid, wrong = FINE.trailing(40), 0
+    grid = FINE.trailing(40)
     for grain in (0.0, 0.1, 1.5):
         kept = [t for t in grid.tolist() if (1 / float(FINE.alpha_bar[t]) - 1) ** 0.5 >= grain]
-        wrong += len({*timesteps_above(FINE, grid, grain).tolist()} ^ {*kept})
-    return float(wrong)
+        yield len({*timesteps_above(FINE, grid, grain).tolist()} ^ {*kept})
 
 
 def polar(radius: float, angle: float, device: torch.device) -> Tensor:
@@ -220,51 +230,30 @@ def polar(radius: float, angle: float, device: torch.device) -> Tensor:
     return radius * double(math.cos(angle), math.sin(angle), device=device)[None]
 
 
-def turned(device: torch.device) -> float:
+@CHECKS("slerp: radius and angle move evenly", 1e-12)
+def turned(device: torch.device) -> Iterator[Tensor]:
     """In the plane slerp moves radius and angle evenly; each of a batch its own, also where the ends nearly agree."""
-    errors = []
     ends = [((1.0, 0.2), (3.0, 2.0)), ((2.0, -1.0), (0.5, 1.9)), ((1.0, 0.3), (1.0, 0.3 + 1e-9))]
     for u in (0.0, 0.3, 0.5, 1.0):
         a, b = (torch.cat([polar(*each[k], device) for each in ends]) for k in (0, 1))
         between = [(r + u * (s - r), v + u * (w - v)) for (r, v), (s, w) in ends]
-        errors.append(apart(slerp(a, b, u), torch.cat([polar(*each, device) for each in between])))
-    return largest(errors)
+        yield slerp(a, b, u) - torch.cat([polar(*each, device) for each in between])
 
 
-def whole_path(device: torch.device) -> float:
-    """A quarter turn in five points, both ends among them: 0, 22.5, 45, 67.5 and 90 degrees."""
-    points = path(polar(2.0, 0.0, device), polar(2.0, math.pi / 2, device), 5)
-    return apart(points, torch.stack([polar(2.0, k * math.pi / 8, device) for k in range(5)]))
+@CHECKS("path: a quarter turn in five points", 1e-14)
+def whole_path(device: torch.device) -> Tensor:
+    quarter = [polar(2.0, k * math.pi / 8, device) for k in range(5)]
+    return path(quarter[0], quarter[-1], 5) - torch.stack(quarter)
 
 
-def arc_law(device: torch.device) -> float:
-    """The arc of two independent noises is normal again, and goes from one to the other."""
+@CHECKS("arc: the law of noise", 1e-14)
+def arc_law(device: torch.device) -> Iterator[Tensor]:
 
-    def at(u: float, noise: NoiseSource) -> Tensor:
+    def between(u: float, noise: NoiseSource) -> Tensor:
         return arc(noise(), noise(), u)
 
-    laws = [moments(partial(at, u), (2,), device) for u in (0.0, 0.2, 0.5, 1.0)]
     a, b = normal(2, 3, 2, device=device)
-    ends = apart(arc(a, b, 0.0), a) + apart(arc(a, b, 1.0), b)
-    return largest([ends, *(apart(mean, 0.0) + apart(each, torch.eye(2).to(each)) for mean, each in laws)])
-
-
-CHECKS = (
-    *(Check(f"inpainting: {count} times {jump} of {steps} steps keep the law", 1e-12, partial(
-        resampled, schedule, steps, Rounds(count, jump)))
-      for schedule, steps, count, jump in ((HUNDRED, 7, 4, 1), (HUNDRED, 7, 3, 2), (cosine(60), 5, 2, 9))),
-    Check("inpainting: what is known is drawn anew at every s", 1e-14, noised),
-    Check("inpainting: known to the bit, 12 rounds for the rest", 0.05, conditional),
-    Check("inpainting: boxes and margins", 0, masks),
-    *(Check(f"from an image at t = {t} of 100: what survives", 1e-11, partial(survives, t)) for t in (20, 55, 100)),
-    Check("from an image: timesteps of strengths, grids below", 0, strengths),
-    *(Check(f"inversion, {n} corrections: order {2 + n} there and back", 0.15, partial(returns, n)) for n in (0, 1, 2)),
-    Check("inversion by DDIM: order 1 to the flow", 0.15, partial(up_the_flow, DDIMInversion(FINE), 1)),
-    Check("inversion by Heun: order 2 to the flow", 0.15, partial(up_the_flow, HeunInversion(FINE), 2)),
-    Check("inversion, 30 corrections: undone by DDIM", 1e-10, undone),
-    Check("inversion: where the network is asked", 0, calls),
-    Check("inversion: timesteps of at least a grain", 0, grains),
-    Check("slerp: radius and angle move evenly", 1e-12, turned),
-    Check("path: a quarter turn in five points", 1e-14, whole_path),
-    Check("arc: the law of noise", 1e-14, arc_law),
-)  # fmt: skip
+    yield from (arc(a, b, 0.0) - a, arc(a, b, 1.0) - b)
+    for u in (0.0, 0.2, 0.5, 1.0):
+        mean, covariance = moments(partial(between, u), (2,), device)
+        yield from (mean, covariance - torch.eye(2).to(mean))

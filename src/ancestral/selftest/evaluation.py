@@ -6,7 +6,7 @@ the root of the variance over their count. A jackknife is checked by leaving out
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -17,18 +17,13 @@ from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
 from ancestral.evaluation.flow_check import flow_grid
 from ancestral.evaluation.likelihood import added, error_of_mean, error_within, joined, mean
-from ancestral.evaluation.metrics import (
-    GROUPS,
-    frechet_distance,
-    frechet_jackknife,
-    kernel_distance,
-    neighbourhood,
-)
+from ancestral.evaluation.metrics import GROUPS, frechet_distance, frechet_jackknife, kernel_distance, neighbourhood
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.subsample import Subsample
-from ancestral.oracles import double, eps_process, normal
-from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.samplers import gaussian
+from ancestral.oracles import double, eps_process, gaussian, normal
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 COUNT = 60
 """Numbers whose mean has an error."""
@@ -39,30 +34,27 @@ def alternating(device: torch.device) -> Tensor:
     return 1 - 2 * (torch.arange(COUNT, dtype=torch.float64, device=device) % 2)
 
 
-def shares(device: torch.device) -> Sequence[float]:
+def shares(device: torch.device) -> Iterator[float]:
     """Errors of a share of 1/2, of precision and of coverage, as those of alternating numbers."""
     real = torch.arange(COUNT, dtype=torch.float64, device=device)[:, None]
     drawn = torch.where(alternating(device)[:, None] > 0, real, 1e4 + 100 * real)
-    found = neighbourhood(real, drawn, 2)
-    backward = neighbourhood(drawn, real, 2)
-    assert found.precision.value == backward.recall.value == 0.5, "half of them are far away"
-    return [2 * each.standard_error for each in (found.precision, backward.recall) if each.standard_error is not None]
+    for share in (neighbourhood(real, drawn, 2).precision, neighbourhood(drawn, real, 2).recall):
+        assert share.value == 0.5 and share.standard_error is not None, "half of them are far away"
+        yield 2 * share.standard_error
 
 
-def of_means(device: torch.device) -> Sequence[float]:
+def of_means(device: torch.device) -> Iterator[float]:
     """Errors of the mean of alternating numbers, wherever one is taken."""
     values = alternating(device)
-    forms = values[:, None].expand(COUNT, 3)
-    _, probes = Hutchinson(COUNT, lambda: values).trace(forms)
+    _, probes = Hutchinson(COUNT, lambda: values).trace(values[:, None].expand(COUNT, 3))
     assert probes is not None
-    sums = error_of_mean(float(values.sum()), float(values.square().sum()), COUNT)
-    return [mean(values.tolist()).standard_error, sums, *probes.tolist()]
+    yield error_of_mean(float(values.sum()), float(values.square().sum()), COUNT)
+    yield from (mean(values.tolist()).standard_error, *probes.tolist())
 
 
-def errors(device: torch.device) -> float:
-    """Errors of means against 1 / sqrt(n - 1)."""
-    wanted = (COUNT - 1) ** -0.5
-    return largest(abs(found - wanted) for found in (*of_means(device), *shares(device)))
+@CHECKS("errors of means: deviation over the root of the count", 1e-12)
+def errors(device: torch.device) -> Iterator[float]:
+    return (found - (COUNT - 1) ** -0.5 for found in itertools.chain(of_means(device), shares(device)))
 
 
 def left_out(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, groups: int) -> float:
@@ -72,8 +64,8 @@ def left_out(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, 
     return (groups - 1) / groups * math.fsum((value - centre) ** 2 for value in values)
 
 
-def jackknives(device: torch.device) -> float:
-    """Errors of both distances against leaving images, or groups of them, out by hand; relative."""
+@CHECKS("errors of distances: images left out by hand", 1e-9)
+def jackknives(device: torch.device) -> tuple[float, float]:
     a, b = normal(23, 3, device=device), 1.4 * normal(31, 3, device=device).flip(0) + 0.4
 
     def kernel(a: Tensor, b: Tensor) -> float:
@@ -81,8 +73,8 @@ def jackknives(device: torch.device) -> float:
 
     by_image = left_out(kernel, a, b, len(a)) + left_out(lambda y, x: kernel(x, y), b, a, len(b))
     by_group = left_out(frechet_distance, a, b, GROUPS) + left_out(lambda y, x: frechet_distance(x, y), b, a, GROUPS)
-    found = kernel_distance(a, b).standard_error or math.nan, frechet_jackknife(a, b).error
-    return largest(abs(each / wanted**0.5 - 1) for each, wanted in zip(found, (by_image, by_group), strict=True))
+    found = kernel_distance(a, b).standard_error or math.nan
+    return found / by_image**0.5 - 1, frechet_jackknife(a, b).error / by_group**0.5 - 1
 
 
 def mean_kernel(a: Tensor, b: Tensor, itself: bool) -> float:
@@ -92,14 +84,15 @@ def mean_kernel(a: Tensor, b: Tensor, itself: bool) -> float:
     return math.fsum(values) / len(values)
 
 
-def distances(device: torch.device) -> float:
+@CHECKS("kernel and Frechet distance, pair by pair", 1e-10)
+def distances(device: torch.device) -> tuple[float, float]:
     """The kernel distance pair by pair; the Frechet distance of sets whose moments are known."""
     a, b = normal(9, 3, device=device), normal(7, 3, device=device).flip(0) + 0.5
     kernel = mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)
     square = double(1, 1, -1, -1, device=device)
     plane = torch.stack([square, double(1, -1, 1, -1, device=device)], 1)  # variance 4 / 3 each, uncorrelated
     moved = 3 * plane + double(1, -2, device=device)
-    return abs(kernel_distance(a, b).value - kernel) + abs(frechet_distance(plane, moved) - (5 + 2 * (4 / 3) * 4))
+    return kernel_distance(a, b).value - kernel, frechet_distance(plane, moved) - (5 + 2 * (4 / 3) * 4)
 
 
 def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
@@ -121,23 +114,24 @@ def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
     ]
 
 
-def balls(device: torch.device) -> float:
+@CHECKS("precision, recall, density, coverage: ball by ball", 1e-12)
+def balls(device: torch.device) -> Iterator[float]:
     """Neighbourhoods of whole numbers, where points lie on the rims of balls, against counting."""
-    random, off = torch.Generator().manual_seed(2), []
+    random = torch.Generator().manual_seed(2)
     for k in (1, 2, 3):
         real, drawn = (torch.randint(0, size, (12, 2), generator=random).double().to(device) for size in (6, 9))
         found = [each.value for each in neighbourhood(real, drawn, k)]
-        off += [abs(one - other) for one, other in zip(found, counted(real, drawn, k), strict=True)]
-    return largest(off)
+        yield from (one - other for one, other in zip(found, counted(real, drawn, k), strict=True))
 
 
-def copies(device: torch.device) -> float:
+@CHECKS("nearest training image: the one that was moved", 1e-9)
+def copies(device: torch.device) -> Iterator[Tensor]:
     """The nearest of 5,000 training images to the very images, moved a little: themselves, at that distance."""
     training, places = normal(5000, 3, device=device), torch.tensor([4, 2047, 2048, 4999])
     found = nearest(training[places] + double(0.001, 0, 0, device=device), training)
     told = memorisation(double(1, 2, 3), double(*range(2, 203)))
-    by_hand = apart(double(told.drawn_median, told.held_out_median, told.nearer), double(2, 102, 1))
-    return apart(found.indices.cpu(), places) + apart(found.distance, 0.001) + by_hand
+    yield from (found.indices.cpu() - places, found.distance - 0.001)
+    yield double(told.drawn_median, told.held_out_median, told.nearer) - double(2, 102, 1)
 
 
 # Bits per dimension
@@ -157,60 +151,60 @@ def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int =
     chain = TABLE.uniform_log_snr(subsample.steps + 1)
     draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
     visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
-    x0, data = pixels(device)[start:stop], gaussian(TABLE, device, 0.3, 0.8)
+    x0, data = pixels(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
     return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
 
 
-def whole_sum(device: torch.device) -> float:
+@CHECKS("bound by visits: all terms, where all are visited", 1e-12)
+def whole_sum(device: torch.device) -> Iterator[Tensor]:
     """All steps visited once: the terms of the bound of each image, and of each stretch."""
     subsample = Subsample(0, 50, IMAGES, 9, 9)
     found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
     chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
     prior, *terms, onto_data = bound_terms(
-        PROCESS, gaussian(TABLE, device, 0.3, 0.8), pixels(device), chain, last.__next__
+        PROCESS, gaussian(TABLE, 0.3, 0.8, device=device), pixels(device), chain, last.__next__
     )
-    bits = [bits_per_dim(each.nats, 2).cpu() for each in (prior, onto_data)]
     between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
-    off = [apart(double(*each), wanted) for each, wanted in zip((found.prior, found.reconstruction), bits, strict=True)]
-    stretches = apart(double(*found.bits), between.sum(1)) + apart(double(*found.bits_squared), (between**2).sum(1))
-    return largest([*off, stretches, apart(double(*found.diffusion), between.sum(0))])
+    yield double(*found.prior) - bits_per_dim(prior.nats, 2).cpu()
+    yield double(*found.reconstruction) - bits_per_dim(onto_data.nats, 2).cpu()
+    yield from (double(*found.bits) - between.sum(1), double(*found.bits_squared) - (between**2).sum(1))
+    yield double(*found.diffusion) - between.sum(0)
 
 
-def two_visits(device: torch.device) -> float:
+@CHECKS("bound by visits: two of twenty, and their difference", 1e-10)
+def two_visits(device: torch.device) -> Iterator[Tensor]:
     """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
     subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), pixels(device), []
     found, chain, draws = sums(subsample, device), TABLE.uniform_log_snr(21), normal(3, IMAGES, 2, device=device)
     for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
         t, s = chain[visits].to(device), chain[visits + 1].to(device)
         x_t = PROCESS.q_sample(x0, t, eps)
-        prediction = gaussian(TABLE, device, 0.3, 0.8)(x_t, t.cpu())
+        prediction = gaussian(TABLE, 0.3, 0.8, device=device)(x_t, t.cpu())
         costs.append(bits_per_dim(step_term(PROCESS, prediction, x0, x_t, t, s), 2).cpu())
     apart_by = 10 * (costs[1] - costs[0])
-    off = abs(found.differences[0] - float(apart_by.sum())) + abs(
-        found.differences_squared - float((apart_by**2).sum())
-    )
-    return off + apart(double(*found.diffusion), 10 * (costs[0] + costs[1]))
+    yield from (apart_by.sum() - found.differences[0], (apart_by**2).sum() - found.differences_squared)
+    yield double(*found.diffusion) - 10 * (costs[0] + costs[1])
 
 
-def in_chunks(device: torch.device) -> float:
-    """Images in two chunks: the sums of one."""
+@CHECKS("bound by visits: in chunks as in one", 1e-12)
+def in_chunks(device: torch.device) -> Iterator[Tensor | float]:
     subsample = Subsample(0, 50, IMAGES, 20, 4)
     whole, parts = sums(subsample, device), [sums(subsample, device, 0, 2), sums(subsample, device, 2, IMAGES)]
-    joint = apart(double(*joined([each.diffusion for each in parts])), double(*whole.diffusion))
-    added_up = apart(double(*added([each.bits for each in parts])), double(*whole.bits))
-    return joint + added_up + abs(error_within(parts) - error_within([whole]))
+    yield double(*joined([each.diffusion for each in parts])) - double(*whole.diffusion)
+    yield double(*added([each.bits for each in parts])) - double(*whole.bits)
+    yield error_within(parts) - error_within([whole])
 
 
-def unbiased(_: torch.device) -> float:
+@CHECKS("bound by visits: unbiased, relative", 2e-3)
+def unbiased(_: torch.device) -> Iterator[Tensor]:
     """The mean over 4096 images of a weighted sum over their visits is the sum over all steps; relative."""
-    values, off = (torch.arange(37) / 37).exp(), []
+    values = (torch.arange(37) / 37).exp()
     for draws in (3, 10, 36):
         subsample = Subsample(5, 5000, 4096, 37, draws)
-        found = values[subsample.visits(0, 4096)].sum(1).mean() * subsample.weight
-        off.append(abs(float(found / values.sum()) - 1))
-    return largest(off)
+        yield values[subsample.visits(0, 4096)].sum(1).mean() * subsample.weight / values.sum() - 1
 
 
+@CHECKS("bound by visits: the error of the choice, relative", 0.1)
 def independent_parts(_: torch.device) -> float:
     """Where nothing but the choice of steps makes terms differ, the error within images is their spread; relative."""
     subsample = Subsample(1, 5000, 4000, 400, 4)
@@ -222,39 +216,24 @@ def independent_parts(_: torch.device) -> float:
     empty = Sums(prior=(0.0,) * 4000, diffusion=(), reconstruction=(), bits=(), bits_squared=(), errors_squared=(),
                  visits=(), differences=tuple(differences.sum(1).tolist()),
                  differences_squared=float((differences**2).sum()))  # fmt: skip
-    return abs(error_within([empty]) / spread - 1)
+    return error_within([empty]) / spread - 1
 
 
-def own_noise(_: torch.device) -> float:
-    """How many images are given other noise or another place where others are measured as well."""
+@CHECKS("bound by visits: an image's own noise and steps", 0)
+def own_noise(_: torch.device) -> Iterator[int | Tensor]:
     few, many = Subsample(3, 100, 10, 20, 4), Subsample(3, 100, 60, 20, 4)
     places = few.images()
     same = [many.noise_seeds(torch.tensor([place]))[0] for place in places.tolist()]
-    wrong = sum(one != other for one, other in zip(few.noise_seeds(places), same, strict=True))
-    wrong += len(places) - len({*same}) + int((many.images()[:10] != places).sum())
-    return float(wrong + int((many.visits(3, 9) != few.visits(3, 9)).sum()))
+    yield sum(one != other for one, other in zip(few.noise_seeds(places), same, strict=True))
+    yield from (len(places) - len({*same}), (many.images()[:10] != places).sum())
+    yield (many.visits(3, 9) != few.visits(3, 9)).sum()
 
 
-def flow_steps(_: torch.device) -> float:
+@CHECKS("the flow's grid: even in its variable", 0)
+def flow_steps(_: torch.device) -> tuple[Tensor, ...]:
     """The flow's grid from T to 3, in steps of artanh(a) that differ by less than the table's; counts ends as well."""
     grid = flow_grid(TABLE, 8, 3)
     u = torch.atanh(TABLE.alpha_bar[grid].sqrt())
     widest = torch.atanh(TABLE.alpha_bar[3:].sqrt()).diff().abs().max()
     even = (u[-1] - u[0]) / 8
-    return float(((u.diff() - even).abs() > widest).sum()) + abs(int(grid[0]) - 40) + abs(int(grid[-1]) - 3)
-
-
-CHECKS = (
-    Check("errors of means: deviation over the root of the count", 1e-12, errors),
-    Check("errors of distances: images left out by hand", 1e-9, jackknives),
-    Check("kernel and Frechet distance, pair by pair", 1e-10, distances),
-    Check("precision, recall, density, coverage: ball by ball", 1e-12, balls),
-    Check("nearest training image: the one that was moved", 1e-9, copies),
-    Check("bound by visits: all terms, where all are visited", 1e-12, whole_sum),
-    Check("bound by visits: two of twenty, and their difference", 1e-10, two_visits),
-    Check("bound by visits: in chunks as in one", 1e-12, in_chunks),
-    Check("bound by visits: unbiased, relative", 2e-3, unbiased),
-    Check("bound by visits: the error of the choice, relative", 0.1, independent_parts),
-    Check("bound by visits: an image's own noise and steps", 0, own_noise),
-    Check("the flow's grid: even in its variable", 0, flow_steps),
-)  # fmt: skip
+    return ((u.diff() - even).abs() > widest).sum(), grid[0] - 40, grid[-1] - 3

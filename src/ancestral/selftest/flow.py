@@ -3,12 +3,12 @@
 import itertools
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from ancestral.diffusion.flow import (
+    Divergence,
     Exact,
     Hutchinson,
     flow_log_prob,
@@ -16,12 +16,12 @@ from ancestral.diffusion.flow import (
     quadratic_forms,
     uniform_flow_bound,
 )
-from ancestral.diffusion.parameterization import PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
-from ancestral.oracles import GaussianData, double, eps_process, every, two_hills
-from ancestral.selftest.checks import Check, apart
+from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, gaussian, log_normal, two_hills
+from ancestral.selftest.checks import Checks, largest
+
+CHECKS = Checks()
 
 
 def table(steps: int, top: float = 3.0) -> Schedule:
@@ -30,9 +30,9 @@ def table(steps: int, top: float = 3.0) -> Schedule:
     return Schedule(torch.cat([double(1), signal**2]))
 
 
-def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
+def data(schedule: Schedule, device: torch.device) -> GaussianData:
     """Data in the plane, narrow and wide."""
-    return GaussianData(schedule, double(0.3, -0.5, device=device), double(0.03, 2.0, device=device))
+    return gaussian(schedule, 0.03, 2.0, device=device)
 
 
 def points(device: torch.device) -> Tensor:
@@ -40,76 +40,64 @@ def points(device: torch.device) -> Tensor:
     return double(0.49, -0.92, 0.2, 1.48, device=device).reshape(2, 2)
 
 
-def gaussian_error(steps: int, device: torch.device) -> float:
+def found(known: GaussianData | Mixture, x: Tensor, divergence: Divergence | None = None) -> Tensor:
+    """log p(x_1) of each x along every timestep."""
+    grid = every(known.schedule)[:-1]
+    return flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
+
+
+@CHECKS("log p of Gaussian data, 96 steps", 2e-5, 96)
+def gaussian_error(steps: int, device: torch.device) -> Tensor:
     """Error of log p(x_1) for Gaussian data, nats a dimension."""
-    data = gaussian(table(steps), device)
-    mean, variance = data.at(torch.tensor(1))
-    wanted = -0.5 * ((points(device) - mean) ** 2 / variance + (2 * math.pi * variance).log()).sum(1)
-    grid = every(data.schedule)[:-1]
-    return apart(flow_log_prob(eps_process(data.schedule), data, points(device), grid, Exact()).log_prob, wanted) / 2
+    known, x = data(table(steps), device), points(device)
+    return (found(known, x) - log_normal(x, *known.at(torch.tensor(1))).sum(1)) / 2
 
 
-def hills_error(steps: int, device: torch.device) -> float:
-    """The same for a mixture of two."""
-    hills = two_hills(table(steps), device)
-    x = double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device).reshape(4, 2)
-    found = flow_log_prob(eps_process(hills.schedule), hills, x, every(hills.schedule)[:-1], Exact()).log_prob
-    return apart(found, hills.log_density(x, torch.tensor(1))) / 2
+@CHECKS("log p of a mixture, 96 steps", 1e-4, 96)
+def hills_error(steps: int, device: torch.device) -> Tensor:
+    hills, x = two_hills(table(steps), device), double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device)
+    return (found(hills, x.reshape(4, 2)) - hills.log_density(x.reshape(4, 2), torch.tensor(1))) / 2
 
 
-def order(error: Callable[[int, torch.device], float], device: torch.device) -> float:
-    """How far from 3 the order is that halving the steps measures."""
-    return abs(math.log2(error(48, device) / error(96, device)) - 3)
+@CHECKS("order 3 on Gaussian data, by halving the steps", 0.4, gaussian_error)
+@CHECKS("order 3 on a mixture, by halving the steps", 0.4, hills_error)
+def order(error: Callable[[int, torch.device], Tensor], device: torch.device) -> float:
+    return math.log2(largest(error(48, device)) / largest(error(96, device))) - 3
 
 
-def all_signs(device: torch.device) -> float:
-    """Hutchinson's estimate over every vector of signs is the exact divergence."""
-    hills = two_hills(table(8), device)
+@CHECKS("Hutchinson over all signs is exact", 1e-12)
+def all_signs(device: torch.device) -> Tensor:
+    hills, x = two_hills(table(8), device), double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2)
     corners = itertools.cycle(double(1, 1, 1, -1, -1, 1, -1, -1, device=device).reshape(4, 2))
-    x, grid = double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2), every(hills.schedule)[:-1]
-    probes = Hutchinson(4, lambda: next(corners).expand(2, 2))
-    found, wanted = (flow_log_prob(eps_process(hills.schedule), hills, x, grid, each) for each in (probes, Exact()))
-    return apart(found.log_prob, wanted.log_prob)
+    return found(hills, x, Hutchinson(4, lambda: next(corners).expand(2, 2))) - found(hills, x)
 
 
-def trace(device: torch.device) -> float:
+@CHECKS("exact divergence of a known Jacobian", 1e-14)
+def trace(device: torch.device) -> tuple[Tensor, Tensor]:
     """The exact divergence of a function whose Jacobian has the diagonal cos(x_1), 2 x_2."""
     x = double(0.3, -1.2, device=device)[None]
     value, forms = quadratic_forms(lambda y: torch.stack([y[:, 0].sin() + y[:, 1], y[:, 1] ** 2 - y[:, 0]], 1), x, (
         Exact().vectors(x)))  # fmt: skip
     wanted = double(math.sin(0.3) - 1.2, 1.44 - 0.3, device=device)[None]
-    return apart(value, wanted) + apart(forms[:, 0], double(math.cos(0.3), -2.4, device=device))
+    return value - wanted, forms[:, 0] - double(math.cos(0.3), -2.4, device=device)
 
 
-def exact_decoder(device: torch.device) -> float:
+@CHECKS("forward dequantisation: every draw is -log p(x_0)", 5e-5)
+def exact_decoder(device: torch.device) -> Tensor:
     """Every draw of the bound by forward noise is -log p(x_0) where the decoder is the exact p(x_0 | x_1)."""
-    data = gaussian(table(96), device)
-    chain = GaussianDiffusion(data.schedule, PredictsEps(), data.exact)
+    known, x = data(table(96), device), points(device)
     noise = double(0.4, -1.3, 2.1, 0.2, device=device).reshape(2, 2)
-    draws = (points(device), every(data.schedule)[:-1], Exact(), noise, DiagonalGaussian.log_prob)
-    found = forward_flow_bound(chain, data, *draws).nats
-    density = ((points(device) - data.mean) ** 2 / data.variance + (2 * math.pi * data.variance).log()).sum(1)
-    return apart(found, 0.5 * density)
+    draws = (x, every(known.schedule)[:-1], Exact(), noise, DiagonalGaussian.log_prob)
+    bound = forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
+    return bound + log_normal(x, known.mean, known.variance).sum(1)
 
 
-def middle_of_bins(device: torch.device) -> float:
+@CHECKS("uniform dequantisation: density times width", 5e-5)
+def middle_of_bins(device: torch.device) -> Tensor:
     """The uniform bound in the middle of a bin is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
-    data = gaussian(table(96, top=1.0), device)
-    middle, grid = torch.full((2, 2), 0.5, dtype=torch.float64, device=device), every(data.schedule)[:-1]
-    found = uniform_flow_bound(eps_process(data.schedule), data, points(device), grid, Exact(), middle).nats
+    known, x = data(table(96, top=1.0), device), points(device)
+    middle, grid = torch.full_like(x, 0.5), every(known.schedule)[:-1]
+    bound = uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
     kept = math.tanh(1.0) ** 2
-    variance = data.variance + (1 - kept) / kept
-    density = -0.5 * ((points(device) - data.mean) ** 2 / variance + (2 * math.pi * variance).log()).sum(1)
-    return apart(found, -density - 2 * math.log(BIN_WIDTH))
-
-
-CHECKS = (
-    Check("log p of Gaussian data, 96 steps", 2e-5, partial(gaussian_error, 96)),
-    Check("log p of a mixture, 96 steps", 1e-4, partial(hills_error, 96)),
-    Check("order 3 on Gaussian data, by halving the steps", 0.4, partial(order, gaussian_error)),
-    Check("order 3 on a mixture, by halving the steps", 0.4, partial(order, hills_error)),
-    Check("exact divergence of a known Jacobian", 1e-14, trace),
-    Check("Hutchinson over all signs is exact", 1e-12, all_signs),
-    Check("forward dequantisation: every draw is -log p(x_0)", 5e-5, exact_decoder),
-    Check("uniform dequantisation: density times width", 5e-5, middle_of_bins),
-)
+    density = log_normal(x, known.mean, known.variance + (1 - kept) / kept).sum(1)
+    return bound + density + 2 * math.log(BIN_WIDTH)

@@ -1,29 +1,27 @@
 """What a network trains on: values of the losses, where their gradients go, and that drawing t leaves them unbiased."""
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ancestral.diffusion.likelihood import prior_term
 from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_error, uniform, variance_loss, vlb
-from ancestral.diffusion.parameterization import PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import linear, log_snr_linear
+from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.timesteps import RecentLosses, even, independent, sample_timesteps, stratified
 from ancestral.diffusion.variances import interpolated
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import GaussianData, double, eps_process, normal, signs
-from ancestral.selftest.checks import Check, apart, largest
-from ancestral.selftest.parameterizations import ALL
+from ancestral.oracles import GaussianData, double, entropy, eps_process, legendre, normal, signs
+from ancestral.selftest.checks import Checks
+from ancestral.selftest.parameterizations import ALL, LINEAR, TIMES
 from ancestral.selftest.parameterizations import process as published
 from ancestral.selftest.process import FIVE
 from ancestral.selftest.schedules import SHORT
 
-TIMES = (1, 10, 250, 600, 1000)
+CHECKS = Checks()
+
 OPTIMA: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "eps": lambda kept, inner, v: kept * inner / v,
     "x0": lambda kept, inner, v: (1 - kept) * inner / v,
@@ -32,31 +30,28 @@ OPTIMA: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 """Least squared error of a target on N(0, inner) data, at alpha_bar `kept` and v = Var x_t."""
 
 
-def least_error(name: str, device: torch.device) -> float:
-    """The simple loss of the exact denoiser on Gaussian data, over the four signs of (x_0, eps)."""
-    data = GaussianData(linear(), double(0, 0, device=device), double(0.05, 1.7, device=device))
-    each, errors = signs(2, device), []
+@CHECKS("simple loss of {name}: its least value on Gaussian data", 1e-12, name=ALL)
+def least_error(name: str, device: torch.device) -> Iterator[Tensor]:
+    data = GaussianData(LINEAR, double(0, 0, device=device), double(0.05, 1.7, device=device))
+    each, process = signs(2, device), published(name)
     x0, eps = data.variance.sqrt() * each[:, :1], each[:, 1:].expand(4, 2)
-    for t in map(torch.tensor, TIMES):
-        said = data(published(name).q_sample(x0, t, eps), t)
-        found = squared_error(published(name), published(name).target(said.x0, said.eps, t), x0, eps, t).mean()
-        kept = linear().alpha_bar[t].to(device)
-        errors.append(apart(found, float(OPTIMA[name](kept, data.variance, data.at(t)[1]).mean())))
-    return largest(errors)
+    for t in TIMES:
+        said = data(process.q_sample(x0, t, eps), t)
+        found = squared_error(process, process.target(said.x0, said.eps, t), x0, eps, t).mean()
+        yield found - OPTIMA[name](LINEAR.alpha_bar[t].to(device), data.variance, data.at(t)[1]).mean()
 
 
-def weights(device: torch.device) -> float:
+@CHECKS("min-SNR weights at SNR 9 and 9/16", 1e-13)
+def weights(device: torch.device) -> Iterator[Tensor]:
     """min-SNR at SNR 9 and 9/16, gamma 5: over SNR for eps, alone for x0, over SNR + 1 for v; `uniform` is 1."""
     t = torch.tensor([1, 3], device=device)
     wanted = {"eps": (5 / 9, 1.0), "x0": (5.0, 0.5625), "v": (0.5, 0.36)}
-    chains = {name: GaussianDiffusion(SHORT, ALL[name], interpolated) for name in ALL}
-    errors = [apart(min_snr()(chains[name], t), double(*wanted[name], device=device)) for name in ALL]
-    return largest([*errors, apart(uniform(chains["v"], t), 1.0)])
+    for name, expected in wanted.items():
+        chain = GaussianDiffusion(SHORT, ALL[name], interpolated)
+        yield from (min_snr()(chain, t) - double(*expected, device=device), uniform(chain, t) - 1)
 
 
-def learned() -> GaussianDiffusion:
-    """FIVE with a learned variance."""
-    return GaussianDiffusion(FIVE, PredictsEps(), interpolated)
+LEARNED = eps_process(FIVE, interpolated)
 
 
 def batch(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -66,121 +61,104 @@ def batch(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return torch.cat([mean, variance_coeff.clamp(-1, 1)], 1), x0, eps, torch.arange(1, 6)
 
 
-def whole_bound(device: torch.device) -> float:
-    """T L_{t-1}, averaged over t, is the bound but for L_T in bits: of Gaussian data, with variance coefficient, its
-    entropy.
-    """
+@CHECKS("L_vlb over all t is the entropy of its data", 1e-10)
+def whole_bound(device: torch.device) -> Tensor:
+    """T L_{t-1}, averaged over t, is the bound but for L_T, in bits: of Gaussian data their entropy."""
     data = GaussianData(FIVE, double(0, device=device), double(0.3, device=device))
     point, unit = (GaussianData(FIVE, double(0), double(each)) for each in (0.0, 1.0))
     t, each = torch.arange(1, 6).repeat_interleave(4), signs(2, device).repeat(5, 1)
     x0, eps = 0.3**0.5 * each[:, :1], each[:, 1:]
-    said = data(learned().q_sample(x0, t, eps), t)
+    said = data(LEARNED.q_sample(x0, t, eps), t)
     low = point.reverse_variance(t.clamp(min=2), (t - 1).clamp(min=1)).log().to(device)
     high = unit.reverse_variance(t, t - 1).log().to(device)
     variance_coeff = 2 * (data.reverse_variance(t, t - 1).log() - low) / (high - low) - 1
-    found = vlb(learned(), torch.cat([said.eps, variance_coeff], 1), x0, eps, t, DiagonalGaussian.log_prob).mean()
+    found = vlb(LEARNED, torch.cat([said.eps, variance_coeff], 1), x0, eps, t, DiagonalGaussian.log_prob).mean()
     variance = data.at(torch.tensor(5))[1]
-    prior = float(prior_term(learned(), x0[:4]).mean())
-    excess = 0.5 * float(variance - 1 - variance.log())
-    entropy = 0.5 * math.log(2 * math.pi * math.e * 0.3)
-    return abs(float(found) * math.log(2) - (entropy + excess - prior))
+    excess = 0.5 * (variance - 1 - variance.log())
+    return found * math.log(2) - (entropy(data.variance) + excess - prior_term(LEARNED, x0[:4]).mean())
 
 
-def detached(device: torch.device) -> float:
+@CHECKS("hybrid: no gradient of L_vlb reaches the mean", 1e-14)
+def detached(device: torch.device) -> Tensor:
     """The gradient of the hybrid loss: -2 (target - mean) / D of the simple loss alone reaches the mean."""
     output, x0, eps, t = batch(device)
     output.requires_grad_()
-    (found,) = torch.autograd.grad(hybrid(learned(), output, x0, eps, t).sum(), output)
-    return apart(found[:, :1], -2 * (eps - output[:, :1].detach()) / 4)
+    (found,) = torch.autograd.grad(hybrid(LEARNED, output, x0, eps, t).sum(), output)
+    return found[:, :1] + 2 * (eps - output[:, :1].detach()) / 4
 
 
-def guides_variance(device: torch.device) -> float:
-    """What reaches the variance coefficient is 0.001 times the slope of the bound, by a difference quotient."""
+@CHECKS("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8)
+def guides_variance(device: torch.device) -> Tensor:
     output, x0, eps, t = batch(device)
     step = torch.cat([torch.zeros_like(x0), normal(5, 1, 2, 2, device=device).flip(0)], 1)
     moved = output.clone().requires_grad_()
-    (found,) = torch.autograd.grad(hybrid(learned(), moved, x0, eps, t).sum(), moved)
-    up, down = (vlb(learned(), output + side * 1e-5 * step, x0, eps, t).sum() for side in (1, -1))
-    return abs(float((found[:, 1:] * step[:, 1:]).sum()) - 0.001 * float(up - down) / 2e-5)
+    (found,) = torch.autograd.grad(hybrid(LEARNED, moved, x0, eps, t).sum(), moved)
+    up, down = (vlb(LEARNED, output + side * 1e-5 * step, x0, eps, t).sum() for side in (1, -1))
+    return (found[:, 1:] * step[:, 1:]).sum() - 0.001 * (up - down) / 2e-5
 
 
-def adds_up(device: torch.device) -> float:
-    """The hybrid is the mean squared error and 0.001 times the bound; `variance_loss` is the second."""
+@CHECKS("hybrid: simple + 0.001 L_vlb", 1e-12)
+def adds_up(device: torch.device) -> tuple[Tensor, Tensor]:
     output, x0, eps, t = batch(device)
     simple = (eps - output[:, :1]).square().flatten(1).mean(1)
-    share = 0.001 * vlb(learned(), output, x0, eps, t)
-    errors = apart(hybrid(learned(), output, x0, eps, t), simple + share)
-    return errors + apart(variance_loss(learned(), output, x0, eps, t), share)
+    share = 0.001 * vlb(LEARNED, output, x0, eps, t)
+    whole, second = (loss(LEARNED, output, x0, eps, t) for loss in (hybrid, variance_loss))
+    return whole - (simple + share), second - share
 
 
-def unbiased(_: torch.device) -> float:
+@CHECKS("importance sampling: weights leave the mean alone", 1e-5)
+def unbiased(_: torch.device) -> Tensor:
     """The mean of w_t l_t over an even million of u is the plain mean of l_t, whatever p: here p of a steep table."""
     p = double(*(1, 2, 3, 4, 10)) / 20
     chosen = sample_timesteps(p, (torch.arange(1_000_000, dtype=torch.float64) + 0.5) / 1_000_000)
     losses = double(3, -1, 4, 1, 5)
-    return abs(float((chosen.weight * losses[chosen.t - 1]).mean()) - 12 / 5)
+    return (chosen.weight * losses[chosen.t - 1]).mean() - 12 / 5
 
 
-def remembered() -> RecentLosses:
-    """Two timesteps after twelve losses each: 3 and then 1, 4 all along."""
-    table = RecentLosses.none(2)
+@CHECKS("importance sampling: second moments, after warm-up", 1e-14)
+def by_second_moment(_: torch.device) -> tuple[Tensor, Tensor]:
+    """p ~ sqrt(mean of the last ten squares), with one draw in a thousand uniform; uniform until all are known.
+
+    After twelve losses of two timesteps: 3 and then 1, 4 all along.
+    """
+    table, (first, second) = RecentLosses.none(2), (math.sqrt((5 * 9 + 5 * 1) / 10), 4.0)
     for i in range(12):
         table = table.after(torch.tensor([1, 2]), double(3.0 if i < 7 else 1.0, 4.0))
-    return table
-
-
-def by_second_moment(_: torch.device) -> float:
-    """p ~ sqrt(mean of the last ten squares), with one draw in a thousand uniform; uniform until all are known."""
-    first, second = math.sqrt((5 * 9 + 5 * 1) / 10), 4.0
     wanted = double(first, second) / (first + second) * 0.999 + 0.0005
-    cold = RecentLosses.none(3).after(torch.tensor([1, 3]), double(9, 1)).probabilities()
-    return apart(remembered().probabilities(), wanted) + apart(cold, even(3))
+    cold = RecentLosses.none(3).after(torch.tensor([1, 3]), double(9, 1))
+    return table.probabilities() - wanted, cold.probabilities() - even(3)
 
 
-def within_parts(_: torch.device) -> float:
+@CHECKS("continuous times: where between t - 1 and t", 1e-13)
+def within_parts(_: torch.device) -> Tensor:
     """Where between t - 1 and t a draw lies: what is below t, and that share of p_t, make up u."""
     p, u = double(1, 2, 3, 4, 10) / 20, (torch.arange(997, dtype=torch.float64) + 0.5) / 997
     chosen = sample_timesteps(p, u)
     below = double(0, 1, 3, 6, 10) / 20
-    return apart(below[chosen.t - 1] + chosen.within * p[chosen.t - 1], u)
+    return below[chosen.t - 1] + chosen.within * p[chosen.t - 1] - u
 
 
-def infinitely_many_steps(device: torch.device) -> float:
+@CHECKS("continuous bound of Gaussian data, as an integral", 1e-9)
+def infinitely_many_steps(device: torch.device) -> Tensor:
     """The continuous bound of Gaussian data: half the integral of l e^k / (1 + l e^k) over k, log-SNR, in closed form.
 
     That is (log(1 + l e^top) - log(1 + l e^bottom)) / 2 nats; u by Gauss-Legendre, data and noise by their signs.
     """
     schedule, inner = log_snr_linear(50, 9.0, -4.0), 0.3
-    nodes, weights = (torch.tensor(each) for each in np.polynomial.legendre.leggauss(48))
+    nodes, weights = legendre(48)
     level = schedule.log_snr_between((nodes + 1) / 2).repeat_interleave(4).to(device)
     each = signs(2, device).repeat(48, 1)
     x0, eps, kept = inner**0.5 * each[:, :1], each[:, 1:], 1 / (1 + (-level[:, None]).exp())
     x = kept.sqrt() * x0 + (1 - kept).sqrt() * eps
     said = (1 - kept).sqrt() * x / (kept * inner + 1 - kept)
     found = continuous(eps_process(schedule), said, x0, eps, level)
-    bits = float(found.reshape(48, 4).mean(1).cpu() @ weights) / 2
-    return abs(bits * math.log(2) - 0.5 * (math.log1p(inner * math.exp(9)) - math.log1p(inner * math.exp(-4))))
+    bits = found.reshape(48, 4).mean(1).cpu() @ weights / 2
+    return bits * math.log(2) - 0.5 * (math.log1p(inner * math.exp(9)) - math.log1p(inner * math.exp(-4)))
 
 
-def spread_out(_: torch.device) -> float:
+@CHECKS("stratified draws: one in each part", 0)
+def spread_out(_: torch.device) -> tuple[int, Tensor]:
     """How many of 64 equal parts of [0, 1) hold none of 64 stratified numbers; independent ones stay inside [0, 1)."""
     u = stratified(64, torch.Generator().manual_seed(0))
     free = independent(1000, torch.Generator().manual_seed(0))
-    inside = bool(((free >= 0) & (free < 1)).all())
-    return float(64 - len(torch.unique((u * 64).long().clamp(0, 63))) + (not inside))
-
-
-CHECKS = (
-    *(Check(f"simple loss of {name}: its least value on Gaussian data", 1e-12, partial(least_error, name))
-      for name in ALL),
-    Check("min-SNR weights at SNR 9 and 9/16", 1e-13, weights),
-    Check("L_vlb over all t is the entropy of its data", 1e-10, whole_bound),
-    Check("hybrid: simple + 0.001 L_vlb", 1e-12, adds_up),
-    Check("hybrid: no gradient of L_vlb reaches the mean", 1e-14, detached),
-    Check("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8, guides_variance),
-    Check("importance sampling: weights leave the mean alone", 1e-5, unbiased),
-    Check("importance sampling: second moments, after warm-up", 1e-14, by_second_moment),
-    Check("continuous times: where between t - 1 and t", 1e-13, within_parts),
-    Check("continuous bound of Gaussian data, as an integral", 1e-9, infinitely_many_steps),
-    Check("stratified draws: one in each part", 0, spread_out),
-)  # fmt: skip
+    return 64 - len(torch.unique((u * 64).long().clamp(0, 63))), ((free < 0) | (free >= 1)).sum()

@@ -1,7 +1,7 @@
 """What a network must satisfy before it has learned anything: its size, its first output, what it hears of time."""
 
 import math
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,14 +12,17 @@ from ancestral.networks.unet import UNet
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.caching import Cached
-from ancestral.selftest.batches import NETWORK, loud
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.batches import NETWORK, loud, told_apart
+from ancestral.selftest.checks import Checks, largest
 from ancestral.settings import NetworkSettings
+
+CHECKS = Checks()
 
 SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 
 
-def waves(device: torch.device) -> float:
+@CHECKS("sinusoids of time, from tables", 2e-6)
+def waves(device: torch.device) -> tuple[Tensor, Tensor]:
     """Sinusoids of t = 1 and 1000, width 4: frequencies 1 and 1e-4, or with shift 0 1 and 1e-2; numbers from tables."""
     time = torch.tensor([1.0, 1000.0], device=device)
     shifted = sinusoids(time, 4, "sin-cos", 1).double()
@@ -27,97 +30,80 @@ def waves(device: torch.device) -> float:
     wanted = double(0.8414709848, 1e-4, 0.5403023059, 0.999999995, device=device)
     late = double(0.8268795405, 0.0998334166, 0.5623790763, 0.9950041653, device=device)
     other = double(0.5403023059, 0.9999500004, 0.8414709848, 0.0099998333, device=device)
-    return apart(shifted, torch.stack([wanted, late])) + apart(plain, other[None])
+    return shifted - torch.stack([wanted, late]), plain - other
 
 
-def network(device: torch.device) -> UNet:
-    """A small U-Net for grey images, always the same."""
+def network(settings: NetworkSettings, channels: int, classes: int = 0) -> UNet:
+    """A U-Net, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return UNet(SMALL, 1, 2).to(device).eval()
+        return UNet(settings, channels, 2, classes).eval()
 
 
+@CHECKS("a new network answers 0", 0)
 @torch.no_grad()
-def starts_at_zero(device: torch.device) -> float:
-    """The first output, for any image and time: 0, so that the first loss of eps is 1."""
+def starts_at_zero(device: torch.device) -> Tensor:
     x = torch.linspace(-1, 1, 98, device=device).reshape(2, 1, 7, 7)
-    return apart(network(device)(x, torch.tensor(500.0, device=device)), 0.0)
+    return network(SMALL, 1).to(device)(x, torch.tensor(500.0, device=device))
 
 
+@CHECKS("an image alone as in a batch, told of its time", 1e-12)
 @torch.no_grad()
 def alone_as_in_a_batch(device: torch.device) -> float:
-    """With weights that say something: an image's output alone and in a batch, each at its own time; float64."""
-    unet, random = network(torch.device("cpu")).double(), torch.Generator().manual_seed(0)
-    for weight in unet.parameters():
-        weight.normal_(std=0.2, generator=random)
-    unet.to(device)
+    unet, times = loud(network(SMALL, 1), device), torch.tensor([0.0, 500.0, 999.0], device=device)
     x = torch.linspace(-1, 1, 3 * 49, device=device, dtype=torch.float64).sin().reshape(3, 1, 7, 7)
-    times = torch.tensor([0.0, 500.0, 999.0], device=device)
-    together, alone = unet(x, times), torch.cat([unet(x[i : i + 1], times[i : i + 1]) for i in range(3)])
-    said = float((together[0] - unet(x[:1], times[1:2])[0]).abs().max())
-    return apart(together, alone) if said > 1e-6 else float("nan")
+    listens = largest(unet(x[:1], times[:1]) - unet(x[:1], times[1:2])) > 1e-6
+    return told_apart(unet, x, times) if listens else math.nan
 
 
-def unet(device: torch.device, classes: int = 0) -> UNet:
-    """A U-Net of all kinds of parts, with weights that say something, float64."""
-    with torch.random.fork_rng(devices=[]):
-        network = loud(UNet(NETWORK, 2, 2, classes), device)
-    assert isinstance(network, UNet)
-    return network
-
-
+@CHECKS("Fourier features are not heard at first", 0)
 @torch.no_grad()
-def starts_deaf(device: torch.device) -> float:
-    """A new network hears nothing of its Fourier features: their weights are 0, those of the pixels are not."""
-    with torch.random.fork_rng(devices=[]):
-        weight = UNet(NETWORK, 2, 2).conv_in.weight
-    return apart(weight[:, 2:], 0.0) if float(weight[:, :2].abs().min()) > 0 else math.nan
+def starts_deaf(device: torch.device) -> Tensor | float:
+    weight = network(NETWORK, 2).conv_in.weight
+    return weight[:, 2:] if float(weight[:, :2].abs().min()) > 0 else math.nan
 
 
+@CHECKS("a class is added to the time, once; none is the last", 1e-12)
 @torch.no_grad()
-def added_once(device: torch.device) -> float:
+def added_once(device: torch.device) -> Iterator[Tensor | float]:
     """The embedding of a class is added to that of time, once; no label is the last of all, which is no class."""
-    network, time = unet(device, 3), double(3, 500, device=device)
+    unet, plain = (loud(network(NETWORK, 2, 3), device) for _ in range(2))
+    time = double(3, 500, device=device)
     x, labels = normal(2, 2, 4, 4, device=device), torch.tensor([2, 2], device=device)
-    assert network.class_embedding is not None
-    found, unlabelled = network(x, time, labels), network(x, time)
-    null = apart(network(x, time, labels + 1), unlabelled)
-    plain = unet(device, 3)
-    assert plain.class_embedding is not None
+    found, unlabelled = unet(x, time, labels), unet(x, time)
+    assert unet.class_embedding is not None and plain.class_embedding is not None
     plain.class_embedding.weight.zero_()
-    plain.time_embedding.linear_2.bias.add_(network.class_embedding.weight[2])
-    return null + apart(plain(x, time), found) if apart(found, unlabelled) > 1e-6 else math.nan
+    plain.time_embedding.linear_2.bias.add_(unet.class_embedding.weight[2])
+    yield from (unet(x, time, labels + 1) - unlabelled, plain(x, time) - found)
+    if largest(found - unlabelled) < 1e-6:
+        yield math.nan
 
 
+@CHECKS("time by {how}: none is the identity", 1e-12, how=("add", "scale-shift"))
 @torch.no_grad()
-def identity_of(conditioning: str, device: torch.device) -> float:
+def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
     """Told nothing of time, a block normalises and no more: as one that adds 0; told a scale and a shift, those."""
-    settings = NETWORK.model_copy(update={"time_conditioning": conditioning})
-    block, plain = (
-        ResnetBlock(settings, 8, 8),
-        ResnetBlock(NETWORK.model_copy(update={"time_conditioning": "add"}), 8, 8),
-    )
-    for each in (block, plain):
-        loud(each, device)
+    settings = (NETWORK.model_copy(update={"time_conditioning": how}) for how in (conditioning, "add"))
+    block, plain = (loud(ResnetBlock(each, 8, 8), device) for each in settings)
     same = {name: weight for name, weight in plain.state_dict().items() if not name.startswith("time_emb_proj")}
     block.load_state_dict({**block.state_dict(), **same})
     x, time = normal(2, 8, 3, 3, device=device), torch.zeros(2, 32, dtype=torch.float64, device=device)
     for each in (block, plain):
         each.time_emb_proj.bias.zero_()
-    quiet = apart(block(x, time), plain(x, time))
+    yield block(x, time) - plain(x, time)
     if conditioning == "scale-shift":
         told = normal(16, device=device)
         block.time_emb_proj.bias.add_(told)
         plain.norm2.bias.copy_(plain.norm2.bias * (1 + told[:8]) + told[8:])
         plain.norm2.weight.mul_(1 + told[:8])
-    return largest([quiet, apart(block(x, time), plain(x, time))])
+        yield block(x, time) - plain(x, time)
 
 
+@CHECKS("attention of two heads, pixel by pixel", 1e-12)
 @torch.no_grad()
-def attended(device: torch.device) -> float:
+def attended(device: torch.device) -> Tensor:
     """Attention of two heads, pixel by pixel: softmax of q k / sqrt(d) over all pixels, added to what it was given."""
-    module, x = Attention(NETWORK, 16), normal(2, 16, 2, 3, device=device)
-    loud(module, device)
+    module, x = loud(Attention(NETWORK, 16), device), normal(2, 16, 2, 3, device=device)
     normed = module.group_norm(x).flatten(2)
     wanted = x.flatten(2).clone()
     for image, pixel in ((i, j) for i in range(2) for j in range(6)):
@@ -126,20 +112,22 @@ def attended(device: torch.device) -> float:
         shares = [torch.softmax(k[:, head] @ q[pixel, head] / 8**0.5, 0) for head in heads]
         seen = torch.cat([share @ v[:, head] for share, head in zip(shares, heads, strict=True)])
         wanted[image, :, pixel] += module.to_out(seen)
-    return apart(module(x).flatten(2), wanted)
+    return module(x).flatten(2) - wanted
 
 
+@CHECKS("resumed with its own deep features: the whole call", 1e-12)
 @torch.no_grad()
-def resumed(device: torch.device) -> float:
+def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
     """With the deep features of this very call the first level makes the whole output; with another's, another."""
-    network, x, time = unet(device), normal(2, 2, 4, 4, device=device), double(3, 500, device=device)
-    whole, deep = network.with_deep(x, time, None)
-    again, kept = network.with_deep(x, time, deep)
-    other = network.with_deep(x, time, 2 * deep)[0]
-    return apart(again, whole) + apart(kept, deep) if apart(other, whole) > 1e-6 else math.nan
+    unet, x, time = loud(network(NETWORK, 2), device), normal(2, 2, 4, 4, device=device), double(3, 500, device=device)
+    whole, deep = unet.with_deep(x, time, None)
+    again, kept = unet.with_deep(x, time, deep)
+    other = unet.with_deep(x, time, 2 * deep)[0]
+    return again - whole, kept - deep, 0.0 if largest(other - whole) > 1e-6 else math.nan
 
 
-def in_phase(every: int, _: torch.device) -> float:
+@CHECKS("cache: whole at every {n}. call, from the first on", 0, n=(1, 2, 3))
+def in_phase(every: int, _: torch.device) -> int:
     """How many of ten calls of a cache give other than the deep features of the whole call that is due: 0, n, 2n ..."""
     made = list[int]()
 
@@ -152,28 +140,11 @@ def in_phase(every: int, _: torch.device) -> float:
     cached, zero = Cached(network, every), torch.zeros(1)
     found = [int(cached(zero, torch.tensor([float(call)]))) for call in range(10)]
     wrong = sum(each != call // every * every for call, each in enumerate(found))
-    return float(wrong + (made != [*range(0, 10, every)]))
+    return wrong + (made != [*range(0, 10, every)])
 
 
-def published_size(_: torch.device) -> float:
-    """Parameters of the DDPM paper's CIFAR-10 network beside 35,746,307; counted without memory for them."""
+@CHECKS("the DDPM paper's network has 35,746,307 parameters", 0)
+def published_size(_: torch.device) -> int:
     with torch.device("meta"):
         unet = UNet(PRESETS["ddpm-cifar10"]().network, 3, 3)
-    return float(abs(sum(weight.numel() for weight in unet.parameters()) - 35_746_307))
-
-
-CHECKS = (
-    Check("sinusoids of time, from tables", 2e-6, waves),
-    Check("a new network answers 0", 0, starts_at_zero),
-    Check("an image alone as in a batch, told of its time", 1e-12, alone_as_in_a_batch),
-    Check("Fourier features are not heard at first", 0, starts_deaf),
-    Check("a class is added to the time, once; none is the last", 1e-12, added_once),
-    *(
-        Check(f"time by {how}: none is the identity", 1e-12, partial(identity_of, how))
-        for how in ("add", "scale-shift")
-    ),
-    Check("attention of two heads, pixel by pixel", 1e-12, attended),
-    Check("resumed with its own deep features: the whole call", 1e-12, resumed),
-    *(Check(f"cache: whole at every {n}. call, from the first on", 0, partial(in_phase, n)) for n in (1, 2, 3)),
-    Check("the DDPM paper's network has 35,746,307 parameters", 0, published_size),
-)
+    return sum(weight.numel() for weight in unet.parameters()) - 35_746_307

@@ -17,19 +17,20 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ancestral.building import GRIDS
 from ancestral.diffusion.parameterization import Prediction
-from ancestral.diffusion.schedules import Schedule, log_snr_linear
-from ancestral.oracles import GaussianData, Mixture, double, moments
+from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.oracles import GaussianData, Mixture, double, gaussian, legendre, moments
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler
-from ancestral.selftest.checks import Check, apart
-from ancestral.selftest.samplers import KINDS, gaussian
+from ancestral.selftest.checks import Checks, largest
+from ancestral.selftest.samplers import KINDS, SamplerBuilder
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)
 """Many more timesteps than steps."""
@@ -37,13 +38,17 @@ STEPS = {1: 32, 2: 32, 3: 96, 4: 64}
 """Steps of the coarser of two chains, by order: a high order shows late."""
 PAST = 4
 """Predictions that a chain is given on its way, at the most."""
-NOISIER: dict[str, Callable[[Schedule], Sampler]] = {
+ALL: dict[str, SamplerBuilder] = {
+    **KINDS,
     "ddim, eta 1": lambda schedule: DDIM(schedule, 1.0),
     "dpm++2m-sde, eta 0.5": lambda schedule: DPMSolver2MSDE(schedule, 0.5),
 }
-ALL = KINDS | NOISIER
-
-
+CLAIMS = {
+    f"{kind}: order {sampler.order}, {sampler.grid} grid": sampler
+    for kind, sampler in ((kind, build(TABLE)) for kind, build in ALL.items())
+}
+NOISY = [claim for claim, sampler in CLAIMS.items() if sampler.stochastic]
+QUIET = [claim for claim in CLAIMS if claim not in NOISY]
 CPU = torch.device("cpu")
 Error = Callable[[Sampler, int, torch.device], float]
 
@@ -52,12 +57,6 @@ def order(error: Error, sampler: Sampler, device: torch.device = CPU) -> float:
     """The power of the step size that the error falls with from one number of steps to its double."""
     steps = STEPS[sampler.order]
     return math.log2(error(sampler, steps, device) / error(sampler, 2 * steps, device))
-
-
-def off_order(error: Error, kind: str, device: torch.device) -> float:
-    """How far the order that is measured is from the one that is declared."""
-    sampler = ALL[kind](TABLE)
-    return abs(order(error, sampler, device) - sampler.order)
 
 
 def along(sampler: Sampler, steps: int) -> Tensor:
@@ -73,7 +72,7 @@ def uneven(sampler: Sampler, steps: int) -> Tensor:
 
 def data(device: torch.device) -> GaussianData:
     """Gaussian data of three variances."""
-    return gaussian(TABLE, device, 0.05, 0.4, 1.0)
+    return gaussian(TABLE, 0.05, 0.4, 1.0, device=device)
 
 
 def flow_error(sampler: Sampler, steps: int, device: torch.device) -> float:
@@ -115,16 +114,8 @@ def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) 
     return float(((mean - wanted[0]).abs() + (covariance.diagonal() - wanted[1]).abs()).max())
 
 
-def itself(level: Tensor) -> Tensor:
-    """l."""
-    return level
-
-
-def decays(level: Tensor) -> Tensor:
-    """sigma / alpha = e^-l."""
-    return torch.exp(-level)
-
-
+@CHECKS("dpm++2s: order 2, middle at two fifths of a step", 0.15, "dpm++2s", 5)
+@CHECKS("dpm++3s: order 3, thirds at quarters of a step", 0.15, "dpm++3s", 4)
 def between(kind: str, stride: int, device: torch.device) -> float:
     """How far from its order a singlestep sampler is whose middle, or thirds, lie between timesteps of the table.
 
@@ -133,21 +124,21 @@ def between(kind: str, stride: int, device: torch.device) -> float:
 
     def error(steps: int) -> float:
         schedule = log_snr_linear(stride * steps + 1, 4.0, -4.0)
-        known, x_T = gaussian(schedule, device, 0.05, 0.4), double(1, -1, device=device)[None]
+        known, x_T = gaussian(schedule, 0.05, 0.4, device=device), double(1, -1, device=device)[None]
         grid = torch.arange(stride * steps + 1, 0, -stride)
         *_, step = sample(known, KINDS[kind](schedule), x_T, grid, lambda: x_T)
-        return apart(step.x_s, known.flow(x_T, grid[0], grid[-1]))
+        return largest(step.x_s - known.flow(x_T, grid[0], grid[-1]))
 
-    return abs(math.log2(error(64) / error(128)) - KINDS[kind](TABLE).order)
+    return math.log2(error(64) / error(128)) - KINDS[kind](TABLE).order
 
 
 class Followed(NamedTuple):
-    """A sampler, which of its predictions is a polynomial, of which degree, and in which function of l."""
+    """A sampler, which of its predictions is a polynomial, of which degree, in l or in sigma / alpha = e^-l."""
 
     kind: str
     predicts: str
     degree: int
-    of: Callable[[Tensor], Tensor] = itself
+    in_rho: bool = False
 
 
 FOLLOWED = (
@@ -155,29 +146,27 @@ FOLLOWED = (
     Followed("dpm++3s", "x_0", 2),
     Followed("unipc-3", "x_0", 2),
     *(Followed(f"deis-{n}", "eps", n - 1) for n in (2, 3, 4)),
-    Followed("heun", "eps", 1, decays),
-    *(Followed(f"ipndm-{n}", "eps", n - 1, decays) for n in (2, 3, 4)),
+    Followed("heun", "eps", 1, True),
+    *(Followed(f"ipndm-{n}", "eps", n - 1, True) for n in (2, 3, 4)),
 )
 """UniPC's last step is not corrected, and follows what UniP does."""
 
 
+@CHECKS("{it.kind}: exact where {it.predicts} is of degree {it.degree}", 1e-11, it=FOLLOWED)
 def exactly(followed: Followed, device: torch.device) -> float:
     """The end of an uneven chain, against (1) by quadrature."""
     schedule, grid = log_snr_linear(200, 6.0, -6.0), torch.tensor([196, 188, 170, 161, 130, 100, 84, 49, 31, 14])
-    nodes, weights = (torch.tensor(each) for each in np.polynomial.legendre.leggauss(24))
+    nodes, weights = legendre(24)
     half = torch.logit(schedule.alpha_bar[1:]) / 2
     levels, of_x0 = half[grid - 1], followed.predicts == "x_0"
 
     def value(level: Tensor) -> Tensor:
-        u = followed.of(level)
-        return 0.4 - 0.3 * u + (0.2 * u**2 if followed.degree > 1 else 0) + (0.1 * u**3 if followed.degree > 2 else 0)
+        u = torch.exp(-level) if followed.in_rho else level
+        return sum((c * u**k for k, c in enumerate((-0.3, 0.2, 0.1)[: followed.degree], 1)), torch.full_like(u, 0.4))
 
     def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-        told, alpha, sigma = (
-            value(half[t - 1]).to(device),
-            schedule.alpha_bar[t].sqrt(),
-            (1 - schedule.alpha_bar[t]).sqrt(),
-        )
+        told, kept = value(half[t - 1]).to(device), schedule.alpha_bar[t]
+        alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
         rest = (x_t - (alpha if of_x0 else sigma) * told) / (sigma if of_x0 else alpha)
         return Prediction(t, told + 0 * x_t, rest) if of_x0 else Prediction(t, rest, told + 0 * x_t)
 
@@ -189,21 +178,10 @@ def exactly(followed: Followed, device: torch.device) -> float:
     return chain_error(KINDS[followed.kind](schedule), denoise, grid, exact)
 
 
-def name(kind: str) -> str:
-    """Sampler, declared order, and its grid."""
-    sampler = ALL[kind](TABLE)
-    return f"{kind}: order {sampler.order}, {sampler.grid} grid"
-
-
-CHECKS = (
-    *(Check(f"{name(kind)}, law{how}", 0.15, partial(off_order, partial(law_error, grids), kind))
-      for kind in ALL if ALL[kind](TABLE).stochastic for how, grids in ((" of data", along), (", uneven", uneven))),
-    *(Check(f"{name(kind)}, flow of Gaussian data", 0.15, partial(off_order, flow_error, kind))
-      for kind in ALL if not ALL[kind](TABLE).stochastic),
-    *(Check(f"{name(kind)}, flow of a mixture, uneven", 0.15, partial(off_order, hills_error, kind))
-      for kind in ALL if not ALL[kind](TABLE).stochastic),
-    Check("dpm++2s: order 2, middle at two fifths of a step", 0.15, partial(between, "dpm++2s", 5)),
-    Check("dpm++3s: order 3, thirds at quarters of a step", 0.15, partial(between, "dpm++3s", 4)),
-    *(Check(f"{each.kind}: exact where {each.predicts} is of degree {each.degree}", 1e-11, partial(exactly, each))
-      for each in FOLLOWED),
-)  # fmt: skip
+@CHECKS("{claim}, law of data", 0.15, partial(law_error, along), claim=NOISY)
+@CHECKS("{claim}, law, uneven", 0.15, partial(law_error, uneven), claim=NOISY)
+@CHECKS("{claim}, flow of Gaussian data", 0.15, flow_error, claim=QUIET)
+@CHECKS("{claim}, flow of a mixture, uneven", 0.15, hills_error, claim=QUIET)
+def off_order(error: Error, claim: str, device: torch.device) -> float:
+    sampler = CLAIMS[claim]
+    return order(error, sampler, device) - sampler.order

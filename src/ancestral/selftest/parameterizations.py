@@ -1,105 +1,140 @@
-"""What a network's output means: the maps to (x_0, eps) and back, and what a perfect network would answer."""
+"""What a network's output means: the maps to (x_0, eps) and back, and what a perfect network would answer.
 
-from functools import partial
+A prediction of levels is held to Bayes' rule for one pixel, in plain sums over 256 levels.
+"""
+
+import math
+from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
+from ancestral.diffusion.categorical import PredictsCategorical
+from ancestral.diffusion.likelihood import step_term
+from ancestral.diffusion.losses import squared_error
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import linear
+from ancestral.diffusion.schedules import linear, log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
-from ancestral.oracles import GaussianData, double, normal, signs, two_hills
-from ancestral.oracles import score as gradient
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.oracles import GaussianData, double, noised, normal, pixel_levels, score, signs, two_hills
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.schedules import SHORT
+
+CHECKS = Checks()
 
 ALL: dict[str, Parameterization] = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}
 BY_HAND = {"eps": -1.5, "x0": 2.0, "v": -2.5}
 """Targets for x_0 = 2, eps = -1.5 at signal 0.6 and noise 0.8: v = 0.6 * -1.5 - 0.8 * 2."""
 SLOPES = {"eps": 4 / 3, "x0": 1.0, "v": 0.8}
 """|d x_0 / d output| at signal 0.6 and noise 0.8."""
-TIMES = (1, 10, 250, 600, 1000)
+LINEAR = linear()
+TIMES = [*map(torch.tensor, (1, 10, 250, 600, 1000))]
 
 
 def process(name: str) -> GaussianDiffusion:
     """The published linear process with this parameterisation."""
-    return GaussianDiffusion(linear(), ALL[name], beta_tilde)
+    return GaussianDiffusion(LINEAR, ALL[name], beta_tilde)
 
 
-def numbers(name: str, device: torch.device) -> float:
-    """The target and the scale of its errors at signal 0.6, noise 0.8."""
-    short, t = GaussianDiffusion(SHORT, ALL[name], beta_tilde), torch.tensor(3)
-    target = short.target(double(2, device=device)[:, None], double(-1.5, device=device)[:, None], t)
+@CHECKS("{name}: numbers at signal 0.6, noise 0.8", 1e-14, name=ALL)
+def numbers(name: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    short, (x0, eps) = GaussianDiffusion(SHORT, ALL[name], beta_tilde), double(2, -1.5, device=device).reshape(2, 1, 1)
     scale = ALL[name].x0_scale(double(0.6), double(0.8))
-    return apart(target, BY_HAND[name]) + apart(scale, SLOPES[name])
+    return short.target(x0, eps, torch.tensor(3)) - BY_HAND[name], scale - SLOPES[name]
 
 
-def round_trip(name: str, device: torch.device) -> float:
-    """Decoding the target gives back (x_0, eps), relative to how much an error is stretched."""
-    x0, eps = normal(2, 32, 1, device=device)
-    errors = []
-    for t in map(torch.tensor, TIMES):
-        found = process(name).decode(process(name).target(x0, eps, t), process(name).q_sample(x0, t, eps), t)
-        errors += [apart(found.x0, x0), apart(found.eps, eps)]
-    return largest(errors)
+@CHECKS("{name}: decode undoes target", 1e-11, name=ALL)
+def round_trip(name: str, device: torch.device) -> Iterator[Tensor]:
+    chain, (x0, eps) = process(name), normal(2, 32, 1, device=device)
+    for t in TIMES:
+        found = chain.decode(chain.target(x0, eps, t), chain.q_sample(x0, t, eps), t)
+        yield from (found.x0 - x0, found.eps - eps)
 
 
-def pair(name: str, device: torch.device) -> float:
+@CHECKS("{name}: any output decodes to a pair that makes x_t", 1e-12, name=ALL)
+def pair(name: str, device: torch.device) -> Iterator[Tensor]:
     """Whatever the output, the decoded pair makes x_t: by the levels of the table, at most 160 times stretched."""
     output, x_t = normal(2, 32, 1, device=device)
-    errors = []
+    return (noised(LINEAR, process(name).decode(output, x_t, t)) - x_t for t in TIMES)
+
+
+@CHECKS("{name}: scale of errors by differentiation", 1e-12, name=ALL)
+def slope(name: str, device: torch.device) -> Iterator[Tensor]:
+    x_t = normal(4, 1, device=device)
     for t in TIMES:
-        found, kept = process(name).decode(output, x_t, torch.tensor(t)), float(linear().alpha_bar[t])
-        errors.append(apart(kept**0.5 * found.x0 + (1 - kept) ** 0.5 * found.eps, x_t))
-    return largest(errors)
-
-
-def slope(name: str, device: torch.device) -> float:
-    """The scale of x_0's error, against the derivative of the decoded x_0."""
-    errors, x_t = [], normal(4, 1, device=device)
-    for t in map(torch.tensor, TIMES):
         output = torch.zeros_like(x_t).requires_grad_()
         (found,) = torch.autograd.grad(process(name).decode(output, x_t, t).x0.sum(), output)
-        kept = linear().alpha_bar[t]
-        scale = ALL[name].x0_scale(kept.sqrt(), (1 - kept).sqrt()).to(device)
-        errors.append(apart(found.abs() / scale, 1.0))
-    return largest(errors)
+        kept = LINEAR.alpha_bar[t]
+        yield found.abs() / ALL[name].x0_scale(kept.sqrt(), (1 - kept).sqrt()).to(device) - 1
 
 
-def least_squares(name: str, device: torch.device) -> float:
-    """The best linear answer on Gaussian data, fitted to targets, decodes to the posterior mean E[x_0 | x_t]."""
-    data = GaussianData(linear(), double(0, 0, 0, device=device), double(0.05, 0.4, 1.7, device=device))
-    each = signs(2, device)
-    x0, errors = data.variance.sqrt() * each[:, :1], []
-    for t in map(torch.tensor, TIMES):
-        x_t = process(name).q_sample(x0, t, each[:, 1:].expand_as(x0))
-        target = process(name).target(x0, each[:, 1:].expand_as(x0), t)
-        fitted = (target * x_t).mean(0) / (x_t * x_t).mean(0) * x_t
-        errors.append(apart(process(name).decode(fitted, x_t, t).x0, data(x_t, t).x0))
-    return largest(errors)
+@CHECKS("{name}: least squares on Gaussian data is E[x_0 | x_t]", 1e-10, name=ALL)
+def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
+    data = GaussianData(LINEAR, double(0, 0, 0, device=device), double(0.05, 0.4, 1.7, device=device))
+    each, chain = signs(2, device), process(name)
+    x0, eps = data.variance.sqrt() * each[:, :1], each[:, 1:].expand(4, 3)
+    for t in TIMES:
+        x_t = chain.q_sample(x0, t, eps)
+        fitted = (chain.target(x0, eps, t) * x_t).mean(0) / (x_t * x_t).mean(0) * x_t
+        yield chain.decode(fitted, x_t, t).x0 - data(x_t, t).x0
 
 
-def by_score(device: torch.device) -> float:
+@CHECKS("mixture: E[eps | x_t] is its score", 1e-10)
+def by_score(device: torch.device) -> Iterator[Tensor]:
     """Tweedie: of a mixture, E[eps | x_t] is minus the noise times the score of its density, differentiated."""
-    errors, x = [], normal(64, 2, device=device)
-    for t in (1, 100, 400, 999):
-        hills, noise = two_hills(linear(), device), float((1 - linear().alpha_bar[t]).sqrt())
-        errors.append(apart(hills(x, torch.tensor(t)).eps, -noise * gradient(hills, x, torch.tensor(t))))
-    return largest(errors)
+    hills, x = two_hills(LINEAR, device), normal(64, 2, device=device)
+    for t in map(torch.tensor, (1, 100, 400, 999)):
+        yield hills(x, t).eps + float(1 - LINEAR.alpha_bar[t]) ** 0.5 * score(hills, x, t)
 
 
-def checks_of(name: str) -> tuple[Check, ...]:
-    """The checks of one parameterisation."""
-    return (
-        Check(f"{name}: numbers at signal 0.6, noise 0.8", 1e-14, partial(numbers, name)),
-        Check(f"{name}: decode undoes target", 1e-11, partial(round_trip, name)),
-        Check(f"{name}: any output decodes to a pair that makes x_t", 1e-12, partial(pair, name)),
-        Check(f"{name}: scale of errors by differentiation", 1e-12, partial(slope, name)),
-        Check(f"{name}: least squares on Gaussian data is E[x_0 | x_t]", 1e-10, partial(least_squares, name)),
-    )
+# Levels
+
+TABLE = log_snr_linear(50, 13.3, -5.0)
+LEVELS = GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
+LEVEL = 77
+"""The level that is there, and what x_t and eps are made from."""
 
 
-CHECKS = (
-    *(check for name in ALL for check in checks_of(name)),
-    Check("mixture: E[eps | x_t] is its score", 1e-10, by_score),
-)
+def prior(peak: float) -> list[float]:
+    """Log-probabilities of the levels before x_t is seen: falling away from level 90; even where `peak` is 0."""
+    return [-peak * abs(k - 90) for k in range(256)]
+
+
+def posterior(peak: float, x_t: float, t: int) -> list[float]:
+    """p(level k | x_t), term by term."""
+    kept = float(TABLE.alpha_bar[t])
+    off = [x_t - math.sqrt(kept) * (k / 127.5 - 1) for k in range(256)]
+    logs = [log - gap**2 / (2 * (1 - kept)) for log, gap in zip(prior(peak), off, strict=True)]
+    shares = [math.exp(log - max(logs)) for log in logs]
+    return [share / math.fsum(shares) for share in shares]
+
+
+def one_pixel(peak: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_0, eps, output), each of one pixel: (1, 1) or (1, 256)."""
+    x0 = double(LEVEL / 127.5 - 1, device=device)[None]
+    return x0, torch.full_like(x0, 0.7), double(*prior(peak), device=device)[None]
+
+
+@CHECKS("levels, answer 0: the posterior mean of a uniform pixel", 1e-9, 0.0)
+@CHECKS("levels, logits of a prior: Bayes' rule", 1e-9, 0.3)
+def bayes(peak: float, device: torch.device) -> Iterator[Tensor]:
+    """x_0 and eps from logits that say the prior, against the posterior mean; the squared error is its own."""
+    x0, eps, output = one_pixel(peak, device)
+    for t in (1, 10, 30, 50):
+        time = torch.tensor([t])
+        x_t = LEVELS.q_sample(x0, time, eps)
+        found = LEVELS.decode(output, x_t, time)
+        mean = math.fsum(share * (k / 127.5 - 1) for k, share in enumerate(posterior(peak, float(x_t), t)))
+        yield from (found.x0 - mean, noised(TABLE, found) - x_t)
+        yield squared_error(LEVELS, output, x0, eps, time) - (float(x0) - mean) ** 2
+
+
+@CHECKS("levels: L_0 is the probability of the level", 1e-9)
+def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
+    """L_0 is -log of the posterior of the level that is there; over all 256 levels they add to 1."""
+    (x0, eps, output), t = one_pixel(0.3, device), torch.tensor(1)
+    x_t = LEVELS.q_sample(x0, t, eps)
+    many = LEVELS.decode(output.expand(256, 256), x_t.expand(256, 1), t)
+    costs = step_term(LEVELS, many, pixel_levels(device), x_t.expand(256, 1), t, t - 1)
+    found = step_term(LEVELS, LEVELS.decode(output, x_t, t), x0, x_t, t, t - 1)
+    return found + math.log(posterior(0.3, float(x_t), 1)[LEVEL]), (-costs).logsumexp(0)

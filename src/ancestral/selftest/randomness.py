@@ -1,10 +1,12 @@
-"""What a step of training draws: every timestep alike, wherever in the batch, and no two draws out of one stream.
+"""What is drawn: noise without state, and at a step of training every timestep alike, wherever in the batch.
 
-Draws are functions of (seed, step): as many numbers as there are in a large batch tell whether two of them are related.
+Draws are functions of a seed and a position: many of them tell whether two streams are related. `NOISE` are the checks
+of the noise of images and of their pixels, `CHECKS` those of training.
 """
 
+import itertools
 import math
-from functools import partial
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -13,10 +15,85 @@ from torch import Tensor
 from ancestral.data.loader import batch_indices, flips
 from ancestral.diffusion.timesteps import RecentLosses, stratified
 from ancestral.oracles import double
-from ancestral.rng import generator
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.rng import ImageNoise, generator, mix
+from ancestral.selftest.checks import Checks
 from ancestral.settings import TrainingSettings
+from ancestral.tensors import from_pixels, to_pixels
 from ancestral.training.randomness import randomness_of
+
+CHECKS = Checks()
+NOISE = Checks()
+
+SEED_OF_17 = 5955173394685240372
+"""`mix(17, "sample")`, as recorded."""
+DRAWN = (-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
+"""First numbers of image 17."""
+STREAMS = ("sample", "chain", "probes", "measurement")
+"""Names under which noise is drawn."""
+
+
+@NOISE("recorded numbers of seed 17", 1e-12)
+def recorded(_: torch.device) -> tuple[Tensor, int]:
+    """Image 17's own seed and its first draws; draws are made on the CPU for every device."""
+    first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
+    return first - double(*DRAWN), mix(17, "sample") - SEED_OF_17
+
+
+@NOISE("image 17 alone is image 17 in a batch", 0)
+def same_in_any_batch(device: torch.device) -> tuple[Tensor, Tensor]:
+
+    def second(*seeds: int) -> Tensor:
+        noise = ImageNoise(seeds, (1, 4, 4), device)
+        noise()
+        return noise()
+
+    return second(17)[0] - second(3, 17, 5)[1], second(17, 2)[0] - second(17)[0]
+
+
+@NOISE("mean, variance, correlation, in standard errors", 4)
+def moments(_: torch.device) -> Tensor:
+    one, two = ImageNoise([1, 2], (20_000,), dtype=torch.float64)()
+    off = torch.stack([one.mean(), (one.square().mean() - 1) / 2**0.5, (one * two).mean()])
+    return off * 20_000**0.5
+
+
+@NOISE("no two positions share their numbers", 0)
+def positions(_: torch.device) -> int:
+    places = itertools.product(range(3), range(1000))
+    first = {float(torch.rand((), generator=generator(*place, "t"), dtype=torch.float64)) for place in places}
+    return 3000 - len(first)
+
+
+@NOISE("streams, seeds and draws: unrelated, in standard errors", 5)
+def alike(_: torch.device) -> Tensor:
+    """The correlations between streams, seeds and draws of an image, 4096 numbers each.
+
+    The first draw is x_T, the later ones are the noise of the steps: a stream by another name is another noise.
+    """
+    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in STREAMS]
+    draws = torch.cat([noise() for noise in noises for _ in range(3)])
+    found = draws @ draws.T / 4096**0.5
+    return found - found.diagonal().diag()
+
+
+@NOISE("no two positions share a seed", 0)
+def read_alike(_: torch.device) -> int:
+    """How many positions share a seed with another: of numbers that read alike in a row, and with one part changed."""
+    parts: list[tuple[int, *tuple[int | str, ...]]]
+    parts = [(1, 23), (12, 3), (1, 2, 3), (123,), (1, "23"), (1, 23, "t"), (1, 23, "eps"), (2, 23), (1, 24), (1, 23, 4)]
+    parts += [(1, 23, "t", 4), (1, 23, "t", 5), (1, "t", 23), (0, "t", 23), (-1, "t", 23), (1, "t", -23)]
+    return len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
+
+
+@NOISE("pixels to [-1, 1] and back", 1e-7)
+def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
+    """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
+    every = torch.arange(256, device=device).to(torch.uint8)
+    known = from_pixels(every[[0, 51, 255]]).double()
+    return to_pixels(from_pixels(every)).int() - every.int(), known - double(-1, -0.6, 1, device=device)
+
+
+# Training
 
 TimestepDraw = Literal["uniform", "stratified", "importance"]
 MANY = 4096
@@ -43,25 +120,24 @@ def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
     return {name: each.double() - each.double().mean() for name, each in numbers.items()}
 
 
-def correlation(one: Tensor, other: Tensor) -> float:
+def correlation(one: Tensor, other: Tensor) -> Tensor:
     """In standard errors of that of independent numbers."""
-    return abs(float((one * other).mean() / (one.square().mean() * other.square().mean()).sqrt())) * MANY**0.5
+    return (one * other).mean() / (one.square().mean() * other.square().mean()).sqrt() * MANY**0.5
 
 
-def unrelated(how: TimestepDraw, _: torch.device) -> float:
-    """The largest correlation of two draws of a step, and of a draw with those of other steps and seeds."""
+@CHECKS("{how}: unrelated, in standard errors", 5, how=TIMESTEPS)
+def unrelated(how: TimestepDraw, _: torch.device) -> Iterator[Tensor]:
+    """The correlations of two draws of a step, and of a draw with those of other steps and seeds."""
     here, *others = (told(how, *position) for position in ((0, 1), (0, 2), (1, 1), (1, 0)))
-    found = [correlation(here[one], here[two]) for one in here for two in here if one < two and exempt(one, two)]
-    found += [correlation(here[one], there[two]) for there in others for one in here for two in there]
-    return largest(found)
+    for one, two in itertools.combinations(here, 2):
+        if {one, two} != {"eps", "size of eps"}:
+            yield correlation(here[one], here[two])
+    for there, one, two in itertools.product(others, here, here):
+        yield correlation(here[one], there[two])
 
 
-def exempt(one: str, two: str) -> bool:
-    """Not the same number twice, nor a number and its size."""
-    return {one, two} != {"eps", "size of eps"}
-
-
-def every_time(how: TimestepDraw, _: torch.device) -> float:
+@CHECKS("{how}: every t at every place, in standard errors", 5, how=("uniform", "stratified", "importance"))
+def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
     """How uneven the timesteps 1..8 of 4096 images are, and where within them: in standard errors.
 
     Each place in the batch has all of them over the steps; the parts of stratified draws are in no order.
@@ -70,43 +146,34 @@ def every_time(how: TimestepDraw, _: torch.device) -> float:
     draws = [randomness_of(settings, 3, step, (1, 1, 1), 8, CPU, None) for step in range(256)]
     t, within = (torch.stack([getattr(each.times, name) for each in draws]).double() for name in ("t", "within"))
     if not bool(((t >= 1) & (t <= 8) & (within >= 0) & (within < 1)).all()):
-        return math.inf
+        yield math.inf
     counts = torch.stack([(t == k).double().sum() for k in range(1, 9)])
-    shares = (counts - 512) / (512 * 7 / 8) ** 0.5
-    places = (t.mean(0) - 4.5) / (63 / 12 / 256) ** 0.5
-    inside = (within.mean(0) - 0.5) * (12 * 256) ** 0.5
-    weights = torch.stack([each.times.weight for each in draws])
-    return largest([apart(part, 0.0) for part in (shares, places, inside)]) + 1e6 * apart(weights, 1.0)
+    yield (counts - 512) / (512 * 7 / 8) ** 0.5
+    yield (t.mean(0) - 4.5) / (63 / 12 / 256) ** 0.5
+    yield (within.mean(0) - 0.5) * (12 * 256) ** 0.5
+    yield 1e6 * (torch.stack([each.times.weight for each in draws]) - 1)
 
 
-def any_place(_: torch.device) -> float:
-    """Stratified numbers: the mean at each of 8 places over 400 batches, in standard errors; of 8 parts one each."""
+@CHECKS("stratified: every part at every place, in standard errors", 4.5)
+def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
+    """Stratified numbers: the mean at each of 8 places over 400 batches; of 8 parts one each."""
     u = torch.stack([stratified(8, generator(5, "u", step)) for step in range(400)])
-    one_each = apart((u * 8).long().sort(dim=1).values, torch.arange(8))
-    return largest([apart((u.mean(0) - 0.5) * (12 * 400) ** 0.5, 0.0), 1e6 * one_each])
+    one_each = (u * 8).long().sort(dim=1).values - torch.arange(8)
+    return (u.mean(0) - 0.5) * (12 * 400) ** 0.5, 1e6 * one_each
 
 
-def by_importance(_: torch.device) -> float:
+@CHECKS("importance: as often as the loss is large, and lighter", 0.002)
+def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
     """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth; off by how much."""
     recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
     settings = TrainingSettings(steps=1, batch_size=MANY, timesteps="importance")
     times = randomness_of(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times
-    share = (times.t == 4).double().mean()
-    return largest([abs(float(share) - 5 / 8), abs(float((times.weight * (times.t == 4)).mean()) - 0.25)])
+    drawn = (times.t == 4).double()
+    return drawn.mean() - 5 / 8, (times.weight * drawn).mean() - 0.25
 
 
-def hidden_share(_: torch.device) -> float:
-    """How many labels are hidden of 4096 at label_dropout 0.2, in standard errors; and none at 0."""
+@CHECKS("labels hidden: the share asked for, in standard errors", 4)
+def hidden_share(_: torch.device) -> tuple[Tensor, Tensor]:
     of = (TrainingSettings(steps=1, batch_size=MANY, label_dropout=share) for share in (0.2, 0.0))
-    some, none = (float(randomness_of(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum()) for each in of)
-    return abs(some - 0.2 * MANY) / (MANY * 0.16) ** 0.5 + 1e6 * none
-
-
-CHECKS = (
-    *(Check(f"{how}: unrelated, in standard errors", 5, partial(unrelated, how)) for how in TIMESTEPS),
-    *(Check(f"{how}: every t at every place, in standard errors", 5, partial(every_time, how))
-      for how in ("uniform", "stratified", "importance")),
-    Check("stratified: every part at every place, in standard errors", 4.5, any_place),
-    Check("importance: as often as the loss is large, and lighter", 0.002, by_importance),
-    Check("labels hidden: the share asked for, in standard errors", 4, hidden_share),
-)  # fmt: skip
+    some, none = (randomness_of(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum() for each in of)
+    return (some - 0.2 * MANY) / (MANY * 0.16) ** 0.5, 1e6 * none

@@ -3,7 +3,7 @@
 Given a measurement, Gaussian data are Gaussian again (`oracles.CorrelatedData`): E[x_0 | x_t, y] is known exactly.
 """
 
-from functools import partial
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
@@ -16,7 +16,9 @@ from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.oracles import CorrelatedData, Mixture, correlated, double, matrix_of, normal
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 TABLE = log_snr_linear(200, 9.0, -7.0)
 SHAPE = (3, 2, 4)
@@ -45,46 +47,45 @@ def by_hand(name: str, x: Tensor) -> Tensor:
             return 0.1 * x.roll(-1, -1) + 0.6 * x + 0.05 * x.roll(1, -1)
 
 
-def does(name: str, device: torch.device) -> float:
-    """The operator against its pixels by hand."""
+@CHECKS("{name}: pixels by hand", 1e-14, name=OPERATORS)
+def does(name: str, device: torch.device) -> Tensor:
     x = normal(2, *SHAPE, device=device)
-    return apart(OPERATORS[name](x), by_hand(name, x))
+    return OPERATORS[name](x) - by_hand(name, x)
 
 
-def adjoint(name: str, device: torch.device) -> float:
-    """<A x, y> = <x, A' y>, image by image."""
+@CHECKS("{name}: <A x, y> = <x, A' y>", 1e-12, name=OPERATORS)
+def adjoint(name: str, device: torch.device) -> Tensor:
     operator, x = OPERATORS[name], normal(3, *SHAPE, device=device)
     y = normal(7, *operator(x).shape, device=device)[-1]
-    here, there = (operator(x) * y).flatten(1).sum(1), (x * operator.transpose(y)).flatten(1).sum(1)
-    return apart(here, there)
+    return (operator(x) * y).flatten(1).sum(1) - (x * operator.transpose(y)).flatten(1).sum(1)
 
 
-def solves(name: str, device: torch.device) -> float:
+@CHECKS("{name}: the solution solves, by its matrix", 1e-9, name=OPERATORS)
+def solves(name: str, device: torch.device) -> Iterator[Tensor]:
     """(p A A' + q I)^-1 y by the pseudo-inverse of the matrix, for y that A can make."""
-    operator, errors = OPERATORS[name], []
+    operator = OPERATORS[name]
     matrix, y = matrix_of(operator, SHAPE, device), operator(normal(2, *SHAPE, device=device))
     for p, q in ((1.0, 0.0), (0.3, 0.0), (0.7, 0.2)):
         whole = p * matrix @ matrix.T + q * torch.eye(len(matrix)).to(matrix)
         wanted = y.flatten(1) @ torch.linalg.pinv(whole, hermitian=True)
-        errors.append(apart(operator.solve(y, p, q).flatten(1), wanted))
-    return largest(errors)
+        yield operator.solve(y, p, q).flatten(1) - wanted
 
 
-def lost(device: torch.device) -> float:
+@CHECKS("blurred: what is lost is not made up", 1e-9)
+def lost(device: torch.device) -> tuple[Tensor, Tensor]:
     """What a blur loses stays lost: (1, 2, 1) / 4 kills the finest stripes, and dividing by 0 would bring them back."""
     blur = Blurred(double(0.25, 0.5, 0.25, device=device)[None])
     stripes = double(1, -1, 1, -1, device=device).expand(1, *SHAPE)
     seen = blur(normal(2, *SHAPE, device=device) + 5 * stripes)
     back = blur.transpose(blur.solve(seen, 1.0, 0.0))
-    return apart(blur(back), seen) + apart((back * stripes).sum((1, 2, 3)), 0.0)
+    return blur(back) - seen, (back * stripes).sum((1, 2, 3))
 
 
-def kernel(_: torch.device) -> float:
+@CHECKS("kernel: a Gaussian, by hand", 1e-7)
+def kernel(_: torch.device) -> tuple[Tensor, Tensor]:
     """A Gaussian of deviation 0.7: a neighbour has e^(-1 / 0.98) of the middle, a corner its square; all add to 1."""
-    found = gaussian_kernel(0.7, reach=2)
-    ratio = double(1, 0.36044778, 0.36044778**2)
-    return apart(found[2, 2:4] / found[2, 2], ratio[:2]) + apart(found[3, 3] / found[2, 2], ratio[2]) + apart(
-        found.sum(), 1.0)  # fmt: skip
+    found, ratio = gaussian_kernel(0.7, reach=2), 0.36044778
+    return found[2:4, 2:4] / found[2, 2] - double(1, ratio, ratio, ratio**2).reshape(2, 2), found.sum() - 1
 
 
 def data(schedule: Schedule, is_round: bool, device: torch.device) -> CorrelatedData:
@@ -98,41 +99,42 @@ def measured(operator: Operator, sigma: float, device: torch.device) -> Measured
     return Measured(operator, operator(normal(4, *SHAPE, device=device)[-1:]), sigma)
 
 
-def off(known: CorrelatedData, guided: PosteriorGuided, timesteps: tuple[int, ...]) -> float:
+def off(known: CorrelatedData, guided: PosteriorGuided, *timesteps: int) -> Iterator[Tensor]:
     """How far a guided prediction is from E[x_0 | x_t, y] and, times the noise, from E[eps | x_t, y]."""
-    seen, device, errors = guided.measured, known.mean.device, []
+    seen, device = guided.measured, known.mean.device
     exact = known.given(matrix_of(seen.operator, SHAPE, device), seen.y.flatten(), seen.sigma)
     x = normal(2, *SHAPE, device=device)
     for t in map(torch.tensor, timesteps):
         found, wanted = guided(x, t), exact(x, t)
         noise = float(1 - known.schedule.alpha_bar[t]) ** 0.5
-        errors += [apart(found.x0, wanted.x0), noise * apart(found.eps, wanted.eps)]
-    return largest(errors)
+        yield from (found.x0 - wanted.x0, noise * (found.eps - wanted.eps))
 
 
-def round_data(name: str, how: Method, device: torch.device) -> float:
+@CHECKS("{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, name=OPERATORS, how=get_args(Method))
+def round_data(name: str, how: Method, device: torch.device) -> Iterator[Tensor]:
     """Data of one variance: every method is exact, with and without noise in what is measured."""
-    known, operator = data(TABLE, True, device), OPERATORS[name]
-    guides = (PosteriorGuided(known, TABLE, measured(operator, sigma, device), how, 0.5) for sigma in (0.0, 0.3))
-    return largest(off(known, guided, (1, 40, 120, 200)) for guided in guides)
+    known = data(TABLE, True, device)
+    for sigma in (0.0, 0.3):
+        seen = measured(OPERATORS[name], sigma, device)
+        yield from off(known, PosteriorGuided(known, TABLE, seen, how, 0.5), 1, 40, 120, 200)
 
 
-def any_data(name: str, device: torch.device) -> float:
+@CHECKS("moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, name=OPERATORS)
+def any_data(name: str, device: torch.device) -> Iterator[Tensor]:
     """Correlated data: matched moments are exact after as many turns as unknowns."""
-    known = data(TABLE, False, device)
-    seen = measured(OPERATORS[name], 0.3, device)
-    return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), (1, 40, 120, 200))
+    known, seen = data(TABLE, False, device), measured(OPERATORS[name], 0.3, device)
+    return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), 1, 40, 120, 200)
 
 
-def without_signal(how: Method, device: torch.device) -> float:
-    """Where no signal is left at T, y still tells of x_0."""
-    table = zero_terminal_snr(TABLE)
+@CHECKS("{how}: y tells where no signal is left", 1e-10, how=get_args(Method))
+def without_signal(how: Method, device: torch.device) -> Iterator[Tensor]:
+    table, seen = zero_terminal_snr(TABLE), measured(MeanPooled(2), 0.2, device)
     known = data(table, True, device)
-    return off(known, PosteriorGuided(known, table, measured(MeanPooled(2), 0.2, device), how, 0.5), (200,))
+    return off(known, PosteriorGuided(known, table, seen, how, 0.5), 200)
 
 
-def met(name: str, device: torch.device) -> float:
-    """Projection meets a measurement without noise exactly, whatever the data."""
+@CHECKS("projection, {name}: what is measured is met", 1e-12, name=OPERATORS)
+def met(name: str, device: torch.device) -> Tensor:
     operator, means = OPERATORS[name], torch.stack([torch.linspace(-0.5, 1, SIZE), torch.linspace(0.5, -0.5, SIZE)])
     hills = Mixture(TABLE, double(0.4, 0.6, device=device), means.double().to(device), double(0.2, 0.1, device=device))
 
@@ -143,19 +145,4 @@ def met(name: str, device: torch.device) -> float:
     x, seen = normal(2, *SHAPE, device=device), measured(operator, 0.0, device)
     guided = PosteriorGuided(denoise, TABLE, seen, "projection")
     *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
-    return apart(operator(end.x_s), seen.y)
-
-
-CHECKS = (
-    *(Check(f"{name}: pixels by hand", 1e-14, partial(does, name)) for name in OPERATORS),
-    *(Check(f"{name}: <A x, y> = <x, A' y>", 1e-12, partial(adjoint, name)) for name in OPERATORS),
-    *(Check(f"{name}: the solution solves, by its matrix", 1e-9, partial(solves, name)) for name in OPERATORS),
-    Check("blurred: what is lost is not made up", 1e-9, lost),
-    Check("kernel: a Gaussian, by hand", 1e-7, kernel),
-    *(Check(f"{how}, {name}: E[x_0 | x_t, y], one variance", 1e-10, partial(round_data, name, how))
-      for how in get_args(Method) for name in OPERATORS),
-    *(Check(f"moments, {name}: E[x_0 | x_t, y], correlated data", 1e-9, partial(any_data, name)) for name in OPERATORS),
-    *(Check(f"{how}: y tells where no signal is left", 1e-10, partial(without_signal, how))
-      for how in get_args(Method)),
-    *(Check(f"projection, {name}: what is measured is met", 1e-12, partial(met, name)) for name in OPERATORS),
-)  # fmt: skip
+    return operator(end.x_s) - seen.y

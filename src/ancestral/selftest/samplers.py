@@ -1,4 +1,6 @@
-"""Samplers: the exact law of what they draw, and the laws that tie them together. Their orders are in orders.py.
+"""Samplers: the exact law of what they draw, the laws that tie them together, and what they remember.
+
+Their orders are in orders.py.
 
 Of Gaussian data a step of any sampler is affine, so mean and variance are followed exactly, without drawing. A step
 of DDIM from x_t to x_s keeps, of the distance from the mean, with k^2 = 1 - alpha_bar_s - sigma^2,
@@ -6,10 +8,16 @@ of DDIM from x_t to x_s keeps, of the distance from the mean, with k^2 = 1 - alp
     ( alpha_s alpha_t l + k sigma_t ) / v_t                                                                  (1)
 
 and adds sigma^2: the covariance of (x_0, x_t) and of (eps, x_t), each over Var x_t.
+
+A multistep sampler of order n puts a polynomial through n predictions, so x_s moves with each of the n - 1 before the
+newest and with none beyond; a sampler that looks ahead remembers nothing. A walk gives a step the predictions of the
+steps right before it, as they were made; one that goes back up has begun anew, and what was before it is no past.
 """
 
 import itertools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -19,20 +27,22 @@ from ancestral.building import FLOWS
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Variance, beta, beta_tilde, interpolated
-from ancestral.oracles import GaussianData, double, eps_process, normal, propagate, two_hills
-from ancestral.sampling.loop import sample
-from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Sampler
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.editing.from_image import from_image
+from ancestral.editing.inpaint import Rounds, inpaint
+from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propagate, two_hills
+from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.loop import Step, sample
+from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Noise, Sampler
+from ancestral.selftest.checks import Checks
+
+CHECKS = Checks()
 
 FORTY = log_snr_linear(40, 6.0, -6.0)
 GRIDS: dict[str, Callable[[int], Tensor]] = {"trailing": FORTY.trailing, "log-SNR": FORTY.uniform_log_snr}
 STEPS = (1, 3, 17, 40)
 
 
-def gaussian(schedule: Schedule, device: torch.device, *variance: float) -> GaussianData:
-    """Data of these variances, with means that are not 0."""
-    means = (0.3, -0.5, 0.1, 0.0)[: len(variance)]
-    return GaussianData(schedule, double(*means, device=device), double(*variance, device=device))
+SamplerBuilder = Callable[[Schedule], Sampler]
 
 
 def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
@@ -40,57 +50,60 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
     return Ancestral(eps_process(schedule, variance))
 
 
-KINDS: dict[str, Callable[[Schedule], Sampler]] = {
-    "ancestral": ancestral,
-    "ddim": DDIM,
-    "dpm++2m-sde": DPMSolver2MSDE,
-    **FLOWS,
-}
+KINDS: dict[str, SamplerBuilder] = {"ancestral": ancestral, "ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE, **FLOWS}
 """Every sampler."""
 NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE}
 """Those whose noise is a setting."""
+HUNDRED, FIFTY = linear(100), cosine(50)
+EVERY = HUNDRED.trailing(100)
 UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])
-"""A grid on a table of 50 that no formula made."""
+"""A grid on FIFTY that no formula made."""
 
 
-def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Callable[..., Prediction] | None = None) -> float:
+def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Denoiser | None = None) -> Iterator[Tensor]:
     """How far mean and variance stray from those of x_s at any step but the last, from the exact law of x_T."""
-    steps = propagate(sampler, denoise or data, grid, *data.at(grid[0]))
-    pairs = ((found, data.at(torch.tensor(s))) for s, *found in steps if s > 0)
-    errors = (apart(mean, m) + apart(variance, v) for (mean, variance), (m, v) in pairs)
-    return largest([0.0, *errors])
+    for s, mean, variance in propagate(sampler, denoise or data, grid, *data.at(grid[0])):
+        if s > 0:
+            wanted = data.at(torch.tensor(s))
+            yield from (mean - wanted[0], variance - wanted[1])
 
 
-def exact_law(grid: str, variance: Variance | None, spread: float, device: torch.device) -> float:
+@CHECKS("ancestral, beta, {grid} grid: law of unit-variance data", 1e-9, beta, 1.0, grid=GRIDS)
+@CHECKS("ancestral, beta_tilde, {grid} grid: law of a point", 1e-9, beta_tilde, 0.0, grid=GRIDS)
+@CHECKS("ancestral, exact variance, {grid} grid: law of data", 1e-9, None, 0.3, grid=GRIDS)
+def exact_law(variance: Variance | None, inner: float, grid: str, device: torch.device) -> Iterator[Tensor]:
     """Ancestral sampling of data that its variance fits: every x_s has the exact marginal, at any stride."""
-    data = gaussian(FORTY, device, spread)
-    return largest(law(ancestral(FORTY, variance or data.exact), data, GRIDS[grid](steps)) for steps in STEPS)
+    data = gaussian(FORTY, inner, device=device)
+    for steps in STEPS:
+        yield from law(ancestral(FORTY, variance or data.exact), data, GRIDS[grid](steps))
 
 
-def learned_law(device: torch.device) -> float:
-    """The same with a spread that says the exact variance between its extremes."""
-    data, point, unit = (gaussian(FORTY, device, each) for each in (0.3, 0.0, 1.0))
+@CHECKS("ancestral, learned variance: law of data", 1e-9)
+def learned_law(device: torch.device) -> Iterator[Tensor]:
+    """The same with a coefficient that says the exact variance between its extremes."""
+    data, point, unit = (gaussian(FORTY, each, device=device) for each in (0.3, 0.0, 1.0))
     grid = FORTY.trailing(17)
     arrives = dict(itertools.pairwise(grid.tolist()))
 
-    def with_spread(x_t: Tensor, t: Tensor) -> Prediction:
+    def with_coefficient(x_t: Tensor, t: Tensor) -> Prediction:
         step = t, torch.tensor(max(arrives[int(t)], 1))
         exact, low, high = (each.reverse_variance(*step).log() for each in (data, point, unit))
         return data(x_t, t)._replace(variance_coeff=(2 * (exact - low) / (high - low) - 1).expand_as(x_t))
 
-    return law(ancestral(FORTY, interpolated), data, grid[:-1], with_spread)
+    return law(ancestral(FORTY, interpolated), data, grid[:-1], with_coefficient)
 
 
-def point_law(kind: str, grid: str, eta: float, device: torch.device) -> float:
+@CHECKS("{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, kind=NOISY, grid=GRIDS, eta=(0.0, 0.5, 1.0))
+def point_law(kind: str, grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
     """The marginals of data at a point are kept, however much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
-    sampler, point = NOISY[kind](FORTY, eta), gaussian(FORTY, device, 0.0, 0.0)
-    return largest(law(sampler, point, GRIDS[grid](steps)) for steps in STEPS)
+    for steps in STEPS:
+        yield from law(NOISY[kind](FORTY, eta), gaussian(FORTY, 0.0, 0.0, device=device), GRIDS[grid](steps))
 
 
-def final_law(grid: str, eta: float, device: torch.device) -> float:
+@CHECKS("ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, grid=GRIDS, eta=(0.0, 0.5, 1.0))
+def final_law(grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
     """Mean and variance of what DDIM draws of Gaussian data, against (1) along the grid."""
-    data, point = gaussian(FORTY, device, 0.05, 0.4, 1.0), gaussian(FORTY, device, 0.0)
-    errors = []
+    data, point = gaussian(FORTY, 0.05, 0.4, 1.0, device=device), gaussian(FORTY, 0.0, device=device)
     for steps in STEPS:
         timesteps = GRIDS[grid](steps)
         centre, variance = data.at(timesteps[0])
@@ -101,8 +114,7 @@ def final_law(grid: str, eta: float, device: torch.device) -> float:
             kept = (max(1 - at_s - fresh, 0.0)) ** 0.5
             slope = ((at_s * at_t) ** 0.5 * data.variance + kept * (1 - at_t) ** 0.5) / data.at(t)[1]
             variance = slope**2 * variance + fresh
-        errors += [apart(mean, data.mean), apart(found, variance)]
-    return largest(errors)
+        yield from (mean - data.mean, found - variance)
 
 
 def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.device) -> Tensor:
@@ -112,55 +124,47 @@ def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.
     return torch.stack([step.x_s for step in chain])
 
 
-def same_chain(steps: int, device: torch.device) -> float:
-    """DDIM with eta = 1 against ancestral sampling with beta_tilde, every x_s."""
-    schedule = linear(100)
-    walks = (
-        ends(each, schedule, schedule.trailing(steps), device) for each in (ancestral(schedule), DDIM(schedule, 1.0))
-    )
-    return apart(*walks)
+@CHECKS("euler is ddim with eta 0", 1e-12, Euler, DDIM, FIFTY, UNEVEN)
+@CHECKS("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M, FIFTY, UNEVEN)
+@CHECKS("ddim with eta 1 is ancestral, 100 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY)
+@CHECKS("ddim with eta 1 is ancestral, 10 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY[::10])
+def same_chain(
+    first: SamplerBuilder, second: SamplerBuilder, schedule: Schedule, grid: Tensor, device: torch.device
+) -> Tensor:
+    return ends(first(schedule), schedule, grid, device) - ends(second(schedule), schedule, grid, device)
 
 
-def noiseless(
-    first: Callable[[Schedule], Sampler], second: Callable[[Schedule], Sampler], device: torch.device
-) -> float:
-    """Two samplers that are one where no noise is drawn, on an uneven grid, every x_s."""
-    schedule = cosine(50)
-    return apart(*(ends(kind(schedule), schedule, UNEVEN, device) for kind in (first, second)))
-
-
-def one_point(kind: str, device: torch.device) -> float:
+@CHECKS("{kind}: a point reached exactly, uneven grid", 1e-10, kind=FLOWS)
+def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
     """Of data at a point x_0 and eps are the same all along the flow: no step errs, however long and uneven."""
-    schedule = cosine(50)
-    point, x_T = gaussian(schedule, device, 0.0, 0.0), normal(4, 2, device=device)
-    steps = sample(point, KINDS[kind](schedule), x_T, UNEVEN, lambda: x_T)
-    return largest(apart(step.x_s, point.flow(x_T, UNEVEN[0], torch.tensor(step.s))) for step in steps)
+    point, x_T = gaussian(FIFTY, 0.0, 0.0, device=device), normal(4, 2, device=device)
+    for step in sample(point, KINDS[kind](FIFTY), x_T, UNEVEN, lambda: x_T):
+        yield step.x_s - point.flow(x_T, UNEVEN[0], torch.tensor(step.s))
 
 
-def from_no_signal(kind: str, device: torch.device) -> float:
+@CHECKS("{kind}: no signal at T, no part in the polynomial", 1e-10, kind=FLOWS)
+def from_no_signal(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Zero terminal SNR: the first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
-    schedule = zero_terminal_snr(cosine(50))
-    chain = ends(KINDS[kind](schedule), schedule, UNEVEN, device)
+    schedule = zero_terminal_snr(FIFTY)
+    chain, hills = ends(KINDS[kind](schedule), schedule, UNEVEN, device), two_hills(schedule, device)
     start = normal(102, 3, 2, device=device)[0]
-    hills = two_hills(schedule, device)
     first = DDIM(schedule).step(hills, start, UNEVEN[0], UNEVEN[1], [], lambda: start)[0]
     later = torch.stack([step.x_s for step in sample(hills, KINDS[kind](schedule), first, UNEVEN[1:], lambda: start)])
-    return apart(chain[0], first) + apart(chain[1:], later)
+    return chain[0] - first, chain[1:] - later
 
 
-def last_step(kind: str, device: torch.device) -> float:
-    """Onto s = 0 a step is the predicted x_0, whatever the noise and the past; the loop yields that estimate."""
-    schedule, x = cosine(50), normal(4, 2, device=device)
-    hills, sampler = two_hills(schedule, device), KINDS[kind](schedule)
+@CHECKS("{kind}: the last step is the predicted x_0", 1e-12, kind=KINDS)
+def last_step(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    hills, sampler, x = two_hills(FIFTY, device), KINDS[kind](FIFTY), normal(4, 2, device=device)
     draws = itertools.chain([x, x] if sampler.stochastic else [], itertools.repeat(torch.full_like(x, 1e6)))
     *_, before, step = sample(hills, sampler, x, torch.tensor([30, 19, 7, 0]), draws.__next__)
     wanted = hills(before.x_s, torch.tensor(7)).x0
-    return apart(step.x_s, wanted) + apart(step.x0, wanted)
+    return step.x_s - wanted, step.x0 - wanted
 
 
-def calls(device: torch.device) -> float:
-    """How many network calls of a chain of ten steps differ from what its sampler declares, all samplers together."""
-    schedule, x, wrong = log_snr_linear(200, 6.0, -6.0), normal(2, 2, device=device), 0
+@CHECKS("network calls of ten steps: as declared", 0)
+def calls(device: torch.device) -> Iterator[int]:
+    schedule, x = log_snr_linear(200, 6.0, -6.0), normal(2, 2, device=device)
     hills, asked = two_hills(schedule, device), list[int]()
 
     def counted(x_t: Tensor, t: Tensor) -> Prediction:
@@ -170,31 +174,90 @@ def calls(device: torch.device) -> float:
     for kind in KINDS.values():
         sampler = kind(schedule)
         list(sample(counted, sampler, x, schedule.uniform_log_snr(10), lambda: x))
-        wrong += abs(len(asked) - sampler.network_calls(10))
+        yield len(asked) - sampler.network_calls(10)
         asked.clear()
-    return float(wrong)
 
 
-CHECKS = (
-    *(Check(f"ancestral, beta, {grid} grid: law of unit-variance data", 1e-9, partial(exact_law, grid, beta, 1.0))
-      for grid in GRIDS),
-    *(Check(f"ancestral, beta_tilde, {grid} grid: law of a point", 1e-9, partial(exact_law, grid, beta_tilde, 0.0))
-      for grid in GRIDS),
-    *(Check(f"ancestral, exact variance, {grid} grid: law of data", 1e-9, partial(exact_law, grid, None, 0.3))
-      for grid in GRIDS),
-    Check("ancestral, learned variance: law of data", 1e-9, learned_law),
-    *(Check(f"{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, partial(point_law, kind, grid, eta))
-      for kind in NOISY for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
-    *(Check(f"ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, partial(final_law, grid, eta))
-      for grid in GRIDS for eta in (0.0, 0.5, 1.0)),
-    *(Check(f"ddim with eta 1 is ancestral, {steps} of 100 steps", 1e-9, partial(same_chain, steps))
-      for steps in (100, 10)),
-    Check("euler is ddim with eta 0", 1e-12, partial(noiseless, Euler, DDIM)),
-    Check("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(
-        noiseless, lambda schedule: DPMSolver2MSDE(schedule, 0.0), DPMSolver2M)),
-    *(Check(f"{kind}: a point reached exactly, uneven grid", 1e-10, partial(one_point, kind)) for kind in FLOWS),
-    *(Check(f"{kind}: no signal at T, no part in the polynomial", 1e-10, partial(from_no_signal, kind))
-      for kind in FLOWS),
-    Check("network calls of ten steps: as declared", 0, calls),
-    *(Check(f"{kind}: the last step is the predicted x_0", 1e-12, partial(last_step, kind)) for kind in KINDS),
-)  # fmt: skip
+# What is remembered
+
+SIXTY = log_snr_linear(60, 6.0, -6.0)
+BEFORE = (60, 51, 47, 38)
+"""Timesteps of four predictions before a step from 30 to 19, no two of them equally far apart."""
+KEPT = 4
+"""Predictions that a walk keeps, at the most."""
+
+
+@CHECKS("{kind}: looks back as far as its order asks", 0, kind=KINDS)
+def looked_at(kind: str, device: torch.device) -> int:
+    """How many of four predictions before a step a sampler wrongly uses, or leaves unused.
+
+    Of one network call a step it looks back at one fewer than its order, of more at none.
+    """
+    sampler, x, kick = KINDS[kind](SIXTY), normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
+    hills, (t, s) = two_hills(SIXTY, device), torch.tensor([30, 19])
+    past = [hills(normal(4 + i, 2, 2, device=device)[-1], torch.tensor(before)) for i, before in enumerate(BEFORE)]
+
+    def arrives(past: Sequence[Prediction]) -> Tensor:
+        return sampler.step(hills, x, t, s, past, lambda: kick)[0]
+
+    wrong, looks_back = 0, sampler.order - 1 if sampler.calls == 1 else 0
+    for i, before in enumerate(past):
+        another = [*past[:i], before._replace(x0=before.x0 + 0.1, eps=before.eps - 0.1), *past[i + 1 :]]
+        moved = bool((arrives(another) - arrives(past)).abs().max() > 1e-9)
+        wrong += moved != (i >= len(past) - looks_back)
+    return wrong
+
+
+@dataclass(frozen=True)
+class Witness(DDIM):
+    """DDIM that counts the steps whose past is not what was predicted on the way since the walk last began."""
+
+    since: list[Prediction] = field(default_factory=list)
+    wrong: list[int] = field(default_factory=list)
+
+    def step(
+        self, denoise: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, past: Sequence[Prediction], noise: Noise
+    ) -> tuple[Tensor, Prediction]:
+        """As DDIM."""
+        if self.since and t >= self.since[-1].t:
+            self.since.clear()
+        kept = self.since[-KEPT:]
+        same = len(past) == len(kept) and all(mine is theirs for mine, theirs in zip(past, kept, strict=True))
+        self.wrong.append(int(not same))
+        x_s, prediction = super().step(denoise, x_t, t, s, past, noise)
+        self.since.append(prediction)
+        return x_s, prediction
+
+
+def resampled(
+    rounds: Rounds, denoise: Denoiser, sampler: Sampler, x: Tensor, grid: Tensor, noise: Noise
+) -> Iterator[Step]:
+    """Inpainting of nothing, with jumps back."""
+    nothing = torch.zeros(x.shape[1:], dtype=torch.bool)
+    return inpaint(denoise, sampler, eps_process(SIXTY), 0 * x, nothing, x, grid, noise, rounds)
+
+
+WALKS: dict[str, Callable[[Denoiser, Sampler, Tensor, Tensor, Noise], Iterator[Step]]] = {
+    "sampling": sample,
+    "from an image": lambda denoise, sampler, *rest: from_image(denoise, sampler, SIXTY, *rest),
+    **{f"inpainting, {count} times {jump}": partial(resampled, Rounds(count, jump))
+       for count, jump in ((1, 1), (3, 1), (2, 3), (2, 9))},
+}  # fmt: skip
+
+
+@CHECKS("{walk}: the past is that since the last start", 0, walk=WALKS)
+def given(walk: str, device: torch.device) -> float | int:
+    witness, x = Witness(SIXTY), normal(2, 2, device=device)
+    steps = [*WALKS[walk](two_hills(SIXTY, device), witness, x, SIXTY.trailing(9), lambda: 0.3 * x)]
+    return sum(witness.wrong) if len(witness.wrong) == len(steps) > 8 else math.nan
+
+
+@CHECKS("{kind}: after a jump back as if begun there", 1e-12, kind=KINDS)
+def anew(kind: str, device: torch.device) -> Tensor:
+    hills, sampler, grid = two_hills(SIXTY, device), KINDS[kind](SIXTY), torch.tensor([60, 41, 37, 22, 13, 0])
+    x, kick = normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
+    walk = [*resampled(Rounds(2, 4), hills, sampler, x, grid, lambda: kick)]
+    kept = (SIXTY.alpha_bar[60] / SIXTY.alpha_bar[13]).to(x)
+    above = kept.sqrt() * walk[3].x_s + (1 - kept).sqrt() * kick
+    wanted = sample(hills, sampler, above, grid[:-1], lambda: kick)
+    return torch.stack([step.x_s for step in walk[4:8]]) - torch.stack([step.x_s for step in wanted])

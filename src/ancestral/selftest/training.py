@@ -5,6 +5,7 @@ told the time as a network is; a step is seen in what it leaves in Adam's first 
 """
 
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import batch_indices
 from ancestral.diffusion.timesteps import RecentLosses
-from ancestral.oracles import double, signs
+from ancestral.oracles import double, legendre, signs
 from ancestral.pipeline import Pipeline
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
 from ancestral.settings import (
     ComputeSettings,
@@ -36,6 +37,8 @@ from ancestral.training.muon import ROUNDS, A, B, C, Muon
 from ancestral.training.randomness import randomness_of
 from ancestral.training.step import Trainer
 from ancestral.training.validation import ValidationLoss
+
+CHECKS = Checks()
 
 NAMES = ("a", "b", "c")
 LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
@@ -67,25 +70,26 @@ def kept(updates: int, decay: float) -> float:
     return 1 - float(mean) if average.updates == updates else math.inf
 
 
-def young(_: torch.device) -> float:
-    """The product of (1 + k) / (10 + k) over n updates is 1 / binomial(n + 9, 9)."""
-    return largest(abs(kept(n, 0.9999) * math.comb(n + 9, 9) - 1) for n in (1, 2, 5, 12))
+@CHECKS("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6)
+def young(_: torch.device) -> Iterator[float]:
+    """The product of (1 + k) / (10 + k) over n updates."""
+    return (kept(n, 0.9999) * math.comb(n + 9, 9) - 1 for n in (1, 2, 5, 12))
 
 
+@CHECKS("average, old: its decay from the fourteenth update on", 1e-6)
 def old(_: torch.device) -> float:
-    """At a decay of 0.6 the fourteenth update is the first that has it: (1 + k) / (10 + k) is 0.6 at k = 12.5."""
-    return abs(kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1)
+    """At a decay of 0.6: (1 + k) / (10 + k) is 0.6 at k = 12.5."""
+    return kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1
 
 
-def rates(_: torch.device) -> float:
+@CHECKS("learning rate: warm-up in batches, fall by the budget", 1e-9)
+def rates(_: torch.device) -> Iterator[float]:
     """Step k of a warm-up of four batches goes at k / 4, the fourth at the whole rate; then as the budget is used."""
     by_hand = {"constant": (1, 1, 1, 1), "linear": (1, 0.75, 0.5, 0), "cosine": (1, 0.8535533906, 0.5, 0)}
-    off = []
     for how, wanted in by_hand.items():
         settings = TrainingSettings(steps=9, lr=1.0, batch_size=10, warmup_images=40, lr_schedule=how)
-        off += [learning_rate(settings, 10 * k, 0.0) - min(k + 1, 4) / 4 for k in range(7)]
-        off += [learning_rate(settings, 400, u) - wanted[i] for i, u in enumerate((0.0, 0.25, 0.5, 1.0))]
-    return largest(map(abs, off))
+        yield from (learning_rate(settings, 10 * k, 0.0) - min(k + 1, 4) / 4 for k in range(7))
+        yield from (learning_rate(settings, 400, u) - wanted[i] for i, u in enumerate((0.0, 0.25, 0.5, 1.0)))
 
 
 def evened(values: Tensor) -> Tensor:
@@ -95,7 +99,8 @@ def evened(values: Tensor) -> Tensor:
     return values
 
 
-def muon(_: torch.device) -> float:
+@CHECKS("Muon: two steps, singular value by singular value", 1e-6)
+def muon(_: torch.device) -> Tensor:
     """Two steps of Muon on diagonal gradients, each singular value followed by itself through momentum and rounds."""
     weight, wanted, momentum = nn.Parameter(torch.zeros(3, 5)), double(0, 0, 0), double(0, 0, 0)
     optimizer, beside = Muon([weight], lr=0.1), torch.zeros(3, 2)
@@ -105,7 +110,7 @@ def muon(_: torch.device) -> float:
         momentum = 0.95 * momentum + 0.05 * gradient
         values = 0.05 * gradient + 0.95 * momentum
         wanted = wanted - 0.1 * 0.2 * 5**0.5 * evened(values / values.norm())
-    return apart(weight.detach(), torch.cat([wanted.diag(), beside], 1))
+    return weight.detach() - torch.cat([wanted.diag(), beside], 1)
 
 
 # Losses
@@ -141,19 +146,20 @@ def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within:
     return found.double().reshape(-1, 4).mean(1)
 
 
-def simple(time: Time, _: torch.device) -> float:
-    """The simple loss at every t of 1..6: the variance of eps given x_t; float32."""
+@CHECKS("simple loss in training, told the {time}", 1e-6, time=("index", "log-snr"))
+def simple(time: Time, _: torch.device) -> Tensor:
     signal = torch.sigmoid(LEVELS)
     found = losses("simple", time, torch.arange(1, 7), torch.zeros(6, dtype=torch.float64))
-    return apart(found, signal * INNER / (signal * INNER + 1 - signal))
+    return found - signal * INNER / (signal * INNER + 1 - signal)
 
 
-def integral(_: torch.device) -> float:
+@CHECKS("continuous loss in training, as an integral", 1e-5)
+def integral(_: torch.device) -> Tensor:
     """The continuous loss over all of time, t - 1 and where within: as in closed form, bits; float32."""
-    nodes, weights = (torch.tensor(each) for each in np.polynomial.legendre.leggauss(12))
+    nodes, weights = legendre(12)
     u = 3 * (nodes + 1)
     nats = 0.5 * (math.log1p(INNER * math.exp(4)) - math.log1p(INNER * math.exp(-3)))
-    return abs(float(losses("continuous", "log-snr", u.long() + 1, u % 1) @ weights) / 2 - nats / math.log(2))
+    return losses("continuous", "log-snr", u.long() + 1, u % 1) @ weights / 2 - nats / math.log(2)
 
 
 # Steps
@@ -207,16 +213,13 @@ def settings(clip_norm: float | None) -> TrainingSettings:
     return TrainingSettings(steps=9, batch_size=SIZE, clip_norm=clip_norm, weighting="min-snr", timesteps="importance")
 
 
-def unlike(found: Tensor, wanted: Tensor) -> float:
-    """Length of the difference over that of what was wanted."""
-    return float((found - wanted).norm() / wanted.norm())
-
-
-def in_parts(clip_norm: float | None, _: torch.device) -> float:
+@CHECKS("a step, whole and in parts: the gradient by hand", 1e-5, None)
+@CHECKS("a step, whole and in parts: clipped once", 1e-5, 0.01)
+def in_parts(clip_norm: float | None, _: torch.device) -> Iterator[Tensor]:
     """A step on 8 images, at once and in parts of 3: the gradient by hand, whose norm is cut to the bound once."""
     wanted = by_hand(settings(clip_norm))
     wanted = wanted if clip_norm is None else wanted * clip_norm / wanted.norm()
-    return largest(unlike(stepped(settings(clip_norm), size), wanted) for size in (None, 3))
+    return ((stepped(settings(clip_norm), size) - wanted).norm() / wanted.norm() for size in (None, 3))
 
 
 class Listening(nn.Module):
@@ -233,17 +236,18 @@ class Listening(nn.Module):
         return self.network(x, time, labels)
 
 
-def held_out(_: torch.device) -> float:
+@CHECKS("held-out loss: the same twice, over all timesteps", 1e-6)
+def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     """The held-out loss is the same twice; its 12 images have each of 6 timesteps twice, and their own classes."""
     pipeline = tiny(settings(None), classes=3)
     network = Listening(stirred(pipeline).network)
     first, again = (ValidationLoss(pipeline, images(12, 3)).record(network)["held_out_loss"] for _ in range(2))
     times, labels = torch.cat(network.told[: len(network.told) // 2], 1)
-    evenly = apart(times.sort().values, torch.arange(12) // 2)
-    return abs(first - again) + evenly + apart(labels, torch.arange(12) % 3)
+    return first - again, times.sort().values - torch.arange(12) // 2, labels - torch.arange(12) % 3
 
 
-def hidden_labels(_: torch.device) -> float:
+@CHECKS("labels in training: an image's own, or none", 0)
+def hidden_labels(_: torch.device) -> Tensor:
     """How many of 200 labels, in parts of 64, are neither the image's own nor that of no class, hidden as drawn."""
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
     pipeline = tiny(training, classes=3)
@@ -253,18 +257,4 @@ def hidden_labels(_: torch.device) -> float:
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3
     wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
-    return float((torch.cat(hides) != wanted).sum())
-
-
-CHECKS = (
-    Check("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6, young),
-    Check("average, old: its decay from the fourteenth update on", 1e-6, old),
-    Check("learning rate: warm-up in batches, fall by the budget", 1e-9, rates),
-    Check("Muon: two steps, singular value by singular value", 1e-6, muon),
-    *(Check(f"simple loss in training, told the {time}", 1e-6, partial(simple, time)) for time in ("index", "log-snr")),
-    Check("continuous loss in training, as an integral", 1e-5, integral),
-    Check("a step, whole and in parts: the gradient by hand", 1e-5, partial(in_parts, None)),
-    Check("a step, whole and in parts: clipped once", 1e-5, partial(in_parts, 0.01)),
-    Check("labels in training: an image's own, or none", 0, hidden_labels),
-    Check("held-out loss: the same twice, over all timesteps", 1e-6, held_out),
-)  # fmt: skip
+    return (torch.cat(hides) != wanted).sum()

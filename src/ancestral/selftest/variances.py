@@ -1,17 +1,21 @@
 """The variance of a reverse step, against the conditional variance of jointly Gaussian x_s and x_t."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ancestral.diffusion.analytic import between, estimate
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
-from ancestral.oracles import GaussianData, double, signs
-from ancestral.selftest.checks import Check, apart, largest
+from ancestral.oracles import GaussianData, double, eps_process, signs
+from ancestral.selftest.checks import Checks
 
-STEPS = ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1))
+CHECKS = Checks()
+
+LINEAR = linear()
+STEPS = [*map(torch.tensor, ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1)))]
 """(t, s) of the published linear schedule."""
 INNER = 0.3
 """A variance of data that neither extreme fits."""
@@ -19,7 +23,7 @@ INNER = 0.3
 
 def data(variance: float, device: torch.device) -> GaussianData:
     """One number N(0, variance) under the linear schedule."""
-    return GaussianData(linear(), double(0, device=device), double(variance, device=device))
+    return GaussianData(LINEAR, double(0, device=device), double(variance, device=device))
 
 
 def said(device: torch.device, variance_coeff: float | None = None) -> Prediction:
@@ -28,78 +32,57 @@ def said(device: torch.device, variance_coeff: float | None = None) -> Predictio
     return Prediction(torch.tensor(1), x, x, None if variance_coeff is None else x + variance_coeff)
 
 
-def times(pair: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """(t, s) as tensors."""
-    return torch.tensor(pair[0]), torch.tensor(pair[1])
+@CHECKS("beta: exact for unit variance, at strides", 1e-9, beta, 1.0)
+@CHECKS("beta_tilde: exact for a single point, at strides", 1e-9, beta_tilde, 0.0)
+@CHECKS("beta_published: exact for unit variance, at strides", 1e-9, beta_published, 1.0)
+def against(variance: Variance, inner: float, device: torch.device) -> Iterator[Tensor]:
+    oracle = data(inner, device)
+    return (variance(LINEAR, t, s, said(device)) - oracle.reverse_variance(t, s).log() for t, s in STEPS)
 
 
-def against(variance: Variance, spread: float, device: torch.device) -> float:
-    """log-variance at STEPS against the Schur complement for Gaussian data of variance `variance_coeff`."""
-    oracle = data(spread, device)
-    return largest(
-        apart(variance(linear(), *times(pair), said(device)), oracle.reverse_variance(*times(pair)).log())
-        for pair in STEPS
-    )
+@CHECKS("onto s = 0: as from 2 onto 1", 1e-9)
+def onto_data(device: torch.device) -> Iterator[Tensor]:
+    """beta_tilde, the published beta and the lower extremes."""
+    wanted, (t, s) = data(0.0, device).reverse_variance(*torch.tensor((2, 1))).log(), torch.tensor((1, 0))
+    for each in (beta_tilde, beta_published, interpolated, Analytic(torch.zeros(1000, dtype=torch.float64))):
+        yield each(LINEAR, t, s, said(device, -1.0)) - wanted
 
 
-def onto_data(device: torch.device) -> float:
-    """Onto s = 0 beta_tilde, the published beta and the lower extreme are those of the step from 2 onto 1."""
-    wanted = data(0.0, device).reverse_variance(*times((2, 1))).log()
-    found = [each(linear(), *times((1, 0)), said(device)) for each in (beta_tilde, beta_published)]
-    found += [interpolated(linear(), *times((1, 0)), said(device, -1.0))]
-    found += [Analytic(torch.zeros(1000, dtype=torch.float64))(linear(), *times((1, 0)), said(device))]
-    return largest(apart(each, wanted) for each in found)
+@CHECKS("learned: both extremes and their geometric mean", 1e-9)
+def extremes(device: torch.device) -> Iterator[Tensor]:
+    for t, s in STEPS:
+        upper, lower = (data(each, device).reverse_variance(t, s) for each in (1.0, 0.0))
+        for coefficient, wanted in ((1.0, upper), (-1.0, lower), (0.0, (upper * lower).sqrt())):
+            yield interpolated(LINEAR, t, s, said(device, coefficient)) - wanted.log()
 
 
-def extremes(device: torch.device) -> float:
-    """Spread 1 is exact for unit variance, -1 for a point, and 0 their geometric mean."""
-    errors = []
-    for pair in STEPS:
-        upper, lower = (data(each, device).reverse_variance(*times(pair)) for each in (1.0, 0.0))
-        for spread, wanted in ((1.0, upper), (-1.0, lower), (0.0, (upper * lower).sqrt())):
-            errors.append(apart(interpolated(linear(), *times(pair), said(device, spread)), wanted.log()))
-    return largest(errors)
-
-
-def ratios(spread: float) -> Tensor:
-    """r_t of Gaussian data: the variance of x_0 given x_t, over that of the noise, (T,)."""
-    oracle = data(spread, torch.device("cpu"))
+@CHECKS("analytic: exact for variance 0.3, at strides", 1e-9)
+def ratios(device: torch.device) -> Iterator[Tensor]:
+    """By r_t of Gaussian data: the variance of x_0 given x_t, over that of the noise."""
     every = torch.arange(1, 1001)
-    return (oracle.reverse_variance(every, torch.zeros_like(every))[:, 0]) / (1 - linear().alpha_bar[1:])
+    exact = data(INNER, torch.device("cpu")).reverse_variance(every, torch.zeros_like(every))[:, 0]
+    return against(Analytic(exact / (1 - LINEAR.alpha_bar[1:])), INNER, device)
 
 
-def within(device: torch.device) -> float:
-    """A table beyond 0..1 is kept between the extremes."""
-    tables = {1.0: torch.full((1000,), 7.0), 0.0: torch.full((1000,), -7.0)}
-    return largest(against(Analytic(table.double()), spread, device) for spread, table in tables.items())
+@CHECKS("analytic: kept between the extremes", 1e-9)
+def within(device: torch.device) -> Iterator[Tensor]:
+    for inner, ratio in ((1.0, 7.0), (0.0, -7.0)):
+        yield from against(Analytic(torch.full((1000,), ratio, dtype=torch.float64)), inner, device)
 
 
-def measured(device: torch.device) -> float:
-    """The estimate from a denoiser's errors, on the four signs of (x_0, eps): at every stride the Schur complement."""
-    each, oracle = signs(2, device), data(INNER, device)
-    process = GaussianDiffusion(linear(), PredictsEps(), beta)
+@CHECKS("analytic: measured from a denoiser's errors", 1e-9)
+def measured(device: torch.device) -> Iterator[Tensor]:
+    """The estimate on the four signs of (x_0, eps): at every stride the Schur complement."""
+    each = signs(2, device)
     x0, eps = INNER**0.5 * each[:, :1], each[:, 1:]
-    return against(estimate(process, oracle, x0, torch.arange(1, 1001), lambda: eps), INNER, device)
+    found = estimate(eps_process(LINEAR, beta), data(INNER, device), x0, torch.arange(1, 1001), lambda: eps)
+    return against(found, INNER, device)
 
 
-def between_levels(_: torch.device) -> float:
+@CHECKS("analytic: straight lines in log-SNR", 1e-12)
+def between_levels(_: torch.device) -> Tensor:
     """A ratio that is linear in log-SNR is met between the timesteps where it is known, and constant beyond."""
-    level = torch.logit(linear().alpha_bar[1:])
+    level = torch.logit(LINEAR.alpha_bar[1:])
     known = torch.tensor([901, 101, 301])
-    table = between(linear(), known, level[known - 1] / 20).ratio
-    return apart(table, level.clamp(level[900], level[100]) / 20)
-
-
-CHECKS = (
-    Check("beta: exact for unit variance, at strides", 1e-9, lambda device: against(beta, 1.0, device)),
-    Check("beta_tilde: exact for a single point, at strides", 1e-9, lambda device: against(beta_tilde, 0.0, device)),
-    Check("beta_published: exact for unit variance, at strides", 1e-9, lambda device: against(
-        beta_published, 1.0, device)),
-    Check("onto s = 0: as from 2 onto 1", 1e-9, onto_data),
-    Check("learned: both extremes and their geometric mean", 1e-9, extremes),
-    Check("analytic: exact for variance 0.3, at strides", 1e-9, lambda device: against(
-        Analytic(ratios(INNER)), INNER, device)),
-    Check("analytic: kept between the extremes", 1e-9, within),
-    Check("analytic: measured from a denoiser's errors", 1e-9, measured),
-    Check("analytic: straight lines in log-SNR", 1e-12, between_levels),
-)  # fmt: skip
+    table = between(LINEAR, known, level[known - 1] / 20).ratio
+    return table - level.clamp(level[900], level[100]) / 20

@@ -124,9 +124,14 @@ def _rho(schedule: Schedule, t: Timesteps) -> float:
 
 
 def places(schedule: Schedule, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> list[float]:
-    """theta of every known prediction: 0 at t, 1 at s, below 0 before the step."""
-    start, end = level(schedule, t).log_ratio, level(schedule, s).log_ratio
-    return [(level(schedule, each.t).log_ratio - start) / (end - start) for each in known]
+    """theta of every known prediction."""
+    return [theta(schedule, t, s, each.t) for each in known]
+
+
+def theta(schedule: Schedule, t: Timesteps, s: Timesteps, here: Timesteps) -> float:
+    """Where a timestep lies: 0 at t, 1 at s, below 0 before the step."""
+    start, end, at = (level(schedule, each).log_ratio for each in (t, s, here))
+    return (at - start) / (end - start)
 
 
 def first_order(schedule: Schedule, prediction: Prediction, s: Timesteps) -> Data:

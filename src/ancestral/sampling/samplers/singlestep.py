@@ -28,14 +28,7 @@ from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers.base import Noise, Sampler
-from ancestral.sampling.samplers.exponential import (
-    by_x0,
-    first_order,
-    is_finite,
-    level,
-    moment,
-    weights_of_x0,
-)
+from ancestral.sampling.samplers.exponential import by_x0, first_order, is_finite, level, moment, theta, weights_of_x0
 from ancestral.tensors import Data, Timesteps
 
 REACH = 1 / 6
@@ -62,7 +55,7 @@ class DPMSolver2S(Sampler):
     def follow(self, denoise: Denoiser, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> Data:
         """x_s from the prediction at x_t and one more call; both ends are where signal and noise are left."""
         middle = _between(self.schedule, t, s, 0.5)
-        if _theta(self.schedule, t, s, middle) < 0.25:
+        if theta(self.schedule, t, s, middle) < 0.25:
             middle = s
         ahead = denoise(first_order(self.schedule, prediction, middle), middle)
         return by_x0(self.schedule, x_t, t, s, [prediction, ahead])
@@ -87,16 +80,12 @@ class DPMSolver3S(Sampler):
         if s == 0 or not is_finite(self.schedule, t):
             return first_order(self.schedule, prediction, s), prediction
         one, two = _between(self.schedule, t, s, 1 / 3), _between(self.schedule, t, s, 2 / 3)
-        if not self._are_thirds(t, s, one, two):
+        near = all(abs(theta(self.schedule, t, s, each) - k / 3) < REACH for k, each in ((1, one), (2, two)))
+        if not (one > two and near):
             return DPMSolver2S(self.schedule).follow(denoise, prediction, x_t, t, s), prediction
         first = denoise(first_order(self.schedule, prediction, one), one)
         second = denoise(self._second_look(x_t, t, s, prediction, first, two), two)
         return by_x0(self.schedule, x_t, t, s, [prediction, first, second]), prediction
-
-    def _are_thirds(self, t: Timesteps, s: Timesteps, one: Timesteps, two: Timesteps) -> bool:
-        off_one = abs(_theta(self.schedule, t, s, one) - 1 / 3)
-        off_two = abs(_theta(self.schedule, t, s, two) - 2 / 3)
-        return bool(one > two) and off_one < REACH and off_two < REACH
 
     def _second_look(
         self, x_t: Data, t: Timesteps, s: Timesteps, prediction: Prediction, first: Prediction, two: Timesteps
@@ -115,12 +104,7 @@ def _ramp(u: float) -> float:
     return u * u * moment(-u, 1)
 
 
-def _between(schedule: Schedule, t: Timesteps, s: Timesteps, theta: float) -> Timesteps:
-    """The timestep of the table nearest in log-SNR to `theta` of the way from t to s, not t itself."""
-    wanted = torch.lerp(schedule.log_snr(t), schedule.log_snr(s), theta)
+def _between(schedule: Schedule, t: Timesteps, s: Timesteps, share: float) -> Timesteps:
+    """The timestep of the table nearest in log-SNR to `share` of the way from t to s, not t itself."""
+    wanted = torch.lerp(schedule.log_snr(t), schedule.log_snr(s), share)
     return schedule.nearest(wanted).clamp(s, t - 1)
-
-
-def _theta(schedule: Schedule, t: Timesteps, s: Timesteps, between: Timesteps) -> float:
-    start, end, here = (level(schedule, each).log_ratio for each in (t, s, between))
-    return (here - start) / (end - start)
