@@ -117,7 +117,7 @@ class Checkpointer:
             holders = self.processes if by_rows else SINGLE_PROCESS
             self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
-        averaged = self.engine.full_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        averaged = self.engine.full_pipeline()
         if averaged is not None:
             self.check()
             averaged.save(self.run.pipeline)
@@ -194,7 +194,7 @@ class Checkpointer:
 
     def _mend_pipeline(self) -> None:
         """Writes the pipeline folder where it is not what was saved last, or where it is to be sampled otherwise."""
-        averaged = self.engine.full_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        averaged = self.engine.full_pipeline()
         if averaged is None:
             return
         try:

@@ -18,7 +18,6 @@ The optimiser sees the rows as plain tensors that share their memory with fully_
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -26,14 +25,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ancestral.compute import Choices, given
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.compiled import compiled
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
-from ancestral.settings import ComputeSettings
 from ancestral.tensors import PerImage
-from ancestral.training.global_losses import LocalLosses
+from ancestral.training.global_losses import GlobalLosses
+from ancestral.training.loss import losses_of_black
 from ancestral.training.muon import Rows
 
 Parallel = Literal["ddp", "fsdp"]
@@ -44,22 +42,27 @@ LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
 class Engine(ABC):
     """The weights this process updates, and how it computes with all of them.
 
+    Args:
+        average: the averaged network, which lies as the network does.
+        losses: of whole batches, and what all processes know of clock and stopping.
+
     Attributes:
         forward: what to call in place of the network.
         weights: by their names in the network, the parameters to update; their `grad` is there after `norm`.
+        averages: the average of each of them, in the same order.
         rows: how to come by the rest of them; None where there is no rest.
         local_slice: this process's slice of a batch.
         parts: the slices of that slice that are computed one after another.
-        losses: of whole batches, and what all processes know of clock and stopping.
     """
 
     forward: Callable[..., Tensor]
     weights: dict[str, nn.Parameter]
+    averages: list[Tensor]
     rows: Rows | None = None
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
-        self.processes, self.network, self.losses = processes, pipeline.network, losses
-        self.batch_size = pipeline.config.training.batch_size
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
+        self.batch_size, self.losses = pipeline.config.training.batch_size, losses
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
 
@@ -91,18 +94,6 @@ class Engine(ABC):
         self.network.zero_grad(set_to_none=True)
 
     @abstractmethod
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """A backward pass before the first step, where its order of sums would else not be that of the later ones.
-
-        Args:
-            loss: () of that many images of any kind, with its graph.
-        """
-
-    @abstractmethod
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) of each weight that this process updates."""
-
-    @abstractmethod
     def part(self, last: bool) -> Any:
         """A `with` statement around the forward and backward pass of a part of the batch; `last`: of the step."""
 
@@ -115,41 +106,34 @@ class Engine(ABC):
         """What this process holds of a network of this kind, by name."""
 
     @abstractmethod
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """A pipeline around the averaged network as it lies here: what it generates is computed together."""
-
-    @abstractmethod
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
-        """One around all of the averaged weights, on the first process, which is to save it; together."""
+    def full_pipeline(self) -> Pipeline | None:
+        """A pipeline around all of the averaged weights, on the first process, which is to save it; together."""
 
 
 class Replicated(Engine):
     """Each process holds all weights."""
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
-        super().__init__(processes, pipeline, losses)
-        self.weights = dict(self.network.named_parameters())
-        self.replicas: nn.parallel.DistributedDataParallel | None = None
+    replicas: nn.parallel.DistributedDataParallel | None = None
+
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        super().__init__(processes, pipeline, average, losses)
+        self.weights, self.averages = dict(self.network.named_parameters()), [*average.parameters()]
         if not processes.is_single:
             with lost_if_broken():
                 self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
+        if not processes.is_single:
+            self._rehearse()
 
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
-        on where its terms lie: so a run that goes on has to be past that before its first step, as the run that was not
-        stopped is.
+    def _rehearse(self) -> None:
+        """A backward pass before the first step. DDP lays the gradients out anew after its first one, and of three
+        processes or more the sum depends on where its terms lie: so a run that goes on has to be past that before its
+        first step, as the run that was not stopped is.
         """
-        if self.replicas is None:
-            return
         part = self.parts[0]
         with self.part(last=True):
-            torch.autograd.backward(loss(part.stop - part.start))
+            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, part.stop - part.start).sum())
         self.clear()
-
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) of each weight."""
-        return [*zip(average.parameters(), self.network.parameters(), strict=True)]
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:
@@ -171,39 +155,25 @@ class Replicated(Engine):
         """All of it."""
         return network.state_dict()
 
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """Each process has all of it."""
-        return pipeline.with_network(average)
-
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
-        """The same, on the first process."""
-        return pipeline.with_network(average) if self.processes.is_main else None
+    def full_pipeline(self) -> Pipeline | None:
+        """Each process has it."""
+        return self.pipeline.with_network(self.average) if self.processes.is_main else None
 
 
 class FullySharded(Engine, Rows):
-    """Each process holds some rows of every tensor.
+    """Each process holds some rows of every tensor."""
 
-    Args:
-        average: the averaged network, which is dealt in the same way.
-    """
-
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses, average: nn.Module) -> None:
-        super().__init__(processes, pipeline, losses)
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        super().__init__(processes, pipeline, average, losses)
         self.rows = self
         mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
         for each in (self.network, average):
             each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
             _shard(each, mesh)
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
+        self.averages = [*self.tensors(average).values()]
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
         self.forward = compiled(self.network, pipeline.compute.compile)
-
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """Needs none: a gradient lies where its rows do."""
-
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) rows of each weight."""
-        return [*zip(self.tensors(average).values(), self.weights.values(), strict=True)]
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:
@@ -236,16 +206,11 @@ class FullySharded(Engine, Rows):
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
 
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """Each process has to call it for any to."""
-        return replace(pipeline, network=average)
-
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
+    def full_pipeline(self) -> Pipeline | None:
         """The rows are gathered tensor by tensor."""
-        whole = Pipeline.fresh(pipeline.config, pipeline.spec, "cpu") if self.processes.is_main else None
-        averages = self.tensors(average)
-        for name, weight in self.weights.items():
-            gathered = self.gather(weight, averages[name])
+        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if self.processes.is_main else None
+        for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
+            gathered = self.gather(weight, averages)
             if whole is not None:
                 whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
@@ -267,13 +232,6 @@ def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> li
     count = min(smallest, -(-largest // at_once))
     cuts = [size * k // count for k in range(count + 1)]
     return [slice(*ends) for ends in pairwise(cuts)]
-
-
-def shared_choices(choices: Choices, asked: ComputeSettings) -> Choices:
-    """How each of several processes computes what one would so: the cores are divided among them, unless the user has
-    said otherwise.
-    """
-    return choices if "threads" in given(asked) else choices.model_copy(update={"threads": None})
 
 
 def rows_of(processes: Processes, count: int) -> slice:

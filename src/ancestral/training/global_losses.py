@@ -6,7 +6,7 @@ none. Two more say whether anyone was asked to stop and what the clock of the fi
 whether a step is finite, which images it comes from, when it is time and when to stop.
 
 The sum is begun before the backward pass of the last part, and asked for after it: it costs no time of its own. The
-two numbers are looked at as often as a device may be waited for (nonfinite.py).
+two numbers are looked at as often as a device may be waited for (nonfinite.py). One process alone has nobody to ask.
 """
 
 from collections.abc import Callable
@@ -18,57 +18,25 @@ from ancestral.processes import Processes
 from ancestral.tensors import PerImage
 
 
-class LocalLosses:
-    """Of a process that trains alone.
+class GlobalLosses:
+    """Of several processes, `stop` and `clock` are those of the last look.
 
     Args:
         stop_asked: whether this process was asked to stop.
         seconds: what its clock shows.
     """
 
-    def __init__(self, stop_asked: Callable[[], bool], seconds: Callable[[], float]) -> None:
-        self.stop_asked, self.seconds = stop_asked, seconds
-
-    def note(self, losses: PerImage, part: slice, last: bool) -> None:
-        """Notes the losses of a part of this process's slice of the batch."""
-
-    def whole(self, local: PerImage, look: bool) -> PerImage:
-        """Of the whole batch (B,), which this process has computed.
-
-        Args:
-            local: the losses of this process's images.
-            look: whether to look at clock and wishes, for which a GPU has to be waited for.
-        """
-        return local
-
-    @property
-    def clock(self) -> float:
-        """The seconds that decisions go by."""
-        return self.seconds()
-
-    @property
-    def stop(self) -> bool:
-        """Whether anyone was asked to stop."""
-        return self.stop_asked()
-
-    def restart(self, seconds: float) -> None:
-        """The clock as a checkpoint has it."""
-
-
-class GlobalLosses(LocalLosses):
-    """Of several processes; `stop` and `clock` are those of the last look."""
-
     def __init__(
         self, processes: Processes, batch_size: int, stop_asked: Callable[[], bool], seconds: Callable[[], float]
     ) -> None:
-        super().__init__(stop_asked, seconds)
         self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
+        self.stop_asked, self.seconds = stop_asked, seconds
         self._stop, self._clock = False, 0.0
         self._vector = torch.empty(0)
         self._sum: Callable[[], Tensor] = lambda: self._vector
 
     def note(self, losses: PerImage, part: slice, last: bool) -> None:
-        """After the last part, begins the sum."""
+        """Notes the losses of a part of this process's slice of the batch; after the last one, begins the sum."""
         if part.start == 0:
             self._vector = losses.new_zeros(self.size + 2, dtype=torch.float64)
         self._vector[: self.size][self.local_slice][part] = losses.double()
@@ -78,7 +46,12 @@ class GlobalLosses(LocalLosses):
             self._sum = self.processes.sum_later(self._vector)
 
     def whole(self, local: PerImage, look: bool) -> PerImage:
-        """Together."""
+        """Those of the whole batch, (B,), together.
+
+        Args:
+            local: the losses of this process's images.
+            look: whether to look at clock and wishes, for which a GPU has to be waited for.
+        """
         summed = self._sum()
         if look:
             stop, self._clock = summed[-2:].tolist()
@@ -87,14 +60,14 @@ class GlobalLosses(LocalLosses):
 
     @property
     def clock(self) -> float:
-        """That of the first process."""
-        return self._clock
+        """The seconds that decisions go by: those of the first process."""
+        return self.seconds() if self.processes.is_single else self._clock
 
     @property
     def stop(self) -> bool:
-        """Whether any process was asked to."""
-        return self._stop
+        """Whether any process was asked to stop."""
+        return self.stop_asked() if self.processes.is_single else self._stop
 
     def restart(self, seconds: float) -> None:
-        """As the first process has it, until the next look."""
+        """The clock as a checkpoint has it, until the next look."""
         self._clock = seconds

@@ -42,6 +42,18 @@ def denoising_losses(
     return _at_timesteps(squared_error, pipeline, network, x0, t, eps, labels)
 
 
+def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImage:
+    """(count,) the losses of black images, which are levels as the bound wants, at the middle of the chain: for what a
+    loss leaves behind, whatever its images.
+    """
+    x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=pipeline.device)
+    x0 = x0.contiguous(memory_format=torch.channels_last)
+    t = torch.full((count,), (pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
+    within = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
+    labels = torch.zeros_like(t) if pipeline.num_classes else None
+    return training_losses(pipeline, network, x0, t, within, torch.zeros_like(x0), labels)
+
+
 def _at_timesteps(
     loss: Loss, pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
 ) -> PerImage:

@@ -8,6 +8,7 @@ seconds, in every line of `timing.jsonl`.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -95,7 +96,7 @@ class TrainingLog:
 
         One that is not finite is left out, and said: of the weights that are trained, their loss has the last word.
         """
-        pipeline = self.trainer.engine.local_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        pipeline = replace(self.trainer.pipeline, network=self.trainer.ema.network, analytic=None)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
         try:
