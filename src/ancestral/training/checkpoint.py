@@ -27,11 +27,10 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, put_in_place, read_json, write_whole
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training.tensor_files import (
+    HELD_BY_ROWS,
     Tensors,
     grouped,
     misfit,
-    read_groups,
-    read_tensors,
     tensors_in,
     write_file,
     write_tensors,
@@ -64,13 +63,19 @@ def save_checkpoint(
             several processes all raise it where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
-    needed = MARGIN + sum(int(count) for count in holders.all_gather(str(_bytes(tensors))))
+    held = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
+    needed = MARGIN + sum(map(int, holders.all_gather(str(held))))
 
     def begin() -> str:
         root.mkdir(exist_ok=True)
         for left_behind in root.glob(".building-*"):
             shutil.rmtree(left_behind)
-        _check_space(folder, needed)
+        free = shutil.disk_usage(root).free
+        if free < needed:
+            raise CannotWrite(
+                f"cannot write the checkpoint {folder}: it needs {needed:,} bytes and {free:,} are free; earlier "
+                "checkpoints are untouched: free space and give the same command again"
+            )
         building.mkdir()
         return ""
 
@@ -149,7 +154,9 @@ def load_checkpoint(
     Args:
         rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
     """
-    return read_groups(_tensor_files(folder), rows), read_json(folder / "state.json")
+    groups = grouped(_tensor_files(folder)).items()
+    tensors = {name: dict(tensors_in(paths, rows if name in HELD_BY_ROWS else None)) for name, paths in groups}
+    return tensors, read_json(folder / "state.json")
 
 
 def tensor_fault(
@@ -186,7 +193,7 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    weights = read_tensors(grouped(_tensor_files(folder)).get("ema", []))
+    weights = dict(tensors_in(grouped(_tensor_files(folder)).get("ema", [])))
     if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
         raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
     return weights
@@ -198,19 +205,6 @@ def _complete(root: Path) -> list[Path]:
 
 def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
-
-
-def _bytes(tensors: Tensors) -> int:
-    return sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise CannotWrite(
-            f"cannot write the checkpoint {folder}: it needs {needed:,} bytes and {free:,} are free; earlier "
-            "checkpoints are untouched: free space and give the same command again"
-        )
 
 
 def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str]:

@@ -12,11 +12,12 @@ from ancestral.errors import Diverged, InputError
 from ancestral.pipeline.folder import stored, write_settings
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import TrainingSettings
+from ancestral.tensors import is_finite
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
 from ancestral.training.run import RunFolder
-from ancestral.training.soundness import is_sound, unsound
+from ancestral.training.soundness import unsound
 from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
 
@@ -110,8 +111,12 @@ class Checkpointer:
             self.good_step = self.trainer.step
         state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": self.log.flush()}
         in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
-        spared = self._spared if in_doubt else self._milestone
-        keep = settings.keep_checkpoints
+        every, keep = settings.milestone_every_steps, settings.keep_checkpoints
+
+        def spared(step: int) -> bool:
+            """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
+            return (every is not None and step % every == 0) or (in_doubt and step == self.good_step)
+
         by_rows = self.engine.rows is not None
         if by_rows or self.processes.is_main:
             holders = self.processes if by_rows else SINGLE_PROCESS
@@ -209,15 +214,7 @@ class Checkpointer:
             write_settings(self.run.pipeline, averaged.config, averaged.spec)
 
     def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
-        """Whether what all processes hold can be saved, together."""
-        unsound = torch.tensor(float(not is_sound(tensors)), device=self.processes.device)
-        return float(self.processes.sum(unsound)) == 0
-
-    def _milestone(self, step: int) -> bool:
-        """Whether the checkpoint of a step stays for good."""
-        every = self.trainer.settings.milestone_every_steps
-        return every is not None and step % every == 0
-
-    def _spared(self, step: int) -> bool:
-        """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
-        return self._milestone(step) or step == self.good_step
+        """Whether all weights, averages and moments that all processes hold are numbers, together."""
+        held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
+        faults = torch.tensor(float(not all(map(is_finite, held))), device=self.processes.device)
+        return float(self.processes.sum(faults)) == 0

@@ -87,11 +87,10 @@ def train(
         )
     if not processes.is_main:
         say = silent
-    with run.claimed(config) if processes.is_main else nullcontext() as claim:
+    with run.claimed(config) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         before = _settings_before(config.training, run, processes)
         pipeline = pipeline.with_compute(_settled(pipeline, parts, run, say, processes, parallel))
-        check: Callable[[], None] = claim.check if claim else lambda: None
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
         log = TrainingLog(trainer, run, check, say)

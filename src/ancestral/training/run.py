@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,49 +44,28 @@ FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")
 """What is nothing while nothing is in it."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(init=False)
 class RunFolder:
-    """`path` holds config.json, compute.json, log.jsonl, timing.jsonl, samples/, checkpoints/ and pipeline/."""
+    """What lies where in the folder of a run.
+
+    Attributes:
+        config: the settings, as JSON that `--config` reads.
+        compute: how the machine it is trained on is used, and which machine that is.
+        log: what the computation determines.
+        timing: what the machine determines.
+        checkpoints: everything a resume needs.
+        samples: grids generated on the way.
+        pipeline: the averaged weights with all that sampling needs.
+    """
 
     path: Path
 
     def __init__(self, path: Path | str) -> None:
-        object.__setattr__(self, "path", as_path(path))
-
-    @property
-    def config(self) -> Path:
-        """The settings, as JSON that `--config` reads."""
-        return self.path / "config.json"
-
-    @property
-    def compute(self) -> Path:
-        """How the machine it is trained on is used, and which machine that is."""
-        return self.path / "compute.json"
-
-    @property
-    def log(self) -> Path:
-        """What the computation determines."""
-        return self.path / "log.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        """What the machine determines."""
-        return self.path / "timing.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Everything a resume needs."""
-        return self.path / "checkpoints"
-
-    @property
-    def samples(self) -> Path:
-        """Grids generated on the way."""
-        return self.path / "samples"
-
-    @property
-    def pipeline(self) -> Path:
-        """The averaged weights with all that sampling needs."""
-        return self.path / "pipeline"
+        self.path = as_path(path)
+        self.config, self.compute = self.path / "config.json", self.path / "compute.json"
+        self.log, self.timing = self.path / "log.jsonl", self.path / "timing.jsonl"
+        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.pipeline = self.path / "pipeline"
 
     def read_config(self) -> Config:
         """The settings of this run.
@@ -98,8 +78,11 @@ class RunFolder:
         return parse(Config, migrated(read_settings(self.config)), str(self.config))
 
     @contextmanager
-    def claimed(self, config: Config) -> Iterator["Claim"]:
+    def claimed(self, config: Config) -> Iterator[Callable[[], None]]:
         """Holds the run for one trainer, after checking that `config` continues what is there.
+
+        Gives a check to be called before anything is written, which raises CannotWrite where the folder was renamed,
+        removed or replaced.
 
         The settings of a new run are written at once, those of an old one by `adopt`. The locks are the operating
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
@@ -114,12 +97,12 @@ class RunFolder:
         try:
             self._lock(folder, (errno.EWOULDBLOCK,))
             self._lock(lock.fileno())
-            claim = Claim(self.path, _identity(os.fstat(folder)))
-            claim.check()
+            check = partial(_check_same, self.path, _identity(os.fstat(folder)))
+            check()
             self._agree(config)
             if not self.config.is_file():
                 self.adopt(config)
-            yield claim
+            yield check
         finally:
             os.close(folder)
             lock.close()
@@ -224,33 +207,19 @@ class RunFolder:
                 )
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A run that is held: its folder is known by its identity, not by a name that others may give away.
-
-    The folder is open as long as the run is held, so that no other can come by the same identity.
+def _check_same(path: Path, identity: tuple[int, int]) -> None:
+    """That the folder is still the one that was claimed. It is known by its identity, not by a name that others may
+    give away; it is open meanwhile, so that no other can come by the same identity.
     """
-
-    path: Path
-    identity: tuple[int, int]
-
-    def check(self) -> None:
-        """To be called before anything is written.
-
-        Raises:
-            CannotWrite: the folder was renamed, removed or replaced.
-        """
-        try:
-            now = _identity(self.path.stat())
-        except OSError as fault:
-            now, why = None, fault.strerror
-        else:
-            why = "another folder bears its name now"
-        if now != self.identity:
-            raise CannotWrite(
-                f"cannot write to {self.path}: it was renamed, removed or replaced while it was trained in ({why}); "
-                "put it back and give the same command again"
-            )
+    try:
+        now, why = _identity(path.stat()), "another folder bears its name now"
+    except OSError as fault:
+        now, why = None, str(fault.strerror)
+    if now != identity:
+        raise CannotWrite(
+            f"cannot write to {path}: it was renamed, removed or replaced while it was trained in ({why}); "
+            "put it back and give the same command again"
+        )
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -42,10 +42,9 @@ from ancestral.training.engine import Engine, FullySharded, Parallel, Replicated
 from ancestral.training.global_losses import GlobalLosses
 from ancestral.training.loss import training_losses
 from ancestral.training.nonfinite import NonFiniteCounter, bad_images
-from ancestral.training.optimizer import optimizers_for
+from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.running_means import RunningMeans
-from ancestral.training.soundness import tensors_like
 from ancestral.training.tensor_files import Tensors
 
 
@@ -138,9 +137,19 @@ class Trainer:
         return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
 
     def expected(self, step: int) -> Tensors:
-        """Tensors like those of a checkpoint after `step` steps, whole."""
-        owners = {name: self.owner(weight) for name, weight in self.engine.weights.items() if weight.requires_grad}
-        return tensors_like(self.network, owners, self.recent, step)
+        """Tensors like those of a checkpoint after `step` steps, whole; those without values on the device `meta`."""
+        state = self.network.state_dict().items()
+        weights = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in state}
+        trained = [(name, weight) for name, weight in self.engine.weights.items() if step and weight.requires_grad]
+        moments = {
+            f"{name}.{key}": like
+            for name, weight in trained
+            for key, like in moments_like(self.owner(weight), weights[name]).items()
+        }
+        groups = {"model": weights, "ema": weights, "optimizer": moments}
+        if self.recent is not None:
+            groups["timesteps"] = {"recent_losses": RecentLosses.none(self.diffusion.num_timesteps).table}
+        return groups
 
     def state(self) -> dict[str, Any]:
         """The counters."""
