@@ -60,7 +60,8 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
     elif known is None or settings.guidance == 0:
         return networks.bind(None)
     else:
-        inside = _pushed(_pair(networks, known), networks.schedule, settings)
+        negative = torch.full_like(known, networks.negative_label)
+        inside = _pushed(OneCall(networks.bind(torch.cat([known, negative]))), networks.schedule, settings)
     if settings.guidance_interval is None:
         return inside
     first, last = timesteps_of_noise(networks.schedule, *settings.guidance_interval)
@@ -72,11 +73,6 @@ def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: f
     assert networks.classify is not None
     strength = guidance - networks.conditional
     return ClassifierGuided(plain, networks.schedule, networks.classify(labels), strength) if strength else plain
-
-
-def _pair(networks: Networks, labels: Labels) -> PredictionPair:
-    negative = torch.full_like(labels, networks.negative_label)
-    return OneCall(networks.bind(torch.cat([labels, negative])))
 
 
 def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:

@@ -9,8 +9,6 @@ from ancestral.settings.base import MOST_CLASS_EMBEDS as MOST_CLASS_EMBEDS
 from ancestral.settings.base import MOST_IMAGES as MOST_IMAGES
 from ancestral.settings.base import MOST_SEED as MOST_SEED
 from ancestral.settings.base import MOST_TIMESTEPS as MOST_TIMESTEPS
-from ancestral.settings.base import Depth as Depth
-from ancestral.settings.base import Fraction as Fraction
 from ancestral.settings.base import NumImages as NumImages
 from ancestral.settings.base import NumTimesteps as NumTimesteps
 from ancestral.settings.base import PositiveFloat as PositiveFloat
@@ -19,7 +17,6 @@ from ancestral.settings.base import Seed as Seed
 from ancestral.settings.base import Settings as Settings
 from ancestral.settings.base import Side as Side
 from ancestral.settings.base import Threads as Threads
-from ancestral.settings.base import Width as Width
 from ancestral.settings.base import field_names as field_names
 from ancestral.settings.compute import ComputeSettings as ComputeSettings
 from ancestral.settings.data import DataSettings as DataSettings

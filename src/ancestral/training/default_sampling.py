@@ -5,16 +5,15 @@ A choice is first written to sampling.json, with what it takes the place of, the
 in between leaves a choice that `agreed` completes, and `restored` knows what was before.
 """
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import read_json, write_whole
 from ancestral.folders import OWN_FILE
 from ancestral.migrations import settings as migrated
+from ancestral.pipeline.folder import read_own_file, settings_text
 from ancestral.settings import Config, SamplingSettings, Settings, parse
 from ancestral.training.run import RunFolder
 
@@ -42,7 +41,7 @@ def config_of(folder: Path) -> Config:
     """
     if RunFolder(folder).config.is_file() or not (folder / OWN_FILE).is_file():
         return RunFolder(folder).read_config()
-    return _own(folder / OWN_FILE)[1]
+    return read_own_file(folder / OWN_FILE)[0]
 
 
 def choose(folder: Path, sampling: SamplingSettings) -> None:
@@ -131,19 +130,13 @@ def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], N
 
 def _own_with(file: Path, sampling: SamplingSettings) -> str:
     """The pipeline's own file with another `sampling`."""
-    tree, _ = _own(file)
-    tree["config"]["sampling"] = sampling.model_dump(mode="json")
-    return json.dumps(tree, indent=2) + "\n"
+    config, spec = read_own_file(file)
+    return settings_text(config.model_copy(update={"sampling": sampling}), spec)
 
 
 def _pipeline_sampling(folder: Path) -> SamplingSettings:
-    return _own((RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder) / OWN_FILE)[1].sampling
-
-
-def _own(file: Path) -> tuple[dict[str, Any], Config]:
-    """The pipeline's own file as it is, and the settings in it."""
-    tree = migrated(read_json(file))
-    return tree, parse(Config, tree.get("config", {}), str(file))
+    place = RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder
+    return read_own_file(place / OWN_FILE)[0].sampling
 
 
 def _choice(folder: Path) -> Choice | None:
