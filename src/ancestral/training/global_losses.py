@@ -53,7 +53,7 @@ class GlobalLosses:
             look: whether to look at clock and wishes, for which a GPU has to be waited for.
         """
         summed = self._sum()
-        if look:
+        if look and not self.processes.is_single:
             stop, self._clock = summed[-2:].tolist()
             self._stop = stop > 0
         return summed[:-2].to(local)

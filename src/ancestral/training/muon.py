@@ -78,7 +78,7 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_lerp_(momenta, gradients, [(1 - group["momentum"]) * (1 - self.found_inf)] * len(momenta))
             aims = torch._foreach_lerp(gradients, momenta, group["momentum"])
             if self.rows is not None:
-                aims = [self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True)]
+                aims = tuple(self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
             for weight, direction in _directions(weights, aims):
                 own = direction if self.rows is None else self.rows.local(direction)
                 weight.add_(own.masked_fill(skip, 0), alpha=-group["lr"])
