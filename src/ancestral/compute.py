@@ -6,6 +6,7 @@ on most. No choice changes what is computed beyond rounding. Choices belong to a
 
 import json
 import os
+import time
 from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -81,24 +82,20 @@ def in_words(
     """How training computes and by whose word, in one line; None where all is as usual."""
     common, asked = defaults(device), given(settings)
     measured = load_tuned(network, spec, device) or common
+    phrases_of = {  # that training makes use of
+        "precision": f"in {choices.precision}",
+        "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
+        "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
+        "micro_batch": f"{choices.micro_batch} images at a time",
+    }
     named: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
-    for name, phrase in _phrases(choices).items():
+    for name, phrase in phrases_of.items():
         value = getattr(choices, name)
         if value != getattr(common, name):
             word = "set" if name in asked else "tuned" if value == getattr(measured, name) else "before"
             named[word].append(phrase)
     parts = [f"{', '.join(phrases)} (as {word})" for word, phrases in named.items() if phrases]
     return f"computing {', '.join(parts)}" if parts else None
-
-
-def _phrases(choices: Choices) -> dict[str, str]:
-    """Those choices that training makes use of, each in words."""
-    return {
-        "precision": f"in {choices.precision}",
-        "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
-        "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
-        "micro_batch": f"{choices.micro_batch} images at a time",
-    }
 
 
 def defaults(device: torch.device) -> Choices:
@@ -124,6 +121,13 @@ def computes_in_bfloat16(device: str) -> bool:
 def threads_are_given() -> bool:
     """Whether the environment says how many threads to compute with."""
     return "OMP_NUM_THREADS" in os.environ
+
+
+def time_on(device: torch.device) -> float:
+    """The clock, seconds, once a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def machine_name(device: torch.device) -> str:

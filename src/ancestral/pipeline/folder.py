@@ -75,8 +75,7 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         building.mkdir(parents=True)
         if isinstance(contents.network, UNet):
             weights = contents.network.state_dict()
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, tensors))
+            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
         else:
             own.write_own(building, contents.network)
         write_settings(building, contents.config, contents.spec)
@@ -108,18 +107,7 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
 
 
 def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
-    """What is in a folder that `write_folder` or diffusers wrote, or in a run's `pipeline/`, on the CPU.
-
-    Args:
-        null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
-            which the folder says nothing. None: there is no such class.
-        network: where the folder holds the weights of a network of one's own: such a network, which gets them.
-
-    Raises:
-        InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
-            missing, or that the folder is not of.
-        NonFinite: its weights are no numbers.
-    """
+    """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
     if own.is_own(folder):
         contents = _read_own_network(folder, network)

@@ -30,7 +30,6 @@ from ancestral.training.tensor_files import (
     HELD_BY_ROWS,
     Tensors,
     grouped,
-    misfit,
     tensors_in,
     write_file,
     write_tensors,
@@ -154,29 +153,14 @@ def load_checkpoint(
     Args:
         rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
     """
-    groups = grouped(_tensor_files(folder)).items()
+    groups = tensor_files(folder).items()
     tensors = {name: dict(tensors_in(paths, rows if name in HELD_BY_ROWS else None)) for name, paths in groups}
     return tensors, read_json(folder / "state.json")
 
 
-def tensor_fault(
-    folder: Path, wanted: Tensors, moment_fault: Callable[[str, Tensor], str | None] = lambda name, moment: None
-) -> str | None:
-    """What is wrong with the tensors of a checkpoint whose files are whole, or None: groups, names, shapes and types
-    have to be those of `wanted`, numbers have to be numbers. One tensor is read at a time.
-
-    Args:
-        moment_fault: what else is wrong with one of the optimiser's, by its name.
-    """
-    groups = grouped(_tensor_files(folder))
-    if groups.keys() != wanted.keys():
-        return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
-    try:
-        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
-        moments = (moment_fault(*moment) for moment in tensors_in(groups.get("optimizer", [])))
-        return next((fault for fault in chain(faults, moments) if fault is not None), None)
-    except (OSError, RuntimeError, SafetensorError) as fault:
-        return str(fault)
+def tensor_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of tensors that the manifest lists, by group, those of one in order."""
+    return grouped([folder / name for name in _manifest(folder)[1] if name.endswith(".safetensors")])
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -193,7 +177,7 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    weights = dict(tensors_in(grouped(_tensor_files(folder)).get("ema", [])))
+    weights = dict(tensors_in(tensor_files(folder).get("ema", [])))
     if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
         raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
     return weights
@@ -242,11 +226,6 @@ def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
     return number, files
 
 
-def _tensor_files(folder: Path) -> list[Path]:
-    """Those that the manifest lists."""
-    return [folder / name for name in sorted(_manifest(folder)[1]) if name.endswith(".safetensors")]
-
-
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
@@ -271,7 +250,7 @@ def _fault(folder: Path) -> str | None:
 def _file_fault(folder: Path, files: Mapping[str, Any]) -> str | None:
     if any(_fingerprint(folder / name) != said for name, said in files.items()):
         return "its files are not those its manifest lists"
-    for path in _tensor_files(folder):
+    for path in chain.from_iterable(tensor_files(folder).values()):
         with safe_open(path, "pt"):
             pass
     read_json(folder / "state.json")

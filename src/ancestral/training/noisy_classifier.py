@@ -85,7 +85,10 @@ def train_classifier(
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(settings, progress.images, progress.fraction)
             loss = _descend(classifier, loader.batch(progress.step), optimizers, settings, seed, progress.step)
-            progress = _after(progress.step + 1, time.monotonic() - started, settings, loss)
+            step, seconds = progress.step + 1, time.monotonic() - started
+            seen = step * settings.batch_size
+            fraction = fraction_used(settings, step, seen, seconds)
+            progress = Progress(step, seen, fraction, seconds, {"step": step, "loss": loss})
             yield progress
     finally:
         network.eval().requires_grad_(False)
@@ -106,11 +109,6 @@ def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
     schedule = classifier.diffusion.schedule
     nearest = schedule.nearest(torch.tensor(LOG_SNRS, dtype=torch.float64)).tolist()
     return [t for t in sorted({1, *nearest, schedule.num_timesteps}) if schedule.alpha_bar[t] > 0]
-
-
-def _after(step: int, seconds: float, settings: TrainingSettings, loss: float) -> Progress:
-    images = step * settings.batch_size
-    return Progress(step, images, fraction_used(settings, step, images, seconds), seconds, {"step": step, "loss": loss})
 
 
 def _descend(

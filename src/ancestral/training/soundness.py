@@ -7,18 +7,19 @@ numbers.
 """
 
 from collections.abc import Callable
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.files import read_json
 from ancestral.settings import Settings, parse
-from ancestral.training.checkpoint import tensor_fault
-from ancestral.training.tensor_files import Tensors
+from ancestral.training.checkpoint import tensor_files
+from ancestral.training.tensor_files import Tensors, misfit, tensors_in
 
 WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
@@ -65,7 +66,22 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    return tensor_fault(folder, expected(counters.step), partial(_moment_fault, counters.step))
+    return _tensor_fault(folder, expected(counters.step), counters.step)
+
+
+def _tensor_fault(folder: Path, wanted: Tensors, steps: int) -> str | None:
+    """What is wrong with the tensors after so many steps, or None: groups, names, shapes and types have to be those of
+    `wanted`, numbers have to be numbers. One tensor is read at a time.
+    """
+    groups = tensor_files(folder)
+    if groups.keys() != wanted.keys():
+        return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
+    try:
+        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
+        moments = (_moment_fault(steps, *moment) for moment in tensors_in(groups["optimizer"]))
+        return next((fault for fault in chain(faults, moments) if fault is not None), None)
+    except (OSError, RuntimeError, SafetensorError) as fault:
+        return str(fault)
 
 
 def _moment_fault(steps: int, name: str, moment: Tensor) -> str | None:
