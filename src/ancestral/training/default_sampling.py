@@ -5,8 +5,8 @@ A choice is first written to sampling.json, with what it takes the place of, the
 in between leaves a choice that `agreed` completes, and `restored` knows what was before.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ancestral.errors import CannotWrite, InputError
@@ -51,8 +51,7 @@ def choose(folder: Path, sampling: SamplingSettings) -> None:
         InputError: training goes on there, which would write its own settings again.
         CannotWrite: one of the files; all are as they were.
     """
-    choice = Choice(now=sampling, before=_pipeline_sampling(folder))
-    _stored(folder, sampling, lambda: write_whole(folder / CHOICE, choice.model_dump_json(indent=2) + "\n"))
+    _store(folder, sampling, Choice(now=sampling, before=read_own_file(_own_file(folder))[0].sampling))
 
 
 def restored(folder: Path) -> SamplingSettings:
@@ -67,7 +66,7 @@ def restored(folder: Path) -> SamplingSettings:
         raise InputError(
             f"expected a sweep's choice to undo in {folder}, got none; it generates images as it always did"
         )
-    _stored(folder, choice.before, lambda: None)
+    _store(folder, choice.before)
     (folder / CHOICE).unlink(missing_ok=True)
     return choice.before
 
@@ -82,9 +81,9 @@ def agreed(folder: Path) -> None:
     choice, run = _choice(folder), RunFolder(folder)
     if choice is None or not run.config.is_file():
         return
-    written = [run.read_config().sampling, _pipeline_sampling(folder)]
+    written = [run.read_config().sampling, read_own_file(_own_file(folder))[0].sampling]
     if written[0] != written[1] and choice.now in written:
-        _stored(folder, choice.now, lambda: None)
+        _store(folder, choice.now)
 
 
 def check_free(folder: Path) -> None:
@@ -93,29 +92,37 @@ def check_free(folder: Path) -> None:
     Raises:
         InputError: training goes on there.
     """
-    if RunFolder(folder).config.is_file():
-        with RunFolder(folder).claimed(RunFolder(folder).read_config()):
-            pass
+    with _held(folder):
+        pass
 
 
-def _stored(folder: Path, sampling: SamplingSettings, first: Callable[[], None]) -> None:
-    """Writes both files, after `first`; what fails leaves all as they were."""
+@contextmanager
+def _held(folder: Path) -> Iterator[Config | None]:
+    """The settings of a run, which nobody trains meanwhile; None: the folder is only a pipeline."""
     run = RunFolder(folder)
     if not run.config.is_file():
-        _undone_if_fails({folder / OWN_FILE: _own_with(folder / OWN_FILE, sampling)}, folder, first)
+        yield None
         return
     config = run.read_config()
     with run.claimed(config):
-        chosen = config.model_copy(update={"sampling": sampling})
-        own = run.pipeline / OWN_FILE
-        files = {run.config: chosen.model_dump_json(indent=2) + "\n", own: _own_with(own, sampling)}
-        _undone_if_fails(files, folder, first)
+        yield config
 
 
-def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], None]) -> None:
-    before = {file: file.read_bytes() if file.is_file() else None for file in (folder / CHOICE, *files)}
+def _store(folder: Path, sampling: SamplingSettings, choice: Choice | None = None) -> None:
+    """Writes the choice, if one is made, and then both files; what fails leaves all as they were."""
+    files = {} if choice is None else {folder / CHOICE: choice.model_dump_json(indent=2) + "\n"}
+    with _held(folder) as config:
+        if config is not None:
+            chosen = config.model_copy(update={"sampling": sampling})
+            files[RunFolder(folder).config] = chosen.model_dump_json(indent=2) + "\n"
+        own, spec = read_own_file(_own_file(folder))
+        files[_own_file(folder)] = settings_text(own.model_copy(update={"sampling": sampling}), spec)
+        _write_all(files)
+
+
+def _write_all(files: dict[Path, str]) -> None:
+    before = {file: file.read_bytes() if file.is_file() else None for file in files}
     try:
-        first()
         for file, content in files.items():
             write_whole(file, content)
     except BaseException:
@@ -128,15 +135,8 @@ def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], N
         raise
 
 
-def _own_with(file: Path, sampling: SamplingSettings) -> str:
-    """The pipeline's own file with another `sampling`."""
-    config, spec = read_own_file(file)
-    return settings_text(config.model_copy(update={"sampling": sampling}), spec)
-
-
-def _pipeline_sampling(folder: Path) -> SamplingSettings:
-    place = RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder
-    return read_own_file(place / OWN_FILE)[0].sampling
+def _own_file(folder: Path) -> Path:
+    return (RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder) / OWN_FILE
 
 
 def _choice(folder: Path) -> Choice | None:

@@ -91,7 +91,8 @@ class RunFolder:
         Raises:
             InputError: unwritable folder, another trainer at work, a folder of something else, or other settings.
         """
-        self._refuse_links()
+        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
+            check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -161,29 +162,21 @@ class RunFolder:
         write_whole(self.compute, json.dumps(after, indent=2) + "\n")
         return chosen
 
-    def _refuse_links(self) -> None:
-        """What is written in a run is written there, and not where a link leads."""
-        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
-            check_part(entry)
-
     def _make(self) -> BinaryIO:
         """The folder, if there is none, and the lock file, open; nothing is opened through a link."""
         try:
-            if self.path.is_dir() and not self.config.is_file():
-                self._check_empty()
+            there = [] if self.config.is_file() or not self.path.is_dir() else [*self.path.iterdir()]
+            if others := sorted(each.name for each in there if not _is_nothing(each)):
+                raise InputError(
+                    f"expected a run folder or an empty one, got {self.path}, which holds other files, such as "
+                    f"{others[0]}"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise InputError(
                 f"cannot write to {self.path}: {fault.strerror}; choose another folder with --out"
             ) from None
         return open_to_append(self.path / "lock")
-
-    def _check_empty(self) -> None:
-        """What a kill before the first settings, or a file manager, has left is nothing."""
-        if others := sorted(each.name for each in self.path.iterdir() if not _is_nothing(each)):
-            raise InputError(
-                f"expected a run folder or an empty one, got {self.path}, which holds other files, such as {others[0]}"
-            )
 
     def _lock(self, handle: int, refusals: tuple[int, ...] | None = None) -> None:
         """Locks an open file; `refusals`: the errors that mean another trainer, None: all."""
