@@ -51,11 +51,7 @@ def given(settings: ComputeSettings) -> dict[str, str | int]:
 
 
 def on_device(name: torch.device | str | None) -> torch.device:
-    """The device of that name; None: CUDA where there is one.
-
-    Raises:
-        InputError: none of that name, or none on this machine.
-    """
+    """The device of that name, if this machine has it; None: CUDA where there is one."""
     device = None
     with suppress(RuntimeError, TypeError):
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name is None else name)
@@ -151,11 +147,7 @@ def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.d
 
 
 def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
-    """Keeps what was measured, for every run and every generating of this network on this machine; the file.
-
-    Raises:
-        CannotWrite: the cache cannot be written.
-    """
+    """Keeps what was measured, for every run and every generating of this network on this machine; the file."""
     file = tuned_file(network, spec, device)
     about = {"machine": machine_name(device), "network": network.model_dump(), "images": spec.shape}
     write_whole(file, json.dumps({**about, "choices": choices.model_dump()}, indent=2) + "\n")
@@ -163,11 +155,7 @@ def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, devi
 
 
 def remove_tuned(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
-    """Takes what was measured away; whether there was anything.
-
-    Raises:
-        CannotWrite: the cache cannot be written.
-    """
+    """Takes what was measured away; whether there was anything."""
     file = tuned_file(network, spec, device)
     try:
         file.unlink()

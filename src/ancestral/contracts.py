@@ -92,17 +92,13 @@ def _expected(fault: ErrorDetails) -> str:
         return f"one of {', '.join(_choices(fault))}"
     if kind in CONTRACTS:
         return CONTRACTS[kind](about)
-    return TYPES.get(_type(kind), "another value")
+    return TYPES.get(kind.partition("_")[0], "another value")
 
 
 def _is_of_type(fault: ErrorDetails) -> bool:
     """Whether it says that the value is of another type altogether, and not what is wrong with it."""
-    return fault["type"] not in CONTRACTS and _type(fault["type"]) in TYPES and not isinstance(fault["loc"][-1], int)
-
-
-def _type(kind: str) -> str:
-    """float of float_parsing."""
-    return next((name for name in TYPES if kind.startswith(f"{name}_")), kind)
+    kind, last = fault["type"], fault["loc"][-1]
+    return kind not in CONTRACTS and kind.partition("_")[0] in TYPES and not isinstance(last, int)
 
 
 def _choices(fault: ErrorDetails) -> list[str]:

@@ -170,11 +170,7 @@ SINGLE_PROCESS = Processes()
 
 
 def ranks_from_env() -> Processes:
-    """The ranks that a launcher gave this process, before it is connected to the others.
-
-    Raises:
-        InputError: a launcher told nonsense.
-    """
+    """The ranks that a launcher gave this process, before it is connected to the others."""
     if not started_together():
         return SINGLE_PROCESS
     rank, world_size = _number("RANK"), _number("WORLD_SIZE")
@@ -186,11 +182,7 @@ def ranks_from_env() -> Processes:
 
 @contextmanager
 def init_distributed(here: Processes, device: torch.device) -> Iterator[Processes]:
-    """The process of those ranks, connected to all others, on `device`.
-
-    Raises:
-        Lost: the others did not come.
-    """
+    """The process of those ranks, connected to all others, on `device`. Raises Lost where they did not come."""
     if not started_together():
         yield SINGLE_PROCESS
         return
@@ -206,11 +198,7 @@ def init_distributed(here: Processes, device: torch.device) -> Iterator[Processe
 
 @contextmanager
 def lost_if_broken() -> Iterator[None]:
-    """Names the trouble where another process went away in the middle of something done together.
-
-    Raises:
-        Lost: instead of the engine's own error.
-    """
+    """Raises Lost, instead of the engine's own error, where another process went away in the middle of something."""
     try:
         yield
     except RuntimeError as fault:

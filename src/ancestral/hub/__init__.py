@@ -66,11 +66,7 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
-    """Write `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
-
-    Raises:
-        CannotWrite: the disk is full, or the folder is gone or read-only.
-    """
+    """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
     network = contents.network
     schedule = contents.schedule
     told = schedule.time == "index" and schedule.prediction != "levels"
@@ -82,11 +78,7 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Other pipelines have parts that change what the network sees: a latent space, a text.
-
-    Raises:
-        InputError: one of them, a network that was saved without the rest of a pipeline, or no pipeline at all.
-    """
+    """Other pipelines have parts that change what the network sees: a latent space, a text."""
     index = folder / MODEL_INDEX
     if not index.exists() and any((folder / place).is_file() for place in ("config.json", "unet/config.json")):
         raise InputError(

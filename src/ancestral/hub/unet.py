@@ -52,11 +52,7 @@ class NetworkFolder:
 
 
 def read_network(keys: Keys) -> NetworkFolder:
-    """What a network's file says, without any tensors.
-
-    Raises:
-        InputError: another class, or a key that cannot be honoured.
-    """
+    """What a network's file says, without any tensors. Raises InputError for what cannot be honoured."""
     own = keys.values.get("_class_name") == "AncestralUNet"
     settings = _own_settings(keys) if own else _unet_settings(keys)
     height, width = _size(keys)

@@ -63,11 +63,7 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """The file of a network's weights.
-
-    Raises:
-        CannotWrite: the disk is full, or the folder is gone or read-only.
-    """
+    """Writes the file of a network's weights."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(folder / WEIGHTS, save(plain, metadata={"format": "pt"}))
 
@@ -101,11 +97,7 @@ def _is_shard(name: Any) -> bool:
 
 
 def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[str, tuple[Path, str]]:
-    """The file of each tensor and the name it has there, by its current name.
-
-    Raises:
-        InputError: one that stands twice, or not in the file that the index says.
-    """
+    """The file of each tensor and the name it has there, by its current name."""
     places: dict[str, tuple[Path, str]] = {}
     for path, file in files.items():
         for stored in file.keys():  # noqa: SIM118 (not a dict)

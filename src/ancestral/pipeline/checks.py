@@ -15,11 +15,7 @@ VAST = 1e4
 
 
 def check_labels(labels: Labels | None, num_classes: int, knows_no_class: bool) -> None:
-    """That the network knows the class of each image, or that of no class.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Raises InputError unless the network knows the class of each image, or that of no class."""
     if labels is not None and not num_classes:
         raise InputError("expected no labels: this pipeline was trained without classes")
     if labels is None and not knows_no_class:
@@ -32,11 +28,7 @@ def check_labels(labels: Labels | None, num_classes: int, knows_no_class: bool) 
 
 
 def check_classifier(labels: Labels | None, class_names: tuple[str, ...], classify: NoisyClassifier | None) -> None:
-    """That there is a classifier of the network's classes, if it knows any, and a class for every image.
-
-    Raises:
-        InputError: there is not.
-    """
+    """Raises InputError unless there is a classifier of the network's classes, if any, and a class for every image."""
     if classify is None:
         raise InputError(
             "expected a classifier of noisy images to be guided by, got none; train one with "
@@ -52,11 +44,7 @@ def check_classifier(labels: Labels | None, class_names: tuple[str, ...], classi
 
 
 def check_classifier_free(settings: SamplingSettings, num_classes: int, knows_no_class: bool) -> None:
-    """That the network knows a class to follow and one to move away from, where it guides itself.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Raises InputError unless the network knows a class to follow and one to move away from, to guide itself."""
     if settings.guidance == 1:
         return
     if not num_classes:

@@ -144,11 +144,7 @@ def _read_unet(folder: Path, null_class: int | None) -> Contents:
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
-    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them.
-
-    Raises:
-        InputError: no pipeline there, or a damaged one.
-    """
+    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them."""
     config, _ = read_own_file(folder / OWN_FILE)
     return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
 
@@ -177,11 +173,7 @@ def _pipeline_folder(folder: Path) -> Path:
 
 
 def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
-    """That the settings say of the network and the noise what the rest of the folder says.
-
-    Raises:
-        InputError: files of two pipelines in one folder.
-    """
+    """Raises InputError where the settings say another network or noise than the rest of the folder."""
     ours = _as_diffusers(config, spec, {})
     betas, stored = (torch.tensor(each.schedule.betas, dtype=torch.float64) for each in (ours, contents))
     same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
@@ -194,11 +186,7 @@ def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hu
 
 
 def read_own_file(path: Path) -> tuple[Config, ImageSpec]:
-    """What `write_settings` wrote.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """What `write_settings` wrote. Raises InputError where the file is damaged."""
     own = migrated(read_json(path))
     missing = {"config", "images"} - own.keys()
     if missing:
@@ -207,11 +195,7 @@ def read_own_file(path: Path) -> tuple[Config, ImageSpec]:
 
 
 def _read_variance(path: Path, contents: Contents) -> Analytic | None:
-    """What `write_variance` wrote, or None where there is none or it was measured with other weights.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """What `write_variance` wrote, or None where there is none or it was measured with other weights."""
     if not path.exists():
         return None
     remedy = "remove it, and measure again by `ancestral variance`"
@@ -250,11 +234,7 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
 
 
 def _null_class(num_class_embeds: int | None, asked: int | None) -> int | Literal["last", "none"]:
-    """What `ImageSpec.null_class` says of a folder of diffusers.
-
-    Raises:
-        InputError: an index that is no class of the folder's, or its only one.
-    """
+    """What `ImageSpec.null_class` says of a folder of diffusers."""
     count = num_class_embeds or 0
     if asked is None:
         return "none" if count else "last"

@@ -181,11 +181,7 @@ class Pipeline:
         return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(config.diffusion))
 
     def to(self, device: torch.device | str) -> "Pipeline":
-        """The same pipeline on another device, with weights of its own there; itself where it is there already.
-
-        Raises:
-            InputError: no such device.
-        """
+        """The same pipeline on another device, with weights of its own there; itself where it is there already."""
         where = on_device(device)
         if where == self.device:
             return self
@@ -261,11 +257,7 @@ class Pipeline:
         return as_output(self.generate(of, classes, how, on_progress=on_progress), wanted)
 
     def labels(self, given: Classes, count: int) -> Labels | None:
-        """(count,) the class of each image, however it is given; None where no class is asked for.
-
-        Raises:
-            InputError: as in a call.
-        """
+        """(count,) the class of each image, given as in a call; None where no class is asked for."""
         return labels_of(given, count, self.class_index, self.num_classes)
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
@@ -365,11 +357,7 @@ class Pipeline:
         return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def process(self, name: ReverseVariance | None) -> GaussianDiffusion:
-        """The process with another variance of its reverse steps; None: with its own.
-
-        Raises:
-            InputError: the analytic one, which has not been measured.
-        """
+        """The process with another variance of its reverse steps, if that has been measured; None: with its own."""
         if name is None:
             return self.diffusion
         chosen = self.analytic if name == "analytic" else VARIANCES[name]

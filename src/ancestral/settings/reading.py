@@ -49,11 +49,7 @@ def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
 
 
 def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -> SamplingSettings:
-    """`base` with `changes` laid over it; what belongs to its sampler goes with it.
-
-    Raises:
-        InputError: a faulty setting, or settings that do not go together.
-    """
+    """`base` with `changes` laid over it, checked as a whole; what belongs to its sampler goes with it."""
     values = base.model_dump()
     changed = parse(SamplingSettings, {"sampler": changes["sampler"]}, where) if "sampler" in changes else base
     if changed.sampler != base.sampler:
@@ -62,11 +58,7 @@ def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The nested settings in a .toml or .json file.
-
-    Raises:
-        InputError: missing, unreadable or malformed file, or another format.
-    """
+    """The nested settings in a .toml or .json file. Raises InputError where it is neither, or malformed."""
     readers = {".toml": read_toml, ".json": read_json}
     if path.suffix.lower() not in readers:
         raise InputError(f"expected a settings file that ends in .toml or .json, got {path}")

@@ -132,11 +132,7 @@ def newest_checkpoint(
 
 
 def discard_after(root: Path, step: int) -> None:
-    """Removes the checkpoints under `root` that are newer than `step`.
-
-    Raises:
-        CannotWrite: the folder is gone or read-only.
-    """
+    """Removes the checkpoints under `root` that are newer than `step`."""
     try:
         for folder in _complete(root):
             if _step(folder) > step:
@@ -169,11 +165,7 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint that its manifest has been compared with.
-
-    Raises:
-        InputError: a damaged one, or one of a newer version.
-    """
+    """The averaged weights of a checkpoint. Raises InputError where it is damaged, or of a newer version."""
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
@@ -192,11 +184,7 @@ def _step(folder: Path) -> int:
 
 
 def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str]:
-    """What `work` gave on each process, together.
-
-    Raises:
-        CannotWrite: on all, where one could not.
-    """
+    """What `work` gave on each process, together. Raises CannotWrite on all, where one could not."""
     try:
         said = {"done": work()}
     except CannotWrite as fault:
@@ -211,11 +199,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
 
 
 def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
-    """The format, and what is said of each file.
-
-    Raises:
-        ValueError, OSError: it is no manifest, or lists something that is no file of this folder.
-    """
+    """The format, and what is said of each file. Raises ValueError or OSError where it is none of this folder."""
     manifest = read_json(folder / "manifest.json")
     number, files = manifest.get("format"), manifest.get("files")
     if type(number) is not int or number < WHOLE or not isinstance(files, dict) or "state.json" not in files:
@@ -232,11 +216,7 @@ def _fingerprint(path: Path) -> dict[str, Any]:
 
 
 def _fault(folder: Path) -> str | None:
-    """What is wrong with the files of a checkpoint, or None.
-
-    Raises:
-        InputError: it was written by a newer version.
-    """
+    """What is wrong with the files of a checkpoint, or None. Raises InputError for one of a newer version."""
     try:
         number, files = _manifest(folder)
         fault = None if number > BY_ROWS else _file_fault(folder, files)

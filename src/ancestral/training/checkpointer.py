@@ -129,11 +129,7 @@ class Checkpointer:
         self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
 
     def finish(self) -> None:
-        """The last checkpoint.
-
-        Raises:
-            Diverged: there is nothing to save.
-        """
+        """Saves the last checkpoint. Raises Diverged where there is nothing to save."""
         self.save()
         if self.saved_step != self.trainer.step:
             raise Diverged(
@@ -181,11 +177,7 @@ class Checkpointer:
         return self.run.checkpoints / name if name else None
 
     def _load(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """What this process holds of a checkpoint.
-
-        Raises:
-            InputError: it is not to be seen from here.
-        """
+        """What this process holds of a checkpoint. Raises InputError where it is not to be seen from here."""
         if not folder.is_dir():
             raise InputError(f"expected every process to see {folder}, got none here; train on a disk that all share")
         rows = None if self.engine.rows is None else partial(rows_of, self.processes)

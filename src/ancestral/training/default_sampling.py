@@ -55,12 +55,7 @@ def choose(folder: Path, sampling: SamplingSettings) -> None:
 
 
 def restored(folder: Path) -> SamplingSettings:
-    """How was generated before the last choice, which is so again.
-
-    Raises:
-        InputError: no choice to undo, or training goes on there.
-        CannotWrite: one of the files; all are as they were.
-    """
+    """How was generated before the last choice, which is so again. Raises as `choose` does, and where there is none."""
     choice = _choice(folder)
     if choice is None:
         raise InputError(
@@ -72,12 +67,7 @@ def restored(folder: Path) -> SamplingSettings:
 
 
 def agreed(folder: Path) -> None:
-    """Completes a choice that a process began to write and did not end.
-
-    Raises:
-        InputError: training goes on there, or a damaged file.
-        CannotWrite: one of the files.
-    """
+    """Completes a choice that a process began to write and did not end. Raises as `choose` does."""
     choice, run = _choice(folder), RunFolder(folder)
     if choice is None or not run.config.is_file():
         return
@@ -87,11 +77,7 @@ def agreed(folder: Path) -> None:
 
 
 def check_free(folder: Path) -> None:
-    """That a choice could be written.
-
-    Raises:
-        InputError: training goes on there.
-    """
+    """Raises InputError where no choice could be written: training goes on there."""
     with _held(folder):
         pass
 

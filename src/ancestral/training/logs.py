@@ -100,11 +100,7 @@ def read_log(path: Path) -> list[Record]:
 
 
 def read_lines(path: Path) -> LogLines:
-    """What a log holds, without lines that are none.
-
-    Raises:
-        InputError: no such file, or none that can be read.
-    """
+    """What a log holds, without lines that are none. Raises InputError where it cannot be read."""
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
     records = [record for line in lines if (record := _parsed(line)) is not None]
     return LogLines(records, len(lines) - len(records))

@@ -47,11 +47,7 @@ def recipe(batch_size: int, steps: int | None, minutes: float | None) -> Trainin
 
 
 def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:
-    """An untrained classifier of what `pipeline` draws, on its device; its weights depend on `seed` alone.
-
-    Raises:
-        InputError: fewer than two classes.
-    """
+    """An untrained classifier of what `pipeline` generates, on its device; its weights depend on `seed` alone."""
     if len(class_names) < 2:
         raise InputError(
             f"expected images of at least two classes, got {len(class_names)}; sort them into folders, one a class"

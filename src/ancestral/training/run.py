@@ -68,11 +68,7 @@ class RunFolder:
         self.pipeline = self.path / "pipeline"
 
     def read_config(self) -> Config:
-        """The settings of this run.
-
-        Raises:
-            InputError: no run here, or its config.json is damaged.
-        """
+        """The settings of this run. Raises InputError where there is none, or its config.json is damaged."""
         if not self.config.is_file():
             raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
         return parse(Config, migrated(read_settings(self.config)), str(self.config))
@@ -109,11 +105,7 @@ class RunFolder:
             lock.close()
 
     def adopt(self, config: Config) -> None:
-        """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind.
-
-        Raises:
-            CannotWrite: disk full, or folder gone or read-only.
-        """
+        """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind."""
         write_whole(self.config, config.model_dump_json(indent=2) + "\n")
         for name in (self.config.name, self.compute.name):
             for left_behind in self.path.glob(f".{name}.*"):
