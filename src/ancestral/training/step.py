@@ -85,7 +85,7 @@ class Trainer:
         self.fraction = self._fraction()
 
     def advance(self) -> None:
-        """Algorithm 1, one step on the next batch, or none where it is not finite: Diverged after MOST_IN_A_ROW such."""
+        """Algorithm 1, one step on the next batch, or none where it is not finite: Diverged after MOST_IN_A_ROW."""
         lr = self._set_learning_rate()
         batch = self.loader.batch(self.step)  # x_0 ~ q(x_0)
         random = self._randomness()  # t ~ Uniform({1, ..., T}), eps ~ N(0, I)
