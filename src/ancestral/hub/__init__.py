@@ -74,7 +74,13 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
     _write_json(folder / "unet" / "config.json", unet_config(network) if shared else own_config(network))
     write_tensors(folder / "unet", network.tensors)
-    _write_json(folder / MODEL_INDEX, _model_index(shared))
+    index = {
+        "_class_name": "DDPMPipeline" if shared else "AncestralPipeline",
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"],
+    }
+    _write_json(folder / MODEL_INDEX, index)
 
 
 def _check_pipeline(folder: Path) -> None:
@@ -103,14 +109,3 @@ def _check_channels(folder: Path, network: NetworkFolder, schedule: ScheduleDesc
 
 def _write_json(path: Path, values: Json) -> None:
     write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
-
-
-def _model_index(shared: bool) -> Json:
-    pipeline = "DDPMPipeline" if shared else "AncestralPipeline"
-    unet = ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"]
-    return {
-        "_class_name": pipeline,
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": unet,
-    }

@@ -110,20 +110,16 @@ def read_folder(folder: Path | str, null_class: int | None = None, network: nn.M
     """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
     if own.is_own(folder):
-        contents = _read_own_network(folder, network)
+        if network is None:
+            raise own.missing_own(folder)
+        config, spec = read_own_file(folder / OWN_FILE)
+        own.fill_own(folder, network)
+        contents = Contents(config, spec, network)
     elif network is None:
         contents = _read_unet(folder, null_class)
     else:
         raise InputError(f"expected no network for {folder}, which says itself what its network is; leave it out")
     return contents._replace(analytic=_read_variance(folder / VARIANCE_FILE, contents))
-
-
-def _read_own_network(folder: Path, network: nn.Module | None) -> Contents:
-    if network is None:
-        raise own.missing_own(folder)
-    config, spec = read_own_file(folder / OWN_FILE)
-    own.fill_own(folder, network)
-    return Contents(config, spec, network)
 
 
 def _read_unet(folder: Path, null_class: int | None) -> Contents:

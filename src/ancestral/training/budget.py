@@ -63,7 +63,8 @@ def leap_in_words(
         InputError: it may not, and would.
     """
     step, images, seconds = state["step"], state["images"], state["seconds"]
-    if step == 0 or _limits(before) == _limits(now) or fraction_used(now, step, images, seconds) >= 1:
+    limits, limits_before = ((each.steps, each.images, each.minutes) for each in (now, before))
+    if step == 0 or limits == limits_before or fraction_used(now, step, images, seconds) >= 1:
         return None
     last = step - 1, images - now.batch_size, seconds
     was, would_have_been = _rate(before, *last), _rate(now, *last)
@@ -78,10 +79,6 @@ def leap_in_words(
             f"--training.lr_schedule {now.lr_schedule} to let it rise, or train into another folder with --out"
         )
     return f"by another budget the learning rate goes on {leap}"
-
-
-def _limits(settings: TrainingSettings) -> tuple[int | float | None, ...]:
-    return settings.steps, settings.images, settings.minutes
 
 
 def _rate(settings: TrainingSettings, step: int, images: int, seconds: float) -> float:

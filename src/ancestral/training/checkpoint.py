@@ -125,7 +125,12 @@ def newest_checkpoint(
         if fault is None:
             return folder
         say(f"checkpoint {folder.name} is damaged ({fault}): set aside, using the one before it")
-        _set_aside(folder)
+        aside = folder.with_name(f"damaged-{folder.name}")
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        except OSError as problem:
+            raise CannotWrite(f"cannot rename the damaged checkpoint {folder}: {problem.strerror}") from None
     if folders or any(root.glob("damaged-*")):
         raise InputError(f"every checkpoint in {root} is damaged; train into another folder to start afresh")
     return None
@@ -219,28 +224,14 @@ def _fault(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, or None. Raises InputError for one of a newer version."""
     try:
         number, files = _manifest(folder)
-        fault = None if number > BY_ROWS else _file_fault(folder, files)
+        if number <= BY_ROWS:
+            if any(_fingerprint(folder / name) != said for name, said in files.items()):
+                return "its files are not those its manifest lists"
+            for path in chain.from_iterable(tensor_files(folder).values()):
+                with safe_open(path, "pt"):
+                    pass
+            read_json(folder / "state.json")
+            return None
     except (OSError, ValueError, SafetensorError) as problem:
         return str(problem) or type(problem).__name__
-    if number > BY_ROWS:
-        raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")
-    return fault
-
-
-def _file_fault(folder: Path, files: Mapping[str, Any]) -> str | None:
-    if any(_fingerprint(folder / name) != said for name, said in files.items()):
-        return "its files are not those its manifest lists"
-    for path in chain.from_iterable(tensor_files(folder).values()):
-        with safe_open(path, "pt"):
-            pass
-    read_json(folder / "state.json")
-    return None
-
-
-def _set_aside(folder: Path) -> None:
-    aside = folder.with_name(f"damaged-{folder.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    except OSError as fault:
-        raise CannotWrite(f"cannot rename the damaged checkpoint {folder}: {fault.strerror}") from None
+    raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")

@@ -1,6 +1,5 @@
 """When a run is saved, how it goes on after a stop, and how it goes back where it diverged."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from ancestral.tensors import is_finite
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
-from ancestral.training.run import RunFolder
 from ancestral.training.soundness import unsound
-from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
 
 ROLLBACKS = 3
@@ -30,7 +27,6 @@ class Checkpointer:
 
     Args:
         log: cut back to where a checkpoint left it.
-        check: raises where the folder is no longer the one that it was.
 
     Attributes:
         good_step: of the checkpoint that a divergence would go back to: the last at a multiple of
@@ -39,17 +35,10 @@ class Checkpointer:
 
     good_step: int | None = None
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        run: RunFolder,
-        log: TrainingLog,
-        data_hash: str,
-        check: Callable[[], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self.trainer, self.run, self.log, self.data_hash = trainer, run, log, data_hash
-        self.check, self.say = check, say
+    def __init__(self, log: TrainingLog, data_hash: str) -> None:
+        trainer = log.trainer
+        self.trainer, self.run, self.log, self.data_hash = trainer, log.run, log, data_hash
+        self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
 

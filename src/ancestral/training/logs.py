@@ -48,7 +48,7 @@ class JsonLines:
     def append(self, record: Record) -> None:
         """Writes one line, or nothing where there is no room for all of it."""
         self.check()
-        line = dumps({name: _or_null(value) for name, value in record.items()}).encode() + b"\n"
+        line = dumps(finite(record)).encode() + b"\n"
         try:
             with open_to_append(self.path) as file:
                 self._write(file.fileno(), line)
@@ -129,7 +129,10 @@ def _is_quantity(name: str, value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-def _or_null(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_or_null(each) for each in value]
+def finite(value: Any) -> Any:
+    """`value` with null for what JSON has no number for: infinities and NaN."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -94,7 +94,7 @@ def train(
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
         log = TrainingLog(trainer, run, check, say)
-        checkpointer = Checkpointer(trainer, run, log, parts.train.hash, check, say)
+        checkpointer = Checkpointer(log, parts.train.hash)
         checkpointer.resume(before, extend)
         log.start()
         if processes.is_main:

@@ -109,7 +109,10 @@ def fit_micro_batch(
         free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
-    room = int(SHARE * (free - _resident(pipeline, images, free)))
+    mapped = isinstance(images.images, np.ndarray)
+    if mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free:
+        free -= images.images.nbytes  # which the loader will move to the GPU
+    room = int(SHARE * free)
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:
         return choices
@@ -137,10 +140,3 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_memory()
-
-
-def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:
-    """Bytes of the image set, where the loader will move it to a GPU."""
-    mapped = isinstance(images.images, np.ndarray)
-    fits = mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
-    return images.images.nbytes if fits else 0

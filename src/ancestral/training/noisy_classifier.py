@@ -115,8 +115,13 @@ def _descend(
     seed: int,
     step: int,
 ) -> float:
-    """One step on a batch; its loss."""
-    loss = _loss(classifier, batch, seed, step)
+    """One step along the cross-entropy of the classes of a batch at its own t and eps; its loss."""
+    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
+    assert batch.labels is not None
+    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
+    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
+    t = sent(t, device)
+    loss = -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
     classifier.network.zero_grad()
     torch.autograd.backward(loss)
     if settings.clip_norm is not None:
@@ -126,16 +131,6 @@ def _descend(
     for optimizer in optimizers:
         optimizer.step()
     return loss.item()
-
-
-def _loss(classifier: NoisyClassifier, batch: Batch, seed: int, step: int) -> torch.Tensor:
-    """The cross-entropy of the classes of a batch at its own t and eps, ()."""
-    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
-    assert batch.labels is not None
-    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
-    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
-    t = sent(t, device)
-    return -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
 
 
 def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy:
