@@ -312,7 +312,7 @@ MUTATIONS = (
     Mutation("Muon: plain momentum", "training/muon.py",
              'aims = torch._foreach_lerp(gradients, momenta, group["momentum"])',
              "aims = [each.clone() for each in momenta]"),
-    Mutation("held-out loss: t from 0", "training/validation.py",
+    Mutation("held-out loss: t from 0", "training/loss.py",
              "(1 + torch.randperm(count, generator=draws) * steps // count)",
              "(torch.randperm(count, generator=draws) * steps // count).clamp(min=1)"),
     Mutation("accumulation: a mean of means", "training/engine.py",

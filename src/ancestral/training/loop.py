@@ -20,11 +20,11 @@ from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.settings import Config, TrainingSettings, flat
 from ancestral.training.checkpointer import Checkpointer
 from ancestral.training.engine import Parallel
+from ancestral.training.loss import ValidationLoss
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
-from ancestral.training.validation import ValidationLoss
 
 NAMED = 3
 """Differences that are named of each process."""

@@ -38,8 +38,7 @@ from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, Parallel, Replicated
-from ancestral.training.global_losses import GlobalLosses
+from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel, Replicated
 from ancestral.training.loss import training_losses
 from ancestral.training.nonfinite import NonFiniteCounter, bad_images
 from ancestral.training.optimizer import moments_like, optimizers_for

@@ -18,9 +18,9 @@ from ancestral.compute import time_on
 from ancestral.errors import NonFinite
 from ancestral.rng import mix
 from ancestral.training.logs import JsonLines
+from ancestral.training.loss import ValidationLoss
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
-from ancestral.training.validation import ValidationLoss
 from ancestral.viz.pictures import grid, save_png
 
 GRID_IMAGES = 40
