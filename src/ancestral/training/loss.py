@@ -1,4 +1,4 @@
-"""The loss of a batch at given times and noise, in the precision the machine is fast in; the loss of held-out images."""
+"""The loss of a batch at given times and noise, in the precision the machine is fast in; and of held-out images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
