@@ -50,8 +50,11 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
     """
     known = labels if networks.conditional else None
     if settings.guidance_by == "classifier":
-        assert labels is not None
-        inside = _classified(networks, labels, networks.bind(known), settings.guidance)
+        assert labels is not None and networks.classify is not None
+        # what the network knows of the class is one part of the guidance; the classifier gives the rest
+        inside, strength = networks.bind(known), settings.guidance - networks.conditional
+        if strength:
+            inside = ClassifierGuided(inside, networks.schedule, networks.classify(labels), strength)
     elif settings.guidance == 1:
         return networks.bind(known)
     elif settings.guidance_by == "autoguidance":
@@ -66,13 +69,6 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
         return inside
     first, last = timesteps_of_noise(networks.schedule, *settings.guidance_interval)
     return Interval(inside, networks.bind(known), first, last)
-
-
-def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: float) -> Denoiser:
-    """What the network knows of the class is one part of the guidance; the classifier gives the rest."""
-    assert networks.classify is not None
-    strength = guidance - networks.conditional
-    return ClassifierGuided(plain, networks.schedule, networks.classify(labels), strength) if strength else plain
 
 
 def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:

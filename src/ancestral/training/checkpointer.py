@@ -73,12 +73,12 @@ class Checkpointer:
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
             self._mend_pipeline()
-        self.saved_seconds = self.trainer.clock
+        self.saved_seconds = self.engine.losses.clock
 
     def after_step(self) -> None:
         """Saves when it is due."""
         trainer, settings = self.trainer, self.trainer.settings
-        minutes = (trainer.clock - self.saved_seconds) / 60
+        minutes = (self.engine.losses.clock - self.saved_seconds) / 60
         every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
         if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
             self.save()
@@ -115,7 +115,7 @@ class Checkpointer:
         if averaged is not None:
             self.check()
             averaged.save(self.run.pipeline)
-        self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
+        self.saved_step, self.saved_seconds = self.trainer.step, self.engine.losses.clock
 
     def finish(self) -> None:
         """Saves the last checkpoint. Raises Diverged where there is nothing to save."""

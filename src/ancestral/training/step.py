@@ -107,11 +107,6 @@ class Trainer:
         """Time spent on this run, over all its starts."""
         return self.seconds_before + time.monotonic() - self.started
 
-    @property
-    def clock(self) -> float:
-        """The seconds that decisions go by: several processes go by those of the first, at their last look."""
-        return self.engine.losses.clock
-
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
         lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
@@ -242,7 +237,7 @@ class Trainer:
 
     def _fraction(self) -> float:
         """The share of the budget that is used, 0..1."""
-        return fraction_used(self.settings, self.step, self.images, self.clock)
+        return fraction_used(self.settings, self.step, self.images, self.engine.losses.clock)
 
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
         gradients = {name: weight.grad for name, weight in self.engine.weights.items() if weight.grad is not None}
