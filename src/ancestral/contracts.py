@@ -85,7 +85,7 @@ def _ways(faults: Sequence[ErrorDetails], depth: int) -> Sequence[ErrorDetails]:
 
 
 def _expected(fault: ErrorDetails) -> str:
-    kind, about, last = fault["type"], fault.get("ctx", {}), [*fault["loc"], ""][len(fault["loc"]) - 1]
+    kind, about, last = fault["type"], fault.get("ctx", {}), ("", *fault["loc"])[-1]
     if kind == "missing" and isinstance(last, int):
         return f"at least {_values(last + 1)}"
     if kind == "literal_error":
