@@ -11,7 +11,6 @@ from ancestral.errors import Diverged, InputError
 from ancestral.pipeline.folder import stored, write_settings
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import TrainingSettings
-from ancestral.tensors import is_finite
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
@@ -197,5 +196,5 @@ class Checkpointer:
     def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""
         held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
-        faults = torch.tensor(float(not all(map(is_finite, held))), device=self.processes.device)
-        return float(self.processes.sum(faults)) == 0
+        sound = all(bool(tensor.isfinite().all()) for tensor in held)
+        return float(self.processes.sum(torch.tensor(float(not sound), device=self.processes.device))) == 0
