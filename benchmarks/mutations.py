@@ -355,7 +355,7 @@ MUTATIONS = (
     Mutation("Fourier features heard at first", "networks/unet.py",
              "conv.weight[:, in_channels:] = 0", "conv.weight[:, in_channels:] *= 1"),
     Mutation("a classifier on top of the network's own", "guiding.py",
-             "strength = guidance - networks.conditional", "strength = guidance"),
+             "settings.guidance - networks.conditional", "settings.guidance"),
     Mutation("autoguidance by a weaker network of no class", "guiding.py",
              "networks.weaker(known)), networks.schedule, settings)",
              "networks.weaker(None)), networks.schedule, settings)"),
