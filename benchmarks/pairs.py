@@ -5,14 +5,12 @@ round, measured seconds apart, so what slows the machine for a minute slows both
 reported between the smallest and the largest.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from statistics import median
 
-import torch
-
+from ancestral.compute import on_device, time_on
 from ancestral.tuning.pairs import in_turns
 
 
@@ -95,13 +93,14 @@ def spread(values: list[float]) -> Spread:
 
 def timed(action: Callable[[], object], shortest: float = 0.0, per: int = 1) -> Callable[[], float]:
     """A measure: seconds of one `action`, repeated until `shortest` seconds have passed, divided by `per`."""
+    where = on_device(None)
 
     def measure() -> float:
-        start, calls = _now(), 0
-        while calls == 0 or _now() - start < shortest:
+        start, calls = time_on(where), 0
+        while calls == 0 or time_on(where) - start < shortest:
             action()
             calls += 1
-        return (_now() - start) / calls / per
+        return (time_on(where) - start) / calls / per
 
     return measure
 
@@ -121,10 +120,3 @@ def _summary(case: Case, i: int, values: list[list[float]]) -> Measured:
     return Measured(
         who.name, spread(values[i]), ratio, case.goals.get(who.name), multiply_adds, who.precision, who.note
     )
-
-
-def _now() -> float:
-    """The clock, after a GPU has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()

@@ -2,7 +2,7 @@
 
 docs/reading.md says in which order to read it: `tensors`, `gaussian` and `rng` (the vocabulary), `diffusion` (the
 mathematics), `sampling` (going backwards), `networks` (the U-Net), `data` (images in, batches out), `pipeline` (what a
-trained model is), `training` (Algorithm 1 that can be stopped anywhere). `config` holds every setting, `presets` the
+trained model is), `training` (Algorithm 1 that can be stopped anywhere). `settings` holds every setting, `presets` the
 recipes, `cli` the command line.
 
 Shapes: B batch, C channels, H height, W width, L tokens, D features, T timesteps. Time is an integer: t = 0 is clean

@@ -6,6 +6,7 @@ on most. No choice changes what is computed beyond rounding. Choices belong to a
 
 import json
 import os
+import time
 from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -50,11 +51,7 @@ def given(settings: ComputeSettings) -> dict[str, str | int]:
 
 
 def on_device(name: torch.device | str | None) -> torch.device:
-    """The device of that name; None: CUDA where there is one.
-
-    Raises:
-        InputError: none of that name, or none on this machine.
-    """
+    """The device of that name, if this machine has it; None: CUDA where there is one."""
     device = None
     with suppress(RuntimeError, TypeError):
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name is None else name)
@@ -81,24 +78,20 @@ def in_words(
     """How training computes and by whose word, in one line; None where all is as usual."""
     common, asked = defaults(device), given(settings)
     measured = load_tuned(network, spec, device) or common
+    phrases_of = {  # that training makes use of
+        "precision": f"in {choices.precision}",
+        "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
+        "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
+        "micro_batch": f"{choices.micro_batch} images at a time",
+    }
     named: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
-    for name, phrase in _phrases(choices).items():
+    for name, phrase in phrases_of.items():
         value = getattr(choices, name)
         if value != getattr(common, name):
             word = "set" if name in asked else "tuned" if value == getattr(measured, name) else "before"
             named[word].append(phrase)
     parts = [f"{', '.join(phrases)} (as {word})" for word, phrases in named.items() if phrases]
     return f"computing {', '.join(parts)}" if parts else None
-
-
-def _phrases(choices: Choices) -> dict[str, str]:
-    """Those choices that training makes use of, each in words."""
-    return {
-        "precision": f"in {choices.precision}",
-        "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
-        "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
-        "micro_batch": f"{choices.micro_batch} images at a time",
-    }
 
 
 def defaults(device: torch.device) -> Choices:
@@ -126,6 +119,13 @@ def threads_are_given() -> bool:
     return "OMP_NUM_THREADS" in os.environ
 
 
+def time_on(device: torch.device) -> float:
+    """The clock, seconds, once a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
 def machine_name(device: torch.device) -> str:
     """What computes, how wide, and by which torch: choices measured under one name say nothing of another."""
     what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {usable_cores()} cores"
@@ -147,11 +147,7 @@ def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.d
 
 
 def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
-    """Keeps what was measured, for every run and every generating of this network on this machine; the file.
-
-    Raises:
-        CannotWrite: the cache cannot be written.
-    """
+    """Keeps what was measured, for every run and every generating of this network on this machine; the file."""
     file = tuned_file(network, spec, device)
     about = {"machine": machine_name(device), "network": network.model_dump(), "images": spec.shape}
     write_whole(file, json.dumps({**about, "choices": choices.model_dump()}, indent=2) + "\n")
@@ -159,11 +155,7 @@ def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, devi
 
 
 def remove_tuned(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
-    """Takes what was measured away; whether there was anything.
-
-    Raises:
-        CannotWrite: the cache cannot be written.
-    """
+    """Takes what was measured away; whether there was anything."""
     file = tuned_file(network, spec, device)
     try:
         file.unlink()

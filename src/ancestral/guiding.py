@@ -50,8 +50,11 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
     """
     known = labels if networks.conditional else None
     if settings.guidance_by == "classifier":
-        assert labels is not None
-        inside = _classified(networks, labels, networks.bind(known), settings.guidance)
+        assert labels is not None and networks.classify is not None
+        # what the network knows of the class is one part of the guidance; the classifier gives the rest
+        inside, strength = networks.bind(known), settings.guidance - networks.conditional
+        if strength:
+            inside = ClassifierGuided(inside, networks.schedule, networks.classify(labels), strength)
     elif settings.guidance == 1:
         return networks.bind(known)
     elif settings.guidance_by == "autoguidance":
@@ -60,23 +63,12 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
     elif known is None or settings.guidance == 0:
         return networks.bind(None)
     else:
-        inside = _pushed(_pair(networks, known), networks.schedule, settings)
+        negative = torch.full_like(known, networks.negative_label)
+        inside = _pushed(OneCall(networks.bind(torch.cat([known, negative]))), networks.schedule, settings)
     if settings.guidance_interval is None:
         return inside
     first, last = timesteps_of_noise(networks.schedule, *settings.guidance_interval)
     return Interval(inside, networks.bind(known), first, last)
-
-
-def _classified(networks: Networks, labels: Labels, plain: Denoiser, guidance: float) -> Denoiser:
-    """What the network knows of the class is one part of the guidance; the classifier gives the rest."""
-    assert networks.classify is not None
-    strength = guidance - networks.conditional
-    return ClassifierGuided(plain, networks.schedule, networks.classify(labels), strength) if strength else plain
-
-
-def _pair(networks: Networks, labels: Labels) -> PredictionPair:
-    negative = torch.full_like(labels, networks.negative_label)
-    return OneCall(networks.bind(torch.cat([labels, negative])))
 
 
 def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from ancestral.errors import InputError, Lost
 from ancestral.machine import started_together
 
 Piece = TypeVar("Piece")
+CPU = torch.device("cpu")
 
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others: as long as the first may take to decode the images."""
@@ -34,33 +36,24 @@ BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re
 """What the engine's errors speak of when a process is gone; it has no class for them."""
 
 
+@dataclass(frozen=True)
 class Processes:
     """This process's rank among `world_size`, and what they do together. All of them have to call each of the methods
     that says "together", in the same order.
 
-    Args:
-        rank: in 0..world - 1; 0 is the one that writes and speaks.
-        local_rank, local_world: the same on this machine.
+    Attributes:
+        rank: in 0..world_size - 1; 0 is the one that writes and speaks.
+        local_rank, local_world_size: the same on this machine.
         device: where the tensors are that are summed.
         store: where they found each other.
     """
 
-    def __init__(
-        self,
-        rank: int = 0,
-        world_size: int = 1,
-        local_rank: int = 0,
-        local_world_size: int = 1,
-        device: torch.device | str = "cpu",
-        store: Store | None = None,
-    ) -> None:
-        self.rank, self.world_size, self.local_rank, self.local_world_size = (
-            rank,
-            world_size,
-            local_rank,
-            local_world_size,
-        )
-        self.device, self.store = torch.device(device), store
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    device: torch.device = CPU
+    store: Store | None = None
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -177,11 +170,7 @@ SINGLE_PROCESS = Processes()
 
 
 def ranks_from_env() -> Processes:
-    """The ranks that a launcher gave this process, before it is connected to the others.
-
-    Raises:
-        InputError: a launcher told nonsense.
-    """
+    """The ranks that a launcher gave this process, before it is connected to the others."""
     if not started_together():
         return SINGLE_PROCESS
     rank, world_size = _number("RANK"), _number("WORLD_SIZE")
@@ -193,11 +182,7 @@ def ranks_from_env() -> Processes:
 
 @contextmanager
 def init_distributed(here: Processes, device: torch.device) -> Iterator[Processes]:
-    """The process of those ranks, connected to all others, on `device`.
-
-    Raises:
-        Lost: the others did not come.
-    """
+    """The process of those ranks, connected to all others, on `device`. Raises Lost where they did not come."""
     if not started_together():
         yield SINGLE_PROCESS
         return
@@ -207,17 +192,13 @@ def init_distributed(here: Processes, device: torch.device) -> Iterator[Processe
     with lost_if_broken():
         store = _store(here)
         dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.world_size, timeout=TIMEOUT)
-    yield Processes(here.rank, here.world_size, here.local_rank, here.local_world_size, device, store)
+    yield replace(here, device=device, store=store)
     dist.destroy_process_group()
 
 
 @contextmanager
 def lost_if_broken() -> Iterator[None]:
-    """Names the trouble where another process went away in the middle of something done together.
-
-    Raises:
-        Lost: instead of the engine's own error.
-    """
+    """Raises Lost, instead of the engine's own error, where another process went away in the middle of something."""
     try:
         yield
     except RuntimeError as fault:

@@ -69,7 +69,7 @@ def test_what_fails_leaves_both_as_they_were(
 def test_what_a_killed_process_began_is_completed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It had written its choice and config.json, and not yet the pipeline: no undoing, as at a kill."""
     with monkeypatch.context() as patch:
-        patch.setattr(default_sampling, "_undone_if_fails", first_two)
+        patch.setattr(default_sampling, "_write_all", first_two)
         choose(run, AFTER)
     assert drawn_by(run) == [AFTER, BEFORE]
     agreed(run)
@@ -77,11 +77,9 @@ def test_what_a_killed_process_began_is_completed(run: Path, monkeypatch: pytest
     assert restored(run) == BEFORE and drawn_by(run) == [BEFORE, BEFORE]
 
 
-def first_two(files: dict[Path, str], folder: Path, first: object) -> None:
-    assert callable(first)
-    first()
-    config = next(iter(files))
-    config.write_text(files[config])
+def first_two(files: dict[Path, str]) -> None:
+    for file in [*files][:2]:
+        file.write_text(files[file])
 
 
 def test_what_was_set_since_is_no_choice_that_was_begun(run: Path) -> None:

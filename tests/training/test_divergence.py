@@ -21,9 +21,8 @@ from ancestral.training.logs import read_log
 from ancestral.training.loop import train
 from ancestral.training.nonfinite import MOST_IN_A_ROW, NAMED_IMAGES
 from ancestral.training.run import RunFolder
-from ancestral.training.spikes import FEWEST, SPIKE, Spikes
 from ancestral.training.step import Trainer
-from ancestral.training.training_log import TrainingLog
+from ancestral.training.training_log import FEWEST, SPIKE, Spikes, TrainingLog
 
 
 def test_a_grid_that_is_not_finite_is_left_out_and_said(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from test_resume import assert_same_run
 from ancestral.errors import CannotWrite, Diverged, InputError
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings, TrainingSettings
-from ancestral.training.budget import leap, learning_rate, warmup_images
+from ancestral.training.budget import leap_in_words, learning_rate, warmup_images
 from ancestral.training.checkpoint import averaged_weights, newest_checkpoint
 from ancestral.training.logs import read_lines
 from ancestral.training.loop import train
@@ -327,7 +327,7 @@ def test_what_is_no_leap_is_none(changes: dict[str, Any]) -> None:
     """A budget that hardly differs, one that is used up already, a rate that depends on none."""
     before = TrainingSettings(steps=40, batch_size=8, warmup_images=0, **{"lr_schedule": "linear", **_kept(changes)})
     now = before.model_copy(update=changes)
-    assert leap(before, now, {"step": 20, "images": 160, "seconds": 1.0}) is None
+    assert leap_in_words(before, now, {"step": 20, "images": 160, "seconds": 1.0}, extend=False) is None
 
 
 def _kept(changes: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ from runs import TWO_LEVELS, fresh, tiny
 from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.pipeline import Pipeline
-from ancestral.training.loss import training_losses
+from ancestral.training.loss import ValidationLoss, training_losses
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.step import Trainer
-from ancestral.training.validation import ValidationLoss
 
 LEARNED = {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "clip_norm": None}}
 LEVELS = {

@@ -22,9 +22,9 @@ from ancestral.evaluation.sweep import image_generator
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.settings import SamplingSettings
+from ancestral.training.loss import ValidationLoss
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
 from ancestral.training.step import Trainer
-from ancestral.training.validation import ValidationLoss
 
 CONFIG = tiny(
     {

@@ -125,11 +125,11 @@ def test_a_non_finite_gradient_is_skipped_and_counted(tmp_path: Path) -> None:
     batch = trainer.loader.batch
     trainer.loader.batch = lambda step: batch(step)._replace(images=batch(step).images * math.nan)  # type: ignore[method-assign]
     trainer.advance()
-    assert trainer.skipped == 1 and trainer.step == 2 and trainer.ema.updates == 1
+    assert trainer.non_finite.skipped == 1 and trainer.step == 2 and trainer.ema.updates == 1
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
     trainer.loader.batch = batch  # type: ignore[method-assign]
     trainer.advance()
-    assert trainer.non_finite.in_a_row == 0 and trainer.skipped == 1
+    assert trainer.non_finite.in_a_row == 0 and trainer.non_finite.skipped == 1
     assert not torch.equal(before[0], next(trainer.network.parameters()))
 
 

@@ -139,7 +139,7 @@ def test_a_skipped_step_changes_nothing_and_the_next_is_as_if_it_had_not_been(op
     with bad(trainer):
         trainer.advance()
     after = everything(trainer)
-    assert trainer.skipped == 1
+    assert trainer.non_finite.skipped == 1
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(after[name].any() for name in after.keys() - before.keys()), "moments of 0 where none were"
     never.step += 1
@@ -218,7 +218,7 @@ def test_steps_on_a_gpu_wait_for_nothing(how: str) -> None:
             trainer.advance()
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert trainer.step == 2 * MOST_IN_A_ROW and trainer.skipped == 0
+    assert trainer.step == 2 * MOST_IN_A_ROW and trainer.non_finite.skipped == 0
 
 
 @pytest.mark.gpu

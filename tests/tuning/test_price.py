@@ -59,7 +59,7 @@ class Clock:
 def clock(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Of a small network on a usual machine."""
     found = Clock(pipeline, 0.01, 0.001)
-    monkeypatch.setattr(module.time, "perf_counter", lambda: found.now)
+    monkeypatch.setattr(module, "time_on", lambda device: found.now)
     return found
 
 

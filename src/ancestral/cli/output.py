@@ -10,6 +10,7 @@ from io import TextIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, Any
 
 from ancestral.text import printable
+from ancestral.training.logs import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,15 +34,6 @@ def tell(*lines: str) -> None:
 def tell_json(value: Any) -> None:
     """One JSON value on one line of stdout."""
     tell(json.dumps(finite(value), allow_nan=False))
-
-
-def finite(value: Any) -> Any:
-    """`value` with null for what JSON has no number for: infinities and NaN."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class UnfailingStream(TextIOBase):

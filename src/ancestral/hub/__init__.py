@@ -66,11 +66,7 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
-    """Write `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
-
-    Raises:
-        CannotWrite: the disk is full, or the folder is gone or read-only.
-    """
+    """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
     network = contents.network
     schedule = contents.schedule
     told = schedule.time == "index" and schedule.prediction != "levels"
@@ -78,15 +74,17 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
     _write_json(folder / "unet" / "config.json", unet_config(network) if shared else own_config(network))
     write_tensors(folder / "unet", network.tensors)
-    _write_json(folder / MODEL_INDEX, _model_index(shared))
+    index = {
+        "_class_name": "DDPMPipeline" if shared else "AncestralPipeline",
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"],
+    }
+    _write_json(folder / MODEL_INDEX, index)
 
 
 def _check_pipeline(folder: Path) -> None:
-    """Other pipelines have parts that change what the network sees: a latent space, a text.
-
-    Raises:
-        InputError: one of them, a network that was saved without the rest of a pipeline, or no pipeline at all.
-    """
+    """Other pipelines have parts that change what the network sees: a latent space, a text."""
     index = folder / MODEL_INDEX
     if not index.exists() and any((folder / place).is_file() for place in ("config.json", "unet/config.json")):
         raise InputError(
@@ -111,14 +109,3 @@ def _check_channels(folder: Path, network: NetworkFolder, schedule: ScheduleDesc
 
 def _write_json(path: Path, values: Json) -> None:
     write_whole(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
-
-
-def _model_index(shared: bool) -> Json:
-    pipeline = "DDPMPipeline" if shared else "AncestralPipeline"
-    unet = ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"]
-    return {
-        "_class_name": pipeline,
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": unet,
-    }

@@ -40,6 +40,11 @@ class Keys:
         """A whole number in 1..most."""
         return self.get(key, default, f"a whole number in 1..{most}", lambda value: is_count(value, most))
 
+    def count_or_null(self, key: str, default: int | None, what: str, most: int) -> int | None:
+        """null, or a whole number in 1..most, which is called `what`."""
+        expected = f"null or {what} in 1..{most}"
+        return self.get(key, default, expected, lambda value: value is None or is_count(value, most))
+
     def number(self, key: str, default: float, low: float, high: float) -> float:
         """A number in (low, high)."""
         return float(self.get(key, default, f"a number between {low} and {high}", between(low, high)))

@@ -8,7 +8,7 @@ steps are chosen anew whenever images are drawn.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,19 +17,9 @@ from ancestral.diffusion import schedules
 from ancestral.errors import InputError
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, between
 
-PredictionName = Literal["eps", "x0", "v", "levels"]
-VarianceName = Literal["beta", "beta_published", "beta_tilde", "learned"]
-"""learned: the second half of the output channels says where the log-variance lies between beta_tilde and beta."""
-Clip = Literal["none", "static", "dynamic"]
-
-PREDICTION_TYPES: dict[PredictionName, str] = {
-    "eps": "epsilon",
-    "x0": "sample",
-    "v": "v_prediction",
-    "levels": "levels",
-}
+PREDICTION_TYPES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction", "levels": "levels"}
 """Names of diffusers, which has none for the last: it refuses the folder."""
-VARIANCE_TYPES: dict[VarianceName, str] = {
+VARIANCE_TYPES = {
     "beta_published": "fixed_large",  # diffusers draws the same by both: its full chain ends without noise
     "beta": "fixed_large",  # of one name the last is what it is read as
     "beta_tilde": "fixed_small",
@@ -89,14 +79,14 @@ BUILT_IN = {
 class ScheduleDescription:
     """A noise schedule and what goes with it: T betas in float64, a last one of 1 meaning zero terminal SNR.
 
-    `sampler` is what it was written for, by our name.
+    `sampler` is what it was written for. All names are those of our settings.
     """
 
     betas: tuple[float, ...] = field(repr=False)
-    prediction: PredictionName
-    variance: VarianceName
-    clip: Clip
-    time: Literal["index", "log-snr"] = "index"
+    prediction: str
+    variance: str
+    clip: str
+    time: str = "index"
     sampler: str = "ancestral"
 
 
@@ -107,10 +97,9 @@ def read_schedule(keys: Keys) -> ScheduleDescription:
         InputError: another class, a key that cannot be honoured, or betas whose product float64 cannot hold.
     """
     kind = keys.choice("_class_name", None, KINDS)
-    predictions: dict[str, PredictionName] = {name: prediction for prediction, name in PREDICTION_TYPES.items()}
     description = ScheduleDescription(
         betas=_betas(keys, *kind.ends),
-        prediction=keys.choice("prediction_type", "epsilon", predictions),
+        prediction=keys.choice("prediction_type", "epsilon", {name: ours for ours, name in PREDICTION_TYPES.items()}),
         variance=_variance(keys),
         clip=_clip(keys, kind),
         sampler=kind.sampler,
@@ -122,28 +111,25 @@ def read_schedule(keys: Keys) -> ScheduleDescription:
     return description
 
 
-def _variance(keys: Keys) -> VarianceName:
+def _variance(keys: Keys) -> str:
     """None is said by classes that draw no noise of their own."""
-    known: dict[Any, VarianceName] = {name: variance for variance, name in VARIANCE_TYPES.items()}
+    known: dict[Any, str] = {name: variance for variance, name in VARIANCE_TYPES.items()}
     return keys.choice("variance_type", "fixed_small", known | {"fixed_small_log": "beta_tilde", None: "beta_tilde"})
 
 
-def _clip(keys: Keys, kind: _Kind) -> Clip:
+def _clip(keys: Keys, kind: _Kind) -> str:
     """Thresholding wins over clipping; with its default maximum of 1 it is clipping."""
     thresholds, clips = keys.flag("thresholding", False), keys.flag("clip_sample", bool(kind.clips))
     keys.asked |= {"dynamic_thresholding_ratio", "sample_max_value", "clip_sample_range"}
     if thresholds:
         keys.only("dynamic_thresholding_ratio", 0.995)
-        most = keys.get("sample_max_value", 1.0, "1, or 1000 and more", _is_one_or_vast)
+        vast = between(999.0, math.inf)
+        most = keys.get("sample_max_value", 1.0, "1, or 1000 and more", lambda value: value == 1 or vast(value))
         return "static" if most == 1 else "dynamic"
     if not clips or kind.clips is None:
         return "none"
     keys.only("clip_sample_range", 1.0)
     return "static"
-
-
-def _is_one_or_vast(value: Any) -> bool:
-    return value == 1 or between(999.0, math.inf)(value)
 
 
 def _betas(keys: Keys, usual_start: float, usual_end: float) -> tuple[float, ...]:

@@ -44,41 +44,25 @@ class NetworkFolder:
     num_class_embeds: int | None
     tensors: dict[str, Tensor] = field(repr=False)
 
-    def with_row_last(self, row: int) -> "NetworkFolder":
-        """The same with one row of the class embedding behind all others."""
-        return self._with_rows([*self._all_but(row), row])
-
-    def with_last_row_at(self, row: int) -> "NetworkFolder":
-        """Undoes `with_row_last`."""
-        order = [*self._all_but(row), row]
-        return self._with_rows(sorted(range(len(order)), key=order.__getitem__))
-
-    def _all_but(self, row: int) -> list[int]:
-        return [other for other in range(self.num_class_embeds or 0) if other != row]
-
-    def _with_rows(self, order: list[int]) -> "NetworkFolder":
+    def with_row_moved(self, source: int, target: int) -> "NetworkFolder":
+        """The same with one row of the class embedding taken out and put in elsewhere, the others in order."""
+        order = [*range(self.num_class_embeds or 0)]
+        order.insert(target, order.pop(source))
         return replace(self, tensors={**self.tensors, CLASS_EMBEDDING: self.tensors[CLASS_EMBEDDING][order]})
 
 
 def read_network(keys: Keys) -> NetworkFolder:
-    """What a network's file says, without any tensors.
-
-    Raises:
-        InputError: another class, or a key that cannot be honoured.
-    """
+    """What a network's file says, without any tensors. Raises InputError for what cannot be honoured."""
     own = keys.values.get("_class_name") == "AncestralUNet"
     settings = _own_settings(keys) if own else _unet_settings(keys)
     height, width = _size(keys)
-    embeds = f"null or a whole number in 1..{MOST_CLASS_EMBEDS}"
     network = NetworkFolder(
         settings=settings,
         in_channels=keys.count("in_channels", 3, 4096),
         out_channels=keys.count("out_channels", 3, 4096),
         height=height,
         width=width,
-        num_class_embeds=keys.get(
-            "num_class_embeds", None, embeds, lambda it: it is None or is_count(it, MOST_CLASS_EMBEDS)
-        ),
+        num_class_embeds=keys.count_or_null("num_class_embeds", None, "a whole number", MOST_CLASS_EMBEDS),
         tensors={},
     )
     keys.finish()
@@ -134,7 +118,7 @@ def _unet_settings(keys: Keys) -> NetworkSettings:
         "layers": keys.count("layers_per_block", 2, 64),
         "attention": _attention_levels(keys, len(widths)),
         "middle_attention": keys.flag("add_attention", True),
-        "head_width": keys.get("attention_head_dim", 8, "null or a width in 1..16384", _is_width_or_null),
+        "head_width": keys.count_or_null("attention_head_dim", 8, "a width", 16_384),
         "dropout": keys.get("dropout", 0.0, "a number from 0 to below 1", _is_fraction),
         "norm_groups": keys.count("norm_num_groups", 32, 16_384),
         "norm_eps": keys.number("norm_eps", 1e-5, 0.0, 1.0),
@@ -147,10 +131,6 @@ def _unet_settings(keys: Keys) -> NetworkSettings:
     }
     settings["middle_norm"] = _middle_norm(keys, settings)
     return parse(NetworkSettings, settings, str(keys.path))
-
-
-def _is_width_or_null(value: Any) -> bool:
-    return value is None or is_count(value, 16_384)
 
 
 def _is_widths(value: Any) -> bool:

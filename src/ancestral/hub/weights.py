@@ -12,7 +12,7 @@ Where several are there the first precision is read, and of one precision the wh
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -32,13 +32,6 @@ FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 Shapes = Mapping[str, Sequence[int]]
 
 
-class _Files(NamedTuple):
-    """The files that hold all tensors. `told`: which file an index says that each is in; None: there is no index."""
-
-    paths: list[Path]
-    told: dict[str, str] | None
-
-
 def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
     """The tensors of a network as float32, refused before loading if names, shapes or types differ.
 
@@ -46,18 +39,18 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
         InputError: no weights that are safetensors, or damaged ones, or those of another network.
         NonFinite: weights that are no numbers.
     """
-    found = _files(folder)
+    paths, told = _files(folder)
     with ExitStack() as opened:
         try:
-            files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in found.paths}
-            places = _places(files, found.told)
-            _check_names(found.paths[0], set(places), set(shapes))
+            files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in paths}
+            places = _places(files, told)
+            _check_names(paths[0], set(places), set(shapes))
             for name, shape in shapes.items():
                 path, stored = places[name]
                 _check_slice(path, name, files[path].get_slice(stored), list(shape))
             tensors = {name: files[places[name][0]].get_tensor(places[name][1]).float() for name in shapes}
         except (OSError, SafetensorError) as fault:
-            names = " and ".join(path.name for path in found.paths[:2])
+            names = " and ".join(path.name for path in paths[:2])
             raise InputError(
                 f"expected {names} in {folder} to be whole safetensors, got: {fault}; copy the folder again"
             ) from None
@@ -70,27 +63,24 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
 
 
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """The file of a network's weights.
-
-    Raises:
-        CannotWrite: the disk is full, or the folder is gone or read-only.
-    """
+    """Writes the file of a network's weights."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_whole(folder / WEIGHTS, save(plain, metadata={"format": "pt"}))
 
 
-def _files(folder: Path) -> _Files:
+def _files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
+    """The files that hold all tensors, and which of them an index says that each is in; None: there is no index."""
     for precision in PRECISIONS:
         whole = folder / f"{STEM}{precision}.safetensors"
         if whole.is_file():
-            return _Files([whole], None)
+            return [whole], None
         for index in (folder / f"{WEIGHTS}.index{precision}.json", folder / f"{whole.name}.index.json"):
             if index.is_file():
                 return _shards(index)
     raise InputError(f"expected the weights {folder / WEIGHTS}, {_what_is_there(folder)}")
 
 
-def _shards(index: Path) -> _Files:
+def _shards(index: Path) -> tuple[list[Path], dict[str, str]]:
     """The files that an index names, all of them beside it."""
     told = read_json(index).get("weight_map")
     if not isinstance(told, dict) or not told or not all(map(_is_shard, told.values())):
@@ -99,7 +89,7 @@ def _shards(index: Path) -> _Files:
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise InputError(f"expected the shard {missing[0]}, which {index} names, got none; copy the whole folder")
-    return _Files(paths, told)
+    return paths, told
 
 
 def _is_shard(name: Any) -> bool:
@@ -107,11 +97,7 @@ def _is_shard(name: Any) -> bool:
 
 
 def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[str, tuple[Path, str]]:
-    """The file of each tensor and the name it has there, by its current name.
-
-    Raises:
-        InputError: one that stands twice, or not in the file that the index says.
-    """
+    """The file of each tensor and the name it has there, by its current name."""
     places: dict[str, tuple[Path, str]] = {}
     for path, file in files.items():
         for stored in file.keys():  # noqa: SIM118 (not a dict)

@@ -1,17 +1,21 @@
-"""Whether the labels and the guidance that are asked for are what the networks of a pipeline were trained for."""
+"""Whether what is asked for is what the networks of a pipeline were trained for, and why they answer with no number."""
+
+from collections.abc import Mapping
+
+from torch import nn
 
 from ancestral.classifying import NoisyClassifier
 from ancestral.errors import InputError
+from ancestral.networks.weights import first_not_finite
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Labels
+from ancestral.tensors import Data, Labels, is_finite
+
+VAST = 1e4
+"""No image on its way from noise holds a number so large."""
 
 
 def check_labels(labels: Labels | None, num_classes: int, knows_no_class: bool) -> None:
-    """That the network knows the class of each image, or that of no class.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Raises InputError unless the network knows the class of each image, or that of no class."""
     if labels is not None and not num_classes:
         raise InputError("expected no labels: this pipeline was trained without classes")
     if labels is None and not knows_no_class:
@@ -24,11 +28,7 @@ def check_labels(labels: Labels | None, num_classes: int, knows_no_class: bool) 
 
 
 def check_classifier(labels: Labels | None, class_names: tuple[str, ...], classify: NoisyClassifier | None) -> None:
-    """That there is a classifier of the network's classes, if it knows any, and a class for every image.
-
-    Raises:
-        InputError: there is not.
-    """
+    """Raises InputError unless there is a classifier of the network's classes, if any, and a class for every image."""
     if classify is None:
         raise InputError(
             "expected a classifier of noisy images to be guided by, got none; train one with "
@@ -44,11 +44,7 @@ def check_classifier(labels: Labels | None, class_names: tuple[str, ...], classi
 
 
 def check_classifier_free(settings: SamplingSettings, num_classes: int, knows_no_class: bool) -> None:
-    """That the network knows a class to follow and one to move away from, where it guides itself.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Raises InputError unless the network knows a class to follow and one to move away from, to guide itself."""
     if settings.guidance == 1:
         return
     if not num_classes:
@@ -58,3 +54,20 @@ def check_classifier_free(settings: SamplingSettings, num_classes: int, knows_no
             f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it was "
             "trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"
         )
+
+
+def cause(x_t: Data, networks: Mapping[str, nn.Module], precision: str) -> str:
+    """What has probably made a prediction at x_t that is not finite: said once it has, since looking takes time.
+
+    Args:
+        networks: those that predicted, by whose they are: "" or "weaker network's ".
+        precision: of their products.
+    """
+    for whose, network in networks.items():
+        if (name := first_not_finite(network.state_dict())) is not None:
+            return f"the {whose}weights are no numbers, {name} first; take others, of before training diverged"
+    if not is_finite(x_t) or x_t.abs().max() > VAST:
+        return "x_t had grown beyond all images: take more steps, less guidance, or clip static"
+    if precision == "bfloat16":
+        return "a product in bfloat16 overflowed; set --compute.precision float32"
+    return "a product overflowed float32; take less guidance or other weights"

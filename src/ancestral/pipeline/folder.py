@@ -6,11 +6,12 @@ Beside them may lie the analytic variance that was measured. Nothing in the fold
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ancestral import hub
 from ancestral.building import build_schedule, outputs
@@ -27,6 +28,15 @@ from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSetti
 
 ROUNDING = 1e-9
 """Of betas that two machines compute by one formula."""
+SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
+    "network": lambda folder: folder.network.settings,
+    "images": lambda folder: (folder.network.in_channels, folder.network.height, folder.network.width),
+    "output channels": lambda folder: folder.network.out_channels,
+    "class embeddings": lambda folder: folder.network.num_class_embeds,
+    "prediction": lambda folder: folder.schedule.prediction,
+    "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
+}
+"""What both the settings and the rest of a folder say, beside the betas."""
 VARIANCE_FILE = "variance.json"
 """The analytic variance and the hash of the weights it was measured with."""
 
@@ -64,7 +74,8 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
         if isinstance(contents.network, UNet):
-            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, contents.network))
+            weights = contents.network.state_dict()
+            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
         else:
             own.write_own(building, contents.network)
         write_settings(building, contents.config, contents.spec)
@@ -79,9 +90,14 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
 
 def write_settings(folder: Path, config: Config, spec: ImageSpec) -> None:
     """Writes the settings and the names of the classes into a pipeline folder."""
+    write_whole(folder / OWN_FILE, settings_text(config, spec))
+
+
+def settings_text(config: Config, spec: ImageSpec) -> str:
+    """What `write_settings` writes; nothing of it says how a machine is used."""
     config = config.model_copy(update={"compute": ComputeSettings()})
     tree = {"config": config.model_dump(mode="json"), "images": spec.model_dump(mode="json")}
-    write_whole(folder / OWN_FILE, json.dumps(tree, indent=2) + "\n")
+    return json.dumps(tree, indent=2) + "\n"
 
 
 def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None:
@@ -91,21 +107,14 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
 
 
 def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
-    """What is in a folder that `write_folder` or diffusers wrote, or in a run's `pipeline/`, on the CPU.
-
-    Args:
-        null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
-            which the folder says nothing. None: there is no such class.
-        network: where the folder holds the weights of a network of one's own: such a network, which gets them.
-
-    Raises:
-        InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
-            missing, or that the folder is not of.
-        NonFinite: its weights are no numbers.
-    """
+    """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
     if own.is_own(folder):
-        contents = _read_own_network(folder, network)
+        if network is None:
+            raise own.missing_own(folder)
+        config, spec = read_own_file(folder / OWN_FILE)
+        own.fill_own(folder, network)
+        contents = Contents(config, spec, network)
     elif network is None:
         contents = _read_unet(folder, null_class)
     else:
@@ -113,50 +122,36 @@ def read_folder(folder: Path | str, null_class: int | None = None, network: nn.M
     return contents._replace(analytic=_read_variance(folder / VARIANCE_FILE, contents))
 
 
-def _read_own_network(folder: Path, network: nn.Module | None) -> Contents:
-    if network is None:
-        raise own.missing_own(folder)
-    config, spec = _read_own(folder / OWN_FILE)
-    own.fill_own(folder, network)
-    return Contents(config, spec, network)
-
-
 def _read_unet(folder: Path, null_class: int | None) -> Contents:
     contents = hub.read_diffusers(folder)
     if not (folder / OWN_FILE).exists():
         config, spec = _as_ours(contents, null_class)
     elif null_class is None:
-        config, spec = _read_own(folder / OWN_FILE)
+        config, spec = read_own_file(folder / OWN_FILE)
     else:
         raise InputError(f"expected no null class, got {null_class}: {folder / OWN_FILE} says which it is")
     _check_agreement(folder, config, spec, contents)
     stored = contents.network
     if isinstance(spec.null_class, int):
-        stored = stored.with_row_last(spec.null_class)
+        stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
     network = build_network(config, spec)
     network.load_state_dict(stored.tensors)
     return Contents(config, spec, network)
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
-    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them.
-
-    Raises:
-        InputError: no pipeline there, or a damaged one.
-    """
-    config, _ = _read_own(folder / OWN_FILE)
+    """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them."""
+    config, _ = read_own_file(folder / OWN_FILE)
     return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
 
 
-def _as_diffusers(config: Config, spec: ImageSpec, unet: UNet) -> hub.DiffusersFolder:
+def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -> hub.DiffusersFolder:
     channels, height, width = spec.shape
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in unet.state_dict().items()}
     diffusion, betas = config.diffusion, tuple(build_schedule(config.diffusion.schedule).betas.tolist())
-    out_channels = outputs(diffusion, spec)
+    out_channels, clip = outputs(diffusion, spec), config.sampling.clip
     network = hub.NetworkFolder(config.network, channels, out_channels, height, width, spec.num_class_embeds, tensors)
-    if isinstance(spec.null_class, int):
-        network = network.with_last_row_at(spec.null_class)
-    clip = config.sampling.clip
+    if tensors and isinstance(spec.null_class, int):
+        network = network.with_row_moved(len(spec.class_names), spec.null_class)
     return hub.DiffusersFolder(
         network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
     )
@@ -174,31 +169,11 @@ def _pipeline_folder(folder: Path) -> Path:
 
 
 def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
-    """That the settings say of the network and the noise what the rest of the folder says.
-
-    Raises:
-        InputError: files of two pipelines in one folder.
-    """
-    network, schedule = contents.network, contents.schedule
-    ours = {
-        "network": config.network,
-        "images": spec.shape,
-        "output channels": outputs(config.diffusion, spec),
-        "class embeddings": spec.num_class_embeds,
-        "prediction": config.diffusion.prediction,
-        "variance": VARIANCE_TYPES[config.diffusion.variance],
-    }
-    theirs = {
-        "network": network.settings,
-        "images": (network.in_channels, network.height, network.width),
-        "output channels": network.out_channels,
-        "class embeddings": network.num_class_embeds,
-        "prediction": schedule.prediction,
-        "variance": VARIANCE_TYPES[schedule.variance],
-    }
-    betas, stored = build_schedule(config.diffusion.schedule).betas, torch.tensor(schedule.betas, dtype=torch.float64)
+    """Raises InputError where the settings say another network or noise than the rest of the folder."""
+    ours = _as_diffusers(config, spec, {})
+    betas, stored = (torch.tensor(each.schedule.betas, dtype=torch.float64) for each in (ours, contents))
     same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
-    wrong = [name for name, value in ours.items() if value != theirs[name]] + ["betas"] * (not same_betas)
+    wrong = [name for name, said in SAID_TWICE.items() if said(ours) != said(contents)] + ["betas"] * (not same_betas)
     if wrong:
         raise InputError(
             f"expected {OWN_FILE} and the other files in {folder} to describe one pipeline, got two that differ in "
@@ -206,7 +181,8 @@ def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hu
         )
 
 
-def _read_own(path: Path) -> tuple[Config, ImageSpec]:
+def read_own_file(path: Path) -> tuple[Config, ImageSpec]:
+    """What `write_settings` wrote. Raises InputError where the file is damaged."""
     own = migrated(read_json(path))
     missing = {"config", "images"} - own.keys()
     if missing:
@@ -215,11 +191,7 @@ def _read_own(path: Path) -> tuple[Config, ImageSpec]:
 
 
 def _read_variance(path: Path, contents: Contents) -> Analytic | None:
-    """What `write_variance` wrote, or None where there is none or it was measured with other weights.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """What `write_variance` wrote, or None where there is none or it was measured with other weights."""
     if not path.exists():
         return None
     remedy = "remove it, and measure again by `ancestral variance`"
@@ -228,14 +200,10 @@ def _read_variance(path: Path, contents: Contents) -> Analytic | None:
     except InputError as fault:
         raise InputError(f"{path} is damaged ({fault}); {remedy}") from None
     ratio, steps = found.get("ratio"), contents.config.diffusion.schedule.num_timesteps
-    if not isinstance(ratio, list) or len(ratio) != steps or not all(map(_is_share, ratio)):
+    if not isinstance(ratio, list) or len(ratio) != steps or not all(type(share) in (int, float) for share in ratio):
         raise InputError(f"{path} is damaged (no T shares); {remedy}")
     measured = Analytic(torch.tensor(ratio, dtype=torch.float64))
     return measured if found.get("weights") == weights_hash(contents.network) else None
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Config, ImageSpec]:
@@ -262,11 +230,7 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
 
 
 def _null_class(num_class_embeds: int | None, asked: int | None) -> int | Literal["last", "none"]:
-    """What `ImageSpec.null_class` says of a folder of diffusers.
-
-    Raises:
-        InputError: an index that is no class of the folder's, or its only one.
-    """
+    """What `ImageSpec.null_class` says of a folder of diffusers."""
     count = num_class_embeds or 0
     if asked is None:
         return "none" if count else "last"

@@ -130,24 +130,14 @@ def generating(
 
 
 def collected(parts: Sequence[FinishedPart], keep: Keep = NOTHING) -> Generated:
-    """All parts as one."""
-    frames = _joined([part.frames for part in parts if part.frames], keep, [part.where for part in parts])
+    """All parts as one, the kept images in the order that was asked for."""
+    there = [part.where.start + i for part in parts for i in keep.inside(part.where)]
+    order = [there.index(i) for i in keep.images]
+    frames = [
+        Frame(same[0].t, torch.cat([each.x for each in same])[order], torch.cat([each.x0 for each in same])[order])
+        for same in zip(*[part.frames for part in parts if part.frames], strict=True)
+    ]
     return Generated(torch.cat([part.images for part in parts]).contiguous(), frames)
-
-
-def finished(events: Iterator[Advance | FinishedPart], on_progress: Callable[[int, int], None]) -> list[FinishedPart]:
-    """The parts, once all are there.
-
-    Args:
-        on_progress: called after each step with how many of this process's steps are done, and of how many.
-    """
-    parts = []
-    for event in events:
-        if isinstance(event, FinishedPart):
-            parts.append(event)
-        else:
-            on_progress(*event)
-    return parts
 
 
 def _as_tensors(frames: list[Frame]) -> dict[str, Tensor]:
@@ -158,13 +148,3 @@ def _as_tensors(frames: list[Frame]) -> dict[str, Tensor]:
 
 def _as_frames(tensors: dict[str, Tensor]) -> list[Frame]:
     return [Frame(t, tensors[f"x {k}"], tensors[f"x0 {k}"]) for k, t in enumerate(tensors["times"].tolist())]
-
-
-def _joined(parts_frames: list[list[Frame]], keep: Keep, parts: Sequence[slice]) -> list[Frame]:
-    """The frames of all parts, side by side, in the order that was asked for."""
-    there = [i for part in parts for i in keep.images if part.start <= i < part.stop]
-    order = [there.index(i) for i in keep.images]
-    return [
-        Frame(same[0].t, torch.cat([each.x for each in same])[order], torch.cat([each.x0 for each in same])[order])
-        for same in zip(*parts_frames, strict=True)
-    ]

@@ -32,10 +32,9 @@ from ancestral.guiding import Networks, guided
 from ancestral.networks import own
 from ancestral.networks.unet import UNet
 from ancestral.networks.weights import weights_hash
-from ancestral.pipeline.checks import check_classifier, check_classifier_free, check_labels
+from ancestral.pipeline.checks import cause, check_classifier, check_classifier_free, check_labels
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
-from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, finished, generating
-from ancestral.pipeline.nonfinite import cause
+from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, generating
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
@@ -138,12 +137,10 @@ class Pipeline:
         """Of these contents, on a device, computing as the settings or the machine's measurements say."""
         config, spec, network, analytic = contents
         where, diffusion = on_device(device), build_diffusion(config.diffusion)
-        network.to(where)
-        known = config.network if isinstance(network, UNet) else None
-        if known is None:
-            own.check_answer(network, spec.shape, outputs(config.diffusion, spec), len(spec.class_names), where)
-        choices = resolve(config.compute, known, spec, where)
-        return cls(config, spec, diffusion, _laid_out(network), where, choices, analytic).with_compute(choices)
+        made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), analytic)
+        if made.is_own:
+            own.check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
+        return made.with_compute(resolve(config.compute, made.network_settings, spec, where))
 
     def with_compute(self, choices: Choices) -> "Pipeline":
         """The same pipeline that computes so. The number of threads is the whole process's."""
@@ -184,11 +181,7 @@ class Pipeline:
         return replace(self.with_network(self.network), config=config, diffusion=build_diffusion(config.diffusion))
 
     def to(self, device: torch.device | str) -> "Pipeline":
-        """The same pipeline on another device, with weights of its own there; itself where it is there already.
-
-        Raises:
-            InputError: no such device.
-        """
+        """The same pipeline on another device, with weights of its own there; itself where it is there already."""
         where = on_device(device)
         if where == self.device:
             return self
@@ -264,11 +257,7 @@ class Pipeline:
         return as_output(self.generate(of, classes, how, on_progress=on_progress), wanted)
 
     def labels(self, given: Classes, count: int) -> Labels | None:
-        """(count,) the class of each image, however it is given; None where no class is asked for.
-
-        Raises:
-            InputError: as in a call.
-        """
+        """(count,) the class of each image, given as in a call; None where no class is asked for."""
         return labels_of(given, count, self.class_index, self.num_classes)
 
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
@@ -282,17 +271,16 @@ class Pipeline:
             InputError: labels or guidance that this pipeline was not trained for.
         """
         self._check(labels, settings)
-        negative_label = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        schedule = self.diffusion.schedule
         networks = Networks(
             bind=partial(self._bound, settings.cache),
             conditional=self.num_classes > 0,
-            negative_label=negative_label,
-            schedule=self.diffusion.schedule,
+            negative_label=self.num_classes if settings.negative is None else self.class_index(settings.negative),
+            schedule=schedule,
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
             classify=self.classify,
         )
         denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
-        schedule = self.diffusion.schedule
         return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
     def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
@@ -307,21 +295,17 @@ class Pipeline:
             InputError: labels, guidance or steps that do not fit this pipeline.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
-        denoise = self.denoiser(self.labels(labels, len(seeds)), settings)
+        denoise, sampler = self.denoiser(self.labels(labels, len(seeds)), settings), self.sampler(settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
-        return Chain(denoise, self.sampler(settings), x_T, self.timesteps(settings), noise)
+        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise)
 
     def steps(
         self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
     ) -> Iterator[Step]:
-        """The steps of that chain; the last one's `x_s` holds the images, in [-1, 1].
-
-        Args:
-            seeds, labels, settings: as in `chain`.
+        """The steps of that chain; the last one's `x_s` holds the images, in [-1, 1]. Arguments as in `chain`.
 
         Raises:
-            InputError: labels, guidance or steps that do not fit this pipeline.
             NonFinite: at the first step that leads to NaN or infinity.
         """
         return self.chain(seeds, labels, settings).steps()
@@ -342,8 +326,13 @@ class Pipeline:
             chunk: None: as many as this machine is to generate at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        events = self.generating(seeds, labels, settings, chunk=chunk)
-        return collected(finished(events, on_progress)).images
+        parts = []
+        for event in self.generating(seeds, labels, settings, chunk=chunk):
+            if isinstance(event, FinishedPart):
+                parts.append(event)
+            else:
+                on_progress(*event)
+        return collected(parts).images
 
     def generating(
         self,
@@ -368,11 +357,7 @@ class Pipeline:
         return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
     def process(self, name: ReverseVariance | None) -> GaussianDiffusion:
-        """The process with another variance of its reverse steps; None: with its own.
-
-        Raises:
-            InputError: the analytic one, which has not been measured.
-        """
+        """The process with another variance of its reverse steps, if that has been measured; None: with its own."""
         if name is None:
             return self.diffusion
         chosen = self.analytic if name == "analytic" else VARIANCES[name]
@@ -401,11 +386,7 @@ class Pipeline:
         return build_grid(settings, self.sampler(settings), self.diffusion.schedule)
 
     def class_index(self, name: str) -> int:
-        """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode.
-
-        Raises:
-            InputError: no such class.
-        """
+        """The label of a class, by name or number, as `calling.class_index` finds it."""
         return class_index(name, self.class_names)
 
     def weights_hash(self) -> str:
@@ -413,12 +394,7 @@ class Pipeline:
         return weights_hash(self.network)
 
     def save(self, folder: Path | str) -> None:
-        """Writes the folder whole, as `write_folder` does. It says nothing of this machine.
-
-        Raises:
-            InputError: something else than a pipeline of this package's is there.
-            CannotWrite: disk full, or folder gone or read-only.
-        """
+        """Writes the folder whole, as `write_folder` does. It says nothing of this machine."""
         write_folder(folder, Contents(self.config, self.spec, self.network, self.analytic))
 
     def _bound(self, cache: int, labels: Labels | None) -> Denoiser:

@@ -1,10 +1,17 @@
-"""The whole tree of settings, and what one branch asks of another."""
+"""The whole tree of settings, what one branch asks of another, and how it is made of values and files."""
 
 from __future__ import annotations
 
-from pydantic import model_validator
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-from ancestral.settings.base import Seed, Settings
+from pydantic import ValidationError, model_validator
+
+from ancestral.contracts import described
+from ancestral.errors import InputError
+from ancestral.files import read_json, read_toml
+from ancestral.settings.base import S, Seed, Settings, field_names
 from ancestral.settings.compute import ComputeSettings
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
@@ -57,3 +64,52 @@ class Config(Settings):
                 f"got {self.sampling.steps}"
             )
         return self
+
+
+def parse(kind: type[S], values: Any, where: str) -> S:
+    """`values` as `kind`, or one line that names the first fault and `where` it stands.
+
+    Raises:
+        InputError: unknown key (with the nearest known one), wrong type, or a value out of range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {described(error.errors(), field_names(kind))}") from None
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of every setting in a nested dump."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
+    """`base` with the nested `changes` laid over it, checked as a whole."""
+
+    def lay(under: Any, over: Any) -> Any:
+        if not (isinstance(under, dict) and isinstance(over, dict)):
+            return over
+        return {**under, **{key: lay(under.get(key), value) for key, value in over.items()}}
+
+    return parse(Config, lay(base.model_dump(), changes), where)
+
+
+def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -> SamplingSettings:
+    """`base` with `changes` laid over it, checked as a whole; what belongs to its sampler goes with it."""
+    values = base.model_dump()
+    changed = parse(SamplingSettings, {"sampler": changes["sampler"]}, where) if "sampler" in changes else base
+    if changed.sampler != base.sampler:
+        values["eta"] = values["variance"] = values["grid"] = None
+    return parse(SamplingSettings, {**values, **changes}, where)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The nested settings in a .toml or .json file. Raises InputError where it is neither, or malformed."""
+    readers = {".toml": read_toml, ".json": read_json}
+    if path.suffix.lower() not in readers:
+        raise InputError(f"expected a settings file that ends in .toml or .json, got {path}")
+    return readers[path.suffix.lower()](path)

@@ -2,7 +2,7 @@
 
 The rate rises over the warm-up and then, unless its schedule is constant, falls to 0 over the budget. So a run that is
 given another budget when it goes on has another rate from there on than it had before, and is not the run that the
-other budget would have been from the start. Nobody should find that out from the samples: `leap` says it.
+other budget would have been from the start. Nobody should find that out from the samples: `leap_in_words` says it.
 
 A budget of steps or images that ends inside the warm-up would never see the full rate, so its warm-up is a tenth of it.
 How many images a budget of minutes is nobody knows: its warm-up is over by its middle, for which the rate rises to its
@@ -11,7 +11,7 @@ whole over the second quarter at the latest.
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from ancestral.errors import InputError
 from ancestral.settings import TrainingSettings
@@ -50,62 +50,35 @@ def learning_rate(settings: TrainingSettings, images: int, fraction: float) -> f
     return settings.lr * min(1.0, warm) * fall[settings.lr_schedule]
 
 
-class Leap(NamedTuple):
-    """The learning rate where a run goes on with another budget, and what it was at the last step before.
-
-    `rises`: whether it is higher than it would be by the budget before.
-    """
-
-    was: float
-    goes_on: float
-    rises: bool
-
-    def __str__(self) -> str:
-        verb = "had fallen to" if self.rises else "was"
-        return f"at {self.goes_on:.2g}, where it {verb} {self.was:.2g}"
-
-
-def leap(before: TrainingSettings, now: TrainingSettings, state: Mapping[str, Any]) -> Leap | None:
-    """How the learning rate changes by another budget; None where it goes on as it was, up to a tenth.
-
-    Args:
-        state: the counters of the checkpoint that the run goes on from.
-    """
-    step, images, seconds = state["step"], state["images"], state["seconds"]
-    if step == 0 or _limits(before) == _limits(now) or fraction_used(now, step, images, seconds) >= 1:
-        return None
-    last = step - 1, images - now.batch_size, seconds
-    was, would_have_been = _rate(before, *last), _rate(now, *last)
-    if max(was, would_have_been) <= NOTABLE * min(was, would_have_been):
-        return None
-    halved = 0.5 ** state.get("rollbacks", 0)
-    return Leap(was * halved, _rate(now, step, images, seconds) * halved, would_have_been > was)
-
-
 def leap_in_words(
     before: TrainingSettings, now: TrainingSettings, state: Mapping[str, Any], extend: bool
 ) -> str | None:
-    """The same in one line, to be said, or None.
+    """How the learning rate changes by another budget, in one line; None where it goes on as it was, up to a tenth.
 
     Args:
+        state: the counters of the checkpoint that the run goes on from.
         extend: whether the rate may rise again.
 
     Raises:
         InputError: it may not, and would.
     """
-    found = leap(before, now, state)
-    if found is None:
+    step, images, seconds = state["step"], state["images"], state["seconds"]
+    limits, limits_before = ((each.steps, each.images, each.minutes) for each in (now, before))
+    if step == 0 or limits == limits_before or fraction_used(now, step, images, seconds) >= 1:
         return None
-    if found.rises and not extend:
+    last = step - 1, images - now.batch_size, seconds
+    was, would_have_been = _rate(before, *last), _rate(now, *last)
+    if max(was, would_have_been) <= NOTABLE * min(was, would_have_been):
+        return None
+    halved, rises = 0.5 ** state.get("rollbacks", 0), would_have_been > was
+    goes_on, verb = _rate(now, step, images, seconds) * halved, "had fallen to" if rises else "was"
+    leap = f"at {goes_on:.2g}, where it {verb} {was * halved:.2g}"
+    if rises and not extend:
         raise InputError(
-            f"expected the budget that the learning rate fell over, got another one: it would go on {found}; repeat "
+            f"expected the budget that the learning rate fell over, got another one: it would go on {leap}; repeat "
             f"--training.lr_schedule {now.lr_schedule} to let it rise, or train into another folder with --out"
         )
-    return f"by another budget the learning rate goes on {found}"
-
-
-def _limits(settings: TrainingSettings) -> tuple[int | float | None, ...]:
-    return settings.steps, settings.images, settings.minutes
+    return f"by another budget the learning rate goes on {leap}"
 
 
 def _rate(settings: TrainingSettings, step: int, images: int, seconds: float) -> float:

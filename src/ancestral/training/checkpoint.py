@@ -27,11 +27,9 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, put_in_place, read_json, write_whole
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training.tensor_files import (
+    HELD_BY_ROWS,
     Tensors,
     grouped,
-    misfit,
-    read_groups,
-    read_tensors,
     tensors_in,
     write_file,
     write_tensors,
@@ -64,13 +62,19 @@ def save_checkpoint(
             several processes all raise it where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
-    needed = MARGIN + sum(int(count) for count in holders.all_gather(str(_bytes(tensors))))
+    held = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
+    needed = MARGIN + sum(map(int, holders.all_gather(str(held))))
 
     def begin() -> str:
         root.mkdir(exist_ok=True)
         for left_behind in root.glob(".building-*"):
             shutil.rmtree(left_behind)
-        _check_space(folder, needed)
+        free = shutil.disk_usage(root).free
+        if free < needed:
+            raise CannotWrite(
+                f"cannot write the checkpoint {folder}: it needs {needed:,} bytes and {free:,} are free; earlier "
+                "checkpoints are untouched: free space and give the same command again"
+            )
         building.mkdir()
         return ""
 
@@ -121,18 +125,19 @@ def newest_checkpoint(
         if fault is None:
             return folder
         say(f"checkpoint {folder.name} is damaged ({fault}): set aside, using the one before it")
-        _set_aside(folder)
+        aside = folder.with_name(f"damaged-{folder.name}")
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        except OSError as problem:
+            raise CannotWrite(f"cannot rename the damaged checkpoint {folder}: {problem.strerror}") from None
     if folders or any(root.glob("damaged-*")):
         raise InputError(f"every checkpoint in {root} is damaged; train into another folder to start afresh")
     return None
 
 
 def discard_after(root: Path, step: int) -> None:
-    """Removes the checkpoints under `root` that are newer than `step`.
-
-    Raises:
-        CannotWrite: the folder is gone or read-only.
-    """
+    """Removes the checkpoints under `root` that are newer than `step`."""
     try:
         for folder in _complete(root):
             if _step(folder) > step:
@@ -149,27 +154,14 @@ def load_checkpoint(
     Args:
         rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
     """
-    return read_groups(_tensor_files(folder), rows), read_json(folder / "state.json")
+    groups = tensor_files(folder).items()
+    tensors = {name: dict(tensors_in(paths, rows if name in HELD_BY_ROWS else None)) for name, paths in groups}
+    return tensors, read_json(folder / "state.json")
 
 
-def tensor_fault(
-    folder: Path, wanted: Tensors, moment_fault: Callable[[str, Tensor], str | None] = lambda name, moment: None
-) -> str | None:
-    """What is wrong with the tensors of a checkpoint whose files are whole, or None: groups, names, shapes and types
-    have to be those of `wanted`, numbers have to be numbers. One tensor is read at a time.
-
-    Args:
-        moment_fault: what else is wrong with one of the optimiser's, by its name.
-    """
-    groups = grouped(_tensor_files(folder))
-    if groups.keys() != wanted.keys():
-        return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
-    try:
-        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
-        moments = (moment_fault(*moment) for moment in tensors_in(groups.get("optimizer", [])))
-        return next((fault for fault in chain(faults, moments) if fault is not None), None)
-    except (OSError, RuntimeError, SafetensorError) as fault:
-        return str(fault)
+def tensor_files(folder: Path) -> dict[str, list[Path]]:
+    """The files of tensors that the manifest lists, by group, those of one in order."""
+    return grouped([folder / name for name in _manifest(folder)[1] if name.endswith(".safetensors")])
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -178,15 +170,11 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def averaged_weights(folder: Path) -> dict[str, Tensor]:
-    """The averaged weights of a checkpoint that its manifest has been compared with.
-
-    Raises:
-        InputError: a damaged one, or one of a newer version.
-    """
+    """The averaged weights of a checkpoint. Raises InputError where it is damaged, or of a newer version."""
     fault = _fault(folder)
     if fault is not None:
         raise InputError(f"the checkpoint {folder} is damaged ({fault}); name another one")
-    weights = read_tensors(grouped(_tensor_files(folder)).get("ema", []))
+    weights = dict(tensors_in(tensor_files(folder).get("ema", [])))
     if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
         raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
     return weights
@@ -200,25 +188,8 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def _bytes(tensors: Tensors) -> int:
-    return sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
-
-
-def _check_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise CannotWrite(
-            f"cannot write the checkpoint {folder}: it needs {needed:,} bytes and {free:,} are free; earlier "
-            "checkpoints are untouched: free space and give the same command again"
-        )
-
-
 def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str]:
-    """What `work` gave on each process, together.
-
-    Raises:
-        CannotWrite: on all, where one could not.
-    """
+    """What `work` gave on each process, together. Raises CannotWrite on all, where one could not."""
     try:
         said = {"done": work()}
     except CannotWrite as fault:
@@ -233,11 +204,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
 
 
 def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
-    """The format, and what is said of each file.
-
-    Raises:
-        ValueError, OSError: it is no manifest, or lists something that is no file of this folder.
-    """
+    """The format, and what is said of each file. Raises ValueError or OSError where it is none of this folder."""
     manifest = read_json(folder / "manifest.json")
     number, files = manifest.get("format"), manifest.get("files")
     if type(number) is not int or number < WHOLE or not isinstance(files, dict) or "state.json" not in files:
@@ -248,46 +215,23 @@ def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
     return number, files
 
 
-def _tensor_files(folder: Path) -> list[Path]:
-    """Those that the manifest lists."""
-    return [folder / name for name in sorted(_manifest(folder)[1]) if name.endswith(".safetensors")]
-
-
 def _fingerprint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _fault(folder: Path) -> str | None:
-    """What is wrong with the files of a checkpoint, or None.
-
-    Raises:
-        InputError: it was written by a newer version.
-    """
+    """What is wrong with the files of a checkpoint, or None. Raises InputError for one of a newer version."""
     try:
         number, files = _manifest(folder)
-        fault = None if number > BY_ROWS else _file_fault(folder, files)
+        if number <= BY_ROWS:
+            if any(_fingerprint(folder / name) != said for name, said in files.items()):
+                return "its files are not those its manifest lists"
+            for path in chain.from_iterable(tensor_files(folder).values()):
+                with safe_open(path, "pt"):
+                    pass
+            read_json(folder / "state.json")
+            return None
     except (OSError, ValueError, SafetensorError) as problem:
         return str(problem) or type(problem).__name__
-    if number > BY_ROWS:
-        raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")
-    return fault
-
-
-def _file_fault(folder: Path, files: Mapping[str, Any]) -> str | None:
-    if any(_fingerprint(folder / name) != said for name, said in files.items()):
-        return "its files are not those its manifest lists"
-    for path in _tensor_files(folder):
-        with safe_open(path, "pt"):
-            pass
-    read_json(folder / "state.json")
-    return None
-
-
-def _set_aside(folder: Path) -> None:
-    aside = folder.with_name(f"damaged-{folder.name}")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    except OSError as fault:
-        raise CannotWrite(f"cannot rename the damaged checkpoint {folder}: {fault.strerror}") from None
+    raise InputError(f"{folder} was written by a newer version of ancestral; upgrade to resume from it")

@@ -1,6 +1,5 @@
 """When a run is saved, how it goes on after a stop, and how it goes back where it diverged."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,7 @@ from ancestral.settings import TrainingSettings
 from ancestral.training.budget import leap_in_words, warmup_in_words
 from ancestral.training.checkpoint import discard_after, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
-from ancestral.training.run import RunFolder
-from ancestral.training.soundness import is_sound, unsound
-from ancestral.training.step import Trainer
+from ancestral.training.soundness import unsound
 from ancestral.training.training_log import TrainingLog
 
 ROLLBACKS = 3
@@ -29,7 +26,6 @@ class Checkpointer:
 
     Args:
         log: cut back to where a checkpoint left it.
-        check: raises where the folder is no longer the one that it was.
 
     Attributes:
         good_step: of the checkpoint that a divergence would go back to: the last at a multiple of
@@ -38,17 +34,10 @@ class Checkpointer:
 
     good_step: int | None = None
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        run: RunFolder,
-        log: TrainingLog,
-        data_hash: str,
-        check: Callable[[], None],
-        say: Callable[[str], None],
-    ) -> None:
-        self.trainer, self.run, self.log, self.data_hash = trainer, run, log, data_hash
-        self.check, self.say = check, say
+    def __init__(self, log: TrainingLog, data_hash: str) -> None:
+        trainer = log.trainer
+        self.trainer, self.run, self.log, self.data_hash = trainer, log.run, log, data_hash
+        self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
 
@@ -83,12 +72,12 @@ class Checkpointer:
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
             self._mend_pipeline()
-        self.saved_seconds = self.trainer.clock
+        self.saved_seconds = self.engine.losses.clock
 
     def after_step(self) -> None:
         """Saves when it is due."""
         trainer, settings = self.trainer, self.trainer.settings
-        minutes = (trainer.clock - self.saved_seconds) / 60
+        minutes = (self.engine.losses.clock - self.saved_seconds) / 60
         every = (settings.checkpoint_every_steps, settings.milestone_every_steps)
         if any(n and trainer.step % n == 0 for n in every) or minutes >= settings.checkpoint_every_minutes:
             self.save()
@@ -110,25 +99,25 @@ class Checkpointer:
             self.good_step = self.trainer.step
         state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": self.log.flush()}
         in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
-        spared = self._spared if in_doubt else self._milestone
-        keep = settings.keep_checkpoints
+        every, keep = settings.milestone_every_steps, settings.keep_checkpoints
+
+        def spared(step: int) -> bool:
+            """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
+            return (every is not None and step % every == 0) or (in_doubt and step == self.good_step)
+
         by_rows = self.engine.rows is not None
         if by_rows or self.processes.is_main:
             holders = self.processes if by_rows else SINGLE_PROCESS
             self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
-        averaged = self.engine.full_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        averaged = self.engine.full_pipeline()
         if averaged is not None:
             self.check()
             averaged.save(self.run.pipeline)
-        self.saved_step, self.saved_seconds = self.trainer.step, self.trainer.clock
+        self.saved_step, self.saved_seconds = self.trainer.step, self.engine.losses.clock
 
     def finish(self) -> None:
-        """The last checkpoint.
-
-        Raises:
-            Diverged: there is nothing to save.
-        """
+        """Saves the last checkpoint. Raises Diverged where there is nothing to save."""
         self.save()
         if self.saved_step != self.trainer.step:
             raise Diverged(
@@ -176,11 +165,7 @@ class Checkpointer:
         return self.run.checkpoints / name if name else None
 
     def _load(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """What this process holds of a checkpoint.
-
-        Raises:
-            InputError: it is not to be seen from here.
-        """
+        """What this process holds of a checkpoint. Raises InputError where it is not to be seen from here."""
         if not folder.is_dir():
             raise InputError(f"expected every process to see {folder}, got none here; train on a disk that all share")
         rows = None if self.engine.rows is None else partial(rows_of, self.processes)
@@ -194,7 +179,7 @@ class Checkpointer:
 
     def _mend_pipeline(self) -> None:
         """Writes the pipeline folder where it is not what was saved last, or where it is to be sampled otherwise."""
-        averaged = self.engine.full_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        averaged = self.engine.full_pipeline()
         if averaged is None:
             return
         try:
@@ -209,15 +194,7 @@ class Checkpointer:
             write_settings(self.run.pipeline, averaged.config, averaged.spec)
 
     def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
-        """Whether what all processes hold can be saved, together."""
-        unsound = torch.tensor(float(not is_sound(tensors)), device=self.processes.device)
-        return float(self.processes.sum(unsound)) == 0
-
-    def _milestone(self, step: int) -> bool:
-        """Whether the checkpoint of a step stays for good."""
-        every = self.trainer.settings.milestone_every_steps
-        return every is not None and step % every == 0
-
-    def _spared(self, step: int) -> bool:
-        """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
-        return self._milestone(step) or step == self.good_step
+        """Whether all weights, averages and moments that all processes hold are numbers, together."""
+        held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
+        sound = all(bool(tensor.isfinite().all()) for tensor in held)
+        return float(self.processes.sum(torch.tensor(float(not sound), device=self.processes.device))) == 0

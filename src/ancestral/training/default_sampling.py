@@ -5,16 +5,15 @@ A choice is first written to sampling.json, with what it takes the place of, the
 in between leaves a choice that `agreed` completes, and `restored` knows what was before.
 """
 
-import json
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import read_json, write_whole
 from ancestral.folders import OWN_FILE
 from ancestral.migrations import settings as migrated
+from ancestral.pipeline.folder import read_own_file, settings_text
 from ancestral.settings import Config, SamplingSettings, Settings, parse
 from ancestral.training.run import RunFolder
 
@@ -42,7 +41,7 @@ def config_of(folder: Path) -> Config:
     """
     if RunFolder(folder).config.is_file() or not (folder / OWN_FILE).is_file():
         return RunFolder(folder).read_config()
-    return _own(folder / OWN_FILE)[1]
+    return read_own_file(folder / OWN_FILE)[0]
 
 
 def choose(folder: Path, sampling: SamplingSettings) -> None:
@@ -52,71 +51,64 @@ def choose(folder: Path, sampling: SamplingSettings) -> None:
         InputError: training goes on there, which would write its own settings again.
         CannotWrite: one of the files; all are as they were.
     """
-    choice = Choice(now=sampling, before=_pipeline_sampling(folder))
-    _stored(folder, sampling, lambda: write_whole(folder / CHOICE, choice.model_dump_json(indent=2) + "\n"))
+    _store(folder, sampling, Choice(now=sampling, before=read_own_file(_own_file(folder))[0].sampling))
 
 
 def restored(folder: Path) -> SamplingSettings:
-    """How was generated before the last choice, which is so again.
-
-    Raises:
-        InputError: no choice to undo, or training goes on there.
-        CannotWrite: one of the files; all are as they were.
-    """
+    """How was generated before the last choice, which is so again. Raises as `choose` does, and where there is none."""
     choice = _choice(folder)
     if choice is None:
         raise InputError(
             f"expected a sweep's choice to undo in {folder}, got none; it generates images as it always did"
         )
-    _stored(folder, choice.before, lambda: None)
+    _store(folder, choice.before)
     (folder / CHOICE).unlink(missing_ok=True)
     return choice.before
 
 
 def agreed(folder: Path) -> None:
-    """Completes a choice that a process began to write and did not end.
-
-    Raises:
-        InputError: training goes on there, or a damaged file.
-        CannotWrite: one of the files.
-    """
+    """Completes a choice that a process began to write and did not end. Raises as `choose` does."""
     choice, run = _choice(folder), RunFolder(folder)
     if choice is None or not run.config.is_file():
         return
-    written = [run.read_config().sampling, _pipeline_sampling(folder)]
+    written = [run.read_config().sampling, read_own_file(_own_file(folder))[0].sampling]
     if written[0] != written[1] and choice.now in written:
-        _stored(folder, choice.now, lambda: None)
+        _store(folder, choice.now)
 
 
 def check_free(folder: Path) -> None:
-    """That a choice could be written.
-
-    Raises:
-        InputError: training goes on there.
-    """
-    if RunFolder(folder).config.is_file():
-        with RunFolder(folder).claimed(RunFolder(folder).read_config()):
-            pass
+    """Raises InputError where no choice could be written: training goes on there."""
+    with _held(folder):
+        pass
 
 
-def _stored(folder: Path, sampling: SamplingSettings, first: Callable[[], None]) -> None:
-    """Writes both files, after `first`; what fails leaves all as they were."""
+@contextmanager
+def _held(folder: Path) -> Iterator[Config | None]:
+    """The settings of a run, which nobody trains meanwhile; None: the folder is only a pipeline."""
     run = RunFolder(folder)
     if not run.config.is_file():
-        _undone_if_fails({folder / OWN_FILE: _own_with(folder / OWN_FILE, sampling)}, folder, first)
+        yield None
         return
     config = run.read_config()
     with run.claimed(config):
-        chosen = config.model_copy(update={"sampling": sampling})
-        own = run.pipeline / OWN_FILE
-        files = {run.config: chosen.model_dump_json(indent=2) + "\n", own: _own_with(own, sampling)}
-        _undone_if_fails(files, folder, first)
+        yield config
 
 
-def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], None]) -> None:
-    before = {file: file.read_bytes() if file.is_file() else None for file in (folder / CHOICE, *files)}
+def _store(folder: Path, sampling: SamplingSettings, choice: Choice | None = None) -> None:
+    """Writes the choice, if one is made, and then both files; what fails leaves all as they were."""
+    files = {} if choice is None else {folder / CHOICE: choice.model_dump_json(indent=2) + "\n"}
+    with _held(folder) as config:
+        if config is not None:
+            chosen = config.model_copy(update={"sampling": sampling})
+            files[RunFolder(folder).config] = chosen.model_dump_json(indent=2) + "\n"
+        own, spec = read_own_file(_own_file(folder))
+        files[_own_file(folder)] = settings_text(own.model_copy(update={"sampling": sampling}), spec)
+        _write_all(files)
+
+
+def _write_all(files: dict[Path, str]) -> None:
+    before = {file: file.read_bytes() if file.is_file() else None for file in files}
     try:
-        first()
         for file, content in files.items():
             write_whole(file, content)
     except BaseException:
@@ -129,21 +121,8 @@ def _undone_if_fails(files: dict[Path, str], folder: Path, first: Callable[[], N
         raise
 
 
-def _own_with(file: Path, sampling: SamplingSettings) -> str:
-    """The pipeline's own file with another `sampling`."""
-    tree, _ = _own(file)
-    tree["config"]["sampling"] = sampling.model_dump(mode="json")
-    return json.dumps(tree, indent=2) + "\n"
-
-
-def _pipeline_sampling(folder: Path) -> SamplingSettings:
-    return _own((RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder) / OWN_FILE)[1].sampling
-
-
-def _own(file: Path) -> tuple[dict[str, Any], Config]:
-    """The pipeline's own file as it is, and the settings in it."""
-    tree = migrated(read_json(file))
-    return tree, parse(Config, tree.get("config", {}), str(file))
+def _own_file(folder: Path) -> Path:
+    return (RunFolder(folder).pipeline if RunFolder(folder).config.is_file() else folder) / OWN_FILE
 
 
 def _choice(folder: Path) -> Choice | None:

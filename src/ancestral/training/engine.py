@@ -18,7 +18,6 @@ The optimiser sees the rows as plain tensors that share their memory with fully_
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -26,14 +25,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ancestral.compute import Choices, given
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.compiled import compiled
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
-from ancestral.settings import ComputeSettings
 from ancestral.tensors import PerImage
-from ancestral.training.global_losses import LocalLosses
+from ancestral.training.loss import losses_of_black
 from ancestral.training.muon import Rows
 
 Parallel = Literal["ddp", "fsdp"]
@@ -41,25 +38,98 @@ LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
 """The losses of a part of this process's images, with their graph, and the weight of each."""
 
 
+class GlobalLosses:
+    """The losses of a whole batch, and what several processes have to know of each other in a step: one vector's sum.
+
+    Of a batch of B images the vector has B + 2 numbers, float64. Each process fills in the losses of its own images,
+    and leaves the others at 0, so that the sum is the losses of the whole batch, and not a number exactly where one of
+    them is none. Two more say whether anyone was asked to stop and what the clock of the first process shows. So all
+    find alike whether a step is finite, which images it comes from, when it is time and when to stop.
+
+    The sum is begun before the backward pass of the last part, and asked for after it: it costs no time of its own.
+    The two numbers are looked at as often as a device may be waited for (nonfinite.py); `stop` and `clock` are those of
+    the last look. One process alone has nobody to ask.
+
+    Args:
+        stop_asked: whether this process was asked to stop.
+        seconds: what its clock shows.
+    """
+
+    def __init__(
+        self, processes: Processes, batch_size: int, stop_asked: Callable[[], bool], seconds: Callable[[], float]
+    ) -> None:
+        self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
+        self.stop_asked, self.seconds = stop_asked, seconds
+        self._stop, self._clock = False, 0.0
+        self._vector = torch.empty(0)
+        self._sum: Callable[[], Tensor] = lambda: self._vector
+
+    def note(self, losses: PerImage, part: slice, last: bool) -> None:
+        """Notes the losses of a part of this process's slice of the batch; after the last one, begins the sum."""
+        if self.processes.is_single:
+            return
+        if part.start == 0:
+            self._vector = losses.new_zeros(self.size + 2, dtype=torch.float64)
+        self._vector[: self.size][self.local_slice][part] = losses.double()
+        if last:
+            self._vector[-2] = float(self.stop_asked())
+            self._vector[-1] = self.seconds() if self.processes.is_main else 0.0
+            self._sum = self.processes.sum_later(self._vector)
+
+    def whole(self, local: PerImage, look: bool) -> PerImage:
+        """Those of the whole batch, (B,), together.
+
+        Args:
+            local: the losses of this process's images.
+            look: whether to look at clock and wishes, for which a GPU has to be waited for.
+        """
+        if self.processes.is_single:
+            return local
+        summed = self._sum()
+        if look:
+            stop, self._clock = summed[-2:].tolist()
+            self._stop = stop > 0
+        return summed[:-2].to(local)
+
+    @property
+    def clock(self) -> float:
+        """The seconds that decisions go by: those of the first process."""
+        return self.seconds() if self.processes.is_single else self._clock
+
+    @property
+    def stop(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.stop_asked() if self.processes.is_single else self._stop
+
+    def restart(self, seconds: float) -> None:
+        """The clock as a checkpoint has it, until the next look."""
+        self._clock = seconds
+
+
 class Engine(ABC):
     """The weights this process updates, and how it computes with all of them.
+
+    Args:
+        average: the averaged network, which lies as the network does.
+        losses: of whole batches, and what all processes know of clock and stopping.
 
     Attributes:
         forward: what to call in place of the network.
         weights: by their names in the network, the parameters to update; their `grad` is there after `norm`.
+        averages: the average of each of them, in the same order.
         rows: how to come by the rest of them; None where there is no rest.
         local_slice: this process's slice of a batch.
         parts: the slices of that slice that are computed one after another.
-        losses: of whole batches, and what all processes know of clock and stopping.
     """
 
     forward: Callable[..., Tensor]
     weights: dict[str, nn.Parameter]
+    averages: list[Tensor]
     rows: Rows | None = None
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
-        self.processes, self.network, self.losses = processes, pipeline.network, losses
-        self.batch_size = pipeline.config.training.batch_size
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
+        self.batch_size, self.losses = pipeline.config.training.batch_size, losses
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
 
@@ -91,18 +161,6 @@ class Engine(ABC):
         self.network.zero_grad(set_to_none=True)
 
     @abstractmethod
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """A backward pass before the first step, where its order of sums would else not be that of the later ones.
-
-        Args:
-            loss: () of that many images of any kind, with its graph.
-        """
-
-    @abstractmethod
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) of each weight that this process updates."""
-
-    @abstractmethod
     def part(self, last: bool) -> Any:
         """A `with` statement around the forward and backward pass of a part of the batch; `last`: of the step."""
 
@@ -115,41 +173,34 @@ class Engine(ABC):
         """What this process holds of a network of this kind, by name."""
 
     @abstractmethod
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """A pipeline around the averaged network as it lies here: what it generates is computed together."""
-
-    @abstractmethod
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
-        """One around all of the averaged weights, on the first process, which is to save it; together."""
+    def full_pipeline(self) -> Pipeline | None:
+        """A pipeline around all of the averaged weights, on the first process, which is to save it; together."""
 
 
 class Replicated(Engine):
     """Each process holds all weights."""
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses) -> None:
-        super().__init__(processes, pipeline, losses)
-        self.weights = dict(self.network.named_parameters())
-        self.replicas: nn.parallel.DistributedDataParallel | None = None
+    replicas: nn.parallel.DistributedDataParallel | None = None
+
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        super().__init__(processes, pipeline, average, losses)
+        self.weights, self.averages = dict(self.network.named_parameters()), [*average.parameters()]
         if not processes.is_single:
             with lost_if_broken():
                 self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
         self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
+        if not processes.is_single:
+            self._rehearse()
 
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
-        on where its terms lie: so a run that goes on has to be past that before its first step, as the run that was not
-        stopped is.
+    def _rehearse(self) -> None:
+        """A backward pass before the first step. DDP lays the gradients out anew after its first one, and of three
+        processes or more the sum depends on where its terms lie: so a run that goes on has to be past that before its
+        first step, as the run that was not stopped is.
         """
-        if self.replicas is None:
-            return
         part = self.parts[0]
         with self.part(last=True):
-            torch.autograd.backward(loss(part.stop - part.start))
+            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, part.stop - part.start).sum())
         self.clear()
-
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) of each weight."""
-        return [*zip(average.parameters(), self.network.parameters(), strict=True)]
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:
@@ -171,39 +222,25 @@ class Replicated(Engine):
         """All of it."""
         return network.state_dict()
 
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """Each process has all of it."""
-        return pipeline.with_network(average)
-
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
-        """The same, on the first process."""
-        return pipeline.with_network(average) if self.processes.is_main else None
+    def full_pipeline(self) -> Pipeline | None:
+        """Each process has it."""
+        return self.pipeline.with_network(self.average) if self.processes.is_main else None
 
 
 class FullySharded(Engine, Rows):
-    """Each process holds some rows of every tensor.
+    """Each process holds some rows of every tensor."""
 
-    Args:
-        average: the averaged network, which is dealt in the same way.
-    """
-
-    def __init__(self, processes: Processes, pipeline: Pipeline, losses: LocalLosses, average: nn.Module) -> None:
-        super().__init__(processes, pipeline, losses)
+    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+        super().__init__(processes, pipeline, average, losses)
         self.rows = self
         mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
         for each in (self.network, average):
             each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
             _shard(each, mesh)
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
+        self.averages = [*self.tensors(average).values()]
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
         self.forward = compiled(self.network, pipeline.compute.compile)
-
-    def rehearse(self, loss: Callable[[int], Tensor]) -> None:
-        """Needs none: a gradient lies where its rows do."""
-
-    def pairs(self, average: nn.Module) -> list[tuple[Tensor, Tensor]]:
-        """(averaged, current) rows of each weight."""
-        return [*zip(self.tensors(average).values(), self.weights.values(), strict=True)]
 
     @contextmanager
     def part(self, last: bool) -> Iterator[None]:
@@ -236,16 +273,11 @@ class FullySharded(Engine, Rows):
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
 
-    def local_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline:
-        """Each process has to call it for any to."""
-        return replace(pipeline, network=average)
-
-    def full_pipeline(self, pipeline: Pipeline, average: nn.Module) -> Pipeline | None:
+    def full_pipeline(self) -> Pipeline | None:
         """The rows are gathered tensor by tensor."""
-        whole = Pipeline.fresh(pipeline.config, pipeline.spec, "cpu") if self.processes.is_main else None
-        averages = self.tensors(average)
-        for name, weight in self.weights.items():
-            gathered = self.gather(weight, averages[name])
+        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if self.processes.is_main else None
+        for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
+            gathered = self.gather(weight, averages)
             if whole is not None:
                 whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
@@ -267,13 +299,6 @@ def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> li
     count = min(smallest, -(-largest // at_once))
     cuts = [size * k // count for k in range(count + 1)]
     return [slice(*ends) for ends in pairwise(cuts)]
-
-
-def shared_choices(choices: Choices, asked: ComputeSettings) -> Choices:
-    """How each of several processes computes what one would so: the cores are divided among them, unless the user has
-    said otherwise.
-    """
-    return choices if "threads" in given(asked) else choices.model_copy(update={"threads": None})
 
 
 def rows_of(processes: Processes, count: int) -> slice:

@@ -48,7 +48,7 @@ class JsonLines:
     def append(self, record: Record) -> None:
         """Writes one line, or nothing where there is no room for all of it."""
         self.check()
-        line = dumps({name: _or_null(value) for name, value in record.items()}).encode() + b"\n"
+        line = dumps(finite(record)).encode() + b"\n"
         try:
             with open_to_append(self.path) as file:
                 self._write(file.fileno(), line)
@@ -100,11 +100,7 @@ def read_log(path: Path) -> list[Record]:
 
 
 def read_lines(path: Path) -> LogLines:
-    """What a log holds, without lines that are none.
-
-    Raises:
-        InputError: no such file, or none that can be read.
-    """
+    """What a log holds, without lines that are none. Raises InputError where it cannot be read."""
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
     records = [record for line in lines if (record := _parsed(line)) is not None]
     return LogLines(records, len(lines) - len(records))
@@ -133,7 +129,10 @@ def _is_quantity(name: str, value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-def _or_null(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_or_null(each) for each in value]
+def finite(value: Any) -> Any:
+    """`value` with null for what JSON has no number for: infinities and NaN."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

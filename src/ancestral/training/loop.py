@@ -3,6 +3,7 @@
 What stands between the steps: logs, validation, grids (training_log.py), checkpoints and going back (checkpointer.py).
 """
 
+import json
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,21 +11,23 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ancestral.compute import Choices, in_words, machine_name
+from ancestral.compute import Choices, given, in_words, machine_name
 from ancestral.data.imageset import Parts
 from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
-from ancestral.settings import TrainingSettings
-from ancestral.training.alike import check_alike
+from ancestral.settings import Config, TrainingSettings, flat
 from ancestral.training.checkpointer import Checkpointer
-from ancestral.training.engine import Parallel, shared_choices
+from ancestral.training.engine import Parallel
+from ancestral.training.loss import ValidationLoss
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
-from ancestral.training.validation import ValidationLoss
+
+NAMED = 3
+"""Differences that are named of each process."""
 
 
 class Progress(NamedTuple):
@@ -84,15 +87,14 @@ def train(
         )
     if not processes.is_main:
         say = silent
-    with run.claimed(config) if processes.is_main else nullcontext() as claim:
+    with run.claimed(config) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         before = _settings_before(config.training, run, processes)
         pipeline = pipeline.with_compute(_settled(pipeline, parts, run, say, processes, parallel))
-        check: Callable[[], None] = claim.check if claim else lambda: None
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
         log = TrainingLog(trainer, run, check, say)
-        checkpointer = Checkpointer(trainer, run, log, parts.train.hash, check, say)
+        checkpointer = Checkpointer(log, parts.train.hash)
         checkpointer.resume(before, extend)
         log.start()
         if processes.is_main:
@@ -106,11 +108,36 @@ def train(
                     continue
                 record = log.after_step(validation)
                 checkpointer.after_step()
-                yield Progress(trainer.step, trainer.images, trainer.fraction, trainer.seconds, record, trainer.stop)
+                stop = trainer.engine.losses.stop
+                yield Progress(trainer.step, trainer.images, trainer.fraction, trainer.seconds, record, stop)
         except GeneratorExit:
             checkpointer.save()
             raise
         checkpointer.finish()
+
+
+def check_alike(processes: Processes, config: Config, images: str, parallel: str) -> None:
+    """Compares settings and images with those of the first process, together.
+
+    Each process was started by a command of its own, and sees a disk of its own. Were one told another learning rate,
+    or did it see other images, their gradients would be averaged all the same and nothing would look wrong.
+
+    Args:
+        images: the hash of the training images.
+
+    Raises:
+        InputError: on every process, with the reasons of all that differ.
+    """
+    tree = config.model_dump(mode="json", exclude={"compute"})
+    mine = {**dict(flat(tree)), "--parallel": parallel, "images of hash": images[:16]}
+    first, *others = [json.loads(each) for each in processes.all_gather(json.dumps(mine))]
+    faults = [
+        f"process {rank} has {name} {json.dumps(other[name])}, not {json.dumps(first[name])}"
+        for rank, other in enumerate(others, start=1)
+        for name in [name for name in first if other[name] != first[name]][:NAMED]
+    ]
+    if faults:
+        raise InputError(f"expected the same of every process, got {'; '.join(faults)}; give each the same command")
 
 
 def _settings_before(now: TrainingSettings, run: RunFolder, processes: Processes) -> TrainingSettings:
@@ -141,6 +168,6 @@ def _settled(
         told = decided if chosen == now else chosen
         if how := in_words(told, config.compute, pipeline.network_settings, pipeline.spec, pipeline.device):
             say(how)
-        if not processes.is_single:
-            chosen = shared_choices(chosen, config.compute)
+        if not processes.is_single and "threads" not in given(config.compute):
+            chosen = chosen.model_copy(update={"threads": None})  # the processes divide the cores among them
     return Choices.model_validate_json(processes.broadcast(chosen.model_dump_json()))

@@ -1,17 +1,23 @@
-"""The loss of a batch at given times and noise, in the precision the machine is fast in."""
+"""The loss of a batch at given times and noise, in the precision the machine is fast in; and of held-out images."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
 from ancestral.diffusion.process import time_of_log_snr
 from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.pipeline import Pipeline
-from ancestral.tensors import Data, Labels, PerImage, Timesteps
+from ancestral.rng import generator
+from ancestral.tensors import Data, Labels, PerImage, Timesteps, from_pixels
+from ancestral.training.running_means import RunningMeans
 
 Network = Callable[..., Tensor]
+HELD_OUT_IMAGES = 512
 LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid}
 
 
@@ -42,6 +48,18 @@ def denoising_losses(
     return _at_timesteps(squared_error, pipeline, network, x0, t, eps, labels)
 
 
+def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImage:
+    """(count,) the losses of black images, which are levels as the bound wants, at the middle of the chain: for what a
+    loss leaves behind, whatever its images.
+    """
+    x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=pipeline.device)
+    x0 = x0.contiguous(memory_format=torch.channels_last)
+    t = torch.full((count,), (pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
+    within = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
+    labels = torch.zeros_like(t) if pipeline.num_classes else None
+    return training_losses(pipeline, network, x0, t, within, torch.zeros_like(x0), labels)
+
+
 def _at_timesteps(
     loss: Loss, pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
 ) -> PerImage:
@@ -66,3 +84,30 @@ def _output(pipeline: Pipeline, network: Network, x: Data, time: Tensor, labels:
     with pipeline.compute.autocast(pipeline.device):
         output = network(x, time, labels)
     return output.float()
+
+
+@dataclass
+class ValidationLoss:
+    """The loss of the averaged weights on images they were not trained on, at timesteps and noise that never change."""
+
+    pipeline: Pipeline
+    images: ImageSet
+
+    @torch.inference_mode()
+    def record(self, network: nn.Module) -> dict[str, Any]:
+        """`held_out_loss` and its quarters of t."""
+        count, device = min(HELD_OUT_IMAGES, len(self.images)), self.pipeline.device
+        steps, draws = self.pipeline.diffusion.num_timesteps, generator(self.pipeline.config.seed, "held-out")
+        t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
+        eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
+        means, alike = RunningMeans(device), torch.ones(count, dtype=torch.float64, device=device)
+        size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
+        for part in (slice(start, start + size) for start in range(0, count, size)):
+            x0 = from_pixels(torch.tensor(self.images.pixels(part), device=device)).permute(0, 3, 1, 2)
+            labels = None
+            if self.pipeline.num_classes and self.images.labels is not None:
+                labels = torch.tensor(self.images.labels[part], device=device)
+            losses = training_losses(self.pipeline, network, x0, t[part], 0.5 * alike[part], eps[part], labels)
+            means.add(losses, alike[part], t[part], steps, 0.0)
+        found = means.means()
+        return {"held_out_loss": found["loss"], "held_out_by_quarter": found["loss_by_quarter"]}

@@ -21,7 +21,7 @@ from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.text import size_in_words
-from ancestral.training.loss import training_losses
+from ancestral.training.loss import losses_of_black
 from ancestral.training.muon import Muon
 from ancestral.training.optimizer import optimizers_for
 
@@ -80,19 +80,14 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
         kept[tensor.untyped_storage().data_ptr()] = tensor
         return tensor
 
-    device, steps = pipeline.device, pipeline.diffusion.num_timesteps
+    device = pipeline.device
     weights = {parameter.untyped_storage().data_ptr() for parameter in pipeline.network.parameters()}
     buffers = [(buffer, buffer.clone()) for buffer in pipeline.network.buffers()]
-    labels = torch.zeros(count, dtype=torch.int64, device=device) if pipeline.num_classes else None
-    x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=device)  # a level, as the bound wants
-    x0 = x0.contiguous(memory_format=torch.channels_last)
-    t = torch.full((count,), (steps + 1) // 2, device=device)
-    within = torch.zeros(count, dtype=torch.float64, device=device)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
     ):
-        losses = training_losses(pipeline, pipeline.network.train(), x0, t, within, torch.zeros_like(x0), labels)
+        losses = losses_of_black(pipeline, pipeline.network.train(), count)
     assert losses.requires_grad, "a network that is trained"
     for buffer, before in buffers:
         buffer.copy_(before)
@@ -114,7 +109,10 @@ def fit_micro_batch(
         free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
-    room = int(SHARE * (free - _resident(pipeline, images, free)))
+    mapped = isinstance(images.images, np.ndarray)
+    if mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free:
+        free -= images.images.nbytes  # which the loader will move to the GPU
+    room = int(SHARE * free)
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:
         return choices
@@ -142,10 +140,3 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return free_memory()
-
-
-def _resident(pipeline: Pipeline, images: ImageSet, free: int) -> int:
-    """Bytes of the image set, where the loader will move it to a GPU."""
-    mapped = isinstance(images.images, np.ndarray)
-    fits = mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free
-    return images.images.nbytes if fits else 0

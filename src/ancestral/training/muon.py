@@ -77,16 +77,11 @@ class Muon(torch.optim.Optimizer):
             momenta = [self.state[weight]["momentum"] for weight in weights]
             torch._foreach_lerp_(momenta, gradients, [(1 - group["momentum"]) * (1 - self.found_inf)] * len(momenta))
             aims = torch._foreach_lerp(gradients, momenta, group["momentum"])
-            for weight, direction in self._directions(weights, aims):
-                weight.add_(direction.masked_fill(skip, 0), alpha=-group["lr"])
-
-    def _directions(self, weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:
-        """Each weight, or the rows of it, with the direction of its step."""
-        if self.rows is None:
-            yield from _directions(weights, aims)
-            return
-        gathered = (self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
-        yield from ((weight, self.rows.local(whole)) for weight, whole in _directions(weights, gathered))
+            if self.rows is not None:
+                aims = tuple(self.rows.gather(weight, aim) for weight, aim in zip(weights, aims, strict=True))
+            for weight, direction in _directions(weights, aims):
+                own = direction if self.rows is None else self.rows.local(direction)
+                weight.add_(own.masked_fill(skip, 0), alpha=-group["lr"])
 
 
 def _directions(weights: list[nn.Parameter], aims: Iterable[Tensor]) -> Iterable[tuple[nn.Parameter, Tensor]]:

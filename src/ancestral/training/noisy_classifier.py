@@ -47,11 +47,7 @@ def recipe(batch_size: int, steps: int | None, minutes: float | None) -> Trainin
 
 
 def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:
-    """An untrained classifier of what `pipeline` draws, on its device; its weights depend on `seed` alone.
-
-    Raises:
-        InputError: fewer than two classes.
-    """
+    """An untrained classifier of what `pipeline` generates, on its device; its weights depend on `seed` alone."""
     if len(class_names) < 2:
         raise InputError(
             f"expected images of at least two classes, got {len(class_names)}; sort them into folders, one a class"
@@ -85,7 +81,10 @@ def train_classifier(
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(settings, progress.images, progress.fraction)
             loss = _descend(classifier, loader.batch(progress.step), optimizers, settings, seed, progress.step)
-            progress = _after(progress.step + 1, time.monotonic() - started, settings, loss)
+            step, seconds = progress.step + 1, time.monotonic() - started
+            seen = step * settings.batch_size
+            fraction = fraction_used(settings, step, seen, seconds)
+            progress = Progress(step, seen, fraction, seconds, {"step": step, "loss": loss})
             yield progress
     finally:
         network.eval().requires_grad_(False)
@@ -108,11 +107,6 @@ def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
     return [t for t in sorted({1, *nearest, schedule.num_timesteps}) if schedule.alpha_bar[t] > 0]
 
 
-def _after(step: int, seconds: float, settings: TrainingSettings, loss: float) -> Progress:
-    images = step * settings.batch_size
-    return Progress(step, images, fraction_used(settings, step, images, seconds), seconds, {"step": step, "loss": loss})
-
-
 def _descend(
     classifier: NoisyClassifier,
     batch: Batch,
@@ -121,8 +115,13 @@ def _descend(
     seed: int,
     step: int,
 ) -> float:
-    """One step on a batch; its loss."""
-    loss = _loss(classifier, batch, seed, step)
+    """One step along the cross-entropy of the classes of a batch at its own t and eps; its loss."""
+    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
+    assert batch.labels is not None
+    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
+    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
+    t = sent(t, device)
+    loss = -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
     classifier.network.zero_grad()
     torch.autograd.backward(loss)
     if settings.clip_norm is not None:
@@ -132,16 +131,6 @@ def _descend(
     for optimizer in optimizers:
         optimizer.step()
     return loss.item()
-
-
-def _loss(classifier: NoisyClassifier, batch: Batch, seed: int, step: int) -> torch.Tensor:
-    """The cross-entropy of the classes of a batch at its own t and eps, ()."""
-    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
-    assert batch.labels is not None
-    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
-    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
-    t = sent(t, device)
-    return -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
 
 
 def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy:

@@ -5,13 +5,12 @@ in a row and in all, stay there too: asking a GPU for a number means waiting unt
 CPU is asked at each step and a GPU every `MOST_IN_A_ROW` steps, and either stops before twice as many are lost.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ancestral.data.loader import Batch
-from ancestral.networks.weights import first_not_finite
 from ancestral.tensors import PerImage
 
 MOST_IN_A_ROW = 10
@@ -59,13 +58,7 @@ class NonFiniteCounter:
         return self.is_due(step) and self.in_a_row >= MOST_IN_A_ROW
 
 
-def first_layer(weights: Mapping[str, nn.Parameter]) -> str:
-    """The first weight, in the order of the network, whose gradient is not finite."""
-    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
-    return first_not_finite(gradients) or "the loss"
-
-
-def images(batch: Batch, losses: PerImage, names: Sequence[str] | None) -> str:
+def bad_images(batch: Batch, losses: PerImage, names: Sequence[str] | None) -> str:
     """The images of a bad batch whose loss is not finite, or all where each loss is: a few, by index and name."""
     bad = ~losses.isfinite().cpu()
     indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()

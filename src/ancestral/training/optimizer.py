@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ancestral.settings import TrainingSettings
 from ancestral.training.muon import Muon, Rows
@@ -30,3 +30,10 @@ def optimizers_for(
         return [torch.optim.Adam(weights.values(), settings.lr, settings.betas, fused=True)]
     decay = 0.01 if settings.weight_decay is None else settings.weight_decay
     return [torch.optim.AdamW(weights.values(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
+
+
+def moments_like(owner: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    """What the optimiser of a weight keeps of it, on its device: tensors of these shapes and types."""
+    if isinstance(owner, Muon):
+        return {"momentum": weight}
+    return {"step": torch.empty((), device=weight.device), "exp_avg": weight, "exp_avg_sq": weight}

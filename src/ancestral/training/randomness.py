@@ -49,18 +49,15 @@ def randomness_of(
         shape: (C, H, W) of an image.
         recent: losses to sample the timesteps by; None: as `settings.timesteps` says.
     """
-    size = settings.batch_size
+    size, T = settings.batch_size, num_timesteps
     t_generator, hidden_generator = (generator(seed, name, step) for name in ("t", "label-dropout"))
     eps_generator = generator(seed, "eps", step, device=device)
-    times = _times(settings, num_timesteps, t_generator, recent)
+    if settings.timesteps == "uniform":
+        t = torch.randint(1, T + 1, (size,), generator=t_generator)
+        times = SampledTimesteps(t, torch.ones(size, dtype=torch.float64), independent(size, t_generator))
+    else:
+        probabilities = even(T) if recent is None else recent.probabilities()
+        times = sample_timesteps(probabilities, stratified(size, t_generator))
     hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
     eps = torch.randn(size, *shape, generator=eps_generator, device=device)
     return Randomness(SampledTimesteps(*(sent(each, device) for each in times)), eps, sent(hidden, device))
-
-
-def _times(settings: TrainingSettings, T: int, draws: torch.Generator, recent: RecentLosses | None) -> SampledTimesteps:
-    size = settings.batch_size
-    if settings.timesteps == "uniform":
-        t = torch.randint(1, T + 1, (size,), generator=draws)
-        return SampledTimesteps(t, torch.ones(size, dtype=torch.float64), independent(size, draws))
-    return sample_timesteps(even(T) if recent is None else recent.probabilities(), stratified(size, draws))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,63 +44,41 @@ FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")
 """What is nothing while nothing is in it."""
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(init=False)
 class RunFolder:
-    """`path` holds config.json, compute.json, log.jsonl, timing.jsonl, samples/, checkpoints/ and pipeline/."""
+    """What lies where in the folder of a run.
+
+    Attributes:
+        config: the settings, as JSON that `--config` reads.
+        compute: how the machine it is trained on is used, and which machine that is.
+        log: what the computation determines.
+        timing: what the machine determines.
+        checkpoints: everything a resume needs.
+        samples: grids generated on the way.
+        pipeline: the averaged weights with all that sampling needs.
+    """
 
     path: Path
 
     def __init__(self, path: Path | str) -> None:
-        object.__setattr__(self, "path", as_path(path))
-
-    @property
-    def config(self) -> Path:
-        """The settings, as JSON that `--config` reads."""
-        return self.path / "config.json"
-
-    @property
-    def compute(self) -> Path:
-        """How the machine it is trained on is used, and which machine that is."""
-        return self.path / "compute.json"
-
-    @property
-    def log(self) -> Path:
-        """What the computation determines."""
-        return self.path / "log.jsonl"
-
-    @property
-    def timing(self) -> Path:
-        """What the machine determines."""
-        return self.path / "timing.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Everything a resume needs."""
-        return self.path / "checkpoints"
-
-    @property
-    def samples(self) -> Path:
-        """Grids generated on the way."""
-        return self.path / "samples"
-
-    @property
-    def pipeline(self) -> Path:
-        """The averaged weights with all that sampling needs."""
-        return self.path / "pipeline"
+        self.path = as_path(path)
+        self.config, self.compute = self.path / "config.json", self.path / "compute.json"
+        self.log, self.timing = self.path / "log.jsonl", self.path / "timing.jsonl"
+        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
+        self.pipeline = self.path / "pipeline"
 
     def read_config(self) -> Config:
-        """The settings of this run.
-
-        Raises:
-            InputError: no run here, or its config.json is damaged.
-        """
+        """The settings of this run. Raises InputError where there is none, or its config.json is damaged."""
         if not self.config.is_file():
             raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
         return parse(Config, migrated(read_settings(self.config)), str(self.config))
 
     @contextmanager
-    def claimed(self, config: Config) -> Iterator["Claim"]:
+    def claimed(self, config: Config) -> Iterator[Callable[[], None]]:
         """Holds the run for one trainer, after checking that `config` continues what is there.
+
+        Gives a check to be called before anything is written, which raises CannotWrite where the folder was renamed,
+        removed or replaced.
 
         The settings of a new run are written at once, those of an old one by `adopt`. The locks are the operating
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
@@ -108,28 +87,25 @@ class RunFolder:
         Raises:
             InputError: unwritable folder, another trainer at work, a folder of something else, or other settings.
         """
-        self._refuse_links()
+        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
+            check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self._lock(folder, (errno.EWOULDBLOCK,))
             self._lock(lock.fileno())
-            claim = Claim(self.path, _identity(os.fstat(folder)))
-            claim.check()
+            check = partial(_check_same, self.path, _identity(os.fstat(folder)))
+            check()
             self._agree(config)
             if not self.config.is_file():
                 self.adopt(config)
-            yield claim
+            yield check
         finally:
             os.close(folder)
             lock.close()
 
     def adopt(self, config: Config) -> None:
-        """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind.
-
-        Raises:
-            CannotWrite: disk full, or folder gone or read-only.
-        """
+        """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind."""
         write_whole(self.config, config.model_dump_json(indent=2) + "\n")
         for name in (self.config.name, self.compute.name):
             for left_behind in self.path.glob(f".{name}.*"):
@@ -178,29 +154,21 @@ class RunFolder:
         write_whole(self.compute, json.dumps(after, indent=2) + "\n")
         return chosen
 
-    def _refuse_links(self) -> None:
-        """What is written in a run is written there, and not where a link leads."""
-        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
-            check_part(entry)
-
     def _make(self) -> BinaryIO:
         """The folder, if there is none, and the lock file, open; nothing is opened through a link."""
         try:
-            if self.path.is_dir() and not self.config.is_file():
-                self._check_empty()
+            there = [] if self.config.is_file() or not self.path.is_dir() else [*self.path.iterdir()]
+            if others := sorted(each.name for each in there if not _is_nothing(each)):
+                raise InputError(
+                    f"expected a run folder or an empty one, got {self.path}, which holds other files, such as "
+                    f"{others[0]}"
+                )
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise InputError(
                 f"cannot write to {self.path}: {fault.strerror}; choose another folder with --out"
             ) from None
         return open_to_append(self.path / "lock")
-
-    def _check_empty(self) -> None:
-        """What a kill before the first settings, or a file manager, has left is nothing."""
-        if others := sorted(each.name for each in self.path.iterdir() if not _is_nothing(each)):
-            raise InputError(
-                f"expected a run folder or an empty one, got {self.path}, which holds other files, such as {others[0]}"
-            )
 
     def _lock(self, handle: int, refusals: tuple[int, ...] | None = None) -> None:
         """Locks an open file; `refusals`: the errors that mean another trainer, None: all."""
@@ -224,33 +192,19 @@ class RunFolder:
                 )
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A run that is held: its folder is known by its identity, not by a name that others may give away.
-
-    The folder is open as long as the run is held, so that no other can come by the same identity.
+def _check_same(path: Path, identity: tuple[int, int]) -> None:
+    """That the folder is still the one that was claimed. It is known by its identity, not by a name that others may
+    give away; it is open meanwhile, so that no other can come by the same identity.
     """
-
-    path: Path
-    identity: tuple[int, int]
-
-    def check(self) -> None:
-        """To be called before anything is written.
-
-        Raises:
-            CannotWrite: the folder was renamed, removed or replaced.
-        """
-        try:
-            now = _identity(self.path.stat())
-        except OSError as fault:
-            now, why = None, fault.strerror
-        else:
-            why = "another folder bears its name now"
-        if now != self.identity:
-            raise CannotWrite(
-                f"cannot write to {self.path}: it was renamed, removed or replaced while it was trained in ({why}); "
-                "put it back and give the same command again"
-            )
+    try:
+        now, why = _identity(path.stat()), "another folder bears its name now"
+    except OSError as fault:
+        now, why = None, str(fault.strerror)
+    if now != identity:
+        raise CannotWrite(
+            f"cannot write to {path}: it was renamed, removed or replaced while it was trained in ({why}); "
+            "put it back and give the same command again"
+        )
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -3,26 +3,23 @@
 A manifest vouches for bytes, not for sense. A tensor of another shape may broadcast in silence, a moment that is
 missing breaks at the next step, a counter out of range moves the run to another place of its own randomness. So names,
 shapes, types and counters are held against the network and the optimiser that are to go on, and numbers have to be
-numbers. The same look at what would be saved keeps a state that is none from taking the place of a good one.
+numbers.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import ConfigDict, Field, model_validator
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from safetensors import SafetensorError
+from torch import Tensor
 
-from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import InputError
 from ancestral.files import read_json
 from ancestral.settings import Settings, parse
-from ancestral.training.checkpoint import tensor_fault
-from ancestral.training.muon import Muon
-from ancestral.training.tensor_files import Tensors
+from ancestral.training.checkpoint import tensor_files
+from ancestral.training.tensor_files import Tensors, misfit, tensors_in
 
 WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
@@ -69,7 +66,22 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    return tensor_fault(folder, expected(counters.step), partial(_moment_fault, counters.step))
+    return _tensor_fault(folder, expected(counters.step), counters.step)
+
+
+def _tensor_fault(folder: Path, wanted: Tensors, steps: int) -> str | None:
+    """What is wrong with the tensors after so many steps, or None: groups, names, shapes and types have to be those of
+    `wanted`, numbers have to be numbers. One tensor is read at a time.
+    """
+    groups = tensor_files(folder)
+    if groups.keys() != wanted.keys():
+        return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
+    try:
+        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
+        moments = (_moment_fault(steps, *moment) for moment in tensors_in(groups["optimizer"]))
+        return next((fault for fault in chain(faults, moments) if fault is not None), None)
+    except (OSError, RuntimeError, SafetensorError) as fault:
+        return str(fault)
 
 
 def _moment_fault(steps: int, name: str, moment: Tensor) -> str | None:
@@ -80,38 +92,3 @@ def _moment_fault(steps: int, name: str, moment: Tensor) -> str | None:
     if kind == "step" and not (0 <= float(moment) <= steps and float(moment).is_integer()):
         return f"{name} counts {float(moment):g} of {steps} steps"
     return None
-
-
-def is_sound(tensors: Tensors) -> bool:
-    """Whether all weights, averages and moments are numbers."""
-    held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
-    return all(bool(tensor.isfinite().all()) for tensor in held)
-
-
-def tensors_like(
-    network: nn.Module, owners: Mapping[str, Optimizer], recent: RecentLosses | None, step: int
-) -> Tensors:
-    """Tensors like those of a checkpoint after `step` steps, whole; those without values are of torch's `meta` device.
-
-    Args:
-        owners: the optimiser of every weight that is trained, of which there are moments after the first step.
-        recent: losses of as many timesteps as are to be remembered, if any.
-    """
-    weights = {name: _like(tensor) for name, tensor in network.state_dict().items()}
-    moments = {} if step == 0 else {name: _moments(owner, weights[name]) for name, owner in owners.items()}
-    optimizer = {f"{name}.{key}": like for name, kept in moments.items() for key, like in kept.items()}
-    groups = {"model": weights, "ema": weights, "optimizer": optimizer}
-    if recent is not None:
-        groups["timesteps"] = {"recent_losses": RecentLosses.none(len(recent.table)).table}
-    return groups
-
-
-def _moments(owner: Optimizer, whole: Tensor) -> dict[str, Tensor]:
-    """What the optimiser of a weight keeps of it."""
-    if isinstance(owner, Muon):
-        return {"momentum": whole}
-    return {"step": torch.empty((), device="meta"), "exp_avg": whole, "exp_avg_sq": whole}
-
-
-def _like(weight: Tensor) -> Tensor:
-    return torch.empty(weight.shape, dtype=weight.dtype, device="meta")

@@ -18,6 +18,7 @@ A step gives a GPU its work and waits for nothing: what depends on the numbers, 
 decided where they are.
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -30,22 +31,19 @@ from ancestral.data.loader import Batch, Loader
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.errors import Diverged
+from ancestral.networks.weights import first_not_finite
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.rng import mix
 from ancestral.tensors import PerImage
-from ancestral.training import nonfinite
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, Parallel, Replicated
-from ancestral.training.global_losses import GlobalLosses, LocalLosses
+from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel, Replicated
 from ancestral.training.loss import training_losses
-from ancestral.training.nonfinite import NonFiniteCounter
-from ancestral.training.optimizer import optimizers_for
+from ancestral.training.nonfinite import NonFiniteCounter, bad_images
+from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
-from ancestral.training.run_clock import RunClock
 from ancestral.training.running_means import RunningMeans
-from ancestral.training.soundness import tensors_like
 from ancestral.training.tensor_files import Tensors
 
 
@@ -67,8 +65,10 @@ class Trainer:
         torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
         self.network = pipeline.network.train()
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
-        self.run_clock = RunClock()
-        self.engine = self._engine(processes, parallel, asked)
+        self.seconds_before, self.started = 0.0, time.monotonic()
+        losses = GlobalLosses(processes, self.settings.batch_size, asked, lambda: self.seconds)
+        kind = FullySharded if parallel == "fsdp" and not processes.is_single else Replicated
+        self.engine: Engine = kind(processes, pipeline, self.ema.network, losses)
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
         )
@@ -82,14 +82,9 @@ class Trainer:
         self.step, self.rollbacks = 0, 0
         self.non_finite, self.means = NonFiniteCounter(self.device), RunningMeans(self.device)
         self.fraction = self._fraction()
-        self.engine.rehearse(self._loss_of_black)
 
     def advance(self) -> None:
-        """Algorithm 1, one step on the next batch; or none where the loss or the gradient is not finite.
-
-        Raises:
-            Diverged: MOST_IN_A_ROW steps in a row were not finite.
-        """
+        """Algorithm 1, one step on the next batch, or none where it is not finite: Diverged after MOST_IN_A_ROW."""
         lr = self._set_learning_rate()
         batch = self.loader.batch(self.step)  # x_0 ~ q(x_0)
         random = self._randomness()  # t ~ Uniform({1, ..., T}), eps ~ N(0, I)
@@ -108,29 +103,15 @@ class Trainer:
         return self.step * self.settings.batch_size
 
     @property
-    def skipped(self) -> int:
-        """Steps of the whole run that were not finite; asking waits for a GPU."""
-        return self.non_finite.skipped
-
-    @property
     def seconds(self) -> float:
         """Time spent on this run, over all its starts."""
-        return self.run_clock.seconds()
-
-    @property
-    def clock(self) -> float:
-        """The seconds that decisions go by: several processes go by those of the first, at their last look."""
-        return self.engine.losses.clock
-
-    @property
-    def stop(self) -> bool:
-        """Whether anyone was asked to stop; several processes know at their next look."""
-        return self.engine.losses.stop
+        return self.seconds_before + time.monotonic() - self.started
 
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
         lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
-        record = {"step": self.step, "images": self.images, **self.means.means(), "lr": lr, "skipped": self.skipped}
+        record = {"step": self.step, "images": self.images, **self.means.means(), "lr": lr}
+        record["skipped"] = self.non_finite.skipped
         self.means = RunningMeans(self.device)
         return {**record, "missing": missing} if missing else record
 
@@ -146,9 +127,19 @@ class Trainer:
         return weights if self.recent is None else {**weights, "timesteps": {"recent_losses": self.recent.table}}
 
     def expected(self, step: int) -> Tensors:
-        """Tensors like those of a checkpoint after `step` steps, whole."""
-        owners = {name: self.owner(weight) for name, weight in self.engine.weights.items() if weight.requires_grad}
-        return tensors_like(self.network, owners, self.recent, step)
+        """Tensors like those of a checkpoint after `step` steps, whole; those without values on the device `meta`."""
+        state = self.network.state_dict().items()
+        weights = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in state}
+        trained = [(name, weight) for name, weight in self.engine.weights.items() if step and weight.requires_grad]
+        moments = {
+            f"{name}.{key}": like
+            for name, weight in trained
+            for key, like in moments_like(self.owner(weight), weights[name]).items()
+        }
+        groups = {"model": weights, "ema": weights, "optimizer": moments}
+        if self.recent is not None:
+            groups["timesteps"] = {"recent_losses": RecentLosses.none(self.diffusion.num_timesteps).table}
+        return groups
 
     def state(self) -> dict[str, Any]:
         """The counters."""
@@ -157,7 +148,7 @@ class Trainer:
             "images": self.images,
             "seconds": self.seconds,
             "ema_updates": self.ema.updates,
-            "skipped": self.skipped,
+            "skipped": self.non_finite.skipped,
             "skipped_in_a_row": self.non_finite.in_a_row,
             "rollbacks": self.rollbacks,
             "window": self.means.sums.tolist(),
@@ -188,22 +179,13 @@ class Trainer:
         self.non_finite.skipped = state["skipped"]
         self.non_finite.in_a_row = state.get("skipped_in_a_row", state["skipped"])
         self.means = RunningMeans(self.device, state["window"])
-        self.run_clock.restart(state["seconds"])
+        self.seconds_before, self.started = state["seconds"], time.monotonic()
         self.engine.losses.restart(state["seconds"])
         self.fraction = self._fraction()
 
     def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         """The optimiser that updates a weight."""
         return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
-
-    def _engine(self, processes: Processes, parallel: Parallel, asked: Callable[[], bool]) -> Engine:
-        """The one for this many processes; of one alone both are the same."""
-        if processes.is_single:
-            return Replicated(processes, self.pipeline, LocalLosses(asked, self.run_clock.seconds))
-        losses = GlobalLosses(processes, self.settings.batch_size, asked, self.run_clock.seconds)
-        if parallel == "fsdp":
-            return FullySharded(processes, self.pipeline, losses, self.ema.network)
-        return Replicated(processes, self.pipeline, losses)
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
@@ -232,16 +214,6 @@ class Trainer:
         losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, eps, labels)
         return losses, (self.weighting(self.diffusion, t) * weight).to(losses)
 
-    def _loss_of_black(self, count: int) -> Tensor:
-        """() the loss of that many black images."""
-        x0 = -torch.ones(count, *self.pipeline.spec.shape, device=self.device)
-        x0 = x0.contiguous(memory_format=torch.channels_last)
-        t = torch.ones(count, dtype=torch.int64, device=self.device)
-        within = torch.zeros(count, dtype=torch.float64, device=self.device)
-        labels = t - 1 if self.pipeline.num_classes and self.loader.labels is not None else None
-        losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, torch.zeros_like(x0), labels)
-        return losses.sum()
-
     def _descend(self, norm: Tensor, finite: Tensor) -> None:
         """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""
         if self.settings.clip_norm is not None:
@@ -250,7 +222,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
-        self.ema.update(self.engine.pairs(self.ema.network), finite)
+        self.ema.update(zip(self.engine.averages, self.engine.weights.values(), strict=True), finite)
         self.ema.take_buffers(self.network)
 
     def _remember(self, random: Randomness, losses: PerImage, norm: Tensor, finite: Tensor) -> None:
@@ -265,11 +237,12 @@ class Trainer:
 
     def _fraction(self) -> float:
         """The share of the budget that is used, 0..1."""
-        return fraction_used(self.settings, self.step, self.images, self.clock)
+        return fraction_used(self.settings, self.step, self.images, self.engine.losses.clock)
 
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
-        layer = nonfinite.first_layer(self.engine.weights)
-        images = nonfinite.images(batch, losses, self.loader.image_set.names)
+        gradients = {name: weight.grad for name, weight in self.engine.weights.items() if weight.grad is not None}
+        layer = first_not_finite(gradients) or "the loss"
+        images = bad_images(batch, losses, self.loader.image_set.names)
         stops = self.settings.on_divergence == "stop"
         return Diverged(
             f"training diverged: {self.non_finite.in_a_row} steps in a row were not finite, up to step {self.step} "

@@ -48,9 +48,8 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     taken: set[int] = set()
     for name, tensor in tensors.items():
         place = tensor.untyped_storage().data_ptr()
-        written[name] = (
-            tensor.contiguous() if place not in taken else tensor.clone(memory_format=torch.contiguous_format)
-        )
+        alone = tensor if place not in taken else tensor.clone()
+        written[name] = alone.contiguous()
         taken.add(place)
     return written
 
@@ -70,24 +69,12 @@ def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return groups
 
 
-def read_groups(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> dict[str, dict[str, Tensor]]:
-    """All tensors in files, by group and name.
+def tensors_in(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that are in files by rows, or in one, one after the other.
 
     Args:
-        rows: which of so many rows are wanted, of what may be held by rows; None: all. No others are read.
+        rows: which of so many rows are wanted; None: all. No others are read.
     """
-    return {
-        group: read_tensors(files, rows if group in HELD_BY_ROWS else None) for group, files in grouped(paths).items()
-    }
-
-
-def read_tensors(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> dict[str, Tensor]:
-    """The tensors that are in files by rows, or in one; given `rows`, so many of each."""
-    return dict(tensors_in(paths, rows))
-
-
-def tensors_in(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """The same one after the other."""
     with ExitStack() as opened:
         files = [opened.enter_context(safe_open(path, "pt")) for path in paths]
         names = dict.fromkeys(name for file in files for name in file.keys())  # noqa: SIM118
@@ -107,14 +94,10 @@ def misfit(found: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) ->
         like = wanted[name]
         if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
             return f"{name} is {_kind(tensor)}, not {_kind(like)}"
-        if not _are_numbers(tensor, like):
+        may_be_infinite = not like.is_meta and bool(like.isinf().any())
+        if bool(tensor.isnan().any() if may_be_infinite else (~tensor.isfinite()).any()):
             return f"{name} is not finite"
     return f"{min(missing)} is missing" if missing else None
-
-
-def _are_numbers(tensor: Tensor, like: Tensor) -> bool:
-    may_be_infinite = not like.is_meta and bool(like.isinf().any())
-    return not bool(tensor.isnan().any() if may_be_infinite else (~tensor.isfinite()).any())
 
 
 def _kind(tensor: Tensor) -> str:

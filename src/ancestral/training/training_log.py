@@ -5,23 +5,55 @@ is keeps the host as busy as the GPU, so that beside a training step it would ga
 seconds, in every line of `timing.jsonl`.
 """
 
-import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
 from typing import Any
 
 import torch
 
+from ancestral.compute import time_on
 from ancestral.errors import NonFinite
 from ancestral.rng import mix
 from ancestral.training.logs import JsonLines
+from ancestral.training.loss import ValidationLoss
 from ancestral.training.run import RunFolder
-from ancestral.training.spikes import Spikes
 from ancestral.training.step import Trainer
-from ancestral.training.validation import ValidationLoss
 from ancestral.viz.pictures import grid, save_png
 
 GRID_IMAGES = 40
+SPIKE = 5.0
+"""Times the median of the recent losses, above which a loss is a spike."""
+RECENT, FEWEST = 20, 5
+"""Lines of the log that the median is taken of, at most and at least."""
+
+
+class Spikes:
+    """A loss that leaps is said when it is logged: the first sign that training is about to diverge.
+
+    It looks at the lines of the log alone, from this start of the run on: a step costs nothing and waits for nothing.
+    """
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=RECENT)
+        self.inside = False
+
+    def warning(self, record: dict[str, Any]) -> str | None:
+        """One line where the loss of this record leaps; None where it does not, or is still as high as when it did."""
+        loss = record.get("loss")
+        if loss is None:
+            return None
+        usual = median(self.losses) if len(self.losses) >= FEWEST else loss
+        was_inside, self.inside = self.inside, loss > SPIKE * usual
+        self.losses.append(loss)
+        if not self.inside or was_inside:
+            return None
+        return (
+            f"the loss leapt to {loss:.4g} at step {record['step']:,}, from {usual:.4g} before: learning rate "
+            f"{record['lr']:.3g}, gradient norm {record['grad_norm']:.3g}; if it stays, lower --training.lr"
+        )
 
 
 class TrainingLog:
@@ -84,18 +116,16 @@ class TrainingLog:
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Counts the seconds of what is no training, once a GPU has finished the steps it was given."""
-        if self.trainer.device.type == "cuda":
-            torch.cuda.synchronize(self.trainer.device)
-        start = time.monotonic()
+        start = time_on(self.trainer.device)
         yield
-        self.watching_seconds += time.monotonic() - start
+        self.watching_seconds += time_on(self.trainer.device) - start
 
     def _save_grid(self) -> None:
         """Each process generates it, since each may have to call the network for any to.
 
         One that is not finite is left out, and said: of the weights that are trained, their loss has the last word.
         """
-        pipeline = self.trainer.engine.local_pipeline(self.trainer.pipeline, self.trainer.ema.network)
+        pipeline = replace(self.trainer.pipeline, network=self.trainer.ema.network, analytic=None)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
         try:

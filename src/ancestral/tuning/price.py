@@ -6,7 +6,6 @@ Nothing is allocated for the work itself before its price is known.
 """
 
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ancestral.building import outputs
+from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.unet import UNet
@@ -284,9 +284,7 @@ def _middle(call: Callable[[], None], device: torch.device, most: float) -> floa
 
 def _seconds(call: Callable[[], None], device: torch.device) -> float:
     """Of one call, until it is done; what is wrong with its answer is told by the work's first step, which has one."""
-    begun = time.perf_counter()
+    begun = time_on(device)
     with suppress(NonFinite), torch.no_grad():
         call()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - begun
+    return time_on(device) - begun

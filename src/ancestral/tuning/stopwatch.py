@@ -1,7 +1,6 @@
 """Real steps, timed: an optimiser step of the trainer on random images, and a few network calls that draw."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -9,7 +8,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from ancestral.compute import TORCHS_THREADS, Choices
+from ancestral.compute import TORCHS_THREADS, Choices, time_on
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -44,10 +43,10 @@ class Stopwatch:
         try:
             action = self._action(work, choices)
             torch.set_num_threads(choices.threads or TORCHS_THREADS)
-            begun, images = self._now(), 0.0
-            while not images or self._now() - begun < SHORTEST:
+            begun, images = time_on(self.pipeline.device), 0.0
+            while not images or time_on(self.pipeline.device) - begun < SHORTEST:
                 images += action()
-            return (self._now() - begun) / images
+            return (time_on(self.pipeline.device) - begun) / images
         except (RuntimeError, InputError) as fault:  # torch's for want of memory or of a kernel; ours for no compiler
             raise CannotCompute(choices, f"this machine cannot: {' '.join(str(fault).split())}") from fault
 
@@ -59,12 +58,6 @@ class Stopwatch:
         action = known or ACTIONS[work](replica(self.pipeline, choices))
         self.actions[work, choices] = action
         return action
-
-    def _now(self) -> float:
-        """The clock, after a GPU has done what it was given."""
-        if self.pipeline.device.type == "cuda":
-            torch.cuda.synchronize(self.pipeline.device)
-        return time.perf_counter()
 
 
 def replica(pipeline: Pipeline, choices: Choices) -> Pipeline:
