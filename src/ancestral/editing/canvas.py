@@ -112,11 +112,6 @@ def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:
     return [*range(0, length - window, stride), length - window]
 
 
-def num_starts(length: int, window: int, stride: int, wraps: bool) -> int:
-    """How many `starts` there are, none of them made."""
-    return -(-length // stride) if wraps else max(0, -(-(length - window) // stride)) + 1
-
-
 def _tent(length: int, like: Images) -> Float[Tensor, "n"]:
     """1, 2, ..., 2, 1 over its peak: above 0 everywhere."""
     ramp = torch.arange(1, length + 1, dtype=like.dtype, device=like.device)

@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral import edits
-from ancestral.editing.canvas import num_starts
+from ancestral.editing.canvas import starts
 from ancestral.jobs.edit_inputs import Picture, read_picture
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
 from ancestral.jobs.generated import as_asked, file_room
@@ -25,7 +25,6 @@ from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 REMEDY = "ask for fewer or smaller images or --steps"
 PngFacts = dict[str, str]
 One = UInt8[Tensor, "1 C H W"]
-LargerPixels = UInt8[Tensor, "B C h w"]
 NamedImage = tuple[str, One]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
 Steps = Callable[[slice], Iterator[Step]]
@@ -40,18 +39,6 @@ class Result(NamedTuple):
     facts: PngFacts
 
 
-class ComparisonRow(NamedTuple):
-    """What the comparison shows before and after the results of one image."""
-
-    before: list[NamedImage]
-    after: list[NamedImage]
-
-
-def unchanged(pixels: Pixels) -> LargerPixels:
-    """The results as the comparison shows them, unless it shows something else."""
-    return pixels
-
-
 def nothing(images: Images) -> dict[str, Any]:
     """No numbers."""
     return {}
@@ -62,12 +49,13 @@ class EditPlan:
     """A task with everything that it was asked.
 
     Attributes:
-        rows: one for each image given; one where there are none.
-        results: those of the first row, then those of the second, ...
+        results: those of the first image given, then those of the second, ...
         steps: generates some of the results.
-        count: steps of a chain.
         options: what its files say of the task.
-        show: the results -> what the comparison shows of them.
+        count: steps of a chain.
+        rows: what the comparison shows before the results of each image given; one where there are none.
+        after: what it shows after them.
+        tilings: how often it shows each of them, in both directions.
         measure: the results -> numbers about them, by name.
         made: pictures that were made on the way, with the ends of their files' names.
         is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
@@ -77,12 +65,13 @@ class EditPlan:
         whole: whether the network sees all of a result at once, however large.
     """
 
-    rows: list[ComparisonRow]
     results: list[Result]
     steps: Steps
-    count: int
     options: PngFacts
-    show: Callable[[Pixels], LargerPixels] = unchanged
+    count: int
+    rows: list[list[NamedImage]]
+    after: tuple[NamedImage, ...] = ()
+    tilings: int = 1
     measure: Callable[[Images], dict[str, Any]] = nothing
     made: tuple[NamedImage, ...] = ()
     is_path: bool = False
@@ -92,36 +81,29 @@ class EditPlan:
     whole: bool = False
 
 
-@runtime_checkable
-class PlannedTask(Protocol):
-    """What a plan asks of the settings of its task."""
-
-    @property
-    def result_seeds(self) -> range: ...
-    @property
-    def paths(self) -> tuple[Path, ...]: ...
-    @property
-    def yes(self) -> bool: ...
-    def files(self, names: list[str]) -> list[Path]: ...
-
-
 @dataclass(frozen=True)
 class EditRequest:
-    """A task with the pipeline that does it. Every image given has as many results as there are `seeds`.
+    """What a task is given. Every image has as many results as there are `seeds`.
 
     Attributes:
         labels: the class of each seed's result.
+        paths: of the images.
+        folder: where the results go.
+        yes: whether it may cost more than is usual.
     """
 
-    task: PlannedTask
     pipeline: Pipeline
     settings: SamplingSettings
     labels: Labels | None
+    seeds: range
+    paths: tuple[Path, ...]
+    folder: Path
+    yes: bool
 
-    @property
-    def seeds(self) -> range:
-        """Of the results of each image."""
-        return self.task.result_seeds
+    def plan(self, given: list[Picture], steps: Steps, options: PngFacts) -> EditPlan:
+        """That of a task that changes every image given, with every seed, along the pipeline's own chain."""
+        rows = [[("image", picture.pixels)] for picture in given] or [[]]
+        return EditPlan(self.of_seeds(given), steps, options, self.settings.steps, rows)
 
     def read(
         self, channels: int | None = None, height: int | None = None, width: int | None = None
@@ -130,7 +112,7 @@ class EditRequest:
         own = self.pipeline.spec.shape
         shape = channels or own[0], height or own[1], width or own[2]
         pictures = []
-        for path in self.task.paths:
+        for path in self.paths:
             pictures.append(read_picture(path, *shape))
             yield from [NoteEvent(f"ancestral: {changes}") for changes in [pictures[-1].changes] if changes]
         return pictures
@@ -141,7 +123,7 @@ class EditRequest:
 
     def words(self, part: slice) -> tuple[list[int], Labels | None, SamplingSettings]:
         """What every call of `edits` takes, of some of all results: seeds, labels, settings."""
-        rows = max(1, len(self.task.paths))
+        rows = max(1, len(self.paths))
         labels = None if self.labels is None else self.labels.repeat(rows)[part]
         return ([*self.seeds] * rows)[part], labels, self.settings
 
@@ -166,34 +148,20 @@ class EditRequest:
         Raises:
             InputError: more than is usual and not meant, or than fits.
         """
-        pipeline = self.pipeline
-        numbers = pipeline.spec.channels * self.pixels(size)
+        pipeline, numbers = self.pipeline, numbers_of(self.pipeline, size)
         calls = steps * pipeline.sampler(self.settings).calls
         price = of_chains(pipeline, self.settings, images, calls, work, numbers, 2, pull_backs, whole)
         price = price._replace(disk=images * file_room(numbers))
-        folder = self.task.files([])[0].parent
-        return allow(price, self.task.yes, pipeline.device, pipeline.processes, folder, REMEDY)
-
-    def refuse_more(self, images: int, size: tuple[int, int] | None = None) -> None:
-        """Before any of so many images of this size is made.
-
-        Raises:
-            InputError: more than fit into memory.
-        """
-        numbers = images * self.pipeline.spec.channels * self.pixels(size)
-        refuse_more_than_is_free(4 * numbers, self.pipeline.device, REMEDY)
-
-    def pixels(self, size: tuple[int, int] | None = None) -> int:
-        """Of an image of this height and width; None: of the pipeline's."""
-        return math.prod(size or self.pipeline.spec.shape[1:])
+        return allow(price, self.yes, pipeline.device, pipeline.processes, self.folder, REMEDY)
 
     def windows(self, size: tuple[int, int], stride: int | None, wraps: bool = False) -> int:
         """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
         own = self.pipeline.spec.shape[1:]
         if size == own and not wraps:
             return 1
-        between = max(1, min(own) // 2 if stride is None else stride)
-        return math.prod(num_starts(length, window, between, wraps) for length, window in zip(size, own, strict=True))
+        between = max(1, edits.stride_of(self.pipeline, stride))
+        sides = zip(size, own, strict=True)
+        return math.prod(len(starts(length, window, between, wraps)) for length, window in sides)
 
     def inverted(self, images: Images, corrections: int, grain: float) -> Generator[Event, None, Data]:
         """The noises that images come from."""
@@ -237,25 +205,34 @@ class EditRequest:
 
 def floats(given: list[Picture]) -> Images:
     """Every image given, in [-1, 1]."""
-    return torch.cat([from_pixels(picture.pixels) for picture in given])
-
-
-def shown(given: list[Picture]) -> list[ComparisonRow]:
-    """A row for each image given."""
-    return [ComparisonRow([("image", picture.pixels)], []) for picture in given]
+    return from_pixels(torch.cat([picture.pixels for picture in given]))
 
 
 def one_by_one(pixels: Pixels) -> list[One]:
     """A batch as pictures."""
-    return [pixels[i : i + 1] for i in range(len(pixels))]
+    return [*torch.split(pixels, 1)]
 
 
-def numbers_of(given: list[Picture]) -> list[str]:
+def numbers_of(pipeline: Pipeline, size: tuple[int, int] | None = None) -> int:
+    """That an image of this height and width is made of; None: of the pipeline's."""
+    return pipeline.spec.channels * math.prod(size or pipeline.spec.shape[1:])
+
+
+def refuse_more(pipeline: Pipeline, images: int, size: tuple[int, int] | None = None) -> None:
+    """Before any of so many images of this size is made.
+
+    Raises:
+        InputError: more than fit into memory.
+    """
+    refuse_more_than_is_free(4 * images * numbers_of(pipeline, size), pipeline.device, REMEDY)
+
+
+def name_beginnings(given: list[Picture]) -> list[str]:
     """What the names of each image's files begin with, where there are several images."""
     return [f"{i}-" for i in range(len(given))] if len(given) > 1 else [""]
 
 
 def _origins(given: list[Picture]) -> list[tuple[str, PngFacts]]:
-    """The number of each image given, and what the files of its results say of it."""
+    """How the names of each given image's files begin, and what the files of its results say of it."""
     facts = [{"image sha256": picture.digest} for picture in given] or [{}]
-    return [*zip(numbers_of(given), facts, strict=True)]
+    return [*zip(name_beginnings(given), facts, strict=True)]
