@@ -11,6 +11,7 @@ A network is trained once for each data set and kept in the cache, with a digest
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,7 +49,7 @@ MOST_PIXELS = 50_000_000
 class FeatureNetwork(nn.Module):
     """From any H x W, large ones shrunk, by convolutions to 4 x 4; 64 standardised features; a classifier of them."""
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, shape: Sequence[int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = shape
         self.shrink = nn.AvgPool2d(shrinkage(height, width))
@@ -93,6 +94,12 @@ class Extractor:
         """The likeliest class of each image: a label, or the number of a transform, as `kind` says."""
         parts = [self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]
         return self.network.classifier(torch.cat(parts)).argmax(dim=1)
+
+    def agreement(self, pixels: Pixels, asked: Labels | None) -> float | None:
+        """Share of the images in which it sees the class that was asked for; None without, or where it knows none."""
+        if asked is None or self.kind != "labels":
+            return None
+        return float((self.classify(pixels) == asked).double().mean())
 
 
 def train_extractor(
@@ -149,13 +156,6 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
 
 
-def _new_network(shape: tuple[int, int, int], num_classes: int, seed: int) -> FeatureNetwork:
-    """An untrained network whose weights depend on `seed` alone; the caller's random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(seed, "features", "weights"))
-        return FeatureNetwork(shape, num_classes)
-
-
 def _train(
     path: Path,
     images: Pixels,
@@ -166,7 +166,9 @@ def _train(
 ) -> StepwiseWork[Extractor]:
     """A network trained from the start, measured on the held-out images and written to `path`."""
     num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
-    network = _new_network(_shape(images), num_classes, seed)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
+        torch.manual_seed(mix(seed, "features", "weights"))
+        network = FeatureNetwork(images.shape[1:], num_classes)
     yield from _fit(network, images, labels, seed)
     network.eval().requires_grad_(False)
     kind: Kind = "transforms" if labels is None else "labels"
@@ -218,11 +220,6 @@ def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
     return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
 
 
-def _shape(images: Pixels) -> tuple[int, int, int]:
-    _, channels, height, width = images.shape
-    return channels, height, width
-
-
 def _cache_path(images: Pixels, labels: Labels | None, data_hash: str, seed: int) -> Path:
     """Where the network of this data, task, seed and recipe lies."""
     task = "transforms" if labels is None else blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
@@ -250,7 +247,7 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if about.pop("digest") != _digest(tensors):
             raise ValueError("its digest does not fit")
-        network = FeatureNetwork(_shape(images), about["num_classes"])
+        network = FeatureNetwork(images.shape[1:], about["num_classes"])
         network.load_state_dict(tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as fault:
         logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)

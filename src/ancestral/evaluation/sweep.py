@@ -228,9 +228,7 @@ class Scorer(NamedTuple):
         settings = settings or chosen(self.common, each.sampler, each.grid, each.steps)
         generated = self.pipeline.generate(self.seeds, self.labels, settings)
         jackknife = frechet_jackknife(self.extractor.features(generated), self.real)
-        agreement = None
-        if self.labels is not None and self.extractor.kind == "labels":
-            agreement = float((self.extractor.classify(generated) == self.labels).double().mean())
+        agreement = self.extractor.agreement(generated, self.labels)
         to_flow = None if self.pipeline.sampler(settings).stochastic else apart(generated, self.reference)
         return SweepRow(choice=each, jackknife=jackknife, to_flow=to_flow, agreement=agreement)
 

@@ -1,18 +1,22 @@
-"""What tasks of `edit` plan, and what they need for it."""
+"""What tasks of `edit` plan, and what they need for it: image files at the pipeline's size, masks, the price."""
 
+import hashlib
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
+from PIL import Image
 from torch import Tensor
 
 from ancestral import edits
+from ancestral.colors import NAMES, WHITE
+from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.editing.canvas import starts
-from ancestral.jobs.edit_inputs import Picture, read_picture
+from ancestral.errors import InputError
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
 from ancestral.jobs.generated import as_asked, file_room
 from ancestral.jobs.running import allow
@@ -20,15 +24,35 @@ from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Images, Labels, Pixels, from_pixels
+from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 
 REMEDY = "ask for fewer or smaller images or --steps"
+NEW = 128
+"""A mask's grey level from which on a pixel is generated anew."""
 PngFacts = dict[str, str]
 One = UInt8[Tensor, "1 C H W"]
 NamedImage = tuple[str, One]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
 Steps = Callable[[slice], Iterator[Step]]
 """A part of the results -> the steps of their chain."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file as the pipeline takes it.
+
+    Attributes:
+        pixels: (1, C, H, W).
+        size: height and width of the file's image, before it was fitted.
+        digest: SHA-256 of the file.
+        changes: what was done to fit it, in words; "": nothing.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    digest: str
+    changes: str
 
 
 class Result(NamedTuple):
@@ -203,6 +227,45 @@ class EditRequest:
         return "none" if self.labels is None else as_asked(self.pipeline.class_names[int(self.labels[i])])
 
 
+def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
+    """The image in a file, cropped to the shape and resized where it has another.
+
+    Raises:
+        BadImage: for every fault of the file.
+    """
+    data = read(path)
+    image = load(path, data).image
+    fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
+    changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
+    changes += [] if image.mode == fitted.mode else [f"made {NAMES[channels]}"]
+    said = f"{printable(path)} was {' and '.join(changes)}" if changes else ""
+    return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest(), said)
+
+
+def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, int]]) -> Bool[Tensor, "H W"]:
+    """The pixels to keep, (height, width): those that the mask's file shows black; True is kept.
+
+    Args:
+        sizes: of the images' files. A mask of their size is fitted as they are.
+
+    Raises:
+        BadImage: for every fault of the file.
+        InputError: a mask of another size, or one that leaves nothing to generate or nothing to keep.
+    """
+    mask = decode(path, channels=1)
+    own, of_images = (mask.height, mask.width), {*sizes}
+    if own != (height, width) and of_images != {own}:
+        theirs = "".join(f" or {h}x{w}" for h, w in sorted(of_images - {(height, width)}) if len(of_images) == 1)
+        raise InputError(f"expected a mask of {height}x{width}{theirs} pixels, got {own[0]}x{own[1]}; resize the mask")
+    keep = _pixels(fit(mask, height, width, "crop"))[0, 0] < NEW
+    if bool(keep.all()) or not bool(keep.any()):
+        all_of_it = "everything" if bool(keep.all()) else "nothing"
+        raise InputError(
+            f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is generated anew"
+        )
+    return keep
+
+
 def floats(given: list[Picture]) -> Images:
     """Every image given, in [-1, 1]."""
     return from_pixels(torch.cat([picture.pixels for picture in given]))
@@ -236,3 +299,11 @@ def _origins(given: list[Picture]) -> list[tuple[str, PngFacts]]:
     """How the names of each given image's files begin, and what the files of its results say of it."""
     facts = [{"image sha256": picture.digest} for picture in given] or [{}]
     return [*zip(name_beginnings(given), facts, strict=True)]
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.height}x{image.width}"
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return torch.from_numpy(to_array(image).copy()).permute(2, 0, 1)[None].contiguous()

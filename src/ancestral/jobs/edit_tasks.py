@@ -26,8 +26,7 @@ from ancestral.settings import MOST_TIMESTEPS, NumImages, Seed, Side
 if TYPE_CHECKING:
     from ancestral.editing.inpaint import Mask
     from ancestral.editing.operators import Operator
-    from ancestral.jobs.edit_inputs import Picture
-    from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, PngFacts
+    from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, Picture, PngFacts
     from ancestral.tensors import Images
 
 Offset = Annotated[int, Field(ge=0, le=2**14)]
@@ -119,7 +118,7 @@ class Inpaint(Filling):
             InputError: mask and box, or neither, or one that keeps nothing.
         """
         from ancestral.editing.inpaint import outside_box
-        from ancestral.jobs.edit_inputs import read_mask
+        from ancestral.jobs.edit_plans import read_mask
 
         if (self.mask is None) == (self.box is None):
             raise InputError(

@@ -64,7 +64,7 @@ def save_checkpoint(
             several processes all raise it where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
-    needed = MARGIN + sum(int(count) for count in holders.all_gather(str(_bytes(tensors))))
+    needed = MARGIN + sum(holders.all_gather(_bytes(tensors)))
 
     def begin() -> str:
         root.mkdir(exist_ok=True)
@@ -226,7 +226,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
     except OSError as fault:
         text = f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
         said = {"fault": text}
-    results = [json.loads(each) for each in holders.all_gather(json.dumps(said))]
+    results = holders.all_gather(said)
     if faults := [each["fault"] for each in results if "fault" in each]:
         raise CannotWrite(faults[0])
     return [each["done"] for each in results]
