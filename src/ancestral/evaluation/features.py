@@ -130,7 +130,21 @@ def train_extractor(
         )
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
     path = _cache_path(images, told, data_hash, seed)
-    return _read(path, images) or (yield from _train(path, images, told, held_out_images, held_out_labels, seed))
+    if (kept := _read(path, images)) is not None:
+        return kept
+    num_classes = num_transforms(images) if told is None else int(told.max()) + 1
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
+        torch.manual_seed(mix(seed, "features", "weights"))
+        network = FeatureNetwork(images.shape[1:], num_classes)
+    yield from _fit(network, images, told, seed)
+    network.eval().requires_grad_(False)
+    kind: Kind = "transforms" if told is None else "labels"
+    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
+    inputs, answers = _task(held_out_images, None if told is None else held_out_labels, seed, "held out")
+    right = (untested.classify(inputs) == answers).double().mean()
+    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
+    _write(path, extractor)
+    return extractor
 
 
 def shrinkage(height: int, width: int) -> int:
@@ -154,30 +168,6 @@ def transform(pixels: Pixels, which: Labels) -> Pixels:
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
-
-
-def _train(
-    path: Path,
-    images: Pixels,
-    labels: Labels | None,
-    held_out_images: HeldOutPixels,
-    held_out_labels: HeldOutLabels | None,
-    seed: int,
-) -> StepwiseWork[Extractor]:
-    """A network trained from the start, measured on the held-out images and written to `path`."""
-    num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
-        torch.manual_seed(mix(seed, "features", "weights"))
-        network = FeatureNetwork(images.shape[1:], num_classes)
-    yield from _fit(network, images, labels, seed)
-    network.eval().requires_grad_(False)
-    kind: Kind = "transforms" if labels is None else "labels"
-    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
-    inputs, answers = _task(held_out_images, None if labels is None else held_out_labels, seed, "held out")
-    right = (untested.classify(inputs) == answers).double().mean()
-    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
-    _write(path, extractor)
-    return extractor
 
 
 def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int) -> StepwiseWork[None]:

@@ -115,8 +115,8 @@ def frechet_estimate(a: Features, b: Others) -> Estimate:
 def frechet_jackknife(a: Features, b: Others) -> Jackknife:
     """Fréchet distance (1) with each of `GROUPS` interleaved groups of either set left out in turn."""
     gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
-    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a, GROUPS))
-    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b, GROUPS))
+    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a))
+    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b))
     return Jackknife(gaussian_frechet(*gaussian_a, *gaussian_b), tuple(without_a), tuple(without_b))
 
 
@@ -184,10 +184,10 @@ def _root(covariance: Float64[Tensor, "D D"]) -> Float64[Tensor, "D D"]:
     return (vectors * torch.where(values > rounding, values, 0).sqrt()) @ vectors.T
 
 
-def _each_left_out(x: Features, groups: int) -> list[Float64[Tensor, "R D"]]:
-    """`x` without each of `groups` interleaved groups of its rows."""
-    member = torch.arange(len(x)) % groups
-    return [x[member != group] for group in range(groups)]
+def _each_left_out(x: Features) -> list[Float64[Tensor, "R D"]]:
+    """`x` without each of its interleaved groups of rows."""
+    member = torch.arange(len(x)) % GROUPS
+    return [x[member != group] for group in range(GROUPS)]
 
 
 def _jackknife_error(*without: Float64[Tensor, "..."]) -> float:

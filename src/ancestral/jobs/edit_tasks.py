@@ -101,7 +101,6 @@ class Inpaint(Filling):
         return [*self.paths, *([self.mask] if self.mask else [])]
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images beside the mask, and their fillings."""
         import torch
 
         given = yield from request.read()
@@ -149,7 +148,6 @@ class Outpaint(Filling):
     stride: Stride = None
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images on larger canvases, and what those are filled with."""
         from ancestral.editing.inpaint import extended
         from ancestral.jobs.edit_plans import one_by_one, refuse_more
         from ancestral.tensors import to_pixels
@@ -181,7 +179,6 @@ class Vary(ImageEdit):
     """share of the image's contrast lost to noise"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images, and what becomes of them from as much noise."""
         from ancestral import edits
 
         given = yield from request.read()
@@ -204,7 +201,6 @@ class Invert(InvertingSettings):
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit invert runs/mnist seven.png --steps 100 --corrections 2",)
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images beside their noises, and what those give again."""
         from ancestral.jobs.edit_plans import one_by_one
         from ancestral.tensors import mean_over_image, to_pixels
 
@@ -243,7 +239,6 @@ class Interpolate(InvertingSettings):
     grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.1
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Both ends, and the points between them."""
         from ancestral import edits
         from ancestral.editing.interpolate import path
         from ancestral.jobs.edit_plans import refuse_more
@@ -338,7 +333,6 @@ class Colorize(Restoring):
     )
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The grey images, and coloured ones."""
         from ancestral.colors import NAMES
         from ancestral.editing.operators import Grey
 
@@ -365,7 +359,6 @@ class Enlarge(Restoring):
     """IMAGE's pixels are the means of N x N of the result"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The small images, and large ones."""
         from ancestral.editing.operators import MeanPooled
 
         channels, height, width = request.pipeline.spec.shape
@@ -388,7 +381,6 @@ class Deblur(Restoring):
     """deviation of the Gaussian that blurred IMAGE"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The blurred images, and sharp ones."""
         from ancestral.editing.operators import Blurred, gaussian_kernel
 
         channels, *sides = request.pipeline.spec.shape
@@ -410,7 +402,6 @@ class Canvas(ManyResults):
     stride: Stride = None
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Nothing but the canvases."""
         from ancestral import edits
 
         yield from ()
@@ -441,7 +432,6 @@ class Tile(ManyResults):
     """rolls: the image is rolled around at each step; padding: convolutions see around the edges; windows"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Each texture two by two, and its seams."""
         from ancestral import edits
         from ancestral.editing.tile import seam
         from ancestral.jobs.edit_plans import numbers_of

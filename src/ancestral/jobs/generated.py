@@ -100,12 +100,6 @@ class WantedFiles:
         """All files."""
         return [output.path for output in self.outputs()]
 
-    def room(self, shape: tuple[int, int, int], steps: int) -> int:
-        """Bytes that they take, about: pictures at most, and exactly the arrays."""
-        count, numbers = len(self.seeds), math.prod(shape)
-        arrays = 2 * 4 * count * numbers * (min(steps, KEPT - 1) + 1) if self.arrays else 0
-        return count * numbers + self.each * count * file_room(numbers) + arrays
-
     @property
     def fullest(self) -> Path:
         """The folder of the largest of them."""
@@ -159,8 +153,10 @@ def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -
     """
     kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
     calls = pipeline.sampler(settings).network_calls(settings.steps)
-    takes = of_chains(pipeline, settings, len(wanted.seeds), calls, kept=kept)
-    return takes._replace(disk=wanted.room(pipeline.spec.shape, settings.steps))
+    count, numbers = len(wanted.seeds), math.prod(pipeline.spec.shape)
+    arrays = 2 * 4 * count * numbers * (min(settings.steps, KEPT - 1) + 1) if wanted.arrays else 0
+    disk = count * numbers + wanted.each * count * file_room(numbers) + arrays  # of pictures what they take at most
+    return of_chains(pipeline, settings, count, calls, kept=kept)._replace(disk=disk)
 
 
 def filmed(shape: tuple[int, int, int]) -> int:
