@@ -227,7 +227,7 @@ MUTATIONS = (
     Mutation("conjugate gradients that are not", "editing/posterior.py",
              "direction = residual + square / before.where(before > 0, torch.ones_like(before)) * direction",
              "direction = residual"),
-    Mutation("windows added, not averaged", "editing/canvas.py", "self.eps / self.weight", "self.eps"),
+    Mutation("windows added, not averaged", "editing/canvas.py", "total / weights for", "total for"),
     Mutation("windows: the far edge left out", "editing/canvas.py",
              "[*range(0, length - window, stride), length - window]",
              "[*range(0, length - window + 1, stride)]"),

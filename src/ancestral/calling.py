@@ -70,15 +70,6 @@ def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettin
     return sampling_with(base, given, "the call")
 
 
-def output_of(name: object) -> str:
-    """One of `OUTPUTS`, however it is spelled.
-
-    Raises:
-        InputError: none of them.
-    """
-    return one_of(name, OUTPUTS, "output", SAME_OUTPUTS)
-
-
 def one_of(name: object, names: Sequence[Name], what: str, same: Mapping[str, str] | None = None) -> Name:
     """The one of `names` that `name` spells.
 
@@ -146,21 +137,16 @@ def class_index(name: str, class_names: Sequence[str]) -> int:
     Raises:
         InputError: no such class.
     """
-    named = name.removeprefix("=")
-    for form in (name, named):
-        if (label := _place(form, class_names)) is not None:
-            return label
+    named, known = name.removeprefix("="), [normal_form(each) for each in class_names]
+    for word in (name, named):
+        for form in (normal_form(word), normal_form(as_utf8(word))):  # as it is, or as typed under another locale
+            if form in known:
+                return known.index(form)
     if named == name and name.isdecimal() and int(name) < len(class_names):
         return int(name)
     if not class_names:
         raise InputError(f"expected no class, got {name!r}: this pipeline was trained without labels")
     raise InputError(f"expected a class, got {name!r}; {meant(name, class_names)}")
-
-
-def _place(name: str, names: Sequence[str]) -> int | None:
-    """Where a name stands among others, as it is or as it was typed under another locale; None: nowhere."""
-    forms = [normal_form(each) for each in names]
-    return next((forms.index(form) for form in (normal_form(name), normal_form(as_utf8(name))) if form in forms), None)
 
 
 def _label(label: object, index: Callable[[str], int], num_classes: int) -> int:

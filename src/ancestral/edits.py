@@ -22,7 +22,7 @@ from ancestral.editing.from_image import from_image, timestep_of_strength, times
 from ancestral.editing.inpaint import Rounds, extended
 from ancestral.editing.inpaint import inpaint as repaint
 from ancestral.editing.interpolate import path
-from ancestral.editing.inversion import DDIMInversion, HeunInversion, timesteps_above
+from ancestral.editing.inversion import DDIMInversion, HeunInversion, no_noise, timesteps_above
 from ancestral.editing.inversion import invert as upwards
 from ancestral.editing.operators import Operator
 from ancestral.editing.posterior import Measured, PosteriorGuided
@@ -181,7 +181,7 @@ def from_noise(
     settings, x_T = sampling_of(settings, pipeline.config.sampling), _noise(pipeline, x_T)
     bound = pipeline.labels(labels, len(x_T))
     denoise, sampler = _denoiser(pipeline, bound, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
-    return Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), _no_noise).steps()
+    return Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), no_noise).steps()
 
 
 def interpolate(
@@ -277,12 +277,20 @@ def tile(
     Raises:
         InputError: sides that the way does not allow.
     """
-    ways = {"padding": _padded, "rolls": _rolled, "windows": _windows_around}
-    size, around = _size(height, width), ways[one_of(by, get_args(By), "by")]
+    size, by = _size(height, width), one_of(by, get_args(By), "by")
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
-    chain = _chain(pipeline, seeds, labels, settings, size)
+    chain, own = _chain(pipeline, seeds, labels, settings, size), pipeline.spec.shape[1:]
     denoise = pipeline.denoiser(pipeline.labels(labels, len(seeds)), settings)
-    return chain._replace(denoise=around(pipeline, denoise, size)).steps()
+    match by:
+        case "padding":
+            _check_padding(pipeline, size)
+            networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
+            denoise = Circular(denoise, tuple(networks))
+        case "rolls":
+            denoise = RolledEachStep(denoise)
+        case "windows":
+            denoise = Windows(denoise, *own, stride_of(pipeline), wraps=True)
+    return chain._replace(denoise=denoise).steps()
 
 
 def _chain(
@@ -318,7 +326,12 @@ def _denoiser(
     denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
     if tuple(size) == own:
         return denoise
-    return Windows(denoise, *own, _half(own) if stride is None else whole(stride, "a stride", 0))
+    return Windows(denoise, *own, stride_of(pipeline, stride))
+
+
+def stride_of(pipeline: Pipeline, stride: int | None = None) -> int:
+    """Pixels from one window to the next; those at which windows overlap by half for None."""
+    return max(1, min(pipeline.spec.shape[1:]) // 2) if stride is None else whole(stride, "a stride", 0)
 
 
 def _size(height: object, width: object) -> tuple[int, int]:
@@ -360,11 +373,6 @@ def _measurement(pipeline: Pipeline, operator: Operator, y: AnyImages) -> Float[
     return seen
 
 
-def _half(window: tuple[int, int]) -> int:
-    """The stride at which windows overlap by half."""
-    return max(1, min(window) // 2)
-
-
 def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
     sampler = pipeline.sampler(settings)
     if sampler.stochastic:
@@ -375,25 +383,10 @@ def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
     return sampler
 
 
-def _no_noise() -> Data:
-    raise AssertionError("a sampler that says it draws no noise draws some")
-
-
-def _padded(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
+def _check_padding(pipeline: Pipeline, size: tuple[int, int]) -> None:
     settings = pipeline.network_settings
     coarsest = 1 if settings is None else 2 ** (len(settings.widths) - 1)
     if any(side % coarsest for side in size):
         raise InputError(
             f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; tile by rolls instead"
         )
-    networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
-    return Circular(denoise, tuple(networks))
-
-
-def _rolled(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
-    return RolledEachStep(denoise)
-
-
-def _windows_around(pipeline: Pipeline, denoise: Denoiser, size: tuple[int, int]) -> Denoiser:
-    own = pipeline.spec.shape[1:]
-    return Windows(denoise, *own, _half(own), wraps=True)

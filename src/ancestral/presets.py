@@ -159,17 +159,11 @@ def teaching() -> Config:
 
 
 PRESETS: dict[str, Callable[[], Config]] = {
-    "digits": digits,
-    "photos": photos,
-    "mnist": mnist,
-    "mnist-nll": mnist_nll,
-    "fashion-mnist": fashion_mnist,
-    "textures": textures,
-    "cifar10": cifar10,
-    "ddpm-cifar10": ddpm_cifar10,
-    "cifar10-gpu": cifar10_gpu,
-    "teaching": teaching,
-}
+    recipe.__name__.replace("_", "-"): recipe
+    for recipe in (
+        digits, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, ddpm_cifar10, cifar10_gpu, teaching,
+    )
+}  # fmt: skip
 
 
 def for_folder(source: str) -> Config:

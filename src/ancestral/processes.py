@@ -7,13 +7,14 @@ and sliced, and independent pieces of work are done by whoever's turn it is and 
 What travels is numbers and text, never pickles.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -107,9 +108,10 @@ class Processes:
         """The text of the main process, on each, together."""
         return text if self.is_single else self._broadcast(text.encode(), 0).decode()
 
-    def all_gather(self, text: str) -> list[str]:
-        """What each one says, in the order of their ranks, together."""
-        return [self._broadcast(text.encode(), source).decode() for source in range(self.world_size)]
+    def all_gather(self, value: Any) -> list[Any]:
+        """What each one says, in the order of their ranks, together; as JSON has it."""
+        content = json.dumps(value).encode()
+        return [json.loads(self._broadcast(content, source)) for source in range(self.world_size)]
 
     def my_items(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Those that `map` gives to this process."""

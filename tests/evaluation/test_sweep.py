@@ -17,8 +17,8 @@ from ancestral.evaluation.sweep import (
     apart,
     chosen,
     decide,
-    image_generator,
     sampler_choices,
+    seeds_and_labels,
 )
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
@@ -83,18 +83,18 @@ def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
 
 def test_a_group_that_is_left_out_is_no_class() -> None:
     """Trap: classes in turn and every tenth image left out: each group is a class, and no distance seems sure."""
-    generator = image_generator(pipeline(), SamplingSettings(), SweepSettings(images=60))
-    assert generator.labels is not None and generator.labels.bincount().tolist() == [20, 20, 20]
-    assert all(len(generator.labels[group::3].unique()) > 1 for group in range(3))
-    assert len({*generator.seeds}) == 60
+    seeds, labels = seeds_and_labels(pipeline(), SweepSettings(images=60))
+    assert labels is not None and labels.bincount().tolist() == [20, 20, 20]
+    assert all(len(labels[group::3].unique()) > 1 for group in range(3))
+    assert len({*seeds}) == 60
 
 
 def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
     plain = untrained()
-    assert image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels is None
+    assert seeds_and_labels(plain, SweepSettings(images=20))[1] is None
     plain = plain.with_guides(classify=new_classifier(plain, ("a", "b"), 0))
-    labels = image_generator(plain, SamplingSettings(), SweepSettings(images=20)).labels
+    _, labels = seeds_and_labels(plain, SweepSettings(images=20))
     assert labels is not None and labels.bincount().tolist() == [10, 10]
 
 

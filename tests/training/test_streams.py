@@ -18,7 +18,7 @@ from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import flow_check
 from ancestral.evaluation.likelihood import planned
 from ancestral.evaluation.settings import LikelihoodSettings, SweepSettings
-from ancestral.evaluation.sweep import image_generator
+from ancestral.evaluation.sweep import seeds_and_labels
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.settings import SamplingSettings
@@ -86,7 +86,7 @@ def flow(pipeline: Pipeline, parts: Parts) -> None:
 
 def sweeping(pipeline: Pipeline, parts: Parts) -> None:
     two_steps = SamplingSettings(sampler="ddim", grid="trailing", steps=2)
-    image_generator(pipeline, two_steps, SweepSettings(images=20)).generate(two_steps)
+    pipeline.generate(*seeds_and_labels(pipeline, SweepSettings(images=20)), two_steps)
 
 
 USES = (training, held_out, classifying, sampling, likelihood, flow, sweeping)

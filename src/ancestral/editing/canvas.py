@@ -57,11 +57,16 @@ class Windows:
             )
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
-        total = _Total(x_t)
-        weight = self._weight(x_t)
+        weight, weights = self._weight(x_t), x_t.new_zeros(x_t.shape[-2:])
+        sums: list[Images] = []
         for index in self._places(x_t):
-            total.add(index, self.denoise(x_t[index], t), weight)
-        return total.mean(t)
+            seen = self.denoise(x_t[index], t)
+            parts = [part for part in (seen.x0, seen.eps, seen.variance_coeff) if part is not None]
+            sums = sums or [torch.zeros_like(x_t) for _ in parts]
+            for total, part in zip(sums, parts, strict=True):
+                total[index] += weight * part
+            weights[index] += weight
+        return Prediction(t, *(total / weights for total in sums))
 
     def _places(self, canvas: Images) -> Iterator[WindowIndex]:
         height, width = canvas.shape[-2:]
@@ -80,28 +85,6 @@ class Windows:
         return torch.outer(_tent(self.height, like), _tent(self.width, like))
 
 
-class _Total:
-    """Weighted sums of predictions over a canvas."""
-
-    def __init__(self, like: Images) -> None:
-        self.x0, self.eps, self.variance_coeff = torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like)
-        self.weight = like.new_zeros(like.shape[-2:])
-        self.has_variance_coeff = True
-
-    def add(self, index: WindowIndex, prediction: Prediction, weight: Float[Tensor, "h w"]) -> None:
-        self.x0[index] += weight * prediction.x0
-        self.eps[index] += weight * prediction.eps
-        self.weight[index] += weight
-        if prediction.variance_coeff is None:
-            self.has_variance_coeff = False
-        else:
-            self.variance_coeff[index] += weight * prediction.variance_coeff
-
-    def mean(self, t: Timesteps) -> Prediction:
-        variance_coeff = self.variance_coeff / self.weight if self.has_variance_coeff else None
-        return Prediction(t, self.x0 / self.weight, self.eps / self.weight, variance_coeff)
-
-
 def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:
     """Where windows begin along one side: every `stride` pixels, and one that ends at the edge unless it wraps.
 
@@ -110,11 +93,6 @@ def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:
     if wraps:
         return list(range(0, length, stride))
     return [*range(0, length - window, stride), length - window]
-
-
-def num_starts(length: int, window: int, stride: int, wraps: bool) -> int:
-    """How many `starts` there are, none of them made."""
-    return -(-length // stride) if wraps else max(0, -(-(length - window) // stride)) + 1
 
 
 def _tent(length: int, like: Images) -> Float[Tensor, "n"]:

@@ -131,9 +131,14 @@ def round_trip_error(
         InputError: a sampler that does draw noise, or timesteps that do not fall.
     """
     *_, up = invert(denoise, inversion, image, timesteps)
-    *_, down = sample(denoise, sampler, up.x_s, timesteps, _no_noise)
+    *_, down = sample(denoise, sampler, up.x_s, timesteps, no_noise)
     return mean_over_image((down.x_s - image) ** 2).sqrt()
 
 
-def _no_noise() -> Data:
+def no_noise() -> Data:
+    """For samplers that draw none.
+
+    Raises:
+        InputError: one draws some.
+    """
     raise InputError("expected a deterministic sampler, got one that draws noise; take ddim with eta 0")

@@ -174,10 +174,8 @@ def evaluating(
     if extractor is None:
         order, fitted = apart_of(parts, settings)
         extractor, num_fitted = (yield from extractor_of(parts, settings.seed, fitted)), len(fitted)
-    chosen, held_out = (
-        generated[_pick(len(generated), settings)][:num_left],
-        test[_pick(len(test), settings)][:num_right],
-    )
+    chosen = generated[_pick(len(generated), settings)][:num_left]
+    held_out = test[_pick(len(test), settings)][:num_right]
     left, right = order[:num_left], order[len(order) - num_right :]
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
     some = order[:GAUSSIAN_IMAGES]
@@ -319,9 +317,9 @@ def _nearness(
 
 def _agreement(extractor: Extractor | Inception, generated: Pixels, asked: Labels | None) -> Number | None:
     """Share of generated images the classifier sees as what was asked for, with its binomial error."""
-    if asked is None or not isinstance(extractor, Extractor) or extractor.kind != "labels":
+    share = extractor.agreement(generated, asked) if isinstance(extractor, Extractor) else None
+    if share is None:
         return None
-    share = float((extractor.classify(generated) == asked).double().mean())
     return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(generated)))
 
 

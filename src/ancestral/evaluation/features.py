@@ -11,6 +11,7 @@ A network is trained once for each data set and kept in the cache, with a digest
 import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,7 +49,7 @@ MOST_PIXELS = 50_000_000
 class FeatureNetwork(nn.Module):
     """From any H x W, large ones shrunk, by convolutions to 4 x 4; 64 standardised features; a classifier of them."""
 
-    def __init__(self, shape: tuple[int, int, int], num_classes: int) -> None:
+    def __init__(self, shape: Sequence[int], num_classes: int) -> None:
         super().__init__()
         channels, height, width = shape
         self.shrink = nn.AvgPool2d(shrinkage(height, width))
@@ -94,6 +95,12 @@ class Extractor:
         parts = [self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]
         return self.network.classifier(torch.cat(parts)).argmax(dim=1)
 
+    def agreement(self, pixels: Pixels, asked: Labels | None) -> float | None:
+        """Share of the images in which it sees the class that was asked for; None without, or where it knows none."""
+        if asked is None or self.kind != "labels":
+            return None
+        return float((self.classify(pixels) == asked).double().mean())
+
 
 def train_extractor(
     images: Pixels,
@@ -123,7 +130,21 @@ def train_extractor(
         )
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
     path = _cache_path(images, told, data_hash, seed)
-    return _read(path, images) or (yield from _train(path, images, told, held_out_images, held_out_labels, seed))
+    if (kept := _read(path, images)) is not None:
+        return kept
+    num_classes = num_transforms(images) if told is None else int(told.max()) + 1
+    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
+        torch.manual_seed(mix(seed, "features", "weights"))
+        network = FeatureNetwork(images.shape[1:], num_classes)
+    yield from _fit(network, images, told, seed)
+    network.eval().requires_grad_(False)
+    kind: Kind = "transforms" if told is None else "labels"
+    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
+    inputs, answers = _task(held_out_images, None if told is None else held_out_labels, seed, "held out")
+    right = (untested.classify(inputs) == answers).double().mean()
+    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
+    _write(path, extractor)
+    return extractor
 
 
 def shrinkage(height: int, width: int) -> int:
@@ -147,35 +168,6 @@ def transform(pixels: Pixels, which: Labels) -> Pixels:
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
-
-
-def _new_network(shape: tuple[int, int, int], num_classes: int, seed: int) -> FeatureNetwork:
-    """An untrained network whose weights depend on `seed` alone; the caller's random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mix(seed, "features", "weights"))
-        return FeatureNetwork(shape, num_classes)
-
-
-def _train(
-    path: Path,
-    images: Pixels,
-    labels: Labels | None,
-    held_out_images: HeldOutPixels,
-    held_out_labels: HeldOutLabels | None,
-    seed: int,
-) -> StepwiseWork[Extractor]:
-    """A network trained from the start, measured on the held-out images and written to `path`."""
-    num_classes = num_transforms(images) if labels is None else int(labels.max()) + 1
-    network = _new_network(_shape(images), num_classes, seed)
-    yield from _fit(network, images, labels, seed)
-    network.eval().requires_grad_(False)
-    kind: Kind = "transforms" if labels is None else "labels"
-    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
-    inputs, answers = _task(held_out_images, None if labels is None else held_out_labels, seed, "held out")
-    right = (untested.classify(inputs) == answers).double().mean()
-    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
-    _write(path, extractor)
-    return extractor
 
 
 def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int) -> StepwiseWork[None]:
@@ -218,11 +210,6 @@ def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
     return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
 
 
-def _shape(images: Pixels) -> tuple[int, int, int]:
-    _, channels, height, width = images.shape
-    return channels, height, width
-
-
 def _cache_path(images: Pixels, labels: Labels | None, data_hash: str, seed: int) -> Path:
     """Where the network of this data, task, seed and recipe lies."""
     task = "transforms" if labels is None else blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
@@ -250,7 +237,7 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if about.pop("digest") != _digest(tensors):
             raise ValueError("its digest does not fit")
-        network = FeatureNetwork(_shape(images), about["num_classes"])
+        network = FeatureNetwork(images.shape[1:], about["num_classes"])
         network.load_state_dict(tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as fault:
         logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)

@@ -121,8 +121,14 @@ def flow_check(
         InputError: fewer than two images, one probe, or no step.
         NonFinite: figures that are NaN or infinity.
     """
-    _check(len(images), steps, probes)
-    pipeline, diffusion = _in_float32(pipeline), pipeline.process(variance)
+    if len(images) < 2 or steps < 1 or probes < 0 or probes == 1:
+        raise InputError(
+            "expected at least 2 images, 1 step and 2 probes (0: the exact divergence) of the flow check, "
+            f"got {len(images)}, {steps} and {probes}"
+        )
+    # without bfloat16, the Jacobian of which is a staircase's
+    in_float32 = pipeline.compute.model_copy(update={"precision": "float32"})
+    pipeline, diffusion = pipeline.with_compute(in_float32), pipeline.process(variance)
     chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
     pairs: list[BoundPair] = []
@@ -176,20 +182,7 @@ def add_flow_check(
     return measured.model_copy(update={"flow": check})
 
 
-def _in_float32(pipeline: Pipeline) -> Pipeline:
-    """The same network without bfloat16, whose Jacobian is a staircase's."""
-    return pipeline.with_compute(pipeline.compute.model_copy(update={"precision": "float32"}))
-
-
 def _mean(bits: PerImage) -> Amount:
     if not bool(bits.isfinite().all()):
         raise NonFinite(f"the flow has {float(bits.mean())} bits per dimension: it grew beyond all images; more steps")
     return mean(bits.tolist())
-
-
-def _check(num_images: int, steps: int, probes: int) -> None:
-    if num_images < 2 or steps < 1 or probes < 0 or probes == 1:
-        raise InputError(
-            "expected at least 2 images, 1 step and 2 probes (0: the exact divergence) of the flow check, "
-            f"got {num_images}, {steps} and {probes}"
-        )

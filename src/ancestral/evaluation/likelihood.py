@@ -157,19 +157,16 @@ class Measurement:
         """Of the reverse steps, by name."""
         return self.settings.variance or self.pipeline.config.diffusion.variance
 
+    @torch.inference_mode()
     def sums(self, chunk: int) -> Sums:
         """The sums of one chunk.
 
         Raises:
+            InputError: images or settings of which no bound can be taken.
             NonFinite: a prediction or the bound is NaN or infinity.
         """
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
-        found = self._sums(chunk * size, min((chunk + 1) * size, self.num_images))
-        return found.model_copy(update={"seconds": time.perf_counter() - begun})
-
-    @torch.inference_mode()
-    def _sums(self, start: int, stop: int) -> Sums:
-        """Of the images of rank `start` to `stop`."""
+        start, stop = chunk * size, min((chunk + 1) * size, self.num_images)
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
         x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
@@ -178,9 +175,10 @@ class Measurement:
         visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.process(self.settings.variance)
-            return chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise)
+            found = chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise)
         except ValueError as fault:
             raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
+        return found.model_copy(update={"seconds": time.perf_counter() - begun})
 
     def _labels(self, places: Any) -> Labels | None:
         if not self.settings.given_classes:

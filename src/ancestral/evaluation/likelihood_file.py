@@ -39,16 +39,11 @@ class ChunkFile:
         Raises:
             CannotWrite: disk full, or folder gone.
         """
-        self._write({"chunk": len(self.sums), "sums": sums.model_dump()})
+        self.write({"chunk": len(self.sums), "sums": sums.model_dump()})
         self.sums.append(sums)
 
-    def begin(self, belongs_to: dict[str, Any]) -> None:
-        """Forgets everything and starts for another measurement."""
-        self.sums.clear()
-        self.file.truncate(0)
-        self._write(belongs_to)
-
-    def _write(self, line: dict[str, Any]) -> None:
+    def write(self, line: dict[str, Any]) -> None:
+        """Adds a line, which is on the disk then."""
         try:
             self.file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
             self.file.flush()
@@ -74,7 +69,8 @@ def record(path: Path, belongs_to: dict[str, Any]) -> Iterator[ChunkFile]:
         here = ChunkFile(path, file, [])
         if not lines or _line(lines[0]) != belongs_to:
             here.restarted = bool(lines)
-            here.begin(belongs_to)
+            file.truncate(0)
+            here.write(belongs_to)
         else:
             here.sums = [*_readable(lines[1:])]
             file.truncate(sum(map(len, lines[: 1 + len(here.sums)])))

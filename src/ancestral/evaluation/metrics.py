@@ -31,25 +31,22 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from ancestral.errors import InputError
+from ancestral.evaluation.settings import GROUPS, LEAST_IMAGES
 
 Features = Float64[Tensor, "N D"]
 """One row per image."""
 Others = Float64[Tensor, "M D"]
 """The other set: its own number of rows, the same columns."""
 CHUNK = 1024
-GROUPS = 10
-"""Parts of a set that a jackknife leaves out in turn."""
-
-
-LEAST_IMAGES = 50
+LEAST_TO_JUDGE = 50
 """Of a set, below which no distance and no count of balls says anything."""
 
 
 def few_images(*counts: int, width: int = 0) -> str:
     """Why sets of so many images are too few to judge by in features of this width; "" where they are not."""
-    if min(counts) >= max(LEAST_IMAGES, width):
+    if min(counts) >= max(LEAST_TO_JUDGE, width):
         return ""
-    limit = f"the {width} features" if width > LEAST_IMAGES else f"{LEAST_IMAGES}"
+    limit = f"the {width} features" if width > LEAST_TO_JUDGE else f"{LEAST_TO_JUDGE}"
     return f"{' against '.join(f'{count:,}' for count in counts)} images are too few, fewer than {limit}"
 
 
@@ -109,7 +106,7 @@ class Jackknife(NamedTuple):
 
 def frechet_estimate(a: Features, b: Others) -> Estimate:
     """Fréchet distance (1) with its standard error, where there are images enough for one."""
-    if min(len(a), len(b)) < 2 * GROUPS:
+    if min(len(a), len(b)) < LEAST_IMAGES:
         return Estimate(frechet_distance(a, b), None)
     found = frechet_jackknife(a, b)
     return Estimate(found.value, found.error)
@@ -118,8 +115,8 @@ def frechet_estimate(a: Features, b: Others) -> Estimate:
 def frechet_jackknife(a: Features, b: Others) -> Jackknife:
     """Fréchet distance (1) with each of `GROUPS` interleaved groups of either set left out in turn."""
     gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
-    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a, GROUPS))
-    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b, GROUPS))
+    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a))
+    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b))
     return Jackknife(gaussian_frechet(*gaussian_a, *gaussian_b), tuple(without_a), tuple(without_b))
 
 
@@ -187,10 +184,10 @@ def _root(covariance: Float64[Tensor, "D D"]) -> Float64[Tensor, "D D"]:
     return (vectors * torch.where(values > rounding, values, 0).sqrt()) @ vectors.T
 
 
-def _each_left_out(x: Features, groups: int) -> list[Float64[Tensor, "R D"]]:
-    """`x` without each of `groups` interleaved groups of its rows."""
-    member = torch.arange(len(x)) % groups
-    return [x[member != group] for group in range(groups)]
+def _each_left_out(x: Features) -> list[Float64[Tensor, "R D"]]:
+    """`x` without each of its interleaved groups of rows."""
+    member = torch.arange(len(x)) % GROUPS
+    return [x[member != group] for group in range(GROUPS)]
 
 
 def _jackknife_error(*without: Float64[Tensor, "..."]) -> float:

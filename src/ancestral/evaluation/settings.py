@@ -16,8 +16,10 @@ from ancestral.settings import (
 
 SAMPLERS: tuple[str, ...] = get_args(SamplingSettings.model_fields["sampler"].annotation)
 GRIDS: tuple[str, ...] = get_args(get_args(SamplingSettings.model_fields["grid"].annotation)[0])
-LEAST_IMAGES = 20
-"""Of which a Fréchet distance has an error bar: two of each group that is left out in turn."""
+GROUPS = 10
+"""Parts of a set that a jackknife leaves out in turn."""
+LEAST_IMAGES = 2 * GROUPS
+"""Of which a Fréchet distance has an error bar: two of each group."""
 
 
 class EvaluationSettings(Settings):

@@ -74,7 +74,7 @@ class Subsample:
 
     def images(self) -> Int64[Tensor, "N"]:
         """Places in the data, in the order of their ranks."""
-        return self._shuffled()[: self.num_images]
+        return torch.randperm(self.available, generator=generator(self.seed, "likelihood images"))[: self.num_images]
 
     def visits(self, start: int, stop: int) -> Int64[Tensor, "n K"]:
         """The steps, 0..M-1, that images of rank `start` to `stop` visit, in rising order."""
@@ -82,15 +82,10 @@ class Subsample:
         if self.everything:
             return part.expand(stop - start, -1)
         rank = torch.arange(start, stop, dtype=torch.float64)[:, None]
-        within = (self._shifts() + rank * GOLDEN) % 1
+        shifts = torch.rand(self.draws, generator=generator(self.seed, "likelihood timesteps"), dtype=torch.float64)
+        within = (shifts + rank * GOLDEN) % 1
         return ((part + within) * self.weight).long().clamp(max=self.steps - 1)
 
     def noise_seeds(self, places: Int64[Tensor, "n"]) -> list[int]:
         """The seed of each image's noise."""
         return [mix(self.seed, "likelihood noise", place) for place in places.tolist()]
-
-    def _shuffled(self) -> Int64[Tensor, "_"]:
-        return torch.randperm(self.available, generator=generator(self.seed, "likelihood images"))
-
-    def _shifts(self) -> Tensor:
-        return torch.rand(self.draws, generator=generator(self.seed, "likelihood timesteps"), dtype=torch.float64)

@@ -18,7 +18,6 @@ at the same number of calls, or equal within it at fewer: few images tell nothin
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -196,54 +195,41 @@ def chosen(base: SamplingSettings, sampler: str, grid: str | None, steps: int) -
     return SamplingSettings.model_validate(base.model_dump() | changes)
 
 
-@dataclass(frozen=True)
-class ImageGenerator:
-    """Generates the same images again and again, by one sampler after another.
-
-    Args:
-        sampling: what all have in common.
-    """
-
-    pipeline: Pipeline
-    sampling: SamplingSettings
-    seeds: list[int]
-    labels: Labels | None
-
-    def generate(self, settings: SamplingSettings) -> Pixels:
-        """The images."""
-        return self.pipeline.generate(self.seeds, self.labels, settings)
-
-
-def image_generator(pipeline: Pipeline, sampling: SamplingSettings, settings: SweepSettings) -> ImageGenerator:
-    """The images of a sweep: as many of every class, in no order, each with a seed of its own.
+def seeds_and_labels(pipeline: Pipeline, settings: SweepSettings) -> tuple[list[int], Labels | None]:
+    """Of the images of a sweep: as many of every class, in no order, each with a seed of its own.
 
     In order of classes, a group that a jackknife leaves out could be a class, and every distance would look uncertain.
     """
     seeds = [mix(settings.seed, "sweep", i) for i in range(settings.images)]
     order = torch.randperm(settings.images, generator=generator(settings.seed, "sweep", "classes"))
-    labels = order % len(pipeline.class_names) if pipeline.class_names else None
-    return ImageGenerator(pipeline, sampling, seeds, labels)
+    return seeds, order % len(pipeline.class_names) if pipeline.class_names else None
 
 
 class Scorer(NamedTuple):
-    """What images are compared with: a reference from the same noise, and test images in some features."""
+    """Generates the same images by one sampler after another, and compares them with a reference from the same noise,
+    and with test images in some features.
+    """
 
+    pipeline: Pipeline
+    common: SamplingSettings
+    """What all samplers have in common."""
+    seeds: list[int]
+    labels: Labels | None
     reference: Pixels
     extractor: Extractor
     real: Features
 
-    def row(self, generator: ImageGenerator, each: SamplerChoice) -> SweepRow:
-        """What one sampler choice's images are worth."""
-        return self.measured(generator, each, chosen(generator.sampling, each.sampler, each.grid, each.steps))
+    def row(self, each: SamplerChoice, settings: SamplingSettings | None = None) -> SweepRow:
+        """What one sampler choice's images are worth.
 
-    def measured(self, generator: ImageGenerator, each: SamplerChoice, settings: SamplingSettings) -> SweepRow:
-        """The same of whatever settings are known as `each`."""
-        generated, noisy = generator.generate(settings), generator.pipeline.sampler(settings).stochastic
+        Args:
+            settings: known as `each`; None: what is common, by its sampler.
+        """
+        settings = settings or chosen(self.common, each.sampler, each.grid, each.steps)
+        generated = self.pipeline.generate(self.seeds, self.labels, settings)
         jackknife = frechet_jackknife(self.extractor.features(generated), self.real)
-        agreement = None
-        if generator.labels is not None and self.extractor.kind == "labels":
-            agreement = float((self.extractor.classify(generated) == generator.labels).double().mean())
-        to_flow = None if noisy else apart(generated, self.reference)
+        agreement = self.extractor.agreement(generated, self.labels)
+        to_flow = None if self.pipeline.sampler(settings).stochastic else apart(generated, self.reference)
         return SweepRow(choice=each, jackknife=jackknife, to_flow=to_flow, agreement=agreement)
 
 

@@ -1,22 +1,28 @@
 """`edit`: what a trained model does beside generating from noise; the tasks are in edit_tasks.py."""
 
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ancestral.colors import check_channels
-from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, PngFacts
+from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, PngFacts, one_by_one, refuse_more
 from ancestral.jobs.edit_settings import EditSettings
-from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
-from ancestral.jobs.generated import KEPT, ImageFiles, filmed, how_generated, labels_for, note_of_words, run_chains
-from ancestral.jobs.guides import attach
+from ancestral.jobs.events import Event, FileEvent, ResultEvent
+from ancestral.jobs.generated import (
+    KEPT,
+    ImageFiles,
+    filmed,
+    how_generated,
+    labels_for,
+    note_of_words,
+    run_chains,
+    write_film,
+)
+from ancestral.jobs.guides import prepared
 from ancestral.jobs.running import device_named
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import Frame, Generated, Keep, collected, generating
-from ancestral.settings import sampling_with
 from ancestral.tensors import Pixels, to_pixels
 from ancestral.viz import pictures
 
@@ -35,20 +41,18 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     task.check_film()
     task.files([])
     pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
-    check_channels(pipeline.spec.channels)
-    settings = sampling_with(pipeline.config.sampling, changes, "command line")
-    pipeline = attach(pipeline, task.guides, settings, task.run)
-    request = EditRequest(task, pipeline, settings, labels=None)
-    request.refuse_more(len(seeds) * max(1, len(task.paths)))
+    pipeline, settings = prepared(pipeline, task, changes, task.run)
+    refuse_more(pipeline, len(seeds) * max(1, len(task.paths)))
     yield from note_of_words(pipeline, task.classes)
-    request = replace(request, labels=labels_for(pipeline, task.classes, len(seeds)))
+    labels = labels_for(pipeline, task.classes, len(seeds))
+    request = EditRequest(pipeline, settings, labels, seeds, task.paths, task.folder("edited"), task.yes)
     plan = yield from task.plan(request)
     files = task.files([name for name, _ in plan.made] + [result.name for result in plan.results])
     price = request.afford(len(plan.results), plan.count, plan.work, plan.size, plan.pull_backs, plan.whole)
     facts = {"task": task.task(), **plan.options, **how_generated(pipeline, settings)}
-    images, frames = yield from _results(request, plan, files[1:], facts, price.words)
+    images, frames = yield from _results(pipeline, plan, files[1:], facts, price.words)
     numbers, pixels = plan.measure(images), to_pixels(images)
-    _write_comparison(plan, pixels, files[0], {**_shared(plan), **facts})
+    _write_comparison(plan, pixels, files[0], facts)
     yield FileEvent(files[0])
     if task.film:
         yield from _film(plan, pixels, frames, task.film)
@@ -57,13 +61,12 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
 
 
 def _results(
-    request: EditRequest, plan: EditPlan, places: list[Path], facts: PngFacts, note: str
+    pipeline: Pipeline, plan: EditPlan, places: list[Path], facts: PngFacts, note: str
 ) -> Generator[Event, None, Generated]:
     """All results, (B, C, H, W) in [-1, 1], each written as soon as it is finished, and frames of some for a film."""
     count, files = len(plan.results), ImageFiles(places[0].parent, len(places))
-    parts = request.pipeline.chunks(count)
-    keep = Keep(range(min(filmed(request.pipeline.spec.shape), count)), KEPT, after=True)
-    chains = generating(plan.steps, parts, plan.count, keep, Tensor.cpu)
+    keep = Keep(range(min(filmed(pipeline.spec.shape), count)), KEPT, after=True)
+    chains = generating(plan.steps, pipeline.chunks(count), plan.count, keep, Tensor.cpu)
     first = len(plan.made)
 
     def save(place: int, image: Tensor) -> FileEvent:
@@ -78,34 +81,24 @@ def _film(plan: EditPlan, pixels: Pixels, frames: list[Frame], file: Path) -> Ge
     """Along the path of the results, or of how they were generated."""
     if plan.is_path:
         pictures.save_film(pictures.morph(pixels, [result.label for result in plan.results]), file)
+        yield FileEvent(file)
     else:
-        _write_film(frames, file)
-        if (shown := len(frames[0].x)) < len(plan.results):
-            yield NoteEvent(f"{file} shows the first {shown} of {len(plan.results)} images")
-    yield FileEvent(file)
-
-
-def _shared(plan: EditPlan) -> PngFacts:
-    """What the comparison says of its results: each fact of theirs, all its values."""
-    every = {key: dict.fromkeys(result.facts[key] for result in plan.results) for key in plan.results[0].facts}
-    return {key: ", ".join(values) for key, values in every.items()}
+        yield from write_film(frames, len(plan.results), file, names=("x after the step", "estimate of x₀"))
 
 
 def _write_comparison(plan: EditPlan, pixels: Pixels, file: Path, facts: PngFacts) -> None:
-    """The rows beneath one another; one row alone, where it is too long, in several lines."""
+    """The rows beneath one another; one row alone, where it is too long, in several lines.
+
+    Of its results it says each fact of theirs, all its values.
+    """
     each = len(plan.results) // len(plan.rows)
-    shown = plan.show(pixels)
+    shown = one_by_one(pixels.repeat(1, 1, plan.tilings, plan.tilings))
     line: list[NamedImage] = []
-    for i, row in enumerate(plan.rows):
+    for i, before in enumerate(plan.rows):
         mine = range(i * each, (i + 1) * each)
-        line += [*row.before, *((plan.results[k].label, shown[k : k + 1]) for k in mine), *row.after]
+        line += [*before, *((plan.results[k].label, shown[k]) for k in mine), *plan.after]
     images = torch.cat(pictures.alike([picture for _, picture in line]))
     columns = len(line) // len(plan.rows)
     picture = pictures.grid(images, columns if columns <= WIDE else None, labels=[label for label, _ in line])
-    pictures.save_png(picture, file, facts)
-
-
-def _write_film(frames: list[Frame], file: Path) -> None:
-    x_s, x0 = ([to_pixels(state) for state in states] for states in zip(*((f.x, f.x0) for f in frames), strict=True))
-    film = pictures.film(x_s, x0, [frame.t for frame in frames], names=("x after the step", "estimate of x₀"))
-    pictures.save_film(film, file)
+    every = {key: dict.fromkeys(result.facts[key] for result in plan.results) for key in plan.results[0].facts}
+    pictures.save_png(picture, file, {**{key: ", ".join(values) for key, values in every.items()}, **facts})

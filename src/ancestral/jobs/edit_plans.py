@@ -1,18 +1,22 @@
-"""What tasks of `edit` plan, and what they need for it."""
+"""What tasks of `edit` plan, and what they need for it: image files at the pipeline's size, masks, the price."""
 
+import hashlib
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
+from PIL import Image
 from torch import Tensor
 
 from ancestral import edits
-from ancestral.editing.canvas import num_starts
-from ancestral.jobs.edit_inputs import Picture, read_picture
+from ancestral.colors import NAMES, WHITE
+from ancestral.data.images import as_channels, decode, fit, load, read, to_array
+from ancestral.editing.canvas import starts
+from ancestral.errors import InputError
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
 from ancestral.jobs.generated import as_asked, file_room
 from ancestral.jobs.running import allow
@@ -20,16 +24,35 @@ from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Images, Labels, Pixels, from_pixels
+from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 
 REMEDY = "ask for fewer or smaller images or --steps"
+NEW = 128
+"""A mask's grey level from which on a pixel is generated anew."""
 PngFacts = dict[str, str]
 One = UInt8[Tensor, "1 C H W"]
-LargerPixels = UInt8[Tensor, "B C h w"]
 NamedImage = tuple[str, One]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
 Steps = Callable[[slice], Iterator[Step]]
 """A part of the results -> the steps of their chain."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file as the pipeline takes it.
+
+    Attributes:
+        pixels: (1, C, H, W).
+        size: height and width of the file's image, before it was fitted.
+        digest: SHA-256 of the file.
+        changes: what was done to fit it, in words; "": nothing.
+    """
+
+    pixels: Pixels
+    size: tuple[int, int]
+    digest: str
+    changes: str
 
 
 class Result(NamedTuple):
@@ -38,18 +61,6 @@ class Result(NamedTuple):
     name: str
     label: str
     facts: PngFacts
-
-
-class ComparisonRow(NamedTuple):
-    """What the comparison shows before and after the results of one image."""
-
-    before: list[NamedImage]
-    after: list[NamedImage]
-
-
-def unchanged(pixels: Pixels) -> LargerPixels:
-    """The results as the comparison shows them, unless it shows something else."""
-    return pixels
 
 
 def nothing(images: Images) -> dict[str, Any]:
@@ -62,12 +73,13 @@ class EditPlan:
     """A task with everything that it was asked.
 
     Attributes:
-        rows: one for each image given; one where there are none.
-        results: those of the first row, then those of the second, ...
+        results: those of the first image given, then those of the second, ...
         steps: generates some of the results.
-        count: steps of a chain.
         options: what its files say of the task.
-        show: the results -> what the comparison shows of them.
+        count: steps of a chain.
+        rows: what the comparison shows before the results of each image given; one where there are none.
+        after: what it shows after them.
+        tilings: how often it shows each of them, in both directions.
         measure: the results -> numbers about them, by name.
         made: pictures that were made on the way, with the ends of their files' names.
         is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
@@ -77,12 +89,13 @@ class EditPlan:
         whole: whether the network sees all of a result at once, however large.
     """
 
-    rows: list[ComparisonRow]
     results: list[Result]
     steps: Steps
-    count: int
     options: PngFacts
-    show: Callable[[Pixels], LargerPixels] = unchanged
+    count: int
+    rows: list[list[NamedImage]]
+    after: tuple[NamedImage, ...] = ()
+    tilings: int = 1
     measure: Callable[[Images], dict[str, Any]] = nothing
     made: tuple[NamedImage, ...] = ()
     is_path: bool = False
@@ -92,36 +105,29 @@ class EditPlan:
     whole: bool = False
 
 
-@runtime_checkable
-class PlannedTask(Protocol):
-    """What a plan asks of the settings of its task."""
-
-    @property
-    def result_seeds(self) -> range: ...
-    @property
-    def paths(self) -> tuple[Path, ...]: ...
-    @property
-    def yes(self) -> bool: ...
-    def files(self, names: list[str]) -> list[Path]: ...
-
-
 @dataclass(frozen=True)
 class EditRequest:
-    """A task with the pipeline that does it. Every image given has as many results as there are `seeds`.
+    """What a task is given. Every image has as many results as there are `seeds`.
 
     Attributes:
         labels: the class of each seed's result.
+        paths: of the images.
+        folder: where the results go.
+        yes: whether it may cost more than is usual.
     """
 
-    task: PlannedTask
     pipeline: Pipeline
     settings: SamplingSettings
     labels: Labels | None
+    seeds: range
+    paths: tuple[Path, ...]
+    folder: Path
+    yes: bool
 
-    @property
-    def seeds(self) -> range:
-        """Of the results of each image."""
-        return self.task.result_seeds
+    def plan(self, given: list[Picture], steps: Steps, options: PngFacts) -> EditPlan:
+        """That of a task that changes every image given, with every seed, along the pipeline's own chain."""
+        rows = [[("image", picture.pixels)] for picture in given] or [[]]
+        return EditPlan(self.of_seeds(given), steps, options, self.settings.steps, rows)
 
     def read(
         self, channels: int | None = None, height: int | None = None, width: int | None = None
@@ -130,7 +136,7 @@ class EditRequest:
         own = self.pipeline.spec.shape
         shape = channels or own[0], height or own[1], width or own[2]
         pictures = []
-        for path in self.task.paths:
+        for path in self.paths:
             pictures.append(read_picture(path, *shape))
             yield from [NoteEvent(f"ancestral: {changes}") for changes in [pictures[-1].changes] if changes]
         return pictures
@@ -141,7 +147,7 @@ class EditRequest:
 
     def words(self, part: slice) -> tuple[list[int], Labels | None, SamplingSettings]:
         """What every call of `edits` takes, of some of all results: seeds, labels, settings."""
-        rows = max(1, len(self.task.paths))
+        rows = max(1, len(self.paths))
         labels = None if self.labels is None else self.labels.repeat(rows)[part]
         return ([*self.seeds] * rows)[part], labels, self.settings
 
@@ -166,34 +172,20 @@ class EditRequest:
         Raises:
             InputError: more than is usual and not meant, or than fits.
         """
-        pipeline = self.pipeline
-        numbers = pipeline.spec.channels * self.pixels(size)
+        pipeline, numbers = self.pipeline, numbers_of(self.pipeline, size)
         calls = steps * pipeline.sampler(self.settings).calls
         price = of_chains(pipeline, self.settings, images, calls, work, numbers, 2, pull_backs, whole)
         price = price._replace(disk=images * file_room(numbers))
-        folder = self.task.files([])[0].parent
-        return allow(price, self.task.yes, pipeline.device, pipeline.processes, folder, REMEDY)
-
-    def refuse_more(self, images: int, size: tuple[int, int] | None = None) -> None:
-        """Before any of so many images of this size is made.
-
-        Raises:
-            InputError: more than fit into memory.
-        """
-        numbers = images * self.pipeline.spec.channels * self.pixels(size)
-        refuse_more_than_is_free(4 * numbers, self.pipeline.device, REMEDY)
-
-    def pixels(self, size: tuple[int, int] | None = None) -> int:
-        """Of an image of this height and width; None: of the pipeline's."""
-        return math.prod(size or self.pipeline.spec.shape[1:])
+        return allow(price, self.yes, pipeline.device, pipeline.processes, self.folder, REMEDY)
 
     def windows(self, size: tuple[int, int], stride: int | None, wraps: bool = False) -> int:
         """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
         own = self.pipeline.spec.shape[1:]
         if size == own and not wraps:
             return 1
-        between = max(1, min(own) // 2 if stride is None else stride)
-        return math.prod(num_starts(length, window, between, wraps) for length, window in zip(size, own, strict=True))
+        between = max(1, edits.stride_of(self.pipeline, stride))
+        sides = zip(size, own, strict=True)
+        return math.prod(len(starts(length, window, between, wraps)) for length, window in sides)
 
     def inverted(self, images: Images, corrections: int, grain: float) -> Generator[Event, None, Data]:
         """The noises that images come from."""
@@ -235,27 +227,83 @@ class EditRequest:
         return "none" if self.labels is None else as_asked(self.pipeline.class_names[int(self.labels[i])])
 
 
+def read_picture(path: Path, channels: int, height: int, width: int) -> Picture:
+    """The image in a file, cropped to the shape and resized where it has another.
+
+    Raises:
+        BadImage: for every fault of the file.
+    """
+    data = read(path)
+    image = load(path, data)[0]
+    fitted = fit(as_channels(image, channels, WHITE), height, width, "crop")
+    changes = [] if image.size == fitted.size else [f"fitted from {_size(image)} to {_size(fitted)} pixels"]
+    changes += [] if image.mode == fitted.mode else [f"made {NAMES[channels]}"]
+    said = f"{printable(path)} was {' and '.join(changes)}" if changes else ""
+    return Picture(_pixels(fitted), (image.height, image.width), hashlib.sha256(data).hexdigest(), said)
+
+
+def read_mask(path: Path, height: int, width: int, sizes: Sequence[tuple[int, int]]) -> Bool[Tensor, "H W"]:
+    """The pixels to keep, (height, width): those that the mask's file shows black; True is kept.
+
+    Args:
+        sizes: of the images' files. A mask of their size is fitted as they are.
+
+    Raises:
+        BadImage: for every fault of the file.
+        InputError: a mask of another size, or one that leaves nothing to generate or nothing to keep.
+    """
+    mask = decode(path, channels=1)
+    own, of_images = (mask.height, mask.width), {*sizes}
+    if own != (height, width) and of_images != {own}:
+        theirs = "".join(f" or {h}x{w}" for h, w in sorted(of_images - {(height, width)}) if len(of_images) == 1)
+        raise InputError(f"expected a mask of {height}x{width}{theirs} pixels, got {own[0]}x{own[1]}; resize the mask")
+    keep = _pixels(fit(mask, height, width, "crop"))[0, 0] < NEW
+    if bool(keep.all()) or not bool(keep.any()):
+        all_of_it = "everything" if bool(keep.all()) else "nothing"
+        raise InputError(
+            f"expected a mask that keeps some pixels, got one that keeps {all_of_it}; white is generated anew"
+        )
+    return keep
+
+
 def floats(given: list[Picture]) -> Images:
     """Every image given, in [-1, 1]."""
-    return torch.cat([from_pixels(picture.pixels) for picture in given])
-
-
-def shown(given: list[Picture]) -> list[ComparisonRow]:
-    """A row for each image given."""
-    return [ComparisonRow([("image", picture.pixels)], []) for picture in given]
+    return from_pixels(torch.cat([picture.pixels for picture in given]))
 
 
 def one_by_one(pixels: Pixels) -> list[One]:
     """A batch as pictures."""
-    return [pixels[i : i + 1] for i in range(len(pixels))]
+    return [*torch.split(pixels, 1)]
 
 
-def numbers_of(given: list[Picture]) -> list[str]:
+def numbers_of(pipeline: Pipeline, size: tuple[int, int] | None = None) -> int:
+    """That an image of this height and width is made of; None: of the pipeline's."""
+    return pipeline.spec.channels * math.prod(size or pipeline.spec.shape[1:])
+
+
+def refuse_more(pipeline: Pipeline, images: int, size: tuple[int, int] | None = None) -> None:
+    """Before any of so many images of this size is made.
+
+    Raises:
+        InputError: more than fit into memory.
+    """
+    refuse_more_than_is_free(4 * images * numbers_of(pipeline, size), pipeline.device, REMEDY)
+
+
+def name_beginnings(given: list[Picture]) -> list[str]:
     """What the names of each image's files begin with, where there are several images."""
     return [f"{i}-" for i in range(len(given))] if len(given) > 1 else [""]
 
 
 def _origins(given: list[Picture]) -> list[tuple[str, PngFacts]]:
-    """The number of each image given, and what the files of its results say of it."""
+    """How the names of each given image's files begin, and what the files of its results say of it."""
     facts = [{"image sha256": picture.digest} for picture in given] or [{}]
-    return [*zip(numbers_of(given), facts, strict=True)]
+    return [*zip(name_beginnings(given), facts, strict=True)]
+
+
+def _size(image: Image.Image) -> str:
+    return f"{image.height}x{image.width}"
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    return torch.from_numpy(to_array(image).copy()).permute(2, 0, 1)[None].contiguous()

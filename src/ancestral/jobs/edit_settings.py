@@ -99,8 +99,8 @@ class ManyResults(EditSettings):
         return seeds_from(self.seed, self.num_images)
 
 
-class ImageEdit(ManyResults):
-    """A task that changes images."""
+class OfImages(EditSettings):
+    """A task that is given images."""
 
     images: Annotated[tuple[Path, ...], Typed("IMAGE", nargs="+"), Field(description=IMAGES)]
 
@@ -110,18 +110,16 @@ class ImageEdit(ManyResults):
         return self.images
 
 
-class InvertingSettings(EditSettings):
+class ImageEdit(OfImages, ManyResults):
+    """A task that changes images."""
+
+
+class InvertingSettings(OfImages):
     """A task that goes from images to their noises and back: by one class, and without noise."""
 
-    images: Annotated[tuple[Path, ...], Typed("IMAGE", nargs="+"), Field(description=IMAGES)]
     corrections: Annotated[int, Field(ge=0, le=10_000), Typed("N")] = 1
     """more network calls a step up, for a truer way"""
     grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.0
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Of the images given."""
-        return self.images
 
     def changes(self, below: Changes | None = None) -> Changes:
         """As of every task, by a sampler that adds no noise unless another was asked for.

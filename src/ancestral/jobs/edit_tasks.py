@@ -3,7 +3,7 @@
 What computes is imported when a task is done, so that its help is quick.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -26,9 +26,7 @@ from ancestral.settings import MOST_TIMESTEPS, NumImages, Seed, Side
 if TYPE_CHECKING:
     from ancestral.editing.inpaint import Mask
     from ancestral.editing.operators import Operator
-    from ancestral.jobs.edit_inputs import Picture
-    from ancestral.jobs.edit_plans import ComparisonRow, EditPlan, EditRequest, PngFacts
-    from ancestral.sampling.loop import Step
+    from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, Picture, PngFacts
     from ancestral.tensors import Images
 
 Offset = Annotated[int, Field(ge=0, le=2**14)]
@@ -57,7 +55,7 @@ class Filling(ImageEdit):
         given: "list[Picture]",
         images: "Images",
         keep: "Mask",
-        rows: "list[ComparisonRow]",
+        rows: "list[list[NamedImage]]",
         options: "PngFacts",
         stride: int | None = None,
     ) -> "EditPlan":
@@ -68,17 +66,15 @@ class Filling(ImageEdit):
         """
         from ancestral import edits
         from ancestral.editing.inpaint import Rounds
-        from ancestral.jobs.edit_plans import EditPlan
 
-        rounds, (height, width) = Rounds(self.rounds, self.jump), images.shape[-2:]
-
-        def steps(part: slice) -> "Iterator[Step]":
-            return edits.inpaint(request.pipeline, images[part], keep, *request.words(part), rounds, stride)
-
-        said = {**options, "rounds": str(rounds.count), "jump": str(rounds.jump)}
-        count = rounds.steps(request.pipeline.timesteps(request.settings))
-        size, work = (height, width), request.windows((height, width), stride)
-        return EditPlan(rows, request.of_seeds(given), steps, count, said, size=size, work=work)
+        pipeline, rounds, size = request.pipeline, Rounds(self.rounds, self.jump), (images.shape[-2], images.shape[-1])
+        plan = request.plan(
+            given,
+            lambda part: edits.inpaint(pipeline, images[part], keep, *request.words(part), rounds, stride),
+            {**options, "rounds": str(self.rounds), "jump": str(self.jump)},
+        )
+        count = rounds.steps(pipeline.timesteps(request.settings))
+        return replace(plan, rows=rows, count=count, size=size, work=request.windows(size, stride))
 
 
 class Inpaint(Filling):
@@ -105,15 +101,12 @@ class Inpaint(Filling):
         return [*self.paths, *([self.mask] if self.mask else [])]
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images beside the mask, and their fillings."""
         import torch
-
-        from ancestral.jobs.edit_plans import ComparisonRow
 
         given = yield from request.read()
         keep = self.keep(given, *request.pipeline.spec.shape[1:])
         white = (~keep)[None, None].to(torch.uint8) * 255  # as in a mask's file: generated anew
-        rows = [ComparisonRow([("image", picture.pixels), ("mask", white)], []) for picture in given]
+        rows = [[("image", picture.pixels), ("mask", white)] for picture in given]
         options = {"mask": str(self.mask)} if self.box is None else {"box": ",".join(map(str, self.box))}
         return self.filled(request, given, request.repeated(given), keep, rows, options)
 
@@ -124,7 +117,7 @@ class Inpaint(Filling):
             InputError: mask and box, or neither, or one that keeps nothing.
         """
         from ancestral.editing.inpaint import outside_box
-        from ancestral.jobs.edit_inputs import read_mask
+        from ancestral.jobs.edit_plans import read_mask
 
         if (self.mask is None) == (self.box is None):
             raise InputError(
@@ -155,9 +148,8 @@ class Outpaint(Filling):
     stride: Stride = None
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images on larger canvases, and what those are filled with."""
         from ancestral.editing.inpaint import extended
-        from ancestral.jobs.edit_plans import ComparisonRow
+        from ancestral.jobs.edit_plans import one_by_one, refuse_more
         from ancestral.tensors import to_pixels
 
         top, right, bottom, left = self.margins
@@ -165,9 +157,10 @@ class Outpaint(Filling):
         if not any(self.margins):
             raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to generate")
         _, height, width = request.pipeline.spec.shape
-        request.refuse_more(len(given) * len(request.seeds), (height + top + bottom, width + left + right))
+        size = height + top + bottom, width + left + right
+        refuse_more(request.pipeline, len(given) * len(request.seeds), size)
         canvas, keep = extended(request.repeated(given), top, bottom, left, right)
-        rows = [ComparisonRow([("image", to_pixels(one[None]))], []) for one in canvas[:: len(request.seeds)]]
+        rows = [[("image", image)] for image in one_by_one(to_pixels(canvas[:: len(request.seeds)]))]
         options = {"margins": ",".join(map(str, self.margins))}
         return self.filled(request, given, canvas, keep, rows, options, self.stride)
 
@@ -186,18 +179,16 @@ class Vary(ImageEdit):
     """share of the image's contrast lost to noise"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images, and what becomes of them from as much noise."""
         from ancestral import edits
-        from ancestral.jobs.edit_plans import EditPlan, shown
 
         given = yield from request.read()
         images, pipeline = request.repeated(given), request.pipeline
-
-        def steps(part: slice) -> "Iterator[Step]":
-            return edits.vary(pipeline, images[part], self.strength, *request.words(part))
-
-        count = len(edits.grid_of_strength(pipeline, self.strength, request.settings)) - 1
-        return EditPlan(shown(given), request.of_seeds(given), steps, count, {"strength": str(self.strength)})
+        plan = request.plan(
+            given,
+            lambda part: edits.vary(pipeline, images[part], self.strength, *request.words(part)),
+            {"strength": str(self.strength)},
+        )
+        return replace(plan, count=len(edits.grid_of_strength(pipeline, self.strength, request.settings)) - 1)
 
 
 class Invert(InvertingSettings):
@@ -210,26 +201,22 @@ class Invert(InvertingSettings):
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit invert runs/mnist seven.png --steps 100 --corrections 2",)
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The images beside their noises, and what those give again."""
-        from ancestral.jobs.edit_plans import ComparisonRow, EditPlan, floats, one_by_one
+        from ancestral.jobs.edit_plans import one_by_one
         from ancestral.tensors import mean_over_image, to_pixels
 
         given = yield from request.read()
         results = request.of_images(given, "again")
         self.files([result.name for result in results])  # before the work that this plan begins with
-        images = floats(given)
+        images = request.repeated(given)
         x_T = yield from request.inverted(images, self.corrections, self.grain)
         noises = one_by_one(to_pixels(x_T / SHOWN_NOISE).cpu())
-        rows = [
-            ComparisonRow([("image", each.pixels), ("its noise", noise)], [])
-            for each, noise in zip(given, noises, strict=True)
-        ]
+        rows = [[("image", each.pixels), ("its noise", noise)] for each, noise in zip(given, noises, strict=True)]
 
         def measure(again: "Images") -> dict[str, Any]:
             return {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()}
 
-        options, count = {"corrections": str(self.corrections)}, request.settings.steps
-        return EditPlan(rows, results, request.from_noise(x_T), count, options, measure=measure)
+        plan = request.plan(given, request.from_noise(x_T), {"corrections": str(self.corrections)})
+        return replace(plan, results=results, rows=rows, measure=measure)
 
 
 class Interpolate(InvertingSettings):
@@ -252,29 +239,28 @@ class Interpolate(InvertingSettings):
     grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.1
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Both ends, and the points between them."""
         from ancestral import edits
         from ancestral.editing.interpolate import path
-        from ancestral.jobs.edit_plans import ComparisonRow, EditPlan, floats
+        from ancestral.jobs.edit_plans import refuse_more
 
         if (len(self.images), self.seeds is None) not in ((2, True), (0, False)):
             raise InputError(
                 f"expected two images, or --seeds A,B and none, got {len(self.images)}; name what to go between"
             )
-        request.refuse_more(self.points)
+        refuse_more(request.pipeline, self.points)
         given, results = (yield from request.read()), request.of_points(self.points)
         self.files([result.name for result in results])
         if self.seeds is None:
-            ends = yield from request.inverted(floats(given), self.corrections, self.grain)
+            ends = yield from request.inverted(request.repeated(given), self.corrections, self.grain)
             options = {f"image {name} sha256": each.digest for name, each in zip("AB", given, strict=True)}
             options |= {"corrections": str(self.corrections), "grain": str(self.grain).removesuffix(".0")}
-            row = ComparisonRow([("A", given[0].pixels)], [("B", given[1].pixels)])
         else:
             ends = edits.noise_of(request.pipeline, self.seeds)
-            options, row = {"seeds": ",".join(map(str, self.seeds))}, ComparisonRow([], [])
+            options = {"seeds": ",".join(map(str, self.seeds))}
+        shown = [(name, each.pixels) for name, each in zip("AB", given, strict=False)]
         between = path(ends[:1], ends[1:], self.points).flatten(0, 1)
-        steps, count = request.from_noise(between), request.settings.steps
-        return EditPlan([row], results, steps, count, options, is_path=True)
+        plan = request.plan([], request.from_noise(between), options)
+        return replace(plan, results=results, rows=[shown[:1]], after=tuple(shown[1:]), is_path=True)
 
 
 class Restoring(ImageEdit):
@@ -306,7 +292,7 @@ class Restoring(ImageEdit):
         """
         from ancestral import edits
         from ancestral.editing.posterior import PosteriorGuided
-        from ancestral.jobs.edit_plans import ComparisonRow, EditPlan, floats, numbers_of, one_by_one
+        from ancestral.jobs.edit_plans import floats, name_beginnings, one_by_one
         from ancestral.rng import ImageNoise
         from ancestral.tensors import to_pixels
 
@@ -315,29 +301,26 @@ class Restoring(ImageEdit):
         given = yield from request.read(*shape)
         seen = floats(given)
         if self.degrade:
-            y, first = operator(seen), request.seeds[0]  # each with noise of its own
-            seen = y + self.noise * ImageNoise(range(first, first + len(y)), y.shape[1:], stream="measurement")()
-        y = seen.repeat_interleave(len(request.seeds), 0)
-
-        def steps(part: slice) -> "Iterator[Step]":
-            words = *request.words(part), self.noise, self.how, self.data_variance
-            return edits.restore(request.pipeline, operator, y[part], *words)
-
-        measured = one_by_one(to_pixels(seen))
-        before = [[("image", each.pixels)] if self.degrade else [] for each in given]
-        squares = [one.repeat_interleave(factor, -1).repeat_interleave(factor, -2) for one in measured]
-        rows = [ComparisonRow([*full, (name, one)], []) for full, one in zip(before, squares, strict=True)]
-        said = {**options, "how": self.how, "noise": str(self.noise), "data variance": str(self.data_variance)}
-        made = [(number + name, one) for number, one in zip(numbers_of(given), measured, strict=True)]
-        return EditPlan(
-            rows,
-            request.of_seeds(given),
-            steps,
-            request.settings.steps,
-            {**said, "degraded": "by ancestral"} if self.degrade else said,
-            made=tuple(made) if self.degrade else (),
-            pull_backs={"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.iterations}[self.how],
+            whole, first = operator(seen), request.seeds[0]  # each with noise of its own
+            seeds = range(first, first + len(seen))
+            seen = whole + self.noise * ImageNoise(seeds, whole.shape[1:], stream="measurement")()
+        y, measured = seen.repeat_interleave(len(request.seeds), 0), to_pixels(seen)
+        squares = one_by_one(measured.repeat_interleave(factor, -1).repeat_interleave(factor, -2))
+        rows, made = [[(name, square)] for square in squares], tuple["NamedImage", ...]()
+        options = {**options, "how": self.how, "noise": str(self.noise), "data variance": str(self.data_variance)}
+        if self.degrade:
+            rows = [[("image", each.pixels), *row] for each, row in zip(given, rows, strict=True)]
+            numbers = name_beginnings(given)
+            made = tuple((number + name, one) for number, one in zip(numbers, one_by_one(measured), strict=True))
+            options["degraded"] = "by ancestral"
+        words = self.noise, self.how, self.data_variance
+        plan = request.plan(
+            given,
+            lambda part: edits.restore(request.pipeline, operator, y[part], *request.words(part), *words),
+            options,
         )
+        pull_backs = {"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.iterations}[self.how]
+        return replace(plan, rows=rows, made=made, pull_backs=pull_backs)
 
 
 class Colorize(Restoring):
@@ -350,7 +333,6 @@ class Colorize(Restoring):
     )
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The grey images, and coloured ones."""
         from ancestral.colors import NAMES
         from ancestral.editing.operators import Grey
 
@@ -377,7 +359,6 @@ class Enlarge(Restoring):
     """IMAGE's pixels are the means of N x N of the result"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The small images, and large ones."""
         from ancestral.editing.operators import MeanPooled
 
         channels, height, width = request.pipeline.spec.shape
@@ -400,7 +381,6 @@ class Deblur(Restoring):
     """deviation of the Gaussian that blurred IMAGE"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """The blurred images, and sharp ones."""
         from ancestral.editing.operators import Blurred, gaussian_kernel
 
         channels, *sides = request.pipeline.spec.shape
@@ -422,20 +402,15 @@ class Canvas(ManyResults):
     stride: Stride = None
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Nothing but the canvases."""
         from ancestral import edits
-        from ancestral.jobs.edit_plans import ComparisonRow, EditPlan
 
         yield from ()
         height, width = self.size
-
-        def steps(part: slice) -> "Iterator[Step]":
-            return edits.canvas(request.pipeline, height, width, *request.words(part), self.stride)
-
         options = {"size": f"{height}x{width}"} | ({} if self.stride is None else {"stride": str(self.stride)})
-        results, work = request.of_seeds([]), request.windows(self.size, self.stride)
-        count = request.settings.steps
-        return EditPlan([ComparisonRow([], [])], results, steps, count, options, size=self.size, work=work)
+        plan = request.plan(
+            [], lambda part: edits.canvas(request.pipeline, height, width, *request.words(part), self.stride), options
+        )
+        return replace(plan, size=self.size, work=request.windows(self.size, self.stride))
 
 
 class Tile(ManyResults):
@@ -457,29 +432,26 @@ class Tile(ManyResults):
     """rolls: the image is rolled around at each step; padding: convolutions see around the edges; windows"""
 
     def plan(self, request: "EditRequest") -> Planning:
-        """Each texture two by two, and its seams."""
         from ancestral import edits
         from ancestral.editing.tile import seam
-        from ancestral.jobs.edit_plans import ComparisonRow, EditPlan
+        from ancestral.jobs.edit_plans import numbers_of
 
         yield from ()
-        own = request.pipeline.spec.shape[1:]
-        height, width = size = own if self.size is None else self.size
-
-        def steps(part: slice) -> "Iterator[Step]":
-            return edits.tile(request.pipeline, height, width, *request.words(part), self.by)
-
-        whole = self.by != "windows"
-        return EditPlan(
-            [ComparisonRow([], [])],
-            request.of_seeds([]),
-            steps,
-            request.settings.steps,
+        pipeline, whole = request.pipeline, self.by != "windows"
+        height, width = size = pipeline.spec.shape[1:] if self.size is None else self.size
+        plan = request.plan(
+            [],
+            lambda part: edits.tile(pipeline, height, width, *request.words(part), self.by),
             {"size": f"{height}x{width}", "by": self.by},
-            show=lambda pixels: pixels.repeat(1, 1, TILINGS, TILINGS),
+        )
+        return replace(
+            plan,
+            tilings=TILINGS,
             measure=lambda images: {"seam_ratio": float(seam(images.clamp(-1, 1)).ratio)},
             size=size,
-            work=-(-request.pixels(size) // request.pixels()) if whole else request.windows(size, None, wraps=True),
+            work=-(-numbers_of(pipeline, size) // numbers_of(pipeline))
+            if whole
+            else request.windows(size, None, wraps=True),
             whole=whole,
         )
 

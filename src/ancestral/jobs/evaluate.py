@@ -1,17 +1,15 @@
 """The job `evaluate`: images are generated and measured against those of the run's data, beside the floors."""
 
 from collections.abc import Generator
-from pathlib import Path
 
 import torch
 
-from ancestral.colors import check_channels
 from ancestral.evaluation.evaluate import check_counts, evaluating
 from ancestral.evaluation.inception import load_inception
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ResultEvent
-from ancestral.jobs.guides import attach
+from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import EvaluateSettings
 from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import check_asked, together
@@ -19,7 +17,6 @@ from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
 from ancestral.report.facts import EVALUATION, read_evaluation
 from ancestral.rng import mix
-from ancestral.settings import sampling_with
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
 
@@ -27,14 +24,11 @@ from ancestral.tuning.price import of_chains
 def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
     """Generates images, measures them and writes evaluation.json; the result's value is the evaluation."""
     count, asked = job.num_images, EvaluationSettings(seed=job.seed)
-    file = place_for(job.run / EVALUATION, count, images_evaluated, job.overwrite)
+    file = place_for(job.run / EVALUATION, count, lambda file: read_evaluation(file).num_drawn, job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
         config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device, job.compute)
-        check_channels(pipeline.spec.channels)
-        pipeline = pipeline.with_processes(processes)
-        settings = sampling_with(pipeline.config.sampling, job.changes(), "command line")
-        pipeline = attach(pipeline, job.guides, settings, job.run)
+        pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), job.run)
         extractor = None if job.inception is None else load_inception(job.inception)
         parts = yield from data_of(job.run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
@@ -50,12 +44,3 @@ def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
         write_whole(file, result.model_dump_json(indent=2) + "\n")
         yield FileEvent(file)
         yield ResultEvent(result.model_dump(mode="json") | {"price": price.as_tree()}, result)
-
-
-def images_evaluated(file: Path) -> int:
-    """How many generated images the evaluation in a file is of.
-
-    Raises:
-        InputError: no evaluation.
-    """
-    return read_evaluation(file).num_drawn

@@ -18,10 +18,10 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.generate import Advance, FinishedPart, Frame
+from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Labels, Pixels, to_pixels
+from ancestral.tensors import Labels, to_pixels
 from ancestral.text import as_utf8, normal_form
 from ancestral.tuning.price import Price, of_chains
 from ancestral.viz import pictures
@@ -41,32 +41,27 @@ WORDS = ("none", "all")
 
 
 @dataclass(frozen=True)
-class GeneratedImages:
-    """Images with everything that made them. `facts` is what a PNG file says of all of them."""
+class ImageFacts:
+    """What the PNG files of images say of them; `shared` is what those of all of them do.
 
-    frames: list[Frame]
-    """Timesteps of the way of those images whose way was kept."""
-    pixels: Pixels
+    Attributes:
+        classes: the name of each image's class; empty where no class was asked for.
+    """
+
     seeds: range
     classes: list[str]
-    """The name of each image's class; empty where no class was asked for."""
-    labels: Labels | None
-    facts: dict[str, str]
+    shared: dict[str, str]
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        _, channels, height, width = self.pixels.shape
-        return channels, height, width
-
-    def facts_of(self, i: int) -> dict[str, str]:
+    def of(self, i: int) -> dict[str, str]:
         """What the PNG file of image `i` says."""
-        return facts_of(i, self.seeds, self.classes, self.facts)
+        name = as_asked(self.classes[i]) if self.classes else "none"
+        return {"seed": str(self.seeds[i]), "class": name, **self.shared}
 
-
-def facts_of(i: int, seeds: range, classes: list[str], facts: dict[str, str]) -> dict[str, str]:
-    """What the PNG file of image `i` says; `facts` is what those of all of them do."""
-    return {"seed": str(seeds[i]), "class": as_asked(classes[i]) if classes else "none", **facts}
+    def of_all(self) -> dict[str, str]:
+        """What the PNG file of all of them says."""
+        which = {"seed": f"{self.seeds[0]} to {self.seeds[-1]}"} if len(self.seeds) > 1 else {}
+        classes = {"class": ", ".join(map(as_asked, _period(self.classes)))} if self.classes else {}
+        return {**self.of(0), **which, **classes}
 
 
 @dataclass(frozen=True)
@@ -104,12 +99,6 @@ class WantedFiles:
     def files(self) -> list[Path]:
         """All files."""
         return [output.path for output in self.outputs()]
-
-    def room(self, shape: tuple[int, int, int], steps: int) -> int:
-        """Bytes that they take, about: pictures at most, and exactly the arrays."""
-        count, numbers = len(self.seeds), math.prod(shape)
-        arrays = 2 * 4 * count * numbers * (min(steps, KEPT - 1) + 1) if self.arrays else 0
-        return count * numbers + self.each * count * file_room(numbers) + arrays
 
     @property
     def fullest(self) -> Path:
@@ -164,8 +153,10 @@ def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -
     """
     kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
     calls = pipeline.sampler(settings).network_calls(settings.steps)
-    takes = of_chains(pipeline, settings, len(wanted.seeds), calls, kept=kept)
-    return takes._replace(disk=wanted.room(pipeline.spec.shape, settings.steps))
+    count, numbers = len(wanted.seeds), math.prod(pipeline.spec.shape)
+    arrays = 2 * 4 * count * numbers * (min(settings.steps, KEPT - 1) + 1) if wanted.arrays else 0
+    disk = count * numbers + wanted.each * count * file_room(numbers) + arrays  # of pictures what they take at most
+    return of_chains(pipeline, settings, count, calls, kept=kept)._replace(disk=disk)
 
 
 def filmed(shape: tuple[int, int, int]) -> int:
@@ -232,20 +223,28 @@ def run_chains(
     return parts
 
 
-def write(generated: GeneratedImages, wanted: WantedFiles) -> list[Path]:
-    """Writes what is wanted beside the files of single images; the files written.
+def write(
+    generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles
+) -> Generator[NoteEvent | FileEvent, None, None]:
+    """Writes what is wanted beside the files of single images.
 
     Raises:
         CannotWrite: one of them cannot be written.
     """
-    files = [_write_grid(generated, wanted.grid)]
+    pixels, frames = generated
+    pictures.save_png(pictures.grid(pixels, labels=facts.classes or None), wanted.grid, facts.of_all())
+    yield FileEvent(wanted.grid)
     if wanted.strip:
-        files.append(_write_strip(generated, wanted.strip_file))
+        shown = pictures.pick(frames, COLUMNS)
+        x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
+        rows = [("xₜ", x_t), ("estimate of x₀", x0)]
+        pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), wanted.strip_file, facts.of(0))
+        yield FileEvent(wanted.strip_file)
     if wanted.film is not None:
-        files.append(_write_film(generated, wanted.film))
+        yield from write_film(frames, len(pixels), wanted.film)
     if wanted.arrays is not None:
-        files.append(_write_arrays(generated, wanted.arrays))
-    return files
+        _write_arrays(frames, facts.seeds, labels, wanted.arrays)
+        yield FileEvent(wanted.arrays)
 
 
 def how_generated(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
@@ -269,31 +268,24 @@ def _text(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _write_grid(generated: GeneratedImages, file: Path) -> Path:
-    which = {"seed": f"{generated.seeds[0]} to {generated.seeds[-1]}"} if len(generated.seeds) > 1 else {}
-    classes = {"class": ", ".join(map(as_asked, _period(generated.classes)))} if generated.classes else {}
-    picture = pictures.grid(generated.pixels, labels=generated.classes or None)
-    pictures.save_png(picture, file, {**generated.facts_of(0), **which, **classes})
-    return file
-
-
 def _period(names: list[str]) -> list[str]:
     """The shortest beginning of which all are repetitions: what --classes was given."""
     return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
 
 
-def _write_strip(generated: GeneratedImages, file: Path) -> Path:
-    shown = pictures.pick(generated.frames, COLUMNS)
-    x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
-    rows = [("xₜ", x_t), ("estimate of x₀", x0)]
-    pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), file, generated.facts_of(0))
-    return file
+def write_film(
+    frames: list[Frame], count: int, file: Path, names: tuple[str, str] = ("xₜ", "estimate of x₀")
+) -> Generator[NoteEvent | FileEvent, None, None]:
+    """How images were generated, or those of all `count` that were kept.
 
-
-def _write_film(generated: GeneratedImages, file: Path) -> Path:
-    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(generated.frames))
-    pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in generated.frames]), file)
-    return file
+    Args:
+        names: what stands above the states and above the estimates.
+    """
+    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(frames))
+    pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in frames], names=names), file)
+    if (shown := len(x_t[0])) < count:
+        yield NoteEvent(f"{file} shows the first {shown} of {count} images")
+    yield FileEvent(file)
 
 
 def _states(frames: Sequence[Frame]) -> tuple[list[Tensor], list[Tensor]]:
@@ -301,15 +293,11 @@ def _states(frames: Sequence[Frame]) -> tuple[list[Tensor], list[Tensor]]:
     return [frame.x for frame in frames], [frame.x0 for frame in frames]
 
 
-def _write_arrays(generated: GeneratedImages, file: Path) -> Path:
+def _write_arrays(frames: list[Frame], seeds: range, labels: Labels | None, file: Path) -> None:
     """t (K,), x_t and x_0 (K, B, C, H, W) float32 in [-1, 1], seeds (B,), and labels (B,) where there are any."""
-    content, (x_t, x0) = io.BytesIO(), _states(generated.frames)
-    arrays: dict[str, Any] = {
-        "t": np.array([frame.t for frame in generated.frames]),
-        "seeds": np.array(generated.seeds),
-    }
+    content, (x_t, x0) = io.BytesIO(), _states(frames)
+    arrays: dict[str, Any] = {"t": np.array([frame.t for frame in frames]), "seeds": np.array(seeds)}
     arrays |= {"x_t": torch.stack(x_t).numpy(), "x_0": torch.stack(x0).numpy()}
-    arrays |= {} if generated.labels is None else {"labels": generated.labels.numpy()}
+    arrays |= {} if labels is None else {"labels": labels.numpy()}
     np.savez(content, **arrays)
     write_whole(file, content.getvalue())
-    return file

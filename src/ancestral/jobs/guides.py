@@ -1,35 +1,38 @@
 """Guidance by other networks: a weaker one, or a classifier of noisy images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ancestral.colors import check_channels
 from ancestral.errors import InputError
-from ancestral.settings import ComputeSettings, SamplingSettings
+from ancestral.jobs.settings import Changes, GeneratingSettings
+from ancestral.settings import ComputeSettings, SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
 
 
-class Guides(NamedTuple):
-    """Where the other networks are; None: not named."""
-
-    weaker: Path | None = None
-    classifier: Path | None = None
-
-
-def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, source: Path) -> "Pipeline":
-    """The pipeline with what guides it under these settings.
+def prepared(
+    pipeline: "Pipeline", job: GeneratingSettings, changes: Changes, source: Path
+) -> tuple["Pipeline", SamplingSettings]:
+    """The pipeline with what guides it, and how it generates images that can be shown, as itself but for the changes.
 
     Args:
         source: the run or pipeline folder that it was loaded from.
 
     Raises:
-        InputError: a network that is not there, does not fit the pipeline, or would not be used.
+        InputError: settings that do not fit it, or a network that is not there, does not fit, or would not be used.
     """
-    if settings.guidance_by == "autoguidance" and named.weaker is not None:
+    check_channels(pipeline.spec.channels)
+    settings = sampling_with(pipeline.config.sampling, changes, "command line")
+    return _guided(pipeline, job, settings, source), settings
+
+
+def _guided(pipeline: "Pipeline", job: GeneratingSettings, settings: SamplingSettings, source: Path) -> "Pipeline":
+    if settings.guidance_by == "autoguidance" and job.weaker is not None:
         if settings.guidance == 1:
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
-        return pipeline.with_guides(weaker=weaker(pipeline, named.weaker))
+        return pipeline.with_guides(weaker=weaker(pipeline, job.weaker))
     if settings.guidance_by == "classifier":
         from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 
@@ -38,7 +41,7 @@ def attach(pipeline: "Pipeline", named: Guides, settings: SamplingSettings, sour
             raise InputError(
                 f"expected a --guidance other than {settings.guidance:g} by a classifier: {why}, and nothing guides"
             )
-        file = named.classifier or source / CLASSIFIER_FILE
+        file = job.classifier or source / CLASSIFIER_FILE
         classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
         return pipeline.with_guides(classify=classify)
     return pipeline

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Generator
-from pathlib import Path
 
 import torch
 
@@ -44,10 +43,11 @@ def likelihood(job: LikelihoodJobSettings) -> Generator[Event, None, None]:
 
 
 def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator[Event, None, None]:
-    if (job.flow or 0) > measurement.num_images:
-        raise InputError(f"expected --flow of at most the {measurement.num_images} images measured, got {job.flow}")
-    file, partial = place_for(job.run / FILE, measurement.num_images, images_measured, job.overwrite), job.run / PARTIAL
-    figure = file.with_suffix(".png")
+    count = measurement.num_images
+    if (job.flow or 0) > count:
+        raise InputError(f"expected --flow of at most the {count} images measured, got {job.flow}")
+    file = place_for(job.run / FILE, count, lambda file: read_likelihood(file).num_images, job.overwrite)
+    figure, partial = file.with_suffix(".png"), job.run / PARTIAL
     claim([Output(figure, BOUND)], job.overwrite)
     with record(partial, json.loads(json.dumps(measurement.belongs_to()))) as kept:
         if kept.restarted:
@@ -55,8 +55,8 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
         try:
             price = yield from finished(job, measurement, kept)
         except KeyboardInterrupt as stop:
-            done = min(len(kept.sums) * measurement.pipeline.compute.chunk, measurement.num_images)
-            stop.add_note(f"{done:,} of {measurement.num_images:,} images were measured; the same command goes on")
+            done = min(len(kept.sums) * measurement.pipeline.compute.chunk, count)
+            stop.add_note(f"{done:,} of {count:,} images were measured; the same command goes on")
             raise
         result = measurement.result(kept.sums)
         if job.flow is not None:
@@ -68,15 +68,6 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
             write_whole(figure, picture(result, measurement.pipeline.diffusion.schedule))
         partial.unlink(missing_ok=True)
     yield ResultEvent(result.model_dump(mode="json") | {"price": price.as_tree()}, result)
-
-
-def images_measured(file: Path) -> int:
-    """How many images the measurement in a file is of.
-
-    Raises:
-        InputError: no such measurement.
-    """
-    return read_likelihood(file).num_images
 
 
 def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Processes) -> StagedWork[Measurement]:

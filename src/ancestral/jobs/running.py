@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -30,17 +29,11 @@ def device_named(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if there else "cpu"))
 
 
-class Together(NamedTuple):
-    """Where a process computes, and what it can do with the others; `notes` are for people."""
-
-    device: torch.device
-    processes: Processes
-    notes: tuple[NoteEvent, ...]
-
-
 @contextmanager
-def together(device_name: str | None) -> Iterator[Together]:
-    """This process's device, and the others, once all are there. Only the main one yields files and a result.
+def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes, tuple[NoteEvent, ...]]]:
+    """This process's device, what it can do with the others, once all are there, and notes for people.
+
+    Only the main process of a job yields files and a result.
 
     Raises:
         InputError: no such device, or a launcher told nonsense.
@@ -52,7 +45,7 @@ def together(device_name: str | None) -> Iterator[Together]:
         torch.cuda.set_device(on)
     with init_distributed(here, on) as processes:
         try:
-            yield Together(on, processes, _notes(processes))
+            yield on, processes, _notes(processes)
         except AncestralError as fault:
             fault.rank_local = not isinstance(fault, Lost) and processes.failed_only_here(str(fault))
             raise

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ancestral.errors import InputError
-from ancestral.jobs.guides import Guides
 from ancestral.outputs import folder_named
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
@@ -103,11 +102,6 @@ class GeneratingSettings(JobSettings, CostlySettings):
             got = changes["guidance_by"]
             raise InputError(f"expected guidance_by {by} with --{name}, got {got}; leave out one of the two")
         return {**changes, "guidance_by": by}
-
-    @property
-    def guides(self) -> Guides:
-        """The networks named."""
-        return Guides(self.weaker, self.classifier)
 
 
 def folder_typed(word: str, option: str) -> Path | None:

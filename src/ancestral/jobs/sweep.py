@@ -4,7 +4,6 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ancestral.colors import check_channels
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import apart_of, as_pixels, extractor_of
@@ -14,26 +13,25 @@ from ancestral.evaluation.sweep import (
     REFERENCE_GRID,
     REFERENCE_SAMPLER,
     Decision,
-    ImageGenerator,
     Present,
     Scorer,
     Sweep,
     as_sampler_choice,
     chosen,
     decide,
-    image_generator,
     sampler_choices,
+    seeds_and_labels,
 )
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
-from ancestral.jobs.guides import attach
+from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import SweepJobSettings
 from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.report.sweep import FILE, figure, in_words, read_sweep
-from ancestral.settings import SamplingSettings, sampling_with
+from ancestral.settings import SamplingSettings
 from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import Price, of_chains
@@ -57,7 +55,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
     if not job.keep:
         check_part(RunFolder(run).pipeline)
     out = run if RunFolder(run).config.is_file() else Path()  # nothing but its settings is written into a mere pipeline
-    file = place_for(out / FILE, job.images, images_swept, job.overwrite)
+    file = place_for(out / FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
     picture = file.with_suffix(".png")
     claim([Output(picture, SWEPT)], job.overwrite)
     with together(job.device) as (device, processes, notes):
@@ -67,10 +65,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
                 check_free(run)
                 agreed(run)
         config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
-        check_channels(pipeline.spec.channels)
-        pipeline = pipeline.with_processes(processes)
-        common = sampling_with(pipeline.config.sampling, job.changes(), "command line")
-        pipeline = attach(pipeline, job.guides, common, run)
+        pipeline, common = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         parts = yield from data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
             raise InputError(
@@ -93,15 +88,6 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
     told = {"recommended": found.recommended.model_dump(mode="json"), "stored": stored, "reason": decision.reason}
     tree = found.model_dump(mode="json") | told | {"price": price and price.as_tree()}
     yield ResultEvent(tree, Swept(found, outcome(run, decision, stored, not job.keep)))
-
-
-def images_swept(file: Path) -> int:
-    """How many images each chain of the sweep in a file generated.
-
-    Raises:
-        InputError: no sweep.
-    """
-    return read_sweep(file).settings.images
 
 
 def restore(folder: Path) -> Generator[Event, None, None]:
@@ -149,17 +135,16 @@ def measured(
     remedy = "lower --images, or name fewer --samplers, --grids or --calls"
     chains = f"{len(new)} chains of {asked.images:,} images"
     price = yield from priced(price, job, pipeline, file.parent, remedy, chains)
-    generator = image_generator(pipeline, common, asked)
-    scorer = yield from scorer_of(generator, parts, asked)
+    scorer = yield from scorer_of(pipeline, parts, asked, common)
     found = before or begun(pipeline, parts, asked, common, scorer)
     if present is None:
         yield ProgressEvent("generating", reference, total)
-        present = Present(sampling=common, row=scorer.measured(generator, now, common))
+        present = Present(sampling=common, row=scorer.row(now, common))
     found = _added(found, {"present": present}, file, write)
     try:
         for number, each in enumerate(missing):
             yield ProgressEvent("generating", total - sum(left.calls for left in missing[number:]), total)
-            more = {"rows": (*found.rows, scorer.row(generator, each)), "made": None}
+            more = {"rows": (*found.rows, scorer.row(each)), "made": None}
             found = _added(found, more, file, write)
     except KeyboardInterrupt as stop:
         stop.add_note(f"{len(found.rows)} chains are in {file}; the same command goes on")
@@ -216,15 +201,18 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
     )
 
 
-def scorer_of(generator: ImageGenerator, parts: Parts, asked: SweepSettings) -> Generator[ProgressEvent, None, Scorer]:
+def scorer_of(
+    pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings
+) -> Generator[ProgressEvent, None, Scorer]:
     """The features, the test images in them, and the reference, generated by many steps."""
-    steps, (_, fitted) = _reference_steps(generator.pipeline, asked), apart_of(parts, EvaluationSettings())
-    with generator.pipeline.processes.main_first():  # the others find what it has learned in the cache
+    steps, (_, fitted) = _reference_steps(pipeline, asked), apart_of(parts, EvaluationSettings())
+    with pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
-    settings = chosen(generator.sampling, REFERENCE_SAMPLER, REFERENCE_GRID, steps)
-    work = generated(generator.pipeline, generator.seeds, generator.labels, settings)
+    seeds, labels = seeds_and_labels(pipeline, asked)
+    work = generated(pipeline, seeds, labels, chosen(common, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
     reference = yield from followed("generating the reference", work)
-    return Scorer(reference, extractor, extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES))))
+    real = extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES)))
+    return Scorer(pipeline, common, seeds, labels, reference, extractor, real)
 
 
 def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:

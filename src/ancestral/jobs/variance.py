@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
@@ -60,7 +59,8 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     for number, start in enumerate(starts):
         part = images.sliced(start, start + pipeline.compute.chunk)
         noise = ImageNoise([mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device)
-        total += errors_of_x0(pipeline.diffusion, denoise, _x0(part, pipeline), grid, noise) * len(part)
+        x0 = from_pixels(as_pixels(part)).to(pipeline.device).contiguous(memory_format=torch.channels_last)
+        total += errors_of_x0(pipeline.diffusion, denoise, x0, grid, noise) * len(part)
         yield number + 1, len(starts)
     return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))
 
@@ -85,8 +85,3 @@ def sentence(analytic: Analytic, images: int, timesteps: int) -> str:
         f"variance goes {analytic.ratio[0]:.3f} at t = 1, {analytic.ratio[T // 2]:.3f} at t = {T // 2 + 1} and "
         f"{analytic.ratio[-1]:.3f} at t = {T}"
     )
-
-
-def _x0(images: ImageSet, pipeline: Pipeline) -> Tensor:
-    x0 = from_pixels(as_pixels(images)).to(pipeline.device)
-    return x0.contiguous(memory_format=torch.channels_last)

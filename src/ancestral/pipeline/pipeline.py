@@ -13,12 +13,14 @@ from torch import Tensor, nn
 
 from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
 from ancestral.calling import (
+    OUTPUTS,
+    SAME_OUTPUTS,
     Classes,
     Pictures,
     as_output,
     class_index,
     labels_of,
-    output_of,
+    one_of,
     sampling_of,
     seeds_of,
     settings_of,
@@ -249,7 +251,8 @@ class Pipeline:
         Raises:
             InputError: an unknown class, setting or output, or what does not fit this pipeline.
         """
-        how, wanted = settings_of(self.config.sampling, settings), output_of(output)
+        how = settings_of(self.config.sampling, settings)
+        wanted = one_of(output, OUTPUTS, "output", SAME_OUTPUTS)
         of = seeds_of(num_images, labels, seed, seeds)
         classes = self.labels(labels, len(of))
         if classes is None and settings.get("guidance", 1) not in (0, 1):

@@ -63,7 +63,7 @@ def save_checkpoint(
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
     held = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
-    needed = MARGIN + sum(map(int, holders.all_gather(str(held))))
+    needed = MARGIN + sum(holders.all_gather(held))
 
     def begin() -> str:
         root.mkdir(exist_ok=True)
@@ -197,7 +197,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
     except OSError as fault:
         text = f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
         said = {"fault": text}
-    results = [json.loads(each) for each in holders.all_gather(json.dumps(said))]
+    results = holders.all_gather(said)
     if faults := [each["fault"] for each in results if "fault" in each]:
         raise CannotWrite(faults[0])
     return [each["done"] for each in results]

@@ -130,7 +130,7 @@ def check_alike(processes: Processes, config: Config, images: str, parallel: str
     """
     tree = config.model_dump(mode="json", exclude={"compute"})
     mine = {**dict(flat(tree)), "--parallel": parallel, "images of hash": images[:16]}
-    first, *others = [json.loads(each) for each in processes.all_gather(json.dumps(mine))]
+    first, *others = processes.all_gather(mine)
     faults = [
         f"process {rank} has {name} {json.dumps(other[name])}, not {json.dumps(first[name])}"
         for rank, other in enumerate(others, start=1)
