@@ -21,8 +21,8 @@ from typing import IO, Any
 from unittest.mock import patch
 
 LOADED = ["torch", "torch.distributed", "matplotlib.pyplot", "sklearn.datasets", "ancestral.training.loop"]
-LOADED += [f"ancestral.cli.{name}" for name in ("main", "measured", "showing", "training")]
-LOADED += ["ancestral.jobs.edit", "ancestral.jobs.evaluate", "ancestral.jobs.likelihood", "ancestral.jobs.sweep"]
+LOADED += [f"ancestral.cli.{name}" for name in ("main", "training")]
+LOADED += [f"ancestral.jobs.{name}" for name in ("edit", "evaluate", "likelihood", "show", "sweep")]
 
 
 @lru_cache
