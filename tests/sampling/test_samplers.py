@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
-from ancestral.diffusion.variances import Analytic, Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Analytic, beta, beta_tilde, interpolated
 from ancestral.oracles import GaussianData, propagate
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser
@@ -35,20 +35,6 @@ SPREAD = torch.tensor([0.0, 0.05, 0.4, 1.0], dtype=torch.float64)
 
 Kind = Callable[[Schedule], Sampler]
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-
-
-@pytest.mark.parametrize("steps", [5, 17, 40])
-@pytest.mark.parametrize(("variance", "spread"), [(beta_tilde, 0.0), (beta, 1.0)])
-def test_ancestral_sampling_is_exact_where_its_variance_is(variance: Variance, spread: float, steps: int) -> None:
-    """Constant data with beta_tilde, unit-variance data with beta: x_s has the exact marginal at every stride."""
-    schedule = log_snr_linear(40, 6.0, -6.0)
-    oracle = GaussianData(schedule, torch.zeros(1, dtype=torch.float64), torch.tensor([spread], dtype=torch.float64))
-    start = oracle.at(torch.tensor(40))[1]
-    chain = propagate(ancestral(schedule, variance), oracle, schedule.trailing(steps), oracle.mean, start)
-    for s, mean, spread_s in chain:
-        if s > 0:
-            assert spread_s.item() == pytest.approx(oracle.at(torch.tensor(s))[1].item(), rel=1e-9)
-        assert abs(mean.item()) < 1e-12
 
 
 @pytest.mark.parametrize("steps", [5, 17, 40])
@@ -86,18 +72,6 @@ def test_ddim_keeps_the_marginals_of_a_point_at_any_eta(steps: int, eta: float) 
     for s, mean, variance in propagate(DDIM(schedule, eta), point, schedule.trailing(steps), start, noise):
         assert torch.allclose(variance, point.at(torch.tensor(s))[1], atol=1e-9)
         assert torch.allclose(mean, schedule.alpha_bar_at(torch.tensor(s)).sqrt() * MEAN, atol=1e-9)
-
-
-@pytest.mark.parametrize("steps", [3, 10, 100])
-def test_eta_one_is_ancestral_sampling(steps: int) -> None:
-    schedule = linear(100)
-    oracle = GaussianData(schedule, MEAN, SPREAD)
-
-    def chain(sampler: Sampler) -> torch.Tensor:
-        noise = ImageNoise([1, 2], (4,), dtype=torch.float64)
-        return torch.stack([step.x_s for step in sample(oracle, sampler, noise(), schedule.trailing(steps), noise)])
-
-    assert torch.allclose(chain(ancestral(schedule)), chain(DDIM(schedule, eta=1.0)), atol=1e-9)
 
 
 def warm(sampler: Sampler, oracle: Denoiser, schedule: Schedule) -> tuple[torch.Tensor, list[Prediction]]:
