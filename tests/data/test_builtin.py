@@ -106,10 +106,8 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_idx(folder / f"{part}-labels-idx1-ubyte.gz", values % 10)
     contents = {file.name: (folder / file.name).read_bytes() for file in idx.MNIST.files}
     a, b, c, d = (RemoteFile(name, len(data), sha256(data).hexdigest(), ()) for name, data in contents.items())
-    tiny = idx.IdxDataset("mnist", idx.MNIST.class_names, (a, b, c, d))
+    tiny = idx.IdxDataset("mnist", idx.MNIST.class_names, (a, b, c, d), num_train=30, num_test=10)
     monkeypatch.setitem(datasets.BUILT_IN, "mnist", partial(idx.idx_dataset, tiny))
-    monkeypatch.setattr(idx, "NUM_TRAIN", 30)
-    monkeypatch.setattr(idx, "NUM_TEST", 10)
     return folder
 
 

@@ -19,7 +19,7 @@ from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular
 from ancestral.settings import DataSettings
 
-NUM_TRAIN, NUM_TEST, SIDE = 60_000, 10_000, 28
+SIDE = 28
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class IdxDataset:
     name: str
     class_names: tuple[str, ...]
     files: tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]
+    num_train: int = 60_000
+    num_test: int = 10_000
 
 
 def _files(mirrors: tuple[str, ...], *known: tuple[int, str]) -> tuple[RemoteFile, RemoteFile, RemoteFile, RemoteFile]:
@@ -89,8 +91,8 @@ def idx_dataset(dataset: IdxDataset, settings: DataSettings, on_progress: StageP
 
 def read_files(dataset: IdxDataset, on_progress: StageProgress | None = None) -> list[np.ndarray]:
     """The four arrays: (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,), uint8."""
-    images, labels = (SIDE, SIDE), ()
-    shapes = [(NUM_TRAIN, *images), (NUM_TRAIN, *labels), (NUM_TEST, *images), (NUM_TEST, *labels)]
+    train, test = dataset.num_train, dataset.num_test
+    shapes = [(train, SIDE, SIDE), (train,), (test, SIDE, SIDE), (test,)]
     paths = [locate(file, dataset.name, on_progress) for file in dataset.files]
     return [read_idx(path, shape) for path, shape in zip(paths, shapes, strict=True)]
 
