@@ -19,7 +19,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # A thread that waits soon leaves its core: beside other work, threads that spin for long train ten times slower.
 export GOMP_SPINCOUNT ?= 10000
 
-# Two test processes share the machine, so each computes on one thread.
+# Two test processes share the machine, so each computes on one thread. Left to itself xdist begins the files with the
+# fewest tests last; those take the longest, and one process would wait for the other.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
@@ -33,7 +34,7 @@ demo: $(VENV)/.installed-demo
 	@echo "report: $(abspath $(RUN)/report.html)"
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-float32: $(VENV)/.installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow"

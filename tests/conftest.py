@@ -8,15 +8,20 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from jaxtyping import install_import_hook
 
 if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
-    install_import_hook("ancestral", "beartype.beartype")
+    install_import_hook("ancestral", "shape_checks.first_calls")
 
 import pytest
+import shape_checks
 import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("suite")
+
+
+def pytest_runtest_setup() -> None:
+    shape_checks.begin_test()
 
 
 @pytest.fixture(autouse=True)

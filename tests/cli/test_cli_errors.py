@@ -1,13 +1,15 @@
 """What a user can get wrong: one line that says what to do, exit code 2, and nothing touched."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_calls import TINY, call, snapshot
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ancestral.errors import CannotWrite, Diverged
 from ancestral.presets import PRESETS
@@ -193,28 +195,32 @@ def test_a_run_is_not_continued_with_other_settings(trained: Path, capsys: pytes
     assert snapshot(trained) == before
 
 
+@contextmanager
+def failing(fault: Exception) -> Iterator[None]:
+    """Every network fails as soon as it is called."""
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    handle = register_module_forward_pre_hook(fail)
+    yield
+    handle.remove()
+
+
 @pytest.mark.parametrize(("fault", "expected"), [(Diverged, 3), (CannotWrite, 4)])
 def test_each_fault_has_its_exit_code(
-    fault: type[Exception], expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fault: type[Exception], expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
-        raise fault("first line\nsecond line")
-
-    monkeypatch.setattr("ancestral.cli.training.train", fail)
-    code, _, err = call(capsys, "train", "digits")
-    assert (code, err) == (expected, "ancestral: error: first line second line\n")
-    _, _, err = call(capsys, "train", "digits", "--debug")
-    assert "Traceback" in err
+    with failing(fault("first line\nsecond line")):
+        code, _, err = call(capsys, "train", "digits", *TINY)
+        assert (code, err) == (expected, "ancestral: error: first line second line\n")
+        _, _, err = call(capsys, "train", "digits", *TINY, "--debug")
+        assert "Traceback" in err
 
 
-def test_our_own_faults_are_owned_and_traced_only_on_demand(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    monkeypatch.setattr("ancestral.cli.training.train", fail)
-    code, _, err = call(capsys, "train", "digits")
-    assert code == 1 and len(err.splitlines()) == 1
-    assert "ZeroDivisionError: oops" in err and "--debug" in err
-    assert "Traceback" in call(capsys, "train", "digits", "--debug").err
+def test_our_own_faults_are_owned_and_traced_only_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    with failing(ZeroDivisionError("oops")):
+        code, _, err = call(capsys, "train", "digits", *TINY)
+        assert code == 1 and len(err.splitlines()) == 1
+        assert "ZeroDivisionError: oops" in err and "--debug" in err
+        assert "Traceback" in call(capsys, "train", "digits", *TINY, "--debug").err

@@ -59,7 +59,7 @@ def test_training_on_what_was_packed_needs_no_settings(
         words = ["train", dest, *TINY, "--data.flip", "--out", run, "--training.log_every_steps", "1"]
         assert call(capsys, *words, "--training.steps", "2").code == 0
         assert call(capsys, "show", "data", dest, "--out", tmp_path / "sheet.png").code == 0
-        assert call(capsys, "report", run).code == 0
+    assert call(capsys, "report", run).code == 0
     one, other = (read_log(path / "log.jsonl") for path in sorted(tmp_path.glob("run-*")))
     assert [line["loss"] for line in one] == [line["loss"] for line in other]
 

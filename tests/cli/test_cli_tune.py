@@ -1,15 +1,20 @@
 """`ancestral tune`: what it stores is what the other verbs compute with, and nothing else decides."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cli_calls import TINY, call, snapshot
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ancestral import compute
 from ancestral.compute import Choices
 from ancestral.jobs import tune as worker
+from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import Trial, Tuning
 from ancestral.tuning.choosing import Speed
@@ -45,6 +50,20 @@ def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.tuner, "tuning", found)
 
 
+@contextmanager
+def batches() -> Iterator[list[int]]:
+    """Of how many images each call of a U-Net is."""
+    seen: list[int] = []
+
+    def look(module: Module, given: tuple[Tensor, ...]) -> None:
+        if isinstance(module, UNet):
+            seen.append(len(given[0]))
+
+    handle = register_module_forward_pre_hook(look)
+    yield seen
+    handle.remove()
+
+
 def tuned(cache: Path) -> list[Path]:
     return [*(cache / "cache" / "tuned").glob("*")]
 
@@ -76,34 +95,20 @@ def test_training_drawing_and_evaluating_compute_as_tuned(
     stored = json.loads((tmp_path / "run" / "compute.json").read_text())["choices"]
     assert (stored["micro_batch"], stored["chunk"]) == (4, 32)
 
-    chunks: list[int] = []
-    whole = Pipeline.steps
-    monkeypatch.setattr(
-        Pipeline, "steps", lambda self, seeds, *rest: chunks.append(len(seeds)) or whole(self, seeds, *rest)
-    )
     few = ["--num-images", "40", "--steps", "1"]
-    assert call(capsys, "sample", "run", *few).code == 0
-    assert chunks == [32, 8]
-    chunks.clear()
-    assert call(capsys, "sample", "run", *few, "--compute.chunk", "16").code == 0
-    assert chunks == [16, 16, 8], "what is asked for outranks what was measured"
+    with batches() as chunks:
+        assert call(capsys, "sample", "run", *few).code == 0
+    assert chunks[-2:] == [32, 8] and max(chunks) == 32
+    with batches() as chunks:
+        assert call(capsys, "sample", "run", *few, "--compute.chunk", "16").code == 0
+    assert chunks[-3:] == [16, 16, 8] and max(chunks) == 16, "what is asked for outranks what was measured"
 
 
-@pytest.mark.usefixtures("made_up")
-def test_evaluating_takes_settings_of_computing_too(
-    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Enough(Exception):
-        pass
-
-    def drawn(pipeline: Pipeline, *rest: object) -> None:
-        assert pipeline.compute.chunk == 5
-        raise Enough
-
-    monkeypatch.setattr("ancestral.jobs.evaluate.generated", drawn)
-    words = ["--images", "8", "--compute.chunk", "5", "--steps", "1"]
-    called = call(capsys, "evaluate", trained, *words)
-    assert "Enough" in called.err
+@pytest.mark.usefixtures("made_up", "quick_features")
+def test_evaluating_takes_settings_of_computing_too(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with batches() as chunks:
+        assert call(capsys, "evaluate", trained, "--images", "8", "--compute.chunk", "5", "--steps", "1").code == 0
+    assert chunks[-2:] == [5, 3] and max(chunks) == 5
 
 
 @pytest.mark.usefixtures("made_up")

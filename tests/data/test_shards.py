@@ -2,25 +2,30 @@
 what becomes of a shard that goes bad meanwhile."""
 
 import functools
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from fcntl import LOCK_EX, flock
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
 import torch
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ancestral.data import packing, shard_cache
-from ancestral.data.datasets import BUILT_IN, load
+from ancestral.data import packing
+from ancestral.data.datasets import load
 from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
@@ -28,20 +33,67 @@ from ancestral.data.packing import pack
 from ancestral.data.shard_cache import BUDGET_VARIABLE
 from ancestral.data.shard_index import Index
 from ancestral.data.shards import ShardRows, runs
-from ancestral.data.store import RemoteFolder, remote_folder
+from ancestral.data.store import remote_folder
 from ancestral.errors import CannotWrite, InputError
 from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings
 
 ALL = {"validation": 0.0, "test": 0.0}
+WATCHERS: list[Callable[[str, str], None]] = []
+"""Told of what is done in a watched store, and to which file, before it is done; they may raise."""
+
+
+class WatchedStore(MemoryFileSystem):
+    """The files of memory:// at watched://, with `WATCHERS` told of every write, removal, opening and piece read."""
+
+    protocol = "watched"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("watched://", "memory://")))
+
+    def pipe_file(self, path: str, value: bytes, **how: Any) -> None:
+        tell("write", path)
+        super().pipe_file(path, value, **how)
+
+    def rm_file(self, path: str) -> None:
+        tell("remove", path)
+        super().rm_file(path)
+
+    def open(self, path: str, mode: str = "rb", **how: Any) -> Any:
+        if mode != "rb":
+            return super().open(path, mode, **how)
+        tell("open", path)
+        return WatchedFile(path, self.cat_file(path))
+
+
+class WatchedFile(io.BytesIO):
+    """A file that is being read."""
+
+    def __init__(self, path: str, content: bytes) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def read(self, size: int | None = -1) -> bytes:
+        tell("read", self.path)
+        return super().read(size)
+
+
+def tell(what: str, path: str) -> None:
+    for watcher in WATCHERS:
+        watcher(what, path)
+
+
+fsspec.register_implementation("watched", WatchedStore)
 
 
 @pytest.fixture(autouse=True)
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test has an object store and a cache of its own, and waits for nothing."""
-    monkeypatch.setattr(shard_cache, "PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "cache"))
     yield
+    WATCHERS.clear()
     fsspec.filesystem("memory").store.clear()
 
 
@@ -61,9 +113,9 @@ def kept(images: ImageSet) -> Path:
 def sizes(folder: Path) -> int:
     """Bytes of all shards in the cache, whole and arriving, at an instant when no room is being made."""
     root = folder.parent
-    with shard_cache._locked(root / ".lock-room"):
-        whole, arriving = shard_cache._kept(root)
-        return sum(whole.values()) + sum(arriving.values())
+    with (root / ".lock-room").open("a") as room:
+        flock(room, LOCK_EX)
+        return sum(path.stat().st_size for path in root.glob("*/*.*") if path.suffix in (".bin", ".part"))
 
 
 def digits(dest: str, shard_images: int = 8) -> Index:
@@ -185,7 +237,7 @@ class Stopped(BaseException):
     """As a signal or a kill."""
 
 
-def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path) -> None:
     """Before each of its writes and removals; the index is that of a packing which was not stopped, and before it is
     there the place is no data set."""
     folder = paint(tmp_path / "pets", 40, color=33)
@@ -193,20 +245,16 @@ def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path, monkeypatch: 
     wanted = pack(settings(folder, size=6), "memory://whole", 7).index
     left = 0
 
-    def counted(do):  # type: ignore[no-untyped-def]
-        def done(self: RemoteFolder, *words: object) -> None:
-            nonlocal left
+    def counted(what: str, path: str) -> None:
+        nonlocal left
+        if what in ("write", "remove"):
             left -= 1
             if left < 0:
                 raise Stopped
-            do(self, *words)
 
-        return done
-
-    monkeypatch.setattr(RemoteFolder, "write", counted(RemoteFolder.write))
-    monkeypatch.setattr(RemoteFolder, "remove", counted(RemoteFolder.remove))
+    WATCHERS.append(counted)
     for allowed in range(100):
-        dest, left = f"memory://stopped-{allowed}", allowed
+        dest, left = f"watched://stopped-{allowed}", allowed
         try:
             assert pack(settings(folder, size=6), dest, 7).index == wanted
             break
@@ -221,34 +269,35 @@ def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path, monkeypatch: 
     assert 25 < allowed < 99
 
 
-def test_what_was_packed_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, written = paint(tmp_path / "pets", 40), []
-    write = RemoteFolder.write
-    monkeypatch.setattr(
-        RemoteFolder, "write", lambda self, name, content: (written.append(name), write(self, name, content))
-    )
-    monkeypatch.setattr(packing, "_index", lambda *words: (_ for _ in ()).throw(Stopped))
+def stop_at_the_labels(what: str, path: str) -> None:
+    """All shards are there, and no index."""
+    if what == "write" and path.endswith("labels.bin"):
+        raise Stopped
+
+
+def test_what_was_packed_is_not_decoded_again(tmp_path: Path) -> None:
+    folder, written = paint(tmp_path / "pets", 40), list[str]()
+    WATCHERS[:] = [stop_at_the_labels, lambda what, path: written.append(path) if what == "write" else None]
     with pytest.raises(Stopped):
-        pack(settings(folder, size=6), "memory://packed", 10)
-    monkeypatch.undo()
+        pack(settings(folder, size=6), "watched://packed", 10)
+    assert len(written) == 9
+    WATCHERS.clear()
     seen: list[ProgressEvent] = []
-    work = packing.packing(settings(folder, size=6), "memory://packed", 10)
+    work = packing.packing(settings(folder, size=6), "watched://packed", 10)
     assert finish(work, seen.append).index.count == 40
-    assert len(written) == 9 and seen == []
-    assert pack(settings(folder, size=6), "memory://packed", 10).already
+    assert seen == []
+    assert pack(settings(folder, size=6), "watched://packed", 10).already
 
 
-def test_another_packing_is_begun_anew_before_the_index_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_packing_is_begun_anew_before_the_index_is_there(tmp_path: Path) -> None:
     folder = paint(tmp_path / "pets", 40)
-    with monkeypatch.context() as patched:
-        patched.setattr(packing, "_index", lambda *words: (_ for _ in ()).throw(Stopped))
-        with pytest.raises(Stopped):
-            pack(settings(folder, size=6), "memory://packed", 5)
-    index = pack(settings(folder, size=8), "memory://packed", 10).index
+    WATCHERS.append(stop_at_the_labels)
+    with pytest.raises(Stopped):
+        pack(settings(folder, size=6), "watched://packed", 5)
+    WATCHERS.clear()
+    index = pack(settings(folder, size=8), "watched://packed", 10).index
     assert index.shape[:2] == (8, 8) and len(index.shards) == 4
-    assert len(remote_folder("memory://packed").names()) == 6
+    assert len(remote_folder("watched://packed").names()) == 6
 
 
 def test_a_place_that_holds_other_things_is_left_alone(tmp_path: Path) -> None:
@@ -320,13 +369,20 @@ def test_any_pixels_can_be_asked_for() -> None:
 
 
 def test_only_the_shards_of_a_share_are_read() -> None:
-    digits("memory://digits", 100)
+    """All others are gone: were one of them read, images would be missing."""
+    index = digits("memory://digits", 100)
+    needed = {
+        *(Loader(load(settings("memory://digits", **ALL)).train, 400, seed=0).batch(0).indices[:3] // 100).tolist()
+    }
+    assert len(needed) < len(index.shards) - 5
     train = load(settings("memory://digits", **ALL)).train
-    opened: set[int] = set()
-    real = train.images.shards.cache.opened  # type: ignore[union-attr]
-    rows(train).shards.cache.opened = lambda number: (opened.add(number), real(number))[1]  # type: ignore[method-assign]
-    batch = Loader(train, 400, seed=0, local_slice=slice(0, 3)).batch(0)
-    assert opened == {*(batch.indices[:3] // 100).tolist()}
+    for path in kept(train).glob("*.bin"):
+        path.unlink()
+    for number in {*range(len(index.shards))} - needed:
+        damage("memory://digits", index.shards[number].file, "removed")
+    loader = Loader(train, 400, seed=0, local_slice=slice(0, 3))
+    loader.batch(0)
+    assert loader.missing == ()
 
 
 def test_the_cache_never_holds_more_than_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,14 +390,8 @@ def test_the_cache_never_holds_more_than_its_budget(monkeypatch: pytest.MonkeyPa
     budget = 10 * 100 * 64
     monkeypatch.setenv(BUDGET_VARIABLE, str(budget / 2**30))
     digits("memory://digits", 50)
-    train, seen, real = load(settings("memory://digits")).train, [0], RemoteFolder.chunks
-
-    def watched(place: RemoteFolder, name: str) -> Iterator[bytes]:
-        for chunk in real(place, name):
-            seen.append(sizes(kept(train)))
-            yield chunk
-
-    monkeypatch.setattr(RemoteFolder, "chunks", watched)
+    train, seen = load(settings("watched://digits")).train, [0]
+    WATCHERS.append(lambda what, path: seen.append(sizes(kept(train))))
     loader = Loader(train, 32, seed=0)
     for step in range(3 * len(train) // 32):
         loader.batch(step)
@@ -363,11 +413,22 @@ def test_what_follows_is_fetched_ahead() -> None:
     rows(train).take(batch_positions(order, 0, 12, 20).numpy())
 
 
-def test_reading_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ahead_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits("memory://digits", 20)
-    with_it = [Loader(load(settings("memory://digits")).train, 64, seed=1).batch(step).images for step in range(4)]
-    monkeypatch.setattr(shard_cache.ShardCache, "fetch_ahead", lambda self, number: (_ for _ in ()).throw(OSError))
-    without = [Loader(load(settings("memory://digits")).train, 64, seed=1).batch(step).images for step in range(4)]
+    with_it = [Loader(load(settings("watched://digits")).train, 64, seed=1).batch(step).images for step in range(4)]
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "another"))
+    failed: list[str] = []
+
+    def fail(what: str, path: str) -> None:
+        if threading.current_thread().name == "read-ahead":
+            failed.append(path)
+            raise OSError
+
+    WATCHERS.append(fail)
+    train = load(settings("watched://digits")).train
+    without = [Loader(train, 64, seed=1).batch(step).images for step in range(4)]
+    rows(train).ahead.wait()
+    assert failed
     assert all(torch.equal(*pair) for pair in zip(with_it, without, strict=True))
 
 
@@ -438,22 +499,27 @@ def test_held_out_images_are_never_replaced() -> None:
 
 
 @pytest.mark.parametrize("how", ["short", "long", "altered", "lost"])
-def test_an_arrival_that_is_damaged_is_tried_again(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arrival_that_is_damaged_is_tried_again(how: str) -> None:
+    """A store that gives the right bytes at the third reading of a shard."""
     digits("memory://digits")
-    train, real, tries = load(settings("memory://digits", **ALL)).train, RemoteFolder.chunks, 0
+    train = load(settings("watched://digits", **ALL)).train
+    store, path, tries, pieces = fsspec.filesystem("memory"), "/digits/00000-grey.bin", 0, 0
+    content = store.cat_file(path)
+    store.pipe_file(
+        path, {"short": content[:5], "long": content * 2, "altered": content[::-1], "lost": content[:9]}[how]
+    )
 
-    def flaky(place: RemoteFolder, name: str) -> Iterator[bytes]:
-        nonlocal tries
-        tries += 1
-        content = b"".join(real(place, name))
-        if tries > 2:
-            yield content
+    def flaky(what: str, read: str) -> None:
+        nonlocal tries, pieces
+        if read != path:
             return
-        yield {"short": content[:5], "long": content * 2, "altered": content[::-1], "lost": content[:9]}[how]
-        if how == "lost":
-            raise InputError("the connection is lost")
+        tries, pieces = (tries + 1, 0) if what == "open" else (tries, pieces + 1)
+        if tries > 2:
+            store.pipe_file(path, content)
+        elif how == "lost" and pieces == 2:
+            raise OSError("the connection is lost")
 
-    monkeypatch.setattr(RemoteFolder, "chunks", flaky)
+    WATCHERS.append(flaky)
     np.testing.assert_array_equal(train.pixels(slice(0, 8)), load(settings("digits", **ALL)).train.pixels(slice(0, 8)))
     assert tries == 3 and [path.name for path in kept(train).glob("[!.]*")] == ["000000.bin"]
 

@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ancestral.errors import InputError
-from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.neighbours import CHUNK, memorisation, nearest
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +15,12 @@ def digits() -> torch.Tensor:
     return (shades[order] * 255 / 16).round().to(torch.uint8)[:, None]
 
 
-def test_nearest_is_the_brute_search_whatever_the_chunks(digits: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    queries, references = digits[:50], digits[50:400]
-    apart = (queries[:, None].double() - references[None].double()).flatten(2).square().sum(dim=2).sqrt()
-    monkeypatch.setattr("ancestral.evaluation.neighbours.CHUNK", 37)
-    found = nearest(queries, references)
+@pytest.mark.parametrize(("queries", "references"), [(50, 350), (300, CHUNK + 31), (CHUNK + 5, 40)])
+def test_nearest_is_the_brute_search_whatever_the_chunks(queries: int, references: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randint(0, 256, (n, 1, 4, 4), generator=draw, dtype=torch.uint8) for n in (queries, references))
+    apart = torch.cdist(a.flatten(1).double(), b.flatten(1).double(), compute_mode="donot_use_mm_for_euclid_dist")
+    found = nearest(a, b)
     assert torch.equal(found.indices, apart.argmin(dim=1))
     assert torch.allclose(found.distance, apart.amin(dim=1), rtol=1e-14)
 

@@ -1,9 +1,10 @@
-"""Compiles the blocks of the paper's network and prints how far their gradients are from those computed as they are.
+"""Compiles the named blocks of the paper's network; prints how far their gradients are from those computed as they are.
 
 Run by a test in a process of its own: the suite's checks of shapes cannot be compiled.
 """
 
 import json
+import sys
 from collections.abc import Callable
 
 import torch
@@ -53,7 +54,10 @@ if __name__ == "__main__":
     images, pixels = torch.randn(BATCH, 128, 32, 32), torch.randn(BATCH, 256, 16, 16)
     images, pixels = (each.to(memory_format=torch.channels_last) for each in (images, pixels))
     time = torch.randn(BATCH, time_width(SETTINGS))
-    resnet, attention = map(with_random_weights, (ResnetBlock(SETTINGS, 128, 128), Attention(SETTINGS, 256)))
-    found = {"resnet": differences(resnet, [images, time]), "attention": differences(attention, [pixels])}
+    blocks: dict[str, tuple[nn.Module, list[Tensor]]] = {
+        "resnet": (ResnetBlock(SETTINGS, 128, 128), [images, time]),
+        "attention": (Attention(SETTINGS, 256), [pixels]),
+    }
+    found = {name: differences(with_random_weights(blocks[name][0]), blocks[name][1]) for name in sys.argv[1:]}
     frames = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     print(json.dumps({"differences": found, "graphs": frames}))

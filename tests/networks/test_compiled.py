@@ -32,17 +32,18 @@ def no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler, without which torch compiles nothing")
-def test_compiled_gradients_are_those_of_the_plain_blocks_at_real_shapes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [["resnet"], pytest.param(["resnet", "attention"], marks=pytest.mark.slow)], ids=len)
+def test_compiled_gradients_are_those_of_the_plain_blocks_at_real_shapes(tmp_path: Path, names: list[str]) -> None:
     """Trap: torch 2.10 compiles a ResNet block with a time embedding so that its convolutions' biases get wrong
     gradients, at these shapes and not at tiny ones."""
     where = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path), "TORCHINDUCTOR_COMPILE_THREADS": "1", "OMP_NUM_THREADS": "1"}
     script = Path(__file__).with_name("compiling.py")
     done = subprocess.run(
-        [sys.executable, str(script)], env={**os.environ, **where}, capture_output=True, text=True, check=False
+        [sys.executable, str(script), *names], env={**os.environ, **where}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["graphs"] == 3, "the rehearsal and two blocks, each in one piece"
+    assert found["graphs"] == 1 + len(names), "the rehearsal and the blocks, each in one piece"
     assert {"conv1.bias", "conv2.bias", "time_emb_proj.bias", "input 1"} <= found["differences"]["resnet"].keys()
     for block in found["differences"].values():
         assert {name: error for name, error in block.items() if not error < 1e-4} == {}

@@ -1,8 +1,11 @@
 """Tiny runs for tests, and the script that a real process runs to be killed."""
 
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -61,6 +64,20 @@ def run_until(stop: int, config: Config, folder: Path) -> None:
     steps = train(pipeline, parts, RunFolder(folder), say=lambda text: None)
     assert [next(steps).step for _ in range(stop)][-1] == stop
     steps.close()
+
+
+@contextmanager
+def no_numbers(network: torch.nn.Module, images: slice | list[int] = slice(None)) -> Iterator[None]:
+    """A network whose answers for these images of a batch are no numbers."""
+
+    def spoilt(_: torch.nn.Module, __: object, answer: torch.Tensor) -> torch.Tensor:
+        wrong = torch.zeros(len(answer), *[1] * (answer.ndim - 1), device=answer.device)
+        wrong[images] = math.nan
+        return answer + wrong
+
+    handle = network.register_forward_hook(spoilt)
+    yield
+    handle.remove()
 
 
 def start(folder: Path, config: Config) -> subprocess.Popen[str]:

@@ -1,17 +1,22 @@
 """How a run generates stands in two files that always say the same, whatever fails while they are written."""
 
+import errno
 import json
+import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from pipelines import untrained
+from standing import Forked
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
-from ancestral.training import default_sampling
 from ancestral.training.default_sampling import agreed, choose, restored, run_of
 from ancestral.training.run import RunFolder
 
@@ -32,15 +37,15 @@ def drawn_by(run: Path) -> list[SamplingSettings]:
 
 
 def failing_at(name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file of that name cannot be written."""
-    real = default_sampling.write_whole
+    """The first time that a file of that name is to be put in place, it cannot be."""
+    real, left = os.replace, [error]
 
-    def write(path: Path, content: bytes | str) -> None:
-        if path.name == name:
-            raise error
-        real(path, content)
+    def replace(source: Path, target: Path) -> None:
+        if Path(target).name == name and left:
+            raise left.pop()
+        real(source, target)
 
-    monkeypatch.setattr(default_sampling, "write_whole", write)
+    monkeypatch.setattr(os, "replace", replace)
 
 
 def test_both_say_it_and_it_is_undone(run: Path) -> None:
@@ -53,33 +58,36 @@ def test_both_say_it_and_it_is_undone(run: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sampling.json", "config.json", "ancestral.json"])
-@pytest.mark.parametrize("error", [CannotWrite("full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_what_fails_leaves_both_as_they_were(
     run: Path, name: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         failing_at(name, error, patch)
-        with pytest.raises(type(error)):
+        with pytest.raises(CannotWrite if isinstance(error, OSError) else KeyboardInterrupt):
             choose(run, AFTER)
     assert drawn_by(run) == [BEFORE, BEFORE] and not (run / "sampling.json").exists()
     choose(run, AFTER)
     assert drawn_by(run) == [AFTER, AFTER]
 
 
-def test_what_a_killed_process_began_is_completed(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It had written its choice and config.json, and not yet the pipeline: no undoing, as at a kill."""
-    with monkeypatch.context() as patch:
-        patch.setattr(default_sampling, "_write_all", first_two)
-        choose(run, AFTER)
+def test_what_a_killed_process_began_is_completed(run: Path) -> None:
+    """It had written its choice and config.json, and not yet the pipeline."""
+    with Forked(partial(killed_before_the_pipeline, run), run, dict(os.environ)) as process:
+        assert process.wait(60) == -signal.SIGKILL
     assert drawn_by(run) == [AFTER, BEFORE]
     agreed(run)
     assert drawn_by(run) == [AFTER, AFTER]
     assert restored(run) == BEFORE and drawn_by(run) == [BEFORE, BEFORE]
 
 
-def first_two(files: dict[Path, str]) -> None:
-    for file in [*files][:2]:
-        file.write_text(files[file])
+def killed_before_the_pipeline(run: Path) -> None:
+    def hook(event: str, words: tuple[object, ...]) -> None:
+        if event == "os.rename" and str(words[1]).endswith("ancestral.json"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    choose(run, AFTER)
 
 
 def test_what_was_set_since_is_no_choice_that_was_begun(run: Path) -> None:

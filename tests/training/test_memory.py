@@ -34,10 +34,10 @@ FACTOR = 1.25
     ("changes", "micro_batch"),
     [
         pytest.param(SMALL, None, id="small"),
-        pytest.param(SMALL, 8, id="small in parts"),
+        pytest.param(SMALL, 8, id="small in parts", marks=pytest.mark.slow),
         pytest.param(LARGE, None, id="large"),
         pytest.param(LARGE, 8, id="large in parts", marks=pytest.mark.slow),
-        pytest.param(LIKELIHOOD, None, id="likelihood"),
+        pytest.param(LIKELIHOOD, None, id="likelihood", marks=pytest.mark.slow),
         pytest.param(LIKELIHOOD, 8, id="likelihood in parts"),
     ],
 )

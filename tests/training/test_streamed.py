@@ -19,7 +19,7 @@ from ancestral.training.run import RunFolder
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("ancestral.data.shard_cache.PAUSES_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -2,14 +2,14 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from runs import fresh, tiny
+from runs import fresh, no_numbers, tiny
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -96,7 +96,6 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     monkeypatch.setattr(randomness_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
     monkeypatch.setattr(step_module, "optimizers_for", lambda weights, settings, rows: [])
-    monkeypatch.setattr(Trainer, "_groups", lambda self: [])
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
     pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))
@@ -110,15 +109,6 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     assert trainer.step == MOST_IN_A_ROW and trainer.means.sums.device.type == "meta"
     with pytest.raises((RuntimeError, NotImplementedError)):
         trainer.advance()
-
-
-@contextmanager
-def bad(trainer: Trainer) -> Iterator[None]:
-    """Steps on images that are not numbers."""
-    batch = trainer.loader.batch
-    trainer.loader.batch = lambda step: batch(step)._replace(images=batch(step).images * math.nan)  # type: ignore[method-assign]
-    yield
-    trainer.loader.batch = batch  # type: ignore[method-assign]
 
 
 def everything(trainer: Trainer) -> dict[str, Tensor]:
@@ -136,7 +126,7 @@ def test_a_skipped_step_changes_nothing_and_the_next_is_as_if_it_had_not_been(op
         for _ in range(good_before):
             each.advance()
     before = everything(trainer)
-    with bad(trainer):
+    with no_numbers(trainer.network):
         trainer.advance()
     after = everything(trainer)
     assert trainer.non_finite.skipped == 1
@@ -173,7 +163,8 @@ def test_the_layer_that_is_named_is_the_one_whose_gradient_is_not_finite() -> No
     """Trap: clipping by a norm that is no number leaves no gradient finite, and the first layer is always named."""
     trainer = trainer_of()
     trainer.network.conv_norm_out.bias.register_hook(lambda gradient: gradient * math.nan)
-    trainer.non_finite.in_a_row = MOST_IN_A_ROW - 1
+    for _ in range(MOST_IN_A_ROW - 1):
+        trainer.advance()
     with pytest.raises(Diverged, match=r"10 steps in a row .*gradient norm nan, first in conv_norm_out\.bias, on "):
         trainer.advance()
 
@@ -240,7 +231,7 @@ def test_a_gpu_takes_the_steps_of_a_cpu(how: str, monkeypatch: pytest.MonkeyPatc
         trainer = Trainer(pipeline, parts.train)
         trainer._randomness = on_the_cpu(trainer)  # type: ignore[method-assign]
         for step in range(4):
-            with bad(trainer) if step == 1 else nullcontext():
+            with no_numbers(trainer.network) if step == 1 else nullcontext():
                 trainer.advance()
         trainers.append(trainer)
     ours, theirs = (everything(trainer) for trainer in trainers)
