@@ -63,7 +63,7 @@ def rows(pipeline: Pipeline, parts: Parts, steps: int, images: int, timed_images
     uncached = draw(pipeline, labels, images, settings(pipeline, steps, 1))
     for cache, measured in times(pipeline, steps, timed_images, rounds).items():
         drawn = draw(pipeline, labels, images, settings(pipeline, steps, cache))
-        distance = evaluate(drawn, labels, parts, EvaluationSettings())["drawn against test"]["frechet"]
+        distance = evaluate(drawn, labels, parts, EvaluationSettings())["generated against test"]["frechet"]
         found[str(cache)] = {
             "seconds": measured.value.median,
             **({} if measured.ratio is None else vars(measured.ratio)),

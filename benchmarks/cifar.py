@@ -48,9 +48,9 @@ ON_GRID = 100
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn and compared. None of `training_images`: all there are."""
+    """How much is generated and compared. None of `training_images`: all there are."""
 
-    drawn: int
+    generated: int
     compared: int
     training_images: int | None
     test_images: int | None
@@ -73,20 +73,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = RunFolder(Path(passing) / "run" if words.quick else words.run)
         trained(config, parts, run)
         pipeline = Pipeline.load(run.path)
-        labels = torch.arange(size.drawn) % pipeline.num_classes
-        drawn, seconds = timed_drawing(pipeline, labels)
-        found = evaluate(drawn, labels, parts, EvaluationSettings(max_images=size.compared))
+        labels = torch.arange(size.generated) % pipeline.num_classes
+        generated, seconds = timed_generating(pipeline, labels)
+        found = evaluate(generated, labels, parts, EvaluationSettings(max_images=size.compared))
         record = {
             "machine": asdict(here),
             "config": config.model_dump(mode="json"),
             "training": training_record(run, config, pipeline),
-            "drawing": {"images": size.drawn, "network_calls": config.sampling.steps, "seconds": seconds},
+            "generating": {"images": size.generated, "network_calls": config.sampling.steps, "seconds": seconds},
             "evaluation": found.model_dump(mode="json"),
         }
     write_whole(file, json.dumps(record, indent=1) + "\n")
-    save_png(grid(drawn[:ON_GRID], columns=10), file.with_suffix(".png"))
-    print(json.dumps({name: record[name] for name in ("training", "drawing")}, indent=1))
-    print(f"distance to the test part {found['drawn against test']['frechet'].value:.4g}, written: {file}")
+    save_png(grid(generated[:ON_GRID], columns=10), file.with_suffix(".png"))
+    print(json.dumps({name: record[name] for name in ("training", "generating")}, indent=1))
+    print(f"distance to the test part {found['generated against test']['frechet'].value:.4g}, written: {file}")
     return 0
 
 
@@ -113,11 +113,11 @@ def trained(config: Config, parts: Parts, run: RunFolder) -> None:
             print(f"{progress.fraction:4.0%} step {progress.step:,}: held-out loss {loss:.5f}", flush=True)
 
 
-def timed_drawing(pipeline: Pipeline, labels: Labels) -> tuple[Pixels, float]:
+def timed_generating(pipeline: Pipeline, labels: Labels) -> tuple[Pixels, float]:
     """An image for every label, from seeds 0, 1, 2, ..., and the seconds it took."""
     start = time.perf_counter()
-    drawn = pipeline.generate(range(len(labels)), labels)
-    return drawn, time.perf_counter() - start
+    generated = pipeline.generate(range(len(labels)), labels)
+    return generated, time.perf_counter() - start
 
 
 def training_record(run: RunFolder, config: Config, pipeline: Pipeline) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, fl
     labels = torch.arange(IMAGES) % trained.num_classes if trained.num_classes else None
     drawn = trained.generate(range(IMAGES), labels, SamplingSettings(steps=STEPS))
     found = evaluate(drawn, labels, parts, EvaluationSettings())
-    numbers = {number.name: number.value for number in found["drawn against test"].numbers}
+    numbers = {number.name: number.value for number in found["generated against test"].numbers}
     agreement = {"agreement": found.agreement.value} if found.agreement else {}
     parameters = sum(each.numel() for each in pipeline.network.parameters())
     return {"held_out_loss": held_out, **numbers, **agreement, "parameters": parameters, "images": images}

@@ -215,7 +215,7 @@ def quality(plan: Plan, pipeline: Pipeline, name: str, seed: int, parts: Parts) 
     labels = torch.arange(plan.draw) % pipeline.num_classes
     drawn = chosen.generate([mix(seed, "variances", i) for i in range(plan.draw)], labels, settings)
     found = evaluate(drawn, labels, parts, EvaluationSettings())
-    distances = [_amount(found[pair]["frechet"]) for pair in ("drawn against test", "train against test")]
+    distances = [_amount(found[pair]["frechet"]) for pair in ("generated against test", "train against test")]
     assert found.agreement is not None
     return distances[0], distances[1], found.agreement.value
 

@@ -45,8 +45,8 @@ def test_a_rehearsal_writes_all_that_the_run_will(tmp_path: Path, monkeypatch: p
         training["images_per_second"] * training["gflops_per_image"] / 1e3
     )
     assert 0 < training["share_of_watching"] < 1
-    assert record["drawing"] == {"images": 16, "network_calls": 4, "seconds": record["drawing"]["seconds"]}
-    (against_test,) = (each for each in record["evaluation"]["comparisons"] if each["name"] == "drawn against test")
+    assert record["generating"] == {"images": 16, "network_calls": 4, "seconds": record["generating"]["seconds"]}
+    (against_test,) = (each for each in record["evaluation"]["comparisons"] if each["name"] == "generated against test")
     assert {number["name"] for number in against_test["numbers"]} >= {"frechet", "kernel"}
     with Image.open(tmp_path / f"{name}.png") as picture:
         assert picture.width > 3 * picture.height, "two rows of ten"

@@ -1,7 +1,7 @@
 """What earlier versions wrote is read under the names of today.
 
 `old_run` was written by the version before guidance was called by its names in the literature: a run of a tiny network,
-a sweep of it, and an image that it made.
+a sweep of it, and an image that it made; evaluation.json by one that called what is generated drawn.
 """
 
 import json
@@ -14,8 +14,9 @@ import pytest
 from ancestral.compute import Choices
 from ancestral.data.datasets import load
 from ancestral.jobs.repeating import recipe
-from ancestral.migrations import computed, no_choices, settings, sweep
+from ancestral.migrations import computed, evaluation, no_choices, settings, sweep
 from ancestral.pipeline import Pipeline
+from ancestral.report.facts import read_evaluation
 from ancestral.report.sweep import read_sweep
 from ancestral.settings import ComputeSettings, merged
 from ancestral.training.loop import train
@@ -75,6 +76,12 @@ def test_a_sweep_is_read(old: Path) -> None:
     assert found.present is not None and found.present.sampling.guidance_by == "classifier-free"
 
 
+def test_an_evaluation_is_read(old: Path) -> None:
+    found, before = read_evaluation(old / "evaluation.json"), json.loads((old / "evaluation.json").read_text())
+    assert "num_drawn" in before and found.num_generated == 200
+    assert found["generated against test"]["frechet"].value == before["comparisons"][0]["numbers"][0]["value"]
+
+
 @pytest.mark.parametrize(("old_word", "word"), NEW_WORDS.items())
 def test_every_way_to_guide_has_its_new_name(old_word: str, word: str) -> None:
     assert settings({"sampling": {"guidance_by": old_word, "steps": 3}}) == {
@@ -86,7 +93,7 @@ def test_every_way_to_guide_has_its_new_name(old_word: str, word: str) -> None:
     "tree", [None, 3, "text", [], {}, {"rows": "none"}, {"rows": [1], "present": 2}, {"guidance_by": 5}]
 )
 def test_what_is_no_such_file_is_left_to_whoever_checks_it(tree: Any) -> None:
-    assert settings(tree) == tree and sweep(tree) == tree
+    assert settings(tree) == tree and sweep(tree) == tree and evaluation(tree) == tree
 
 
 def test_what_is_of_today_stays() -> None:

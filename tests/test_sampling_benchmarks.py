@@ -30,7 +30,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 
     def evaluate(drawn: torch.Tensor, *others: object) -> dict[str, dict[str, SimpleNamespace]]:
         seen.append(drawn)
-        return {"drawn against test": {"frechet": SimpleNamespace(value=float(len(seen)), standard_error=None)}}
+        return {"generated against test": {"frechet": SimpleNamespace(value=float(len(seen)), standard_error=None)}}
 
     monkeypatch.setattr(caching, "evaluate", evaluate)
     monkeypatch.setattr(caching, "load", lambda data: None)

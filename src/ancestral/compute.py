@@ -1,4 +1,4 @@
-"""How a machine is used for one network: what the settings leave open is decided here, once, for training and drawing.
+"""How a machine is used for one network: what the settings leave open is decided here, once, for all that computes.
 
 What the user sets comes first, then what `ancestral tune` measured of this network on this machine, then what is right
 on most. No choice changes what is computed beyond rounding. Choices belong to a machine: a pipeline folder has none.

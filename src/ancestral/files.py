@@ -47,6 +47,7 @@ REMEDIES = {
     errno.EDQUOT: "free space or choose another folder",
     errno.EFBIG: "allow larger files (ulimit -f) or choose another disk",
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EROFS: "choose a folder on a disk that can be written to",
     errno.EIO: "the disk does not answer; choose another",
 }
 """What helps against what the disk says; against anything else, a folder that may be written to."""
@@ -169,7 +170,7 @@ def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
     except RecursionError:
         raise InputError(f"{where} is not valid JSON: {TOO_DEEP}") from None
     except ValueError as fault:
-        raise InputError(f"{where} is not valid JSON: {str(fault)[:100]}") from None
+        raise InputError(f"{where} is not valid JSON: {_reason(fault)}") from None
     return value
 
 
@@ -194,8 +195,13 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
     except RecursionError:
         raise InputError(f"{where} is not valid TOML: {TOO_DEEP}") from None
     except ValueError as fault:
-        raise InputError(f"{where} is not valid TOML: {str(fault)[:100]}") from None
+        raise InputError(f"{where} is not valid TOML: {_reason(fault)}") from None
     return table
+
+
+def _reason(fault: ValueError) -> str:
+    """What is wrong, shortened, without Python's advice on how to read longer numbers."""
+    return str(fault).partition("; use sys.")[0][:100]
 
 
 def _check_values(value: Any, infinite: bool = False, depth: int = MOST_DEPTH, name: str = "it") -> None:

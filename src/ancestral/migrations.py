@@ -16,6 +16,13 @@ AS_NOW = ("auto", "channels-last", "one-call")
 """Their values that say the same."""
 FIELDS_OF_SWEEPS = {"contender": "choice"}
 """Fields of a row of sweep.json: before, and now."""
+NAMES_IN_EVALUATIONS = {
+    "num_drawn": "num_generated",
+    "drawn_median": "generated_median",
+    "drawn against test": "generated against test",
+    "drawn against train": "generated against train",
+}
+"""Fields of evaluation.json, and comparisons in it: before, and now."""
 
 
 def settings(tree: Any) -> Any:
@@ -61,6 +68,18 @@ def sweep(tree: Any) -> Any:
             return {**rest, "rows": [_row(row) for row in rows]}
         case other:
             return other
+
+
+def evaluation(tree: Any) -> Any:
+    """What `ancestral evaluate` wrote."""
+    match tree:
+        case list():
+            return [evaluation(each) for each in tree]
+        case dict():
+            return {NAMES_IN_EVALUATIONS.get(name, name): evaluation(value) for name, value in tree.items()}
+        case str():
+            return NAMES_IN_EVALUATIONS.get(tree, tree)
+    return tree
 
 
 def _setting(name: str, value: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
 
-DRAWN = b"tEXtweights\0"
+GENERATED = b"tEXtweights\0"
 """In pictures of what a network generated: the name of a text that tells which network."""
 FILM = b"ancestral film"
 ARRAYS = b"x_0.npy"
@@ -99,7 +99,7 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
 
     Raises:
         InputError: it cannot, or it lies in a pipeline, a checkpoint or a packed data set, or beyond a link in a run.
-        CannotWrite: the disk is full.
+        CannotWrite: the disk is full, or is read only.
     """
     folder = folder.absolute()
     _check_names(folder.parts, LONGEST_FOLDER)
@@ -112,10 +112,26 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
     there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not there.is_dir():
         raise InputError(f"cannot write to {folder}: {there} is no folder; choose another")
-    _try_to_write(folder, there)
+    check_writable(folder, there)
     if (free := shutil.disk_usage(there).free) < room:
         remedy = REMEDIES[errno.ENOSPC]
         raise CannotWrite(f"cannot write {room:,} bytes to {folder}: its disk has {free:,} left; {remedy}")
+
+
+def check_writable(folder: Path, there: Path | None = None) -> None:
+    """Makes a folder in the one that is there (None: `folder`), and takes it away again: what the system says counts.
+
+    Raises:
+        InputError: it may not be written to.
+        CannotWrite: its disk cannot be.
+    """
+    there = there or folder
+    try:
+        scratch_folder(there).rmdir()
+    except OSError as fault:
+        if fault.errno in REMEDIES:
+            raise cannot_write(folder, fault) from None
+        raise InputError(f"cannot write to {folder}: {there}: {fault.strerror}; choose another") from None
 
 
 def check_part(entry: Path) -> None:
@@ -186,13 +202,3 @@ def _theirs(path: Path) -> InputError:
 
 def _holds(folder: Path, *names: str) -> bool:
     return all((folder / name).exists() for name in names)
-
-
-def _try_to_write(folder: Path, there: Path) -> None:
-    """Makes a folder in the one that is there, and takes it away again: what the system says counts."""
-    try:
-        scratch_folder(there).rmdir()
-    except OSError as fault:
-        if fault.errno in REMEDIES:
-            raise cannot_write(folder, fault) from None
-        raise InputError(f"cannot write to {folder}: {there}: {fault.strerror}; choose another") from None

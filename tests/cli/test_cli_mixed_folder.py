@@ -36,7 +36,7 @@ def test_every_file_is_used_or_told_and_none_is_touched(
     assert code == 0 and "--data.splits none" in err, err
     assert "stray.png" in err and "HEIC" in err and ".txt 31" in err
     code, out, err = call(capsys, "sample", run, "--steps", "2", "--num-images", "2", "--classes", "cat,dog", "--each")
-    assert code == 0 and [path.name for path in sorted((run / "drawn").iterdir())] == [
+    assert code == 0 and [path.name for path in sorted((run / "generated").iterdir())] == [
         *("grid.png", "seed-0.png", "seed-1.png")
     ]
     assert {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")} == before

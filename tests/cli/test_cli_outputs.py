@@ -13,7 +13,7 @@ FEW = ["--steps", "2", "--num-images", "2"]
 PNG, TEXT = "their.png", "their notes"
 VERBS: dict[str, tuple[list[str], str]] = {
     "sample": (["sample", "RUN", "--out", "out"], "out/grid.png"),
-    "sample by default": (["sample", "RUN"], "RUN/drawn/grid.png"),
+    "sample by default": (["sample", "RUN"], "RUN/generated/grid.png"),
     "sample, one of each": (["sample", "RUN", "--each", "--out", "out"], "out/seed-1.png"),
     "sample, its strip": (["sample", "RUN", "--strip", "--out", "out"], "out/strip.png"),
     "sample, a film": (["sample", "RUN", "--film", "out/a.gif", "--out", "new"], "out/a.gif"),
@@ -110,7 +110,7 @@ def test_what_a_command_reads_it_does_not_write(answering: Path, capsys: pytest.
         assert code == 2 and "seed-1.png for one result and no input" in err
     assert snapshot(Path("one")) == before
     assert call(capsys, "sample", answering, "--from", "one/seed-1.png").code == 0
-    assert (answering / "drawn-again" / "seed-1.png").is_file()
+    assert (answering / "generated-again" / "seed-1.png").is_file()
 
 
 def test_nothing_is_written_into_a_pipeline(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,7 +138,7 @@ LINKED: dict[str, list[str]] = {
     "checkpoints": ["train", "digits"],
     "samples": ["train", "digits"],
     "pipeline": ["variance"],
-    "drawn": ["sample", *FEW],
+    "generated": ["sample", *FEW],
     "edited": ["edit", "tile", *FEW],
     "evaluation.json": ["evaluate", "--images", "20"],
     "likelihood.json": ["evaluate", "--likelihood", "--images", "2"],

@@ -32,7 +32,7 @@ def test_what_cannot_fit_is_refused_even_with_yes(name: str, trained: Path, caps
     code, _, err = call(capsys, *(trained if word == "RUN" else word for word in NEVER[name]), "--yes")
     lines = [line for line in err.splitlines() if not line.startswith("ancestral: four.png was ")]
     assert code == 2 and len(lines) == 1 and lines[0].startswith("ancestral: error: "), err
-    assert snapshot(trained) == before and not Path("other").exists() and not Path("drawn").exists()
+    assert snapshot(trained) == before and not Path("other").exists() and not Path("generated").exists()
 
 
 LONG = {

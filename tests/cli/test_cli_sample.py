@@ -77,10 +77,10 @@ def test_pictures_go_into_the_run_but_never_into_a_mere_pipeline(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = ["--num-images", "1", "--steps", "1"]
-    assert call(capsys, "sample", trained, *few).out.strip() == str(trained / "drawn" / "grid.png")
+    assert call(capsys, "sample", trained, *few).out.strip() == str(trained / "generated" / "grid.png")
     before = snapshot(trained / "pipeline")
-    assert call(capsys, "sample", trained / "pipeline", *few).out.strip() == "drawn/grid.png"
-    assert snapshot(trained / "pipeline") == before and (tmp_path / "drawn" / "grid.png").is_file()
+    assert call(capsys, "sample", trained / "pipeline", *few).out.strip() == "generated/grid.png"
+    assert snapshot(trained / "pipeline") == before and (tmp_path / "generated" / "grid.png").is_file()
 
 
 def test_arrays_hold_states_and_the_estimates_made_from_them(

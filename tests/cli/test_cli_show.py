@@ -117,7 +117,7 @@ def test_an_evaluation_is_shown_and_kept(
 ) -> None:
     code, out, _ = call(capsys, "evaluate", trained, "--images", "20", "--steps", "2")
     kept = Evaluation.model_validate_json((trained / "evaluation.json").read_text())
-    assert code == 0 and kept.num_drawn == 20
+    assert code == 0 and kept.num_generated == 20
     for comparison in kept.comparisons:
         assert comparison.name in out
     assert str(trained / "evaluation.json") in out

@@ -30,7 +30,7 @@ def found(pipeline: Pipeline, minutes: float, compiling: bool) -> Generator[str,
     comparisons = (
         Trial("training", "micro_batch", None, 4, PairedTimes((2.0, 3.0), (1.0, 1.5)), True),
         Trial("training", "together", "usual", "chosen", PairedTimes((2.0,), (1.0,)), True),
-        Trial("drawing", "chunk", 64, 128, None, False, "no time left"),
+        Trial("generating", "chunk", 64, 128, None, False, "no time left"),
     )
     yield "measuring"
     choices = FASTEST.overlaid(pipeline.config.compute)
@@ -84,7 +84,7 @@ def test_a_pipeline_is_measured_by_real_steps_and_left_as_it_is(
 
 
 @pytest.mark.usefixtures("made_up")
-def test_training_drawing_and_evaluating_compute_as_tuned(
+def test_training_generating_and_evaluating_compute_as_tuned(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = ["digits", *TINY]

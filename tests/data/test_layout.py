@@ -293,7 +293,7 @@ def test_what_ancestral_wrote_is_no_image_and_changes_nothing(tmp_path: Path) ->
     files = [f"{name}/{i}.png" for name in "ab" for i in range(4)]
     before = load(settings(paint(tmp_path, files)))
     seen = fingerprint(list_images(tmp_path))
-    paint(tmp_path / "runs" / "mine", ["samples/1.png", "drawn/grid.png"])
+    paint(tmp_path / "runs" / "mine", ["samples/1.png", "generated/grid.png"])
     (tmp_path / "runs" / "mine" / "lock").touch()
     (tmp_path / "runs" / "mine" / "config.json").write_text("{}")
     paint(tmp_path / "drawer", ["assets/1.png"])

@@ -73,7 +73,7 @@ def test_every_comparison_has_the_same_counts_and_all_numbers(perfect: Evaluatio
     """The trap: a Fréchet distance beside one at other numbers of images says nothing."""
     assert {(c.num_left, c.num_right) for c in perfect.comparisons} == {(497, 300)}
     assert [c.name for c in perfect.comparisons][:4] == [
-        "drawn against test", "drawn against train", "train half against half", "train against test",
+        "generated against test", "generated against train", "train half against half", "train against test",
     ]  # fmt: skip
     for comparison in perfect.comparisons:
         names = [number.name for number in comparison.numbers]
@@ -83,7 +83,7 @@ def test_every_comparison_has_the_same_counts_and_all_numbers(perfect: Evaluatio
 
 def test_new_real_images_reach_the_floor(perfect: Evaluation) -> None:
     """A set of new real images scores as well as training images do, is no copy, and shows what was asked for."""
-    drawn, floor = perfect["drawn against test"], perfect["train against test"]
+    drawn, floor = perfect["generated against test"], perfect["train against test"]
     for name in ("frechet", "kernel"):
         assert drawn[name].value < floor[name].value + 2 * (drawn[name].standard_error or 0)
     assert min(drawn[name].value for name in ("precision", "recall", "coverage")) > 0.8
@@ -111,7 +111,7 @@ def test_the_gaussians_are_told_from_digits(perfect: Evaluation) -> None:
 
 def test_noise_is_much_farther_than_the_floor(parts: Parts, extractor: Extractor) -> None:
     measured = evaluate(noise(400), torch.arange(400) % 10, parts, extractor=extractor)
-    drawn, floor = measured["drawn against test"], measured["train against test"]
+    drawn, floor = measured["generated against test"], measured["train against test"]
     assert drawn["frechet"].value > 20 * floor["frechet"].value
     assert drawn["kernel"].value > 10 * (drawn["kernel"].standard_error or 0)
     assert drawn["coverage"].value < 0.1
@@ -124,7 +124,7 @@ def test_copies_are_found_out(parts: Parts, extractor: Extractor) -> None:
     assert [near.ratio for near in measured.nearness] == pytest.approx([0, 0], abs=1e-6)
     assert measured.nearness[0].nearer == 1
     assert measured.agreement is None
-    assert measured["drawn against train"]["frechet"].value < measured["drawn against test"]["frechet"].value
+    assert measured["generated against train"]["frechet"].value < measured["generated against test"]["frechet"].value
 
 
 def test_it_survives_json_and_repeats(perfect: Evaluation, parts: Parts, extractor: Extractor) -> None:
@@ -138,8 +138,8 @@ def test_sets_sorted_by_class_are_sampled_fairly(parts: Parts, extractor: Extrac
     drawn = as_pixels(parts.validation)[torch.tensor(parts.validation.labels).argsort()]
     measured = evaluate(drawn, None, parts, EvaluationSettings(max_images=150), extractor)
     assert {(c.num_left, c.num_right) for c in measured.comparisons} == {(150, 150)}
-    assert measured["drawn against test"]["coverage"].value > 0.7
-    assert measured.num_drawn == 497
+    assert measured["generated against test"]["coverage"].value > 0.7
+    assert measured.num_generated == 497
 
 
 def test_it_trains_its_own_features_where_none_are_given(parts: Parts, quick_features: None) -> None:

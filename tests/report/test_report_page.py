@@ -106,10 +106,16 @@ def evaluation() -> dict[str, Any]:
         numbers = [{"name": m, "value": base + i / 16, "standard_error": 0.25} for i, m in enumerate(metrics)]
         return {"name": name, "num_left": 150, "num_right": 180, "numbers": numbers}
 
-    names = ("drawn against test", "drawn against train", "train half against half", "train against test")
-    near = {"num_drawn": 150, "num_held_out": 180, "num_training": 1527, "drawn_median": 3.0, "held_out_median": 2.0}
+    names = ("generated against test", "generated against train", "train half against half", "train against test")
+    near = {
+        "num_generated": 150,
+        "num_held_out": 180,
+        "num_training": 1527,
+        "generated_median": 3.0,
+        "held_out_median": 2.0,
+    }
     return {
-        "num_drawn": 150,
+        "num_generated": 150,
         "features": {"kind": "labels", "width": 64, "num_classes": 10, "accuracy": 0.987, "num_held_out": 180},
         "comparisons": [comparison(name, 5.5 - i) for i, name in enumerate(names)],
         "nearness": [{"space": "pixels", **near, "ratio": None, "nearer": 0.02}],
@@ -276,7 +282,7 @@ def test_an_evaluation_is_shown_whole_beside_its_floors(digits: Path) -> None:
     text = Seen(page_of(digits)).text
     assert "Fréchet distance5.5 real images 2.5" in text
     assert "class agreement95.3% held-out images 98.7%" in text
-    for name in ("drawn against test", "drawn against train", "train half against half", "train against test"):
+    for name in ("generated against test", "generated against train", "train half against half", "train against test"):
         assert name in text
     assert text.count("± 0.25") == 24
     assert "no telling" in text and "2.0%" in text
@@ -350,7 +356,7 @@ def test_what_is_no_run_gives_one_line(digits: Path, tmp_path: Path) -> None:
 
 def test_damaged_numbers_and_other_images_are_named(tmp_path: Path) -> None:
     run = untrained(tmp_path / "run", settings(source="digits"))
-    (run / "evaluation.json").write_text('{"num_drawn": 3}')
+    (run / "evaluation.json").write_text('{"num_generated": 3}')
     with pytest.raises(InputError, match=r"evaluation\.json.*features"):
         write(run)
     RunFolder(run).config.write_text(settings(source="digits", labels="none").model_dump_json())

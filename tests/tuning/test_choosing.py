@@ -22,7 +22,7 @@ USUAL = Choices()
 THREADS = Question("training", "threads", ((2,), (1,)))
 PRECISION = Question("training", "precision", (("bfloat16",),))
 PARTS = Question("training", "micro_batch", ((16, 8, 4, 2, 1),))
-CHUNK = Question("drawing", "chunk", ((128, 256), (32, 16, 8)))
+CHUNK = Question("generating", "chunk", ((128, 256), (32, 16, 8)))
 PLENTY = 1e6
 
 
@@ -146,7 +146,7 @@ def test_more_images_at_once_or_fewer_whichever_is_fastest(best: int) -> None:
 
     found = Machine(cost).tune(CHUNK)
     assert found.choices.chunk == best
-    assert {work for work, _ in Machine(cost).calls} <= {"drawing"}
+    assert {work for work, _ in Machine(cost).calls} <= {"generating"}
 
 
 def test_each_work_is_asked_what_shows_in_it() -> None:
@@ -156,7 +156,7 @@ def test_each_work_is_asked_what_shows_in_it() -> None:
         name: {work for work, choices in machine.calls if getattr(choices, name) != getattr(USUAL, name)}
         for name in ("threads", "chunk")
     }
-    assert changed == {"threads": {"training"}, "chunk": {"drawing"}}
+    assert changed == {"threads": {"training"}, "chunk": {"generating"}}
 
 
 def test_what_is_no_gain_all_together_is_taken_back_and_said() -> None:
@@ -227,7 +227,7 @@ def test_time_is_shared_by_all_that_is_asked() -> None:
     found = machine.tune(THREADS, PRECISION, CHUNK, seconds=100.0)
     pairs = [len(c.outcome.usual) for c in found.comparisons if c.outcome]
     assert len(pairs) == len(found.comparisons) == 5 and max(pairs) <= 3 * min(pairs)
-    assert {*found.speeds} == {"training", "drawing"} and machine.now >= 70
+    assert {*found.speeds} == {"training", "generating"} and machine.now >= 70
 
 
 def test_without_time_nothing_is_measured_and_the_usual_stays() -> None:

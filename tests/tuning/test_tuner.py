@@ -90,7 +90,7 @@ def calls_of(made: Pipeline) -> list[int]:
     return sizes
 
 
-def test_drawing_calls_the_network_on_a_chunk_and_counts_its_part_of_the_images() -> None:
+def test_generating_calls_the_network_on_a_chunk_and_counts_its_part_of_the_images() -> None:
     copied = replica(pipeline(), Choices(chunk=6))
     sizes = calls_of(copied)
     assert generating(copied)() == pytest.approx(6 * CALLS / SAMPLING.steps)
@@ -130,7 +130,7 @@ def test_a_run_whose_budget_is_used_up_can_be_measured() -> None:
 def test_no_more_networks_are_kept_than_are_compared() -> None:
     watch = Stopwatch(pipeline())
     for chunk in (1, 2, 1, 3, 1):
-        assert watch("drawing", Choices(chunk=chunk)) > 0
+        assert watch("generating", Choices(chunk=chunk)) > 0
         assert len(watch.actions) <= KEPT
     assert {choices.chunk for _, choices in watch.actions} == {1, 3}
 
@@ -143,7 +143,7 @@ def test_what_torch_refuses_is_told_with_the_choices_that_asked_for_it() -> None
     made = pipeline()
     made.network.register_forward_pre_hook(out_of_memory)
     with pytest.raises(CannotCompute, match=r"tried to allocate 20\.00 GiB") as fault:
-        Stopwatch(made)("drawing", Choices(chunk=7))
+        Stopwatch(made)("generating", Choices(chunk=7))
     assert fault.value.choices.chunk == 7 and "\n" not in str(fault.value)
 
 

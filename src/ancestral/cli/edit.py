@@ -12,7 +12,7 @@ from ancestral.names import meant, spelled
 ABOUT = """\
 usage: ancestral edit TASK RUN [IMAGE ...] [--help] [options]
 
-What a trained model does beside drawing from noise. RUN is the folder of a run or a pipeline.
+What a trained model does beside generating from noise. RUN is the folder of a run or a pipeline.
 
 {tasks}
 

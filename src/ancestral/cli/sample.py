@@ -17,7 +17,7 @@ EXAMPLES = (
     "ancestral sample runs/digits --classes 3,7 --num-images 20 --guidance 2",
     "ancestral sample runs/digits --film film.gif --strip",
     "ancestral sample runs/digits --guidance 2 --weaker runs/digits/checkpoints/step-00001000",
-    "ancestral sample runs/digits --from runs/digits/drawn/seed-17.png",
+    "ancestral sample runs/digits --from runs/digits/generated/seed-17.png",
     "ancestral sample runs/digits --sampler ancestral --steps 1000 --arrays chain.npz",
 )
 

@@ -17,7 +17,7 @@ FEWEST_OF_A_CLASS = 20
 FEWEST_IMAGES = 500
 """Images below which a network soon knows them by heart."""
 MUCH_ENLARGED = 0.1
-"""Share of the images from which enlarging shows in what is drawn."""
+"""Share of the images from which enlarging shows in what is generated."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class ImageSet:
 
     @property
     def spec(self) -> ImageSpec:
-        """What a pipeline has to know of the images it is to draw."""
+        """What a pipeline has to know of the images it is to generate."""
         channels, height, width = self.shape
         return ImageSpec(channels=channels, height=height, width=width, class_names=self.class_names)
 

@@ -3,10 +3,10 @@
 A distance means little alone: it depends on the features and, the Fréchet distance above all, on the number of images.
 So every comparison here is between n images on the left and m on the right, the same n and m throughout:
 
-    drawn against test              what counts: images nobody trained on
-    drawn against train             beside it; copying makes it lower than the floors' own gap explains
+    generated against test          what counts: images nobody trained on
+    generated against train         beside it; copying makes it lower than the floors' own gap explains
     train half against half         the floor: what two sets of one law score at these numbers
-    train against test              the floor under `drawn against test`
+    train against test              the floor under `generated against test`
     gaussian features against test  a normal law fitted to the training features: what two moments alone can give
     gaussian images against test    a normal law fitted to the training pixels: the simplest model, to be beaten
 
@@ -99,13 +99,13 @@ class FeatureSpace(Settings):
 
 
 class Nearness(Settings):
-    """Distance to the nearest training image: of drawn against held-out images."""
+    """Distance to the nearest training image: of generated against held-out images."""
 
     space: Literal["pixels", "features"]
-    num_drawn: int
+    num_generated: int
     num_held_out: int
     num_training: int
-    drawn_median: float
+    generated_median: float
     """Median distance of generated images: L2 over pixels of 0..255, or over features."""
     held_out_median: float
     """The same of held-out images."""
@@ -120,7 +120,7 @@ class Nearness(Settings):
 class Evaluation(Settings):
     """Everything measured of a set of generated images."""
 
-    num_drawn: int
+    num_generated: int
     """Images that were handed in; comparisons state how many of them they use."""
     features: FeatureSpace
     comparisons: tuple[Comparison, ...]
@@ -182,15 +182,15 @@ def evaluating(
     normal_features = gaussian_like(of_train[some], num_left, settings.seed)
     normal_images = _gaussian_images(train[some], num_left, settings.seed)
     pairs = {
-        "drawn against test": (of_chosen, of_held_out),
-        "drawn against train": (of_chosen, of_train[right]),
+        "generated against test": (of_chosen, of_held_out),
+        "generated against train": (of_chosen, of_train[right]),
         "train half against half": (of_train[left], of_train[right]),
         "train against test": (of_train[left], of_held_out),
         "gaussian features against test": (normal_features, of_held_out),
         "gaussian images against test": (extractor.features(normal_images), of_held_out),
     }
     return Evaluation(
-        num_drawn=len(generated),
+        num_generated=len(generated),
         features=_describe(extractor, of_train.shape[1], num_fitted),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
         nearness=(
@@ -310,7 +310,7 @@ def _nearness(
     training: Shaped[Tensor, "K ..."],
 ) -> Nearness:
     measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
-    counts = {"num_drawn": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
+    counts = {"num_generated": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
     few = few_images(len(generated), len(held_out))
     return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})
 

@@ -32,7 +32,7 @@ class Memorisation(NamedTuple):
     nearer: share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
     """
 
-    drawn_median: float
+    generated_median: float
     held_out_median: float
     ratio: float | None
     nearer: float
@@ -64,10 +64,10 @@ def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]
     """
     if not len(generated) or not len(held_out):
         raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
-    drawn_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
-    ratio = drawn_median / held_out_median if held_out_median else None
+    generated_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
+    ratio = generated_median / held_out_median if held_out_median else None
     nearer = float((generated <= held_out.quantile(0.01)).double().mean())
-    return Memorisation(drawn_median, held_out_median, ratio, nearer)
+    return Memorisation(generated_median, held_out_median, ratio, nearer)
 
 
 def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:

@@ -1,8 +1,8 @@
 """Schedulers of diffusers to and from a schedule: the betas, what the network predicts, the variance, the clipping.
 
 A scheduler there is a noise schedule and a sampler in one. The schedule is honoured, or the key that stands against it
-is named. Of the sampler only its name is kept, as what to draw by unless another is asked for; keys that shape its
-steps are chosen anew whenever images are drawn.
+is named. Of the sampler only its name is kept, as what to generate by unless another is asked for; keys that shape its
+steps are chosen anew whenever images are generated.
 """
 
 import math

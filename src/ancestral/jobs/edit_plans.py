@@ -82,7 +82,7 @@ class EditPlan:
         tilings: how often it shows each of them, in both directions.
         measure: the results -> numbers about them, by name.
         made: pictures that were made on the way, with the ends of their files' names.
-        is_path: its results lie on a path, which a film goes along; else a film shows how they were drawn.
+        is_path: its results lie on a path, which a film goes along; else a film shows how they came to be.
         size: height and width of a result; None: the pipeline's.
         work: of a step of one result, in network calls on an image of the pipeline's size.
         pull_backs: backward passes of a call.

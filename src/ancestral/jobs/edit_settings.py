@@ -10,7 +10,7 @@ from pydantic import Field
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event
 from ancestral.jobs.settings import Changes, PictureSettings, Typed, folder_typed, seeds_from
-from ancestral.outputs import DRAWN, FILM, Output, claim
+from ancestral.outputs import FILM, GENERATED, Output, claim
 from ancestral.settings import NumImages, Seed
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class EditSettings(PictureSettings):
         task, folder = self.task(), self.folder("edited")
         files = [folder / f"{name}.png" for name in (task, *(f"{task}-{name}" for name in names))]
         films = [Output(self.film, FILM)] if self.film else []
-        claim([*(Output(file, DRAWN) for file in files), *films], self.overwrite, self.inputs)
+        claim([*(Output(file, GENERATED) for file in files), *films], self.overwrite, self.inputs)
         return files
 
 

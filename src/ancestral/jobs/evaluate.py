@@ -24,7 +24,7 @@ from ancestral.tuning.price import of_chains
 def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
     """Generates images, measures them and writes evaluation.json; the result's value is the evaluation."""
     count, asked = job.num_images, EvaluationSettings(seed=job.seed)
-    file = place_for(job.run / EVALUATION, count, lambda file: read_evaluation(file).num_drawn, job.overwrite)
+    file = place_for(job.run / EVALUATION, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
         config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device, job.compute)

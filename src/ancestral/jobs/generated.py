@@ -16,7 +16,7 @@ from torch import Tensor
 from ancestral.calling import as_pillow
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
-from ancestral.outputs import ARRAYS, DRAWN, FILM, Output
+from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
@@ -31,7 +31,7 @@ KEPT = 50
 FILMED = 100
 """Images that a film shows, at most."""
 FILM_BYTES = 2**30
-"""Of memory that the images of a film may take while they are drawn."""
+"""Of memory that the images of a film may take while they are generated."""
 COLUMNS = 9
 """Timesteps that a strip shows."""
 FACTS_BYTES, BLOCK = 1024, 4096
@@ -82,7 +82,7 @@ class WantedFiles:
 
     @property
     def strip_file(self) -> Path:
-        """How the first image was drawn."""
+        """How the first image came to be."""
         return self.out / "strip.png"
 
     def one(self, seed: int) -> Path:
@@ -93,7 +93,7 @@ class WantedFiles:
         """All files, with the marks of what they may replace."""
         pictures = [self.grid, *(map(self.one, self.seeds) if self.each else ()), *([self.strip_file] * self.strip)]
         others = [(self.film, FILM), (self.arrays, ARRAYS)]
-        return [*(Output(p, DRAWN) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
+        return [*(Output(p, GENERATED) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
 
     @property
     def files(self) -> list[Path]:

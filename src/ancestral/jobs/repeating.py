@@ -20,7 +20,7 @@ NETWORKS = ("weights", "weaker", "classifier")
 
 
 class ImageRecipe(NamedTuple):
-    """How the images of a file were drawn."""
+    """How the images of a file were generated."""
 
     file: Path
     seeds: range

@@ -29,7 +29,11 @@ class SampleSettings(PictureSettings):
     """generate again what this PNG file shows, by what it says of itself; settings that are given count instead"""
     out: Annotated[
         Path | None,
-        Typed("DIR", usual="RUN/drawn, or RUN/drawn-again with --from; for a mere pipeline ./drawn", read=folder_typed),
+        Typed(
+            "DIR",
+            usual="RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated",
+            read=folder_typed,
+        ),
     ] = None
     """where grid.png goes"""
     each: bool = False
@@ -75,7 +79,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
     from ancestral.pipeline.generate import Keep, collected
 
     each = asked.each or (again is not None and len(seeds) == 1)
-    folder = asked.folder("drawn-again" if again else "drawn")
+    folder = asked.folder("generated-again" if again else "generated")
     wanted = generated.WantedFiles(folder, seeds, each, asked.strip, asked.film, asked.arrays)
     claim(wanted.outputs(), asked.overwrite, [again.file] if again else [])
     with together(asked.device) as (device, processes, notes):

@@ -16,7 +16,7 @@ from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.jobs.measurement_settings import VarianceSettings
 from ancestral.jobs.measuring import data_of, followed, priced
 from ancestral.jobs.running import device_named
-from ancestral.outputs import check_part
+from ancestral.outputs import check_part, check_writable
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import VARIANCE_FILE, write_variance
 from ancestral.progress import StepwiseWork
@@ -34,6 +34,7 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
     folder = RunFolder(job.run)
     check_part(folder.pipeline)
     config, pipeline = folder.read_config(), Pipeline.load(job.run, device_named(job.device))
+    check_writable(folder.pipeline)
     if config.diffusion.variance == "learned":
         raise InputError(f"expected a run with a fixed variance, got {job.run}, whose network has learned its own")
     parts, file = (yield from data_of(job.run, config, pipeline)), folder.pipeline / VARIANCE_FILE

@@ -11,6 +11,7 @@ from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import read_json
+from ancestral.migrations import evaluation as migrated
 from ancestral.pipeline import Pipeline
 from ancestral.settings import Config, parse
 from ancestral.text import printable
@@ -91,4 +92,4 @@ def read_evaluation(file: Path) -> Evaluation:
     Raises:
         InputError: unreadable, or no such thing.
     """
-    return parse(Evaluation, read_json(file), str(file))
+    return parse(Evaluation, migrated(read_json(file)), str(file))

@@ -125,7 +125,7 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
     """Generated against test, above what real training images score in its place."""
     if evaluation is None:
         return []
-    generated, floor = evaluation["drawn against test"], evaluation["train against test"]
+    generated, floor = evaluation["generated against test"], evaluation["train against test"]
     few = "of too few images" if generated.too_few else ""
     distances: list[tuple[str, str]] = []
     for name, title, scale in (("frechet", "Fréchet distance", 1), ("kernel", "kernel distance × 1000", 1000)):

@@ -8,7 +8,7 @@ from ancestral.report.pictures import chart
 from ancestral.viz.plots import bars_with_floors
 
 TITLE = "How good they are"
-DRAWN = "drawn against test"
+GENERATED = "generated against test"
 TITLES = {
     "frechet": "Fréchet distance ↓",
     "kernel": "kernel distance ↓",
@@ -39,7 +39,7 @@ def quality(facts: RunFacts) -> Html:
 
 def _reservations(evaluation: Evaluation) -> list[Html]:
     """Why the numbers are not to be judged by, where they are not."""
-    space, few = evaluation.features, evaluation[DRAWN].too_few
+    space, few = evaluation.features, evaluation[GENERATED].too_few
     said = [("Too few images. ", f"The numbers say nothing for or against the samples: {few}.")] if few else []
     if space.num_fitted is None and space.kind != "inception":
         words = "The features had seen the training images, so train against test is no floor: evaluate again."
@@ -49,7 +49,7 @@ def _reservations(evaluation: Evaluation) -> list[Html]:
 
 def _features(evaluation: Evaluation) -> str:
     space = evaluation.features
-    measured = f"{evaluation.num_drawn:,} images were generated and compared in {space.width} features of "
+    measured = f"{evaluation.num_generated:,} images were generated and compared in {space.width} features of "
     if space.accuracy is None:
         return f"{measured}the Inception network. Lower distances are better; the floors say how low they can be."
     task = "the classes" if space.kind == "labels" else "which transform was applied"
@@ -71,8 +71,8 @@ def _agreement(evaluation: Evaluation) -> list[Html]:
 
 
 def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
-    generated = evaluation[DRAWN][name]
-    floors = {c.name: c[name].value for c in evaluation.comparisons if c.name != DRAWN}
+    generated = evaluation[GENERATED][name]
+    floors = {c.name: c[name].value for c in evaluation.comparisons if c.name != GENERATED}
     alt = (
         f"{title} of samples against test images, {number(generated.value)}, above its floors; the table has all values"
     )
@@ -80,10 +80,10 @@ def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
 
 
 def _comparisons(evaluation: Evaluation) -> Html:
-    generated = evaluation[DRAWN]
+    generated = evaluation[GENERATED]
     head = ["comparison", *(TITLES.get(n.name, n.name) for n in generated.numbers)]
     caption = (
-        "Every number with one standard error; what counts is drawn against test, the others are its floors. Each "
+        "Every number with one standard error; what counts is generated against test, the others are its floors. Each "
         f"compares {generated.num_left:,} images with {generated.num_right:,}."
     )
     cells = [[c[n.name] for n in generated.numbers] for c in evaluation.comparisons]
@@ -104,7 +104,7 @@ def _nearness(evaluation: Evaluation) -> Html:
         caption = f"Too few images to tell copies by: {few}."
     ratios = ["no telling" if near.ratio is None else number(near.ratio) for near in evaluation.nearness]
     rows = [
-        [near.space, number(near.drawn_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]
+        [near.space, number(near.generated_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]
         for near, ratio in zip(evaluation.nearness, ratios, strict=True)
     ]
     return table(head, rows, caption)

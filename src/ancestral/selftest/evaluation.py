@@ -132,7 +132,7 @@ def copies(device: torch.device) -> Iterator[Tensor]:
     found = nearest(training[places] + double(0.001, 0, 0, device=device), training)
     told = memorisation(double(1, 2, 3), double(*range(2, 203)))
     yield from (found.indices.cpu() - places, found.distance - 0.001)
-    yield double(told.drawn_median, told.held_out_median, told.nearer) - double(2, 102, 1)
+    yield double(told.generated_median, told.held_out_median, told.nearer) - double(2, 102, 1)
 
 
 # Bits per dimension

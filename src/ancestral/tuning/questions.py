@@ -6,7 +6,7 @@ from typing import Literal
 from ancestral.compute import Choices, given
 from ancestral.settings import Config
 
-Work = Literal["training", "drawing"]
+Work = Literal["training", "generating"]
 """What is timed: optimiser steps, or steps of a chain as the settings have it."""
 Value = str | int | None
 """Of a choice."""
@@ -58,7 +58,7 @@ def questions(usual: Choices, config: Config, limits: Limits) -> list[Question]:
         Question("training", "threads", _threads(limits)),
         Question("training", "micro_batch", (tuple(batch >> k for k in range(1, batch.bit_length())),)),
         Question("training", "compile", _other(usual.compile, "no", "whole") if limits.compiling else ()),
-        Question("drawing", "chunk", _chunks(usual.chunk, limits)),
+        Question("generating", "chunk", _chunks(usual.chunk, limits)),
     ]
     return [question for question in asked if any(question.ways) and question.choice not in given(config.compute)]
 

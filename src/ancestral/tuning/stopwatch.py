@@ -1,4 +1,4 @@
-"""Real steps, timed: an optimiser step of the trainer on random images, and a few network calls that draw."""
+"""Real steps, timed: an optimiser step of the trainer on random images, and a few network calls that generate."""
 
 import copy
 from collections.abc import Callable
@@ -84,15 +84,15 @@ def generating(pipeline: Pipeline) -> Action:
     labels = torch.arange(count) % classes if classes else None
     calls = min(CALLS * settings.cache, settings.steps)
 
-    def draw() -> float:
+    def call() -> float:
         for _ in islice(pipeline.steps(range(count), labels, settings), calls):
             pass
         return count * calls / settings.steps
 
-    return draw
+    return call
 
 
-ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "drawing": generating}
+ACTIONS: dict[Work, Callable[[Pipeline], Action]] = {"training": training, "generating": generating}
 
 
 def random_images(pipeline: Pipeline) -> ImageSet:
