@@ -17,6 +17,7 @@ SEEDS = "--seed A --num-images N generates the seeds from A on, one for each ima
 PROCESSES = "processes are started by torchrun --nproc-per-node N -m ancestral train ..."
 METRICS = "evaluate measures all it knows: Fréchet and kernel distances, recall, precision, agreement"
 AVERAGE = "images are always generated with the averaged weights; --training.ema_decay says how long the average is"
+BOUND = "bits per dimension are measured by ancestral likelihood"
 BARS = "bars are drawn on a terminal only; --json keeps all but the result from stdout"
 COLOURS = "channels follow from data.color"
 
@@ -121,7 +122,7 @@ TARGETS: dict[str, str] = {
     "tensorboard": "wandb logger report-to tracker tb use-wandb",
     METRICS: "fid is kid metric metrics inception-score",
     "inception": "fid-weights inception-path inception-weights",
-    "likelihood": "nll bpd bits-per-dim bits elbo",
+    BOUND: "nll bpd bits-per-dim bits elbo",
     BARS: "verbose v quiet q silent progress no-progress progress-bar",
     "config": "config-file cfg-file yaml settings conf",
     "dry-run": "dry test-run simulate",

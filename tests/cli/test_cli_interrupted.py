@@ -105,7 +105,7 @@ def signalled(number: int) -> Callable[..., None]:
 
 COMPUTING = {
     "evaluate": ["evaluate", "RUN", "--images", "20"],
-    "likelihood": ["evaluate", "RUN", "--likelihood", "--images", "4", "--timesteps", "2"],
+    "likelihood": ["likelihood", "RUN", "--images", "4", "--timesteps", "2"],
     "variance": ["variance", "RUN", "--images", "4", "--timesteps", "2"],
     "train-classifier": ["train-classifier", "RUN", "--steps", "3"],
     "sweep": ["sweep", "RUN", "--images", "20"],

@@ -110,7 +110,6 @@ def test_every_option_that_is_suggested_exists_in_a_verb(capsys: pytest.CaptureF
     """Each target of the table is an option of some verb, and is answered there; sentences name options too."""
     kinds = (*TASKS.values(), SampleSettings, EvaluateSettings, LikelihoodJobSettings, SweepJobSettings)
     named: set[str] = {name for kind in kinds for name in job_options("ancestral verb", "", "", (), kind).names}
-    named |= {*import_module("ancestral.cli.evaluate").parser().names}
     for verb in ("train", "tune"):
         named |= {*import_module(f"ancestral.cli.{verb}").parser(Config()).names}
     named |= {"--calls", "--schedules"}

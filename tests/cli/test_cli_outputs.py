@@ -30,8 +30,8 @@ VERBS: dict[str, tuple[list[str], str]] = {
     "report": (["report", "RUN"], "RUN/report.html"),
     "report elsewhere": (["report", "RUN", "--out", "out/a.html"], "out/a.html"),
     "evaluate": (["evaluate", "RUN", "--images", "20"], "RUN/evaluation.json"),
-    "likelihood": (["evaluate", "RUN", "--likelihood", "--images", "2"], "RUN/likelihood.json"),
-    "likelihood, its picture": (["evaluate", "RUN", "--likelihood", "--images", "2"], "RUN/likelihood.png"),
+    "likelihood": (["likelihood", "RUN", "--images", "2"], "RUN/likelihood.json"),
+    "likelihood, its picture": (["likelihood", "RUN", "--images", "2"], "RUN/likelihood.png"),
     "sweep": (["sweep", "RUN"], "RUN/sweep.json"),
     "sweep, its picture": (["sweep", "RUN"], "RUN/sweep.png"),
     "classifier": (["train-classifier", "RUN", "--steps", "1"], "RUN/classifier.safetensors"),
@@ -141,8 +141,8 @@ LINKED: dict[str, list[str]] = {
     "generated": ["sample", *FEW],
     "edited": ["edit", "tile", *FEW],
     "evaluation.json": ["evaluate", "--images", "20"],
-    "likelihood.json": ["evaluate", "--likelihood", "--images", "2"],
-    "likelihood.partial.jsonl": ["evaluate", "--likelihood", "--images", "2", "--timesteps", "2"],
+    "likelihood.json": ["likelihood", "--images", "2"],
+    "likelihood.partial.jsonl": ["likelihood", "--images", "2", "--timesteps", "2"],
     "sweep.json": ["sweep"],
     "report.html": ["report"],
     "classifier.safetensors": ["train-classifier", "--steps", "1"],
@@ -176,7 +176,7 @@ def test_nothing_is_written_through_a_link_in_a_run(
 
 
 def test_a_smaller_evaluation_goes_beside_a_larger(answering: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["evaluate", answering, "--likelihood", "--timesteps", "2"]
+    words = ["likelihood", answering, "--timesteps", "2"]
     assert call(capsys, *words, "--images", "4").code == 0
     larger = (answering / "likelihood.json").read_bytes()
     assert call(capsys, *words, "--images", "2").code == 0

@@ -40,7 +40,7 @@ LONG = {
     "edit": ["edit", "canvas", "RUN", "--size", "8x12", "--steps", "4", "--num-images", "8"],
     "rounds": ["edit", "inpaint", "RUN", "four.png", "--box", "0,0,4,4", "--steps", "4", "--rounds", "10000"],
     "evaluate": ["evaluate", "RUN", "--images", "20"],
-    "likelihood": ["evaluate", "RUN", "--likelihood", "--images", "8", "--timesteps", "8"],
+    "likelihood": ["likelihood", "RUN", "--images", "8", "--timesteps", "8"],
     "sweep": ["sweep", "RUN", "--images", "24"],
     "variance": ["variance", "RUN", "--images", "8", "--timesteps", "8"],
 }

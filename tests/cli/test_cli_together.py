@@ -72,8 +72,8 @@ def test_two_processes_measure_what_one_does(run: Path, tmp_path: Path) -> None:
     for world in (1, 2):
         copy = Path(shutil.copytree(run, tmp_path / f"by-{world}"))
         few = ("--images", "40", "--compute.chunk", "8")
-        for words in (("--steps", "3"), ("--likelihood", "--timesteps", "3")):
-            done = together(world, tmp_path, "evaluate", copy, *few, *words)
+        for verb, *words in (("evaluate", "--steps", "3"), ("likelihood", "--timesteps", "3")):
+            done = together(world, tmp_path, verb, copy, *few, *words)
             assert [code for code, _, _ in done] == [0] * world, done
         bits = json.loads((copy / "likelihood.json").read_text())
         kept.append(((copy / "evaluation.json").read_bytes(), {**bits, "seconds": 0}))

@@ -211,8 +211,8 @@ def test_without_a_class_a_classifier_guides_nowhere(lent: Path, capsys: pytest.
 
 
 def test_a_bound_is_measured_without_guides(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    done = call(capsys, "evaluate", trained, "--likelihood", "--weaker", trained)
-    assert done.code == 2 and "no --weaker with --likelihood" in done.err
+    done = call(capsys, "likelihood", trained, "--weaker", trained)
+    assert done.code == 2 and "unknown option --weaker" in done.err
 
 
 def test_data_without_classes_has_nothing_to_tell_apart(

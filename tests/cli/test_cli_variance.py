@@ -33,9 +33,8 @@ def test_what_is_measured_is_drawn_by_and_measured_with(run: Path, capsys: pytes
     totals = {}
     for variance in ("analytic", "beta_tilde"):
         likelihood = (
-            "evaluate",
+            "likelihood",
             run,
-            "--likelihood",
             "--images",
             "8",
             "--chain",
@@ -85,7 +84,7 @@ def test_it_belongs_to_its_weights(run: Path, capsys: pytest.CaptureFixture[str]
         capsys, "sample", run, "--num-images", "1", "--steps", "2", "--sampler", "ancestral", "--variance", "analytic"
     )
     assert done.code == 2 and "run `ancestral variance` first" in done.err
-    done = call(capsys, "evaluate", run, "--likelihood", "--images", "4", "--variance", "analytic")
+    done = call(capsys, "likelihood", run, "--images", "4", "--variance", "analytic")
     assert done.code == 2 and "run `ancestral variance` first" in done.err
 
 

@@ -1,4 +1,4 @@
-"""`ancestral evaluate --likelihood`: its price, its table and JSON, how it goes on, and what it refuses."""
+"""`ancestral likelihood`: its price, its table and JSON, how it goes on, and what it refuses."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.progress import StagedWork, finish
 from ancestral.training.run import RunFolder
 
-FEW = ("--likelihood", "--images", "20", "--timesteps", "3", "--compute.chunk", "6")
+FEW = ("--images", "20", "--timesteps", "3", "--compute.chunk", "6")
 
 
 @pytest.fixture
@@ -45,19 +45,19 @@ def stopping(after: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_price_comes_first_and_the_terms_are_told_and_kept(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = call(capsys, "evaluate", run, *FEW)
+    code, out, err = call(capsys, "likelihood", run, *FEW)
     assert code == 0 and "20 images x 4 calls: 80 network calls of one image each, about" in err
     result = Likelihood.model_validate_json((run / "likelihood.json").read_text())
     assert (result.num_images, result.timesteps, result.dims, result.steps) == (20, 3, 64, 1000)
     assert "p(x), no class given" in out and "by quarters" in out and str(run / "likelihood.json") in out
     assert f"{result.total.value:.2f}"[:2] in out and not (run / "likelihood.partial.jsonl").exists()
-    code, out, _ = call(capsys, "evaluate", run, *FEW, "--json")
+    code, out, _ = call(capsys, "likelihood", run, *FEW, "--json")
     told = json.loads(out)
     assert told.pop("price")["network_calls"] == 80
     assert {**told, "seconds": 0} == kept(run), "the same seed measures the same"
 
 
-def test_the_verb_of_its_own_says_the_same_and_its_job_needs_no_command_line(
+def test_evaluate_says_the_same_and_the_job_needs_no_command_line(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--images", "8", "--timesteps", "2", "--json")
@@ -74,16 +74,16 @@ def test_the_verb_of_its_own_says_the_same_and_its_job_needs_no_command_line(
 def test_interrupted_it_goes_on_to_the_same_figures(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(capsys, "evaluate", run, *FEW).code == 0
+    assert call(capsys, "likelihood", run, *FEW).code == 0
     whole = kept(run)
     (run / "likelihood.json").unlink()
     with monkeypatch.context() as patch:
         stopping(2, patch)
-        stopped = call(capsys, "evaluate", run, *FEW)
+        stopped = call(capsys, "likelihood", run, *FEW)
     assert stopped.code == 130 and "stopped; 12 of 20 images" in stopped.err and not (run / "likelihood.json").exists()
     with (run / "likelihood.partial.jsonl").open("a") as file:
         file.write('{"chunk":2,"sums":{"pri')
-    again = call(capsys, "evaluate", run, *FEW)
+    again = call(capsys, "likelihood", run, *FEW)
     assert "going on after 12 of 20 images" in again.err and "8 images x 4 calls" in again.err
     assert kept(run) == whole and not (run / "likelihood.partial.jsonl").exists()
 
@@ -93,40 +93,35 @@ def test_other_settings_start_anew(
 ) -> None:
     with monkeypatch.context() as patch:
         stopping(2, patch)
-        call(capsys, "evaluate", run, *FEW)
-    other = call(capsys, "evaluate", run, *FEW, "--seed", "1")
+        call(capsys, "likelihood", run, *FEW)
+    other = call(capsys, "likelihood", run, *FEW, "--seed", "1")
     assert other.code == 0 and "starting anew" in other.err and kept(run)["seed"] == 1
 
 
 def test_classes_are_given_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = call(capsys, "evaluate", run, *FEW, "--chain", "9", "--timesteps", "all", "--given-classes").out
+    out = call(capsys, "likelihood", run, *FEW, "--chain", "9", "--timesteps", "all", "--given-classes").out
     assert "p(x | class)" in out and "9 steps of T = 1,000, all of them" in out
     assert (kept(run)["given_classes"], kept(run)["steps"], kept(run)["timesteps"]) == (True, 9, 8)
 
 
 REFUSED = {
-    ("--timesteps", "3"): "expected --likelihood with --timesteps",
-    ("--chain", "30"): "expected --likelihood with --chain",
-    ("--given-classes",): "expected --likelihood with --given-classes",
-    ("--images", "all"): "expected a whole number for --images",
-    ("--likelihood", "--guidance", "2"): "expected no --guidance with --likelihood",
-    ("--likelihood", "--steps", "5"): "expected no --steps with --likelihood",
-    ("--likelihood", "--inception", "a.pth"): "expected no --inception with --likelihood",
-    ("--likelihood", "--images", "1"): "--images of at least 2",
-    ("--likelihood", "--timesteps", "0"): "--timesteps of at least 1",
-    ("--likelihood", "--chain", "0"): "--chain of at least 1",
-    ("--likelihood", "--seed", "-1"): "--seed of at least 0",
+    ("--guidance", "2"): "unknown option --guidance",
+    ("--inception", "a.pth"): "unknown option --inception",
+    ("--images", "1"): "--images of at least 2",
+    ("--timesteps", "0"): "--timesteps of at least 1",
+    ("--chain", "0"): "--chain of at least 1",
+    ("--seed", "-1"): "--seed of at least 0",
 }
 
 
 @pytest.mark.parametrize("words", REFUSED, ids=" ".join)
 def test_no_option_is_ignored(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = call(capsys, "evaluate", "nowhere", *words)
+    code, _, err = call(capsys, "likelihood", "nowhere", *words)
     assert code == 2 and REFUSED[words] in err and len(err.splitlines()) == 1
 
 
 def test_without_classes_none_can_be_given(unconditional: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = call(capsys, "evaluate", unconditional, *FEW, "--given-classes")
+    code, _, err = call(capsys, "likelihood", unconditional, *FEW, "--given-classes")
     assert code == 2 and "trained without them" in err and not (unconditional / "likelihood.partial.jsonl").exists()
 
 
@@ -142,12 +137,12 @@ def test_no_test_images_are_one_line(
         return none
 
     monkeypatch.setattr("ancestral.jobs.likelihood.data_of", read)
-    code, _, err = call(capsys, "evaluate", run, "--likelihood")
+    code, _, err = call(capsys, "likelihood", run)
     assert code == 2 and len(err.splitlines()) == 1 and "expected at least 2 test images, got 0" in err
 
 
 def test_quarters_of_log_snr_share_the_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    call(capsys, "evaluate", run, *FEW)
+    call(capsys, "likelihood", run, *FEW)
     result = Likelihood.model_validate_json((run / "likelihood.json").read_text())
     bits = {-6.0: 1.0, -2.0: 2.0, -1.9: 1.0, 2.0: 4.0, 6.0: 2.0}
     stretches = tuple(
@@ -169,8 +164,8 @@ def test_a_network_told_the_log_snr_is_measured_at_any_number_of_timesteps(
     assert call(capsys, "train", "digits", *TINY, *model, "--out", tmp_path / "run").code == 0
     totals = {}
     for T in ("60", "5000"):
-        words = ("--likelihood", "--images", "40", "--timesteps", "30", "--num-timesteps", T, "--json")
-        done = call(capsys, "evaluate", tmp_path / "run", *words)
+        words = ("--images", "40", "--timesteps", "30", "--num-timesteps", T, "--json")
+        done = call(capsys, "likelihood", tmp_path / "run", *words)
         assert done.code == 0, done.err
         result = json.loads(done.out)
         assert result["num_timesteps"] == int(T) and result["timesteps"] == 30
@@ -181,5 +176,5 @@ def test_a_network_told_the_log_snr_is_measured_at_any_number_of_timesteps(
 def test_a_network_told_an_index_knows_its_own_timesteps_alone(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = call(capsys, "evaluate", trained, "--likelihood", "--num-timesteps", "60")
+    done = call(capsys, "likelihood", trained, "--num-timesteps", "60")
     assert done.code == 2 and "told the log-SNR" in done.err and done.err.count("\n") == 1

@@ -1,17 +1,14 @@
 """`ancestral evaluate`: the words of the command and its tables; the work is `ancestral.jobs.evaluate`."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli import likelihood
-from ancestral.cli.job_options import add_field, fields_of, job_options, job_settings, sampling_fields
-from ancestral.cli.options import Options, changes
+from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.output import console, number, tell
 from ancestral.cli.view import show_result
-from ancestral.errors import InputError
 from ancestral.folders import check_run
-from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings
+from ancestral.jobs.measurement_settings import EvaluateSettings
 from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
@@ -24,33 +21,23 @@ Distances mean little alone, so each stands beside its floors: what real images 
 numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
 shows it.
 
-With --likelihood nothing is generated: the bound on bits per dimension of held-out images, with every term and its
-error, is measured and written to RUN/likelihood.json. Stopped, it goes on when the same command is given again.
+Bits per dimension of held-out images are measured by `ancestral likelihood`, which --likelihood stands for.
 """
 EXAMPLES = (
     "ancestral evaluate runs/digits --images 2000",
-    "ancestral evaluate runs/mnist --likelihood --images all --timesteps 64",
+    "ancestral evaluate runs/digits --images 500 --guidance 2",
 )
 DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
 FEW = " (too few images)"
 """What stands beside a number that tells nothing."""
 SHARES = ("precision", "recall", "density", "coverage")
-BITS = "measure held-out bits per dimension instead; --images: how many test images, or all [1000 where there are]"
-OF_LIKELIHOOD = [
-    field
-    for field in fields_of(LikelihoodJobSettings)
-    if field.name not in EvaluateSettings.model_fields and field.name not in SamplingSettings.model_fields
-]
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    found = parser().words(argv)
-    if found.likelihood:
-        return likelihood.measure(_without_generating(found), found.json)
-    for field in OF_LIKELIHOOD:
-        if getattr(found, field.name):
-            raise InputError(f"expected --likelihood with {field.option}, which says how to measure it")
+    """The verb; its exit code. With --likelihood it is `ancestral likelihood`."""
+    if "--likelihood" in argv:
+        return likelihood.run([word for word in argv if word != "--likelihood"])
+    found = job_options("ancestral evaluate", "RUN", ABOUT, EXAMPLES, EvaluateSettings).words(argv)
     job = job_settings(found, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     check_run(job.run)
@@ -58,27 +45,6 @@ def run(argv: Sequence[str]) -> int:
 
     show_result(evaluate(job), found.json, lambda result: show(result.value))
     return 0
-
-
-def parser() -> Options:
-    """The options of the verb, and of `ancestral likelihood` too."""
-    options = job_options("ancestral evaluate", "RUN", ABOUT, EXAMPLES, EvaluateSettings)
-    options.option("--likelihood", action="store_true", help=BITS)
-    for field in OF_LIKELIHOOD:
-        add_field(options, field._replace(about=f"with --likelihood: {field.about}"))
-    return options
-
-
-def _without_generating(found: Namespace) -> LikelihoodJobSettings:
-    """What `ancestral likelihood` is asked by the same words."""
-    typed = changes(found, sampling_fields())
-    others = [name for name in ("inception", "weaker", "classifier") if getattr(found, name)]
-    names = [*others, *(name for name in typed if name not in ("compute", "variance"))]
-    if names:
-        raise InputError(f"expected no --{names[0]} with --likelihood, which generates no images; leave it out")
-    reverse = {"sampler": "ancestral", "variance": typed.get("variance")}
-    found.variance = sampling_with(SamplingSettings(), reverse, "command line").variance
-    return job_settings(found, LikelihoodJobSettings)
 
 
 def show(result: "Evaluation") -> None:

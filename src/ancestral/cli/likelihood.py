@@ -27,15 +27,11 @@ EXAMPLES = (
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     found = job_options("ancestral likelihood", "RUN", ABOUT, EXAMPLES, LikelihoodJobSettings).words(argv)
-    return measure(job_settings(found, LikelihoodJobSettings), found.json)
-
-
-def measure(job: LikelihoodJobSettings, as_json: bool) -> int:
-    """Measures and tells it; the exit code."""
+    job = job_settings(found, LikelihoodJobSettings)
     check_run(job.run)
-    from ancestral.jobs import likelihood
+    from ancestral.jobs.likelihood import likelihood
 
-    show_result(likelihood.likelihood(job), as_json, lambda result: show(result.value))
+    show_result(likelihood(job), found.json, lambda result: show(result.value))
     return 0
 
 

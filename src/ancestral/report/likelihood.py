@@ -22,7 +22,6 @@ from ancestral.viz.plots import figure_to_png
 TITLE = "Likelihood"
 FILE = "likelihood.json"
 """Where `ancestral likelihood RUN` leaves it in a run."""
-COMMAND = "evaluate", " --likelihood"
 UNCODED = 8
 """Bits per dimension of a pixel written as it is."""
 
@@ -35,12 +34,12 @@ def likelihood(facts: RunFacts) -> Html:
     """
     file = facts.folder.path / FILE
     if not file.is_file():
-        return not_measured(facts, "likelihood", TITLE, *COMMAND)
+        return not_measured(facts, "likelihood", TITLE, "likelihood")
     measured = read_likelihood(file)
     return section(
         "likelihood",
         TITLE,
-        *out_of_date(facts, "These are numbers of", measured.weights, *COMMAND),
+        *out_of_date(facts, "These are numbers of", measured.weights, "likelihood"),
         element("p", element("strong", _bits(measured.total)), _meaning(measured)),
         *_charts(measured, schedule_of(measured, facts.config.diffusion.schedule)),
         _terms(measured),

@@ -24,21 +24,21 @@ def with_error(value: float, error: float | None) -> str:
     return f"{value:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
 
 
-def not_measured(facts: RunFacts, anchor: str, title: str, verb: str, option: str = "") -> Html:
+def not_measured(facts: RunFacts, anchor: str, title: str, verb: str) -> Html:
     """A section that says which command measures what it would show."""
-    again = element("p", "Not measured yet: run ", _command(facts, verb, option), " and report again.")
+    again = element("p", "Not measured yet: run ", _command(facts, verb), " and report again.")
     return section(anchor, title, again)
 
 
-def out_of_date(facts: RunFacts, words: str, weights: str, verb: str, option: str = "") -> list[Html]:
+def out_of_date(facts: RunFacts, words: str, weights: str, verb: str) -> list[Html]:
     """A warning where the network has other weights now; `words` begin it."""
     now = facts.pipeline.weights_hash()
     if weights == now:
         return []
     said = f"{words} other weights, {weights}; this page shows {now}. Run "
-    command = _command(facts, verb, option)
+    command = _command(facts, verb)
     return [element("p", element("strong", "Out of date. "), said, command, " and report again.")]
 
 
-def _command(facts: RunFacts, verb: str, option: str) -> Html:
-    return element("code", f"ancestral {verb} {shlex.quote(printable(str(facts.folder.path)))}{option}")
+def _command(facts: RunFacts, verb: str) -> Html:
+    return element("code", f"ancestral {verb} {shlex.quote(printable(str(facts.folder.path)))}")
