@@ -82,7 +82,7 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "reporting nowhere": (lambda here: ["report", here / "nowhere"], "expected a run folder"),
     "unknown schedule": (lambda here: ["show", "schedule", "cosin"], "did you mean cosine?"),
     "unknown picture": (lambda here: ["show", "shedule"], "schedule, forward, data"),
-    "schedule without timesteps": (lambda here: ["show", "schedule", "--timesteps", "0"], "num_timesteps"),
+    "schedule without timesteps": (lambda here: ["show", "schedule", "--timesteps", "0"], "--timesteps of at least 1"),
     "picture of another kind": (lambda here: ["show", "schedule", "--out", "a.jpg"], "end in .png"),
     "image beyond the last": (lambda here: ["show", "forward", "digits", "--image", "5000"], "--image in 0.."),
     "unknown data set": (lambda here: ["show", "data", "digit"], "did you mean digits?"),

@@ -289,7 +289,7 @@ def test_another_process_may_win_the_race(tmp_path: Path) -> None:
     for i in range(5):
         paint(tmp_path / f"{i}.png", i)
 
-    def overtaken(stage: str, done: int, of: int) -> None:
+    def overtaken(event: ProgressEvent) -> None:
         everything(tmp_path)
 
     assert by_name(everything(tmp_path, overtaken)) == {f"{i}.png": i for i in range(5)}

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ancestral.data import packing
-from ancestral.data.datasets import load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
@@ -570,7 +570,7 @@ def test_what_a_killed_process_was_receiving_is_taken_away_in_time(monkeypatch: 
 READER = """
 import hashlib, sys
 from ancestral.settings import DataSettings
-from ancestral.data.datasets import load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.loader import Loader
 train = load(DataSettings(source=sys.argv[1], validation=0.0, test=0.0)).train
 loader, content = Loader(train, 64, seed=0), hashlib.sha256()
@@ -609,7 +609,7 @@ BLOCKED = """
 import sys, threading
 from ancestral.settings import DataSettings
 from ancestral.data import shard_cache
-from ancestral.data.datasets import load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.loader import Loader
 began = threading.Event()
 def forever(self, number):
@@ -633,7 +633,7 @@ def test_reading_ahead_does_not_keep_a_process_alive(tmp_path: Path) -> None:
 MEASURED = """
 import sys
 from ancestral.settings import DataSettings
-from ancestral.data.datasets import load
+from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.loader import Loader
 from ancestral.machine import cpu_field
 def peak():

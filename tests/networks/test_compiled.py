@@ -32,7 +32,8 @@ def no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler, without which torch compiles nothing")
-@pytest.mark.parametrize("names", [["resnet"], pytest.param(["resnet", "attention"], marks=pytest.mark.slow)], ids=len)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [["resnet"], ["resnet", "attention"]], ids=len)
 def test_compiled_gradients_are_those_of_the_plain_blocks_at_real_shapes(tmp_path: Path, names: list[str]) -> None:
     """Trap: torch 2.10 compiles a ResNet block with a time embedding so that its convolutions' biases get wrong
     gradients, at these shapes and not at tiny ones."""

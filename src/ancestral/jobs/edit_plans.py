@@ -31,9 +31,9 @@ REMEDY = "ask for fewer or smaller images or --steps"
 NEW = 128
 """A mask's grey level from which on a pixel is generated anew."""
 PngFacts = dict[str, str]
-One = UInt8[Tensor, "1 C H W"]
+One = UInt8[Tensor, "1 _ _ _"]
 NamedImage = tuple[str, One]
-"""A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W)."""
+"""A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W), a mask of one channel."""
 Steps = Callable[[slice], Iterator[Step]]
 """A part of the results -> the steps of their chain."""
 
