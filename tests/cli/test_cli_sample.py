@@ -116,6 +116,16 @@ def test_films_and_strips_are_written(trained: Path, tmp_path: Path, capsys: pyt
     assert (said["seed"], said["cache"]) == ("0", "2")
 
 
+@pytest.mark.parametrize("more", [(), ("--arrays", "all.npz")], ids=["alone", "beside arrays"])
+def test_a_film_of_many_images_shows_a_hundred_and_says_so(
+    more: tuple[str, ...], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap: arrays keep all images, and a film that showed what was kept took the memory of a page of thousands."""
+    words = ("sample", trained, "--num-images", "104", "--steps", "1", "--film", "film.png", "--out", "out")
+    code, _, err = call(capsys, *words, *more)
+    assert code == 0 and "film.png shows the first 100 of 104 images" in err
+
+
 def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     pipeline = Pipeline.load(trained, "cpu", ComputeSettings(chunk=7))
     settings, seeds = SamplingSettings(steps=2), range(5, 5 + 24)

@@ -281,7 +281,7 @@ def write_film(
     Args:
         names: what stands above the states and above the estimates.
     """
-    x_t, x0 = ([to_pixels(state) for state in states] for states in _states(frames))
+    x_t, x0 = ([to_pixels(state[:FILMED]) for state in states] for states in _states(frames))
     pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in frames], names=names), file)
     if (shown := len(x_t[0])) < count:
         yield NoteEvent(f"{file} shows the first {shown} of {count} images")
