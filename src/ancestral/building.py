@@ -139,5 +139,5 @@ def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> S
 def build_grid(settings: SamplingSettings, sampler: Sampler, schedule: Schedule) -> Timesteps:
     """The falling timesteps of `settings`, (steps + 1,), on the sampler's own grid where none is named."""
     if settings.steps > schedule.num_timesteps:
-        raise InputError(f"expected at most T = {schedule.num_timesteps} steps, got {settings.steps}")
+        raise InputError(f"expected at most T = {schedule.num_timesteps} steps, got {settings.steps}; ask for fewer")
     return GRIDS[settings.grid or sampler.grid](schedule, settings.steps)
