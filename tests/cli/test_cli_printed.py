@@ -44,8 +44,7 @@ def test_a_name_with_the_end_of_a_line_is_on_one(trained: Path, capsys: pytest.C
 
 
 def test_help_escapes_a_value(capsys: pytest.CaptureFixture[str]) -> None:
-    from ancestral.cli.options import leaves
-    from ancestral.settings import DataSettings
+    from ancestral.settings import DataSettings, leaves
 
     options = Options("ancestral x", "X", "about")
     options.settings("data", leaves(DataSettings(source=HOSTILE)))

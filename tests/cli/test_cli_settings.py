@@ -8,10 +8,10 @@ from cli_calls import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.cli.options import Options, accepts, changes, leaves
+from ancestral.cli.options import Options, accepts, changes
 from ancestral.jobs.target import overlaid, plan
 from ancestral.presets import PRESETS
-from ancestral.settings import Config, DataSettings, NetworkSettings, field_names, merged
+from ancestral.settings import Config, DataSettings, NetworkSettings, field_names, leaves, merged
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:

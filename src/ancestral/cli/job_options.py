@@ -6,13 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from ancestral.cli.options import Fields, Options, changes, leaves, real, shown, whole
+from ancestral.cli.options import Fields, Options, changes, real, shown, whole
 from ancestral.errors import InputError
 from ancestral.jobs.data_settings import ImagesSettings
 from ancestral.jobs.settings import Typed
 from ancestral.jobs.target import settings_of
 from ancestral.names import meant, spelled
-from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, parse
+from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, leaves, parse
 
 J = TypeVar("J", bound=Settings)
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")

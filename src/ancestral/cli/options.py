@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
-from ancestral.settings import Settings
 from ancestral.synonyms import answer
 from ancestral.text import printable
 
@@ -135,16 +134,6 @@ class Options(argparse.ArgumentParser):
         if action.choices and value not in action.choices:
             said = f"invalid choice: {value!r}; {meant(str(value), action.choices)}"
             raise argparse.ArgumentError(action, said)
-
-
-def leaves(settings: Settings, prefix: str = "") -> Fields:
-    """Every setting under `settings` that is not itself a branch."""
-    for name, field in type(settings).model_fields.items():
-        value = getattr(settings, name)
-        if isinstance(value, Settings):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, field, value
 
 
 def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:

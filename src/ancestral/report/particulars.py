@@ -2,7 +2,6 @@
 
 import json
 import shlex
-from collections.abc import Iterator
 
 import torch
 
@@ -10,7 +9,7 @@ from ancestral.report.facts import RunFacts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart, shortened
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
-from ancestral.settings import Config, Settings
+from ancestral.settings import Config, leaves
 from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
 
@@ -53,8 +52,8 @@ def settings(facts: RunFacts) -> Html:
     path = shlex.quote(printable(str(facts.folder.config)))
     command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
     rows = [
-        (element("code", name), joined([element("code", shortened(value, LONGEST)), styled("span", "help", meaning)]))
-        for name, value, meaning in flat(facts.config)
+        (element("code", name), joined([element("code", shortened(_said(value), LONGEST)), _help(field.description)]))
+        for name, field, value in leaves(facts.config)
     ]
     budget = " (a budget in minutes ends after as many steps as the machine makes in it)"
     text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
@@ -68,19 +67,13 @@ def settings(facts: RunFacts) -> Html:
     )
 
 
-def flat(tree: Settings, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted name, value, help) of every setting."""
-    for name, field in type(tree).model_fields.items():
-        value = getattr(tree, name)
-        if isinstance(value, Settings):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, _said(value), field.description or ""
-
-
 def source(config: Config) -> str:
     """Where the images come from, fit for printing."""
     return printable(config.data.source)
+
+
+def _help(words: str | None) -> Html:
+    return styled("span", "help", words or "")
 
 
 def _said(value: object) -> str:

@@ -29,6 +29,7 @@ from ancestral.settings.sampling import SamplingSettings as SamplingSettings
 from ancestral.settings.training import TrainingSettings as TrainingSettings
 from ancestral.settings.tree import Config as Config
 from ancestral.settings.tree import flat as flat
+from ancestral.settings.tree import leaves as leaves
 from ancestral.settings.tree import merged as merged
 from ancestral.settings.tree import parse as parse
 from ancestral.settings.tree import read_settings as read_settings

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from ancestral.contracts import described
 from ancestral.errors import InputError
@@ -85,6 +86,16 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
+
+
+def leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
+    """(dotted name, field, value) of every setting under `settings` that is not itself a branch."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, Settings):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field, value
 
 
 def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
