@@ -11,7 +11,7 @@ from ancestral.jobs.events import NoteEvent, ProgressEvent
 from ancestral.jobs.running import allow
 from ancestral.jobs.settings import CostlySettings
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.generate import FinishedPart, collected
+from ancestral.pipeline.generate import collected, collecting
 from ancestral.progress import StagedWork, StepwiseWork, mapped
 from ancestral.settings import Config, SamplingSettings
 from ancestral.tensors import Labels, Pixels
@@ -60,10 +60,4 @@ def generated(
     pipeline: Pipeline, seeds: Sequence[int], labels: Labels | None, settings: SamplingSettings
 ) -> StepwiseWork[Pixels]:
     """One image for each seed."""
-    parts = []
-    for event in pipeline.generating(seeds, labels, settings):
-        if isinstance(event, FinishedPart):
-            parts.append(event)
-        else:
-            yield event
-    return collected(parts).images
+    return collected((yield from collecting(pipeline.generating(seeds, labels, settings)))).images

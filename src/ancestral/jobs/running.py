@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ancestral.compute import on_device
 from ancestral.errors import AncestralError, InputError, Lost
 from ancestral.jobs.events import NoteEvent
 from ancestral.pipeline import Pipeline
@@ -23,10 +24,9 @@ def device_named(name: str | None) -> torch.device:
     Raises:
         InputError: CUDA was asked for and there is none.
     """
-    there = torch.cuda.is_available()
-    if name == "cuda" and not there:
+    if name == "cuda" and not torch.cuda.is_available():
         raise InputError("expected a CUDA device, got none on this machine; leave out --device cuda")
-    return torch.device(name or ("cuda" if there else "cpu"))
+    return on_device(name)
 
 
 @contextmanager

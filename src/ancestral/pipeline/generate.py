@@ -3,7 +3,7 @@
 Whoever wants the way as well says which steps of which images are kept.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,6 +127,17 @@ def generating(
             mine = {"images": finish(step.x_s), **_as_tensors(frames)}
         for part, tensors in zip(turn, processes.all_gather_tensors(mine, len(turn)), strict=True):
             yield FinishedPart(part, tensors["images"], _as_frames(tensors))
+
+
+def collecting(events: Iterable[Advance | FinishedPart]) -> Generator[Advance, None, list[FinishedPart]]:
+    """The advances of `generating`; at the end the parts."""
+    parts = []
+    for event in events:
+        if isinstance(event, FinishedPart):
+            parts.append(event)
+        else:
+            yield event
+    return parts
 
 
 def collected(parts: Sequence[FinishedPart], keep: Keep = NOTHING) -> Generated:

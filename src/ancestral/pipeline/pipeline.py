@@ -36,8 +36,9 @@ from ancestral.networks.unet import UNet
 from ancestral.networks.weights import weights_hash
 from ancestral.pipeline.checks import cause, check_classifier, check_classifier_free, check_labels
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
-from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, generating
+from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
 from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.progress import finish
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.caching import Cached
 from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
@@ -329,13 +330,8 @@ class Pipeline:
             chunk: None: as many as this machine is to generate at once, `compute.chunk`.
             on_progress: called after each step with how many of this process's steps are done, and of how many.
         """
-        parts = []
-        for event in self.generating(seeds, labels, settings, chunk=chunk):
-            if isinstance(event, FinishedPart):
-                parts.append(event)
-            else:
-                on_progress(*event)
-        return collected(parts).images
+        work = collecting(self.generating(seeds, labels, settings, chunk=chunk))
+        return collected(finish(work, lambda advance: on_progress(*advance))).images
 
     def generating(
         self,
