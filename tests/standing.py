@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 from unittest.mock import patch
 
-LOADED = ["torch", "torch.distributed", "matplotlib.pyplot", "sklearn.datasets", "ancestral.training.loop"]
+LOADED = ["torch", "torch.distributed.fsdp", "torch._dynamo", "matplotlib.pyplot", "sklearn.datasets"]
+LOADED += ["ancestral.training.loop"]
 LOADED += [f"ancestral.cli.{name}" for name in ("main", "training")]
 LOADED += [f"ancestral.jobs.{name}" for name in ("edit", "evaluate", "likelihood", "show", "sweep")]
 
@@ -127,6 +128,33 @@ class Module:
         runpy.run_module(self.name, run_name="__main__")
 
 
+class Script:
+    """`python FILE WORDS`."""
+
+    def __init__(self, file: Path, *words: object) -> None:
+        self.file, self.words = file, [str(word) for word in words]
+
+    def __call__(self) -> None:
+        sys.argv, sys.path[:0] = [str(self.file), *self.words], [str(self.file.parent)]
+        runpy.run_path(str(self.file), run_name="__main__")
+
+
+class Source:
+    """`python -c SOURCE WORDS`."""
+
+    def __init__(self, source: str, *words: object) -> None:
+        self.source, self.words = source, [str(word) for word in words]
+
+    def __call__(self) -> None:
+        sys.argv = ["-c", *self.words]
+        exec(compile(self.source, "-c", "exec"), {"__name__": "__main__"})
+
+
 def command(*words: str | Path, cwd: Path, environment: dict[str, Any]) -> Forked:
     """`python -m ancestral WORDS`."""
     return Forked(Module("ancestral", *words), cwd, environment)
+
+
+def forked(work: Callable[[], None], cwd: Path) -> Forked:
+    """A process that does `work` on one thread, in this process's environment."""
+    return Forked(work, cwd, os.environ | {"OMP_NUM_THREADS": "1"})

@@ -227,6 +227,7 @@ def test_help_names_the_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in said for name in BENCHMARKS)
 
 
+@pytest.mark.slow
 def test_a_child_takes_the_steps_it_is_asked_for_and_its_memory_is_its_own() -> None:
     """Trap: what `getrusage` tells of a child begins at what its parent held."""
     ballast = torch.ones(600 * 2**20, dtype=torch.uint8)

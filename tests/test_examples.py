@@ -193,6 +193,7 @@ def on_a_cluster(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_slurm_example_trains_on_two_machines(tmp_path: Path) -> None:
     words = ["train", "digits", *TINY_WORDS, "--training.steps", "4", "--out", "run"]
     with on_a_cluster(tmp_path, *words) as cluster:

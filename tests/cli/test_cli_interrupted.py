@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from cli_calls import call, snapshot, start
 from PIL import Image
+from standing import Source, forked
 
 from ancestral.cli.main import main
 from ancestral.viz.pictures import read_metadata
@@ -78,17 +78,17 @@ def test_a_check_says_what_it_knows_of_the_files_it_looked_at(
     for i in range(1, 1000):
         os.link(tmp_path / "many" / "0.png", tmp_path / "many" / f"{i}.png")
     words = ["data", "check", "many", "--page", "page.html", *(["--json"] if json_too else [])]
-    command = [sys.executable, "-c", SIGNALLED.format(number=int(number)), *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
-    assert done.returncode == CODES[number], done.stderr
-    assert "of 1,000 files were looked at" in done.stderr and "Traceback" not in done.stderr
+    with forked(Source(SIGNALLED.format(number=int(number)), *words), tmp_path) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == CODES[number], err
+    assert "of 1,000 files were looked at" in err and "Traceback" not in err
     assert not (tmp_path / "page.html").exists()
     if json_too:
-        told = json.loads(done.stdout)
+        told = json.loads(out)
         assert told["num_images"] > 0 and told["num_images"] + told["num_unread"] == 1000
         assert told["recipe"] is None
     else:
-        assert "partial: " in done.stdout and "usable images" in done.stdout and "train with" not in done.stderr
+        assert "partial: " in out and "usable images" in out and "train with" not in err
 
 
 def signalled(number: int) -> Callable[..., None]:
@@ -164,8 +164,9 @@ sys.exit(main(["show", "schedule"]))
 
 
 def test_the_second_signal_leaves_whatever_the_first_one_met(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", HEEDLESS], capture_output=True, text=True, cwd=tmp_path, timeout=60)
-    assert done.returncode == 143 and "Traceback" not in done.stderr
+    with forked(Source(HEEDLESS), tmp_path) as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in err
 
 
 def test_handlers_are_those_of_before_when_a_verb_ends() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_calls import TINY, call, start
+from standing import Source, forked
 
 from ancestral.cli.output import UnfailingStream
 from ancestral.cli.signals import stop_asked
@@ -140,9 +141,7 @@ with stop_asked():
 
 def test_the_second_signal_leaves_at_once_though_torch_computes() -> None:
     """In the middle of a call that takes minutes, during which the interpreter hears nothing."""
-    command = [sys.executable, "-c", STUCK]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with forked(Source(STUCK), Path.cwd()) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert "once more" in process.stderr.readline()

@@ -46,8 +46,10 @@ def test_a_file_repeats_itself(
     for seed in (20, 22):
         file = Path("one") / f"seed-{seed}.png"
         code, _, err = call(capsys, "sample", answering, "--from", file, "--out", "again")
-        assert code == 0 and f"the same as {file}, pixel for pixel" in err
-        assert (pixels_of(Path("again") / file.name) == pixels_of(file)).all()
+        off = abs(pixels_of(Path("again") / file.name).astype(int) - pixels_of(file)).max()
+        # alone an image is computed by other sums than among four: a pixel between two levels may fall to either
+        assert code == 0 and off <= 1
+        assert (f"the same as {file}, pixel for pixel" if off == 0 else f"differs from {file} by up to 1 of") in err
         assert read_metadata(Path("again") / file.name) == read_metadata(file)
     assert call(capsys, "sample", answering, "--from", "one/grid.png", "--out", "whole", "--each").code == 0
     for seed in range(20, 24):
@@ -121,21 +123,11 @@ def test_classes_are_told_as_they_were_asked_for() -> None:
     assert _period(["1"]) == ["1"] and _period(["1", "1", "1"]) == ["1"] and _period(["1", "2"]) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_draws_the_same_images(answering: Path, tmp_path: Path) -> None:
     """Six seeds by one process, and by two and three side by side, each in chunks of another size."""
-    common = [
-        "sample",
-        answering,
-        "--steps",
-        "5",
-        "--eta",
-        "1",
-        "--classes",
-        "3",
-        "--each",
-        "--compute.precision",
-        "float32",
-    ]
+    common = ["sample", answering, "--steps", "5", "--eta", "1", "--classes", "3", "--each"]
+    common += ["--compute.precision", "float32"]
     shares = {1: [(0, 6)], 2: [(0, 4), (4, 2)], 3: [(0, 2), (2, 3), (5, 1)]}
     running = [
         start(

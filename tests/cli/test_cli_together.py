@@ -116,7 +116,7 @@ def test_two_processes_sweep_as_one_does(run: Path, tmp_path: Path) -> None:
             ("train", "digits", "--training.batch_size", "1", "--training.steps", "2"),
             "an image for each of 2 processes",
         ),
-        (("sample", "nowhere"), "nowhere"),
+        pytest.param(("sample", "nowhere"), "nowhere", marks=pytest.mark.slow),
         (("report", "runs/digits"), "expected one process for ancestral report, got 2"),
     ],
 )
@@ -192,6 +192,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "whole"
 
 
+@pytest.mark.slow
 def test_a_signal_to_torchrun_saves_and_the_same_command_goes_on(tmp_path: Path, whole: Path) -> None:
     """Bit for bit as if it had not been stopped."""
     with torchrun(tmp_path, *WORDS, "--out", "stopped") as launcher:

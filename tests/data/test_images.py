@@ -439,7 +439,9 @@ def test_an_interrupted_process_waits_for_no_file_that_is_being_decoded() -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-@pytest.mark.parametrize("kind", ["rgba16.png", "rgba16.tif", "rgba.png"])
+@pytest.mark.parametrize(
+    "kind", ["rgba16.png", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("rgba16.tif", "rgba.png"))]
+)
 def test_decoding_takes_no_more_memory_than_is_held_for_it(tmp_path: Path, kind: str) -> None:
     """What `each` shares out is an estimate by the header: it must not be too small. 4 million pixels."""
     samples = np.broadcast_to(np.uint16(0), (2000, 2000, 4))

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import unicodedata
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from standing import Forked, Source
 
 from ancestral.data import cache
 from ancestral.data.check import check
@@ -340,9 +339,9 @@ def test_a_full_cache_is_one_line_and_leaves_no_scratch(tmp_path: Path, limit: i
     """Twenty images take 61,440 bytes, and their file in the cache 128 more: full while decoding, and while storing."""
     paint(tmp_path / "in", names("{}.png", 20))
     environment = os.environ | {"ANCESTRAL_CACHE": str(tmp_path / "cache")}
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path / "in"), str(limit)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert len(done.stdout.splitlines()) == 1 and "cannot write" in done.stdout
+    with Forked(Source(FULL_DISK, tmp_path / "in", limit), tmp_path, environment) as process:
+        out, _ = process.communicate()
+    assert len(out.splitlines()) == 1 and "cannot write" in out
     assert [*(tmp_path / "cache" / "decoded").glob("*/*")] == []
 
 

@@ -89,7 +89,7 @@ def test_the_levels_are_a_distribution_and_refuse_what_is_none() -> None:
 
 def test_the_bound_is_the_entropy_as_steps_grow() -> None:
     """Independent pixels whose law the network knows: what the bound loses is of first order in the step."""
-    x0, gaps = drawn(400), []
+    x0, gaps = drawn(100), []
     for steps in (100, 400):
         diffusion = process(steps)
         draws = generator(5, "noise", steps)

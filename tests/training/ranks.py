@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from standing import server
+from standing import Forked, Script, server
 
 from ancestral.processes import Processes, init_distributed, ranks_from_env
 
@@ -39,14 +38,11 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def start_processes(world: int, work: Work, folder: Path, *words: object) -> list[subprocess.Popen[str]]:
+def start_processes(world: int, work: Work, folder: Path, *words: object) -> list[Forked]:
     """`work(processes, folder, *words)` in each of `world` new processes; words are what JSON can hold."""
-    command = [sys.executable, __file__, work.__module__, work.__name__, str(folder), json.dumps(words)]
+    script = Script(Path(__file__), work.__module__, work.__name__, folder, json.dumps(words))
     port = free_port()
-    return [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(rank, world, port))
-        for rank in range(world)
-    ]
+    return [Forked(script, Path.cwd(), environment(rank, world, port)) for rank in range(world)]
 
 
 @lru_cache

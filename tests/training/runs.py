@@ -1,14 +1,13 @@
 """Tiny runs for tests, and the script that a real process runs to be killed."""
 
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from standing import Forked, Script, forked
 
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
@@ -80,10 +79,9 @@ def no_numbers(network: torch.nn.Module, images: slice | list[int] = slice(None)
     handle.remove()
 
 
-def start(folder: Path, config: Config) -> subprocess.Popen[str]:
+def start(folder: Path, config: Config) -> Forked:
     """A process that trains; it prints the number of every step."""
-    command = [sys.executable, __file__, str(folder), config.model_dump_json()]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return forked(Script(Path(__file__), folder, config.model_dump_json()), Path.cwd())
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def went_back(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "stops",
-    [pytest.param([12], marks=pytest.mark.slow), [17], pytest.param([24], marks=pytest.mark.slow), [12, 11, 3]],
+    [*(pytest.param([stop], marks=pytest.mark.slow) for stop in (12, 17, 24)), [12, 11, 3]],
     ids=str,
 )
 def test_a_run_that_went_back_is_the_same_wherever_it_was_stopped(

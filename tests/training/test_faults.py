@@ -7,7 +7,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 from collections import namedtuple
 from collections.abc import Iterator
 from hashlib import sha256
@@ -18,6 +17,7 @@ import pytest
 import torch
 from runs import fresh, run_all, start, tiny
 from safetensors.torch import save_file
+from standing import Script, forked
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.training.checkpoint import MARGIN, load_checkpoint, newest_checkpoint, save_checkpoint
@@ -26,7 +26,6 @@ from ancestral.training.run import RunFolder
 
 HERE = Path(__file__).parent
 TENSORS = {"model": {"w": torch.arange(4.0)}}
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def save(root: Path, step: int, **options: object) -> Path:
@@ -42,9 +41,8 @@ def names(root: Path) -> list[str]:
 
 def test_a_kill_before_any_operation_of_a_save_leaves_a_valid_checkpoint(tmp_path: Path) -> None:
     """SIGKILL in a real process before each operation on files: before the rename the old one, after it the new."""
-    command = [sys.executable, str(HERE / "saving.py"), "points", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ALONE)
-    *kills, last = [json.loads(line) for line in done.stdout.splitlines()]
+    with forked(Script(HERE / "saving.py", "points", tmp_path), tmp_path) as process:
+        *kills, last = [json.loads(line) for line in process.communicate()[0].splitlines()]
     assert len(kills) >= 20 and all(kill["killed"] for kill in kills) and not last["killed"]
     assert all(kill["whole"] and not kill["said"] for kill in (*kills, last))
     assert all(kill["step"] in (kill["finished"], kill["finished"] + 1) for kill in kills)
@@ -276,8 +274,7 @@ def test_signals_during_a_save(tmp_path: Path) -> None:
     runs = []
     for name, times, _ in ONCE_AND_TWICE:
         words = ["train", "--config", str(tmp_path / "config.json"), "--out", str(tmp_path / f"{name}-{times}")]
-        command = [sys.executable, str(HERE / "stopping.py"), name, str(times), *words]
-        runs.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ALONE))
+        runs.append(forked(Script(HERE / "stopping.py", name, times, *words), tmp_path))
     for process, (name, times, code) in zip(runs, ONCE_AND_TWICE, strict=True):
         _, err = process.communicate(timeout=120)
         assert process.returncode == code and "Traceback" not in err, err

@@ -11,6 +11,7 @@ import pytest
 import torch
 from runs import fresh, run_all, tiny
 from safetensors.torch import load_file, save_file
+from standing import Source, forked
 from test_faults import vouched
 from test_resume import assert_same_run
 
@@ -172,14 +173,9 @@ print(misses)
 
 def test_a_reader_beside_one_who_saves_always_finds_a_pipeline(tmp_path: Path) -> None:
     """A real process looks for it without a pause while it is replaced."""
-    import subprocess
-    import sys
-
     pipeline, _ = fresh(tiny())
     pipeline.save(tmp_path / "pipeline")
-    command = [sys.executable, "-c", READING, str(tmp_path / "pipeline")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as reader:
-        assert reader.stdout is not None
+    with forked(Source(READING, tmp_path / "pipeline"), tmp_path) as reader:
         reader.stdout.readline()
         for _ in range(20):
             pipeline.save(tmp_path / "pipeline")

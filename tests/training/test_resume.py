@@ -30,7 +30,10 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert (one / weights).read_bytes() == (other / weights).read_bytes()
 
 
-@pytest.mark.parametrize(("stop", "micro_batch"), [(1, None), (4, None), (5, None), (6, None), (4, 4)])
+@pytest.mark.parametrize(
+    ("stop", "micro_batch"),
+    [(1, None), (5, None), (4, 4), *(pytest.param(stop, None, marks=pytest.mark.slow) for stop in (4, 6))],
+)
 def test_closing_the_generator_anywhere_changes_nothing(
     tmp_path: Path, whole: Callable[[Config], Path], stop: int, micro_batch: int | None
 ) -> None:

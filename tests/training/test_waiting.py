@@ -52,14 +52,10 @@ def trainer_of(changes: dict[str, object] | None = None) -> Trainer:
 
 @pytest.mark.parametrize(
     "training",
-    [
-        {"optimizer": "adam"},
-        {"optimizer": "adamw", "weighting": "min-snr"},
-        {"optimizer": "muon", "clip_norm": None},
-    ],
+    [{"optimizer": "adam"}, {"optimizer": "adamw", "weighting": "min-snr"}, {"optimizer": "muon", "clip_norm": None}],
     ids=lambda training: training["optimizer"],
 )
-@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("micro_batch", [pytest.param(None, marks=pytest.mark.slow), 3])
 def test_between_two_looks_a_step_reads_nothing(training: dict[str, object], micro_batch: int | None) -> None:
     trainer = trainer_of({"training": training, "compute": {"micro_batch": micro_batch}})
     trainer.non_finite.every = MOST_IN_A_ROW
