@@ -2,8 +2,8 @@
 
 A self-test that holds proves little until it has been seen to fail. Each mutation replaces one piece of the source,
 which must be there exactly once, in a copy of the package; the copy then tests itself in a process of its own. The
-table of what failed goes to standard output, and the exit code is 1 if a mutation was not noticed, or if the package
-as it is fails.
+table of what failed goes to standard output, and the exit code is 1 if a mutation was not noticed, if one is no
+formula (it names what is not there, which anything would notice), or if the package as it is fails.
 """
 
 import argparse
@@ -21,6 +21,8 @@ from typing import NamedTuple
 SOURCE = Path(__file__).parents[1] / "src"
 NAMED = 3
 """Failed checks that the table names."""
+NO_FORMULA = ("AttributeError", "NameError", "ImportError", "SyntaxError", "UnboundLocalError")
+"""What a piece raises that is no longer written in the words of the source around it."""
 
 
 class Mutation(NamedTuple):
@@ -41,19 +43,20 @@ MUTATIONS = (
     Mutation("middle grid: a root too many", "diffusion/schedules.py",
              "first.clamp(min=-2 * math.log(most_noise))", "first.clamp(min=-math.log(most_noise))"),
     Mutation("beta of a stride by difference", "diffusion/schedules.py",
-             "return 1 - self.alpha_bar_at(t) / self.alpha_bar_at(s)", "return self.at(s) - self.at(t)"),
+             "return 1 - self.alpha_bar_at(t) / self.alpha_bar_at(s)",
+             "return self.alpha_bar_at(s) - self.alpha_bar_at(t)"),
     Mutation("beta_tilde turned around", "diffusion/schedules.py",
              "return (1 - self.alpha_bar_at(s)) / (1 - self.alpha_bar_at(t)) * self.beta(t, s)",
-             "return (1 - self.at(t)) / (1 - self.at(s)) * self.beta(t, s)"),
+             "return (1 - self.alpha_bar_at(t)) / (1 - self.alpha_bar_at(s)) * self.beta(t, s)"),
     Mutation("the signal is not a root", "diffusion/schedules.py", "broadcast_like(self.alpha_bar_at(t).sqrt(), like)",
-             "broadcast_like(self.at(t), like)"),
+             "broadcast_like(self.alpha_bar_at(t), like)"),
     Mutation("posterior mean without a root", "diffusion/process.py", "from_x0 = alpha_bar_at(s).sqrt() * self",
              "from_x0 = alpha_bar_at(s) * self"),
     Mutation("a forward step that shrinks twice", "diffusion/process.py", "broadcast_like((1 - beta).sqrt(), x_s)",
              "broadcast_like(1 - beta, x_s)"),
     Mutation("variance of the jump from the signal", "diffusion/process.py",
              "broadcast_like((1 - self.schedule.alpha_bar_at(t)).log(), x0)",
-             "broadcast_like(self.schedule.at(t).log(), x0)"),
+             "broadcast_like(self.schedule.alpha_bar_at(t).log(), x0)"),
     Mutation("network told t, not t - 1", "diffusion/process.py", "time = t - 1 if", "time = t if"),
     Mutation("v with its sign turned", "diffusion/parameterization.py", "return alpha * eps - sigma * x0",
              "return alpha * eps + sigma * x0"),
@@ -65,7 +68,7 @@ MUTATIONS = (
              "gap, gap, value=-1.0"),
     Mutation("learned variance linear in v", "diffusion/variances.py",
              "lower + 0.5 * (prediction.variance_coeff + 1) * (upper - lower)",
-             "lower + (prediction.spread + 1) * (upper - lower)"),
+             "lower + (prediction.variance_coeff + 1) * (upper - lower)"),
     Mutation("step onto s = 0 as from 3", "diffusion/variances.py", "torch.clamp(t, min=2)", "torch.clamp(t, min=3)"),
     Mutation("analytic variance beyond its extremes", "diffusion/variances.py", "].clamp(0, 1)", "]"),
     Mutation("analytic ratio not over the noise", "diffusion/analytic.py",
@@ -100,7 +103,7 @@ MUTATIONS = (
     Mutation("strata that overlap", "diffusion/timesteps.py", "return (part + independent(batch, generator)) / batch",
              "return (part + 2 * independent(batch, generator)) / batch"),
     Mutation("flow: the drift turned", "diffusion/flow.py", "return x0 - self.diffusion.schedule.alpha(t, x) * x",
-             "return x0 + self.diffusion.schedule.signal(t, x) * x"),
+             "return x0 + self.diffusion.schedule.alpha(t, x) * x"),
     Mutation("flow: quadrature of another degree", "diffusion/flow.py", "1 / (power + 1))", "1 / (power + 2))"),
     Mutation("flow: no corrector", "diffusion/flow.py",
              "x = x + _weighted(parabola, [*(point.drift for point in past), field.drift(predicted, s)])",
@@ -112,9 +115,9 @@ MUTATIONS = (
              "posterior.mean if s == 0 else posterior.sample", "posterior.mean if s < 0 else posterior.sample"),
     Mutation("ddim: eta not squared", "sampling/samplers/ddim.py", "fresh = self.eta**2 *", "fresh = self.eta *"),
     Mutation("ddim: fresh noise beside all of the old", "sampling/samplers/ddim.py",
-             "self.schedule.alpha_bar_at(s) - fresh)", "self.schedule.at(s))"),
+             "self.schedule.alpha_bar_at(s) - fresh)", "self.schedule.alpha_bar_at(s))"),
     Mutation("ddim: the levels of t, not s", "sampling/samplers/ddim.py",
-             "self.schedule.alpha(s, x_t) * prediction.x0", "self.schedule.signal(t, x_t) * prediction.x0"),
+             "self.schedule.alpha(s, x_t) * prediction.x0", "self.schedule.alpha(t, x_t) * prediction.x0"),
     Mutation("guidance off by one", "sampling/guidance.py", "push = scale - 1", "push = scale"),
     Mutation("guidance by one call swaps the halves", "sampling/guidance.py",
              "return given, null", "return null, given"),
@@ -366,10 +369,15 @@ MUTATIONS = (
 
 
 class Found(NamedTuple):
-    """What the self-test of a mutated copy said."""
+    """What the self-test of a mutated copy said.
+
+    Attributes:
+        fault: why the mutation is no formula; "": it is one.
+    """
 
     code: int
     failed: list[str]
+    fault: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -383,12 +391,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sound, *found = pool.map(noticed, [None, *chosen])
     print("\n".join(table(chosen, found)))
     survived = [mutation.name for mutation, one in zip(chosen, found, strict=True) if one.code != 1 or not one.failed]
+    senseless = [f"{mutation.name} ({one.fault})" for mutation, one in zip(chosen, found, strict=True) if one.fault]
     print(f"\n{len(chosen) - len(survived)} of {len(chosen)} mutations were noticed.")
     if survived:
         print(f"not noticed: {'; '.join(survived)}")
+    if senseless:
+        print(f"no formulas, to be written anew: {'; '.join(senseless)}")
     if sound.code:
         print(f"the package as it is fails: {'; '.join(sound.failed)}")
-    return int(bool(survived or sound.code))
+    return int(bool(survived or senseless or sound.code))
 
 
 def noticed(mutation: Mutation | None) -> Found:
@@ -403,9 +414,11 @@ def noticed(mutation: Mutation | None) -> Found:
         environment = os.environ | {"PYTHONPATH": str(copy)}
         ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     if not ran.stdout:  # it did not even start
-        return Found(ran.returncode, ran.stderr.strip().splitlines()[-1:])
+        last = ran.stderr.strip().splitlines()[-1:]
+        return Found(ran.returncode, last, "".join(line for line in last if line.startswith(NO_FORMULA)))
     checks = json.loads(ran.stdout)["checks"]
-    return Found(ran.returncode, [f"{each['group']}: {each['name']}" for each in checks if not each["held"]])
+    failed = [f"{each['group']}: {each['name']}" for each in checks if not each["held"]]
+    return Found(ran.returncode, failed, next((e["fault"] for e in checks if e["fault"].startswith(NO_FORMULA)), ""))
 
 
 def mutated(mutation: Mutation, text: str) -> str:

@@ -91,4 +91,6 @@ def test_a_copy_of_the_package_is_broken_and_this_one_is_not() -> None:
     one = noticed(mutation)
     assert one.code == 1 and "bound: bits per dimension of log 256 nats" in one.failed
     row = [*table([mutation], [one])][2]
-    assert row.startswith("| bits for nats | `diffusion/likelihood.py` | 1 |")
+    assert row.startswith("| bits for nats | `diffusion/likelihood.py` | 1 |") and one.fault == ""
+    stale = noticed(mutation._replace(new="math.logg(2)"))
+    assert stale.fault.startswith("AttributeError"), "a name that is not there would be noticed by anything"
