@@ -20,8 +20,16 @@ settings.register_profile("suite", deadline=None, max_examples=25, derandomize=T
 settings.load_profile("suite")
 
 
+LONGEST_FIRST = ("training", "cli")
+"""Folders of tests. Begun last, their files would keep one process busy while the others wait."""
+
+
 def pytest_runtest_setup() -> None:
     shape_checks.begin_test()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST_FIRST)
 
 
 @pytest.fixture(autouse=True)

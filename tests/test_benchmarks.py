@@ -199,7 +199,7 @@ def test_normalising_by_moments_is_group_normalisation() -> None:
     torch.testing.assert_close(by_moments(x, norm), F.group_norm(x, 4, norm.weight, norm.bias, norm.eps))
 
 
-@pytest.mark.parametrize("name", ["checkpoint", "run"])
+@pytest.mark.parametrize("name", ["checkpoint", pytest.param("run", marks=pytest.mark.slow)])
 def test_a_benchmark_writes_tables_json_and_a_chart(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def page_faults(how: str) -> int:
     return int(subprocess.run(command, env=rest, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is glibc's")
 def test_memory_that_is_freed_is_kept_for_the_next_tensor() -> None:
     """Trap: every large tensor handed back to the system, and fetched again page by page."""

@@ -37,6 +37,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return seen
 
 
+@pytest.mark.slow
 def test_caching_measures_every_cache_once_and_keeps_what_it_has(
     tmp_path: Path, measured: list[torch.Tensor], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_quarters_of_log_snr_share_the_bits(run: Path, capsys: pytest.CaptureFix
     assert told.endswith("log-SNR -6.0 to 6.0, by quarters: 10%, 30%, 40%, 20%")
 
 
+@pytest.mark.slow
 def test_a_network_told_the_log_snr_is_measured_at_any_number_of_timesteps(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_moving_gif_counts_by_its_first_frame(tmp_path: Path) -> None:
     assert check(str(tmp_path), DataSettings()).duplicates == (("first.png", "moving.gif"),)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_bad_files_cost_no_memory(tmp_path: Path) -> None:
     """Trap: a few kilobytes that unpack to gigabytes."""

@@ -334,7 +334,7 @@ except CannotWrite as fault:
 """
 
 
-@pytest.mark.parametrize("limit", [10_000, 61_500])
+@pytest.mark.parametrize("limit", [10_000, pytest.param(61_500, marks=pytest.mark.slow)])
 def test_a_full_cache_is_one_line_and_leaves_no_scratch(tmp_path: Path, limit: int) -> None:
     """Twenty images take 61,440 bytes, and their file in the cache 128 more: full while decoding, and while storing."""
     paint(tmp_path / "in", names("{}.png", 20))

@@ -237,6 +237,7 @@ class Stopped(BaseException):
     """As a signal or a kill."""
 
 
+@pytest.mark.slow
 def test_packing_that_was_stopped_anywhere_goes_on(tmp_path: Path) -> None:
     """Before each of its writes and removals; the index is that of a packing which was not stopped, and before it is
     there the place is no data set."""
@@ -582,6 +583,7 @@ print(content.hexdigest(), loader.missing)
 """
 
 
+@pytest.mark.slow
 def test_processes_share_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three at once in a cache that holds half of the shards: the same images, never more on disk."""
     budget = 16 * 50 * 64
@@ -649,6 +651,7 @@ print(train.images.nbytes, peak() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """48 MiB of images, out of a cache of 12: what is added after the first batches is a few of them."""
     monkeypatch.setenv(BUDGET_VARIABLE, str(12 / 1024))

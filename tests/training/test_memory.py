@@ -105,6 +105,7 @@ print(estimate, 1024 * (kilobytes("VmHWM") - before))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux says what a process took at most")
 def test_a_process_grows_by_what_was_estimated_within_a_factor() -> None:
     """What torch's tensors do not show, scratch and allocator, is in this. The batch is to outweigh torch itself."""

@@ -86,6 +86,7 @@ def test_a_gain_within_the_margin_is_a_tie() -> None:
     assert Machine(a_little, noise=0.001).tune(PRECISION).choices == USUAL
 
 
+@pytest.mark.slow
 def test_noise_makes_a_choice_out_of_a_tie_once_in_fifty_times() -> None:
     """Trap: a lucky pair. With 10 % of noise the median alone would pass a tie one time in six."""
     machine, wrong = Machine(free, noise=0.1), 0

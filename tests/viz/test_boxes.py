@@ -13,6 +13,7 @@ def ink(box: boxes.Box) -> np.ndarray:
     return (np.asarray(box) != boxes.BACKGROUND).any(axis=2)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.integers(13, 20), st.integers(40, 200))
 def test_text_of_any_letters_keeps_within_its_width(string: str, size: int, width: int) -> None:
     assert boxes.text(string, size, width).width <= width

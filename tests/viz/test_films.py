@@ -26,7 +26,7 @@ def chain(channels: int, side: int, frames: int = 40) -> list[Image.Image]:
     return film(x_t, [to_pixels((1 - s) * x0) for s in noise], times)
 
 
-@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 32)])
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), pytest.param(3, 32, marks=pytest.mark.slow)])
 def test_a_gif_of_sixteen_small_images_is_below_a_megabyte_and_looks_like_them(channels: int, side: int) -> None:
     frames = chain(channels, side)
     content = films.film_bytes(frames, ".gif")
