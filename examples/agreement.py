@@ -1,4 +1,4 @@
-"""Does a class-conditional run generate the class it is asked for? An independent classifier is the judge.
+"""Does a class-conditional run generate the class it is asked for? An independent classifier says so.
 
 A support vector machine learns the run's real training images, is tried on real images it has not seen, and then says
 of every generated image which class it shows. It knows nothing of networks or diffusion.
@@ -27,12 +27,12 @@ def rows(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1) / 255
 
 
-def agreement(judge: SVC, images: np.ndarray, labels: np.ndarray) -> float:
-    """Share of (N, H, W, C) images in which the judge sees the class that was asked for."""
-    return float((judge.predict(rows(images)) == labels).mean())
+def agreement(classifier: SVC, images: np.ndarray, labels: np.ndarray) -> float:
+    """Share of (N, H, W, C) images in which the classifier sees the class that was asked for."""
+    return float((classifier.predict(rows(images)) == labels).mean())
 
 
-def draw(pipeline: Pipeline, num_images: int) -> tuple[np.ndarray, np.ndarray]:
+def generated(pipeline: Pipeline, num_images: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) of every class in turn, without guidance, and the classes asked for."""
     labels = torch.arange(num_images) % pipeline.num_classes
     settings = pipeline.config.sampling.model_copy(update={"guidance": 1.0})
@@ -49,14 +49,12 @@ def main() -> None:
     if not pipeline.num_classes:
         raise SystemExit(f"expected a run with classes, got {asked.run}, which was trained without labels")
     parts = load(pipeline.config.data)
-    judge = learn(parts.train)
+    classifier = learn(parts.train)
     assert parts.test.labels is not None
-    held_out = agreement(judge, parts.test.pixels(), parts.test.labels)
-    print(f"real, held out:      the judge is right on {held_out:.1%} of {len(parts.test)}")
-    print(
-        f"generated at guidance 1:   the judge agrees on {agreement(judge, *draw(pipeline, asked.images)):.1%} ", end=""
-    )
-    print(f"of {asked.images}")
+    held_out = agreement(classifier, parts.test.pixels(), parts.test.labels)
+    print(f"real, held out:      the classifier is right on {held_out:.1%} of {len(parts.test)}")
+    agrees = agreement(classifier, *generated(pipeline, asked.images))
+    print(f"generated, guidance 1: it agrees on {agrees:.1%} of {asked.images}")
 
 
 if __name__ == "__main__":
