@@ -21,7 +21,7 @@ WEIGHTS, VARIANCES = double(0.5, 0.3, 0.2), double(0.01, 0.04, 0.09)
 MEANS = double(-1.0, 0.0, 1.0, 1.0, 0.5, -1.0).reshape(3, 2)
 
 
-def draw(sampler: Sampler, schedule: Schedule, steps: int, points: int) -> Tensor:
+def generate(sampler: Sampler, schedule: Schedule, steps: int, points: int) -> Tensor:
     """(points, 2) samples."""
     source = generator(0, "closed-form")
 
@@ -40,7 +40,7 @@ def moments(weights: Tensor, means: Tensor, variances: Tensor) -> tuple[Tensor, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Moments of samples drawn with the exact denoiser of a mixture.")
+    parser = argparse.ArgumentParser(description="Moments of samples generated with the exact denoiser of a mixture.")
     parser.add_argument("--points", type=int, default=20_000)
     asked = parser.parse_args()
     schedule = cosine()
@@ -51,7 +51,7 @@ def main() -> None:
     print(line.format("exact", "", *mean.tolist(), *covariance.diag().tolist(), float(covariance[0, 1])))
     for steps in (5, 20, 100):
         for name, sampler in samplers.items():
-            x = draw(sampler, schedule, steps, asked.points)
+            x = generate(sampler, schedule, steps, asked.points)
             c = x.T.cov()
             print(line.format(name, steps, *x.mean(0).tolist(), *c.diag().tolist(), float(c[0, 1])))
 

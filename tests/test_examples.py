@@ -97,25 +97,25 @@ def test_a_whole_ddpm_learns_and_its_algorithm_2_is_the_sampler_of_the_package(e
     torch.testing.assert_close(theirs, [*steps][-1].x_s, rtol=1e-5, atol=1e-5)
 
 
-def test_the_judge_of_agreement_knows_digits_from_noise(example: Run, run: Path) -> None:
+def test_the_classifier_of_agreement_knows_digits_from_noise(example: Run, run: Path) -> None:
     out, names = example("agreement.py", run, "--images", 40)
     held_out, agreed = percentages(out)
     assert held_out > 0.95, "a support vector machine reads these digits"
-    assert agreed < 0.5, "an untrained network draws none"
+    assert agreed < 0.5, "an untrained network generates none"
     parts = load(DataSettings(source="digits"))
-    judge = names["learn"](parts.train)
-    assert names["agreement"](judge, parts.test.images, parts.test.labels) == pytest.approx(held_out, abs=5e-4)
-    assert names["agreement"](judge, parts.test.images, (parts.test.labels + 1) % 10) < 0.05
+    classifier = names["learn"](parts.train)
+    assert names["agreement"](classifier, parts.test.images, parts.test.labels) == pytest.approx(held_out, abs=5e-4)
+    assert names["agreement"](classifier, parts.test.images, (parts.test.labels + 1) % 10) < 0.05
 
 
 def test_agreement_asks_for_every_class_in_turn_and_without_guidance(example: Run, run: Path) -> None:
     _, names = example("agreement.py", run, "--images", 3)
     pipeline = Pipeline.load(run)
-    _, labels = names["draw"](pipeline, 20)
+    _, labels = names["generated"](pipeline, 20)
     assert labels.tolist() == [*range(10), *range(10)]
     guided = merged(pipeline.config, {"sampling": {"guidance": 3.0}}, "test")
-    plain = names["draw"](pipeline, 4)[0]
-    unhelped = names["draw"](replace(pipeline, config=guided), 4)[0]
+    plain = names["generated"](pipeline, 4)[0]
+    unhelped = names["generated"](replace(pipeline, config=guided), 4)[0]
     assert (unhelped == plain).all(), "guidance of the run's settings must not help the score"
 
 
@@ -143,7 +143,7 @@ def test_closed_form_moments_come_nearer_with_more_steps(example: Run) -> None:
     wrong = {(name, int(steps)): abs(float(var_x) - 0.875) for name, steps, _, _, var_x, *_ in lines}
     for sampler in ("ancestral", "ddim"):
         assert wrong[sampler, 5] > 0.05 > wrong[sampler, 100], "error must fall with the number of steps"
-    x = names["draw"](names["DDIM"](names["cosine"]()), names["cosine"](), 100, 4000)
+    x = names["generate"](names["DDIM"](names["cosine"]()), names["cosine"](), 100, 4000)
     cells = torch.cdist(x, names["MEANS"]).argmin(1).bincount(minlength=3) / len(x)
     assert torch.allclose(cells.double(), names["WEIGHTS"], atol=0.03), "each blob holds its share"
 
