@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from ancestral.presets import PRESETS as PRESETS
     from ancestral.sampling.loop import Step as Step
     from ancestral.sampling.loop import sample as sample
+    from ancestral.sampling.samplers.ancestral import DDIM as DDIM
     from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral
-    from ancestral.sampling.samplers.ddim import DDIM as DDIM
     from ancestral.settings import Config as Config
     from ancestral.training.loop import train as train
     from ancestral.training.run import RunFolder as RunFolder
@@ -41,7 +41,7 @@ _HOME = {
     "GaussianDiffusion": "ancestral.diffusion.process",
     "Schedule": "ancestral.diffusion.schedules",
     "Ancestral": "ancestral.sampling.samplers.ancestral",
-    "DDIM": "ancestral.sampling.samplers.ddim",
+    "DDIM": "ancestral.sampling.samplers.ancestral",
     "Step": "ancestral.sampling.loop",
     "sample": "ancestral.sampling.loop",
     "UNet": "ancestral.networks.unet",
