@@ -16,7 +16,7 @@ from ancestral.data.imageset import Parts
 from ancestral.diffusion.schedules import cosine, linear, zero_terminal_snr
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
-from ancestral.sampling.classifier import gradient
+from ancestral.sampling.guidance import gradient
 from ancestral.settings import DataSettings, ImageSpec
 from ancestral.tensors import from_pixels
 from ancestral.training.noisy_classifier import (

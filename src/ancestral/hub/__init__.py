@@ -27,7 +27,8 @@ from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
 from ancestral.hub.unet import NetworkFolder as NetworkFolder
 from ancestral.hub.unet import expected_shapes, own_config, read_network, unet_config
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
-from ancestral.hub.weights import read_tensors, write_tensors
+from ancestral.hub.weights import WEIGHTS, read_tensors
+from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
@@ -73,7 +74,7 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     shared = told and is_diffusers_unet(network.settings, network.height, network.width)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
     _write_json(folder / "unet" / "config.json", unet_config(network) if shared else own_config(network))
-    write_tensors(folder / "unet", network.tensors)
+    write_tensors(folder / "unet" / WEIGHTS, network.tensors)
     index = {
         "_class_name": "DDPMPipeline" if shared else "AncestralPipeline",
         "_diffusers_version": DIFFUSERS_VERSION,

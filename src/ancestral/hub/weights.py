@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ancestral.errors import InputError, NonFinite
-from ancestral.files import read_json, write_whole
+from ancestral.files import read_json
 from ancestral.networks.weights import first_not_finite
 
 STEM = "diffusion_pytorch_model"
@@ -60,12 +59,6 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
             "precision overflowed: take other weights"
         )
     return tensors
-
-
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes the file of a network's weights."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(folder / WEIGHTS, save(plain, metadata={"format": "pt"}))
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:

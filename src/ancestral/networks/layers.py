@@ -53,7 +53,6 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def forward(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
-        """(x - mean) / sqrt(variance + eps), scaled and shifted per channel."""
         if not (x.dtype.itemsize == 2 and self.num_channels < 16 * self.num_groups):
             return super().forward(x).to(x.dtype)
         weight, bias = self.weight.float(), self.bias.float()
@@ -84,7 +83,6 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = linear(out_width, out_width)
 
     def forward(self, waves: Embedding) -> Float[Tensor, "B out"]:
-        """(B, in_width) -> (B, out_width)."""
         return self.linear_2(F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype))))
 
 
@@ -101,12 +99,10 @@ class Downsample(nn.Module):
         self.conv = initialised(nn.Conv2d(width, width, 3, stride=2, padding=int(self.pads_evenly)))
 
     def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
-        """(B, C, H, W) -> (B, C, ~H/2, ~W/2)."""
-        return self.conv(x if self.pads_evenly else F.pad(x, self._right_bottom(x)))
-
-    def _right_bottom(self, x: Images) -> tuple[int, int, int, int]:
-        height, width = x.shape[-2:]
-        return 0, max(1, 3 - width), 0, max(1, 3 - height)
+        if not self.pads_evenly:
+            height, width = x.shape[-2:]
+            x = F.pad(x, (0, max(1, 3 - width), 0, max(1, 3 - height)))
+        return self.conv(x)
 
 
 class Upsample(nn.Module):

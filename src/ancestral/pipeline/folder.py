@@ -21,9 +21,8 @@ from ancestral.files import as_path, carry_over, put_in_place, read_json, write_
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
-from ancestral.networks import own
 from ancestral.networks.unet import UNet
-from ancestral.networks.weights import tensors_hash, weights_hash
+from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
 ROUNDING = 1e-9
@@ -77,7 +76,7 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
             weights = contents.network.state_dict()
             hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
         else:
-            own.write_own(building, contents.network)
+            write_own(building, contents.network)
         write_settings(building, contents.config, contents.spec)
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
@@ -109,12 +108,9 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
 def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
     """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
-    if own.is_own(folder):
-        if network is None:
-            raise own.missing_own(folder)
-        config, spec = read_own_file(folder / OWN_FILE)
-        own.fill_own(folder, network)
-        contents = Contents(config, spec, network)
+    if (folder / NOTE).is_file():
+        network = fill_own(folder, network)
+        contents = Contents(*read_own_file(folder / OWN_FILE), network)
     elif network is None:
         contents = _read_unet(folder, null_class)
     else:

@@ -31,17 +31,15 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.guiding import Networks, guided
-from ancestral.networks import own
 from ancestral.networks.unet import UNet
-from ancestral.networks.weights import weights_hash
+from ancestral.networks.weights import check_answer, weights_hash
 from ancestral.pipeline.checks import cause, check_classifier, check_classifier_free, check_labels
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.progress import finish
 from ancestral.rng import ImageNoise, generator
-from ancestral.sampling.caching import Cached
-from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
+from ancestral.sampling.denoiser import Cached, Denoiser, Finite, NetworkDenoiser, clipped
 from ancestral.sampling.loop import Chain, Step
 from ancestral.sampling.samplers import Sampler
 from ancestral.settings import (
@@ -142,7 +140,7 @@ class Pipeline:
         where, diffusion = on_device(device), build_diffusion(config.diffusion)
         made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), analytic)
         if made.is_own:
-            own.check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
+            check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
         return made.with_compute(resolve(config.compute, made.network_settings, spec, where))
 
     def with_compute(self, choices: Choices) -> "Pipeline":
