@@ -350,7 +350,7 @@ MUTATIONS = (
              "x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)",
              "x.reshape(x.shape[0], self.heads, x.shape[1], -1)"),
     Mutation("Fourier features heard at first", "networks/unet.py",
-             "conv.weight[:, in_channels:] = 0", "conv.weight[:, in_channels:] *= 1"),
+             "conv_in.weight[:, in_channels:] = 0", "conv_in.weight[:, in_channels:] *= 1"),
     Mutation("a classifier on top of the network's own", "guiding.py",
              "settings.guidance - networks.conditional", "settings.guidance"),
     Mutation("autoguidance by a weaker network of no class", "guiding.py",

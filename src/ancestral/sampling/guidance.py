@@ -139,11 +139,11 @@ class ClassifierGuided:
         if self.schedule.alpha_bar_at(t) == 0:
             return prediction
         alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
-        pull = self.scale * sigma * gradient(self.log_prob, x_t, t)
+        pull = self.scale * sigma * log_prob_gradient(self.log_prob, x_t, t)
         return Prediction(t, prediction.x0 + sigma / alpha * pull, prediction.eps - pull, prediction.variance_coeff)
 
 
-def gradient(log_prob: LogProb, x_t: Data, t: Timesteps) -> Data:
+def log_prob_gradient(log_prob: LogProb, x_t: Data, t: Timesteps) -> Data:
     """grad of log_prob at x_t, (B, ...); under `torch.inference_mode` as well."""
     with torch.inference_mode(False), torch.enable_grad():
         x = x_t.detach().clone().requires_grad_()
