@@ -5,9 +5,8 @@ mathematics), `sampling` (going backwards), `networks` (the U-Net), `data` (imag
 trained model is), `training` (Algorithm 1 that can be stopped anywhere). `settings` holds every setting, `presets` the
 recipes, `cli` the command line.
 
-Shapes: B batch, C channels, H height, W width, L tokens, D features, T timesteps. Time is an integer: t = 0 is clean
-data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1] where they are diffused and uint8
-where they are stored.
+Time is an integer: t = 0 is clean data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1]
+where they are diffused and uint8 where they are stored.
 
 The names below are fetched when they are first used, so that `import ancestral` is quick and loads no torch.
 """

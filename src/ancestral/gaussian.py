@@ -22,7 +22,6 @@ from torch.special import log_ndtr
 from ancestral.tensors import Data
 
 LEVELS = 256
-"""Levels of a pixel."""
 BIN_WIDTH = 2 / 255
 """Width of the bin of a pixel's level in [-1, 1]."""
 
@@ -46,13 +45,7 @@ class DiagonalGaussian(NamedTuple):
         return -0.5 * (z * z + self.log_var + math.log(2 * math.pi))
 
     def log_prob_of_bins(self, x0: Data) -> Float64[Tensor, "B ..."]:
-        """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only.
-
-        The probabilities of the 256 levels add to 1.
-
-        Raises:
-            ValueError: an x0 that is not one of the levels of `tensors.from_pixels`.
-        """
+        """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only."""
         level = level_of(x0)
         lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
         upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))

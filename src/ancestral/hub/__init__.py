@@ -32,14 +32,10 @@ from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
-SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json")
-"""Where a scheduler's file may be."""
 
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """What a diffusers pipeline folder holds."""
-
     network: NetworkFolder
     schedule: ScheduleDescription
 
@@ -50,18 +46,24 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
         raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
     _check_pipeline(folder)
     at = folder / "unet" if (folder / "unet").is_dir() else folder
-    places = [*SCHEDULERS, *(["config.json"] if at != folder else [])]
+    places = ["scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json"]
+    places += ["config.json"] if at != folder else []
     there = next((place for place in places if (folder / place).is_file()), places[0 if at != folder else 2])
     schedule, network = read_schedule(folder / there), read_network(at / "config.json")
-    _check_channels(folder, network, schedule)
-    tensors = read_tensors(at, expected_shapes(network))
-    return DiffusersFolder(replace(network, tensors=tensors), schedule)
+    # a variance is learned exactly where the network has a second half of channels for it
+    means = LEVELS if schedule.prediction == "levels" else 1
+    expected = network.in_channels * (means + (schedule.variance == "learned"))
+    if network.out_channels != expected:
+        raise InputError(
+            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
+            f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
+        )
+    return DiffusersFolder(replace(network, tensors=read_tensors(at, expected_shapes(network))), schedule)
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
-    network = contents.network
-    schedule = contents.schedule
+    network, schedule = contents.network, contents.schedule
     told = schedule.time == "index" and schedule.prediction != "levels"
     shared = told and is_diffusers_unet(network.settings, network.height, network.width)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
@@ -87,17 +89,6 @@ def _check_pipeline(folder: Path) -> None:
     if not index.exists():
         raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {what_is(folder)}")
     read_named(index, PIPELINES)
-
-
-def _check_channels(folder: Path, network: NetworkFolder, schedule: ScheduleDescription) -> None:
-    """A variance is learned exactly where the network has a second half of channels for it."""
-    means = LEVELS if schedule.prediction == "levels" else 1
-    expected = network.in_channels * (means + (schedule.variance == "learned"))
-    if network.out_channels != expected:
-        raise InputError(
-            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
-            f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
-        )
 
 
 def _write_json(path: Path, values: Json) -> None:

@@ -28,21 +28,14 @@ VARIANCE_TYPES = {
     "learned": "learned_range",
 }
 """Names of diffusers. Its "learned", an output that is the variance itself and has no bounds, is refused."""
-MOST_TIMESTEPS = 100_000
 
 
 class _Kind(NamedTuple):
-    """A class of scheduler.
+    """A class of scheduler."""
 
-    Attributes:
-        sampler: ours of the same rule.
-        clips: what a missing clip_sample means; None: the class never clips, whatever its file says.
-        ends: what a missing beta_start and beta_end mean.
-    """
-
-    sampler: str
-    clips: bool | None = None
-    ends: tuple[float, float] = (0.0001, 0.02)
+    sampler: str  # ours of the same rule
+    clips: bool | None = None  # what a missing clip_sample means; None: it never clips, whatever its file says
+    ends: tuple[float, float] = (0.0001, 0.02)  # what a missing beta_start and beta_end mean
 
 
 KINDS = {
@@ -72,7 +65,7 @@ OF_THE_SAMPLER = {
 class _Scheduler(Keys):
     """A scheduler's file. Keys of one value may change what the network is told, or what of."""
 
-    num_train_timesteps: Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)] = 1000
+    num_train_timesteps: Annotated[int, Field(ge=1, le=100_000)] = 1000
     trained_betas: list[Annotated[float, Field(gt=0, le=1)]] | None = None
     beta_schedule: str = "linear"  # above which `trained_betas` stand
     beta_start: Annotated[float, Field(gt=0, lt=1)]

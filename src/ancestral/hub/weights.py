@@ -32,18 +32,15 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
-    """The tensors of a network as float32, refused before loading if names, shapes or types differ.
-
-    Raises:
-        InputError: no weights that are safetensors, or damaged ones, or those of another network.
-        NonFinite: weights that are no numbers.
-    """
+    """The tensors of a network as float32, refused before loading if names, shapes or types differ."""
     paths, told = _files(folder)
     with ExitStack() as opened:
         try:
             files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in paths}
             places = _places(files, told)
-            _check_names(paths[0], set(places), set(shapes))
+            for name in sorted(shapes.keys() ^ places.keys()):
+                problem = "is missing" if name in shapes else "belongs to no layer"
+                raise InputError(f"expected {paths[0]} to fit its config.json, got weights where {name!r} {problem}")
             for name, shape in shapes.items():
                 path, stored = places[name]
                 _check_slice(path, name, files[path].get_slice(stored), list(shape))
@@ -105,17 +102,14 @@ def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[s
 
 def _what_is_there(folder: Path) -> str:
     """What stands in place of weights that can be read, and what to do about it."""
-    names = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
-    if not names:
+    names = [path.name for path in folder.iterdir() if path.suffix not in (".json", ".md")]
+    found = sorted(names, key=lambda name: (Path(name).suffix not in PICKLES, not name.endswith(".safetensors"), name))
+    if not found:
         return "got none; copy the whole folder"
-    pickles = [name for name in names if Path(name).suffix in PICKLES]
-    if pickles:
-        kind = Path(pickles[0]).suffix
-        return f"got {pickles[0]}; only safetensors are read, because loading {kind} files can run code"
-    others = [name for name in names if name.endswith(".safetensors")]
-    if others:
-        return f"got {', '.join(others[:3])}; save them without variant=..., and shards with their index"
-    return f"got {', '.join(names[:3])}; only safetensors are read"
+    return (
+        f"got {', '.join(found[:3])}; only safetensors are read, since loading pickles can run code: save them without "
+        "variant=..., and shards with their index"
+    )
 
 
 def _current_name(name: str) -> str:
@@ -124,12 +118,6 @@ def _current_name(name: str) -> str:
     above, _, layer = owner.rpartition(".")
     in_attention = "attentions" in above.split(".")
     return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if in_attention else name
-
-
-def _check_names(path: Path, found: set[str], expected: set[str]) -> None:
-    for names, problem in ((expected - found, "is missing"), (found - expected, "belongs to no layer")):
-        if names:
-            raise InputError(f"expected {path} to fit its config.json, got weights where {min(names)!r} {problem}")
 
 
 def _check_slice(path: Path, name: str, tensor: Any, shape: list[int]) -> None:

@@ -25,8 +25,6 @@ from ancestral.networks.unet import UNet
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
-ROUNDING = 1e-9
-"""Of betas that two machines compute by one formula."""
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
     "images": lambda folder: (folder.network.in_channels, folder.network.height, folder.network.width),
@@ -58,12 +56,7 @@ def build_network(config: Config, spec: ImageSpec) -> UNet:
 def write_folder(folder: Path | str, contents: Contents) -> None:
     """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of them.
 
-    A pipeline that was saved there before is replaced, and what else lies beside it is kept. Of a network of one's own
-    it holds the weights and the name of its class.
-
-    Raises:
-        InputError: something else than a pipeline of this package's is there.
-        CannotWrite: disk full, or folder gone or read-only.
+    A pipeline that was saved there before is replaced, and what else lies beside it is kept; all else is refused.
     """
     folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
     check_takes_pipeline(folder)
@@ -167,8 +160,9 @@ def _pipeline_folder(folder: Path) -> Path:
 def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
     """Raises InputError where the settings say another network or noise than the rest of the folder."""
     ours = _as_diffusers(config, spec, {})
+    # two machines may round the betas of one formula differently
     betas, stored = (torch.tensor(each.schedule.betas, dtype=torch.float64) for each in (ours, contents))
-    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
+    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=1e-9, atol=1e-9)
     wrong = [name for name, said in SAID_TWICE.items() if said(ours) != said(contents)] + ["betas"] * (not same_betas)
     if wrong:
         raise InputError(
@@ -206,11 +200,8 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
     """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
     network, described = contents.network, contents.schedule
     steps = len(described.betas)
-    diffusion = {
-        "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
-        "prediction": described.prediction,
-        "variance": described.variance,
-    }
+    schedule = {"name": "betas", "num_timesteps": steps, "betas": described.betas}
+    diffusion = {"schedule": schedule, "prediction": described.prediction, "variance": described.variance}
     chain = steps if described.sampler == "ancestral" else min(50, steps)
     sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
