@@ -22,8 +22,7 @@ from torch.special import log_ndtr
 from ancestral.tensors import Data
 
 LEVELS = 256
-BIN_WIDTH = 2 / 255
-"""Width of the bin of a pixel's level in [-1, 1]."""
+BIN_WIDTH = 2 / 255  # width of the bin of a pixel's level in [-1, 1]
 
 
 class DiagonalGaussian(NamedTuple):

@@ -25,8 +25,7 @@ from torch import Tensor
 
 from ancestral.tensors import Data, Timesteps, broadcast_like
 
-MAX_BETA = 0.999
-"""No single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)."""
+MAX_BETA = 0.999  # no single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from ancestral.contracts import described
 from ancestral.errors import InputError
 from ancestral.files import read_json
 
-DIFFUSERS_VERSION = "0.36.0"
-"""Version whose keys we write."""
+DIFFUSERS_VERSION = "0.36.0"  # version whose keys we write
 Json = dict[str, Any]
 
 

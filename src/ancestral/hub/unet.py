@@ -16,8 +16,7 @@ from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_name
 from ancestral.networks.unet import UNet
 from ancestral.settings import MOST_CLASS_EMBEDS, NetworkSettings, parse
 
-CLASS_EMBEDDING = "class_embedding.weight"
-"""The tensor with a row for each class."""
+CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
 _Size = Annotated[int, Field(ge=1, le=16_384)]
 _Channels = Annotated[int, Field(ge=1, le=4096)]
 

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from ancestral.errors import InputError
 
-SHAPES = 64
-"""Shapes that one piece of code may be compiled for; torch gives up at 8."""
+SHAPES = 64  # shapes that one piece of code may be compiled for; torch gives up at 8
 
 
 def compiled(network: nn.Module, how: Literal["no", "whole"]) -> Callable[..., Tensor]:

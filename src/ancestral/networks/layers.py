@@ -16,8 +16,7 @@ from ancestral.tensors import Images
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Embedding = Float[Tensor, "B D"]
-TimeInput = Real[Tensor, "..."]
-"""() or (B,): the time a network is told, integer or not."""
+TimeInput = Real[Tensor, "..."]  # () or (B,): the time a network is told, integer or not
 
 
 def initialised(layer: Layer) -> Layer:

@@ -34,8 +34,7 @@ SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
 }
 """What both the settings and the rest of a folder say, beside the betas."""
-VARIANCE_FILE = "variance.json"
-"""The analytic variance and the hash of the weights it was measured with."""
+VARIANCE_FILE = "variance.json"  # the analytic variance and the hash of the weights it was measured with
 
 
 class Contents(NamedTuple):

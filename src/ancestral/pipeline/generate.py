@@ -15,8 +15,7 @@ from ancestral.sampling.loop import Step
 from ancestral.tensors import Data, to_pixels
 from ancestral.viz.pictures import pick
 
-State = Tensor
-"""(B, C, H, W) some of the images on their way: as they are, or as pixels."""
+State = Tensor  # (B, C, H, W) some of the images on their way: as they are, or as pixels
 
 
 class Frame(NamedTuple):

@@ -52,8 +52,7 @@ from ancestral.settings import (
 )
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite
 
-VAST = 1e4
-"""No image on its way from noise holds a number so large."""
+VAST = 1e4  # no image on its way from noise holds a number so large
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -21,8 +21,7 @@ Denoiser = Callable[[Data, Timesteps], Prediction]
 """(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and the network's variance coefficient if any."""
 Resumable = Callable[[Data, Tensor, Data | None], tuple[Data, Data]]
 """(x (B, ...), time (B,), deep features of an earlier call, or None for a whole call) -> (output, deep features)."""
-FAINT = 1e-60
-"""A share of signal whose root float32 cannot divide by and stay finite."""
+FAINT = 1e-60  # a share of signal whose root float32 cannot divide by and stay finite
 
 
 class Cached:

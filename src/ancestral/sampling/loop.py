@@ -20,8 +20,7 @@ from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers import Noise, Sampler
 from ancestral.tensors import Data, Timesteps, is_finite
 
-REMEMBERED = 4
-"""Predictions kept for multistep samplers: enough for order 4."""
+REMEMBERED = 4  # predictions kept for multistep samplers: enough for order 4
 
 
 class Step(NamedTuple):

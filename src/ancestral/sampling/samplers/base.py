@@ -13,8 +13,7 @@ from ancestral.diffusion.process import Prediction
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, Timesteps
 
-Noise = Callable[[], Data]
-"""The next standard normal draw, (B, ...): called only by a step that needs it."""
+Noise = Callable[[], Data]  # the next standard normal draw, (B, ...): called only by a step that needs it
 Grid = Literal["trailing", "log-snr", "middle", "karras", "quadratic"]
 """Where steps fall: a method of `Schedule` each."""
 
