@@ -26,13 +26,10 @@ BIN_WIDTH = 2 / 255  # width of the bin of a pixel's level in [-1, 1]
 
 
 class DiagonalGaussian(NamedTuple):
-    """N(mean, exp(log_var) I), element by element. A log-variance of -inf is a point mass.
-
-    Both fields are (B, ...); `log_var` may also broadcast, () or (B, 1, ...).
-    """
+    """N(mean, exp(log_var) I), element by element."""
 
     mean: Data
-    log_var: Tensor
+    log_var: Tensor  # (B, ...), or such as broadcasts, () or (B, 1, ...); -inf is a point mass
 
     def sample(self, noise: Data) -> Data:
         """mean + sigma * noise, with noise ~ N(0, I): (B, ...)."""
@@ -48,7 +45,9 @@ class DiagonalGaussian(NamedTuple):
         level = level_of(x0)
         lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
         upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))
-        return _log_between(lower, upper)
+        right = lower + upper > 0  # by (2), where F is small
+        a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
+        return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))
 
     def _standardised(self, x: Data) -> Data:
         return (x - self.mean.double()) * torch.exp(-0.5 * self.log_var.double())
@@ -71,10 +70,3 @@ def level_of(x0: Data) -> Float64[Tensor, "B ..."]:
             "make it with tensors.from_pixels in float32, or use a density for data that are not pixels"
         )
     return whole
-
-
-def _log_between(lower: Float64[Tensor, "B ..."], upper: Float64[Tensor, "B ..."]) -> Float64[Tensor, "B ..."]:
-    """log(F(upper) - F(lower)) by (2), for lower < upper."""
-    right = lower + upper > 0
-    a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
-    return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))

@@ -29,12 +29,9 @@ def estimate(
     timesteps: Timesteps,
     noise: Callable[[], Data],
 ) -> Analytic:
-    """The analytic variance of `denoise`, from its errors on `images` (B, ...) at `timesteps` (N,), one call each.
+    """The analytic variance of `denoise`, from its errors at `timesteps` (N,), some or all of 1..T, one call each.
 
-    Args:
-        images: data that the network has not memorised. Tables of further batches of the same size average.
-        timesteps: some or all of 1..T, in any order.
-        noise: the next N(0, I), shaped as the images.
+    `images` (B, ...) are data that the network has not memorised. Tables of further batches of the same size average.
     """
     return from_errors(diffusion.schedule, timesteps, errors_of_x0(diffusion, denoise, images, timesteps, noise))
 

@@ -44,7 +44,6 @@ class GaussianDiffusion:
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
         return self.schedule.num_timesteps
 
     def q_marginal(self, x0: Data, t: Timesteps) -> DiagonalGaussian:

@@ -134,10 +134,7 @@ class Schedule:
         return levels[0], levels[-1]
 
     def _falling(self, wanted: Timesteps) -> Timesteps:
-        """`wanted`, (steps,), as a grid from T to 0: (steps + 1,).
-
-        Where the table is coarser than the grid, neighbours would coincide: they are kept one timestep apart.
-        """
+        """`wanted`, (steps,), as a grid from T to 0, (steps + 1,), its neighbours at least one timestep apart."""
         room = torch.arange(len(wanted))
         falling = torch.cummin(wanted + room, dim=0).values - room
         falling = torch.maximum(falling, len(wanted) - room)
@@ -189,10 +186,7 @@ def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
 
 
 def bound_of(schedule: Callable[[float], object], good: float, bad: float) -> str | None:
-    """The number nearest to `bad`, on the way from `good`, for which there is a schedule, to three digits or more.
-
-    None: there is none for `good`. `schedule` raises ValueError where there is none.
-    """
+    """The number nearest to `bad`, from `good` on, for which `schedule` raises no ValueError; None: it does for `good`."""
 
     def holds(value: float) -> bool:
         try:

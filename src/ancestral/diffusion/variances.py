@@ -71,12 +71,9 @@ def interpolated(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Pre
 
 @dataclass(frozen=True)
 class Analytic:
-    """The best variance that depends on t alone (4), at any stride: () or (B, 1, ...).
+    """The best variance that depends on t alone (4), at any stride: () or (B, 1, ...)."""
 
-    `ratio`, (T,) float64, is r_t for t = 1..T. The mean of the tables of batches of one size is the table of them all.
-    """
-
-    ratio: Float64[Tensor, "T"]
+    ratio: Float64[Tensor, "T"]  # r_t for t = 1..T: the mean of those of batches of one size is that of them all
     num_images: int | None = None  # that it was measured on, where this is known
 
     def __call__(self, schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:

@@ -87,17 +87,14 @@ class _Scheduler(Keys):
 
 @dataclass(frozen=True)
 class ScheduleDescription:
-    """A noise schedule and what goes with it: T betas in float64, a last one of 1 meaning zero terminal SNR.
+    """A noise schedule and what goes with it, by the names of our settings."""
 
-    `sampler` is what it was written for. All names are those of our settings.
-    """
-
-    betas: tuple[float, ...] = field(repr=False)
+    betas: tuple[float, ...] = field(repr=False)  # T in float64; a last one of 1 means zero terminal SNR
     prediction: str
     variance: str
     clip: str
     time: str = "index"
-    sampler: str = "ancestral"
+    sampler: str = "ancestral"  # what it was written for
 
 
 def read_schedule(path: Path) -> ScheduleDescription:

@@ -89,17 +89,14 @@ class _UNet2D(_Images):
 
 @dataclass(frozen=True)
 class NetworkFolder:
-    """A network at rest: its settings, the images it is for, and its tensors under diffusers' names.
-
-    `num_class_embeds`: rows of the class embedding, one of which may stand for no class; None: no classes.
-    """
+    """A network at rest: its settings, the images it is for, and its tensors under diffusers' names."""
 
     settings: NetworkSettings
     in_channels: int
     out_channels: int
     height: int
     width: int
-    num_class_embeds: int | None
+    num_class_embeds: int | None  # one of which may stand for no class; None: no classes
     tensors: dict[str, Tensor] = field(repr=False)
 
     def with_row_moved(self, source: int, target: int) -> "NetworkFolder":
@@ -112,13 +109,9 @@ class NetworkFolder:
 def read_network(path: Path) -> NetworkFolder:
     """What a network's file says, without any tensors."""
     name, values = read_named(path, ("UNet2DModel", "AncestralUNet"))
-    keys: _Images
-    if name == "AncestralUNet":
-        keys = own = keys_of(_OwnUNet, values, path)
-        settings = parse(NetworkSettings, own.settings, f"settings in {path}")
-    else:
-        keys = unet = keys_of(_UNet2D, values, path)
-        settings = parse(NetworkSettings, _settings_of(unet), str(path))
+    keys = keys_of(_OwnUNet, values, path) if name == "AncestralUNet" else keys_of(_UNet2D, values, path)
+    ours = keys.settings if isinstance(keys, _OwnUNet) else _settings_of(keys)
+    settings = parse(NetworkSettings, ours, f"settings in {path}")
     height, width = keys.sample_size if isinstance(keys.sample_size, list) else (keys.sample_size, keys.sample_size)
     return NetworkFolder(settings, keys.in_channels, keys.out_channels, height, width, keys.num_class_embeds, {})
 

@@ -25,7 +25,6 @@ STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
 PRECISIONS = ("", ".fp32", ".fp16", ".bf16")
 """What a file's name says of how its weights are kept, best first; other variants are other weights."""
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NAMES_IN_OLD_FILES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 Shapes = Mapping[str, Sequence[int]]
@@ -43,7 +42,11 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
                 raise InputError(f"expected {paths[0]} to fit its config.json, got weights where {name!r} {problem}")
             for name, shape in shapes.items():
                 path, stored = places[name]
-                _check_slice(path, name, files[path].get_slice(stored), list(shape))
+                found = files[path].get_slice(stored)
+                if (got := list(found.get_shape())) != list(shape):
+                    raise InputError(f"expected {name} in {path} of shape {shape} as its config.json says, got {got}")
+                if (kind := found.get_dtype()) not in FLOAT_TYPES:
+                    raise InputError(f"expected {name} in {path} of a type among {', '.join(FLOAT_TYPES)}, got {kind}")
             tensors = {name: files[places[name][0]].get_tensor(places[name][1]).float() for name in shapes}
         except (OSError, SafetensorError) as fault:
             names = " and ".join(path.name for path in paths[:2])
@@ -102,14 +105,11 @@ def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[s
 
 def _what_is_there(folder: Path) -> str:
     """What stands in place of weights that can be read, and what to do about it."""
-    names = [path.name for path in folder.iterdir() if path.suffix not in (".json", ".md")]
-    found = sorted(names, key=lambda name: (Path(name).suffix not in PICKLES, not name.endswith(".safetensors"), name))
+    found = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
     if not found:
         return "got none; copy the whole folder"
-    return (
-        f"got {', '.join(found[:3])}; only safetensors are read, since loading pickles can run code: save them without "
-        "variant=..., and shards with their index"
-    )
+    remedy = "save them so, without variant=..., and shards with their index"
+    return f"got {', '.join(found[:3])}; only safetensors are read, since loading pickles can run code: {remedy}"
 
 
 def _current_name(name: str) -> str:
@@ -118,11 +118,3 @@ def _current_name(name: str) -> str:
     above, _, layer = owner.rpartition(".")
     in_attention = "attentions" in above.split(".")
     return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if in_attention else name
-
-
-def _check_slice(path: Path, name: str, tensor: Any, shape: list[int]) -> None:
-    got, kind = list(tensor.get_shape()), tensor.get_dtype()
-    if got != shape:
-        raise InputError(f"expected {name} in {path} of shape {shape} as its config.json says, got {got}")
-    if kind not in FLOAT_TYPES:
-        raise InputError(f"expected {name} in {path} of a type among {', '.join(FLOAT_TYPES)}, got {kind}")

@@ -139,10 +139,7 @@ class Middle(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """A level on the way up: twice the resolution comes last, so that the next level's skips fit.
-
-    Channels: `in_width` come from the level below, `skip_widths` of the skips, in the order they are met.
-    """
+    """A level on the way up: twice the resolution comes last, so that the next level's skips, met last first, fit."""
 
     def __init__(self, settings: NetworkSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
         super().__init__()

@@ -47,8 +47,7 @@ def linear(in_width: int, out_width: int) -> nn.Linear:
 class GroupNorm(nn.GroupNorm):
     """Group normalisation that returns the type it is given (Wu and He 2018).
 
-    Narrow groups are normalised in float32: in bfloat16 torch takes up to three times as long on a CPU when a group
-    has fewer than 16 channels.
+    Groups of fewer than 16 channels are normalised in float32: a CPU takes three times as long in bfloat16.
     """
 
     def forward(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
@@ -88,8 +87,7 @@ class TimeEmbedding(nn.Module):
 class Downsample(nn.Module):
     """Halves the resolution by a 3x3 convolution of stride 2.
 
-    `even` pads every side by one and rounds an odd size up; `right-bottom` pads two sides only and rounds it down,
-    though never to nothing.
+    `even` pads every side by one and rounds an odd size up; `right-bottom` pads two and rounds it down, but not to 0.
     """
 
     def __init__(self, width: int, padding: Literal["even", "right-bottom"]) -> None:

@@ -29,11 +29,7 @@ from ancestral.tensors import Images, Labels
 class UNet(nn.Module):
     """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
 
-    Args:
-        in_channels: C of the images.
-        out_channels: C, or 2C for a network that predicts variances too.
-        num_classes: real classes.
-        null_class: whether the index after the last real class stands for no class.
+    `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
     """
 
     def __init__(
@@ -67,12 +63,10 @@ class UNet(nn.Module):
         zeroed(self.conv_out if self.mixer is None else self.mixer)
 
     def forward(self, x: Images, time: TimeInput, labels: Labels | None = None) -> Float[Tensor, "B out H W"]:
-        """The network's output, (B, out_channels, H, W), for images at a time.
+        """The network's output, (B, out_channels, H, W), for images of any H and W.
 
-        Args:
-            x: (B, in_channels, H, W), any H and W.
-            time: () or (B,), the network's own time: index from 0, integer or not.
-            labels: (B,) in 0..num_classes - 1, or num_classes for no class. None: no class for any.
+        `time`: () or (B,), the network's own: index from 0, integer or not. `labels`: (B,) in 0..num_classes - 1, or
+        num_classes for no class; None: no class for any.
         """
         return self.with_deep(x, time, None, labels)[0]
 

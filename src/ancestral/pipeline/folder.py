@@ -53,10 +53,7 @@ def build_network(config: Config, spec: ImageSpec) -> UNet:
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:
-    """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of them.
-
-    A pipeline that was saved there before is replaced, and what else lies beside it is kept; all else is refused.
-    """
+    """Writes the folder whole, beside the old one first, whose place it takes; other files in a pipeline's are kept."""
     folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
     check_takes_pipeline(folder)
     building = folder.with_name(f".{folder.name}.new")

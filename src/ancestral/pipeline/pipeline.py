@@ -60,40 +60,26 @@ class Pipeline:
     """Settings, the shape of an image, the process and the network, on one device. Frozen: `with_...` give another one.
 
     It is made by `fresh` or `load`, which decide how this machine computes; the constructor takes what it is given.
-
-    Attributes:
-        config: the settings; `config.sampling` is how images are generated unless asked otherwise.
-        analytic: the best variance of its reverse steps, where it was measured for these weights.
-        weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
-        classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
-        processes: those that share the work of `generate`, each with a pipeline of the same weights.
     """
 
-    config: Config
+    config: Config  # `config.sampling` is how images are generated unless asked otherwise
     spec: ImageSpec
     diffusion: GaussianDiffusion
     network: nn.Module
     device: torch.device
     compute: Choices
-    analytic: Analytic | None = None
-    weaker: "Pipeline | None" = None
-    classify: NoisyClassifier | None = None
-    processes: Processes = SINGLE_PROCESS
+    analytic: Analytic | None = None  # the best variance of its reverse steps, measured for these weights
+    weaker: "Pipeline | None" = None  # for the same images and schedule, to be guided by; it is not saved
+    classify: NoisyClassifier | None = None  # likewise; it lends its classes to a network that knows none
+    processes: Processes = SINGLE_PROCESS  # that share the work of `generate`, with pipelines of the same weights
 
     @classmethod
     def fresh(
-        cls,
-        config: Config,
-        spec: ImageSpec,
-        device: torch.device | str | None = None,
-        network: nn.Module | None = None,
+        cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None, network: nn.Module | None = None
     ) -> "Pipeline":
-        """An untrained pipeline, its weights drawn from the seed of `config`, that computes as `resolve` decides.
+        """An untrained pipeline, its weights drawn from the seed of `config`; without a `device` on CUDA if there is one.
 
-        Args:
-            device: None: CUDA where there is one.
-            network: one of one's own instead, with the weights that it has: a module of (x, time, labels), see
-                docs/networks.md.
+        `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
         """
         if network is None:
             with torch.random.fork_rng(devices=[]):
@@ -115,8 +101,8 @@ class Pipeline:
         Args:
             device: None: CUDA where there is one.
             compute: how this machine is used, of which the folder says nothing. None: the defaults.
-            null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
-                which the folder says nothing. None: there is no such class, and guidance is refused.
+            null_class: of a folder of diffusers, which does not say it: the class that was trained to stand for none.
+                None: there is no such class, and guidance is refused.
             network: where the folder holds the weights of a network of one's own: such a network, which gets them.
         """
         contents = read_folder(folder, null_class, network)
@@ -128,7 +114,7 @@ class Pipeline:
         config, spec, network, analytic = contents
         where, diffusion = on_device(device), build_diffusion(config.diffusion)
         made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), analytic)
-        if made.is_own:
+        if made.network_settings is None:
             check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
         return made.with_compute(resolve(config.compute, made.network_settings, spec, where))
 
@@ -187,14 +173,9 @@ class Pipeline:
         return self.spec.class_names or (() if self.classify is None else self.classify.class_names)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the network is one of the user's own, of which `config.network` says nothing."""
-        return not isinstance(self.network, UNet)
-
-    @property
     def network_settings(self) -> NetworkSettings | None:
-        """What describes the network; None where it is one of the user's own."""
-        return None if self.is_own else self.config.network
+        """What describes the network; None where it is one of one's own, of which `config.network` says nothing."""
+        return self.config.network if isinstance(self.network, UNet) else None
 
     def __repr__(self) -> str:
         channels, height, width = self.spec.shape
@@ -219,8 +200,7 @@ class Pipeline:
 
         Args:
             num_images: None: as many as seeds, or as labels in a list, or one.
-            labels: the class of all, or of each in turn: names, indices, or None for no class; a list, tensor or array
-                of these.
+            labels: the class of all, or of each in turn: name, index, or None for no class; a list, tensor or array.
             seed: of the first image; the next one's is 1 more.
             seeds: one for each image, in place of `seed`.
             output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
@@ -280,13 +260,10 @@ class Pipeline:
         chunk: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Pixels:
-        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time. Arguments as in `steps`.
+        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time, None: `compute.chunk`. See also `steps`.
 
-        Several `processes` deal the chunks among them, and each gets all images.
-
-        Args:
-            chunk: None: as many as this machine is to generate at once, `compute.chunk`.
-            on_progress: called after each step with how many of this process's steps are done, and of how many.
+        Several `processes` deal the chunks among them, and each gets all images. `on_progress` is called after each
+        step with how many of this process's steps are done, and of how many.
         """
         work = collecting(self.generating(seeds, labels, settings, chunk=chunk))
         return collected(finish(work, lambda advance: on_progress(*advance))).images

@@ -25,10 +25,7 @@ FAINT = 1e-60  # a share of signal whose root float32 cannot divide by and stay 
 
 
 class Cached:
-    """A resumable network as a plain one, (x, time) -> output. It remembers, so it belongs to one chain.
-
-    `every`: calls from one whole call to the next; the first is whole.
-    """
+    """A resumable network as a plain one, whole at each `every`th call, from the first. It belongs to one chain."""
 
     def __init__(self, network: Resumable, every: int) -> None:
         self.network, self.every = network, every
@@ -59,12 +56,11 @@ class Finite:
     """A denoiser that says numbers; NaN and infinity stop here, before clipping could hide them.
 
     Where next to no signal is left, the x0 of a network that predicts eps may be infinite: clipping mends that.
-    `cause` says in words what has probably led there, from the x_t at which it happened.
     """
 
     denoise: Denoiser
     schedule: Schedule
-    cause: Callable[[Data], str]
+    cause: Callable[[Data], str]  # what has probably led there, in words, from the x_t at which it happened
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)

@@ -34,15 +34,12 @@ class Step(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """All that a chain from noise to images is made of: what `sample` wants.
-
-    `x_T`: (B, ...) noise at timesteps[0]; `timesteps`: (steps + 1,) int64, falling.
-    """
+    """All that a chain from noise to images is made of: what `sample` wants."""
 
     denoise: Denoiser
     sampler: Sampler
-    x_T: Data
-    timesteps: Timesteps
+    x_T: Data  # noise at timesteps[0]
+    timesteps: Timesteps  # (steps + 1,) int64, falling
     noise: Noise
 
     def steps(self) -> Iterator[Step]:
