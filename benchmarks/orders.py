@@ -8,12 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.sampling import samplers
 from ancestral.sampling.denoiser import Denoiser
-from ancestral.sampling.samplers.base import Grid, Noise, Sampler
+from ancestral.sampling.samplers.base import Noise, Sampler
 from ancestral.sampling.samplers.exponential import along_rho, level, moment
 from ancestral.sampling.samplers.multistep import Multistep
 from ancestral.selftest.orders import ALL, CPU, TABLE, along, flow_error, hills_error, law_error, order
@@ -30,7 +29,7 @@ def main() -> int:
     for name, sampler in (*sorted(ours, key=lambda each: each[1].order), *PUBLISHED.items()):
         print(row(name, sampler, *measured(sampler)), flush=True)
     print("\n| steps | 3M: error | order | commonly published form: error | order |\n|---|---|---|---|---|")
-    both = samplers.DPMSolver3M(TABLE), Published3M(TABLE)
+    both = samplers.DPMSolverMultistep(TABLE, order=3), Published3M(TABLE)
     errors = [[hills_error(sampler, steps, CPU) for sampler in both] for steps in HALVINGS]
     for steps, coarse, fine in zip(HALVINGS[1:], errors, errors[1:], strict=False):
         cells = (f"{after:.1e} | {math.log2(before / after):.2f}" for before, after in zip(coarse, fine, strict=True))
@@ -55,8 +54,6 @@ def row(name: str, sampler: Sampler, gaussian: float, mixture: float | None = No
 class Published3M(Multistep):
     """3M with the second divided difference in place of the second derivative, its double: second order."""
 
-    order: ClassVar[int] = 2
-
     def step(
         self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise
     ) -> tuple[Data, Prediction]:
@@ -65,7 +62,7 @@ class Published3M(Multistep):
         known = [prediction, *reversed(past)][:3]
         if len(known) == 3 and s > 0:
             return self.follow(x_t, t, s, known), prediction
-        return samplers.DPMSolver2M(self.schedule).step(denoise, x_t, t, s, past, noise)
+        return samplers.DPMSolverMultistep(self.schedule).step(denoise, x_t, t, s, past, noise)
 
     def follow(self, x_t: Data, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> Data:
         """x_s with the last difference halved."""
@@ -84,8 +81,7 @@ class Published3M(Multistep):
 class EqualSteps4(Multistep):
     """iPNDM with the fourth-order weights of equal steps on any grid: second order, or first where steps alternate."""
 
-    order: ClassVar[int] = 2
-    grid: ClassVar[Grid] = "karras"
+    grid = "karras"
 
     def step(
         self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise

@@ -549,7 +549,7 @@ def test_an_unbounded_learned_variance_is_refused_by_name(tmp_path: Path) -> Non
     write_diffusers(tmp_path, contents(learned=True))
     edit(tmp_path / SCHEDULER, variance_type="learned")
     message = refusal(tmp_path)
-    assert '"learned_range"' in message and 'got "learned"' in message
+    assert "did you mean learned_range" in message and "got 'learned'" in message
 
 
 # Damage

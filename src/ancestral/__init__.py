@@ -5,9 +5,8 @@ mathematics), `sampling` (going backwards), `networks` (the U-Net), `data` (imag
 trained model is), `training` (Algorithm 1 that can be stopped anywhere). `settings` holds every setting, `presets` the
 recipes, `cli` the command line.
 
-Shapes: B batch, C channels, H height, W width, L tokens, D features, T timesteps. Time is an integer: t = 0 is clean
-data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1] where they are diffused and uint8
-where they are stored.
+Time is an integer: t = 0 is clean data, t = T is noise, and every step goes from t to some s < t. Images are in [-1, 1]
+where they are diffused and uint8 where they are stored.
 
 The names below are fetched when they are first used, so that `import ancestral` is quick and loads no torch.
 """
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from ancestral.presets import PRESETS as PRESETS
     from ancestral.sampling.loop import Step as Step
     from ancestral.sampling.loop import sample as sample
+    from ancestral.sampling.samplers.ancestral import DDIM as DDIM
     from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral
-    from ancestral.sampling.samplers.ddim import DDIM as DDIM
     from ancestral.settings import Config as Config
     from ancestral.training.loop import train as train
     from ancestral.training.run import RunFolder as RunFolder
@@ -41,7 +40,7 @@ _HOME = {
     "GaussianDiffusion": "ancestral.diffusion.process",
     "Schedule": "ancestral.diffusion.schedules",
     "Ancestral": "ancestral.sampling.samplers.ancestral",
-    "DDIM": "ancestral.sampling.samplers.ddim",
+    "DDIM": "ancestral.sampling.samplers.ancestral",
     "Step": "ancestral.sampling.loop",
     "sample": "ancestral.sampling.loop",
     "UNet": "ancestral.networks.unet",

@@ -23,7 +23,7 @@ from ancestral.errors import InputError, NonFinite
 from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
 from ancestral.networks.weights import first_not_finite, weights_hash
-from ancestral.sampling.classifier import LogProb
+from ancestral.sampling.guidance import LogProb
 from ancestral.settings import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 

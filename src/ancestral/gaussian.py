@@ -22,19 +22,14 @@ from torch.special import log_ndtr
 from ancestral.tensors import Data
 
 LEVELS = 256
-"""Levels of a pixel."""
-BIN_WIDTH = 2 / 255
-"""Width of the bin of a pixel's level in [-1, 1]."""
+BIN_WIDTH = 2 / 255  # width of the bin of a pixel's level in [-1, 1]
 
 
 class DiagonalGaussian(NamedTuple):
-    """N(mean, exp(log_var) I), element by element. A log-variance of -inf is a point mass.
-
-    Both fields are (B, ...); `log_var` may also broadcast, () or (B, 1, ...).
-    """
+    """N(mean, exp(log_var) I), element by element."""
 
     mean: Data
-    log_var: Tensor
+    log_var: Tensor  # (B, ...), or such as broadcasts, () or (B, 1, ...); -inf is a point mass
 
     def sample(self, noise: Data) -> Data:
         """mean + sigma * noise, with noise ~ N(0, I): (B, ...)."""
@@ -46,17 +41,13 @@ class DiagonalGaussian(NamedTuple):
         return -0.5 * (z * z + self.log_var + math.log(2 * math.pi))
 
     def log_prob_of_bins(self, x0: Data) -> Float64[Tensor, "B ..."]:
-        """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only.
-
-        The probabilities of the 256 levels add to 1.
-
-        Raises:
-            ValueError: an x0 that is not one of the levels of `tensors.from_pixels`.
-        """
+        """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only."""
         level = level_of(x0)
         lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
         upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))
-        return _log_between(lower, upper)
+        right = lower + upper > 0  # by (2), where F is small
+        a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
+        return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))
 
     def _standardised(self, x: Data) -> Data:
         return (x - self.mean.double()) * torch.exp(-0.5 * self.log_var.double())
@@ -79,10 +70,3 @@ def level_of(x0: Data) -> Float64[Tensor, "B ..."]:
             "make it with tensors.from_pixels in float32, or use a density for data that are not pixels"
         )
     return whole
-
-
-def _log_between(lower: Float64[Tensor, "B ..."], upper: Float64[Tensor, "B ..."]) -> Float64[Tensor, "B ..."]:
-    """log(F(upper) - F(lower)) by (2), for lower < upper."""
-    right = lower + upper > 0
-    a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
-    return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))

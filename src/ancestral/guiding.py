@@ -10,11 +10,12 @@ from typing import NamedTuple
 import torch
 
 from ancestral.diffusion.schedules import Schedule
-from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.guidance import (
     ClassifierFree,
+    ClassifierGuided,
     Interval,
+    LogProb,
     OneCall,
     PredictionPair,
     Rescaled,

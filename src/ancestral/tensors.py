@@ -9,14 +9,10 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-Data = Float[Tensor, "B ..."]
-"""Anything that is diffused: a batch of images, or of numbers in the tests."""
-PerImage = Float[Tensor, "B"]
-"""One number per element of the batch."""
-Images = Float[Tensor, "B C H W"]
-"""Images in [-1, 1]."""
-Pixels = UInt8[Tensor, "B C H W"]
-"""Images as they are stored, 0..255."""
+Data = Float[Tensor, "B ..."]  # anything that is diffused: a batch of images, or of numbers in the tests
+PerImage = Float[Tensor, "B"]  # one number per element of the batch
+Images = Float[Tensor, "B C H W"]  # images in [-1, 1]
+Pixels = UInt8[Tensor, "B C H W"]  # images as they are stored, 0..255
 Timesteps = Int64[Tensor, "..."]
 """() one timestep for the whole batch, or (B,) one for each element. 0 is clean data, T is noise."""
 Labels = Int64[Tensor, "B"]

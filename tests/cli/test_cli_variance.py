@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_it_stays_with_a_pipeline_that_is_copied_by_loading_and_saving(run: Path
     from ancestral.diffusion.variances import Analytic
 
     analytic = Analytic(torch.linspace(1, 0, 1000, dtype=torch.float64))
-    Pipeline.load(run).with_analytic(analytic).save(tmp_path / "copy")
+    replace(Pipeline.load(run), analytic=analytic).save(tmp_path / "copy")
     again = Pipeline.load(tmp_path / "copy").analytic
     assert again is not None and torch.equal(again.ratio, analytic.ratio)
 

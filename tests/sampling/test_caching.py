@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.sampling.caching import Cached
+from ancestral.sampling.denoiser import Cached
 
 
 class Deep:

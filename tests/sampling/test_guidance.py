@@ -9,12 +9,13 @@ from torch import Tensor
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, zero_terminal_snr
 from ancestral.oracles import GaussianData, Mixture, three_hills
-from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.guidance import (
     ClassifierFree,
+    ClassifierGuided,
     Composed,
     Interval,
+    LogProb,
     Rescaled,
     TwoCalls,
     timesteps_of_noise,

@@ -22,10 +22,9 @@ NAMED = {mutation.name: mutation for mutation in MUTATIONS}
 REQUIRED = {
     *(f"diffusion/{name}.py" for name in ("schedules", "process", "parameterization", "variances", "analytic")),
     *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "flow")),
-    *("gaussian.py", "sampling/guidance.py", "sampling/classifier.py", "sampling/denoiser.py", "sampling/loop.py"),
+    *("gaussian.py", "sampling/guidance.py", "sampling/denoiser.py", "sampling/loop.py"),
     "rng.py",
     "guiding.py",
-    "sampling/caching.py",
     "networks/blocks.py",
     "networks/unet.py",
     "data/loader.py",

@@ -16,7 +16,7 @@ from ancestral.data.imageset import Parts
 from ancestral.diffusion.schedules import cosine, linear, zero_terminal_snr
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
-from ancestral.sampling.classifier import gradient
+from ancestral.sampling.guidance import log_prob_gradient
 from ancestral.settings import DataSettings, ImageSpec
 from ancestral.tensors import from_pixels
 from ancestral.training.noisy_classifier import (
@@ -68,7 +68,7 @@ def test_its_gradient_agrees_with_finite_differences(learned: NoisyClassifier, p
         way = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         log_prob = classifier(labels)
         ahead, behind = log_prob(x + 1e-5 * way, t), log_prob(x - 1e-5 * way, t)
-        slope = (gradient(log_prob, x, t) * way).flatten(1).sum(1)
+        slope = (log_prob_gradient(log_prob, x, t) * way).flatten(1).sum(1)
         torch.testing.assert_close(slope, (ahead - behind) / 2e-5, rtol=1e-6, atol=1e-8)
     finally:
         learned.network.float()

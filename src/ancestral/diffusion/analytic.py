@@ -29,18 +29,11 @@ def estimate(
     timesteps: Timesteps,
     noise: Callable[[], Data],
 ) -> Analytic:
-    """The analytic variance of `denoise`, from its errors on `images` (B, ...) at `timesteps` (N,), one call each.
+    """The analytic variance of `denoise`, from its errors at `timesteps` (N,), some or all of 1..T, one call each.
 
-    Args:
-        images: data that the network has not memorised. Tables of further batches of the same size average.
-        timesteps: some or all of 1..T, in any order.
-        noise: the next N(0, I), shaped as the images.
-
-    Raises:
-        ValueError: no timesteps, one twice, or one outside 1..T.
+    `images` (B, ...) are data that the network has not memorised. Tables of further batches of the same size average.
     """
-    errors = errors_of_x0(diffusion, denoise, images, timesteps, noise)
-    return from_errors(diffusion.schedule, timesteps, errors)
+    return from_errors(diffusion.schedule, timesteps, errors_of_x0(diffusion, denoise, images, timesteps, noise))
 
 
 def errors_of_x0(
@@ -57,20 +50,12 @@ def errors_of_x0(
 
 
 def from_errors(schedule: Schedule, timesteps: Timesteps, errors: Float64[Tensor, "N"]) -> Analytic:
-    """The variance that e_t = `errors` at `timesteps` (N,) call for.
-
-    Raises:
-        ValueError: as `between`.
-    """
+    """The variance that e_t = `errors` at `timesteps` (N,) call for."""
     return between(schedule, timesteps, errors / (1 - schedule.alpha_bar_at(timesteps)))
 
 
 def between(schedule: Schedule, timesteps: Timesteps, ratio: Float64[Tensor, "N"]) -> Analytic:
-    """The table whose r_t is `ratio` at `timesteps` (N,), linear in log-SNR between them, constant beyond.
-
-    Raises:
-        ValueError: no timesteps, one twice, or one outside 1..T.
-    """
+    """The table whose r_t is `ratio` at `timesteps` (N,), linear in log-SNR between them, constant beyond."""
     known, order = timesteps.sort()
     if not len(known) or known[0] < 1 or known[-1] > schedule.num_timesteps or not bool((known.diff() > 0).all()):
         raise ValueError(f"expected different timesteps in 1..{schedule.num_timesteps}, got {timesteps.tolist()}")

@@ -8,10 +8,8 @@ With x_t = alpha x_0 + sigma eps, alpha^2 + sigma^2 = 1, knowing x_t and any one
 
 An error in the output becomes an error in x_0 through |dx_0 / d output|: sigma / alpha, 1 and sigma.
 
-Pixels are whole numbers, and a network can say how likely each level is (`categorical.py`).
-
-A network with twice the channels of its data says in the second half, the `variance_coeff`, how wide its reverse steps
-are.
+Pixels are whole numbers, and a network can say how likely each level is (`categorical.py`). One with twice the channels
+of its data says in the second half, the `variance_coeff`, how wide its reverse steps are.
 """
 
 from abc import ABC, abstractmethod
@@ -42,8 +40,7 @@ class Prediction(NamedTuple):
 class Parameterization(ABC):
     """Two-way map between a network's output and (x0, eps). `alpha`, `sigma` broadcast over the data."""
 
-    channels: ClassVar[int] = 1
-    """Channels of output for one channel of data."""
+    channels: ClassVar[int] = 1  # of output for one channel of data
 
     @abstractmethod
     def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
@@ -71,15 +68,12 @@ class PredictsEps(Parameterization):
     """The output is the noise (1). Says nothing of x0 where no signal is left."""
 
     def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
-        """eps."""
         return eps
 
     def decode(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data]:
-        """By (1)."""
         return (x_t - sigma * output) / alpha, output
 
     def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """sigma / alpha."""
         return sigma / alpha
 
 
@@ -88,15 +82,12 @@ class PredictsX0(Parameterization):
     """The output is the clean data (2)."""
 
     def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
-        """x0."""
         return x0
 
     def decode(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data]:
-        """By (2)."""
         return output, (x_t - alpha * output) / sigma
 
     def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """1."""
         return alpha * 0 + 1
 
 
@@ -105,13 +96,10 @@ class PredictsV(Parameterization):
     """The output is the velocity (3): well-behaved at both ends."""
 
     def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
-        """v."""
         return alpha * eps - sigma * x0
 
     def decode(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data]:
-        """By (3)."""
         return alpha * x_t - sigma * output, sigma * x_t + alpha * output
 
     def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """sigma."""
         return sigma

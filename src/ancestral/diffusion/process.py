@@ -40,12 +40,10 @@ class GaussianDiffusion:
     schedule: Schedule
     parameterization: Parameterization
     variance: Variance
-    time: Literal["index", "log-snr"] = "index"
-    """What the network is told of time."""
+    time: Literal["index", "log-snr"] = "index"  # what the network is told of time
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
         return self.schedule.num_timesteps
 
     def q_marginal(self, x0: Data, t: Timesteps) -> DiagonalGaussian:
@@ -71,14 +69,9 @@ class GaussianDiffusion:
             yield x
 
     def q_posterior(self, x0: Data, x_t: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
-        """q(x_s | x_t, x_0) (3) for any s < t (Ho et al. 2020, eq. 6-7, where s = t - 1).
+        """q(x_s | x_t, x_0) (3) for any s < t (Ho et al. 2020, eq. 6-7, where s = t - 1); at s = 0 a point mass at x0.
 
-        Args:
-            x0: (B, ...) clean data, x_t: (B, ...) the same data at timestep t.
-            t, s: () or (B,) int64, 0 <= s < t <= T.
-
-        Returns:
-            Mean and log-variance, (B, ...); at s = 0 the point mass at x0.
+        `x_t` is `x0`, (B, ...), at timestep t; t and s are () or (B,) int64, 0 <= s < t <= T.
         """
         alpha_bar_at, variance = self.schedule.alpha_bar_at, 1 - self.schedule.alpha_bar_at(t)
         from_x0 = alpha_bar_at(s).sqrt() * self.schedule.beta(t, s) / variance
@@ -96,11 +89,7 @@ class GaussianDiffusion:
         return self.parameterization.target(x0, eps, self.schedule.alpha(t, x0), self.schedule.sigma(t, x0))
 
     def decode(self, output: Data, x_t: Data, t: Timesteps) -> Prediction:
-        """The network's output at x_t as (x0, eps), t >= 1; with twice the channels, axis 1, as (x0, eps, spread).
-
-        Raises:
-            ValueError: an output with neither the channels of x_t nor twice as many.
-        """
+        """The network's output at x_t as (x0, eps), t >= 1, and what more it says."""
         mean, variance_coeff = self.split_output(output, x_t)
         alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
         x0, eps, levels = self.parameterization.predict(mean, x_t, alpha, sigma)
@@ -119,10 +108,7 @@ class GaussianDiffusion:
         return output[:, :means], output[:, means:]
 
     def network_time(self, t: Timesteps, x_t: Data) -> Tensor:
-        """What the network is told of t, (B,) float32 on the data's device.
-
-        The 0-based index t - 1 of published weights, or the log-SNR by `time_of_log_snr`.
-        """
+        """What the network is told of t, (B,) float32: the index t - 1 of published weights, or the log-SNR, scaled."""
         time = t - 1 if self.time == "index" else time_of_log_snr(self.schedule.log_snr(t))
         return time.to(x_t.device, torch.float32).expand(x_t.shape[0])
 

@@ -25,19 +25,12 @@ from torch import Tensor
 
 from ancestral.tensors import Data, Timesteps, broadcast_like
 
-LEAST_BETA = 1.2e-16
-"""Of a beta below it nothing is left in 1 - beta."""
-MAX_BETA = 0.999
-"""No single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)."""
+MAX_BETA = 0.999  # no single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The table alpha_bar, (T + 1,) float64, falling from alpha_bar[0] = 1.
-
-    Raises:
-        ValueError: not such a table.
-    """
+    """The table alpha_bar, (T + 1,) float64, falling from alpha_bar[0] = 1."""
 
     alpha_bar: Float64[Tensor, "T_plus_1"]
 
@@ -91,11 +84,7 @@ class Schedule:
         return 1 - self.alpha_bar[1:] / self.alpha_bar[:-1]
 
     def trailing(self, steps: int) -> Timesteps:
-        """Timesteps T = t_0 > ... > t_steps = 0, evenly spaced: (steps + 1,). Visits T first and every t at steps = T.
-
-        Raises:
-            ValueError: steps outside 1..T; so do all grids.
-        """
+        """Timesteps T = t_0 > ... > t_steps = 0, evenly spaced: (steps + 1,). Every t at steps = T."""
         self._check(steps)
         return torch.linspace(self.num_timesteps, 0, steps + 1, dtype=torch.float64).round().long()
 
@@ -145,10 +134,7 @@ class Schedule:
         return levels[0], levels[-1]
 
     def _falling(self, wanted: Timesteps) -> Timesteps:
-        """`wanted`, (steps,), as a grid from T to 0: (steps + 1,).
-
-        Where the table is coarser than the grid, neighbours would coincide: they are kept one timestep apart.
-        """
+        """`wanted`, (steps,), as a grid from T to 0, (steps + 1,), its neighbours at least one timestep apart."""
         room = torch.arange(len(wanted))
         falling = torch.cummin(wanted + room, dim=0).values - room
         falling = torch.maximum(falling, len(wanted) - room)
@@ -161,7 +147,7 @@ class Schedule:
 
 
 def _evenly(steps: int) -> Float64[Tensor, "steps"]:
-    """From 0 to 1: (steps,)."""
+    """From 0 to 1."""
     return torch.linspace(0, 1, steps, dtype=torch.float64)
 
 
@@ -185,11 +171,7 @@ def alpha_and_sigma(log_snr: Float64[Tensor, "..."], like: Data) -> tuple[Tensor
 
 
 def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
-    """The schedule of the user's own beta_1..beta_T, each in (0, 1); the last may be 1 (no signal left).
-
-    Raises:
-        ValueError: an empty list, a beta outside (0, 1), or one that changes nothing in float64.
-    """
+    """The schedule of the user's own beta_1..beta_T, each in (0, 1); the last may be 1 (no signal left)."""
     table = torch.as_tensor(betas, dtype=torch.float64)
     if table.ndim != 1 or not len(table) or not bool(((table > 0) & (table <= 1)).all()):
         raise ValueError("expected at least one beta, each in (0, 1)")
@@ -198,16 +180,13 @@ def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
     if stays and alpha_bar[stays[0]] < torch.finfo(torch.float64).tiny:
         raise ValueError(f"expected betas of which only the last leaves no signal, got none left at t = {stays[0]}")
     if stays:
-        least = float(table[stays[0]])
-        raise ValueError(f"expected betas of at least {LEAST_BETA:g}, got {least:g} at t = {stays[0] + 1}")
+        least = float(table[stays[0]])  # too small for anything of it to be left in 1 - beta
+        raise ValueError(f"expected betas of at least 1.2e-16, got {least:g} at t = {stays[0] + 1}")
     return Schedule(alpha_bar)
 
 
 def bound_of(schedule: Callable[[float], object], good: float, bad: float) -> str | None:
-    """The number nearest to `bad`, on the way from `good`, for which there is such a schedule, to three digits or more.
-
-    None: there is none for `good`. `schedule` raises ValueError where there is none.
-    """
+    """The number nearest to `bad`, from `good` on, for which `schedule` raises no ValueError; None: it does for `good`."""
 
     def holds(value: float) -> bool:
         try:

@@ -59,11 +59,7 @@ def beta_tilde(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Predi
 
 
 def interpolated(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "B ..."]:
-    """(1), element by element ("learned range"), with s = 0 treated as s = 1 in beta_tilde: (B, ...).
-
-    Raises:
-        ValueError: a prediction without variance coefficient.
-    """
+    """(1), element by element ("learned range"), with s = 0 treated as s = 1 in beta_tilde: (B, ...)."""
     if prediction.variance_coeff is None:
         raise ValueError(
             "expected a variance coefficient for a learned variance, got none; it takes a network of twice the channels"
@@ -75,21 +71,13 @@ def interpolated(schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Pre
 
 @dataclass(frozen=True)
 class Analytic:
-    """The best variance that depends on t alone (4), at any stride: () or (B, 1, ...).
+    """The best variance that depends on t alone (4), at any stride: () or (B, 1, ...)."""
 
-    `ratio`, (T,) float64, is r_t for t = 1..T. The mean of the tables of batches of one size is the table of them all.
-    """
-
-    ratio: Float64[Tensor, "T"]
-    num_images: int | None = None
-    """That it was measured on, where this is known."""
+    ratio: Float64[Tensor, "T"]  # r_t for t = 1..T: the mean of those of batches of one size is that of them all
+    num_images: int | None = None  # that it was measured on, where this is known
 
     def __call__(self, schedule: Schedule, t: Timesteps, s: Timesteps, prediction: Prediction) -> Float[Tensor, "..."]:
-        """log of (4), kept between beta_tilde and beta.
-
-        Raises:
-            ValueError: a table of another T than the schedule's.
-        """
+        """log of (4), kept between beta_tilde and beta."""
         if len(self.ratio) != schedule.num_timesteps:
             raise ValueError(
                 f"expected an analytic variance for T = {schedule.num_timesteps}, got one for {len(self.ratio)}; "

@@ -21,59 +21,54 @@ from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.folders import what_is
 from ancestral.gaussian import LEVELS
-from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys
+from ancestral.hub.keys import DIFFUSERS_VERSION, Json, read_named
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
 from ancestral.hub.unet import NetworkFolder as NetworkFolder
-from ancestral.hub.unet import expected_shapes, own_config, read_network, unet_config
+from ancestral.hub.unet import expected_shapes, network_config, read_network
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
-from ancestral.hub.weights import read_tensors, write_tensors
+from ancestral.hub.weights import WEIGHTS, read_tensors
+from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
-SCHEDULERS = ("scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json")
-"""Where a scheduler's file may be."""
 
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """What a diffusers pipeline folder holds."""
-
     network: NetworkFolder
     schedule: ScheduleDescription
 
 
 def read_diffusers(folder: Path) -> DiffusersFolder:
-    """The network and the schedule in a diffusers folder, nested or flat. Weights come as float32 on the CPU.
-
-    Where the steps fall is chosen when sampling and is not read.
-
-    Raises:
-        InputError: a missing or damaged file, a setting that cannot be honoured, weights that are not safetensors,
-            or weights whose names or shapes are not those of the settings.
-        NonFinite: weights that are no numbers.
-    """
+    """The network and the schedule in a diffusers folder, nested or flat. Weights come as float32 on the CPU."""
     if not folder.is_dir():
         raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
     _check_pipeline(folder)
     at = folder / "unet" if (folder / "unet").is_dir() else folder
-    places = [*SCHEDULERS, *(["config.json"] if at != folder else [])]
+    places = ["scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json"]
+    places += ["config.json"] if at != folder else []
     there = next((place for place in places if (folder / place).is_file()), places[0 if at != folder else 2])
-    schedule, network = read_schedule(Keys(folder / there)), read_network(Keys(at / "config.json"))
-    _check_channels(folder, network, schedule)
-    tensors = read_tensors(at, expected_shapes(network))
-    return DiffusersFolder(replace(network, tensors=tensors), schedule)
+    schedule, network = read_schedule(folder / there), read_network(at / "config.json")
+    # a variance is learned exactly where the network has a second half of channels for it
+    means = LEVELS if schedule.prediction == "levels" else 1
+    expected = network.in_channels * (means + (schedule.variance == "learned"))
+    if network.out_channels != expected:
+        raise InputError(
+            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
+            f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
+        )
+    return DiffusersFolder(replace(network, tensors=read_tensors(at, expected_shapes(network))), schedule)
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
-    network = contents.network
-    schedule = contents.schedule
+    network, schedule = contents.network, contents.schedule
     told = schedule.time == "index" and schedule.prediction != "levels"
     shared = told and is_diffusers_unet(network.settings, network.height, network.width)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
-    _write_json(folder / "unet" / "config.json", unet_config(network) if shared else own_config(network))
-    write_tensors(folder / "unet", network.tensors)
+    _write_json(folder / "unet" / "config.json", network_config(network, shared))
+    write_tensors(folder / "unet" / WEIGHTS, network.tensors)
     index = {
         "_class_name": "DDPMPipeline" if shared else "AncestralPipeline",
         "_diffusers_version": DIFFUSERS_VERSION,
@@ -93,18 +88,7 @@ def _check_pipeline(folder: Path) -> None:
         )
     if not index.exists():
         raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {what_is(folder)}")
-    Keys(index).choice("_class_name", None, dict.fromkeys(PIPELINES))
-
-
-def _check_channels(folder: Path, network: NetworkFolder, schedule: ScheduleDescription) -> None:
-    """A variance is learned exactly where the network has a second half of channels for it."""
-    means = LEVELS if schedule.prediction == "levels" else 1
-    expected = network.in_channels * (means + (schedule.variance == "learned"))
-    if network.out_channels != expected:
-        raise InputError(
-            f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
-            f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
-        )
+    read_named(index, PIPELINES)
 
 
 def _write_json(path: Path, values: Json) -> None:

@@ -1,89 +1,42 @@
-"""The keys of a JSON file of another project, each with what it may be: what nobody asks for is refused."""
+"""A JSON file of another project as typed keys: a key that is not listed is refused, since it may change the others."""
 
-import json
-from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ancestral.contracts import described
 from ancestral.errors import InputError
 from ancestral.files import read_json
 
-DIFFUSERS_VERSION = "0.36.0"
-"""Version whose keys we write."""
+DIFFUSERS_VERSION = "0.36.0"  # version whose keys we write
 Json = dict[str, Any]
-V = TypeVar("V")
 
 
-class Keys:
-    """The keys of one JSON object; each must be asked for, and what nobody asks for is refused.
+class Keys(BaseModel):
+    """The keys of a file, each with what it may be and what it means where it is missing; no value changes its type."""
 
-    Every fault is reported under the file and the key it stands in.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.values = path, read_json(path, infinite=True)
-        self.asked = {key for key in self.values if key.startswith("_")}
-
-    def fault(self, key: str, expected: str) -> InputError:
-        """The error that names `key`, what was expected of it and what it is."""
-        return InputError(f"expected {key} in {self.path} to be {expected}, got {shown(self.values.get(key))}")
-
-    def get(self, key: str, default: V, expected: str, accepts: Callable[[Any], bool]) -> V:
-        """The value of `key`, `default` where it is missing; it must be one that `accepts` lets pass."""
-        self.asked.add(key)
-        value = self.values.get(key, default)
-        if not accepts(value):
-            raise self.fault(key, expected)
-        return value
-
-    def count(self, key: str, default: int, most: int) -> int:
-        """A whole number in 1..most."""
-        return self.get(key, default, f"a whole number in 1..{most}", lambda value: is_count(value, most))
-
-    def count_or_null(self, key: str, default: int | None, what: str, most: int) -> int | None:
-        """null, or a whole number in 1..most, which is called `what`."""
-        expected = f"null or {what} in 1..{most}"
-        return self.get(key, default, expected, lambda value: value is None or is_count(value, most))
-
-    def number(self, key: str, default: float, low: float, high: float) -> float:
-        """A number in (low, high)."""
-        return float(self.get(key, default, f"a number between {low} and {high}", between(low, high)))
-
-    def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
-        return self.get(key, default, "true or false", lambda value: isinstance(value, bool))
-
-    def choice(self, key: str, default: Any, meanings: dict[Any, V]) -> V:
-        """What the value of `key` means here."""
-        known = ", ".join(json.dumps(name) for name in meanings)
-        return meanings[self.get(key, default, f"one of {known}", lambda value: _is_among(value, meanings))]
-
-    def only(self, key: str, value: Any) -> None:
-        """Refuse any value of `key` but the one that is built in here."""
-        self.choice(key, value, {value: value})
-
-    def finish(self) -> None:
-        """Refuse keys that nobody asked for: they may change what the others mean."""
-        unknown = sorted(self.values.keys() - self.asked)
-        if unknown:
-            raise InputError(f"expected only keys that can be honoured in {self.path}, got {unknown[0]}")
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
 
-def shown(value: Any) -> str:
-    """A value as JSON, shortened."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+K = TypeVar("K", bound=Keys)
 
 
-def is_count(value: Any, most: int) -> bool:
-    """Whether it is a whole number in 1..most."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+def keys_of(kind: type[K], values: Json, path: Path, unheeded: AbstractSet[str] = frozenset()) -> K:
+    """`values`, read from `path`, as keys, but for those that begin with _ and the `unheeded`."""
+    heeded = {key: value for key, value in values.items() if not key.startswith("_") and key not in unheeded}
+    if unknown := sorted(heeded.keys() - kind.model_fields.keys()):
+        raise InputError(f"expected only keys that can be honoured in {path}, got {unknown[0]}")
+    try:
+        return kind.model_validate(heeded)
+    except ValidationError as error:
+        raise InputError(f"{path}: {described(error.errors(), kind.model_fields)}") from None
 
 
-def between(low: float, high: float) -> Callable[[Any], bool]:
-    """Whether a value is a number in (low, high)."""
-    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
-
-
-def _is_among(value: Any, names: dict[Any, Any]) -> bool:
-    return any(value == name and isinstance(value, bool) == isinstance(name, bool) for name in names)
+def read_named(path: Path, names: tuple[str, ...]) -> tuple[str, Json]:
+    """The class that a file is of, one of `names`, and all its keys."""
+    values = read_json(path, infinite=True)
+    if (name := values.get("_class_name")) not in names:
+        raise InputError(f"expected _class_name in {path} to be one of {', '.join(names)}, got {name!r:.60}")
+    return str(name), values

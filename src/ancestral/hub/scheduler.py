@@ -8,14 +8,16 @@ steps are chosen anew whenever images are generated.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ancestral.diffusion import schedules
 from ancestral.errors import InputError
-from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, between
+from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_named
 
 PREDICTION_TYPES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction", "levels": "levels"}
 """Names of diffusers, which has none for the last: it refuses the folder."""
@@ -26,21 +28,14 @@ VARIANCE_TYPES = {
     "learned": "learned_range",
 }
 """Names of diffusers. Its "learned", an output that is the variance itself and has no bounds, is refused."""
-MOST_TIMESTEPS = 100_000
 
 
 class _Kind(NamedTuple):
-    """A class of scheduler.
+    """A class of scheduler."""
 
-    Attributes:
-        sampler: ours of the same rule.
-        clips: what a missing clip_sample means; None: the class never clips, whatever its file says.
-        ends: what a missing beta_start and beta_end mean.
-    """
-
-    sampler: str
-    clips: bool | None = None
-    ends: tuple[float, float] = (0.0001, 0.02)
+    sampler: str  # ours of the same rule
+    clips: bool | None = None  # what a missing clip_sample means; None: it never clips, whatever its file says
+    ends: tuple[float, float] = (0.0001, 0.02)  # what a missing beta_start and beta_end mean
 
 
 KINDS = {
@@ -65,95 +60,73 @@ OF_THE_SAMPLER = {
     "flow_shift",
 }  # fmt: skip
 """Keys that only say where and how steps are taken, and in which array library."""
-BUILT_IN = {
-    "predict_epsilon": True,
-    "use_flow_sigmas": False,
-    "use_dynamic_shifting": False,
-    "shift_terminal": None,
-    "timestep_type": "discrete",
-}
-"""Keys that may change what the network is told, or what of; they have one value here."""
+
+
+class _Scheduler(Keys):
+    """A scheduler's file. Keys of one value may change what the network is told, or what of."""
+
+    num_train_timesteps: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    trained_betas: list[Annotated[float, Field(gt=0, le=1)]] | None = None
+    beta_schedule: str = "linear"  # above which `trained_betas` stand
+    beta_start: Annotated[float, Field(gt=0, lt=1)]
+    beta_end: Annotated[float, Field(gt=0, lt=1)]
+    rescale_betas_zero_snr: bool = False
+    prediction_type: Literal["epsilon", "sample", "v_prediction", "levels"] = "epsilon"
+    variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "learned_range"] | None = "fixed_small"
+    clip_sample: bool
+    clip_sample_range: Any = 1.0
+    thresholding: bool = False
+    dynamic_thresholding_ratio: Any = 0.995
+    sample_max_value: Any = 1.0
+    predict_epsilon: Literal[True] = True
+    use_flow_sigmas: Literal[False] = False
+    use_dynamic_shifting: Literal[False] = False
+    shift_terminal: None = None
+    timestep_type: Literal["discrete"] = "discrete"
 
 
 @dataclass(frozen=True)
 class ScheduleDescription:
-    """A noise schedule and what goes with it: T betas in float64, a last one of 1 meaning zero terminal SNR.
+    """A noise schedule and what goes with it, by the names of our settings."""
 
-    `sampler` is what it was written for. All names are those of our settings.
-    """
-
-    betas: tuple[float, ...] = field(repr=False)
+    betas: tuple[float, ...] = field(repr=False)  # T in float64; a last one of 1 means zero terminal SNR
     prediction: str
     variance: str
     clip: str
     time: str = "index"
-    sampler: str = "ancestral"
+    sampler: str = "ancestral"  # what it was written for
 
 
-def read_schedule(keys: Keys) -> ScheduleDescription:
-    """What a scheduler's file says.
-
-    Raises:
-        InputError: another class, a key that cannot be honoured, or betas whose product float64 cannot hold.
-    """
-    kind = keys.choice("_class_name", None, KINDS)
-    description = ScheduleDescription(
-        betas=_betas(keys, *kind.ends),
-        prediction=keys.choice("prediction_type", "epsilon", {name: ours for ours, name in PREDICTION_TYPES.items()}),
-        variance=_variance(keys),
-        clip=_clip(keys, kind),
-        sampler=kind.sampler,
-    )
-    for key, value in BUILT_IN.items():
-        keys.only(key, value)
-    keys.asked |= OF_THE_SAMPLER
-    keys.finish()
-    return description
+def read_schedule(path: Path) -> ScheduleDescription:
+    """What a scheduler's file says; its betas' product must be one that float64 can hold."""
+    name, values = read_named(path, (*KINDS,))
+    kind = KINDS[name]
+    usual = {"beta_start": kind.ends[0], "beta_end": kind.ends[1], "clip_sample": bool(kind.clips)}
+    keys = keys_of(_Scheduler, usual | values, path, unheeded=OF_THE_SAMPLER)
+    predictions = {theirs: ours for ours, theirs in PREDICTION_TYPES.items()}
+    variances = {theirs: ours for ours, theirs in VARIANCE_TYPES.items()}
+    # classes that draw no noise of their own say null
+    variance = variances.get(keys.variance_type or "", "beta_tilde")
+    betas, prediction = _betas(keys, path), predictions[keys.prediction_type]
+    return ScheduleDescription(betas, prediction, variance, _clip(keys, path, kind), sampler=kind.sampler)
 
 
-def _variance(keys: Keys) -> str:
-    """None is said by classes that draw no noise of their own."""
-    known: dict[Any, str] = {name: variance for variance, name in VARIANCE_TYPES.items()}
-    return keys.choice("variance_type", "fixed_small", known | {"fixed_small_log": "beta_tilde", None: "beta_tilde"})
-
-
-def _clip(keys: Keys, kind: _Kind) -> str:
+def _clip(keys: _Scheduler, path: Path, kind: _Kind) -> str:
     """Thresholding wins over clipping; with its default maximum of 1 it is clipping."""
-    thresholds, clips = keys.flag("thresholding", False), keys.flag("clip_sample", bool(kind.clips))
-    keys.asked |= {"dynamic_thresholding_ratio", "sample_max_value", "clip_sample_range"}
-    if thresholds:
-        keys.only("dynamic_thresholding_ratio", 0.995)
-        vast = between(999.0, math.inf)
-        most = keys.get("sample_max_value", 1.0, "1, or 1000 and more", lambda value: value == 1 or vast(value))
+    if keys.thresholding:
+        _check(keys.dynamic_thresholding_ratio == 0.995, keys, path, "dynamic_thresholding_ratio", "0.995")
+        most = keys.sample_max_value
+        vast = isinstance(most, int | float) and 999 < most < math.inf
+        _check(most == 1 or vast, keys, path, "sample_max_value", "1, or 1000 and more")
         return "static" if most == 1 else "dynamic"
-    if not clips or kind.clips is None:
+    if not keys.clip_sample or kind.clips is None:
         return "none"
-    keys.only("clip_sample_range", 1.0)
+    _check(keys.clip_sample_range == 1, keys, path, "clip_sample_range", "1")
     return "static"
 
 
-def _betas(keys: Keys, usual_start: float, usual_end: float) -> tuple[float, ...]:
-    num_timesteps = keys.count("num_train_timesteps", 1000, MOST_TIMESTEPS)
-    start = keys.number("beta_start", usual_start, 0.0, 1.0)
-    end = keys.number("beta_end", usual_end, 0.0, 1.0)
-    formula, rescaled = _formula(keys, num_timesteps, start), keys.flag("rescale_betas_zero_snr", False)
-
-    def betas(end: float) -> Tensor:
-        table = formula(end)
-        schedule = schedules.from_betas(table)
-        return schedules.zero_terminal_snr(schedule).betas if rescaled else table
-
-    try:
-        return tuple(betas(end).tolist())
-    except ValueError as fault:
-        bound = schedules.bound_of(betas, good=start, bad=end)
-        if bound is None:
-            raise InputError(f"{keys.path}: {fault}") from None
-        raise keys.fault("beta_end", f"at most {bound} with {num_timesteps} timesteps, as float64 can hold") from None
-
-
-def _formula(keys: Keys, num_timesteps: int, start: float) -> Callable[[float], Tensor]:
-    """beta_end -> the betas, (T,) float64; `trained_betas` stand above every formula."""
+def _betas(keys: _Scheduler, path: Path) -> tuple[float, ...]:
+    start, num_timesteps, own = keys.beta_start, keys.num_train_timesteps, keys.trained_betas
 
     def line(first: float, last: float) -> Tensor:
         return torch.linspace(first, last, num_timesteps, dtype=torch.float64)
@@ -164,25 +137,32 @@ def _formula(keys: Keys, num_timesteps: int, start: float) -> Callable[[float], 
         "squaredcos_cap_v2": lambda end: schedules.cosine(num_timesteps).betas,
         "sigmoid": lambda end: torch.sigmoid(line(-6, 6)) * (end - start) + start,
     }
-    own = _own_betas(keys, num_timesteps)
-    keys.asked.add("beta_schedule")
     if own is not None:
-        table = torch.tensor(own, dtype=torch.float64)
-        return lambda end: table
-    return keys.choice("beta_schedule", "linear", formulas)
+        fits = len(own) == num_timesteps and 1 not in own[:-1]
+        _check(fits, keys, path, "trained_betas", f"null or {num_timesteps} numbers between 0 and 1, the last maybe 1")
+    else:
+        _check(keys.beta_schedule in formulas, keys, path, "beta_schedule", f"one of {', '.join(formulas)}")
+
+    def betas(end: float) -> Tensor:
+        table = formulas[keys.beta_schedule](end) if own is None else torch.tensor(own, dtype=torch.float64)
+        schedule = schedules.from_betas(table)
+        return schedules.zero_terminal_snr(schedule).betas if keys.rescale_betas_zero_snr else table
+
+    try:
+        return tuple(betas(keys.beta_end).tolist())
+    except ValueError as fault:
+        bound = schedules.bound_of(betas, good=start, bad=keys.beta_end)
+        if bound is None:
+            raise InputError(f"{path}: {fault}") from None
+        raise InputError(
+            f"expected beta_end in {path} to be at most {bound} with {num_timesteps} timesteps, as float64 can hold, "
+            f"got {keys.beta_end:g}"
+        ) from None
 
 
-def _own_betas(keys: Keys, num_timesteps: int) -> list[float] | None:
-    """`trained_betas`; only the last may be 1."""
-
-    def fits(value: Any) -> bool:
-        if value is None:
-            return True
-        if not isinstance(value, list) or len(value) != num_timesteps or not all(map(between(0.0, 1.0), value[:-1])):
-            return False
-        return value[-1] == 1 or between(0.0, 1.0)(value[-1])
-
-    return keys.get("trained_betas", None, f"null or {num_timesteps} numbers between 0 and 1", fits)
+def _check(holds: bool, keys: _Scheduler, path: Path, key: str, expected: str) -> None:
+    if not holds:
+        raise InputError(f"expected {key} in {path} to be {expected}, got {getattr(keys, key)!r:.60}")
 
 
 def scheduler_config(schedule: ScheduleDescription) -> Json:

@@ -4,44 +4,99 @@ diffusers' `UNet2DModel` has no stem of its own width, one middle layer, and siz
 that is written under the class name `AncestralUNet`, which diffusers will refuse by name.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, between, is_count, shown
+from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_named
 from ancestral.networks.unet import UNet
 from ancestral.settings import MOST_CLASS_EMBEDS, NetworkSettings, parse
 
-CLASS_EMBEDDING = "class_embedding.weight"
-"""The tensor with a row for each class."""
-BUILT_IN = {
-    "center_input_sample": False,
-    "time_embedding_type": "positional",
-    "mid_block_type": "UNetMidBlock2D",
-    "mid_block_scale_factor": 1,
-    "downsample_type": "conv",
-    "upsample_type": "conv",
-    "class_embed_type": None,
-}
-"""Keys of diffusers that have one value here."""
+CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
+_Size = Annotated[int, Field(ge=1, le=16_384)]
+_Channels = Annotated[int, Field(ge=1, le=4096)]
+
+
+class _Images(Keys):
+    """The images that a network is for."""
+
+    sample_size: _Size | Annotated[list[_Size], Field(min_length=2, max_length=2)]
+    in_channels: _Channels = 3
+    out_channels: _Channels = 3
+    num_class_embeds: Annotated[int, Field(ge=1, le=MOST_CLASS_EMBEDS)] | None = None
+
+
+class _OwnUNet(_Images):
+    """The file of a network that diffusers cannot be."""
+
+    settings: dict[str, Any]
+
+
+class _UNet2D(_Images):
+    """The file of a `UNet2DModel`. Keys of one value may change what the network is, and have no other one here."""
+
+    center_input_sample: Literal[False] = False
+    time_embedding_type: Literal["positional"] = "positional"
+    mid_block_type: Literal["UNetMidBlock2D"] = "UNetMidBlock2D"
+    mid_block_scale_factor: Annotated[int | float, Field(ge=1, le=1)] = 1
+    downsample_type: Literal["conv"] = "conv"
+    upsample_type: Literal["conv"] = "conv"
+    class_embed_type: None = None
+    act_fn: Literal["silu", "swish"] = "silu"
+    block_out_channels: list[_Size] = Field([224, 448, 672, 896], min_length=1, max_length=16)
+    layers_per_block: Annotated[int, Field(ge=1, le=64)] = 2
+    down_block_types: list[Literal["DownBlock2D", "AttnDownBlock2D"]] = Field(
+        ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]
+    )
+    up_block_types: list[Literal["UpBlock2D", "AttnUpBlock2D"]] = Field(
+        ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
+    )
+    add_attention: bool = True
+    attention_head_dim: _Size | None = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    norm_num_groups: _Size = 32
+    attn_norm_num_groups: int | None = None  # of the middle; None: norm_num_groups, but with scale_shift no norm
+    norm_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
+    flip_sin_to_cos: bool = True
+    freq_shift: Literal[0, 1] = 0
+    downsample_padding: Literal[0, 1] = 1
+    time_embedding_dim: int | None = Field(default=None, exclude=True)
+    num_train_timesteps: Any = Field(default=None, exclude=True)  # used by learned time embeddings only
+
+    @model_validator(mode="after")
+    def _fit(self) -> "_UNet2D":
+        usual = 4 * self.block_out_channels[0]
+        if self.time_embedding_dim not in (None, usual):
+            raise ValueError(f"expected time_embedding_dim null or {usual}, got {self.time_embedding_dim}")
+        if self.add_attention and self.attn_norm_num_groups not in (None, self.norm_num_groups):
+            raise ValueError("expected attn_norm_num_groups null or equal to norm_num_groups, got another")
+        if len(self.down_block_types) != len(self.block_out_channels):
+            raise ValueError("expected down_block_types as many as block_out_channels, got more or fewer")
+        if [kind == "AttnUpBlock2D" for kind in reversed(self.up_block_types)] != self.attends:
+            raise ValueError("expected up_block_types to be the mirror image of down_block_types, got another order")
+        return self
+
+    @property
+    def attends(self) -> list[bool]:
+        """Whether each level has attention."""
+        return [kind == "AttnDownBlock2D" for kind in self.down_block_types]
 
 
 @dataclass(frozen=True)
 class NetworkFolder:
-    """A network at rest: its settings, the images it is for, and its tensors under diffusers' names.
-
-    `num_class_embeds`: rows of the class embedding, one of which may stand for no class; None: no classes.
-    """
+    """A network at rest: its settings, the images it is for, and its tensors under diffusers' names."""
 
     settings: NetworkSettings
     in_channels: int
     out_channels: int
     height: int
     width: int
-    num_class_embeds: int | None
+    num_class_embeds: int | None  # one of which may stand for no class; None: no classes
     tensors: dict[str, Tensor] = field(repr=False)
 
     def with_row_moved(self, source: int, target: int) -> "NetworkFolder":
@@ -51,22 +106,14 @@ class NetworkFolder:
         return replace(self, tensors={**self.tensors, CLASS_EMBEDDING: self.tensors[CLASS_EMBEDDING][order]})
 
 
-def read_network(keys: Keys) -> NetworkFolder:
-    """What a network's file says, without any tensors. Raises InputError for what cannot be honoured."""
-    own = keys.values.get("_class_name") == "AncestralUNet"
-    settings = _own_settings(keys) if own else _unet_settings(keys)
-    height, width = _size(keys)
-    network = NetworkFolder(
-        settings=settings,
-        in_channels=keys.count("in_channels", 3, 4096),
-        out_channels=keys.count("out_channels", 3, 4096),
-        height=height,
-        width=width,
-        num_class_embeds=keys.count_or_null("num_class_embeds", None, "a whole number", MOST_CLASS_EMBEDS),
-        tensors={},
-    )
-    keys.finish()
-    return network
+def read_network(path: Path) -> NetworkFolder:
+    """What a network's file says, without any tensors."""
+    name, values = read_named(path, ("UNet2DModel", "AncestralUNet"))
+    keys = keys_of(_OwnUNet, values, path) if name == "AncestralUNet" else keys_of(_UNet2D, values, path)
+    ours = keys.settings if isinstance(keys, _OwnUNet) else _settings_of(keys)
+    settings = parse(NetworkSettings, ours, f"settings in {path}")
+    height, width = keys.sample_size if isinstance(keys.sample_size, list) else (keys.sample_size, keys.sample_size)
+    return NetworkFolder(settings, keys.in_channels, keys.out_channels, height, width, keys.num_class_embeds, {})
 
 
 def expected_shapes(network: NetworkFolder) -> dict[str, list[int]]:
@@ -86,130 +133,54 @@ def is_diffusers_unet(settings: NetworkSettings, height: int, width: int) -> boo
     return not own_ends and not own_middle and height % halvings == 0 and width % halvings == 0
 
 
-def _size(keys: Keys) -> tuple[int, int]:
-    def fits(value: Any) -> bool:
-        sides = value if isinstance(value, list) and len(value) == 2 else [value]
-        return all(is_count(side, 16_384) for side in sides)
-
-    size: Any = keys.get("sample_size", None, "a side, or height and width, in 1..16384", fits)
-    return (size[0], size[1]) if isinstance(size, list) else (size, size)
-
-
-def _own_settings(keys: Keys) -> NetworkSettings:
-    values = keys.get("settings", None, "the settings of the network", lambda value: isinstance(value, dict))
-    settings = parse(NetworkSettings, dict(values or {}), f"settings in {keys.path}")
-    largest = max(len(settings.widths), settings.layers, settings.middle_layers)
-    if largest > 64 or max(*settings.widths, settings.stem or 1, settings.output_rank or 1) > 16_384:
-        raise keys.fault("settings", "at most 64 levels and layers and at most 16384 channels")
-    return settings
-
-
-def _unet_settings(keys: Keys) -> NetworkSettings:
-    """The settings of a `UNet2DModel`; a missing key means what it means in diffusers."""
-    keys.only("_class_name", "UNet2DModel")
-    for key, value in BUILT_IN.items():
-        keys.only(key, value)
-    keys.choice("act_fn", "silu", {"silu": "silu", "swish": "silu"})
-    keys.asked.add("num_train_timesteps")  # used by learned time embeddings only, which are refused above
-    widths = keys.get("block_out_channels", [224, 448, 672, 896], "1 to 16 widths in 1..16384", _is_widths)
-    keys.get("time_embedding_dim", None, f"null or {4 * widths[0]}", lambda value: value in (None, 4 * widths[0]))
-    settings: Json = {
-        "widths": widths,
-        "layers": keys.count("layers_per_block", 2, 64),
-        "attention": _attention_levels(keys, len(widths)),
-        "middle_attention": keys.flag("add_attention", True),
-        "head_width": keys.count_or_null("attention_head_dim", 8, "a width", 16_384),
-        "dropout": keys.get("dropout", 0.0, "a number from 0 to below 1", _is_fraction),
-        "norm_groups": keys.count("norm_num_groups", 32, 16_384),
-        "norm_eps": keys.number("norm_eps", 1e-5, 0.0, 1.0),
-        "time_conditioning": keys.choice(
-            "resnet_time_scale_shift", "default", {"default": "add", "scale_shift": "scale-shift"}
-        ),
-        "time_order": "cos-sin" if keys.flag("flip_sin_to_cos", True) else "sin-cos",
-        "time_frequency_shift": keys.choice("freq_shift", 0, {0: 0, 1: 1}),
-        "downsample_padding": keys.choice("downsample_padding", 1, {1: "even", 0: "right-bottom"}),
-    }
-    settings["middle_norm"] = _middle_norm(keys, settings)
-    return parse(NetworkSettings, settings, str(keys.path))
-
-
-def _is_widths(value: Any) -> bool:
-    return isinstance(value, list) and 1 <= len(value) <= 16 and all(is_count(width, 16_384) for width in value)
-
-
-def _is_fraction(value: Any) -> bool:
-    return between(0.0, 1.0)(value) or (value == 0 and not isinstance(value, bool))
-
-
-def _attention_levels(keys: Keys, levels: int) -> list[int]:
-    """Levels of attention blocks; the way up must mirror the way down."""
-
-    def types(key: str, default: Sequence[str], kinds: Sequence[str]) -> list[str]:
-        expected = f"{levels} of {' and '.join(kinds)}"
-        return keys.get(
-            key,
-            list(default),
-            expected,
-            lambda value: isinstance(value, list) and len(value) == levels and all(kind in kinds for kind in value),
-        )
-
-    down = types("down_block_types", ["DownBlock2D"] + ["AttnDownBlock2D"] * 3, ["DownBlock2D", "AttnDownBlock2D"])
-    up = types("up_block_types", ["AttnUpBlock2D"] * 3 + ["UpBlock2D"], ["UpBlock2D", "AttnUpBlock2D"])
-    attends = [kind == "AttnDownBlock2D" for kind in down]
-    if attends != [kind == "AttnUpBlock2D" for kind in reversed(up)]:
-        raise keys.fault("up_block_types", f"the mirror image of down_block_types {shown(down)}")
-    return [level for level, attending in enumerate(attends) if attending]
-
-
-def _middle_norm(keys: Keys, settings: Json) -> bool:
-    """Whether the middle's attention is normalised: null means norm_num_groups, but with scale_shift not at all."""
-    groups = settings["norm_groups"]
-    if not settings["middle_attention"]:
-        keys.asked.add("attn_norm_num_groups")
-        return True
-    given = keys.get(
-        "attn_norm_num_groups", None, f"null or norm_num_groups = {groups}", lambda it: it in (groups, None)
-    )
-    return given is not None or settings["time_conditioning"] == "add"
-
-
-def _images(network: NetworkFolder) -> Json:
-    square = network.height == network.width
+def _settings_of(unet: _UNet2D) -> Json:
+    adds = unet.resnet_time_scale_shift == "default"
+    normalises = adds or unet.attn_norm_num_groups is not None
     return {
+        "widths": unet.block_out_channels,
+        "layers": unet.layers_per_block,
+        "attention": [level for level, attends in enumerate(unet.attends) if attends],
+        "middle_attention": unet.add_attention,
+        "middle_norm": normalises or not unet.add_attention,
+        "head_width": unet.attention_head_dim,
+        "dropout": unet.dropout,
+        "norm_groups": unet.norm_num_groups,
+        "norm_eps": unet.norm_eps,
+        "time_conditioning": "add" if adds else "scale-shift",
+        "time_order": "cos-sin" if unet.flip_sin_to_cos else "sin-cos",
+        "time_frequency_shift": unet.freq_shift,
+        "downsample_padding": "even" if unet.downsample_padding else "right-bottom",
+    }
+
+
+def network_config(network: NetworkFolder, as_diffusers: bool) -> Json:
+    """The file of a `UNet2DModel`, or of a network that diffusers cannot be."""
+    settings = network.settings
+    square = network.height == network.width
+    images: Json = {
         "sample_size": network.height if square else [network.height, network.width],
         "in_channels": network.in_channels,
         "out_channels": network.out_channels,
         "num_class_embeds": network.num_class_embeds,
     }
-
-
-def own_config(network: NetworkFolder) -> Json:
-    """The file of a network that diffusers cannot be."""
-    return {"_class_name": "AncestralUNet", **_images(network), "settings": network.settings.model_dump(mode="json")}
-
-
-def unet_config(network: NetworkFolder) -> Json:
-    """The file of a `UNet2DModel`."""
-    settings = network.settings
+    if not as_diffusers:
+        return {"_class_name": "AncestralUNet", **images, "settings": settings.model_dump(mode="json")}
     attends = [level in settings.attention for level in range(len(settings.widths))]
-    return {
-        "_class_name": "UNet2DModel",
-        "_diffusers_version": DIFFUSERS_VERSION,
-        **_images(network),
-        **BUILT_IN,
-        "act_fn": "silu",
-        "block_out_channels": list(settings.widths),
-        "layers_per_block": settings.layers,
-        "down_block_types": ["AttnDownBlock2D" if attending else "DownBlock2D" for attending in attends],
-        "up_block_types": ["AttnUpBlock2D" if attending else "UpBlock2D" for attending in reversed(attends)],
-        "add_attention": settings.middle_attention,
-        "attention_head_dim": settings.head_width,
-        "dropout": settings.dropout,
-        "norm_num_groups": settings.norm_groups,
-        "attn_norm_num_groups": settings.norm_groups if settings.middle_norm else None,
-        "norm_eps": settings.norm_eps,
-        "resnet_time_scale_shift": {"add": "default", "scale-shift": "scale_shift"}[settings.time_conditioning],
-        "flip_sin_to_cos": settings.time_order == "cos-sin",
-        "freq_shift": settings.time_frequency_shift,
-        "downsample_padding": {"even": 1, "right-bottom": 0}[settings.downsample_padding],
-    }
+    unet = _UNet2D.model_construct(
+        **images,
+        block_out_channels=list(settings.widths),
+        layers_per_block=settings.layers,
+        down_block_types=["AttnDownBlock2D" if attending else "DownBlock2D" for attending in attends],
+        up_block_types=["AttnUpBlock2D" if attending else "UpBlock2D" for attending in reversed(attends)],
+        add_attention=settings.middle_attention,
+        attention_head_dim=settings.head_width,
+        dropout=settings.dropout,
+        norm_num_groups=settings.norm_groups,
+        attn_norm_num_groups=settings.norm_groups if settings.middle_norm else None,
+        norm_eps=settings.norm_eps,
+        resnet_time_scale_shift="default" if settings.time_conditioning == "add" else "scale_shift",
+        flip_sin_to_cos=settings.time_order == "cos-sin",
+        freq_shift=settings.time_frequency_shift,
+        downsample_padding=int(settings.downsample_padding == "even"),
+    )
+    return {"_class_name": "UNet2DModel", "_diffusers_version": DIFFUSERS_VERSION, **unet.model_dump(mode="json")}

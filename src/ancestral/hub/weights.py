@@ -15,39 +15,38 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from ancestral.errors import InputError, NonFinite
-from ancestral.files import read_json, write_whole
+from ancestral.files import read_json
 from ancestral.networks.weights import first_not_finite
 
 STEM = "diffusion_pytorch_model"
 WEIGHTS = f"{STEM}.safetensors"
 PRECISIONS = ("", ".fp32", ".fp16", ".bf16")
 """What a file's name says of how its weights are kept, best first; other variants are other weights."""
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NAMES_IN_OLD_FILES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 Shapes = Mapping[str, Sequence[int]]
 
 
 def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
-    """The tensors of a network as float32, refused before loading if names, shapes or types differ.
-
-    Raises:
-        InputError: no weights that are safetensors, or damaged ones, or those of another network.
-        NonFinite: weights that are no numbers.
-    """
+    """The tensors of a network as float32, refused before loading if names, shapes or types differ."""
     paths, told = _files(folder)
     with ExitStack() as opened:
         try:
             files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in paths}
             places = _places(files, told)
-            _check_names(paths[0], set(places), set(shapes))
+            for name in sorted(shapes.keys() ^ places.keys()):
+                problem = "is missing" if name in shapes else "belongs to no layer"
+                raise InputError(f"expected {paths[0]} to fit its config.json, got weights where {name!r} {problem}")
             for name, shape in shapes.items():
                 path, stored = places[name]
-                _check_slice(path, name, files[path].get_slice(stored), list(shape))
+                found = files[path].get_slice(stored)
+                if (got := list(found.get_shape())) != list(shape):
+                    raise InputError(f"expected {name} in {path} of shape {shape} as its config.json says, got {got}")
+                if (kind := found.get_dtype()) not in FLOAT_TYPES:
+                    raise InputError(f"expected {name} in {path} of a type among {', '.join(FLOAT_TYPES)}, got {kind}")
             tensors = {name: files[places[name][0]].get_tensor(places[name][1]).float() for name in shapes}
         except (OSError, SafetensorError) as fault:
             names = " and ".join(path.name for path in paths[:2])
@@ -60,12 +59,6 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
             "precision overflowed: take other weights"
         )
     return tensors
-
-
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes the file of a network's weights."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_whole(folder / WEIGHTS, save(plain, metadata={"format": "pt"}))
 
 
 def _files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
@@ -112,17 +105,11 @@ def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[s
 
 def _what_is_there(folder: Path) -> str:
     """What stands in place of weights that can be read, and what to do about it."""
-    names = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
-    if not names:
+    found = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
+    if not found:
         return "got none; copy the whole folder"
-    pickles = [name for name in names if Path(name).suffix in PICKLES]
-    if pickles:
-        kind = Path(pickles[0]).suffix
-        return f"got {pickles[0]}; only safetensors are read, because loading {kind} files can run code"
-    others = [name for name in names if name.endswith(".safetensors")]
-    if others:
-        return f"got {', '.join(others[:3])}; save them without variant=..., and shards with their index"
-    return f"got {', '.join(names[:3])}; only safetensors are read"
+    remedy = "save them so, without variant=..., and shards with their index"
+    return f"got {', '.join(found[:3])}; only safetensors are read, since loading pickles can run code: {remedy}"
 
 
 def _current_name(name: str) -> str:
@@ -131,17 +118,3 @@ def _current_name(name: str) -> str:
     above, _, layer = owner.rpartition(".")
     in_attention = "attentions" in above.split(".")
     return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if in_attention else name
-
-
-def _check_names(path: Path, found: set[str], expected: set[str]) -> None:
-    for names, problem in ((expected - found, "is missing"), (found - expected, "belongs to no layer")):
-        if names:
-            raise InputError(f"expected {path} to fit its config.json, got weights where {min(names)!r} {problem}")
-
-
-def _check_slice(path: Path, name: str, tensor: Any, shape: list[int]) -> None:
-    got, kind = list(tensor.get_shape()), tensor.get_dtype()
-    if got != shape:
-        raise InputError(f"expected {name} in {path} of shape {shape} as its config.json says, got {got}")
-    if kind not in FLOAT_TYPES:
-        raise InputError(f"expected {name} in {path} of a type among {', '.join(FLOAT_TYPES)}, got {kind}")

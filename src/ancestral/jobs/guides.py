@@ -1,5 +1,6 @@
 """Guidance by other networks: a weaker one, or a classifier of noisy images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,4 +88,4 @@ def _loaded(folder: Path, compute: ComputeSettings, device: str) -> "Pipeline":
         pipeline.network.load_state_dict(weights)
     except RuntimeError:
         raise InputError(f"expected the checkpoint {folder} to be of the run {run}, got another network's") from None
-    return pipeline.with_analytic(None)
+    return replace(pipeline, analytic=None)

@@ -4,7 +4,17 @@ from jaxtyping import Float
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from ancestral.networks.layers import Downsample, Embedding, GroupNorm, Upsample, convolution, linear, zeroed
+from ancestral.networks.layers import (
+    Downsample,
+    Embedding,
+    GroupNorm,
+    TimeInput,
+    Upsample,
+    convolution,
+    linear,
+    sinusoids,
+    zeroed,
+)
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images
 
@@ -19,6 +29,11 @@ def stem_width(settings: NetworkSettings) -> int:
 def time_width(settings: NetworkSettings) -> int:
     """Width of the time embedding: four times that of the stem (Ho et al. 2020, appendix B)."""
     return 4 * stem_width(settings)
+
+
+def time_waves(settings: NetworkSettings, time: TimeInput) -> Embedding:
+    """The sinusoids of time, (B, stem width), in the order of the settings."""
+    return sinusoids(time.float(), stem_width(settings), settings.time_order, settings.time_frequency_shift)
 
 
 class ResnetBlock(nn.Module):
@@ -40,7 +55,7 @@ class ResnetBlock(nn.Module):
         self.conv_shortcut = convolution(in_width, out_width, 1) if in_width != out_width else None
 
     def forward(self, x: Images, time: Embedding) -> FeatureMap:
-        """(B, in_width, H, W) -> (B, out_width, H, W); `time` has been through SiLU."""
+        """(B, in_width, H, W) -> (B, out_width, H, W); `time`, (B, time width), has been through SiLU."""
         h = self._with_time(self.conv1(F.silu(self.norm1(x))), time)
         h = self.conv2(self.dropout(F.silu(h)))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
@@ -60,9 +75,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = width // (settings.head_width or width)
         self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps) if normalises else nn.Identity()
-        self.to_q = linear(width, width)
-        self.to_k = linear(width, width)
-        self.to_v = linear(width, width)
+        self.to_q, self.to_k, self.to_v = (linear(width, width) for _ in range(3))
         self.to_out = nn.Sequential(zeroed(linear(width, width)))
 
     def forward(self, x: Images) -> Images:
@@ -119,7 +132,6 @@ class Middle(nn.Module):
         )
 
     def forward(self, x: Images, time: Embedding) -> Images:
-        """(B, C, H, W) -> the same shape."""
         x = self.resnets[0](x, time)
         for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
             x = resnet(attention(x), time)
@@ -127,12 +139,7 @@ class Middle(nn.Module):
 
 
 class UpLevel(nn.Module):
-    """A level on the way up: twice the resolution comes last, so that the next level's skips fit.
-
-    Args:
-        in_width: channels that come from the level below.
-        skip_widths: channels of the skips, in the order they are met.
-    """
+    """A level on the way up: twice the resolution comes last, so that the next level's skips, met last first, fit."""
 
     def __init__(self, settings: NetworkSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
         super().__init__()

@@ -5,13 +5,12 @@ Told the time, it can be a classifier of noisy images at every level of noise (D
 
 from itertools import pairwise
 
-import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor, channels_last, nn
 from torch.nn import functional as F
 
-from ancestral.networks.blocks import DownLevel, stem_width, time_width
-from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, sinusoids, zeroed
+from ancestral.networks.blocks import DownLevel, stem_width, time_waves, time_width
+from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, zeroed
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images
 
@@ -20,9 +19,6 @@ class Classifier(nn.Module):
     """Scores of every class. Of the settings those count that shape the way down; it has no middle and no output.
 
     The last layer starts at 0: a new classifier takes all classes to be equally likely.
-
-    Args:
-        in_channels: C of the images.
     """
 
     def __init__(self, settings: NetworkSettings, in_channels: int, num_classes: int) -> None:
@@ -35,22 +31,11 @@ class Classifier(nn.Module):
         self.down_blocks = nn.ModuleList(DownLevel(settings, n, above[n]) for n in range(len(settings.widths)))
         self.norm_out = GroupNorm(settings.norm_groups, settings.widths[-1], settings.norm_eps)
         self.scores = zeroed(linear(settings.widths[-1], num_classes))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; the stubs lack it
+        self.to(memory_format=channels_last)  # type: ignore[call-overload]  # faster; the stubs lack it
 
     def forward(self, x: Images, time: TimeInput) -> Float[Tensor, "B classes"]:
-        """log p(class | x) but for a constant of each image, (B, num_classes).
-
-        Args:
-            x: (B, in_channels, H, W), any H and W.
-            time: () or (B,), as the U-Net is told it.
-        """
-        waves = sinusoids(
-            time.expand(len(x)).float(),
-            stem_width(self.settings),
-            self.settings.time_order,
-            self.settings.time_frequency_shift,
-        )
-        embedding = F.silu(self.time_embedding(waves))
+        """log p(class | x) but for a constant of each image, at any H and W; `time`, () or (B,), as for the U-Net."""
+        embedding = F.silu(self.time_embedding(time_waves(self.settings, time.expand(len(x)))))
         h = self.down_blocks[0](self.conv_in(x), embedding)[-1]
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)

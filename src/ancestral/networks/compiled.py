@@ -12,20 +12,17 @@ from torch import Tensor, nn
 
 from ancestral.errors import InputError
 
-SHAPES = 64
-"""Shapes that one piece of code may be compiled for; torch gives up at 8."""
+SHAPES = 64  # shapes that one piece of code may be compiled for; torch gives up at 8
 
 
 def compiled(network: nn.Module, how: Literal["no", "whole"]) -> Callable[..., Tensor]:
-    """What to call in place of `network`. The first call with a shape compiles, which takes a minute or more.
-
-    Raises:
-        InputError: nothing can be compiled here, for want of a C compiler most often.
-    """
+    """What to call in place of `network`. The first call with a shape compiles, which takes a minute or more."""
     if how == "no":
         return network
     _rehearse(next(network.parameters()).device)
-    _allow_shapes()
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, SHAPES)
     return torch.compile(network, dynamic=False)
 
 
@@ -33,17 +30,7 @@ def _rehearse(device: torch.device) -> None:
     """Compiles next to nothing, forward and backward: what fails is said now, and not in the middle of a step."""
     x = torch.ones(64, device=device, requires_grad=True)
     try:
-        torch.autograd.backward(torch.compile(_next_to_nothing)(x))
-    except Exception as fault:
+        torch.autograd.backward(torch.compile(lambda x: (x * torch.sigmoid(x)).sum())(x))
+    except Exception as fault:  # for want of a C compiler most often
         said = str(fault).strip().splitlines() or [type(fault).__name__]
         raise InputError(f"expected torch to compile for {device}, got: {said[0]}; set --compute.compile no") from None
-
-
-def _allow_shapes() -> None:
-    from torch._dynamo import config
-
-    config.recompile_limit = max(config.recompile_limit, SHAPES)
-
-
-def _next_to_nothing(x: Tensor) -> Tensor:
-    return (x * torch.sigmoid(x)).sum()

@@ -16,8 +16,7 @@ from ancestral.tensors import Images
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Embedding = Float[Tensor, "B D"]
-TimeInput = Real[Tensor, "..."]
-"""() or (B,): the time a network is told, integer or not."""
+TimeInput = Real[Tensor, "..."]  # () or (B,): the time a network is told, integer or not
 
 
 def initialised(layer: Layer) -> Layer:
@@ -48,12 +47,10 @@ def linear(in_width: int, out_width: int) -> nn.Linear:
 class GroupNorm(nn.GroupNorm):
     """Group normalisation that returns the type it is given (Wu and He 2018).
 
-    Narrow groups are normalised in float32: in bfloat16 torch takes up to three times as long on a CPU when a group
-    has fewer than 16 channels.
+    Groups of fewer than 16 channels are normalised in float32: a CPU takes three times as long in bfloat16.
     """
 
     def forward(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
-        """(x - mean) / sqrt(variance + eps), scaled and shifted per channel."""
         if not (x.dtype.itemsize == 2 and self.num_channels < 16 * self.num_groups):
             return super().forward(x).to(x.dtype)
         weight, bias = self.weight.float(), self.bias.float()
@@ -84,15 +81,13 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = linear(out_width, out_width)
 
     def forward(self, waves: Embedding) -> Float[Tensor, "B out"]:
-        """(B, in_width) -> (B, out_width)."""
         return self.linear_2(F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype))))
 
 
 class Downsample(nn.Module):
     """Halves the resolution by a 3x3 convolution of stride 2.
 
-    `even` pads every side by one and rounds an odd size up; `right-bottom` pads two sides only and rounds it down,
-    though never to nothing.
+    `even` pads every side by one and rounds an odd size up; `right-bottom` pads two and rounds it down, but not to 0.
     """
 
     def __init__(self, width: int, padding: Literal["even", "right-bottom"]) -> None:
@@ -101,12 +96,10 @@ class Downsample(nn.Module):
         self.conv = initialised(nn.Conv2d(width, width, 3, stride=2, padding=int(self.pads_evenly)))
 
     def forward(self, x: Images) -> Float[Tensor, "B C h w"]:
-        """(B, C, H, W) -> (B, C, ~H/2, ~W/2)."""
-        return self.conv(x if self.pads_evenly else F.pad(x, self._right_bottom(x)))
-
-    def _right_bottom(self, x: Images) -> tuple[int, int, int, int]:
-        height, width = x.shape[-2:]
-        return 0, max(1, 3 - width), 0, max(1, 3 - height)
+        if not self.pads_evenly:
+            height, width = x.shape[-2:]
+            x = F.pad(x, (0, max(1, 3 - width), 0, max(1, 3 - height)))
+        return self.conv(x)
 
 
 class Upsample(nn.Module):

@@ -7,8 +7,8 @@ through two linear layers, gains the embedding of the class, and enters every Re
 Upsampling goes to the size of the skip it meets, so any height and width will do. The last convolution starts at 0:
 a new network predicts 0, and against unit noise its mean squared error is 1.
 
-The levels below the first see the noise only through it, and what they say changes slowly from one step of a chain to
-the next: `with_deep` hands their features out and takes them back (Ma et al. 2023, DeepCache).
+What the levels below the first say changes slowly from one step of a chain to the next: `with_deep` hands their
+features out and takes them back (Ma et al. 2023, DeepCache).
 """
 
 import math
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.errors import InputError
-from ancestral.networks.blocks import DownLevel, FeatureMap, Middle, UpLevel, stem_width, time_width
-from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, sinusoids, zeroed
+from ancestral.networks.blocks import DownLevel, FeatureMap, Middle, UpLevel, stem_width, time_waves, time_width
+from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images, Labels
 
@@ -29,13 +29,7 @@ from ancestral.tensors import Images, Labels
 class UNet(nn.Module):
     """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
 
-    `null_class` is the label that stands for no class, the one after the last real class, or None.
-
-    Args:
-        in_channels: C of the images.
-        out_channels: C, or 2C for a network that predicts variances too.
-        num_classes: real classes.
-        null_class: with classes, one index more stands for no class.
+    `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
     """
 
     def __init__(
@@ -50,46 +44,38 @@ class UNet(nn.Module):
         self.settings, self.num_classes = settings, num_classes
         self.null_class = num_classes if null_class else None
         levels = range(len(settings.widths))
-        self.conv_in = _entrance(in_channels, len(settings.fourier), stem_width(settings))
+        self.conv_in = convolution(in_channels * (1 + 2 * len(settings.fourier)), stem_width(settings))
+        with torch.no_grad():  # Fourier features count for nothing at first, since of noise they are noise
+            self.conv_in.weight[:, in_channels:] = 0
         self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
         self.class_embedding = nn.Embedding(num_classes + null_class, time_width(settings)) if num_classes else None
         above = [stem_width(settings), *settings.widths]
         self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
         self.mid_block = Middle(settings)
-        self.up_blocks = nn.ModuleList(self._up(settings, level, above[level]) for level in reversed(levels))
+        below = [*settings.widths[1:], settings.widths[-1]]
+        self.up_blocks = nn.ModuleList(
+            UpLevel(settings, level, below[level], [settings.widths[level]] * settings.layers + [above[level]])
+            for level in reversed(levels)
+        )
         self.conv_norm_out = GroupNorm(settings.norm_groups, settings.widths[0], settings.norm_eps)
         self.conv_out = convolution(settings.widths[0], settings.output_rank or out_channels)
         self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
         zeroed(self.conv_out if self.mixer is None else self.mixer)
 
-    @staticmethod
-    def _up(settings: NetworkSettings, level: int, width_above: int) -> UpLevel:
-        below = settings.widths[min(level + 1, len(settings.widths) - 1)]
-        return UpLevel(settings, level, below, [settings.widths[level]] * settings.layers + [width_above])
-
     def forward(self, x: Images, time: TimeInput, labels: Labels | None = None) -> Float[Tensor, "B out H W"]:
-        """The network's output for images at a time.
+        """The network's output, (B, out_channels, H, W), for images of any H and W.
 
-        Args:
-            x: (B, in_channels, H, W), any H and W.
-            time: () or (B,), the network's own time: index from 0, integer or not.
-            labels: (B,) in 0..num_classes - 1, or `null_class` for no class. None: no class for any.
-
-        Returns:
-            (B, out_channels, H, W).
-
-        Raises:
-            InputError: labels for a network without classes, or none for one without a null class.
+        `time`: () or (B,), the network's own: index from 0, integer or not. `labels`: (B,) in 0..num_classes - 1, or
+        num_classes for no class; None: no class for any.
         """
         return self.with_deep(x, time, None, labels)[0]
 
     def with_deep(
         self, x: Images, time: TimeInput, deep: FeatureMap | None, labels: Labels | None = None
     ) -> tuple[Float[Tensor, "B out H W"], FeatureMap]:
-        """The output, and the features that met the first level on the way up. Other arguments as in `forward`.
+        """The output, and the features that met the first level on the way up.
 
-        Args:
-            deep: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
+        `deep`: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
         """
         embedding = F.silu(self._embedding(time.expand(len(x)), labels))
         stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks
@@ -118,23 +104,13 @@ class UNet(nn.Module):
         return h
 
     def _embedding(self, time: TimeInput, labels: Labels | None) -> Embedding:
-        order, shift = self.settings.time_order, self.settings.time_frequency_shift
-        embedding = self.time_embedding(sinusoids(time.float(), stem_width(self.settings), order, shift))
-        if self.class_embedding is not None:
-            return embedding + self.class_embedding(self._no_classes(time) if labels is None else labels)
-        if labels is not None:
-            raise InputError("expected no labels, got some; this network was built without classes")
-        return embedding
-
-    def _no_classes(self, time: TimeInput) -> Labels:
-        if self.null_class is None:
-            raise InputError("expected a class for every image, got none; this network has no embedding of no class")
-        return torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)
-
-
-def _entrance(in_channels: int, frequencies: int, width: int) -> nn.Conv2d:
-    """The first convolution; what it does with Fourier features starts at 0, since to noise they are noise."""
-    conv = convolution(in_channels * (1 + 2 * frequencies), width)
-    with torch.no_grad():
-        conv.weight[:, in_channels:] = 0
-    return conv
+        embedding = self.time_embedding(time_waves(self.settings, time))
+        if self.class_embedding is None:
+            if labels is not None:
+                raise InputError("expected no labels, got some; this network was built without classes")
+            return embedding
+        if labels is None:
+            if self.null_class is None:
+                raise InputError("expected a class for every image, got none; this network knows no null class")
+            labels = torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)
+        return embedding + self.class_embedding(labels)

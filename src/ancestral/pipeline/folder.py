@@ -21,13 +21,10 @@ from ancestral.files import as_path, carry_over, put_in_place, read_json, write_
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
-from ancestral.networks import own
 from ancestral.networks.unet import UNet
-from ancestral.networks.weights import tensors_hash, weights_hash
+from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
-ROUNDING = 1e-9
-"""Of betas that two machines compute by one formula."""
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
     "images": lambda folder: (folder.network.in_channels, folder.network.height, folder.network.width),
@@ -37,8 +34,7 @@ SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
 }
 """What both the settings and the rest of a folder say, beside the betas."""
-VARIANCE_FILE = "variance.json"
-"""The analytic variance and the hash of the weights it was measured with."""
+VARIANCE_FILE = "variance.json"  # the analytic variance and the hash of the weights it was measured with
 
 
 class Contents(NamedTuple):
@@ -57,15 +53,7 @@ def build_network(config: Config, spec: ImageSpec) -> UNet:
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:
-    """Writes the folder whole: beside the old one first, then in its place, so that a reader always finds one of them.
-
-    A pipeline that was saved there before is replaced, and what else lies beside it is kept. Of a network of one's own
-    it holds the weights and the name of its class.
-
-    Raises:
-        InputError: something else than a pipeline of this package's is there.
-        CannotWrite: disk full, or folder gone or read-only.
-    """
+    """Writes the folder whole, beside the old one first, whose place it takes; other files in a pipeline's are kept."""
     folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
     check_takes_pipeline(folder)
     building = folder.with_name(f".{folder.name}.new")
@@ -77,7 +65,7 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
             weights = contents.network.state_dict()
             hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
         else:
-            own.write_own(building, contents.network)
+            write_own(building, contents.network)
         write_settings(building, contents.config, contents.spec)
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
@@ -109,12 +97,9 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
 def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
     """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
-    if own.is_own(folder):
-        if network is None:
-            raise own.missing_own(folder)
-        config, spec = read_own_file(folder / OWN_FILE)
-        own.fill_own(folder, network)
-        contents = Contents(config, spec, network)
+    if (folder / NOTE).is_file():
+        network = fill_own(folder, network)
+        contents = Contents(*read_own_file(folder / OWN_FILE), network)
     elif network is None:
         contents = _read_unet(folder, null_class)
     else:
@@ -171,8 +156,9 @@ def _pipeline_folder(folder: Path) -> Path:
 def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hub.DiffusersFolder) -> None:
     """Raises InputError where the settings say another network or noise than the rest of the folder."""
     ours = _as_diffusers(config, spec, {})
+    # two machines may round the betas of one formula differently
     betas, stored = (torch.tensor(each.schedule.betas, dtype=torch.float64) for each in (ours, contents))
-    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=ROUNDING, atol=ROUNDING)
+    same_betas = betas.shape == stored.shape and torch.allclose(betas, stored, rtol=1e-9, atol=1e-9)
     wrong = [name for name, said in SAID_TWICE.items() if said(ours) != said(contents)] + ["betas"] * (not same_betas)
     if wrong:
         raise InputError(
@@ -210,11 +196,8 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
     """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
     network, described = contents.network, contents.schedule
     steps = len(described.betas)
-    diffusion = {
-        "schedule": {"name": "betas", "num_timesteps": steps, "betas": described.betas},
-        "prediction": described.prediction,
-        "variance": described.variance,
-    }
+    schedule = {"name": "betas", "num_timesteps": steps, "betas": described.betas}
+    diffusion = {"schedule": schedule, "prediction": described.prediction, "variance": described.variance}
     chain = steps if described.sampler == "ancestral" else min(50, steps)
     sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}

@@ -15,8 +15,7 @@ from ancestral.sampling.loop import Step
 from ancestral.tensors import Data, to_pixels
 from ancestral.viz.pictures import pick
 
-State = Tensor
-"""(B, C, H, W) some of the images on their way: as they are, or as pixels."""
+State = Tensor  # (B, C, H, W) some of the images on their way: as they are, or as pixels
 
 
 class Frame(NamedTuple):
@@ -29,19 +28,11 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Keep:
-    """What is kept of the way.
+    """What is kept of the way."""
 
-    Attributes:
-        images: places of the images, in the order in which frames hold them.
-        steps: frames, at most, evenly spread; None: one of every step.
-        after: whether a frame holds x after its step. Else it holds x before it, from which the estimate was made, and
-            one more frame, at 0, holds the images.
-        as_pixels: whether frames hold uint8.
-    """
-
-    images: Sequence[int] = ()
-    steps: int | None = None
-    after: bool = False
+    images: Sequence[int] = ()  # their places, in the order in which frames hold them
+    steps: int | None = None  # frames, at most, evenly spread; None: one of every step
+    after: bool = False  # frames hold x after their step; else before it, and one more, at 0, holds the images
     as_pixels: bool = False
 
     def numbers(self, num_steps: int) -> frozenset[int]:
@@ -105,11 +96,8 @@ def generating(
 ) -> Iterator[Advance | FinishedPart]:
     """The images at the ends of chains: an advance after each step, and each part, in order, as soon as it is done.
 
-    Args:
-        steps_of: the steps of the chain of a part of the images.
-        parts: chunks of all images, one after another. Several processes deal them among them, and each gets all.
-        num_steps: of each chain.
-        finish: what an image is, of the x of its last step.
+    `steps_of` gives the steps, `num_steps` in all, of the chain of a part of the images; `finish` makes images of the x
+    of the last one. Several processes deal the parts among them, and each gets all.
     """
     done, total = 0, len(processes.my_items(parts)) * num_steps
     kept = keep.numbers(num_steps)

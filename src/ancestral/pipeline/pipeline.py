@@ -31,17 +31,14 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.guiding import Networks, guided
-from ancestral.networks import own
 from ancestral.networks.unet import UNet
-from ancestral.networks.weights import weights_hash
-from ancestral.pipeline.checks import cause, check_classifier, check_classifier_free, check_labels
+from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.progress import finish
 from ancestral.rng import ImageNoise, generator
-from ancestral.sampling.caching import Cached
-from ancestral.sampling.denoiser import Denoiser, Finite, NetworkDenoiser, clipped
+from ancestral.sampling.denoiser import Cached, Denoiser, Finite, NetworkDenoiser, clipped
 from ancestral.sampling.loop import Chain, Step
 from ancestral.sampling.samplers import Sampler
 from ancestral.settings import (
@@ -53,7 +50,9 @@ from ancestral.settings import (
     SamplingSettings,
     merged,
 )
-from ancestral.tensors import Data, Labels, Pixels, Timesteps
+from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite
+
+VAST = 1e4  # no image on its way from noise holds a number so large
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,46 +60,26 @@ class Pipeline:
     """Settings, the shape of an image, the process and the network, on one device. Frozen: `with_...` give another one.
 
     It is made by `fresh` or `load`, which decide how this machine computes; the constructor takes what it is given.
-
-    Attributes:
-        config: the settings; `config.sampling` is how images are generated unless asked otherwise.
-        spec: shape of an image and names of the classes.
-        diffusion: the process that the settings describe.
-        compute: how this machine is used.
-        analytic: the best variance of its reverse steps, where it was measured for these weights.
-        weaker: another pipeline for the same images and schedule, to be guided by; nothing of it is saved.
-        classify: a classifier of noisy images, likewise; it lends its classes to a network that knows none.
-        processes: those that share the work of `generate`, each with a pipeline of the same weights.
     """
 
-    config: Config
+    config: Config  # `config.sampling` is how images are generated unless asked otherwise
     spec: ImageSpec
     diffusion: GaussianDiffusion
     network: nn.Module
     device: torch.device
     compute: Choices
-    analytic: Analytic | None = None
-    weaker: "Pipeline | None" = None
-    classify: NoisyClassifier | None = None
-    processes: Processes = SINGLE_PROCESS
+    analytic: Analytic | None = None  # the best variance of its reverse steps, measured for these weights
+    weaker: "Pipeline | None" = None  # for the same images and schedule, to be guided by; it is not saved
+    classify: NoisyClassifier | None = None  # likewise; it lends its classes to a network that knows none
+    processes: Processes = SINGLE_PROCESS  # that share the work of `generate`, with pipelines of the same weights
 
     @classmethod
     def fresh(
-        cls,
-        config: Config,
-        spec: ImageSpec,
-        device: torch.device | str | None = None,
-        network: nn.Module | None = None,
+        cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None, network: nn.Module | None = None
     ) -> "Pipeline":
-        """An untrained pipeline, its weights drawn from the seed of `config`, that computes as `resolve` decides.
+        """An untrained pipeline, its weights drawn from the seed of `config`; without a `device` on CUDA if there is one.
 
-        Args:
-            device: None: CUDA where there is one.
-            network: one of one's own instead, with the weights that it has: a module of (x, time, labels), see
-                docs/networks.md.
-
-        Raises:
-            InputError: no such device, or a network that does not answer as it should.
+        `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
         """
         if network is None:
             with torch.random.fork_rng(devices=[]):
@@ -122,14 +101,9 @@ class Pipeline:
         Args:
             device: None: CUDA where there is one.
             compute: how this machine is used, of which the folder says nothing. None: the defaults.
-            null_class: of a folder of diffusers with classes, the index that was trained to stand for no class, of
-                which the folder says nothing. None: there is no such class, and guidance is refused.
+            null_class: of a folder of diffusers, which does not say it: the class that was trained to stand for none.
+                None: there is no such class, and guidance is refused.
             network: where the folder holds the weights of a network of one's own: such a network, which gets them.
-
-        Raises:
-            InputError: no pipeline there, or a damaged one, a null class that it does not have, or a network that is
-                missing, or that the folder is not of.
-            NonFinite: its weights are no numbers.
         """
         contents = read_folder(folder, null_class, network)
         config = contents.config.model_copy(update={"compute": compute or ComputeSettings()})
@@ -137,12 +111,11 @@ class Pipeline:
 
     @classmethod
     def _of(cls, contents: Contents, device: torch.device | str | None) -> "Pipeline":
-        """Of these contents, on a device, computing as the settings or the machine's measurements say."""
         config, spec, network, analytic = contents
         where, diffusion = on_device(device), build_diffusion(config.diffusion)
         made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), analytic)
-        if made.is_own:
-            own.check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
+        if made.network_settings is None:
+            check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
         return made.with_compute(resolve(config.compute, made.network_settings, spec, where))
 
     def with_compute(self, choices: Choices) -> "Pipeline":
@@ -164,16 +137,8 @@ class Pipeline:
         """The same pipeline that shares the work of `generate` with other processes."""
         return replace(self, processes=processes)
 
-    def with_analytic(self, analytic: Analytic | None) -> "Pipeline":
-        """The same pipeline with the variance that was measured for its weights; None: with none."""
-        return replace(self, analytic=analytic)
-
     def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
-        """The same network, process and ends with another T.
-
-        Raises:
-            InputError: a network that is told an index of this T, or a schedule that is a list of betas.
-        """
+        """The same network, process and ends with another T."""
         if self.config.diffusion.time != "log-snr" or self.config.diffusion.schedule.name == "betas":
             raise InputError(
                 f"expected T = {self.diffusion.num_timesteps}, got {num_timesteps}: only a network that is told the "
@@ -208,14 +173,9 @@ class Pipeline:
         return self.spec.class_names or (() if self.classify is None else self.classify.class_names)
 
     @property
-    def is_own(self) -> bool:
-        """Whether the network is one of the user's own, of which `config.network` says nothing."""
-        return not isinstance(self.network, UNet)
-
-    @property
     def network_settings(self) -> NetworkSettings | None:
-        """What describes the network; None where it is one of the user's own."""
-        return None if self.is_own else self.config.network
+        """What describes the network; None where it is one of one's own, of which `config.network` says nothing."""
+        return self.config.network if isinstance(self.network, UNet) else None
 
     def __repr__(self) -> str:
         channels, height, width = self.spec.shape
@@ -240,17 +200,13 @@ class Pipeline:
 
         Args:
             num_images: None: as many as seeds, or as labels in a list, or one.
-            labels: the class of all, or of each in turn: names, indices, or None for no class; a list, tensor or array
-                of these.
+            labels: the class of all, or of each in turn: name, index, or None for no class; a list, tensor or array.
             seed: of the first image; the next one's is 1 more.
             seeds: one for each image, in place of `seed`.
             output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
                 `generate` gives it; "array": (B, H, W, C) uint8 of numpy.
             on_progress: as in `generate`.
             settings: any setting of sampling, over those of `config.sampling`: sampler, steps, eta, guidance, ...
-
-        Raises:
-            InputError: an unknown class, setting or output, or what does not fit this pipeline.
         """
         how = settings_of(self.config.sampling, settings)
         wanted = one_of(output, OUTPUTS, "output", SAME_OUTPUTS)
@@ -267,12 +223,8 @@ class Pipeline:
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
-        Args:
-            labels: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all, where the
-                network knows what that is. Guided by a classifier: of its classes.
-
-        Raises:
-            InputError: labels or guidance that this pipeline was not trained for.
+        `labels`: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all, where the
+        network knows what that is. Guided by a classifier: of its classes.
         """
         self._check(labels, settings)
         schedule = self.diffusion.schedule
@@ -287,32 +239,18 @@ class Pipeline:
         denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
         return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
-    def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
-        """What leads from noise to one image for each seed, all in one batch.
+    def steps(
+        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
+    ) -> Iterator[Step]:
+        """The steps from noise to one image for each seed, all in one batch; a seed gives the same image in any batch.
 
-        Args:
-            seeds: one per image. The same seed gives the same image in any batch.
-            labels: the class of each image, as in a call; None: no class.
-            settings: None: those of `config.sampling`.
-
-        Raises:
-            InputError: labels, guidance or steps that do not fit this pipeline.
+        The last one's `x_s` holds the images, in [-1, 1]. `settings`, None: those of `config.sampling`.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise, sampler = self.denoiser(self.labels(labels, len(seeds)), settings), self.sampler(settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
-        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise)
-
-    def steps(
-        self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
-    ) -> Iterator[Step]:
-        """The steps of that chain; the last one's `x_s` holds the images, in [-1, 1]. Arguments as in `chain`.
-
-        Raises:
-            NonFinite: at the first step that leads to NaN or infinity.
-        """
-        return self.chain(seeds, labels, settings).steps()
+        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise).steps()
 
     def generate(
         self,
@@ -322,13 +260,10 @@ class Pipeline:
         chunk: int | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Pixels:
-        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time. Arguments as in `chain`.
+        """Finished images, (B, C, H, W) uint8 on the CPU, `chunk` at a time, None: `compute.chunk`. See also `steps`.
 
-        Several `processes` deal the chunks among them, and each gets all images.
-
-        Args:
-            chunk: None: as many as this machine is to generate at once, `compute.chunk`.
-            on_progress: called after each step with how many of this process's steps are done, and of how many.
+        Several `processes` deal the chunks among them, and each gets all images. `on_progress` is called after each
+        step with how many of this process's steps are done, and of how many.
         """
         work = collecting(self.generating(seeds, labels, settings, chunk=chunk))
         return collected(finish(work, lambda advance: on_progress(*advance))).images
@@ -367,11 +302,7 @@ class Pipeline:
         return replace(self.diffusion, variance=chosen)
 
     def sampler(self, settings: SamplingSettings) -> Sampler:
-        """The sampler of `settings`, with the variance they name.
-
-        Raises:
-            InputError: a variance that has not been measured, or a cache that the sampler cannot have.
-        """
+        """The sampler of `settings`, with the variance they name."""
         sampler = build_sampler(settings, self.process(settings.variance))
         if settings.cache > 1 and sampler.calls > 1:
             raise InputError(
@@ -417,20 +348,53 @@ class Pipeline:
         return NetworkDenoiser(self.diffusion, in_precision)
 
     def _cause(self, x_t: Data) -> str:
-        """What has probably made a prediction at x_t that is not finite."""
-        networks: dict[str, nn.Module] = {"": self.network}
-        networks |= {} if self.weaker is None else {"weaker network's ": self.weaker.network}
-        networks |= {} if self.classify is None else {"classifier's ": self.classify.network}
-        return cause(x_t, networks, self.compute.precision)
+        """What has probably made a prediction at x_t that is not finite: said once it has, since looking takes time."""
+        guides = {"weaker network's ": self.weaker, "classifier's ": self.classify}
+        networks = {"": self.network, **{whose: guide.network for whose, guide in guides.items() if guide is not None}}
+        for whose, network in networks.items():
+            if (name := first_not_finite(network.state_dict())) is not None:
+                return f"the {whose}weights are no numbers, {name} first; take others, of before training diverged"
+        if not is_finite(x_t) or x_t.abs().max() > VAST:
+            return "x_t had grown beyond all images: take more steps, less guidance, or clip static"
+        if self.compute.precision == "bfloat16":
+            return "a product in bfloat16 overflowed; set --compute.precision float32"
+        return "a product overflowed float32; take less guidance or other weights"
 
     def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
+        """Raises InputError unless labels and guidance are such as the networks were trained for."""
+        classes, knows_no_class = self.num_classes, self.knows_no_class
         if settings.guidance_by == "classifier":
-            return check_classifier(labels, self.spec.class_names, self.classify)
-        check_labels(labels, self.num_classes, self.knows_no_class)
-        if settings.guidance_by == "classifier-free":
-            return check_classifier_free(settings, self.num_classes, self.knows_no_class)
-        if self.weaker is None:
+            if self.classify is None:
+                raise InputError(
+                    "expected a classifier of noisy images to be guided by, got none; train one with "
+                    "`ancestral train-classifier`"
+                )
+            if self.class_names != self.classify.class_names:
+                raise InputError("expected a classifier of this pipeline's classes, got another; train one for it")
+            if labels is None:
+                raise InputError("expected a class to be guided to by the classifier, got none")
+            classes, knows_no_class = len(self.class_names), False
+        if labels is None and not knows_no_class:
+            raise InputError(
+                "expected a class for every image, got none: this network knows no null class; name one with --classes"
+            )
+        if labels is not None and not classes:
+            raise InputError("expected no labels: this pipeline was trained without classes")
+        if labels is not None and not bool(((labels >= 0) & (labels < classes + knows_no_class)).all()):
+            null = f" ({classes}: no class)" if knows_no_class else ""
+            raise InputError(f"expected labels in 0..{classes - 1}{null}")
+        if settings.guidance_by == "autoguidance" and self.weaker is None:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
+        if settings.guidance_by == "classifier-free" and settings.guidance != 1:
+            if not classes:
+                raise InputError(
+                    f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by"
+                )
+            if settings.negative is None and not knows_no_class:
+                raise InputError(
+                    f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it "
+                    "was trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"
+                )
 
 
 def _laid_out(network: nn.Module) -> nn.Module:

@@ -1,4 +1,9 @@
-"""Denoisers: functions of (x_t, t). Whatever conditions or limits a prediction wraps one and is one."""
+"""Denoisers: functions of (x_t, t). Whatever conditions or limits a prediction wraps one and is one.
+
+Feature caching (Ma et al. 2023, DeepCache): what the lower levels of a U-Net say of an image changes slowly along a
+chain, and it is most of the work. They are computed only every so many calls; between two whole calls only the first
+level is, from the new x_t and t, around the deep features of the last whole call.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +19,24 @@ from ancestral.tensors import Data, Timesteps, broadcast_like, is_finite
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
 """(x_t (B, ...), t () int64) -> the estimate of x0 and eps at x_t, and the network's variance coefficient if any."""
-FAINT = 1e-60
-"""A share of signal whose root float32 cannot divide by and stay finite."""
+Resumable = Callable[[Data, Tensor, Data | None], tuple[Data, Data]]
+"""(x (B, ...), time (B,), deep features of an earlier call, or None for a whole call) -> (output, deep features)."""
+FAINT = 1e-60  # a share of signal whose root float32 cannot divide by and stay finite
+
+
+class Cached:
+    """A resumable network as a plain one, whole at each `every`th call, from the first. It belongs to one chain."""
+
+    def __init__(self, network: Resumable, every: int) -> None:
+        self.network, self.every = network, every
+        self.calls = 0
+        self.deep: Data | None = None
+
+    def __call__(self, x: Data, time: Tensor) -> Data:
+        kept = self.deep if self.calls % self.every else None
+        output, self.deep = self.network(x, time, kept)
+        self.calls += 1
+        return output
 
 
 @dataclass(frozen=True)
@@ -35,17 +56,11 @@ class Finite:
     """A denoiser that says numbers; NaN and infinity stop here, before clipping could hide them.
 
     Where next to no signal is left, the x0 of a network that predicts eps may be infinite: clipping mends that.
-
-    Args:
-        cause: what has probably led there, in words, from the x_t at which it happened.
-
-    Raises:
-        NonFinite: at the first prediction that is not finite.
     """
 
     denoise: Denoiser
     schedule: Schedule
-    cause: Callable[[Data], str]
+    cause: Callable[[Data], str]  # what has probably led there, in words, from the x_t at which it happened
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)

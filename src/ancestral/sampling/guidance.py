@@ -1,4 +1,4 @@
-"""Guidance by a second prediction: of no class, of an unwanted one, or of a worse network.
+"""Guidance by a second prediction, of no class, of an unwanted one, or of a worse network; or by a classifier.
 
 Scores add up, and a score is -eps / sigma_t. Pushing one prediction away from another by a scale,
 
@@ -21,6 +21,15 @@ prediction had, `share` of the way,
     x_0' = ((1 - share) + share std(x_0 given) / std(x_0)) x_0                                  (3)
 
 with eps recomputed. Kynkaanniemi et al. 2024 guide only at middling noise levels, and pay for one call elsewhere.
+
+A classifier of noisy images pulls towards a class (Dhariwal and Nichol 2021): by Bayes' rule q(x_t | y) ~ q(x_t)
+p(y | x_t), so
+
+    eps = eps - scale sigma_t grad log p(y | x_t)                                               (4)
+    x_0 = x_0 + scale (sigma_t^2 / alpha_t) grad log p(y | x_t)                                 (5)
+
+At scale 1 and with the true p(y | x_t) this is the conditional prediction. p must have been trained at the noise of
+each t: the gradient of a classifier of clean images is, at high noise, about nothing that the image shows.
 """
 
 from collections.abc import Callable
@@ -31,10 +40,12 @@ import torch
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.denoiser import Denoiser, with_x0
-from ancestral.tensors import Data, Timesteps, broadcast_like
+from ancestral.tensors import Data, PerImage, Timesteps, broadcast_like
 
 PredictionPair = Callable[[Data, Timesteps], tuple[Prediction, Prediction]]
 """(x_t (B, ...), t () int64) -> the conditional and the unconditional prediction at the same x_t."""
+LogProb = Callable[[Data, Timesteps], PerImage]
+"""(x_t (B, ...), t () int64) -> log p(y | x_t) of each image's own bound y, nats, (B,): differentiable in x_t."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,37 @@ class Rescaled:
         back = given.x0.flatten(1).std(1) / x0.flatten(1).std(1).clamp(min=torch.finfo(x0.dtype).tiny)
         factor = 1 - self.share + self.share * broadcast_like(back, x0)
         return with_x0(self.schedule, factor * x0, x_t, t)._replace(variance_coeff=given.variance_coeff)
+
+
+@dataclass(frozen=True)
+class ClassifierGuided:
+    """A prediction moved by (4) and (5). One call of each network, and a backward pass through the classifier alone.
+
+    Where the schedule leaves no signal, nothing can be told of a class: the prediction is left as it is.
+    """
+
+    denoise: Denoiser
+    schedule: Schedule
+    log_prob: LogProb
+    scale: float = 1.0
+
+    def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
+        prediction = self.denoise(x_t, t)
+        if self.schedule.alpha_bar_at(t) == 0:
+            return prediction
+        alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
+        pull = self.scale * sigma * log_prob_gradient(self.log_prob, x_t, t)
+        return Prediction(t, prediction.x0 + sigma / alpha * pull, prediction.eps - pull, prediction.variance_coeff)
+
+
+def log_prob_gradient(log_prob: LogProb, x_t: Data, t: Timesteps) -> Data:
+    """grad of log_prob at x_t, (B, ...); under `torch.inference_mode` as well."""
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x_t.detach().clone().requires_grad_()
+        total = log_prob(x, t).sum()
+        if not total.requires_grad:
+            raise ValueError("expected a log_prob with gradients to x_t, got one without; take no_grad off")
+        return torch.autograd.grad(total, x)[0]
 
 
 @dataclass(frozen=True)

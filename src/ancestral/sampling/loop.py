@@ -20,8 +20,7 @@ from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.samplers import Noise, Sampler
 from ancestral.tensors import Data, Timesteps, is_finite
 
-REMEMBERED = 4
-"""Predictions kept for multistep samplers: enough for order 4, and a long chain does not fill memory."""
+REMEMBERED = 4  # predictions kept for multistep samplers: enough for order 4
 
 
 class Step(NamedTuple):
@@ -35,43 +34,25 @@ class Step(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """All that a chain from noise to images is made of: what `sample` wants.
-
-    `x_T`: (B, ...) noise at timesteps[0]; `timesteps`: (steps + 1,) int64, falling.
-    """
+    """All that a chain from noise to images is made of: what `sample` wants."""
 
     denoise: Denoiser
     sampler: Sampler
-    x_T: Data
-    timesteps: Timesteps
+    x_T: Data  # noise at timesteps[0]
+    timesteps: Timesteps  # (steps + 1,) int64, falling
     noise: Noise
 
-    @property
-    def num_steps(self) -> int:
-        """From the first timestep to the last."""
-        return len(self.timesteps) - 1
-
     def steps(self) -> Iterator[Step]:
-        """Each computed, and finite.
-
-        Raises:
-            NonFinite: at the first step that leads to NaN or infinity.
-        """
-        return computed(sample(*self), self.num_steps)
+        """As of `computed`."""
+        return computed(sample(*self), len(self.timesteps) - 1)
 
 
 def sample(
     denoise: Denoiser, sampler: Sampler, x_T: Data, timesteps: Timesteps, noise: Noise, past: Sequence[Prediction] = ()
 ) -> Iterator[Step]:
-    """Steps along `timesteps`, from x_T to x_0; the last one holds the sample in `x_s`.
+    """Steps along `timesteps`, (steps + 1,) int64, falling; the last one, usually onto 0, holds the sample in `x_s`.
 
-    Args:
-        x_T: (B, ...) noise at timesteps[0].
-        timesteps: (steps + 1,) int64, falling; the last is usually 0.
-        past: predictions made on the way to x_T, oldest first, where a chain is taken up again; usually none.
-
-    Raises:
-        ValueError: timesteps that do not fall.
+    `past`: predictions made on the way to x_T, oldest first, where a chain is taken up again.
     """
     if timesteps.ndim != 1 or len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] < 0:
         raise ValueError(f"expected at least two falling timesteps down to 0 or more, got {timesteps.tolist()}")
@@ -86,8 +67,7 @@ def sample(
 def computed(steps: Iterator[Step], count: int) -> Iterator[Step]:
     """The same `count` steps, each computed in inference mode, which is off again in the caller's code between two.
 
-    Raises:
-        NonFinite: at the first step that leads to NaN or infinity, which is not yielded.
+    Raises NonFinite at the first step that leads to NaN or infinity, which is not yielded.
     """
     for number in itertools.count(1):
         try:

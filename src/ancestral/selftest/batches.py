@@ -30,9 +30,8 @@ from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.networks.unet import UNet
 from ancestral.oracles import eps_process, level, normal
-from ancestral.sampling.classifier import ClassifierGuided
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
-from ancestral.sampling.guidance import ClassifierFree, Composed, Rescaled, TwoCalls
+from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Composed, Rescaled, TwoCalls
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS

@@ -16,12 +16,13 @@ from ancestral.diffusion.schedules import cosine, zero_terminal_snr
 from ancestral.guiding import Networks
 from ancestral.guiding import guided as by_settings
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
-from ancestral.sampling.classifier import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import (
     ClassifierFree,
+    ClassifierGuided,
     Composed,
     Interval,
+    LogProb,
     OneCall,
     Rescaled,
     TwoCalls,

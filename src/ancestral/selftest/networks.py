@@ -11,7 +11,7 @@ from ancestral.networks.layers import sinusoids
 from ancestral.networks.unet import UNet
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
-from ancestral.sampling.caching import Cached
+from ancestral.sampling.denoiser import Cached
 from ancestral.selftest.batches import NETWORK, loud, told_apart
 from ancestral.selftest.checks import Checks, largest
 from ancestral.settings import NetworkSettings

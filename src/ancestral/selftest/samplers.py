@@ -32,7 +32,7 @@ from ancestral.editing.inpaint import Rounds, inpaint
 from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propagate, two_hills
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import Step, sample
-from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2M, DPMSolver2MSDE, Euler, Noise, Sampler
+from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE, DPMSolverMultistep, Euler, Noise, Sampler
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
@@ -125,7 +125,7 @@ def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.
 
 
 @CHECKS("euler is ddim with eta 0", 1e-12, Euler, DDIM, FIFTY, UNEVEN)
-@CHECKS("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(DPMSolver2MSDE, eta=0.0), DPMSolver2M, FIFTY, UNEVEN)
+@CHECKS("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(DPMSolver2MSDE, eta=0.0), DPMSolverMultistep, FIFTY, UNEVEN)
 @CHECKS("ddim with eta 1 is ancestral, 100 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY)
 @CHECKS("ddim with eta 1 is ancestral, 10 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY[::10])
 def same_chain(

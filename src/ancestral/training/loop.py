@@ -78,7 +78,7 @@ def train(
     keep_freed_memory()
     config, run = pipeline.config, run if isinstance(run, RunFolder) else RunFolder(run)
     check_alike(processes, config, parts.train.hash, parallel)
-    if parallel == "fsdp" and pipeline.is_own:
+    if parallel == "fsdp" and pipeline.network_settings is None:
         raise InputError("expected the U-Net of this package with fsdp, got a network of one's own; use ddp")
     if processes.world_size > config.training.batch_size:
         raise InputError(

@@ -7,35 +7,29 @@ behind them and are of lower order.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from ancestral.diffusion.process import Prediction
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, Timesteps
 
-Noise = Callable[[], Data]
-"""The next standard normal draw, (B, ...): called only by a step that needs it."""
-
+Noise = Callable[[], Data]  # the next standard normal draw, (B, ...): called only by a step that needs it
 Grid = Literal["trailing", "log-snr", "middle", "karras", "quadratic"]
 """Where steps fall: a method of `Schedule` each."""
 
 
-@dataclass(frozen=True)
 class Sampler(ABC):
-    """Settings and no state. `order`: the error of steps of size h falls as h ** order (a test measures it).
+    """Settings and no state: its classes are frozen dataclasses."""
 
-    `calls`: network calls of a step at full order; `grid`: the grid on which the order is claimed.
-    """
-
-    order: ClassVar[int]
-    calls: ClassVar[int] = 1
-    grid: ClassVar[Grid] = "log-snr"
+    order: int  # the error of steps of size h falls as h ** order, which a test measures
+    calls: int = 1  # network calls of a step at full order
+    grid: Grid = "log-snr"  # on which the order is claimed
+    eta: float = 0.0  # how much of the noise a step renews: 0 none, 1 as much as ancestral sampling
 
     @property
     def stochastic(self) -> bool:
         """Whether steps draw noise."""
-        return False
+        return self.eta > 0
 
     def network_calls(self, steps: int) -> int:
         """Network calls of so many steps down to 0, at most: the last one, onto 0, is one call."""
@@ -45,8 +39,4 @@ class Sampler(ABC):
     def step(
         self, denoise: Denoiser, x_t: Data, t: Timesteps, s: Timesteps, past: Sequence[Prediction], noise: Noise
     ) -> tuple[Data, Prediction]:
-        """(x_s, the prediction at x_t), 0 <= s < t <= T.
-
-        Args:
-            past: what the last few steps before this one returned as predictions, oldest first.
-        """
+        """(x_s, the prediction at x_t), 0 <= s < t <= T; `past`: the predictions of earlier steps, oldest first."""
