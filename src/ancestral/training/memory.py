@@ -6,12 +6,15 @@ turn between the two passes, where the loss holds two more tensors as large as t
 uses inside itself is not seen, nor what the allocator holds back: `SHARE` leaves room for it.
 """
 
+import weakref
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ancestral.building import outputs
 from ancestral.compute import Choices
@@ -27,6 +30,48 @@ from ancestral.training.optimizer import optimizers_for
 
 SHARE = 0.8
 """Of the free memory, that training may take by this estimate."""
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types of it
+    """A `with` statement's tensors, those that were there before left out.
+
+    Attributes:
+        now: bytes of those that are still there.
+        most: the largest that `now` has been.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        result = operation(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage._cdata not in given | self._seen:
+                self._seen.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return result
+
+    def _gone(self, place: int, count: int) -> None:
+        self._seen.discard(place)
+        self.now -= count
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    """The most bytes of new tensors that `action` holds at once."""
+    with LiveBytes() as live:
+        action()
+    return live.most
 
 
 class Footprint(NamedTuple):
@@ -47,9 +92,8 @@ class Footprint(NamedTuple):
 
 
 def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | None = None) -> Footprint:
-    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all.
-
-    Calls the network on 2 and on 4 images.
+    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all. Calls the
+    network on 2 and on 4 images.
 
     Args:
         batch_size: of one process, where several share a batch; None: all of it.
@@ -73,25 +117,16 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
 
 
 def kept_bytes(pipeline: Pipeline, count: int) -> int:
-    """Bytes that a forward pass of `count` images keeps for the backward pass, without the weights themselves."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
+    """Bytes that a forward pass of `count` images keeps for the backward pass: all that is there while the loss is."""
     device = pipeline.device
-    weights = {parameter.untyped_storage().data_ptr() for parameter in pipeline.network.parameters()}
     buffers = [(buffer, buffer.clone()) for buffer in pipeline.network.buffers()]
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), LiveBytes() as live:
         losses = losses_of_black(pipeline, pipeline.network.train(), count)
     assert losses.requires_grad, "a network that is trained"
+    kept = live.now
     for buffer, before in buffers:
         buffer.copy_(before)
-    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+    return kept
 
 
 def fit_micro_batch(
