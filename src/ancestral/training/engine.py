@@ -16,8 +16,8 @@ The optimiser sees the rows as plain tensors that share their memory with fully_
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
 from ancestral.tensors import PerImage
 from ancestral.training.loss import losses_of_black
-from ancestral.training.muon import Rows
+from ancestral.training.optimizer import Rows
 
 Parallel = Literal["ddp", "fsdp"]
 LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
@@ -47,8 +47,7 @@ class GlobalLosses:
     find alike whether a step is finite, which images it comes from, when it is time and when to stop.
 
     The sum is begun before the backward pass of the last part, and asked for after it: it costs no time of its own.
-    The two numbers are looked at as often as a device may be waited for (nonfinite.py); `stop` and `clock` are those of
-    the last look. One process alone has nobody to ask.
+    The two numbers are looked at as often as a device may be waited for (`NonFiniteCounter.is_due`).
 
     Args:
         stop_asked: whether this process was asked to stop.
@@ -60,7 +59,7 @@ class GlobalLosses:
     ) -> None:
         self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
         self.stop_asked, self.seconds = stop_asked, seconds
-        self._stop, self._clock = False, 0.0
+        self.last_stop, self.last_clock = False, 0.0  # of the last look
         self._vector = torch.empty(0)
         self._sum: Callable[[], Tensor] = lambda: self._vector
 
@@ -77,33 +76,26 @@ class GlobalLosses:
             self._sum = self.processes.sum_later(self._vector)
 
     def whole(self, local: PerImage, look: bool) -> PerImage:
-        """Those of the whole batch, (B,), together.
-
-        Args:
-            local: the losses of this process's images.
-            look: whether to look at clock and wishes, for which a GPU has to be waited for.
+        """Those of the whole batch, (B,), together; `local`: those of this process's images. `look`: at the clock and
+        whether to stop too, for which a GPU has to be waited for.
         """
         if self.processes.is_single:
             return local
         summed = self._sum()
         if look:
-            stop, self._clock = summed[-2:].tolist()
-            self._stop = stop > 0
+            stop, self.last_clock = summed[-2:].tolist()
+            self.last_stop = stop > 0
         return summed[:-2].to(local)
 
     @property
     def clock(self) -> float:
         """The seconds that decisions go by: those of the first process."""
-        return self.seconds() if self.processes.is_single else self._clock
+        return self.seconds() if self.processes.is_single else self.last_clock
 
     @property
     def stop(self) -> bool:
         """Whether any process was asked to stop."""
-        return self.stop_asked() if self.processes.is_single else self._stop
-
-    def restart(self, seconds: float) -> None:
-        """The clock as a checkpoint has it, until the next look."""
-        self._clock = seconds
+        return self.stop_asked() if self.processes.is_single else self.last_stop
 
 
 class Engine(ABC):
@@ -133,36 +125,28 @@ class Engine(ABC):
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
 
-    @property
-    def dropout_position(self) -> tuple[int, ...]:
-        """What tells this process's dropout from that of the others."""
-        return () if self.processes.is_main else (self.processes.rank,)
-
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
-
-        Args:
-            look: whether to look at the clock and wishes of the others, for which a GPU has to be waited for.
+        `look` as for `GlobalLosses.whole`.
         """
-        local = torch.cat([self._backward(losses_of, part, part is self.parts[-1]) for part in self.parts])
-        return self.losses.whole(local, look)
-
-    def _backward(self, losses_of: LossesOfPart, part: slice, last: bool) -> PerImage:
-        """The losses of a part, their gradient added to what is there."""
-        with self.part(last):
-            losses, weight = losses_of(part)
-            self.losses.note(losses.detach(), part, last)
-            total = (losses * weight).sum() * self.processes.world_size
-            torch.autograd.backward(total / self.batch_size)
-        return losses.detach()
+        local = []
+        for part in self.parts:
+            last = part is self.parts[-1]
+            with self.part(last):
+                losses, weight = losses_of(part)
+                self.losses.note(losses.detach(), part, last)
+                total = (losses * weight).sum() * self.processes.world_size
+                torch.autograd.backward(total / self.batch_size)
+            local.append(losses.detach())
+        return self.losses.whole(torch.cat(local), look)
 
     def clear(self) -> None:
         """Frees the gradients."""
         self.network.zero_grad(set_to_none=True)
 
     @abstractmethod
-    def part(self, last: bool) -> Any:
-        """A `with` statement around the forward and backward pass of a part of the batch; `last`: of the step."""
+    def part(self, last: bool) -> AbstractContextManager[None]:
+        """A `with` statement around the forward and backward pass of a part of the batch, or of the last one."""
 
     @abstractmethod
     def norm(self) -> Tensor:
@@ -202,21 +186,15 @@ class Replicated(Engine):
             torch.autograd.backward(losses_of_black(self.pipeline, self.forward, part.stop - part.start).sum())
         self.clear()
 
-    @contextmanager
-    def part(self, last: bool) -> Iterator[None]:
+    def part(self, last: bool) -> AbstractContextManager[None]:
         """Gradients are averaged over the processes with the last part only."""
         if self.replicas is None:
-            yield
-        elif last:
-            with lost_if_broken():
-                yield
-        else:
-            with self.replicas.no_sync():
-                yield
+            return nullcontext()
+        return lost_if_broken() if last else self.replicas.no_sync()
 
     def norm(self) -> Tensor:
         """() of the averaged gradient, which is the same on each process."""
-        return nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
+        return _norm(self.weights.values())
 
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """All of it."""
@@ -227,12 +205,12 @@ class Replicated(Engine):
         return self.pipeline.with_network(self.average) if self.processes.is_main else None
 
 
-class FullySharded(Engine, Rows):
+class FullySharded(Engine):
     """Each process holds some rows of every tensor."""
 
     def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
         super().__init__(processes, pipeline, average, losses)
-        self.rows = self
+        self.rows = Rows(self.gather, self.local)
         mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
         for each in (self.network, average):
             each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
@@ -242,18 +220,15 @@ class FullySharded(Engine, Rows):
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
         self.forward = compiled(self.network, pipeline.compute.compile)
 
-    @contextmanager
-    def part(self, last: bool) -> Iterator[None]:
+    def part(self, last: bool) -> AbstractContextManager[None]:
         """Every part is reduced at once: a whole gradient is never held."""
-        with lost_if_broken():
-            yield
+        return lost_if_broken()
 
     def norm(self) -> Tensor:
         """() over the rows of all processes."""
         for name, weight in self.network.named_parameters():
             self.weights[name].grad = None if weight.grad is None else _rows(weight.grad)
-        norm = nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
-        return self.processes.sum(norm.double().square()).sqrt().float()
+        return self.processes.sum(_norm(self.weights.values()).double().square()).sqrt().float()
 
     def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
         """All rows of what this process has the rows of `weight` of, together."""
@@ -289,6 +264,10 @@ class FullySharded(Engine, Rows):
             weight.grad = None
 
 
+def _norm(weights: Iterable[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+
+
 def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> list[slice]:
     """Slices of a process's slice of the batch; every process has as many, since at each of them they meet."""
     smallest, more = divmod(batch_size, processes.world_size)
@@ -313,9 +292,8 @@ def _shard(network: nn.Module, mesh: Any) -> None:
     rows were updated meanwhile is never called with the weights it had."""
     from torch.distributed.fsdp import fully_shard
 
-    for block in [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]:
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(network, mesh=mesh, reshard_after_forward=True)
+    for part in [*(each for each in network.modules() if isinstance(each, ResnetBlock | Attention)), network]:
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
 def _rows(tensor: Any) -> Tensor:

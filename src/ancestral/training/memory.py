@@ -25,8 +25,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black
-from ancestral.training.muon import Muon
-from ancestral.training.optimizer import optimizers_for
+from ancestral.training.optimizer import Muon, optimizers_for
 
 SHARE = 0.8
 """Of the free memory, that training may take by this estimate."""

@@ -1,12 +1,11 @@
-"""Whether a state of training can be gone on from: what a checkpoint has to hold beyond whole files.
+"""Whether training can go on from a checkpoint whose files are whole.
 
 A manifest vouches for bytes, not for sense. A tensor of another shape may broadcast in silence, a moment that is
 missing breaks at the next step, a counter out of range moves the run to another place of its own randomness. So names,
-shapes, types and counters are held against the network and the optimiser that are to go on, and numbers have to be
-numbers.
+shapes, types and counters are held against the network and the optimiser that are to go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Annotated
@@ -18,8 +17,7 @@ from torch import Tensor
 from ancestral.errors import InputError
 from ancestral.files import read_json
 from ancestral.settings import Settings, parse
-from ancestral.training.checkpoint import tensor_files
-from ancestral.training.tensor_files import Tensors, misfit, tensors_in
+from ancestral.training.checkpoint import Tensors, tensor_files, tensors_in
 
 WholeNumber = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
@@ -43,21 +41,17 @@ class Counters(Settings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Counters":
-        for name in ("ema_updates", "skipped", "skipped_in_a_row"):
-            if getattr(self, name) > self.step:
+        for name in ("ema_updates", "skipped", "good_step"):
+            if (getattr(self, name) or 0) > self.step:
                 raise ValueError(f"expected at most step = {self.step} for {name}, got {getattr(self, name)}")
         if self.skipped_in_a_row > self.skipped:
             raise ValueError(f"expected at most skipped = {self.skipped}, got {self.skipped_in_a_row} in a row")
-        if self.good_step is not None and self.good_step > self.step:
-            raise ValueError(f"expected at most step = {self.step} for good_step, got {self.good_step}")
         return self
 
 
 def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -> str | None:
-    """Why training cannot go on from a checkpoint whose files are whole, or None.
-
-    Args:
-        expected: tensors like those that are to be there after a number of steps.
+    """Why training cannot go on from a checkpoint whose files are whole, or None; `expected`: tensors like those that
+    are to be there after a number of steps. One tensor is read at a time.
     """
     try:
         counters = parse(Counters, read_json(folder / "state.json"), "state.json")
@@ -66,26 +60,41 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    return _tensor_fault(folder, expected(counters.step), counters.step)
-
-
-def _tensor_fault(folder: Path, wanted: Tensors, steps: int) -> str | None:
-    """What is wrong with the tensors after so many steps, or None: groups, names, shapes and types have to be those of
-    `wanted`, numbers have to be numbers. One tensor is read at a time.
-    """
-    groups = tensor_files(folder)
+    wanted, groups = expected(counters.step), tensor_files(folder)
     if groups.keys() != wanted.keys():
         return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
     try:
-        faults = (misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
-        moments = (_moment_fault(steps, *moment) for moment in tensors_in(groups["optimizer"]))
+        faults = (_misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
+        moments = (_moment_fault(counters.step, *moment) for moment in tensors_in(groups["optimizer"]))
         return next((fault for fault in chain(faults, moments) if fault is not None), None)
     except (OSError, RuntimeError, SafetensorError) as fault:
         return str(fault)
 
 
+def _misfit(found: Iterable[tuple[str, Tensor]], wanted: Mapping[str, Tensor]) -> str | None:
+    """How tensors differ from those of a network or an optimiser in name, shape or type, or what in them is no number;
+    None: not at all. Infinity is a number where `wanted` holds one.
+    """
+    missing = set(wanted)
+    for name, tensor in found:
+        if name not in wanted:
+            return f"it holds {name}, which nothing here is called"
+        missing.remove(name)
+        like = wanted[name]
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            return f"{name} is {_kind(tensor)}, not {_kind(like)}"
+        may_be_infinite = not like.is_meta and bool(like.isinf().any())
+        if bool(tensor.isnan().any() if may_be_infinite else (~tensor.isfinite()).any()):
+            return f"{name} is not finite"
+    return f"{min(missing)} is missing" if missing else None
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {list(tensor.shape)}"
+
+
 def _moment_fault(steps: int, name: str, moment: Tensor) -> str | None:
-    """Why one of the optimiser's tensors, by its name, is none that so many steps can have left, or None."""
+    """Why so many steps cannot have left a tensor of the optimiser as it is, or None."""
     kind = name.rpartition(".")[2]
     if kind == "exp_avg_sq" and bool((moment < 0).any()):
         return f"{name} is a mean of squares and negative"
