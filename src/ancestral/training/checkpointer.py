@@ -22,17 +22,7 @@ ROLLBACKS = 3
 
 
 class Checkpointer:
-    """Saves a trainer, and puts it back.
-
-    Args:
-        log: cut back to where a checkpoint left it.
-
-    Attributes:
-        good_step: of the checkpoint that a divergence would go back to: the last at a multiple of
-            `checkpoint_every_steps` that was saved after a finite step; None before the first.
-    """
-
-    good_step: int | None = None
+    """Saves a trainer, and puts it back."""
 
     def __init__(self, log: TrainingLog, data_hash: str) -> None:
         trainer = log.trainer
@@ -40,19 +30,18 @@ class Checkpointer:
         self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
+        # What a divergence would go back to: the last checkpoint at a multiple of `checkpoint_every_steps` that was
+        # saved after a finite step.
+        self.good_step: int | None = None
 
     def resume(self, before: TrainingSettings, extend: bool) -> None:
         """Puts the trainer where the newest valid checkpoint left it, if there is one, and mends what a kill or a full
-        disk has left of the log and the pipeline.
-
-        Where there is none, and training is to go back if it diverges, the beginning is saved.
+        disk has left of the log and the pipeline. Where there is none, and training is to go back if it diverges, the
+        beginning is saved.
 
         Args:
             before: the settings that the run had at its last start.
             extend: whether another budget may let the learning rate rise again.
-
-        Raises:
-            InputError: it may not, and would; or the images have changed.
         """
         folder, settings = self._newest(), self.trainer.settings
         if shortened := warmup_in_words(settings):
@@ -83,11 +72,11 @@ class Checkpointer:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint, unless this step has one, and the pipeline folder.
-
-        Where every process holds all weights the first one saves. Where each holds some rows, each saves them, and the
-        first one gathers the averages for the pipeline, tensor by tensor. What is not finite is never saved: it would
+        """A checkpoint, unless this step has one, and the pipeline folder. What is not finite is never saved: it would
         take the place of the last good state.
+
+        Where every process holds all weights the main one saves. Where each holds some rows, each saves them, and the
+        main one gathers the averages for the pipeline, tensor by tensor.
         """
         if self.saved_step == self.trainer.step:
             return
@@ -105,9 +94,8 @@ class Checkpointer:
             """Whether it stays beside the newest: a milestone, or what training may have to go back to."""
             return (every is not None and step % every == 0) or (in_doubt and step == self.good_step)
 
-        by_rows = self.engine.rows is not None
-        if by_rows or self.processes.is_main:
-            holders = self.processes if by_rows else SINGLE_PROCESS
+        holders = SINGLE_PROCESS if self.engine.rows is None else self.processes
+        if holders is self.processes or self.processes.is_main:
             self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
         averaged = self.engine.full_pipeline()
@@ -117,7 +105,7 @@ class Checkpointer:
         self.saved_step, self.saved_seconds = self.trainer.step, self.engine.losses.clock
 
     def finish(self) -> None:
-        """Saves the last checkpoint. Raises Diverged where there is nothing to save."""
+        """Saves the last checkpoint; Diverged where there is nothing to save."""
         self.save()
         if self.saved_step != self.trainer.step:
             raise Diverged(
@@ -127,18 +115,14 @@ class Checkpointer:
 
     def roll_back(self, fault: Diverged) -> None:
         """Goes back to the checkpoint of `good_step`, or the valid one before it, to go on with half the learning rate.
+        Raises `fault` where this is not wanted, was done as often as allowed, or no checkpoint is left.
 
         A run is a function of its settings, so going back alone would diverge once more at the same step: something
-        has to change, and it is the learning rate, halved once for each rollback from there on. The number of them is
-        part of every later checkpoint. Where training goes back to depends on steps alone, never on when it was
-        stopped or how the clock stood; a run killed after a rollback and before its next checkpoint diverges and goes
-        back again. So an interrupted run equals one that was not, here too.
-
-        Checkpoints after that step are removed, and the log is cut back to it. A checkpoint saved while steps were
-        being skipped is never gone back to: its weights are those that diverge. Time spent stays spent.
-
-        Raises:
-            Diverged: `fault`, where this is not wanted, was done as often as allowed, or no checkpoint is left.
+        has to change, and it is the learning rate, halved once for each rollback from there on. Where training goes
+        back to depends on steps alone, never on when it was stopped or how the clock stood; a run killed after a
+        rollback and before its next checkpoint diverges and goes back again. So an interrupted run equals one that was
+        not, here too. A checkpoint saved while steps were being skipped is never gone back to: its weights are those
+        that diverge. Time spent stays spent.
         """
         trainer, settings, folder = self.trainer, self.trainer.settings, None
         if settings.on_divergence == "rollback" and trainer.rollbacks < (settings.rollbacks or ROLLBACKS):
@@ -156,7 +140,7 @@ class Checkpointer:
         )
 
     def _newest(self, up_to: int | None = None) -> Path | None:
-        """The checkpoint that the first process finds."""
+        """The checkpoint that the main process finds."""
         folder = None
         if self.processes.is_main:
             fault = partial(unsound, self.trainer.settings.batch_size, self.trainer.expected)
@@ -165,11 +149,10 @@ class Checkpointer:
         return self.run.checkpoints / name if name else None
 
     def _load(self, folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-        """What this process holds of a checkpoint. Raises InputError where it is not to be seen from here."""
+        """What this process holds of a checkpoint."""
         if not folder.is_dir():
             raise InputError(f"expected every process to see {folder}, got none here; train on a disk that all share")
-        rows = None if self.engine.rows is None else partial(rows_of, self.processes)
-        return load_checkpoint(folder, rows)
+        return load_checkpoint(folder, None if self.engine.rows is None else partial(rows_of, self.processes))
 
     def _restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         """The trainer and the log as a checkpoint has them."""

@@ -6,7 +6,7 @@ of processes, over the size of the whole batch: the mean of these over the proce
 however uneven the slices are. What the optimiser, the average and the checkpoint see are `weights`: the tensors, or the
 rows of them, that this process is to update. They are updated the same way in both, so that this is all that differs:
 
-    Replicated     DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
+    Engine         DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
                    since they were equal and every process takes the same step. One process alone is a replica of one.
     FullySharded   fully_shard (ZeRO-3): row i..j of each tensor, its gradient, its moments and its average live on one
                    process; a block's weights are gathered when they are needed and dropped after. Rows are dealt as
@@ -15,8 +15,7 @@ rows of them, that this process is to update. They are updated the same way in b
 The optimiser sees the rows as plain tensors that share their memory with fully_shard's, so it is the same fused one.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Literal
@@ -98,8 +97,8 @@ class GlobalLosses:
         return self.stop_asked() if self.processes.is_single else self.last_stop
 
 
-class Engine(ABC):
-    """The weights this process updates, and how it computes with all of them.
+class Engine:
+    """The weights this process updates, and how it computes with all of them; here each process holds them all.
 
     Args:
         average: the averaged network, which lies as the network does.
@@ -118,12 +117,29 @@ class Engine(ABC):
     weights: dict[str, nn.Parameter]
     averages: list[Tensor]
     rows: Rows | None = None
+    replicas: nn.parallel.DistributedDataParallel | None = None
 
     def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
         self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
         self.batch_size, self.losses = pipeline.config.training.batch_size, losses
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
+        self._distribute()
+
+    def _distribute(self) -> None:
+        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
+        on where its terms lie: so there is one before the first step, also of a run that goes on.
+        """
+        self.weights, self.averages = dict(self.network.named_parameters()), [*self.average.parameters()]
+        if not self.processes.is_single:
+            with lost_if_broken():
+                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
+        self.forward = compiled(self.replicas or self.network, self.pipeline.compute.compile)
+        if not self.processes.is_single:
+            count = self.parts[0].stop - self.parts[0].start
+            with self.part(last=True):
+                torch.autograd.backward(losses_of_black(self.pipeline, self.forward, count).sum())
+            self.clear()
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
@@ -140,85 +156,48 @@ class Engine(ABC):
             local.append(losses.detach())
         return self.losses.whole(torch.cat(local), look)
 
-    def clear(self) -> None:
-        """Frees the gradients."""
-        self.network.zero_grad(set_to_none=True)
-
-    @abstractmethod
     def part(self, last: bool) -> AbstractContextManager[None]:
-        """A `with` statement around the forward and backward pass of a part of the batch, or of the last one."""
-
-    @abstractmethod
-    def norm(self) -> Tensor:
-        """() the norm of the whole gradient, together."""
-
-    @abstractmethod
-    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """What this process holds of a network of this kind, by name."""
-
-    @abstractmethod
-    def full_pipeline(self) -> Pipeline | None:
-        """A pipeline around all of the averaged weights, on the first process, which is to save it; together."""
-
-
-class Replicated(Engine):
-    """Each process holds all weights."""
-
-    replicas: nn.parallel.DistributedDataParallel | None = None
-
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
-        super().__init__(processes, pipeline, average, losses)
-        self.weights, self.averages = dict(self.network.named_parameters()), [*average.parameters()]
-        if not processes.is_single:
-            with lost_if_broken():
-                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
-        self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
-        if not processes.is_single:
-            self._rehearse()
-
-    def _rehearse(self) -> None:
-        """A backward pass before the first step. DDP lays the gradients out anew after its first one, and of three
-        processes or more the sum depends on where its terms lie: so a run that goes on has to be past that before its
-        first step, as the run that was not stopped is.
-        """
-        part = self.parts[0]
-        with self.part(last=True):
-            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, part.stop - part.start).sum())
-        self.clear()
-
-    def part(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients are averaged over the processes with the last part only."""
+        """A `with` statement around a part of the batch; gradients are averaged over the processes with the last."""
         if self.replicas is None:
             return nullcontext()
         return lost_if_broken() if last else self.replicas.no_sync()
 
     def norm(self) -> Tensor:
-        """() of the averaged gradient, which is the same on each process."""
-        return _norm(self.weights.values())
+        """() the norm of the whole gradient, together."""
+        return nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
+
+    def clear(self) -> None:
+        """Frees the gradients."""
+        self.network.zero_grad(set_to_none=True)
 
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """All of it."""
+        """What this process holds of a network of this kind, by name."""
         return network.state_dict()
 
     def full_pipeline(self) -> Pipeline | None:
-        """Each process has it."""
+        """A pipeline around all of the averaged weights, on the main process, which is to save it; together."""
         return self.pipeline.with_network(self.average) if self.processes.is_main else None
 
 
 class FullySharded(Engine):
     """Each process holds some rows of every tensor."""
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
-        super().__init__(processes, pipeline, average, losses)
-        self.rows = Rows(self.gather, self.local)
-        mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
-        for each in (self.network, average):
-            each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
-            _shard(each, mesh)
+    def _distribute(self) -> None:
+        """Blocks one by one, then what is left; all is dropped again after a forward pass, so that a network whose rows
+        were updated meanwhile is never called with the weights it had."""
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = dist.device_mesh.init_device_mesh(self.processes.device.type, (self.processes.world_size,))
+        for network in (self.network, self.average):
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
+            blocks = [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]
+            for part in [*blocks, network]:
+                fully_shard(part, mesh=mesh, reshard_after_forward=True)
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
-        self.averages = [*self.tensors(average).values()]
+        self.averages = [*self.tensors(self.average).values()]
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
-        self.forward = compiled(self.network, pipeline.compute.compile)
+        self.rows = Rows(self._gather, lambda whole: whole[rows_of(self.processes, len(whole))])
+        self.forward = compiled(self.network, self.pipeline.compute.compile)
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """Every part is reduced at once: a whole gradient is never held."""
@@ -228,9 +207,9 @@ class FullySharded(Engine):
         """() over the rows of all processes."""
         for name, weight in self.network.named_parameters():
             self.weights[name].grad = None if weight.grad is None else _rows(weight.grad)
-        return self.processes.sum(_norm(self.weights.values()).double().square()).sqrt().float()
+        return self.processes.sum(super().norm().double().square()).sqrt().float()
 
-    def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
+    def _gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
         """All rows of what this process has the rows of `weight` of, together."""
         each = -(-self.lengths[id(weight)] // self.processes.world_size)
         padded = rows.new_zeros(each, *rows.shape[1:])
@@ -240,10 +219,6 @@ class FullySharded(Engine):
             dist.all_gather(parts, padded)
         return torch.cat(parts)[: self.lengths[id(weight)]]
 
-    def local(self, whole: Tensor) -> Tensor:
-        """This process's rows."""
-        return whole[rows_of(self.processes, len(whole))]
-
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
@@ -252,7 +227,7 @@ class FullySharded(Engine):
         """The rows are gathered tensor by tensor."""
         whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if self.processes.is_main else None
         for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
-            gathered = self.gather(weight, averages)
+            gathered = self._gather(weight, averages)
             if whole is not None:
                 whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
@@ -262,10 +237,6 @@ class FullySharded(Engine):
         super().clear()
         for weight in self.weights.values():
             weight.grad = None
-
-
-def _norm(weights: Iterable[nn.Parameter]) -> Tensor:
-    return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
 
 def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> list[slice]:
@@ -285,15 +256,6 @@ def rows_of(processes: Processes, count: int) -> slice:
     each = -(-count // processes.world_size)
     start = min(processes.rank * each, count)
     return slice(start, min(start + each, count))
-
-
-def _shard(network: nn.Module, mesh: Any) -> None:
-    """Blocks one by one, then what is left; all of it is dropped again after a forward pass, so that a network whose
-    rows were updated meanwhile is never called with the weights it had."""
-    from torch.distributed.fsdp import fully_shard
-
-    for part in [*(each for each in network.modules() if isinstance(each, ResnetBlock | Attention)), network]:
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 
 def _rows(tensor: Any) -> Tensor:

@@ -32,12 +32,8 @@ SHARE = 0.8
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types of it
-    """A `with` statement's tensors, those that were there before left out.
-
-    Attributes:
-        now: bytes of those that are still there.
-        most: the largest that `now` has been.
-    """
+    """Bytes of the tensors that are made inside a `with` statement: `now` of those that are still there, and the most
+    that it has been."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -74,15 +70,14 @@ def peak_bytes(action: Callable[[], object]) -> int:
 
 
 class Footprint(NamedTuple):
-    """Bytes that training takes. `batch`: images and noise of the whole batch; `kept`: what the images computed at once
-    keep for the backward pass, and what turning to it takes."""
+    """Bytes that training takes."""
 
     weights: int
     gradients: int
     moments: int
     average: int
-    batch: int
-    kept: int
+    batch: int  # images and noise of the whole batch
+    kept: int  # what the images computed at once keep for the backward pass, and what turning to it takes
 
     @property
     def new(self) -> int:
@@ -99,6 +94,7 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     """
     settings = pipeline.config.training
     size = batch_size or settings.batch_size
+    count = at_once or size
     weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
     moments = sum(
         parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
@@ -109,8 +105,7 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     channels, height, width = pipeline.spec.shape
     batch = 4 * (size + settings.batch_size) * channels * height * width
     output = 4 * outputs(pipeline.config.diffusion, pipeline.spec) * height * width
-    two, four = (kept_bytes(pipeline, count) for count in (2, 4))
-    count = at_once or size
+    two, four = kept_bytes(pipeline, 2), kept_bytes(pipeline, 4)
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
     return Footprint(weights, weights, moments, weights, batch, kept)
 
@@ -131,11 +126,11 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
 def fit_micro_batch(
     pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = SINGLE_PROCESS
 ) -> Choices:
-    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said.
+    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said; a number of
+    images that was set or tuned is kept.
 
-    A number of images that was set or tuned is kept. The batch is halved until it fits; where one image does not fit,
-    that is said too, and tried, since the estimate may be wrong. Of several processes each has its share of the batch,
-    and on a CPU of the memory; that fully_shard divides weights too is left out, so the estimate is too high there.
+    Where one image does not fit, that is said too, and tried, since the estimate may be wrong. Of several processes
+    each has its share of the batch, and on a CPU of the memory; that fully_shard divides weights too is left out.
     """
     choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world_size)
     free = available_bytes(pipeline.device)
@@ -143,9 +138,9 @@ def fit_micro_batch(
         free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
-    mapped = isinstance(images.images, np.ndarray)
-    if mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free:
-        free -= images.images.nbytes  # which the loader will move to the GPU
+    pixels = images.images
+    if isinstance(pixels, np.ndarray) and pipeline.device.type == "cuda" and pixels.nbytes <= RESIDENT_SHARE * free:
+        free -= pixels.nbytes  # which the loader will move to the GPU
     room = int(SHARE * free)
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:

@@ -14,12 +14,11 @@ sampling of the recent losses. So a checkpoint holds the weights, their average,
 and a few counters, and nothing of any generator. They are drawn for the whole batch, of which each process takes its
 slice: a step is made of the same images, t and eps however many processes there are (engine.py).
 
-A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
-decided where they are.
+A step gives a GPU its work and waits for nothing: whether numbers are finite, for one, is decided where they are.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,7 +38,7 @@ from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel, Replicated
+from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel
 from ancestral.training.loss import RunningMeans, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
@@ -70,8 +69,8 @@ class Trainer:
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.seconds_before, self.started = 0.0, time.monotonic()
         losses = GlobalLosses(processes, self.settings.batch_size, asked, lambda: self.seconds)
-        kind = FullySharded if parallel == "fsdp" and not processes.is_single else Replicated
-        self.engine: Engine = kind(processes, pipeline, self.ema.network, losses)
+        kind = FullySharded if parallel == "fsdp" and not processes.is_single else Engine
+        self.engine = kind(processes, pipeline, self.ema.network, losses)
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
         )
@@ -112,14 +111,14 @@ class Trainer:
 
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
-        lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
+        lr, missing = self.optimizers[0].param_groups[0]["lr"], sum(each.num_images for each in self.loader.missing)
         record = {"step": self.step, "images": self.images, **self.means.means(), "lr": lr}
         record["skipped"] = int(self.non_finite.skipped)
         self.means = RunningMeans(self.device)
         return {**record, "missing": missing} if missing else record
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All that a resume needs, by file: of weights, averages and moments what this process holds."""
+        """All that a resume needs, by file; of weights, averages and moments what this process holds."""
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.engine.weights.items()
@@ -189,13 +188,10 @@ class Trainer:
         """The optimiser that updates a weight."""
         return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
     def _set_learning_rate(self) -> float:
         """That of this step."""
         lr = learning_rate(self.settings, self.images, self.fraction) * 0.5**self.rollbacks
-        for group in self._groups():
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = lr
         return lr
 
@@ -246,12 +242,15 @@ class Trainer:
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
         gradients = {name: weight.grad for name, weight in self.engine.weights.items() if weight.grad is not None}
         layer = first_not_finite(gradients) or "the loss"
-        images = _bad_images(batch, losses, self.loader.image_set.names)
+        bad, names = ~losses.isfinite().cpu(), self.loader.image_set.names
+        indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()  # all where no loss is finite
+        images = ", ".join(f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES])
+        more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
         count, stops = int(self.non_finite.in_a_row), self.settings.on_divergence == "stop"
         return Diverged(
             f"training diverged: {count} steps in a row were not finite, up to step {self.step} "
             f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}, on "
-            f"{images}; the last checkpoint is kept: train into another folder with a lower "
+            f"training images {images}{more}; the last checkpoint is kept: train into another folder with a lower "
             f"--training.lr{', or go on with --training.on_divergence rollback' if stops else ''}"
         )
 
@@ -279,12 +278,3 @@ class NonFiniteCounter:
     def is_over(self, step: int) -> bool:
         """Whether to stop, where numbers may be asked for."""
         return self.is_due(step) and int(self.in_a_row) >= MOST_IN_A_ROW
-
-
-def _bad_images(batch: Batch, losses: PerImage, names: Sequence[str] | None) -> str:
-    """The images of a bad batch whose loss is not finite, or all where each loss is: a few, by index and name."""
-    bad = ~losses.isfinite().cpu()
-    indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()
-    named = [f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES]]
-    more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
-    return f"training images {', '.join(named)}{more}"

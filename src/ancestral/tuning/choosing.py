@@ -161,12 +161,8 @@ class Tuning:
 
 
 class Comparer:
-    """Compares ways of doing some work, for a time that runs from now on and is divided among the comparisons to come.
-
-    Args:
-        measure: does some work once under some choices: seconds per image. Raises CannotCompute.
-        ahead: comparisons to come.
-    """
+    """Compares ways of doing some work, for a time that runs from now on and is divided among what is `ahead`.
+    `measure` does some work once under some choices: seconds per image. It raises CannotCompute."""
 
     def __init__(
         self, measure: Callable[[Work, Choices], float], seconds: float, clock: Callable[[], float], ahead: int
@@ -175,7 +171,7 @@ class Comparer:
 
     @property
     def left(self) -> float:
-        """Seconds; less than 0 where the time was overrun."""
+        """Seconds, less than 0 where the time was overrun."""
         return self.end - self.clock()
 
     def pairs(self, work: Work, ways: Sequence[Choices]) -> PairedTimes:
@@ -219,20 +215,17 @@ def choose(
         compile_all: compile where the usual choices do, though it takes minutes, and not only to compare that.
     """
     best, trials, speeds = usual, list[Trial](), dict[Work, Speed]()
-    likely = [min(len(question.values), 2) for question in asked]  # values of a question that are tried, most often
-    comparer = Comparer(measure, seconds, clock, ahead=len(get_args(Work)) + sum(likely))
+    comparer = Comparer(measure, seconds, clock, ahead=len(asked) + len(get_args(Work)))
     for work in get_args(Work):
-        changed = {question.choice: getattr(usual, question.choice) for question in asked if question.work == work}
-        for question, count in zip(asked, likely, strict=True):
-            if question.work != work:
-                continue
+        of_work = [question for question in asked if question.work == work]
+        for question in of_work:
             for value in question.values:
                 trial = yield from _trial(comparer, question, value, best, compile_all)
                 trials.append(trial)
                 if not trial.taken:
                     break
                 best = best.model_copy(update={question.choice: value})
-            comparer.ahead -= count
+            comparer.ahead -= 1
         if comparer.left <= 0:
             continue
         yield comparer.line(work, "everything chosen against the usual")
@@ -242,7 +235,7 @@ def choose(
         if best != usual:
             trials.append(Trial(work, TOGETHER, "usual", "chosen", outcome, kept))
         if not kept:
-            best = best.model_copy(update=changed)
+            best = best.model_copy(update={each.choice: getattr(usual, each.choice) for each in of_work})
         speeds[work] = Speed(1 / median(outcome.usual), 1 / median(outcome.other if kept else outcome.usual))
     return Tuning(usual, best, tuple(trials), speeds)
 

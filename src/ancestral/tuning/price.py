@@ -149,13 +149,12 @@ def of_chains(
 
 
 def most_of_one(images: int, at_once: int, processes: int) -> int:
-    """Images of the process that generates most of them, `at_once` by `at_once`."""
+    """Images of the process that generates most of them."""
     return min(images, at_once * -(-images // (at_once * processes)))
 
 
 def check_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> int:
-    """The bytes of the weights in all their copies and of a batch, before any of it is allocated; InputError where
-    they are more than is free."""
+    """The bytes of the weights in all their copies and of a batch; InputError where they are more than is free."""
     batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
     least = COPIES * weights_bytes(config, spec) + batch
     refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or network.widths")
@@ -208,11 +207,8 @@ def refusal(price: Price, meant: bool, device: torch.device, folder: Path, remed
 
 
 def out_of_bounds(price: Price, memory: int | None, disk: int | None) -> tuple[str, str]:
-    """(what there is less of than it takes, what it takes more of than is usual), in words; "" for nothing.
-
-    Args:
-        memory, disk: free bytes; None: nobody says.
-    """
+    """(what there is less of than it takes, what it takes more of than is usual), in words; "" for nothing. `memory`,
+    `disk`: free bytes; None: nobody says."""
     spaces = {"memory": (price.memory, memory, MEMORY_SHARE), "disk": (price.disk, disk, DISK_SHARE)}
     shares = {"memory": "half of the free memory", "disk": "a tenth of the free disk"}
     known = {name: (needed, free, share) for name, (needed, free, share) in spaces.items() if free is not None}
