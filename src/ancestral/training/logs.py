@@ -54,7 +54,7 @@ class JsonLines:
         flush(self.path)
         return self.path.stat().st_size
 
-    def cut(self, length: int | None = None, step: float = math.inf) -> None:
+    def cut(self, length: int | None = None, step: int | None = None) -> None:
         """Drops what was written after the first `length` bytes, and of those the lines that are none or are of a later
         step than `step`, as a full disk or an older checkpoint leaves them.
         """
@@ -62,7 +62,8 @@ class JsonLines:
             return
         content = read_bytes(self.path, self.path.stat().st_size)
         lines = content[:length].splitlines(keepends=True)
-        kept = b"".join(line for line in lines if (record := _parsed(line)) is not None and record["step"] <= step)
+        records = ((line, _parsed(line)) for line in lines)
+        kept = b"".join(line for line, record in records if record and (step is None or record["step"] <= step))
         if kept != content:
             self.check()
             write_whole(self.path, kept)
