@@ -37,72 +37,13 @@ LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
 """The losses of a part of this process's images, with their graph, and the weight of each."""
 
 
-class GlobalLosses:
-    """The losses of a whole batch, and what several processes have to know of each other in a step: one vector's sum.
-
-    Of a batch of B images the vector has B + 2 numbers, float64. Each process fills in the losses of its own images,
-    and leaves the others at 0, so that the sum is the losses of the whole batch, and not a number exactly where one of
-    them is none. Two more say whether anyone was asked to stop and what the clock of the first process shows. So all
-    find alike whether a step is finite, which images it comes from, when it is time and when to stop.
-
-    The sum is begun before the backward pass of the last part, and asked for after it: it costs no time of its own.
-    The two numbers are looked at as often as a device may be waited for (`NonFiniteCounter.is_due`).
-
-    Args:
-        stop_asked: whether this process was asked to stop.
-        seconds: what its clock shows.
-    """
-
-    def __init__(
-        self, processes: Processes, batch_size: int, stop_asked: Callable[[], bool], seconds: Callable[[], float]
-    ) -> None:
-        self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
-        self.stop_asked, self.seconds = stop_asked, seconds
-        self.last_stop, self.last_clock = False, 0.0  # of the last look
-        self._vector = torch.empty(0)
-        self._sum: Callable[[], Tensor] = lambda: self._vector
-
-    def note(self, losses: PerImage, part: slice, last: bool) -> None:
-        """Notes the losses of a part of this process's slice of the batch; after the last one, begins the sum."""
-        if self.processes.is_single:
-            return
-        if part.start == 0:
-            self._vector = losses.new_zeros(self.size + 2, dtype=torch.float64)
-        self._vector[: self.size][self.local_slice][part] = losses.double()
-        if last:
-            self._vector[-2] = float(self.stop_asked())
-            self._vector[-1] = self.seconds() if self.processes.is_main else 0.0
-            self._sum = self.processes.sum_later(self._vector)
-
-    def whole(self, local: PerImage, look: bool) -> PerImage:
-        """Those of the whole batch, (B,), together; `local`: those of this process's images. `look`: at the clock and
-        whether to stop too, for which a GPU has to be waited for.
-        """
-        if self.processes.is_single:
-            return local
-        summed = self._sum()
-        if look:
-            stop, self.last_clock = summed[-2:].tolist()
-            self.last_stop = stop > 0
-        return summed[:-2].to(local)
-
-    @property
-    def clock(self) -> float:
-        """The seconds that decisions go by: those of the first process."""
-        return self.seconds() if self.processes.is_single else self.last_clock
-
-    @property
-    def stop(self) -> bool:
-        """Whether any process was asked to stop."""
-        return self.stop_asked() if self.processes.is_single else self.last_stop
-
-
 class Engine:
     """The weights this process updates, and how it computes with all of them; here each process holds them all.
 
     Args:
         average: the averaged network, which lies as the network does.
-        losses: of whole batches, and what all processes know of clock and stopping.
+        stop_asked: whether this process was asked to stop.
+        seconds: what its clock shows.
 
     Attributes:
         forward: what to call in place of the network.
@@ -119,9 +60,18 @@ class Engine:
     rows: Rows | None = None
     replicas: nn.parallel.DistributedDataParallel | None = None
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        pipeline: Pipeline,
+        average: nn.Module,
+        stop_asked: Callable[[], bool],
+        seconds: Callable[[], float],
+    ) -> None:
         self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
-        self.batch_size, self.losses = pipeline.config.training.batch_size, losses
+        self.stop_asked, self.seconds = stop_asked, seconds
+        self.last_stop, self.last_clock = False, 0.0  # as all processes know them since the last look
+        self.batch_size = pipeline.config.training.batch_size
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
         self._distribute()
@@ -143,18 +93,51 @@ class Engine:
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
-        `look` as for `GlobalLosses.whole`.
+
+        The sum over the processes is begun before the backward pass of the last part, and waited for after it: it costs
+        no time of its own.
+
+        Args:
+            look: whether to look at clock and stopping too, for which a GPU has to be waited for.
         """
-        local = []
+        local: list[PerImage] = []
         for part in self.parts:
             last = part is self.parts[-1]
             with self.part(last):
                 losses, weight = losses_of(part)
-                self.losses.note(losses.detach(), part, last)
+                local.append(losses.detach())
+                summed = self._begin_sum(torch.cat(local)) if last and not self.processes.is_single else None
                 total = (losses * weight).sum() * self.processes.world_size
                 torch.autograd.backward(total / self.batch_size)
-            local.append(losses.detach())
-        return self.losses.whole(torch.cat(local), look)
+        if summed is None:
+            return torch.cat(local)
+        vector = summed()
+        if look:
+            stop, self.last_clock = vector[-2:].tolist()
+            self.last_stop = stop > 0
+        return vector[:-2].to(local[0])
+
+    def _begin_sum(self, local: PerImage) -> Callable[[], Tensor]:
+        """The sum of a vector of B + 2 numbers, float64, in which each process fills in the losses of its images and
+        leaves the others at 0: the losses of the whole batch, and not a number exactly where one of them is none. Two
+        more say whether anyone was asked to stop and what the clock of the main process shows. So all find alike
+        whether a step is finite, which images it comes from, when it is time and when to stop.
+        """
+        vector = local.new_zeros(self.batch_size + 2, dtype=torch.float64)
+        vector[:-2][self.local_slice] = local.double()
+        vector[-2] = float(self.stop_asked())
+        vector[-1] = self.seconds() if self.processes.is_main else 0.0
+        return self.processes.sum_later(vector)
+
+    @property
+    def clock(self) -> float:
+        """The seconds that decisions go by: those of the main process."""
+        return self.seconds() if self.processes.is_single else self.last_clock
+
+    @property
+    def stop(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.stop_asked() if self.processes.is_single else self.last_stop
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """A `with` statement around a part of the batch; gradients are averaged over the processes with the last."""

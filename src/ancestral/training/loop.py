@@ -102,7 +102,7 @@ def train(
                     continue
                 record = log.after_step(validation)
                 checkpointer.after_step()
-                stop = trainer.engine.losses.stop
+                stop = trainer.engine.stop
                 yield Progress(trainer.step, trainer.images, trainer.fraction, trainer.seconds, record, stop)
         except GeneratorExit:
             checkpointer.save()

@@ -21,13 +21,7 @@ LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid
 
 
 def training_losses(
-    pipeline: Pipeline,
-    network: Network,
-    x0: Data,
-    t: Timesteps,
-    within: PerImage,
-    eps: Data,
-    labels: Labels | None,
+    pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, within: PerImage, eps: Data, labels: Labels | None
 ) -> PerImage:
     """The unweighted loss that the pipeline's settings name, of each image: (B,), at least float32.
 

@@ -38,7 +38,7 @@ from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel
+from ancestral.training.engine import Engine, FullySharded, Parallel
 from ancestral.training.loss import RunningMeans, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
@@ -68,9 +68,8 @@ class Trainer:
         self.network = pipeline.network.train()
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.seconds_before, self.started = 0.0, time.monotonic()
-        losses = GlobalLosses(processes, self.settings.batch_size, asked, lambda: self.seconds)
         kind = FullySharded if parallel == "fsdp" and not processes.is_single else Engine
-        self.engine = kind(processes, pipeline, self.ema.network, losses)
+        self.engine = kind(processes, pipeline, self.ema.network, asked, lambda: self.seconds)
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
         )
@@ -181,7 +180,7 @@ class Trainer:
         self.non_finite.in_a_row.fill_(state.get("skipped_in_a_row", state["skipped"]))
         self.means = RunningMeans(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
-        self.engine.losses.last_clock = state["seconds"]
+        self.engine.last_clock = state["seconds"]
         self.fraction = self._fraction()
 
     def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
@@ -237,7 +236,7 @@ class Trainer:
 
     def _fraction(self) -> float:
         """The share of the budget that is used, 0..1."""
-        return fraction_used(self.settings, self.step, self.images, self.engine.losses.clock)
+        return fraction_used(self.settings, self.step, self.images, self.engine.clock)
 
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
         gradients = {name: weight.grad for name, weight in self.engine.weights.items() if weight.grad is not None}
