@@ -21,8 +21,7 @@ from ancestral.migrations import choices as migrated
 from ancestral.names import meant
 from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 
-TORCHS_THREADS = torch.get_num_threads()
-"""What torch computes with unless told otherwise."""
+TORCHS_THREADS = torch.get_num_threads()  # what torch computes with unless told otherwise
 
 
 class Choices(Settings):

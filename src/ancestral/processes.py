@@ -29,10 +29,8 @@ from ancestral.machine import started_together
 Piece = TypeVar("Piece")
 CPU = torch.device("cpu")
 
-TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others: as long as the first may take to decode the images."""
-SOON = timedelta(seconds=3)
-"""Within which processes that fail alike do so."""
+TIMEOUT = timedelta(minutes=30)  # as long as the main process may take to decode the images
+SOON = timedelta(seconds=3)  # within which processes that fail alike do so
 BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re.IGNORECASE)
 """What the engine's errors speak of when a process is gone; it has no class for them."""
 
@@ -41,20 +39,14 @@ BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re
 class Processes:
     """This process's rank among `world_size`, and what they do together. All of them have to call each of the methods
     that says "together", in the same order.
-
-    Attributes:
-        rank: in 0..world_size - 1; 0 is the one that writes and speaks.
-        local_rank, local_world_size: the same on this machine.
-        device: where the tensors are that are summed.
-        store: where they found each other.
     """
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0
+    local_rank: int = 0  # on this machine
     local_world_size: int = 1
-    device: torch.device = CPU
-    store: Store | None = None
+    device: torch.device = CPU  # where the tensors are that are summed
+    store: Store | None = None  # where they found each other
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

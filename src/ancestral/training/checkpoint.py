@@ -36,10 +36,8 @@ from ancestral.processes import SINGLE_PROCESS, Processes
 
 WHOLE, BY_ROWS = 1, 2
 """Formats: every tensor in one file; or its rows in as many as there were processes. Newer ones are refused."""
-MARGIN = 2**20
-"""Bytes that must be free beside those of the tensors: headers, counters, manifest, and the lines of the logs."""
-Tensors = Mapping[str, Mapping[str, Tensor]]
-"""Group -> name -> tensor."""
+MARGIN = 2**20  # bytes that must be free beside those of the tensors: headers, counters, manifest, lines of the logs
+Tensors = Mapping[str, Mapping[str, Tensor]]  # group -> name -> tensor
 PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 """The name of a file that holds some rows: of which group, and which of how many it is."""
 HELD_BY_ROWS = ("model", "ema", "optimizer")

@@ -34,8 +34,7 @@ from ancestral.training.checkpoint import (
 from ancestral.training.engine import rows_of
 from ancestral.training.training_log import TrainingLog
 
-ROLLBACKS = 3
-"""Times that training goes back, unless set otherwise."""
+ROLLBACKS = 3  # times that training goes back, unless set otherwise
 
 
 class Checkpointer:

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 from ancestral.errors import InputError
 from ancestral.files import cannot_write, flush, open_to_append, parse_json, read_bytes, write_whole
 
-MOST_LOG = 2**27
-"""Bytes of a log that is read: half a million lines."""
+MOST_LOG = 2**27  # bytes of a log that is read: half a million lines
 Record = dict[str, Any]
 
 

@@ -27,8 +27,7 @@ from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black
 from ancestral.training.optimizer import Muon, optimizers_for
 
-SHARE = 0.8
-"""Of the free memory, that training may take by this estimate."""
+SHARE = 0.8  # of the free memory, that training may take by this estimate
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types of it

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,7 @@ LEFT_BEHIND = re.compile(
     r"lock|\.(config|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
 )
 """Names in a folder that is as good as empty."""
-FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")
-"""What is nothing while nothing is in it."""
+FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
 
 
 @dataclass(init=False)
@@ -75,10 +74,11 @@ class RunFolder:
         try:
             self._lock(folder, (errno.EWOULDBLOCK,))
             self._lock(lock.fileno())
-            check = partial(_check_same, self.path, _identity(os.fstat(folder)))
+            check = partial(_check_same, self.path, os.fstat(folder))
             check()
-            self._agree(config)
-            if not self.config.is_file():
+            if self.config.is_file():
+                self._agree(config)
+            else:
                 self.adopt(config)
             yield check
         finally:
@@ -160,8 +160,6 @@ class RunFolder:
                 raise InputError(said) from None
 
     def _agree(self, config: Config) -> None:
-        if not self.config.is_file():
-            return
         before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
         for name in sorted(before):
             if before[name] != now[name]:
@@ -171,21 +169,15 @@ class RunFolder:
                 )
 
 
-def _check_same(path: Path, identity: tuple[int, int]) -> None:
+def _check_same(path: Path, claimed: os.stat_result) -> None:
     """That the folder is still the one that was claimed, which is open, so that no other can have its identity."""
-    try:
-        now, why = _identity(path.stat()), "another folder bears its name now"
-    except OSError as fault:
-        now, why = None, str(fault.strerror)
-    if now != identity:
-        raise CannotWrite(
-            f"cannot write to {path}: it was renamed, removed or replaced while it was trained in ({why}); "
-            "put it back and give the same command again"
-        )
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), claimed):
+            return
+    raise CannotWrite(
+        f"cannot write to {path}: it was renamed, removed or replaced while it was trained in; put it back and give "
+        "the same command again"
+    )
 
 
 def _is_nothing(entry: Path) -> bool:

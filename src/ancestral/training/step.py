@@ -43,10 +43,8 @@ from ancestral.training.loss import RunningMeans, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
 
-MOST_IN_A_ROW = 10
-"""Non-finite steps in a row after which training stops."""
-NAMED_IMAGES = 8
-"""Of a bad batch, that a message names."""
+MOST_IN_A_ROW = 10  # non-finite steps in a row after which training stops
+NAMED_IMAGES = 8  # of a bad batch, that a message names
 
 
 class Trainer:

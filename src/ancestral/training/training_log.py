@@ -24,10 +24,8 @@ from ancestral.training.step import Trainer
 from ancestral.viz.pictures import grid, save_png
 
 GRID_IMAGES = 40
-SPIKE = 5.0
-"""Times the median of the recent losses, above which a loss is a spike."""
-RECENT, FEWEST = 20, 5
-"""Lines of the log that the median is taken of, at most and at least."""
+SPIKE = 5.0  # times the median of the recent losses, above which a loss is a spike
+RECENT, FEWEST = 20, 5  # lines of the log that the median is taken of, at most and at least
 
 
 class Spikes:

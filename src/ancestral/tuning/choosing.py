@@ -23,16 +23,12 @@ Work = Literal["training", "generating"]
 """What is timed: optimiser steps, or steps of a chain as the settings have it."""
 Value = str | int | None
 
-TOGETHER = "together"
-"""Stands for a choice where all of them are compared."""
-MARGIN = 1.03
-"""How many times as fast another way must be, at the median, to replace the usual one."""
+TOGETHER = "together"  # stands for a choice where all of them are compared
+MARGIN = 1.03  # how many times as fast another way must be, at the median, to replace the usual one
 AGREEING = 0.75
 """Share of the pairs in which it must be faster. Two equal ways pass one time in fifty, with fifteen pairs."""
-FEWEST_PAIRS, MOST_PAIRS = 3, 15
-"""Fewer prove nothing, more are not needed."""
-SMALLEST_CHUNK, LARGEST_CHUNK = 8, 256
-"""Images generated at once that are tried on a CPU; on a GPU eight times as many."""
+FEWEST_PAIRS, MOST_PAIRS = 3, 15  # fewer prove nothing, more are not needed
+SMALLEST_CHUNK, LARGEST_CHUNK = 8, 256  # images generated at once on a CPU; on a GPU eight times as many
 
 
 class Question(NamedTuple):
@@ -119,7 +115,7 @@ def in_turns(ways: Sequence[Callable[[], float]]) -> Iterator[tuple[float, ...]]
 
 
 class CannotCompute(InputError):
-    """This machine cannot do some work under these choices; the message says why."""
+    """This machine cannot do some work under these choices."""
 
     def __init__(self, choices: Choices, why: str) -> None:
         super().__init__(why)

@@ -22,12 +22,9 @@ from ancestral.training.step import Trainer
 from ancestral.tuning.choosing import CannotCompute, Tuning, Work, choose, questions
 from ancestral.tuning.price import images_that_fit
 
-SHORTEST = 0.1
-"""Seconds that a measurement takes at least, by repetition."""
-KEPT = 2
-"""Networks at work: the two that are compared."""
-CALLS = 2
-"""Steps of a chain that are taken for all of them: the others cost the same, or repeat a round of cached ones."""
+SHORTEST = 0.1  # seconds that a measurement takes at least, by repetition
+KEPT = 2  # networks at work: the two that are compared
+CALLS = 2  # steps of a chain that are taken for all of them: others cost the same, or repeat a round of cached ones
 
 Action = Callable[[], float]
 """Does some work; how many images it comes to."""
