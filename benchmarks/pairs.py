@@ -11,7 +11,7 @@ from itertools import islice
 from statistics import median
 
 from ancestral.compute import on_device, time_on
-from ancestral.tuning.pairs import in_turns
+from ancestral.tuning.choosing import in_turns
 
 
 @dataclass(frozen=True)

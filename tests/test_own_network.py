@@ -13,9 +13,9 @@ from ancestral.data.datasets import load
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings, TrainingSettings
+from ancestral.training.checkpoint import apart
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
-from ancestral.training.tensor_files import apart
 
 CONFIG = Config(
     data=DataSettings(source="digits"),

@@ -21,8 +21,7 @@ from ancestral.migrations import choices as migrated
 from ancestral.names import meant
 from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 
-TORCHS_THREADS = torch.get_num_threads()
-"""What torch computes with unless told otherwise."""
+TORCHS_THREADS = torch.get_num_threads()  # what torch computes with unless told otherwise
 
 
 class Choices(Settings):
@@ -30,10 +29,8 @@ class Choices(Settings):
 
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: Literal["no", "whole"] = "no"
-    threads: Threads | None = None
-    """None: `TORCHS_THREADS`, and on a GPU."""
-    micro_batch: NumImages | None = None
-    """None: the whole batch."""
+    threads: Threads | None = None  # None: `TORCHS_THREADS`, and on a GPU
+    micro_batch: NumImages | None = None  # None: the whole batch
     chunk: NumImages = 64
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
@@ -78,14 +75,14 @@ def in_words(
     """How training computes and by whose word, in one line; None where all is as usual."""
     common, asked = defaults(device), given(settings)
     measured = load_tuned(network, spec, device) or common
-    phrases_of = {  # that training makes use of
+    phrase_of = {  # that training makes use of
         "precision": f"in {choices.precision}",
         "compile": "uncompiled" if choices.compile == "no" else f"compiled ({choices.compile})",
         "threads": "on one thread" if choices.threads == 1 else f"on {choices.threads} threads",
         "micro_batch": f"{choices.micro_batch} images at a time",
     }
     named: dict[str, list[str]] = {"set": [], "tuned": [], "before": []}
-    for name, phrase in phrases_of.items():
+    for name, phrase in phrase_of.items():
         value = getattr(choices, name)
         if value != getattr(common, name):
             word = "set" if name in asked else "tuned" if value == getattr(measured, name) else "before"
@@ -103,10 +100,8 @@ def defaults(device: torch.device) -> Choices:
 
 
 def computes_in_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is the machine's fast path: matrix units of the CPU (AMX), or a GPU that has it.
-
-    Units that oneDNN, which computes torch's convolutions on a CPU, is kept from by its environment count as absent.
-    """
+    """Whether bfloat16 is the machine's fast path: matrix units of the CPU (AMX) that oneDNN, which computes torch's
+    convolutions there, is not kept from by its environment; or a GPU that has it."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
@@ -133,11 +128,8 @@ def machine_name(device: torch.device) -> str:
 
 
 def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.device) -> Choices | None:
-    """What was measured of this network on this machine; None where nothing was, or the file is no longer readable.
-
-    Args:
-        network: None: one of the user's own, of which nothing is kept.
-    """
+    """What was measured of this network on this machine; None where nothing was, the file is no longer readable, or
+    the network is the user's own, of which nothing is kept."""
     if network is None:
         return None
     try:
@@ -147,7 +139,7 @@ def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.d
 
 
 def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
-    """Keeps what was measured, for every run and every generating of this network on this machine; the file."""
+    """Stores what was measured, for all that computes with this network on this machine; the file."""
     file = tuned_file(network, spec, device)
     about = {"machine": machine_name(device), "network": network.model_dump(), "images": spec.shape}
     write_whole(file, json.dumps({**about, "choices": choices.model_dump()}, indent=2) + "\n")
@@ -155,15 +147,14 @@ def save_tuned(choices: Choices, network: NetworkSettings, spec: ImageSpec, devi
 
 
 def remove_tuned(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> bool:
-    """Takes what was measured away; whether there was anything."""
+    """Removes what was measured; whether there was anything."""
     file = tuned_file(network, spec, device)
+    there = file.is_file()
     try:
-        file.unlink()
-    except FileNotFoundError:
-        return False
+        file.unlink(missing_ok=True)
     except OSError as fault:
         raise CannotWrite(f"cannot remove {file}: {fault.strerror}") from None
-    return True
+    return there
 
 
 def tuned_file(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:

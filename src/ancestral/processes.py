@@ -29,10 +29,8 @@ from ancestral.machine import started_together
 Piece = TypeVar("Piece")
 CPU = torch.device("cpu")
 
-TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others: as long as the first may take to decode the images."""
-SOON = timedelta(seconds=3)
-"""Within which processes that fail alike do so."""
+TIMEOUT = timedelta(minutes=30)  # as long as the main process may take to decode the images
+SOON = timedelta(seconds=3)  # within which processes that fail alike do so
 BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re.IGNORECASE)
 """What the engine's errors speak of when a process is gone; it has no class for them."""
 
@@ -41,20 +39,14 @@ BROKEN = re.compile(r"connect|peer|socket|broken pipe|timed? ?out|nccl|gloo", re
 class Processes:
     """This process's rank among `world_size`, and what they do together. All of them have to call each of the methods
     that says "together", in the same order.
-
-    Attributes:
-        rank: in 0..world_size - 1; 0 is the one that writes and speaks.
-        local_rank, local_world_size: the same on this machine.
-        device: where the tensors are that are summed.
-        store: where they found each other.
     """
 
     rank: int = 0
     world_size: int = 1
-    local_rank: int = 0
+    local_rank: int = 0  # on this machine
     local_world_size: int = 1
-    device: torch.device = CPU
-    store: Store | None = None
+    device: torch.device = CPU  # where the tensors are that are summed
+    store: Store | None = None  # where they found each other
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
@@ -72,7 +64,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes files and speaks."""
+        """Whether this is the main process, which writes files and speaks."""
         return self.rank == 0
 
     def local_slice(self, count: int) -> slice:
@@ -86,19 +78,19 @@ class Processes:
         return self.sum_later(tensor)()
 
     def sum_later(self, tensor: Tensor) -> Callable[[], Tensor]:
-        """The same, begun together and asked for when it is needed; meanwhile this process can do other things."""
+        """The same, begun together and waited for when it is called; meanwhile this process can do other things."""
         if self.is_single:
             return lambda: tensor
         total = tensor.clone()
         with lost_if_broken():
             begun = dist.all_reduce(total, async_op=True)
 
-        def asked_for() -> Tensor:
+        def wait() -> Tensor:
             with lost_if_broken():
                 begun.wait()
             return total
 
-        return asked_for
+        return wait
 
     def barrier(self) -> None:
         """Until all are here, together."""
@@ -118,27 +110,24 @@ class Processes:
         return pieces[self.rank :: self.world_size]
 
     def map(self, pieces: Sequence[Piece], work: Callable[[Piece], str]) -> Iterator[str]:
-        """The results of `work` on each piece, in order, together: piece i is done by process i modulo the number of
-        them, so what is computed is the same however many there are.
-        """
+        """The results of `work` on each piece, in order, together; piece i is done by process i modulo the number of
+        them."""
         for first in range(0, len(pieces), self.world_size):
             turn = pieces[first : first + self.world_size]
             result = "".join(map(work, self.my_items(turn))).encode()
             yield from (self._broadcast(result, source).decode() for source in range(len(turn)))
 
-    def all_gather_tensors(self, mine: Mapping[str, Tensor], count: int) -> Iterator[dict[str, Tensor]]:
-        """The tensors by name of each of the first `count` processes, in the order of their ranks, together; they end
-        on the CPU.
-        """
+    def all_gather_tensors(self, tensors: Mapping[str, Tensor], count: int) -> Iterator[dict[str, Tensor]]:
+        """The tensors by name of each of the first `count` processes, on the CPU, in the order of ranks, together."""
         if self.is_single:
-            yield {name: tensor.cpu() for name, tensor in mine.items()}
+            yield {name: tensor.cpu() for name, tensor in tensors.items()}
             return
-        apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in mine.items()}
+        apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
         content = save({name: tensor.cpu() for name, tensor in apart.items()}) if self.rank < count else b""
         yield from (load(self._broadcast(content, source)) for source in range(count))
 
     def failed_only_here(self, message: str) -> bool:
-        """Whether the first process does not fail with the same words as this one, within seconds."""
+        """Whether the main process does not fail with the same words as this one, within seconds."""
         if self.is_single or self.store is None:
             return True
         try:
@@ -149,7 +138,7 @@ class Processes:
             return self.store.get("fault").decode() != message
         except DistStoreError:  # nothing was said in time
             return True
-        except RuntimeError:  # the first one is gone already, and the store with it
+        except RuntimeError:  # it is gone already, and the store with it
             return False
 
     def _broadcast(self, content: bytes, source: int) -> bytes:
@@ -159,16 +148,14 @@ class Processes:
         with lost_if_broken():
             length = torch.tensor([len(content)], dtype=torch.int64, device=self.device)
             dist.broadcast(length, source)
-            size = int(length)
-            buffer = torch.zeros(size, dtype=torch.uint8, device=self.device)
-            if self.rank == source and size:
+            buffer = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
+            if self.rank == source and content:
                 buffer = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.device)
             dist.broadcast(buffer, source)
         return buffer.cpu().numpy().tobytes()
 
 
 SINGLE_PROCESS = Processes()
-"""One process."""
 
 
 def ranks_from_env() -> Processes:
@@ -206,9 +193,8 @@ def lost_if_broken() -> Iterator[None]:
     except RuntimeError as fault:
         if not BROKEN.search(str(fault)):
             raise
-        raise Lost(
-            "another process of this command is gone; what was saved is whole: give the same command again"
-        ) from fault
+        said = "another process of this command is gone; what was saved is whole: give the same command again"
+        raise Lost(said) from fault
 
 
 def _store(here: Processes) -> Store:
@@ -218,8 +204,7 @@ def _store(here: Processes) -> Store:
     attempt gets its own corner of the store. Over several machines the attempts are numbered differently on each, so
     there torchrun has to be told to make a new store (TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1).
     """
-    kept_by_torchrun = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    hosts = here.is_main and not kept_by_torchrun
+    hosts = here.is_main and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
     store = TCPStore(address, port, here.world_size, hosts, TIMEOUT, wait_for_workers=False)
     if here.local_world_size < here.world_size:

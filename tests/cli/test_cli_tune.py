@@ -17,8 +17,7 @@ from ancestral.jobs import tune as worker
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.tuning import Trial, Tuning
-from ancestral.tuning.choosing import Speed
-from ancestral.tuning.pairs import PairedTimes
+from ancestral.tuning.choosing import PairedTimes, Speed
 
 FASTEST = Choices(micro_batch=4, chunk=32)
 QUICK = ["--minutes", "0.003"]

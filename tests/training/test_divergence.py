@@ -20,9 +20,8 @@ from ancestral.settings import Config
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train
-from ancestral.training.nonfinite import MOST_IN_A_ROW, NAMED_IMAGES
 from ancestral.training.run import RunFolder
-from ancestral.training.step import Trainer
+from ancestral.training.step import MOST_IN_A_ROW, NAMED_IMAGES, Trainer
 from ancestral.training.training_log import FEWEST, SPIKE, Spikes, TrainingLog
 
 

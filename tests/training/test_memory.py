@@ -11,9 +11,8 @@ from runs import TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral import machine
 from ancestral.training import memory
-from ancestral.training.memory import available_bytes, fit_micro_batch, footprint
+from ancestral.training.memory import available_bytes, fit_micro_batch, footprint, peak_bytes
 from ancestral.training.step import Trainer
-from ancestral.tuning.live_bytes import peak_bytes
 
 SMALL = {"data": {"size": 16}, "network": TWO_LEVELS, "training": {"batch_size": 64}}
 LARGE = {

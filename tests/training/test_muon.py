@@ -4,8 +4,7 @@ import pytest
 import torch
 from runs import fresh, tiny
 
-from ancestral.training.muon import Muon, orthogonalised
-from ancestral.training.optimizer import optimizers_for
+from ancestral.training.optimizer import Muon, optimizers_for, orthogonalised
 from ancestral.training.step import Trainer
 
 

@@ -13,8 +13,8 @@ from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train
+from ancestral.training.loss import RunningMeans
 from ancestral.training.run import RunFolder
-from ancestral.training.running_means import RunningMeans
 from ancestral.training.step import Trainer
 
 
@@ -82,7 +82,7 @@ def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:
     for _ in range(100):
         average.update([(average.network.weight, network.weight)])
     assert abs(1 - float(average.network.weight)) < 1e-3 * abs(1 - start)
-    average.updates = 10**9
+    average.updates.fill_(10**9)
     before = float(average.network.weight)
     torch.nn.init.constant_(network.weight, 2.0)
     average.update([(average.network.weight, network.weight)])

@@ -19,9 +19,8 @@ from ancestral.errors import Diverged
 from ancestral.training import randomness as randomness_module
 from ancestral.training import step as step_module
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.muon import Muon
-from ancestral.training.nonfinite import MOST_IN_A_ROW, NonFiniteCounter
-from ancestral.training.step import Trainer
+from ancestral.training.optimizer import Muon
+from ancestral.training.step import MOST_IN_A_ROW, NonFiniteCounter, Trainer
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique_dim", "_unique2"}
 """Operations whose result the host must know before it can go on."""

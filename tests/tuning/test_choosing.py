@@ -14,15 +14,25 @@ from ancestral.compute import Choices
 from ancestral.errors import InputError
 from ancestral.progress import finish
 from ancestral.tuning import Tuning
-from ancestral.tuning.choosing import TOGETHER, Budget, CannotCompute, choose
-from ancestral.tuning.pairs import AGREEING, FEWEST_PAIRS, MARGIN, MOST_PAIRS, PairedTimes, in_turns
-from ancestral.tuning.questions import Question, Work
+from ancestral.tuning.choosing import (
+    AGREEING,
+    FEWEST_PAIRS,
+    MARGIN,
+    MOST_PAIRS,
+    TOGETHER,
+    CannotCompute,
+    PairedTimes,
+    Question,
+    Work,
+    choose,
+    in_turns,
+)
 
 USUAL = Choices()
-THREADS = Question("training", "threads", ((2,), (1,)))
-PRECISION = Question("training", "precision", (("bfloat16",),))
-PARTS = Question("training", "micro_batch", ((16, 8, 4, 2, 1),))
-CHUNK = Question("generating", "chunk", ((128, 256), (32, 16, 8)))
+THREADS = [Question("training", "threads", (2,)), Question("training", "threads", (1,))]
+PRECISION = [Question("training", "precision", ("bfloat16",))]
+PARTS = [Question("training", "micro_batch", (16, 8, 4, 2, 1))]
+CHUNK = [Question("generating", "chunk", (128, 256)), Question("generating", "chunk", (32, 16, 8))]
 PLENTY = 1e6
 
 
@@ -45,9 +55,9 @@ class Machine:
         self.calls.append((work, choices))
         return self.cost(work, choices) * self.random.lognormvariate(0, self.noise)
 
-    def tune(self, *questions: Question, seconds: float = PLENTY, fixed: frozenset[str] = frozenset()) -> Tuning:
-        budget = Budget(seconds, lambda: self.now)
-        return finish(choose(USUAL, questions, self, budget, fixed), self.said.append)
+    def tune(self, *questions: list[Question], seconds: float = PLENTY) -> Tuning:
+        search = choose(USUAL, [*itertools.chain(*questions)], self, seconds, lambda: self.now)
+        return finish(search, self.said.append)
 
 
 def free(work: Work, choices: Choices) -> float:
@@ -260,7 +270,7 @@ def test_a_machine_that_cannot_do_the_usual_says_so() -> None:
         Machine(no_memory).tune(PRECISION)
 
 
-COMPILE = Question("training", "compile", (("whole",),))
+COMPILE = [Question("training", "compile", ("whole",))]
 
 
 def test_networks_are_compiled_only_where_that_is_what_is_asked() -> None:
@@ -271,9 +281,8 @@ def test_networks_are_compiled_only_where_that_is_what_is_asked() -> None:
 
 
 def test_or_where_the_user_has_set_it() -> None:
-    machine = Machine(free)
-    budget = Budget(PLENTY, lambda: machine.now)
-    finish(choose(USUAL.model_copy(update={"compile": "whole"}), [PRECISION], machine, budget, frozenset({"compile"})))
+    machine, usual = Machine(free), USUAL.model_copy(update={"compile": "whole"})
+    finish(choose(usual, PRECISION, machine, PLENTY, lambda: machine.now, compile_all=True))
     assert {choices.compile for _, choices in machine.calls} == {"whole"}
 
 

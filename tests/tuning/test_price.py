@@ -11,9 +11,8 @@ from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.settings import Config, ImageSpec, NetworkSettings, SamplingSettings
-from ancestral.training.memory import footprint
+from ancestral.training.memory import LiveBytes, footprint
 from ancestral.tuning import price as module
-from ancestral.tuning.live_bytes import LiveBytes
 from ancestral.tuning.price import (
     Price,
     call_cost,

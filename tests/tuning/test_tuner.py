@@ -10,12 +10,20 @@ from ancestral import compute
 from ancestral.compute import Choices
 from ancestral.pipeline import Pipeline
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, TrainingSettings
+from ancestral.training.memory import peak_bytes
 from ancestral.tuning import tune
 from ancestral.tuning.choosing import CannotCompute
-from ancestral.tuning.live_bytes import peak_bytes
 from ancestral.tuning.price import images_that_fit
-from ancestral.tuning.stopwatch import CALLS, KEPT, Stopwatch, generating, replica, training
-from ancestral.tuning.tuner import as_in_training, bytes_of_an_image
+from ancestral.tuning.tuner import (
+    CALLS,
+    KEPT,
+    Stopwatch,
+    as_in_training,
+    bytes_of_an_image,
+    generating,
+    replica,
+    training,
+)
 
 TRAINING = TrainingSettings(steps=1, batch_size=4, warmup_images=0)
 SAMPLING = SamplingSettings(steps=5)

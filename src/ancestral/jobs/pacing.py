@@ -11,7 +11,7 @@ from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
 from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.memory import fit_micro_batch, footprint
-from ancestral.tuning import stopwatch
+from ancestral.tuning import tuner
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.price import check_training
 
@@ -57,7 +57,7 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
     """
     check_training(config, spec, device)
     pipeline, training = Pipeline.fresh(config, spec, device), config.training
-    fitting = fit_micro_batch(pipeline, stopwatch.random_images(pipeline), lambda words: None)
+    fitting = fit_micro_batch(pipeline, tuner.random_images(pipeline), lambda words: None)
     pipeline = pipeline.with_compute(fitting)
     at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
     seconds = seconds_per_step(pipeline)
@@ -73,7 +73,7 @@ def seconds_per_step(pipeline: Pipeline) -> float:
     Raises:
         InputError: this machine cannot compute it.
     """
-    watch, choices = stopwatch.Stopwatch(pipeline), pipeline.compute.model_copy(update={"compile": "no"})
+    watch, choices = tuner.Stopwatch(pipeline), pipeline.compute.model_copy(update={"compile": "no"})
     try:
         watch("training", choices)
         begun, found = time.monotonic(), [watch("training", choices)]

@@ -37,7 +37,7 @@ from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import mean_over_image
-from ancestral.training.muon import orthogonalised
+from ancestral.training.optimizer import orthogonalised
 
 CHECKS = Checks()
 

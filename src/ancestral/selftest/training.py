@@ -33,7 +33,7 @@ from ancestral.settings import (
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import ValidationLoss, training_losses
-from ancestral.training.muon import ROUNDS, A, B, C, Muon
+from ancestral.training.optimizer import ROUNDS, A, B, C, Muon
 from ancestral.training.randomness import randomness_of
 from ancestral.training.step import Trainer
 

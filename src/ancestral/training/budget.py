@@ -16,9 +16,6 @@ from typing import Any
 from ancestral.errors import InputError
 from ancestral.settings import TrainingSettings
 
-NOTABLE = 1.1
-"""Times which a learning rate may change without a word."""
-
 
 def fraction_used(settings: TrainingSettings, step: int, images: int, seconds: float) -> float:
     """The share of the budget that is used, of the limit that is nearest: 0..1."""
@@ -57,10 +54,7 @@ def leap_in_words(
 
     Args:
         state: the counters of the checkpoint that the run goes on from.
-        extend: whether the rate may rise again.
-
-    Raises:
-        InputError: it may not, and would.
+        extend: whether the rate may rise again; InputError where it may not, and would.
     """
     step, images, seconds = state["step"], state["images"], state["seconds"]
     limits, limits_before = ((each.steps, each.images, each.minutes) for each in (now, before))
@@ -68,7 +62,7 @@ def leap_in_words(
         return None
     last = step - 1, images - now.batch_size, seconds
     was, would_have_been = _rate(before, *last), _rate(now, *last)
-    if max(was, would_have_been) <= NOTABLE * min(was, would_have_been):
+    if max(was, would_have_been) <= 1.1 * min(was, would_have_been):
         return None
     halved, rises = 0.5 ** state.get("rollbacks", 0), would_have_been > was
     goes_on, verb = _rate(now, step, images, seconds) * halved, "had fallen to" if rises else "was"

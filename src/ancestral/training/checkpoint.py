@@ -6,39 +6,42 @@ makes it exist. At no instant is there less than one valid checkpoint once the f
 after the rename. A damaged one is renamed aside, said, and the one before it is used. Where the disk has too little
 space nothing is begun, and what a failed or killed save left behind is removed by it or by the next.
 
+Where each of several processes holds some rows of every tensor, it writes them as `model-00001-of-00002.safetensors`
+and so on, and the first one the rest. The rows in the order of the files are the tensor, so that any number of
+processes, or one, reads them again, and each of them no more than its own.
+
 A checkpoint is judged by the files that its manifest lists, to the byte, and nothing else is read of it: what a file
 manager, a network disk or a user has put beside them is no damage.
 """
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import flush, put_in_place, read_json, write_whole
 from ancestral.processes import SINGLE_PROCESS, Processes
-from ancestral.training.tensor_files import (
-    HELD_BY_ROWS,
-    Tensors,
-    grouped,
-    tensors_in,
-    write_file,
-    write_tensors,
-)
 
 WHOLE, BY_ROWS = 1, 2
 """Formats: every tensor in one file; or its rows in as many as there were processes. Newer ones are refused."""
-MARGIN = 2**20
-"""Bytes that must be free beside those of the tensors: headers, counters, manifest, and the lines of the logs."""
+MARGIN = 2**20  # bytes that must be free beside those of the tensors: headers, counters, manifest, lines of the logs
+Tensors = Mapping[str, Mapping[str, Tensor]]  # group -> name -> tensor
+PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
+"""The name of a file that holds some rows: of which group, and which of how many it is."""
+HELD_BY_ROWS = ("model", "ema", "optimizer")
+"""Groups whose tensors may be dealt by rows; those without rows, such as counts of steps, are not."""
 
 
 def save_checkpoint(
@@ -55,11 +58,7 @@ def save_checkpoint(
     Args:
         spared: whether the checkpoint of a step is never removed, however old it is.
         holders: the processes that each hold some rows of the tensors; all of them call this together, and see one
-            disk.
-
-    Raises:
-        CannotWrite: not enough space, disk full, folder gone or read-only; earlier checkpoints are untouched. Of
-            several processes all raise it where one cannot write.
+            disk. All raise CannotWrite where one cannot write.
     """
     folder, building = root / f"step-{step:08d}", root / f".building-{step:08d}"
     held = sum(tensor.nbytes for group in tensors.values() for tensor in group.values())
@@ -80,7 +79,7 @@ def save_checkpoint(
 
     def finish() -> str:
         files = {name: about for each in said for name, about in json.loads(each).items()}
-        files |= write_file(building / "state.json", json.dumps(state).encode())
+        files |= _write(building / "state.json", json.dumps(state).encode())
         number = WHOLE if holders.is_single else BY_ROWS
         write_whole(building / "manifest.json", json.dumps({"format": number, "files": files}))
         put_in_place(building, folder)
@@ -92,7 +91,7 @@ def save_checkpoint(
 
     try:
         _each(holders, folder, begin if holders.is_main else str)
-        said = _each(holders, folder, lambda: json.dumps(write_tensors(building, tensors, holders)))
+        said = _each(holders, folder, lambda: json.dumps(_write_tensors(building, tensors, holders)))
         _each(holders, folder, finish if holders.is_main else str)
     except CannotWrite:
         if holders.is_main:
@@ -107,17 +106,12 @@ def newest_checkpoint(
     up_to: int | None = None,
     content_fault: Callable[[Path], str | None] = lambda folder: None,
 ) -> Path | None:
-    """The newest valid checkpoint under `root`, or None where none was ever written.
-
-    Damaged ones are renamed to damaged-<name> and said.
+    """The newest valid checkpoint under `root`, or None where none was ever written. InputError where every one is
+    damaged. Damaged ones are renamed to damaged-<name> and said.
 
     Args:
         up_to: the step of the newest one to be considered; None: all are.
         content_fault: what is wrong with the content of one whose files are those of its manifest, or None.
-
-    Raises:
-        InputError: there are checkpoints and every one is damaged, or one was written by a newer version.
-        CannotWrite: a damaged one cannot be renamed.
     """
     folders = [folder for folder in _complete(root) if up_to is None or _step(folder) <= up_to]
     for folder in reversed(folders):
@@ -149,11 +143,8 @@ def discard_after(root: Path, step: int) -> None:
 def load_checkpoint(
     folder: Path, rows: Callable[[int], slice] | None = None
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
-    """(tensors by group and name, state) of a checkpoint that `newest_checkpoint` has found valid.
-
-    Args:
-        rows: which of so many rows are wanted, of weights, averages and moments; None: all. No others are read.
-    """
+    """(tensors by group and name, state) of a checkpoint that `newest_checkpoint` has found valid; `rows` of weights,
+    averages and moments as for `tensors_in`."""
     groups = tensor_files(folder).items()
     tensors = {name: dict(tensors_in(paths, rows if name in HELD_BY_ROWS else None)) for name, paths in groups}
     return tensors, read_json(folder / "state.json")
@@ -161,7 +152,24 @@ def load_checkpoint(
 
 def tensor_files(folder: Path) -> dict[str, list[Path]]:
     """The files of tensors that the manifest lists, by group, those of one in order."""
-    return grouped([folder / name for name in _manifest(folder)[1] if name.endswith(".safetensors")])
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(folder / name for name in _manifest(folder)[1] if name.endswith(".safetensors")):
+        piece = PIECE.fullmatch(path.stem)
+        groups.setdefault(piece[1] if piece else path.stem, []).append(path)
+    return groups
+
+
+def tensors_in(paths: Sequence[Path], rows: Callable[[int], slice] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that are in files by rows, or in one, one after the other.
+
+    Args:
+        rows: which of so many rows are wanted; None: all. No others are read.
+    """
+    with ExitStack() as opened:
+        files = [opened.enter_context(safe_open(path, "pt")) for path in paths]
+        names = dict.fromkeys(name for file in files for name in file.keys())  # noqa: SIM118
+        for name in names:
+            yield name, _joined([f.get_slice(name) for f in files if name in f.keys()], rows)  # noqa: SIM118
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -188,6 +196,47 @@ def _step(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, each in memory of its own: one that has two names in a network is written under both."""
+    written: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        written[name] = (tensor if place not in taken else tensor.clone()).contiguous()
+        taken.add(place)
+    return written
+
+
+def _write_tensors(building: Path, tensors: Tensors, holders: Processes) -> dict[str, dict[str, Any]]:
+    """Writes what this process is to write; its lines of the manifest."""
+    written: dict[str, dict[str, Any]] = {}
+    for group, held in tensors.items():
+        by_rows = not holders.is_single and group in HELD_BY_ROWS
+        own = {name: tensor for name, tensor in held.items() if holders.is_main or (by_rows and tensor.ndim)}
+        if by_rows or holders.is_main:
+            piece = f"-{holders.rank + 1:05d}-of-{holders.world_size:05d}" if by_rows else ""
+            written |= _write(building / f"{group}{piece}.safetensors", save(apart(own)))
+    return written
+
+
+def _write(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
+    """Writes a file; its line in the manifest, which tells of what was meant and not of what the disk made of it."""
+    write_whole(path, content)
+    return {path.name: {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+
+
+def _joined(pieces: list[Any], rows: Callable[[int], slice] | None) -> Tensor:
+    if not pieces[0].get_shape():
+        return pieces[0][...]
+    ends = [*accumulate((piece.get_shape()[0] for piece in pieces), initial=0)]
+    wanted = slice(0, ends[-1]) if rows is None else rows(ends[-1])
+    parts = []
+    for piece, (first, end) in zip(pieces, pairwise(ends), strict=True):
+        start, stop = max(wanted.start, first), min(wanted.stop, end)
+        parts.append(piece[max(start, first) - first : max(start, stop) - first])
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str]:
     """What `work` gave on each process, together. Raises CannotWrite on all, where one could not."""
     try:
@@ -195,8 +244,7 @@ def _each(holders: Processes, folder: Path, work: Callable[[], str]) -> list[str
     except CannotWrite as fault:
         said = {"fault": str(fault)}
     except OSError as fault:
-        text = f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"
-        said = {"fault": text}
+        said = {"fault": f"cannot write the checkpoint {folder}: {fault.strerror}; earlier checkpoints are untouched"}
     results = holders.all_gather(said)
     if faults := [each["fault"] for each in results if "fault" in each]:
         raise CannotWrite(faults[0])
@@ -215,18 +263,16 @@ def _manifest(folder: Path) -> tuple[int, dict[str, Any]]:
     return number, files
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {"size": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def _fault(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, or None. Raises InputError for one of a newer version."""
     try:
         number, files = _manifest(folder)
         if number <= BY_ROWS:
-            if any(_fingerprint(folder / name) != said for name, said in files.items()):
-                return "its files are not those its manifest lists"
+            for path, said in ((folder / name, said) for name, said in files.items()):
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if {"size": path.stat().st_size, "sha256": digest} != said:
+                    return "its files are not those its manifest lists"
             for path in chain.from_iterable(tensor_files(folder).values()):
                 with safe_open(path, "pt"):
                     pass

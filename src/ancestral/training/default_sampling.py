@@ -1,12 +1,11 @@
-"""How a run generates images unless asked otherwise. It stands in config.json and in the pipeline, and both always say
-the same.
+"""How a run generates images unless asked otherwise: config.json and the pipeline always say the same.
 
 A choice is first written to sampling.json, with what it takes the place of, then to the two files: a process that ends
 in between leaves a choice that `agreed` completes, and `restored` knows what was before.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from ancestral.errors import CannotWrite, InputError
@@ -21,7 +20,7 @@ CHOICE = "sampling.json"
 
 
 class Choice(Settings):
-    """A choice, and how was generated before it."""
+    """A choice, and what it takes the place of."""
 
     now: SamplingSettings
     before: SamplingSettings
@@ -34,28 +33,21 @@ def run_of(folder: Path) -> Path:
 
 
 def config_of(folder: Path) -> Config:
-    """The settings of a run, or of a folder that is only a pipeline.
-
-    Raises:
-        InputError: neither, a pipeline that diffusers wrote, whose images nobody knows, or damaged settings.
-    """
+    """The settings of a run, or of a folder that is only a pipeline; InputError for one that diffusers wrote, whose
+    images nobody knows."""
     if RunFolder(folder).config.is_file() or not (folder / OWN_FILE).is_file():
         return RunFolder(folder).read_config()
     return read_own_file(folder / OWN_FILE)[0]
 
 
 def choose(folder: Path, sampling: SamplingSettings) -> None:
-    """Makes `sampling` how the run or pipeline in `folder` generates images from now on.
-
-    Raises:
-        InputError: training goes on there, which would write its own settings again.
-        CannotWrite: one of the files; all are as they were.
-    """
+    """Makes `sampling` how the run or pipeline in `folder` generates images from now on. InputError where training goes
+    on there, which would write its own settings again; CannotWrite leaves all files as they were."""
     _store(folder, sampling, Choice(now=sampling, before=read_own_file(_own_file(folder))[0].sampling))
 
 
 def restored(folder: Path) -> SamplingSettings:
-    """How was generated before the last choice, which is so again. Raises as `choose` does, and where there is none."""
+    """Undoes the last choice; what was before it. Raises as `choose` does, and where there is none."""
     choice = _choice(folder)
     if choice is None:
         raise InputError(
@@ -86,11 +78,8 @@ def check_free(folder: Path) -> None:
 def _held(folder: Path) -> Iterator[Config | None]:
     """The settings of a run, which nobody trains meanwhile; None: the folder is only a pipeline."""
     run = RunFolder(folder)
-    if not run.config.is_file():
-        yield None
-        return
-    config = run.read_config()
-    with run.claimed(config):
+    config = run.read_config() if run.config.is_file() else None
+    with nullcontext() if config is None else run.claimed(config):
         yield config
 
 

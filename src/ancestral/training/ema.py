@@ -12,24 +12,13 @@ from torch import Tensor, nn
 
 
 class ExponentialAverage:
-    """`network` is the averaged copy, in evaluation mode; `updates` is n, saved with it.
-
-    n is counted where the weights are, since only there is it known at once whether a step was taken.
-    """
+    """`network` is the averaged copy, in evaluation mode; `updates` is n, () float64, counted where the weights are,
+    since only there is it known at once whether a step was taken."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
-        self._updates = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
-
-    @property
-    def updates(self) -> int:
-        """n; asking waits for a GPU."""
-        return int(self._updates)
-
-    @updates.setter
-    def updates(self, count: int) -> None:
-        self._updates.fill_(count)
+        self.updates = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
 
     @torch.no_grad()
     def update(self, pairs: Iterable[tuple[Tensor, Tensor]], taken: Tensor | float = 1.0) -> None:
@@ -38,14 +27,14 @@ class ExponentialAverage:
         Args:
             pairs: (averaged, current), of every weight or of the rows that this process holds.
         """
-        decay = ((1 + self._updates) / (10 + self._updates)).clamp(max=self.decay)
+        decay = ((1 + self.updates) / (10 + self.updates)).clamp(max=self.decay)
         weight = ((1 - decay) * taken).float()
         means, weights = (list(each) for each in zip(*pairs, strict=True))
         torch._foreach_lerp_(means, weights, [weight] * len(means))
-        self._updates += taken
+        self.updates += taken
 
     @torch.no_grad()
     def take_buffers(self, network: nn.Module) -> None:
         """What a network keeps beside its weights, such as the statistics of batch norm, is its newest."""
-        for mine, newest in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(newest)
+        for own, newest in zip(self.network.buffers(), network.buffers(), strict=True):
+            own.copy_(newest)

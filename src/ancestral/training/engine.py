@@ -6,7 +6,7 @@ of processes, over the size of the whole batch: the mean of these over the proce
 however uneven the slices are. What the optimiser, the average and the checkpoint see are `weights`: the tensors, or the
 rows of them, that this process is to update. They are updated the same way in both, so that this is all that differs:
 
-    Replicated     DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
+    Engine         DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
                    since they were equal and every process takes the same step. One process alone is a replica of one.
     FullySharded   fully_shard (ZeRO-3): row i..j of each tensor, its gradient, its moments and its average live on one
                    process; a block's weights are gathered when they are needed and dropped after. Rows are dealt as
@@ -15,9 +15,8 @@ rows of them, that this process is to update. They are updated the same way in b
 The optimiser sees the rows as plain tensors that share their memory with fully_shard's, so it is the same fused one.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -31,87 +30,20 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
 from ancestral.tensors import PerImage
 from ancestral.training.loss import losses_of_black
-from ancestral.training.muon import Rows
+from ancestral.training.optimizer import Rows
 
 Parallel = Literal["ddp", "fsdp"]
 LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
 """The losses of a part of this process's images, with their graph, and the weight of each."""
 
 
-class GlobalLosses:
-    """The losses of a whole batch, and what several processes have to know of each other in a step: one vector's sum.
-
-    Of a batch of B images the vector has B + 2 numbers, float64. Each process fills in the losses of its own images,
-    and leaves the others at 0, so that the sum is the losses of the whole batch, and not a number exactly where one of
-    them is none. Two more say whether anyone was asked to stop and what the clock of the first process shows. So all
-    find alike whether a step is finite, which images it comes from, when it is time and when to stop.
-
-    The sum is begun before the backward pass of the last part, and asked for after it: it costs no time of its own.
-    The two numbers are looked at as often as a device may be waited for (nonfinite.py); `stop` and `clock` are those of
-    the last look. One process alone has nobody to ask.
-
-    Args:
-        stop_asked: whether this process was asked to stop.
-        seconds: what its clock shows.
-    """
-
-    def __init__(
-        self, processes: Processes, batch_size: int, stop_asked: Callable[[], bool], seconds: Callable[[], float]
-    ) -> None:
-        self.processes, self.size, self.local_slice = processes, batch_size, processes.local_slice(batch_size)
-        self.stop_asked, self.seconds = stop_asked, seconds
-        self._stop, self._clock = False, 0.0
-        self._vector = torch.empty(0)
-        self._sum: Callable[[], Tensor] = lambda: self._vector
-
-    def note(self, losses: PerImage, part: slice, last: bool) -> None:
-        """Notes the losses of a part of this process's slice of the batch; after the last one, begins the sum."""
-        if self.processes.is_single:
-            return
-        if part.start == 0:
-            self._vector = losses.new_zeros(self.size + 2, dtype=torch.float64)
-        self._vector[: self.size][self.local_slice][part] = losses.double()
-        if last:
-            self._vector[-2] = float(self.stop_asked())
-            self._vector[-1] = self.seconds() if self.processes.is_main else 0.0
-            self._sum = self.processes.sum_later(self._vector)
-
-    def whole(self, local: PerImage, look: bool) -> PerImage:
-        """Those of the whole batch, (B,), together.
-
-        Args:
-            local: the losses of this process's images.
-            look: whether to look at clock and wishes, for which a GPU has to be waited for.
-        """
-        if self.processes.is_single:
-            return local
-        summed = self._sum()
-        if look:
-            stop, self._clock = summed[-2:].tolist()
-            self._stop = stop > 0
-        return summed[:-2].to(local)
-
-    @property
-    def clock(self) -> float:
-        """The seconds that decisions go by: those of the first process."""
-        return self.seconds() if self.processes.is_single else self._clock
-
-    @property
-    def stop(self) -> bool:
-        """Whether any process was asked to stop."""
-        return self.stop_asked() if self.processes.is_single else self._stop
-
-    def restart(self, seconds: float) -> None:
-        """The clock as a checkpoint has it, until the next look."""
-        self._clock = seconds
-
-
-class Engine(ABC):
-    """The weights this process updates, and how it computes with all of them.
+class Engine:
+    """The weights this process updates, and how it computes with all of them; here each process holds them all.
 
     Args:
         average: the averaged network, which lies as the network does.
-        losses: of whole batches, and what all processes know of clock and stopping.
+        stop_asked: whether this process was asked to stop.
+        seconds: what its clock shows.
 
     Attributes:
         forward: what to call in place of the network.
@@ -126,136 +58,141 @@ class Engine(ABC):
     weights: dict[str, nn.Parameter]
     averages: list[Tensor]
     rows: Rows | None = None
+    replicas: nn.parallel.DistributedDataParallel | None = None
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        pipeline: Pipeline,
+        average: nn.Module,
+        stop_asked: Callable[[], bool],
+        seconds: Callable[[], float],
+    ) -> None:
         self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
-        self.batch_size, self.losses = pipeline.config.training.batch_size, losses
+        self.stop_asked, self.seconds = stop_asked, seconds
+        self.last_stop, self.last_clock = False, 0.0  # as all processes know them since the last look
+        self.batch_size = pipeline.config.training.batch_size
         self.local_slice = processes.local_slice(self.batch_size)
         self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
+        self._distribute()
 
-    @property
-    def dropout_position(self) -> tuple[int, ...]:
-        """What tells this process's dropout from that of the others."""
-        return () if self.processes.is_main else (self.processes.rank,)
+    def _distribute(self) -> None:
+        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
+        on where its terms lie: so there is one before the first step, also of a run that goes on.
+        """
+        self.weights, self.averages = dict(self.network.named_parameters()), [*self.average.parameters()]
+        if not self.processes.is_single:
+            with lost_if_broken():
+                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
+        self.forward = compiled(self.replicas or self.network, self.pipeline.compute.compile)
+        if not self.processes.is_single:
+            count = self.parts[0].stop - self.parts[0].start
+            with self.part(last=True):
+                torch.autograd.backward(losses_of_black(self.pipeline, self.forward, count).sum())
+            self.clear()
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
 
-        Args:
-            look: whether to look at the clock and wishes of the others, for which a GPU has to be waited for.
-        """
-        local = torch.cat([self._backward(losses_of, part, part is self.parts[-1]) for part in self.parts])
-        return self.losses.whole(local, look)
+        The sum over the processes is begun before the backward pass of the last part, and waited for after it: it costs
+        no time of its own.
 
-    def _backward(self, losses_of: LossesOfPart, part: slice, last: bool) -> PerImage:
-        """The losses of a part, their gradient added to what is there."""
-        with self.part(last):
-            losses, weight = losses_of(part)
-            self.losses.note(losses.detach(), part, last)
-            total = (losses * weight).sum() * self.processes.world_size
-            torch.autograd.backward(total / self.batch_size)
-        return losses.detach()
+        Args:
+            look: whether to look at clock and stopping too, for which a GPU has to be waited for.
+        """
+        local: list[PerImage] = []
+        for part in self.parts:
+            last = part is self.parts[-1]
+            with self.part(last):
+                losses, weight = losses_of(part)
+                local.append(losses.detach())
+                summed = self._begin_sum(torch.cat(local)) if last and not self.processes.is_single else None
+                total = (losses * weight).sum() * self.processes.world_size
+                torch.autograd.backward(total / self.batch_size)
+        if summed is None:
+            return torch.cat(local)
+        vector = summed()
+        if look:
+            stop, self.last_clock = vector[-2:].tolist()
+            self.last_stop = stop > 0
+        return vector[:-2].to(local[0])
+
+    def _begin_sum(self, local: PerImage) -> Callable[[], Tensor]:
+        """The sum of a vector of B + 2 numbers, float64, in which each process fills in the losses of its images and
+        leaves the others at 0: the losses of the whole batch, and not a number exactly where one of them is none. Two
+        more say whether anyone was asked to stop and what the clock of the main process shows. So all find alike
+        whether a step is finite, which images it comes from, when it is time and when to stop.
+        """
+        vector = local.new_zeros(self.batch_size + 2, dtype=torch.float64)
+        vector[:-2][self.local_slice] = local.double()
+        vector[-2] = float(self.stop_asked())
+        vector[-1] = self.seconds() if self.processes.is_main else 0.0
+        return self.processes.sum_later(vector)
+
+    @property
+    def clock(self) -> float:
+        """The seconds that decisions go by: those of the main process."""
+        return self.seconds() if self.processes.is_single else self.last_clock
+
+    @property
+    def stop(self) -> bool:
+        """Whether any process was asked to stop."""
+        return self.stop_asked() if self.processes.is_single else self.last_stop
+
+    def part(self, last: bool) -> AbstractContextManager[None]:
+        """A `with` statement around a part of the batch; gradients are averaged over the processes with the last."""
+        if self.replicas is None:
+            return nullcontext()
+        return lost_if_broken() if last else self.replicas.no_sync()
+
+    def norm(self) -> Tensor:
+        """() the norm of the whole gradient, together."""
+        return nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
 
     def clear(self) -> None:
         """Frees the gradients."""
         self.network.zero_grad(set_to_none=True)
 
-    @abstractmethod
-    def part(self, last: bool) -> Any:
-        """A `with` statement around the forward and backward pass of a part of the batch; `last`: of the step."""
-
-    @abstractmethod
-    def norm(self) -> Tensor:
-        """() the norm of the whole gradient, together."""
-
-    @abstractmethod
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """What this process holds of a network of this kind, by name."""
-
-    @abstractmethod
-    def full_pipeline(self) -> Pipeline | None:
-        """A pipeline around all of the averaged weights, on the first process, which is to save it; together."""
-
-
-class Replicated(Engine):
-    """Each process holds all weights."""
-
-    replicas: nn.parallel.DistributedDataParallel | None = None
-
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
-        super().__init__(processes, pipeline, average, losses)
-        self.weights, self.averages = dict(self.network.named_parameters()), [*average.parameters()]
-        if not processes.is_single:
-            with lost_if_broken():
-                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
-        self.forward = compiled(self.replicas or self.network, pipeline.compute.compile)
-        if not processes.is_single:
-            self._rehearse()
-
-    def _rehearse(self) -> None:
-        """A backward pass before the first step. DDP lays the gradients out anew after its first one, and of three
-        processes or more the sum depends on where its terms lie: so a run that goes on has to be past that before its
-        first step, as the run that was not stopped is.
-        """
-        part = self.parts[0]
-        with self.part(last=True):
-            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, part.stop - part.start).sum())
-        self.clear()
-
-    @contextmanager
-    def part(self, last: bool) -> Iterator[None]:
-        """Gradients are averaged over the processes with the last part only."""
-        if self.replicas is None:
-            yield
-        elif last:
-            with lost_if_broken():
-                yield
-        else:
-            with self.replicas.no_sync():
-                yield
-
-    def norm(self) -> Tensor:
-        """() of the averaged gradient, which is the same on each process."""
-        return nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
-
-    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """All of it."""
         return network.state_dict()
 
     def full_pipeline(self) -> Pipeline | None:
-        """Each process has it."""
+        """A pipeline around all of the averaged weights, on the main process, which is to save it; together."""
         return self.pipeline.with_network(self.average) if self.processes.is_main else None
 
 
-class FullySharded(Engine, Rows):
+class FullySharded(Engine):
     """Each process holds some rows of every tensor."""
 
-    def __init__(self, processes: Processes, pipeline: Pipeline, average: nn.Module, losses: GlobalLosses) -> None:
-        super().__init__(processes, pipeline, average, losses)
-        self.rows = self
-        mesh = dist.device_mesh.init_device_mesh(processes.device.type, (processes.world_size,))
-        for each in (self.network, average):
-            each.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
-            _shard(each, mesh)
-        self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
-        self.averages = [*self.tensors(average).values()]
-        self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
-        self.forward = compiled(self.network, pipeline.compute.compile)
+    def _distribute(self) -> None:
+        """Blocks one by one, then what is left; all is dropped again after a forward pass, so that a network whose rows
+        were updated meanwhile is never called with the weights it had."""
+        from torch.distributed.fsdp import fully_shard
 
-    @contextmanager
-    def part(self, last: bool) -> Iterator[None]:
+        mesh = dist.device_mesh.init_device_mesh(self.processes.device.type, (self.processes.world_size,))
+        for network in (self.network, self.average):
+            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
+            blocks = [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]
+            for part in [*blocks, network]:
+                fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
+        self.averages = [*self.tensors(self.average).values()]
+        self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
+        self.rows = Rows(self._gather, lambda whole: whole[rows_of(self.processes, len(whole))])
+        self.forward = compiled(self.network, self.pipeline.compute.compile)
+
+    def part(self, last: bool) -> AbstractContextManager[None]:
         """Every part is reduced at once: a whole gradient is never held."""
-        with lost_if_broken():
-            yield
+        return lost_if_broken()
 
     def norm(self) -> Tensor:
         """() over the rows of all processes."""
         for name, weight in self.network.named_parameters():
             self.weights[name].grad = None if weight.grad is None else _rows(weight.grad)
-        norm = nn.utils.get_total_norm([p.grad for p in self.weights.values() if p.grad is not None])
-        return self.processes.sum(norm.double().square()).sqrt().float()
+        return self.processes.sum(super().norm().double().square()).sqrt().float()
 
-    def gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
+    def _gather(self, weight: nn.Parameter, rows: Tensor) -> Tensor:
         """All rows of what this process has the rows of `weight` of, together."""
         each = -(-self.lengths[id(weight)] // self.processes.world_size)
         padded = rows.new_zeros(each, *rows.shape[1:])
@@ -265,10 +202,6 @@ class FullySharded(Engine, Rows):
             dist.all_gather(parts, padded)
         return torch.cat(parts)[: self.lengths[id(weight)]]
 
-    def local(self, whole: Tensor) -> Tensor:
-        """This process's rows."""
-        return whole[rows_of(self.processes, len(whole))]
-
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
@@ -277,7 +210,7 @@ class FullySharded(Engine, Rows):
         """The rows are gathered tensor by tensor."""
         whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if self.processes.is_main else None
         for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
-            gathered = self.gather(weight, averages)
+            gathered = self._gather(weight, averages)
             if whole is not None:
                 whole.network.get_parameter(name).detach().copy_(gathered)
         return whole
@@ -306,16 +239,6 @@ def rows_of(processes: Processes, count: int) -> slice:
     each = -(-count // processes.world_size)
     start = min(processes.rank * each, count)
     return slice(start, min(start + each, count))
-
-
-def _shard(network: nn.Module, mesh: Any) -> None:
-    """Blocks one by one, then what is left; all of it is dropped again after a forward pass, so that a network whose
-    rows were updated meanwhile is never called with the weights it had."""
-    from torch.distributed.fsdp import fully_shard
-
-    for block in [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]:
-        fully_shard(block, mesh=mesh, reshard_after_forward=True)
-    fully_shard(network, mesh=mesh, reshard_after_forward=True)
 
 
 def _rows(tensor: Any) -> Tensor:

@@ -18,29 +18,13 @@ from typing import Any, NamedTuple
 from ancestral.errors import InputError
 from ancestral.files import cannot_write, flush, open_to_append, parse_json, read_bytes, write_whole
 
-MOST_LOG = 2**27
-"""Bytes of a log that is read: half a million lines."""
-QUARTERS = "_by_quarter"
-"""What the names of those quantities end in that are four numbers; all others are one."""
+MOST_LOG = 2**27  # bytes of a log that is read: half a million lines
 Record = dict[str, Any]
 
 
-class LogLines(NamedTuple):
-    """What a log holds, and how many of its lines were left out because they are none."""
-
-    records: list[Record]
-    left_out: int
-
-
 class JsonLines:
-    """A file that is appended to, one record at a time, and can be cut back.
-
-    Args:
-        check: raises where the folder is no longer the one that it was.
-
-    Raises:
-        CannotWrite: the file cannot be opened or written.
-    """
+    """A file that is appended to, one record at a time, and can be cut back. `check` raises where the folder is no
+    longer the one that it was."""
 
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self.path, self.check = path, check
@@ -51,7 +35,14 @@ class JsonLines:
         line = dumps(finite(record)).encode() + b"\n"
         try:
             with open_to_append(self.path) as file:
-                self._write(file.fileno(), line)
+                before = os.fstat(file.fileno()).st_size
+                try:
+                    written = os.write(file.fileno(), line)
+                    if written < len(line):
+                        os.write(file.fileno(), line[written:])
+                except OSError:
+                    os.truncate(file.fileno(), before)
+                    raise
         except OSError as fault:
             raise cannot_write(self.path, fault) from None
 
@@ -62,45 +53,35 @@ class JsonLines:
         flush(self.path)
         return self.path.stat().st_size
 
-    def cut(self, length: int, step: int) -> None:
+    def cut(self, length: int | None = None, step: int | None = None) -> None:
         """Drops what was written after the first `length` bytes, and of those the lines that are none or are of a later
         step than `step`, as a full disk or an older checkpoint leaves them.
         """
-        self._keep(length, lambda record: record["step"] <= step)
-
-    def mend(self) -> None:
-        """Drops lines that are none, wherever they are."""
-        self._keep(None, lambda record: True)
-
-    def _keep(self, length: int | None, wanted: Callable[[Record], bool]) -> None:
-        """Writes the file anew where that changes it."""
         if not self.path.exists():
             return
         content = read_bytes(self.path, self.path.stat().st_size)
         lines = content[:length].splitlines(keepends=True)
-        kept = b"".join(line for line in lines if (record := _parsed(line)) is not None and wanted(record))
+        records = ((line, _parsed(line)) for line in lines)
+        kept = b"".join(line for line, record in records if record and (step is None or record["step"] <= step))
         if kept != content:
             self.check()
             write_whole(self.path, kept)
 
-    def _write(self, file: int, line: bytes) -> None:
-        before = os.fstat(file).st_size
-        try:
-            written = os.write(file, line)
-            if written < len(line):
-                os.write(file, line[written:])
-        except OSError:
-            os.truncate(file, before)
-            raise
+
+class LogLines(NamedTuple):
+    """What a log holds, and how many of its lines were left out because they are none."""
+
+    records: list[Record]
+    left_out: int
 
 
 def read_log(path: Path) -> list[Record]:
-    """The records of a log, as of `read_lines`."""
+    """The records of a log."""
     return read_lines(path).records
 
 
 def read_lines(path: Path) -> LogLines:
-    """What a log holds, without lines that are none. Raises InputError where it cannot be read."""
+    """What a log holds."""
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
     records = [record for line in lines if (record := _parsed(line)) is not None]
     return LogLines(records, len(lines) - len(records))
@@ -112,19 +93,16 @@ def _parsed(line: bytes) -> Record | None:
         record = parse_json(line, "the line") if line.endswith(b"\n") else None
     except InputError:
         return None
-    if not isinstance(record, dict) or not all(
-        _is_count(record[name]) for name in ("step", "images") if name in record
-    ):
+    if not isinstance(record, dict) or "step" not in record:
         return None
-    return record if "step" in record and all(map(_is_quantity, record, record.values())) else None
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+    counts = [record[name] for name in ("step", "images") if name in record]
+    fit = all(type(count) is int and 0 <= count < 2**63 for count in counts)
+    return record if fit and all(map(_is_quantity, record, record.values())) else None
 
 
 def _is_quantity(name: str, value: Any) -> bool:
-    if name.endswith(QUARTERS):
+    """Whether a value is a number or null, or four of them where its name says so."""
+    if name.endswith("_by_quarter"):
         return isinstance(value, list) and len(value) == 4 and all(_is_quantity("", each) for each in value)
     return value is None or type(value) in (int, float)
 

@@ -26,22 +26,16 @@ from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from ancestral.training.training_log import TrainingLog
 
-NAMED = 3
-"""Differences that are named of each process."""
-
 
 class Progress(NamedTuple):
-    """Where training is after a step. `fraction` is of the budget, 0..1; `record` is the line logged, if any.
-
-    `stop`: a process was asked to stop, and all are told so after the same step.
-    """
+    """Where training is after a step."""
 
     step: int
     images: int
-    fraction: float
+    fraction: float  # of the budget, 0..1
     seconds: float
-    record: dict[str, Any] | None
-    stop: bool = False
+    record: dict[str, Any] | None  # the line logged, if any
+    stop: bool = False  # a process was asked to stop, and all are told so after the same step
 
 
 def train(
@@ -63,16 +57,15 @@ def train(
         run: the folder of the run, which is made where there is none.
         asked: whether this process has been asked to stop; told to all by `Progress.stop`.
         processes: those that train together; each calls this with the same settings, images and run, and closes the
-            generator after the same step. The first one writes and speaks.
+            generator after the same step. The main one writes and speaks.
         parallel: whether each of them holds all weights (ddp) or some rows of each (fsdp).
         extend: whether the learning rate of a run that goes on with another budget may rise again.
 
     Raises:
-        InputError: another run's folder or settings, a learning rate that would leap, changed data, or only damaged
-            checkpoints; fewer images in a batch than processes, or processes that were told otherwise.
+        InputError: another run's folder or settings, a learning rate that would leap, changed data, only damaged
+            checkpoints, fewer images in a batch than processes, or processes that were told otherwise.
         Lost: another process is gone.
-        Diverged: MOST_IN_A_ROW non-finite steps in a row, and no going back (`Checkpointer.roll_back`); the weights
-            before them are in the last checkpoint.
+        Diverged: and no going back (`Checkpointer.roll_back`); the last checkpoint has the weights before.
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
@@ -86,10 +79,11 @@ def train(
             f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
         )
     if not processes.is_main:
-        say = silent
+        say = _silent
     with run.claimed(config) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
-        before = _settings_before(config.training, run, processes)
+        found = run.read_config().training if processes.is_main else config.training
+        before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
         pipeline = pipeline.with_compute(_settled(pipeline, parts, run, say, processes, parallel))
         trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
         validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
@@ -108,7 +102,7 @@ def train(
                     continue
                 record = log.after_step(validation)
                 checkpointer.after_step()
-                stop = trainer.engine.losses.stop
+                stop = trainer.engine.stop
                 yield Progress(trainer.step, trainer.images, trainer.fraction, trainer.seconds, record, stop)
         except GeneratorExit:
             checkpointer.save()
@@ -117,36 +111,23 @@ def train(
 
 
 def check_alike(processes: Processes, config: Config, images: str, parallel: str) -> None:
-    """Compares settings and images with those of the first process, together.
+    """Compares settings and the hash of the images with those of the main process, together; InputError on every one.
 
     Each process was started by a command of its own, and sees a disk of its own. Were one told another learning rate,
     or did it see other images, their gradients would be averaged all the same and nothing would look wrong.
-
-    Args:
-        images: the hash of the training images.
-
-    Raises:
-        InputError: on every process, with the reasons of all that differ.
     """
     tree = config.model_dump(mode="json", exclude={"compute"})
-    mine = {**dict(flat(tree)), "--parallel": parallel, "images of hash": images[:16]}
-    first, *others = processes.all_gather(mine)
+    first, *others = processes.all_gather({**dict(flat(tree)), "--parallel": parallel, "images of hash": images[:16]})
     faults = [
         f"process {rank} has {name} {json.dumps(other[name])}, not {json.dumps(first[name])}"
         for rank, other in enumerate(others, start=1)
-        for name in [name for name in first if other[name] != first[name]][:NAMED]
+        for name in [name for name in first if other[name] != first[name]][:3]  # enough to see what is wrong
     ]
     if faults:
         raise InputError(f"expected the same of every process, got {'; '.join(faults)}; give each the same command")
 
 
-def _settings_before(now: TrainingSettings, run: RunFolder, processes: Processes) -> TrainingSettings:
-    """Those of the last start, as the first process has found them."""
-    found = run.read_config().training if processes.is_main else now
-    return TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
-
-
-def silent(text: str) -> None:
+def _silent(text: str) -> None:
     """Says nothing."""
 
 
@@ -158,7 +139,7 @@ def _settled(
     processes: Processes,
     parallel: Parallel,
 ) -> Choices:
-    """How the machine is used, as the first process decides it for all."""
+    """How the machine is used, as the main process decides it for all."""
     config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
     chosen = decided
     if processes.is_main:

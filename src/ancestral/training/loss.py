@@ -1,6 +1,6 @@
 """The loss of a batch at given times and noise, in the precision the machine is fast in; and of held-out images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import Data, Labels, PerImage, Timesteps, from_pixels
-from ancestral.training.running_means import RunningMeans
 
 Network = Callable[..., Tensor]
 HELD_OUT_IMAGES = 512
@@ -22,13 +21,7 @@ LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid
 
 
 def training_losses(
-    pipeline: Pipeline,
-    network: Network,
-    x0: Data,
-    t: Timesteps,
-    within: PerImage,
-    eps: Data,
-    labels: Labels | None,
+    pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, within: PerImage, eps: Data, labels: Labels | None
 ) -> PerImage:
     """The unweighted loss that the pipeline's settings name, of each image: (B,), at least float32.
 
@@ -36,9 +29,13 @@ def training_losses(
         t: (B,) in 1..T.
         within: (B,) in [0, 1): for the loss in continuous time, where between t - 1 and t.
     """
-    if pipeline.config.training.loss == "continuous":
-        return _continuous(pipeline, network, x0, (t - 1 + within) / pipeline.diffusion.num_timesteps, eps, labels)
-    return _at_timesteps(LOSSES[pipeline.config.training.loss], pipeline, network, x0, t, eps, labels)
+    if pipeline.config.training.loss != "continuous":
+        return _at_timesteps(LOSSES[pipeline.config.training.loss], pipeline, network, x0, t, eps, labels)
+    u = (t - 1 + within) / pipeline.diffusion.num_timesteps
+    log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
+    alpha, sigma = alpha_and_sigma(log_snr, x0)
+    output = _output(pipeline, network, alpha * x0 + sigma * eps, time_of_log_snr(log_snr).float(), labels)
+    return continuous(pipeline.diffusion, output, x0, eps, log_snr)
 
 
 def denoising_losses(
@@ -69,21 +66,52 @@ def _at_timesteps(
     return loss(diffusion, output, x0, eps, t)
 
 
-def _continuous(
-    pipeline: Pipeline, network: Network, x0: Data, u: PerImage, eps: Data, labels: Labels | None
-) -> PerImage:
-    log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
-    alpha, sigma = alpha_and_sigma(log_snr, x0)
-    output = _output(pipeline, network, alpha * x0 + sigma * eps, time_of_log_snr(log_snr).float(), labels)
-    return continuous(pipeline.diffusion, output, x0, eps, log_snr)
-
-
 def _output(pipeline: Pipeline, network: Network, x: Data, time: Tensor, labels: Labels | None) -> Tensor:
     if labels is None and pipeline.num_classes:
         labels = x.new_full((len(x),), pipeline.num_classes, dtype=torch.int64)
     with pipeline.compute.autocast(pipeline.device):
         output = network(x, time, labels)
     return output.float()
+
+
+class RunningMeans:
+    """Sums since the last line of the log, on the device of the losses: of losses by quarter of t, and of gradient
+    norms. Part of a checkpoint."""
+
+    def __init__(self, device: torch.device | str = "cpu", sums: Sequence[float] = (0.0,) * 10) -> None:
+        self.sums = torch.tensor(sums, dtype=torch.float64).to(device)
+        self.quarters = torch.arange(4).to(device)[:, None]
+
+    def add(
+        self,
+        losses: PerImage,
+        weight: PerImage,
+        t: Tensor,
+        num_timesteps: int,
+        norm: Tensor | float,
+        taken: Tensor | None = None,
+    ) -> None:
+        """One step's losses (B,), each counted `weight` times, at timesteps t (B,), unless `taken` is false.
+
+        By sums over a mask: `index_add_` adds in any order on a GPU, and the log would differ from run to run.
+        """
+        inside = (t - 1) * 4 // num_timesteps == self.quarters
+        new = torch.zeros_like(self.sums)
+        new[0:4] = torch.where(inside, losses.double() * weight, 0).sum(dim=1)
+        new[4:8] = torch.where(inside, weight, 0).sum(dim=1)
+        new[8] = norm
+        new[9] = 1
+        self.sums += new if taken is None else new.masked_fill(~taken, 0)
+
+    def means(self) -> dict[str, Any]:
+        """Means over the window; None for a quarter that no image fell in, and where every step was skipped."""
+        *sums, norms, steps = self.sums.tolist()
+        by_quarter, counts = sums[0:4], sums[4:8]
+        return {
+            "loss": sum(by_quarter) / sum(counts) if steps else None,
+            "loss_by_quarter": [a / n if n else None for a, n in zip(by_quarter, counts, strict=True)],
+            "grad_norm": norms / steps if steps else None,
+        }
 
 
 @dataclass

@@ -6,12 +6,15 @@ turn between the two passes, where the loss holds two more tensors as large as t
 uses inside itself is not seen, nor what the allocator holds back: `SHARE` leaves room for it.
 """
 
+import weakref
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ancestral.building import outputs
 from ancestral.compute import Choices
@@ -22,23 +25,58 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black
-from ancestral.training.muon import Muon
-from ancestral.training.optimizer import optimizers_for
+from ancestral.training.optimizer import Muon, optimizers_for
 
-SHARE = 0.8
-"""Of the free memory, that training may take by this estimate."""
+SHARE = 0.8  # of the free memory, that training may take by this estimate
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch says no types of it
+    """Bytes of the tensors that are made inside a `with` statement: `now` of those that are still there, and the most
+    that it has been."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, operation: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {storage._cdata for storage in _storages((args, kwargs))}
+        result = operation(*args, **(kwargs or {}))
+        for storage in _storages(result):
+            if storage._cdata not in given | self._seen:
+                self._seen.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return result
+
+    def _gone(self, place: int, count: int) -> None:
+        self._seen.discard(place)
+        self.now -= count
+
+
+def _storages(tree: Any) -> list[torch.UntypedStorage]:
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def peak_bytes(action: Callable[[], object]) -> int:
+    """The most bytes of new tensors that `action` holds at once."""
+    with LiveBytes() as live:
+        action()
+    return live.most
 
 
 class Footprint(NamedTuple):
-    """Bytes that training takes. `batch`: images and noise of the whole batch; `kept`: what the images computed at once
-    keep for the backward pass, and what turning to it takes."""
+    """Bytes that training takes."""
 
     weights: int
     gradients: int
     moments: int
     average: int
-    batch: int
-    kept: int
+    batch: int  # images and noise of the whole batch
+    kept: int  # what the images computed at once keep for the backward pass, and what turning to it takes
 
     @property
     def new(self) -> int:
@@ -47,15 +85,15 @@ class Footprint(NamedTuple):
 
 
 def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | None = None) -> Footprint:
-    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all.
-
-    Calls the network on 2 and on 4 images.
+    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all. Calls the
+    network on 2 and on 4 images.
 
     Args:
         batch_size: of one process, where several share a batch; None: all of it.
     """
     settings = pipeline.config.training
     size = batch_size or settings.batch_size
+    count = at_once or size
     weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
     moments = sum(
         parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
@@ -66,42 +104,32 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     channels, height, width = pipeline.spec.shape
     batch = 4 * (size + settings.batch_size) * channels * height * width
     output = 4 * outputs(pipeline.config.diffusion, pipeline.spec) * height * width
-    two, four = (kept_bytes(pipeline, count) for count in (2, 4))
-    count = at_once or size
+    two, four = kept_bytes(pipeline, 2), kept_bytes(pipeline, 4)
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
     return Footprint(weights, weights, moments, weights, batch, kept)
 
 
 def kept_bytes(pipeline: Pipeline, count: int) -> int:
-    """Bytes that a forward pass of `count` images keeps for the backward pass, without the weights themselves."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
+    """Bytes that a forward pass of `count` images keeps for the backward pass: all that is there while the loss is."""
     device = pipeline.device
-    weights = {parameter.untyped_storage().data_ptr() for parameter in pipeline.network.parameters()}
     buffers = [(buffer, buffer.clone()) for buffer in pipeline.network.buffers()]
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-    ):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), LiveBytes() as live:
         losses = losses_of_black(pipeline, pipeline.network.train(), count)
     assert losses.requires_grad, "a network that is trained"
+    kept = live.now
     for buffer, before in buffers:
         buffer.copy_(before)
-    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+    return kept
 
 
 def fit_micro_batch(
     pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = SINGLE_PROCESS
 ) -> Choices:
-    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said.
+    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said; a number of
+    images that was set or tuned is kept.
 
-    A number of images that was set or tuned is kept. The batch is halved until it fits; where one image does not fit,
-    that is said too, and tried, since the estimate may be wrong. Of several processes each has its share of the batch,
-    and on a CPU of the memory; that fully_shard divides weights too is left out, so the estimate is too high there.
+    Where one image does not fit, that is said too, and tried, since the estimate may be wrong. Of several processes
+    each has its share of the batch, and on a CPU of the memory; that fully_shard divides weights too is left out.
     """
     choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world_size)
     free = available_bytes(pipeline.device)
@@ -109,9 +137,9 @@ def fit_micro_batch(
         free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
-    mapped = isinstance(images.images, np.ndarray)
-    if mapped and pipeline.device.type == "cuda" and images.images.nbytes <= RESIDENT_SHARE * free:
-        free -= images.images.nbytes  # which the loader will move to the GPU
+    pixels = images.images
+    if isinstance(pixels, np.ndarray) and pipeline.device.type == "cuda" and pixels.nbytes <= RESIDENT_SHARE * free:
+        free -= pixels.nbytes  # which the loader will move to the GPU
     room = int(SHARE * free)
     needed = footprint(pipeline, batch_size=whole)
     if needed.new <= room:

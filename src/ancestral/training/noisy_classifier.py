@@ -14,7 +14,7 @@ from torch import nn
 
 from ancestral.classifying import Accuracy, NoisyClassifier
 from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import Batch, Loader, sent
+from ancestral.data.loader import Loader, sent
 from ancestral.errors import Diverged, InputError
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.pipeline import Pipeline
@@ -27,8 +27,7 @@ from ancestral.training.optimizer import optimizers_for
 
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 """Levels of noise at which accuracy is measured, beside the first timestep and the last."""
-MEASURED = 2000
-"""Images it is measured on, at most."""
+MEASURED = 2000  # images it is measured on, at most
 AT_ONCE = 256
 
 
@@ -64,15 +63,10 @@ def train_classifier(
     classifier: NoisyClassifier, images: ImageSet, settings: TrainingSettings, seed: int, flip: bool = False
 ) -> Iterator[Progress]:
     """Trains the network of `classifier` in place, yielding after every step; its record has the `loss`, nats.
-
-    Args:
-        flip: mirror half of the images left to right.
-
-    Raises:
-        Diverged: a loss that is not finite.
+    `flip`: mirror half of the images left to right. Diverged where the loss is not finite.
     """
     network = classifier.network.train().requires_grad_(True)
-    device = next(network.parameters()).device
+    device, T = next(network.parameters()).device, classifier.diffusion.num_timesteps
     loader = Loader(images, settings.batch_size, mix(seed, "classifier"), flip, device)
     optimizers, started = optimizers_for(dict(network.named_parameters()), settings), time.monotonic()
     progress = Progress(0, 0, 0.0, 0.0, None)
@@ -80,11 +74,27 @@ def train_classifier(
         while progress.fraction < 1:
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(settings, progress.images, progress.fraction)
-            loss = _descend(classifier, loader.batch(progress.step), optimizers, settings, seed, progress.step)
-            step, seconds = progress.step + 1, time.monotonic() - started
+            batch, step = loader.batch(progress.step), progress.step
+            assert batch.labels is not None
+            x0 = batch.images
+            t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
+            at_step = generator(seed, "classifier", "eps", step, device=device)
+            eps, t = torch.randn(x0.shape, generator=at_step, device=device), sent(t, device)
+            loss = -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
+            network.zero_grad()
+            torch.autograd.backward(loss)
+            if settings.clip_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            if not loss.isfinite():
+                raise Diverged(
+                    f"training the classifier diverged at step {step + 1}; check the images, or set another --seed"
+                )
+            for optimizer in optimizers:
+                optimizer.step()
+            step, seconds = step + 1, time.monotonic() - started
             seen = step * settings.batch_size
             fraction = fraction_used(settings, step, seen, seconds)
-            progress = Progress(step, seen, fraction, seconds, {"step": step, "loss": loss})
+            progress = Progress(step, seen, fraction, seconds, {"step": step, "loss": loss.item()})
             yield progress
     finally:
         network.eval().requires_grad_(False)
@@ -105,32 +115,6 @@ def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
     schedule = classifier.diffusion.schedule
     nearest = schedule.nearest(torch.tensor(LOG_SNRS, dtype=torch.float64)).tolist()
     return [t for t in sorted({1, *nearest, schedule.num_timesteps}) if schedule.alpha_bar[t] > 0]
-
-
-def _descend(
-    classifier: NoisyClassifier,
-    batch: Batch,
-    optimizers: list[torch.optim.Optimizer],
-    settings: TrainingSettings,
-    seed: int,
-    step: int,
-) -> float:
-    """One step along the cross-entropy of the classes of a batch at its own t and eps; its loss."""
-    x0, device, T = batch.images, batch.images.device, classifier.diffusion.num_timesteps
-    assert batch.labels is not None
-    t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
-    eps = torch.randn(x0.shape, generator=generator(seed, "classifier", "eps", step, device=device), device=device)
-    t = sent(t, device)
-    loss = -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
-    classifier.network.zero_grad()
-    torch.autograd.backward(loss)
-    if settings.clip_norm is not None:
-        nn.utils.clip_grad_norm_(classifier.network.parameters(), settings.clip_norm)
-    if not loss.isfinite():
-        raise Diverged(f"training the classifier diverged at step {step + 1}; check the images, or set another --seed")
-    for optimizer in optimizers:
-        optimizer.step()
-    return loss.item()
 
 
 def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy:

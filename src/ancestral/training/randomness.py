@@ -1,8 +1,4 @@
-"""The randomness of a step: when each image is looked at, its noise, and whether its label is hidden.
-
-All of it is a function of (seed, step), and with importance sampling of the recent losses; and it is drawn for the
-whole batch, of which each process takes its share.
-"""
+"""The randomness of a step: a function of (seed, step), and with importance sampling of the recent losses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,14 +20,11 @@ from ancestral.settings import TrainingSettings
 
 
 class Randomness(NamedTuple):
-    """The randomness of one step, on the device: times (B,), eps (B, C, H, W), hidden (B,) bool.
+    """That of the whole batch of a step, on the device; each process takes its slice."""
 
-    The network does not see the labels that are hidden. eps is drawn on the device: no copy of it has to be sent.
-    """
-
-    times: SampledTimesteps
-    eps: Tensor
-    hidden: Tensor
+    times: SampledTimesteps  # (B,) each
+    eps: Tensor  # (B, C, H, W), drawn on the device: no copy of it has to be sent
+    hidden: Tensor  # (B,) bool: whether the network does not see the label
 
 
 def randomness_of(
@@ -43,12 +36,8 @@ def randomness_of(
     device: torch.device,
     recent: RecentLosses | None,
 ) -> Randomness:
-    """That of a step.
-
-    Args:
-        shape: (C, H, W) of an image.
-        recent: losses to sample the timesteps by; None: as `settings.timesteps` says.
-    """
+    """That of a step, for images of `shape` (C, H, W); `recent`: losses to sample the timesteps by, None: as
+    `settings.timesteps` says."""
     size, T = settings.batch_size, num_timesteps
     t_generator, hidden_generator = (generator(seed, name, step) for name in ("t", "label-dropout"))
     eps_generator = generator(seed, "eps", step, device=device)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,17 +22,8 @@ from ancestral.outputs import check_part
 from ancestral.settings import ComputeSettings, Config, flat, parse, read_settings
 
 ADJUSTABLE = {
-    "steps",
-    "images",
-    "minutes",
-    "log_every_steps",
-    "sample_every_steps",
-    "checkpoint_every_steps",
-    "checkpoint_every_minutes",
-    "keep_checkpoints",
-    "milestone_every_steps",
-    "on_divergence",
-    "rollbacks",
+    *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
+    *("checkpoint_every_minutes", "keep_checkpoints", "milestone_every_steps", "on_divergence", "rollbacks"),
 }
 """Settings of training that may change when a run goes on: they do not change what a step computes, but for a budget
 that the learning rate falls over (`budget.py`)."""
@@ -40,32 +31,24 @@ LEFT_BEHIND = re.compile(
     r"lock|\.(config|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
 )
 """Names in a folder that is as good as empty."""
-FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")
-"""What is nothing while nothing is in it."""
+FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
 
 
 @dataclass(init=False)
 class RunFolder:
-    """What lies where in the folder of a run.
-
-    Attributes:
-        config: the settings, as JSON that `--config` reads.
-        compute: how the machine it is trained on is used, and which machine that is.
-        log: what the computation determines.
-        timing: what the machine determines.
-        checkpoints: everything a resume needs.
-        samples: grids generated on the way.
-        pipeline: the averaged weights with all that sampling needs.
-    """
+    """What lies where in the folder of a run."""
 
     path: Path
 
     def __init__(self, path: Path | str) -> None:
         self.path = as_path(path)
-        self.config, self.compute = self.path / "config.json", self.path / "compute.json"
-        self.log, self.timing = self.path / "log.jsonl", self.path / "timing.jsonl"
-        self.checkpoints, self.samples = self.path / "checkpoints", self.path / "samples"
-        self.pipeline = self.path / "pipeline"
+        self.config = self.path / "config.json"  # the settings, which `--config` reads
+        self.compute = self.path / "compute.json"  # how the machine it is trained on is used, and which that is
+        self.log = self.path / "log.jsonl"  # what the computation determines
+        self.timing = self.path / "timing.jsonl"  # what the machine determines
+        self.checkpoints = self.path / "checkpoints"  # everything a resume needs
+        self.samples = self.path / "samples"  # grids generated on the way
+        self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
 
     def read_config(self) -> Config:
         """The settings of this run. Raises InputError where there is none, or its config.json is damaged."""
@@ -83,9 +66,6 @@ class RunFolder:
         The settings of a new run are written at once, those of an old one by `adopt`. The locks are the operating
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
-
-        Raises:
-            InputError: unwritable folder, another trainer at work, a folder of something else, or other settings.
         """
         for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
@@ -94,10 +74,11 @@ class RunFolder:
         try:
             self._lock(folder, (errno.EWOULDBLOCK,))
             self._lock(lock.fileno())
-            check = partial(_check_same, self.path, _identity(os.fstat(folder)))
+            check = partial(_check_same, self.path, os.fstat(folder))
             check()
-            self._agree(config)
-            if not self.config.is_file():
+            if self.config.is_file():
+                self._agree(config)
+            else:
                 self.adopt(config)
             yield check
         finally:
@@ -129,10 +110,8 @@ class RunFolder:
         parallel: str = "ddp",
         threads: int | None = None,
     ) -> Choices:
-        """How this run is computed: as it was so far where that was on this machine, under what is asked for.
-
-        So a run goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time: how
-        many processes train, and in which way, among it.
+        """How this run is computed: as it was so far where that was on this machine, under what is asked for, so that
+        it goes on bit for bit though tuned meanwhile. Whatever changes is said, and kept for the next time.
 
         Args:
             threads: that a CPU computes with unless a choice says otherwise; None: on a GPU.
@@ -147,9 +126,11 @@ class RunFolder:
         if threads is not None:
             after |= {"threads": chosen.threads or threads}
         if before is not None and {**after, **before} != after:
+            was, now_on = before.get("threads"), after.get("threads")  # an older file says none
+            other_threads = f", on {was} threads and not {now_on}" if was not in (None, now_on) else ""
             say(
-                f"{self.path} was computed otherwise so far ({self.compute.name}{_threads(before, after)}): from here "
-                "on equal up to rounding"
+                f"{self.path} was computed otherwise so far ({self.compute.name}{other_threads}): from here on equal "
+                "up to rounding"
             )
         write_whole(self.compute, json.dumps(after, indent=2) + "\n")
         return chosen
@@ -165,9 +146,8 @@ class RunFolder:
                 )
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise InputError(
-                f"cannot write to {self.path}: {fault.strerror}; choose another folder with --out"
-            ) from None
+            said = f"cannot write to {self.path}: {fault.strerror}; choose another folder with --out"
+            raise InputError(said) from None
         return open_to_append(self.path / "lock")
 
     def _lock(self, handle: int, refusals: tuple[int, ...] | None = None) -> None:
@@ -176,13 +156,10 @@ class RunFolder:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:
             if refusals is None or fault.errno in refusals:
-                raise InputError(
-                    f"{self.path} is being trained by another process; wait for it, or set --out"
-                ) from None
+                said = f"{self.path} is being trained by another process; wait for it, or set --out"
+                raise InputError(said) from None
 
     def _agree(self, config: Config) -> None:
-        if not self.config.is_file():
-            return
         before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
         for name in sorted(before):
             if before[name] != now[name]:
@@ -192,29 +169,15 @@ class RunFolder:
                 )
 
 
-def _check_same(path: Path, identity: tuple[int, int]) -> None:
-    """That the folder is still the one that was claimed. It is known by its identity, not by a name that others may
-    give away; it is open meanwhile, so that no other can come by the same identity.
-    """
-    try:
-        now, why = _identity(path.stat()), "another folder bears its name now"
-    except OSError as fault:
-        now, why = None, str(fault.strerror)
-    if now != identity:
-        raise CannotWrite(
-            f"cannot write to {path}: it was renamed, removed or replaced while it was trained in ({why}); "
-            "put it back and give the same command again"
-        )
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_dev, found.st_ino
-
-
-def _threads(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """That the number of threads is another one, if it is; an older file says none."""
-    was, now = before.get("threads"), after.get("threads")
-    return f", on {was} threads and not {now}" if was not in (None, now) else ""
+def _check_same(path: Path, claimed: os.stat_result) -> None:
+    """That the folder is still the one that was claimed, which is open, so that no other can have its identity."""
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), claimed):
+            return
+    raise CannotWrite(
+        f"cannot write to {path}: it was renamed, removed or replaced while it was trained in; put it back and give "
+        "the same command again"
+    )
 
 
 def _is_nothing(entry: Path) -> bool:
@@ -228,8 +191,5 @@ def _is_nothing(entry: Path) -> bool:
 
 def _fixed_settings(config: Config) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name."""
-    tree = config.model_dump(mode="json")
-    tree.pop("sampling")
-    tree.pop("compute")
-    tree["training"] = {k: v for k, v in tree["training"].items() if k not in ADJUSTABLE}
+    tree = config.model_dump(mode="json", exclude={"sampling": True, "compute": True, "training": ADJUSTABLE})
     return dict(flat(tree))

@@ -14,8 +14,7 @@ sampling of the recent losses. So a checkpoint holds the weights, their average,
 and a few counters, and nothing of any generator. They are drawn for the whole batch, of which each process takes its
 slice: a step is made of the same images, t and eps however many processes there are (engine.py).
 
-A step gives a GPU its work and waits for nothing: what depends on the numbers, such as whether they are finite, is
-decided where they are.
+A step gives a GPU its work and waits for nothing: whether numbers are finite, for one, is decided where they are.
 """
 
 import time
@@ -37,14 +36,15 @@ from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.rng import mix
 from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
+from ancestral.training.checkpoint import Tensors
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, GlobalLosses, Parallel, Replicated
-from ancestral.training.loss import training_losses
-from ancestral.training.nonfinite import NonFiniteCounter, bad_images
+from ancestral.training.engine import Engine, FullySharded, Parallel
+from ancestral.training.loss import RunningMeans, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
-from ancestral.training.running_means import RunningMeans
-from ancestral.training.tensor_files import Tensors
+
+MOST_IN_A_ROW = 10  # non-finite steps in a row after which training stops
+NAMED_IMAGES = 8  # of a bad batch, that a message names
 
 
 class Trainer:
@@ -66,9 +66,8 @@ class Trainer:
         self.network = pipeline.network.train()
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.seconds_before, self.started = 0.0, time.monotonic()
-        losses = GlobalLosses(processes, self.settings.batch_size, asked, lambda: self.seconds)
-        kind = FullySharded if parallel == "fsdp" and not processes.is_single else Replicated
-        self.engine: Engine = kind(processes, pipeline, self.ema.network, losses)
+        kind = FullySharded if parallel == "fsdp" and not processes.is_single else Engine
+        self.engine = kind(processes, pipeline, self.ema.network, asked, lambda: self.seconds)
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
         )
@@ -109,14 +108,14 @@ class Trainer:
 
     def record(self) -> dict[str, Any]:
         """The line of the log for the steps since the last one; `missing`: images that others stand in for, if any."""
-        lr, missing = self._groups()[0]["lr"], sum(each.num_images for each in self.loader.missing)
+        lr, missing = self.optimizers[0].param_groups[0]["lr"], sum(each.num_images for each in self.loader.missing)
         record = {"step": self.step, "images": self.images, **self.means.means(), "lr": lr}
-        record["skipped"] = self.non_finite.skipped
+        record["skipped"] = int(self.non_finite.skipped)
         self.means = RunningMeans(self.device)
         return {**record, "missing": missing} if missing else record
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All that a resume needs, by file: of weights, averages and moments what this process holds."""
+        """All that a resume needs, by file; of weights, averages and moments what this process holds."""
         moments = {
             f"{name}.{key}": value
             for name, parameter in self.engine.weights.items()
@@ -128,12 +127,11 @@ class Trainer:
 
     def expected(self, step: int) -> Tensors:
         """Tensors like those of a checkpoint after `step` steps, whole; those without values on the device `meta`."""
-        state = self.network.state_dict().items()
-        weights = {name: torch.empty(tensor.shape, dtype=tensor.dtype, device="meta") for name, tensor in state}
-        trained = [(name, weight) for name, weight in self.engine.weights.items() if step and weight.requires_grad]
+        weights = {name: torch.empty_like(each, device="meta") for name, each in self.network.state_dict().items()}
         moments = {
             f"{name}.{key}": like
-            for name, weight in trained
+            for name, weight in self.engine.weights.items()
+            if step and weight.requires_grad
             for key, like in moments_like(self.owner(weight), weights[name]).items()
         }
         groups = {"model": weights, "ema": weights, "optimizer": moments}
@@ -147,17 +145,16 @@ class Trainer:
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
-            "ema_updates": self.ema.updates,
-            "skipped": self.non_finite.skipped,
-            "skipped_in_a_row": self.non_finite.in_a_row,
+            "ema_updates": int(self.ema.updates),
+            "skipped": int(self.non_finite.skipped),
+            "skipped_in_a_row": int(self.non_finite.in_a_row),
             "rollbacks": self.rollbacks,
             "window": self.means.sums.tolist(),
         }
 
     def restore(self, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
-        """Back to where `tensors` and `state` were taken, in the same memory layout; from anywhere, any number of
-        times. Of tensors that are held by rows, those of this process. An older state has the skipped steps in a row
-        as `skipped`, and no rollbacks.
+        """Back to where `tensors` and `state` were taken, in the same memory layout. Of tensors that are held by rows,
+        those of this process. An older state has the skipped steps in a row as `skipped`, and no rollbacks.
         """
         self.engine.clear()
         for optimizer in self.optimizers:
@@ -175,31 +172,31 @@ class Trainer:
             self.owner(parameter).state[parameter][key] = moments
         if self.recent is not None:
             self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
-        self.step, self.ema.updates, self.rollbacks = state["step"], state["ema_updates"], state.get("rollbacks", 0)
-        self.non_finite.skipped = state["skipped"]
-        self.non_finite.in_a_row = state.get("skipped_in_a_row", state["skipped"])
+        self.step, self.rollbacks = state["step"], state.get("rollbacks", 0)
+        self.ema.updates.fill_(state["ema_updates"])
+        self.non_finite.skipped.fill_(state["skipped"])
+        self.non_finite.in_a_row.fill_(state.get("skipped_in_a_row", state["skipped"]))
         self.means = RunningMeans(self.device, state["window"])
         self.seconds_before, self.started = state["seconds"], time.monotonic()
-        self.engine.losses.restart(state["seconds"])
+        self.engine.last_clock = state["seconds"]
         self.fraction = self._fraction()
 
     def owner(self, parameter: nn.Parameter) -> torch.optim.Optimizer:
         """The optimiser that updates a weight."""
         return next(o for o in self.optimizers if any(parameter is p for g in o.param_groups for p in g["params"]))
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
     def _set_learning_rate(self) -> float:
         """That of this step."""
         lr = learning_rate(self.settings, self.images, self.fraction) * 0.5**self.rollbacks
-        for group in self._groups():
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = lr
         return lr
 
     def _randomness(self) -> Randomness:
         """Times, noise and hidden labels of the whole batch; and dropout's generator stands where this step has it."""
-        torch.manual_seed(mix(self.seed, "dropout", self.step, *self.engine.dropout_position))
+        processes = self.engine.processes
+        of_process = () if processes.is_main else (processes.rank,)  # each has dropout of its own
+        torch.manual_seed(mix(self.seed, "dropout", self.step, *of_process))
         shape, T = self.pipeline.spec.shape, self.diffusion.num_timesteps
         return randomness_of(self.settings, self.seed, self.step, shape, T, self.device, self.recent)
 
@@ -237,16 +234,44 @@ class Trainer:
 
     def _fraction(self) -> float:
         """The share of the budget that is used, 0..1."""
-        return fraction_used(self.settings, self.step, self.images, self.engine.losses.clock)
+        return fraction_used(self.settings, self.step, self.images, self.engine.clock)
 
     def _diverged(self, batch: Batch, losses: PerImage, norm: Tensor, lr: float) -> Diverged:
         gradients = {name: weight.grad for name, weight in self.engine.weights.items() if weight.grad is not None}
         layer = first_not_finite(gradients) or "the loss"
-        images = bad_images(batch, losses, self.loader.image_set.names)
-        stops = self.settings.on_divergence == "stop"
+        bad, names = ~losses.isfinite().cpu(), self.loader.image_set.names
+        indices = batch.indices[bad if bool(bad.any()) else slice(None)].tolist()  # all where no loss is finite
+        images = ", ".join(f"{index} ({names[index]})" if names else str(index) for index in indices[:NAMED_IMAGES])
+        more = f" and {len(indices) - NAMED_IMAGES} more" if len(indices) > NAMED_IMAGES else ""
+        count, stops = int(self.non_finite.in_a_row), self.settings.on_divergence == "stop"
         return Diverged(
-            f"training diverged: {self.non_finite.in_a_row} steps in a row were not finite, up to step {self.step} "
+            f"training diverged: {count} steps in a row were not finite, up to step {self.step} "
             f"({self.images} images), learning rate {lr:.3g}, gradient norm {float(norm)}, first in {layer}, on "
-            f"{images}; the last checkpoint is kept: train into another folder with a lower "
+            f"training images {images}{more}; the last checkpoint is kept: train into another folder with a lower "
             f"--training.lr{', or go on with --training.on_divergence rollback' if stops else ''}"
         )
+
+
+class NonFiniteCounter:
+    """Counts steps that are not finite, in a row and in all, int64 on the device that computes and skips them.
+
+    Asking a GPU for a number means waiting until it has done all it was given. So a CPU is asked at each step and a GPU
+    every `MOST_IN_A_ROW` steps, and either stops before twice as many are lost.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.every = 1 if device.type == "cpu" else MOST_IN_A_ROW
+        self.in_a_row, self.skipped = torch.zeros(2, dtype=torch.int64, device=device)
+
+    def count(self, finite: Tensor) -> None:
+        """One more step, () bool."""
+        self.in_a_row.add_(1).mul_(~finite)
+        self.skipped.add_(~finite)
+
+    def is_due(self, step: int) -> bool:
+        """Whether numbers may be asked for after this step."""
+        return step % self.every == 0
+
+    def is_over(self, step: int) -> bool:
+        """Whether to stop, where numbers may be asked for."""
+        return self.is_due(step) and int(self.in_a_row) >= MOST_IN_A_ROW

@@ -24,17 +24,13 @@ from ancestral.training.step import Trainer
 from ancestral.viz.pictures import grid, save_png
 
 GRID_IMAGES = 40
-SPIKE = 5.0
-"""Times the median of the recent losses, above which a loss is a spike."""
-RECENT, FEWEST = 20, 5
-"""Lines of the log that the median is taken of, at most and at least."""
+SPIKE = 5.0  # times the median of the recent losses, above which a loss is a spike
+RECENT, FEWEST = 20, 5  # lines of the log that the median is taken of, at most and at least
 
 
 class Spikes:
-    """A loss that leaps is said when it is logged: the first sign that training is about to diverge.
-
-    It looks at the lines of the log alone, from this start of the run on: a step costs nothing and waits for nothing.
-    """
+    """A loss that leaps is said when it is logged: the first sign that training is about to diverge. It looks at the
+    lines of the log alone, from this start of the run on: a step costs nothing and waits for nothing."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=RECENT)
@@ -57,11 +53,7 @@ class Spikes:
 
 
 class TrainingLog:
-    """Logs and grids of a run, of which the first process writes them.
-
-    Args:
-        check: raises where the folder is no longer the one that it was.
-    """
+    """Logs and grids of a run, which the main process writes; `check` as for `JsonLines`."""
 
     def __init__(self, trainer: Trainer, run: RunFolder, check: Callable[[], None], say: Callable[[str], None]) -> None:
         self.trainer, self.run, self.check, self.say = trainer, run, check, say
@@ -73,7 +65,7 @@ class TrainingLog:
     def start(self) -> None:
         """Training starts here, or goes on."""
         if self.is_main:
-            self.timing.mend()
+            self.timing.cut()
         self.timed_images, self.timed_seconds = self.trainer.images, self.trainer.seconds
 
     def cut(self, length: int, step: int) -> None:
@@ -100,18 +92,15 @@ class TrainingLog:
                 record = {**(record or at), **validation.record(trainer.ema.network)}
         if record and self.is_main:
             self.log.append(record)
-            self._time()
+            images, seconds = trainer.images, trainer.seconds
+            rate = (images - self.timed_images) / max(seconds - self.timed_seconds, 1e-9)
+            timing = {"step": trainer.step, "minutes": seconds / 60, "images_per_second": rate}
+            self.timing.append({**timing, "watching_seconds": self.watching_seconds})
+            self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
         if trainer.step % settings.sample_every_steps == 0:
             with self._watching():
                 self._save_grid()
         return record
-
-    def _time(self) -> None:
-        images, seconds = self.trainer.images, self.trainer.seconds
-        rate = (images - self.timed_images) / max(seconds - self.timed_seconds, 1e-9)
-        line = {"step": self.trainer.step, "minutes": seconds / 60, "images_per_second": rate}
-        self.timing.append({**line, "watching_seconds": self.watching_seconds})
-        self.timed_images, self.timed_seconds, self.watching_seconds = images, seconds, 0.0
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
@@ -121,10 +110,8 @@ class TrainingLog:
         self.watching_seconds += time_on(self.trainer.device) - start
 
     def _save_grid(self) -> None:
-        """Each process generates it, since each may have to call the network for any to.
-
-        One that is not finite is left out, and said: of the weights that are trained, their loss has the last word.
-        """
+        """Each process generates it, since each may have to call the network for any to. One that is not finite is left
+        out, and said: of the weights that are trained, their loss has the last word."""
         pipeline = replace(self.trainer.pipeline, network=self.trainer.ema.network, analytic=None)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None

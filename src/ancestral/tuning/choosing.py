@@ -1,48 +1,132 @@
-"""The search: one choice after another from the best so far, changed only where that is faster beyond doubt.
+"""The search for the fastest choices: one after another from the best so far, changed only where that is faster beyond
+doubt.
 
-It knows nothing of networks. `measure` does some work under some choices and returns what an image of it took; the
-clock says only how much of the budget is left.
+Two ways of doing one thing take turns, A B, B A, A B, ...: a ratio is that of two values measured one right after the
+other, so what slows a shared machine for a minute slows both. The median of the ratios counts.
+
+Nothing here knows of networks: `measure` does some work under some choices and returns the seconds an image of it took.
 """
 
+import itertools
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import get_args
+from typing import Literal, NamedTuple, get_args
 
-from ancestral.compute import Choices
+from ancestral.compute import Choices, given
 from ancestral.errors import InputError
-from ancestral.tuning.pairs import FEWEST_PAIRS, MOST_PAIRS, PairedTimes, in_turns
-from ancestral.tuning.questions import Question, Value, Work
+from ancestral.settings import Config
 
-TOGETHER = "together"
-"""Stands for a choice where all of them are compared."""
+Work = Literal["training", "generating"]
+"""What is timed: optimiser steps, or steps of a chain as the settings have it."""
+Value = str | int | None
+
+TOGETHER = "together"  # stands for a choice where all of them are compared
+MARGIN = 1.03  # how many times as fast another way must be, at the median, to replace the usual one
+AGREEING = 0.75
+"""Share of the pairs in which it must be faster. Two equal ways pass one time in fifty, with fifteen pairs."""
+FEWEST_PAIRS, MOST_PAIRS = 3, 15  # fewer prove nothing, more are not needed
+SMALLEST_CHUNK, LARGEST_CHUNK = 8, 256  # images generated at once on a CPU; on a GPU eight times as many
+
+
+class Question(NamedTuple):
+    """A choice, a field of `Choices`, that is left open: each value is tried if the one before it was faster."""
+
+    work: Work
+    choice: str
+    values: tuple[Value, ...]
+
+
+def questions(
+    usual: Choices,
+    config: Config,
+    *,
+    gpu: bool,
+    bfloat16: bool,
+    cores: int,
+    threads: int | None,
+    images: int,
+    compiling: bool,
+) -> list[Question]:
+    """What is open on a machine, the choices that matter most first; whatever the settings fix is not.
+
+    Args:
+        bfloat16: whether the machine computes in it.
+        cores: that this process may use.
+        threads: that torch uses by itself; None where their number is not to be asked for.
+        images: generated at once without passing half of the free memory.
+        compiling: whether compiling is to be tried.
+    """
+    batch, chunk, powers = config.training.batch_size, usual.chunk, range(1, 12)
+    precisions = ("float32", "bfloat16") if bfloat16 else ()
+    numbers_of_threads = () if gpu or threads is None else sorted({1, cores // 2, cores} - {0, threads}, reverse=True)
+    fewest, most = (8 * SMALLEST_CHUNK, 8 * LARGEST_CHUNK) if gpu else (SMALLEST_CHUNK, LARGEST_CHUNK)
+    found = [
+        *(Question("training", "precision", (name,)) for name in precisions if name != usual.precision),
+        *(Question("training", "threads", (number,)) for number in numbers_of_threads),
+        Question("training", "micro_batch", tuple(batch >> k for k in range(1, batch.bit_length()))),
+        Question("training", "compile", ("no" if usual.compile == "whole" else "whole",) if compiling else ()),
+        Question("generating", "chunk", tuple(chunk << k for k in powers if chunk << k <= min(most, images))),
+        Question("generating", "chunk", tuple(chunk >> k for k in powers if chunk >> k >= fewest)),
+    ]
+    return [question for question in found if question.values and question.choice not in given(config.compute)]
+
+
+@dataclass(frozen=True)
+class PairedTimes:
+    """Seconds per image of two ways, pair by pair."""
+
+    usual: tuple[float, ...]
+    other: tuple[float, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times as fast the other way was, in each pair."""
+        return [usual / other for usual, other in zip(self.usual, self.other, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """Their median."""
+        return median(self.ratios)
+
+    @property
+    def promising(self) -> bool:
+        """Whether the other way seems faster, by more than the margin."""
+        return self.ratio > MARGIN
+
+    @property
+    def faster(self) -> bool:
+        """Whether it is so beyond doubt: in most of several pairs."""
+        wins, pairs = sum(ratio > 1 for ratio in self.ratios), len(self.ratios)
+        return self.promising and pairs >= FEWEST_PAIRS and wins >= AGREEING * pairs
+
+
+def in_turns(ways: Sequence[Callable[[], float]]) -> Iterator[tuple[float, ...]]:
+    """Values of all ways, round after round without end; each is called once unseen before, to warm up."""
+    for way in ways:
+        way()
+    for turn in itertools.count():
+        values = [0.0] * len(ways)
+        for i in range(len(ways)) if turn % 2 == 0 else reversed(range(len(ways))):
+            values[i] = ways[i]()
+        yield tuple(values)
 
 
 class CannotCompute(InputError):
-    """This machine cannot do some work under these choices; the message says why."""
+    """This machine cannot do some work under these choices."""
 
     def __init__(self, choices: Choices, why: str) -> None:
         super().__init__(why)
         self.choices = choices
 
 
-MeasuredTime = Callable[[Work, Choices], float]
-"""Does some work once under some choices: seconds per image. Raises CannotCompute."""
-
-
 @dataclass(frozen=True)
 class Trial:
-    """One value of a choice against the best so far.
+    """One value of a choice, or of `TOGETHER`, against the best so far.
 
-    Args:
-        work: what was timed.
-        choice: the field of `Choices`, or `TOGETHER`.
-        best: the value so far.
-        candidate: the value tried.
-        outcome: the pairs; None where there are none, and `note` says why.
-        taken: whether the candidate is the best from here on.
-        note: what else there is to say.
+    `outcome` is None where nothing was measured, and `note` says why; `taken`: the candidate is the best from here on.
     """
 
     work: Work
@@ -64,14 +148,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found.
-
-    Args:
-        usual: the choices without it, under the user's settings.
-        choices: the choices made.
-        comparisons: in the order in which they were made.
-        speeds: by work; what there was no time for is missing.
-    """
+    """What was found: the choices without it, those made, all comparisons in order, and speeds where time was left."""
 
     usual: Choices
     choices: Choices
@@ -79,137 +156,105 @@ class Tuning:
     speeds: dict[Work, Speed]
 
 
-class Budget:
-    """A time that runs from now on, divided among the comparisons to come."""
+class Comparer:
+    """Compares ways of doing some work, for a time that runs from now on and is divided among what is `ahead`.
+    `measure` does some work once under some choices: seconds per image. It raises CannotCompute."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        self.clock, self.end = clock, clock() + seconds
-        self.ahead = 1
+    def __init__(
+        self, measure: Callable[[Work, Choices], float], seconds: float, clock: Callable[[], float], ahead: int
+    ) -> None:
+        self.measure, self.clock, self.end, self.ahead = measure, clock, clock() + seconds, ahead
 
     @property
     def left(self) -> float:
-        """Seconds; less than 0 where it was overrun."""
+        """Seconds, less than 0 where the time was overrun."""
         return self.end - self.clock()
 
-    @property
-    def share(self) -> float:
-        """Seconds for the next comparison."""
-        return max(0.0, self.left) / max(1, self.ahead)
-
-
-def choose(
-    usual: Choices,
-    questions: Sequence[Question],
-    measure: MeasuredTime,
-    budget: Budget,
-    fixed: frozenset[str] = frozenset(),
-) -> Generator[str, None, Tuning]:
-    """Answers the questions of each work in turn, then compares the answers together with the usual choices; yields a
-    line about each comparison before it begins.
-
-    A comparison that is begun makes at least one pair; none is begun after the end of the budget.
-
-    Args:
-        fixed: choices that the user has made.
-    """
-    search = _Search(usual, usual, measure, budget, fixed)
-    budget.ahead = len(get_args(Work)) + sum(_likely(way) for question in questions for way in question.ways)
-    for work in get_args(Work):
-        mine = [question for question in questions if question.work == work]
-        for question in mine:
-            yield from search.answer(question)
-        yield from search.check(work, mine)
-    return Tuning(usual, search.best, tuple(search.comparisons), search.speeds)
-
-
-@dataclass
-class _Search:
-    """`best` so far, and how it came about."""
-
-    usual: Choices
-    best: Choices
-    measure: MeasuredTime
-    budget: Budget
-    fixed: frozenset[str]
-    comparisons: list[Trial] = field(default_factory=list)
-    speeds: dict[Work, Speed] = field(default_factory=dict)
-
-    def answer(self, question: Question) -> Iterator[str]:
-        """Follows each row of values for as long as they get faster."""
-        for way in question.ways:
-            for value in way:
-                comparison = yield from self._compared(question, value)
-                self.comparisons.append(comparison)
-                if not comparison.taken:
-                    break
-                self.best = self._changed(question, value)
-            self.budget.ahead -= _likely(way)
-
-    def check(self, work: Work, questions: Sequence[Question]) -> Iterator[str]:
-        """What the choices come to together; those made for this work are taken back where that is less than usual."""
-        if self.budget.left <= 0:
-            return
-        yield self._line(work, "everything chosen against the usual")
-        outcome = self._pairs(work, [*dict.fromkeys((self.usual, self.best))])
-        self.budget.ahead -= 1
-        kept = outcome.ratio >= 1
-        if self.best != self.usual:
-            self.comparisons.append(Trial(work, TOGETHER, "usual", "chosen", outcome, kept))
-        if not kept:
-            back = {question.choice: getattr(self.usual, question.choice) for question in questions}
-            self.best = self.best.model_copy(update=back)
-        self.speeds[work] = Speed(1 / median(outcome.usual), 1 / median(outcome.other if kept else outcome.usual))
-
-    def _compared(self, question: Question, value: Value) -> Generator[str, None, Trial]:
-        """`value` against the best so far."""
-        work, choice, best = question.work, question.choice, getattr(self.best, question.choice)
-        if self.budget.left <= 0:
-            return Trial(work, choice, best, value, None, False, "no time left")
-        yield self._line(work, f"{choice} {shown(value)} against {shown(best)}")
-        ways = [self._plain(question, way) for way in (self.best, self._changed(question, value))]
-        try:
-            outcome = self._pairs(work, ways)
-        except CannotCompute as fault:
-            if fault.choices != ways[1]:
-                raise
-            return Trial(work, choice, best, value, None, False, str(fault))
-        note = "too few pairs to tell" if outcome.promising and len(outcome.ratios) < FEWEST_PAIRS else ""
-        return Trial(work, choice, best, value, outcome, outcome.faster, note)
-
-    def _pairs(self, work: Work, ways: Sequence[Choices]) -> PairedTimes:
+    def pairs(self, work: Work, ways: Sequence[Choices]) -> PairedTimes:
         """The first way and the last in turns: one pair, and more while they fit into the share of this comparison.
 
         What seems faster may take of the others' time until there are enough pairs to tell.
         """
-        begun, share = self.budget.clock(), self.budget.share
+        begun, share = self.clock(), max(0.0, self.left) / max(1, self.ahead)
         seen: list[tuple[float, ...]] = []
         for values in in_turns([partial(self.measure, work, way) for way in ways]):
             seen.append(values)
             outcome = PairedTimes(tuple(each[0] for each in seen), tuple(each[-1] for each in seen))
             undecided = outcome.promising and len(seen) < FEWEST_PAIRS
-            now = self.budget.clock()
+            now = self.clock()
             another = (now - begun) / (len(seen) + 1)
-            if len(seen) == MOST_PAIRS or now + another > (self.budget.end if undecided else begun + share):
+            if len(seen) == MOST_PAIRS or now + another > (self.end if undecided else begun + share):
                 break
         return outcome
 
-    def _changed(self, question: Question, value: Value) -> Choices:
-        return self.best.model_copy(update={question.choice: value})
-
-    def _plain(self, question: Question, choices: Choices) -> Choices:
-        """Compiling takes minutes, so it is tried when it is asked for, and where the user has set it."""
-        if question.choice == "compile" or "compile" in self.fixed:
-            return choices
-        return choices.model_copy(update={"compile": "no"})
-
-    def _line(self, work: Work, what: str) -> str:
-        minutes, seconds = divmod(round(self.budget.left), 60)
+    def line(self, work: Work, what: str) -> str:
+        """What is compared now, and how much time is left."""
+        minutes, seconds = divmod(round(self.left), 60)
         return f"{work}: {what}, {minutes}:{seconds:02} left"
 
 
-def _likely(way: tuple[Value, ...]) -> int:
-    """Comparisons that following a row of values will take, most often."""
-    return min(len(way), 2)
+def choose(
+    usual: Choices,
+    asked: Sequence[Question],
+    measure: Callable[[Work, Choices], float],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    compile_all: bool = False,
+) -> Generator[str, None, Tuning]:
+    """Answers the questions of each work in turn, then compares the answers together with the usual choices, and takes
+    them back where they come to nothing; yields a line about each comparison before it begins.
+
+    A comparison that is begun makes at least one pair; none is begun after `seconds`.
+
+    Args:
+        measure: as for `Comparer`.
+        compile_all: compile where the usual choices do, though it takes minutes, and not only to compare that.
+    """
+    best, trials, speeds = usual, list[Trial](), dict[Work, Speed]()
+    comparer = Comparer(measure, seconds, clock, ahead=len(asked) + len(get_args(Work)))
+    for work in get_args(Work):
+        of_work = [question for question in asked if question.work == work]
+        for question in of_work:
+            for value in question.values:
+                trial = yield from _trial(comparer, question, value, best, compile_all)
+                trials.append(trial)
+                if not trial.taken:
+                    break
+                best = best.model_copy(update={question.choice: value})
+            comparer.ahead -= 1
+        if comparer.left <= 0:
+            continue
+        yield comparer.line(work, "everything chosen against the usual")
+        outcome = comparer.pairs(work, [*dict.fromkeys((usual, best))])
+        comparer.ahead -= 1
+        kept = outcome.ratio >= 1
+        if best != usual:
+            trials.append(Trial(work, TOGETHER, "usual", "chosen", outcome, kept))
+        if not kept:
+            best = best.model_copy(update={each.choice: getattr(usual, each.choice) for each in of_work})
+        speeds[work] = Speed(1 / median(outcome.usual), 1 / median(outcome.other if kept else outcome.usual))
+    return Tuning(usual, best, tuple(trials), speeds)
+
+
+def _trial(
+    comparer: Comparer, question: Question, value: Value, best: Choices, compile_all: bool
+) -> Generator[str, None, Trial]:
+    """`value` against the best so far."""
+    work, choice, before = question.work, question.choice, getattr(best, question.choice)
+    if comparer.left <= 0:
+        return Trial(work, choice, before, value, None, False, "no time left")
+    yield comparer.line(work, f"{choice} {shown(value)} against {shown(before)}")
+    ways = [best, best.model_copy(update={choice: value})]
+    if choice != "compile" and not compile_all:
+        ways = [way.model_copy(update={"compile": "no"}) for way in ways]
+    try:
+        outcome = comparer.pairs(work, ways)
+    except CannotCompute as fault:
+        if fault.choices != ways[1]:
+            raise
+        return Trial(work, choice, before, value, None, False, str(fault))
+    note = "too few pairs to tell" if outcome.promising and len(outcome.ratios) < FEWEST_PAIRS else ""
+    return Trial(work, choice, before, value, outcome, outcome.faster, note)
 
 
 def shown(value: Value) -> str:

@@ -24,32 +24,23 @@ from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
-from ancestral.training.memory import SHARE, available_bytes, footprint, halved
-from ancestral.tuning.live_bytes import LiveBytes
+from ancestral.training.memory import SHARE, LiveBytes, available_bytes, footprint, halved
 
-MEASURED = 100
-"""Calls of one image, of which one is spent on measuring."""
-BRIEF = 0.5
-"""Seconds that measuring may take however little work there is."""
-STATES = 10
-"""Tensors of an image's size that a chain has at once: noise, estimates, what a sampler remembers."""
-FEW = 16
-"""Calls of one image, below which one that takes long is measured but once."""
-TIMES = 3
-"""Calls of a batch's size that are timed, of which the middle one counts."""
+MEASURED = 100  # calls of one image, of which one is spent on measuring
+BRIEF = 0.5  # seconds that measuring may take however little work there is
+FEW = 16  # calls of one image, below which one that takes long is measured but once
+TIMES = 3  # calls of a batch's size that are timed, of which the middle one counts
+STATES = 10  # tensors of an image's size that a chain has at once: noise, estimates, what a sampler remembers
+COPIES = 4  # of the weights that training has: with gradients, moments and averages; Muon has one less
 MOST_SECONDS = 3600.0
 """Above which, and above these shares of what is free, work is done only where that is meant."""
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.1
-COPIES = 4
-"""Of the weights that training has: with gradients, moments and averages; Muon has one less."""
-USUAL_SIDE, USUAL_BATCH = 64, 512
-ESTIMATED_AT, TRIED = 32, 4
-"""Pixels a side at which a training step is tried, before it is known whether a larger one fits, and its images."""
+TRIED_SIDE, TRIED_IMAGES = 32, 4
+"""Of the training step that is tried before it is known whether a larger one fits; the side in pixels."""
 
 
 class Price(NamedTuple):
-    """What work takes. `calls`: of the network, for one image each; `memory` and `disk` in bytes, beside what is
-    there."""
+    """What work takes: network calls, of one image each; memory and disk in bytes, beside what is there."""
 
     calls: int
     seconds: float
@@ -58,27 +49,18 @@ class Price(NamedTuple):
 
     @property
     def words(self) -> str:
-        """In words."""
-        parts = (
-            [f"{self.calls:,} network calls of one image each, about {duration(self.seconds)}"] if self.calls else []
-        )
-        parts.append(f"{size_in_words(self.memory)} of memory")
-        return ", ".join([*parts, *([f"{size_in_words(self.disk)} of disk"] if self.disk else [])])
+        """One line."""
+        calls = f"{self.calls:,} network calls of one image each, about {duration(self.seconds)}, "
+        disk = f", {size_in_words(self.disk)} of disk" if self.disk else ""
+        return f"{calls if self.calls else ''}{size_in_words(self.memory)} of memory{disk}"
 
     def as_tree(self) -> dict[str, Any]:
         """What JSON has."""
         return {"network_calls": self.calls, "seconds": self.seconds, "memory": self.memory, "disk": self.disk}
 
 
-class CallCost(NamedTuple):
-    """What one network call takes for one image."""
-
-    seconds: float
-    memory: int
-
-
 def duration(seconds: float) -> str:
-    """A time as one says it."""
+    """A time in the unit it is read in."""
     if seconds < 120:
         return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
     if seconds < 2 * 3600:
@@ -86,9 +68,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:,.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:,.0f} days"
 
 
-def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls: int, pull_backs: int = 0) -> CallCost:
-    """Of a network call as `settings` say, guidance and all, in a batch as large as the work's, as far as that can be
-    measured in a hundredth of the work or in `BRIEF`, and in memory.
+def call_cost(
+    pipeline: Pipeline, settings: SamplingSettings, images: int, calls: int, pull_backs: int = 0
+) -> tuple[float, int]:
+    """(seconds, bytes) that a network call takes for one image: guidance and all, in a batch as large as the work's, as
+    far as that can be measured in a hundredth of the work or in `BRIEF`, and in memory.
 
     The first call of a batch's size sets things up, and counts only where another takes long and there are few.
 
@@ -96,9 +80,6 @@ def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls
         images: that are computed at once in the work.
         calls: that the work takes, each for one image.
         pull_backs: backward passes of a call, as guidance by a gradient has them.
-
-    Raises:
-        InputError: labels or guidance that the pipeline was not trained for.
     """
     call = partial(_call, pipeline, settings, pull_backs)
     count, (seconds, memory) = 1, _observed(call(1), pipeline.device)
@@ -109,7 +90,7 @@ def call_cost(pipeline: Pipeline, settings: SamplingSettings, images: int, calls
         if larger < min(most, 2 * count) or larger <= count:
             break
         count, (seconds, memory) = larger, _observed(call(larger), pipeline.device)
-    return CallCost(seconds / count, memory // count)
+    return seconds / count, memory // count
 
 
 def _call(pipeline: Pipeline, settings: SamplingSettings, pull_backs: int, count: int) -> Callable[[], None]:
@@ -137,13 +118,6 @@ def images_that_fit(memory: int, device: torch.device) -> int:
     return MOST_IMAGES if free is None else max(1, int(MEMORY_SHARE * free) // max(memory, 1))
 
 
-def _observed(call: Callable[[], None], device: torch.device) -> tuple[float, int]:
-    """Seconds, and bytes that are there at once, of the first call of its kind."""
-    with LiveBytes() as live:
-        seconds = _seconds(call, device)
-    return seconds, live.most
-
-
 def of_chains(
     pipeline: Pipeline,
     settings: SamplingSettings,
@@ -168,23 +142,19 @@ def of_chains(
     at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.spec.shape)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
     refuse_more_than_is_free(states, pipeline.device, "generate fewer or smaller images")
-    cost = call_cost(pipeline, settings, at_once, work, pull_backs)
-    seconds = most_of_one(images, at_once, pipeline.processes.world_size) * calls * windows * cost.seconds
-    memory = at_once * cost.memory * (windows if whole else 1) + states
+    call_seconds, call_memory = call_cost(pipeline, settings, at_once, work, pull_backs)
+    seconds = most_of_one(images, at_once, pipeline.processes.world_size) * calls * windows * call_seconds
+    memory = at_once * call_memory * (windows if whole else 1) + states
     return Price(work * (1 + 2 * pull_backs), seconds, memory)
 
 
 def most_of_one(images: int, at_once: int, processes: int) -> int:
-    """Images of the process that generates most of them, `at_once` by `at_once`."""
+    """Images of the process that generates most of them."""
     return min(images, at_once * -(-images // (at_once * processes)))
 
 
 def check_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> int:
-    """The bytes of the weights in all their copies and of a batch, before any of it is allocated.
-
-    Raises:
-        InputError: they are more than is free.
-    """
+    """The bytes of the weights in all their copies and of a batch; InputError where they are more than is free."""
     batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
     least = COPIES * weights_bytes(config, spec) + batch
     refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or network.widths")
@@ -193,21 +163,20 @@ def check_training(config: Config, spec: ImageSpec, device: torch.device, proces
 
 def unusual(config: Config, spec: ImageSpec) -> bool:
     """Whether training is larger than the recipes are."""
-    return spec.height * spec.width > USUAL_SIDE**2 or config.training.batch_size > USUAL_BATCH
+    return spec.height * spec.width > 64**2 or config.training.batch_size > 512
 
 
 def of_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> Price:
     """Training: memory for weights, a batch, and the images that are computed at once; disk for checkpoints. Its time
-    is its budget's. What an image takes is tried at a small size, and grows with its pixels.
-
-    Raises:
-        InputError: the weights or a batch alone are more than is free.
+    is its budget's. What an image takes is tried at a small size, and grows with its pixels. InputError as for
+    `check_training`.
     """
     least = check_training(config, spec, device, processes)
-    small = spec.model_copy(update={"height": min(spec.height, ESTIMATED_AT), "width": min(spec.width, ESTIMATED_AT)})
+    small = spec.model_copy(update={"height": min(spec.height, TRIED_SIDE), "width": min(spec.width, TRIED_SIDE)})
     pipeline = Pipeline.fresh(config, small, device)
     pipeline.network.requires_grad_(True)
-    one = footprint(pipeline, TRIED, TRIED).kept * spec.height * spec.width // (TRIED * small.height * small.width)
+    tried = footprint(pipeline, TRIED_IMAGES, TRIED_IMAGES).kept
+    one = tried * spec.height * spec.width // (TRIED_IMAGES * small.height * small.width)
     share, free = -(-config.training.batch_size // processes), available_bytes(device)
     at_once = config.compute.micro_batch or (share if free is None else halved(share, float(one), SHARE * free - least))
     disk = (config.training.keep_checkpoints + 1) * COPIES * weights_bytes(config, spec)
@@ -222,10 +191,10 @@ def weights_bytes(config: Config, spec: ImageSpec) -> int:
 
 
 def refusal(price: Price, meant: bool, device: torch.device, folder: Path, remedy: str) -> str:
-    """Why work is not done: it is out of bounds and not meant, or does not fit at all; "" where it is done.
+    """Why work is not done: it takes more than is usual, which is not `meant`, or does not fit at all; "" where it is
+    done.
 
     Args:
-        meant: whether it may take more than is usual.
         folder: where it writes.
         remedy: what makes it cheaper.
     """
@@ -238,11 +207,8 @@ def refusal(price: Price, meant: bool, device: torch.device, folder: Path, remed
 
 
 def out_of_bounds(price: Price, memory: int | None, disk: int | None) -> tuple[str, str]:
-    """(what there is less of than it takes, what it takes more of than is usual), in words; "" for nothing.
-
-    Args:
-        memory, disk: free bytes; None: nobody says.
-    """
+    """(what there is less of than it takes, what it takes more of than is usual), in words; "" for nothing. `memory`,
+    `disk`: free bytes; None: nobody says."""
     spaces = {"memory": (price.memory, memory, MEMORY_SHARE), "disk": (price.disk, disk, DISK_SHARE)}
     shares = {"memory": "half of the free memory", "disk": "a tenth of the free disk"}
     known = {name: (needed, free, share) for name, (needed, free, share) in spaces.items() if free is not None}
@@ -253,11 +219,7 @@ def out_of_bounds(price: Price, memory: int | None, disk: int | None) -> tuple[s
 
 
 def refuse_more_than_is_free(count: int, device: torch.device, remedy: str) -> None:
-    """Before anything is allocated.
-
-    Raises:
-        InputError: more bytes than the device has left.
-    """
+    """Raises InputError where so many bytes are more than the device has left, before anything is allocated."""
     free = available_bytes(device)
     if free is not None and count > free:
         raise InputError(
@@ -272,6 +234,13 @@ def free_disk(folder: Path) -> int | None:
         return None if there is None else shutil.disk_usage(there).free
     except OSError:
         return None
+
+
+def _observed(call: Callable[[], None], device: torch.device) -> tuple[float, int]:
+    """Seconds, and bytes that are there at once, of the first call of its kind."""
+    with LiveBytes() as live:
+        seconds = _seconds(call, device)
+    return seconds, live.most
 
 
 def _middle(call: Callable[[], None], device: torch.device, most: float) -> float:

@@ -1,20 +1,33 @@
-"""The questions that are open for a pipeline on this machine, answered by measuring."""
+"""The questions that are open for a pipeline on this machine, answered by timing real work: optimiser steps of the
+trainer on random images, and a few network calls that generate.
+"""
 
-import time
+import copy
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
 
+import numpy as np
 import torch
 
-from ancestral.compute import TORCHS_THREADS, computes_in_bfloat16, defaults, given, threads_are_given
+from ancestral.compute import TORCHS_THREADS, Choices, computes_in_bfloat16, defaults, given, threads_are_given, time_on
+from ancestral.data.imageset import ImageSet
+from ancestral.errors import InputError
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
-from ancestral.tuning.choosing import Budget, Tuning, choose
-from ancestral.tuning.live_bytes import peak_bytes
+from ancestral.training.memory import peak_bytes
+from ancestral.training.step import Trainer
+from ancestral.tuning.choosing import CannotCompute, Tuning, Work, choose, questions
 from ancestral.tuning.price import images_that_fit
-from ancestral.tuning.questions import Limits, questions
-from ancestral.tuning.stopwatch import Stopwatch, generating, replica
+
+SHORTEST = 0.1  # seconds that a measurement takes at least, by repetition
+KEPT = 2  # networks at work: the two that are compared
+CALLS = 2  # steps of a chain that are taken for all of them: others cost the same, or repeat a round of cached ones
+
+Action = Callable[[], float]
+"""Does some work; how many images it comes to."""
 
 
 def tune(
@@ -38,24 +51,20 @@ def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) ->
         InputError: the machine cannot train this network in the usual way.
     """
     keep_freed_memory()
-    with as_in_training(pipeline.device):
-        start, fixed = defaults(pipeline.device).overlaid(pipeline.config.compute), given(pipeline.config.compute)
-        asked = questions(start, pipeline.config, limits_of(pipeline, compiling))
-        budget = Budget(60 * minutes, time.monotonic)
-        return (yield from choose(start, asked, Stopwatch(pipeline), budget, frozenset(fixed)))
-
-
-def limits_of(pipeline: Pipeline, compiling: bool) -> Limits:
-    """What this machine can do at all."""
-    gpu = pipeline.device.type == "cuda"
-    return Limits(
-        gpu=gpu,
-        bfloat16=computes_in_bfloat16(pipeline.device.type),
-        cores=usable_cores(),
-        threads=None if threads_are_given() else TORCHS_THREADS,
-        images=images_that_fit(bytes_of_an_image(pipeline), pipeline.device),
-        compiling=compiling or gpu,
-    )
+    device, fixed = pipeline.device, given(pipeline.config.compute)
+    gpu, start = device.type == "cuda", defaults(device).overlaid(pipeline.config.compute)
+    with as_in_training(device):
+        asked = questions(
+            start,
+            pipeline.config,
+            gpu=gpu,
+            bfloat16=computes_in_bfloat16(device.type),
+            cores=usable_cores(),
+            threads=None if threads_are_given() else TORCHS_THREADS,
+            images=images_that_fit(bytes_of_an_image(pipeline), device),
+            compiling=compiling or gpu,
+        )
+        return (yield from choose(start, asked, Stopwatch(pipeline), 60 * minutes, compile_all="compile" in fixed))
 
 
 def bytes_of_an_image(pipeline: Pipeline) -> int:
@@ -70,11 +79,84 @@ def bytes_of_an_image(pipeline: Pipeline) -> int:
 def as_in_training(device: torch.device) -> Iterator[None]:
     """Torch as the trainer sets it; afterwards its number of threads, random state and the rest as they were."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.backends.cudnn.benchmark = True
         try:
             yield
         finally:
             torch.backends.cudnn.benchmark = benchmark
             torch.set_num_threads(threads)
+
+
+class Stopwatch:
+    """Measures copies of a pipeline; calling it gives the seconds per image of some work under some choices."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.actions: dict[tuple[Work, Choices], Action] = {}
+
+    def __call__(self, work: Work, choices: Choices) -> float:
+        """Seconds per image: its part of an optimiser step, or its whole chain.
+
+        Raises:
+            CannotCompute: out of memory, or no compiler.
+        """
+        try:
+            action = self._action(work, choices)
+            torch.set_num_threads(choices.threads or TORCHS_THREADS)
+            begun, images = time_on(self.pipeline.device), 0.0
+            while not images or time_on(self.pipeline.device) - begun < SHORTEST:
+                images += action()
+            return (time_on(self.pipeline.device) - begun) / images
+        except (RuntimeError, InputError) as fault:  # torch's for want of memory or of a kernel; ours for no compiler
+            raise CannotCompute(choices, f"this machine cannot: {' '.join(str(fault).split())}") from fault
+
+    def _action(self, work: Work, choices: Choices) -> Action:
+        """Made when first asked for, and kept while it is one of those in use."""
+        known = self.actions.pop((work, choices), None)
+        while known is None and len(self.actions) >= KEPT:
+            self.actions.pop(next(iter(self.actions)))
+        make = training if work == "training" else generating
+        self.actions[work, choices] = action = known or make(replica(self.pipeline, choices))
+        return action
+
+
+def replica(pipeline: Pipeline, choices: Choices) -> Pipeline:
+    """A copy with weights of its own, that computes as `choices` say. Its budget is not used up."""
+    training = pipeline.config.training.model_copy(update={"steps": 2**40, "images": None, "minutes": None})
+    config = pipeline.config.model_copy(update={"training": training})
+    return replace(pipeline.with_network(copy.deepcopy(pipeline.network)), config=config).with_compute(choices)
+
+
+def training(pipeline: Pipeline) -> Action:
+    """An optimiser step, as the trainer takes it."""
+    trainer = Trainer(pipeline, random_images(pipeline))
+
+    def step() -> float:
+        trainer.advance()
+        return float(trainer.settings.batch_size)
+
+    return step
+
+
+def generating(pipeline: Pipeline) -> Action:
+    """The first steps of the chain that generates a chunk of images of every class: that part of the images."""
+    settings, count, classes = pipeline.config.sampling, pipeline.compute.chunk, pipeline.num_classes
+    labels = torch.arange(count) % classes if classes else None
+    calls = min(CALLS * settings.cache, settings.steps)
+
+    def call() -> float:
+        for _ in islice(pipeline.steps(range(count), labels, settings), calls):
+            pass
+        return count * calls / settings.steps
+
+    return call
+
+
+def random_images(pipeline: Pipeline) -> ImageSet:
+    """A batch of noise of the pipeline's shape, in all its classes."""
+    (channels, height, width), names = pipeline.spec.shape, pipeline.spec.class_names
+    draws, count = np.random.default_rng(0), pipeline.config.training.batch_size
+    pixels = draws.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
+    labels = draws.integers(0, len(names), count) if names else None
+    return ImageSet(pixels, labels, names, None, None, "noise")
