@@ -68,7 +68,7 @@ def check(argv: Sequence[str]) -> int:
     job = job_settings(found, CheckSettings)
     if job.measure and job.no_measure:
         raise InputError("expected --measure or --no-measure, got both")
-    from ancestral.data.remarks import remarks
+    from ancestral.data.check import remarks
     from ancestral.jobs import check_data
 
     def show_partial(result: ResultEvent) -> None:

@@ -23,10 +23,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ancestral.colors import MODES
-from ancestral.data import jpeg, png, tiff
-from ancestral.data.profiles import to_srgb
+from ancestral.data import tiff
+from ancestral.data.decoding import decode_png, is_progressive, refusal_of_jpeg, silence, to_srgb
 from ancestral.data.signatures import format_of
-from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.text import printable
 
@@ -39,7 +38,7 @@ MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held; 1 is upright."""
-TURNS = {
+TURNS = {  # what makes upright again what is not
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -48,7 +47,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes upright again what is not."""
 PIXEL_BYTES, DEEP_BYTES = 20, 32
 """Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
 STRIPE = 2**18
@@ -66,11 +64,7 @@ class BadImage(InputError):
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a regular file of at most 64 MiB; pipes and devices are never opened.
-
-    Raises:
-        BadImage: not a regular file, unreadable, empty, or too large.
-    """
+    """The bytes of a regular file of at most 64 MiB; pipes and devices are never opened."""
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
@@ -91,11 +85,9 @@ class Opened:
     """A file whose header has been read, and nothing else.
 
     Args:
-        format: PNG, JPEG, WEBP, BMP, GIF or TIFF.
         mode: what Pillow calls the kind of pixel.
         bits: of each band.
-        image: to be decoded by Pillow; None of a TIFF that `tiff.decode` reads.
-        layout: a TIFF's.
+        image: to be decoded by Pillow; None of a TIFF with a `layout` that `tiff.decode` reads.
     """
 
     format: str
@@ -107,21 +99,9 @@ class Opened:
     image: ImageFile.ImageFile | None
     layout: tiff.Layout | None
 
-    @property
-    def bytes_to_decode(self) -> int:
-        """Memory that decoding, converting and measuring it takes at most, about; measured, see docs/data.md."""
-        deep = self.format in ("TIFF", "WEBP") or self.bits == 16
-        deep = deep or (self.format == "JPEG" and jpeg.is_progressive(self.data))
-        return 2 * len(self.data) + self.width * self.height * (DEEP_BYTES if deep else PIXEL_BYTES)
-
 
 class FileFacts(NamedTuple):
-    """What a file was like: `format`, `mode` and `bits` as in `Opened`.
-
-    Args:
-        alpha, rotated: whether it has transparency, and whether EXIF turns it.
-        profile: the name of a colour profile other than sRGB's, else "".
-    """
+    """What a file was like: whether it has `alpha`, whether EXIF turns it, a `profile` other than sRGB's or ""."""
 
     format: str
     mode: str
@@ -132,31 +112,36 @@ class FileFacts(NamedTuple):
 
 
 def open_header(path: Path, data: bytes) -> Opened:
-    """What the header of a file says; nothing is decoded.
-
-    Raises:
-        BadImage: of no format or kind that is known, or too large.
-    """
+    """What the header of a file says, which tells how large the image would be; nothing is decoded."""
     name = format_of(data)
     if name is None:
         raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image")
+    image = layout = reason = None
     with _refusing(path, f"is not a {name} image that can be read"):
-        opened, reason = _opened(name, data)
+        if name == "TIFF":
+            layout = tiff.read_layout(data)
+            reason = tiff.refusal(layout)
+        if layout is None or (reason is None and not layout.reads_bytes):
+            image, layout = READERS[name](io.BytesIO(data)), None
     if reason is not None:
         raise BadImage(path, reason)
-    _refuse_huge(path, opened)
-    return opened
+    header = image or layout
+    assert header is not None
+    width, height = header.width, header.height
+    size, pixels = f"is {width} x {height} pixels", width * height
+    if max(width, height) > MAX_SIDE:
+        raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
+    if pixels > MAX_PIXELS:
+        raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
+    if name == "JPEG" and (reason := refusal_of_jpeg(data, pixels)):
+        raise BadImage(path, size + reason)
+    bits = layout.bits[0] if layout else data[24] if name == "PNG" else 8
+    return Opened(name, header.mode, bits, width, height, data, image, layout)
 
 
 def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]:
-    """The first frame, upright, 8 bits in sRGB: "L", "LA", "RGB" or "RGBA"; and what the file was like.
-
-    Args:
-        data: the file's bytes, where they have been read already.
-
-    Raises:
-        BadImage: for every fault of the file.
-    """
+    """The first frame, upright, 8 bits in sRGB: "L", "LA", "RGB" or "RGBA"; and what the file was like. `data`: its
+    bytes, where they have been read already. A BadImage for every fault of the file."""
     opened = open_header(path, read(path) if data is None else data)
     with _refusing(path, "is damaged"):
         image = _pixels(opened)
@@ -175,10 +160,6 @@ def decode(
     Args:
         channels: 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA"); None: "L" or "RGB", as the file is.
         background: what shows through transparency that is not kept, a colour name or #rrggbb.
-
-    Raises:
-        BadImage: for every fault of the file.
-        InputError: `background` is no colour.
     """
     color = parse_color(background)
     return as_channels(load(path, data)[0], channels, color)
@@ -257,11 +238,7 @@ def picture_of(pixels: np.ndarray) -> Image.Image:
 
 
 def parse_color(name: str) -> tuple[int, int, int]:
-    """Red, green, blue of a colour name or #rrggbb.
-
-    Raises:
-        InputError: not a colour.
-    """
+    """Red, green, blue of a colour name or #rrggbb."""
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
     except ValueError:
@@ -270,11 +247,14 @@ def parse_color(name: str) -> tuple[int, int, int]:
 
 
 def memory_to_decode(path: Path) -> int:
-    """Bytes that decoding a file takes at most, about; 0 where it cannot be decoded."""
+    """Bytes that decoding, converting and measuring a file takes at most, about (docs/data.md); 0 where it is bad."""
     try:
-        return open_header(path, read(path)).bytes_to_decode
+        opened = open_header(path, read(path))
     except BadImage:
         return 0
+    deep = opened.format in ("TIFF", "WEBP") or opened.bits == 16
+    deep = deep or (opened.format == "JPEG" and is_progressive(opened.data))
+    return 2 * len(opened.data) + opened.width * opened.height * (DEEP_BYTES if deep else PIXEL_BYTES)
 
 
 @contextmanager
@@ -292,29 +272,6 @@ def _refusing(path: Path, what: str) -> Iterator[None]:
         raise BadImage(path, f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
-    """A file of the format of that name, and why it cannot be read, where its tags say so."""
-    layout = tiff.read_layout(data) if name == "TIFF" else None
-    reason = None if layout is None else tiff.refusal(layout)
-    if layout is not None and (reason is not None or layout.reads_bytes):
-        return Opened(name, layout.mode, layout.bits[0], layout.width, layout.height, data, None, layout), reason
-    image = READERS[name](io.BytesIO(data))
-    depth = data[24] if name == "PNG" else 8
-    return Opened(name, image.mode, depth, image.width, image.height, data, image, None), None
-
-
-def _refuse_huge(path: Path, opened: Opened) -> None:
-    """Before anything is decoded: the header alone says how large the image would be."""
-    size = f"is {opened.width} x {opened.height} pixels"
-    pixels = opened.width * opened.height
-    if max(opened.width, opened.height) > MAX_SIDE:
-        raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
-    if pixels > MAX_PIXELS:
-        raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
-    if opened.format == "JPEG" and (reason := jpeg.refusal(opened.data, pixels)):
-        raise BadImage(path, size + reason)
-
-
 def _pixels(opened: Opened) -> Image.Image:
     """Decoded to its last byte, 8 bits, as it lies in the file."""
     if opened.layout is not None:
@@ -323,7 +280,7 @@ def _pixels(opened: Opened) -> Image.Image:
         image.getexif()[ORIENTATION] = opened.layout.orientation
         return image
     if isinstance(opened.image, PngImageFile):
-        return png.decode(opened.image, opened.data)
+        return decode_png(opened.image, opened.data)
     assert opened.image is not None
     opened.image.load()
     return opened.image

@@ -14,7 +14,7 @@ RAW = frozenset({
     ".raw", ".rw2", ".sr2", ".srf", ".srw",
 })  # fmt: skip
 """Suffixes of camera raw files, which begin like TIFF and hold a small preview that is not the picture."""
-BEGINNINGS = {
+BEGINNINGS = {  # of images that are read
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
     "GIF": (b"GIF87a", b"GIF89a"),
@@ -22,29 +22,20 @@ BEGINNINGS = {
 }
 BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """Sizes of the header that follows a bitmap's first 14 bytes."""
-OTHERS = (
-    (0, b"8BPS", "Photoshop"),
-    (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (0, b"v/1\x01", "OpenEXR"),
-    (0, b"#?RADIANCE", "Radiance"),
-    (0, b"DDS ", "DirectDraw"),
-    (0, b"\x00\x00\x01\x00", "icon"),
-    (0, b"%PDF-", "PDF"),
-    (4, b"ftypheic", "HEIC"),
-    (4, b"ftypheix", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
-    (0, b"%!PS", "EPS"),
-    (0, b"\xc5\xd0\xd3\xc6", "EPS"),
-    (0, b"\x0a\x05\x01", "PCX"),
-    (0, b"qoif", "QOI"),
-    (0, b"icns", "icon"),
-    (0, b"\x00\x00\x02\x00\x01\x00", "icon"),
-)
-"""(place, bytes, kind) of pictures that are not read."""
+OTHERS = {  # of pictures that are not read
+    "Photoshop": (b"8BPS",),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "OpenEXR": (b"v/1\x01",),
+    "Radiance": (b"#?RADIANCE",),
+    "DirectDraw": (b"DDS ",),
+    "icon": (b"\0\0\x01\0", b"\0\0\x02\0\x01\0", b"icns"),
+    "PDF": (b"%PDF-",),
+    "EPS": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "PCX": (b"\x0a\x05\x01",),
+    "QOI": (b"qoif",),
+}
+BRANDS = {b"ftypheic": "HEIC", b"ftypheix": "HEIC", b"ftypmif1": "HEIC", b"ftypavif": "AVIF"}  # from the fifth byte on
 NETPBM = re.compile(rb"P[1-6]\s+[\d#]|P7\sWIDTH|P[Ff]\s+\d")
 NETPBM_KINDS = dict(zip(b"1234567Ff", (*2 * ("PBM", "PGM", "PPM"), "PAM", "PFM", "PFM"), strict=True))
 """By the letter after the P."""
@@ -69,7 +60,11 @@ def format_of(first: bytes) -> str | None:
         return "WEBP"
     if first[:2] == b"BM" and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS:
         return "BMP"
-    return next((name for name, beginnings in BEGINNINGS.items() if first.startswith(beginnings)), None)
+    return _beginning(first, BEGINNINGS)
+
+
+def _beginning(first: bytes, beginnings: dict[str, tuple[bytes, ...]]) -> str | None:
+    return next((name for name, marks in beginnings.items() if first.startswith(marks)), None)
 
 
 def other_kind(first: bytes, suffix: str) -> str | None:
@@ -82,4 +77,4 @@ def other_kind(first: bytes, suffix: str) -> str | None:
         return NETPBM_KINDS[first[1]]
     if suffix == ".tga" and TGA.match(first):
         return "TGA"
-    return next((kind for at, mark, kind in OTHERS if first[at : at + len(mark)] == mark), None)
+    return BRANDS.get(first[4:12]) or _beginning(first, OTHERS)

@@ -16,25 +16,11 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ancestral.data.depth import by_rows, eight_bits, straight
+from ancestral.data.decoding import by_rows, eight_bits
 
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "float ", 4: "", 5: "complex integer ", 6: "complex "}
-PHOTOMETRIC = {
-    0: "grey",
-    1: "grey",
-    2: "RGB",
-    3: "palette",
-    4: "mask",
-    5: "CMYK",
-    6: "YCbCr",
-    8: "CIELab",
-    9: "ICCLab",
-    10: "ITULab",
-    32803: "camera raw",
-    32844: "LogL",
-    32845: "LogLuv",
-    34892: "camera raw",
-}
+KINDS = ("grey", "grey", "RGB", "palette", "mask", "CMYK", "YCbCr", "unknown", "CIELab", "ICCLab", "ITULab")
+PHOTOMETRIC = dict(enumerate(KINDS)) | {32803: "camera raw", 32844: "LogL", 32845: "LogLuv", 34892: "camera raw"}
 BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 """Bands of the kinds that can be read, before extra ones."""
 MODES = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
@@ -59,13 +45,10 @@ class Layout:
     Args:
         order: of bytes, < or >.
         bits: of each band.
-        sample_format: 1 unsigned, 2 signed, 3 floating point.
         extra: what each band beyond the colour is; 0 says nothing.
         block: (width, height) of a strip or tile, px.
-        white: the level of white.
         colors: (3, 2^bits) of a palette, else None.
         subsampled: whether colour has fewer samples than brightness.
-        orientation: as in EXIF, 1 to 8.
     """
 
     order: str
@@ -118,11 +101,7 @@ class Layout:
 
 
 def read_layout(data: bytes) -> Layout:
-    """The tags of the first image of a file.
-
-    Raises:
-        ValueError, struct.error, LookupError: tags that are malformed, missing or too long.
-    """
+    """The tags of the first image of a file; a ValueError, struct.error or LookupError where they are malformed."""
     order, tags = _tags(data)
     jpeg = tags.get(259) in ((6,), (7,))
     photometric = tags.get(262, (6,) if jpeg else (0,))[0]
@@ -223,16 +202,11 @@ def _of_coding(layout: Layout) -> str | None:
 
 
 def decode(data: bytes, layout: Layout) -> Image.Image:
-    """The picture of 8 bits, transparency unmultiplied, not turned yet; `layout` must be one that `reads_bytes`.
-
-    Raises:
-        ValueError: blocks that are missing or too short, a palette that is.
-        OSError: from the codec.
-    """
+    """The picture of 8 bits, transparency unmultiplied, not turned yet; `layout` must be one that `reads_bytes`."""
     values, bands = _samples(data, layout), BANDS[layout.photometric]
     color, alpha = values[..., :bands], values[..., bands : bands + 1]
     if layout.has_alpha and layout.extra[:1] == (PREMULTIPLIED,):
-        color = straight(color, alpha, layout.white)
+        color = by_rows(lambda some: _unmultiplied(some, bands, layout.white), values)
     if layout.photometric == 3:
         shown = _palette(layout)[color[..., 0]]
     else:
@@ -241,6 +215,12 @@ def decode(data: bytes, layout: Layout) -> Image.Image:
     if layout.has_alpha:
         shown, mode = np.concatenate([shown, eight_bits(alpha, layout.white)], axis=2), f"{mode}A"
     return Image.frombuffer(mode, (layout.width, layout.height), np.ascontiguousarray(shown), "raw", mode, 0, 1)
+
+
+def _unmultiplied(values: np.ndarray, bands: int, white: int) -> np.ndarray:
+    """(h, W, bands): colour that was multiplied by the band after it, as it was before; where that is 0 it is 0."""
+    alpha = np.maximum(values[..., bands : bands + 1], 1).astype(np.uint32)
+    return np.minimum(values[..., :bands].astype(np.uint32) * white // alpha, white).astype(values.dtype)
 
 
 def _palette(layout: Layout) -> np.ndarray:
@@ -272,29 +252,15 @@ def _plane(data: bytes, layout: Layout, blocks: range, grid: tuple[int, int], ba
     (wide, high), (down, across) = layout.block, grid
     line = ceil(wide * bands * layout.bits[0] / 8)
     rows = down * high if layout.tiled else layout.height
-    read = _stored if layout.compression == 1 else _compressed
-    lines = read(data, layout, blocks, rows, across, line).reshape(rows, across, line)
+    lines = _bytes_of(data, layout, blocks, rows, across * line, line).reshape(rows, across, line)
     values = _unpacked(lines, layout, wide * bands).reshape(rows, across, wide, bands)
     if layout.predictor == 2 and layout.compression != 1:
         np.cumsum(values, axis=2, dtype=values.dtype, out=values)
     return values.reshape(rows, across * wide, bands)[: layout.height, : layout.width]
 
 
-def _stored(data: bytes, layout: Layout, blocks: range, rows: int, across: int, line: int) -> np.ndarray:
-    """(rows, across, line) uint8 of blocks that are not compressed."""
-    high, whole = layout.block[1], np.empty((rows, across, line), np.uint8)
-    for number, block in enumerate(blocks):
-        top, column = number // across * high, number % across
-        part = whole[top : top + high, column]
-        start = layout.offsets[block]
-        if start + part.size > len(data):
-            raise ValueError("the file is cut off")
-        part[:] = np.frombuffer(data, np.uint8, part.size, start).reshape(part.shape)
-    return REVERSED[whole] if layout.fill_order == 2 else whole
-
-
-def _compressed(data: bytes, layout: Layout, blocks: range, rows: int, across: int, line: int) -> np.ndarray:
-    """(rows, across * line) uint8 of compressed blocks.
+def _bytes_of(data: bytes, layout: Layout, blocks: range, rows: int, length: int, line: int) -> np.ndarray:
+    """(rows, length) uint8 of blocks that are `line` bytes wide, side by side.
 
     They are read as an image whose pixels are their bytes, as many at a time as its kinds of pixel have: of grey it
     would have more pixels than the codec allows.
@@ -307,14 +273,14 @@ def _compressed(data: bytes, layout: Layout, blocks: range, rows: int, across: i
         273: offsets, 278: [high], 279: counts,
     }  # fmt: skip
     tags = {
-        256: [across * line // size], 257: [rows], 258: [8] * size, 259: [layout.compression],
+        256: [length // size], 257: [rows], 258: [8] * size, 259: [layout.compression],
         262: [2 if size == 3 else 5 if size == 4 else 1], 277: [size], **shape,
     }  # fmt: skip
     if layout.fill_order == 2:
         data = REVERSED[np.frombuffer(data, np.uint8)].tobytes()
     with TiffImageFile(io.BytesIO(_with_tags(data, tags))) as image:
         image.load()
-        return np.array(image).reshape(rows, across * line)
+        return np.array(image).reshape(rows, length)
 
 
 def _with_tags(data: bytes, tags: dict[int, list[int]]) -> bytes:

@@ -7,10 +7,9 @@ import torch
 from PIL import Image
 
 from ancestral.colors import NAMES
-from ancestral.data.check import Report
+from ancestral.data.check import Report, remarks
 from ancestral.data.images import to_array
 from ancestral.data.listing import by_reason
-from ancestral.data.remarks import remarks
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
