@@ -27,6 +27,7 @@ from ancestral.data import tiff
 from ancestral.data.decoding import decode_png, is_progressive, refusal_of_jpeg, silence, to_srgb
 from ancestral.data.signatures import format_of
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 from ancestral.text import printable
 
 READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -224,6 +225,11 @@ def fit(image: Image.Image, height: int, width: int, how: Fit, background: str =
         canvas = Image.new("RGB", (width, height), parse_color(background)).convert(image.mode)
     canvas.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return canvas
+
+
+def form(settings: DataSettings) -> str:
+    """The settings that decide the pixels, as text: what a cached array depends on beside its source."""
+    return settings.model_dump_json(include={"size", "color", "fit", "background"})
 
 
 def to_array(image: Image.Image) -> np.ndarray:

@@ -17,26 +17,18 @@ from ancestral.folders import PICTURES, FolderKind, check_holds_images, kind_by_
 from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
-LABELS = "dataset.json"
-"""What the tools of StyleGAN and EDM write beside images: the class of each, by number."""
+LABELS = "dataset.json"  # what the tools of StyleGAN and EDM write beside images: the class of each, by number
+# Files and folders, in lower case, that file managers leave behind; their folders hold copies and previews.
 OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory"})
-"""Files, in lower case, that file managers leave behind."""
 FOLDERS_OF_SYSTEMS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
-"""Folders of theirs, which hold copies and previews; hidden ones are left out anyway."""
-NO_SUFFIX = "no suffix"
-
 NOT_AN_IMAGE, HIDDEN, HIDDEN_FOLDER = "not an image", "hidden", "a hidden folder"
 BY_A_SYSTEM, UNOPENED = "a file manager's own", "not a regular file, or unreadable"
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files that are left out for the same reason and have the same suffix.
-
-    Args:
-        suffix: in lower case, with its dot; "no suffix"; "folder" for folders, which count as one each.
-        example: the name of one of them, fit for printing.
-    """
+    """Files that are left out for the same reason and have the same suffix (.txt, "no suffix"; "folder" for folders,
+    which count as one each), with the name of one of them, fit for printing."""
 
     reason: str
     suffix: str
@@ -65,12 +57,7 @@ class Listing:
 
 
 def list_images(root: Path) -> Listing:
-    """Lists `root`; hidden files and folders are left out, links are followed once.
-
-    Raises:
-        InputError: `root` is missing, no folder, one that ancestral wrote, or cannot be listed; it holds no images, or
-            a folder of it both kinds of metadata.
-    """
+    """Lists `root`; hidden files and folders are left out, links are followed once."""
     root = Path(root)
     if not root.exists():
         raise InputError(f"expected a folder of images, got none at {printable(root)}; check the path")
@@ -112,7 +99,7 @@ def suffix_of(name: str) -> str:
     stem, _, last = name.lstrip(".").rpartition(".")
     if stem and last:
         return f".{last.lower()}"
-    return name.lower() if name.startswith(".") else NO_SUFFIX
+    return name.lower() if name.startswith(".") else "no suffix"
 
 
 def counted(named: Iterable[tuple[str, str]], others: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
@@ -183,10 +170,10 @@ def _is_hidden_folder(name: str) -> bool:
 
 def _metadata(here: Path, names: list[str]) -> list[str]:
     """The file of `here` that says something of images, if there is one; dataset.json only where it is alone."""
-    found = [name for name in METADATA if name in names and (here / name).is_file()]
-    if len(found) > 1:
+    found = [name for name in (*METADATA, LABELS) if name in names and (here / name).is_file()]
+    if found[:2] == [*METADATA]:
         raise InputError(f"expected metadata.csv or metadata.jsonl in {printable(here)}, got both; remove one")
-    return found or [name for name in (LABELS,) if name in names and (here / name).is_file()]
+    return found[:1]
 
 
 def _general(reason: str) -> str:

@@ -15,8 +15,7 @@ from ancestral.errors import InputError
 from ancestral.files import json_object, parse_json, read_bytes, read_text
 from ancestral.text import as_utf8, normal_form, printable
 
-MOST_BYTES = 2**28
-"""Of a file about images."""
+MOST_BYTES = 2**28  # of a file about images
 
 
 class Annotation(NamedTuple):
@@ -27,24 +26,24 @@ class Annotation(NamedTuple):
 
 
 def read_metadata(path: Path) -> dict[str, Annotation]:
-    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else.
-
-    Raises:
-        InputError: not UTF-8, malformed, without file_name or without label and text, a row that lacks a value or
-            has one too many, a column or file name twice, or one that leads out of the folder.
-    """
+    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else."""
     if path.suffix == ".json":
         return _numbered(path)
-    text = read_text(path, MOST_BYTES)
-    try:
-        read = _csv if path.suffix == ".csv" else _lines
-        rows = read(text, printable(path))
-    except csv.Error as error:
-        raise InputError(f"cannot read {printable(path)}: {error}") from None
-    columns = _columns(path, rows)
+    text, where = read_text(path, MOST_BYTES), printable(path)
+    if path.suffix == ".csv":
+        rows = _csv(text, where)
+    else:
+        lines = enumerate(text.split("\n"), 1)
+        rows = [json_object(line, f"line {i} of {where}") for i, line in lines if line.strip()]
+    keys = rows[0] if rows else {}
+    columns = tuple(column for column in ("label", "text") if column in keys)
+    if "file_name" not in keys or not columns:
+        raise InputError(
+            f"expected file_name and label or text in {where}, got {', '.join(map(str, keys)) or 'no rows'}"
+        )
     annotations: dict[str, Annotation] = {}
     for number, row in enumerate(rows, 1):
-        name, annotation = _annotation(f"row {number} of {printable(path)}", row, columns)
+        name, annotation = _annotation(f"row {number} of {where}", row, columns)
         _add(annotations, name, annotation, path)
     return annotations
 
@@ -97,30 +96,17 @@ def _is_numbered(pair: Any) -> bool:
 def _csv(text: str, where: str) -> list[Any]:
     """The rows, none of which has more values than there are columns; empty columns at the end do not count."""
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = table.fieldnames or ()
+    try:
+        columns, rows = table.fieldnames or (), [*table]
+    except csv.Error as error:
+        raise InputError(f"cannot read {where}: {error}") from None
     if twice := [name for name, count in Counter(filter(None, columns)).items() if count > 1]:
         raise InputError(f"expected each column once in {where}, got {printable(twice[0])!r} twice")
-    rows = list(table)
     if (long := next((i for i, row in enumerate(rows, 1) if any(row.get(None, ()))), None)) is not None:
         raise InputError(
             f"expected {len(columns)} values in row {long} of {where}, got more; put quotes around what holds commas"
         )
     return rows
-
-
-def _lines(text: str, where: str) -> list[Any]:
-    return [json_object(line, f"line {i} of {where}") for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-
-
-def _columns(path: Path, rows: list[Any]) -> tuple[str, ...]:
-    """Those of label and text that the first row has."""
-    keys = rows[0] if rows else {}
-    columns = tuple(column for column in ("label", "text") if column in keys)
-    if "file_name" not in keys or not columns:
-        raise InputError(
-            f"expected file_name and label or text in {printable(path)}, got {', '.join(map(str, keys)) or 'no rows'}"
-        )
-    return columns
 
 
 def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, Annotation]:
