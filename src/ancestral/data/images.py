@@ -8,7 +8,6 @@ transparency onto a background, colours, and last the fit to height and width.
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Literal, NamedTuple
@@ -37,8 +36,7 @@ READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
-ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held; 1 is upright."""
+ORIENTATION = 0x0112  # The EXIF tag that says how the camera was held; 1 is upright
 TURNS = {  # what makes upright again what is not
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,10 +46,9 @@ TURNS = {  # what makes upright again what is not
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-PIXEL_BYTES, DEEP_BYTES = 20, 32
-"""Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
-STRIPE = 2**18
-"""Pixels that are laid over a background at once."""
+PIXEL_BYTES = 20  # that decoding and measuring take at most of each pixel
+DEEP_BYTES = 32  # the same of a TIFF, a WebP, of 16 bits or of several scans
+STRIPE = 2**18  # Pixels that are laid over a background at once
 
 Fit = Literal["crop", "pad", "squash"]
 
@@ -81,24 +78,13 @@ def read(path: Path) -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A file whose header has been read, and nothing else.
-
-    Args:
-        mode: what Pillow calls the kind of pixel.
-        bits: of each band.
-        image: to be decoded by Pillow; None of a TIFF with a `layout` that `tiff.decode` reads.
-    """
+class Opened(NamedTuple):
+    """A file whose header has been read, and nothing else: by Pillow, or of a TIFF that `tiff.decode` reads."""
 
     format: str
-    mode: str
-    bits: int
-    width: int
-    height: int
+    bits: int  # of each band
     data: bytes
-    image: ImageFile.ImageFile | None
-    layout: tiff.Layout | None
+    header: ImageFile.ImageFile | tiff.Layout
 
 
 class FileFacts(NamedTuple):
@@ -117,17 +103,17 @@ def open_header(path: Path, data: bytes) -> Opened:
     name = format_of(data)
     if name is None:
         raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image")
-    image = layout = reason = None
+    header: ImageFile.ImageFile | tiff.Layout
+    bits, reason = data[24] if name == "PNG" else 8, None
     with _refusing(path, f"is not a {name} image that can be read"):
-        if name == "TIFF":
-            layout = tiff.read_layout(data)
-            reason = tiff.refusal(layout)
-        if layout is None or (reason is None and not layout.reads_bytes):
-            image, layout = READERS[name](io.BytesIO(data)), None
+        layout = tiff.Layout(data) if name == "TIFF" else None
+        reason = tiff.refusal(layout) if layout else None
+        if layout and (reason or layout.reads_bytes):
+            header, bits = layout, layout.bits[0]
+        else:
+            header = READERS[name](io.BytesIO(data))
     if reason is not None:
         raise BadImage(path, reason)
-    header = image or layout
-    assert header is not None
     width, height = header.width, header.height
     size, pixels = f"is {width} x {height} pixels", width * height
     if max(width, height) > MAX_SIDE:
@@ -136,8 +122,7 @@ def open_header(path: Path, data: bytes) -> Opened:
         raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
     if name == "JPEG" and (reason := refusal_of_jpeg(data, pixels)):
         raise BadImage(path, size + reason)
-    bits = layout.bits[0] if layout else data[24] if name == "PNG" else 8
-    return Opened(name, header.mode, bits, width, height, data, image, layout)
+    return Opened(name, bits, data, header)
 
 
 def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]:
@@ -150,7 +135,7 @@ def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]
         profile, turned = image.info.get("icc_profile"), orientation(image) != 1
         image, name = to_srgb(_plain(upright(image)), profile)
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    return image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name)
+    return image, FileFacts(opened.format, opened.header.mode, opened.bits, image.mode.endswith("A"), turned, name)
 
 
 def decode(
@@ -216,7 +201,10 @@ def fit(image: Image.Image, height: int, width: int, how: Fit, background: str =
     if how == "squash":
         return _resize(image, width, height)
     if how == "crop":
-        return _resize(image, width, height, _centred(image.size, width / height))
+        aspect = width / height
+        wide, high = min(image.width, image.height * aspect), min(image.height, image.width / aspect)
+        left, top = (image.width - wide) / 2, (image.height - high) / 2
+        return _resize(image, width, height, (left, top, left + wide, top + high))
     scale = min(width / image.width, height / image.height)
     inner = _resize(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if image.mode.endswith("A"):
@@ -234,8 +222,7 @@ def form(settings: DataSettings) -> str:
 
 def to_array(image: Image.Image) -> np.ndarray:
     """ "L", "LA", "RGB" or "RGBA" image -> (H, W, C) uint8."""
-    array = np.asarray(image)
-    return array[..., None] if array.ndim == 2 else array
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
@@ -260,7 +247,7 @@ def memory_to_decode(path: Path) -> int:
         return 0
     deep = opened.format in ("TIFF", "WEBP") or opened.bits == 16
     deep = deep or (opened.format == "JPEG" and is_progressive(opened.data))
-    return 2 * len(opened.data) + opened.width * opened.height * (DEEP_BYTES if deep else PIXEL_BYTES)
+    return 2 * len(opened.data) + opened.header.width * opened.header.height * (DEEP_BYTES if deep else PIXEL_BYTES)
 
 
 @contextmanager
@@ -280,16 +267,16 @@ def _refusing(path: Path, what: str) -> Iterator[None]:
 
 def _pixels(opened: Opened) -> Image.Image:
     """Decoded to its last byte, 8 bits, as it lies in the file."""
-    if opened.layout is not None:
-        image = tiff.decode(opened.data, opened.layout)
-        image.info["icc_profile"] = opened.layout.profile
-        image.getexif()[ORIENTATION] = opened.layout.orientation
+    header = opened.header
+    if isinstance(header, tiff.Layout):
+        image = tiff.decode(opened.data, header)
+        image.info["icc_profile"] = header.profile
+        image.getexif()[ORIENTATION] = header.orientation
         return image
-    if isinstance(opened.image, PngImageFile):
-        return decode_png(opened.image, opened.data)
-    assert opened.image is not None
-    opened.image.load()
-    return opened.image
+    if isinstance(header, PngImageFile):
+        return decode_png(header, opened.data)
+    header.load()
+    return header
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -299,13 +286,6 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("RGBA").convert("LA" if image.mode == "L" else "RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _centred(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
-    """The largest centred box (left, top, right, bottom) of `aspect` = width / height."""
-    width, height = min(size[0], size[1] * aspect), min(size[1], size[0] / aspect)
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, left + width, top + height
 
 
 def _resize(

@@ -19,8 +19,7 @@ from ancestral.errors import InputError
 from ancestral.rng import mix
 from ancestral.settings import ImageSpec
 
-SHUFFLE_SEED = 0
-"""The division belongs to the data set, not to a run: runs with other seeds are compared on the same test part."""
+SHUFFLE_SEED = 0  # of the data set, not of a run: runs with other seeds are compared on the same test part
 
 
 class Missing(NamedTuple):
@@ -40,31 +39,17 @@ class Fetched(Protocol):
     @property
     def nbytes(self) -> int: ...
     @property
-    def order(self) -> Order:
-        """The order in which few files are needed at a time."""
-        ...
-
+    def order(self) -> Order: ...  # in which few files are needed at a time
     @property
-    def missing(self) -> tuple[Missing, ...]:
-        """What has gone bad and been replaced so far."""
-        ...
-
+    def missing(self) -> tuple[Missing, ...]: ...  # what has gone bad and been replaced so far
     def __len__(self) -> int: ...
-    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
-        """The images there, in memory, or an InputError where one is not to be had."""
-        ...
-
-    def sliced(self, start: int, stop: int) -> "Fetched":
-        """Images `start` to `stop`, not fetched yet."""
-        ...
-
+    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray: ...  # an InputError where one is not to be had
+    def sliced(self, start: int, stop: int) -> "Fetched": ...  # not fetched yet
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The images there, others in place of those that have gone bad, and where they are."""
-        ...
 
     def read_ahead(self, seed: int, place: int) -> None:
         """Begins to fetch what follows `place` of the endless row of `order`; returns at once."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -116,11 +101,7 @@ class ImageSet:
         return Shuffled(len(self)) if isinstance(self.images, np.ndarray) else self.images.order
 
     def pixels(self, where: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """The images at these positions, (n, H, W, C) uint8, read now if they were not.
-
-        Raises:
-            InputError: they are no longer to be had.
-        """
+        """The images at these positions, (n, H, W, C) uint8, read now if they were not."""
         if isinstance(self.images, np.ndarray):
             check_mapping(self.images)
         return self.images[where]
@@ -161,8 +142,7 @@ class Collection(NamedTuple):
     those of its own validation part.
 
     Args:
-        num_test: size of the test part the data set comes with; None where it has none.
-        num_validation: likewise.
+        num_test, num_validation: size of the part the data set comes with; None where it has none.
         bad: (file name, reason) of every file that could not be used.
         left_out: files that nobody would take for images of the set, counted.
         notes: how a folder was read where it can be read otherwise, a sentence each.
@@ -203,9 +183,6 @@ def check_mapping(images: np.ndarray) -> None:
 
     Reading pages that a file has lost kills the process (SIGBUS), so this comes before reading: it asks for the size of
     the open file, which takes a microsecond. A file that was removed or replaced lives on while it is mapped.
-
-    Raises:
-        InputError: the file has been cut off.
     """
     base, file = images, None
     while isinstance(base, np.ndarray):

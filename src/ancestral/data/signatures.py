@@ -7,8 +7,7 @@ from stat import S_ISREG
 from ancestral.errors import InputError
 from ancestral.files import open_regular
 
-LENGTH = 32
-"""Bytes from the beginning of a file that tell its kind."""
+LENGTH = 32  # Bytes from the beginning of a file that tell its kind
 RAW = frozenset({
     ".3fr", ".arw", ".cr2", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef", ".mos", ".nef", ".nrw", ".orf", ".pef",
     ".raw", ".rw2", ".sr2", ".srf", ".srw",
@@ -20,8 +19,7 @@ BEGINNINGS = {  # of images that are read
     "GIF": (b"GIF87a", b"GIF89a"),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
-BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
-"""Sizes of the header that follows a bitmap's first 14 bytes."""
+BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # Sizes of the header that follows a bitmap's first 14 bytes
 OTHERS = {  # of pictures that are not read
     "Photoshop": (b"8BPS",),
     "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),

@@ -9,7 +9,6 @@ decided here.
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
@@ -21,56 +20,50 @@ from ancestral.data.decoding import by_rows, eight_bits
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "float ", 4: "", 5: "complex integer ", 6: "complex "}
 KINDS = ("grey", "grey", "RGB", "palette", "mask", "CMYK", "YCbCr", "unknown", "CIELab", "ICCLab", "ITULab")
 PHOTOMETRIC = dict(enumerate(KINDS)) | {32803: "camera raw", 32844: "LogL", 32845: "LogLuv", 34892: "camera raw"}
-BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
-"""Bands of the kinds that can be read, before extra ones."""
+BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # Bands of the kinds that can be read, before extra ones
 MODES = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
 LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions that give bytes back: none, LZW, Deflate, PackBits, LZMA, Zstandard."""
 CCITT, JPEG, WEBP = {2, 3, 4}, {6, 7}, 50001
-PREMULTIPLIED, ALPHA = 1, {1, 2, 999}
-"""Values of ExtraSamples: colour multiplied by it, and all that are a transparency (999: Corel Draw's)."""
+PREMULTIPLIED = 1  # value of ExtraSamples where colour is multiplied by the transparency
+ALPHA = {1, 2, 999}  # all values that are a transparency (999: Corel Draw's)
 REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)).reshape(256, 8)[:, ::-1]).ravel()
 """Every byte with its bits in the other order."""
-CODES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
-"""Types of whole numbers, and of bytes, as `struct` calls them."""
+CODES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}  # types of whole numbers, and of bytes, in `struct`
 MOST_VALUES, MOST_BANDS = 2**22, 64
-MOST_SAMPLE_BYTES = 2**29
-"""Of all samples of an image: those of the largest that is allowed, of four bands of 16 bits."""
+MOST_SAMPLE_BYTES = 2**29  # Of all samples of an image: those of the largest that is allowed, of four bands of 16 bits
 
 
-@dataclass(frozen=True)
 class Layout:
-    """What the tags say.
+    """What the tags of the first image of a file say; malformed ones are a ValueError, struct.error or LookupError.
 
-    Args:
-        order: of bytes, < or >.
-        bits: of each band.
-        extra: what each band beyond the colour is; 0 says nothing.
-        block: (width, height) of a strip or tile, px.
-        colors: (3, 2^bits) of a palette, else None.
-        subsampled: whether colour has fewer samples than brightness.
+    `block`: (width, height) of a strip or tile, px. `extra`: what each band beyond the colour is; 0 says nothing.
     """
 
-    order: str
-    width: int
-    height: int
-    bits: tuple[int, ...]
-    sample_format: tuple[int, ...]
-    photometric: int
-    compression: int
-    predictor: int
-    fill_order: int
-    separate: bool
-    extra: tuple[int, ...]
-    tiled: bool
-    block: tuple[int, int]
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    white: int
-    colors: np.ndarray | None
-    subsampled: bool
-    orientation: int
-    profile: bytes | None
+    def __init__(self, data: bytes) -> None:
+        self.order, tags = _tags(data)  # of bytes, < or >
+        jpeg = tags.get(259) in ((6,), (7,))
+        self.width, self.height = tags[256][0], tags[257][0]
+        self.photometric = tags.get(262, (6,) if jpeg else (0,))[0]
+        bands = tags.get(277, (3,) if jpeg and self.photometric in (2, 6) else (1,))[0]
+        bits = tags.get(258, (1,))
+        self.bits = bits * min(bands, MOST_BANDS) if len(bits) == 1 else bits[:bands]
+        self.white = _white(bits[0], tags.get(281, ()))
+        self.sample_format = tags.get(339, (1,))
+        self.compression = tags.get(259, (1,))[0]
+        self.predictor = tags.get(317, (1,))[0]
+        self.fill_order = tags.get(266, (1,))[0]
+        self.separate = tags.get(284) == (2,) and bands > 1
+        self.extra = tags.get(338, ())
+        self.tiled = 324 in tags
+        strip = self.width, min(self.height, tags.get(278, (self.height,))[0])
+        self.block = (tags[322][0], tags[323][0]) if self.tiled else strip
+        self.offsets = tags.get(324 if self.tiled else 273, ())
+        self.counts = tags.get(325 if self.tiled else 279, ())
+        self.colors = np.array(tags[320]).reshape(3, -1) if 320 in tags else None  # (3, 2^bits) of a palette
+        self.subsampled = tags.get(530, (2, 2)) != (1, 1)
+        self.orientation = tags.get(274, (1,))[0]  # as in EXIF
+        self.profile = bytes(tags[34675]) if 34675 in tags else None
 
     @property
     def name(self) -> str:
@@ -98,39 +91,6 @@ class Layout:
     def reads_bytes(self) -> bool:
         """Whether samples are read here and not by the codec."""
         return self.compression in LOSSLESS and self.photometric in MODES
-
-
-def read_layout(data: bytes) -> Layout:
-    """The tags of the first image of a file; a ValueError, struct.error or LookupError where they are malformed."""
-    order, tags = _tags(data)
-    jpeg = tags.get(259) in ((6,), (7,))
-    photometric = tags.get(262, (6,) if jpeg else (0,))[0]
-    width, height = tags[256][0], tags[257][0]
-    bands = tags.get(277, (3,) if jpeg and photometric in (2, 6) else (1,))[0]
-    bits = tags.get(258, (1,))
-    tiled = 324 in tags
-    return Layout(
-        order=order,
-        width=width,
-        height=height,
-        bits=bits * min(bands, MOST_BANDS) if len(bits) == 1 else bits[:bands],
-        sample_format=tags.get(339, (1,)),
-        photometric=photometric,
-        compression=tags.get(259, (1,))[0],
-        predictor=tags.get(317, (1,))[0],
-        fill_order=tags.get(266, (1,))[0],
-        separate=tags.get(284) == (2,) and bands > 1,
-        extra=tags.get(338, ()),
-        tiled=tiled,
-        block=(tags[322][0], tags[323][0]) if tiled else (width, min(height, tags.get(278, (height,))[0])),
-        offsets=tags.get(324 if tiled else 273, ()),
-        counts=tags.get(325 if tiled else 279, ()),
-        white=_white(bits[0], tags.get(281, ())),
-        colors=np.array(tags[320]).reshape(3, -1) if 320 in tags else None,
-        subsampled=tags.get(530, (2, 2)) != (1, 1),
-        orientation=tags.get(274, (1,))[0],
-        profile=bytes(tags[34675]) if 34675 in tags else None,
-    )
 
 
 def _tags(data: bytes) -> tuple[str, dict[int, tuple[int, ...]]]:
@@ -267,7 +227,10 @@ def _bytes_of(data: bytes, layout: Layout, blocks: range, rows: int, length: int
     """
     offsets = [layout.offsets[block] for block in blocks]
     counts = [layout.counts[i] if i < len(layout.counts) else len(data) - layout.offsets[i] for i in blocks]
-    high = layout.block[1]
+    high, across = layout.block[1], length // line
+    ends = [offset + line * min(high, rows - i // across * high) for i, offset in enumerate(offsets)]
+    if layout.compression == 1 and max(ends) > len(data):
+        raise ValueError("the file is cut off")
     size = next(size for size in (4, 3, 1) if line % size == 0)
     shape = {322: [line // size], 323: [high], 324: offsets, 325: counts} if layout.tiled else {
         273: offsets, 278: [high], 279: counts,

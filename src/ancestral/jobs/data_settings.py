@@ -23,8 +23,7 @@ from ancestral.settings import (
 )
 
 SCHEDULES = tuple(name for name in get_args(ScheduleSettings.model_fields["name"].annotation) if name != "betas")
-PHOTO_SIZE = 64
-"""Of the photograph that `show forward` shows unless told otherwise."""
+PHOTO_SIZE = 64  # Of the photograph that `show forward` shows unless told otherwise
 PNG_FILE = Typed("FILE", read=partial(file_named, suffixes=(".png",)))
 HTML_FILE = Typed("FILE", read=partial(file_named, suffixes=(".html", ".htm")))
 
@@ -32,8 +31,7 @@ HTML_FILE = Typed("FILE", read=partial(file_named, suffixes=(".html", ".htm")))
 class ImagesSettings(Settings):
     """What every job is asked that reads images which no run names."""
 
-    no_flags: ClassVar[tuple[str, ...]] = ("source",)
-    """Settings of the images that are no flag."""
+    no_flags: ClassVar[tuple[str, ...]] = ("source",)  # settings of the images that are no flag
     source: Annotated[str, Typed("FOLDER", nargs=1)]
     """a folder of images, or the name of a data set"""
     images: Annotated[Changes, Field(default_factory=dict)]
@@ -41,11 +39,7 @@ class ImagesSettings(Settings):
 
     @property
     def data(self) -> DataSettings:
-        """The settings of the images.
-
-        Raises:
-            InputError: a faulty one.
-        """
+        """The settings of the images."""
         return parse(DataSettings, {"source": self.source, **self.images}, "command line")
 
 
@@ -77,11 +71,7 @@ class PackSettings(ImagesSettings):
 
 
 def schedules_named(words: list[str], option: str) -> tuple[str, ...]:
-    """The schedules that the words spell.
-
-    Raises:
-        InputError: one spells none.
-    """
+    """The schedules that the words spell."""
     found = tuple(spelled(word, SCHEDULES, SAME["name"]) for word in words)
     for word, name in zip(words, found, strict=True):
         if name not in SCHEDULES:
@@ -100,10 +90,8 @@ class SchedulesSettings(WritingSettings):
     @property
     def settings(self) -> list[ScheduleSettings]:
         """Of each schedule."""
-        names = self.schedules or ("linear", "cosine")
-        return [
-            parse(ScheduleSettings, {"name": name, "num_timesteps": self.timesteps}, "command line") for name in names
-        ]
+        named = [{"name": name, "num_timesteps": self.timesteps} for name in self.schedules or ("linear", "cosine")]
+        return [parse(ScheduleSettings, each, "command line") for each in named]
 
 
 class ShowScheduleSettings(SchedulesSettings):
