@@ -37,75 +37,52 @@ LOSES = {"crop": "loses over a third of each", "squash": "distorts them"}
 
 @dataclass(frozen=True)
 class Balance:
-    """How even the classes are: the `smallest` and `largest` with their images, `ratio` of largest to smallest, and
-    those with `few` images, fewer than `FEWEST_OF_A_CLASS`."""
+    """How even the classes are."""
 
-    smallest: tuple[str, int]
+    smallest: tuple[str, int]  # and how many images it has
     largest: tuple[str, int]
-    ratio: float
-    few: tuple[str, ...]
+    ratio: float  # of largest to smallest
+    few: tuple[str, ...]  # classes with fewer than `FEWEST_OF_A_CLASS` images
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings; `dataclasses.asdict` makes it JSON.
-
-    Args:
-        formats, modes: how many images of each file format, and of each mode of Pillow's.
-        heights, widths: smallest and largest, upright; `aspect_ratios`: of width by height.
-        num_long: images of which a square crop loses much.
-        num_16_bit, num_rotated: images with 9 to 16 bits a channel, and that EXIF turns.
-        profiles: how many images have each colour profile other than sRGB's; they are converted, if it can be read.
-        bad: (file, reason) of what cannot be used.
-        left_out: all that is not used, counted by reason and suffix.
-        notes: how the folder was read where it can be read otherwise, a sentence each.
-        duplicates, near_duplicates: groups of files with the same pixels, and that look the same.
-        shared: those of both kinds of groups whose files lie in more than one class.
-        constant: files that show one flat colour, nearly.
-        nearly_constant: other files of which all but a fiftieth is one colour.
-        parts: images to train on, for validation and for test.
-        classes: images of each class; `untrained`: those of which there is no image to train on.
-        channels: what `color` says; else 1 where every image is grey, and 3 otherwise.
-        labelled: whether training uses the classes.
-        size, fit: those asked for, else those suggested; a data set that is built in has sizes of its own.
-        num_enlarged: images smaller than `size`; `most_enlarged`: the largest factor, 1 where there is none.
-        num_unread: files that were not looked at any more, since it was interrupted.
-    """
+    """The findings; `dataclasses.asdict` makes it JSON."""
 
     source: str
     num_images: int
-    formats: dict[str, int]
-    modes: dict[str, int]
-    heights: tuple[int, int]
+    formats: dict[str, int]  # images of each
+    modes: dict[str, int]  # images of each mode of Pillow's
+    heights: tuple[int, int]  # smallest and largest, upright
     widths: tuple[int, int]
-    aspect_ratios: tuple[float, float]
-    num_long: int
+    aspect_ratios: tuple[float, float]  # of width by height
+    num_long: int  # images of which a square crop loses much
     num_alpha: int
-    num_16_bit: int
-    num_rotated: int
-    profiles: dict[str, int]
-    bad: tuple[tuple[str, str], ...]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-    near_duplicates: tuple[Alike, ...]
-    shared: tuple[tuple[str, ...], ...]
-    constant: tuple[str, ...]
-    nearly_constant: tuple[str, ...]
-    parts: dict[str, int]
-    classes: dict[str, int]
-    untrained: tuple[str, ...]
+    num_16_bit: int  # images with 9 to 16 bits a channel
+    num_rotated: int  # by EXIF
+    profiles: dict[str, int]  # images of each other than sRGB's; they are converted, if it can be read
+    bad: tuple[tuple[str, str], ...]  # (file, reason) of what cannot be used
+    left_out: tuple[LeftOut, ...]  # all that is not used, counted by reason and suffix
+    notes: tuple[str, ...]  # how the folder was read where it can be read otherwise, a sentence each
+    duplicates: tuple[tuple[str, ...], ...]  # groups of files with the same pixels
+    near_duplicates: tuple[Alike, ...]  # groups of files that look the same
+    shared: tuple[tuple[str, ...], ...]  # those of both kinds of groups whose files lie in more than one class
+    constant: tuple[str, ...]  # files that show one flat colour, nearly
+    nearly_constant: tuple[str, ...]  # other files of which all but a fiftieth is one colour
+    parts: dict[str, int]  # images to train on, for validation and for test
+    classes: dict[str, int]  # images of each class
+    untrained: tuple[str, ...]  # classes of which there is no image to train on
     balance: Balance | None
     num_captions: int
-    channels: int
-    labelled: bool
+    channels: int  # what `color` says; else 1 where every image is grey, and 3 otherwise
+    labelled: bool  # whether training uses the classes
     suggested_size: int
     suggested_fit: Fit
-    size: tuple[int, int]
-    fit: Fit
-    num_enlarged: int
-    most_enlarged: float
-    num_unread: int = 0
+    size: tuple[int, int]  # that asked for, a built-in data set's own, or that suggested
+    fit: Fit  # that asked for, or that suggested
+    num_enlarged: int  # images smaller than `size`
+    most_enlarged: float  # the largest factor, 1 where there is none
+    num_unread: int = 0  # files that were not looked at any more, since it was interrupted
 
 
 def check(source: str, settings: DataSettings) -> Report:
@@ -125,13 +102,12 @@ def check_of(source: str, settings: DataSettings) -> "FolderCheck | BuiltInCheck
 
 
 class KnownOfImages(NamedTuple):
-    """What is known of the images beside what they look like, as in `ImageSet` and `Collection`; and the order (N,) in
-    which they are stored."""
+    """What is known of the images beside what they look like, as in `ImageSet` and `Collection`."""
 
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     num_captions: int
-    order: np.ndarray
+    order: np.ndarray  # (N,) in which they are stored
     num_validation: int | None
     num_test: int | None
     bad: tuple[tuple[str, str], ...] = ()

@@ -39,25 +39,16 @@ WAVES = 4  # waves across and down that pairs are sought by: 16 of grey
 
 
 class Finding(NamedTuple):
-    """One image, decoded.
-
-    Args:
-        height, width: upright.
-        grey: whether red, green and blue are equal everywhere.
-        spread: standard deviation of the channel that varies most, in levels of 0..255.
-        filled: share of the pixels that have one colour, within `SAME_COLOUR`.
-        pixels: SHA-256 of size and pixels, in hexadecimal.
-        thumbnail: (16, 16, 3) uint8, each number the average of a cell.
-    """
+    """One image, decoded."""
 
     facts: FileFacts
-    height: int
+    height: int  # upright
     width: int
-    grey: bool
-    spread: float
-    filled: float
-    pixels: str
-    thumbnail: np.ndarray
+    grey: bool  # whether red, green and blue are equal everywhere
+    spread: float  # standard deviation of the channel that varies most, in levels of 0..255
+    filled: float  # share of the pixels that have one colour, within `SAME_COLOUR`
+    pixels: str  # SHA-256 of size and pixels, in hexadecimal
+    thumbnail: np.ndarray  # (16, 16, 3) uint8, each number the average of a cell
 
 
 @dataclass(frozen=True)

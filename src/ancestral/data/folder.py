@@ -32,24 +32,15 @@ ClassOfFile = dict[str, str | None]
 
 @dataclass(frozen=True)
 class Selection:
-    """The files of a folder that belong to the data set, and what is known of them.
-
-    Args:
-        files: names relative to `root`, sorted.
-        annotations: class and text of every file.
-        parts: of every file; empty where the folder does not say.
-        described: whether metadata says something of them.
-        bad: (name, reason) of what is left out.
-        notes: what can be read otherwise, a sentence each.
-    """
+    """The files of a folder that belong to the data set, and what is known of them."""
 
     root: Path
-    files: tuple[str, ...]
-    annotations: dict[str, Annotation]
-    parts: dict[str, Part]
-    described: bool
-    bad: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    files: tuple[str, ...]  # names relative to `root`, sorted
+    annotations: dict[str, Annotation]  # class and text of every file
+    parts: dict[str, Part]  # of every file; empty where the folder does not say
+    described: bool  # whether metadata says something of them
+    bad: tuple[tuple[str, str], ...]  # (name, reason) of what is left out
+    notes: tuple[str, ...]  # what can be read otherwise, a sentence each
 
     def numbers(self, files: Sequence[str]) -> np.ndarray | None:
         """The part of each of these files by its place in `PARTS`; None where the folder does not say."""

@@ -54,24 +54,14 @@ class Fetched(Protocol):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N images of one size.
+    """N images of one size."""
 
-    Args:
-        images: (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; memory-mapped where it comes from the cache,
-            fetched where it lies in shards.
-        labels: (N,) int64 indices into `class_names`, or None.
-        class_names: empty exactly where `labels` is None.
-        captions: N texts, or None.
-        names: N file names fit for printing, or None.
-        hash: SHA-256 of the content, in hexadecimal; the same images in the same order have the same one.
-    """
-
-    images: np.ndarray | Fetched
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    captions: tuple[str, ...] | None
-    names: tuple[str, ...] | None
-    hash: str
+    images: np.ndarray | Fetched  # (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; mapped where cached
+    labels: np.ndarray | None  # (N,) int64 indices into `class_names`, or None
+    class_names: tuple[str, ...]  # empty exactly where `labels` is None
+    captions: tuple[str, ...] | None  # N texts, or None
+    names: tuple[str, ...] | None  # N file names fit for printing, or None
+    hash: str  # SHA-256 of the content in this order, in hexadecimal
 
     def __post_init__(self) -> None:
         counted = [x for x in (self.labels, self.captions, self.names) if x is not None]
@@ -139,21 +129,14 @@ class ImageSet:
 
 class Collection(NamedTuple):
     """A whole data set before its division: images in `arranged` order, those of its own test part last, before them
-    those of its own validation part.
-
-    Args:
-        num_test, num_validation: size of the part the data set comes with; None where it has none.
-        bad: (file name, reason) of every file that could not be used.
-        left_out: files that nobody would take for images of the set, counted.
-        notes: how a folder was read where it can be read otherwise, a sentence each.
-    """
+    those of its own validation part."""
 
     images: ImageSet
-    num_test: int | None = None
-    num_validation: int | None = None
-    bad: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
+    num_test: int | None = None  # size of the part the data set comes with; None where it has none
+    num_validation: int | None = None  # likewise
+    bad: tuple[tuple[str, str], ...] = ()  # (file name, reason) of every file that could not be used
+    left_out: tuple[LeftOut, ...] = ()  # files that nobody would take for images of the set, counted
+    notes: tuple[str, ...] = ()  # how a folder was read where it can be read otherwise, a sentence each
 
 
 class Parts(NamedTuple):

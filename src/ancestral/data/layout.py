@@ -39,19 +39,12 @@ Paths = dict[str, tuple[str, ...]]  # file -> the folders it lies in, outermost 
 
 @dataclass(frozen=True)
 class Division:
-    """Files by the part whose folder they lie in.
+    """Files by the part whose folder they lie in."""
 
-    Args:
-        parts: of every file; empty where folders are no parts.
-        paths: of the same files, without those folders.
-        left_out: (file, reason) of the others.
-        notes: what can be read otherwise, a sentence each.
-    """
-
-    parts: dict[str, Part]
-    paths: Paths
-    left_out: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    parts: dict[str, Part]  # of every file; empty where folders are no parts
+    paths: Paths  # of the same files, without those folders
+    left_out: tuple[tuple[str, str], ...] = ()  # (file, reason) of the others
+    notes: tuple[str, ...] = ()  # what can be read otherwise, a sentence each
 
 
 def folders_of(files: Sequence[str]) -> Paths:

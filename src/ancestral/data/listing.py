@@ -5,7 +5,6 @@ of all others the first bytes decide. What is left out is counted, by reason and
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,22 +37,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies under `root`.
-
-    Args:
-        files: names of image files relative to `root`, with / between folders, sorted.
-        metadata: names of the files that say something of images, likewise.
-        bad: (name, reason) of what could not be listed.
-        others: all else, counted.
-        products: folders below `root` that ancestral wrote, of which no image is used: (name, kind).
-    """
+    """What lies under `root`."""
 
     root: Path
-    files: tuple[str, ...]
-    metadata: tuple[str, ...]
-    bad: tuple[tuple[str, str], ...]
-    others: tuple[LeftOut, ...] = ()
-    products: tuple[tuple[str, FolderKind], ...] = ()
+    files: tuple[str, ...]  # names of image files relative to `root`, with / between folders, sorted
+    metadata: tuple[str, ...]  # names of the files that say something of images, likewise
+    bad: tuple[tuple[str, str], ...]  # (name, reason) of what could not be listed
+    others: tuple[LeftOut, ...] = ()  # all else, counted
+    products: tuple[tuple[str, FolderKind], ...] = ()  # (name, kind) of folders that ancestral wrote: not used
 
 
 def list_images(root: Path) -> Listing:
@@ -82,10 +73,10 @@ def list_images(root: Path) -> Listing:
                 others.append((prefix + name, reason, suffix_of(name)))
             else:
                 files.append(prefix + name)
-    left_out = _counts(others)
+    listing = Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), _counts(others), tuple(products))
     if not files:
-        raise InputError(_nothing_found(root, bad, left_out, products))
-    return Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), left_out, tuple(products))
+        raise InputError(_nothing_found(listing))
+    return listing
 
 
 def fingerprint(listing: Listing) -> str:
@@ -155,13 +146,11 @@ def _reason(here: str, name: str) -> str:
 
 def _counts(files: Iterable[tuple[str, str, str]]) -> tuple[LeftOut, ...]:
     """How many of each reason and suffix, the largest first, of files by (name, reason, suffix)."""
-    examples: dict[tuple[str, str], str] = {}
-    counts = Counter[tuple[str, str]]()
+    names: dict[tuple[str, str], list[str]] = {}
     for name, reason, suffix in files:
-        examples.setdefault((reason, suffix), name)
-        counts[reason, suffix] += 1
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return tuple(LeftOut(*kind, count, printable(as_utf8(examples[kind]))) for kind, count in ordered)
+        names.setdefault((reason, suffix), []).append(name)
+    ordered = sorted(names.items(), key=lambda each: (-len(each[1]), each[0]))
+    return tuple(LeftOut(*kind, len(alike), printable(as_utf8(alike[0]))) for kind, alike in ordered)
 
 
 def _is_hidden_folder(name: str) -> bool:
@@ -190,12 +179,10 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {S_ISDIR(status.st_mode)}"
 
 
-def _nothing_found(
-    root: Path, bad: list[tuple[str, str]], left_out: tuple[LeftOut, ...], products: list[tuple[str, FolderKind]]
-) -> str:
-    reasons = [f"{name} {reason}" for name, reason in bad[:1]]
-    reasons += [f"the {kind} {printable(name)}" for name, kind in products[:1]]
-    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in left_out[:2]]
+def _nothing_found(listing: Listing) -> str:
+    reasons = [f"{name} {reason}" for name, reason in listing.bad[:1]]
+    reasons += [f"the {kind} {printable(name)}" for name, kind in listing.products[:1]]
+    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in listing.others[:2]]
     found = ", ".join(reasons) or "an empty folder"
-    use = "".join(f"; {use_of(root / name, kind)}" for name, kind in products[:1])
-    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(root)}, got {found}{use}"
+    use = "".join(f"; {use_of(listing.root / name, kind)}" for name, kind in listing.products[:1])
+    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(listing.root)}, got {found}{use}"

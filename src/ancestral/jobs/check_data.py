@@ -45,19 +45,12 @@ Size = int | tuple[int, int] | None  # as in `DataSettings`
 
 @dataclasses.dataclass(frozen=True)
 class SuggestedRecipe:
-    """How to train on these images.
+    """How to train on these images."""
 
-    Args:
-        command: to be typed.
-        size: (height, width) that it trains at.
-        pace: what it takes; None where nothing was measured.
-        note: why it is not the suggested size, or what to mind; else "".
-    """
-
-    command: str
-    size: tuple[int, int]
-    pace: pacing.DevicePace | None
-    note: str
+    command: str  # to be typed
+    size: tuple[int, int]  # (height, width) that it trains at
+    pace: pacing.DevicePace | None  # what it takes; None where nothing was measured
+    note: str  # why it is not the suggested size, or what to mind; else ""
 
     @property
     def takes(self) -> list[str]:
