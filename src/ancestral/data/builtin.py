@@ -23,8 +23,8 @@ from ancestral.settings import DataSettings
 
 PHOTO_SIZE = 32
 DIGITS = tuple(str(digit) for digit in range(10))
+# Images to train on, (N, H, W, C) uint8, their labels (N,), and those of the test part.
 Official = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Images to train on, (N, H, W, C) uint8, their labels (N,), and those of the test part."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +149,7 @@ def official(
     settings: DataSettings,
 ) -> StagedWork[Collection]:
     """A data set that comes with a test part, fitted once: the training part shuffled, the test part last, as it is.
-
-    Args:
-        known: SHA-256 of all its content.
-    """
+    `known`: SHA-256 of all its content."""
     fingerprint, place = digest(*known), digest(name, form(settings))
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:

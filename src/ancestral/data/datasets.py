@@ -39,10 +39,7 @@ def load(settings: DataSettings) -> Parts:
 
 
 def loading(settings: DataSettings) -> StagedWork[Parts]:
-    """The data set that the settings name, divided in three; the same settings give the same parts.
-
-    Among them are the files that could not be used, with the reason: warn of them.
-    """
+    """The data set that the settings name, divided in three, always alike; warn of its files that cannot be used."""
     whole = yield from collecting(settings)
     parts = divide(whole, settings.validation, settings.test)
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)

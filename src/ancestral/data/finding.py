@@ -90,10 +90,8 @@ def same(found: Mapping[str, Finding]) -> tuple[tuple[str, ...], ...]:
 
 
 def alike(found: Mapping[str, Finding]) -> tuple[Alike, ...]:
-    """Groups of names that look like their first, (1), though their pixels differ; each name in one group at most.
-
-    Of images with the same pixels the first stands for all.
-    """
+    """Groups of names that look like their first, (1), though their pixels differ; each name in one group at most. Of
+    images with the same pixels the first stands for all."""
     names = [first for first, *_ in _by_pixels(found)]
     if len(names) < 2:
         return ()

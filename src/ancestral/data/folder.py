@@ -97,7 +97,8 @@ def decode_folder(
     num_train = len(good) - (num_validation or 0) - (num_test or 0)
     if num_train < 2:
         raise InputError(too_few(printable(selection.root), num_train, bad, beside=len(good) - num_train))
-    pixels = np.memmap(scratch, np.uint8, mode="r", shape=(len(good), *size(settings), decoded_channels(settings)))
+    shape = len(good), *size(settings), COLOR_CHANNELS.get(settings.color, 3)
+    pixels = np.memmap(scratch, np.uint8, mode="r", shape=shape)
     labels, class_names = classes(good, selection)
     said = [selection.annotations[name] for name in good] if selection.described else class_names
     content.update(repr(said).encode())
@@ -111,11 +112,6 @@ def decode_folder(
 def size(settings: DataSettings) -> tuple[int, int]:
     """(height, width) that the images of a folder are fitted to."""
     return settings.height_width or (FOLDER_SIZE, FOLDER_SIZE)
-
-
-def decoded_channels(settings: DataSettings) -> int:
-    """Channels that images are decoded to; where they are to be found out, 3 until all are seen to be grey."""
-    return COLOR_CHANNELS.get(settings.color, 3)
 
 
 def is_grey(pixels: np.ndarray) -> bool:
@@ -266,12 +262,12 @@ def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | No
 def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:
     """A function from a name under `root` to its pixels (H, W, C) and the SHA-256 of its bytes."""
     height, width = size(settings)
+    channels = COLOR_CHANNELS.get(settings.color, 3)  # 3 until all are seen to be grey
 
     def fitted(name: Path) -> tuple[np.ndarray, str]:
         data = read(root / name)
-        image = decode(root / name, decoded_channels(settings), settings.background, data)
-        pixels = to_array(fit(image, height, width, settings.fit, settings.background))
-        return pixels, sha256(data).hexdigest()
+        image = decode(root / name, channels, settings.background, data)
+        return to_array(fit(image, height, width, settings.fit, settings.background)), sha256(data).hexdigest()
 
     return fitted
 

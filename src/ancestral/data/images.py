@@ -37,15 +37,8 @@ MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
 ORIENTATION = 0x0112  # The EXIF tag that says how the camera was held; 1 is upright
-TURNS = {  # what makes upright again what is not
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+TURNS = {i: Image.Transpose[name] for i, name in enumerate(UPRIGHT, 2)}  # what makes upright again what is not
 PIXEL_BYTES = 20  # that decoding and measuring take at most of each pixel
 DEEP_BYTES = 32  # the same of a TIFF, a WebP, of 16 bits or of several scans
 STRIPE = 2**18  # Pixels that are laid over a background at once
@@ -141,12 +134,8 @@ def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]
 def decode(
     path: Path, channels: int | None = None, background: str = "white", data: bytes | None = None
 ) -> Image.Image:
-    """The picture in a file: upright, 8 bits, in sRGB.
-
-    Args:
-        channels: 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA"); None: "L" or "RGB", as the file is.
-        background: what shows through transparency that is not kept, a colour name or #rrggbb.
-    """
+    """The picture in a file, upright, 8 bits in sRGB, of 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA") channels; None: "L"
+    or "RGB", as the file is. The background shows through transparency that is not kept: a colour name or #rrggbb."""
     color = parse_color(background)
     return as_channels(load(path, data)[0], channels, color)
 
@@ -252,10 +241,7 @@ def memory_to_decode(path: Path) -> int:
 
 @contextmanager
 def _refusing(path: Path, what: str) -> Iterator[None]:
-    """Decoding, in silence: whatever it raises is one line that begins with `what`.
-
-    Decoders of malformed data raise nearly anything: SyntaxError, struct.error, KeyError, IndexError ...
-    """
+    """Decoding, in silence: whatever it raises (nearly anything, of malformed data) is one line that begins so."""
     try:
         with silence:
             yield

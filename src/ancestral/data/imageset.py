@@ -183,10 +183,8 @@ def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | Non
     holds the classes in their proportions.
 
     Image r of a shuffled class of n stands at (r + u) / n of the way through, with its own offset u in [0, 1): without
-    it classes of one size would alternate in a fixed rhythm, and every tenth image would be a dress.
-
-    Args:
-        parts: (num_images,) the number of the part that each belongs to; None where they are all of one.
+    it classes of one size would alternate in a fixed rhythm, and every tenth image would be a dress. `parts`:
+    (num_images,) the number of the part that each belongs to; None where they are all of one.
     """
     if parts is not None:
         of_parts = [np.flatnonzero(parts == part) for part in np.unique(parts)]

@@ -102,10 +102,7 @@ def divided(paths: Paths, splits: Splits) -> Division:
 
 def class_folders(paths: Paths, numbers_are_classes: bool) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """The folder that is each file's class, None where it lies in none, and notes; all None where there are not two.
-
-    Args:
-        numbers_are_classes: so are folders that look like numbered storage.
-    """
+    Folders that look like numbered storage are none, unless `numbers_are_classes`."""
     notes: tuple[str, ...] = ()
     while names := _at(paths, 0):
         beside = sum(not path for path in paths.values())

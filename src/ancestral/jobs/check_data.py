@@ -95,12 +95,9 @@ def looked_at(report: Report) -> str:
 
 
 def recommend(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, None]:
-    """How to train on what was reported, and the sheet and the page that were asked for.
+    """How to train on what was reported, `timed` by training steps, and the sheet and the page that were asked for.
 
     The result's value is the recipe; None where there are fewer than two usable images.
-
-    Args:
-        timed: whether training steps are timed.
     """
     recipe, sheet = None, None
     if report.num_images >= USABLE:
@@ -144,9 +141,13 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
             size, pace = larger, found
         if found.steps < SLOWER * FEWEST_STEPS:  # the next would surely leave too few
             break
-    height, width = (size, size) if isinstance(size, int) else size or report.size
-    told = _note(report, (height, width), pace)
-    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), (height, width), pace, told)
+    suited, note = (size, size) if isinstance(size, int) else size or report.size, ""
+    if pace is not None and pace.steps < FEWEST_STEPS:
+        note = f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
+    elif pace is not None and suited != report.size:
+        few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
+        note = f"the images suit {report.size[0]}x{report.size[1]}, at which {few}"
+    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), suited, pace, note)
 
 
 def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:
@@ -179,16 +180,6 @@ def command(source: str, given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _note(report: Report, size: tuple[int, int], pace: pacing.DevicePace | None) -> str:
-    if pace is not None and pace.steps < FEWEST_STEPS:
-        return f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
-    if pace is not None and size != report.size:
-        height, width = report.size
-        few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
-        return f"the images suit {height}x{width}, at which {few}"
-    return ""
-
-
 def _sheet(settings: DataSettings, report: Report, recipe: SuggestedRecipe) -> Box:
     """Images of all classes as the recipe fits them."""
     height, width = recipe.size
@@ -203,11 +194,7 @@ def _sheet(settings: DataSettings, report: Report, recipe: SuggestedRecipe) -> B
 
 def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
     """Up to `count` images as the network will see them: of all classes alike, in the order of the classes. They are
-    decoded again, past the cache.
-
-    Args:
-        bad: names, fit for printing, of files to leave out.
-    """
+    decoded again, past the cache; `bad`: names, fit for printing, of files to leave out."""
     if settings.source in BUILT_IN:
         whole = finish(collecting(settings)).images
         return whole.ordered(spread(whole.labels, len(whole), count))

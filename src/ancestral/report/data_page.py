@@ -24,12 +24,8 @@ PictureOf = Callable[[str], Image.Image]  # The whole picture of a name in a rep
 
 
 def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | None, picture_of: PictureOf) -> None:
-    """Writes all that was found as one self-contained HTML file; what there is none of has no section.
-
-    Args:
-        recipe: the command to train with, then what it takes, a sentence each; empty where there is too little.
-        sheet: images as the network sees them; None where there are too few.
-    """
+    """Writes all that was found as one self-contained HTML file; what there is none of has no section. `recipe`: the
+    command to train with, then what it takes, a sentence each; `sheet`: images as the network sees them."""
     left_out = [*by_reason(report.left_out).items()]
     classes = [(name, f"{n:,}") for name, n in sorted(report.classes.items(), key=lambda pair: -pair[1])]
     hidden = "All that is not used, hidden folders as one each."
