@@ -52,7 +52,6 @@ LISTED = 20  # Files and classes that a table names; --json and --page name all
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     return run_part(argv, "data", ABOUT, {"check": check, "pack": pack})
 
 
@@ -128,7 +127,6 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> "Table":
 
 
 def pack(argv: Sequence[str]) -> int:
-    """`ancestral data pack`."""
     told = "print what was packed as JSON"
     found = job_options("ancestral data pack", "SOURCE DEST", ABOUT_PACK, EXAMPLES_PACK, PackSettings, told).words(argv)
     job = job_settings(found, PackSettings)

@@ -125,7 +125,6 @@ class FolderCheck:
         self.bad = list(self.selection.bad)
 
     def examining(self) -> StagedWork[Report]:
-        """Decodes every file."""
         names, background = self.selection.files, self.settings.background
         results = each(lambda name: examine(self.root / name, background), map(Path, names), self.root)
         for count, (name, result) in enumerate(zip(names, results, strict=True), 1):
@@ -156,7 +155,6 @@ class BuiltInCheck(NamedTuple):
     settings: DataSettings
 
     def examining(self) -> StagedWork[Report]:
-        """Looks at every image."""
         whole, num_test, num_validation, *_ = yield from collecting(DataSettings(source=self.name))
         mode = "L" if whole.shape[0] == 1 else "RGB"
         found = {}

@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from ancestral.colors import MODES
 from ancestral.data import tiff
 from ancestral.data.decoding import decode_png, is_progressive, refusal_of_jpeg, silence, to_srgb
-from ancestral.data.signatures import format_of
+from ancestral.data.listing import format_of
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
 from ancestral.text import printable

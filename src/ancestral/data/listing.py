@@ -5,13 +5,14 @@ of all others the first bytes decide. What is left out is counted, by reason and
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 
-from ancestral.data.signatures import RAW, first_bytes, format_of, other_kind
 from ancestral.errors import InputError
+from ancestral.files import open_regular
 from ancestral.folders import PICTURES, FolderKind, check_holds_images, kind_by_names, use_of
 from ancestral.text import as_utf8, printable
 
@@ -22,17 +23,44 @@ OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".localized", "
 FOLDERS_OF_SYSTEMS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
 NOT_AN_IMAGE, HIDDEN, HIDDEN_FOLDER = "not an image", "hidden", "a hidden folder"
 BY_A_SYSTEM, UNOPENED = "a file manager's own", "not a regular file, or unreadable"
+LENGTH = 32  # Bytes from the beginning of a file that tell its kind
+# Suffixes of camera raw files, which begin like TIFF and hold a small preview that is not the picture.
+RAW = re.compile(r"\.(3fr|arw|cr2|dcr|dng|erf|iiq|kdc|mef|mos|nef|nrw|orf|pef|raw|rw2|sr2|srf|srw)")
+BEGINNINGS = {  # of images that are read
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # Sizes of the header that follows a bitmap's first 14 bytes
+OTHERS = {  # of pictures that are not read
+    "Photoshop": (b"8BPS",),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "OpenEXR": (b"v/1\x01",),
+    "Radiance": (b"#?RADIANCE",),
+    "DirectDraw": (b"DDS ",),
+    "icon": (b"\0\0\x01\0", b"\0\0\x02\0\x01\0", b"icns"),
+    "PDF": (b"%PDF-",),
+    "EPS": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "PCX": (b"\x0a\x05\x01",),
+    "QOI": (b"qoif",),
+}
+BRANDS = {b"ftypheic": "HEIC", b"ftypheix": "HEIC", b"ftypmif1": "HEIC", b"ftypavif": "AVIF"}  # from the fifth byte on
+NETPBM = re.compile(rb"P[1-6]\s+[\d#]|P7\sWIDTH|P[Ff]\s+\d")
+# By the letter after the P.
+NETPBM_KINDS = dict(zip(b"1234567Ff", (*2 * ("PBM", "PGM", "PPM"), "PAM", "PFM", "PFM"), strict=True))
+TGA = re.compile(rb".[\0\1][\1-\3\x09-\x0b]", re.DOTALL)  # of a file that its suffix calls .tga: there is no mark
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files that are left out for the same reason and have the same suffix (.txt, "no suffix"; "folder" for folders,
-    which count as one each), with the name of one of them, fit for printing."""
+    """Files that are left out for the same reason and have the same suffix."""
 
     reason: str
-    suffix: str
+    suffix: str  # .txt, "no suffix"; "folder" for folders, which count as one each
     count: int
-    example: str
+    example: str  # the name of one of them, fit for printing
 
 
 @dataclass(frozen=True)
@@ -138,7 +166,7 @@ def _reason(here: str, name: str) -> str:
     if first is None:
         return UNOPENED
     kind = format_of(first)
-    if kind is not None and (kind != "TIFF" or suffix not in RAW):
+    if kind is not None and not (kind == "TIFF" and RAW.fullmatch(suffix)):
         return ""
     kind = other_kind(first, suffix)
     return f"{kind}, which is not read" if kind else NOT_AN_IMAGE
@@ -186,3 +214,40 @@ def _nothing_found(listing: Listing) -> str:
     found = ", ".join(reasons) or "an empty folder"
     use = "".join(f"; {use_of(listing.root / name, kind)}" for name, kind in listing.products[:1])
     return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(listing.root)}, got {found}{use}"
+
+
+def first_bytes(path: Path) -> bytes | None:
+    """The beginning of a regular file; None for anything else, which is not opened, and where it cannot be read."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return None
+        with open_regular(path) as file:
+            return file.read(LENGTH)
+    except (OSError, InputError):
+        return None
+
+
+def format_of(first: bytes) -> str | None:
+    """The format of an image that begins so; None for none that is read."""
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        return "WEBP"
+    if first[:2] == b"BM" and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS:
+        return "BMP"
+    return _beginning(first, BEGINNINGS)
+
+
+def _beginning(first: bytes, beginnings: dict[str, tuple[bytes, ...]]) -> str | None:
+    return next((name for name, marks in beginnings.items() if first.startswith(marks)), None)
+
+
+def other_kind(first: bytes, suffix: str) -> str | None:
+    """The name of a kind of picture that is not read, or None where a file that begins so is no picture."""
+    if RAW.fullmatch(suffix):
+        return "camera raw"
+    if suffix == ".svg":
+        return "SVG"
+    if NETPBM.match(first):
+        return NETPBM_KINDS[first[1]]
+    if suffix == ".tga" and TGA.match(first):
+        return "TGA"
+    return BRANDS.get(first[4:12]) or _beginning(first, OTHERS)

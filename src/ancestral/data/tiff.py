@@ -126,39 +126,30 @@ def _white(bits: int, largest: Sequence[int]) -> int:
 
 def refusal(layout: Layout) -> str | None:
     """Why an image of these tags cannot be read, in words; None where it can."""
-    return _of_samples(layout) or _of_bands(layout) or _of_coding(layout)
-
-
-def _of_samples(layout: Layout) -> str | None:
+    kind, bits, compression = f"is a {layout.name}", layout.bits[0], layout.compression
     if layout.width * layout.height * sum(layout.bits) > 8 * MOST_SAMPLE_BYTES:
         return f"is {layout.width} x {layout.height} pixels of a {layout.name}, more than {MOST_SAMPLE_BYTES:,} bytes"
-    unsupported = f"is a {layout.name}, which is not supported; convert it to 8 or 16 bits of grey or RGB"
-    if layout.photometric not in BANDS or not set(layout.sample_format) <= {1, 4}:
-        return unsupported
-    return unsupported if len({*layout.bits}) != 1 or not 1 <= layout.bits[0] <= 16 else None
+    known_samples = {*layout.sample_format} <= {1, 4} and len({*layout.bits}) == 1 and 1 <= bits <= 16
+    if layout.photometric not in BANDS or not known_samples:
+        return f"{kind}, which is not supported; convert it to 8 or 16 bits of grey or RGB"
+    if not _says_what_bands_are(layout):
+        return f"{kind}, of which nothing says how to show them; keep grey or RGB, with one of transparency"
+    if layout.reads_bytes:
+        readable = layout.predictor == 1 or (layout.predictor == 2 and bits in (8, 16))
+        return None if readable else f"{kind} with predictor {layout.predictor}, which is not supported"
+    if layout.photometric == 6 and compression in LOSSLESS:
+        plain = bits == 8 and not layout.separate and (compression != 1 or not layout.subsampled)
+        return None if plain else f"{kind} of subsampled colours; convert it to RGB"
+    coded = 1 if compression in CCITT else 8 if compression in JPEG | {WEBP} else None
+    return None if coded == bits else f"{kind} of compression {compression}, which is not supported; save it with LZW"
 
 
-def _of_bands(layout: Layout) -> str | None:
+def _says_what_bands_are(layout: Layout) -> bool:
     bands, extra = len(layout.bits) - BANDS[layout.photometric], layout.extra
     if bands == 1 and layout.photometric == 2 and not extra:
-        return None  # transparency that writers forget to name
+        return True  # transparency that writers forget to name
     known = bands == len(extra) and (not extra or layout.photometric not in (5, 6) or not ALPHA & {*extra})
-    if known and (bands < 2 or (layout.photometric in (2, 5) and bands < 4)) and not ALPHA & {*extra[1:]}:
-        return None
-    return f"is a {layout.name}, of which nothing says how to show them; keep grey or RGB, with one of transparency"
-
-
-def _of_coding(layout: Layout) -> str | None:
-    if layout.reads_bytes:
-        readable = layout.predictor == 1 or (layout.predictor == 2 and layout.bits[0] in (8, 16))
-        return None if readable else f"is a {layout.name} with predictor {layout.predictor}, which is not supported"
-    if layout.photometric == 6 and layout.compression in LOSSLESS:
-        plain = layout.bits[0] == 8 and not layout.separate and (layout.compression != 1 or not layout.subsampled)
-        return None if plain else f"is a {layout.name} of subsampled colours; convert it to RGB"
-    coded = 1 if layout.compression in CCITT else 8 if layout.compression in JPEG | {WEBP} else None
-    if coded != layout.bits[0]:
-        return f"is a {layout.name} of compression {layout.compression}, which is not supported; save it with LZW"
-    return None
+    return known and (bands < 2 or (layout.photometric in (2, 5) and bands < 4)) and not ALPHA & {*extra[1:]}
 
 
 def decode(data: bytes, layout: Layout) -> Image.Image:

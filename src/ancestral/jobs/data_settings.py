@@ -39,13 +39,10 @@ class ImagesSettings(Settings):
 
     @property
     def data(self) -> DataSettings:
-        """The settings of the images."""
         return parse(DataSettings, {"source": self.source, **self.images}, "command line")
 
 
 class CheckSettings(ImagesSettings, WritingSettings):
-    """What `data check` is asked."""
-
     sheet: Annotated[Path | None, PNG_FILE] = None
     """write some of the images as the network will see them, a .png"""
     page: Annotated[Path | None, HTML_FILE] = None
@@ -59,8 +56,6 @@ class CheckSettings(ImagesSettings, WritingSettings):
 
 
 class PackSettings(ImagesSettings):
-    """What `data pack` is asked."""
-
     no_flags = ("source", "flip", "validation", "test")  # decided when what is packed is trained on
     source: Annotated[str, Typed("SOURCE", nargs=1)]
     """a folder of images, or the name of a data set"""
@@ -80,8 +75,6 @@ def schedules_named(words: list[str], option: str) -> tuple[str, ...]:
 
 
 class SchedulesSettings(WritingSettings):
-    """What is asked of noise schedules."""
-
     schedules: Annotated[tuple[str, ...], Typed("NAME", read=schedules_named)] = ("linear", "cosine")
     """names of schedules"""
     timesteps: Annotated[NumTimesteps, Typed("T")] = 1000
@@ -107,8 +100,6 @@ class ShowScheduleSettings(SchedulesSettings):
 
 
 class ShowForwardSettings(SchedulesSettings, ImagesSettings):
-    """What `show forward` is asked."""
-
     source: Annotated[str, Typed("DATASET_OR_FOLDER", nargs="?")] = ""
     """what to show [photos]"""
     image: Annotated[Annotated[int, Field(ge=0, le=MOST_IMAGES)], Typed("N")] = 0
@@ -126,8 +117,6 @@ class ShowForwardSettings(SchedulesSettings, ImagesSettings):
 
 
 class ShowDataSettings(ImagesSettings, WritingSettings):
-    """What `show data` is asked."""
-
     source: Annotated[str, Typed("DATASET_OR_FOLDER", nargs="?")] = "digits"
     """what to show [digits]"""
     num_images: Annotated[NumImages, Typed("N")] = 64
@@ -137,8 +126,6 @@ class ShowDataSettings(ImagesSettings, WritingSettings):
 
 
 class ReportSettings(WritingSettings):
-    """What `report` is asked."""
-
     run: Annotated[Path, Typed("RUN", nargs=1)]
     """folder of a run"""
     out: Annotated[Path | None, replace(HTML_FILE, usual="RUN/report.html")] = None
