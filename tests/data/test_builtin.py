@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.data import cifar, datasets, idx
+from ancestral.data import builtin, cifar, datasets
 from ancestral.data.builtin import photo_bands
 from ancestral.data.cifar import Known, Labelled
 from ancestral.data.datasets import BUILT_IN, load
@@ -104,10 +104,10 @@ def tiny_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         images = np.broadcast_to(values[:, None, None], (count, 28, 28))
         write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
         write_idx(folder / f"{part}-labels-idx1-ubyte.gz", values % 10)
-    contents = {file.name: (folder / file.name).read_bytes() for file in idx.MNIST.files}
+    contents = {file.name: (folder / file.name).read_bytes() for file in builtin.MNIST.files}
     a, b, c, d = (RemoteFile(name, len(data), sha256(data).hexdigest(), ()) for name, data in contents.items())
-    tiny = idx.IdxDataset("mnist", idx.MNIST.class_names, (a, b, c, d))
-    monkeypatch.setitem(datasets.BUILT_IN, "mnist", partial(idx.idx_dataset, tiny))
+    tiny = builtin.IdxDataset("mnist", builtin.MNIST.class_names, (a, b, c, d))
+    monkeypatch.setitem(datasets.BUILT_IN, "mnist", partial(builtin.idx_dataset, tiny))
     return folder
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.data.advice import suggest_fit, suggest_size
-from ancestral.data.check import check
+from ancestral.data.check import check, suggest_fit, suggest_size
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
 

@@ -17,13 +17,11 @@ import pytest
 from PIL import Image
 
 from ancestral.cli.main import main
-from ancestral.data.advice import balance, enlargement, num_long
-from ancestral.data.check import check
+from ancestral.data.check import balance, check, enlargement, num_long, remarks
 from ancestral.data.datasets import load
-from ancestral.data.duplicates import ALIKE, ANYWHERE, centred, contrast, shared, star_groups, waves
-from ancestral.data.looks import pictures, seen, spread
-from ancestral.data.remarks import remarks
+from ancestral.data.finding import ALIKE, ANYWHERE, centred, contrast, shared, star_groups, waves
 from ancestral.jobs import check_data, pacing
+from ancestral.jobs.check_data import pictures, seen, spread
 from ancestral.jobs.target import plan
 from ancestral.settings import DataSettings, ImageSpec, TrainingSettings, parse
 

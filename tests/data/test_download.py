@@ -9,8 +9,8 @@ from threading import Thread
 import numpy as np
 import pytest
 
+from ancestral.data import builtin
 from ancestral.data import download as module
-from ancestral.data import idx
 from ancestral.data.datasets import load
 from ancestral.data.download import RemoteFile, download
 from ancestral.errors import InputError
@@ -136,11 +136,11 @@ def test_a_server_that_sends_nothing_is_given_up(server: Server, tmp_path: Path)
 def test_offline_says_where_to_put_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path))
     monkeypatch.delenv("ANCESTRAL_DATA", raising=False)
-    first, *others = idx.MNIST.files
+    first, *others = builtin.MNIST.files
     offline = RemoteFile(first.name, first.size, first.sha256, ("http://127.0.0.1:9/closed",))
-    dataset = idx.IdxDataset("mnist", idx.MNIST.class_names, (offline, others[0], others[1], others[2]))
+    dataset = builtin.IdxDataset("mnist", builtin.MNIST.class_names, (offline, others[0], others[1], others[2]))
     with pytest.raises(InputError, match=r"put the file into .*downloads/mnist, or .*ANCESTRAL_DATA") as caught:
-        finish(idx.idx_dataset(dataset, DataSettings(source="mnist")))
+        finish(builtin.idx_dataset(dataset, DataSettings(source="mnist")))
     assert "\n" not in str(caught.value)
 
 

@@ -17,10 +17,9 @@ import torch
 from PIL import Image
 from written import chunk, png, tiff
 
+from ancestral.data.decoding import scans, silence
 from ancestral.data.images import BadImage, decode, fit, flatten, parse_color, to_array
-from ancestral.data.jpeg import scans
 from ancestral.data.parallel import Room, each
-from ancestral.data.silence import silence
 from ancestral.errors import InputError
 from ancestral.image_inputs import as_images
 from ancestral.text import printable
@@ -417,9 +416,9 @@ def test_pillow_is_silent_while_files_are_decoded(tmp_path: Path) -> None:
 DECODES = """
 import sys, threading
 from pathlib import Path
-from ancestral.data.jpeg import scans
+from ancestral.data.decoding import scans
 from ancestral.data.parallel import Room, each
-from ancestral.data.silence import silence
+from ancestral.data.decoding import silence
 
 def work(path):
     print("begun", flush=True)

@@ -17,9 +17,8 @@ from ancestral.data.check import check
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, cuts
 from ancestral.data.layout import class_folders, divided, folders_of, part_of
-from ancestral.data.listing import fingerprint, list_images
+from ancestral.data.listing import fingerprint, first_bytes, list_images, other_kind
 from ancestral.data.packing import pack
-from ancestral.data.signatures import first_bytes, other_kind
 from ancestral.errors import InputError
 from ancestral.folders import kind_of
 from ancestral.settings import DataSettings

@@ -12,8 +12,8 @@ from PIL import Image
 from test_html import Seen
 
 from ancestral.data.check import check
-from ancestral.data.looks import pictures, seen
 from ancestral.errors import InputError
+from ancestral.jobs.check_data import pictures, seen
 from ancestral.jobs.show import contact_sheet
 from ancestral.report import data_page
 from ancestral.settings import DataSettings

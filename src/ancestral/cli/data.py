@@ -48,27 +48,20 @@ EXAMPLES_PACK = (
     "ancestral data pack ~/Pictures/birds ~/birds-64 --size 64",
     "ancestral data pack cifar10 s3://bucket/cifar10",
 )
-LISTED = 20
-"""Files and classes that a table names; --json and --page name all."""
+LISTED = 20  # Files and classes that a table names; --json and --page name all
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     return run_part(argv, "data", ABOUT, {"check": check, "pack": pack})
 
 
 def check(argv: Sequence[str]) -> int:
-    """`ancestral data check`: the tables before training steps are timed, what they say after it.
-
-    Raises:
-        InputError: fewer than two usable images, which is said after the report.
-    """
+    """`ancestral data check`: the tables before training steps are timed, what they say after it."""
     whole = "print the whole report as JSON"
     found = job_options("ancestral data check", "FOLDER", ABOUT_CHECK, EXAMPLES_CHECK, CheckSettings, whole).words(argv)
     job = job_settings(found, CheckSettings)
     if job.measure and job.no_measure:
         raise InputError("expected --measure or --no-measure, got both")
-    from ancestral.data.remarks import remarks
     from ancestral.jobs import check_data
 
     def show_partial(result: ResultEvent) -> None:
@@ -76,13 +69,13 @@ def check(argv: Sequence[str]) -> int:
             tell_json(result.tree)
         else:
             tell(f"partial: {check_data.looked_at(result.value)}")
-            show(result.value)
+            console(stderr=False).print(*tables(result.value))
 
     _, examined = watch(check_data.check(job), show_partial)
     assert examined is not None
     report: Report = examined.value
     if not found.json:
-        show(report)
+        console(stderr=False).print(*tables(report))
     timed = job.measure or not (found.json or job.no_measure)
     files, recommended = watch(check_data.recommend(job, report, timed))
     assert recommended is not None
@@ -92,18 +85,11 @@ def check(argv: Sequence[str]) -> int:
         raise InputError(f"expected at least two usable images in {report.source}, got {report.num_images}")
     if not found.json:
         noted = [f"ancestral: note: {note}" for note in report.notes]
-        warned = [f"ancestral: warning: {remark}" for remark in remarks(report)]
+        warned = [f"ancestral: warning: {remark}" for remark in recommended.tree["warnings"]]
         written = [f"written: {file}" for file in files]
         for line in (*noted, *warned, *written, *recipe.takes, f"train with: {recipe.command}"):
             say(line)
     return 0
-
-
-def show(report: "Report") -> None:
-    """The tables."""
-    to = console(stderr=False)
-    for table in tables(report):
-        to.print(table)
 
 
 def tables(report: "Report") -> "list[Table]":
@@ -141,7 +127,6 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> "Table":
 
 
 def pack(argv: Sequence[str]) -> int:
-    """`ancestral data pack`."""
     told = "print what was packed as JSON"
     found = job_options("ancestral data pack", "SOURCE DEST", ABOUT_PACK, EXAMPLES_PACK, PackSettings, told).words(argv)
     job = job_settings(found, PackSettings)

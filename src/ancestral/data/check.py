@@ -1,18 +1,17 @@
 """What a data set holds and what is wrong with it, before anything is trained on it. Nothing is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
-from ancestral.data import advice, duplicates, folder
+from ancestral.data import finding, folder
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
-from ancestral.data.duplicates import Alike
-from ancestral.data.finding import Finding, describe, examine
+from ancestral.data.finding import Alike, Finding, describe, examine
 from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
 from ancestral.data.imageset import arranged, cuts, without_images
 from ancestral.data.layout import PARTS
@@ -24,98 +23,75 @@ from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings
 from ancestral.text import printable
 
-N = TypeVar("N", int, float)
-NEARLY_CONSTANT = 2.0
-"""Standard deviation, in levels of 0..255, under which an image shows nothing."""
-MOSTLY_ONE_COLOUR = 0.98
-"""Share of the pixels that have one colour, from which an image shows next to nothing."""
+NEARLY_CONSTANT = 2.0  # standard deviation, in levels of 0..255, under which an image shows nothing
+MOSTLY_ONE_COLOUR = 0.98  # share of the pixels that have one colour, from which an image shows next to nothing
+SIZES = (16, 32, 64, 128, 256)
+LONG = 1.5  # longer than wide, or wider than long: a square crop loses over a third
+UNEVEN = 10.0  # images of the largest class for one of the smallest, from which the small class suffers
+FEWEST_OF_A_CLASS = 20  # images from which a network may learn what a class has in common
+FEWEST_IMAGES = 500  # images below which a network soon knows them by heart
+MUCH_ENLARGED = 0.1  # share of the images from which enlarging shows in what is generated
+NAMED = 5  # classes that a warning names
+LOSES = {"crop": "loses over a third of each", "squash": "distorts them"}
+
+
+@dataclass(frozen=True)
+class Balance:
+    """How even the classes are."""
+
+    smallest: tuple[str, int]  # and how many images it has
+    largest: tuple[str, int]
+    ratio: float  # of largest to smallest
+    few: tuple[str, ...]  # classes with fewer than `FEWEST_OF_A_CLASS` images
 
 
 @dataclass(frozen=True)
 class Report:
-    """The findings; `dataclasses.asdict` makes it JSON.
-
-    Args:
-        source: the folder or the name of the data set.
-        num_images: usable images.
-        formats, modes: how many images of each file format, and of each mode of Pillow's.
-        heights, widths: smallest and largest, upright.
-        aspect_ratios: smallest and largest width by height.
-        num_long: images that are more than half as long again as wide, or wide as long: a square crop loses much.
-        num_alpha, num_16_bit, num_rotated: images with transparency, with 9 to 16 bits a channel, and that EXIF turns.
-        profiles: how many images have each colour profile other than sRGB's; they are converted, if it can be read.
-        bad: (file, reason) of what cannot be used.
-        left_out: all that is not used, counted by reason and suffix.
-        notes: how the folder was read where it can be read otherwise, a sentence each.
-        duplicates: groups of files with the same pixels.
-        near_duplicates: groups of files that look the same.
-        shared: those of both kinds of groups whose files lie in more than one class.
-        constant: files that show one flat colour, nearly.
-        nearly_constant: other files of which all but a fiftieth is one colour.
-        parts: images to train on, for validation and for test.
-        classes: images of each class; empty where there are none.
-        untrained: the classes of which there is no image to train on.
-        balance: how even they are; None where there are none.
-        num_captions: images with a text.
-        channels: what `color` says; else 1 where every image is grey, and 3 otherwise.
-        labelled: whether training uses the classes.
-        suggested_size, suggested_fit: values for data.size and data.fit.
-        size, fit: those asked for, else those suggested; a data set that is built in has sizes of its own.
-        num_enlarged: images smaller than `size`; `most_enlarged`: the largest factor, 1 where there is none.
-        num_unread: files that were not looked at any more, since it was interrupted.
-    """
+    """The findings; `dataclasses.asdict` makes it JSON."""
 
     source: str
     num_images: int
-    formats: dict[str, int]
-    modes: dict[str, int]
-    heights: tuple[int, int]
+    formats: dict[str, int]  # images of each
+    modes: dict[str, int]  # images of each mode of Pillow's
+    heights: tuple[int, int]  # smallest and largest, upright
     widths: tuple[int, int]
-    aspect_ratios: tuple[float, float]
-    num_long: int
+    aspect_ratios: tuple[float, float]  # of width by height
+    num_long: int  # images of which a square crop loses much
     num_alpha: int
-    num_16_bit: int
-    num_rotated: int
-    profiles: dict[str, int]
-    bad: tuple[tuple[str, str], ...]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]
-    duplicates: tuple[tuple[str, ...], ...]
-    near_duplicates: tuple[Alike, ...]
-    shared: tuple[tuple[str, ...], ...]
-    constant: tuple[str, ...]
-    nearly_constant: tuple[str, ...]
-    parts: dict[str, int]
-    classes: dict[str, int]
-    untrained: tuple[str, ...]
-    balance: advice.Balance | None
+    num_16_bit: int  # images with 9 to 16 bits a channel
+    num_rotated: int  # by EXIF
+    profiles: dict[str, int]  # images of each other than sRGB's; they are converted, if it can be read
+    bad: tuple[tuple[str, str], ...]  # (file, reason) of what cannot be used
+    left_out: tuple[LeftOut, ...]  # all that is not used, counted by reason and suffix
+    notes: tuple[str, ...]  # how the folder was read where it can be read otherwise, a sentence each
+    duplicates: tuple[tuple[str, ...], ...]  # groups of files with the same pixels
+    near_duplicates: tuple[Alike, ...]  # groups of files that look the same
+    shared: tuple[tuple[str, ...], ...]  # those of both kinds of groups whose files lie in more than one class
+    constant: tuple[str, ...]  # files that show one flat colour, nearly
+    nearly_constant: tuple[str, ...]  # other files of which all but a fiftieth is one colour
+    parts: dict[str, int]  # images to train on, for validation and for test
+    classes: dict[str, int]  # images of each class
+    untrained: tuple[str, ...]  # classes of which there is no image to train on
+    balance: Balance | None
     num_captions: int
-    channels: int
-    labelled: bool
+    channels: int  # what `color` says; else 1 where every image is grey, and 3 otherwise
+    labelled: bool  # whether training uses the classes
     suggested_size: int
     suggested_fit: Fit
-    size: tuple[int, int]
-    fit: Fit
-    num_enlarged: int
-    most_enlarged: float
-    num_unread: int = 0
+    size: tuple[int, int]  # that asked for, a built-in data set's own, or that suggested
+    fit: Fit  # that asked for, or that suggested
+    num_enlarged: int  # images smaller than `size`
+    most_enlarged: float  # the largest factor, 1 where there is none
+    num_unread: int = 0  # files that were not looked at any more, since it was interrupted
 
 
 def check(source: str, settings: DataSettings) -> Report:
-    """The report on a folder, or on a built-in data set as it is.
-
-    Raises:
-        InputError: no such data set or folder, or faulty metadata.
-    """
+    """The report on a folder, or on a built-in data set as it is."""
     return finish(check_of(source, settings).examining())
 
 
 def check_of(source: str, settings: DataSettings) -> "FolderCheck | BuiltInCheck":
-    """The same, as work that can be followed.
-
-    Raises:
-        InputError: no such data set or folder, or faulty metadata.
-    """
+    """The same, as work that can be followed; an InputError where there is no such folder, or faulty metadata."""
     parse_color(settings.background)
     if source in BUILT_IN:
         folder.check_not_a_folder(settings, source)
@@ -126,18 +102,12 @@ def check_of(source: str, settings: DataSettings) -> "FolderCheck | BuiltInCheck
 
 
 class KnownOfImages(NamedTuple):
-    """What is known of the images beside what they look like.
-
-    Args:
-        labels, class_names: as in `ImageSet`.
-        order: (N,) in which they are stored.
-        num_validation, num_test, bad, left_out, notes: as in `Collection`.
-    """
+    """What is known of the images beside what they look like, as in `ImageSet` and `Collection`."""
 
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     num_captions: int
-    order: np.ndarray
+    order: np.ndarray  # (N,) in which they are stored
     num_validation: int | None
     num_test: int | None
     bad: tuple[tuple[str, str], ...] = ()
@@ -155,7 +125,6 @@ class FolderCheck:
         self.bad = list(self.selection.bad)
 
     def examining(self) -> StagedWork[Report]:
-        """Decodes every file."""
         names, background = self.selection.files, self.settings.background
         results = each(lambda name: examine(self.root / name, background), map(Path, names), self.root)
         for count, (name, result) in enumerate(zip(names, results, strict=True), 1):
@@ -186,7 +155,6 @@ class BuiltInCheck(NamedTuple):
     settings: DataSettings
 
     def examining(self) -> StagedWork[Report]:
-        """Looks at every image."""
         whole, num_test, num_validation, *_ = yield from collecting(DataSettings(source=self.name))
         mode = "L" if whole.shape[0] == 1 else "RGB"
         found = {}
@@ -201,68 +169,57 @@ class BuiltInCheck(NamedTuple):
 
 def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages) -> Report:
     labels, class_names = known.labels, known.class_names
-    findings = [*found.values()]
-    sizes = [(finding.height, finding.width) for finding in findings]
-    ratios = [width / height for height, width in sizes]
+    sizes = [(image.height, image.width) for image in found.values()]
+    heights, widths = zip(*(sizes or [(0, 0)]), strict=True)
+    ratios = [width / height for height, width in sizes] or [1.0]
+    facts = [image.facts for image in found.values()]
     counts = np.bincount(labels if labels is not None else [], minlength=len(class_names))
-    found_channels = 1 if all(finding.grey for finding in findings) else 3
-    flat = {name for name, finding in found.items() if finding.spread < NEARLY_CONSTANT}
-    filled = {name for name, finding in found.items() if finding.filled >= MOSTLY_ONE_COLOUR}
-    same, alike = duplicates.same(found), duplicates.alike(found)
+    flat = {name for name, image in found.items() if image.spread < NEARLY_CONSTANT}
+    filled = {name for name, image in found.items() if image.filled >= MOSTLY_ONE_COLOUR}
+    same, alike = finding.same(found), finding.alike(found)
     of_class = {} if labels is None else dict(zip(found, labels.tolist(), strict=True))
-    own = known.num_validation, known.num_test
-    ends = cuts(len(findings), *own, settings.validation, settings.test)
+    ends = cuts(len(found), known.num_validation, known.num_test, settings.validation, settings.test)
     trained = None if labels is None else labels[known.order[slice(*ends[0])]]
     labelled = settings.labels != "none" and labels is not None
-    size, fit = _size(source, settings, sizes), _fit(settings, sizes)
-    factors = [advice.enlargement(each, size, fit) for each in sizes]
+    side, suggested_fit = suggest_size([min(size) for size in sizes]), suggest_fit(sizes)
+    size = settings.height_width or (sizes[0] if source in BUILT_IN else (side, side))
+    fit = settings.fit if "fit" in settings.model_fields_set else suggested_fit
+    factors = [enlargement(each, size, fit) for each in sizes]
     return Report(
         source=source,
-        num_images=len(findings),
-        formats=dict(Counter(finding.facts.format for finding in findings)),
-        modes=dict(Counter(finding.facts.mode for finding in findings)),
-        heights=_range([height for height, _ in sizes], 0),
-        widths=_range([width for _, width in sizes], 0),
-        aspect_ratios=_range(ratios, 1.0),
-        num_long=advice.num_long(sizes),
-        num_alpha=sum(finding.facts.alpha for finding in findings),
-        num_16_bit=sum(finding.facts.bits > 8 for finding in findings),
-        num_rotated=sum(finding.facts.rotated for finding in findings),
-        profiles=dict(Counter(finding.facts.profile for finding in findings if finding.facts.profile)),
+        num_images=len(found),
+        formats=dict(Counter(each.format for each in facts)),
+        modes=dict(Counter(each.mode for each in facts)),
+        heights=(min(heights), max(heights)),
+        widths=(min(widths), max(widths)),
+        aspect_ratios=(min(ratios), max(ratios)),
+        num_long=num_long(sizes),
+        num_alpha=sum(each.alpha for each in facts),
+        num_16_bit=sum(each.bits > 8 for each in facts),
+        num_rotated=sum(each.rotated for each in facts),
+        profiles=dict(Counter(each.profile for each in facts if each.profile)),
         bad=known.bad,
         left_out=known.left_out,
         notes=known.notes,
         duplicates=_groups(same),
         near_duplicates=tuple(replace(group, files=_told(group.files)) for group in alike),
-        shared=_groups(duplicates.shared([*same, *(group.files for group in alike)], of_class)),
+        shared=_groups(finding.shared([*same, *(group.files for group in alike)], of_class)),
         constant=_told(name for name in found if name in flat),
         nearly_constant=_told(name for name in found if name in filled - flat),
         parts={name: stop - start for name, (start, stop) in zip(PARTS, ends, strict=True)},
-        classes=(classes := {name: int(count) for name, count in zip(class_names, counts, strict=True)}),
+        classes=(classes := dict(zip(class_names, counts.tolist(), strict=True))),
         untrained=without_images(trained, class_names) if labelled else (),
-        balance=advice.balance(classes),
+        balance=balance(classes),
         num_captions=known.num_captions,
-        channels=COLOR_CHANNELS.get(settings.color, found_channels),
+        channels=COLOR_CHANNELS.get(settings.color, 1 if all(image.grey for image in found.values()) else 3),
         labelled=labelled,
-        suggested_size=advice.suggest_size([min(size) for size in sizes]),
-        suggested_fit=advice.suggest_fit(sizes),
+        suggested_size=side,
+        suggested_fit=suggested_fit,
         size=size,
         fit=fit,
         num_enlarged=sum(factor > 1 for factor in factors),
         most_enlarged=max([1.0, *factors]),
     )
-
-
-def _size(source: str, settings: DataSettings, sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """What is asked for; else a built-in data set's own, and for a folder what suits it."""
-    if source in BUILT_IN:
-        return settings.height_width or sizes[0]
-    side = advice.suggest_size([min(size) for size in sizes])
-    return settings.height_width or (side, side)
-
-
-def _fit(settings: DataSettings, sizes: list[tuple[int, int]]) -> Fit:
-    return settings.fit if "fit" in settings.model_fields_set else advice.suggest_fit(sizes)
 
 
 def _told(names: Iterable[str]) -> tuple[str, ...]:
@@ -273,5 +230,98 @@ def _groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(map(_told, groups))
 
 
-def _range(values: Sequence[N], nothing: N) -> tuple[N, N]:
-    return (min(values), max(values)) if values else (nothing, nothing)
+def balance(classes: Mapping[str, int]) -> Balance | None:
+    """Of the images of each class; None where there are no classes."""
+    if not classes:
+        return None
+    ordered = sorted(classes.items(), key=lambda pair: pair[1])
+    few = tuple(name for name, count in classes.items() if count < FEWEST_OF_A_CLASS)
+    return Balance(ordered[0], ordered[-1], ordered[-1][1] / ordered[0][1], few)
+
+
+def suggest_size(short_sides: Sequence[int]) -> int:
+    """The largest of 16 .. 256 that at least nine images in ten need not be enlarged to."""
+    enough = float(np.percentile(short_sides, 10)) if len(short_sides) else 0.0
+    return max([size for size in SIZES if size <= enough], default=SIZES[0])
+
+
+def suggest_fit(sizes: Sequence[tuple[int, int]]) -> Fit:
+    """pad where a crop would cost more than a quarter of the images over a third of their area, else crop."""
+    return "pad" if 4 * num_long(sizes) > len(sizes) else "crop"
+
+
+def num_long(sizes: Sequence[tuple[int, int]]) -> int:
+    """How many of the (height, width) are longer than `LONG` allows."""
+    return sum(max(size) > LONG * min(size) for size in sizes)
+
+
+def enlargement(size: tuple[int, int], to: tuple[int, int], fit: Fit) -> float:
+    """The factor by which (height, width) is enlarged, in the direction that is most; below 1 where it shrinks."""
+    down, across = to[0] / size[0], to[1] / size[1]
+    return min(down, across) if fit == "pad" else max(down, across)
+
+
+def remarks(report: Report) -> tuple[str, ...]:
+    """What in the report deserves a warning before training, one sentence each."""
+    return (*_remarks_on_files(report), *_remarks_on_classes(report), *_remarks_on_sizes(report))
+
+
+def _remarks_on_files(report: Report) -> Iterator[str]:
+    if report.bad:
+        yield f"cannot be used: {_counted(len(report.bad), 'file')}"
+    if report.num_images < FEWEST_IMAGES:
+        yield f"only {_counted(report.num_images, 'image')}: a network soon knows fewer than {FEWEST_IMAGES} by heart"
+    if flat := len(report.constant) + len(report.nearly_constant):
+        yield (
+            f"one colour or little else: {_counted(flat, 'image')}; what is white on transparency shows with another "
+            "--data.background"
+        )
+    if report.shared:
+        yield f"in more than one class: {_counted(len(report.shared), 'group')} of images that are or look the same"
+    alike = [group.files for group in report.near_duplicates]
+    for groups, what in ((report.duplicates, "the pixels of another"), (alike, "the looks of another")):
+        if repeats := sum(len(group) - 1 for group in groups):
+            yield f"{what}: {_counted(repeats, 'image')}, perhaps trained on and held out at once"
+
+
+def _remarks_on_classes(report: Report) -> Iterator[str]:
+    balance = report.balance
+    if balance is None or not report.labelled:
+        return
+    if report.untrained:
+        yield f"no image to train on: {_some(report.untrained)}, which cannot be learned"
+    (smallest, least), (largest, most) = balance.smallest, balance.largest
+    if balance.ratio >= UNEVEN:
+        yield (
+            f"uneven classes: {largest} has {_counted(most, 'image')}, {balance.ratio:.0f} times the {least:,} "
+            f"of {smallest}, which will be generated worse"
+        )
+    if balance.few:
+        yield f"fewer than {FEWEST_OF_A_CLASS} images: {_some(balance.few)}"
+
+
+def _remarks_on_sizes(report: Report) -> Iterator[str]:
+    height, width = report.size
+    if report.num_enlarged > MUCH_ENLARGED * report.num_images:
+        smaller = [size for size in SIZES if size <= min(*report.heights, *report.widths)]
+        remedy = f"; none would be at --data.size {smaller[-1]}" if smaller else ""
+        yield (
+            f"enlarged to {height}x{width}, up to {report.most_enlarged:.1f} times, and so blurred: "
+            f"{_counted(report.num_enlarged, 'image')}{remedy}"
+        )
+    if report.num_long and report.fit != "pad" and height == width:
+        yield (
+            f"more than {LONG:g} times as long as wide, or wide as long: {_counted(report.num_long, 'image')}; "
+            f"a {report.fit} {LOSES[report.fit]}, --data.fit pad keeps everything"
+        )
+
+
+def _some(classes: Sequence[str]) -> str:
+    """The first of some classes, and how many they are."""
+    more = " ..." if len(classes) > NAMED else ""
+    return f"{', '.join(classes[:NAMED])}{more} ({_counted(len(classes), 'class')})"
+
+
+def _counted(count: int, noun: str) -> str:
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

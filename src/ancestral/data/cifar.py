@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ancestral.data.builtin import Official, official
 from ancestral.data.download import RemoteFile, data_folders, locate
-from ancestral.data.fitting import official
 from ancestral.data.images import decode, to_array
 from ancestral.data.imageset import Collection
 from ancestral.errors import InputError
@@ -30,10 +30,7 @@ from ancestral.settings import DataSettings
 
 NAME = "cifar10"
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-BINARY = {
-    "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
-    "test": ("test_batch.bin",),
-}
+BINARY = {"train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test": ("test_batch.bin",)}
 ARCHIVE_FOLDER = "cifar-10-batches-bin"
 ARCHIVE = RemoteFile(
     "cifar-10-binary.tar.gz",
@@ -75,19 +72,14 @@ class Labelled(NamedTuple):
 
 
 def cifar10(settings: DataSettings) -> StagedWork[Collection]:
-    """CIFAR-10 (Krizhevsky 2009) at the settings' size and colours, decoded once; official test part last.
+    """CIFAR-10 (Krizhevsky 2009) at the settings' size and colours, decoded once; official test part last."""
 
-    Raises:
-        InputError: no form of it is at hand or can be downloaded, or its content is not CIFAR-10's.
-    """
-
-    def read() -> StagedWork[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    def read() -> StagedWork[Official]:
         found = [parts for folder in data_folders(NAME) if (parts := form_in(folder)) is not None]
         parts = found[0] if found else read_archive((yield from locate(ARCHIVE, NAME)))
         return *checked("train", parts["train"]), *checked("test", parts["test"])
 
-    hashes = (known.pixels + known.labels for known in KNOWN.values())
-    return official(NAME, CLASS_NAMES, hashes, read, settings)
+    return official(NAME, CLASS_NAMES, [known.pixels + known.labels for known in KNOWN.values()], read, settings)
 
 
 def form_in(folder: Path) -> dict[str, Labelled] | None:
@@ -150,18 +142,15 @@ def read_npz(path: Path) -> Labelled:
 
 
 def read_sheets(folder: Path, part: str) -> Labelled:
-    """One part from its sheets of tiles and its label bytes."""
-    per_sheet = SHEET_ROWS * SHEET_COLUMNS
-    sheets = range(-(-KNOWN[part].num_images // per_sheet))
+    """One part from its sheets of tiles, row by row, and its label bytes."""
+    tiles = []
+    for i in range(-(-KNOWN[part].num_images // (SHEET_ROWS * SHEET_COLUMNS))):
+        path = folder / f"{part}-{i:02d}.webp"
+        sheet = to_array(decode(path, channels=3))
+        if sheet.shape != (SHEET_ROWS * 32, SHEET_COLUMNS * 32, 3):
+            raise InputError(
+                f"expected a sheet of {SHEET_ROWS} x {SHEET_COLUMNS} tiles of 32 x 32, got {sheet.shape} in {path}"
+            )
+        tiles.append(sheet.reshape(SHEET_ROWS, 32, SHEET_COLUMNS, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3))
     labels = np.frombuffer(read_bytes(folder / f"{part}_labels.u8"), np.uint8)
-    return Labelled(np.concatenate([read_sheet(folder / f"{part}-{i:02d}.webp") for i in sheets]), labels)
-
-
-def read_sheet(path: Path) -> np.ndarray:
-    """(2000, 32, 32, 3): the tiles of a sheet, row by row."""
-    sheet = to_array(decode(path, channels=3))
-    if sheet.shape != (SHEET_ROWS * 32, SHEET_COLUMNS * 32, 3):
-        raise InputError(
-            f"expected a sheet of {SHEET_ROWS} x {SHEET_COLUMNS} tiles of 32 x 32, got {sheet.shape} in {path}"
-        )
-    return sheet.reshape(SHEET_ROWS, 32, SHEET_COLUMNS, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
+    return Labelled(np.concatenate(tiles), labels)

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ancestral.data.builtin import digits, photos
+from ancestral.data.builtin import FASHION_MNIST, MNIST, digits, idx_dataset, photos
 from ancestral.data.cifar import cifar10
 from ancestral.data.download import data_root
 from ancestral.data.folder import check_not_a_folder, image_folder
-from ancestral.data.idx import FASHION_MNIST, MNIST, idx_dataset
 from ancestral.data.images import parse_color
 from ancestral.data.imageset import Collection, Parts, divide
 from ancestral.data.shards import held_out_in_memory, packed_set
@@ -40,23 +39,10 @@ def load(settings: DataSettings) -> Parts:
 
 
 def loading(settings: DataSettings) -> StagedWork[Parts]:
-    """The data set that the settings name, divided in three; the same settings give the same parts.
-
-    Returns:
-        The parts, and (file name, reason) of every file that could not be used: warn of them.
-
-    Raises:
-        InputError: unknown name, a folder or files that cannot be used, or settings other than those of a packed set.
-        CannotWrite: the cache cannot be written.
-    """
+    """The data set that the settings name, divided in three, always alike; warn of its files that cannot be used."""
     whole = yield from collecting(settings)
     parts = divide(whole, settings.validation, settings.test)
     return parts if isinstance(whole.images.images, np.ndarray) else held_out_in_memory(parts)
-
-
-def collection(settings: DataSettings) -> Collection:
-    """The same as `collecting`, once it is done."""
-    return finish(collecting(settings))
 
 
 def collecting(settings: DataSettings) -> StagedWork[Collection]:
@@ -76,11 +62,7 @@ def collecting(settings: DataSettings) -> StagedWork[Collection]:
 
 
 def find_folder(source: str) -> Path:
-    """The folder at `source`, or for a bare name the folder of that name in $ANCESTRAL_DATA.
-
-    Raises:
-        InputError: there is none; the nearest known name is suggested.
-    """
+    """The folder at `source`, or for a bare name the folder of that name in $ANCESTRAL_DATA."""
     path, root = Path(source).expanduser(), data_root()
     if path.exists():
         return path

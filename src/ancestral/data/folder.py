@@ -12,8 +12,7 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data.cache import cached, digest
-from ancestral.data.fitting import form
-from ancestral.data.images import BadImage, decode, fit, parse_color, read, to_array
+from ancestral.data.images import BadImage, decode, fit, form, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
 from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
@@ -25,34 +24,23 @@ from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 from ancestral.text import as_utf8, normal_form, printable
 
-FOLDER_SIZE = 32
-NAMED = 3
-"""Folders that a note names."""
+FOLDER_SIZE = 32  # height and width that the images of a folder are fitted to unless told otherwise
+NAMED = 3  # folders that a note names
 
 ClassOfFile = dict[str, str | None]
-"""File -> its class."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The files of a folder that belong to the data set, and what is known of them.
-
-    Args:
-        files: names relative to `root`, sorted.
-        annotations: class and text of every file.
-        parts: of every file; empty where the folder does not say.
-        described: whether metadata says something of them.
-        bad: (name, reason) of what is left out.
-        notes: what can be read otherwise, a sentence each.
-    """
+    """The files of a folder that belong to the data set, and what is known of them."""
 
     root: Path
-    files: tuple[str, ...]
-    annotations: dict[str, Annotation]
-    parts: dict[str, Part]
-    described: bool
-    bad: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
+    files: tuple[str, ...]  # names relative to `root`, sorted
+    annotations: dict[str, Annotation]  # class and text of every file
+    parts: dict[str, Part]  # of every file; empty where the folder does not say
+    described: bool  # whether metadata says something of them
+    bad: tuple[tuple[str, str], ...]  # (name, reason) of what is left out
+    notes: tuple[str, ...]  # what can be read otherwise, a sentence each
 
     def numbers(self, files: Sequence[str]) -> np.ndarray | None:
         """The part of each of these files by its place in `PARTS`; None where the folder does not say."""
@@ -65,26 +53,18 @@ class Selection:
 
 
 def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
-    """Every image under `root`, from the cache unless the folder or the settings have changed.
-
-    Raises:
-        InputError: no such folder, fewer than two usable images in it, or faulty metadata.
-    """
+    """Every image under `root`, from the cache unless the folder or the settings have changed."""
     parse_color(settings.background)
     listing = list_images(root)
     selection = select(listing, settings)
-    place = digest(os.fspath(root.resolve()), form(settings), *reading(settings))
+    read_as = (settings.labels, settings.splits) if (settings.labels, settings.splits) != ("auto", "auto") else ()
+    place = digest(os.fspath(root.resolve()), form(settings), *read_as)
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
         return decode_folder(selection, settings, scratch / "rows")
 
     whole = yield from cached(place, fingerprint(listing), build)
     return whole._replace(left_out=listing.others, notes=selection.notes)
-
-
-def reading(settings: DataSettings) -> tuple[str, ...]:
-    """The settings that decide which files are used, and as what; none at their defaults."""
-    return () if (settings.labels, settings.splits) == ("auto", "auto") else (settings.labels, settings.splits)
 
 
 def check_not_a_folder(settings: DataSettings, source: str) -> None:
@@ -98,12 +78,7 @@ def decode_folder(
     selection: Selection, settings: DataSettings, scratch: Path
 ) -> StagedWork[tuple[Collection, np.ndarray]]:
     """The images of a selection in its order, their pixels in a new file at `scratch` (mapped, not in memory); and the
-    order (N,) to store them in.
-
-    Raises:
-        InputError: fewer than two of the files to train on are usable images.
-        CannotWrite: the disk is full.
-    """
+    order (N,) to store them in."""
     good, bad, content = [], list(selection.bad), sha256(form(settings).encode())
     grey = settings.color == "auto"
     results = each(fitter(selection.root, settings), map(Path, selection.files), selection.root)
@@ -122,20 +97,14 @@ def decode_folder(
     num_train = len(good) - (num_validation or 0) - (num_test or 0)
     if num_train < 2:
         raise InputError(too_few(printable(selection.root), num_train, bad, beside=len(good) - num_train))
-    pixels = np.memmap(scratch, np.uint8, mode="r", shape=(len(good), *size(settings), decoded_channels(settings)))
+    shape = len(good), *size(settings), COLOR_CHANNELS.get(settings.color, 3)
+    pixels = np.memmap(scratch, np.uint8, mode="r", shape=shape)
     labels, class_names = classes(good, selection)
-    content.update(
-        repr([selection.annotations[name] for name in good] if selection.described else class_names).encode()
-    )
+    said = [selection.annotations[name] for name in good] if selection.described else class_names
+    content.update(repr(said).encode())
     content.update(repr([selection.parts[name] for name in good]).encode() if selection.parts else b"")
-    whole = ImageSet(
-        pixels[..., :1] if grey else pixels,
-        labels,
-        class_names,
-        captions(good, selection),
-        tuple(map(shown, good)),
-        content.hexdigest(),
-    )
+    pixels, texts, names = pixels[..., :1] if grey else pixels, captions(good, selection), tuple(map(shown, good))
+    whole = ImageSet(pixels, labels, class_names, texts, names, content.hexdigest())
     order = arranged(labels, len(good), selection.numbers(good))
     return Collection(whole, num_test, num_validation, tuple(bad)), order
 
@@ -143,11 +112,6 @@ def decode_folder(
 def size(settings: DataSettings) -> tuple[int, int]:
     """(height, width) that the images of a folder are fitted to."""
     return settings.height_width or (FOLDER_SIZE, FOLDER_SIZE)
-
-
-def decoded_channels(settings: DataSettings) -> int:
-    """Channels that images are decoded to; where they are to be found out, 3 until all are seen to be grey."""
-    return COLOR_CHANNELS.get(settings.color, 3)
 
 
 def is_grey(pixels: np.ndarray) -> bool:
@@ -161,11 +125,7 @@ def shown(name: str) -> str:
 
 
 def select(listing: Listing, settings: DataSettings) -> Selection:
-    """The files to use: those that metadata names where there is some, in the parts and classes that folders say.
-
-    Raises:
-        InputError: faulty metadata, no part to train on, or no two class folders where they are asked for.
-    """
+    """The files to use: those that metadata names where there is some, in the parts and classes that folders say."""
     annotations, bad, notes = _annotated(listing)
     files = [name for name in listing.files if name in annotations]
     division = divided(folders_of(files), settings.splits)
@@ -229,7 +189,11 @@ def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str,
         if source.endswith(LABELS) and not any(named.values()):
             notes.append(f"{shown(source)} numbers no image here and is not read")
             continue
-        _check_once(named, source)
+        meant = Counter(file for file in named.values() if file is not None)
+        if twice := [file for file, count in meant.items() if count > 1]:
+            raise InputError(
+                f"expected each file_name once in {shown(source)}, got {shown(twice[0])!r} in two spellings"
+            )
         unnamed |= {name: source for name in _below(listing.files, prefix) if found[name] == (None, None)}
         found |= {file: rows[name] for name, file in named.items() if file is not None}
         unnamed = {name: its for name, its in unnamed.items() if found[name] == (None, None)}
@@ -245,22 +209,10 @@ def _below(files: Sequence[str], prefix: str) -> Sequence[str]:
     return files[start : bisect_left(files, True, start, key=lambda name: not name.startswith(prefix))]
 
 
-def _check_once(named: dict[str, str | None], source: str) -> None:
-    """That no file is named twice, in two spellings."""
-    meant = [file for file in named.values() if file is not None]
-    if len({*meant}) < len(meant):
-        twice = next(file for file, count in Counter(meant).items() if count > 1)
-        raise InputError(f"expected each file_name once in {shown(source)}, got {shown(twice)!r} in two spellings")
-
-
 def _with_classes(
     labels: ClassOfFile, parts: dict[str, Part], settings: DataSettings
 ) -> tuple[ClassOfFile, list[tuple[str, str]], tuple[str, ...]]:
-    """The labels of the files to use, all of which have a class or none; (name, reason) of the others; and notes.
-
-    Raises:
-        InputError: folders are to be classes, and there are no two.
-    """
+    """The labels of the files to use, all of which have a class or none; (name, reason) of the others; and notes."""
     without = [name for name, label in labels.items() if label is None]
     names = {normal_form(label) for label in labels.values() if label is not None}
     if settings.labels == "folders" and len(names) < 2:
@@ -310,12 +262,12 @@ def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | No
 def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:
     """A function from a name under `root` to its pixels (H, W, C) and the SHA-256 of its bytes."""
     height, width = size(settings)
+    channels = COLOR_CHANNELS.get(settings.color, 3)  # 3 until all are seen to be grey
 
     def fitted(name: Path) -> tuple[np.ndarray, str]:
         data = read(root / name)
-        image = decode(root / name, decoded_channels(settings), settings.background, data)
-        pixels = to_array(fit(image, height, width, settings.fit, settings.background))
-        return pixels, sha256(data).hexdigest()
+        image = decode(root / name, channels, settings.background, data)
+        return to_array(fit(image, height, width, settings.fit, settings.background)), sha256(data).hexdigest()
 
     return fitted
 

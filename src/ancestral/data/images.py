@@ -8,7 +8,6 @@ transparency onto a background, colours, and last the fit to height and width.
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Literal, NamedTuple
@@ -23,11 +22,11 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from ancestral.colors import MODES
-from ancestral.data import jpeg, png, tiff
-from ancestral.data.profiles import to_srgb
-from ancestral.data.signatures import format_of
-from ancestral.data.silence import silence
+from ancestral.data import tiff
+from ancestral.data.decoding import decode_png, is_progressive, refusal_of_jpeg, silence, to_srgb
+from ancestral.data.listing import format_of
 from ancestral.errors import InputError
+from ancestral.settings import DataSettings
 from ancestral.text import printable
 
 READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
@@ -37,22 +36,12 @@ READERS: dict[str | None, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 16_384
-ORIENTATION = 0x0112
-"""The EXIF tag that says how the camera was held; 1 is upright."""
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes upright again what is not."""
-PIXEL_BYTES, DEEP_BYTES = 20, 32
-"""Bytes a pixel that decoding and measuring take at most; of a TIFF, a WebP, of 16 bits or of several scans."""
-STRIPE = 2**18
-"""Pixels that are laid over a background at once."""
+ORIENTATION = 0x0112  # The EXIF tag that says how the camera was held; 1 is upright
+UPRIGHT = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
+TURNS = {i: Image.Transpose[name] for i, name in enumerate(UPRIGHT, 2)}  # what makes upright again what is not
+PIXEL_BYTES = 20  # that decoding and measuring take at most of each pixel
+DEEP_BYTES = 32  # the same of a TIFF, a WebP, of 16 bits or of several scans
+STRIPE = 2**18  # Pixels that are laid over a background at once
 
 Fit = Literal["crop", "pad", "squash"]
 
@@ -66,11 +55,7 @@ class BadImage(InputError):
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a regular file of at most 64 MiB; pipes and devices are never opened.
-
-    Raises:
-        BadImage: not a regular file, unreadable, empty, or too large.
-    """
+    """The bytes of a regular file of at most 64 MiB; pipes and devices are never opened."""
     try:
         status = path.stat()
         if not S_ISREG(status.st_mode):
@@ -86,42 +71,17 @@ def read(path: Path) -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A file whose header has been read, and nothing else.
-
-    Args:
-        format: PNG, JPEG, WEBP, BMP, GIF or TIFF.
-        mode: what Pillow calls the kind of pixel.
-        bits: of each band.
-        image: to be decoded by Pillow; None of a TIFF that `tiff.decode` reads.
-        layout: a TIFF's.
-    """
+class Opened(NamedTuple):
+    """A file whose header has been read, and nothing else: by Pillow, or of a TIFF that `tiff.decode` reads."""
 
     format: str
-    mode: str
-    bits: int
-    width: int
-    height: int
+    bits: int  # of each band
     data: bytes
-    image: ImageFile.ImageFile | None
-    layout: tiff.Layout | None
-
-    @property
-    def bytes_to_decode(self) -> int:
-        """Memory that decoding, converting and measuring it takes at most, about; measured, see docs/data.md."""
-        deep = self.format in ("TIFF", "WEBP") or self.bits == 16
-        deep = deep or (self.format == "JPEG" and jpeg.is_progressive(self.data))
-        return 2 * len(self.data) + self.width * self.height * (DEEP_BYTES if deep else PIXEL_BYTES)
+    header: ImageFile.ImageFile | tiff.Layout
 
 
 class FileFacts(NamedTuple):
-    """What a file was like: `format`, `mode` and `bits` as in `Opened`.
-
-    Args:
-        alpha, rotated: whether it has transparency, and whether EXIF turns it.
-        profile: the name of a colour profile other than sRGB's, else "".
-    """
+    """What a file was like: whether it has `alpha`, whether EXIF turns it, a `profile` other than sRGB's or ""."""
 
     format: str
     mode: str
@@ -132,31 +92,35 @@ class FileFacts(NamedTuple):
 
 
 def open_header(path: Path, data: bytes) -> Opened:
-    """What the header of a file says; nothing is decoded.
-
-    Raises:
-        BadImage: of no format or kind that is known, or too large.
-    """
+    """What the header of a file says, which tells how large the image would be; nothing is decoded."""
     name = format_of(data)
     if name is None:
         raise BadImage(path, "is not a PNG, JPEG, WebP, BMP, GIF or TIFF image")
+    header: ImageFile.ImageFile | tiff.Layout
+    bits, reason = data[24] if name == "PNG" else 8, None
     with _refusing(path, f"is not a {name} image that can be read"):
-        opened, reason = _opened(name, data)
+        layout = tiff.Layout(data) if name == "TIFF" else None
+        reason = tiff.refusal(layout) if layout else None
+        if layout and (reason or layout.reads_bytes):
+            header, bits = layout, layout.bits[0]
+        else:
+            header = READERS[name](io.BytesIO(data))
     if reason is not None:
         raise BadImage(path, reason)
-    _refuse_huge(path, opened)
-    return opened
+    width, height = header.width, header.height
+    size, pixels = f"is {width} x {height} pixels", width * height
+    if max(width, height) > MAX_SIDE:
+        raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
+    if pixels > MAX_PIXELS:
+        raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
+    if name == "JPEG" and (reason := refusal_of_jpeg(data, pixels)):
+        raise BadImage(path, size + reason)
+    return Opened(name, bits, data, header)
 
 
 def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]:
-    """The first frame, upright, 8 bits in sRGB: "L", "LA", "RGB" or "RGBA"; and what the file was like.
-
-    Args:
-        data: the file's bytes, where they have been read already.
-
-    Raises:
-        BadImage: for every fault of the file.
-    """
+    """The first frame, upright, 8 bits in sRGB: "L", "LA", "RGB" or "RGBA"; and what the file was like. `data`: its
+    bytes, where they have been read already. A BadImage for every fault of the file."""
     opened = open_header(path, read(path) if data is None else data)
     with _refusing(path, "is damaged"):
         image = _pixels(opened)
@@ -164,22 +128,14 @@ def load(path: Path, data: bytes | None = None) -> tuple[Image.Image, FileFacts]
         profile, turned = image.info.get("icc_profile"), orientation(image) != 1
         image, name = to_srgb(_plain(upright(image)), profile)
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    return image, FileFacts(opened.format, opened.mode, opened.bits, image.mode.endswith("A"), turned, name)
+    return image, FileFacts(opened.format, opened.header.mode, opened.bits, image.mode.endswith("A"), turned, name)
 
 
 def decode(
     path: Path, channels: int | None = None, background: str = "white", data: bytes | None = None
 ) -> Image.Image:
-    """The picture in a file: upright, 8 bits, in sRGB.
-
-    Args:
-        channels: 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA"); None: "L" or "RGB", as the file is.
-        background: what shows through transparency that is not kept, a colour name or #rrggbb.
-
-    Raises:
-        BadImage: for every fault of the file.
-        InputError: `background` is no colour.
-    """
+    """The picture in a file, upright, 8 bits in sRGB, of 1 ("L"), 2 ("LA"), 3 ("RGB") or 4 ("RGBA") channels; None: "L"
+    or "RGB", as the file is. The background shows through transparency that is not kept: a colour name or #rrggbb."""
     color = parse_color(background)
     return as_channels(load(path, data)[0], channels, color)
 
@@ -234,7 +190,10 @@ def fit(image: Image.Image, height: int, width: int, how: Fit, background: str =
     if how == "squash":
         return _resize(image, width, height)
     if how == "crop":
-        return _resize(image, width, height, _centred(image.size, width / height))
+        aspect = width / height
+        wide, high = min(image.width, image.height * aspect), min(image.height, image.width / aspect)
+        left, top = (image.width - wide) / 2, (image.height - high) / 2
+        return _resize(image, width, height, (left, top, left + wide, top + high))
     scale = min(width / image.width, height / image.height)
     inner = _resize(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     if image.mode.endswith("A"):
@@ -245,10 +204,14 @@ def fit(image: Image.Image, height: int, width: int, how: Fit, background: str =
     return canvas
 
 
+def form(settings: DataSettings) -> str:
+    """The settings that decide the pixels, as text: what a cached array depends on beside its source."""
+    return settings.model_dump_json(include={"size", "color", "fit", "background"})
+
+
 def to_array(image: Image.Image) -> np.ndarray:
     """ "L", "LA", "RGB" or "RGBA" image -> (H, W, C) uint8."""
-    array = np.asarray(image)
-    return array[..., None] if array.ndim == 2 else array
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def picture_of(pixels: np.ndarray) -> Image.Image:
@@ -257,11 +220,7 @@ def picture_of(pixels: np.ndarray) -> Image.Image:
 
 
 def parse_color(name: str) -> tuple[int, int, int]:
-    """Red, green, blue of a colour name or #rrggbb.
-
-    Raises:
-        InputError: not a colour.
-    """
+    """Red, green, blue of a colour name or #rrggbb."""
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
     except ValueError:
@@ -270,19 +229,19 @@ def parse_color(name: str) -> tuple[int, int, int]:
 
 
 def memory_to_decode(path: Path) -> int:
-    """Bytes that decoding a file takes at most, about; 0 where it cannot be decoded."""
+    """Bytes that decoding, converting and measuring a file takes at most, about (docs/data.md); 0 where it is bad."""
     try:
-        return open_header(path, read(path)).bytes_to_decode
+        opened = open_header(path, read(path))
     except BadImage:
         return 0
+    deep = opened.format in ("TIFF", "WEBP") or opened.bits == 16
+    deep = deep or (opened.format == "JPEG" and is_progressive(opened.data))
+    return 2 * len(opened.data) + opened.header.width * opened.header.height * (DEEP_BYTES if deep else PIXEL_BYTES)
 
 
 @contextmanager
 def _refusing(path: Path, what: str) -> Iterator[None]:
-    """Decoding, in silence: whatever it raises is one line that begins with `what`.
-
-    Decoders of malformed data raise nearly anything: SyntaxError, struct.error, KeyError, IndexError ...
-    """
+    """Decoding, in silence: whatever it raises (nearly anything, of malformed data) is one line that begins so."""
     try:
         with silence:
             yield
@@ -292,41 +251,18 @@ def _refusing(path: Path, what: str) -> Iterator[None]:
         raise BadImage(path, f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from None
 
 
-def _opened(name: str, data: bytes) -> tuple[Opened, str | None]:
-    """A file of the format of that name, and why it cannot be read, where its tags say so."""
-    layout = tiff.read_layout(data) if name == "TIFF" else None
-    reason = None if layout is None else tiff.refusal(layout)
-    if layout is not None and (reason is not None or layout.reads_bytes):
-        return Opened(name, layout.mode, layout.bits[0], layout.width, layout.height, data, None, layout), reason
-    image = READERS[name](io.BytesIO(data))
-    depth = data[24] if name == "PNG" else 8
-    return Opened(name, image.mode, depth, image.width, image.height, data, image, None), None
-
-
-def _refuse_huge(path: Path, opened: Opened) -> None:
-    """Before anything is decoded: the header alone says how large the image would be."""
-    size = f"is {opened.width} x {opened.height} pixels"
-    pixels = opened.width * opened.height
-    if max(opened.width, opened.height) > MAX_SIDE:
-        raise BadImage(path, f"{size}, a side longer than the {MAX_SIDE:,} allowed")
-    if pixels > MAX_PIXELS:
-        raise BadImage(path, f"{size}, more than the {MAX_PIXELS:,} allowed")
-    if opened.format == "JPEG" and (reason := jpeg.refusal(opened.data, pixels)):
-        raise BadImage(path, size + reason)
-
-
 def _pixels(opened: Opened) -> Image.Image:
     """Decoded to its last byte, 8 bits, as it lies in the file."""
-    if opened.layout is not None:
-        image = tiff.decode(opened.data, opened.layout)
-        image.info["icc_profile"] = opened.layout.profile
-        image.getexif()[ORIENTATION] = opened.layout.orientation
+    header = opened.header
+    if isinstance(header, tiff.Layout):
+        image = tiff.decode(opened.data, header)
+        image.info["icc_profile"] = header.profile
+        image.getexif()[ORIENTATION] = header.orientation
         return image
-    if isinstance(opened.image, PngImageFile):
-        return png.decode(opened.image, opened.data)
-    assert opened.image is not None
-    opened.image.load()
-    return opened.image
+    if isinstance(header, PngImageFile):
+        return decode_png(header, opened.data)
+    header.load()
+    return header
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -336,13 +272,6 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("RGBA").convert("LA" if image.mode == "L" else "RGBA")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def _centred(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
-    """The largest centred box (left, top, right, bottom) of `aspect` = width / height."""
-    width, height = min(size[0], size[1] * aspect), min(size[1], size[0] / aspect)
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    return left, top, left + width, top + height
 
 
 def _resize(

@@ -19,8 +19,7 @@ from ancestral.errors import InputError
 from ancestral.rng import mix
 from ancestral.settings import ImageSpec
 
-SHUFFLE_SEED = 0
-"""The division belongs to the data set, not to a run: runs with other seeds are compared on the same test part."""
+SHUFFLE_SEED = 0  # of the data set, not of a run: runs with other seeds are compared on the same test part
 
 
 class Missing(NamedTuple):
@@ -40,53 +39,29 @@ class Fetched(Protocol):
     @property
     def nbytes(self) -> int: ...
     @property
-    def order(self) -> Order:
-        """The order in which few files are needed at a time."""
-        ...
-
+    def order(self) -> Order: ...  # in which few files are needed at a time
     @property
-    def missing(self) -> tuple[Missing, ...]:
-        """What has gone bad and been replaced so far."""
-        ...
-
+    def missing(self) -> tuple[Missing, ...]: ...  # what has gone bad and been replaced so far
     def __len__(self) -> int: ...
-    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
-        """The images there, in memory, or an InputError where one is not to be had."""
-        ...
-
-    def sliced(self, start: int, stop: int) -> "Fetched":
-        """Images `start` to `stop`, not fetched yet."""
-        ...
-
+    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray: ...  # an InputError where one is not to be had
+    def sliced(self, start: int, stop: int) -> "Fetched": ...  # not fetched yet
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The images there, others in place of those that have gone bad, and where they are."""
-        ...
 
     def read_ahead(self, seed: int, place: int) -> None:
         """Begins to fetch what follows `place` of the endless row of `order`; returns at once."""
-        ...
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N images of one size.
+    """N images of one size."""
 
-    Args:
-        images: (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; memory-mapped where it comes from the cache,
-            fetched where it lies in shards.
-        labels: (N,) int64 indices into `class_names`, or None.
-        class_names: empty exactly where `labels` is None.
-        captions: N texts, or None.
-        names: N file names fit for printing, or None.
-        hash: SHA-256 of the content, in hexadecimal; the same images in the same order have the same one.
-    """
-
-    images: np.ndarray | Fetched
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    captions: tuple[str, ...] | None
-    names: tuple[str, ...] | None
-    hash: str
+    images: np.ndarray | Fetched  # (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; mapped where cached
+    labels: np.ndarray | None  # (N,) int64 indices into `class_names`, or None
+    class_names: tuple[str, ...]  # empty exactly where `labels` is None
+    captions: tuple[str, ...] | None  # N texts, or None
+    names: tuple[str, ...] | None  # N file names fit for printing, or None
+    hash: str  # SHA-256 of the content in this order, in hexadecimal
 
     def __post_init__(self) -> None:
         counted = [x for x in (self.labels, self.captions, self.names) if x is not None]
@@ -116,11 +91,7 @@ class ImageSet:
         return Shuffled(len(self)) if isinstance(self.images, np.ndarray) else self.images.order
 
     def pixels(self, where: slice | np.ndarray = slice(None)) -> np.ndarray:
-        """The images at these positions, (n, H, W, C) uint8, read now if they were not.
-
-        Raises:
-            InputError: they are no longer to be had.
-        """
+        """The images at these positions, (n, H, W, C) uint8, read now if they were not."""
         if isinstance(self.images, np.ndarray):
             check_mapping(self.images)
         return self.images[where]
@@ -158,22 +129,14 @@ class ImageSet:
 
 class Collection(NamedTuple):
     """A whole data set before its division: images in `arranged` order, those of its own test part last, before them
-    those of its own validation part.
-
-    Args:
-        num_test: size of the test part the data set comes with; None where it has none.
-        num_validation: likewise.
-        bad: (file name, reason) of every file that could not be used.
-        left_out: files that nobody would take for images of the set, counted.
-        notes: how a folder was read where it can be read otherwise, a sentence each.
-    """
+    those of its own validation part."""
 
     images: ImageSet
-    num_test: int | None = None
-    num_validation: int | None = None
-    bad: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
+    num_test: int | None = None  # size of the part the data set comes with; None where it has none
+    num_validation: int | None = None  # likewise
+    bad: tuple[tuple[str, str], ...] = ()  # (file name, reason) of every file that could not be used
+    left_out: tuple[LeftOut, ...] = ()  # files that nobody would take for images of the set, counted
+    notes: tuple[str, ...] = ()  # how a folder was read where it can be read otherwise, a sentence each
 
 
 class Parts(NamedTuple):
@@ -203,9 +166,6 @@ def check_mapping(images: np.ndarray) -> None:
 
     Reading pages that a file has lost kills the process (SIGBUS), so this comes before reading: it asks for the size of
     the open file, which takes a microsecond. A file that was removed or replaced lives on while it is mapped.
-
-    Raises:
-        InputError: the file has been cut off.
     """
     base, file = images, None
     while isinstance(base, np.ndarray):
@@ -223,10 +183,8 @@ def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | Non
     holds the classes in their proportions.
 
     Image r of a shuffled class of n stands at (r + u) / n of the way through, with its own offset u in [0, 1): without
-    it classes of one size would alternate in a fixed rhythm, and every tenth image would be a dress.
-
-    Args:
-        parts: (num_images,) the number of the part that each belongs to; None where they are all of one.
+    it classes of one size would alternate in a fixed rhythm, and every tenth image would be a dress. `parts`:
+    (num_images,) the number of the part that each belongs to; None where they are all of one.
     """
     if parts is not None:
         of_parts = [np.flatnonzero(parts == part) for part in np.unique(parts)]

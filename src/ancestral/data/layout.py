@@ -17,47 +17,34 @@ from typing import Literal
 from ancestral.text import as_utf8, normal_form, printable
 
 Part = Literal["train", "validation", "test"]
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
-"""In the order in which images are stored."""
-Splits = Literal["auto", "none", "folders"]
-"""As in `DataSettings`."""
+PARTS: tuple[Part, ...] = ("train", "validation", "test")  # in the order in which images are stored
+Splits = Literal["auto", "none", "folders"]  # as in `DataSettings`
 WORDS: dict[str, Part] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# What else is in the names of folders of parts, and of those that hold everything.
 CONTENT = r"(?:sets?|splits?|data|dataset|images?|imgs?|photos?|pictures?)"
-"""What else is in the names of folders of parts, and of those that hold everything."""
 A_PART = re.compile(rf"(?:{CONTENT}[-_ .]*)?(?P<word>{'|'.join(WORDS)})(?:[-_ .]*{CONTENT})?[-_ .]*(?:\d{{4}})?", re.I)
 NUMBERED = re.compile(
     r"(?P<word>(?:part|batch|chunk|shard|bucket|block|folder|dir|images?|imgs?)[-_ ]*)?(?P<number>\d+)", re.I
 )
-FEWEST_HASHED = 16
-"""Folders from which names of hexadecimal digits are those of a hash."""
-FULL = 0.8
-"""Of the fullest folder, what each but the last holds where folders are numbered for storage."""
-NAMED = 3
-"""Folders that a note names."""
+FEWEST_HASHED = 16  # folders from which names of hexadecimal digits are those of a hash
+FULL = 0.8  # of the fullest folder, what each but the last holds where folders are numbered for storage
+NAMED = 3  # folders that a note names
 
-Paths = dict[str, tuple[str, ...]]
-"""File -> the folders it lies in, outermost first, as far as they are still to be read."""
+Paths = dict[str, tuple[str, ...]]  # file -> the folders it lies in, outermost first, that are still to be read
 
 
 @dataclass(frozen=True)
 class Division:
-    """Files by the part whose folder they lie in.
+    """Files by the part whose folder they lie in."""
 
-    Args:
-        parts: of every file; empty where folders are no parts.
-        paths: of the same files, without those folders.
-        left_out: (file, reason) of the others.
-        notes: what can be read otherwise, a sentence each.
-    """
-
-    parts: dict[str, Part]
-    paths: Paths
-    left_out: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
+    parts: dict[str, Part]  # of every file; empty where folders are no parts
+    paths: Paths  # of the same files, without those folders
+    left_out: tuple[tuple[str, str], ...] = ()  # (file, reason) of the others
+    notes: tuple[str, ...] = ()  # what can be read otherwise, a sentence each
 
 
 def folders_of(files: Sequence[str]) -> Paths:
@@ -115,10 +102,7 @@ def divided(paths: Paths, splits: Splits) -> Division:
 
 def class_folders(paths: Paths, numbers_are_classes: bool) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """The folder that is each file's class, None where it lies in none, and notes; all None where there are not two.
-
-    Args:
-        numbers_are_classes: so are folders that look like numbered storage.
-    """
+    Folders that look like numbered storage are none, unless `numbers_are_classes`."""
     notes: tuple[str, ...] = ()
     while names := _at(paths, 0):
         beside = sum(not path for path in paths.values())
@@ -162,6 +146,7 @@ def _division(paths: Paths, level: int, splits: Splits) -> Division:
     said = _listed([name for name, part in kinds.items() if part])
     has_train = "train" in kinds.values()
     parts: dict[str, Part] = {}
+    inner: Paths = {}
     left_out: list[tuple[str, str]] = []
     for name, path in paths.items():
         part = kinds[path[level]] if len(path) > level else None
@@ -169,17 +154,12 @@ def _division(paths: Paths, level: int, splits: Splits) -> Division:
             left_out.append((name, f"lies beside {said}"))
         else:
             parts[name] = part or "train"
-    inner = {name: _without(paths[name], level, kinds) for name in parts}
+            inner[name] = path[:level] + path[level + 1 :] if part else path
     counts = Counter(parts.values())
     shares = ", ".join(f"{counts[part]:,} {part}" for part in PARTS if counts[part])
     note = f"parts of the data by folder ({said}): {shares} images; --data.splits none reads these folders as others"
-    division = Division(parts, inner, tuple(left_out), (note,) if counts.keys() != {"train"} else ())
-    return _unwrapped(division, kinds)
-
-
-def _without(path: tuple[str, ...], level: int, kinds: Mapping[str, Part | None]) -> tuple[str, ...]:
-    """The path without the folder of its part, if that is what stands there."""
-    return path[:level] + path[level + 1 :] if len(path) > level and kinds[path[level]] else path
+    notes = (note,) if counts.keys() != {"train"} else ()
+    return Division(parts, _unwrapped(parts, inner, kinds), tuple(left_out), notes)
 
 
 def _by_class(paths: Paths, level: int) -> Division | None:
@@ -192,28 +172,26 @@ def _by_class(paths: Paths, level: int) -> Division | None:
     return _division(paths, level + 1, "auto")
 
 
-def _unwrapped(division: Division, kinds: Mapping[str, Part | None]) -> Division:
-    """Without what is doubled inside of parts, such as train/train and test/images."""
-    paths = dict(division.paths)
-    for part in {*division.parts.values()}:
-        mine = [name for name, its in division.parts.items() if its == part]
-        while (only := {paths[name][:1] for name in mine}) != {()} and len(only) == 1:
+def _unwrapped(parts: Mapping[str, Part], paths: Paths, kinds: Mapping[str, Part | None]) -> Paths:
+    """Paths without what is doubled inside of parts, such as train/train and test/images."""
+    paths = dict(paths)
+    for part in {*parts.values()}:
+        names = [name for name, its in parts.items() if its == part]
+        while (only := {paths[name][:1] for name in names}) != {()} and len(only) == 1:
             (folder,) = only.pop()
             if (kinds.get(folder) or part_of(folder)) != part and not re.fullmatch(CONTENT, folder, re.I):
                 break
-            paths.update((name, paths[name][1:]) for name in mine)
-    return Division(division.parts, paths, division.left_out, division.notes)
+            paths.update((name, paths[name][1:]) for name in names)
+    return paths
 
 
 def _likely_parts(names: Collection[str]) -> tuple[str, ...]:
     """A note on folders that are called like parts and read like others."""
     kinds = parts_of(names)
     likely = [name for name, part in kinds.items() if part]
-    if not likely:
-        return ()
     others = _listed([name for name, part in kinds.items() if not part])
     words = f"the folder {_listed(likely)} is read like {others} beside it, as no part of the data"
-    return (f"{words}; --data.splits folders makes it one",)
+    return (f"{words}; --data.splits folders makes it one",) if likely else ()
 
 
 def _are_storage(paths: Paths) -> bool:

@@ -5,72 +5,78 @@ of all others the first bytes decide. What is left out is counted, by reason and
 """
 
 import os
-from collections import Counter
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISREG
 
-from ancestral.data.signatures import RAW, first_bytes, format_of, other_kind
 from ancestral.errors import InputError
+from ancestral.files import open_regular
 from ancestral.folders import PICTURES, FolderKind, check_holds_images, kind_by_names, use_of
 from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
-LABELS = "dataset.json"
-"""What the tools of StyleGAN and EDM write beside images: the class of each, by number."""
+LABELS = "dataset.json"  # what the tools of StyleGAN and EDM write beside images: the class of each, by number
+# Files and folders, in lower case, that file managers leave behind; their folders hold copies and previews.
 OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory"})
-"""Files, in lower case, that file managers leave behind."""
 FOLDERS_OF_SYSTEMS = frozenset({"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"})
-"""Folders of theirs, which hold copies and previews; hidden ones are left out anyway."""
-NO_SUFFIX = "no suffix"
-
 NOT_AN_IMAGE, HIDDEN, HIDDEN_FOLDER = "not an image", "hidden", "a hidden folder"
 BY_A_SYSTEM, UNOPENED = "a file manager's own", "not a regular file, or unreadable"
+LENGTH = 32  # Bytes from the beginning of a file that tell its kind
+# Suffixes of camera raw files, which begin like TIFF and hold a small preview that is not the picture.
+RAW = re.compile(r"\.(3fr|arw|cr2|dcr|dng|erf|iiq|kdc|mef|mos|nef|nrw|orf|pef|raw|rw2|sr2|srf|srw)")
+BEGINNINGS = {  # of images that are read
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+BITMAP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # Sizes of the header that follows a bitmap's first 14 bytes
+OTHERS = {  # of pictures that are not read
+    "Photoshop": (b"8BPS",),
+    "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    "OpenEXR": (b"v/1\x01",),
+    "Radiance": (b"#?RADIANCE",),
+    "DirectDraw": (b"DDS ",),
+    "icon": (b"\0\0\x01\0", b"\0\0\x02\0\x01\0", b"icns"),
+    "PDF": (b"%PDF-",),
+    "EPS": (b"%!PS", b"\xc5\xd0\xd3\xc6"),
+    "PCX": (b"\x0a\x05\x01",),
+    "QOI": (b"qoif",),
+}
+BRANDS = {b"ftypheic": "HEIC", b"ftypheix": "HEIC", b"ftypmif1": "HEIC", b"ftypavif": "AVIF"}  # from the fifth byte on
+NETPBM = re.compile(rb"P[1-6]\s+[\d#]|P7\sWIDTH|P[Ff]\s+\d")
+# By the letter after the P.
+NETPBM_KINDS = dict(zip(b"1234567Ff", (*2 * ("PBM", "PGM", "PPM"), "PAM", "PFM", "PFM"), strict=True))
+TGA = re.compile(rb".[\0\1][\1-\3\x09-\x0b]", re.DOTALL)  # of a file that its suffix calls .tga: there is no mark
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Files that are left out for the same reason and have the same suffix.
-
-    Args:
-        suffix: in lower case, with its dot; "no suffix"; "folder" for folders, which count as one each.
-        example: the name of one of them, fit for printing.
-    """
+    """Files that are left out for the same reason and have the same suffix."""
 
     reason: str
-    suffix: str
+    suffix: str  # .txt, "no suffix"; "folder" for folders, which count as one each
     count: int
-    example: str
+    example: str  # the name of one of them, fit for printing
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies under `root`.
-
-    Args:
-        files: names of image files relative to `root`, with / between folders, sorted.
-        metadata: names of the files that say something of images, likewise.
-        bad: (name, reason) of what could not be listed.
-        others: all else, counted.
-        products: folders below `root` that ancestral wrote, of which no image is used: (name, kind).
-    """
+    """What lies under `root`."""
 
     root: Path
-    files: tuple[str, ...]
-    metadata: tuple[str, ...]
-    bad: tuple[tuple[str, str], ...]
-    others: tuple[LeftOut, ...] = ()
-    products: tuple[tuple[str, FolderKind], ...] = ()
+    files: tuple[str, ...]  # names of image files relative to `root`, with / between folders, sorted
+    metadata: tuple[str, ...]  # names of the files that say something of images, likewise
+    bad: tuple[tuple[str, str], ...]  # (name, reason) of what could not be listed
+    others: tuple[LeftOut, ...] = ()  # all else, counted
+    products: tuple[tuple[str, FolderKind], ...] = ()  # (name, kind) of folders that ancestral wrote: not used
 
 
 def list_images(root: Path) -> Listing:
-    """Lists `root`; hidden files and folders are left out, links are followed once.
-
-    Raises:
-        InputError: `root` is missing, no folder, one that ancestral wrote, or cannot be listed; it holds no images, or
-            a folder of it both kinds of metadata.
-    """
+    """Lists `root`; hidden files and folders are left out, links are followed once."""
     root = Path(root)
     if not root.exists():
         raise InputError(f"expected a folder of images, got none at {printable(root)}; check the path")
@@ -95,10 +101,10 @@ def list_images(root: Path) -> Listing:
                 others.append((prefix + name, reason, suffix_of(name)))
             else:
                 files.append(prefix + name)
-    left_out = _counts(others)
+    listing = Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), _counts(others), tuple(products))
     if not files:
-        raise InputError(_nothing_found(root, bad, left_out, products))
-    return Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), left_out, tuple(products))
+        raise InputError(_nothing_found(listing))
+    return listing
 
 
 def fingerprint(listing: Listing) -> str:
@@ -112,7 +118,7 @@ def suffix_of(name: str) -> str:
     stem, _, last = name.lstrip(".").rpartition(".")
     if stem and last:
         return f".{last.lower()}"
-    return name.lower() if name.startswith(".") else NO_SUFFIX
+    return name.lower() if name.startswith(".") else "no suffix"
 
 
 def counted(named: Iterable[tuple[str, str]], others: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
@@ -160,7 +166,7 @@ def _reason(here: str, name: str) -> str:
     if first is None:
         return UNOPENED
     kind = format_of(first)
-    if kind is not None and (kind != "TIFF" or suffix not in RAW):
+    if kind is not None and not (kind == "TIFF" and RAW.fullmatch(suffix)):
         return ""
     kind = other_kind(first, suffix)
     return f"{kind}, which is not read" if kind else NOT_AN_IMAGE
@@ -168,13 +174,11 @@ def _reason(here: str, name: str) -> str:
 
 def _counts(files: Iterable[tuple[str, str, str]]) -> tuple[LeftOut, ...]:
     """How many of each reason and suffix, the largest first, of files by (name, reason, suffix)."""
-    examples: dict[tuple[str, str], str] = {}
-    counts = Counter[tuple[str, str]]()
+    names: dict[tuple[str, str], list[str]] = {}
     for name, reason, suffix in files:
-        examples.setdefault((reason, suffix), name)
-        counts[reason, suffix] += 1
-    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return tuple(LeftOut(*kind, count, printable(as_utf8(examples[kind]))) for kind, count in ordered)
+        names.setdefault((reason, suffix), []).append(name)
+    ordered = sorted(names.items(), key=lambda each: (-len(each[1]), each[0]))
+    return tuple(LeftOut(*kind, len(alike), printable(as_utf8(alike[0]))) for kind, alike in ordered)
 
 
 def _is_hidden_folder(name: str) -> bool:
@@ -183,10 +187,10 @@ def _is_hidden_folder(name: str) -> bool:
 
 def _metadata(here: Path, names: list[str]) -> list[str]:
     """The file of `here` that says something of images, if there is one; dataset.json only where it is alone."""
-    found = [name for name in METADATA if name in names and (here / name).is_file()]
-    if len(found) > 1:
+    found = [name for name in (*METADATA, LABELS) if name in names and (here / name).is_file()]
+    if found[:2] == [*METADATA]:
         raise InputError(f"expected metadata.csv or metadata.jsonl in {printable(here)}, got both; remove one")
-    return found or [name for name in (LABELS,) if name in names and (here / name).is_file()]
+    return found[:1]
 
 
 def _general(reason: str) -> str:
@@ -203,12 +207,47 @@ def _state(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {S_ISDIR(status.st_mode)}"
 
 
-def _nothing_found(
-    root: Path, bad: list[tuple[str, str]], left_out: tuple[LeftOut, ...], products: list[tuple[str, FolderKind]]
-) -> str:
-    reasons = [f"{name} {reason}" for name, reason in bad[:1]]
-    reasons += [f"the {kind} {printable(name)}" for name, kind in products[:1]]
-    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in left_out[:2]]
+def _nothing_found(listing: Listing) -> str:
+    reasons = [f"{name} {reason}" for name, reason in listing.bad[:1]]
+    reasons += [f"the {kind} {printable(name)}" for name, kind in listing.products[:1]]
+    reasons += [f"{each.count} of {printable(each.suffix)} ({each.reason})" for each in listing.others[:2]]
     found = ", ".join(reasons) or "an empty folder"
-    use = "".join(f"; {use_of(root / name, kind)}" for name, kind in products[:1])
-    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(root)}, got {found}{use}"
+    use = "".join(f"; {use_of(listing.root / name, kind)}" for name, kind in listing.products[:1])
+    return f"expected PNG, JPEG, WebP, BMP, GIF or TIFF images in {printable(listing.root)}, got {found}{use}"
+
+
+def first_bytes(path: Path) -> bytes | None:
+    """The beginning of a regular file; None for anything else, which is not opened, and where it cannot be read."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            return None
+        with open_regular(path) as file:
+            return file.read(LENGTH)
+    except (OSError, InputError):
+        return None
+
+
+def format_of(first: bytes) -> str | None:
+    """The format of an image that begins so; None for none that is read."""
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        return "WEBP"
+    if first[:2] == b"BM" and int.from_bytes(first[14:18], "little") in BITMAP_HEADERS:
+        return "BMP"
+    return _beginning(first, BEGINNINGS)
+
+
+def _beginning(first: bytes, beginnings: dict[str, tuple[bytes, ...]]) -> str | None:
+    return next((name for name, marks in beginnings.items() if first.startswith(marks)), None)
+
+
+def other_kind(first: bytes, suffix: str) -> str | None:
+    """The name of a kind of picture that is not read, or None where a file that begins so is no picture."""
+    if RAW.fullmatch(suffix):
+        return "camera raw"
+    if suffix == ".svg":
+        return "SVG"
+    if NETPBM.match(first):
+        return NETPBM_KINDS[first[1]]
+    if suffix == ".tga" and TGA.match(first):
+        return "TGA"
+    return BRANDS.get(first[4:12]) or _beginning(first, OTHERS)

@@ -15,8 +15,7 @@ from ancestral.errors import InputError
 from ancestral.files import json_object, parse_json, read_bytes, read_text
 from ancestral.text import as_utf8, normal_form, printable
 
-MOST_BYTES = 2**28
-"""Of a file about images."""
+MOST_BYTES = 2**28  # of a file about images
 
 
 class Annotation(NamedTuple):
@@ -27,25 +26,13 @@ class Annotation(NamedTuple):
 
 
 def read_metadata(path: Path) -> dict[str, Annotation]:
-    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else.
-
-    Raises:
-        InputError: not UTF-8, malformed, without file_name or without label and text, a row that lacks a value or
-            has one too many, a column or file name twice, or one that leads out of the folder.
-    """
-    if path.suffix == ".json":
-        return _numbered(path)
-    text = read_text(path, MOST_BYTES)
-    try:
-        read = _csv if path.suffix == ".csv" else _lines
-        rows = read(text, printable(path))
-    except csv.Error as error:
-        raise InputError(f"cannot read {printable(path)}: {error}") from None
-    columns = _columns(path, rows)
+    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else."""
+    where = printable(path)
     annotations: dict[str, Annotation] = {}
-    for number, row in enumerate(rows, 1):
-        name, annotation = _annotation(f"row {number} of {printable(path)}", row, columns)
-        _add(annotations, name, annotation, path)
+    for name, annotation in _numbered(path, where) if path.suffix == ".json" else _described(path, where):
+        if name in annotations:
+            raise InputError(f"expected each file_name once in {where}, got {printable(name)!r} twice")
+        annotations[name] = annotation
     return annotations
 
 
@@ -72,55 +59,48 @@ def _form(name: str) -> str:
     return normal_form(as_utf8(name))
 
 
-def _numbered(path: Path) -> dict[str, Annotation]:
-    tree = parse_json(read_bytes(path, MOST_BYTES), printable(path))
-    if not isinstance(tree, dict):
-        return {}
-    labels = tree.get("labels", tree)
-    pairs = [*labels.items()] if isinstance(labels, dict) else labels
-    annotations: dict[str, Annotation] = {}
-    for pair in pairs if isinstance(pairs, list) else []:
-        if not _is_numbered(pair):
-            return {}
-        _add(annotations, _inside(pair[0], printable(path)), Annotation(str(pair[1]), None), path)
-    return annotations
+def _numbered(path: Path, where: str) -> list[tuple[str, Annotation]]:
+    tree = parse_json(read_bytes(path, MOST_BYTES), where)
+    labels = tree.get("labels", tree) if isinstance(tree, dict) else ()
+    found = []
+    for pair in labels.items() if isinstance(labels, dict) else labels if isinstance(labels, list) else ():
+        match pair:
+            case [str(name), int(number)] if name and not isinstance(number, bool):
+                found.append((_inside(name, where), Annotation(str(number), None)))
+            case _:
+                return []
+    return found
 
 
-def _is_numbered(pair: Any) -> bool:
-    """Whether it is a name and a whole number."""
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-        return False
-    name, number = pair
-    return isinstance(name, str) and name != "" and isinstance(number, int) and not isinstance(number, bool)
+def _described(path: Path, where: str) -> list[tuple[str, Annotation]]:
+    text = read_text(path, MOST_BYTES)
+    if path.suffix == ".csv":
+        rows = _csv(text, where)
+    else:
+        lines = enumerate(text.split("\n"), 1)
+        rows = [json_object(line, f"line {i} of {where}") for i, line in lines if line.strip()]
+    keys = rows[0] if rows else {}
+    columns = tuple(column for column in ("label", "text") if column in keys)
+    if "file_name" not in keys or not columns:
+        got = ", ".join(map(str, keys)) or "no rows"
+        raise InputError(f"expected file_name and label or text in {where}, got {got}")
+    return [_annotation(f"row {number} of {where}", row, columns) for number, row in enumerate(rows, 1)]
 
 
 def _csv(text: str, where: str) -> list[Any]:
     """The rows, none of which has more values than there are columns; empty columns at the end do not count."""
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = table.fieldnames or ()
+    try:
+        columns, rows = table.fieldnames or (), [*table]
+    except csv.Error as error:
+        raise InputError(f"cannot read {where}: {error}") from None
     if twice := [name for name, count in Counter(filter(None, columns)).items() if count > 1]:
         raise InputError(f"expected each column once in {where}, got {printable(twice[0])!r} twice")
-    rows = list(table)
     if (long := next((i for i, row in enumerate(rows, 1) if any(row.get(None, ()))), None)) is not None:
         raise InputError(
             f"expected {len(columns)} values in row {long} of {where}, got more; put quotes around what holds commas"
         )
     return rows
-
-
-def _lines(text: str, where: str) -> list[Any]:
-    return [json_object(line, f"line {i} of {where}") for i, line in enumerate(text.split("\n"), 1) if line.strip()]
-
-
-def _columns(path: Path, rows: list[Any]) -> tuple[str, ...]:
-    """Those of label and text that the first row has."""
-    keys = rows[0] if rows else {}
-    columns = tuple(column for column in ("label", "text") if column in keys)
-    if "file_name" not in keys or not columns:
-        raise InputError(
-            f"expected file_name and label or text in {printable(path)}, got {', '.join(map(str, keys)) or 'no rows'}"
-        )
-    return columns
 
 
 def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, Annotation]:
@@ -138,9 +118,3 @@ def _inside(name: str, where: str) -> str:
     if form.is_absolute() or ".." in form.parts:
         raise InputError(f"expected a file_name inside the folder in {where}, got {printable(name)!r}")
     return str(form) if "\\" not in name else str(PurePosixPath(name))
-
-
-def _add(annotations: dict[str, Annotation], name: str, annotation: Annotation, path: Path) -> None:
-    if name in annotations:
-        raise InputError(f"expected each file_name once in {printable(path)}, got {printable(name)!r} twice")
-    annotations[name] = annotation

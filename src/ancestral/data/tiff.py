@@ -9,85 +9,61 @@ decided here.
 import io
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from ancestral.data.depth import by_rows, eight_bits, straight
+from ancestral.data.decoding import by_rows, eight_bits
 
 SAMPLE_FORMATS = {1: "", 2: "signed ", 3: "float ", 4: "", 5: "complex integer ", 6: "complex "}
-PHOTOMETRIC = {
-    0: "grey",
-    1: "grey",
-    2: "RGB",
-    3: "palette",
-    4: "mask",
-    5: "CMYK",
-    6: "YCbCr",
-    8: "CIELab",
-    9: "ICCLab",
-    10: "ITULab",
-    32803: "camera raw",
-    32844: "LogL",
-    32845: "LogLuv",
-    34892: "camera raw",
-}
-BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
-"""Bands of the kinds that can be read, before extra ones."""
+KINDS = ("grey", "grey", "RGB", "palette", "mask", "CMYK", "YCbCr", "unknown", "CIELab", "ICCLab", "ITULab")
+PHOTOMETRIC = dict(enumerate(KINDS)) | {32803: "camera raw", 32844: "LogL", 32845: "LogLuv", 34892: "camera raw"}
+BANDS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # Bands of the kinds that can be read, before extra ones
 MODES = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
 LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}
 """Compressions that give bytes back: none, LZW, Deflate, PackBits, LZMA, Zstandard."""
 CCITT, JPEG, WEBP = {2, 3, 4}, {6, 7}, 50001
-PREMULTIPLIED, ALPHA = 1, {1, 2, 999}
-"""Values of ExtraSamples: colour multiplied by it, and all that are a transparency (999: Corel Draw's)."""
+PREMULTIPLIED = 1  # value of ExtraSamples where colour is multiplied by the transparency
+ALPHA = {1, 2, 999}  # all values that are a transparency (999: Corel Draw's)
 REVERSED = np.packbits(np.unpackbits(np.arange(256, dtype=np.uint8)).reshape(256, 8)[:, ::-1]).ravel()
 """Every byte with its bits in the other order."""
-CODES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}
-"""Types of whole numbers, and of bytes, as `struct` calls them."""
+CODES = {1: "B", 3: "H", 4: "I", 7: "B", 13: "I", 16: "Q"}  # types of whole numbers, and of bytes, in `struct`
 MOST_VALUES, MOST_BANDS = 2**22, 64
-MOST_SAMPLE_BYTES = 2**29
-"""Of all samples of an image: those of the largest that is allowed, of four bands of 16 bits."""
+MOST_SAMPLE_BYTES = 2**29  # Of all samples of an image: those of the largest that is allowed, of four bands of 16 bits
 
 
-@dataclass(frozen=True)
 class Layout:
-    """What the tags say.
+    """What the tags of the first image of a file say; malformed ones are a ValueError, struct.error or LookupError.
 
-    Args:
-        order: of bytes, < or >.
-        bits: of each band.
-        sample_format: 1 unsigned, 2 signed, 3 floating point.
-        extra: what each band beyond the colour is; 0 says nothing.
-        block: (width, height) of a strip or tile, px.
-        white: the level of white.
-        colors: (3, 2^bits) of a palette, else None.
-        subsampled: whether colour has fewer samples than brightness.
-        orientation: as in EXIF, 1 to 8.
+    `block`: (width, height) of a strip or tile, px. `extra`: what each band beyond the colour is; 0 says nothing.
     """
 
-    order: str
-    width: int
-    height: int
-    bits: tuple[int, ...]
-    sample_format: tuple[int, ...]
-    photometric: int
-    compression: int
-    predictor: int
-    fill_order: int
-    separate: bool
-    extra: tuple[int, ...]
-    tiled: bool
-    block: tuple[int, int]
-    offsets: tuple[int, ...]
-    counts: tuple[int, ...]
-    white: int
-    colors: np.ndarray | None
-    subsampled: bool
-    orientation: int
-    profile: bytes | None
+    def __init__(self, data: bytes) -> None:
+        self.order, tags = _tags(data)  # of bytes, < or >
+        jpeg = tags.get(259) in ((6,), (7,))
+        self.width, self.height = tags[256][0], tags[257][0]
+        self.photometric = tags.get(262, (6,) if jpeg else (0,))[0]
+        bands = tags.get(277, (3,) if jpeg and self.photometric in (2, 6) else (1,))[0]
+        bits = tags.get(258, (1,))
+        self.bits = bits * min(bands, MOST_BANDS) if len(bits) == 1 else bits[:bands]
+        self.white = _white(bits[0], tags.get(281, ()))
+        self.sample_format = tags.get(339, (1,))
+        self.compression = tags.get(259, (1,))[0]
+        self.predictor = tags.get(317, (1,))[0]
+        self.fill_order = tags.get(266, (1,))[0]
+        self.separate = tags.get(284) == (2,) and bands > 1
+        self.extra = tags.get(338, ())
+        self.tiled = 324 in tags
+        strip = self.width, min(self.height, tags.get(278, (self.height,))[0])
+        self.block = (tags[322][0], tags[323][0]) if self.tiled else strip
+        self.offsets = tags.get(324 if self.tiled else 273, ())
+        self.counts = tags.get(325 if self.tiled else 279, ())
+        self.colors = np.array(tags[320]).reshape(3, -1) if 320 in tags else None  # (3, 2^bits) of a palette
+        self.subsampled = tags.get(530, (2, 2)) != (1, 1)
+        self.orientation = tags.get(274, (1,))[0]  # as in EXIF
+        self.profile = bytes(tags[34675]) if 34675 in tags else None
 
     @property
     def name(self) -> str:
@@ -115,43 +91,6 @@ class Layout:
     def reads_bytes(self) -> bool:
         """Whether samples are read here and not by the codec."""
         return self.compression in LOSSLESS and self.photometric in MODES
-
-
-def read_layout(data: bytes) -> Layout:
-    """The tags of the first image of a file.
-
-    Raises:
-        ValueError, struct.error, LookupError: tags that are malformed, missing or too long.
-    """
-    order, tags = _tags(data)
-    jpeg = tags.get(259) in ((6,), (7,))
-    photometric = tags.get(262, (6,) if jpeg else (0,))[0]
-    width, height = tags[256][0], tags[257][0]
-    bands = tags.get(277, (3,) if jpeg and photometric in (2, 6) else (1,))[0]
-    bits = tags.get(258, (1,))
-    tiled = 324 in tags
-    return Layout(
-        order=order,
-        width=width,
-        height=height,
-        bits=bits * min(bands, MOST_BANDS) if len(bits) == 1 else bits[:bands],
-        sample_format=tags.get(339, (1,)),
-        photometric=photometric,
-        compression=tags.get(259, (1,))[0],
-        predictor=tags.get(317, (1,))[0],
-        fill_order=tags.get(266, (1,))[0],
-        separate=tags.get(284) == (2,) and bands > 1,
-        extra=tags.get(338, ()),
-        tiled=tiled,
-        block=(tags[322][0], tags[323][0]) if tiled else (width, min(height, tags.get(278, (height,))[0])),
-        offsets=tags.get(324 if tiled else 273, ()),
-        counts=tags.get(325 if tiled else 279, ()),
-        white=_white(bits[0], tags.get(281, ())),
-        colors=np.array(tags[320]).reshape(3, -1) if 320 in tags else None,
-        subsampled=tags.get(530, (2, 2)) != (1, 1),
-        orientation=tags.get(274, (1,))[0],
-        profile=bytes(tags[34675]) if 34675 in tags else None,
-    )
 
 
 def _tags(data: bytes) -> tuple[str, dict[int, tuple[int, ...]]]:
@@ -187,52 +126,38 @@ def _white(bits: int, largest: Sequence[int]) -> int:
 
 def refusal(layout: Layout) -> str | None:
     """Why an image of these tags cannot be read, in words; None where it can."""
-    return _of_samples(layout) or _of_bands(layout) or _of_coding(layout)
-
-
-def _of_samples(layout: Layout) -> str | None:
+    kind, bits, compression = f"is a {layout.name}", layout.bits[0], layout.compression
     if layout.width * layout.height * sum(layout.bits) > 8 * MOST_SAMPLE_BYTES:
         return f"is {layout.width} x {layout.height} pixels of a {layout.name}, more than {MOST_SAMPLE_BYTES:,} bytes"
-    unsupported = f"is a {layout.name}, which is not supported; convert it to 8 or 16 bits of grey or RGB"
-    if layout.photometric not in BANDS or not set(layout.sample_format) <= {1, 4}:
-        return unsupported
-    return unsupported if len({*layout.bits}) != 1 or not 1 <= layout.bits[0] <= 16 else None
+    known_samples = {*layout.sample_format} <= {1, 4} and len({*layout.bits}) == 1 and 1 <= bits <= 16
+    if layout.photometric not in BANDS or not known_samples:
+        return f"{kind}, which is not supported; convert it to 8 or 16 bits of grey or RGB"
+    if not _says_what_bands_are(layout):
+        return f"{kind}, of which nothing says how to show them; keep grey or RGB, with one of transparency"
+    if layout.reads_bytes:
+        readable = layout.predictor == 1 or (layout.predictor == 2 and bits in (8, 16))
+        return None if readable else f"{kind} with predictor {layout.predictor}, which is not supported"
+    if layout.photometric == 6 and compression in LOSSLESS:
+        plain = bits == 8 and not layout.separate and (compression != 1 or not layout.subsampled)
+        return None if plain else f"{kind} of subsampled colours; convert it to RGB"
+    coded = 1 if compression in CCITT else 8 if compression in JPEG | {WEBP} else None
+    return None if coded == bits else f"{kind} of compression {compression}, which is not supported; save it with LZW"
 
 
-def _of_bands(layout: Layout) -> str | None:
+def _says_what_bands_are(layout: Layout) -> bool:
     bands, extra = len(layout.bits) - BANDS[layout.photometric], layout.extra
     if bands == 1 and layout.photometric == 2 and not extra:
-        return None  # transparency that writers forget to name
+        return True  # transparency that writers forget to name
     known = bands == len(extra) and (not extra or layout.photometric not in (5, 6) or not ALPHA & {*extra})
-    if known and (bands < 2 or (layout.photometric in (2, 5) and bands < 4)) and not ALPHA & {*extra[1:]}:
-        return None
-    return f"is a {layout.name}, of which nothing says how to show them; keep grey or RGB, with one of transparency"
-
-
-def _of_coding(layout: Layout) -> str | None:
-    if layout.reads_bytes:
-        readable = layout.predictor == 1 or (layout.predictor == 2 and layout.bits[0] in (8, 16))
-        return None if readable else f"is a {layout.name} with predictor {layout.predictor}, which is not supported"
-    if layout.photometric == 6 and layout.compression in LOSSLESS:
-        plain = layout.bits[0] == 8 and not layout.separate and (layout.compression != 1 or not layout.subsampled)
-        return None if plain else f"is a {layout.name} of subsampled colours; convert it to RGB"
-    coded = 1 if layout.compression in CCITT else 8 if layout.compression in JPEG | {WEBP} else None
-    if coded != layout.bits[0]:
-        return f"is a {layout.name} of compression {layout.compression}, which is not supported; save it with LZW"
-    return None
+    return known and (bands < 2 or (layout.photometric in (2, 5) and bands < 4)) and not ALPHA & {*extra[1:]}
 
 
 def decode(data: bytes, layout: Layout) -> Image.Image:
-    """The picture of 8 bits, transparency unmultiplied, not turned yet; `layout` must be one that `reads_bytes`.
-
-    Raises:
-        ValueError: blocks that are missing or too short, a palette that is.
-        OSError: from the codec.
-    """
+    """The picture of 8 bits, transparency unmultiplied, not turned yet; `layout` must be one that `reads_bytes`."""
     values, bands = _samples(data, layout), BANDS[layout.photometric]
     color, alpha = values[..., :bands], values[..., bands : bands + 1]
     if layout.has_alpha and layout.extra[:1] == (PREMULTIPLIED,):
-        color = straight(color, alpha, layout.white)
+        color = by_rows(lambda some: _unmultiplied(some, bands, layout.white), values)
     if layout.photometric == 3:
         shown = _palette(layout)[color[..., 0]]
     else:
@@ -241,6 +166,12 @@ def decode(data: bytes, layout: Layout) -> Image.Image:
     if layout.has_alpha:
         shown, mode = np.concatenate([shown, eight_bits(alpha, layout.white)], axis=2), f"{mode}A"
     return Image.frombuffer(mode, (layout.width, layout.height), np.ascontiguousarray(shown), "raw", mode, 0, 1)
+
+
+def _unmultiplied(values: np.ndarray, bands: int, white: int) -> np.ndarray:
+    """(h, W, bands): colour that was multiplied by the band after it, as it was before; where that is 0 it is 0."""
+    alpha = np.maximum(values[..., bands : bands + 1], 1).astype(np.uint32)
+    return np.minimum(values[..., :bands].astype(np.uint32) * white // alpha, white).astype(values.dtype)
 
 
 def _palette(layout: Layout) -> np.ndarray:
@@ -272,49 +203,38 @@ def _plane(data: bytes, layout: Layout, blocks: range, grid: tuple[int, int], ba
     (wide, high), (down, across) = layout.block, grid
     line = ceil(wide * bands * layout.bits[0] / 8)
     rows = down * high if layout.tiled else layout.height
-    read = _stored if layout.compression == 1 else _compressed
-    lines = read(data, layout, blocks, rows, across, line).reshape(rows, across, line)
+    lines = _bytes_of(data, layout, blocks, rows, across * line, line).reshape(rows, across, line)
     values = _unpacked(lines, layout, wide * bands).reshape(rows, across, wide, bands)
     if layout.predictor == 2 and layout.compression != 1:
         np.cumsum(values, axis=2, dtype=values.dtype, out=values)
     return values.reshape(rows, across * wide, bands)[: layout.height, : layout.width]
 
 
-def _stored(data: bytes, layout: Layout, blocks: range, rows: int, across: int, line: int) -> np.ndarray:
-    """(rows, across, line) uint8 of blocks that are not compressed."""
-    high, whole = layout.block[1], np.empty((rows, across, line), np.uint8)
-    for number, block in enumerate(blocks):
-        top, column = number // across * high, number % across
-        part = whole[top : top + high, column]
-        start = layout.offsets[block]
-        if start + part.size > len(data):
-            raise ValueError("the file is cut off")
-        part[:] = np.frombuffer(data, np.uint8, part.size, start).reshape(part.shape)
-    return REVERSED[whole] if layout.fill_order == 2 else whole
-
-
-def _compressed(data: bytes, layout: Layout, blocks: range, rows: int, across: int, line: int) -> np.ndarray:
-    """(rows, across * line) uint8 of compressed blocks.
+def _bytes_of(data: bytes, layout: Layout, blocks: range, rows: int, length: int, line: int) -> np.ndarray:
+    """(rows, length) uint8 of blocks that are `line` bytes wide, side by side.
 
     They are read as an image whose pixels are their bytes, as many at a time as its kinds of pixel have: of grey it
     would have more pixels than the codec allows.
     """
     offsets = [layout.offsets[block] for block in blocks]
     counts = [layout.counts[i] if i < len(layout.counts) else len(data) - layout.offsets[i] for i in blocks]
-    high = layout.block[1]
+    high, across = layout.block[1], length // line
+    ends = [offset + line * min(high, rows - i // across * high) for i, offset in enumerate(offsets)]
+    if layout.compression == 1 and max(ends) > len(data):
+        raise ValueError("the file is cut off")
     size = next(size for size in (4, 3, 1) if line % size == 0)
     shape = {322: [line // size], 323: [high], 324: offsets, 325: counts} if layout.tiled else {
         273: offsets, 278: [high], 279: counts,
     }  # fmt: skip
     tags = {
-        256: [across * line // size], 257: [rows], 258: [8] * size, 259: [layout.compression],
+        256: [length // size], 257: [rows], 258: [8] * size, 259: [layout.compression],
         262: [2 if size == 3 else 5 if size == 4 else 1], 277: [size], **shape,
     }  # fmt: skip
     if layout.fill_order == 2:
         data = REVERSED[np.frombuffer(data, np.uint8)].tobytes()
     with TiffImageFile(io.BytesIO(_with_tags(data, tags))) as image:
         image.load()
-        return np.array(image).reshape(rows, across * line)
+        return np.array(image).reshape(rows, length)
 
 
 def _with_tags(data: bytes, tags: dict[int, list[int]]) -> bytes:

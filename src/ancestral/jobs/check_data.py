@@ -2,16 +2,22 @@
 
 import dataclasses
 import shlex
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Callable, Container, Generator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from ancestral.colors import COLOR_OF
-from ancestral.data.advice import SIZES
-from ancestral.data.check import FolderCheck, Report, check_of
-from ancestral.data.datasets import BUILT_IN, find_folder
-from ancestral.data.looks import pictures, seen
-from ancestral.data.remarks import remarks
+from ancestral.data.check import SIZES, FolderCheck, Report, check_of, remarks
+from ancestral.data.datasets import BUILT_IN, collecting, find_folder
+from ancestral.data.folder import classes, decode_folder, select, shown
+from ancestral.data.images import decode, picture_of
+from ancestral.data.imageset import ImageSet, frozen
+from ancestral.data.listing import list_images
 from ancestral.errors import InputError
 from ancestral.jobs import pacing
 from ancestral.jobs.data_settings import CheckSettings
@@ -20,44 +26,31 @@ from ancestral.jobs.running import device_named
 from ancestral.jobs.show import contact_sheet
 from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim
 from ancestral.presets import PRESETS, for_folder
+from ancestral.progress import finish
 from ancestral.report.data_page import write_page
 from ancestral.settings import DataSettings, ImageSpec, merged
 from ancestral.text import size_in_words
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import save_png
 
-USABLE = 2
-"""Images that training needs at least."""
-SHEET = 48
-"""Images of a contact sheet, at most."""
-SHEET_PIXELS = 1_250_000
-"""Of a contact sheet of large images, before it is enlarged."""
-SMALLEST = 32
-"""Size at which a recipe begins; smaller images keep theirs."""
-FEWEST_STEPS = 2000
-"""Steps that a recipe's budget has to allow at a size for it to be recommended."""
-SLOWER = 3.0
-"""How much slower at least a step is at twice the size: whether to try it at all."""
+USABLE = 2  # images that training needs at least
+SHEET = 48  # images of a contact sheet, at most
+SHEET_PIXELS = 1_250_000  # of a contact sheet of large images, before it is enlarged
+SMALLEST = 32  # size at which a recipe begins; smaller images keep theirs
+FEWEST_STEPS = 2000  # steps that a recipe's budget has to allow at a size for it to be recommended
+SLOWER = 3.0  # how much slower at least a step is at twice the size: whether to try it at all
 
-Size = int | tuple[int, int] | None
-"""As in `DataSettings`."""
+Size = int | tuple[int, int] | None  # as in `DataSettings`
 
 
 @dataclasses.dataclass(frozen=True)
 class SuggestedRecipe:
-    """How to train on these images.
+    """How to train on these images."""
 
-    Args:
-        command: to be typed.
-        size: (height, width) that it trains at.
-        pace: what it takes; None where nothing was measured.
-        note: why it is not the suggested size, or what to mind; else "".
-    """
-
-    command: str
-    size: tuple[int, int]
-    pace: pacing.DevicePace | None
-    note: str
+    command: str  # to be typed
+    size: tuple[int, int]  # (height, width) that it trains at
+    pace: pacing.DevicePace | None  # what it takes; None where nothing was measured
+    note: str  # why it is not the suggested size, or what to mind; else ""
 
     @property
     def takes(self) -> list[str]:
@@ -78,14 +71,12 @@ def check(job: CheckSettings) -> Generator[Event, None, None]:
     """Looks at every image; the result's value is the report.
 
     Interrupted, it yields the report on the files of a folder that were looked at by then.
-
-    Raises:
-        InputError: no such folder, faulty metadata, or files that may not be written.
     """
-    settings = job.data
-    _check_outside(job.sheet, job.source)
+    folder = Path(job.source).expanduser().resolve()
+    if job.sheet is not None and folder.is_dir() and job.sheet.resolve().is_relative_to(folder):
+        raise InputError(f"expected --sheet outside {job.source}, got {job.sheet}, which would be trained on")
     claim([Output(file, mark) for file, mark in ((job.sheet, CHECKED), (job.page, DATA_PAGE)) if file], job.overwrite)
-    work = check_of(job.source, settings)
+    work = check_of(job.source, job.data)
     try:
         report = yield from work.examining()
     except KeyboardInterrupt as stop:
@@ -104,12 +95,9 @@ def looked_at(report: Report) -> str:
 
 
 def recommend(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, None]:
-    """How to train on what was reported, and the sheet and the page that were asked for.
+    """How to train on what was reported, `timed` by training steps, and the sheet and the page that were asked for.
 
     The result's value is the recipe; None where there are fewer than two usable images.
-
-    Args:
-        timed: whether training steps are timed.
     """
     recipe, sheet = None, None
     if report.num_images >= USABLE:
@@ -138,16 +126,12 @@ def as_tree(
     }
 
 
-def _check_outside(sheet: Path | None, source: str) -> None:
-    """A picture among the images would be one of them from then on."""
-    folder = Path(source).expanduser().resolve()
-    if sheet is not None and folder.is_dir() and sheet.resolve().is_relative_to(folder):
-        raise InputError(f"expected --sheet outside {source}, got {sheet}, which would be trained on")
-
-
 def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, SuggestedRecipe]:
-    """The preset at the size asked for; else at the largest of those suggested that leaves enough steps."""
-    settings, sizes = job.data, _sizes(job.data, report)
+    """The preset at the size asked for, or the data set's own; for a folder at the largest that leaves enough steps."""
+    settings, sizes = job.data, list[Size]([job.data.size])
+    if settings.source not in BUILT_IN and settings.size is None:
+        smallest = min(SMALLEST, report.suggested_size)
+        sizes = [size for size in SIZES if smallest <= size <= report.suggested_size]
     size = sizes[0 if timed else -1]
     pace: pacing.DevicePace | None = None
     for number, larger in enumerate(sizes if timed else ()):
@@ -157,17 +141,13 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
             size, pace = larger, found
         if found.steps < SLOWER * FEWEST_STEPS:  # the next would surely leave too few
             break
-    height, width = (size, size) if isinstance(size, int) else size or report.size
-    told = _note(report, (height, width), pace)
-    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), (height, width), pace, told)
-
-
-def _sizes(settings: DataSettings, report: Report) -> list[Size]:
-    """Those that may be recommended: the one that was asked for, the data set's own, or what suits the folder."""
-    if settings.source in BUILT_IN or settings.size is not None:
-        return [settings.size]
-    smallest = min(SMALLEST, report.suggested_size)
-    return [size for size in SIZES if smallest <= size <= report.suggested_size]
+    suited, note = (size, size) if isinstance(size, int) else size or report.size, ""
+    if pace is not None and pace.steps < FEWEST_STEPS:
+        note = f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
+    elif pace is not None and suited != report.size:
+        few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
+        note = f"the images suit {report.size[0]}x{report.size[1]}, at which {few}"
+    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), suited, pace, note)
 
 
 def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:
@@ -200,23 +180,51 @@ def command(source: str, given: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _note(report: Report, size: tuple[int, int], pace: pacing.DevicePace | None) -> str:
-    if pace is not None and pace.steps < FEWEST_STEPS:
-        return f"{pace.steps:,} steps are few; --training.minutes with more minutes is better"
-    if pace is not None and size != report.size:
-        height, width = report.size
-        few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
-        return f"the images suit {height}x{width}, at which {few}"
-    return ""
-
-
 def _sheet(settings: DataSettings, report: Report, recipe: SuggestedRecipe) -> Box:
     """Images of all classes as the recipe fits them."""
     height, width = recipe.size
     fitted = {"size": recipe.size, "fit": report.fit, "color": COLOR_OF[report.channels]}
     bad = {name for name, _ in report.bad}
-    shown = seen(settings.model_copy(update=fitted), bad, min(SHEET, max(USABLE, SHEET_PIXELS // (height * width))))
-    title = f"{Path(settings.source).name}: {len(shown)} of {report.num_images:,} images as the network sees them"
+    images = seen(settings.model_copy(update=fitted), bad, min(SHEET, max(USABLE, SHEET_PIXELS // (height * width))))
+    title = f"{Path(settings.source).name}: {len(images)} of {report.num_images:,} images as the network sees them"
     colours = "grey" if report.channels == 1 else "RGB"
-    classes = f", {len(report.classes)} classes" if report.labelled else ""
-    return contact_sheet(shown, f"{title}, {height}x{width} {colours}{classes}")
+    of_classes = f", {len(report.classes)} classes" if report.labelled else ""
+    return contact_sheet(images, f"{title}, {height}x{width} {colours}{of_classes}")
+
+
+def seen(settings: DataSettings, bad: Container[str], count: int) -> ImageSet:
+    """Up to `count` images as the network will see them: of all classes alike, in the order of the classes. They are
+    decoded again, past the cache; `bad`: names, fit for printing, of files to leave out."""
+    if settings.source in BUILT_IN:
+        whole = finish(collecting(settings)).images
+        return whole.ordered(spread(whole.labels, len(whole), count))
+    selection = select(list_images(find_folder(settings.source)), settings)
+    names = [name for name in selection.files if shown(name) not in bad]
+    labels, _ = classes(names, selection)
+    chosen = tuple(names[i] for i in spread(labels, len(names), count))
+    with TemporaryDirectory() as scratch:
+        alone = dataclasses.replace(selection, files=chosen, parts={})
+        part = finish(decode_folder(alone, settings, Path(scratch) / "rows"))[0].images
+        part = dataclasses.replace(part, images=frozen(np.array(part.images)))
+    return part if settings.labels != "none" else part.unlabelled()
+
+
+def pictures(settings: DataSettings) -> Callable[[str], Image.Image]:
+    """A function from the name of an image, as reports print it, to the whole upright picture, or a BadImage where the
+    file has changed since."""
+    if settings.source in BUILT_IN:
+        images = finish(collecting(DataSettings(source=settings.source))).images.pixels()
+        return lambda name: picture_of(images[int(name.removeprefix("image "))])
+    listing = list_images(find_folder(settings.source))
+    place = {shown(name): listing.root / name for name in listing.files}
+    return lambda name: decode(place[name], None, settings.background)
+
+
+def spread(labels: np.ndarray | None, num_images: int, count: int) -> np.ndarray:
+    """At most `count` indices, in the order of the classes: as many of each as there are, evenly spread over it."""
+    labels = np.zeros(num_images, np.int64) if labels is None else labels
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    turns = sorted((turn, one) for one, images in enumerate(members) for turn in range(min(len(images), count)))
+    shares = Counter(one for _, one in turns[:count])
+    places = [np.linspace(0, len(images) - 1, shares[one]).round() for one, images in enumerate(members)]
+    return np.concatenate([images[at.astype(np.int64)] for images, at in zip(members, places, strict=True)])

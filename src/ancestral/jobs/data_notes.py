@@ -2,29 +2,17 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
 
-from ancestral.data.listing import BY_A_SYSTEM, LeftOut, by_reason
+from ancestral.data.imageset import Parts
+from ancestral.data.listing import BY_A_SYSTEM, by_reason
+from ancestral.data.packing import Packed
 from ancestral.jobs.events import NoteEvent
 from ancestral.text import printable
 
-LISTED = 5
-"""Bad files and classes that a warning names."""
+LISTED = 5  # Bad files and classes that a warning names
 
 
-@runtime_checkable
-class ReadImages(Protocol):
-    """Images as they were read."""
-
-    @property
-    def bad(self) -> tuple[tuple[str, str], ...]: ...
-    @property
-    def left_out(self) -> tuple[LeftOut, ...]: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-
-def notes_on(images: ReadImages, source: str) -> Iterator[NoteEvent]:
+def notes_on(images: Parts | Packed, source: str) -> Iterator[NoteEvent]:
     """How the images were read where they can be read otherwise, and what is not used."""
     for note in images.notes:
         yield NoteEvent(f"ancestral: note: {note}")
@@ -33,8 +21,7 @@ def notes_on(images: ReadImages, source: str) -> Iterator[NoteEvent]:
         more = f"; ... `ancestral data check {shlex.quote(source)}` lists them all" if len(bad) > LISTED else ""
         files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
         yield NoteEvent(f"ancestral: warning: {files} cannot be used: {first}{more}")
-    left_out = by_reason(each for each in images.left_out if each.reason != BY_A_SYSTEM)
-    if left_out:
+    if left_out := by_reason(each for each in images.left_out if each.reason != BY_A_SYSTEM):
         words = "; ".join(f"{reason}: {suffixes}" for reason, suffixes in left_out.items())
         yield NoteEvent(f"ancestral: note: left out of {printable(source)}: {words}")
 

@@ -23,8 +23,7 @@ from ancestral.settings import (
 )
 
 SCHEDULES = tuple(name for name in get_args(ScheduleSettings.model_fields["name"].annotation) if name != "betas")
-PHOTO_SIZE = 64
-"""Of the photograph that `show forward` shows unless told otherwise."""
+PHOTO_SIZE = 64  # Of the photograph that `show forward` shows unless told otherwise
 PNG_FILE = Typed("FILE", read=partial(file_named, suffixes=(".png",)))
 HTML_FILE = Typed("FILE", read=partial(file_named, suffixes=(".html", ".htm")))
 
@@ -32,8 +31,7 @@ HTML_FILE = Typed("FILE", read=partial(file_named, suffixes=(".html", ".htm")))
 class ImagesSettings(Settings):
     """What every job is asked that reads images which no run names."""
 
-    no_flags: ClassVar[tuple[str, ...]] = ("source",)
-    """Settings of the images that are no flag."""
+    no_flags: ClassVar[tuple[str, ...]] = ("source",)  # settings of the images that are no flag
     source: Annotated[str, Typed("FOLDER", nargs=1)]
     """a folder of images, or the name of a data set"""
     images: Annotated[Changes, Field(default_factory=dict)]
@@ -41,17 +39,10 @@ class ImagesSettings(Settings):
 
     @property
     def data(self) -> DataSettings:
-        """The settings of the images.
-
-        Raises:
-            InputError: a faulty one.
-        """
         return parse(DataSettings, {"source": self.source, **self.images}, "command line")
 
 
 class CheckSettings(ImagesSettings, WritingSettings):
-    """What `data check` is asked."""
-
     sheet: Annotated[Path | None, PNG_FILE] = None
     """write some of the images as the network will see them, a .png"""
     page: Annotated[Path | None, HTML_FILE] = None
@@ -65,8 +56,6 @@ class CheckSettings(ImagesSettings, WritingSettings):
 
 
 class PackSettings(ImagesSettings):
-    """What `data pack` is asked."""
-
     no_flags = ("source", "flip", "validation", "test")  # decided when what is packed is trained on
     source: Annotated[str, Typed("SOURCE", nargs=1)]
     """a folder of images, or the name of a data set"""
@@ -77,11 +66,7 @@ class PackSettings(ImagesSettings):
 
 
 def schedules_named(words: list[str], option: str) -> tuple[str, ...]:
-    """The schedules that the words spell.
-
-    Raises:
-        InputError: one spells none.
-    """
+    """The schedules that the words spell."""
     found = tuple(spelled(word, SCHEDULES, SAME["name"]) for word in words)
     for word, name in zip(words, found, strict=True):
         if name not in SCHEDULES:
@@ -90,8 +75,6 @@ def schedules_named(words: list[str], option: str) -> tuple[str, ...]:
 
 
 class SchedulesSettings(WritingSettings):
-    """What is asked of noise schedules."""
-
     schedules: Annotated[tuple[str, ...], Typed("NAME", read=schedules_named)] = ("linear", "cosine")
     """names of schedules"""
     timesteps: Annotated[NumTimesteps, Typed("T")] = 1000
@@ -100,10 +83,8 @@ class SchedulesSettings(WritingSettings):
     @property
     def settings(self) -> list[ScheduleSettings]:
         """Of each schedule."""
-        names = self.schedules or ("linear", "cosine")
-        return [
-            parse(ScheduleSettings, {"name": name, "num_timesteps": self.timesteps}, "command line") for name in names
-        ]
+        named = [{"name": name, "num_timesteps": self.timesteps} for name in self.schedules or ("linear", "cosine")]
+        return [parse(ScheduleSettings, each, "command line") for each in named]
 
 
 class ShowScheduleSettings(SchedulesSettings):
@@ -119,8 +100,6 @@ class ShowScheduleSettings(SchedulesSettings):
 
 
 class ShowForwardSettings(SchedulesSettings, ImagesSettings):
-    """What `show forward` is asked."""
-
     source: Annotated[str, Typed("DATASET_OR_FOLDER", nargs="?")] = ""
     """what to show [photos]"""
     image: Annotated[Annotated[int, Field(ge=0, le=MOST_IMAGES)], Typed("N")] = 0
@@ -138,8 +117,6 @@ class ShowForwardSettings(SchedulesSettings, ImagesSettings):
 
 
 class ShowDataSettings(ImagesSettings, WritingSettings):
-    """What `show data` is asked."""
-
     source: Annotated[str, Typed("DATASET_OR_FOLDER", nargs="?")] = "digits"
     """what to show [digits]"""
     num_images: Annotated[NumImages, Typed("N")] = 64
@@ -149,8 +126,6 @@ class ShowDataSettings(ImagesSettings, WritingSettings):
 
 
 class ReportSettings(WritingSettings):
-    """What `report` is asked."""
-
     run: Annotated[Path, Typed("RUN", nargs=1)]
     """folder of a run"""
     out: Annotated[Path | None, replace(HTML_FILE, usual="RUN/report.html")] = None

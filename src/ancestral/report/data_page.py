@@ -7,10 +7,9 @@ import torch
 from PIL import Image
 
 from ancestral.colors import NAMES
-from ancestral.data.check import Report
+from ancestral.data.check import Report, remarks
 from ancestral.data.images import to_array
 from ancestral.data.listing import by_reason
-from ancestral.data.remarks import remarks
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
@@ -18,27 +17,18 @@ from ancestral.report.pictures import SIDE, captioned, shortened, tile, wall
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import png_bytes
 
-SHOWN = 24
-"""Groups and flat images that are shown as pictures."""
-LISTED = 500
-"""Rows of a table."""
+SHOWN = 24  # Groups and flat images that are shown as pictures
+LISTED = 500  # Rows of a table
 
-PictureOf = Callable[[str], Image.Image]
-"""The whole picture of a name in a report."""
+PictureOf = Callable[[str], Image.Image]  # The whole picture of a name in a report
 
 
 def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | None, picture_of: PictureOf) -> None:
-    """Writes all that was found as one self-contained HTML file; what there is none of has no section.
-
-    Args:
-        recipe: the command to train with, then what it takes, a sentence each; empty where there is too little.
-        sheet: images as the network sees them; None where there are too few.
-
-    Raises:
-        InputError: `file` is no regular file.
-        CannotWrite: it cannot be written.
-    """
-    left_out, classes = by_reason(report.left_out), sorted(report.classes.items(), key=lambda pair: -pair[1])
+    """Writes all that was found as one self-contained HTML file; what there is none of has no section. `recipe`: the
+    command to train with, then what it takes, a sentence each; `sheet`: images as the network sees them."""
+    left_out = [*by_reason(report.left_out).items()]
+    classes = [(name, f"{n:,}") for name, n in sorted(report.classes.items(), key=lambda pair: -pair[1])]
+    hidden = "All that is not used, hidden folders as one each."
     unused = "" if report.labelled else " Training does not use them."
     alike = [(group.files, f"{group.difference:.1%} of the contrast") for group in report.near_duplicates]
     flat = [*report.constant, *report.nearly_constant]
@@ -46,14 +36,8 @@ def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | N
         "sheet": ("What the network sees", _sheet(sheet)),
         "recipe": ("Training", _recipe(*recipe)),
         "bad": ("Files that cannot be used", _table("file", "why", report.bad, "They are left out of training.")),
-        "unused": (
-            "Left out, by reason",
-            _table("why", "suffix and files", [*left_out.items()], "All that is not used, hidden folders as one each."),
-        ),
-        "classes": (
-            "Classes",
-            _table("class", "images", [(name, f"{n:,}") for name, n in classes], f"The largest first.{unused}"),
-        ),
+        "unused": ("Left out, by reason", _table("why", "suffix and files", left_out, hidden)),
+        "classes": ("Classes", _table("class", "images", classes, f"The largest first.{unused}")),
         "shared": ("In more than one class", _groups([(group, "") for group in report.shared], picture_of)),
         "same": ("The same pixels", _groups([(group, "") for group in report.duplicates], picture_of)),
         "alike": ("Look the same", _groups(alike, picture_of)),
@@ -101,35 +85,31 @@ def _range(ends: tuple[float, float] | tuple[int, int]) -> str:
 
 
 def _sheet(sheet: Box | None) -> Html:
-    if sheet is None:
-        return Html("")
     words = "Fitted, on the background and in the colours that training uses; of every class as many as there is room."
     alt = "a contact sheet of images as the network sees them"
-    return joined([element("p", words), picture(png_bytes(sheet), alt, sheet.size, "card")])
+    return joined([element("p", words), picture(png_bytes(sheet), alt, sheet.size, "card")] if sheet else [])
 
 
 def _recipe(command: str = "", *takes: str) -> Html:
-    if not command:
-        return Html("")
-    return joined([element("pre", element("code", command)), *(element("p", line) for line in takes)])
+    return joined(
+        [element("pre", element("code", command)), *(element("p", line) for line in takes)] if command else []
+    )
 
 
 def _flat(names: Sequence[str], picture_of: PictureOf) -> Html:
     figures = [captioned(name, _tile(name, picture_of)) for name in names[:SHOWN]]
-    return joined([wall(figures, "small"), _more(len(names), "image")]) if names else Html("")
+    return joined([wall(figures, "small"), _more(len(names), "image")] if names else [])
 
 
 def _groups(groups: Sequence[tuple[Sequence[str], str]], picture_of: PictureOf) -> Html:
     """The first two of each group beside one another, with what is said of them."""
-    if not groups:
-        return Html("")
     figures = []
     for names, words in groups[:SHOWN]:
         both = styled("div", "row", *(_tile(name, picture_of) for name in names[:2]))
         lines = [*map(shortened, names[:2]), f"and {len(names) - 2:,} more" if len(names) > 2 else "", words]
         caption = element("figcaption", *(element("div", line) for line in lines if line))
         figures.append(element("figure", both, caption))
-    return joined([wall(figures, "pair"), _more(len(groups), "group")])
+    return joined([wall(figures, "pair"), _more(len(groups), "group")] if groups else [])
 
 
 def _tile(name: str, picture_of: PictureOf) -> Html:
@@ -139,8 +119,8 @@ def _tile(name: str, picture_of: PictureOf) -> Html:
 
 
 def _more(count: int, noun: str) -> Html:
-    words = f"{count - SHOWN:,} more {noun}s: ancestral data check --json lists all." if count > SHOWN else ""
-    return element("p", words) if words else Html("")
+    words = f"{count - SHOWN:,} more {noun}s: ancestral data check --json lists all."
+    return element("p", words) if count > SHOWN else Html("")
 
 
 def _table(left: str, right: str, rows: Sequence[tuple[str, str]], caption: str) -> Html:
