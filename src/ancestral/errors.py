@@ -2,9 +2,6 @@
 
 from ancestral.text import printable_lines
 
-LONGEST = 2000
-"""Letters of a message: what a file holds may be of any length."""
-
 
 class AncestralError(Exception):
     """An error whose one-line message says what to do; `exit_code` is what the command line returns.
@@ -16,7 +13,7 @@ class AncestralError(Exception):
     rank_local = False
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable_lines(message[:LONGEST]))
+        super().__init__(printable_lines(message[:2000]))  # what a file holds may be of any length
 
 
 class InputError(AncestralError, ValueError):

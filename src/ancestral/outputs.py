@@ -3,6 +3,7 @@
 What stands there already is replaced only where it is a result of the same kind, which every kind's mark tells, or
 where the user says so by --overwrite. A measurement is replaced only by one of as many images or more. Nothing is
 written into a pipeline, a checkpoint or a packed data set, over what the command reads, or through a link out of a run.
+An output that may not or cannot be written is an InputError, a disk that is full or read-only a CannotWrite.
 """
 
 import errno
@@ -13,7 +14,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
+from ancestral.files import (
+    LONGEST_NAME,
+    REMEDIES,
+    cannot_write,
+    check_replaceable,
+    is_packed,
+    open_regular,
+    scratch_folder,
+)
 
 GENERATED = b"tEXtweights\0"
 """In pictures of what a network generated: the name of a text that tells which network."""
@@ -28,21 +37,11 @@ SWEPT = b"ancestral sweep"
 BOUND = b"ancestral evaluate"
 ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}
 """Of files, which no folder of results should have."""
-MARKED = 2**20
-"""Bytes at the beginning and at the end of a file, within which a mark stands."""
-BEGINNINGS = {
-    ".png": b"\x89PNG",
-    ".apng": b"\x89PNG",
-    ".gif": b"GIF8",
-    ".webp": b"RIFF",
-    ".html": b"<!doctype html>",
-    ".npz": b"PK",
-}
+PNG = b"\x89PNG"
+BEGINNINGS = {".png": PNG, ".apng": PNG, ".gif": b"GIF8", ".webp": b"RIFF", ".html": b"<!doctype html>", ".npz": b"PK"}
 """How every file of such a name begins."""
 LEAST_ROOM = 2**16
 """Bytes that the disk has at least, for whatever is written."""
-LONGEST_FOLDER, LONGEST_NAME = 255, 240
-"""Bytes of a name of a folder, as file systems have it, and of a file, whose temporary neighbour's has a few more."""
 
 
 class Output(NamedTuple):
@@ -59,10 +58,6 @@ def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] =
         overwrite: whether files of the user's may be replaced.
         inputs: what the command reads.
         room: bytes that all outputs take together, about.
-
-    Raises:
-        InputError: one may not, or cannot.
-        CannotWrite: the disk is full.
     """
     folders = {folder: folder.resolve() for folder in {output.path.parent for output in outputs}}
     for folder in folders:
@@ -82,27 +77,25 @@ def place_for(file: Path, images: int, measured_in: Callable[[Path], int], overw
 
     Args:
         measured_in: tells how many images the measurement in a file is of; an InputError where it is none.
-
-    Raises:
-        InputError: a file that holds something else, or cannot be written.
-        CannotWrite: the disk is full.
     """
     check_folder(file.parent)
     for place in (file, file.with_stem(f"{file.stem}-{images}")):
-        if not _is_there(place) or overwrite or images >= _measured(place, measured_in):
+        if not _is_there(place) or overwrite:
+            return place
+        try:
+            there = measured_in(place)
+        except InputError as fault:
+            said = f"expected {place} to be a measurement of this kind, got: {fault}; or --overwrite it"
+            raise InputError(said) from None
+        if images >= there:
             return place
     raise _theirs(place)
 
 
 def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
-    """That a folder can be made and written to, is one for results, and that its disk has so many bytes.
-
-    Raises:
-        InputError: it cannot, or it lies in a pipeline, a checkpoint or a packed data set, or beyond a link in a run.
-        CannotWrite: the disk is full, or is read only.
-    """
+    """That a folder can be made and written to, is one for results, and that its disk has `room` bytes."""
     folder = folder.absolute()
-    _check_names(folder.parts, LONGEST_FOLDER)
+    _check_names(folder.parts, LONGEST_NAME)
     for place in (folder, *folder.parents):
         if _holds(place.parent, "config.json", "lock"):
             check_part(place)
@@ -119,12 +112,7 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
 
 
 def check_writable(folder: Path, there: Path | None = None) -> None:
-    """Makes a folder in the one that is there (None: `folder`), and takes it away again: what the system says counts.
-
-    Raises:
-        InputError: it may not be written to.
-        CannotWrite: its disk cannot be.
-    """
+    """Makes a folder in the one that is there (None: `folder`), and removes it again: what the system says counts."""
     there = there or folder
     try:
         scratch_folder(there).rmdir()
@@ -141,11 +129,7 @@ def check_part(entry: Path) -> None:
 
 
 def file_named(word: str | None, option: str, suffixes: Iterable[str]) -> Path | None:
-    """The file that was typed for an option, whose name has to end in one of `suffixes`; None where none was.
-
-    Raises:
-        InputError: it ends otherwise.
-    """
+    """The file that was typed for an option, whose name has to end in one of `suffixes`; None where none was."""
     if word is None:
         return None
     if Path(word).suffix.lower() not in suffixes:
@@ -154,11 +138,7 @@ def file_named(word: str | None, option: str, suffixes: Iterable[str]) -> Path |
 
 
 def folder_named(word: str, option: str) -> Path:
-    """The folder that was typed for an option.
-
-    Raises:
-        InputError: a file has that name, or it ends as a file's.
-    """
+    """The folder that was typed for an option, whose name must not be a file's."""
     folder = Path(word)
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"expected {option} to be a folder, got {word!r}, which is none; choose another")
@@ -169,7 +149,7 @@ def folder_named(word: str, option: str) -> Path:
 
 def _is_there(path: Path) -> bool:
     """Whether there is a file, which is all that can be replaced."""
-    _check_names([path.name], LONGEST_NAME)
+    _check_names([path.name], LONGEST_NAME - 15)  # its temporary neighbour has a longer one
     check_replaceable(path)
     return os.path.lexists(path)
 
@@ -181,19 +161,13 @@ def _check_names(names: Iterable[str], most: int) -> None:
 
 def _written_here(output: Output) -> bool:
     """Whether the file that is there is a result of the same kind."""
+    within = 2**20  # bytes of the beginning and of the end
     with open_regular(output.path) as file:
-        first = file.read(MARKED)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MARKED))
-        last = file.read(MARKED)
+        first = file.read(within)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - within))
+        last = file.read(within)
     begins = BEGINNINGS.get(output.path.suffix.lower(), b"")
     return first.startswith(begins) and (output.mark in first or output.mark in last)
-
-
-def _measured(file: Path, measured_in: Callable[[Path], int]) -> int:
-    try:
-        return measured_in(file)
-    except InputError as fault:
-        raise InputError(f"expected {file} to be a measurement of this kind, got: {fault}; or --overwrite it") from None
 
 
 def _theirs(path: Path) -> InputError:

@@ -4,19 +4,18 @@
 What arrives is a .part with all its bytes set aside, so the sum of the sizes is never more than the budget. To make
 room the shards that were opened longest ago go first; a file that is gone can still be read by whoever has it open.
 
-Locks keep two processes from fetching one shard at a time, and from setting aside the same room. They are the
-system's (flock), so those of a killed process are free.
+Locks keep two processes from fetching one shard at a time, and from setting aside the same room.
 """
 
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, flock
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
+from ancestral.data.cache import locked
 from ancestral.data.order import POOL
 from ancestral.data.shard_index import Index, Shard
 from ancestral.data.store import RemoteFolder
@@ -24,13 +23,7 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, writing
 
 BUDGET_VARIABLE = "ANCESTRAL_SHARD_CACHE_GIB"
-BUDGET_GIB = 8.0
-"""All shards of all packed sets on this machine, unless the variable says otherwise."""
-PAUSES_SECONDS = (0.5, 2.0)
-"""Between attempts to fetch a shard; one more attempt than pauses."""
-STALE_SECONDS = 3600.0
-"""Age at which what a killed process was receiving is taken away."""
-LOCKS = 64
+"""For all shards of all packed sets on this machine; 8 GiB unless it says otherwise."""
 
 
 class Gone(Exception):
@@ -38,14 +31,9 @@ class Gone(Exception):
 
 
 class ShardCache:
-    """The shards of one packed set, fetched when they are opened.
+    """The shards of one packed set, fetched into `folder` when they are opened; what cannot be had is `Gone`.
 
-    Args:
-        folder: where they are kept.
-        budget: bytes that all folders beside `folder` may hold together.
-
-    Raises:
-        InputError: the budget does not hold the shards of two pools.
+    `budget`: bytes that all folders beside `folder` may hold together, which must hold the shards of two pools.
     """
 
     def __init__(self, remote: RemoteFolder, index: Index, folder: Path, budget: int) -> None:
@@ -59,12 +47,7 @@ class ShardCache:
             )
 
     def opened(self, number: int) -> BinaryIO:
-        """Shard `number`, to be read without a buffer; fetched if it is not there.
-
-        Raises:
-            Gone: it cannot be had.
-            CannotWrite: the cache is full or cannot be written.
-        """
+        """Shard `number`, to be read without a buffer; fetched if it is not there."""
         while True:
             self.fetch(number)
             with self._writing(), suppress(FileNotFoundError):  # another process may have made room with it meanwhile
@@ -73,11 +56,9 @@ class ShardCache:
                 return file
 
     def fetch(self, number: int) -> None:
-        """Puts a shard into the cache; waits where another process is doing so. Raises as `opened` does."""
-        if self._is_there(number):
-            return
-        with self._writing(), _locked(self._lock(number)):
-            if not self._is_there(number):
+        """Puts a shard into the cache; waits where another process is doing so."""
+        if not self._is_there(number):
+            with self._writing(), locked(self._lock(number)):
                 self._receive(number, self.budget)
 
     def fetch_ahead(self, number: int) -> None:
@@ -86,8 +67,8 @@ class ShardCache:
         if self._is_there(number):
             os.utime(self._path(number))
             return
-        with self._writing(), _locked(self._lock(number), wait=False) as mine:
-            if mine and not self._is_there(number):
+        with self._writing(), locked(self._lock(number), wait=False) as is_held:
+            if is_held:
                 self._receive(number, self.budget // 2)
 
     def drop(self, number: int) -> None:
@@ -98,7 +79,7 @@ class ShardCache:
         return self.folder / f"{number:06d}.bin"
 
     def _lock(self, number: int) -> Path:
-        return self.folder / f".lock-{number % LOCKS}"
+        return self.folder / f".lock-{number % 64}"
 
     def _is_there(self, number: int) -> bool:
         """Whole: a shard that was cut off in the cache is fetched anew."""
@@ -108,21 +89,22 @@ class ShardCache:
             return False
 
     def _receive(self, number: int, room: int) -> None:
-        """Fetches and checks a shard, again where it arrives damaged; `room`: bytes that may be arriving at once."""
+        """Fetches and checks a shard that is not there; `room`: bytes that may be arriving at once."""
+        if self._is_there(number):
+            return
         shard, part = self.shards[number], self._path(number).with_suffix(".part")
         self.drop(number)
         try:
             if not self._set_aside(part, shard.bytes, room):
                 return
-            reason = self._attempt(shard, part)
-            for pause in PAUSES_SECONDS if reason else ():
-                time.sleep(pause)
-                self.remote.invalidate_listing()
+            for pause in (0.5, 2.0, None):  # seconds between attempts
                 if not (reason := self._attempt(shard, part)):
                     break
-            if reason:
-                raise Gone(reason)
-            with _locked(self._room):  # whoever counts would miss it, or find it twice
+                if pause is None:
+                    raise Gone(reason)
+                time.sleep(pause)
+                self.remote.invalidate_listing()
+            with locked(self._room):  # whoever counts would miss it, or find it twice
                 part.replace(self._path(number))
         finally:
             part.unlink(missing_ok=True)
@@ -145,12 +127,8 @@ class ShardCache:
         return "" if content.hexdigest() == shard.sha256 else "wrong sha256"
 
     def _set_aside(self, part: Path, size: int, room: int) -> bool:
-        """Makes room for a shard and takes it; whether there was any.
-
-        Raises:
-            CannotWrite: there is none, even with the whole budget.
-        """
-        with _locked(self._room):
+        """Makes room for a shard and takes it; whether there was any. There must be with the whole budget."""
+        with locked(self._room):
             part.unlink(missing_ok=True)
             whole, arriving = _kept(self.folder.parent)
             if sum(arriving.values()) + size > room:
@@ -178,15 +156,10 @@ class ShardCache:
 
 
 def cache_for(remote: RemoteFolder, index: Index) -> ShardCache:
-    """The cache of a packed set on this machine.
-
-    Raises:
-        InputError: the budget is no number, or too small.
-    """
+    """The cache of a packed set on this machine."""
     word = os.environ.get(BUDGET_VARIABLE, "")
     try:
-        gib = float(word) if word else BUDGET_GIB
-        budget = int(gib * 2**30)
+        budget = int(float(word or 8) * 2**30)
     except (ValueError, OverflowError):
         raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
     return ShardCache(remote, index, cache_folder() / "shards" / index.hash[:32], budget)
@@ -201,24 +174,8 @@ def _kept(root: Path) -> tuple[dict[Path, int], dict[Path, int]]:
             status = path.stat()
             if path.suffix == ".bin":
                 whole.append((status.st_mtime, path, status.st_size))
-            elif path.suffix == ".part" and time.time() - status.st_mtime > STALE_SECONDS:
+            elif path.suffix == ".part" and time.time() - status.st_mtime > 3600:  # of a process that was killed
                 path.unlink()
             elif path.suffix == ".part":
                 arriving[path] = status.st_size
     return {path: size for _, path, size in sorted(whole)}, arriving
-
-
-@contextmanager
-def _locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Holds the lock `path`; whether it could be had, where it is not waited for."""
-    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.close(handle)

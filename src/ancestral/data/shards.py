@@ -26,12 +26,8 @@ from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
 
-OPEN = 2 * POOL
-"""Shards that are held open: a batch may reach from one pool into the next."""
 MOST_MISSING = 0.01
 """Share of the images to train on that others may stand in for."""
-HELD_OUT_BYTES = 2**28
-"""A validation or test part up to this size is read once, into memory."""
 
 
 class ShardReader:
@@ -44,12 +40,7 @@ class ShardReader:
         weakref.finalize(self, _close, self._open)
 
     def read(self, number: int, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Reads images `rows` of a shard to the places `where` of `out`, (n, H, W, C).
-
-        Raises:
-            Gone: the shard cannot be had.
-            CannotWrite: the cache cannot be written.
-        """
+        """Reads images `rows` of a shard to the places `where` of `out`, (n, H, W, C); Gone if it cannot be had."""
         if self._read(self._file(number), rows, out, where):
             return
         self._open.pop(number).close()  # cut off after it had arrived: once more
@@ -60,7 +51,7 @@ class ShardReader:
     def _file(self, number: int) -> BinaryIO:
         file = self._open.pop(number, None) or self.cache.opened(number)
         self._open[number] = file
-        if len(self._open) > OPEN:
+        if len(self._open) > 2 * POOL:  # a batch may reach from one pool into the next
             self._open.popitem(last=False)[1].close()
         return file
 
@@ -70,9 +61,15 @@ class ShardReader:
         ends = runs(rows, where)
         firsts, places = rows[ends[:-1]].tolist(), where[ends[:-1]].tolist()
         for first, place, length in zip(firsts, places, np.diff(ends).tolist(), strict=True):
-            view = flat[place * each : (place + length) * each]
-            if not _filled(handle, view, first * each):
-                return False
+            view, done = flat[place * each : (place + length) * each], 0
+            while done < len(view):
+                try:
+                    count = os.preadv(handle, [view[done:]], first * each + done)
+                except OSError:
+                    return False
+                if not count:
+                    return False
+                done += count
         return True
 
 
@@ -121,11 +118,7 @@ class ShardRows:
         return ShardRows(self.shards, self.start + start, self.start + stop)
 
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
-        """The images there, (n, H, W, C).
-
-        Raises:
-            InputError: one of them cannot be had.
-        """
+        """The images there, (n, H, W, C); an InputError where one of them cannot be had."""
         places = np.arange(len(self))[where] if isinstance(where, slice) else np.asarray(where)
         out = np.empty((len(places), *self.shape[1:]), np.uint8)
         for shard, reason, _ in self._read(places, out, np.arange(len(places))):
@@ -134,11 +127,7 @@ class ShardRows:
         return out
 
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images there, others in place of those that cannot be had, and their positions.
-
-        Raises:
-            InputError: a hundredth of the images is missing.
-        """
+        """The images there, others in place of those that cannot be had, and their positions."""
         out, taken = np.empty((len(where), *self.shape[1:]), np.uint8), where.copy()
         todo = np.arange(len(where))
         while len(todo):
@@ -187,11 +176,11 @@ class ShardRows:
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
         if lost > MOST_MISSING * len(self):
-            named = "; ".join(f"{missing.shard}: {missing.reason}" for missing in self.missing[:3])
-            more = f"; and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
+            first = self.missing[0]
             raise InputError(
                 f"expected at most {MOST_MISSING:.0%} of the images to train on to be missing, got {lost:,} of "
-                f"{len(self):,} ({named}{more}); restore these files, or pack the images again"
+                f"{len(self):,} in {len(self.missing)} files, such as {first.shard}: {first.reason}; restore them, or "
+                "pack the images again"
             )
 
     def _name(self, shard: int) -> str:
@@ -199,11 +188,7 @@ class ShardRows:
 
 
 def packed_set(source: str, settings: DataSettings) -> Collection:
-    """The packed data set at a path or a URL.
-
-    Raises:
-        InputError: none there, out of reach, malformed, or packed by other settings.
-    """
+    """The packed data set at a path or a URL."""
     place = remote_folder(source)
     index = read_index(place)
     check_settings(index, settings, source)
@@ -214,10 +199,10 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
 
 
 def held_out_in_memory(parts: Parts) -> Parts:
-    """The parts of a packed set; validation and test are read now, unless they are large."""
+    """The parts of a packed set; validation and test are read now, unless one has more than 256 MiB."""
 
     def near(images: ImageSet) -> ImageSet:
-        return images.in_memory() if images.images.nbytes <= HELD_OUT_BYTES else images
+        return images.in_memory() if images.images.nbytes <= 2**28 else images
 
     return parts._replace(validation=near(parts.validation), test=near(parts.test))
 
@@ -233,16 +218,3 @@ def runs(*columns: np.ndarray) -> np.ndarray:
 def _close(files: OrderedDict[int, BinaryIO]) -> None:
     while files:
         files.popitem()[1].close()
-
-
-def _filled(handle: int, view: memoryview, offset: int) -> bool:
-    """Fills `view` from `offset` of a file; whether there was enough of it."""
-    done = 0
-    try:
-        while (count := os.preadv(handle, [view[done:]], offset + done)) < len(view) - done:
-            if not count:
-                return False
-            done += count
-    except OSError:
-        return False
-    return True

@@ -14,12 +14,10 @@ from typing import Any
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import MOST_TEXT, check_regular, half_of, is_url, write_whole
 
-CHUNK_BYTES = 2**22
-
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """Where files lie side by side.
+    """Where files lie side by side; an InputError where they cannot be read, a CannotWrite where not written.
 
     Args:
         url: as it was given, for messages.
@@ -35,15 +33,8 @@ class RemoteFolder:
 
     @contextmanager
     def claimed(self, is_ours: Callable[[str], bool]) -> Iterator[None]:
-        """Holds a folder of this machine, made if need be, for one writer; what a killed one left half is taken away.
-
-        Args:
-            is_ours: whether the writer writes files of that name.
-
-        Raises:
-            InputError: another process holds it.
-            CannotWrite: it cannot be made or read.
-        """
+        """Holds a folder of this machine, made if need be, for one writer, which writes files of names that `is_ours`;
+        what a killed one left half is taken away."""
         if self.local is None or self.local.is_file():
             yield
             return
@@ -57,8 +48,7 @@ class RemoteFolder:
                 try:
                     flock(handle, LOCK_EX | LOCK_NB)
                 except BlockingIOError:
-                    said = f"{self.url} is being written by another process; wait for it, or name another"
-                    raise InputError(said) from None
+                    raise InputError(f"another process writes {self.url}; wait for it, or name another") from None
             for half in self.local.iterdir():
                 if (name := half_of(half.name)) is not None and is_ours(name) and half.is_file():
                     half.unlink(missing_ok=True)
@@ -67,11 +57,7 @@ class RemoteFolder:
             os.close(handle)
 
     def names(self) -> list[str]:
-        """The files and folders directly in it, but not hidden ones; none where it is not there yet.
-
-        Raises:
-            InputError: it cannot be listed.
-        """
+        """The files and folders directly in it, but not hidden ones; none where it is not there yet."""
         if self.local is not None and self.local.is_file():
             raise InputError(f"expected a folder, got a file: {self.url}; choose another")
         try:
@@ -86,11 +72,7 @@ class RemoteFolder:
         return sorted(name for name in names if not name.startswith("."))
 
     def read(self, name: str, most: int = MOST_TEXT) -> bytes:
-        """All of a file of at most `most` bytes.
-
-        Raises:
-            InputError: it is not there, cannot be read, or is larger.
-        """
+        """All of a file of at most `most` bytes."""
         content = bytearray()
         for chunk in self.chunks(name):
             content += chunk
@@ -99,30 +81,22 @@ class RemoteFolder:
         return bytes(content)
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """A file piece by piece.
-
-        Raises:
-            InputError: it is not there, or cannot be read.
-        """
+        """A file piece by piece."""
         if self.local is not None and (self.local / name).exists():
             check_regular(self.local / name)
         try:
             with self.files.open(self._path(name), "rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
+                while chunk := file.read(2**22):
                     yield chunk
         except Exception as error:
             raise InputError(f"cannot read {self._url(name)}: {_reason(error)}") from None
 
     def invalidate_listing(self) -> None:
-        """What the driver remembers of sizes and names is asked for anew."""
+        """Lets the driver forget what it remembers of sizes and names."""
         self.files.invalidate_cache()
 
     def write(self, name: str, content: bytes) -> None:
-        """A file that appears whole, in place of an older one.
-
-        Raises:
-            CannotWrite: full, read-only, or out of reach.
-        """
+        """A file that appears whole, in place of an older one."""
         if self.local is not None:
             write_whole(self.local / name, content)
             return
@@ -136,11 +110,7 @@ class RemoteFolder:
             raise CannotWrite(f"cannot write {self._url(name)}: {_reason(error)}") from None
 
     def remove(self, name: str) -> None:
-        """Takes a file away.
-
-        Raises:
-            CannotWrite: it is not there, or the place is read-only or out of reach.
-        """
+        """Takes away a file, which must be there."""
         try:
             self.files.rm_file(self._path(name))
         except Exception as error:
@@ -154,11 +124,7 @@ class RemoteFolder:
 
 
 def remote_folder(url: str) -> RemoteFolder:
-    """The place at a path or a URL, which need not be there yet.
-
-    Raises:
-        InputError: no fsspec, no driver for this kind of URL, or one that refuses it.
-    """
+    """The place at a path or a URL, which need not be there yet."""
     try:
         import fsspec
         from fsspec.implementations.local import LocalFileSystem

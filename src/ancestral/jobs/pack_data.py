@@ -14,12 +14,7 @@ from ancestral.jobs.events import Event, ResultEvent
 
 
 def pack(job: PackSettings) -> Generator[Event, None, None]:
-    """Packs, or goes on where it was stopped; the result's value is what was packed.
-
-    Raises:
-        InputError: no images, or a place that holds other things.
-        CannotWrite: the place is full, read-only or out of reach.
-    """
+    """Packs, or goes on where it was stopped; the result's value is what was packed."""
     done = yield from packing(job.data, job.dest, job.shard_images)
     yield from notes_on(done, job.source)
     index = done.index
