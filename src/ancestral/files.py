@@ -30,10 +30,6 @@ from ancestral.errors import CannotWrite, InputError
 
 MOST_TEXT = 16 * 2**20
 """Bytes of a settings, index or state file, unless another limit is named."""
-LONGEST_NAME = 255
-"""Bytes of each name of a path, as file systems have it."""
-MOST_DEPTH = 64
-"""Levels to which JSON and TOML may be nested."""
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What no file's name can hold, and so no text that may name one."""
 REMEDIES = {
@@ -116,11 +112,8 @@ def json_object(text: bytes | str, where: str, infinite: bool = False) -> dict[s
 def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
     """The value that `text` says, where every reader of JSON agrees on it; `where` it stands is for the message.
 
-    Refused are nesting deeper than 64 levels, a key twice in an object, NaN, infinity, a number beyond 64 bits, half of
-    a surrogate pair and a null character.
-
-    Args:
-        infinite: let Infinity and -Infinity pass, which other projects write for "no limit".
+    Refused are nesting deeper than 64 levels, a key twice in an object, NaN, a number beyond 64 bits, a null character,
+    half of a surrogate pair, and infinity, which other projects write for "no limit", unless `infinite`.
     """
     return _parsed("JSON", where, lambda: json.loads(text, object_pairs_hook=_without_doubles), infinite)
 
@@ -140,14 +133,14 @@ def _parsed(language: str, where: str, load: Callable[[], Any], infinite: bool =
         value = load()
         _check_values(value, infinite)
     except RecursionError:
-        raise InputError(f"{where} is not valid {language}: it is nested deeper than {MOST_DEPTH} levels") from None
+        raise InputError(f"{where} is not valid {language}: it is nested deeper than 64 levels") from None
     except ValueError as fault:
         reason = str(fault).partition("; use sys.")[0]  # without Python's advice on how to read longer numbers
         raise InputError(f"{where} is not valid {language}: {reason[:100]}") from None
     return value
 
 
-def _check_values(value: Any, infinite: bool = False, depth: int = MOST_DEPTH, name: str = "it") -> None:
+def _check_values(value: Any, infinite: bool = False, depth: int = 64, name: str = "it") -> None:
     """That every value within, at most `depth` levels deep, is one that all readers of JSON read alike: a ValueError
     says which is not, by its dotted keys, `name`."""
     fault = ""
@@ -244,10 +237,8 @@ def scratch_folder(within: Path) -> Path:
 def put_in_place(new: Path, folder: Path, is_part: Callable[[str], bool] = lambda name: True) -> None:
     """Gives `new` the name of `folder`, whose content, if it has any, is removed: a reader always finds one of them.
 
-    Where the file system cannot exchange two names at once there is a moment without.
-
-    Args:
-        is_part: whether such a folder consists of what has that name; whatever else is in the old one is carried over.
+    Where the file system cannot exchange two names at once there is a moment without. What is no part of such a folder,
+    as `is_part` tells by its name, is carried over.
     """
     if not folder.exists():
         new.rename(folder)
@@ -289,7 +280,7 @@ def as_path(given: object) -> Path:
     """A path as Python code gives it, text or `os.PathLike`; ~ is the home folder."""
     if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str):
         raise InputError(f"expected a path, as text or pathlib.Path, got {reprlib.repr(given)}")
-    if not text or "\0" in text or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(text).parts):
+    if not text or "\0" in text or any(len(part.encode(errors="replace")) > 255 for part in Path(text).parts):
         raise InputError(f"expected a path, got {reprlib.repr(text)}")
     with suppress(RuntimeError):  # no home folder is known
         return Path(text).expanduser()

@@ -13,16 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ancestral.errors import CannotWrite, InputError
-from ancestral.files import (
-    LONGEST_NAME,
-    REMEDIES,
-    cannot_write,
-    check_replaceable,
-    is_packed,
-    open_regular,
-    scratch_folder,
-)
+from ancestral.errors import InputError
+from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
 
 GENERATED = b"tEXtweights\0"
 """In pictures of what a network generated: the name of a text that tells which network."""
@@ -52,12 +44,9 @@ class Output(NamedTuple):
 
 
 def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] = (), room: int = LEAST_ROOM) -> None:
-    """That every output may be written.
+    """That every output, of about `room` bytes together, may be written.
 
-    Args:
-        overwrite: whether files of the user's may be replaced.
-        inputs: what the command reads.
-        room: bytes that all outputs take together, about.
+    `overwrite`: whether files of the user's may be replaced; `inputs`: what the command reads, which never is.
     """
     folders = {folder: folder.resolve() for folder in {output.path.parent for output in outputs}}
     for folder in folders:
@@ -75,8 +64,7 @@ def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] =
 def place_for(file: Path, images: int, measured_in: Callable[[Path], int], overwrite: bool) -> Path:
     """Where a measurement of so many images goes: `file`, or beside it where that holds one of more images.
 
-    Args:
-        measured_in: tells how many images the measurement in a file is of; an InputError where it is none.
+    `measured_in` tells how many images the measurement in a file is of; an InputError where it is none.
     """
     check_folder(file.parent)
     for place in (file, file.with_stem(f"{file.stem}-{images}")):
@@ -95,7 +83,7 @@ def place_for(file: Path, images: int, measured_in: Callable[[Path], int], overw
 def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
     """That a folder can be made and written to, is one for results, and that its disk has `room` bytes."""
     folder = folder.absolute()
-    _check_names(folder.parts, LONGEST_NAME)
+    _check_names(folder.parts, 255)
     for place in (folder, *folder.parents):
         if _holds(place.parent, "config.json", "lock"):
             check_part(place)
@@ -107,8 +95,7 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
         raise InputError(f"cannot write to {folder}: {there} is no folder; choose another")
     check_writable(folder, there)
     if (free := shutil.disk_usage(there).free) < room:
-        remedy = REMEDIES[errno.ENOSPC]
-        raise CannotWrite(f"cannot write {room:,} bytes to {folder}: its disk has {free:,} left; {remedy}")
+        raise cannot_write(folder, OSError(errno.ENOSPC, f"its disk has {free:,} bytes left, and it takes {room:,}"))
 
 
 def check_writable(folder: Path, there: Path | None = None) -> None:
@@ -149,12 +136,13 @@ def folder_named(word: str, option: str) -> Path:
 
 def _is_there(path: Path) -> bool:
     """Whether there is a file, which is all that can be replaced."""
-    _check_names([path.name], LONGEST_NAME - 15)  # its temporary neighbour has a longer one
+    _check_names([path.name], 240)  # its temporary neighbour has a few more
     check_replaceable(path)
     return os.path.lexists(path)
 
 
 def _check_names(names: Iterable[str], most: int) -> None:
+    """That no name has more than `most` bytes; file systems have 255."""
     if long := [name for name in names if len(os.fsencode(name)) > most]:
         raise InputError(f"expected names of at most {most} bytes, got {long[0][:20]}...; choose a shorter one")
 

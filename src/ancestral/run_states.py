@@ -13,8 +13,8 @@ from ancestral.files import open_regular, parse_json, read_json
 from ancestral.migrations import settings as migrated
 from ancestral.settings import Config, parse
 
-MALFORMED = (InputError, KeyError, TypeError, IndexError, ValueError)
-"""What reading a file that is missing or says something else may raise."""
+MALFORMED = (ValueError, LookupError, TypeError)
+"""What reading a file that is missing (an InputError, which is a ValueError) or says something else may raise."""
 
 
 class RunState(NamedTuple):
@@ -78,21 +78,18 @@ def _is_held(lock: Path) -> bool:
     try:
         with open_regular(lock) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (OSError, InputError):
-        return False
+    except (OSError, InputError) as fault:
+        return isinstance(fault, BlockingIOError)
     return False
 
 
 def _fault(run: Path) -> str:
     """What is wrong with a run that no one trains; empty where nothing is to be seen."""
-    kept = [*(run / "checkpoints").glob("step-*")] if (run / "checkpoints").is_dir() else []
+    kept = [*(run / "checkpoints").glob("step-*")]
     broken = [each.name for each in kept if not (each / "manifest.json").is_file()]
     if broken:
         return f"{broken[0]} has no manifest"
-    aside = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("damaged-*"))
-    if aside and not kept:
+    if not kept and any((run / "checkpoints").glob("damaged-*")):
         return "every checkpoint was set aside as damaged"
     return "checkpoints and no pipeline" if kept and not (run / "pipeline").is_dir() else ""
 

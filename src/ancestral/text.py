@@ -20,8 +20,7 @@ def printable_lines(text: str) -> str:
 
 
 def as_utf8(name: str) -> str:
-    """A name of the file system or a word of the command line with its bytes read as UTF-8, whatever the locale says;
-    as it is where they are none."""
+    """A file's name or a word typed, its bytes read as UTF-8 whatever the locale says; as it is where they are none."""
     with suppress(UnicodeError):
         return os.fsencode(name).decode()
     return name

@@ -36,10 +36,9 @@ def digest(*parts: str) -> str:
 def cached(
     place: str, fingerprint: str, build: Callable[[Path], StagedWork[tuple[Collection, np.ndarray]]]
 ) -> StagedWork[Collection]:
-    """The entry of `place` at `fingerprint`, built and stored where it is not there yet; older states are dropped.
+    """The entry of `place` at `fingerprint`, stored if it is not there yet, in place of earlier states.
 
-    Args:
-        build: given an empty scratch folder, makes a collection and the order (N,) to store it in.
+    `build` is given an empty scratch folder and makes a collection and the order (N,) to store it in.
     """
     home = cache_folder() / "decoded" / digest(place)[:32]
     entry = home / digest(fingerprint)[:32]

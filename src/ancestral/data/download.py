@@ -8,9 +8,9 @@ import os
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular, writing
@@ -20,8 +20,7 @@ ATTEMPTS = 3
 """Breaks in a row without a byte received before a mirror is given up."""
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """A file with a known content: its `name`, `size` in bytes and `sha256`, and the mirrors that have it."""
 
     name: str
@@ -59,10 +58,7 @@ def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
 
 
 def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
-    """`file` in `folder`, fetched if it is not there; what an earlier call received of it is not fetched again.
-
-    `place`: where a user could put the file by hand, for the message.
-    """
+    """`file` in `folder`, fetched if need be; `place`: where a user could put it by hand, for the message."""
     target = folder / file.name
     faults: list[str] = []
     with writing(target):

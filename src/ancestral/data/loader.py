@@ -21,10 +21,7 @@ RESIDENT_SHARE = 0.25
 
 
 class Batch(NamedTuple):
-    """(b, C, H, W) images in [-1, 1], (b,) labels or None, and (B,) positions in the image set.
-
-    B is the whole batch, b this process's share of it: all of it where there is one process.
-    """
+    """(b, C, H, W) images in [-1, 1] and (b,) labels of this process's share; (B,) positions of the whole batch."""
 
     images: Images
     labels: Labels | None
@@ -69,10 +66,7 @@ class Loader:
         self._told = 0
 
     def batch(self, step: int) -> Batch:
-        """Batch `step`, counted from 0; images channels-last in memory.
-
-        Where others stand in for missing images of this share, `indices` and `labels` are theirs.
-        """
+        """Batch `step`, counted from 0, channels-last; where others stand in for missing images, with their indices."""
         stored = self.image_set.images
         indices = batch_positions(self.order, self.seed, step, self.batch_size)
         own_indices = indices[self.local_slice]

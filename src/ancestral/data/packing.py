@@ -45,12 +45,8 @@ MOST_NAMED = 100_000
 """Images whose names and captions the index lists; those of larger sets are left out."""
 OURS = re.compile(r"\d{5,}-(grey|grey-alpha|rgb|rgba)\.(bin|json)|labels\.bin|packing\.json|index\.json")
 
-
-class Bad(NamedTuple):
-    """A file that is left out: its name, fit for printing, and why."""
-
-    name: str
-    reason: str
+Bad = tuple[str, str]
+"""A file that is left out: its name, fit for printing, and why."""
 
 
 class Described(NamedTuple):
@@ -72,7 +68,7 @@ class Source:
         digest: of what decides the images: the content, or names, sizes, times of change and settings.
         size: (height, width).
         count: images, those that may turn out bad among them.
-        rows: from a place of the order on, (H, W, C) uint8 each, or what is wrong with the file.
+        rows: from a place of the order on, (H, W, C) uint8 each, or (name, reason) of a file that is bad.
         described: what is known of the images at these places of the order.
         bad: (name, reason) of what is left out for its name or its place.
         left_out, notes: as in `Collection`.
@@ -83,21 +79,19 @@ class Source:
     count: int
     rows: Callable[[int], Iterator[np.ndarray | Bad]]
     described: Callable[[np.ndarray], Described]
-    bad: tuple[tuple[str, str], ...] = ()
+    bad: tuple[Bad, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class ShardRecord(Settings):
-    """A shard that has been written while others have not.
-
-    `taken` counts the images of the source up to its end; `bad` has the place in the order of the source, the name and
-    the reason of each file on the way that cannot be used.
-    """
+    """A shard that has been written while others have not."""
 
     shard: Shard
     taken: int
+    """Images of the source up to its end."""
     bad: tuple[tuple[int, str, str], ...]
+    """Place in the order of the source, name and reason of the files on the way that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +104,8 @@ class Packed:
     notes: tuple[str, ...]
 
     @property
-    def bad(self) -> tuple[tuple[str, str], ...]:
-        """(name, reason) of the files that cannot be used."""
+    def bad(self) -> tuple[Bad, ...]:
+        """The files that cannot be used."""
         return self.index.bad
 
 
@@ -123,10 +117,7 @@ def pack(settings: DataSettings, dest: str, shard_images: int | None = None) -> 
 def packing(settings: DataSettings, dest: str, shard_images: int | None = None) -> StagedWork[Packed]:
     """Packs the images that the settings name into the place `dest`, a folder or a URL; goes on where it stopped.
 
-    An InputError where there are no images or the place holds other things, a CannotWrite where it cannot be written.
-
-    Args:
-        shard_images: images a shard; None: 4096, or fewer where that would be more than 64 MiB.
+    A shard has `shard_images`; None: 4096, or fewer where that would be more than 64 MiB.
     """
     remote, source = remote_folder(dest), (yield from source_of(settings))
     images = None if settings.source in BUILT_IN else find_folder(settings.source).resolve()
@@ -169,12 +160,8 @@ class Writer:
     def __init__(
         self, remote: RemoteFolder, size: tuple[int, int], shard_images: int, color: str, records: list[ShardRecord]
     ) -> None:
-        self.remote, self.pixels_each, self.shard_images, self.records = (
-            remote,
-            size[0] * size[1],
-            shard_images,
-            records,
-        )
+        self.remote, self.shard_images, self.records = remote, shard_images, records
+        self.pixels_each = size[0] * size[1]
         self.may_widen = color in ("auto", "rgb")
         self.taken = records[-1].taken if records else 0
         self.bad: list[tuple[int, str, str]] = []
@@ -186,8 +173,8 @@ class Writer:
     def add(self, image: np.ndarray | Bad) -> None:
         """The next image of the source, (H, W, C), or what is wrong with it."""
         self.taken += 1
-        if isinstance(image, Bad):
-            self.bad.append((self.taken - 1, image.name, image.reason))
+        if isinstance(image, tuple):
+            self.bad.append((self.taken - 1, *image))
             return
         if self.channels == 1 and self.may_widen and not is_grey(image):
             self._to_rgb()
@@ -256,7 +243,7 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
         names = [files[i] for i in order[start:]]
         results = each(fitter(listing.root, settings), map(Path, names), listing.root)
         for name, result in zip(names, results, strict=True):
-            yield Bad(shown(name), result.reason) if isinstance(result, BadImage) else result[0]
+            yield (shown(name), result.reason) if isinstance(result, BadImage) else result[0]
 
     def described(kept: np.ndarray) -> Described:
         places = order[kept]

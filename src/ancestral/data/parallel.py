@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Condition, Lock, Thread
 from typing import TypeVar
 
@@ -62,26 +61,23 @@ def each(work: Callable[[Path], Result], paths: Iterable[Path], root: Path = Pat
 
 
 def _together(work: Callable[[Path], Result], paths: list[Path], threads: int) -> list[Result]:
-    """`work` of each path, in order."""
-    tasks: SimpleQueue[tuple[int, Path]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Result]] = SimpleQueue()
+    """`work` of each path, in order; it raises nothing."""
+    tasks, results = deque(enumerate(paths)), dict[int, Result]()
 
     def serve() -> None:
-        with suppress(Empty):
+        with suppress(IndexError):  # no task is left
             while True:
-                number, path = tasks.get_nowait()
-                done.put((number, work(path)))
+                number, path = tasks.popleft()
+                results[number] = work(path)
 
-    for task in enumerate(paths):
-        tasks.put(task)
-    for _ in range(min(threads, len(paths))):
-        Thread(target=serve, daemon=True, name="decode").start()
+    workers = [Thread(target=serve, daemon=True, name="decode") for _ in range(min(threads, len(paths)))]
+    for worker in workers:
+        worker.start()
     try:
-        results = dict(done.get() for _ in paths)
+        for worker in workers:
+            worker.join()
     finally:
-        with suppress(Empty):
-            while True:
-                tasks.get_nowait()
+        tasks.clear()
     return [results[number] for number in range(len(paths))]
 
 

@@ -31,8 +31,6 @@ MARGIN, GAP = 16, 6
 """Background around every picture and between images, px."""
 TILE, WIDEST = 96, 1600
 """Side to which small images are enlarged, about, and width that enlarging does not exceed, px."""
-MOST_PNG_BYTES = 2**26
-"""Of a PNG file whose texts are read, as of any image."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -51,7 +49,6 @@ def grid(
         columns: None: about as many as rows, dividing B where that is possible.
         scale: whole factor of enlargement; None: small images become about 96 px.
         labels: one for each image, set beneath it, or one for each row, set before it.
-        gap: between images, px.
     """
     box = _grid(images, _columns(len(images)) if columns is None else columns, scale, labels, gap)
     if title is not None:
@@ -60,18 +57,12 @@ def grid(
 
 
 def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[int]) -> Box:
-    """Labelled rows of a chain at the same timesteps: xₜ above the estimate of x₀, or one schedule above another.
-
-    Args:
-        rows: label and (S, C, H, W) images, in the order of `times`; C may differ from row to row.
-        times: S timesteps, set above the columns.
-    """
+    """Labelled rows of (S, C, H, W) images of a chain below its S timesteps: xₜ above the estimate of x₀, or schedules
+    above one another; C may differ from row to row."""
     for label, images in rows:
-        if len(images) != len(times) or images.shape[2:] != rows[0][1].shape[2:]:
-            wanted = (len(times), "C", *rows[0][1].shape[2:])
-            raise InputError(
-                f"expected row {label!r} of shape {wanted}, got {tuple(images.shape)}; give one per timestep"
-            )
+        if (len(images), *images.shape[2:]) != (len(times), *rows[0][1].shape[2:]):
+            wanted, got = (len(times), "C", *rows[0][1].shape[2:]), tuple(images.shape)
+            raise InputError(f"expected row {label!r} of shape {wanted}, got {got}; give one image per timestep")
     tiles = [_tiles(images, None, len(times)) for _, images in rows]
     size = _font_size(tiles[0][0])
     names = _row_labels(["", *(label for label, _ in rows)], size)
@@ -90,16 +81,12 @@ def film(
 ) -> list[Box]:
     """One picture per timestep: the grid of xₜ beside (where grids are wide: above) that of the estimates of x₀.
 
-    Args:
-        frames_x_t, frames_x0: for every timestep (B, C, H, W) images.
-        times: falling timesteps; each is shown, with a bar that fills up as t falls from the first of them to 0.
-        names: what stands above the two grids.
+    Both have (B, C, H, W) images for each of the falling timesteps, which are shown, with a bar that fills up as t
+    falls from the first of them to 0; `names` stand above the grids.
     """
     if not len(frames_x_t) == len(frames_x0) == len(times) > 0:
         got = f"{len(frames_x_t)}, {len(frames_x0)} and {len(times)}"
-        raise InputError(
-            f"expected as many x_t as x0 as timesteps, at least one, got {got}; give one of each per frame"
-        )
+        raise InputError(f"expected as many x_t as x0 as timesteps, at least one, got {got}; give one each per frame")
     columns = _columns(len(frames_x_t[0])) if columns is None else columns
     scale = _film_scale(frames_x_t[0], columns) if scale is None else scale
     frames = []
@@ -156,7 +143,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     Compressed texts are not read: what a few bytes unpack to may fill the memory.
     """
     texts: dict[str, str] = {}
-    for kind, data in _chunks(read_bytes(path, MOST_PNG_BYTES), path):
+    for kind, data in _chunks(read_bytes(path, most=2**26), path):
         word, _, rest = data.partition(b"\0")
         if kind == b"tEXt":
             text = rest.decode("latin-1")
@@ -229,10 +216,8 @@ def _frame(content: Box, words: str, done: float, across: float) -> Box:
 def _tiles(images: Pixels, scale: int | None, columns: int) -> list[Box]:
     """Each image as an RGB picture, every pixel a square of `scale` px."""
     if len(images) == 0 or images.shape[1] not in MODES:
-        raise InputError(
-            f"expected (B, 1 to 4, H, W) images, at least one, got {tuple(images.shape)}; give grey or RGB, with or "
-            "without transparency"
-        )
+        got = tuple(images.shape)
+        raise InputError(f"expected (B, 1 to 4, H, W) images, at least one, got {got}; give grey or RGB images")
     scale = _scale(images, columns) if scale is None else scale
     if scale < 1:
         raise InputError(f"expected a scale of at least 1, got {scale}; ask for a whole factor")

@@ -52,11 +52,10 @@ def figure_to_png(figure: Figure, dpi: int = 160, writer: str | None = None) -> 
 
 
 def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> Figure:
-    """beta_t, alpha_bar_t and log-SNR against t / T for schedules of any lengths.
+    """Against t / T, for each schedule of any length by its name: beta_t, alpha_bar_t and log-SNR.
 
-    Args:
-        schedules: name -> (beta, alpha_bar, log_snr). alpha_bar has T + 1 entries, from t = 0; of the others the last T
-            are drawn, from t = 1, since nothing is added at t = 0 and its log-SNR is infinite.
+    alpha_bar has T + 1 entries, from t = 0; of the others the last T are drawn, from t = 1, since nothing is added at
+    t = 0 and its log-SNR is infinite.
     """
     figure, (beta, alpha_bar, log_snr) = panels(3, height=2.3)
     for i, (name, curves) in enumerate(schedules.items()):
@@ -79,12 +78,9 @@ def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> F
 def loss_curves(
     images_seen: Values, train: Values, held_out_seen: Values = (), held_out: Values = (), quantity: str = "loss"
 ) -> Figure:
-    """Training loss, raw and smoothed, and held-out loss against images seen.
+    """Training loss, raw and smoothed, and held-out loss, each against images seen.
 
-    Args:
-        images_seen, train: (N,) points of the training loss; those that are not finite (skipped steps) are left out.
-        held_out_seen, held_out: (M,) points of the held-out loss.
-        quantity: name and unit of the loss, for the axis.
+    Points that are not finite, of skipped steps, are left out. `quantity`: name and unit of the loss.
     """
     figure, (axes,) = panels(1, height=3.6)
     seen, loss = _both_finite(images_seen, train)
@@ -97,10 +93,9 @@ def loss_curves(
 
 
 def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor) -> Figure:
-    """Smoothed training loss in each quarter of 0 < t <= T against images seen.
+    """Smoothed training loss against images seen, in each quarter of 0 < t <= T.
 
-    Args:
-        quarters: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
+    `quarters`: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
     """
     figure, (axes,) = panels(1, height=3.6)
     losses = np.asarray(quarters, np.float64).reshape(-1, 4)
@@ -149,10 +144,7 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
 
     The axis starts at 0, or is logarithmic where the largest value is more than 20 times the smallest: so the values
     are dots, and the thin bars only lead the eye to them. The numbers behind the bars have a third of the width.
-
-    Args:
-        name: name and unit of the distance.
-        floors: what it stands for -> the same distance, such as "train half against half".
+    `name` has the unit; a floor is named by what it stands for, such as "train half against half".
     """
     labels, values = ["samples", *floors], np.array([value, *floors.values()], dtype=np.float64)
     figure, (axes,) = panels(1, height=0.7 + 0.42 * len(labels))
@@ -188,10 +180,8 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
 def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: float, floor: float) -> Figure:
     """Fréchet distance to test images above distance to the flow's end, both against network calls.
 
-    Args:
-        named: drawn in colour, with error bars; at most seven.
-        others: drawn faint, without names.
-        reference: Fréchet distance of very many steps. floor: of training images.
+    `named`, at most seven, are drawn in colour, with error bars, `others` faint and without names. `reference` is the
+    Fréchet distance of very many steps, `floor` that of training images.
     """
     from matplotlib.ticker import FixedLocator, NullLocator
 
