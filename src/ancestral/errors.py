@@ -2,21 +2,17 @@
 
 from ancestral.text import printable_lines
 
-LONGEST = 2000
-"""Letters of a message: what a file holds may be of any length."""
-
 
 class AncestralError(Exception):
-    """An error whose one-line message says what to do; `exit_code` is what the command line returns.
-
-    `rank_local`: of several processes, this one is known to fail and not the main one, which speaks for all.
-    """
+    """An error whose one-line message says what to do."""
 
     exit_code = 1
+    """What the command line returns."""
     rank_local = False
+    """Of several processes, this one is known to fail and not the main one, which speaks for all."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(printable_lines(message[:LONGEST]))
+        super().__init__(printable_lines(message[:2000]))  # what a file holds may be of any length
 
 
 class InputError(AncestralError, ValueError):

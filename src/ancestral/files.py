@@ -1,9 +1,10 @@
-"""Files: read with limits, whatever they are; written so that a reader, or the next start after a crash, finds the old
-content or the new, never a half; and the folder of what can be made again.
+"""Files: read with limits, whatever they are, and written so that a reader finds the old content or the new, also after
+a crash; and the folder of what can be made again.
 
 Everything read comes through `open_regular`, and JSON and TOML through `parse_json` and `parse_toml`: a pipe, a device,
-a file without end, nesting without end or a number that is none is one line with the remedy, never a hang or a full
-memory. Nothing is written through a link, or in place of anything but a regular file.
+a file without end, nesting without end or a number that is none is an InputError of one line, never a hang or a full
+memory. Nothing is written through a link, or in place of anything but a regular file. What the disk refuses to take is
+a CannotWrite.
 """
 
 import ctypes
@@ -29,17 +30,6 @@ from ancestral.errors import CannotWrite, InputError
 
 MOST_TEXT = 16 * 2**20
 """Bytes of a settings, index or state file, unless another limit is named."""
-MOST_TOML = 2**20
-"""Bytes of a settings file in TOML, which is read slowly."""
-GROWTH = 2**16
-"""Bytes that a file may have more than it said when it was opened, as those of the system do, whose size is 0."""
-LONGEST_NAME = 255
-"""Bytes of each name of a path, as file systems have it."""
-MOST_DEPTH = 64
-"""Levels to which JSON and TOML may be nested."""
-MOST_NUMBER = 2**64
-"""Beyond which no whole number is meant."""
-TOO_DEEP = f"it is nested deeper than {MOST_DEPTH} levels"
 NO_TEXT = re.compile("[\0\ud800-\udfff]")
 """What no file's name can hold, and so no text that may name one."""
 REMEDIES = {
@@ -51,22 +41,12 @@ REMEDIES = {
     errno.EIO: "the disk does not answer; choose another",
 }
 """What helps against what the disk says; against anything else, a folder that may be written to."""
-HALF = re.compile(r"\.(.+)\.[0-9a-f]{8}")
-"""What `write_whole` calls a file until it is whole."""
-AT_FDCWD, RENAME_EXCHANGE = -100, 2
-"""Of Linux's fcntl.h and fs.h; the latter is Apple's RENAME_SWAP too."""
-INDEX = "index.json"
-"""The file that makes a folder or a place of an object store a packed data set; it is written last."""
-PACKED = "ancestral-shards"
-"""What such a file says of itself in its first line."""
+INDEX, PACKED = "index.json", "ancestral-shards"
+"""The file that makes a folder or a place of an object store a packed data set, and what it says of itself first."""
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """A regular file, open for reading; a pipe or a device is refused and never waited for.
-
-    Raises:
-        InputError: missing, unreadable, or no regular file.
-    """
+    """A regular file, open for reading; a pipe or a device is refused and never waited for."""
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except IsADirectoryError:
@@ -80,21 +60,12 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def check_regular(path: Path) -> None:
-    """Before another library opens a file, which would wait for a pipe.
-
-    Raises:
-        InputError: missing, unreadable, or no regular file.
-    """
+    """Before another library opens a file, which would wait for a pipe."""
     open_regular(path).close()
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """A regular file, open for writing at its end, made where it is missing; never one that a link leads to.
-
-    Raises:
-        InputError: a link, a folder, a pipe or a device has that name.
-        CannotWrite: what the disk says.
-    """
+    """A regular file, open for writing at its end, made where it is missing; never one that a link leads to."""
     check_replaceable(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
@@ -104,15 +75,11 @@ def open_to_append(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The content of a regular file of at most `most` bytes.
-
-    Raises:
-        InputError: missing, unreadable, no regular file, or larger.
-    """
+    """The content of a regular file of at most `most` bytes."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            content = file.read(min(size, most) + GROWTH)
+            content = file.read(min(size, most) + 2**16)  # files of the system, such as those in /proc, say 0
         except OSError as fault:
             raise InputError(f"cannot read {path}: {fault.strerror}") from None
     if max(size, len(content)) > most:
@@ -121,11 +88,7 @@ def read_bytes(path: Path, most: int = MOST_TEXT) -> bytes:
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
-    """The same as text.
-
-    Raises:
-        InputError: also where it is not UTF-8.
-    """
+    """The same as text, which must be UTF-8."""
     content = read_bytes(path, most)
     try:
         return content.decode("utf-8-sig")
@@ -134,20 +97,12 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
 
 
 def read_json(path: Path, infinite: bool = False) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises:
-        InputError: missing, unreadable, no regular file, too large, or what `parse_json` refuses.
-    """
+    """The JSON object in a file of at most `MOST_TEXT` bytes."""
     return json_object(read_bytes(path), str(path), infinite)
 
 
 def json_object(text: bytes | str, where: str, infinite: bool = False) -> dict[str, Any]:
-    """The same as `parse_json`, which must be an object.
-
-    Raises:
-        InputError: also for any other value.
-    """
+    """The same as `parse_json`, which must be an object."""
     value = parse_json(text, where, infinite)
     if not isinstance(value, dict):
         raise InputError(f"expected {where} to hold a JSON object, got {type(value).__name__}")
@@ -157,59 +112,37 @@ def json_object(text: bytes | str, where: str, infinite: bool = False) -> dict[s
 def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
     """The value that `text` says, where every reader of JSON agrees on it; `where` it stands is for the message.
 
-    Args:
-        infinite: let Infinity and -Infinity pass, which other projects write for "no limit".
-
-    Raises:
-        InputError: not JSON or not UTF-8, nested deeper than 64 levels, a key twice in an object, NaN, infinity or a
-            number beyond 64 bits, half of a surrogate pair, a null character.
+    Refused are nesting deeper than 64 levels, a key twice in an object, NaN, a number beyond 64 bits, a null character,
+    half of a surrogate pair, and infinity, which other projects write for "no limit", unless `infinite`.
     """
-    try:
-        value = json.loads(text, object_pairs_hook=_without_doubles)
-        _check_values(value, infinite)
-    except RecursionError:
-        raise InputError(f"{where} is not valid JSON: {TOO_DEEP}") from None
-    except ValueError as fault:
-        raise InputError(f"{where} is not valid JSON: {_reason(fault)}") from None
-    return value
+    return _parsed("JSON", where, lambda: json.loads(text, object_pairs_hook=_without_doubles), infinite)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file.
-
-    Raises:
-        InputError: missing, unreadable, no regular file, too large, or what `parse_toml` refuses.
-    """
-    return parse_toml(read_text(path, MOST_TOML), str(path))
+    """The table in a TOML file of at most 1 MiB: TOML is read slowly."""
+    return parse_toml(read_text(path, 2**20), str(path))
 
 
 def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The table that `text` says, of values that JSON has too; `where` it stands is for the message.
+    """The table that `text` says, of values that JSON has too, as `parse_json` takes them."""
+    return _parsed("TOML", where, lambda: tomllib.loads(text))
 
-    Raises:
-        InputError: not TOML, nested deeper than 64 levels, a date or a time, NaN, infinity or a number beyond 64 bits.
-    """
+
+def _parsed(language: str, where: str, load: Callable[[], Any], infinite: bool = False) -> Any:
     try:
-        table = tomllib.loads(text)
-        _check_values(table)
+        value = load()
+        _check_values(value, infinite)
     except RecursionError:
-        raise InputError(f"{where} is not valid TOML: {TOO_DEEP}") from None
+        raise InputError(f"{where} is not valid {language}: it is nested deeper than 64 levels") from None
     except ValueError as fault:
-        raise InputError(f"{where} is not valid TOML: {_reason(fault)}") from None
-    return table
+        reason = str(fault).partition("; use sys.")[0]  # without Python's advice on how to read longer numbers
+        raise InputError(f"{where} is not valid {language}: {reason[:100]}") from None
+    return value
 
 
-def _reason(fault: ValueError) -> str:
-    """What is wrong, shortened, without Python's advice on how to read longer numbers."""
-    return str(fault).partition("; use sys.")[0][:100]
-
-
-def _check_values(value: Any, infinite: bool = False, depth: int = MOST_DEPTH, name: str = "it") -> None:
-    """That every value within is one that all readers of JSON read alike; `name`: its dotted keys.
-
-    Raises:
-        ValueError: one is not, or stands more than `depth` levels deep.
-    """
+def _check_values(value: Any, infinite: bool = False, depth: int = 64, name: str = "it") -> None:
+    """That every value within, at most `depth` levels deep, is one that all readers of JSON read alike: a ValueError
+    says which is not, by its dotted keys, `name`."""
     fault = ""
     if isinstance(value, dict | list):
         if not depth:
@@ -221,7 +154,7 @@ def _check_values(value: Any, infinite: bool = False, depth: int = MOST_DEPTH, n
         fault = f"is a date or a time, {value}; put it in quotes if it is text"
     elif isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not infinite)):
         fault = f"is {value}"
-    elif isinstance(value, int) and not -MOST_NUMBER < value < MOST_NUMBER:
+    elif isinstance(value, int) and not -(2**64) < value < 2**64:
         fault = "is too large"
     elif isinstance(value, str) and (found := NO_TEXT.search(value)):
         fault = "holds a null character" if found[0] == "\0" else "holds half of a surrogate pair"
@@ -238,13 +171,9 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes `content` to `path` by way of a temporary neighbour, flushed to disk and renamed over it.
+    """Writes `content` to `path`, in a folder that is made if need be; what stood there is replaced or untouched.
 
-    The file's mode is 0666 less the umask, as a shell's `>` would give it.
-
-    Raises:
-        InputError: a link, a folder, a pipe or a device has that name.
-        CannotWrite: disk full, folder missing or read-only; whatever stood at `path` is untouched.
+    It is a temporary neighbour, flushed to disk, that is renamed. The file's mode is 0666 less the umask.
     """
     check_replaceable(path)
     data = content.encode() if isinstance(content, str) else content
@@ -268,15 +197,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 def half_of(name: str) -> str | None:
     """Of which file a name is what `write_whole` calls it until it is whole, as a kill leaves it; None: of none."""
-    found = HALF.fullmatch(name)
+    found = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}", name)
     return found and found[1]
 
 
 def check_replaceable(path: Path) -> None:
-    """Before a file is written: whether what has its name, if anything, is a regular file and no link to one."""
+    """Before a file is written: that what has its name, if anything, is a regular file and no link to one."""
     try:
         mode = path.lstat().st_mode
-    except (OSError, ValueError):  # what is amiss is told by whoever opens it
+    except (OSError, ValueError):  # whoever opens it says what is wrong
         return
     if not S_ISREG(mode):
         kind = "a link" if S_ISLNK(mode) else "a folder" if path.is_dir() else "a pipe or a device"
@@ -299,11 +228,7 @@ def writing(place: Path | str, remedy: str = "set ANCESTRAL_CACHE to a folder wi
 
 
 def scratch_folder(within: Path) -> Path:
-    """A new, empty, hidden folder of a name that nobody else has; its mode is what the umask leaves.
-
-    Raises:
-        OSError: what the disk says.
-    """
+    """A new, empty, hidden folder of a name that nobody else has; its mode is what the umask leaves."""
     folder = within / f".{secrets.token_hex(8)}"
     folder.mkdir()
     return folder
@@ -312,14 +237,8 @@ def scratch_folder(within: Path) -> Path:
 def put_in_place(new: Path, folder: Path, is_part: Callable[[str], bool] = lambda name: True) -> None:
     """Gives `new` the name of `folder`, whose content, if it has any, is removed: a reader always finds one of them.
 
-    Where the file system cannot exchange two names at once there is a moment without.
-
-    Args:
-        is_part: whether such a folder consists of what has that name; whatever else was put into the old one goes
-            into the new one.
-
-    Raises:
-        OSError: a folder is gone or read-only.
+    Where the file system cannot exchange two names at once there is a moment without. What is no part of such a folder,
+    as `is_part` tells by its name, is carried over.
     """
     if not folder.exists():
         new.rename(folder)
@@ -338,11 +257,7 @@ def put_in_place(new: Path, folder: Path, is_part: Callable[[str], bool] = lambd
 
 
 def carry_over(old: Path, new: Path, is_part: Callable[[str], bool]) -> None:
-    """Moves what is in `old` but none of its parts, and so is somebody's, into `new`, unless its name is taken there.
-
-    Raises:
-        OSError: a folder is gone or read-only.
-    """
+    """Moves what is in `old` but none of its parts, into `new`, unless its name is taken there."""
     if old.is_dir() and not old.is_symlink():
         for each in [*old.iterdir()]:
             if not is_part(each.name) and not os.path.lexists(new / each.name):
@@ -350,25 +265,22 @@ def carry_over(old: Path, new: Path, is_part: Callable[[str], bool]) -> None:
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Whether two names now stand for one another's content, at one instant; of the rest nothing is said."""
+    """Exchanges two names at one instant; whether that could be done."""
     libc, names = ctypes.CDLL(None), (os.fsencode(one), os.fsencode(other))
+    here, exchange = -100, 2  # AT_FDCWD of Linux's fcntl.h; RENAME_EXCHANGE of its fs.h, which is Apple's RENAME_SWAP
     with suppress(AttributeError):  # of an older C library
         if sys.platform == "linux":
-            return libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0
+            return libc.renameat2(here, names[0], here, names[1], exchange) == 0
         if sys.platform == "darwin":
-            return libc.renamex_np(*names, RENAME_EXCHANGE) == 0
+            return libc.renamex_np(*names, exchange) == 0
     return False
 
 
 def as_path(given: object) -> Path:
-    """A path as Python code gives it, text or `os.PathLike`; ~ is the home folder.
-
-    Raises:
-        InputError: another type, an empty text, or letters that no path has.
-    """
+    """A path as Python code gives it, text or `os.PathLike`; ~ is the home folder."""
     if not isinstance(given, str | os.PathLike) or not isinstance(text := os.fspath(given), str):
         raise InputError(f"expected a path, as text or pathlib.Path, got {reprlib.repr(given)}")
-    if not text or "\0" in text or any(len(part.encode(errors="replace")) > LONGEST_NAME for part in Path(text).parts):
+    if not text or "\0" in text or any(len(part.encode(errors="replace")) > 255 for part in Path(text).parts):
         raise InputError(f"expected a path, got {reprlib.repr(text)}")
     with suppress(RuntimeError):  # no home folder is known
         return Path(text).expanduser()

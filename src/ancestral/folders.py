@@ -16,24 +16,10 @@ OWN_FILE = "ancestral.json"
 """In every pipeline that this package wrote."""
 PACKING = "packing.json"
 """What a packed data set has until it is whole."""
-PARTS = {
-    OWN_FILE,
-    "model_index.json",
-    "network.json",
-    "network.safetensors",
-    "scheduler",
-    "unet",
-    "variance.json",
-}
+PARTS = {OWN_FILE, *("model_index.json", "network.json", "network.safetensors", "scheduler", "unet", "variance.json")}
 """Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-LOOKED_AT = 1000
-"""Entries of a folder by which it is told what it holds."""
-OF_A_RUN = ("lock", "log.jsonl", "checkpoints", "pipeline")
-"""Beside config.json."""
-OF_A_PIPELINE = ("model_index.json", "ancestral.json")
-"""Either of them."""
 USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} generates with it",
     "pipeline": "ancestral sample {} generates with it",
@@ -51,11 +37,11 @@ def kind_of(folder: Path) -> FolderKind | None:
 
 def kind_by_names(folder: Path, names: Set[str]) -> FolderKind | None:
     """The same, with the names of what lies in it."""
-    if "config.json" in names and any(name in names for name in OF_A_RUN):
+    if "config.json" in names and names & {"lock", "log.jsonl", "checkpoints", "pipeline"}:
         return "run"
-    if any(name in names for name in OF_A_PIPELINE) or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
+    if names & {"model_index.json", OWN_FILE} or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
         return "pipeline"
-    if "manifest.json" in names and "state.json" in names:
+    if {"manifest.json", "state.json"} <= names:
         return "checkpoint"
     if PACKING in names or (INDEX in names and is_packed(folder)):
         return "packed data set"
@@ -63,23 +49,19 @@ def kind_by_names(folder: Path, names: Set[str]) -> FolderKind | None:
 
 
 def check_holds_images(folder: Path) -> None:
-    """That a path that exists is a folder, and none of ours, from which no images are read.
-
-    Raises:
-        InputError: it is not; what to do with it is named.
-    """
+    """That a path that exists is a folder, and none of ours, from which no images are read."""
+    name, suffix = printable(folder), folder.suffix.lower()
     if not folder.is_dir():
-        raise InputError(f"expected a folder of images, got a file: {printable(folder)}; {_of_a_file(folder)}")
+        remedy = "unpack it first" if suffix in ARCHIVES else "name the folder it lies in"
+        if suffix in (".json", ".toml"):
+            remedy = f"settings are given by --config {name}"
+        raise InputError(f"expected a folder of images, got a file: {name}; {remedy}")
     if (kind := kind_of(folder)) is not None:
-        raise InputError(f"expected a folder of images, got a {kind}: {printable(folder)}; {use_of(folder, kind)}")
+        raise InputError(f"expected a folder of images, got a {kind}: {name}; {use_of(folder, kind)}")
 
 
 def check_takes_pipeline(folder: Path) -> None:
-    """That a pipeline may be written as `folder`, whose content it replaces.
-
-    Raises:
-        InputError: a file is there, or a folder of something else than a pipeline of this package's.
-    """
+    """That a pipeline may be written as `folder`, whose content it replaces: only a pipeline of this package's is."""
     if not os.path.lexists(folder):
         return
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"a file"}
@@ -98,11 +80,7 @@ def is_pipeline_part(name: str) -> bool:
 
 
 def check_run(folder: Path, or_pipeline: bool = False) -> None:
-    """That a folder is a run's, or a pipeline's where that is enough.
-
-    Raises:
-        InputError: it is not; what it is and what to do with it is named.
-    """
+    """That a folder is a run's, or a pipeline's where that is enough."""
     kind = kind_of(folder)
     is_run = kind == "run" or (kind is None and (folder / "config.json").is_file())
     if not is_run and not (or_pipeline and kind == "pipeline"):
@@ -116,7 +94,7 @@ def what_is(folder: Path) -> str:
         return f"a {kind}: {name}; {use_of(folder, kind)}"
     if not folder.is_dir():
         return f"{name}, which is no folder; `ancestral train` makes a run"
-    inside = [*islice(folder.rglob("*"), LOOKED_AT)]
+    inside = [*islice(folder.rglob("*"), 1000)]
     if runs := [path for path in inside if path.is_dir() and kind_of(path) == "run"]:
         return f"{name}; name a run in it, such as {printable(min(runs))}"
     if any(path.suffix.lower() in PICTURES for path in inside):
@@ -127,10 +105,3 @@ def what_is(folder: Path) -> str:
 def use_of(folder: Path, kind: FolderKind) -> str:
     """The verbs that a folder of ours is for, in words."""
     return USES[kind].replace("{}", printable(folder))
-
-
-def _of_a_file(path: Path) -> str:
-    """What to do with a file where a folder of images is wanted."""
-    if path.suffix.lower() in (".json", ".toml"):
-        return f"settings are given by --config {printable(path)}"
-    return "unpack it first" if path.suffix.lower() in ARCHIVES else "name the folder it lies in"

@@ -9,17 +9,13 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
-PLACE = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What a launcher, such as torchrun, tells each of several processes by its environment."""
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux says what a container may use."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of glibc's mallopt, from its malloc.h."""
 
 
 def started_together() -> bool:
-    """Whether a launcher has told this process its place among others."""
-    return all(os.environ.get(name) for name in PLACE)
+    """Whether a launcher, such as torchrun, has told this process its place among others, by its environment."""
+    return all(os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
 def is_main_process() -> bool:
@@ -49,29 +45,21 @@ def usable_cores() -> int:
 
 
 def free_memory() -> int | None:
-    """Bytes that this process can still have of the machine and of its container; None where nobody says."""
-    said = [free for free in (_machine_bytes(), _container_bytes()) if free is not None]
-    return min(said, default=None)
+    """Bytes that this process can still have of the machine and of its container; None where nobody says.
 
-
-def _machine_bytes() -> int | None:
-    found = cpu_field("/proc/meminfo", "MemAvailable")
-    if found is not None:
-        return 1024 * int(found.split()[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
-
-
-def _container_bytes() -> int | None:
-    """The limit less what is in use and cannot be dropped, as a cache of files can."""
-    try:
+    Of the container: its limit less what is in use and cannot be dropped, as a cache of files can.
+    """
+    free: list[int] = []
+    with suppress(ValueError, OSError):
+        found = cpu_field("/proc/meminfo", "MemAvailable")
+        pages = 0 if found else os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free.append(1024 * int(found.split()[0]) if found else pages)
+    with suppress(OSError, ValueError, KeyError):
         limit = (CGROUP / "memory.max").read_text().strip()
         stat = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-        return max(0, int(limit) - int(stat["anon"])) if limit != "max" else None
-    except (OSError, ValueError, KeyError):
-        return None
+        if limit != "max":
+            free.append(max(0, int(limit) - int(stat["anon"])))
+    return min(free, default=None)
 
 
 def share_the_cores() -> None:
@@ -93,5 +81,5 @@ def keep_freed_memory() -> bool:
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    mallopt, trim_threshold, mmap_threshold = ctypes.CDLL(None).mallopt, -1, -3  # as in glibc's malloc.h
+    return bool(mallopt(mmap_threshold, 2**30) and mallopt(trim_threshold, 2**31 - 1))

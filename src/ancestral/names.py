@@ -63,8 +63,6 @@ NEAR = _by_word(
     }
 )
 """What other programs call what is nearest to it here, or something like it: suggested, never taken."""
-SHOWN = 30
-"""Names that a message lists, at most."""
 
 
 def alike(word: str) -> str:
@@ -97,4 +95,4 @@ def meant(word: str, names: Iterable[str]) -> str:
     known = [*names]
     if near := nearest(word, known):
         return f"did you mean {near}?"
-    return f"there are {', '.join([*known[:SHOWN], *(['...'] if len(known) > SHOWN else [])])}"
+    return f"there are {', '.join([*known[:30], *(['...'] if len(known) > 30 else [])])}"

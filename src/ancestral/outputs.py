@@ -3,6 +3,7 @@
 What stands there already is replaced only where it is a result of the same kind, which every kind's mark tells, or
 where the user says so by --overwrite. A measurement is replaced only by one of as many images or more. Nothing is
 written into a pipeline, a checkpoint or a packed data set, over what the command reads, or through a link out of a run.
+An output that may not or cannot be written is an InputError, a disk that is full or read-only a CannotWrite.
 """
 
 import errno
@@ -12,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ancestral.errors import CannotWrite, InputError
+from ancestral.errors import InputError
 from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
 
 GENERATED = b"tEXtweights\0"
@@ -28,21 +29,11 @@ SWEPT = b"ancestral sweep"
 BOUND = b"ancestral evaluate"
 ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}
 """Of files, which no folder of results should have."""
-MARKED = 2**20
-"""Bytes at the beginning and at the end of a file, within which a mark stands."""
-BEGINNINGS = {
-    ".png": b"\x89PNG",
-    ".apng": b"\x89PNG",
-    ".gif": b"GIF8",
-    ".webp": b"RIFF",
-    ".html": b"<!doctype html>",
-    ".npz": b"PK",
-}
+PNG = b"\x89PNG"
+BEGINNINGS = {".png": PNG, ".apng": PNG, ".gif": b"GIF8", ".webp": b"RIFF", ".html": b"<!doctype html>", ".npz": b"PK"}
 """How every file of such a name begins."""
 LEAST_ROOM = 2**16
 """Bytes that the disk has at least, for whatever is written."""
-LONGEST_FOLDER, LONGEST_NAME = 255, 240
-"""Bytes of a name of a folder, as file systems have it, and of a file, whose temporary neighbour's has a few more."""
 
 
 class Output(NamedTuple):
@@ -53,16 +44,9 @@ class Output(NamedTuple):
 
 
 def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] = (), room: int = LEAST_ROOM) -> None:
-    """That every output may be written.
+    """That every output, of about `room` bytes together, may be written.
 
-    Args:
-        overwrite: whether files of the user's may be replaced.
-        inputs: what the command reads.
-        room: bytes that all outputs take together, about.
-
-    Raises:
-        InputError: one may not, or cannot.
-        CannotWrite: the disk is full.
+    `overwrite`: whether files of the user's may be replaced; `inputs`: what the command reads, which never is.
     """
     folders = {folder: folder.resolve() for folder in {output.path.parent for output in outputs}}
     for folder in folders:
@@ -80,29 +64,26 @@ def claim(outputs: Sequence[Output], overwrite: bool, inputs: Collection[Path] =
 def place_for(file: Path, images: int, measured_in: Callable[[Path], int], overwrite: bool) -> Path:
     """Where a measurement of so many images goes: `file`, or beside it where that holds one of more images.
 
-    Args:
-        measured_in: tells how many images the measurement in a file is of; an InputError where it is none.
-
-    Raises:
-        InputError: a file that holds something else, or cannot be written.
-        CannotWrite: the disk is full.
+    `measured_in` tells how many images the measurement in a file is of; an InputError where it is none.
     """
     check_folder(file.parent)
     for place in (file, file.with_stem(f"{file.stem}-{images}")):
-        if not _is_there(place) or overwrite or images >= _measured(place, measured_in):
+        if not _is_there(place) or overwrite:
+            return place
+        try:
+            there = measured_in(place)
+        except InputError as fault:
+            said = f"expected {place} to be a measurement of this kind, got: {fault}; or --overwrite it"
+            raise InputError(said) from None
+        if images >= there:
             return place
     raise _theirs(place)
 
 
 def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
-    """That a folder can be made and written to, is one for results, and that its disk has so many bytes.
-
-    Raises:
-        InputError: it cannot, or it lies in a pipeline, a checkpoint or a packed data set, or beyond a link in a run.
-        CannotWrite: the disk is full, or is read only.
-    """
+    """That a folder can be made and written to, is one for results, and that its disk has `room` bytes."""
     folder = folder.absolute()
-    _check_names(folder.parts, LONGEST_FOLDER)
+    _check_names(folder.parts, 255)
     for place in (folder, *folder.parents):
         if _holds(place.parent, "config.json", "lock"):
             check_part(place)
@@ -114,17 +95,11 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
         raise InputError(f"cannot write to {folder}: {there} is no folder; choose another")
     check_writable(folder, there)
     if (free := shutil.disk_usage(there).free) < room:
-        remedy = REMEDIES[errno.ENOSPC]
-        raise CannotWrite(f"cannot write {room:,} bytes to {folder}: its disk has {free:,} left; {remedy}")
+        raise cannot_write(folder, OSError(errno.ENOSPC, f"its disk has {free:,} bytes left, and it takes {room:,}"))
 
 
 def check_writable(folder: Path, there: Path | None = None) -> None:
-    """Makes a folder in the one that is there (None: `folder`), and takes it away again: what the system says counts.
-
-    Raises:
-        InputError: it may not be written to.
-        CannotWrite: its disk cannot be.
-    """
+    """Makes a folder in the one that is there (None: `folder`), and removes it again: what the system says counts."""
     there = there or folder
     try:
         scratch_folder(there).rmdir()
@@ -141,11 +116,7 @@ def check_part(entry: Path) -> None:
 
 
 def file_named(word: str | None, option: str, suffixes: Iterable[str]) -> Path | None:
-    """The file that was typed for an option, whose name has to end in one of `suffixes`; None where none was.
-
-    Raises:
-        InputError: it ends otherwise.
-    """
+    """The file that was typed for an option, whose name has to end in one of `suffixes`; None where none was."""
     if word is None:
         return None
     if Path(word).suffix.lower() not in suffixes:
@@ -154,11 +125,7 @@ def file_named(word: str | None, option: str, suffixes: Iterable[str]) -> Path |
 
 
 def folder_named(word: str, option: str) -> Path:
-    """The folder that was typed for an option.
-
-    Raises:
-        InputError: a file has that name, or it ends as a file's.
-    """
+    """The folder that was typed for an option, whose name must not be a file's."""
     folder = Path(word)
     if os.path.lexists(folder) and not folder.is_dir():
         raise InputError(f"expected {option} to be a folder, got {word!r}, which is none; choose another")
@@ -169,31 +136,26 @@ def folder_named(word: str, option: str) -> Path:
 
 def _is_there(path: Path) -> bool:
     """Whether there is a file, which is all that can be replaced."""
-    _check_names([path.name], LONGEST_NAME)
+    _check_names([path.name], 240)  # its temporary neighbour has a few more
     check_replaceable(path)
     return os.path.lexists(path)
 
 
 def _check_names(names: Iterable[str], most: int) -> None:
+    """That no name has more than `most` bytes; file systems have 255."""
     if long := [name for name in names if len(os.fsencode(name)) > most]:
         raise InputError(f"expected names of at most {most} bytes, got {long[0][:20]}...; choose a shorter one")
 
 
 def _written_here(output: Output) -> bool:
     """Whether the file that is there is a result of the same kind."""
+    within = 2**20  # bytes of the beginning and of the end
     with open_regular(output.path) as file:
-        first = file.read(MARKED)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - MARKED))
-        last = file.read(MARKED)
+        first = file.read(within)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - within))
+        last = file.read(within)
     begins = BEGINNINGS.get(output.path.suffix.lower(), b"")
     return first.startswith(begins) and (output.mark in first or output.mark in last)
-
-
-def _measured(file: Path, measured_in: Callable[[Path], int]) -> int:
-    try:
-        return measured_in(file)
-    except InputError as fault:
-        raise InputError(f"expected {file} to be a measurement of this kind, got: {fault}; or --overwrite it") from None
 
 
 def _theirs(path: Path) -> InputError:

@@ -23,17 +23,12 @@ StagedWork = Generator[ProgressEvent, None, T]
 
 
 def finish(work: Generator[P, None, T], follow: Callable[[P], object] = lambda progress: None) -> T:
-    """The result, once all is done.
-
-    Args:
-        follow: called with whatever the work yields.
-    """
+    """The result, once all is done; `follow` is called with whatever the work yields."""
     while True:
         try:
             progress = next(work)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            return end.value
         follow(progress)
 
 
@@ -43,6 +38,5 @@ def mapped(work: Generator[P, None, T], function: Callable[[P], Q]) -> Generator
         try:
             progress = next(work)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            return end.value
         yield function(progress)

@@ -26,7 +26,7 @@ def generator(seed: int, *position: int | str, device: torch.device | str = "cpu
 class ImageNoise:
     """Normal noise with one generator per image: image 17 alone equals image 17 in a batch.
 
-    Calling it returns the next (B, *shape) draw. The first call is x_T, the later ones are the noise of the steps.
+    The first call returns x_T, the later ones the noise of the steps.
 
     Args:
         seeds: one per image, any int64.

@@ -13,18 +13,15 @@ from ancestral.files import open_regular, parse_json, read_json
 from ancestral.migrations import settings as migrated
 from ancestral.settings import Config, parse
 
-DEEPEST = 3
-"""Folders below the one given in which runs are looked for."""
-TAIL = 64 * 2**10
-"""Bytes of a log's end that are read."""
-RunStatus = Literal["training", "stopped", "finished", "damaged"]
+MALFORMED = (ValueError, LookupError, TypeError)
+"""What reading a file that is missing (an InputError, which is a ValueError) or says something else may raise."""
 
 
 class RunState(NamedTuple):
     """A run in a line. None: not known yet. `changed`: seconds since 1970; `size`: of its images, in words."""
 
     run: str
-    state: RunStatus
+    state: Literal["training", "stopped", "finished", "damaged"]
     steps: int | None = None
     images: int | None = None
     loss: float | None = None
@@ -35,8 +32,8 @@ class RunState(NamedTuple):
     fault: str = ""
 
 
-def find_runs(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
-    """The run folders at and below `folder`, in the order of their names; none inside another run."""
+def find_runs(folder: Path, depth: int = 3) -> Iterator[Path]:
+    """The run folders at and up to `depth` folders below `folder`, by their names; none inside another run."""
     if (folder / "config.json").exists() and ((folder / "lock").exists() or (folder / "checkpoints").is_dir()):
         yield folder
         return
@@ -55,19 +52,24 @@ def state_of(run: Path) -> RunState:
         "steps": _number(last, "step", int),
         "images": _number(last, "images", int),
         "loss": _number(logged, "loss", float),
-        "bits_per_dim": _bits_per_dim(run / "likelihood.json"),
-        "frechet": _frechet(run / "evaluation.json"),
         "changed": _changed(run),
     }
+    with suppress(*MALFORMED):  # the bound of a likelihood that was measured
+        about["bits_per_dim"] = float(read_json(run / "likelihood.json")["total"]["value"])
+    with suppress(*MALFORMED):  # the first comparison of an evaluation is of generated images
+        numbers = read_json(run / "evaluation.json")["comparisons"][0]["numbers"]
+        about["frechet"] = next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)
     try:
         config = parse(Config, migrated(read_json(run / "config.json")), "config.json")
     except InputError as wrong:
-        return RunState(state="damaged", **{**about, "fault": str(wrong)})
-    about["size"] = _size(run)
+        return RunState(state="damaged", fault=str(wrong), **about)
+    with suppress(*MALFORMED):
+        images = read_json(run / "pipeline" / "ancestral.json")["images"]
+        about["size"] = f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
     if _is_held(run / "lock"):
         return RunState(state="training", **about)
     if fault := _fault(run):
-        return RunState(state="damaged", **{**about, "fault": fault})
+        return RunState(state="damaged", fault=fault, **about)
     return RunState(state="finished" if _is_finished(config, run, last) else "stopped", **about)
 
 
@@ -76,21 +78,18 @@ def _is_held(lock: Path) -> bool:
     try:
         with open_regular(lock) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (OSError, InputError):
-        return False
+    except (OSError, InputError) as fault:
+        return isinstance(fault, BlockingIOError)
     return False
 
 
 def _fault(run: Path) -> str:
     """What is wrong with a run that no one trains; empty where nothing is to be seen."""
-    kept = [*(run / "checkpoints").glob("step-*")] if (run / "checkpoints").is_dir() else []
+    kept = [*(run / "checkpoints").glob("step-*")]
     broken = [each.name for each in kept if not (each / "manifest.json").is_file()]
     if broken:
         return f"{broken[0]} has no manifest"
-    aside = (run / "checkpoints").is_dir() and any((run / "checkpoints").glob("damaged-*"))
-    if aside and not kept:
+    if not kept and any((run / "checkpoints").glob("damaged-*")):
         return "every checkpoint was set aside as damaged"
     return "checkpoints and no pipeline" if kept and not (run / "pipeline").is_dir() else ""
 
@@ -110,9 +109,10 @@ def _is_finished(config: Config, run: Path, last: dict[str, Any]) -> bool:
 
 def _last_line(path: Path) -> dict[str, Any]:
     """The last whole line of a log that is an object; empty where there is none."""
+    most = 2**16  # bytes of the end
     with suppress(InputError, OSError), open_regular(path) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-        for line in reversed(file.read(TAIL).splitlines()):
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+        for line in reversed(file.read(most).splitlines()):
             with suppress(InputError):
                 value = parse_json(line, path.name)
                 if isinstance(value, dict) and "step" in value:
@@ -131,29 +131,6 @@ def _last_saved(run: Path) -> dict[str, Any]:
 def _number(values: dict[str, Any], name: str, kind: type[int] | type[float]) -> Any:
     value = values.get(name)
     return kind(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _bits_per_dim(path: Path) -> float | None:
-    """The bound of a likelihood that was measured."""
-    with suppress(InputError, KeyError, TypeError, ValueError):
-        return float(read_json(path)["total"]["value"])
-    return None
-
-
-def _frechet(path: Path) -> float | None:
-    """Of the first comparison of an evaluation, which is of generated images."""
-    with suppress(InputError, KeyError, TypeError, IndexError, ValueError):
-        numbers = read_json(path)["comparisons"][0]["numbers"]
-        return next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)
-    return None
-
-
-def _size(run: Path) -> str:
-    """Height, width and colours of a run's images, as its pipeline says; empty where there is none yet."""
-    with suppress(InputError, KeyError, TypeError):
-        images = read_json(run / "pipeline" / "ancestral.json")["images"]
-        return f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
-    return ""
 
 
 def _changed(run: Path) -> float:

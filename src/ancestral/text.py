@@ -1,17 +1,17 @@
 """Text from files, folders and the command line: made safe to print on one line, and compared as people read it."""
 
 import os
+import re
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
 
 def printable(text: str | Path) -> str:
-    r"""`text` for one line of a message: control characters as \n or \x1b, bytes of a name that are not UTF-8 as \xff.
-
-    Surrogates, which no terminal can show, are escaped too, so the result can always be encoded.
-    """
-    return "".join(c if c.isprintable() else _escaped(c) for c in os.fspath(text))
+    r"""`text` for one line of a message, such that it can be encoded: control characters as \n or \x1b, surrogates as
+    \ud800, bytes of a name that are not UTF-8, which Python keeps as surrogates, as \xff."""
+    named = re.sub(r"[\udc80-\udcff]", lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", os.fspath(text))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in named)
 
 
 def printable_lines(text: str) -> str:
@@ -20,8 +20,7 @@ def printable_lines(text: str) -> str:
 
 
 def as_utf8(name: str) -> str:
-    """A name of the file system or a word of the command line with its bytes read as UTF-8, whatever the locale says;
-    as it is where they are none."""
+    """A file's name or a word typed, its bytes read as UTF-8 whatever the locale says; as it is where they are none."""
     with suppress(UnicodeError):
         return os.fsencode(name).decode()
     return name
@@ -30,13 +29,6 @@ def as_utf8(name: str) -> str:
 def normal_form(name: str) -> str:
     """The form in which two names are compared: accents that are typed apart count as those that are not (NFC)."""
     return unicodedata.normalize("NFC", name)
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # how Python keeps a byte of a file's name that is not UTF-8
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def size_in_words(count: int) -> str:

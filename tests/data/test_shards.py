@@ -30,9 +30,9 @@ from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
 from ancestral.data.packing import pack
-from ancestral.data.shard_cache import BUDGET_VARIABLE
+from ancestral.data.shard_cache import BUDGET_VARIABLE, runs
 from ancestral.data.shard_index import Index
-from ancestral.data.shards import ShardRows, runs
+from ancestral.data.shards import ShardRows
 from ancestral.data.store import remote_folder
 from ancestral.errors import CannotWrite, InputError
 from ancestral.progress import ProgressEvent, StagedWork, finish
@@ -107,7 +107,7 @@ def rows(images: ImageSet) -> ShardRows:
 
 
 def kept(images: ImageSet) -> Path:
-    return rows(images).shards.cache.folder
+    return rows(images).cache.folder
 
 
 def sizes(folder: Path) -> int:

@@ -1,7 +1,6 @@
 """The curves of a sweep, read through their figure."""
 
-from ancestral.viz.plots import figure_to_png
-from ancestral.viz.sweep import Curve, spaced, sweep_curves
+from ancestral.viz.plots import Curve, figure_to_png, spaced, sweep_curves
 
 FLOW = Curve("unipc-2, log-snr", (5, 10, 20), (3.0, 1.5, 1.0), (0.2, 0.1, 0.1), (20.0, 6.0, 2.0))
 NOISY = Curve("ancestral, trailing", (5, 10, 20), (9.0, 4.0, 2.0), (0.2, 0.1, 0.1), None)

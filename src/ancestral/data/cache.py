@@ -5,14 +5,15 @@ decode the same thing at once one wins and the other uses its result. `<cache>/d
 images.npy, labels.npy and entry.json; `place` names the source and the settings, `fingerprint` the source's state.
 
 Nothing is written through a mapping: a disk that is full would kill the process and not tell it. What a killed process
-leaves is taken away by the next one: who builds holds the lock of a scratch folder, which is the system's (flock).
+leaves is taken away by the next one: who builds holds the lock of a scratch folder.
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from hashlib import sha256
 from pathlib import Path
@@ -25,11 +26,6 @@ from ancestral.progress import StagedWork
 
 VERSION = 2
 LOCK = "lock"
-STALE_SECONDS = 24 * 3600.0
-"""Age at which a scratch folder without a lock is taken away."""
-CHUNK = 1024
-MOST_ENTRY = 2**32
-"""Bytes of what is said of the images, among it their names."""
 
 
 def digest(*parts: str) -> str:
@@ -40,13 +36,9 @@ def digest(*parts: str) -> str:
 def cached(
     place: str, fingerprint: str, build: Callable[[Path], StagedWork[tuple[Collection, np.ndarray]]]
 ) -> StagedWork[Collection]:
-    """The entry of `place` at `fingerprint`, built and stored where it is not there yet; older states are dropped.
+    """The entry of `place` at `fingerprint`, stored if it is not there yet, in place of earlier states.
 
-    Args:
-        build: given an empty scratch folder, makes a collection and the order (N,) to store it in.
-
-    Raises:
-        CannotWrite: the cache folder is full or cannot be written.
+    `build` is given an empty scratch folder and makes a collection and the order (N,) to store it in.
     """
     home = cache_folder() / "decoded" / digest(place)[:32]
     entry = home / digest(fingerprint)[:32]
@@ -57,8 +49,16 @@ def cached(
         with _scratch(home) as scratch:
             collection, order = yield from build(scratch)
             _store(scratch / "entry", collection, order)
-            _publish(scratch / "entry", entry)
-    _drop_others(home, entry)
+            if entry.exists() and read_entry(entry) is None:
+                entry.rename(scratch / "damaged")
+            try:
+                (scratch / "entry").rename(entry)
+            except OSError:  # another process has been faster
+                if read_entry(entry) is None:
+                    raise
+    for other in home.iterdir():  # earlier states of the same source; mapped files live on while in use
+        if other != entry and not other.name.startswith("."):
+            shutil.rmtree(other, ignore_errors=True)
     stored = read_entry(entry)
     assert stored is not None, "an entry that was just written can be read"
     return stored
@@ -67,7 +67,7 @@ def cached(
 def read_entry(entry: Path) -> Collection | None:
     """The collection stored in a folder, its pixels memory-mapped; None where it is missing or damaged."""
     try:
-        about = json.loads(read_text(entry / "entry.json", MOST_ENTRY))
+        about = json.loads(read_text(entry / "entry.json", most=2**32))
         if about["version"] != VERSION:
             return None
         for name in ("images.npy", *(["labels.npy"] if about["class_names"] else [])):
@@ -88,8 +88,8 @@ def _store(entry: Path, collection: Collection, order: np.ndarray) -> None:
     about_rows = {"descr": "|u1", "fortran_order": False, "shape": whole.images.shape}
     with (entry / "images.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, about_rows)
-        for start in range(0, len(order), CHUNK):
-            file.write(np.ascontiguousarray(whole.images[order[start : start + CHUNK]]).data)
+        for start in range(0, len(order), 1024):
+            file.write(np.ascontiguousarray(whole.images[order[start : start + 1024]]).data)
     if whole.labels is not None:
         np.save(entry / "labels.npy", whole.labels[order], allow_pickle=False)
     about = {
@@ -105,36 +105,31 @@ def _store(entry: Path, collection: Collection, order: np.ndarray) -> None:
     (entry / "entry.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _publish(written: Path, entry: Path) -> None:
-    """Renames a written folder to its place, unless another process has been faster; a damaged one is replaced."""
-    if entry.exists() and read_entry(entry) is None:
-        entry.rename(written.with_name("damaged"))
+@contextmanager
+def locked(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Holds the lock `path`, which is the system's (flock), so that of a killed process is free; whether it could be
+    had, where it is not waited for."""
+    handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    is_held = False
     try:
-        written.rename(entry)
-    except OSError:
-        if read_entry(entry) is None:
-            raise
-
-
-def _drop_others(home: Path, entry: Path) -> None:
-    """Removes earlier states of the same source; mapped files live on while in use."""
-    for other in home.iterdir():
-        if other != entry and not other.name.startswith("."):
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(BlockingIOError):
+            flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+            is_held = True
+        yield is_held
+    finally:
+        os.close(handle)
 
 
 @contextmanager
 def _scratch(home: Path) -> Iterator[Path]:
     """An empty folder in `home` whose lock is held, and which is gone afterwards; those of killed processes are too."""
-    with (home.parent / ".lock").open("w") as door:  # between a folder and its lock it would look abandoned
-        flock(door, LOCK_EX)
-        for other in home.parent.glob("*/.*"):
-            if _is_abandoned(other):
-                shutil.rmtree(other, ignore_errors=True)
-        scratch = scratch_folder(home)
-        lock = (scratch / LOCK).open("w")
-        flock(lock, LOCK_EX)
-    with lock:
+    with ExitStack() as held:
+        with locked(home.parent / ".lock"):  # between a folder and its lock it would look abandoned
+            for other in home.parent.glob("*/.*"):
+                if _is_abandoned(other):
+                    shutil.rmtree(other, ignore_errors=True)
+            scratch = scratch_folder(home)
+            held.enter_context(locked(scratch / LOCK))
         try:
             yield scratch
         finally:
@@ -145,8 +140,7 @@ def _is_abandoned(scratch: Path) -> bool:
     """Whether nobody holds its lock; of one without a lock, as older versions left them, its age tells."""
     with suppress(OSError):
         if not (scratch / LOCK).exists():
-            return time.time() - scratch.stat().st_mtime > STALE_SECONDS
-        with (scratch / LOCK).open() as lock:
-            flock(lock, LOCK_EX | LOCK_NB)
-            return True
+            return time.time() - scratch.stat().st_mtime > 24 * 3600
+        with locked(scratch / LOCK, wait=False) as is_free:
+            return is_free
     return False

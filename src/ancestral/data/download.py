@@ -8,9 +8,9 @@ import os
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular, writing
@@ -18,12 +18,9 @@ from ancestral.progress import ProgressEvent, StagedWork
 
 ATTEMPTS = 3
 """Breaks in a row without a byte received before a mirror is given up."""
-TIMEOUT_SECONDS = 30.0
-CHUNK_BYTES = 2**18
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """A file with a known content: its `name`, `size` in bytes and `sha256`, and the mirrors that have it."""
 
     name: str
@@ -50,11 +47,7 @@ def data_folders(name: str) -> list[Path]:
 
 
 def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
-    """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked.
-
-    Raises:
-        InputError: not to be had, or not the file expected.
-    """
+    """`file` of the data set `name` on this machine, downloaded if need be, its sha256 checked."""
     here = [folder / file.name for folder in data_folders(name) if (folder / file.name).is_file()]
     downloads = cache_folder() / "downloads" / name
     place = f"{downloads}, or into a folder {name} of the folder that ANCESTRAL_DATA names"
@@ -65,15 +58,7 @@ def locate(file: RemoteFile, name: str) -> StagedWork[Path]:
 
 
 def download(file: RemoteFile, folder: Path, place: str) -> StagedWork[Path]:
-    """`file` in `folder`, fetched if it is not there; what an earlier call received of it is not fetched again.
-
-    Args:
-        place: where a user could put the file by hand, for the message.
-
-    Raises:
-        InputError: no mirror could be reached, or all of them have another file.
-        CannotWrite: `folder` cannot be written.
-    """
+    """`file` in `folder`, fetched if need be; `place`: where a user could put it by hand, for the message."""
     target = folder / file.name
     faults: list[str] = []
     with writing(target):
@@ -112,7 +97,7 @@ def _receive(url: str, file: RemoteFile, part: Path) -> StagedWork[str]:
     start = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-", "User-Agent": "ancestral"})
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(request, timeout=30)
     except (OSError, HTTPException) as error:
         return str(getattr(error, "reason", error))
     with response, part.open("r+b") as output:
@@ -121,7 +106,7 @@ def _receive(url: str, file: RemoteFile, part: Path) -> StagedWork[str]:
         output.seek(start)
         while output.tell() < file.size:
             try:
-                chunk = response.read1(min(CHUNK_BYTES, file.size - output.tell()))
+                chunk = response.read1(min(2**18, file.size - output.tell()))
             except (OSError, HTTPException) as error:
                 return str(error)
             if not chunk:

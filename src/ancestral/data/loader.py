@@ -8,23 +8,20 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
-from ancestral.data.imageset import Fetched, ImageSet, Missing
+from ancestral.data.imageset import ImageSet, Missing
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
-from ancestral.tensors import Images, Labels, Pixels, from_pixels
+from ancestral.tensors import Images, Labels, from_pixels
 
 RESIDENT_SHARE = 0.25
 """Share of a device's free memory that the whole set may take up there."""
 
 
 class Batch(NamedTuple):
-    """(b, C, H, W) images in [-1, 1], (b,) labels or None, and (B,) positions in the image set.
-
-    B is the whole batch, b this process's share of it: all of it where there is one process.
-    """
+    """(b, C, H, W) images in [-1, 1] and (b,) labels of this process's share; (B,) positions of the whole batch."""
 
     images: Images
     labels: Labels | None
@@ -61,28 +58,27 @@ class Loader:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.local_slice, self.order = local_slice, image_set.order
         self.device = torch.device(device)
-        there = self._fits() if resident is None else resident
-        self.resident = torch.tensor(image_set.images).to(self.device) if there else None
+        if resident is None:  # on the CPU the mapped file is where it should be; what is fetched may be too much
+            resident = self.device.type == "cuda" and isinstance(image_set.images, np.ndarray)
+            resident = resident and image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
+        self.resident = torch.tensor(image_set.images).to(self.device) if resident else None
         self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
         self._told = 0
 
     def batch(self, step: int) -> Batch:
-        """Batch `step`, counted from 0; images channels-last in memory.
-
-        Where others stand in for missing images of this share, `indices` and `labels` are theirs.
-
-        Raises:
-            InputError: the images are gone, or more than a hundredth of them.
-            CannotWrite: there is no room for the shards that are needed.
-        """
+        """Batch `step`, counted from 0, channels-last; where others stand in for missing images, with their indices."""
+        stored = self.image_set.images
         indices = batch_positions(self.order, self.seed, step, self.batch_size)
-        if isinstance(self.image_set.images, np.ndarray):
-            own_indices = indices[self.local_slice]
-            there = sent(own_indices, self.device)
-            pixels = self._pixels(own_indices, there)
-        else:
-            pixels, indices = self._fetched(self.image_set.images, indices, step)
-            there = sent(indices[self.local_slice], self.device)
+        own_indices = indices[self.local_slice]
+        if not isinstance(stored, np.ndarray):
+            stored.read_ahead(self.seed, (step + 1) * self.batch_size)
+            read, taken = stored.take(own_indices.numpy())
+            own_indices.copy_(torch.from_numpy(taken))
+        elif self.resident is None:
+            read = self.image_set.pixels(own_indices.numpy())
+        there = sent(own_indices, self.device)
+        pixels = sent(torch.from_numpy(read), self.device) if self.resident is None else self.resident[there]
+        pixels = pixels.permute(0, 3, 1, 2)  # stored (b, H, W, C), which is channels-last
         if self.flip:
             mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
@@ -103,30 +99,6 @@ class Loader:
             f"warning: {shard} is missing ({reason}): others stand in for its {count:,} images"
             for shard, reason, count in new
         ]
-
-    def _pixels(self, indices: Int64[Tensor, "b"], there: Int64[Tensor, "b"]) -> Pixels:
-        """(b, C, H, W) on the device, stored (b, H, W, C), which is channels-last. `there`: `indices` on the device."""
-        if self.resident is None:
-            pixels = sent(torch.from_numpy(self.image_set.pixels(indices.numpy())), self.device)
-        else:
-            pixels = self.resident[there]
-        return pixels.permute(0, 3, 1, 2)
-
-    def _fetched(
-        self, images: Fetched, indices: Int64[Tensor, "B"], step: int
-    ) -> tuple[UInt8[Tensor, "b C H W"], Int64[Tensor, "B"]]:
-        """This share's pixels as of `_pixels`, and the batch with those that stand in for others in their place."""
-        images.read_ahead(self.seed, (step + 1) * self.batch_size)
-        pixels, taken = images.take(indices[self.local_slice].numpy())
-        indices[self.local_slice] = torch.from_numpy(taken)
-        return sent(torch.from_numpy(pixels), self.device).permute(0, 3, 1, 2), indices
-
-    def _fits(self) -> bool:
-        """On the CPU the mapped file is already where it should be; what is fetched may be too much for any device."""
-        images = self.image_set.images
-        if self.device.type != "cuda" or not isinstance(images, np.ndarray):
-            return False
-        return images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

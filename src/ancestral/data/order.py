@@ -46,8 +46,7 @@ class Shuffled:
 class PooledOrder:
     """Shards permuted, then the images of `pool` neighbouring shards together.
 
-    Args:
-        bounds: (G + 1,) int64, rising from 0: shard g holds the positions bounds[g] to bounds[g + 1].
+    Shard g holds the positions bounds[g] to bounds[g + 1]; `bounds` is (G + 1,) int64 and rises from 0.
     """
 
     def __init__(self, bounds: np.ndarray, pool: int = POOL) -> None:

@@ -5,62 +5,98 @@ known of it: how far in the source it reaches, and what was left out on the way.
 
 Images are kept in grey until the first one in colour comes by. Then the shards that are there are written again, in
 colour, under other names; of each the note that names it is changed last, so it may be stopped anywhere.
+
+Of a folder only the names are held; its files are decoded as they are asked for. Their order is that of `arranged` over
+all files. Those that turn out bad leave gaps, so where there are any the parts that are cut by fractions are a little
+other than those of the folder loaded directly; they are as disjoint and as even. Parts of its own are the same.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
-from ancestral.data.datasets import BUILT_IN, find_folder
-from ancestral.data.folder import is_grey, too_few
-from ancestral.data.listing import LeftOut
-from ancestral.data.pack_source import Bad, Source, source_of
-from ancestral.data.shard_index import LABELS, Index, LabelFile, Shard, as_json, content_hash, label_bytes, read_index
+from ancestral.data.datasets import BUILT_IN, collecting, find_folder
+from ancestral.data.fitting import form
+from ancestral.data.folder import captions, classes, fitter, is_grey, select, shown, size, too_few
+from ancestral.data.images import BadImage, parse_color
+from ancestral.data.imageset import Collection, arranged
+from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
+from ancestral.data.parallel import each
+from ancestral.data.shard_index import LABELS, Index, Shard, read_index
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.errors import InputError
-from ancestral.files import INDEX, PACKED, json_object, parse_json
+from ancestral.files import INDEX, PACKED, is_url, json_object, parse_json
 from ancestral.folders import PACKING as STATE
 from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings, Settings, parse
 from ancestral.text import printable
 
-SHARD_IMAGES = 4096
-SHARD_BYTES = 2**26
-"""A shard has `SHARD_IMAGES` images, or as many as fit into this, unless it is asked for another number."""
 MOST_NAMED = 100_000
 """Images whose names and captions the index lists; those of larger sets are left out."""
-KINDS = ("rgb", "grey", "grey-alpha", "rgba")
-"""Of shards, by their names; where there are two of a number, the first counts."""
 OURS = re.compile(r"\d{5,}-(grey|grey-alpha|rgb|rgba)\.(bin|json)|labels\.bin|packing\.json|index\.json")
 
-Dropped = tuple[int, str, str]
-"""The place in the order of the source, the name and the reason of a file that cannot be used."""
+Bad = tuple[str, str]
+"""A file that is left out: its name, fit for printing, and why."""
+
+
+class Described(NamedTuple):
+    """What is known of the images that were packed, in their order; None or () as in `ImageSet` and `Collection`."""
+
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    names: tuple[str, ...] | None
+    captions: tuple[str, ...] | None
+    num_validation: int | None
+    num_test: int | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images in a fixed order, that can be begun anywhere.
+
+    Args:
+        digest: of what decides the images: the content, or names, sizes, times of change and settings.
+        size: (height, width).
+        count: images, those that may turn out bad among them.
+        rows: from a place of the order on, (H, W, C) uint8 each, or (name, reason) of a file that is bad.
+        described: what is known of the images at these places of the order.
+        bad: (name, reason) of what is left out for its name or its place.
+        left_out, notes: as in `Collection`.
+    """
+
+    digest: str
+    size: tuple[int, int]
+    count: int
+    rows: Callable[[int], Iterator[np.ndarray | Bad]]
+    described: Callable[[np.ndarray], Described]
+    bad: tuple[Bad, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class ShardRecord(Settings):
-    """A shard that has been written while others have not: `taken` counts the images of the source up to its end."""
+    """A shard that has been written while others have not."""
 
     shard: Shard
     taken: int
-    bad: tuple[Dropped, ...]
+    """Images of the source up to its end."""
+    bad: tuple[tuple[int, str, str], ...]
+    """Place in the order of the source, name and reason of the files on the way that cannot be used."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed data set.
-
-    Args:
-        already: whether it was there, the same, before.
-        left_out, notes: of what it was packed from, as in `Collection`.
-    """
+    """A packed data set; `already`: it was there before. `left_out`, `notes`: of its source, as in `Collection`."""
 
     index: Index
     already: bool
@@ -68,8 +104,8 @@ class Packed:
     notes: tuple[str, ...]
 
     @property
-    def bad(self) -> tuple[tuple[str, str], ...]:
-        """(name, reason) of the files that cannot be used."""
+    def bad(self) -> tuple[Bad, ...]:
+        """The files that cannot be used."""
         return self.index.bad
 
 
@@ -81,59 +117,54 @@ def pack(settings: DataSettings, dest: str, shard_images: int | None = None) -> 
 def packing(settings: DataSettings, dest: str, shard_images: int | None = None) -> StagedWork[Packed]:
     """Packs the images that the settings name into the place `dest`, a folder or a URL; goes on where it stopped.
 
-    Args:
-        shard_images: images a shard; None: 4096, or fewer where that would be more than 64 MiB.
-
-    Raises:
-        InputError: no images, or a place that holds other things.
-        CannotWrite: the place is full, read-only or out of reach.
+    A shard has `shard_images`; None: 4096, or fewer where that would be more than 64 MiB.
     """
     remote, source = remote_folder(dest), (yield from source_of(settings))
-    _check_outside(remote, settings)
-    with remote.claimed(lambda name: OURS.fullmatch(name) is not None):
-        return (yield from _packed(remote, source, settings, shard_images))
-
-
-def _packed(
-    remote: RemoteFolder, source: Source, settings: DataSettings, shard_images: int | None
-) -> StagedWork[Packed]:
-    """The same, where nobody else packs."""
+    images = None if settings.source in BUILT_IN else find_folder(settings.source).resolve()
+    if images is not None and remote.local is not None and remote.local.resolve().is_relative_to(images):
+        raise InputError(f"expected a place outside {settings.source}, got {remote.url}; choose another")
     height, width = source.size
-    each = shard_images or max(1, min(SHARD_IMAGES, SHARD_BYTES // (3 * height * width)))
-    packed_from = digest(source.digest, str(each))
-    there = remote.names()
-    if INDEX in there:
-        index = _the_same(remote, packed_from)
-        _tidy(remote, index, there)
-        return Packed(index, True, source.left_out, source.notes)
-    records = _begun(remote, packed_from, there)
-    writer = Writer(remote, source.size, each, settings.color, records)
-    for image in source.rows(writer.taken):
-        writer.add(image)
-        yield ProgressEvent("packing", writer.taken, len(source))
-    writer.finish()
-    index = _index(remote, source, settings, writer, packed_from)
-    remote.write(INDEX, as_json(index))
-    _tidy(remote, index, remote.names())
-    return Packed(index, False, source.left_out, source.notes)
+    shard_images = shard_images or max(1, min(4096, 2**26 // (3 * height * width)))
+    packed_from = digest(source.digest, str(shard_images))
+    with remote.claimed(lambda name: OURS.fullmatch(name) is not None):
+        there = remote.names()
+        already = INDEX in there
+        if already:
+            index = read_index(remote)
+            if index.packed_from != packed_from:
+                raise InputError(
+                    f"expected an empty place to pack into, got a data set of other images or settings in "
+                    f"{printable(remote.url)}; choose another, or remove it"
+                )
+        else:
+            writer = Writer(remote, source.size, shard_images, settings.color, _begun(remote, packed_from, there))
+            for image in source.rows(writer.taken):
+                writer.add(image)
+                yield ProgressEvent("packing", writer.taken, source.count)
+            writer.finish()
+            index = _index(remote, source, settings, writer, packed_from)
+            remote.write(INDEX, f"{index.model_dump_json()}\n".encode())
+        needed = {INDEX, LABELS if index.labels else "", *(shard.file for shard in index.shards)}
+        for name in remote.names():
+            if OURS.fullmatch(name) and name not in needed:
+                remote.remove(name)
+    return Packed(index, already, source.left_out, source.notes)
 
 
 class Writer:
-    """Shards as they are written.
+    """Shards as they are written, after those of `records`, each of `shard_images` images.
 
-    Args:
-        each: images of a shard.
-        color: as in the settings of the data; auto and rgb: grey until an image is not.
-        notes: of the shards that are there already.
+    `color` is the setting of the data; auto and rgb: grey until an image is not.
     """
 
     def __init__(
-        self, remote: RemoteFolder, size: tuple[int, int], each: int, color: str, records: list[ShardRecord]
+        self, remote: RemoteFolder, size: tuple[int, int], shard_images: int, color: str, records: list[ShardRecord]
     ) -> None:
-        self.remote, self.size, self.each, self.records = remote, size, each, records
+        self.remote, self.shard_images, self.records = remote, shard_images, records
+        self.pixels_each = size[0] * size[1]
         self.may_widen = color in ("auto", "rgb")
         self.taken = records[-1].taken if records else 0
-        self.bad: list[Dropped] = []
+        self.bad: list[tuple[int, str, str]] = []
         self.buffer = bytearray()
         self.channels = 1 if self.may_widen else COLOR_CHANNELS[color]
         if any(record.shard.file.endswith("-rgb.bin") for record in records):
@@ -142,13 +173,17 @@ class Writer:
     def add(self, image: np.ndarray | Bad) -> None:
         """The next image of the source, (H, W, C), or what is wrong with it."""
         self.taken += 1
-        if isinstance(image, Bad):
-            self.bad.append((self.taken - 1, image.name, image.reason))
+        if isinstance(image, tuple):
+            self.bad.append((self.taken - 1, *image))
             return
         if self.channels == 1 and self.may_widen and not is_grey(image):
             self._to_rgb()
-        self.buffer += self._pixels(image).tobytes()
-        if len(self.buffer) == self.each * self._image_bytes(self.channels):
+        if self.channels == 1:
+            image = image[..., :1]
+        elif (self.channels, image.shape[2]) == (3, 1):
+            image = image.repeat(3, axis=2)
+        self.buffer += image.tobytes()
+        if len(self.buffer) == self.shard_images * self.pixels_each * self.channels:
             self.finish()
 
     def finish(self) -> None:
@@ -158,19 +193,11 @@ class Writer:
             self.buffer.clear()
             self.bad.clear()
 
-    def _pixels(self, image: np.ndarray) -> np.ndarray:
-        if self.channels == 1:
-            return image[..., :1]
-        return image.repeat(3, axis=2) if (self.channels, image.shape[2]) == (3, 1) else image
-
-    def _image_bytes(self, channels: int) -> int:
-        return self.size[0] * self.size[1] * channels
-
-    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[Dropped, ...]) -> ShardRecord:
+    def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[tuple[int, str, str], ...]) -> ShardRecord:
         stem = f"{number:05d}-{COLOR_OF[self.channels]}"
         shard = Shard(
             file=f"{stem}.bin",
-            count=len(pixels) // self._image_bytes(self.channels),
+            count=len(pixels) // (self.pixels_each * self.channels),
             bytes=len(pixels),
             sha256=sha256(pixels).hexdigest(),
         )
@@ -184,29 +211,93 @@ class Writer:
         self.channels = 3
         self.buffer = bytearray(_in_colour(bytes(self.buffer)))
         for number, record in enumerate(self.records):
-            if record.shard.bytes == record.shard.count * self._image_bytes(1):
+            if record.shard.bytes == record.shard.count * self.pixels_each:
                 grey = self.remote.read(record.shard.file, record.shard.bytes)
                 if sha256(grey).hexdigest() != record.shard.sha256:
-                    raise InputError(
-                        f"{self.remote.url}/{record.shard.file} has changed meanwhile; pack into another place"
-                    )
+                    where = f"{self.remote.url}/{record.shard.file}"
+                    raise InputError(f"{where} has changed meanwhile; pack into another place")
                 self.records[number] = self._write(number, _in_colour(grey), record.taken, record.bad)
                 self.remote.remove(record.shard.file.replace(".bin", ".json"))
                 self.remote.remove(record.shard.file)
 
 
+def source_of(settings: DataSettings) -> StagedWork[Source]:
+    """The images that the settings name, which must not be packed already."""
+    parse_color(settings.background)
+    if settings.source in BUILT_IN:
+        return loaded_source((yield from collecting(settings)))
+    if is_url(settings.source):
+        raise InputError(
+            f"expected a folder of images or a data set, got {settings.source}; copy the images here first"
+        )
+    return folder_source(list_images(find_folder(settings.source)), settings)
+
+
+def folder_source(listing: Listing, settings: DataSettings) -> Source:
+    """The files of a folder, decoded as they are asked for."""
+    selection = select(listing, settings)
+    files = selection.files
+    order = arranged(classes(files, selection)[0], len(files), selection.numbers(files))
+
+    def rows(start: int) -> Iterator[np.ndarray | Bad]:
+        names = [files[i] for i in order[start:]]
+        results = each(fitter(listing.root, settings), map(Path, names), listing.root)
+        for name, result in zip(names, results, strict=True):
+            yield (shown(name), result.reason) if isinstance(result, BadImage) else result[0]
+
+    def described(kept: np.ndarray) -> Described:
+        places = order[kept]
+        in_listing = np.sort(places)
+        labels, class_names = classes([files[i] for i in in_listing], selection)  # those that good files have
+        if settings.labels == "none":
+            labels, class_names = None, ()
+        names = [files[i] for i in places]
+        return Described(
+            None if labels is None else labels[np.searchsorted(in_listing, places)],
+            class_names,
+            tuple(map(shown, names)),
+            captions(names, selection),
+            *selection.own(names),
+        )
+
+    root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
+    state = digest("folder, version 2", root, fingerprint(listing), form(settings), *read_as)
+    beside = selection.bad, listing.others, selection.notes
+    return Source(state, size(settings), len(files), rows, described, *beside)
+
+
+def loaded_source(whole: Collection) -> Source:
+    """A data set that is loaded already, such as MNIST."""
+    images, own = whole.images, (whole.num_validation, whole.num_test)
+
+    def rows(start: int) -> Iterator[np.ndarray | Bad]:
+        return (images.pixels(slice(i, i + 1))[0] for i in range(start, len(images)))
+
+    def described(kept: np.ndarray) -> Described:
+        assert len(kept) == len(images), "a data set that is loaded has no bad images"
+        return Described(images.labels, images.class_names, images.names, images.captions, *own)
+
+    state = digest("loaded", images.hash, repr(own[::-1]), *images.class_names)
+    return Source(state, images.shape[1:], len(images), rows, described)
+
+
 def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:
     """The index of all that has been written; the labels are written too."""
-    left_out = [*(each for record in writer.records for each in record.bad), *writer.bad]
+    left_out = [*(dropped for record in writer.records for dropped in record.bad), *writer.bad]
     bad = (*source.bad, *((name, reason) for _, name, reason in left_out))
     kept = np.setdiff1d(np.arange(writer.taken), [at for at, _, _ in left_out])
     about, shards = source.described(kept), tuple(record.shard for record in writer.records)
     beside = (about.num_validation or 0) + (about.num_test or 0)
     if len(kept) - beside < 2:
         raise InputError(too_few(printable(settings.source), len(kept) - beside, bad, beside))
-    labels = None if about.labels is None else _write_labels(remote, about.labels, len(about.class_names))
+    labels, files = None, [shard.sha256 for shard in shards]
+    if about.labels is not None:
+        bytes_each = 1 if len(about.class_names) <= 2**8 else 2 if len(about.class_names) <= 2**16 else 4
+        content = about.labels.astype(f"<u{bytes_each}").tobytes()
+        remote.write(LABELS, content)
+        labels = {"file": LABELS, "bytes_each": bytes_each, "sha256": sha256(content).hexdigest()}
+        files.insert(0, sha256(content).hexdigest())
     shape = (*source.size, writer.channels)
-    files = [*([labels.sha256] if labels else []), *(shard.sha256 for shard in shards)]
     few = len(kept) <= MOST_NAMED
     tree = {
         "count": len(kept),
@@ -217,7 +308,7 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
         "labels": labels,
         "num_test": about.num_test,
         "num_validation": about.num_validation,
-        "hash": content_hash(shape, about.class_names, files),
+        "hash": digest(PACKED, repr(shape), *about.class_names, "", *files),
         "packed_from": packed_from,
         "shards": shards,
         "bad": bad,
@@ -227,81 +318,36 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
     return parse(Index, tree, "the index")
 
 
-def _write_labels(remote: RemoteFolder, labels: np.ndarray, num_classes: int) -> LabelFile:
-    content, bytes_each = label_bytes(labels, num_classes)
-    remote.write(LABELS, content)
-    return LabelFile(file=LABELS, bytes_each=bytes_each, sha256=sha256(content).hexdigest())
-
-
 def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[ShardRecord]:
-    """What an earlier start of the same packing has done; that of another is taken away.
-
-    Raises:
-        InputError: the place holds other things.
-    """
+    """What an earlier start of the same packing has done; that of another is taken away, other things are not."""
     others = [name for name in there if not OURS.fullmatch(name)]
-    state = None if others or not there else _state(remote, there)
-    if there and state is None:
-        held = f"{len(there)} other" if len(there) > 1 else "another"
+    state: Any = None
+    with suppress(InputError):
+        state = parse_json(remote.read(STATE), STATE) if STATE in there else None
+    is_ours = not others and isinstance(state, dict) and state.get("format") == PACKED
+    if there and not is_ours:
         raise InputError(
-            f"expected an empty place to pack into, got {held} in {printable(remote.url)}, such as "
-            f"{printable((others or there)[0])}; choose another"
+            f"expected an empty place to pack into, got {printable((others or there)[0])} in {printable(remote.url)}; "
+            "choose another"
         )
-    if state == packed_from:
-        return [*_records(remote, there)]
+    if is_ours and state.get("packed_from") == packed_from:
+        return _records(remote, there)
     for name in (name for name in there if name != STATE):
         remote.remove(name)
     remote.write(STATE, json.dumps({"format": PACKED, "packed_from": packed_from}).encode())
     return []
 
 
-def _state(remote: RemoteFolder, there: list[str]) -> str | None:
-    """What is being packed into the place, as a digest; None where nothing is."""
-    try:
-        found: Any = parse_json(remote.read(STATE), STATE) if STATE in there else None
-    except InputError:
-        return None
-    return str(found.get("packed_from")) if isinstance(found, dict) and found.get("format") == PACKED else None
-
-
-def _records(remote: RemoteFolder, there: list[str]) -> Iterator[ShardRecord]:
-    """Of the shards from the first on, as far as there are any."""
+def _records(remote: RemoteFolder, there: list[str]) -> list[ShardRecord]:
+    """Of the shards from the first on, as far as there are any; that in colour counts where it is in grey too."""
+    records: list[ShardRecord] = []
     for number in count():
-        names = [name for kind in KINDS if (name := f"{number:05d}-{kind}.json") in there]
-        if not names:
-            return
-        yield parse(ShardRecord, json_object(remote.read(names[0]), names[0]), names[0])
-
-
-def _the_same(remote: RemoteFolder, packed_from: str) -> Index:
-    """The index that is there.
-
-    Raises:
-        InputError: it is that of other images or settings.
-    """
-    index = read_index(remote)
-    if index.packed_from != packed_from:
-        raise InputError(
-            f"expected an empty place to pack into, got a data set of other images or settings in "
-            f"{printable(remote.url)}; choose another, or remove it"
-        )
-    return index
-
-
-def _tidy(remote: RemoteFolder, index: Index, there: list[str]) -> None:
-    """Removes what was needed while packing only."""
-    needed = {INDEX, LABELS if index.labels else "", *(shard.file for shard in index.shards)}
-    for name in there:
-        if OURS.fullmatch(name) and name not in needed:
-            remote.remove(name)
-
-
-def _check_outside(remote: RemoteFolder, settings: DataSettings) -> None:
-    """Nothing is written among the images of a user."""
-    if remote.local is None or settings.source in BUILT_IN:
-        return
-    if remote.local.resolve().is_relative_to(find_folder(settings.source).resolve()):
-        raise InputError(f"expected a place outside {settings.source}, got {remote.url}; choose another")
+        names = [f"{number:05d}-{color}.json" for color in ("rgb", "grey", "grey-alpha", "rgba")]
+        name = next((name for name in names if name in there), None)
+        if name is None:
+            break
+        records.append(parse(ShardRecord, json_object(remote.read(name), name), name))
+    return records
 
 
 def _in_colour(grey: bytes) -> bytes:

@@ -8,19 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Condition, Lock, Thread
 from typing import TypeVar
 
 from ancestral.data.images import BadImage, memory_to_decode
 from ancestral.machine import free_memory, usable_cores
-
-SHARE = 0.5
-"""Of the free memory, for all images that are being decoded."""
-WITHOUT_ANSWER = 2**30
-"""Bytes, where the machine does not say what is free."""
-AHEAD = 8
-"""Files a thread that are decoded before the first of them is used."""
 
 Result = TypeVar("Result")
 
@@ -48,12 +40,9 @@ class Room:
 
 
 def each(work: Callable[[Path], Result], paths: Iterable[Path], root: Path = Path()) -> Iterator[Result | BadImage]:
-    """`work` of every path, in order, a bad image in place of its result. Threads decode a few files ahead.
-
-    Args:
-        root: the folder that the paths are relative to.
-    """
-    room = Room(_share())
+    """`work` of every path below `root`, in order, a bad image in place of its result. Threads decode files ahead."""
+    free = free_memory()
+    room = Room(2**30 if free is None else free // 2)
 
     def guarded(path: Path) -> Result | BaseException:
         try:
@@ -64,39 +53,31 @@ def each(work: Callable[[Path], Result], paths: Iterable[Path], root: Path = Pat
 
     threads = usable_cores()
     remaining = iter(paths)
-    while ahead := list(islice(remaining, AHEAD * threads)):
+    while ahead := list(islice(remaining, 8 * threads)):
         for result in _together(guarded, ahead, threads):
             if isinstance(result, BaseException) and not isinstance(result, BadImage):
                 raise result
             yield result
 
 
-def _share() -> int:
-    free = free_memory()
-    return WITHOUT_ANSWER if free is None else int(SHARE * free)
-
-
 def _together(work: Callable[[Path], Result], paths: list[Path], threads: int) -> list[Result]:
-    """`work` of each path, in order."""
-    tasks: SimpleQueue[tuple[int, Path]] = SimpleQueue()
-    done: SimpleQueue[tuple[int, Result]] = SimpleQueue()
+    """`work` of each path, in order; it raises nothing."""
+    tasks, results = deque(enumerate(paths)), dict[int, Result]()
 
     def serve() -> None:
-        with suppress(Empty):
+        with suppress(IndexError):  # no task is left
             while True:
-                number, path = tasks.get_nowait()
-                done.put((number, work(path)))
+                number, path = tasks.popleft()
+                results[number] = work(path)
 
-    for task in enumerate(paths):
-        tasks.put(task)
-    for _ in range(min(threads, len(paths))):
-        Thread(target=serve, daemon=True, name="decode").start()
+    workers = [Thread(target=serve, daemon=True, name="decode") for _ in range(min(threads, len(paths)))]
+    for worker in workers:
+        worker.start()
     try:
-        results = dict(done.get() for _ in paths)
+        for worker in workers:
+            worker.join()
     finally:
-        with suppress(Empty):
-            while True:
-                tasks.get_nowait()
+        tasks.clear()
     return [results[number] for number in range(len(paths))]
 
 
@@ -121,18 +102,15 @@ class ReadAhead:
 
     def wait(self) -> None:
         """Until all that was asked for is done."""
-        thread = self._thread
-        if thread is not None:
+        if (thread := self._thread) is not None:
             thread.join()
 
     def _work(self) -> None:
-        while (wanted := self._next()) is not None:
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+                wanted = self._wanted.popleft()
             with suppress(Exception):
                 self._do(wanted)
-
-    def _next(self) -> int | None:
-        with self._lock:
-            if self._wanted:
-                return self._wanted.popleft()
-            self._thread = None
-            return None

@@ -17,7 +17,6 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ancestral.colors import COLOR_OF
-from ancestral.data.cache import digest
 from ancestral.data.folder import check_not_a_folder
 from ancestral.data.imageset import frozen
 from ancestral.data.store import RemoteFolder
@@ -28,8 +27,6 @@ from ancestral.text import printable
 
 VERSION = 1
 LABELS = "labels.bin"
-MOST_INDEX = 2**28
-"""Bytes of an index, which may name and describe a hundred thousand images."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z_.-]*$")]
@@ -54,7 +51,7 @@ class LabelFile(Settings):
 
 
 class Index(Settings):
-    """A packed data set."""
+    """A packed data set; what it is stands first in the file."""
 
     format: Literal["ancestral-shards"] = "ancestral-shards"
     version: Literal[1] = 1
@@ -71,7 +68,7 @@ class Index(Settings):
     num_validation: Count | None
     """As in `Collection`."""
     hash: Sha256
-    """Of the content: shape, classes, labels and images."""
+    """Of the content: shape, classes, sha256 of the labels, if any, and of the shards."""
     packed_from: Sha256
     """Of the source and the settings: the same command again finds its work done."""
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
@@ -104,25 +101,11 @@ class Index(Settings):
         return {"size": size, "color": COLOR_OF[channels], "fit": self.fit, "background": self.background}
 
 
-def content_hash(shape: tuple[int, ...], class_names: tuple[str, ...], files: list[str]) -> str:
-    """`Index.hash`; `files` are the sha256 of the labels, if any, and of the shards."""
-    return digest(PACKED, repr(shape), *class_names, "", *files)
-
-
-def as_json(index: Index) -> bytes:
-    """The index as it is written; what it is stands first."""
-    return (index.model_dump_json() + "\n").encode()
-
-
 def read_index(remote: RemoteFolder) -> Index:
-    """The index of a packed set.
-
-    Raises:
-        InputError: none there, out of reach, malformed, or of a newer format.
-    """
+    """The index of a packed set; an InputError where none can be read or it is of a newer format."""
     where = f"{printable(remote.url)}/{INDEX}"
     try:
-        content = remote.read(INDEX, MOST_INDEX)
+        content = remote.read(INDEX, 2**28)  # it may name and describe a hundred thousand images
     except InputError as error:
         raise InputError(f"{error}; pack images into it with ancestral data pack") from None
     try:
@@ -139,11 +122,7 @@ def read_index(remote: RemoteFolder) -> Index:
 
 
 def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
-    """The labels (N,) int64 of a packed set, or None where it has no classes.
-
-    Raises:
-        InputError: they are out of reach, or not those of the index.
-    """
+    """The labels (N,) int64 of a packed set, or None where it has no classes."""
     if index.labels is None:
         return None
     each = index.labels.bytes_each
@@ -156,18 +135,8 @@ def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
     return frozen(found.astype(np.int64))
 
 
-def label_bytes(labels: np.ndarray, num_classes: int) -> tuple[bytes, Literal[1, 2, 4]]:
-    """Labels as they are written, and the bytes of each."""
-    each: Literal[1, 2, 4] = 1 if num_classes <= 2**8 else 2 if num_classes <= 2**16 else 4
-    return labels.astype(f"<u{each}").tobytes(), each
-
-
 def check_settings(index: Index, settings: DataSettings, url: str) -> None:
-    """Whether the settings ask for the pixels that were packed; a setting at its default asks for nothing.
-
-    Raises:
-        InputError: another size, other colours, or another way to fit.
-    """
+    """That the settings ask for the pixels that were packed; a setting at its default asks for nothing."""
     packed = index.settings
     asked = {
         "size": settings.height_width in (None, index.shape[:2]),

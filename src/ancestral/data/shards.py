@@ -1,89 +1,41 @@
 """A packed data set as images that are fetched: only the shards that are needed, a pool of them at a time.
 
-Images are read from the cached shards one by one with pread, so that a file that is cut off is noticed and no page of
-it counts as memory of this process. While one pool is trained on, a thread fetches the next.
+While one pool is trained on, a thread fetches the next.
 
 A shard that cannot be had, or not as its sha256 says, costs its images: position p of shard g, the o-th there, is
 replaced by the (o mod n)-th of the n of the next shard that is good, g + 1, g + 2 ... in the order of the part. So what
 is trained on depends on which shards are bad and on nothing else.
 """
 
-import os
-import weakref
-from collections import OrderedDict
 from collections.abc import Iterator
-from functools import cached_property
-from typing import BinaryIO
 
 import numpy as np
 
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
-from ancestral.data.order import POOL, PooledOrder
+from ancestral.data.order import PooledOrder
 from ancestral.data.parallel import ReadAhead
 from ancestral.data.shard_cache import Gone, ShardCache, cache_for
-from ancestral.data.shard_index import Index, check_settings, read_index, read_labels
-from ancestral.data.store import RemoteFolder, remote_folder
+from ancestral.data.shard_index import check_settings, read_index, read_labels
+from ancestral.data.store import remote_folder
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
 
-OPEN = 2 * POOL
-"""Shards that are held open: a batch may reach from one pool into the next."""
 MOST_MISSING = 0.01
 """Share of the images to train on that others may stand in for."""
-HELD_OUT_BYTES = 2**28
-"""A validation or test part up to this size is read once, into memory."""
-
-
-class ShardReader:
-    """The shards of a packed set, opened as they are needed."""
-
-    def __init__(self, remote: RemoteFolder, index: Index, cache: ShardCache) -> None:
-        self.remote, self.index, self.cache = remote, index, cache
-        self.bounds = np.concatenate([[0], np.cumsum([shard.count for shard in index.shards])])
-        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
-        weakref.finalize(self, _close, self._open)
-
-    def read(self, number: int, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Reads images `rows` of a shard to the places `where` of `out`, (n, H, W, C).
-
-        Raises:
-            Gone: the shard cannot be had.
-            CannotWrite: the cache cannot be written.
-        """
-        if self._read(self._file(number), rows, out, where):
-            return
-        self._open.pop(number).close()  # cut off after it had arrived: once more
-        self.cache.drop(number)
-        if not self._read(self._file(number), rows, out, where):
-            raise Gone("is cut off in the cache")
-
-    def _file(self, number: int) -> BinaryIO:
-        file = self._open.pop(number, None) or self.cache.opened(number)
-        self._open[number] = file
-        if len(self._open) > OPEN:
-            self._open.popitem(last=False)[1].close()
-        return file
-
-    def _read(self, file: BinaryIO, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> bool:
-        """Whether all could be read; neighbours are read at once."""
-        each, handle, flat = out[0].nbytes, file.fileno(), out.reshape(-1).data.cast("B")
-        ends = runs(rows, where)
-        firsts, places = rows[ends[:-1]].tolist(), where[ends[:-1]].tolist()
-        for first, place, length in zip(firsts, places, np.diff(ends).tolist(), strict=True):
-            view = flat[place * each : (place + length) * each]
-            if not _filled(handle, view, first * each):
-                return False
-        return True
 
 
 class ShardRows:
     """Images `start` to `stop` of a packed set; a `Fetched`."""
 
-    def __init__(self, shards: ShardReader, start: int, stop: int) -> None:
-        self.shards, self.start, self.stop = shards, start, max(start, stop)
+    def __init__(self, cache: ShardCache, start: int, stop: int) -> None:
+        self.cache, self.start, self.stop = cache, start, max(start, stop)
+        bounds = np.concatenate([[0], np.cumsum([shard.count for shard in cache.index.shards])])
+        self.first = int(np.searchsorted(bounds, start, side="right")) - 1  # the shard in which the part begins
+        self.bounds = bounds[self.first :][: int(np.searchsorted(bounds, self.stop, side="left")) - self.first + 1]
+        self.order = PooledOrder((self.bounds - start).clip(0, len(self)))  # of the shards at its ends what is in it
         self._missing: dict[int, Missing] = {}
         self._pool: tuple[int, int, int] | None = None
-        self.ahead = ReadAhead(shards.cache.fetch_ahead)
+        self.ahead = ReadAhead(cache.fetch_ahead)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -91,24 +43,12 @@ class ShardRows:
     @property
     def shape(self) -> tuple[int, ...]:
         """(N, H, W, C)."""
-        return len(self), *self.shards.index.shape
+        return len(self), *self.cache.index.shape
 
     @property
     def nbytes(self) -> int:
         """Bytes of all pixels."""
         return int(np.prod(self.shape, dtype=np.int64))
-
-    @cached_property
-    def first(self) -> int:
-        """The number of the shard in which the part begins."""
-        return int(np.searchsorted(self.shards.bounds, self.start, side="right")) - 1
-
-    @cached_property
-    def order(self) -> PooledOrder:
-        """Pools of shards; those at the ends of the part count with what the part has of them."""
-        last = int(np.searchsorted(self.shards.bounds, self.stop, side="left"))
-        bounds = self.shards.bounds[self.first : last + 1] - self.start
-        return PooledOrder(bounds.clip(0, len(self)))
 
     @property
     def missing(self) -> tuple[Missing, ...]:
@@ -118,14 +58,10 @@ class ShardRows:
     def sliced(self, start: int, stop: int) -> "ShardRows":
         """Images `start` to `stop` of these."""
         start, stop, _ = slice(start, stop).indices(len(self))
-        return ShardRows(self.shards, self.start + start, self.start + stop)
+        return ShardRows(self.cache, self.start + start, self.start + stop)
 
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
-        """The images there, (n, H, W, C).
-
-        Raises:
-            InputError: one of them cannot be had.
-        """
+        """The images there, (n, H, W, C); an InputError where one of them cannot be had."""
         places = np.arange(len(self))[where] if isinstance(where, slice) else np.asarray(where)
         out = np.empty((len(places), *self.shape[1:]), np.uint8)
         for shard, reason, _ in self._read(places, out, np.arange(len(places))):
@@ -134,11 +70,7 @@ class ShardRows:
         return out
 
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images there, others in place of those that cannot be had, and their positions.
-
-        Raises:
-            InputError: a hundredth of the images is missing.
-        """
+        """The images there, others in place of those that cannot be had, and their positions."""
         out, taken = np.empty((len(where), *self.shape[1:]), np.uint8), where.copy()
         todo = np.arange(len(where))
         while len(todo):
@@ -161,10 +93,9 @@ class ShardRows:
         shard_of = np.searchsorted(self.order.bounds, positions[todo], side="right") - 1
         for shard in np.unique(shard_of).tolist():
             places = todo[shard_of == shard]
-            number = self.first + shard
-            rows = positions[places] + self.start - self.shards.bounds[number]
+            rows = positions[places] + self.start - self.bounds[shard]
             try:
-                self.shards.read(number, rows, out, places)
+                self.cache.read(self.first + shard, rows, out, places)
             except Gone as fault:
                 yield shard, str(fault), places
 
@@ -187,62 +118,32 @@ class ShardRows:
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
         if lost > MOST_MISSING * len(self):
-            named = "; ".join(f"{missing.shard}: {missing.reason}" for missing in self.missing[:3])
-            more = f"; and {len(self.missing) - 3} more" if len(self.missing) > 3 else ""
+            first = self.missing[0]
             raise InputError(
                 f"expected at most {MOST_MISSING:.0%} of the images to train on to be missing, got {lost:,} of "
-                f"{len(self):,} ({named}{more}); restore these files, or pack the images again"
+                f"{len(self):,} in {len(self.missing)} files, such as {first.shard}: {first.reason}; restore them, or "
+                "pack the images again"
             )
 
     def _name(self, shard: int) -> str:
-        return f"{self.shards.remote.url.rstrip('/')}/{self.shards.index.shards[self.first + shard].file}"
+        return f"{self.cache.remote.url.rstrip('/')}/{self.cache.index.shards[self.first + shard].file}"
 
 
 def packed_set(source: str, settings: DataSettings) -> Collection:
-    """The packed data set at a path or a URL.
-
-    Raises:
-        InputError: none there, out of reach, malformed, or packed by other settings.
-    """
+    """The packed data set at a path or a URL."""
     place = remote_folder(source)
     index = read_index(place)
     check_settings(index, settings, source)
-    images = ShardRows(ShardReader(place, index, cache_for(place, index)), 0, index.count)
+    images = ShardRows(cache_for(place, index), 0, index.count)
     labels = read_labels(place, index)
     whole = ImageSet(images, labels, index.class_names, index.captions, index.names, index.hash)
     return Collection(whole, index.num_test, index.num_validation, index.bad)
 
 
 def held_out_in_memory(parts: Parts) -> Parts:
-    """The parts of a packed set; validation and test are read now, unless they are large."""
+    """The parts of a packed set; validation and test are read now, unless one has more than 256 MiB."""
 
     def near(images: ImageSet) -> ImageSet:
-        return images.in_memory() if images.images.nbytes <= HELD_OUT_BYTES else images
+        return images.in_memory() if images.images.nbytes <= 2**28 else images
 
     return parts._replace(validation=near(parts.validation), test=near(parts.test))
-
-
-def runs(*columns: np.ndarray) -> np.ndarray:
-    """The ends 0 ... n of the stretches over which every column rises by one from each number to the next."""
-    broken = np.zeros(len(columns[0]) - 1, bool)
-    for column in columns:
-        broken |= np.diff(column) != 1
-    return np.concatenate([[0], np.flatnonzero(broken) + 1, [len(columns[0])]])
-
-
-def _close(files: OrderedDict[int, BinaryIO]) -> None:
-    while files:
-        files.popitem()[1].close()
-
-
-def _filled(handle: int, view: memoryview, offset: int) -> bool:
-    """Fills `view` from `offset` of a file; whether there was enough of it."""
-    done = 0
-    try:
-        while (count := os.preadv(handle, [view[done:]], offset + done)) < len(view) - done:
-            if not count:
-                return False
-            done += count
-    except OSError:
-        return False
-    return True

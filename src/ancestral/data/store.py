@@ -11,21 +11,15 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any
 
-from ancestral.errors import CannotWrite, InputError
+from ancestral.errors import AncestralError, CannotWrite, InputError
 from ancestral.files import MOST_TEXT, check_regular, half_of, is_url, write_whole
-
-CHUNK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
 class RemoteFolder:
-    """Where files lie side by side.
+    """Where files lie side by side: `root` in the file system `files` of fsspec, which is `local` on this machine.
 
-    Args:
-        url: as it was given, for messages.
-        files: fsspec's file system.
-        root: the place in it.
-        local: the same as a path of this machine, or None.
+    An InputError where they cannot be read, a CannotWrite where not written; `url`, as it was given, is for these.
     """
 
     url: str
@@ -35,15 +29,8 @@ class RemoteFolder:
 
     @contextmanager
     def claimed(self, is_ours: Callable[[str], bool]) -> Iterator[None]:
-        """Holds a folder of this machine, made if need be, for one writer; what a killed one left half is taken away.
-
-        Args:
-            is_ours: whether the writer writes files of that name.
-
-        Raises:
-            InputError: another process holds it.
-            CannotWrite: it cannot be made or read.
-        """
+        """Holds a folder of this machine, made if need be, for one writer, which writes files of names that `is_ours`;
+        what a killed one left half is taken away."""
         if self.local is None or self.local.is_file():
             yield
             return
@@ -57,8 +44,7 @@ class RemoteFolder:
                 try:
                     flock(handle, LOCK_EX | LOCK_NB)
                 except BlockingIOError:
-                    said = f"{self.url} is being written by another process; wait for it, or name another"
-                    raise InputError(said) from None
+                    raise InputError(f"another process writes {self.url}; wait for it, or name another") from None
             for half in self.local.iterdir():
                 if (name := half_of(half.name)) is not None and is_ours(name) and half.is_file():
                     half.unlink(missing_ok=True)
@@ -67,30 +53,19 @@ class RemoteFolder:
             os.close(handle)
 
     def names(self) -> list[str]:
-        """The files and folders directly in it, but not hidden ones; none where it is not there yet.
-
-        Raises:
-            InputError: it cannot be listed.
-        """
+        """The files and folders directly in it, but not hidden ones; none where it is not there yet."""
         if self.local is not None and self.local.is_file():
             raise InputError(f"expected a folder, got a file: {self.url}; choose another")
-        try:
-            self.invalidate_listing()
+        found: list[str] = []
+        with _explained(f"list {self.url}"), suppress(FileNotFoundError, NotADirectoryError):
+            self.files.invalidate_cache()
             found = self.files.ls(self.root, detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except Exception as error:
-            raise InputError(f"cannot list {self.url}: {_reason(error)}") from None
         here = self.root.strip("/")  # which an object store may list too
         names = [each.rpartition("/")[2] for each in (str(each).strip("/") for each in found) if each != here]
         return sorted(name for name in names if not name.startswith("."))
 
     def read(self, name: str, most: int = MOST_TEXT) -> bytes:
-        """All of a file of at most `most` bytes.
-
-        Raises:
-            InputError: it is not there, cannot be read, or is larger.
-        """
+        """All of a file of at most `most` bytes."""
         content = bytearray()
         for chunk in self.chunks(name):
             content += chunk
@@ -99,52 +74,29 @@ class RemoteFolder:
         return bytes(content)
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """A file piece by piece.
-
-        Raises:
-            InputError: it is not there, or cannot be read.
-        """
+        """A file piece by piece."""
         if self.local is not None and (self.local / name).exists():
             check_regular(self.local / name)
-        try:
-            with self.files.open(self._path(name), "rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    yield chunk
-        except Exception as error:
-            raise InputError(f"cannot read {self._url(name)}: {_reason(error)}") from None
-
-    def invalidate_listing(self) -> None:
-        """What the driver remembers of sizes and names is asked for anew."""
-        self.files.invalidate_cache()
+        with _explained(f"read {self._url(name)}"), self.files.open(self._path(name), "rb") as file:
+            while chunk := file.read(2**22):
+                yield chunk
 
     def write(self, name: str, content: bytes) -> None:
-        """A file that appears whole, in place of an older one.
-
-        Raises:
-            CannotWrite: full, read-only, or out of reach.
-        """
+        """A file that appears whole, in place of an older one."""
         if self.local is not None:
             write_whole(self.local / name, content)
             return
-        try:
+        with _explained(f"write {self._url(name)}", CannotWrite):
             try:
                 self.files.pipe_file(self._path(name), content)
             except FileNotFoundError:  # a file system with folders, unlike an object store
                 self.files.makedirs(self.root, exist_ok=True)
                 self.files.pipe_file(self._path(name), content)
-        except Exception as error:
-            raise CannotWrite(f"cannot write {self._url(name)}: {_reason(error)}") from None
 
     def remove(self, name: str) -> None:
-        """Takes a file away.
-
-        Raises:
-            CannotWrite: it is not there, or the place is read-only or out of reach.
-        """
-        try:
+        """Takes away a file, which must be there."""
+        with _explained(f"remove {self._url(name)}", CannotWrite):
             self.files.rm_file(self._path(name))
-        except Exception as error:
-            raise CannotWrite(f"cannot remove {self._url(name)}: {_reason(error)}") from None
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
@@ -154,11 +106,7 @@ class RemoteFolder:
 
 
 def remote_folder(url: str) -> RemoteFolder:
-    """The place at a path or a URL, which need not be there yet.
-
-    Raises:
-        InputError: no fsspec, no driver for this kind of URL, or one that refuses it.
-    """
+    """The place at a path or a URL, which need not be there yet."""
     try:
         import fsspec
         from fsspec.implementations.local import LocalFileSystem
@@ -167,19 +115,24 @@ def remote_folder(url: str) -> RemoteFolder:
     if not is_url(url):
         here = Path(url).expanduser().absolute()
         return RemoteFolder(url, LocalFileSystem(), os.fspath(here), here)
-    try:
-        files, root = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        package = getattr(error.__cause__ or error, "name", None) or "its driver"
-        raise InputError(f"expected a driver for {url}, got none; pip install {package}") from None
-    except Exception as error:
-        raise InputError(f"cannot reach {url}: {_reason(error)}") from None
+    with _explained(f"reach {url}"):
+        try:
+            files, root = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            package = getattr(error.__cause__ or error, "name", None) or "its driver"
+            raise InputError(f"expected a driver for {url}, got none; pip install {package}") from None
     return RemoteFolder(url, files, root, Path(root) if isinstance(files, LocalFileSystem) else None)
 
 
-def _reason(error: Exception) -> str:
-    """What a driver's error says, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return "not found"
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(said.split()) or type(error).__name__
+@contextmanager
+def _explained(what: str, kind: type[AncestralError] = InputError) -> Iterator[None]:
+    """Raises a driver's error as one of ours, in one line."""
+    try:
+        yield
+    except AncestralError:
+        raise
+    except FileNotFoundError:
+        raise kind(f"cannot {what}: not found") from None
+    except Exception as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise kind(f"cannot {what}: {' '.join(said.split()) or type(error).__name__}") from None

@@ -14,15 +14,11 @@ from ancestral.jobs.events import Event, ResultEvent
 
 
 def pack(job: PackSettings) -> Generator[Event, None, None]:
-    """Packs, or goes on where it was stopped; the result's value is what was packed.
-
-    Raises:
-        InputError: no images, or a place that holds other things.
-        CannotWrite: the place is full, read-only or out of reach.
-    """
+    """Packs, or goes on where it was stopped; the result's value is what was packed."""
     done = yield from packing(job.data, job.dest, job.shard_images)
     yield from notes_on(done, job.source)
     index = done.index
+    is_name = not is_url(job.dest) and Path(job.dest).name == job.dest  # which could be a preset's
     tree = {
         "dest": job.dest,
         "already": done.already,
@@ -37,12 +33,6 @@ def pack(job: PackSettings) -> Generator[Event, None, None]:
         "bad": index.bad,
         "left_out": [asdict(each) for each in counted(index.bad, done.left_out)],
         "notes": done.notes,
-        "command": command(job.dest),
+        "command": shlex.join(["ancestral", "train", f"./{job.dest}" if is_name else job.dest]),
     }
     yield ResultEvent(tree, done)
-
-
-def command(dest: str) -> str:
-    """How to train on it; a path that could be a preset's name is written so that it is none."""
-    alone = not is_url(dest) and Path(dest).name == dest
-    return shlex.join(["ancestral", "train", f"./{dest}" if alone else dest])

@@ -15,7 +15,7 @@ from ancestral.report.html import Html, element, section, table
 from ancestral.report.measured import not_measured, number, out_of_date, with_error
 from ancestral.report.pictures import chart
 from ancestral.settings import parse
-from ancestral.viz.sweep import Curve, sweep_curves
+from ancestral.viz.plots import Curve, sweep_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

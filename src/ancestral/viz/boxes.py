@@ -1,7 +1,6 @@
-"""A small algebra of boxes: text and pictures set beside, above and in tables of one another.
+"""Boxes, RGB pictures on a common background: text and pictures set beside, above and in tables of one another.
 
-A box is an RGB picture on the common background. Boxes are only ever put next to each other, so nothing overlaps and
-nothing is cut off: a caption that is too long wraps, and a column is as wide as the widest box in it.
+Nothing overlaps and nothing is cut off: a caption that is too long wraps, and a column is as wide as its widest box.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ FAINT = (206, 206, 206)
 BAR_HEIGHT = 4
 
 Box = Image.Image
-Cells = Sequence[Sequence[Box]]
 
 
 @cache
@@ -36,12 +34,13 @@ def blank(width: int, height: int) -> Box:
 
 def text_width(string: str, size: int) -> int:
     """Width of one unbroken line, px."""
-    return ceil(font(size).getlength(_printable(string)))
+    return ceil(font(size).getlength(string))
 
 
 def text(string: str, size: int, width: int | None = None) -> Box:
     """`string` in `size` px, broken into lines of at most `width` px (None: one line)."""
-    lines = wrapped(_printable(string), size, width)
+    printable = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(string.split()))
+    lines = wrapped(printable, size, width)
     ascent, descent = font(size).getmetrics()
     box = blank(max(1, *(text_width(line, size) for line in lines)), (ascent + descent) * len(lines))
     draw = ImageDraw.Draw(box)
@@ -89,22 +88,11 @@ def column(boxes: Sequence[Box], gap: int, across: float = 0.5) -> Box:
     return whole
 
 
-def table(cells: Cells, gap: int, down: float = 0.5) -> Box:
+def table(cells: Sequence[Sequence[Box]], gap: int, down: float = 0.5) -> Box:
     """Rows of cells in columns as wide as their widest cell; the last row may be shorter."""
     widths = [max(r[j].width for r in cells if j < len(r)) for j in range(len(cells[0]))]
     rows = [row([pad(b, w, b.height) for b, w in zip(r, widths, strict=False)], gap, down) for r in cells]
     return column(rows, gap, across=0.0)
-
-
-def flush_left(boxes: Sequence[Box], room: int) -> list[Box]:
-    """Boxes made `room` px wider than the widest of them, their contents at the left: a column of row labels."""
-    width = max(b.width for b in boxes) + room
-    return [pad(b, width, b.height, across=0.0) for b in boxes]
-
-
-def _printable(string: str) -> str:
-    """`string` on one line, with � for what no font can show (a file name that is not UTF-8, for example)."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(string.split()))
 
 
 def wrapped(string: str, size: int, width: int | None) -> list[str]:
@@ -114,15 +102,10 @@ def wrapped(string: str, size: int, width: int | None) -> list[str]:
         longer = f"{lines[-1]} {word}".strip()
         if width is None or text_width(longer, size) <= width:
             lines[-1] = longer
-        else:
-            lines += _pieces(word, size, width)
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter, size) > width:
+                lines.append("")
+            lines[-1] += letter
     return [line for line in lines if line] or [""]
-
-
-def _pieces(word: str, size: int, width: int) -> list[str]:
-    """`word` cut into pieces of at most `width` px, of one letter at least."""
-    pieces = [""]
-    for letter in word:
-        fits = text_width(pieces[-1] + letter, size) <= width or not pieces[-1]
-        pieces = [*pieces[:-1], pieces[-1] + letter] if fits else [*pieces, letter]
-    return pieces

@@ -23,12 +23,8 @@ from ancestral.viz.boxes import Box
 
 F = TypeVar("F")
 FILMS = (".gif", ".png", ".apng", ".webp", ".mp4")
-MOST_FRAMES_PER_SECOND = 50
-"""A GIF counts in hundredths of a second, and browsers slow down what is faster than two of them."""
 GIF_BYTES = 1_000_000
 """What a GIF is made smaller for, as far as the ways below go."""
-SMALL_PIXELS = 4_000_000
-"""Of all frames, up to which each frame of a GIF may have a palette of its own: those take long to find."""
 GREY_WAYS = ((34, 64), (26, 32), (20, 24), (16, 16), (12, 16))
 COLOUR_WAYS = ((34, 64), (24, 64), (17, 64), (12, 64), (12, 32))
 """Frames and colours, at most, tried in this order where all frames, each in its own 256 colours, are too large."""
@@ -52,12 +48,10 @@ def film_bytes(frames: Sequence[Box], suffix: str = ".gif", seconds: float = 6.0
             .png or .apng (exact), .webp (exact to the eye), .mp4 (of any length small).
         seconds: from the first frame to the last.
         hold: seconds for which the last frame stays before the film starts again.
-
-    Raises:
-        InputError: another suffix, or .mp4 where ffmpeg is not.
     """
     check_film(suffix)
-    frames = pick(frames, max(2, int(seconds * MOST_FRAMES_PER_SECOND)))
+    # a GIF counts in hundredths of a second, and browsers slow down what is faster than two of them
+    frames = pick(frames, max(2, int(seconds * 50)))
     if suffix == ".mp4":
         return _mp4(frames, seconds, hold)
     if suffix == ".gif":
@@ -70,16 +64,12 @@ def film_bytes(frames: Sequence[Box], suffix: str = ".gif", seconds: float = 6.0
 
 
 def save_film(frames: Sequence[Box], path: Path, seconds: float = 6.0, hold: float = 1.5) -> None:
-    """Write a film whose kind the suffix of `path` names, as in `film_bytes`: whole or not at all."""
+    """Writes a film whose kind the suffix of `path` names, as in `film_bytes`: whole or not at all."""
     write_whole(path, film_bytes(frames, path.suffix.lower(), seconds, hold))
 
 
 def check_film(suffix: str) -> None:
-    """That films of this kind can be made here.
-
-    Raises:
-        InputError: they cannot.
-    """
+    """That films of this kind can be made here."""
     if suffix not in FILMS:
         raise InputError(f"expected --film to end in {', '.join(FILMS)}, got {suffix!r}; rename the file")
     if suffix == ".mp4" and shutil.which("ffmpeg") is None:
@@ -96,7 +86,7 @@ def _saved(frames: Sequence[Image.Image], kind: str, seconds: float, hold: float
 
 def _small_gif(frames: Sequence[Box], seconds: float, hold: float) -> bytes:
     """As it is, or in the first of the ways that is small enough, else in the last."""
-    small = len(frames) * frames[0].width * frames[0].height <= SMALL_PIXELS
+    small = len(frames) * frames[0].width * frames[0].height <= 4_000_000  # else palettes take long to find
     content = _saved([*map(_in_own_palette, frames)], "GIF", seconds, hold, comment=FILM) if small else b""
     for most, colours in GREY_WAYS if all(map(_is_grey, frames)) else COLOUR_WAYS:
         if 0 < len(content) <= GIF_BYTES:
@@ -117,7 +107,7 @@ def _in_own_palette(frame: Box) -> Image.Image:
 
 
 def _in_one_palette(frames: Sequence[Box], colours: int) -> list[Image.Image]:
-    """Frames in one palette of so many colours; of grey ones evenly spaced greys, else those of the last."""
+    """Frames in one palette of so many colours; of grey ones evenly spaced greys, else those of the last frames."""
     if all(map(_is_grey, frames)):
         steps = np.round(np.arange(256) * (colours - 1) / 255).astype(np.uint8)
         greys = np.repeat(np.round(np.linspace(0, 255, colours)).astype(np.uint8), 3)
@@ -158,12 +148,10 @@ def _mp4(frames: Sequence[Box], seconds: float, hold: float) -> bytes:
     pixels = b"".join(np.asarray(frame)[:height, :width].tobytes() for frame in shown)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "film.mp4"
-        told = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:.6f}", "-i", "-"]
+        given = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:.6f}", "-i", "-"]
         made = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
-        marked = ["-metadata", f"comment={FILM.decode()}", str(out)]
-        done = subprocess.run(
-            ["ffmpeg", "-v", "error", *told, *made, *marked], input=pixels, capture_output=True, check=False
-        )
+        command = ["ffmpeg", "-v", "error", *given, *made, "-metadata", f"comment={FILM.decode()}", str(out)]
+        done = subprocess.run(command, input=pixels, capture_output=True, check=False)
         if done.returncode or not out.is_file():
             said = (done.stderr.decode(errors="replace").strip().splitlines() or ["nothing"])[-1]
             raise InputError(f"expected ffmpeg to write H.264, got: {said}; name the film .webp or .gif")

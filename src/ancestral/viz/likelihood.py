@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-HEIGHT = 2.6
-"""Inches of one panel."""
+NOISE_TO_DATA = "log-SNR (nats)   (left = noise, right = data)"
 
 
 @dataclass(frozen=True)
@@ -56,20 +55,20 @@ class Terms:
 
 def likelihood_figure(terms: Terms) -> Figure:
     """All of it, in one picture: `bound_figure` above `coding_figure`."""
-    return _figure(terms, density, cumulative, coding)
+    return _figure(terms, _density, _cumulative, _coding)
 
 
 def bound_figure(terms: Terms) -> Figure:
     """The terms as a density over log-SNR, and below it their sum from L_T to the bound."""
-    return _figure(terms, density, cumulative)
+    return _figure(terms, _density, _cumulative)
 
 
 def coding_figure(terms: Terms) -> Figure:
     """Progressive coding: how far the picture is off after so many bits (Ho et al. 2020, section 4.3)."""
-    return _figure(terms, coding)
+    return _figure(terms, _coding)
 
 
-def density(axes: Axes, terms: Terms) -> None:
+def _density(axes: Axes, terms: Terms) -> None:
     """Bars whose areas are bits, with a band of one standard error."""
     width = np.diff(terms.log_snr)
     height, error = terms.bits / width, terms.errors / width
@@ -78,12 +77,10 @@ def density(axes: Axes, terms: Terms) -> None:
     band: dict[str, Any] = {"baseline": height - error, "fill": True, "color": COLORS[1], "alpha": 0.55}
     axes.stairs(height + error, terms.log_snr, linewidth=0, **band)
     axes.set_ylim(bottom=min(0.0, float((height - error).min())))
-    axes.set_title("Where the bits go   (area: bits/dim, band: error)", fontdict=TITLE, loc="left")
-    axes.set_ylabel("bits/dim per log-SNR")
-    axes.set_xlabel(NOISE_TO_DATA)
+    _named(axes, "Where the bits go   (area: bits/dim, band: error)", NOISE_TO_DATA, "bits/dim per log-SNR")
 
 
-def cumulative(axes: Axes, terms: Terms) -> None:
+def _cumulative(axes: Axes, terms: Terms) -> None:
     """The sum so far: from L_T, over the stretches, and up by L_0 to the bound."""
     start, end = terms.log_snr[0], terms.log_snr[-1]
     axes.plot(terms.log_snr, terms.received, color=COLORS[0])
@@ -95,15 +92,12 @@ def cumulative(axes: Axes, terms: Terms) -> None:
     axes.set_ylim(bottom=0)
     axes.margins(y=0.12)
     _beside(axes, start, terms.prior, f"$L_T$ {said(terms.prior)}", (2.0, 9.0), "left")
-    _beside(
-        axes, end, terms.total, f"+ $L_0$ {said(terms.reconstruction)}\n= {said(terms.total)}", (-12.0, -18.0), "right"
-    )
-    axes.set_title("Their sum, from noise to the image", fontdict=TITLE, loc="left")
-    axes.set_ylabel("bits/dim so far")
-    axes.set_xlabel(NOISE_TO_DATA)
+    ending = f"+ $L_0$ {said(terms.reconstruction)}\n= {said(terms.total)}"
+    _beside(axes, end, terms.total, ending, (-12.0, -18.0), "right")
+    _named(axes, "Their sum, from noise to the image", NOISE_TO_DATA, "bits/dim so far")
 
 
-def coding(axes: Axes, terms: Terms) -> None:
+def _coding(axes: Axes, terms: Terms) -> None:
     """Distortion against rate: each stretch at the middle of its bits; the last bits, L_0, make the image exact."""
     middle = 0.5 * (terms.received[:-1] + terms.received[1:])
     axes.plot(middle, terms.rmse, color=COLORS[0], marker="o", markersize=3.5)
@@ -113,13 +107,7 @@ def coding(axes: Axes, terms: Terms) -> None:
     axes.set_ylim(bottom=0)
     axes.margins(x=0.04, y=0.1)
     _beside(axes, terms.total, 0.0, f"exact at {said(terms.total)}", (-4.0, 9.0), "right")
-    axes.set_title("What the bits so far have bought", fontdict=TITLE, loc="left")
-    axes.set_ylabel("error (RMSE of 0..255)")
-    axes.set_xlabel("bits/dim received so far")
-
-
-TITLE: dict[str, Any] = {"fontsize": 11.5, "color": INK}
-NOISE_TO_DATA = "log-SNR (nats)   (left = noise, right = data)"
+    _named(axes, "What the bits so far have bought", "bits/dim received so far", "error (RMSE of 0..255)")
 
 
 def said(bits: float) -> str:
@@ -128,10 +116,16 @@ def said(bits: float) -> str:
 
 
 def _figure(terms: Terms, *shown: Callable[[Axes, Terms], None]) -> Figure:
-    figure, axes = panels(len(shown), HEIGHT, share_x=False)
+    figure, axes = panels(len(shown), height=2.6, share_x=False)
     for each, show in zip(axes, shown, strict=True):
         show(each, terms)
     return figure
+
+
+def _named(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontdict={"fontsize": 11.5, "color": INK}, loc="left")
+    axes.set_ylabel(y)
+    axes.set_xlabel(x)
 
 
 def _beside(axes: Axes, x: float, y: float, words: str, offset: tuple[float, float], side: str) -> None:

@@ -3,9 +3,11 @@
 Images are enlarged by whole factors, each pixel becoming a square: never blurred, never resampled.
 """
 
-from collections.abc import Mapping, Sequence
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
-from math import ceil, isqrt
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +19,19 @@ from torch import Tensor
 
 from ancestral.colors import MODES
 from ancestral.errors import InputError
-from ancestral.files import write_whole
+from ancestral.files import read_bytes, write_whole
 from ancestral.tensors import Pixels
 from ancestral.viz import boxes
 from ancestral.viz.boxes import Box
 from ancestral.viz.films import film_bytes as film_bytes
 from ancestral.viz.films import pick as pick
 from ancestral.viz.films import save_film as save_film
-from ancestral.viz.png_text import read_metadata as read_metadata
 
-MARGIN = 16
-"""Background around every picture, px."""
-GAP = 6
-"""Background between images, px."""
-TILE = 96
-"""Side to which small images are enlarged, about, px."""
-WIDEST = 1600
-"""Width that enlarging does not exceed, px."""
-LABEL_WIDTH = 200
-"""Width at which row labels wrap, px."""
-SQUARE, CHESS = 8, (255, 204)
-"""Side, px, and the two greys of the chessboard that shows through transparency."""
+MARGIN, GAP = 16, 6
+"""Background around every picture and between images, px."""
+TILE, WIDEST = 96, 1600
+"""Side to which small images are enlarged, about, and width that enlarging does not exceed, px."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def grid(
@@ -55,28 +49,20 @@ def grid(
         columns: None: about as many as rows, dividing B where that is possible.
         scale: whole factor of enlargement; None: small images become about 96 px.
         labels: one for each image, set beneath it, or one for each row, set before it.
-        gap: between images, px.
-
-    Raises:
-        InputError: no images, channels other than 1 to 4, columns or scale below 1, labels for neither images nor rows.
     """
-    columns = _columns(len(images)) if columns is None else columns
-    return boxes.framed(_titled(_grid(images, columns, scale, labels, gap), title), MARGIN)
+    box = _grid(images, _columns(len(images)) if columns is None else columns, scale, labels, gap)
+    if title is not None:
+        box = boxes.column([boxes.text(title, 18, max(box.width, 240)), box], 10, across=0.0)
+    return boxes.framed(box, MARGIN)
 
 
 def strip(rows: Sequence[tuple[str, UInt8[Tensor, "S _ H W"]]], times: Sequence[int]) -> Box:
-    """Labelled rows of a chain at the same timesteps: xₜ above the estimate of x₀, or one schedule above another.
-
-    Args:
-        rows: label and (S, C, H, W) images, in the order of `times`; C may differ from row to row.
-        times: S timesteps, set above the columns.
-    """
+    """Labelled rows of (S, C, H, W) images of a chain below its S timesteps: xₜ above the estimate of x₀, or schedules
+    above one another; C may differ from row to row."""
     for label, images in rows:
-        if len(images) != len(times) or images.shape[2:] != rows[0][1].shape[2:]:
-            wanted = (len(times), "C", *rows[0][1].shape[2:])
-            raise InputError(
-                f"expected row {label!r} of shape {wanted}, got {tuple(images.shape)}; give one per timestep"
-            )
+        if (len(images), *images.shape[2:]) != (len(times), *rows[0][1].shape[2:]):
+            wanted, got = (len(times), "C", *rows[0][1].shape[2:]), tuple(images.shape)
+            raise InputError(f"expected row {label!r} of shape {wanted}, got {got}; give one image per timestep")
     tiles = [_tiles(images, None, len(times)) for _, images in rows]
     size = _font_size(tiles[0][0])
     names = _row_labels(["", *(label for label, _ in rows)], size)
@@ -95,17 +81,12 @@ def film(
 ) -> list[Box]:
     """One picture per timestep: the grid of xₜ beside (where grids are wide: above) that of the estimates of x₀.
 
-    Args:
-        frames_x_t, frames_x0: for every timestep (B, C, H, W) images.
-        times: falling timesteps; each is shown, with a bar that fills up as t falls from the first of them to 0.
-        columns, scale: as in `grid`.
-        names: what stands above the two grids.
+    Both have (B, C, H, W) images for each of the falling timesteps, which are shown, with a bar that fills up as t
+    falls from the first of them to 0; `names` stand above the grids.
     """
     if not len(frames_x_t) == len(frames_x0) == len(times) > 0:
         got = f"{len(frames_x_t)}, {len(frames_x0)} and {len(times)}"
-        raise InputError(
-            f"expected as many x_t as x0 as timesteps, at least one, got {got}; give one of each per frame"
-        )
+        raise InputError(f"expected as many x_t as x0 as timesteps, at least one, got {got}; give one each per frame")
     columns = _columns(len(frames_x_t[0])) if columns is None else columns
     scale = _film_scale(frames_x_t[0], columns) if scale is None else scale
     frames = []
@@ -118,12 +99,7 @@ def film(
 
 
 def morph(images: Pixels, names: Sequence[str]) -> list[Box]:
-    """One picture for each image of a path, with its name and a bar that fills up; there and back again.
-
-    Args:
-        images: (B, C, H, W), in the order of the path.
-        names: what stands above each.
-    """
+    """A picture for each of (B, C, H, W) images on a path, its name and a bar above it; there and back again."""
     scale = _film_scale(images[:1], 1)
     tiles = [_grid(images[i : i + 1], 1, scale, None, gap=3) for i in range(len(names))]
     last = max(len(names) - 1, 1)
@@ -133,18 +109,15 @@ def morph(images: Pixels, names: Sequence[str]) -> list[Box]:
 
 def alike(images: Sequence[UInt8[Tensor, "_ _ H W"]]) -> list[UInt8[Tensor, "_ _ H W"]]:
     """Batches of (B, C, H, W) with the channels of all of them: colour where one has it, opacity where one has that."""
-    color = 3 if any(each.shape[1] > 2 for each in images) else 1
-    alpha = any(each.shape[1] in (2, 4) for each in images)
-    return [_with_channels(each, color, alpha) for each in images]
-
-
-def _with_channels(images: Pixels, color: int, alpha: bool) -> UInt8[Tensor, "B _ H W"]:
-    own = images.shape[1] - (images.shape[1] in (2, 4))
-    shown = images[:, :own].expand(-1, color, -1, -1)
-    if not alpha:
-        return shown
-    opacity = images[:, own:] if images.shape[1] > own else torch.full_like(images[:, :1], 255)
-    return torch.cat([shown, opacity], dim=1)
+    num_colors = 3 if any(each.shape[1] > 2 for each in images) else 1
+    some_alpha = any(each.shape[1] in (2, 4) for each in images)
+    converted = []
+    for each in images:
+        has_alpha = each.shape[1] in (2, 4)
+        colors = (each[:, :-1] if has_alpha else each).expand(-1, num_colors, -1, -1)
+        opacity = each[:, -1:] if has_alpha else torch.full_like(each[:, :1], 255)
+        converted.append(torch.cat([colors, opacity], dim=1) if some_alpha else colors)
+    return converted
 
 
 def png_bytes(image: Box, metadata: Mapping[str, str] | None = None) -> bytes:
@@ -163,25 +136,58 @@ def save_png(image: Box, path: Path, metadata: Mapping[str, str] | None = None) 
     write_whole(path, png_bytes(image, metadata))
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Keyword -> text of a whole PNG file of at most 64 MiB, whose picture is not decoded.
+
+    `png_bytes` writes a text as it is, in a tEXt chunk, or in an iTXt chunk where Latin-1 has no such letter.
+    Compressed texts are not read: what a few bytes unpack to may fill the memory.
+    """
+    texts: dict[str, str] = {}
+    for kind, data in _chunks(read_bytes(path, most=2**26), path):
+        word, _, rest = data.partition(b"\0")
+        if kind == b"tEXt":
+            text = rest.decode("latin-1")
+        elif kind == b"iTXt" and rest[:1] == b"\0":
+            text = rest[2:].split(b"\0", 2)[-1].decode("utf-8", "replace")
+        else:
+            continue
+        if (keyword := word.decode("latin-1")) in texts:
+            raise InputError(f"expected {path} to say one {keyword}, got two; name a picture that ancestral saved")
+        texts[keyword] = text
+    return texts
+
+
+def _chunks(content: bytes, path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and data of every chunk up to the last, each checked."""
+    if not content.startswith(PNG_SIGNATURE):
+        raise InputError(f"expected a PNG file, got {path}; name a picture that ancestral saved")
+    at, kind = len(PNG_SIGNATURE), b""
+    while kind != b"IEND":
+        head = content[at : at + 8]
+        length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (len(content), b"")
+        data, check = content[at + 8 : at + 8 + length], content[at + 8 + length : at + 12 + length]
+        if len(check) < 4 or zlib.crc32(data, zlib.crc32(kind)) != int.from_bytes(check, "big"):
+            raise InputError(f"expected a whole PNG file, got {path}, which is cut off or damaged; copy it again")
+        yield kind, data
+        at += 12 + length
+
+
 def _grid(images: Pixels, columns: int, scale: int | None, labels: Sequence[str] | None, gap: int) -> Box:
     """The grid without margin and title."""
     if columns < 1:
         raise InputError(f"expected at least one column, got {columns}; ask for 1 or more")
     tiles = _tiles(images, scale, columns)
-    count = ceil(len(tiles) / columns)
-    if labels is not None and len(labels) == len(tiles):
-        return boxes.table(_rows(_captioned(tiles, labels), columns), gap, down=0.0)
-    if labels is not None and len(labels) == count:
+    of_images = labels is not None and len(labels) == len(tiles)
+    if labels is not None and of_images:
+        tiles = _captioned(tiles, labels)
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    if labels is not None and not of_images:
+        if len(labels) != len(rows):
+            wanted = f"{len(tiles)} labels (one per image) or {len(rows)} (one per row)"
+            raise InputError(f"expected {wanted}, got {len(labels)}; give one of these")
         names = _row_labels(labels, _font_size(tiles[0]))
-        return boxes.table([[name, *line] for name, line in zip(names, _rows(tiles, columns), strict=True)], gap)
-    if labels is not None:
-        wanted = f"{len(tiles)} labels (one per image) or {count} (one per row)"
-        raise InputError(f"expected {wanted}, got {len(labels)}; give one of these")
-    return boxes.table(_rows(tiles, columns), gap)
-
-
-def _rows(tiles: Sequence[Box], columns: int) -> list[list[Box]]:
-    return [list(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
+        rows = [[name, *line] for name, line in zip(names, rows, strict=True)]
+    return boxes.table(rows, gap, down=0.0 if of_images else 0.5)
 
 
 def _captioned(tiles: Sequence[Box], labels: Sequence[str]) -> list[Box]:
@@ -195,30 +201,23 @@ def _captioned(tiles: Sequence[Box], labels: Sequence[str]) -> list[Box]:
 
 
 def _row_labels(labels: Sequence[str], size: int) -> list[Box]:
-    """Labels before rows, larger than those of columns: there is room, and the ₜ of xₜ is small."""
-    return boxes.flush_left([boxes.text(label, size + 3, LABEL_WIDTH) for label in labels], room=8)
-
-
-def _titled(box: Box, title: str | None) -> Box:
-    if title is None:
-        return box
-    return boxes.column([boxes.text(title, 18, max(box.width, 240)), box], 10, across=0.0)
+    """Labels before rows, flush left, larger than those of columns: there is room, and the ₜ of xₜ is small."""
+    texts = [boxes.text(label, size + 3, width=200) for label in labels]
+    width = max(text.width for text in texts) + 8
+    return [boxes.pad(text, width, text.height, across=0.0) for text in texts]
 
 
 def _frame(content: Box, words: str, done: float, across: float) -> Box:
     """A picture of a film, beneath words and a bar that is dark up to `done` in 0..1; `across` as in `boxes.pad`."""
-    return boxes.framed(
-        boxes.column([boxes.text(words, 18), boxes.progress(done, content.width), content], 8, across), MARGIN
-    )
+    parts = [boxes.text(words, 18), boxes.progress(done, content.width), content]
+    return boxes.framed(boxes.column(parts, 8, across), MARGIN)
 
 
 def _tiles(images: Pixels, scale: int | None, columns: int) -> list[Box]:
     """Each image as an RGB picture, every pixel a square of `scale` px."""
     if len(images) == 0 or images.shape[1] not in MODES:
-        raise InputError(
-            f"expected (B, 1 to 4, H, W) images, at least one, got {tuple(images.shape)}; give grey or RGB, with or "
-            "without transparency"
-        )
+        got = tuple(images.shape)
+        raise InputError(f"expected (B, 1 to 4, H, W) images, at least one, got {got}; give grey or RGB images")
     scale = _scale(images, columns) if scale is None else scale
     if scale < 1:
         raise InputError(f"expected a scale of at least 1, got {scale}; ask for a whole factor")
@@ -231,8 +230,8 @@ def _opaque(pixels: np.ndarray) -> Box:
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
     if pixels.shape[2] not in (2, 4):
         return image.convert("RGB")
-    down, across = np.indices(pixels.shape[:2]) // SQUARE
-    squares = np.where((down + across) % 2, *CHESS).astype(np.uint8)
+    down, across = np.indices(pixels.shape[:2]) // 8
+    squares = np.where((down + across) % 2, 255, 204).astype(np.uint8)
     board = Image.fromarray(squares).convert("RGBA")
     return Image.alpha_composite(board, image.convert("RGBA")).convert("RGB")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +23,25 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 QUARTER_COLORS = ("#FDB42F", "#E56B5D", "#A62098", "#2A0593")
 """Light to dark as t grows from clean to noise."""
 DASHES = ("-", "--", "-.", ":")
-INK = "#222222"
-FAINT = "#B4B4B4"
+INK, GREY, FAINT = "#222222", "#8A8A8A", "#B4B4B4"
 WIDTH = 5.4
 """Inches; letters have 11 points."""
-WIDE = 3000.0
-"""Ratio of the largest to the smallest value from which a logarithmic axis has a number at powers of ten alone."""
-LOG_FROM = 20.0
-"""Ratio of the largest to the smallest value from which a chart's axis is logarithmic."""
+FARTHEST = 20.0
+"""Times the least Fréchet distance, above which nobody wants to know how bad it is."""
 
 Numbers = NDArray[np.float64]
 Values = Sequence[float | int | None] | NDArray[Any] | Tensor
 """Numbers as a log, an array or a tensor holds them; None and NaN are gaps."""
+
+
+class Curve(NamedTuple):
+    """A sampler on a grid. Both distances against the calls that were spent; `to_flow` is None where noise is drawn."""
+
+    name: str
+    calls: Sequence[int]
+    frechet: Sequence[float]
+    error: Sequence[float]
+    to_flow: Sequence[float] | None
 
 
 def figure_to_png(figure: Figure, dpi: int = 160, writer: str | None = None) -> bytes:
@@ -45,11 +52,10 @@ def figure_to_png(figure: Figure, dpi: int = 160, writer: str | None = None) -> 
 
 
 def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> Figure:
-    """beta_t, alpha_bar_t and log-SNR against t / T for schedules of any lengths.
+    """Against t / T, for each schedule of any length by its name: beta_t, alpha_bar_t and log-SNR.
 
-    Args:
-        schedules: name -> (beta, alpha_bar, log_snr). alpha_bar has T + 1 entries, from t = 0; of the others the last T
-            are drawn, from t = 1, since nothing is added at t = 0 and its log-SNR is infinite.
+    alpha_bar has T + 1 entries, from t = 0; of the others the last T are drawn, from t = 1, since nothing is added at
+    t = 0 and its log-SNR is infinite.
     """
     figure, (beta, alpha_bar, log_snr) = panels(3, height=2.3)
     for i, (name, curves) in enumerate(schedules.items()):
@@ -72,12 +78,9 @@ def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> F
 def loss_curves(
     images_seen: Values, train: Values, held_out_seen: Values = (), held_out: Values = (), quantity: str = "loss"
 ) -> Figure:
-    """Training loss, raw and smoothed, and held-out loss against images seen.
+    """Training loss, raw and smoothed, and held-out loss, each against images seen.
 
-    Args:
-        images_seen, train: (N,) points of the training loss; those that are not finite (skipped steps) are left out.
-        held_out_seen, held_out: (M,) points of the held-out loss.
-        quantity: name and unit of the loss, for the axis.
+    Points that are not finite, of skipped steps, are left out. `quantity`: name and unit of the loss.
     """
     figure, (axes,) = panels(1, height=3.6)
     seen, loss = _both_finite(images_seen, train)
@@ -90,10 +93,9 @@ def loss_curves(
 
 
 def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor) -> Figure:
-    """Smoothed training loss in each quarter of 0 < t <= T against images seen.
+    """Smoothed training loss against images seen, in each quarter of 0 < t <= T.
 
-    Args:
-        quarters: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
+    `quarters`: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
     """
     figure, (axes,) = panels(1, height=3.6)
     losses = np.asarray(quarters, np.float64).reshape(-1, 4)
@@ -141,26 +143,27 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
     """A distance, with its error bar, above the floors it is to be compared with; each with its number.
 
     The axis starts at 0, or is logarithmic where the largest value is more than 20 times the smallest: so the values
-    are dots, and the thin bars only lead the eye to them.
-
-    Args:
-        name: name and unit of the distance.
-        floors: what it stands for -> the same distance, such as "train half against half".
+    are dots, and the thin bars only lead the eye to them. The numbers behind the bars have a third of the width.
+    `name` has the unit; a floor is named by what it stands for, such as "train half against half".
     """
     labels, values = ["samples", *floors], np.array([value, *floors.values()], dtype=np.float64)
     figure, (axes,) = panels(1, height=0.7 + 0.42 * len(labels))
     rows = np.arange(len(labels))
-    logarithmic = bool(values.min() > 0 and values.max() > LOG_FROM * values.min())
+    logarithmic = bool(values.min() > 0 and values.max() > 20 * values.min())
     start = values.min() / 2 if logarithmic else 0.0
-    colors = [COLORS[0], *["#8A8A8A"] * len(floors)]
+    colors = [COLORS[0], *[GREY] * len(floors)]
     axes.barh(rows, values - start, left=start, color=colors, height=0.07)
     axes.scatter(values, rows, color=colors, s=70, zorder=3)
     if error is not None:
         axes.errorbar(value, 0, xerr=error, color=INK, capsize=5, linewidth=1.4, zorder=4)
+    low = min(start, float(values.min()) - (error or 0.0) * (values.min() < 0))
+    high = float(max(values.max(), value + (error or 0.0)))
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda number, _: f"{number:g}")
-    _leave_room(axes, values, error or 0.0, start, logarithmic)
+        axes.set_xlim(low, low * (high / low) ** 1.5)
+    else:
+        axes.set_xlim(low, max(high, 0.0) + 0.5 * max(high - low, 1e-12))
     beside: dict[str, Any] = {"xytext": (9, 0), "textcoords": "offset points", "va": "center"}
     for row, (number, spread) in enumerate(zip(values, [error, *[None] * len(floors)], strict=True)):
         said = f"{number:.3g}" if spread is None else f"{number:.3g} ± {spread:.1g}"
@@ -174,36 +177,69 @@ def bars_with_floors(name: str, value: float, error: float | None, floors: Mappi
     return figure
 
 
-def _leave_room(axes: Axes, values: Numbers, error: float, start: float, logarithmic: bool) -> None:
-    """Limits that leave the numbers behind the bars a third of the width."""
-    low = min(start, float(values.min()) - error * (values.min() < 0))
-    high = float(max(values.max(), values[0] + error))
-    if logarithmic:
-        axes.set_xlim(low, low * (high / low) ** 1.5)
-    else:
-        axes.set_xlim(low, max(high, 0.0) + 0.5 * max(high - low, 1e-12))
+def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: float, floor: float) -> Figure:
+    """Fréchet distance to test images above distance to the flow's end, both against network calls.
+
+    `named`, at most seven, are drawn in colour, with error bars, `others` faint and without names. `reference` is the
+    Fréchet distance of very many steps, `floor` that of training images.
+    """
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    figure, (frechet, to_flow) = panels(2, height=3.65, width=7.2)
+    for curve in others:
+        frechet.plot(curve.calls, curve.frechet, color=FAINT, linewidth=0.8, zorder=1)
+        if curve.to_flow is not None:
+            to_flow.plot(curve.calls, curve.to_flow, color=FAINT, linewidth=0.8, zorder=1)
+    for number, curve in enumerate(named):
+        style: dict[str, Any] = {"color": COLORS[number], "linestyle": DASHES[number % 4], "marker": "o"}
+        beside = [calls * (1 + 0.012 * number) for calls in curve.calls]  # so that no error bar hides another
+        frechet.errorbar(beside, curve.frechet, yerr=curve.error, label=curve.name, capsize=3, markersize=4, **style)
+        if curve.to_flow is not None:
+            to_flow.plot(curve.calls, curve.to_flow, markersize=4, **style)
+    frechet.axhline(reference, color=INK, linewidth=1, linestyle=":", label="many steps")
+    frechet.axhline(floor, color=GREY, linewidth=1, linestyle="--", label="training images")
+    labels = ("Fréchet distance to test images", "root mean square to many steps, levels")
+    for axes, label in zip((frechet, to_flow), labels, strict=True):
+        axes.set_ylabel(label)
+        if any(value > 0 for line in axes.lines for value in np.asarray(line.get_ydata(), dtype=np.float64)):
+            plain_log_scale(axes, (1, 2, 5))
+            axes.yaxis.set_minor_locator(NullLocator())
+    least = min(value for curve in (*named, *others) for value in curve.frechet)
+    if frechet.get_ylim()[1] > FARTHEST * least > 0:
+        frechet.set_ylim(top=FARTHEST * least)
+    to_flow.set_xscale("log")
+    to_flow.set_xlabel("network calls for an image")
+    to_flow.xaxis.set_major_locator(FixedLocator(spaced(sorted({n for each in (*named, *others) for n in each.calls}))))
+    to_flow.xaxis.set_minor_locator(NullLocator())
+    to_flow.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    figure.legend(*frechet.get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+    return figure
+
+
+def spaced(values: Sequence[int]) -> list[int]:
+    """The largest of rising values, and those at least a sixth smaller than the one kept before: their numbers fit."""
+    kept: list[int] = []
+    for value in reversed(values):
+        if not kept or 1.2 * value <= kept[-1]:
+            kept.append(value)
+    return kept[::-1]
 
 
 def panels(count: int, height: float, width: float = WIDTH, share_x: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels above one another, each `height` inches, calm, that may share their x axis."""
+    """A figure of `count` panels above one another, each `height` inches, with thin spines and a faint grid."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height * count + 0.3), layout="constrained", facecolor="white")
     found = [*figure.subplots(count, 1, sharex=share_x, squeeze=False)[:, 0]]
     for axes in found:
-        _calm(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(FAINT)
+        axes.grid(True, color="#E6E6E6", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(which="both", color=FAINT, labelcolor=INK, labelsize=10)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set(color=INK, fontsize=11)
     return figure, found
-
-
-def _calm(axes: Axes) -> None:
-    """Two thin spines, a faint grid behind the curves, letters of 11 points."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.grid(True, color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", color=FAINT, labelcolor=INK, labelsize=10)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=INK, fontsize=11)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
@@ -232,7 +268,7 @@ def _log_scale(axes: Axes) -> None:
     positive = values[values > 0]
     spread = positive.max() / positive.min() if len(positive) else 1.0
     if spread > 3:
-        plain_log_scale(axes, (1,) if spread > WIDE else (1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7))
+        plain_log_scale(axes, (1,) if spread > 3000 else (1, 2, 5) if spread > 10 else (1, 1.5, 2, 3, 5, 7))
         axes.yaxis.set_minor_formatter(lambda value, _: "")
 
 
