@@ -12,9 +12,9 @@ from test_report_page import settings, untrained
 
 from ancestral.diffusion.schedules import cosine, log_snr_linear, zero_terminal_snr
 from ancestral.errors import InputError
-from ancestral.evaluation.likelihood import Likelihood, Stretch
+from ancestral.evaluation.likelihood import FILE, Likelihood, Stretch
 from ancestral.report.facts import read_facts
-from ancestral.report.likelihood import FILE, edges, likelihood, plain
+from ancestral.report.likelihood import edges, likelihood, plain
 
 CHECK = {
     "num_images": 16,

@@ -17,6 +17,7 @@ images are kept apart, and no more than are compared. Where too few are compared
 
 import math
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -28,52 +29,39 @@ from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
 from ancestral.evaluation.features import Extractor, train_extractor
 from ancestral.evaluation.inception import Inception
-from ancestral.evaluation.metrics import (
-    Estimate,
-    Features,
-    few_images,
-    frechet_distance,
-    frechet_estimate,
-    kernel_distance,
-)
+from ancestral.evaluation.metrics import Features, few_images, frechet_estimate, kernel_distance
 from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
 from ancestral.evaluation.neighbours import memorisation, nearest
 from ancestral.evaluation.settings import EvaluationSettings
+from ancestral.files import read_json
+from ancestral.migrations import evaluation as migrated
 from ancestral.progress import StepwiseWork, finish
 from ancestral.rng import generator
-from ancestral.settings import Settings
+from ancestral.settings import Settings, parse
 from ancestral.tensors import Labels, Pixels
 
 Indices = Int64[Tensor, "_"]
-WIDEST_JACKKNIFE = 256
-"""Features to a vector above which the Fréchet distance is given without an error bar: 20 roots of a 2048 x 2048
-matrix would take longer than all the rest."""
-GAUSSIAN_IMAGES = 5000
-"""Training images a Gaussian is fitted to, at most."""
-MOST_BYTES = 2**32
-"""Of packed images that are compared, which are all in memory then."""
+FILE = "evaluation.json"  # where `ancestral evaluate RUN` leaves it in a run
+GAUSSIAN_IMAGES = 5000  # training images a Gaussian is fitted to, at most
+MOST_BYTES = 2**32  # of packed images that are compared, which are all in memory then
 
 
 class Number(Settings):
-    """A measured number and its standard error."""
+    """A measured number and its standard error, None where none is estimated."""
 
     name: Literal["frechet", "kernel", "precision", "recall", "density", "coverage", "agreement"]
     value: float
     standard_error: float | None
-    """One standard error; None where none is estimated."""
 
 
 class Comparison(Settings):
-    """Six numbers that compare two sets of images."""
+    """Six numbers that compare two sets of images, of which the name says what is left and what is right."""
 
     name: str
     num_left: int
-    """Images of the set named first."""
     num_right: int
-    """Images of the set named second."""
     numbers: tuple[Number, ...]
-    too_few: str = ""
-    """Why nothing can be told by the numbers, so few images are compared; "" where it can."""
+    too_few: str = ""  # why nothing can be told by the numbers, so few images are compared; "" where it can
 
     def __getitem__(self, name: str) -> Number:
         """The number of this name."""
@@ -81,50 +69,42 @@ class Comparison(Settings):
 
 
 class FeatureSpace(Settings):
-    """What the features are, and how far to trust them."""
+    """What the features are, and how far to trust them. What is None is not known of Inception."""
 
-    kind: Literal["labels", "transforms", "inception"]
-    """What the network was trained to tell."""
-    width: int
-    """Numbers to a feature vector."""
-    num_classes: int | None
-    """Classes it tells apart; None for Inception."""
-    accuracy: float | None
-    """Share of held-out images it tells rightly; None for Inception."""
+    kind: Literal["labels", "transforms", "inception"]  # what the network was trained to tell
+    width: int  # numbers to a feature vector
+    num_classes: int | None  # that it tells apart
+    accuracy: float | None  # share of the held-out images that it tells rightly
     num_held_out: int | None
-    """Images that share was measured on; None for Inception."""
     num_fitted: int | None = None
-    """Training images that it was trained on, which are not compared; None for Inception, and in files of earlier
-    versions, where it was trained on all."""
+    """Training images that it was trained on, which are not compared; None also in files of earlier versions, where it
+    was trained on all."""
 
 
 class Nearness(Settings):
-    """Distance to the nearest training image: of generated against held-out images."""
+    """Distance to the nearest training image: of generated against held-out images.
+
+    Medians are of L2 distances, over pixels of 0..255 or over features; `ratio` and `nearer` are those of
+    `neighbours.Memorisation`.
+    """
 
     space: Literal["pixels", "features"]
     num_generated: int
     num_held_out: int
     num_training: int
     generated_median: float
-    """Median distance of generated images: L2 over pixels of 0..255, or over features."""
     held_out_median: float
-    """The same of held-out images."""
-    too_few: str = ""
-    """Why nothing can be told by it, so few images were there; "" where it can."""
+    too_few: str = ""  # why nothing can be told by it, so few images were there; "" where it can
     ratio: float | None
-    """The one over the other: 1 for new images, far below 1 for copies. None where held-out images are copies."""
     nearer: float
-    """Share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected."""
 
 
 class Evaluation(Settings):
     """Everything measured of a set of generated images."""
 
-    num_generated: int
-    """Images that were handed in; comparisons state how many of them they use."""
+    num_generated: int  # images that were handed in; comparisons state how many of them they use
     features: FeatureSpace
-    comparisons: tuple[Comparison, ...]
-    """Generated images first, then the floors."""
+    comparisons: tuple[Comparison, ...]  # generated images first, then the floors
     nearness: tuple[Nearness, ...]
     agreement: Number | None
     """Share of all generated images in which the classifier sees the class that was asked for. None where no class was
@@ -133,6 +113,11 @@ class Evaluation(Settings):
     def __getitem__(self, name: str) -> Comparison:
         """The comparison of this name."""
         return next(comparison for comparison in self.comparisons if comparison.name == name)
+
+
+def read_evaluation(file: Path) -> Evaluation:
+    """What `ancestral evaluate` wrote; an InputError where it cannot be read."""
+    return parse(Evaluation, migrated(read_json(file)), str(file))
 
 
 def evaluate(
@@ -162,9 +147,6 @@ def evaluating(
         generated: images as the pipeline hands them out, of the data set's shape.
         asked: the class each was asked to show, or None.
         extractor: None trains one on the training part, or takes it from the cache.
-
-    Raises:
-        InputError: images of another shape, or too few on any side.
     """
     if tuple(generated.shape[1:]) != parts.train.shape:
         raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(generated.shape[1:])}")
@@ -191,7 +173,14 @@ def evaluating(
     }
     return Evaluation(
         num_generated=len(generated),
-        features=_describe(extractor, of_train.shape[1], num_fitted),
+        features=FeatureSpace(
+            kind=extractor.kind,
+            width=of_train.shape[1],
+            num_classes=extractor.num_classes,
+            accuracy=extractor.accuracy,
+            num_held_out=extractor.num_held_out,
+            num_fitted=num_fitted,
+        ),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
         nearness=(
             _nearness("pixels", chosen, held_out, train),
@@ -202,7 +191,7 @@ def evaluating(
 
 
 def num_apart(train: int, settings: EvaluationSettings) -> int:
-    """How many of so many training images are compared, and not looked at by the features: the first of their order."""
+    """How many of so many training images are compared, and not seen by the features: the first of their order."""
     return min(train // 2, 2 * settings.max_images)
 
 
@@ -223,15 +212,12 @@ def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> Step
 def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:
     """(places of the training images that are compared, of those that the features look at)."""
     order = _pick(len(parts.train), settings)
-    return order[: num_apart(len(order), settings)], order[num_apart(len(order), settings) :]
+    count = num_apart(len(order), settings)
+    return order[:count], order[count:]
 
 
 def as_pixels(images: ImageSet) -> Pixels:
-    """(N, C, H, W) uint8, copied into memory from wherever the set lies.
-
-    Raises:
-        InputError: more than 4 GiB of images that lie in shards, which may be more than any machine holds.
-    """
+    """(N, C, H, W) uint8, copied into memory from wherever the set lies; of packed images 4 GiB at most."""
     if not isinstance(images.images, np.ndarray) and images.images.nbytes > MOST_BYTES:
         raise InputError(
             f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got "
@@ -263,9 +249,6 @@ def check_counts(
 
     Args:
         own_features: whether some of the training images are kept for the features.
-
-    Raises:
-        InputError: too few on any side.
     """
     train = num_apart(len(parts.train), settings) if own_features else len(parts.train)
     counts = min(generated, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
@@ -291,16 +274,10 @@ def _labels(images: ImageSet) -> Labels | None:
 def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
     """All six numbers; `right` is the real side of precision and its kin."""
     counts = neighbourhood_of(real=right, generated=left, k=k)
-    numbers = {"frechet": _frechet(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
+    numbers = {"frechet": frechet_estimate(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
     rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
     few = few_images(len(left), len(right), width=left.shape[1])
     return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
-
-
-def _frechet(left: Features, right: Float64[Tensor, "M D"]) -> Estimate:
-    if left.shape[1] > WIDEST_JACKKNIFE:
-        return Estimate(frechet_distance(left, right), None)
-    return frechet_estimate(left, right)
 
 
 def _nearness(
@@ -321,16 +298,3 @@ def _agreement(extractor: Extractor | Inception, generated: Pixels, asked: Label
     if share is None:
         return None
     return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(generated)))
-
-
-def _describe(extractor: Extractor | Inception, width: int, num_fitted: int | None) -> FeatureSpace:
-    if isinstance(extractor, Inception):
-        return FeatureSpace(kind="inception", width=width, num_classes=None, accuracy=None, num_held_out=None)
-    return FeatureSpace(
-        kind=extractor.kind,
-        width=width,
-        num_classes=extractor.num_classes,
-        accuracy=extractor.accuracy,
-        num_held_out=extractor.num_held_out,
-        num_fitted=num_fitted,
-    )

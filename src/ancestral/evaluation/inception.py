@@ -6,7 +6,7 @@ reference images. The weights are not shipped and never downloaded here.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float64
@@ -25,6 +25,10 @@ class Inception:
     """The 2048 pooled features of Inception-v3, as torch-fidelity computes them."""
 
     network: Any
+    kind: Literal["inception"] = "inception"
+    num_classes: None = None
+    accuracy: None = None
+    num_held_out: None = None
 
     @torch.inference_mode()
     def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
@@ -34,11 +38,7 @@ class Inception:
 
 
 def load_inception(weights: Path) -> Inception:
-    """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else.
-
-    Raises:
-        InputError: no such file, a file that holds more than tensors, or the extra `fid` is not installed.
-    """
+    """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else."""
     _check_weights(weights)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -46,8 +46,7 @@ def load_inception(weights: Path) -> Inception:
         raise InputError(
             f"expected torch-fidelity for Inception features, got: {fault}; pip install 'ancestral[fid]'"
         ) from None
-    network = FeatureExtractorInceptionV3("inception-v3", ["2048"], feature_extractor_weights_path=str(weights))
-    return Inception(network)
+    return Inception(FeatureExtractorInceptionV3("inception-v3", ["2048"], feature_extractor_weights_path=str(weights)))
 
 
 def _check_weights(weights: Path) -> None:

@@ -39,11 +39,7 @@ class Memorisation(NamedTuple):
 
 
 def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
-    """The nearest reference of each query. Searched in float32, then measured in float64: a copy is at exactly 0.
-
-    Raises:
-        InputError: no reference.
-    """
+    """The nearest reference of each query. Searched in float32, then measured in float64: a copy is at exactly 0."""
     if not len(references):
         raise InputError("expected at least one training image to compare with, got none")
     indices = torch.cat([_search(part.flatten(1).float(), references) for part in torch.split(queries, CHUNK)])
@@ -57,11 +53,7 @@ def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
 
 
 def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]) -> Memorisation:
-    """Distances to the nearest training image, of generated and of held-out images, in four numbers.
-
-    Raises:
-        InputError: no generated or no held-out images.
-    """
+    """Distances to the nearest training image, of generated and of held-out images, in four numbers."""
     if not len(generated) or not len(held_out):
         raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
     generated_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))

@@ -4,33 +4,20 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from ancestral.settings import (
-    MOST_IMAGES,
-    NumImages,
-    NumTimesteps,
-    ReverseVariance,
-    SamplingSettings,
-    Seed,
-    Settings,
-)
+from ancestral.settings import MOST_IMAGES, NumImages, NumTimesteps, ReverseVariance, SamplingSettings, Seed, Settings
 
 SAMPLERS: tuple[str, ...] = get_args(SamplingSettings.model_fields["sampler"].annotation)
 GRIDS: tuple[str, ...] = get_args(get_args(SamplingSettings.model_fields["grid"].annotation)[0])
-GROUPS = 10
-"""Parts of a set that a jackknife leaves out in turn."""
-LEAST_IMAGES = 2 * GROUPS
-"""Of which a Fréchet distance has an error bar: two of each group."""
+GROUPS = 10  # parts of a set that a jackknife leaves out in turn
+LEAST_IMAGES = 2 * GROUPS  # of which a Fréchet distance has an error bar: two of each group
 
 
 class EvaluationSettings(Settings):
     """How many images are compared, and how."""
 
-    max_images: NumImages = 5000
-    """Images on each side of a comparison, at most; time grows with the square."""
-    neighbours: NumImages = 5
-    """k of precision, recall, density and coverage."""
-    seed: Seed = 0
-    """Which images are chosen, and how the feature network is trained."""
+    max_images: NumImages = 5000  # on each side of a comparison, at most; time grows with the square
+    neighbours: NumImages = 5  # k of precision, recall, density and coverage
+    seed: Seed = 0  # which images are chosen, and how the feature network is trained
 
 
 class LikelihoodSettings(Settings):

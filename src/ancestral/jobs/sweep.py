@@ -6,22 +6,11 @@ from typing import Any, NamedTuple
 
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
+from ancestral.evaluation import sweep as evaluated
 from ancestral.evaluation.evaluate import apart_of, as_pixels, extractor_of
 from ancestral.evaluation.metrics import frechet_distance
 from ancestral.evaluation.settings import LEAST_IMAGES, EvaluationSettings, SweepSettings
-from ancestral.evaluation.sweep import (
-    REFERENCE_GRID,
-    REFERENCE_SAMPLER,
-    Decision,
-    Present,
-    Scorer,
-    Sweep,
-    as_sampler_choice,
-    chosen,
-    decide,
-    sampler_choices,
-    seeds_and_labels,
-)
+from ancestral.evaluation.sweep import Decision, Present, Scorer, Sweep, as_sampler_choice, chosen, read_sweep
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import prepared
@@ -30,7 +19,7 @@ from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
-from ancestral.report.sweep import FILE, figure, in_words, read_sweep
+from ancestral.report.sweep import figure, in_words
 from ancestral.settings import SamplingSettings
 from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
 from ancestral.training.run import RunFolder
@@ -55,7 +44,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
     if not job.keep:
         check_part(RunFolder(run).pipeline)
     out = run if RunFolder(run).config.is_file() else Path()  # nothing but its settings is written into a mere pipeline
-    file = place_for(out / FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
+    file = place_for(out / evaluated.FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
     picture = file.with_suffix(".png")
     claim([Output(picture, SWEPT)], job.overwrite)
     with together(job.device) as (device, processes, notes):
@@ -78,7 +67,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
         yield FileEvent(file)
         write_whole(picture, figure_to_png(figure(found), writer=SWEPT.decode()))
         yield FileEvent(picture)
-        decision = decide(found)
+        decision = evaluated.decide(found)
         stored = decision.row is not None and not job.keep and common.guidance_by == "classifier-free"
         if decision.row is not None and stored:
             best = decision.row.choice
@@ -116,26 +105,23 @@ def measured(
 ) -> Generator[Event, None, tuple[Sweep, Price | None]]:
     """All rows that were asked for, those before them included; each is kept as soon as it is known. And what that
     took; None where all were known.
-
-    Raises:
-        InputError: it costs more than is usual, and that is not meant.
     """
     asked = SweepSettings(**{name: getattr(job, name) for name in SweepSettings.model_fields})
-    these, before = sampler_choices(asked, pipeline, common), kept(file, pipeline, asked, common)
+    these, before = evaluated.sampler_choices(asked, pipeline, common), kept(file, pipeline, asked, common)
     pipeline.processes.barrier()  # all have read the file before the first one writes it
     known = {row.choice for row in before.rows} if before else set()
     missing = [each for each in these if each not in known]
     present, write = present_of(before, pipeline, common), pipeline.processes.is_main
     if before and present and not missing:
         return _added(before, {"present": present}, file, write), None
-    now, reference = as_sampler_choice(pipeline, common), _reference_steps(pipeline, asked)
+    now, reference = as_sampler_choice(pipeline, common), min(asked.reference, pipeline.diffusion.num_timesteps)
     new = ([] if present else [now]) + missing
     total = reference + sum(each.calls for each in new)
     price = of_chains(pipeline, common, asked.images, total, kept=2)
     remedy = "lower --images, or name fewer --samplers, --grids or --calls"
     chains = f"{len(new)} chains of {asked.images:,} images"
     price = yield from priced(price, job, pipeline, file.parent, remedy, chains)
-    scorer = yield from scorer_of(pipeline, parts, asked, common)
+    scorer = yield from scorer_of(pipeline, parts, asked, common, reference)
     found = before or begun(pipeline, parts, asked, common, scorer)
     if present is None:
         yield ProgressEvent("generating", reference, total)
@@ -202,21 +188,17 @@ def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: Sampli
 
 
 def scorer_of(
-    pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings
+    pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, steps: int
 ) -> Generator[ProgressEvent, None, Scorer]:
-    """The features, the test images in them, and the reference, generated by many steps."""
-    steps, (_, fitted) = _reference_steps(pipeline, asked), apart_of(parts, EvaluationSettings())
+    """The features, the test images in them, and the reference, generated by many `steps`."""
+    _, fitted = apart_of(parts, EvaluationSettings())
     with pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
-    seeds, labels = seeds_and_labels(pipeline, asked)
-    work = generated(pipeline, seeds, labels, chosen(common, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
+    seeds, labels = evaluated.seeds_and_labels(pipeline, asked)
+    work = generated(pipeline, seeds, labels, chosen(common, "dpm++3m", "log-snr", steps))
     reference = yield from followed("generating the reference", work)
     real = extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES)))
     return Scorer(pipeline, common, seeds, labels, reference, extractor, real)
-
-
-def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:
-    return min(asked.reference, pipeline.diffusion.num_timesteps)
 
 
 def _guide(pipeline: Pipeline) -> str:

@@ -1,65 +1,46 @@
 """Bits per dimension: the bound with its terms, where over the noise they arise, and what they buy."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ancestral.building import build_schedule
 from ancestral.diffusion.schedules import Schedule
-from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, Stretch
-from ancestral.files import read_json
+from ancestral.evaluation.likelihood import FILE, Amount, FlowCheck, Likelihood, Stretch, read_likelihood
 from ancestral.outputs import BOUND
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, not_measured, number, out_of_date, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
-from ancestral.report.measured import not_measured, number, out_of_date, with_error
 from ancestral.report.pictures import chart
-from ancestral.settings import ScheduleSettings, parse
 from ancestral.viz.likelihood import Terms, bound_figure, coding_figure, likelihood_figure
 from ancestral.viz.plots import figure_to_png
 
 TITLE = "Likelihood"
-FILE = "likelihood.json"
-"""Where `ancestral likelihood RUN` leaves it in a run."""
-UNCODED = 8
-"""Bits per dimension of a pixel written as it is."""
+UNCODED = 8  # bits per dimension of a pixel written as it is
 
 
 def likelihood(facts: RunFacts) -> Html:
-    """The bound with its error, terms and pictures, what it was measured on, the flow check; or how to get it.
-
-    Raises:
-        InputError: a likelihood.json that cannot be read.
-    """
+    """The bound with its error, terms and pictures, what it was measured on, the flow check; or how to get it."""
     file = facts.folder.path / FILE
     if not file.is_file():
         return not_measured(facts, "likelihood", TITLE, "likelihood")
     measured = read_likelihood(file)
+    # the T that was measured on need not be the run's
+    settings = facts.config.diffusion.schedule.model_copy(update={"num_timesteps": measured.num_timesteps})
+    meaning = (
+        f", the variational bound: by this model, a {measured.part} image takes at most that much to write down, "
+        f"{measured.total.value / UNCODED:.1%} of its {UNCODED} bits a number. Lower is better; the error is one "
+        "standard error."
+    )
     return section(
         "likelihood",
         TITLE,
         *out_of_date(facts, "These are numbers of", measured.weights, "likelihood"),
-        element("p", element("strong", _bits(measured.total)), _meaning(measured)),
-        *_charts(measured, schedule_of(measured, facts.config.diffusion.schedule)),
+        element("p", element("strong", _bits(measured.total)), meaning),
+        *_charts(measured, build_schedule(settings)),
         _terms(measured),
-        *_flow(measured.flow),
+        *([] if measured.flow is None else [_flow(measured.flow)]),
         pairs(_measured_on(measured), "facts"),
     )
-
-
-def read_likelihood(file: Path) -> Likelihood:
-    """What `ancestral likelihood` wrote.
-
-    Raises:
-        InputError: unreadable, or no such thing.
-    """
-    return parse(Likelihood, read_json(file), str(file))
-
-
-def schedule_of(measured: Likelihood, settings: ScheduleSettings) -> Schedule:
-    """The schedule that was measured on, whose T need not be the run's."""
-    return build_schedule(settings.model_copy(update={"num_timesteps": measured.num_timesteps}))
 
 
 def picture(measured: Likelihood, schedule: Schedule) -> bytes:
@@ -90,14 +71,6 @@ def edges(stretches: tuple[Stretch, ...], schedule: Schedule) -> NDArray[np.floa
     return levels.numpy()
 
 
-def _meaning(measured: Likelihood) -> str:
-    share = measured.total.value / UNCODED
-    return (
-        f", the variational bound: by this model, a {measured.part} image takes at most that much to write down, "
-        f"{share:.1%} of its {UNCODED} bits a number. Lower is better; the error is one standard error."
-    )
-
-
 def _charts(measured: Likelihood, schedule: Schedule) -> list[Html]:
     """The bound over the noise, and what it buys; a chain of one step has no such terms."""
     if not measured.stretches:
@@ -106,14 +79,11 @@ def _charts(measured: Likelihood, schedule: Schedule) -> list[Html]:
     peak = measured.stretches[int(np.argmax(terms.bits / np.diff(terms.log_snr)))]
     over = f"bits/dim over log-SNR, densest near {number(peak.log_snr)}, and their sum up to {_bits(measured.total)}"
     bought = f"error of the predicted image against bits received, from {number(terms.rmse[0])} levels to 0"
-    return [
-        styled(
-            "div",
-            "charts",
-            chart("Terms of the bound over the noise", over, bound_figure(terms)),
-            chart("Progressive coding: error against bits", bought, coding_figure(terms)),
-        )
+    charts = [
+        chart("Terms of the bound over the noise", over, bound_figure(terms)),
+        chart("Progressive coding: error against bits", bought, coding_figure(terms)),
     ]
+    return [styled("div", "charts", *charts)]
 
 
 def _terms(measured: Likelihood) -> Html:
@@ -132,10 +102,8 @@ def _terms(measured: Likelihood) -> Html:
     return table(["term", "bits/dim", "share"], rows, caption)
 
 
-def _flow(check: FlowCheck | None) -> list[Html]:
+def _flow(check: FlowCheck) -> Html:
     """The same images under the probability flow."""
-    if check is None:
-        return []
     rows = [
         ["variational bound", _cell(check.bound)],
         ["probability flow", _cell(check.flow)],
@@ -146,7 +114,7 @@ def _flow(check: FlowCheck | None) -> list[Html]:
         f"Cross-check on {check.num_images:,} images: the probability flow ({check.steps:,} steps, {how}) has a "
         "density of its own. It is expected below the bound, by what the chain's Gaussian steps miss."
     )
-    return [table(["model", "bits/dim"], rows, caption)]
+    return table(["model", "bits/dim"], rows, caption)
 
 
 def _measured_on(measured: Likelihood) -> list[tuple[str, str]]:

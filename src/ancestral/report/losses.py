@@ -7,17 +7,15 @@ import torch
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, element, joined, section, styled
-from ancestral.report.measured import number
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels
 from ancestral.training.loss import denoising_losses
 from ancestral.viz import plots
 
-POINTS = 20
-"""Timesteps at which the held-out loss is measured."""
+POINTS = 20  # timesteps at which the held-out loss is measured
 MOST_IMAGES = 128
 MEANING = {
     "simple": "Mean squared error of the predicted {}.",

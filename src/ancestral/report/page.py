@@ -10,9 +10,9 @@ from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
 from ancestral.report import likelihood, losses, particulars, quality, samples, sweep
-from ancestral.report.facts import RunFacts, read_facts
+from ancestral.report.facts import RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, style_sheet, styled
-from ancestral.report.measured import number
+from ancestral.text import printable
 
 CONTENTS = {
     "samples": "Samples",
@@ -28,18 +28,13 @@ CONTENTS = {
     "settings": "Settings",
 }
 """Anchor -> its name at the top of the page, in the order of the sections."""
-UNKNOWN = "not logged yet"
 
 
 def write_report(run: Path, out: Path) -> Iterator[str]:
     """Writes the report of a run as one self-contained HTML file; yields in a few words what is being done.
 
-    It draws up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and minutes
-    for large ones.
-
-    Raises:
-        InputError: no run, nothing trained yet, damaged files, or images that are gone.
-        CannotWrite: the file cannot be written.
+    It generates up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and
+    minutes for large ones.
     """
     write_whole(out, (yield from page(read_facts(run))))
 
@@ -57,23 +52,25 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     sections += [samples.copies(facts, generated), quality.quality(facts), *measured]
     count = len(generated.pixels)
     sections += [particulars.schedule(facts), particulars.sampling(facts, count), particulars.settings(facts)]
-    return document(facts.name, _top(facts), CONTENTS, sections, "ancestral report")
+    source = facts.config.data.source  # a name, or the path of a folder
+    name = printable(Path(source).name or source)
+    return document(name, _top(facts), CONTENTS, sections, "ancestral report")
 
 
-def document(
-    name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], writer: str
-) -> Html:
-    """A whole page that asks the network for nothing.
+def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], by: str) -> Html:
+    """A whole page that asks the network for nothing, written `by` a command.
 
     Args:
         top: what stands beneath the name, above the contents.
         contents: anchors of sections, with their names.
-        writer: the command that wrote it.
     """
     css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
+    digest = b64encode(sha256(css.encode()).digest()).decode()
+    # nothing may be fetched, run or sent: only this style sheet and pictures within the page count
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     meta = (
         {"charset": "utf-8"},
-        {"http-equiv": "Content-Security-Policy", "content": _policy(css)},
+        {"http-equiv": "Content-Security-Policy", "content": policy},
         {"name": "viewport", "content": "width=device-width, initial-scale=1"},
         {"name": "color-scheme", "content": "light dark"},
         {"name": "referrer", "content": "no-referrer"},
@@ -82,24 +79,18 @@ def document(
     head = [*(element("meta", attributes=each) for each in meta), icon, element("title", f"Ancestral: {name}")]
     links = [element("a", title, attributes={"href": f"#{anchor}"}) for anchor, title in contents.items()]
     nav = element("nav", *links, attributes={"aria-label": "Contents"})
-    foot = element("footer", element("p", f"Written by {writer}. Everything is in this file."))
+    foot = element("footer", element("p", f"Written by {by}. Everything is in this file."))
     body = element("body", element("header", element("h1", name), *top, nav), element("main", *sections), foot)
     whole = element("html", element("head", *head, style_sheet(css)), body, attributes={"lang": "en"})
     return joined([Html("<!doctype html>\n"), whole, Html("\n")])
-
-
-def _policy(css: str) -> str:
-    """Nothing may be fetched, run or sent: only this style sheet and pictures within the page count."""
-    digest = b64encode(sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _top(facts: RunFacts) -> list[Html]:
     """What was trained on what, and what it comes to, in a handful of numbers."""
     channels, height, width = facts.pipeline.spec.shape
     classes = f"{facts.pipeline.num_classes} classes" if facts.pipeline.num_classes else "without classes"
-    source, kind = particulars.source(facts.config), f"{height} × {width} {NAMES[channels]}"
-    words = f"A denoising diffusion model trained on {source}: {kind}, {classes}."
+    kind = f"{height} × {width} {NAMES[channels]}"
+    words = f"A denoising diffusion model trained on {printable(facts.config.data.source)}: {kind}, {classes}."
     return [element("p", words), pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")]
 
 
@@ -107,7 +98,7 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     images, minutes, loss = facts.last("images"), facts.minutes(), facts.last("held_out_loss")
     parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
     rate = images / (60 * minutes) if images and minutes else None
-    held_out = _known(loss, ".4f") if len(facts.parts.validation) else _known(None, "", "no validation part")
+    held_out = _known(loss, ".4f") if len(facts.parts.validation) else _small("no validation part")
     return [
         ("images seen", _known(images, ",.0f")),
         ("minutes of training", _known(minutes, ".1f")),
@@ -117,8 +108,12 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     ]
 
 
-def _known(value: float | None, form: str, otherwise: str = UNKNOWN) -> str:
-    return styled("small", "floor", otherwise) if value is None else f"{value:{form}}"
+def _known(value: float | None, form: str) -> str:
+    return _small("not logged yet") if value is None else f"{value:{form}}"
+
+
+def _small(words: str) -> Html:
+    return styled("small", "floor", words)
 
 
 def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
@@ -139,4 +134,4 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
 
 
 def _beside(value: str, floor: str) -> Html:
-    return element("span", value, " ", styled("small", "floor", floor))
+    return element("span", value, " ", _small(floor))

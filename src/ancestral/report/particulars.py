@@ -9,12 +9,11 @@ from ancestral.report.facts import RunFacts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart, shortened
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
-from ancestral.settings import Config, leaves
+from ancestral.settings import leaves
 from ancestral.text import printable
 from ancestral.viz.plots import schedule_curves
 
-LONGEST = 80
-"""Letters of a value in the table; whole values stand in the JSON below it."""
+LONGEST = 80  # letters of a value in the table; whole values stand in the JSON below it
 
 
 def schedule(facts: RunFacts) -> Html:
@@ -51,10 +50,10 @@ def settings(facts: RunFacts) -> Html:
     """Every setting with its meaning, and the command that repeats the run."""
     path = shlex.quote(printable(str(facts.folder.config)))
     command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
-    rows = [
-        (element("code", name), joined([element("code", shortened(_said(value), LONGEST)), _help(field.description)]))
-        for name, field, value in leaves(facts.config)
-    ]
+    rows = []
+    for name, field, value in leaves(facts.config):
+        said = element("code", shortened(_said(value), LONGEST))
+        rows.append((element("code", name), joined([said, styled("span", "help", field.description or "")])))
     budget = " (a budget in minutes ends after as many steps as the machine makes in it)"
     text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
     return section(
@@ -65,15 +64,6 @@ def settings(facts: RunFacts) -> Html:
         element("details", element("summary", f"All {len(rows)} settings"), pairs(rows, "facts settings")),
         element("details", element("summary", "The same as a file for --config"), text),
     )
-
-
-def source(config: Config) -> str:
-    """Where the images come from, fit for printing."""
-    return printable(config.data.source)
-
-
-def _help(words: str | None) -> Html:
-    return styled("span", "help", words or "")
 
 
 def _said(value: object) -> str:

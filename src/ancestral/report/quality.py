@@ -1,9 +1,8 @@
 """The numbers of an evaluation, beside their floors."""
 
 from ancestral.evaluation.evaluate import Evaluation
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, not_measured, number, with_error
 from ancestral.report.html import Html, element, section, styled, table
-from ancestral.report.measured import not_measured, number, with_error
 from ancestral.report.pictures import chart
 from ancestral.viz.plots import bars_with_floors
 

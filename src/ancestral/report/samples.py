@@ -12,9 +12,8 @@ from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.neighbours import nearest
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, Frame, Keep, collected
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, data_uri, element, picture, section, styled
-from ancestral.report.measured import number
 from ancestral.report.pictures import captioned, is_large, plain_wall, shortened, tile, wall
 from ancestral.tensors import Labels, Pixels
 from ancestral.viz.boxes import Box

@@ -3,39 +3,25 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ancestral.errors import InputError
-from ancestral.evaluation.sweep import Sweep, SweepRow, decide
-from ancestral.files import read_json
-from ancestral.migrations import sweep as migrated
-from ancestral.report.facts import RunFacts
+from ancestral.evaluation.sweep import FILE, Sweep, SweepRow, decide, read_sweep
+from ancestral.report.facts import RunFacts, not_measured, number, out_of_date, with_error
 from ancestral.report.html import Html, element, section, table
-from ancestral.report.measured import not_measured, number, out_of_date, with_error
 from ancestral.report.pictures import chart
-from ancestral.settings import parse
 from ancestral.viz.sweep import Curve, sweep_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLE = "Samplers"
-FILE = "sweep.json"
-"""Where `ancestral sweep RUN` leaves it in a run."""
-FAMILIAR = (("ancestral", "trailing"), ("ddim", "trailing"))
-"""What everybody knows, named in the picture beside the best."""
-NAMED = 6
-"""Curves that the picture names."""
+FAMILIAR = (("ancestral", "trailing"), ("ddim", "trailing"))  # what everybody knows: named beside the best
+NAMED = 6  # curves that the picture names
 BY_FRECHET = attrgetter("frechet")
 
 
 def sweep(facts: RunFacts) -> Html:
-    """The picture, the table and the recommendation; or how to get them.
-
-    Raises:
-        InputError: a sweep.json that cannot be read.
-    """
+    """The picture, the table and the recommendation; or how to get them."""
     file = facts.folder.path / FILE
     if not file.is_file():
         return not_measured(facts, "samplers", TITLE, "sweep")
@@ -52,18 +38,6 @@ def sweep(facts: RunFacts) -> Html:
     words = [element("p", element("strong", title), text) for title, text in said]
     picture = chart("Quality against network calls", alt, figure(found))
     return section("samplers", TITLE, *words, picture, _table(found))
-
-
-def read_sweep(file: Path) -> Sweep:
-    """What `ancestral sweep` wrote.
-
-    Raises:
-        InputError: unreadable, or no such thing.
-    """
-    try:
-        return parse(Sweep, migrated(read_json(file)), "sweep")
-    except InputError as fault:
-        raise InputError(f"{file} is damaged ({fault}); remove it") from None
 
 
 def figure(found: Sweep) -> Figure:
