@@ -22,16 +22,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, Shaped, UInt8
+from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
+from ancestral.evaluation import metrics
 from ancestral.evaluation.features import Extractor, train_extractor
 from ancestral.evaluation.inception import Inception
-from ancestral.evaluation.metrics import Features, few_images, frechet_estimate, kernel_distance
-from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
-from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.metrics import Features, few_images, memorisation, nearest
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import read_json
 from ancestral.migrations import evaluation as migrated
@@ -76,16 +75,14 @@ class FeatureSpace(Settings):
     num_classes: int | None  # that it tells apart
     accuracy: float | None  # share of the held-out images that it tells rightly
     num_held_out: int | None
-    num_fitted: int | None = None
-    """Training images that it was trained on, which are not compared; None also in files of earlier versions, where it
-    was trained on all."""
+    num_fitted: int | None = None  # it was trained on these, which are not compared; None also in older files: on all
 
 
 class Nearness(Settings):
     """Distance to the nearest training image: of generated against held-out images.
 
     Medians are of L2 distances, over pixels of 0..255 or over features; `ratio` and `nearer` are those of
-    `neighbours.Memorisation`.
+    `metrics.Memorisation`.
     """
 
     space: Literal["pixels", "features"]
@@ -107,8 +104,8 @@ class Evaluation(Settings):
     comparisons: tuple[Comparison, ...]  # generated images first, then the floors
     nearness: tuple[Nearness, ...]
     agreement: Number | None
-    """Share of all generated images in which the classifier sees the class that was asked for. None where no class was
-    asked for or the features were not trained on labels."""
+    """Share of all generated images that the classifier sees as the class asked for; None where none was, or where it
+    knows no labels."""
 
     def __getitem__(self, name: str) -> Comparison:
         """The comparison of this name."""
@@ -162,7 +159,8 @@ def evaluating(
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
     some = order[:GAUSSIAN_IMAGES]
     normal_features = gaussian_like(of_train[some], num_left, settings.seed)
-    normal_images = _gaussian_images(train[some], num_left, settings.seed)
+    normal_pixels = gaussian_like(train[some].flatten(1).double(), num_left, settings.seed).round().clamp(0, 255)
+    normal_images = normal_pixels.to(torch.uint8).reshape(-1, *train.shape[1:])
     pairs = {
         "generated against test": (of_chosen, of_held_out),
         "generated against train": (of_chosen, of_train[right]),
@@ -171,28 +169,19 @@ def evaluating(
         "gaussian features against test": (normal_features, of_held_out),
         "gaussian images against test": (extractor.features(normal_images), of_held_out),
     }
+    spaces = {"pixels": (chosen, held_out, train), "features": (of_chosen, of_held_out, of_train)}
+    known = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
+    agreement = None
+    if isinstance(extractor, Extractor) and (share := extractor.agreement(generated, asked)) is not None:
+        error = math.sqrt(share * (1 - share) / len(generated))  # of a binomial share
+        agreement = Number(name="agreement", value=share, standard_error=error)
     return Evaluation(
         num_generated=len(generated),
-        features=FeatureSpace(
-            kind=extractor.kind,
-            width=of_train.shape[1],
-            num_classes=extractor.num_classes,
-            accuracy=extractor.accuracy,
-            num_held_out=extractor.num_held_out,
-            num_fitted=num_fitted,
-        ),
+        features=FeatureSpace.model_validate({**known, "width": of_train.shape[1], "num_fitted": num_fitted}),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
-        nearness=(
-            _nearness("pixels", chosen, held_out, train),
-            _nearness("features", of_chosen, of_held_out, of_train),
-        ),
-        agreement=_agreement(extractor, generated, asked),
+        nearness=tuple(_nearness(space, *sets) for space, sets in spaces.items()),
+        agreement=agreement,
     )
-
-
-def num_apart(train: int, settings: EvaluationSettings) -> int:
-    """How many of so many training images are compared, and not seen by the features: the first of their order."""
-    return min(train // 2, 2 * settings.max_images)
 
 
 def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> StepwiseWork[Extractor]:
@@ -212,7 +201,7 @@ def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> Step
 def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:
     """(places of the training images that are compared, of those that the features look at)."""
     order = _pick(len(parts.train), settings)
-    count = num_apart(len(order), settings)
+    count = min(len(order) // 2, 2 * settings.max_images)
     return order[:count], order[count:]
 
 
@@ -236,26 +225,16 @@ def gaussian_like(rows: Float64[Tensor, "N D"], count: int, seed: int) -> Float6
     return mean + weights @ (rows - mean) / math.sqrt(len(rows) - 1)
 
 
-def _gaussian_images(fitted: Pixels, count: int, seed: int) -> UInt8[Tensor, "M C H W"]:
-    """`count` images drawn from the Gaussian fitted to pixels, rounded and clipped to 0..255."""
-    images = gaussian_like(fitted.flatten(1).double(), count, seed)
-    return images.round().clamp(0, 255).to(torch.uint8).reshape(-1, *fitted.shape[1:])
-
-
-def check_counts(
-    generated: int, parts: Parts, settings: EvaluationSettings, own_features: bool = True
-) -> tuple[int, int]:
-    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice.
-
-    Args:
-        own_features: whether some of the training images are kept for the features.
+def check_counts(generated: int, parts: Parts, settings: EvaluationSettings, own: bool = True) -> tuple[int, int]:
+    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice; `own`:
+    whether some of the training images are kept for features of their own.
     """
-    train = num_apart(len(parts.train), settings) if own_features else len(parts.train)
+    train = len(apart_of(parts, settings)[0] if own else parts.train)
     counts = min(generated, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
     least = max(settings.neighbours + 1, 3)
     if min(counts) < least:
         raise InputError(
-            f"expected at least {least} generated images, {least} test images and {(4 if own_features else 2) * least} "
+            f"expected at least {least} generated images, {least} test images and {(4 if own else 2) * least} "
             f"training images to compare, got {generated}, {len(parts.test)} and {len(parts.train)} (max_images = "
             f"{settings.max_images}); generate more, add images, or set data.test higher"
         )
@@ -273,28 +252,16 @@ def _labels(images: ImageSet) -> Labels | None:
 
 def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
     """All six numbers; `right` is the real side of precision and its kin."""
-    counts = neighbourhood_of(real=right, generated=left, k=k)
-    numbers = {"frechet": frechet_estimate(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
+    counts = metrics.neighbourhood(real=right, generated=left, k=k)
+    distances = {"frechet": metrics.frechet_estimate(left, right), "kernel": metrics.kernel_distance(left, right)}
+    numbers = {**distances, **counts._asdict()}
     rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
     few = few_images(len(left), len(right), width=left.shape[1])
     return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
 
 
-def _nearness(
-    space: Literal["pixels", "features"],
-    generated: Shaped[Tensor, "N ..."],
-    held_out: Shaped[Tensor, "M ..."],
-    training: Shaped[Tensor, "K ..."],
-) -> Nearness:
+def _nearness(space: str, generated: Tensor, held_out: Tensor, training: Tensor) -> Nearness:
     measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
     counts = {"num_generated": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
     few = few_images(len(generated), len(held_out))
     return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})
-
-
-def _agreement(extractor: Extractor | Inception, generated: Pixels, asked: Labels | None) -> Number | None:
-    """Share of generated images the classifier sees as what was asked for, with its binomial error."""
-    share = extractor.agreement(generated, asked) if isinstance(extractor, Extractor) else None
-    if share is None:
-        return None
-    return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(generated)))

@@ -31,12 +31,10 @@ from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 
 Kind = Literal["labels", "transforms"]
-HeldOutPixels = UInt8[Tensor, "M C H W"]
-"""Images of the same shape as those trained on, another number of them."""
+HeldOutPixels = UInt8[Tensor, "M C H W"]  # as those trained on, another number of them
 HeldOutLabels = Int64[Tensor, "M"]
 
-RECIPE = 2
-"""Raise it whenever the network, its training or its file changes: cached networks of another recipe are not used."""
+RECIPE = 2  # raise it when the network, its training or its file changes: no cached network of another one is used
 WIDTH = 64
 BATCH = 64
 CHUNK = 512
@@ -120,7 +118,9 @@ def train_extractor(
             f"{len(held_out_images)}; set data.test above 0"
         )
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
-    path = _cache_path(images, told, data_hash, seed)
+    task = "transforms" if told is None else blake2b(told.numpy().tobytes(), digest_size=16).hexdigest()
+    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
+    path = cache_folder() / "features" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
     if (kept := _read(path, images)) is not None:
         return kept
     num_classes = num_transforms(images) if told is None else int(told.max()) + 1
@@ -132,12 +132,12 @@ def train_extractor(
     kind: Kind = "transforms" if told is None else "labels"
     untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
     inputs, answers = _task(held_out_images, None if told is None else held_out_labels, seed, "held out")
-    right = (untested.classify(inputs) == answers).double().mean()
-    about = {"kind": kind, "num_classes": num_classes, "accuracy": float(right), "num_held_out": len(held_out_images)}
+    extractor = replace(untested, accuracy=float((untested.classify(inputs) == answers).double().mean()))
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    told_of = json.dumps({**about, "digest": tensors_hash(tensors)})  # safetensors has no checksum of its own
-    write_whole(path, save(tensors, metadata={"extractor": told_of}))
-    return replace(untested, accuracy=float(right))
+    about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
+    about["digest"] = tensors_hash(tensors)  # safetensors has no checksum of its own
+    write_whole(path, save(tensors, metadata={"extractor": json.dumps(about)}))
+    return extractor
 
 
 def shrinkage(height: int, width: int) -> int:
@@ -196,14 +196,6 @@ def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
     epochs = math.ceil(steps * BATCH / num_images)
     orders = [torch.randperm(num_images, generator=generator(seed, "features", "order", i)) for i in range(epochs)]
     return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
-
-
-def _cache_path(images: Pixels, labels: Labels | None, data_hash: str, seed: int) -> Path:
-    """Where the network of this data, task, seed and recipe lies."""
-    task = "transforms" if labels is None else blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
-    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
-    name = blake2b(key.encode(), digest_size=16).hexdigest()
-    return cache_folder() / "features" / f"{name}.safetensors"
 
 
 def _read(path: Path, images: Pixels) -> Extractor | None:

@@ -118,7 +118,7 @@ class Measurement:
         return self.settings.variance or self.pipeline.config.diffusion.variance
 
     def belongs_to(self) -> dict[str, Any]:
-        """Everything that the sums depend on, as JSON has it."""
+        """Everything that the sums depend on, fit for JSON."""
         pipeline = self.pipeline
         return {
             "weights": pipeline.weights_hash(),

@@ -21,26 +21,29 @@ large by up to about √2, since nothing is left there but the second-order term
 
 Precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density and coverage (Naeem et al. 2020,
 arXiv:2002.09797) count images inside the balls that reach from each image of a set to its k-th neighbour in that set.
+
+Is it copied? A held-out image was never trained on, so its distance to the nearest training image is what a new image
+of this kind has. Generated images that lie much nearer are copies. The measure is in pixels, or in any features.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.evaluation.settings import GROUPS, LEAST_IMAGES
 
-Features = Float64[Tensor, "N D"]
-"""One row per image."""
-Others = Float64[Tensor, "M D"]
-"""The other set: its own number of rows, the same columns."""
+Features = Float64[Tensor, "N D"]  # one row per image
+Others = Float64[Tensor, "M D"]  # the other set: its own number of rows, the same columns
+Vectors = Shaped[Tensor, "N ..."]  # images or features, one per row; uint8 or floating point
 CHUNK = 1024
+SEARCHED = 2048  # images at once, where the nearest is looked for
+# features to a vector above which the Fréchet distance has no error bar: 20 roots of 2048 x 2048 matrices take longer
+# than all the rest
 WIDEST_JACKKNIFE = 256
-"""Features to a vector above which the Fréchet distance is given without an error bar: 20 roots of a 2048 x 2048
-matrix would take longer than all the rest."""
 LEAST_TO_JUDGE = 50  # images of a set, below which no distance and no count of balls says anything
 
 
@@ -66,6 +69,27 @@ class Neighbourhood(NamedTuple):
     recall: Estimate
     density: Estimate
     coverage: Estimate
+
+
+class Nearest(NamedTuple):
+    """For each query, which reference is nearest, and how far in L2."""
+
+    indices: Int64[Tensor, "N"]
+    distance: Float64[Tensor, "N"]
+
+
+class Memorisation(NamedTuple):
+    """How near generated images lie to the training images, against how near held-out images lie.
+
+    ratio: median distance of generated over that of held-out images: about 1 for new images, far below 1 for copies.
+        None where held-out images are themselves copies of training images, so that nothing can be told.
+    nearer: share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
+    """
+
+    generated_median: float
+    held_out_median: float
+    ratio: float | None
+    nearer: float
 
 
 def frechet_distance(a: Features, b: Others) -> float:
@@ -159,6 +183,26 @@ def neighbourhood(real: Features, generated: Others, k: int = 5) -> Neighbourhoo
     return Neighbourhood(_mean(torch.cat(precise)), _mean(recalled), _mean(torch.cat(dense)), _mean(covered))
 
 
+def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
+    """The nearest reference of each query. Searched in float32, then measured in float64: a copy is at exactly 0."""
+    if not len(references):
+        raise InputError("expected at least one training image to compare with, got none")
+    indices = torch.cat([_search(part.flatten(1).float(), references) for part in torch.split(queries, SEARCHED)])
+    parts = zip(torch.split(queries, SEARCHED), torch.split(indices, SEARCHED), strict=True)
+    apart = (part.flatten(1).double() - references[found].flatten(1).double() for part, found in parts)
+    return Nearest(indices, torch.cat([each.norm(dim=1) for each in apart]))
+
+
+def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]) -> Memorisation:
+    """Distances to the nearest training image, of generated and of held-out images, in four numbers."""
+    if not len(generated) or not len(held_out):
+        raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
+    generated_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
+    ratio = generated_median / held_out_median if held_out_median else None
+    nearer = float((generated <= held_out.quantile(0.01)).double().mean())
+    return Memorisation(generated_median, held_out_median, ratio, nearer)
+
+
 def _mean_and_covariance(x: Features) -> tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]:
     """Mean and unbiased covariance of the rows."""
     if len(x) < 2:
@@ -211,3 +255,16 @@ def _mean(counts: Float64[Tensor, "N"] | Bool[Tensor, "N"]) -> Estimate:
     """Mean over images with its standard error."""
     counts = counts.double()
     return Estimate(float(counts.mean()), float(counts.std()) / math.sqrt(len(counts)))
+
+
+def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:
+    """Index of the nearest reference, by |r|² - 2 q·r over chunks of references, so that memory stays bounded."""
+    best = torch.full((len(queries),), torch.inf)
+    index = torch.zeros(len(queries), dtype=torch.int64)
+    origin = queries.mean(dim=0)  # distances do not depend on it, rounding does
+    for start in range(0, len(references), SEARCHED):
+        part = references[start : start + SEARCHED].flatten(1).float() - origin
+        found = (part.square().sum(dim=1) - 2 * (queries - origin) @ part.T).min(dim=1)
+        index = torch.where(found.values < best, start + found.indices, index)
+        best = torch.minimum(best, found.values)
+    return index

@@ -51,13 +51,13 @@ class ChunkFile:
 
     def append(self, sums: Sums) -> None:
         """Keeps the sums of the next chunk."""
-        self.write({"chunk": len(self.sums), "sums": sums.model_dump()})
+        self.write(_line({"chunk": len(self.sums), "sums": sums.model_dump()}))
         self.sums.append(sums)
 
-    def write(self, line: dict[str, Any]) -> None:
+    def write(self, line: bytes) -> None:
         """Adds a line, which is on the disk then."""
         try:
-            self.file.write(json.dumps(line, separators=(",", ":"), allow_nan=False).encode() + b"\n")
+            self.file.write(line)
             self.file.flush()
             os.fsync(self.file.fileno())
         except OSError as fault:
@@ -69,7 +69,7 @@ def record(path: Path, belongs_to: dict[str, Any]) -> Iterator[ChunkFile]:
     """The record at `path`, cut back to what can be used; anew where it belongs to something else.
 
     Args:
-        belongs_to: everything that the sums depend on, as JSON has it.
+        belongs_to: everything that the sums depend on.
     """
     with open_to_append(path) as file:
         try:
@@ -78,35 +78,31 @@ def record(path: Path, belongs_to: dict[str, Any]) -> Iterator[ChunkFile]:
             raise InputError(f"{path} is being written by another process; wait for it") from None
         lines = read_bytes(path, MOST_BYTES).splitlines(keepends=True)
         here = ChunkFile(path, file, [])
-        if not lines or _line(lines[0]) != belongs_to:
+        if lines[:1] != [_line(belongs_to)]:
             here.restarted = bool(lines)
             file.truncate(0)
-            here.write(belongs_to)
+            here.write(_line(belongs_to))
         else:
             here.sums = [*_readable(lines[1:])]
             file.truncate(sum(map(len, lines[: 1 + len(here.sums)])))
         yield here
 
 
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
 def _readable(lines: list[bytes]) -> Iterator[Sums]:
-    """The sums of chunk 0, 1, ... up to the first line that does not hold them."""
+    """The sums of chunk 0, 1, ... up to the first line that does not hold them, or is torn."""
     for number, text in enumerate(lines):
-        line = _line(text)
         try:
+            line = parse_json(text, "a line")
             sums = Sums.model_validate(line["sums"])
-        except (KeyError, TypeError, ValidationError):
-            return
-        if line["chunk"] != number:
+            if line["chunk"] != number or not text.endswith(b"\n"):
+                return
+        except (InputError, KeyError, TypeError, ValidationError):
             return
         yield sums
-
-
-def _line(text: bytes) -> Any:
-    """The value of a line; None where it is torn."""
-    try:
-        return parse_json(text, "a line") if text.endswith(b"\n") else None
-    except InputError:
-        return None
 
 
 def likelihood(job: LikelihoodJobSettings) -> Generator[Event, None, None]:
@@ -130,7 +126,7 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
     file = place_for(job.run / FILE, count, lambda file: read_likelihood(file).num_images, job.overwrite)
     figure, partial = file.with_suffix(".png"), job.run / PARTIAL
     claim([Output(figure, BOUND)], job.overwrite)
-    with record(partial, json.loads(json.dumps(measurement.belongs_to()))) as kept:
+    with record(partial, measurement.belongs_to()) as kept:
         if kept.restarted:
             yield NoteEvent(f"{partial} belongs to other settings, weights or images: starting anew")
         try:

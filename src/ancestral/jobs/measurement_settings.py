@@ -11,14 +11,7 @@ from ancestral.evaluation.settings import GRIDS, SAMPLERS, LikelihoodSettings, S
 from ancestral.jobs.settings import CostlySettings, GeneratingSettings, JobSettings, Typed
 from ancestral.names import SAME, meant, spelled
 from ancestral.outputs import file_named
-from ancestral.settings import (
-    MOST_IMAGES,
-    ComputeSettings,
-    NumImages,
-    NumTimesteps,
-    PositiveFloat,
-    Seed,
-)
+from ancestral.settings import MOST_IMAGES, ComputeSettings, NumImages, NumTimesteps, PositiveFloat, Seed
 
 SeveralImages = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 

@@ -35,7 +35,7 @@ def likelihood(facts: RunFacts) -> Html:
         "likelihood",
         TITLE,
         *out_of_date(facts, "These are numbers of", measured.weights, "likelihood"),
-        element("p", element("strong", _bits(measured.total)), meaning),
+        element("p", element("strong", f"{_cell(measured.total)} bits/dim"), meaning),
         *_charts(measured, build_schedule(settings)),
         _terms(measured),
         *([] if measured.flow is None else [_flow(measured.flow)]),
@@ -77,7 +77,8 @@ def _charts(measured: Likelihood, schedule: Schedule) -> list[Html]:
         return []
     terms = plain(measured, schedule)
     peak = measured.stretches[int(np.argmax(terms.bits / np.diff(terms.log_snr)))]
-    over = f"bits/dim over log-SNR, densest near {number(peak.log_snr)}, and their sum up to {_bits(measured.total)}"
+    densest, total = number(peak.log_snr), _cell(measured.total)
+    over = f"bits/dim over log-SNR, densest near {densest}, and their sum up to {total} bits/dim"
     bought = f"error of the predicted image against bits received, from {number(terms.rmse[0])} levels to 0"
     charts = [
         chart("Terms of the bound over the noise", over, bound_figure(terms)),
@@ -129,10 +130,6 @@ def _measured_on(measured: Likelihood) -> list[tuple[str, str]]:
         ("seed", str(measured.seed)),
         ("time", f"{measured.seconds / 60:.1f} minutes"),
     ]
-
-
-def _bits(amount: Amount) -> str:
-    return f"{_cell(amount)} bits/dim"
 
 
 def _cell(amount: Amount) -> str:

@@ -1,18 +1,28 @@
-"""The page: what stands where, numbers at its top, and the promise that it asks the network for nothing."""
+"""The page: what stands where, numbers at its top, what it takes to have the run or one of its samples again, and the
+promise that it asks the network for nothing.
+"""
 
+import json
+import shlex
 from base64 import b64encode
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+
 from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
-from ancestral.report import likelihood, losses, particulars, quality, samples, sweep
+from ancestral.report import likelihood, losses, quality, samples, sweep
 from ancestral.report.facts import RunFacts, number, read_facts
-from ancestral.report.html import Html, element, joined, pairs, style_sheet, styled
+from ancestral.report.html import Html, element, joined, pairs, section, styled
+from ancestral.report.pictures import chart, shortened
+from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
+from ancestral.settings import leaves
 from ancestral.text import printable
+from ancestral.viz.plots import schedule_curves
 
 CONTENTS = {
     "samples": "Samples",
@@ -28,6 +38,7 @@ CONTENTS = {
     "settings": "Settings",
 }
 """Anchor -> its name at the top of the page, in the order of the sections."""
+LONGEST = 80  # letters of a value in the table; whole values stand in the JSON below it
 
 
 def write_report(run: Path, out: Path) -> Iterator[str]:
@@ -50,8 +61,7 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     sections += [losses.losses(facts), samples.data(facts)]
     yield "looking for the nearest training images"
     sections += [samples.copies(facts, generated), quality.quality(facts), *measured]
-    count = len(generated.pixels)
-    sections += [particulars.schedule(facts), particulars.sampling(facts, count), particulars.settings(facts)]
+    sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), _settings(facts)]
     source = facts.config.data.source  # a name, or the path of a folder
     name = printable(Path(source).name or source)
     return document(name, _top(facts), CONTENTS, sections, "ancestral report")
@@ -81,7 +91,7 @@ def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sectio
     nav = element("nav", *links, attributes={"aria-label": "Contents"})
     foot = element("footer", element("p", f"Written by {by}. Everything is in this file."))
     body = element("body", element("header", element("h1", name), *top, nav), element("main", *sections), foot)
-    whole = element("html", element("head", *head, style_sheet(css)), body, attributes={"lang": "en"})
+    whole = element("html", element("head", *head, Html(f"<style>{css}</style>")), body, attributes={"lang": "en"})
     return joined([Html("<!doctype html>\n"), whole, Html("\n")])
 
 
@@ -98,13 +108,12 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     images, minutes, loss = facts.last("images"), facts.minutes(), facts.last("held_out_loss")
     parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
     rate = images / (60 * minutes) if images and minutes else None
-    held_out = _known(loss, ".4f") if len(facts.parts.validation) else _small("no validation part")
     return [
         ("images seen", _known(images, ",.0f")),
         ("minutes of training", _known(minutes, ".1f")),
         ("images per second", _known(rate, ",.0f")),
         ("parameters", f"{parameters:,}"),
-        ("held-out loss", held_out),
+        ("held-out loss", _known(loss, ".4f") if len(facts.parts.validation) else _small("no validation part")),
     ]
 
 
@@ -135,3 +144,60 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
 
 def _beside(value: str, floor: str) -> Html:
     return element("span", value, " ", _small(floor))
+
+
+def _schedule(facts: RunFacts) -> Html:
+    """The curves of the noise schedule."""
+    noise, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
+    log_snr = noise.log_snr(torch.arange(noise.num_timesteps + 1))
+    figure = schedule_curves({settings.name: (noise.betas, noise.alpha_bar, log_snr)})
+    timesteps = f"T = {settings.num_timesteps:,} timesteps; t = 0 is the image, t = T is noise."
+    words = f"The schedule {settings.name} over {timesteps}"
+    alt = f"beta, alpha-bar and log-SNR of the schedule {settings.name} against t / T"
+    drawing = styled("div", "charts", chart("beta, alpha-bar and log-SNR", alt, figure))
+    return section("schedule", "Noise schedule", element("p", words), drawing)
+
+
+def _sampling(facts: RunFacts, count: int) -> Html:
+    """How the `count` samples of this page were generated."""
+    chosen, schedule = facts.pipeline.config.sampling, facts.pipeline.diffusion.schedule
+    sampler = facts.pipeline.sampler(chosen)
+    eta = [("eta", f"{sampler.eta:g}")] if isinstance(sampler, DDIM | DPMSolver2MSDE) else []
+    calls = f", {sampler.network_calls(chosen.steps):,} network calls" if sampler.calls > 1 else ""
+    items = [
+        ("sampler", chosen.sampler),
+        ("steps", f"{chosen.steps:,} of T = {schedule.num_timesteps:,}, {chosen.grid or sampler.grid}{calls}"),
+        *eta,
+        ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
+        ("clipping of x0", chosen.clip),
+        ("seeds", f"0 to {count - 1}, in the order of the page"),
+        ("weights", f"averaged, SHA-256 {facts.pipeline.weights_hash()}"),
+    ]
+    return section("sampling", "How the samples were generated", pairs(items, "facts"))
+
+
+def _settings(facts: RunFacts) -> Html:
+    """Every setting with its meaning, and the command that repeats the run."""
+    path = shlex.quote(printable(str(facts.folder.config)))
+    command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
+    rows = []
+    for name, field, value in leaves(facts.config):
+        said = element("code", shortened(_said(value), LONGEST))
+        rows.append((element("code", name), joined([said, styled("span", "help", field.description or "")])))
+    budget = " (a budget in minutes ends after as many steps as the machine makes in it)"
+    text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
+    return section(
+        "settings",
+        "Settings",
+        element("p", f"The same run again, into another folder{budget if facts.config.training.minutes else ''}:"),
+        command,
+        element("details", element("summary", f"All {len(rows)} settings"), pairs(rows, "facts settings")),
+        element("details", element("summary", "The same as a file for --config"), text),
+    )
+
+
+def _said(value: object) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -21,12 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-COLORS = 64
-"""Thin curves need few colours; a chart of 64 is a third of the size."""
-SIDE = 128
-"""Least side of a tile, about, px. Browsers shrink well and enlarge badly."""
-LARGE = 48
-"""Shorter side of images from which they are shown large, px."""
+COLORS = 64  # thin curves need few colours; a chart of 64 is a third of the size
+SIDE = 128  # least side of a tile, about, px; browsers shrink well and enlarge badly
+LARGE = 48  # shorter side of images from which they are shown large, px
 
 
 def chart(title: str, alt: str, figure: Figure) -> Html:

@@ -23,17 +23,14 @@ def quality(facts: RunFacts) -> Html:
     evaluation = facts.evaluation
     if evaluation is None:
         return not_measured(facts, "quality", TITLE, "evaluate")
-    charts = [_bars(evaluation, "frechet", "Fréchet distance"), _bars(evaluation, "kernel", "kernel distance")]
-    return section(
-        "quality",
-        TITLE,
-        *_reservations(evaluation),
-        element("p", _features(evaluation)),
-        *_agreement(evaluation),
-        styled("div", "charts", *charts),
-        _comparisons(evaluation),
-        _nearness(evaluation),
-    )
+    words = [*_reservations(evaluation), element("p", _features(evaluation))]
+    if (found := evaluation.agreement) is not None:
+        error = "" if found.standard_error is None else f" ± {found.standard_error:.1%}"
+        agreement = f"The network sees the class that was asked for in {found.value:.1%}{error} of the samples."
+        words.append(element("p", agreement))
+    bars = [_bars(evaluation, "frechet", "Fréchet distance"), _bars(evaluation, "kernel", "kernel distance")]
+    charts = styled("div", "charts", *bars)
+    return section("quality", TITLE, *words, charts, _comparisons(evaluation), _nearness(evaluation))
 
 
 def _reservations(evaluation: Evaluation) -> list[Html]:
@@ -61,20 +58,11 @@ def _features(evaluation: Evaluation) -> str:
     )
 
 
-def _agreement(evaluation: Evaluation) -> list[Html]:
-    found = evaluation.agreement
-    if found is None:
-        return []
-    error = "" if found.standard_error is None else f" ± {found.standard_error:.1%}"
-    return [element("p", f"The network sees the class that was asked for in {found.value:.1%}{error} of the samples.")]
-
-
 def _bars(evaluation: Evaluation, name: str, title: str) -> Html:
     generated = evaluation[GENERATED][name]
     floors = {c.name: c[name].value for c in evaluation.comparisons if c.name != GENERATED}
-    alt = (
-        f"{title} of samples against test images, {number(generated.value)}, above its floors; the table has all values"
-    )
+    said = f"{title} of samples against test images, {number(generated.value)}"
+    alt = f"{said}, above its floors; the table has all values"
     return chart(title, alt, bars_with_floors(title, generated.value, generated.standard_error, floors))
 
 
@@ -85,11 +73,10 @@ def _comparisons(evaluation: Evaluation) -> Html:
         "Every number with one standard error; what counts is generated against test, the others are its floors. Each "
         f"compares {generated.num_left:,} images with {generated.num_right:,}."
     )
-    cells = [[c[n.name] for n in generated.numbers] for c in evaluation.comparisons]
-    rows = [
-        [c.name, *(with_error(each.value, each.standard_error) for each in row)]
-        for c, row in zip(evaluation.comparisons, cells, strict=True)
-    ]
+    rows = []
+    for compared in evaluation.comparisons:
+        cells = [compared[n.name] for n in generated.numbers]
+        rows.append([compared.name, *(with_error(cell.value, cell.standard_error) for cell in cells)])
     return styled("div", "metrics", table(head, rows, caption))
 
 
@@ -101,9 +88,9 @@ def _nearness(evaluation: Evaluation) -> Html:
     )
     if few := next((near.too_few for near in evaluation.nearness if near.too_few), ""):
         caption = f"Too few images to tell copies by: {few}."
-    ratios = ["no telling" if near.ratio is None else number(near.ratio) for near in evaluation.nearness]
-    rows = [
-        [near.space, number(near.generated_median), number(near.held_out_median), ratio, f"{near.nearer:.1%}"]
-        for near, ratio in zip(evaluation.nearness, ratios, strict=True)
-    ]
+    rows = []
+    for near in evaluation.nearness:
+        ratio = "no telling" if near.ratio is None else number(near.ratio)
+        medians = number(near.generated_median), number(near.held_out_median)
+        rows.append([near.space, *medians, ratio, f"{near.nearer:.1%}"])
     return table(head, rows, caption)
