@@ -10,7 +10,7 @@ from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.settings import SweepSettings
 from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, read_sweep
 from ancestral.report.facts import RunFacts, read_facts
-from ancestral.report.sweep import best_grids, figure, sweep
+from ancestral.report.measurements import best_grids, figure, sweep
 from ancestral.settings import SamplingSettings
 
 

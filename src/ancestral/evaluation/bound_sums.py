@@ -121,16 +121,8 @@ class Sums(Settings):
 class Walk(NamedTuple):
     """A chain and its division into stretches."""
 
-    chain: Timesteps
-    """(steps + 1,), falling from T to 0. Its last step is L_0 and belongs to no stretch."""
-    edges: tuple[int, ...]
-    """Places in `chain` where a stretch begins, and where the last one ends: 0, ..., steps - 1."""
-
-    @property
-    def stretch_of(self) -> Int64[Tensor, "M"]:
-        """The stretch that each step belongs to."""
-        lengths = torch.tensor([end - start for start, end in pairwise(self.edges)], dtype=torch.int64)
-        return torch.arange(len(lengths)).repeat_interleave(lengths)
+    chain: Timesteps  # (steps + 1,), falling from T to 0; its last step is L_0 and belongs to no stretch
+    edges: tuple[int, ...]  # places in `chain` where a stretch begins, and where the last one ends: 0, ..., steps - 1
 
 
 def divided(schedule: Schedule, chain: Timesteps, shortest: int) -> Walk:
@@ -161,8 +153,9 @@ def chunk_sums(
         noise: the next standard normal draw, (B, ...): one a call.
     """
     dims, device = x0[0].numel(), x0.device
-    chain, stretch_of = walk.chain.to(device), walk.stretch_of.to(device)
-    images, stretches = torch.arange(len(x0), device=device), max(len(walk.edges) - 1, 0)
+    chain, images = walk.chain.to(device), torch.arange(len(x0), device=device)
+    lengths = torch.tensor([end - start for start, end in pairwise(walk.edges)], dtype=torch.int64)
+    stretch_of = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # each step's
 
     def visit(t: Timesteps, s: Timesteps) -> tuple[PerImage, PerImage]:
         """Bits per dimension, and the squared error of the predicted x0."""
@@ -172,9 +165,10 @@ def chunk_sums(
         return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS_IN_ONE**2
 
     reconstruction, _ = visit(chain[-2], chain[-1])
-    bits = torch.zeros(2, len(x0), stretches, dtype=torch.float64, device=device)
+    bits = torch.zeros(2, len(x0), len(lengths), dtype=torch.float64, device=device)
     differences, before = [], reconstruction
-    for k, step in enumerate(visits.T.to(device)):
+    visits = visits.to(device)
+    for k, step in enumerate(visits.T):
         cost, error = visit(chain[step], chain[step + 1])
         # no two entries are the same, so adding is in one order even on a GPU
         bits[:, images, stretch_of[step]] += torch.stack([cost * subsample.weight, error])
@@ -188,18 +182,15 @@ def chunk_sums(
             "with --variance beta_tilde, or fewer --timesteps"
         )
     apart = torch.stack(differences) if differences else bits.new_zeros(0, len(x0))
-    return Sums(
-        prior=_list(prior),
-        diffusion=_list(bits[0].sum(1)),
-        reconstruction=_list(reconstruction),
-        bits=_list(bits[0].sum(0)),
-        bits_squared=_list((bits[0] ** 2).sum(0)),
-        errors_squared=_list(bits[1].sum(0)),
-        visits=tuple(torch.bincount(walk.stretch_of[visits].flatten(), minlength=stretches).tolist()),
-        differences=_list(apart.sum(1)),
-        differences_squared=float((apart**2).sum()),
-    )
-
-
-def _list(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.tolist())
+    sums = {
+        "prior": prior,
+        "diffusion": bits[0].sum(1),
+        "reconstruction": reconstruction,
+        "bits": bits[0].sum(0),
+        "bits_squared": (bits[0] ** 2).sum(0),
+        "errors_squared": bits[1].sum(0),
+        "visits": torch.bincount(stretch_of[visits].flatten(), minlength=len(lengths)),
+        "differences": apart.sum(1),
+        "differences_squared": (apart**2).sum(),
+    }
+    return Sums.model_validate({name: values.tolist() for name, values in sums.items()})

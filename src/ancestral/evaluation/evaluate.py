@@ -79,11 +79,7 @@ class FeatureSpace(Settings):
 
 
 class Nearness(Settings):
-    """Distance to the nearest training image: of generated against held-out images.
-
-    Medians are of L2 distances, over pixels of 0..255 or over features; `ratio` and `nearer` are those of
-    `metrics.Memorisation`.
-    """
+    """`metrics.Memorisation` by L2 distances over pixels of 0..255, or over features."""
 
     space: Literal["pixels", "features"]
     num_generated: int
@@ -185,11 +181,7 @@ def evaluating(
 
 
 def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> StepwiseWork[Extractor]:
-    """The features of a data set: those of a classifier trained on its training part.
-
-    Args:
-        fitted: places of the training images that it looks at; None: all.
-    """
+    """The features of a classifier trained on the training images at the places `fitted`, or None: on all of them."""
     train, test = parts.train, parts.test
     images, labels, data = as_pixels(train), _labels(train), train.hash + test.hash
     if fitted is not None:

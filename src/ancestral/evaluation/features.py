@@ -107,10 +107,7 @@ def train_extractor(
 
     Without labels, or where all are the same, it learns to tell transforms. The training images, in an order that is a
     function of `seed`, are the only ones it learns from; held-out images only measure it. Same seed, machine and
-    number of threads: the same bits.
-
-    Args:
-        data_hash: of the content of both sets of images.
+    number of threads: the same bits. `data_hash` is that of the content of both sets of images.
     """
     if not len(images) or not len(held_out_images):
         raise InputError(
@@ -170,7 +167,10 @@ def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: i
     steps = min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels) // BATCH
     warmup = min(50, steps // 4 + 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=0.01)
-    for step, chosen in enumerate(_batches(len(images), steps, seed)):
+    # one shuffle of all images after another, cut into batches without regard to where they meet
+    epochs = math.ceil(steps * BATCH / len(images))
+    orders = [torch.randperm(len(images), generator=generator(seed, "features", "order", i)) for i in range(epochs)]
+    for step, chosen in enumerate(torch.split(torch.cat(orders)[: steps * BATCH], BATCH)):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_LR * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
         inputs, answers = _task(images[chosen], None if labels is None else labels[chosen], seed, step)
@@ -189,13 +189,6 @@ def _task(pixels: Pixels, labels: Labels | None, seed: int, position: int | str)
     draw = generator(seed, "features", "transforms", position)
     which = torch.randint(num_transforms(pixels), (len(pixels),), generator=draw)
     return transform(pixels, which), which
-
-
-def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
-    """Indices of each batch: one shuffle of all images after another, cut without regard to where they meet."""
-    epochs = math.ceil(steps * BATCH / num_images)
-    orders = [torch.randperm(num_images, generator=generator(seed, "features", "order", i)) for i in range(epochs)]
-    return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
 
 
 def _read(path: Path, images: Pixels) -> Extractor | None:

@@ -114,10 +114,8 @@ def flow_check(
         variance: of its reverse steps. None: the pipeline's own.
     """
     if len(images) < 2 or steps < 1 or probes < 0 or probes == 1:
-        raise InputError(
-            "expected at least 2 images, 1 step and 2 probes (0: the exact divergence) of the flow check, "
-            f"got {len(images)}, {steps} and {probes}"
-        )
+        got = f"{len(images)}, {steps} and {probes}"
+        raise InputError(f"expected at least 2 images, 1 step and 2 probes (0: an exact divergence), got {got}")
     # without bfloat16, the Jacobian of which is a staircase's
     in_float32 = pipeline.compute.model_copy(update={"precision": "float32"})
     pipeline, diffusion = pipeline.with_compute(in_float32), pipeline.process(variance)
@@ -149,17 +147,12 @@ def add_flow_check(
     steps: int = 100,
     probes: int = 4,
 ) -> StepwiseWork[Likelihood]:
-    """`measured`, of the images of `test`, with the flow check of the first `num_images` of them, along its own chain.
-
-    Args:
-        variance: of the reverse steps, where `measured` was not measured with the pipeline's own.
+    """`measured`, of the images of `test`, with the flow check of the first `num_images` of them, along its own chain;
+    `variance` is that of its reverse steps, None: the pipeline's own.
     """
-    fits = pipeline.weights_hash() == measured.weights and num_images <= measured.num_images <= len(test)
-    if not fits:
-        raise InputError(
-            f"expected the flow check of at most the {measured.num_images} images measured, with these weights, got "
-            f"{num_images} images; measure it again"
-        )
+    if pipeline.weights_hash() != measured.weights or not num_images <= measured.num_images <= len(test):
+        count = measured.num_images
+        raise InputError(f"expected at most the {count} images measured by these weights, got others; measure it again")
     places = Subsample(measured.seed, len(test), measured.num_images, 0, 0).images()[:num_images].numpy()
     chosen = test.ordered(places)
     labels = torch.tensor(chosen.labels) if measured.given_classes else None

@@ -38,6 +38,7 @@ from ancestral.evaluation.settings import GROUPS, LEAST_IMAGES
 
 Features = Float64[Tensor, "N D"]  # one row per image
 Others = Float64[Tensor, "M D"]  # the other set: its own number of rows, the same columns
+Moments = tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]  # mean and covariance
 Vectors = Shaped[Tensor, "N ..."]  # images or features, one per row; uint8 or floating point
 CHUNK = 1024
 SEARCHED = 2048  # images at once, where the nearest is looked for
@@ -94,16 +95,12 @@ class Memorisation(NamedTuple):
 
 def frechet_distance(a: Features, b: Others) -> float:
     """Fréchet distance (1) of the Gaussians fitted to the rows of `a` and `b`; it is squared, as is usual."""
-    return gaussian_frechet(*_mean_and_covariance(a), *_mean_and_covariance(b))
+    return gaussian_frechet(_moments(a), _moments(b))
 
 
-def gaussian_frechet(
-    mean1: Float64[Tensor, "D"],
-    cov1: Float64[Tensor, "D D"],
-    mean2: Float64[Tensor, "D"],
-    cov2: Float64[Tensor, "D D"],
-) -> float:
+def gaussian_frechet(one: Moments, other: Moments) -> float:
     """Fréchet distance (1) of two Gaussians. Either covariance may be singular."""
+    (mean1, cov1), (mean2, cov2) = one, other
     overlap = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
     return float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
 
@@ -136,10 +133,10 @@ def frechet_estimate(a: Features, b: Others) -> Estimate:
 
 def frechet_jackknife(a: Features, b: Others) -> Jackknife:
     """Fréchet distance (1) with each of `GROUPS` interleaved groups of either set left out in turn."""
-    gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
-    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a))
-    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b))
-    return Jackknife(gaussian_frechet(*gaussian_a, *gaussian_b), tuple(without_a), tuple(without_b))
+    of_a, of_b = _moments(a), _moments(b)
+    without_a = (gaussian_frechet(_moments(part), of_b) for part in _each_left_out(a))
+    without_b = (gaussian_frechet(of_a, _moments(part)) for part in _each_left_out(b))
+    return Jackknife(gaussian_frechet(of_a, of_b), tuple(without_a), tuple(without_b))
 
 
 def kernel_distance(a: Features, b: Others) -> Estimate:
@@ -203,7 +200,7 @@ def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]
     return Memorisation(generated_median, held_out_median, ratio, nearer)
 
 
-def _mean_and_covariance(x: Features) -> tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]:
+def _moments(x: Features) -> Moments:
     """Mean and unbiased covariance of the rows."""
     if len(x) < 2:
         raise InputError(f"expected at least 2 images to fit a Gaussian to, got {len(x)}; add images")

@@ -1,19 +1,16 @@
 """Quality against network calls: every sampler on every grid, generated with one network from the same seeds.
 
-Two distances, which answer two questions:
-
     to the flow     how far from where the probability flow of this network ends, image by image, root mean square in
                     levels of 0..255: the sampler's own error. The end is that of many steps from the same noise. A
                     sampler that draws noise goes elsewhere, and has no such distance.
     to real images  Fréchet distance to the test part in the features of a classifier: what the images are worth. A
                     sampler cannot be better than its network, so this one levels off at the network's own error.
 
-The recommendation is the smallest number of calls at which the second is not worse than the best that was measured by
-more than a tenth, nor by more than one standard error of the difference; among those, the least. Both were generated
-from the same seeds and compared with the same test images, so the difference is known far better than either.
-
-How the pipeline generates images already is measured too, and gives way only to what is better by more than the error
-at the same number of calls, or equal within it at fewer: few images tell nothing, and an unsure change is none.
+Recommended is the smallest number of calls at which the second is not worse than the best by more than a tenth, nor by
+more than one standard error of the difference; among those, the least. All were generated from the same seeds and
+compared with the same test images, so a difference is known far better than either. How the pipeline generates images
+already is measured too, and gives way only to what is better by more than the error at the same number of calls, or
+equal within it at fewer: an unsure change is none.
 """
 
 import math

@@ -30,7 +30,7 @@ from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
 from ancestral.progress import StagedWork
-from ancestral.report.likelihood import picture
+from ancestral.report.measurements import picture
 from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import Price, of_chains
@@ -66,11 +66,7 @@ class ChunkFile:
 
 @contextmanager
 def record(path: Path, belongs_to: dict[str, Any]) -> Iterator[ChunkFile]:
-    """The record at `path`, cut back to what can be used; anew where it belongs to something else.
-
-    Args:
-        belongs_to: everything that the sums depend on.
-    """
+    """The record at `path`, cut back to what can be used; anew where it belongs to something else than `belongs_to`."""
     with open_to_append(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,11 +160,7 @@ def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Proces
 def finished(
     job: LikelihoodJobSettings, measurement: Measurement, kept: ChunkFile | None
 ) -> Generator[Event, None, Price]:
-    """Measures the chunks that are not yet in the record, after telling what that costs, together; the price.
-
-    Args:
-        kept: the record, on the first process.
-    """
+    """Measures the chunks not yet in `kept`, the first process's record, after telling what that costs; the price."""
     pipeline, total, calls = measurement.pipeline, measurement.subsample.num_images, measurement.subsample.draws + 1
     first = int(pipeline.processes.broadcast("" if kept is None else str(len(kept.sums))))
     left = total - min(first * pipeline.compute.chunk, total)

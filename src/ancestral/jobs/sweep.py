@@ -19,7 +19,7 @@ from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
-from ancestral.report.sweep import figure, in_words
+from ancestral.report.measurements import figure, in_words
 from ancestral.settings import SamplingSettings
 from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
 from ancestral.training.run import RunFolder
@@ -27,8 +27,7 @@ from ancestral.tuning.price import Price, of_chains
 from ancestral.viz.plots import figure_to_png
 
 MOST_TEST_IMAGES = 5000
-OF_A_ROW = ("images", "reference", "seed")
-"""Settings that a row depends on; the others say which rows there are."""
+OF_A_ROW = ("images", "reference", "seed")  # settings that a row depends on; the others say which rows there are
 
 
 class Swept(NamedTuple):
@@ -107,7 +106,10 @@ def measured(
     took; None where all were known.
     """
     asked = SweepSettings(**{name: getattr(job, name) for name in SweepSettings.model_fields})
-    same = {"weights": pipeline.weights_hash(), "guide": _guide(pipeline), "sampling": chosen(common, "ddim", None, 1)}
+    guide = "" if pipeline.classify is None else pipeline.classify.digest
+    if pipeline.weaker is not None:
+        guide = pipeline.weaker.weights_hash()
+    same = {"weights": pipeline.weights_hash(), "guide": guide, "sampling": chosen(common, "ddim", None, 1)}
     these, before = evaluated.sampler_choices(asked, pipeline, common), kept(file, asked, same)
     pipeline.processes.barrier()  # all have read the file before the first one writes it
     known = {row.choice for row in before.rows} if before else set()
@@ -190,9 +192,3 @@ def scorer_of(
     reference = yield from followed("generating the reference", work)
     real = extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES)))
     return Scorer(pipeline, common, seeds, labels, reference, extractor, real)
-
-
-def _guide(pipeline: Pipeline) -> str:
-    if pipeline.weaker is not None:
-        return pipeline.weaker.weights_hash()
-    return "" if pipeline.classify is None else pipeline.classify.digest

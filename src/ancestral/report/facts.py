@@ -61,11 +61,7 @@ class RunFacts:
 
 
 def read_facts(path: Path) -> RunFacts:
-    """Everything about the run at `path`.
-
-    Raises:
-        InputError: no run, no pipeline yet, damaged files, or images that are gone or are no longer those of the run.
-    """
+    """Everything about the run at `path`; an InputError where it lacks something, or its images are others now."""
     folder = RunFolder(path)
     config = folder.read_config()
     pipeline = Pipeline.load(path)
@@ -101,8 +97,7 @@ def with_error(value: float, error: float | None) -> str:
 
 def not_measured(facts: RunFacts, anchor: str, title: str, verb: str) -> Html:
     """A section that says which command measures what it would show."""
-    again = element("p", "Not measured yet: run ", facts.command(verb), " and report again.")
-    return section(anchor, title, again)
+    return section(anchor, title, element("p", "Not measured yet: run ", facts.command(verb), " and report again."))
 
 
 def out_of_date(facts: RunFacts, words: str, weights: str, verb: str) -> list[Html]:

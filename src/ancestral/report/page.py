@@ -15,7 +15,7 @@ import torch
 from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
-from ancestral.report import likelihood, losses, quality, samples, sweep
+from ancestral.report import losses, measurements, samples
 from ancestral.report.facts import RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart, shortened
@@ -52,7 +52,10 @@ def write_report(run: Path, out: Path) -> Iterator[str]:
 
 def page(facts: RunFacts) -> Generator[str, None, Html]:
     """The whole document."""
-    measured = [sweep.sweep(facts), likelihood.likelihood(facts)]  # first: whether files can be read is known at once
+    measured = [
+        measurements.sweep(facts),
+        measurements.likelihood(facts),
+    ]  # first: whether files can be read is known at once
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
     generated = samples.generate(facts.pipeline)
     yield "making the film"
@@ -60,7 +63,7 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     yield "measuring the held-out loss"
     sections += [losses.losses(facts), samples.data(facts)]
     yield "looking for the nearest training images"
-    sections += [samples.copies(facts, generated), quality.quality(facts), *measured]
+    sections += [samples.copies(facts, generated), measurements.quality(facts), *measured]
     sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), _settings(facts)]
     source = facts.config.data.source  # a name, or the path of a folder
     name = printable(Path(source).name or source)
@@ -68,11 +71,8 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
 
 
 def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], by: str) -> Html:
-    """A whole page that asks the network for nothing, written `by` a command.
-
-    Args:
-        top: what stands beneath the name, above the contents.
-        contents: anchors of sections, with their names.
+    """A whole page that asks the network for nothing, written `by` a command: its name, what stands at its `top`, the
+    anchors of its sections with their names, the sections.
     """
     css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
     digest = b64encode(sha256(css.encode()).digest()).decode()

@@ -42,14 +42,9 @@ def tile(pixels: Pixels, alt: str) -> Html:
     return picture(png_bytes(image), alt, image.size, "tile")
 
 
-def plain_wall(figures: Iterable[Html], pixels: Pixels) -> Html:
-    """A wall of images as large as `pixels`."""
-    return wall(figures, "large" if is_large(pixels) else "small")
-
-
-def is_large(pixels: Pixels) -> bool:
-    """Whether images need room to be seen."""
-    return min(pixels.shape[2:]) >= LARGE
+def size_of(pixels: Pixels) -> Literal["small", "large"]:
+    """How much room images need to be seen."""
+    return "large" if min(pixels.shape[2:]) >= LARGE else "small"
 
 
 def captioned(caption: str, *images: Html) -> Html:
