@@ -338,7 +338,7 @@ MUTATIONS = (
              "recalled |= (distances <= real_radii).any(dim=0)"),
     Mutation("kernel distance: an image with itself", "evaluation/metrics.py",
              "_kernel_sums(a, a) - _kernel(a, a), ", "_kernel_sums(a, a), "),
-    Mutation("likelihood: noise by rank", "evaluation/subsample.py",
+    Mutation("likelihood: noise by rank", "evaluation/bound_sums.py",
              "place) for place in places.tolist()]", "rank) for rank, _ in enumerate(places.tolist())]"),
     Mutation("likelihood: differences without their weight", "evaluation/bound_sums.py",
              "differences.append((cost - before) * subsample.weight)", "differences.append(cost - before)"),

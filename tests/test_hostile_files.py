@@ -10,11 +10,11 @@ import pytest
 from ancestral.data.shard_index import read_index
 from ancestral.data.store import remote_folder
 from ancestral.errors import InputError
-from ancestral.evaluation.likelihood_file import record
+from ancestral.evaluation.evaluate import read_evaluation
+from ancestral.evaluation.likelihood import read_likelihood
+from ancestral.evaluation.sweep import read_sweep
 from ancestral.files import is_packed
-from ancestral.report.facts import read_evaluation
-from ancestral.report.likelihood import read_likelihood
-from ancestral.report.sweep import read_sweep
+from ancestral.jobs.likelihood import record
 from ancestral.settings import Config, parse, read_settings
 from ancestral.viz.pictures import read_metadata
 

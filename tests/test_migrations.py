@@ -13,11 +13,11 @@ import pytest
 
 from ancestral.compute import Choices
 from ancestral.data.datasets import load
+from ancestral.evaluation.evaluate import read_evaluation
+from ancestral.evaluation.sweep import read_sweep
 from ancestral.jobs.repeating import recipe
 from ancestral.migrations import computed, evaluation, no_choices, settings, sweep
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import read_evaluation
-from ancestral.report.sweep import read_sweep
 from ancestral.settings import ComputeSettings, merged
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder

@@ -14,12 +14,12 @@ from ancestral.diffusion.flow import Exact
 from ancestral.diffusion.schedules import cosine, log_snr_linear
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.errors import InputError
+from ancestral.evaluation.bound_sums import Subsample
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import BoundPair, add_flow_check, flow_grid, paired
 from ancestral.evaluation.flow_check import flow_check as checking
 from ancestral.evaluation.likelihood import FlowCheck, planned
 from ancestral.evaluation.settings import LikelihoodSettings
-from ancestral.evaluation.subsample import Subsample
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.oracles import GaussianData, entropy, eps_process
 from ancestral.pipeline import Pipeline
@@ -156,7 +156,7 @@ def test_it_is_added_for_the_images_measured_and_along_their_chain() -> None:
     model, images = pipeline(("a", "b")), held_out(2)
     measured = planned(model, images, LikelihoodSettings(num_images=6, chain=6, seed=3, given_classes=True))
     result = measured.result([measured.sums(0)])
-    added = finish(add_flow_check(model, images, result, measured.settings, 4, steps=4, probes=2))
+    added = finish(add_flow_check(model, images, result, 4, steps=4, probes=2))
     places = Subsample(3, 12, 6, 5, 5).images()[:4]
     chain = model.diffusion.schedule.uniform_log_snr(6)
     labels = torch.tensor(images.labels)[places]
@@ -170,10 +170,10 @@ def test_a_check_of_something_else_is_refused() -> None:
     measured = planned(model, images, LikelihoodSettings(num_images=4))
     result = measured.result([measured.sums(0)])
     with pytest.raises(InputError, match="at most the 4 images"):
-        finish(add_flow_check(model, images, result, measured.settings, 5))
+        finish(add_flow_check(model, images, result, 5))
     with pytest.raises(InputError, match="measure it again"):
         others = result.model_copy(update={"weights": "others"})
-        finish(add_flow_check(model, images, others, measured.settings, 4))
+        finish(add_flow_check(model, images, others, 4))
 
 
 @pytest.mark.parametrize(("count", "steps", "probes"), [(1, 10, 2), (2, 0, 2), (2, 10, 1), (2, 10, -1)])

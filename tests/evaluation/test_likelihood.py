@@ -17,10 +17,9 @@ from ancestral.diffusion.likelihood import bound_terms
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear, zero_terminal_snr
 from ancestral.errors import InputError, NonFinite
-from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
+from ancestral.evaluation.bound_sums import Subsample, Sums, chunk_sums, divided
 from ancestral.evaluation.likelihood import Likelihood, error_within, mean, planned
 from ancestral.evaluation.settings import LikelihoodSettings
-from ancestral.evaluation.subsample import Subsample
 from ancestral.oracles import GaussianData, double, eps_process
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise

@@ -6,7 +6,7 @@ import pytest
 
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
-from ancestral.evaluation.likelihood_file import record
+from ancestral.jobs.likelihood import record
 
 MINE = {"weights": "abc", "seed": 1}
 

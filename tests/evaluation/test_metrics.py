@@ -34,7 +34,7 @@ def test_frechet_of_two_normals_on_a_line(m1: float, s1: float, m2: float, s2: f
     def line(mean: float, deviation: float) -> tuple[Tensor, Tensor]:
         return torch.tensor([mean], dtype=torch.float64), torch.tensor([[deviation]], dtype=torch.float64).square()
 
-    assert gaussian_frechet(*line(m1, s1), *line(m2, s2)) == pytest.approx(math.dist((m1, s1), (m2, s2)) ** 2, abs=1e-9)
+    assert gaussian_frechet(line(m1, s1), line(m2, s2)) == pytest.approx(math.dist((m1, s1), (m2, s2)) ** 2, abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3)), min_size=1, max_size=12), st.integers(0, 99))
@@ -43,7 +43,7 @@ def test_frechet_of_commuting_covariances(deviations: list[tuple[float, float]],
     first, second = torch.tensor(deviations, dtype=torch.float64).T
     turn, zero = rotation(len(first), seed), torch.zeros(len(first), dtype=torch.float64)
     covariances = [turn @ torch.diag(s.square()) @ turn.T for s in (first, second)]
-    distance = gaussian_frechet(zero, covariances[0], zero, covariances[1])
+    distance = gaussian_frechet((zero, covariances[0]), (zero, covariances[1]))
     assert distance == pytest.approx(float((first - second).square().sum()), abs=1e-6)
 
 
@@ -51,7 +51,7 @@ def test_frechet_of_two_planes_in_singular_covariances() -> None:
     """Two rank-one Gaussians at an angle: d² = 2 - 2 |cos|. Roots of rounding errors would show as 1e-8."""
     u, v = torch.zeros(2, 40, dtype=torch.float64)
     u[0], v[0], v[1] = 1, 0.6, 0.8
-    distance = gaussian_frechet(torch.zeros(40).double(), u.outer(u), torch.zeros(40).double(), v.outer(v))
+    distance = gaussian_frechet((torch.zeros(40).double(), u.outer(u)), (torch.zeros(40).double(), v.outer(v)))
     assert distance == pytest.approx(2 - 2 * 0.6, abs=1e-13)
 
 

@@ -5,7 +5,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ancestral.errors import InputError
-from ancestral.evaluation.neighbours import CHUNK, memorisation, nearest
+from ancestral.evaluation.metrics import SEARCHED, memorisation, nearest
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +15,7 @@ def digits() -> torch.Tensor:
     return (shades[order] * 255 / 16).round().to(torch.uint8)[:, None]
 
 
-@pytest.mark.parametrize(("queries", "references"), [(50, 350), (300, CHUNK + 31), (CHUNK + 5, 40)])
+@pytest.mark.parametrize(("queries", "references"), [(50, 350), (300, SEARCHED + 31), (SEARCHED + 5, 40)])
 def test_nearest_is_the_brute_search_whatever_the_chunks(queries: int, references: int) -> None:
     draw = torch.Generator().manual_seed(0)
     a, b = (torch.randint(0, 256, (n, 1, 4, 4), generator=draw, dtype=torch.uint8) for n in (queries, references))

@@ -120,7 +120,6 @@ def test_the_fewest_calls_that_are_not_clearly_worse_are_recommended() -> None:
     better_there = row("deis-3", 10, 1.02, (0.9, 1.16, 1.0))
     worse = row("heun", 5, 1.5, (1.4, 1.6, 1.5))  # by exactly a half in every group
     found = sweep(best, same, better_there, worse)
-    assert found.best == best
     assert worse.jackknife.minus(best.jackknife).error == pytest.approx(0, abs=1e-9)
     assert found.recommended == better_there
     assert sweep(best, worse).recommended == best

@@ -12,9 +12,9 @@ from test_report_page import settings, untrained
 
 from ancestral.diffusion.schedules import cosine, log_snr_linear, zero_terminal_snr
 from ancestral.errors import InputError
-from ancestral.evaluation.likelihood import Likelihood, Stretch
+from ancestral.evaluation.likelihood import FILE, Likelihood, Stretch
 from ancestral.report.facts import read_facts
-from ancestral.report.likelihood import FILE, edges, likelihood, plain
+from ancestral.report.measurements import likelihood, plain
 
 CHECK = {
     "num_images": 16,
@@ -119,15 +119,15 @@ def test_stretches_lie_where_the_schedule_puts_them() -> None:
     """Trap: a picture over t, or over middles, on which bits of unlike stretches have unlike areas."""
     result = Likelihood.model_validate(measured())
     schedule = log_snr_linear(40, 10.0, -29.0)
-    np.testing.assert_allclose(edges(result.stretches, schedule), [-29, -19, -9, 1, 10], atol=1e-9)
     terms = plain(result, schedule)
+    np.testing.assert_allclose(terms.log_snr, [-29, -19, -9, 1, 10], atol=1e-9)
     assert terms.received[-1] + terms.reconstruction == pytest.approx(terms.total)
 
 
 def test_no_signal_at_the_end_is_a_stretch_of_some_length() -> None:
     result = Likelihood.model_validate(measured())
     schedule = zero_terminal_snr(cosine(40))
-    found = edges(result.stretches, schedule)
+    found = plain(result, schedule).log_snr
     assert found[0] == found[1] - 1 and np.isfinite(found).all()
     one = (Stretch(t=40, s=39, log_snr=0.0, bits=1.0, standard_error=0.1, rmse=1.0),)
-    assert np.isfinite(edges(one, schedule)).all()
+    assert np.isfinite(plain(result.model_copy(update={"stretches": one}), schedule).log_snr).all()

@@ -22,9 +22,8 @@ from ancestral.evaluation.evaluate import as_pixels
 from ancestral.jobs.events import NoteEvent
 from ancestral.jobs.report import ReportSettings, report
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import RunFacts, read_facts
+from ancestral.report.facts import RunFacts, read_facts, with_error
 from ancestral.report.losses import loss_at, timesteps
-from ancestral.report.measured import with_error
 from ancestral.report.page import CONTENTS, write_report
 from ancestral.report.samples import Samples, copies, generate
 from ancestral.settings import Config, merged

@@ -8,9 +8,9 @@ from test_report_page import settings, untrained
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife
 from ancestral.evaluation.settings import SweepSettings
-from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow
+from ancestral.evaluation.sweep import SamplerChoice, Sweep, SweepRow, read_sweep
 from ancestral.report.facts import RunFacts, read_facts
-from ancestral.report.sweep import best_grids, figure, read_sweep, sweep
+from ancestral.report.measurements import best_grids, figure, sweep
 from ancestral.settings import SamplingSettings
 
 

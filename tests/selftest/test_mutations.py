@@ -29,7 +29,7 @@ REQUIRED = {
     "networks/unet.py",
     "data/loader.py",
     *(f"training/{name}.py" for name in ("randomness", "ema", "loss", "muon", "budget", "step", "engine")),
-    *(f"evaluation/{name}.py" for name in ("bound_sums", "likelihood", "metrics", "subsample")),
+    *(f"evaluation/{name}.py" for name in ("bound_sums", "likelihood", "metrics")),
     *(f"{folder}/{path.name}" for folder in ("sampling/samplers", "editing") for path in modules(folder)),
 }
 

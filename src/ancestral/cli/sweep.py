@@ -84,7 +84,7 @@ def show(found: "Sweep") -> None:
 
 def speak(found: "Sweep", outcome: str, as_json: bool) -> None:
     """How images were generated, what is recommended, and what has become of it: beside JSON, on stderr."""
-    from ancestral.report.sweep import in_words
+    from ancestral.report.measurements import in_words
 
     speak = say if as_json else tell
     if found.present is not None:
@@ -98,7 +98,7 @@ def table(found: "Sweep") -> "Table":
     from rich import box
     from rich.table import Table
 
-    from ancestral.report.sweep import best_grids
+    from ancestral.report.measurements import best_grids
 
     budgets, rows = best_grids(found)
     made = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)

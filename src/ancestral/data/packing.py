@@ -26,9 +26,8 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
-from ancestral.data.fitting import form
 from ancestral.data.folder import captions, classes, fitter, is_grey, select, shown, size, too_few
-from ancestral.data.images import BadImage, parse_color
+from ancestral.data.images import BadImage, form, parse_color
 from ancestral.data.imageset import Collection, arranged
 from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each

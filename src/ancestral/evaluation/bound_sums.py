@@ -1,13 +1,33 @@
-"""The terms of the bound for a chunk of images, as the sums that every figure of the measurement is made of.
+"""The terms of the bound: which images visit which steps, and the sums of a chunk that every figure is made of.
 
-A chunk is the unit of work: its sums are a few hundred numbers whatever the images are, they add up over chunks, and
-they are what is kept when a measurement is interrupted.
+A chain of M steps (its last one, onto the data, apart) costs an image f_0 + ... + f_{M-1}. Divide [0, M) into K equal
+parts, draw a point in each and visit the step that it lies in: j <= point < j + 1. Every step is visited K / M times on
+average, wherever the parts end, so
+
+    (M / K) sum_k f_{j_k}                                                                         (1)
+
+is unbiased for each image. For the image of rank r the point of part k lies at the fraction
+
+    v_rk = shift_k + r phi (mod 1),   phi = (sqrt(5) - 1) / 2                                     (2)
+
+of its part, with shift_k uniform. For one image these are K independent uniform numbers. Over n images they are spread
+as evenly as any sequence can be, with no gap of 2 / n or more, so that all steps are visited alike. K = M is every step
+once, with nothing drawn.
+
+Images are independent and steps are spread more evenly than that, so the spread of (1) over images gives an error that
+is true or too large, never too small. Of it the choice of steps and the noise make up (M / K)^2 sum_k Var f_{j_k}. A
+single draw in a part does not show that variance, but the difference d of two neighbouring parts does,
+
+    Var d = Var f_{j_k} + Var f_{j_{k+1}} + what their means differ from image to image              (3)
+
+which again is true or too large. Its mean over images, the slope of the terms over t, does not count.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from jaxtyping import Int64
@@ -18,76 +38,103 @@ from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import NonFinite
-from ancestral.evaluation.subsample import Subsample
+from ancestral.rng import generator, mix
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.settings import Settings
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
 
 MOST_STRETCHES = 64
-LEVELS_IN_ONE = 127.5
-"""Pixel levels in one unit of [-1, 1]."""
-
-
-class Sums(Settings):
-    """Of one chunk. Bits are bits per dimension, and visits count with their weight."""
-
-    prior: tuple[float, ...]
-    """L_T of each image."""
-    diffusion: tuple[float, ...]
-    """The estimated sum of all L_(t,s) of each image."""
-    reconstruction: tuple[float, ...]
-    """L_0 of each image."""
-    bits: tuple[float, ...]
-    """Of each stretch, over images."""
-    bits_squared: tuple[float, ...]
-    """Of each stretch, the squares of what it costs each image."""
-    errors_squared: tuple[float, ...]
-    """Mean squared error of the predicted x0, in squared pixel levels, over the visits of each stretch."""
-    visits: tuple[int, ...]
-    """Of each stretch."""
-    differences: tuple[float, ...]
-    """Between neighbouring parts, over images: (3) of `evaluation.subsample`, with the weight."""
-    differences_squared: float
-    """Over images and pairs of parts."""
-    seconds: Annotated[float, Field(ge=0)] = 0.0
-    """What it took."""
+LEVELS_IN_ONE = 127.5  # pixel levels in one unit of [-1, 1]
+GOLDEN = (math.sqrt(5) - 1) / 2  # phi of (2)
 
 
 @dataclass(frozen=True)
-class Walk:
-    """A chain and its division into stretches.
+class Subsample:
+    """`num_images` of the `available` images, each of which visits `draws` (K) of the `steps` (M) steps of a chain.
 
-    Args:
-        chain: (steps + 1,), falling from T to 0. Its last step is L_0 and belongs to no stretch.
-        edges: places in `chain` where a stretch begins, and where the last one ends: 0, ..., steps - 1.
+    What an image is given depends on the seed and on its own place in the data, not on the batch it is in; with more
+    images, the first are the same. K is 0 only where there is no step.
     """
 
-    chain: Timesteps
-    edges: tuple[int, ...]
+    seed: int
+    available: int
+    num_images: int
+    steps: int
+    draws: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.draws <= self.steps and 0 < self.num_images <= self.available
 
     @property
-    def stretch_of(self) -> Int64[Tensor, "M"]:
-        """The stretch that each step belongs to."""
-        lengths = torch.tensor([end - start for start, end in pairwise(self.edges)], dtype=torch.int64)
-        return torch.arange(len(lengths)).repeat_interleave(lengths)
+    def everything(self) -> bool:
+        """Whether every step is visited once."""
+        return self.draws == self.steps
+
+    @property
+    def weight(self) -> float:
+        """M / K of (1), of every visit."""
+        return 1.0 if self.everything else self.steps / self.draws
+
+    @property
+    def widest_gap(self) -> int:
+        """Steps in a row of which at least one is visited by some image: half of them lie within one part."""
+        return 1 if self.everything else math.ceil(4 * self.weight / self.num_images)
+
+    def images(self) -> Int64[Tensor, "N"]:
+        """Places in the data, in the order of their ranks."""
+        return torch.randperm(self.available, generator=generator(self.seed, "likelihood images"))[: self.num_images]
+
+    def visits(self, start: int, stop: int) -> Int64[Tensor, "n K"]:
+        """The steps, 0..M-1, that images of rank `start` to `stop` visit, in rising order."""
+        part = torch.arange(self.draws)
+        if self.everything:
+            return part.expand(stop - start, -1)
+        rank = torch.arange(start, stop, dtype=torch.float64)[:, None]
+        shifts = torch.rand(self.draws, generator=generator(self.seed, "likelihood timesteps"), dtype=torch.float64)
+        within = (shifts + rank * GOLDEN) % 1
+        return ((part + within) * self.weight).long().clamp(max=self.steps - 1)
+
+    def noise_seeds(self, places: Int64[Tensor, "n"]) -> list[int]:
+        """The seed of each image's noise."""
+        return [mix(self.seed, "likelihood noise", place) for place in places.tolist()]
+
+
+class Sums(Settings):
+    """Of one chunk, the unit of work: a few hundred numbers whatever the images are, which add up over chunks.
+
+    Bits are bits per dimension, and visits count with their weight. The first three are of each image, the next four
+    of each stretch.
+    """
+
+    prior: tuple[float, ...]  # L_T
+    diffusion: tuple[float, ...]  # the estimated sum of all L_(t,s)
+    reconstruction: tuple[float, ...]  # L_0
+    bits: tuple[float, ...]  # over images
+    bits_squared: tuple[float, ...]  # the squares of what it costs each image
+    errors_squared: tuple[float, ...]  # mean squared error of the predicted x0, squared pixel levels, over its visits
+    visits: tuple[int, ...]
+    differences: tuple[float, ...]  # between neighbouring parts, over images: (3), with the weight
+    differences_squared: float  # over images and pairs of parts
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Walk(NamedTuple):
+    """A chain and its division into stretches."""
+
+    chain: Timesteps  # (steps + 1,), falling from T to 0; its last step is L_0 and belongs to no stretch
+    edges: tuple[int, ...]  # places in `chain` where a stretch begins, and where the last one ends: 0, ..., steps - 1
 
 
 def divided(schedule: Schedule, chain: Timesteps, shortest: int) -> Walk:
     """`chain` in at most 64 stretches of `shortest` steps or more, as even in log-SNR as that allows."""
     steps = len(chain) - 1
     own = Schedule(schedule.alpha_bar_at(chain.flip(0)))  # a strided chain is a schedule too
-    even = steps - own.uniform_log_snr(min(MOST_STRETCHES + 1, steps))[:-1]
-    return Walk(chain, _apart(even.tolist(), shortest))
-
-
-def _apart(edges: Sequence[int], shortest: int) -> tuple[int, ...]:
-    """First and last edge, and of the others those that leave every stretch long enough."""
-    first, *inner, last = edges if len(edges) > 1 else [*edges, *edges]
-    kept = [first]
-    for edge in inner:
-        if edge - kept[-1] >= shortest and last - edge >= shortest:
-            kept.append(edge)
-    return (*kept, last) if last > first else ()
+    even = (steps - own.uniform_log_snr(min(MOST_STRETCHES + 1, steps))[:-1]).tolist()
+    edges, last = even[:1], even[-1]
+    for edge in even[1:-1]:
+        if edge - edges[-1] >= shortest and last - edge >= shortest:
+            edges.append(edge)
+    return Walk(chain, (*edges, last) if last > edges[0] else ())
 
 
 def chunk_sums(
@@ -102,16 +149,13 @@ def chunk_sums(
     """The sums of a chunk, by K + 1 calls of the denoiser: L_0, then the visits in their order.
 
     Args:
-        x0: (B, ...) pixels in [-1, 1].
+        x0: (B, ...) pixels in [-1, 1]; a ValueError where it is none.
         noise: the next standard normal draw, (B, ...): one a call.
-
-    Raises:
-        ValueError: x0 that is no pixels.
-        NonFinite: a term that is NaN or infinity.
     """
     dims, device = x0[0].numel(), x0.device
-    chain, stretch_of = walk.chain.to(device), walk.stretch_of.to(device)
-    images, stretches = torch.arange(len(x0), device=device), max(len(walk.edges) - 1, 0)
+    chain, images = walk.chain.to(device), torch.arange(len(x0), device=device)
+    lengths = torch.tensor([end - start for start, end in pairwise(walk.edges)], dtype=torch.int64)
+    stretch_of = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # each step's
 
     def visit(t: Timesteps, s: Timesteps) -> tuple[PerImage, PerImage]:
         """Bits per dimension, and the squared error of the predicted x0."""
@@ -121,9 +165,10 @@ def chunk_sums(
         return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS_IN_ONE**2
 
     reconstruction, _ = visit(chain[-2], chain[-1])
-    bits = torch.zeros(2, len(x0), stretches, dtype=torch.float64, device=device)
+    bits = torch.zeros(2, len(x0), len(lengths), dtype=torch.float64, device=device)
     differences, before = [], reconstruction
-    for k, step in enumerate(visits.T.to(device)):
+    visits = visits.to(device)
+    for k, step in enumerate(visits.T):
         cost, error = visit(chain[step], chain[step + 1])
         # no two entries are the same, so adding is in one order even on a GPU
         bits[:, images, stretch_of[step]] += torch.stack([cost * subsample.weight, error])
@@ -137,18 +182,15 @@ def chunk_sums(
             "with --variance beta_tilde, or fewer --timesteps"
         )
     apart = torch.stack(differences) if differences else bits.new_zeros(0, len(x0))
-    return Sums(
-        prior=_list(prior),
-        diffusion=_list(bits[0].sum(1)),
-        reconstruction=_list(reconstruction),
-        bits=_list(bits[0].sum(0)),
-        bits_squared=_list((bits[0] ** 2).sum(0)),
-        errors_squared=_list(bits[1].sum(0)),
-        visits=tuple(torch.bincount(walk.stretch_of[visits].flatten(), minlength=stretches).tolist()),
-        differences=_list(apart.sum(1)),
-        differences_squared=float((apart**2).sum()),
-    )
-
-
-def _list(values: Tensor) -> tuple[float, ...]:
-    return tuple(values.tolist())
+    sums = {
+        "prior": prior,
+        "diffusion": bits[0].sum(1),
+        "reconstruction": reconstruction,
+        "bits": bits[0].sum(0),
+        "bits_squared": (bits[0] ** 2).sum(0),
+        "errors_squared": bits[1].sum(0),
+        "visits": torch.bincount(stretch_of[visits].flatten(), minlength=len(lengths)),
+        "differences": apart.sum(1),
+        "differences_squared": (apart**2).sum(),
+    }
+    return Sums.model_validate({name: values.tolist() for name, values in sums.items()})

@@ -17,63 +17,50 @@ images are kept apart, and no more than are compared. Where too few are compared
 
 import math
 from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64, Shaped, UInt8
+from jaxtyping import Float64, Int64, Shaped
 from torch import Tensor
 
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
+from ancestral.evaluation import metrics
 from ancestral.evaluation.features import Extractor, train_extractor
 from ancestral.evaluation.inception import Inception
-from ancestral.evaluation.metrics import (
-    Estimate,
-    Features,
-    few_images,
-    frechet_distance,
-    frechet_estimate,
-    kernel_distance,
-)
-from ancestral.evaluation.metrics import neighbourhood as neighbourhood_of
-from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.metrics import Features, few_images, memorisation, nearest
 from ancestral.evaluation.settings import EvaluationSettings
+from ancestral.files import read_json
+from ancestral.migrations import evaluation as migrated
 from ancestral.progress import StepwiseWork, finish
 from ancestral.rng import generator
-from ancestral.settings import Settings
+from ancestral.settings import Settings, parse
 from ancestral.tensors import Labels, Pixels
 
 Indices = Int64[Tensor, "_"]
-WIDEST_JACKKNIFE = 256
-"""Features to a vector above which the Fréchet distance is given without an error bar: 20 roots of a 2048 x 2048
-matrix would take longer than all the rest."""
-GAUSSIAN_IMAGES = 5000
-"""Training images a Gaussian is fitted to, at most."""
-MOST_BYTES = 2**32
-"""Of packed images that are compared, which are all in memory then."""
+FILE = "evaluation.json"  # where `ancestral evaluate RUN` leaves it in a run
+GAUSSIAN_IMAGES = 5000  # training images a Gaussian is fitted to, at most
+MOST_BYTES = 2**32  # of packed images that are compared, which are all in memory then
 
 
 class Number(Settings):
-    """A measured number and its standard error."""
+    """A measured number and its standard error, None where none is estimated."""
 
     name: Literal["frechet", "kernel", "precision", "recall", "density", "coverage", "agreement"]
     value: float
     standard_error: float | None
-    """One standard error; None where none is estimated."""
 
 
 class Comparison(Settings):
-    """Six numbers that compare two sets of images."""
+    """Six numbers that compare two sets of images, of which the name says what is left and what is right."""
 
     name: str
     num_left: int
-    """Images of the set named first."""
     num_right: int
-    """Images of the set named second."""
     numbers: tuple[Number, ...]
-    too_few: str = ""
-    """Why nothing can be told by the numbers, so few images are compared; "" where it can."""
+    too_few: str = ""  # why nothing can be told by the numbers, so few images are compared; "" where it can
 
     def __getitem__(self, name: str) -> Number:
         """The number of this name."""
@@ -81,58 +68,49 @@ class Comparison(Settings):
 
 
 class FeatureSpace(Settings):
-    """What the features are, and how far to trust them."""
+    """What the features are, and how far to trust them. What is None is not known of Inception."""
 
-    kind: Literal["labels", "transforms", "inception"]
-    """What the network was trained to tell."""
-    width: int
-    """Numbers to a feature vector."""
-    num_classes: int | None
-    """Classes it tells apart; None for Inception."""
-    accuracy: float | None
-    """Share of held-out images it tells rightly; None for Inception."""
+    kind: Literal["labels", "transforms", "inception"]  # what the network was trained to tell
+    width: int  # numbers to a feature vector
+    num_classes: int | None  # that it tells apart
+    accuracy: float | None  # share of the held-out images that it tells rightly
     num_held_out: int | None
-    """Images that share was measured on; None for Inception."""
-    num_fitted: int | None = None
-    """Training images that it was trained on, which are not compared; None for Inception, and in files of earlier
-    versions, where it was trained on all."""
+    num_fitted: int | None = None  # it was trained on these, which are not compared; None also in older files: on all
 
 
 class Nearness(Settings):
-    """Distance to the nearest training image: of generated against held-out images."""
+    """`metrics.Memorisation` by L2 distances over pixels of 0..255, or over features."""
 
     space: Literal["pixels", "features"]
     num_generated: int
     num_held_out: int
     num_training: int
     generated_median: float
-    """Median distance of generated images: L2 over pixels of 0..255, or over features."""
     held_out_median: float
-    """The same of held-out images."""
-    too_few: str = ""
-    """Why nothing can be told by it, so few images were there; "" where it can."""
+    too_few: str = ""  # why nothing can be told by it, so few images were there; "" where it can
     ratio: float | None
-    """The one over the other: 1 for new images, far below 1 for copies. None where held-out images are copies."""
     nearer: float
-    """Share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected."""
 
 
 class Evaluation(Settings):
     """Everything measured of a set of generated images."""
 
-    num_generated: int
-    """Images that were handed in; comparisons state how many of them they use."""
+    num_generated: int  # images that were handed in; comparisons state how many of them they use
     features: FeatureSpace
-    comparisons: tuple[Comparison, ...]
-    """Generated images first, then the floors."""
+    comparisons: tuple[Comparison, ...]  # generated images first, then the floors
     nearness: tuple[Nearness, ...]
     agreement: Number | None
-    """Share of all generated images in which the classifier sees the class that was asked for. None where no class was
-    asked for or the features were not trained on labels."""
+    """Share of all generated images that the classifier sees as the class asked for; None where none was, or where it
+    knows no labels."""
 
     def __getitem__(self, name: str) -> Comparison:
         """The comparison of this name."""
         return next(comparison for comparison in self.comparisons if comparison.name == name)
+
+
+def read_evaluation(file: Path) -> Evaluation:
+    """What `ancestral evaluate` wrote; an InputError where it cannot be read."""
+    return parse(Evaluation, migrated(read_json(file)), str(file))
 
 
 def evaluate(
@@ -162,9 +140,6 @@ def evaluating(
         generated: images as the pipeline hands them out, of the data set's shape.
         asked: the class each was asked to show, or None.
         extractor: None trains one on the training part, or takes it from the cache.
-
-    Raises:
-        InputError: images of another shape, or too few on any side.
     """
     if tuple(generated.shape[1:]) != parts.train.shape:
         raise InputError(f"expected images of shape {parts.train.shape} (C, H, W), got {tuple(generated.shape[1:])}")
@@ -180,7 +155,8 @@ def evaluating(
     of_chosen, of_held_out, of_train = (extractor.features(pixels) for pixels in (chosen, held_out, train))
     some = order[:GAUSSIAN_IMAGES]
     normal_features = gaussian_like(of_train[some], num_left, settings.seed)
-    normal_images = _gaussian_images(train[some], num_left, settings.seed)
+    normal_pixels = gaussian_like(train[some].flatten(1).double(), num_left, settings.seed).round().clamp(0, 255)
+    normal_images = normal_pixels.to(torch.uint8).reshape(-1, *train.shape[1:])
     pairs = {
         "generated against test": (of_chosen, of_held_out),
         "generated against train": (of_chosen, of_train[right]),
@@ -189,29 +165,23 @@ def evaluating(
         "gaussian features against test": (normal_features, of_held_out),
         "gaussian images against test": (extractor.features(normal_images), of_held_out),
     }
+    spaces = {"pixels": (chosen, held_out, train), "features": (of_chosen, of_held_out, of_train)}
+    known = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
+    agreement = None
+    if isinstance(extractor, Extractor) and (share := extractor.agreement(generated, asked)) is not None:
+        error = math.sqrt(share * (1 - share) / len(generated))  # of a binomial share
+        agreement = Number(name="agreement", value=share, standard_error=error)
     return Evaluation(
         num_generated=len(generated),
-        features=_describe(extractor, of_train.shape[1], num_fitted),
+        features=FeatureSpace.model_validate({**known, "width": of_train.shape[1], "num_fitted": num_fitted}),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
-        nearness=(
-            _nearness("pixels", chosen, held_out, train),
-            _nearness("features", of_chosen, of_held_out, of_train),
-        ),
-        agreement=_agreement(extractor, generated, asked),
+        nearness=tuple(_nearness(space, *sets) for space, sets in spaces.items()),
+        agreement=agreement,
     )
 
 
-def num_apart(train: int, settings: EvaluationSettings) -> int:
-    """How many of so many training images are compared, and not looked at by the features: the first of their order."""
-    return min(train // 2, 2 * settings.max_images)
-
-
 def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> StepwiseWork[Extractor]:
-    """The features of a data set: those of a classifier trained on its training part.
-
-    Args:
-        fitted: places of the training images that it looks at; None: all.
-    """
+    """The features of a classifier trained on the training images at the places `fitted`, or None: on all of them."""
     train, test = parts.train, parts.test
     images, labels, data = as_pixels(train), _labels(train), train.hash + test.hash
     if fitted is not None:
@@ -223,15 +193,12 @@ def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> Step
 def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:
     """(places of the training images that are compared, of those that the features look at)."""
     order = _pick(len(parts.train), settings)
-    return order[: num_apart(len(order), settings)], order[num_apart(len(order), settings) :]
+    count = min(len(order) // 2, 2 * settings.max_images)
+    return order[:count], order[count:]
 
 
 def as_pixels(images: ImageSet) -> Pixels:
-    """(N, C, H, W) uint8, copied into memory from wherever the set lies.
-
-    Raises:
-        InputError: more than 4 GiB of images that lie in shards, which may be more than any machine holds.
-    """
+    """(N, C, H, W) uint8, copied into memory from wherever the set lies; of packed images 4 GiB at most."""
     if not isinstance(images.images, np.ndarray) and images.images.nbytes > MOST_BYTES:
         raise InputError(
             f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got "
@@ -250,29 +217,16 @@ def gaussian_like(rows: Float64[Tensor, "N D"], count: int, seed: int) -> Float6
     return mean + weights @ (rows - mean) / math.sqrt(len(rows) - 1)
 
 
-def _gaussian_images(fitted: Pixels, count: int, seed: int) -> UInt8[Tensor, "M C H W"]:
-    """`count` images drawn from the Gaussian fitted to pixels, rounded and clipped to 0..255."""
-    images = gaussian_like(fitted.flatten(1).double(), count, seed)
-    return images.round().clamp(0, 255).to(torch.uint8).reshape(-1, *fitted.shape[1:])
-
-
-def check_counts(
-    generated: int, parts: Parts, settings: EvaluationSettings, own_features: bool = True
-) -> tuple[int, int]:
-    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice.
-
-    Args:
-        own_features: whether some of the training images are kept for the features.
-
-    Raises:
-        InputError: too few on any side.
+def check_counts(generated: int, parts: Parts, settings: EvaluationSettings, own: bool = True) -> tuple[int, int]:
+    """(n, m): images on the left and on the right of every comparison, so that two halves of train suffice; `own`:
+    whether some of the training images are kept for features of their own.
     """
-    train = num_apart(len(parts.train), settings) if own_features else len(parts.train)
+    train = len(apart_of(parts, settings)[0] if own else parts.train)
     counts = min(generated, train // 2, settings.max_images), min(len(parts.test), train // 2, settings.max_images)
     least = max(settings.neighbours + 1, 3)
     if min(counts) < least:
         raise InputError(
-            f"expected at least {least} generated images, {least} test images and {(4 if own_features else 2) * least} "
+            f"expected at least {least} generated images, {least} test images and {(4 if own else 2) * least} "
             f"training images to compare, got {generated}, {len(parts.test)} and {len(parts.train)} (max_images = "
             f"{settings.max_images}); generate more, add images, or set data.test higher"
         )
@@ -290,47 +244,16 @@ def _labels(images: ImageSet) -> Labels | None:
 
 def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:
     """All six numbers; `right` is the real side of precision and its kin."""
-    counts = neighbourhood_of(real=right, generated=left, k=k)
-    numbers = {"frechet": _frechet(left, right), "kernel": kernel_distance(left, right), **counts._asdict()}
+    counts = metrics.neighbourhood(real=right, generated=left, k=k)
+    distances = {"frechet": metrics.frechet_estimate(left, right), "kernel": metrics.kernel_distance(left, right)}
+    numbers = {**distances, **counts._asdict()}
     rows = tuple(Number.model_validate({"name": n, **e._asdict()}) for n, e in numbers.items())
     few = few_images(len(left), len(right), width=left.shape[1])
     return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
 
 
-def _frechet(left: Features, right: Float64[Tensor, "M D"]) -> Estimate:
-    if left.shape[1] > WIDEST_JACKKNIFE:
-        return Estimate(frechet_distance(left, right), None)
-    return frechet_estimate(left, right)
-
-
-def _nearness(
-    space: Literal["pixels", "features"],
-    generated: Shaped[Tensor, "N ..."],
-    held_out: Shaped[Tensor, "M ..."],
-    training: Shaped[Tensor, "K ..."],
-) -> Nearness:
+def _nearness(space: str, generated: Tensor, held_out: Tensor, training: Tensor) -> Nearness:
     measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
     counts = {"num_generated": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
     few = few_images(len(generated), len(held_out))
     return Nearness.model_validate({"space": space, **counts, **measured._asdict(), "too_few": few})
-
-
-def _agreement(extractor: Extractor | Inception, generated: Pixels, asked: Labels | None) -> Number | None:
-    """Share of generated images the classifier sees as what was asked for, with its binomial error."""
-    share = extractor.agreement(generated, asked) if isinstance(extractor, Extractor) else None
-    if share is None:
-        return None
-    return Number(name="agreement", value=share, standard_error=math.sqrt(share * (1 - share) / len(generated)))
-
-
-def _describe(extractor: Extractor | Inception, width: int, num_fitted: int | None) -> FeatureSpace:
-    if isinstance(extractor, Inception):
-        return FeatureSpace(kind="inception", width=width, num_classes=None, accuracy=None, num_held_out=None)
-    return FeatureSpace(
-        kind=extractor.kind,
-        width=width,
-        num_classes=extractor.num_classes,
-        accuracy=extractor.accuracy,
-        num_held_out=extractor.num_held_out,
-        num_fitted=num_fitted,
-    )

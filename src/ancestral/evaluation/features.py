@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
@@ -25,25 +25,22 @@ from torch import Tensor, nn
 
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, check_regular, json_object, write_whole
+from ancestral.networks.weights import tensors_hash
 from ancestral.progress import StepwiseWork
 from ancestral.rng import generator, mix
 from ancestral.tensors import Labels, Pixels, from_pixels
 
 Kind = Literal["labels", "transforms"]
-HeldOutPixels = UInt8[Tensor, "M C H W"]
-"""Images of the same shape as those trained on, another number of them."""
+HeldOutPixels = UInt8[Tensor, "M C H W"]  # as those trained on, another number of them
 HeldOutLabels = Int64[Tensor, "M"]
 
-RECIPE = 1
-"""Raise it whenever the network or its training changes: cached networks of another recipe are not used."""
+RECIPE = 2  # raise it when the network, its training or its file changes: no cached network of another one is used
 WIDTH = 64
 BATCH = 64
 CHUNK = 512
-EPOCHS = 30
-LEAST_IMAGES = 10_000
 PEAK_LR = 2e-3
-MOST_PIXELS = 50_000_000
-"""The budget: 30 epochs, at least 10,000 images, but no more pixels than this (63,775 images of 28 x 28)."""
+# the budget: 30 epochs, at least 10,000 images, but no more pixels than this (63,775 images of 28 x 28)
+EPOCHS, LEAST_IMAGES, MOST_PIXELS = 30, 10_000, 50_000_000
 
 
 class FeatureNetwork(nn.Module):
@@ -70,36 +67,32 @@ class FeatureNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A trained feature network and what is known of it.
-
-    Args:
-        kind: what it was trained to tell, class labels or transforms.
-        num_classes: among how many; chance is 1 / num_classes for transforms.
-        accuracy: share of `num_held_out` held-out images it tells rightly.
-    """
+    """A trained feature network and what is known of it."""
 
     network: FeatureNetwork
-    kind: Kind
-    num_classes: int
-    accuracy: float
+    kind: Kind  # what it was trained to tell
+    num_classes: int  # among how many; chance is 1 / num_classes for transforms
+    accuracy: float  # share of `num_held_out` held-out images it tells rightly
     num_held_out: int
 
     @torch.inference_mode()
     def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
         """(B, 64) features, float64."""
-        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]).double()
+        return self._computed(pixels).double()
 
     @torch.inference_mode()
     def classify(self, pixels: Pixels) -> Labels:
         """The likeliest class of each image: a label, or the number of a transform, as `kind` says."""
-        parts = [self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)]
-        return self.network.classifier(torch.cat(parts)).argmax(dim=1)
+        return self.network.classifier(self._computed(pixels)).argmax(dim=1)
 
     def agreement(self, pixels: Pixels, asked: Labels | None) -> float | None:
         """Share of the images in which it sees the class that was asked for; None without, or where it knows none."""
         if asked is None or self.kind != "labels":
             return None
         return float((self.classify(pixels) == asked).double().mean())
+
+    def _computed(self, pixels: Pixels) -> Float[Tensor, "B D"]:
+        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)])
 
 
 def train_extractor(
@@ -114,14 +107,7 @@ def train_extractor(
 
     Without labels, or where all are the same, it learns to tell transforms. The training images, in an order that is a
     function of `seed`, are the only ones it learns from; held-out images only measure it. Same seed, machine and
-    number of threads: the same bits.
-
-    Args:
-        data_hash: of the content of both sets of images.
-
-    Raises:
-        InputError: no training or no held-out images.
-        CannotWrite: the cache cannot be written.
+    number of threads: the same bits. `data_hash` is that of the content of both sets of images.
     """
     if not len(images) or not len(held_out_images):
         raise InputError(
@@ -129,7 +115,9 @@ def train_extractor(
             f"{len(held_out_images)}; set data.test above 0"
         )
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
-    path = _cache_path(images, told, data_hash, seed)
+    task = "transforms" if told is None else blake2b(told.numpy().tobytes(), digest_size=16).hexdigest()
+    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
+    path = cache_folder() / "features" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
     if (kept := _read(path, images)) is not None:
         return kept
     num_classes = num_transforms(images) if told is None else int(told.max()) + 1
@@ -141,9 +129,11 @@ def train_extractor(
     kind: Kind = "transforms" if told is None else "labels"
     untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
     inputs, answers = _task(held_out_images, None if told is None else held_out_labels, seed, "held out")
-    right = (untested.classify(inputs) == answers).double().mean()
-    extractor = Extractor(network, kind, num_classes, float(right), len(held_out_images))
-    _write(path, extractor)
+    extractor = replace(untested, accuracy=float((untested.classify(inputs) == answers).double().mean()))
+    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
+    about["digest"] = tensors_hash(tensors)  # safetensors has no checksum of its own
+    write_whole(path, save(tensors, metadata={"extractor": json.dumps(about)}))
     return extractor
 
 
@@ -172,10 +162,15 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int) -> StepwiseWork[None]:
     """AdamW on the cross-entropy, with a short warm-up and a cosine to zero, over the whole budget."""
-    steps = _budget(images) // BATCH
+    height, width = images.shape[-2:]
+    pixels = height * width // shrinkage(height, width) ** 2
+    steps = min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels) // BATCH
     warmup = min(50, steps // 4 + 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=0.01)
-    for step, chosen in enumerate(_batches(len(images), steps, seed)):
+    # one shuffle of all images after another, cut into batches without regard to where they meet
+    epochs = math.ceil(steps * BATCH / len(images))
+    orders = [torch.randperm(len(images), generator=generator(seed, "features", "order", i)) for i in range(epochs)]
+    for step, chosen in enumerate(torch.split(torch.cat(orders)[: steps * BATCH], BATCH)):
         for group in optimizer.param_groups:
             group["lr"] = PEAK_LR * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
         inputs, answers = _task(images[chosen], None if labels is None else labels[chosen], seed, step)
@@ -196,36 +191,6 @@ def _task(pixels: Pixels, labels: Labels | None, seed: int, position: int | str)
     return transform(pixels, which), which
 
 
-def _budget(images: Pixels) -> int:
-    """Images to train on, repetitions counted."""
-    height, width = images.shape[-2:]
-    pixels = height * width // shrinkage(height, width) ** 2
-    return min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels)
-
-
-def _batches(num_images: int, steps: int, seed: int) -> tuple[Tensor, ...]:
-    """Indices of each batch: one shuffle of all images after another, cut without regard to where they meet."""
-    epochs = math.ceil(steps * BATCH / num_images)
-    orders = [torch.randperm(num_images, generator=generator(seed, "features", "order", i)) for i in range(epochs)]
-    return torch.split(torch.cat(orders)[: steps * BATCH], BATCH)
-
-
-def _cache_path(images: Pixels, labels: Labels | None, data_hash: str, seed: int) -> Path:
-    """Where the network of this data, task, seed and recipe lies."""
-    task = "transforms" if labels is None else blake2b(labels.numpy().tobytes(), digest_size=16).hexdigest()
-    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
-    name = blake2b(key.encode(), digest_size=16).hexdigest()
-    return cache_folder() / "features" / f"{name}.safetensors"
-
-
-def _write(path: Path, extractor: Extractor) -> None:
-    """Weights as safetensors, with what is known of them as JSON in its metadata; whole or absent."""
-    tensors = {name: tensor.contiguous() for name, tensor in extractor.network.state_dict().items()}
-    about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
-    about["digest"] = _digest(tensors)
-    write_whole(path, save(tensors, metadata={"extractor": json.dumps(about)}))
-
-
 def _read(path: Path, images: Pixels) -> Extractor | None:
     """The kept extractor, or None where there is none or it is damaged, which the log tells."""
     if not path.exists():
@@ -235,7 +200,7 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
         with safe_open(path, framework="pt") as file:
             about = json_object(file.metadata()["extractor"], "its metadata")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if about.pop("digest") != _digest(tensors):
+        if about.pop("digest") != tensors_hash(tensors):
             raise ValueError("its digest does not fit")
         network = FeatureNetwork(images.shape[1:], about["num_classes"])
         network.load_state_dict(tensors)
@@ -243,11 +208,3 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
         logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)
         return None
     return Extractor(network.eval().requires_grad_(False), **about)
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """Of the bytes of every tensor: safetensors has no checksum of its own."""
-    digest = blake2b(digest_size=16)
-    for name in sorted(tensors):
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()

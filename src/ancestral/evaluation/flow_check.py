@@ -38,10 +38,9 @@ from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, d
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
+from ancestral.evaluation.bound_sums import Subsample
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood, mean
-from ancestral.evaluation.settings import LikelihoodSettings
-from ancestral.evaluation.subsample import Subsample
+from ancestral.evaluation.likelihood import FlowCheck, Likelihood, mean
 from ancestral.pipeline import Pipeline
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
@@ -71,9 +70,6 @@ def paired(
     Args:
         chain: falls from T to 0, grid: from T to the last timestep of `chain` before 0; the flow's steps.
         noise: the next standard normal draw, (B, ...): as many as the chain has steps.
-
-    Raises:
-        ValueError: as `bound_terms` and `forward_flow_bound`.
     """
     assert grid[-1] == chain[-2], "both end where the decoder begins"
     last = noise()
@@ -116,16 +112,10 @@ def flow_check(
         seed: image i of any call with this seed meets the same noise.
         chain: timesteps from T to 0 of the variational bound. None: all.
         variance: of its reverse steps. None: the pipeline's own.
-
-    Raises:
-        InputError: fewer than two images, one probe, or no step.
-        NonFinite: figures that are NaN or infinity.
     """
     if len(images) < 2 or steps < 1 or probes < 0 or probes == 1:
-        raise InputError(
-            "expected at least 2 images, 1 step and 2 probes (0: the exact divergence) of the flow check, "
-            f"got {len(images)}, {steps} and {probes}"
-        )
+        got = f"{len(images)}, {steps} and {probes}"
+        raise InputError(f"expected at least 2 images, 1 step and 2 probes (0: an exact divergence), got {got}")
     # without bfloat16, the Jacobian of which is a staircase's
     in_float32 = pipeline.compute.model_copy(update={"precision": "float32"})
     pipeline, diffusion = pipeline.with_compute(in_float32), pipeline.process(variance)
@@ -141,48 +131,31 @@ def flow_check(
         pairs.append(paired(diffusion, denoise, x0, chain, grid, divergence, noise))
         yield int(part[-1]) + 1, len(images)
     bound, flow = (bits_per_dim(torch.cat(nats).cpu(), images[0].numel()) for nats in zip(*pairs, strict=True))
-    return FlowCheck(
-        num_images=len(images),
-        steps=len(grid) - 1,
-        probes=probes,
-        bound=_mean(bound),
-        flow=_mean(flow),
-        difference=_mean(bound - flow),
-    )
+    if not bool((bound + flow).isfinite().all()):
+        raise NonFinite(f"the flow has {float(flow.mean())} bits per dimension: it grew beyond all images; more steps")
+    of_images = {"bound": bound, "flow": flow, "difference": bound - flow}
+    amounts = {name: mean(bits.tolist()) for name, bits in of_images.items()}
+    return FlowCheck(num_images=len(images), steps=len(grid) - 1, probes=probes, **amounts)
 
 
 def add_flow_check(
     pipeline: Pipeline,
     test: ImageSet,
     measured: Likelihood,
-    settings: LikelihoodSettings,
     num_images: int,
+    variance: ReverseVariance | None = None,
     steps: int = 100,
     probes: int = 4,
 ) -> StepwiseWork[Likelihood]:
-    """`measured` with the flow check of the first of its images, along its own chain.
-
-    Args:
-        test, settings: the images that `measured` was measured on, and how.
-        num_images: 2 or more, at most those of `measured`.
-
-    Raises:
-        InputError: as `flow_check`, more images than were measured, other weights or other images.
+    """`measured`, of the images of `test`, with the flow check of the first `num_images` of them, along its own chain;
+    `variance` is that of its reverse steps, None: the pipeline's own.
     """
-    if num_images > measured.num_images:
-        raise InputError(f"expected the flow of at most the {measured.num_images} images measured, got {num_images}")
-    if pipeline.weights_hash() != measured.weights or len(test) < measured.num_images:
-        raise InputError("expected a likelihood of these weights and images, got one of others; measure it again")
+    if pipeline.weights_hash() != measured.weights or not num_images <= measured.num_images <= len(test):
+        count = measured.num_images
+        raise InputError(f"expected at most the {count} images measured by these weights, got others; measure it again")
     places = Subsample(measured.seed, len(test), measured.num_images, 0, 0).images()[:num_images].numpy()
     chosen = test.ordered(places)
     labels = torch.tensor(chosen.labels) if measured.given_classes else None
-    chain = pipeline.diffusion.schedule.uniform_log_snr(measured.steps)
-    pixels, seed = as_pixels(chosen), measured.seed
-    check = yield from flow_check(pipeline, pixels, labels, steps, probes, seed, chain, settings.variance)
+    chain, pixels = pipeline.diffusion.schedule.uniform_log_snr(measured.steps), as_pixels(chosen)
+    check = yield from flow_check(pipeline, pixels, labels, steps, probes, measured.seed, chain, variance)
     return measured.model_copy(update={"flow": check})
-
-
-def _mean(bits: PerImage) -> Amount:
-    if not bool(bits.isfinite().all()):
-        raise NonFinite(f"the flow has {float(bits.mean())} bits per dimension: it grew beyond all images; more steps")
-    return mean(bits.tolist())

@@ -6,7 +6,7 @@ reference images. The weights are not shipped and never downloaded here.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float64
@@ -15,8 +15,8 @@ from torch import Tensor
 from ancestral.errors import InputError
 from ancestral.tensors import Pixels, over_white
 
+# the file of torch-fidelity's release v0.2.0, converted from the TensorFlow network of 2015
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
-"""The file of torch-fidelity's release v0.2.0, converted from the TensorFlow network of 2015."""
 CHUNK = 64
 
 
@@ -25,6 +25,10 @@ class Inception:
     """The 2048 pooled features of Inception-v3, as torch-fidelity computes them."""
 
     network: Any
+    kind: Literal["inception"] = "inception"
+    num_classes: None = None
+    accuracy: None = None
+    num_held_out: None = None
 
     @torch.inference_mode()
     def features(self, pixels: Pixels) -> Float64[Tensor, "B D"]:
@@ -34,31 +38,20 @@ class Inception:
 
 
 def load_inception(weights: Path) -> Inception:
-    """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else.
-
-    Raises:
-        InputError: no such file, a file that holds more than tensors, or the extra `fid` is not installed.
-    """
-    _check_weights(weights)
+    """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else."""
+    if not weights.is_file():
+        raise InputError(f"expected the Inception weights {WEIGHTS} (torch-fidelity's release v0.2.0), got {weights}")
+    # torch-fidelity leaves it to torch's default how to unpickle; a file that would run code is refused before
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+        named = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
+    except Exception:  # torch.load raises whatever a damaged file makes its readers raise
+        named = False
+    if not named:
+        raise InputError(f"expected {weights} to hold named tensors only, got something else; use {WEIGHTS}")
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as fault:
-        raise InputError(
-            f"expected torch-fidelity for Inception features, got: {fault}; pip install 'ancestral[fid]'"
-        ) from None
-    network = FeatureExtractorInceptionV3("inception-v3", ["2048"], feature_extractor_weights_path=str(weights))
-    return Inception(network)
-
-
-def _check_weights(weights: Path) -> None:
-    """torch-fidelity leaves it to torch's default how to unpickle; a file that would run code is refused before."""
-    if not weights.is_file():
-        raise InputError(f"expected the Inception weights {WEIGHTS} (torch-fidelity's release v0.2.0), got {weights}")
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as fault:  # torch.load raises whatever a damaged file makes its readers raise
-        raise InputError(
-            f"expected {weights} to hold tensors only, got {type(fault).__name__}; use {WEIGHTS}"
-        ) from None
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"expected {weights} to hold named tensors, got something else; use {WEIGHTS}")
+        remedy = "pip install 'ancestral[fid]'"
+        raise InputError(f"expected torch-fidelity for Inception features, got: {fault}; {remedy}") from None
+    return Inception(FeatureExtractorInceptionV3("inception-v3", ["2048"], feature_extractor_weights_path=str(weights)))

@@ -1,13 +1,13 @@
 """Held-out bits per dimension as a measurement: the bound on test images, term by term, with its errors.
 
 For one image the bound is L_T + sum L_(t,s) + L_0 (`diffusion.likelihood`). L_T is exact; L_0 takes one call of the
-network; of the other terms each image visits some, so that its estimate of their sum is unbiased (`subsample`). The
+network; of the other terms each image visits some, so that its estimate of their sum is unbiased (`bound_sums`). The
 figure is the mean over images, and its standard error is that of a mean of independent images: their spread holds
 what images differ by, what noise does, and what the choice of timesteps does,
 
     error^2 = error_from_images^2 + error_from_timesteps^2                                        (1)
 
-The second is estimated within images, by (3) of `subsample`. The one draw of noise in L_0 is counted with the images.
+The second is estimated within images, by (3) of `bound_sums`. The one draw of noise in L_0 is counted with the images.
 
 Nothing is clipped and nothing is guided: the bound is on the model that was trained. The network computes in the
 pipeline's precision, the terms in float64.
@@ -19,21 +19,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain as chain_of
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ancestral.data.imageset import ImageSet
-from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
-from ancestral.evaluation.bound_sums import Sums, Walk, chunk_sums, divided
+from ancestral.evaluation.bound_sums import Subsample, Sums, Walk, chunk_sums, divided
 from ancestral.evaluation.metrics import few_images
 from ancestral.evaluation.settings import LikelihoodSettings
-from ancestral.evaluation.subsample import Subsample
+from ancestral.files import read_json
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
-from ancestral.settings import SamplingSettings, Settings
-from ancestral.tensors import Labels, Timesteps, from_pixels
+from ancestral.settings import SamplingSettings, Settings, parse
+from ancestral.tensors import from_pixels
+
+FILE = "likelihood.json"  # where `ancestral likelihood RUN` leaves it in a run
 
 
 class Amount(Settings):
@@ -44,19 +46,14 @@ class Amount(Settings):
 
 
 class Stretch(Settings):
-    """A run of consecutive steps of the chain."""
+    """A run of consecutive steps of the chain, from t to the smaller s."""
 
     t: int
-    """Where it starts, the larger timestep."""
     s: int
-    """Where it ends."""
-    log_snr: float
-    """In its middle."""
-    bits: float
-    """Sum of its terms, bits per dimension."""
+    log_snr: float  # in its middle
+    bits: float  # sum of its terms, bits per dimension
     standard_error: float
-    rmse: float
-    """Root of the mean squared error of the predicted x0 over it, in pixel levels 0..255."""
+    rmse: float  # root of the mean squared error of the predicted x0 over it, in pixel levels 0..255
 
 
 class FlowCheck(Settings):
@@ -64,12 +61,10 @@ class FlowCheck(Settings):
 
     num_images: int
     steps: int
-    probes: int
-    """Of the divergence, for each image."""
+    probes: int  # of the divergence, for each image; 0: it is exact
     bound: Amount
     flow: Amount
-    difference: Amount
-    """Paired over the images."""
+    difference: Amount  # paired over the images
 
 
 class Likelihood(Settings):
@@ -77,38 +72,29 @@ class Likelihood(Settings):
 
     part: str = "test"
     num_images: int
-    dims: int
-    """C * H * W of an image."""
-    num_timesteps: int
-    """T of the process."""
-    steps: int
-    """Of the chain; at most T."""
-    timesteps: int
-    """Terms drawn for each image besides L_0; steps - 1 where all were."""
+    dims: int  # C * H * W of an image
+    num_timesteps: int  # T of the process
+    steps: int  # of the chain; at most T
+    timesteps: int  # terms drawn for each image besides L_0; steps - 1 where all were
     seed: int
-    weights: str
-    """Hash of the network's weights."""
-    given_classes: bool
-    """Whether it is the bound on p(x | class)."""
-    variance: str = "beta_tilde"
-    """Of the reverse steps."""
+    weights: str  # hash of the network's weights
+    given_classes: bool  # whether it is the bound on p(x | class)
+    variance: str = "beta_tilde"  # of the reverse steps
     total: Amount
-    prior: Amount
-    """L_T."""
-    diffusion: Amount
-    """All L_(t,s), s > 0."""
-    reconstruction: Amount
-    """L_0."""
-    error_from_images: float
-    """Share of the total's standard error, in squares, that images are the cause of."""
-    error_from_timesteps: float
-    """The share of the choice of timesteps and the noise at them; the true one is not above it."""
-    stretches: tuple[Stretch, ...]
-    """At most 64, by falling t, without L_0; their sum is `diffusion`."""
+    prior: Amount  # L_T
+    diffusion: Amount  # all L_(t,s), s > 0
+    reconstruction: Amount  # L_0
+    error_from_images: float  # share of the total's standard error, in squares, that images are the cause of
+    error_from_timesteps: float  # that of the choice of timesteps and the noise at them; the true one is not above it
+    stretches: tuple[Stretch, ...]  # at most 64, by falling t, without L_0; their sum is `diffusion`
     seconds: float
     flow: FlowCheck | None = None
-    too_few: str = ""
-    """Why the figure says little, so few images were measured; "" where it does."""
+    too_few: str = ""  # why the figure says little, so few images were measured; "" where it does
+
+
+def read_likelihood(file: Path) -> Likelihood:
+    """What `ancestral likelihood` wrote; an InputError where it cannot be read."""
+    return parse(Likelihood, read_json(file), str(file))
 
 
 @dataclass(frozen=True)
@@ -122,28 +108,23 @@ class Measurement:
     walk: Walk
 
     @property
-    def num_images(self) -> int:
-        """How many are measured."""
-        return self.subsample.num_images
-
-    @property
-    def calls(self) -> int:
-        """Of the network, for each image."""
-        return self.subsample.draws + 1
-
-    @property
     def num_chunks(self) -> int:
         """Of at most `compute.chunk` images."""
-        return math.ceil(self.num_images / self.pipeline.compute.chunk)
+        return math.ceil(self.subsample.num_images / self.pipeline.compute.chunk)
+
+    @property
+    def variance(self) -> str:
+        """Of the reverse steps, by name."""
+        return self.settings.variance or self.pipeline.config.diffusion.variance
 
     def belongs_to(self) -> dict[str, Any]:
-        """Everything that the sums depend on, as JSON has it."""
+        """Everything that the sums depend on, fit for JSON."""
         pipeline = self.pipeline
         return {
             "weights": pipeline.weights_hash(),
             "diffusion": pipeline.config.diffusion.model_dump(mode="json"),
             "images": self.images.hash,
-            "num_images": self.num_images,
+            "num_images": self.subsample.num_images,
             "steps": self.subsample.steps,
             "timesteps": self.subsample.draws,
             "seed": self.settings.seed,
@@ -152,26 +133,20 @@ class Measurement:
             "computed": [pipeline.device.type, pipeline.compute.precision, pipeline.compute.chunk],
         }
 
-    @property
-    def variance(self) -> str:
-        """Of the reverse steps, by name."""
-        return self.settings.variance or self.pipeline.config.diffusion.variance
-
     @torch.inference_mode()
     def sums(self, chunk: int) -> Sums:
-        """The sums of one chunk.
-
-        Raises:
-            InputError: images or settings of which no bound can be taken.
-            NonFinite: a prediction or the bound is NaN or infinity.
-        """
+        """The sums of one chunk; an InputError where no bound can be taken of these images by these settings."""
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
-        start, stop = chunk * size, min((chunk + 1) * size, self.num_images)
+        start, stop = chunk * size, min((chunk + 1) * size, self.subsample.num_images)
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
         x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
-        denoise = pipeline.denoiser(self._labels(places.numpy()), SamplingSettings(clip="none"))
+        labels = None
+        if self.settings.given_classes:
+            assert self.images.labels is not None
+            labels = torch.tensor(self.images.labels[places.numpy()])
+        denoise = pipeline.denoiser(labels, SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.process(self.settings.variance)
@@ -179,12 +154,6 @@ class Measurement:
         except ValueError as fault:
             raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
         return found.model_copy(update={"seconds": time.perf_counter() - begun})
-
-    def _labels(self, places: Any) -> Labels | None:
-        if not self.settings.given_classes:
-            return None
-        assert self.images.labels is not None
-        return torch.tensor(self.images.labels[places])
 
     def result(self, sums: Sequence[Sums]) -> Likelihood:
         """The figures, from the sums of all chunks."""
@@ -197,7 +166,7 @@ class Measurement:
         diffusion = mean(diffusions).model_copy(update={"value": float(sum(stretch.bits for stretch in stretches))})
         from_timesteps = min(error_within(sums), total.standard_error)
         return Likelihood(
-            num_images=self.num_images,
+            num_images=self.subsample.num_images,
             dims=math.prod(self.images.shape),
             num_timesteps=self.pipeline.diffusion.num_timesteps,
             steps=self.subsample.steps + 1,
@@ -214,70 +183,57 @@ class Measurement:
             error_from_timesteps=from_timesteps,
             stretches=stretches,
             seconds=math.fsum(s.seconds for s in sums),
-            too_few=few_images(self.num_images),
+            too_few=few_images(self.subsample.num_images),
         )
 
     def _stretches(self, sums: Sequence[Sums]) -> Iterator[Stretch]:
         bits, squares = added([s.bits for s in sums]), added([s.bits_squared for s in sums])
         errors, visits = added([s.errors_squared for s in sums]), added([s.visits for s in sums])
-        ends = pairwise(self.walk.chain[list(self.walk.edges)].tolist())
+        ends, count = pairwise(self.walk.chain[list(self.walk.edges)].tolist()), self.subsample.num_images
         for i, (t, s) in enumerate(ends):
+            levels = self.pipeline.diffusion.schedule.log_snr(torch.tensor([s, t, t - 1]))
             yield Stretch(
                 t=t,
                 s=s,
-                log_snr=middle(self.pipeline.diffusion.schedule, t, s),
-                bits=bits[i] / self.num_images,
-                standard_error=error_of_mean(bits[i], squares[i], self.num_images),
+                # where no signal is left at t, the step above it stands for it
+                log_snr=float(levels[:2].mean() if levels[1].isfinite() else levels[[0, 2]].mean()),
+                bits=bits[i] / count,
+                standard_error=error_of_mean(bits[i], squares[i], count),
                 rmse=math.sqrt(errors[i] / visits[i]),
             )
 
 
 def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> Measurement:
-    """The measurement of `images`, which the pipeline was not trained on.
-
-    Raises:
-        InputError: settings, images and pipeline do not go together.
-    """
+    """The measurement of `images`, which the pipeline was not trained on; an InputError where they do not fit."""
     pipeline.process(settings.variance)
-    _check_images(pipeline, images, settings)
-    _check_classes(pipeline, images, settings)
-    chain = _chain(pipeline.diffusion.schedule, settings.chain)
+    _check(pipeline, images, settings)
+    schedule = pipeline.diffusion.schedule
+    chain = schedule.uniform_log_snr(settings.chain or schedule.num_timesteps)
     steps = len(chain) - 2
     draws = steps if settings.timesteps is None else min(settings.timesteps, steps)
     if draws == 1 < steps:
         raise InputError("expected at least 2 timesteps, got 1: what their choice adds to the error would stay unknown")
     subsample = Subsample(settings.seed, len(images), settings.num_images or len(images), steps, draws)
-    walk = divided(pipeline.diffusion.schedule, chain, subsample.widest_gap)
-    return Measurement(pipeline, images, settings, subsample, walk)
+    return Measurement(pipeline, images, settings, subsample, divided(schedule, chain, subsample.widest_gap))
 
 
-def _check_images(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
+def _check(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
+    count, T = settings.num_images or len(images), pipeline.diffusion.num_timesteps
     if images.shape != pipeline.spec.shape:
         raise InputError(f"expected images of shape {pipeline.spec.shape}, got {images.shape}; restore the data set")
     if len(images) < 2:
         raise InputError(f"expected at least 2 test images, got {len(images)}; set data.test when training")
-    if not 2 <= (settings.num_images or len(images)) <= len(images):
-        raise InputError(f"expected 2 to {len(images)} images, which is all there are, got {settings.num_images}")
-
-
-def _check_classes(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
-    if settings.given_classes and not pipeline.num_classes:
-        raise InputError("expected no classes to be given: this pipeline was trained without them")
-    if settings.given_classes and images.labels is None:
-        raise InputError("expected images with classes to give, got none; restore the data set")
+    if not 2 <= count <= len(images):
+        raise InputError(f"expected 2 to {len(images)} images, which is all there are, got {count}")
+    if settings.chain is not None and not min(2, T) <= settings.chain <= T:
+        raise InputError(f"expected a chain of 2 to T = {T} steps, got {settings.chain}")
+    if settings.given_classes and (not pipeline.num_classes or images.labels is None):
+        raise InputError("expected no --given-classes: this pipeline was trained without them, or the images have none")
     if pipeline.num_classes and not settings.given_classes and not pipeline.config.training.label_dropout:
         raise InputError(
             "expected classes to be given (--given-classes): this pipeline was trained with label_dropout 0, so it "
             "knows no image without its class"
         )
-
-
-def _chain(schedule: Schedule, steps: int | None) -> Timesteps:
-    """Falling from T to 1 and 0: all of them, or so many."""
-    T = schedule.num_timesteps
-    if steps is not None and not min(2, T) <= steps <= T:
-        raise InputError(f"expected a chain of 2 to T = {T} steps, got {steps}")
-    return schedule.uniform_log_snr(T if steps is None else steps)
 
 
 def mean(values: Sequence[float]) -> Amount:
@@ -293,7 +249,7 @@ def error_of_mean(total: float, squares: float, count: int) -> float:
 
 
 def error_within(sums: Sequence[Sums]) -> float:
-    """Standard error that the choice of timesteps and the noise at them make up: (3) of `subsample`, over all pairs."""
+    """Standard error that the choice of timesteps and the noise at them make up: (3) of `bound_sums`."""
     count = sum(len(s.prior) for s in sums)
     of_means = math.fsum(total**2 for total in added([s.differences for s in sums]))
     squares = math.fsum(s.differences_squared for s in sums)
@@ -308,9 +264,3 @@ def joined(rows: Sequence[Sequence[float]]) -> list[float]:
 def added(rows: Sequence[Sequence[float] | Sequence[int]]) -> list[float]:
     """The sums of the columns."""
     return [math.fsum(column) for column in zip(*rows, strict=True)]
-
-
-def middle(schedule: Schedule, t: int, s: int) -> float:
-    """Log-SNR halfway between two timesteps; where nothing is left at t, the step above it stands for it."""
-    ends = schedule.log_snr(torch.tensor([s, t, t - 1]))
-    return float(ends[:2].mean() if ends[1].isfinite() else ends[[0, 2]].mean())

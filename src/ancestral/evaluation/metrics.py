@@ -21,25 +21,31 @@ large by up to about √2, since nothing is left there but the second-order term
 
 Precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991), density and coverage (Naeem et al. 2020,
 arXiv:2002.09797) count images inside the balls that reach from each image of a set to its k-th neighbour in that set.
+
+Is it copied? A held-out image was never trained on, so its distance to the nearest training image is what a new image
+of this kind has. Generated images that lie much nearer are copies. The measure is in pixels, or in any features.
 """
 
 import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64, Shaped
 from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.evaluation.settings import GROUPS, LEAST_IMAGES
 
-Features = Float64[Tensor, "N D"]
-"""One row per image."""
-Others = Float64[Tensor, "M D"]
-"""The other set: its own number of rows, the same columns."""
+Features = Float64[Tensor, "N D"]  # one row per image
+Others = Float64[Tensor, "M D"]  # the other set: its own number of rows, the same columns
+Moments = tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]  # mean and covariance
+Vectors = Shaped[Tensor, "N ..."]  # images or features, one per row; uint8 or floating point
 CHUNK = 1024
-LEAST_TO_JUDGE = 50
-"""Of a set, below which no distance and no count of balls says anything."""
+SEARCHED = 2048  # images at once, where the nearest is looked for
+# features to a vector above which the Fréchet distance has no error bar: 20 roots of 2048 x 2048 matrices take longer
+# than all the rest
+WIDEST_JACKKNIFE = 256
+LEAST_TO_JUDGE = 50  # images of a set, below which no distance and no count of balls says anything
 
 
 def few_images(*counts: int, width: int = 0) -> str:
@@ -66,22 +72,35 @@ class Neighbourhood(NamedTuple):
     coverage: Estimate
 
 
-def frechet_distance(a: Features, b: Others) -> float:
-    """Fréchet distance (1) of the Gaussians fitted to the rows of `a` and `b`; it is squared, as is usual.
+class Nearest(NamedTuple):
+    """For each query, which reference is nearest, and how far in L2."""
 
-    Raises:
-        InputError: a set of fewer than 2 images has no covariance.
+    indices: Int64[Tensor, "N"]
+    distance: Float64[Tensor, "N"]
+
+
+class Memorisation(NamedTuple):
+    """How near generated images lie to the training images, against how near held-out images lie.
+
+    ratio: median distance of generated over that of held-out images: about 1 for new images, far below 1 for copies.
+        None where held-out images are themselves copies of training images, so that nothing can be told.
+    nearer: share of generated images no farther than the 1st percentile of held-out images; 0.01 is to be expected.
     """
-    return gaussian_frechet(*_mean_and_covariance(a), *_mean_and_covariance(b))
+
+    generated_median: float
+    held_out_median: float
+    ratio: float | None
+    nearer: float
 
 
-def gaussian_frechet(
-    mean1: Float64[Tensor, "D"],
-    cov1: Float64[Tensor, "D D"],
-    mean2: Float64[Tensor, "D"],
-    cov2: Float64[Tensor, "D D"],
-) -> float:
+def frechet_distance(a: Features, b: Others) -> float:
+    """Fréchet distance (1) of the Gaussians fitted to the rows of `a` and `b`; it is squared, as is usual."""
+    return gaussian_frechet(_moments(a), _moments(b))
+
+
+def gaussian_frechet(one: Moments, other: Moments) -> float:
     """Fréchet distance (1) of two Gaussians. Either covariance may be singular."""
+    (mean1, cov1), (mean2, cov2) = one, other
     overlap = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
     return float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * overlap)
 
@@ -105,8 +124,8 @@ class Jackknife(NamedTuple):
 
 
 def frechet_estimate(a: Features, b: Others) -> Estimate:
-    """Fréchet distance (1) with its standard error, where there are images enough for one."""
-    if min(len(a), len(b)) < LEAST_IMAGES:
+    """Fréchet distance (1) with its standard error, where images are enough for one and features not too many."""
+    if min(len(a), len(b)) < LEAST_IMAGES or a.shape[1] > WIDEST_JACKKNIFE:
         return Estimate(frechet_distance(a, b), None)
     found = frechet_jackknife(a, b)
     return Estimate(found.value, found.error)
@@ -114,19 +133,16 @@ def frechet_estimate(a: Features, b: Others) -> Estimate:
 
 def frechet_jackknife(a: Features, b: Others) -> Jackknife:
     """Fréchet distance (1) with each of `GROUPS` interleaved groups of either set left out in turn."""
-    gaussian_a, gaussian_b = _mean_and_covariance(a), _mean_and_covariance(b)
-    without_a = (gaussian_frechet(*_mean_and_covariance(part), *gaussian_b) for part in _each_left_out(a))
-    without_b = (gaussian_frechet(*gaussian_a, *_mean_and_covariance(part)) for part in _each_left_out(b))
-    return Jackknife(gaussian_frechet(*gaussian_a, *gaussian_b), tuple(without_a), tuple(without_b))
+    of_a, of_b = _moments(a), _moments(b)
+    without_a = (gaussian_frechet(_moments(part), of_b) for part in _each_left_out(a))
+    without_b = (gaussian_frechet(of_a, _moments(part)) for part in _each_left_out(b))
+    return Jackknife(gaussian_frechet(of_a, of_b), tuple(without_a), tuple(without_b))
 
 
 def kernel_distance(a: Features, b: Others) -> Estimate:
     """Kernel distance (2), with the error bar of a jackknife that leaves out each image in turn.
 
     Cost: n² + m² + nm kernel values, in chunks; the jackknife takes them from the sums of rows.
-
-    Raises:
-        InputError: fewer than 3 images in a set.
     """
     n, m = len(a), len(b)
     if min(n, m) < 3:
@@ -149,16 +165,12 @@ def neighbourhood(real: Features, generated: Others, k: int = 5) -> Neighbourhoo
     Balls are closed for the first two and open for the last two, as in the papers' own programs, so that a set against
     itself scores 1 in all four. The error bars take the balls as given: they are those of a mean over the images that
     are counted.
-
-    Raises:
-        InputError: a set of k images or fewer.
     """
     if min(len(real), len(generated)) <= k:
         raise InputError(f"expected more than k = {k} images on each side, got {len(real)} and {len(generated)}")
     real_radii, generated_radii = _radii(real, k), _radii(generated, k)
     precise, dense = [], []
-    recalled = torch.zeros(len(real), dtype=torch.bool)
-    covered = torch.zeros(len(real), dtype=torch.bool)
+    recalled, covered = torch.zeros(2, len(real), dtype=torch.bool)
     for part, radii in zip(torch.split(generated, CHUNK), torch.split(generated_radii, CHUNK), strict=True):
         distances = _distances(part, real)
         precise.append((distances <= real_radii).any(dim=1))
@@ -168,7 +180,27 @@ def neighbourhood(real: Features, generated: Others, k: int = 5) -> Neighbourhoo
     return Neighbourhood(_mean(torch.cat(precise)), _mean(recalled), _mean(torch.cat(dense)), _mean(covered))
 
 
-def _mean_and_covariance(x: Features) -> tuple[Float64[Tensor, "D"], Float64[Tensor, "D D"]]:
+def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
+    """The nearest reference of each query. Searched in float32, then measured in float64: a copy is at exactly 0."""
+    if not len(references):
+        raise InputError("expected at least one training image to compare with, got none")
+    indices = torch.cat([_search(part.flatten(1).float(), references) for part in torch.split(queries, SEARCHED)])
+    parts = zip(torch.split(queries, SEARCHED), torch.split(indices, SEARCHED), strict=True)
+    apart = (part.flatten(1).double() - references[found].flatten(1).double() for part, found in parts)
+    return Nearest(indices, torch.cat([each.norm(dim=1) for each in apart]))
+
+
+def memorisation(generated: Float64[Tensor, "N"], held_out: Float64[Tensor, "M"]) -> Memorisation:
+    """Distances to the nearest training image, of generated and of held-out images, in four numbers."""
+    if not len(generated) or not len(held_out):
+        raise InputError(f"expected generated and held-out images, got {len(generated)} and {len(held_out)}")
+    generated_median, held_out_median = float(generated.quantile(0.5)), float(held_out.quantile(0.5))
+    ratio = generated_median / held_out_median if held_out_median else None
+    nearer = float((generated <= held_out.quantile(0.01)).double().mean())
+    return Memorisation(generated_median, held_out_median, ratio, nearer)
+
+
+def _moments(x: Features) -> Moments:
     """Mean and unbiased covariance of the rows."""
     if len(x) < 2:
         raise InputError(f"expected at least 2 images to fit a Gaussian to, got {len(x)}; add images")
@@ -198,16 +230,12 @@ def _jackknife_error(*without: Float64[Tensor, "..."]) -> float:
 
 def _kernel(x: Features, y: Features) -> Float64[Tensor, "N"]:
     """Cubic polynomial kernel of each row of `x` with the same row of `y`."""
-    return _cubic((x * y).sum(dim=1), x.shape[1])
+    return ((x * y).sum(dim=1) / x.shape[1] + 1) ** 3
 
 
 def _kernel_sums(x: Features, y: Others) -> Float64[Tensor, "N"]:
     """For each row of `x`, the kernel summed over every row of `y`."""
-    return torch.cat([_cubic(part @ y.T, x.shape[1]).sum(dim=1) for part in torch.split(x, CHUNK)])
-
-
-def _cubic(product: Float64[Tensor, "..."], dimensions: int) -> Float64[Tensor, "..."]:
-    return (product / dimensions + 1) ** 3
+    return torch.cat([((part @ y.T / x.shape[1] + 1) ** 3).sum(dim=1) for part in torch.split(x, CHUNK)])
 
 
 def _distances(x: Features, y: Others) -> Float64[Tensor, "N M"]:
@@ -224,3 +252,16 @@ def _mean(counts: Float64[Tensor, "N"] | Bool[Tensor, "N"]) -> Estimate:
     """Mean over images with its standard error."""
     counts = counts.double()
     return Estimate(float(counts.mean()), float(counts.std()) / math.sqrt(len(counts)))
+
+
+def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:
+    """Index of the nearest reference, by |r|² - 2 q·r over chunks of references, so that memory stays bounded."""
+    best = torch.full((len(queries),), torch.inf)
+    index = torch.zeros(len(queries), dtype=torch.int64)
+    origin = queries.mean(dim=0)  # distances do not depend on it, rounding does
+    for start in range(0, len(references), SEARCHED):
+        part = references[start : start + SEARCHED].flatten(1).float() - origin
+        found = (part.square().sum(dim=1) - 2 * (queries - origin) @ part.T).min(dim=1)
+        index = torch.where(found.values < best, start + found.indices, index)
+        best = torch.minimum(best, found.values)
+    return index

@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import torch
 
-from ancestral.evaluation.evaluate import check_counts, evaluating
+from ancestral.evaluation.evaluate import FILE, check_counts, evaluating, read_evaluation
 from ancestral.evaluation.inception import load_inception
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
@@ -15,7 +15,6 @@ from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import check_asked, together
 from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import EVALUATION, read_evaluation
 from ancestral.rng import mix
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
@@ -24,7 +23,7 @@ from ancestral.tuning.price import of_chains
 def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
     """Generates images, measures them and writes evaluation.json; the result's value is the evaluation."""
     count, asked = job.num_images, EvaluationSettings(seed=job.seed)
-    file = place_for(job.run / EVALUATION, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
+    file = place_for(job.run / FILE, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
         config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device, job.compute)

@@ -11,15 +11,7 @@ from ancestral.evaluation.settings import GRIDS, SAMPLERS, LikelihoodSettings, S
 from ancestral.jobs.settings import CostlySettings, GeneratingSettings, JobSettings, Typed
 from ancestral.names import SAME, meant, spelled
 from ancestral.outputs import file_named
-from ancestral.settings import (
-    MOST_IMAGES,
-    MOST_TIMESTEPS,
-    ComputeSettings,
-    NumImages,
-    NumTimesteps,
-    PositiveFloat,
-    Seed,
-)
+from ancestral.settings import MOST_IMAGES, ComputeSettings, NumImages, NumTimesteps, PositiveFloat, Seed
 
 SeveralImages = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 
@@ -51,7 +43,7 @@ class LikelihoodJobSettings(LikelihoodSettings, RunSettings, CostlySettings):
     """terms drawn for each image, or all"""
     chain: Annotated[NumTimesteps | None, Typed("N", usual="all T")] = None
     """steps of the chain, even in log-SNR"""
-    num_timesteps: Annotated[Annotated[int, Field(ge=2, le=MOST_TIMESTEPS)] | None, Typed("T", usual="its own")] = None
+    num_timesteps: Annotated[Annotated[NumTimesteps, Field(ge=2)] | None, Typed("T", usual="its own")] = None
     """another T between the same ends, for a network that is told the log-SNR"""
     flow: Annotated[SeveralImages | None, Typed("N", usual="none")] = None
     """check the bound against the probability flow on so many of the images; slow"""
@@ -86,11 +78,7 @@ class TrainClassifierSettings(RunSettings):
 
 
 def _known(names: tuple[str, ...], words: list[str], option: str) -> list[str]:
-    """The words as the names that they spell.
-
-    Raises:
-        InputError: one spells none.
-    """
+    """The words as the names that they spell."""
     same = SAME.get(option.removeprefix("--").removesuffix("s"))
     found = [spelled(word, names, same) for word in words]
     for word, name in zip(words, found, strict=True):

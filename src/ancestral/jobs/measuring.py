@@ -21,11 +21,7 @@ T = TypeVar("T")
 
 
 def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
-    """The data that the run was trained on, read by the main process first.
-
-    Raises:
-        InputError: it has other classes now, or cannot be read.
-    """
+    """The data that the run was trained on, read by the main process first."""
     with pipeline.processes.main_first():
         parts = yield from loading(config.data)
     if parts.train.class_names != pipeline.spec.class_names:
@@ -36,16 +32,7 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
 def priced(
     price: Price, job: CostlySettings, pipeline: Pipeline, folder: Path, remedy: str, what: str
 ) -> Generator[NoteEvent, None, Price]:
-    """The price of a pipeline's work, which is told where it may be done.
-
-    Args:
-        folder: where it writes.
-        remedy: what makes it cheaper.
-        what: the work, in a few words.
-
-    Raises:
-        InputError: it takes more than is usual and is not meant, or does not fit at all.
-    """
+    """The price of work (`what`, in a few words), which is told where it may be done; all as for `running.allow`."""
     price = allow(price, job.yes, pipeline.device, pipeline.processes, folder, remedy)
     yield NoteEvent(f"{what}: {price.words}")
     return price

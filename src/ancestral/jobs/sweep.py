@@ -6,22 +6,11 @@ from typing import Any, NamedTuple
 
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.evaluate import apart_of, as_pixels, extractor_of
+from ancestral.evaluation import sweep as evaluated
+from ancestral.evaluation.evaluate import Indices, apart_of, as_pixels, extractor_of
 from ancestral.evaluation.metrics import frechet_distance
 from ancestral.evaluation.settings import LEAST_IMAGES, EvaluationSettings, SweepSettings
-from ancestral.evaluation.sweep import (
-    REFERENCE_GRID,
-    REFERENCE_SAMPLER,
-    Decision,
-    Present,
-    Scorer,
-    Sweep,
-    as_sampler_choice,
-    chosen,
-    decide,
-    sampler_choices,
-    seeds_and_labels,
-)
+from ancestral.evaluation.sweep import Decision, Present, Scorer, Sweep, as_sampler_choice, chosen, read_sweep
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import prepared
@@ -30,7 +19,7 @@ from ancestral.jobs.measuring import data_of, followed, generated, priced
 from ancestral.jobs.running import together
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
-from ancestral.report.sweep import FILE, figure, in_words, read_sweep
+from ancestral.report.measurements import figure, in_words
 from ancestral.settings import SamplingSettings
 from ancestral.training.default_sampling import agreed, check_free, choose, config_of, restored, run_of
 from ancestral.training.run import RunFolder
@@ -38,8 +27,7 @@ from ancestral.tuning.price import Price, of_chains
 from ancestral.viz.plots import figure_to_png
 
 MOST_TEST_IMAGES = 5000
-OF_A_ROW = ("images", "reference", "seed")
-"""Settings that a row depends on; the others say which rows there are."""
+OF_A_ROW = ("images", "reference", "seed")  # settings that a row depends on; the others say which rows there are
 
 
 class Swept(NamedTuple):
@@ -55,7 +43,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
     if not job.keep:
         check_part(RunFolder(run).pipeline)
     out = run if RunFolder(run).config.is_file() else Path()  # nothing but its settings is written into a mere pipeline
-    file = place_for(out / FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
+    file = place_for(out / evaluated.FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
     picture = file.with_suffix(".png")
     claim([Output(picture, SWEPT)], job.overwrite)
     with together(job.device) as (device, processes, notes):
@@ -78,7 +66,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
         yield FileEvent(file)
         write_whole(picture, figure_to_png(figure(found), writer=SWEPT.decode()))
         yield FileEvent(picture)
-        decision = decide(found)
+        decision = evaluated.decide(found)
         stored = decision.row is not None and not job.keep and common.guidance_by == "classifier-free"
         if decision.row is not None and stored:
             best = decision.row.choice
@@ -116,27 +104,34 @@ def measured(
 ) -> Generator[Event, None, tuple[Sweep, Price | None]]:
     """All rows that were asked for, those before them included; each is kept as soon as it is known. And what that
     took; None where all were known.
-
-    Raises:
-        InputError: it costs more than is usual, and that is not meant.
     """
     asked = SweepSettings(**{name: getattr(job, name) for name in SweepSettings.model_fields})
-    these, before = sampler_choices(asked, pipeline, common), kept(file, pipeline, asked, common)
+    guide = "" if pipeline.classify is None else pipeline.classify.digest
+    if pipeline.weaker is not None:
+        guide = pipeline.weaker.weights_hash()
+    same = {"weights": pipeline.weights_hash(), "guide": guide, "sampling": chosen(common, "ddim", None, 1)}
+    these, before = evaluated.sampler_choices(asked, pipeline, common), kept(file, asked, same)
     pipeline.processes.barrier()  # all have read the file before the first one writes it
     known = {row.choice for row in before.rows} if before else set()
     missing = [each for each in these if each not in known]
     present, write = present_of(before, pipeline, common), pipeline.processes.is_main
     if before and present and not missing:
         return _added(before, {"present": present}, file, write), None
-    now, reference = as_sampler_choice(pipeline, common), _reference_steps(pipeline, asked)
+    now, reference = as_sampler_choice(pipeline, common), min(asked.reference, pipeline.diffusion.num_timesteps)
     new = ([] if present else [now]) + missing
     total = reference + sum(each.calls for each in new)
     price = of_chains(pipeline, common, asked.images, total, kept=2)
     remedy = "lower --images, or name fewer --samplers, --grids or --calls"
     chains = f"{len(new)} chains of {asked.images:,} images"
     price = yield from priced(price, job, pipeline, file.parent, remedy, chains)
-    scorer = yield from scorer_of(pipeline, parts, asked, common)
-    found = before or begun(pipeline, parts, asked, common, scorer)
+    compared, fitted = apart_of(parts, EvaluationSettings())
+    scorer = yield from scorer_of(pipeline, parts, asked, common, reference, fitted)
+    found = before
+    if found is None:
+        train, real = as_pixels(parts.train)[compared[: asked.images]], scorer.real
+        floor, best = (frechet_distance(scorer.extractor.features(some), real) for some in (train, scorer.reference))
+        measured_of = {**same, "settings": asked, "num_test": len(real), "floor": floor, "reference": best}
+        found = Sweep.model_validate({**measured_of, "rows": (), "fitted_apart": True})
     if present is None:
         yield ProgressEvent("generating", reference, total)
         present = Present(sampling=common, row=scorer.row(now, common))
@@ -173,58 +168,27 @@ def _added(found: Sweep, what: dict[str, Any], file: Path, write: bool) -> Sweep
     return found
 
 
-def kept(file: Path, pipeline: Pipeline, asked: SweepSettings, common: SamplingSettings) -> Sweep | None:
-    """What the file holds, if it was measured of the same weights and images in the same way."""
+def kept(file: Path, asked: SweepSettings, same: dict[str, Any]) -> Sweep | None:
+    """What the file holds, if it was measured in the same way, and its fields in `same` are the same."""
     try:
         before = read_sweep(file)
     except InputError:  # none yet, or a file that is to be replaced
         return None
-    networks = (pipeline.weights_hash(), _guide(pipeline))
-    same = (before.weights, before.guide) == networks and before.sampling == _common(common) and before.fitted_apart
-    return before if same and all(getattr(before.settings, name) == getattr(asked, name) for name in OF_A_ROW) else None
-
-
-def begun(pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, scorer: Scorer) -> Sweep:
-    """A sweep without rows."""
-    compared, _ = apart_of(parts, EvaluationSettings())
-    train = as_pixels(parts.train)[compared[: asked.images]]
-    return Sweep(
-        weights=pipeline.weights_hash(),
-        guide=_guide(pipeline),
-        settings=asked,
-        sampling=_common(common),
-        num_test=len(scorer.real),
-        floor=frechet_distance(scorer.extractor.features(train), scorer.real),
-        reference=frechet_distance(scorer.extractor.features(scorer.reference), scorer.real),
-        rows=(),
-        fitted_apart=True,
-    )
+    alike = all(getattr(before, name) == value for name, value in same.items()) and before.fitted_apart
+    of_rows = all(getattr(before.settings, name) == getattr(asked, name) for name in OF_A_ROW)
+    return before if alike and of_rows else None
 
 
 def scorer_of(
-    pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings
+    pipeline: Pipeline, parts: Parts, asked: SweepSettings, common: SamplingSettings, steps: int, fitted: Indices
 ) -> Generator[ProgressEvent, None, Scorer]:
-    """The features, the test images in them, and the reference, generated by many steps."""
-    steps, (_, fitted) = _reference_steps(pipeline, asked), apart_of(parts, EvaluationSettings())
+    """The features, learned from the `fitted` training images, the test images in them, and the reference, generated by
+    many `steps`.
+    """
     with pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
-    seeds, labels = seeds_and_labels(pipeline, asked)
-    work = generated(pipeline, seeds, labels, chosen(common, REFERENCE_SAMPLER, REFERENCE_GRID, steps))
+    seeds, labels = evaluated.seeds_and_labels(pipeline, asked)
+    work = generated(pipeline, seeds, labels, chosen(common, "dpm++3m", "log-snr", steps))
     reference = yield from followed("generating the reference", work)
     real = extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES)))
     return Scorer(pipeline, common, seeds, labels, reference, extractor, real)
-
-
-def _reference_steps(pipeline: Pipeline, asked: SweepSettings) -> int:
-    return min(asked.reference, pipeline.diffusion.num_timesteps)
-
-
-def _guide(pipeline: Pipeline) -> str:
-    if pipeline.weaker is not None:
-        return pipeline.weaker.weights_hash()
-    return "" if pipeline.classify is None else pipeline.classify.digest
-
-
-def _common(sampling: SamplingSettings) -> SamplingSettings:
-    """What does not depend on the sampler."""
-    return chosen(sampling, "ddim", None, 1)

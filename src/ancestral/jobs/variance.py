@@ -2,7 +2,6 @@
 
 from collections.abc import Generator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -39,7 +38,13 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
         raise InputError(f"expected a run with a fixed variance, got {job.run}, whose network has learned its own")
     parts, file = (yield from data_of(job.run, config, pipeline)), folder.pipeline / VARIANCE_FILE
     held_out = (parts.validation if len(parts.validation) else parts.train).sliced(0, job.images)
-    _refuse_to_know_less(file, pipeline.weights_hash(), len(held_out), job.overwrite)
+    before = read_json(file) if file.is_file() and not job.overwrite else {}
+    known = before.get("images") if before.get("weights") == pipeline.weights_hash() else None
+    if isinstance(known, int) and known > len(held_out):
+        raise InputError(
+            f"expected at least the {known:,} images that {file} was measured on, got {len(held_out):,}; "
+            "or --overwrite it"
+        )
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(job.timesteps, pipeline.diffusion.num_timesteps))[:-1]
     price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
     work = f"{len(held_out):,} images x {len(grid)} timesteps"
@@ -47,9 +52,14 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
     analytic = yield from followed("measuring", measured(pipeline, held_out, grid, job.seed))
     write_variance(folder.pipeline, pipeline.network, analytic)
     yield FileEvent(file)
-    ratio = analytic.ratio.tolist()
+    ratio, T = analytic.ratio.tolist(), len(analytic.ratio)
     tree = {"file": str(file), "images": len(held_out), "timesteps": len(grid), "ratio": ratio}
-    yield ResultEvent(tree | {"price": price.as_tree()}, sentence(analytic, len(held_out), len(grid)))
+    said = (
+        f"measured on {len(held_out):,} held-out images at {len(grid)} timesteps: of the way from beta_tilde to beta "
+        f"the best variance goes {ratio[0]:.3f} at t = 1, {ratio[T // 2]:.3f} at t = {T // 2 + 1} and {ratio[-1]:.3f} "
+        f"at t = {T}"
+    )
+    yield ResultEvent(tree | {"price": price.as_tree()}, said)
 
 
 def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -> StepwiseWork[Analytic]:
@@ -64,25 +74,3 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
         total += errors_of_x0(pipeline.diffusion, denoise, x0, grid, noise) * len(part)
         yield number + 1, len(starts)
     return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))
-
-
-def _refuse_to_know_less(file: Path, weights: str, images: int, overwrite: bool) -> None:
-    """A measurement with these weights, on more images, stays."""
-    if overwrite or not file.is_file():
-        return
-    before = read_json(file)
-    known = before.get("images") if before.get("weights") == weights else None
-    if isinstance(known, int) and known > images:
-        raise InputError(
-            f"expected at least the {known:,} images that {file} was measured on, got {images:,}; or --overwrite it"
-        )
-
-
-def sentence(analytic: Analytic, images: int, timesteps: int) -> str:
-    """What was measured, at the ends of the chain."""
-    T = len(analytic.ratio)
-    return (
-        f"measured on {images:,} held-out images at {timesteps} timesteps: of the way from beta_tilde to beta the best "
-        f"variance goes {analytic.ratio[0]:.3f} at t = 1, {analytic.ratio[T // 2]:.3f} at t = {T // 2 + 1} and "
-        f"{analytic.ratio[-1]:.3f} at t = {T}"
-    )

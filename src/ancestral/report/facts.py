@@ -1,5 +1,7 @@
-"""What a run folder knows, read once for the whole page."""
+"""What a run folder knows, read once for the whole page, and how a measured number stands on it, or its absence."""
 
+import math
+import shlex
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -9,17 +11,14 @@ from ancestral.colors import check_channels
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
+from ancestral.evaluation import evaluate
 from ancestral.evaluation.evaluate import Evaluation
-from ancestral.files import read_json
-from ancestral.migrations import evaluation as migrated
 from ancestral.pipeline import Pipeline
-from ancestral.settings import Config, parse
+from ancestral.report.html import Html, element, section
+from ancestral.settings import Config
 from ancestral.text import printable
 from ancestral.training.logs import LogLines, read_lines
 from ancestral.training.run import RunFolder
-
-EVALUATION = "evaluation.json"
-"""Where `ancestral evaluate RUN` leaves it in a run."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,7 @@ class RunFacts:
     log: list[dict[str, Any]]
     timing: list[dict[str, Any]]
     evaluation: Evaluation | None
-    left_out: int = 0
-    """Lines of the logs that are none, as a full disk tears them."""
-
-    @property
-    def name(self) -> str:
-        """The data set, fit for printing: a name, or the last part of a folder's path."""
-        return printable(Path(self.config.data.source).name or self.config.data.source)
+    left_out: int = 0  # lines of the logs that are none, as a full disk tears them
 
     def curve(self, quantity: str) -> tuple[list[int], list[Any]]:
         """(images seen, values) of the lines of the log that hold `quantity`."""
@@ -62,13 +55,13 @@ class RunFacts:
         named = {"validation": self.parts.validation, "test": self.parts.test}
         return next(((name, images) for name, images in named.items() if len(images)), None)
 
+    def command(self, verb: str) -> Html:
+        """What measures this run by a verb, for a shell."""
+        return element("code", f"ancestral {verb} {shlex.quote(printable(str(self.folder.path)))}")
+
 
 def read_facts(path: Path) -> RunFacts:
-    """Everything about the run at `path`.
-
-    Raises:
-        InputError: no run, no pipeline yet, damaged files, or images that are gone or are no longer those of the run.
-    """
+    """Everything about the run at `path`; an InputError where it lacks something, or its images are others now."""
     folder = RunFolder(path)
     config = folder.read_config()
     pipeline = Pipeline.load(path)
@@ -81,15 +74,36 @@ def read_facts(path: Path) -> RunFacts:
             "restore the images that the run was trained on"
         )
     log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
-    evaluation = read_evaluation(path / EVALUATION) if (path / EVALUATION).is_file() else None
-    left_out = log.left_out + timing.left_out
+    file, left_out = path / evaluate.FILE, log.left_out + timing.left_out
+    evaluation = evaluate.read_evaluation(file) if file.is_file() else None
     return RunFacts(folder, config, pipeline, parts, log.records, timing.records, evaluation, left_out)
 
 
-def read_evaluation(file: Path) -> Evaluation:
-    """What `ancestral evaluate` wrote.
+def number(value: float | None, digits: int = 3) -> str:
+    """A number as it is read: thousands apart, few digits behind the point; a true minus."""
+    if value is None:
+        return "–"
+    said = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+    return said.replace("-", "−")
 
-    Raises:
-        InputError: unreadable, or no such thing.
-    """
-    return parse(Evaluation, migrated(read_json(file)), str(file))
+
+def with_error(value: float, error: float | None) -> str:
+    """value ± one standard error, the error to two digits and the value to as many places."""
+    if not error:
+        return number(value)
+    places = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
+
+
+def not_measured(facts: RunFacts, anchor: str, title: str, verb: str) -> Html:
+    """A section that says which command measures what it would show."""
+    return section(anchor, title, element("p", "Not measured yet: run ", facts.command(verb), " and report again."))
+
+
+def out_of_date(facts: RunFacts, words: str, weights: str, verb: str) -> list[Html]:
+    """A warning where the network has other weights now; `words` begin it."""
+    now = facts.pipeline.weights_hash()
+    if weights == now:
+        return []
+    said = f"{words} other weights, {weights}; this page shows {now}. Run "
+    return [element("p", element("strong", "Out of date. "), said, facts.command(verb), " and report again.")]

@@ -1,7 +1,7 @@
 """A page as nested function calls, in which a name can never become markup.
 
-Text is escaped unless it is `Html`, and only this module makes `Html`. Joining pieces by + gives an ordinary string,
-which is escaped again: a mistake shows on the page and harms nobody.
+Text is escaped unless it is `Html`, which only markup of the package's own is. Joining pieces by + gives an ordinary
+string, which is escaped again: a mistake shows on the page and harms nobody.
 """
 
 import re
@@ -11,10 +11,9 @@ from html import escape
 
 from ancestral.text import printable
 
+# what no page can show, or what turns the text around it about
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What no page can show, or what turns the text around it about."""
-VOID = {"meta", "link", "img", "source", "br"}
-"""Elements without content."""
+VOID = {"meta", "link", "img", "source", "br"}  # elements without content
 
 
 class Html(str):
@@ -27,7 +26,6 @@ def element(name: str, *children: str, attributes: Mapping[str, str] | None = No
     """<name attributes>children</name>; children that are not Html, and all attributes, are escaped."""
     opening = "".join(f' {key}="{_escaped(value)}"' for key, value in (attributes or {}).items())
     if name in VOID:
-        assert not children, f"<{name}> holds nothing"
         return Html(f"<{name}{opening}>")
     return Html(f"<{name}{opening}>{joined(children)}</{name}>")
 
@@ -45,12 +43,6 @@ def _escaped(text: str) -> str:
 def styled(name: str, style: str, *children: str) -> Html:
     """<name class=style>children</name>."""
     return element(name, *children, attributes={"class": style})
-
-
-def style_sheet(css: str) -> Html:
-    """<style>, whose content is no text and so is not escaped; it comes with the package."""
-    assert "<" not in css, "a style sheet cannot end itself"
-    return Html(f"<style>{css}</style>")
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -7,25 +7,22 @@ import torch
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, element, joined, section, styled
-from ancestral.report.measured import number
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels
 from ancestral.training.loss import denoising_losses
 from ancestral.viz import plots
 
-POINTS = 20
-"""Timesteps at which the held-out loss is measured."""
+POINTS = 20  # timesteps at which the held-out loss is measured
 MOST_IMAGES = 128
-MEANING = {
+MEANING = {  # what the curves of a loss show
     "simple": "Mean squared error of the predicted {}.",
     "vlb": "The variational bound, in bits per dimension.",
     "hybrid": "Mean squared error of the predicted {}, and 0.001 of the bound in bits per dimension.",
     "continuous": "The bound of infinitely many steps, in bits per dimension, without L_0 and L_T.",
 }
-"""What the curves of a loss show."""
 
 
 def losses(facts: RunFacts) -> Html:
@@ -35,10 +32,10 @@ def losses(facts: RunFacts) -> Html:
         f"{MEANING[facts.config.training.loss].format(facts.config.diffusion.prediction)} Training loss is that of the "
         "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
     )
-    unlogged = [] if facts.log else [element("p", "Nothing has been logged yet: no curves of training.")]
-    left_out = f"{facts.left_out:,} lines of the logs are no records and were left out."
-    torn = [element("p", left_out)] if facts.left_out else []
-    return section("losses", "Losses", element("p", words), *unlogged, *torn, styled("div", "charts", *charts))
+    said = [words] if facts.log else [words, "Nothing has been logged yet: no curves of training."]
+    if facts.left_out:
+        said.append(f"{facts.left_out:,} lines of the logs are no records and were left out.")
+    return section("losses", "Losses", *(element("p", each) for each in said), styled("div", "charts", *charts))
 
 
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
@@ -64,16 +61,13 @@ def _over_training(facts: RunFacts) -> list[Html]:
     seen, loss = facts.curve("loss")
     if not seen:
         return []
-    held_out = facts.curve("held_out_loss")
     quarters = [[math.nan if v is None else v for v in row] for row in facts.curve("loss_by_quarter")[1]]
     last, watched = number(facts.last("loss")), facts.last("held_out_loss")
     said = f"; held out, {number(watched)}" if watched is not None else ""
-    return [
-        chart("Loss", f"training loss against images seen, {last} at the end{said}",
-              plots.loss_curves(seen, loss, *held_out)),
-        chart("Training loss by quarter of t", "training loss in each quarter of t against images seen",
-              plots.loss_by_quarter(seen, quarters)),
-    ]  # fmt: skip
+    alt = f"training loss against images seen, {last} at the end{said}"
+    whole = chart("Loss", alt, plots.loss_curves(seen, loss, *facts.curve("held_out_loss")))
+    alt = "training loss in each quarter of t against images seen"
+    return [whole, chart("Training loss by quarter of t", alt, plots.loss_by_quarter(seen, quarters))]
 
 
 def _optimiser(facts: RunFacts) -> list[Html]:
@@ -91,8 +85,8 @@ def _over_t(facts: RunFacts) -> list[Html]:
     part, images = held_out
     times = timesteps(facts.pipeline.diffusion.num_timesteps)
     means, errors = zip(*(loss_at(facts.pipeline, images, t) for t in times), strict=True)
-    count = min(MOST_IMAGES, len(images))
-    title = joined(["Held-out squared error against t ", styled("small", "floor", f"{count} {part} images")])
+    some = f"{min(MOST_IMAGES, len(images))} {part} images"
+    title = joined(["Held-out squared error against t ", styled("small", "floor", some)])
     ends = f"from {number(means[0])} at t = 1 to {number(means[-1])} at t = {times[-1]}"
-    alt = f"squared error of {count} {part} images, {ends}"
+    alt = f"squared error of {some}, {ends}"
     return [chart(title, alt, plots.loss_by_timestep(times, means, errors))]

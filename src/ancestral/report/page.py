@@ -1,18 +1,28 @@
-"""The page: what stands where, numbers at its top, and the promise that it asks the network for nothing."""
+"""The page: what stands where, numbers at its top, what it takes to have the run or one of its samples again, and the
+promise that it asks the network for nothing.
+"""
 
+import json
+import shlex
 from base64 import b64encode
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+
 from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
-from ancestral.report import likelihood, losses, particulars, quality, samples, sweep
-from ancestral.report.facts import RunFacts, read_facts
-from ancestral.report.html import Html, element, joined, pairs, style_sheet, styled
-from ancestral.report.measured import number
+from ancestral.report import losses, measurements, samples
+from ancestral.report.facts import RunFacts, number, read_facts
+from ancestral.report.html import Html, element, joined, pairs, section, styled
+from ancestral.report.pictures import chart, shortened
+from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
+from ancestral.settings import leaves
+from ancestral.text import printable
+from ancestral.viz.plots import schedule_curves
 
 CONTENTS = {
     "samples": "Samples",
@@ -28,25 +38,24 @@ CONTENTS = {
     "settings": "Settings",
 }
 """Anchor -> its name at the top of the page, in the order of the sections."""
-UNKNOWN = "not logged yet"
+LONGEST = 80  # letters of a value in the table; whole values stand in the JSON below it
 
 
 def write_report(run: Path, out: Path) -> Iterator[str]:
     """Writes the report of a run as one self-contained HTML file; yields in a few words what is being done.
 
-    It draws up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and minutes
-    for large ones.
-
-    Raises:
-        InputError: no run, nothing trained yet, damaged files, or images that are gone.
-        CannotWrite: the file cannot be written.
+    It generates up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and
+    minutes for large ones.
     """
     write_whole(out, (yield from page(read_facts(run))))
 
 
 def page(facts: RunFacts) -> Generator[str, None, Html]:
     """The whole document."""
-    measured = [sweep.sweep(facts), likelihood.likelihood(facts)]  # first: whether files can be read is known at once
+    measured = [
+        measurements.sweep(facts),
+        measurements.likelihood(facts),
+    ]  # first: whether files can be read is known at once
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
     generated = samples.generate(facts.pipeline)
     yield "making the film"
@@ -54,26 +63,24 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     yield "measuring the held-out loss"
     sections += [losses.losses(facts), samples.data(facts)]
     yield "looking for the nearest training images"
-    sections += [samples.copies(facts, generated), quality.quality(facts), *measured]
-    count = len(generated.pixels)
-    sections += [particulars.schedule(facts), particulars.sampling(facts, count), particulars.settings(facts)]
-    return document(facts.name, _top(facts), CONTENTS, sections, "ancestral report")
+    sections += [samples.copies(facts, generated), measurements.quality(facts), *measured]
+    sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), _settings(facts)]
+    source = facts.config.data.source  # a name, or the path of a folder
+    name = printable(Path(source).name or source)
+    return document(name, _top(facts), CONTENTS, sections, "ancestral report")
 
 
-def document(
-    name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], writer: str
-) -> Html:
-    """A whole page that asks the network for nothing.
-
-    Args:
-        top: what stands beneath the name, above the contents.
-        contents: anchors of sections, with their names.
-        writer: the command that wrote it.
+def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], by: str) -> Html:
+    """A whole page that asks the network for nothing, written `by` a command: its name, what stands at its `top`, the
+    anchors of its sections with their names, the sections.
     """
     css = files("ancestral.report").joinpath("page.css").read_text(encoding="utf-8")
+    digest = b64encode(sha256(css.encode()).digest()).decode()
+    # nothing may be fetched, run or sent: only this style sheet and pictures within the page count
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     meta = (
         {"charset": "utf-8"},
-        {"http-equiv": "Content-Security-Policy", "content": _policy(css)},
+        {"http-equiv": "Content-Security-Policy", "content": policy},
         {"name": "viewport", "content": "width=device-width, initial-scale=1"},
         {"name": "color-scheme", "content": "light dark"},
         {"name": "referrer", "content": "no-referrer"},
@@ -82,24 +89,18 @@ def document(
     head = [*(element("meta", attributes=each) for each in meta), icon, element("title", f"Ancestral: {name}")]
     links = [element("a", title, attributes={"href": f"#{anchor}"}) for anchor, title in contents.items()]
     nav = element("nav", *links, attributes={"aria-label": "Contents"})
-    foot = element("footer", element("p", f"Written by {writer}. Everything is in this file."))
+    foot = element("footer", element("p", f"Written by {by}. Everything is in this file."))
     body = element("body", element("header", element("h1", name), *top, nav), element("main", *sections), foot)
-    whole = element("html", element("head", *head, style_sheet(css)), body, attributes={"lang": "en"})
+    whole = element("html", element("head", *head, Html(f"<style>{css}</style>")), body, attributes={"lang": "en"})
     return joined([Html("<!doctype html>\n"), whole, Html("\n")])
-
-
-def _policy(css: str) -> str:
-    """Nothing may be fetched, run or sent: only this style sheet and pictures within the page count."""
-    digest = b64encode(sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def _top(facts: RunFacts) -> list[Html]:
     """What was trained on what, and what it comes to, in a handful of numbers."""
     channels, height, width = facts.pipeline.spec.shape
     classes = f"{facts.pipeline.num_classes} classes" if facts.pipeline.num_classes else "without classes"
-    source, kind = particulars.source(facts.config), f"{height} × {width} {NAMES[channels]}"
-    words = f"A denoising diffusion model trained on {source}: {kind}, {classes}."
+    kind = f"{height} × {width} {NAMES[channels]}"
+    words = f"A denoising diffusion model trained on {printable(facts.config.data.source)}: {kind}, {classes}."
     return [element("p", words), pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")]
 
 
@@ -107,18 +108,21 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     images, minutes, loss = facts.last("images"), facts.minutes(), facts.last("held_out_loss")
     parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
     rate = images / (60 * minutes) if images and minutes else None
-    held_out = _known(loss, ".4f") if len(facts.parts.validation) else _known(None, "", "no validation part")
     return [
         ("images seen", _known(images, ",.0f")),
         ("minutes of training", _known(minutes, ".1f")),
         ("images per second", _known(rate, ",.0f")),
         ("parameters", f"{parameters:,}"),
-        ("held-out loss", held_out),
+        ("held-out loss", _known(loss, ".4f") if len(facts.parts.validation) else _small("no validation part")),
     ]
 
 
-def _known(value: float | None, form: str, otherwise: str = UNKNOWN) -> str:
-    return styled("small", "floor", otherwise) if value is None else f"{value:{form}}"
+def _known(value: float | None, form: str) -> str:
+    return _small("not logged yet") if value is None else f"{value:{form}}"
+
+
+def _small(words: str) -> Html:
+    return styled("small", "floor", words)
 
 
 def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
@@ -139,4 +143,61 @@ def _distances(evaluation: Evaluation | None) -> list[tuple[str, str]]:
 
 
 def _beside(value: str, floor: str) -> Html:
-    return element("span", value, " ", styled("small", "floor", floor))
+    return element("span", value, " ", _small(floor))
+
+
+def _schedule(facts: RunFacts) -> Html:
+    """The curves of the noise schedule."""
+    noise, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
+    log_snr = noise.log_snr(torch.arange(noise.num_timesteps + 1))
+    figure = schedule_curves({settings.name: (noise.betas, noise.alpha_bar, log_snr)})
+    timesteps = f"T = {settings.num_timesteps:,} timesteps; t = 0 is the image, t = T is noise."
+    words = f"The schedule {settings.name} over {timesteps}"
+    alt = f"beta, alpha-bar and log-SNR of the schedule {settings.name} against t / T"
+    drawing = styled("div", "charts", chart("beta, alpha-bar and log-SNR", alt, figure))
+    return section("schedule", "Noise schedule", element("p", words), drawing)
+
+
+def _sampling(facts: RunFacts, count: int) -> Html:
+    """How the `count` samples of this page were generated."""
+    chosen, schedule = facts.pipeline.config.sampling, facts.pipeline.diffusion.schedule
+    sampler = facts.pipeline.sampler(chosen)
+    eta = [("eta", f"{sampler.eta:g}")] if isinstance(sampler, DDIM | DPMSolver2MSDE) else []
+    calls = f", {sampler.network_calls(chosen.steps):,} network calls" if sampler.calls > 1 else ""
+    items = [
+        ("sampler", chosen.sampler),
+        ("steps", f"{chosen.steps:,} of T = {schedule.num_timesteps:,}, {chosen.grid or sampler.grid}{calls}"),
+        *eta,
+        ("guidance", f"{chosen.guidance:g}" + (" (none)" if chosen.guidance == 1 else "")),
+        ("clipping of x0", chosen.clip),
+        ("seeds", f"0 to {count - 1}, in the order of the page"),
+        ("weights", f"averaged, SHA-256 {facts.pipeline.weights_hash()}"),
+    ]
+    return section("sampling", "How the samples were generated", pairs(items, "facts"))
+
+
+def _settings(facts: RunFacts) -> Html:
+    """Every setting with its meaning, and the command that repeats the run."""
+    path = shlex.quote(printable(str(facts.folder.config)))
+    command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
+    rows = []
+    for name, field, value in leaves(facts.config):
+        said = element("code", shortened(_said(value), LONGEST))
+        rows.append((element("code", name), joined([said, styled("span", "help", field.description or "")])))
+    budget = " (a budget in minutes ends after as many steps as the machine makes in it)"
+    text = element("pre", element("code", facts.config.model_dump_json(indent=2)))
+    return section(
+        "settings",
+        "Settings",
+        element("p", f"The same run again, into another folder{budget if facts.config.training.minutes else ''}:"),
+        command,
+        element("details", element("summary", f"All {len(rows)} settings"), pairs(rows, "facts settings")),
+        element("details", element("summary", "The same as a file for --config"), text),
+    )
+
+
+def _said(value: object) -> str:
+    """A value as the command line takes it."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)

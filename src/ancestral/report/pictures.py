@@ -21,12 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 200
-COLORS = 64
-"""Thin curves need few colours; a chart of 64 is a third of the size."""
-SIDE = 128
-"""Least side of a tile, about, px. Browsers shrink well and enlarge badly."""
-LARGE = 48
-"""Shorter side of images from which they are shown large, px."""
+COLORS = 64  # thin curves need few colours; a chart of 64 is a third of the size
+SIDE = 128  # least side of a tile, about, px; browsers shrink well and enlarge badly
+LARGE = 48  # shorter side of images from which they are shown large, px
 
 
 def chart(title: str, alt: str, figure: Figure) -> Html:
@@ -45,14 +42,9 @@ def tile(pixels: Pixels, alt: str) -> Html:
     return picture(png_bytes(image), alt, image.size, "tile")
 
 
-def plain_wall(figures: Iterable[Html], pixels: Pixels) -> Html:
-    """A wall of images as large as `pixels`."""
-    return wall(figures, "large" if is_large(pixels) else "small")
-
-
-def is_large(pixels: Pixels) -> bool:
-    """Whether images need room to be seen."""
-    return min(pixels.shape[2:]) >= LARGE
+def size_of(pixels: Pixels) -> Literal["small", "large"]:
+    """How much room images need to be seen."""
+    return "large" if min(pixels.shape[2:]) >= LARGE else "small"
 
 
 def captioned(caption: str, *images: Html) -> Html:

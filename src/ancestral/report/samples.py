@@ -9,62 +9,51 @@ import torch
 
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.neighbours import nearest
+from ancestral.evaluation.metrics import nearest
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, Frame, Keep, collected
-from ancestral.report.facts import RunFacts
+from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, data_uri, element, picture, section, styled
-from ancestral.report.measured import number
-from ancestral.report.pictures import captioned, is_large, plain_wall, shortened, tile, wall
+from ancestral.report.pictures import captioned, shortened, size_of, tile, wall
 from ancestral.tensors import Labels, Pixels
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import film, film_bytes, pick, png_bytes
 
-MOST_CLASSES = 20
-"""Classes shown, at most."""
-PER_CLASS = 8
-"""Samples of each class; of few classes, as many times more as make about 80 in all."""
+MOST_CLASSES = 20  # that are shown
+PER_CLASS = 8  # samples of each class; of few classes, as many times more as make about 80 in all
 SAMPLES = 80
-UNCONDITIONAL = 40
-"""Samples where there are no classes."""
+UNCONDITIONAL = 40  # samples where there are no classes
 PAGE_NUMBERS = 1_500_000
 """Pixels times channels of all samples together: large images are fewer, lest the page weigh too much."""
-FILM_NUMBERS = 16_000_000
-"""The same of all frames of the film, as shown."""
-FILM_WIDTH = 400
-"""Width of the film's grids, about, px."""
+FILM_NUMBERS = 16_000_000  # the same of all frames of the film, as shown
+FILM_WIDTH = 400  # of the film's grids, about, px
 STRIP_STEPS = 12
 FEWEST_FRAMES, MOST_FRAMES = 12, 36
-CONTACTS = 32
-"""Training images shown."""
-SHOWN = 16
-"""Samples that are shown beside the training image nearest to them."""
-MOST_TRAIN_BYTES = 2**31
-"""Of training images that samples are compared with."""
-MOST_HELD_OUT = 512
-"""Held-out images whose distances are measured for comparison."""
+CONTACTS = 32  # training images shown
+SHOWN = 16  # samples that are shown beside the training image nearest to them
+MOST_TRAIN_BYTES = 2**31  # of training images that samples are compared with
+MOST_HELD_OUT = 512  # held-out images whose distances are measured for comparison
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of seeds 0, 1, 2, ..., sorted by class, and the way that led to some of them.
-
-    Args:
-        shown: which of the samples the frames show.
-        frames: their states and estimates of x0 as pixels, at every timestep from T to 0.
-    """
+    """Samples of seeds 0, 1, 2, ..., sorted by class, and the way that led to some of them."""
 
     pixels: Pixels
     labels: Labels | None
-    shown: list[int]
-    frames: list[Frame]
+    shown: list[int]  # which of the samples the frames show
+    frames: list[Frame]  # their states and estimates of x0 as pixels, at every timestep from T to 0
 
 
 def generate(pipeline: Pipeline) -> Samples:
     """Samples of every class (of at most 20), or plain ones, with the settings of the run."""
     per_class, count = sample_counts(pipeline)
     labels = torch.arange(count) // per_class if pipeline.num_classes else None
-    shown = film_choice(pipeline, per_class, count)
+    # the film: two rows, of different classes as far as there are any
+    columns = film_columns(pipeline)
+    of_each_class = list(range(0, count, per_class)) if pipeline.num_classes else []
+    every = of_each_class + [i for i in range(count) if i not in of_each_class]
+    shown = every[: columns * (2 if columns > 2 else 1)]
     keep = Keep(shown, as_pixels=True)
     events = pipeline.generating(range(count), labels, None, keep)
     pixels, frames = collected([event for event in events if isinstance(event, FinishedPart)], keep)
@@ -73,21 +62,13 @@ def generate(pipeline: Pipeline) -> Samples:
 
 def sample_counts(pipeline: Pipeline) -> tuple[int, int]:
     """(samples of a class, samples in all)."""
-    affordable = max(8, PAGE_NUMBERS // pipeline.spec.channels // (pipeline.spec.height * pipeline.spec.width))
+    affordable = max(8, PAGE_NUMBERS // math.prod(pipeline.spec.shape))
     if not pipeline.num_classes:
         return min(UNCONDITIONAL, affordable), min(UNCONDITIONAL, affordable)
     classes = min(pipeline.num_classes, MOST_CLASSES)
     wanted = PER_CLASS * max(1, min(4, SAMPLES // (PER_CLASS * classes)))
     per_class = max(1, min(wanted, affordable // classes))
     return per_class, per_class * classes
-
-
-def film_choice(pipeline: Pipeline, per_class: int, count: int) -> list[int]:
-    """Two rows of samples, of different classes as far as there are any, that fit the width of a film."""
-    columns = film_columns(pipeline)
-    wanted = columns * (2 if columns > 2 else 1)
-    of_each_class = list(range(0, count, per_class)) if pipeline.num_classes else []
-    return (of_each_class + [i for i in range(count) if i not in of_each_class])[:wanted]
 
 
 def film_columns(pipeline: Pipeline) -> int:
@@ -98,14 +79,12 @@ def film_columns(pipeline: Pipeline) -> int:
 def samples(facts: RunFacts, samples: Samples) -> Html:
     """Every sample, by class where there are classes."""
     pixels, labels, names = samples.pixels, samples.labels, facts.pipeline.spec.class_names
+    of = [""] * len(pixels) if labels is None else [f" of class {shortened(names[label])}" for label in labels.tolist()]
+    images = [tile(pixels[i : i + 1], f"sample {i}{kind}, generated by the network") for i, kind in enumerate(of)]
     if labels is None:
-        images = [tile(pixels[i : i + 1], f"sample {i}, generated by the network") for i in range(len(pixels))]
         words = f"{len(images)} images, none chosen."
-        return section("samples", "Samples", element("p", words), plain_wall(images, pixels))
-    of = [shortened(names[label]) for label in labels.tolist()]
-    alts = [f"sample {i} of class {name}, generated by the network" for i, name in enumerate(of)]
-    images = [tile(pixels[i : i + 1], alt) for i, alt in enumerate(alts)]
-    columns = "four" if is_large(pixels) else "eight"
+        return section("samples", "Samples", element("p", words), wall(images, size_of(pixels)))
+    columns = "four" if size_of(pixels) == "large" else "eight"
     ends = torch.bincount(labels).cumsum(0).tolist()
     cards = [
         styled("figure", "class", element("figcaption", shortened(name)), styled("div", columns, *images[start:stop]))
@@ -145,7 +124,7 @@ def data(facts: RunFacts) -> Html:
         f"{len(train):,} training images, {others}.{classes}{unusable} These are the first {len(shown)} training "
         "images, in shuffled order."
     )
-    return section("data", "Training images", element("p", words), plain_wall(figures, pixels))
+    return section("data", "Training images", element("p", words), wall(figures, size_of(pixels)))
 
 
 def copies(facts: RunFacts, samples: Samples) -> Html:
@@ -158,10 +137,8 @@ def copies(facts: RunFacts, samples: Samples) -> Html:
     figures = []
     for i in closest:
         j, distance = int(found.indices[i]), float(found.distance[i])
-        generated, copied = (
-            tile(samples.pixels[i : i + 1], f"sample {i}"),
-            tile(train[j : j + 1], f"training image {j}"),
-        )
+        generated = tile(samples.pixels[i : i + 1], f"sample {i}")
+        copied = tile(train[j : j + 1], f"training image {j}")
         figures.append(captioned(number(distance), styled("div", "row", generated, copied)))
     words = (
         f"The {len(closest)} of {len(samples.pixels)} samples that lie nearest to a training image, nearest first: "
@@ -169,20 +146,14 @@ def copies(facts: RunFacts, samples: Samples) -> Html:
     )
     if len(some) < len(every):
         words += f" Of {len(every):,} training images the first {len(some):,} were looked at."
-    medians = f"Median distance of the samples {number(float(found.distance.median()))}{_compared(facts, train)}."
+    compared = "; no image was held out to compare it with"
+    if (held_out := facts.held_out()) is not None:  # what an image that nobody copied has
+        part, images = held_out[0], held_out[1].sliced(0, MOST_HELD_OUT)
+        distance = float(nearest(as_pixels(images), train).distance.median())
+        compared = f"; of {len(images):,} {part} images, which nobody trained on, {number(distance)}"
+    medians = f"Median distance of the samples {number(float(found.distance.median()))}{compared}."
     shown = element("p", words), element("p", medians), wall(figures, "pair")
     return section("copies", "Nearest training images", *shown)
-
-
-def _compared(facts: RunFacts, train: Pixels) -> str:
-    """The same of held-out images: what an image that nobody copied has."""
-    held_out = facts.held_out()
-    if held_out is None:
-        return "; no image was held out to compare it with"
-    part, images = held_out
-    some = images.sliced(0, MOST_HELD_OUT)
-    distance = float(nearest(as_pixels(some), train).distance.median())
-    return f"; of {len(some):,} {part} images, which nobody trained on, {number(distance)}"
 
 
 def _said(images: ImageSet, i: int) -> str:
@@ -194,16 +165,16 @@ def _said(images: ImageSet, i: int) -> str:
 
 def _film(facts: RunFacts, samples: Samples) -> Html:
     """The GIF; where the reader wants no motion, its last frame."""
-    columns = film_columns(facts.pipeline)
-    one = _film_of(samples.frames[:1], columns)[0]
+
+    def shown(frames: list[Frame]) -> list[Box]:
+        states, estimates = [each.x for each in frames], [each.x0 for each in frames]
+        return film(states, estimates, [each.t for each in frames], film_columns(facts.pipeline))
+
+    one = shown(samples.frames[:1])[0]
     numbers = one.width * one.height * facts.pipeline.spec.channels
-    frames = _film_of(pick(samples.frames, max(FEWEST_FRAMES, min(MOST_FRAMES, FILM_NUMBERS // numbers))), columns)
+    frames = shown(pick(samples.frames, max(FEWEST_FRAMES, min(MOST_FRAMES, FILM_NUMBERS // numbers))))
     last = data_uri(png_bytes(frames[-1]), "image/png")
     still = element("source", attributes={"media": "(prefers-reduced-motion: reduce)", "srcset": last})
     alt = f"film of {len(samples.shown)} samples: noise turns into images while the estimates below sharpen"
     moving = picture(film_bytes(frames, seconds=5.0), alt, frames[0].size, "card", "image/gif")
     return element("picture", still, moving)
-
-
-def _film_of(frames: list[Frame], columns: int) -> list[Box]:
-    return film([each.x for each in frames], [each.x0 for each in frames], [each.t for each in frames], columns)

@@ -14,13 +14,18 @@ from torch import Tensor
 from ancestral.diffusion.flow import Hutchinson
 from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, step_term
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.evaluation.bound_sums import Sums, chunk_sums, divided
+from ancestral.evaluation.bound_sums import Subsample, Sums, chunk_sums, divided
 from ancestral.evaluation.flow_check import flow_grid
 from ancestral.evaluation.likelihood import added, error_of_mean, error_within, joined, mean
-from ancestral.evaluation.metrics import frechet_distance, frechet_jackknife, kernel_distance, neighbourhood
-from ancestral.evaluation.neighbours import memorisation, nearest
+from ancestral.evaluation.metrics import (
+    frechet_distance,
+    frechet_jackknife,
+    kernel_distance,
+    memorisation,
+    nearest,
+    neighbourhood,
+)
 from ancestral.evaluation.settings import GROUPS
-from ancestral.evaluation.subsample import Subsample
 from ancestral.oracles import double, eps_process, gaussian, normal
 from ancestral.selftest.checks import Checks
 
