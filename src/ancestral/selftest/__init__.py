@@ -22,14 +22,13 @@ from ancestral.selftest import (
     samplers,
     schedules,
     training,
-    variances,
 )
 
 GROUPS = {
     "schedules": schedules.CHECKS,
     "process": process.CHECKS,
     "parameterisations": parameterizations.CHECKS,
-    "variances": variances.CHECKS,
+    "variances": process.VARIANCES,
     "samplers": (*samplers.CHECKS, *orders.CHECKS),
     "guidance": guidance.CHECKS,
     "editing": (*editing.CHECKS, *restoring.CHECKS, *canvas.CHECKS),

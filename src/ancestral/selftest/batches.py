@@ -144,62 +144,47 @@ def inverted(inversion: Inversion, device: torch.device) -> float:
     return told_apart(up, images(device))
 
 
-@CHECKS("slerp", 1e-12, slerp)
-@CHECKS("arc", 1e-12, arc)
-def between(path: Callable[[Tensor, Tensor, float], Tensor], device: torch.device) -> float:
-    return told_apart(lambda a, b: path(a, b, 0.3), images(device), images(device, 1).flip(0))
-
-
 EPS, LEVELS = eps_process(TABLE), GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
 LEARNED = eps_process(TABLE, interpolated)
-LOSSES = (
-    "simple", "simple of levels", "hybrid", "bound", "bound of levels", "continuous", "min-SNR", "mean over an image",
-    "L_T",
-)  # fmt: skip
 
 
-@CHECKS("loss: {name}", 1e-12, name=LOSSES)
-def losses(name: str, device: torch.device) -> float:
-    eps, t, x0 = images(device, 1) / 2, TIMES.to(device), images(device)
-    x0 = (x0.tanh() * 127.5 + 127.5).round() / 127.5 - 1
+def functions(device: torch.device) -> dict[str, tuple[Made, tuple[Tensor, ...]]]:
+    """Functions of batches, and what each is given."""
+    first, second, t = images(device), images(device, 1), TIMES.to(device)
+    x0, eps = (first.tanh() * 127.5 + 127.5).round() / 127.5 - 1, second / 2
     output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
     levels = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
     kept = level(TABLE, TIMES, torch.zeros(5, 1, dtype=torch.float64, device=device))[:, 0]
-    made: dict[str, tuple[Made, tuple[Tensor, ...]]] = {
-        "simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
-        "simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
-        "hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
-        "bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
-        "bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
-        "continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, torch.logit(kept))),
-        "min-SNR": (partial(min_snr(), EPS), (t,)),
-        "mean over an image": (mean_over_image, (x0,)),
-        "L_T": (partial(prior_term, EPS), (x0,)),
-    }
-    function, arguments = made[name]
-    return told_apart(function, *arguments)
+    grid = torch.tensor([60, 42, 20])
 
-
-@CHECKS("a term of the bound, each at its own t and s", 1e-12)
-def term(device: torch.device) -> float:
-    """L_(t,s) and L_0 of images at their own t and s, some of them at s = 0."""
-
-    def nats(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def term(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         return step_term(EPS, nonlinear(x_t, t.cpu()), x0, x_t, t, t // 2, DiagonalGaussian.log_prob)
 
-    return told_apart(nats, images(device), images(device, 1), TIMES.to(device))
+    return {
+        "slerp": (partial(slerp, u=0.3), (first, second.flip(0))),
+        "arc": (partial(arc, u=0.3), (first, second.flip(0))),
+        "loss: simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
+        "loss: simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
+        "loss: hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
+        "loss: bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
+        "loss: bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
+        "loss: continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, torch.logit(kept))),
+        "loss: min-SNR": (partial(min_snr(), EPS), (t,)),
+        "loss: mean over an image": (mean_over_image, (x0,)),
+        "L_T": (partial(prior_term, EPS), (x0,)),
+        "a term of the bound, each at its own t and s": (term, (first, second, t)),
+        "the density of the flow": (
+            lambda x: flow_log_prob(EPS, nonlinear, x, grid, Exact()).log_prob,
+            (first[..., :2, :2],),
+        ),
+        "Muon's directions": (orthogonalised, (first.reshape(5, 4, 8),)),
+    }
 
 
-@CHECKS("the density of the flow", 1e-12)
-def likelihood(device: torch.device) -> float:
-    """The log-density of the flow, with its exact divergence."""
-    grid, corners = torch.tensor([60, 42, 20]), images(device)[..., :2, :2]
-    return told_apart(lambda x: flow_log_prob(EPS, nonlinear, x, grid, Exact()).log_prob, corners)
-
-
-@CHECKS("Muon's directions", 1e-11)
-def orthogonal(device: torch.device) -> float:
-    return told_apart(orthogonalised, images(device).reshape(5, 4, 8))
+@CHECKS("{name}", 1e-11, name=functions(torch.device("cpu")))
+def one_by_one(name: str, device: torch.device) -> float:
+    function, arguments = functions(device)[name]
+    return told_apart(function, *arguments)
 
 
 def loud(network: Network, device: torch.device) -> Network:

@@ -4,33 +4,21 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import partial
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, rectangle_log_prob, step_term
+from ancestral import oracles
+from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, step_term
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde
-from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
-from ancestral.oracles import (
-    GaussianData,
-    double,
-    entropy,
-    eps_process,
-    every,
-    expected_terms,
-    legendre,
-    log_normal,
-    normal,
-    pixel_levels,
-    propagate,
-    signs,
-)
-from ancestral.sampling.samplers import Ancestral
+from ancestral.gaussian import DiagonalGaussian
+from ancestral.oracles import GaussianData, double, eps_process, log_normal, normal, pixel_levels, signs
 from ancestral.selftest.checks import Checks
-from ancestral.selftest.process import FIVE, kl_integral
+from ancestral.selftest.process import FIVE, LINEAR, kl_integral
 from ancestral.selftest.schedules import TABLES
 
 CHECKS = Checks()
@@ -40,7 +28,6 @@ STRIDED = torch.tensor([5, 3, 1, 0])
 """A chain whose betas are none of FIVE's but the last."""
 GRID = 0.9
 """Distance of the x_t that stand for all, in standard deviations of the noise."""
-density = DiagonalGaussian.log_prob
 FIXED = {"beta": beta, "beta_tilde": beta_tilde}
 
 
@@ -57,25 +44,14 @@ def wide(x: Tensor, mean: float | Tensor, width: float) -> DiagonalGaussian:
 # L_T
 
 
-@CHECKS("L_T: 1.4556e-5 bits at E[x_0^2] = 0.5, linear", 1e-4)
-def published_prior(device: torch.device) -> Tensor:
-    """L_T of the linear schedule at E[x_0^2] = 0.5: alpha_bar_T / (4 log 2) = 1.4556e-5 bits a dimension."""
-    x0 = torch.full((2, 12), math.sqrt(0.5), dtype=torch.float64, device=device)
-    return bits_per_dim(prior_term(eps_process(linear(), beta), x0), 12) / 1.4556e-5 - 1
-
-
-@CHECKS("L_T by integration", 1e-10)
+@CHECKS("L_T by integration; 0 at zero terminal SNR", 1e-10)
 def prior_by_integration(device: torch.device) -> Iterator[Tensor]:
     """L_T of a chain that keeps much of its signal, by integrating q log(q / p)."""
     kept, x = 0.9 * 0.7 * 0.8 * 0.45 * 0.6, torch.linspace(-14, 14, 20001, dtype=torch.float64)
     for x0 in (-1.0, 0.3, 2.0):
         wanted = kl_integral((double(kept**0.5 * x0), double(1 - kept)), (double(0), double(1)), x)
         yield prior_term(eps_process(FIVE, beta), double(x0, device=device)[:, None]) - float(wanted)
-
-
-@CHECKS("L_T is 0 at zero terminal SNR", 0)
-def free_prior(device: torch.device) -> Tensor:
-    return prior_term(eps_process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device))
+    yield prior_term(eps_process(zero_terminal_snr(LINEAR), beta), normal(4, 3, device=device))
 
 
 # L_(t,s)
@@ -88,12 +64,12 @@ def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
     beta^2 (eps - eps_hat)^2 / (2 sigma^2 (1 - beta) (1 - alpha_bar_t)), and the KL of the variances where they differ.
     """
     t = torch.arange(stride + 1, 1001)
-    before, kept = (linear().alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
+    before, kept = (LINEAR.alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
     step = -torch.expm1(kept.log() - before.log())
     narrow = step * (1 - before) / (1 - kept)
     width = step if fixed == "beta" else narrow
     x0, eps, hat = (part.expand(len(t), 1) for part in normal(3, 1, 1, device=device))
-    diffusion = eps_process(linear(), FIXED[fixed])
+    diffusion = eps_process(LINEAR, FIXED[fixed])
     x_t = diffusion.q_sample(x0, t, eps)
     found = step_term(diffusion, diffusion.decode(hat, x_t, t), x0, x_t, t, t - stride)
     error = step**2 * (eps - hat) ** 2 / (2 * width * (1 - step) * (1 - kept))
@@ -105,7 +81,7 @@ def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
 
 @CHECKS("L_0: 256 bins add to 1", 1e-12)
 def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
-    """The probabilities of 256 bins, for means inside and far outside and widths down to a tenth of a bin."""
+    """For means inside and far outside and widths down to a tenth of a bin."""
     mean = torch.linspace(-3, 3, 61, dtype=torch.float64, device=device)
     x0 = pixel_levels(device).expand(256, 61)
     return (wide(x0, mean, width).log_prob_of_bins(x0).logsumexp(0) for width in (8e-4, 0.004, 0.03, 0.5, 4.0))
@@ -114,7 +90,7 @@ def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("L_0: inner bins by quadrature", 1e-12)
 def inner_bins(device: torch.device) -> Iterator[Tensor]:
     """log P of bins 1..254 by Gauss-Legendre quadrature of the density, up to 60 sigma away; relative."""
-    (nodes, weights), x0 = legendre(24, device), pixel_levels(device)[1:-1]
+    (nodes, weights), x0 = oracles.legendre(24, device), pixel_levels(device)[1:-1]
     for mean, width in ((0.2, 0.03), (-0.7, 0.05), (1.5, 0.04), (0.0, 0.4)):
         z = (x0 + nodes / 255 - mean) / width
         wanted = (-0.5 * z**2 + (weights / (255 * width * math.sqrt(2 * math.pi))).log()).logsumexp(1)
@@ -123,25 +99,17 @@ def inner_bins(device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("L_0: open ends by the tail of the normal law", 1e-9)
 def open_tails(device: torch.device) -> Iterator[Tensor]:
-    """log P of levels 0 and 255: the normal tail by erfc, and where that is 0 by its asymptotic series; relative."""
+    """log P of levels 0 and 255, relative."""
     edge, width, x = 254.5 / 127.5 - 1, 0.02, double(1.0, -1.0, device=device)
-    for z in (-6.0, -1.0, 0.0, 2.0, 8.0, 25.0, 60.0):
-        yield wide(x, x * (edge - z * width), width).log_prob_of_bins(x) / log_tail(z) - 1
-
-
-def log_tail(z: float) -> float:
-    """log P(N(0, 1) > z)."""
-    if z < 0:
-        return math.log1p(-0.5 * math.erfc(-z / math.sqrt(2)))
-    if z < 26:
-        return math.log(0.5 * math.erfc(z / math.sqrt(2)))
-    series = 1 - z**-2 + 3 * z**-4 - 15 * z**-6
-    return -0.5 * z * z - math.log(z * math.sqrt(2 * math.pi)) + math.log(series)
+    for z in (-3.0, -1.0, 0.0, 2.0, 8.0, 25.0, 37.0):
+        tail = math.log(0.5 * math.erfc(z / math.sqrt(2)))
+        yield wide(x, x * (edge - z * width), width).log_prob_of_bins(x) / tail - 1
 
 
 @CHECKS("L_0 of three pixels by the error function, {fixed}", 1e-12, fixed=FIXED)
 def last_term(fixed: str, device: torch.device) -> Tensor:
-    """L_0 of three pixels, eps_hat wrong, by the error function and the numbers of FIVE: beta_1, or beta_tilde_2."""
+    """Where eps_hat is wrong, by the numbers of FIVE: beta_1, or beta_tilde_2."""
+    phi = NormalDist().cdf
     width = math.sqrt(0.1 if fixed == "beta" else 0.1 / (1 - 0.9 * 0.7) * 0.3)
     x0, eps, hat = (-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1)
     wanted = 0.0
@@ -153,19 +121,6 @@ def last_term(fixed: str, device: torch.device) -> Tensor:
     t, diffusion = torch.tensor(1), eps_process(FIVE, FIXED[fixed])
     x_1 = diffusion.q_sample(pixel, t, noise)
     return step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1) - wanted
-
-
-def phi(z: float) -> float:
-    """The normal distribution function."""
-    return 0.5 * (1 + math.erf(z / math.sqrt(2)))
-
-
-@CHECKS("L_0: error of the rectangle rule", 2e-6)
-def rectangles(device: torch.device) -> Tensor:
-    """The rectangle rule is off by (bin / sigma)^2 / 24 (z^2 - 1), the next term of the integral over a bin."""
-    x0, width = pixel_levels(device)[1:-1], 0.2
-    p, z = wide(x0, 0.1, width), (x0 - 0.1) / width
-    return p.log_prob_of_bins(x0) - rectangle_log_prob(p, x0) - (BIN_WIDTH / width) ** 2 / 24 * (z**2 - 1)
 
 
 # From the evidence to the sum
@@ -191,75 +146,55 @@ def path_weights(device: torch.device) -> Tensor:
     return log_weights(diffusion, data, STRIDED, -1.3, kicks) - truth
 
 
-def mean_bound(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, x0: float) -> float:
-    """The sum of `bound_terms` at x0, the mean over signs."""
-    noise = double(1, -1, device=data.mean.device)[:, None]
-    terms = bound_terms(diffusion, data, torch.full_like(noise, x0), grid, partial(torch.clone, noise), density)
-    return sum(float(term.nats.mean()) for term in terms)
-
-
 @CHECKS("evidence: -log weights add to the terms", 1e-11)
 def telescoped(device: torch.device) -> Iterator[Tensor]:
+    """Means over the signs of all noise."""
     data = GaussianData(FIVE, double(0.3, device=device), double(0.5, device=device))
-    diffusion = eps_process(FIVE, beta)
-    for grid in (STRIDED, every(FIVE)):
-        kicks = signs(len(grid) - 1, device).T
-        yield mean_bound(diffusion, data, grid, 0.8) + log_weights(diffusion, data, grid, 0.8, kicks).mean()
-
-
-@CHECKS("evidence: the bound is not below it", 1e-10)
-def above_the_evidence(device: torch.device) -> Iterator[float]:
-    """By how much the bound of wrong models is below -log p(x_0), which their chain's mean and variance give."""
-    zero = torch.zeros(1, dtype=torch.float64, device=device)
-    for mean, variance, width in itertools.product((-2.0, 0.5), (0.1, 3.0), (beta, beta_tilde)):
-        data = GaussianData(FIVE, zero + mean, zero + variance)
-        diffusion = eps_process(FIVE, width)
-        *_, (_, centre, spread) = propagate(Ancestral(diffusion), data, STRIDED, zero, zero + 1)
-        last = width(FIVE, STRIDED[2], STRIDED[3], data((zero + 0.6)[None], STRIDED[2])).exp().to(device)
-        evidence = float(log_normal(zero + 0.6, centre, spread + last))
-        yield max(-evidence - mean_bound(diffusion, data, STRIDED, 0.6), 0.0)
+    diffusion, noise = eps_process(FIVE, beta), double(1, -1, device=device)[:, None]
+    for grid in (STRIDED, FIVE.trailing(5)):
+        weights = log_weights(diffusion, data, grid, 0.8, signs(len(grid) - 1, device).T)
+        draws = (torch.full_like(noise, 0.8), grid, partial(torch.clone, noise), DiagonalGaussian.log_prob)
+        yield sum((term.nats.mean() for term in bound_terms(diffusion, data, *draws)), weights.mean())
 
 
 # Against entropies
+
+
+def excess(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor) -> Tensor:
+    """The bound less the entropy and KL(q(x_T) || N(0, I)), which no reverse process can save; nats a dimension."""
+    mean, variance = data.at(grid[0])
+    prior = 0.5 * (variance + mean**2 - 1 - variance.log())
+    return oracles.expected_terms(diffusion, data, grid).sum() - (oracles.entropy(data.variance) + prior).mean()
 
 
 @CHECKS("bound minus entropy, exact variance, linear, T = {T}", 1e-9, "linear", T=(10, 100, 1000, 4000))
 @CHECKS("bound minus entropy, exact variance, cosine, T = {T}", 1e-9, "cosine", T=(10, 100, 1000, 4000))
 def above_entropy(name: str, T: int, device: torch.device) -> Tensor:
     data = gaussian(TABLES[name](T), device)
-    terms = expected_terms(eps_process(data.schedule, data.exact), data, every(data.schedule))
-    return terms.sum() - entropy(data.variance).mean()
-
-
-def prior_excess(data: GaussianData) -> Tensor:
-    """KL(q(x_T) || N(0, I)), which no reverse process can save: nats a dimension."""
-    mean, variance = data.at(torch.tensor(data.schedule.num_timesteps))
-    return 0.5 * (variance + mean**2 - 1 - variance.log()).mean()
+    return excess(eps_process(data.schedule, data.exact), data, data.schedule.trailing(T))
 
 
 @CHECKS("bound minus entropy, exact variance, strides", 1e-9)
 def strided_entropy(device: torch.device) -> Iterator[Tensor]:
-    """The same on strides of a chain that ends early: KL(q(x_T) || N(0, I)) is lost, and nothing else."""
+    """The same on strides of a chain that ends early."""
     data = gaussian(log_snr_linear(40, 9.0, -3.0), device)
-    for grid in ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0)):
-        terms = expected_terms(eps_process(data.schedule, data.exact), data, torch.tensor(grid))
-        yield terms.sum() - entropy(data.variance).mean() - prior_excess(data)
+    grids = ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0))
+    return (excess(eps_process(data.schedule, data.exact), data, torch.tensor(grid)) for grid in grids)
 
 
 @CHECKS("gap of {fixed}, T = 10, 10 steps; relative", 1e-6, 10, 10, fixed=FIXED)
 @CHECKS("gap of {fixed}, T = 1000, 1000 steps; relative", 1e-6, 1000, 1000, fixed=FIXED)
 @CHECKS("gap of {fixed}, T = 1000, 25 steps; relative", 1e-6, 1000, 25, fixed=FIXED)
 def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
-    """What a fixed variance costs beyond the entropy: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
+    """What a fixed variance costs: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
     data = gaussian(linear(T), device)
     unit, point = (GaussianData(data.schedule, data.mean, torch.full_like(data.mean, each)) for each in (1.0, 0.0))
     grid = data.schedule.trailing(steps)
     t, s = grid[:-1], grid[1:]
     extreme = unit.reverse_variance(t, s) if fixed == "beta" else point.reverse_variance(t.clamp(min=2), s.clamp(min=1))
     ratio = data.reverse_variance(t, s) / extreme
-    wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean() + prior_excess(data)
-    terms = expected_terms(eps_process(data.schedule, FIXED[fixed]), data, grid)
-    return (terms.sum() - entropy(data.variance).mean()) / wanted - 1
+    wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean()
+    return excess(eps_process(data.schedule, FIXED[fixed]), data, grid) / wanted - 1
 
 
 @CHECKS("bits per dimension of log 256 nats", 1e-14)

@@ -4,7 +4,8 @@ A linear network of a 3 x 3 kernel is a chain's response to each pixel of x_T; t
 within add up from those, so that no image is drawn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ def one_window(feathered: bool, device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("windows: of independent pixels they know all", 1e-13)
 def independent(device: torch.device) -> Iterator[Tensor]:
-    """Independent pixels: windows of any size and stride are the plain denoiser, around the edges too."""
+    """Windows of any size and stride are the plain denoiser, around the edges too."""
     x = normal(2, 3, 8, 12, device=device)
     for size in ((3, 5, 2), (4, 4, 4), (3, 4, 3)):
         for wraps in (False, True):
@@ -85,7 +86,7 @@ def averaged(device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("windows: every pixel is held", 0)
 def covered(_: torch.device) -> Iterator[int]:
-    """How many pixels no window holds, and how many windows leave a canvas that does not wrap."""
+    """And no window leaves a canvas that does not wrap."""
     for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
         tops = starts(length, window, stride, wraps)
         held = {(top + i) % length for top in tops for i in range(window)}
@@ -128,20 +129,16 @@ def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
     return float(seam(end.x_s).ratio) - 1
 
 
-@CHECKS("windows around the edges: seam like the interior", 1e-12)
-def windows_around(device: torch.device) -> float:
-    return ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device)
+AROUND = partial(Windows, height=4, width=4, stride=1, wraps=True)
+EVERY_ROLL = partial(MeanOfRolls, shifts=grid_of_rolls(SIDE, SIDE, SIDE, SIDE))
 
 
-@CHECKS("mean of rolls, every place: seam like the interior", 1e-12)
-def every_roll(device: torch.device) -> float:
-    return ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device)
-
-
-@CHECKS("a roll a step: seam nearly like the interior", 0.1)
-def roll_a_step(device: torch.device) -> float:
-    """What one step tears the next mends; without rolls the seam is four times the interior."""
-    return ratio(RolledEachStep(denoiser(smoothing(device))), 20, device)
+@CHECKS("windows around the edges: seam like the interior", 1e-12, AROUND, 6)
+@CHECKS("mean of rolls, every place: seam like the interior", 1e-12, EVERY_ROLL, 6)
+@CHECKS("a roll a step: seam nearly like the interior", 0.1, RolledEachStep, 20)
+def seamless(made: Callable[[Denoiser], Denoiser], steps: int, device: torch.device) -> float:
+    """What one rolled step tears the next mends; without rolls the seam is four times the interior."""
+    return ratio(made(denoiser(smoothing(device))), steps, device)
 
 
 @CHECKS("circular padding: seam like the interior", 1e-12)

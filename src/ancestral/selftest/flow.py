@@ -7,15 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.flow import (
-    Divergence,
-    Exact,
-    Hutchinson,
-    flow_log_prob,
-    forward_flow_bound,
-    quadratic_forms,
-    uniform_flow_bound,
-)
+from ancestral.diffusion import flow
+from ancestral.diffusion.flow import Divergence, Exact, Hutchinson
 from ancestral.diffusion.schedules import Schedule
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
 from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, gaussian, log_normal, two_hills
@@ -43,7 +36,7 @@ def points(device: torch.device) -> Tensor:
 def found(known: GaussianData | Mixture, x: Tensor, divergence: Divergence | None = None) -> Tensor:
     """log p(x_1) of each x along every timestep."""
     grid = every(known.schedule)[:-1]
-    return flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
+    return flow.flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
 
 
 @CHECKS("log p of Gaussian data, 96 steps", 2e-5, 96)
@@ -74,30 +67,33 @@ def all_signs(device: torch.device) -> Tensor:
 
 @CHECKS("exact divergence of a known Jacobian", 1e-14)
 def trace(device: torch.device) -> tuple[Tensor, Tensor]:
-    """The exact divergence of a function whose Jacobian has the diagonal cos(x_1), 2 x_2."""
+    """Its diagonal is cos(x_1), 2 x_2."""
+
+    def known(y: Tensor) -> Tensor:
+        return torch.stack([y[:, 0].sin() + y[:, 1], y[:, 1] ** 2 - y[:, 0]], 1)
+
     x = double(0.3, -1.2, device=device)[None]
-    value, forms = quadratic_forms(lambda y: torch.stack([y[:, 0].sin() + y[:, 1], y[:, 1] ** 2 - y[:, 0]], 1), x, (
-        Exact().vectors(x)))  # fmt: skip
+    value, forms = flow.quadratic_forms(known, x, Exact().vectors(x))
     wanted = double(math.sin(0.3) - 1.2, 1.44 - 0.3, device=device)[None]
     return value - wanted, forms[:, 0] - double(math.cos(0.3), -2.4, device=device)
 
 
 @CHECKS("forward dequantisation: every draw is -log p(x_0)", 5e-5)
 def exact_decoder(device: torch.device) -> Tensor:
-    """Every draw of the bound by forward noise is -log p(x_0) where the decoder is the exact p(x_0 | x_1)."""
+    """Where the decoder is the exact p(x_0 | x_1)."""
     known, x = data(table(96), device), points(device)
     noise = double(0.4, -1.3, 2.1, 0.2, device=device).reshape(2, 2)
     draws = (x, every(known.schedule)[:-1], Exact(), noise, DiagonalGaussian.log_prob)
-    bound = forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
+    bound = flow.forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
     return bound + log_normal(x, known.mean, known.variance).sum(1)
 
 
 @CHECKS("uniform dequantisation: density times width", 5e-5)
 def middle_of_bins(device: torch.device) -> Tensor:
-    """The uniform bound in the middle of a bin is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
+    """In the middle of a bin it is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
     known, x = data(table(96, top=1.0), device), points(device)
     middle, grid = torch.full_like(x, 0.5), every(known.schedule)[:-1]
-    bound = uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
+    bound = flow.uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
     kept = math.tanh(1.0) ** 2
     density = log_normal(x, known.mean, known.variance + (1 - kept) / kept).sum(1)
     return bound + density + 2 * math.log(BIN_WIDTH)

@@ -34,7 +34,7 @@ STREAMS = ("sample", "chain", "probes", "measurement")
 
 @NOISE("recorded numbers of seed 17", 1e-12)
 def recorded(_: torch.device) -> tuple[Tensor, int]:
-    """Image 17's own seed and its first draws; draws are made on the CPU for every device."""
+    """Draws are made on the CPU for every device."""
     first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
     return first - double(*DRAWN), mix(17, "sample") - SEED_OF_17
 
@@ -57,13 +57,6 @@ def moments(_: torch.device) -> Tensor:
     return off * 20_000**0.5
 
 
-@NOISE("no two positions share their numbers", 0)
-def positions(_: torch.device) -> int:
-    places = itertools.product(range(3), range(1000))
-    first = {float(torch.rand((), generator=generator(*place, "t"), dtype=torch.float64)) for place in places}
-    return 3000 - len(first)
-
-
 @NOISE("streams, seeds and draws: unrelated, in standard errors", 5)
 def alike(_: torch.device) -> Tensor:
     """The correlations between streams, seeds and draws of an image, 4096 numbers each.
@@ -76,18 +69,19 @@ def alike(_: torch.device) -> Tensor:
     return found - found.diagonal().diag()
 
 
-@NOISE("no two positions share a seed", 0)
-def read_alike(_: torch.device) -> int:
-    """How many positions share a seed with another: of numbers that read alike in a row, and with one part changed."""
+@NOISE("no two positions share a seed or their numbers", 0)
+def read_alike(_: torch.device) -> tuple[int, int]:
+    """Of many, and of numbers that read alike in a row, and with one part changed."""
+    places = itertools.product(range(3), range(1000))
+    first = {float(torch.rand((), generator=generator(*place, "t"), dtype=torch.float64)) for place in places}
     parts: list[tuple[int, *tuple[int | str, ...]]]
     parts = [(1, 23), (12, 3), (1, 2, 3), (123,), (1, "23"), (1, 23, "t"), (1, 23, "eps"), (2, 23), (1, 24), (1, 23, 4)]
     parts += [(1, 23, "t", 4), (1, 23, "t", 5), (1, "t", 23), (0, "t", 23), (-1, "t", 23), (1, "t", -23)]
-    return len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
+    return 3000 - len(first), len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
 
 
 @NOISE("pixels to [-1, 1] and back", 1e-7)
 def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
-    """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
     every = torch.arange(256, device=device).to(torch.uint8)
     known = from_pixels(every[[0, 51, 255]]).double()
     return to_pixels(from_pixels(every)).int() - every.int(), known - double(-1, -0.6, 1, device=device)
@@ -156,7 +150,7 @@ def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
 
 @CHECKS("stratified: every part at every place, in standard errors", 4.5)
 def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
-    """Stratified numbers: the mean at each of 8 places over 400 batches; of 8 parts one each."""
+    """The mean at each of 8 places over 400 batches; of 8 parts one each."""
     u = torch.stack([stratified(8, generator(5, "u", step)) for step in range(400)])
     one_each = (u * 8).long().sort(dim=1).values - torch.arange(8)
     return (u.mean(0) - 0.5) * (12 * 400) ** 0.5, 1e6 * one_each
@@ -164,7 +158,7 @@ def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
 
 @CHECKS("importance: as often as the loss is large, and lighter", 0.002)
 def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
-    """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth; off by how much."""
+    """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth."""
     recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
     settings = TrainingSettings(steps=1, batch_size=MANY, timesteps="importance")
     times = randomness_of(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times
