@@ -1,22 +1,19 @@
 """The variational bound: every term by itself, and the sum against entropies that are known without it."""
 
-import itertools
 import math
 from collections.abc import Iterator
-from functools import partial
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from ancestral import oracles
-from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, step_term
-from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
+from ancestral.diffusion.schedules import linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import GaussianData, double, eps_process, log_normal, normal, pixel_levels, signs
+from ancestral.oracles import GaussianData, double, eps_process, gaussian, normal, pixel_levels
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.process import FIVE, LINEAR, kl_integral
 from ancestral.selftest.schedules import TABLES
@@ -24,16 +21,7 @@ from ancestral.selftest.schedules import TABLES
 CHECKS = Checks()
 
 VARIANCES = (0.01, 0.25, 0.7, 1.0)
-STRIDED = torch.tensor([5, 3, 1, 0])
-"""A chain whose betas are none of FIVE's but the last."""
-GRID = 0.9
-"""Distance of the x_t that stand for all, in standard deviations of the noise."""
 FIXED = {"beta": beta, "beta_tilde": beta_tilde}
-
-
-def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
-    """Four independent numbers of mean 0 and different variances."""
-    return GaussianData(schedule, torch.zeros(4, dtype=torch.float64, device=device), double(*VARIANCES, device=device))
 
 
 def wide(x: Tensor, mean: float | Tensor, width: float) -> DiagonalGaussian:
@@ -123,40 +111,6 @@ def last_term(fixed: str, device: torch.device) -> Tensor:
     return step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1) - wanted
 
 
-# From the evidence to the sum
-
-
-def log_weights(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, x0: float, kicks: Tensor) -> Tensor:
-    """log p(x_{0:T}) / q(x_{1:T} | x_0) of every path up from x0, whose steps have these (steps, B) noises: (B, 1)."""
-    x = torch.full_like(kicks[0], x0)[:, None]
-    weight = torch.zeros_like(x)
-    for (t, s), kick in zip([*itertools.pairwise(grid)][::-1], kicks, strict=True):
-        step = diffusion.q_step(x, t, s)
-        above = step.sample(kick[:, None])
-        weight = weight + diffusion.p_posterior(data(above, t), above, t, s).log_prob(x) - step.log_prob(above)
-        x = above
-    return weight + log_normal(x, 0.0, torch.ones_like(x))
-
-
-@CHECKS("evidence: every path weighs p(x_0)", 1e-10)
-def path_weights(device: torch.device) -> Tensor:
-    data = GaussianData(zero_terminal_snr(FIVE), double(0.4, device=device), double(2.5, device=device))
-    kicks, diffusion = normal(3, 50, device=device), eps_process(data.schedule, data.exact)
-    truth = -0.5 * (1.7**2 / 2.5 + math.log(2 * math.pi * 2.5))
-    return log_weights(diffusion, data, STRIDED, -1.3, kicks) - truth
-
-
-@CHECKS("evidence: -log weights add to the terms", 1e-11)
-def telescoped(device: torch.device) -> Iterator[Tensor]:
-    """Means over the signs of all noise."""
-    data = GaussianData(FIVE, double(0.3, device=device), double(0.5, device=device))
-    diffusion, noise = eps_process(FIVE, beta), double(1, -1, device=device)[:, None]
-    for grid in (STRIDED, FIVE.trailing(5)):
-        weights = log_weights(diffusion, data, grid, 0.8, signs(len(grid) - 1, device).T)
-        draws = (torch.full_like(noise, 0.8), grid, partial(torch.clone, noise), DiagonalGaussian.log_prob)
-        yield sum((term.nats.mean() for term in bound_terms(diffusion, data, *draws)), weights.mean())
-
-
 # Against entropies
 
 
@@ -170,14 +124,14 @@ def excess(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor) -> Te
 @CHECKS("bound minus entropy, exact variance, linear, T = {T}", 1e-9, "linear", T=(10, 100, 1000, 4000))
 @CHECKS("bound minus entropy, exact variance, cosine, T = {T}", 1e-9, "cosine", T=(10, 100, 1000, 4000))
 def above_entropy(name: str, T: int, device: torch.device) -> Tensor:
-    data = gaussian(TABLES[name](T), device)
+    data = gaussian(TABLES[name](T), *VARIANCES, device=device)
     return excess(eps_process(data.schedule, data.exact), data, data.schedule.trailing(T))
 
 
 @CHECKS("bound minus entropy, exact variance, strides", 1e-9)
 def strided_entropy(device: torch.device) -> Iterator[Tensor]:
     """The same on strides of a chain that ends early."""
-    data = gaussian(log_snr_linear(40, 9.0, -3.0), device)
+    data = gaussian(log_snr_linear(40, 9.0, -3.0), *VARIANCES, device=device)
     grids = ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0))
     return (excess(eps_process(data.schedule, data.exact), data, torch.tensor(grid)) for grid in grids)
 
@@ -187,7 +141,7 @@ def strided_entropy(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("gap of {fixed}, T = 1000, 25 steps; relative", 1e-6, 1000, 25, fixed=FIXED)
 def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
     """What a fixed variance costs: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
-    data = gaussian(linear(T), device)
+    data = gaussian(linear(T), *VARIANCES, device=device)
     unit, point = (GaussianData(data.schedule, data.mean, torch.full_like(data.mean, each)) for each in (1.0, 0.0))
     grid = data.schedule.trailing(steps)
     t, s = grid[:-1], grid[1:]
@@ -200,40 +154,3 @@ def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
 @CHECKS("bits per dimension of log 256 nats", 1e-14)
 def one_bit(_: torch.device) -> Tensor:
     return bits_per_dim(double(math.log(256), 3 * math.log(256)), 1) - double(8, 24)
-
-
-@CHECKS("uniform pixels: bits beyond 8", 2e-3)
-def uniform_pixels(device: torch.device) -> float:
-    """Bits a pixel beyond 8 for the exact denoiser of uniform pixels; less than 8 would be a fault, so it is NaN.
-
-    What is left falls with the number of steps: the true reverse step is a mixture of the levels still possible, and
-    a Gaussian stands for it. Levels part at a log-SNR of 11 to 14, so the steps are finer there. The data are
-    symmetric and half the line is enough; the trapezoid rule is exact here to six digits.
-    """
-    schedule, x0 = log_snr_linear(961, 14.0, -10.0), pixel_levels(device)
-    diffusion = eps_process(schedule, pixel_variance)
-    nats = prior_term(diffusion, x0).mean()
-    for t, s in itertools.pairwise(torch.cat([torch.arange(961, 121, -8), torch.arange(121, -1, -1)])):
-        kept = float(schedule.alpha_bar[t])
-        signal, noise = kept**0.5, (1 - kept) ** 0.5
-        count = int((signal + 6 * noise) / (GRID * noise) + 1)
-        x_t = (torch.arange(count, device=device).double() + 0.5)[:, None] * GRID * noise
-        z = (x_t - signal * x0[:, 0]) / noise
-        weight = torch.exp(-0.5 * z**2) * (2 * GRID / math.sqrt(2 * math.pi) / 256)
-        share = torch.softmax(-0.5 * z**2, dim=1)
-        mean = share @ x0
-        spread = (share @ x0**2 - mean**2).clamp(min=0)
-        row, level = (weight > 1e-11).nonzero(as_tuple=True)
-        said = Prediction(t, mean[row], (x_t[row] - signal * mean[row]) / noise, spread[row])
-        nats = nats + step_term(diffusion, said, x0[level], x_t[row], t, s) @ weight[row, level]
-    beyond = float(nats) / math.log(2) - 8
-    return beyond if beyond > 0 else math.nan
-
-
-def pixel_variance(schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
-    """log Var(x_s | x_t) by the law of total variance; onto the data at least a 20th of a bin, as densities need."""
-    assert prediction.variance_coeff is not None
-    kept, before = float(schedule.alpha_bar[t]), float(schedule.alpha_bar[s])
-    step = 1 - kept / before
-    variance = (1 - before) / (1 - kept) * step + before * (step / (1 - kept)) ** 2 * prediction.variance_coeff
-    return torch.log(variance.clamp(min=(0.1 / 255) ** 2) if s == 0 else variance)

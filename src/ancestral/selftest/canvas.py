@@ -14,7 +14,7 @@ from ancestral.diffusion.parameterization import Prediction, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
-from ancestral.editing.canvas import Windows, starts
+from ancestral.editing.canvas import Windows
 from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
 from ancestral.oracles import double, noised, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
@@ -58,13 +58,6 @@ def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -
     return (mine - yours.roll(roll, (-2, -1)) for mine, yours in parts)
 
 
-@CHECKS("windows: one over all is the plain denoiser", 1e-14, False)
-@CHECKS("windows: one over all, feathered", 1e-14, True)
-def one_window(feathered: bool, device: torch.device) -> Iterator[Tensor]:
-    x = normal(2, 3, 4, 6, device=device)
-    return unlike(Windows(mean_of_window, 4, 6, 3, feathered)(x, T), mean_of_window(x, T))
-
-
 @CHECKS("windows: of independent pixels they know all", 1e-13)
 def independent(device: torch.device) -> Iterator[Tensor]:
     """Windows of any size and stride are the plain denoiser, around the edges too."""
@@ -82,15 +75,6 @@ def averaged(device: torch.device) -> Iterator[Tensor]:
     tents = Windows(mean_of_window, 3, 3, 1)(x[..., :4], T)
     yield from (noised(TABLE, two) - x, two.x0 - double(2, 2, 4, 6, 6, device=device))
     yield tents.x0 - double(2, 7 / 3, 8 / 3, 3, device=device)
-
-
-@CHECKS("windows: every pixel is held", 0)
-def covered(_: torch.device) -> Iterator[int]:
-    """And no window leaves a canvas that does not wrap."""
-    for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
-        tops = starts(length, window, stride, wraps)
-        held = {(top + i) % length for top in tops for i in range(window)}
-        yield length - len(held) + (not wraps) * (max(tops) + window != length)
 
 
 @CHECKS("windows around the edges: rolls by strides commute", 1e-13, Windows(mean_of_window, 4, 4, 2, wraps=True), 6, 8)

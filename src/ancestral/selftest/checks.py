@@ -34,11 +34,9 @@ class Checks(list[Check]):
     def __call__(
         self, name: str, allowed: float | int, /, *first: object, **each: Iterable[object]
     ) -> Callable[[Function], Function]:
-        """Adds the function that is decorated, and gives it `first`, then what `each` says, then the device.
+        """Adds the function that is decorated, and gives it `first`, then a value of `each`, then the device.
 
-        Args:
-            each: values of its next parameters, in their order: a check for every combination, whose values are
-                written into the name.
+        `each` has values of its next parameters, in order: a check for every combination, which is put into the name.
         """
 
         def add(measure: Function) -> Function:

@@ -84,33 +84,23 @@ def distances(device: torch.device) -> tuple[float, float]:
     return kernel_distance(a, b).value - kernel, frechet_distance(plane, moved) - (5 + 2 * (4 / 3) * 4)
 
 
-def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
-    """Precision, recall, density and coverage, ball by ball."""
-
-    def radius(points: Tensor, i: int) -> float:
-        return sorted(float((points[i] - points[j]).norm()) for j in range(len(points)) if j != i)[k - 1]
-
-    far = [[float((x - y).norm()) for y in real] for x in drawn]
-    reach, drawn_reach = [radius(real, i) for i in range(len(real))], [radius(drawn, j) for j in range(len(drawn))]
-    inside = [[far[j][i] <= reach[i] for i in range(len(real))] for j in range(len(drawn))]
-    open_inside = [[far[j][i] < reach[i] for i in range(len(real))] for j in range(len(drawn))]
-    recalled = [any(far[j][i] <= drawn_reach[j] for j in range(len(drawn))) for i in range(len(real))]
-    return [
-        sum(map(any, inside)) / len(drawn),
-        sum(recalled) / len(real),
-        sum(map(sum, open_inside)) / k / len(drawn),
-        sum(map(any, zip(*open_inside, strict=True))) / len(real),
-    ]
+def counted(real: Tensor, generated: Tensor, k: int) -> list[Tensor]:
+    """Precision, recall, density and coverage, from all distances; a point is the first of its own neighbours."""
+    far = (generated[:, None] - real).norm(dim=2)
+    reach, its_reach = ((each[:, None] - each).norm(dim=2).sort().values[:, k] for each in (real, generated))
+    within, recalled = far < reach, far <= its_reach[:, None]
+    found = [(far <= reach).any(1), recalled.any(0), within.sum(1).double() / k, within.any(0)]
+    return [each.double().mean() for each in found]
 
 
 @CHECKS("precision, recall, density, coverage: ball by ball", 1e-12)
-def balls(device: torch.device) -> Iterator[float]:
+def balls(device: torch.device) -> Iterator[Tensor]:
     """Of whole numbers, where points lie on the rims of balls."""
     random = torch.Generator().manual_seed(2)
     for k in (1, 2, 3):
         real, drawn = (torch.randint(0, size, (12, 2), generator=random).double().to(device) for size in (6, 9))
-        found = [each.value for each in neighbourhood(real, drawn, k)]
-        yield from (one - other for one, other in zip(found, counted(real, drawn, k), strict=True))
+        found = double(*(each.value for each in neighbourhood(real, drawn, k)))
+        yield found - torch.stack(counted(real, drawn, k)).cpu()
 
 
 @CHECKS("nearest training image: the one that was moved", 1e-9)

@@ -42,11 +42,6 @@ def unlike(found: Prediction, wanted: Prediction) -> tuple[Tensor, Tensor]:
     return found.x0 - wanted.x0, found.eps - wanted.eps
 
 
-def log_posterior(hills: Mixture, k: int) -> LogProb:
-    """log p(k | x_t) of a mixture."""
-    return lambda x_t, t: hills.log_posterior(x_t, t)[:, k]
-
-
 def log_component(hills: Mixture, k: int) -> LogDensity:
     """log q(x_t | k)."""
     return lambda x_t: hills.log_joint(x_t, T)[:, k]
@@ -67,7 +62,7 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
     one, other = hills.component(0), hills.component(1)
     of_one, of_other, of_third = (log_component(hills, k) for k in range(3))
     of_all, of_wider = partial(hills.log_density, t=T), partial(wider.log_density, t=T)
-    classifier = ClassifierGuided(hills, SCHEDULE, log_posterior(hills, 2), scale)
+    classifier = ClassifierGuided(hills, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 2], scale)
     claims: dict[str, tuple[Denoiser, LogDensity, LogDensity]] = {
         "none": (ClassifierFree(TwoCalls(one, hills), scale), of_one, of_all),
         "class": (ClassifierFree(TwoCalls(one, other), scale), of_one, of_other),
@@ -82,21 +77,16 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
 
 @CHECKS("classifier: the true one makes the conditional prediction", 1e-9)
 def true_classifier(device: torch.device) -> Iterator[Tensor]:
-    """At scale 1, from t = 1 to T - 1; gradients may be off."""
-    hills, x = three_hills(SCHEDULE, device), normal(8, 2, device=device)
+    """At scale 1, down to t = 1; gradients may be off. Where no signal is left it has no part."""
+    table = zero_terminal_snr(SCHEDULE)
+    hills, x, last = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
     one = hills.component(0)
     for t in map(torch.tensor, (1, 30, 99)):
-        near = SCHEDULE.alpha_bar[t].sqrt().to(x) * one.mean + 0.1 * x
+        near = table.alpha_bar[t].sqrt().to(x) * one.mean + 0.1 * x
         with torch.inference_mode():
-            found = ClassifierGuided(hills, SCHEDULE, log_posterior(hills, 0))(near, t)
+            found = ClassifierGuided(hills, table, lambda x, t: hills.log_posterior(x, t)[:, 0])(near, t)
         yield from unlike(found, one(near, t))
-
-
-@CHECKS("classifier: no part where no signal is left", 0)
-def nothing_to_tell(device: torch.device) -> tuple[Tensor, Tensor]:
-    table = zero_terminal_snr(SCHEDULE)
-    hills, x, t = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
-    return unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, t), hills(x, t))
+    yield from unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, last), hills(x, last))
 
 
 @CHECKS("guidance by one call and by two", 1e-14)
@@ -130,7 +120,7 @@ def coefficients(device: torch.device) -> Iterator[Tensor]:
         (Rescaled(pair, 3.0, SCHEDULE), 0.8),
         (ClassifierFree(pair, 3.0), 0.8),
         (Composed(other, ((one, 2.0),)), -0.9),
-        (ClassifierGuided(other, SCHEDULE, log_posterior(hills, 1)), -0.9),
+        (ClassifierGuided(other, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 1]), -0.9),
     )
     for guide, value in guides:
         found = guide(x, T).variance_coeff
@@ -167,7 +157,7 @@ def interval_of_noise(_: torch.device) -> Iterator[int]:
         yield len(within ^ set(range(first, last + 1)))
 
 
-@CHECKS("clipping: x_0 within 1, pair makes x_t", 1e-12)
+@CHECKS("clipping: x_0 within 1, pair makes x_t; a quantile by hand", 1e-12)
 def clipped(device: torch.device) -> Iterator[Tensor]:
     x, four = 3 * normal(8, 4, device=device), double(4, 4, 4, 4, device=device)
     data = GaussianData(SCHEDULE, 0 * four, four)
@@ -175,14 +165,11 @@ def clipped(device: torch.device) -> Iterator[Tensor]:
         found = clip(x, T)
         yield from (noised(SCHEDULE, found) - x, (found.x0.abs() - 1).clamp(min=0))
     yield StaticClip(data, SCHEDULE)(x, T).x0 - data(x, T).x0.clamp(-1, 1)
-
-
-@CHECKS("dynamic clipping: at a quantile, by hand", 1e-15)
-def stretched(device: torch.device) -> tuple[Tensor, Tensor]:
-    """At the median of |x_0| = 0.5, 1, 2, 3, 4: beyond 2 is cut, all is halved; none below 1 grows."""
+    # dynamic clipping at the median of |x_0| = 0.5, 1, 2, 3, 4: beyond 2 is cut, all is halved; none below 1 grows
     told = double(0.5, -1, 2, -3, 4, device=device)[None]
-    clip = DynamicClip(lambda x_t, t: Prediction(t, x_t, x_t), SCHEDULE, 0.5)
-    return clip(told, T).x0 - double(0.25, -0.5, 1, -1, 1, device=device), clip(0.2 * told, T).x0 - 0.2 * told
+    dynamic = DynamicClip(lambda x_t, t: Prediction(t, x_t, x_t), SCHEDULE, 0.5)
+    yield dynamic(told, T).x0 - double(0.25, -0.5, 1, -1, 1, device=device)
+    yield dynamic(0.2 * told, T).x0 - 0.2 * told
 
 
 LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])

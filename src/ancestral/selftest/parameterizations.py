@@ -1,6 +1,6 @@
 """What a network's output means: the maps to (x_0, eps) and back, and what a perfect network would answer.
 
-A prediction of levels is held to Bayes' rule for one pixel, in plain sums over 256 levels.
+A prediction of levels is held to Bayes' rule for one pixel, in sums over 256 levels.
 """
 
 import math
@@ -87,24 +87,22 @@ LEVEL = 77
 """The level that is there, and what x_t and eps are made from."""
 
 
-def prior(peak: float) -> list[float]:
+def prior(peak: float) -> Tensor:
     """Log-probabilities of the levels before x_t is seen: falling away from level 90; even where `peak` is 0."""
-    return [-peak * abs(k - 90) for k in range(256)]
+    return -peak * (torch.arange(256, dtype=torch.float64) - 90).abs()
 
 
-def posterior(peak: float, x_t: float, t: int) -> list[float]:
-    """p(level k | x_t), term by term."""
+def posterior(peak: float, x_t: float, t: int) -> Tensor:
+    """p(level k | x_t), (256,)."""
     kept = float(TABLE.alpha_bar[t])
-    off = [x_t - math.sqrt(kept) * (k / 127.5 - 1) for k in range(256)]
-    logs = [log - gap**2 / (2 * (1 - kept)) for log, gap in zip(prior(peak), off, strict=True)]
-    shares = [math.exp(log - max(logs)) for log in logs]
-    return [share / math.fsum(shares) for share in shares]
+    off = x_t - math.sqrt(kept) * pixel_levels()[:, 0]
+    return torch.softmax(prior(peak) - off**2 / (2 * (1 - kept)), 0)
 
 
 def one_pixel(peak: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """(x_0, eps, output), each of one pixel: (1, 1) or (1, 256)."""
     x0 = double(LEVEL / 127.5 - 1, device=device)[None]
-    return x0, torch.full_like(x0, 0.7), double(*prior(peak), device=device)[None]
+    return x0, torch.full_like(x0, 0.7), prior(peak).to(device)[None]
 
 
 @CHECKS("levels, answer 0: the posterior mean of a uniform pixel", 1e-9, 0.0)
@@ -115,7 +113,7 @@ def bayes(peak: float, device: torch.device) -> Iterator[Tensor]:
         time = torch.tensor([t])
         x_t = LEVELS.q_sample(x0, time, eps)
         found = LEVELS.decode(output, x_t, time)
-        mean = math.fsum(share * (k / 127.5 - 1) for k, share in enumerate(posterior(peak, float(x_t), t)))
+        mean = float(posterior(peak, float(x_t), t) @ pixel_levels()[:, 0])
         yield from (found.x0 - mean, noised(TABLE, found) - x_t)
         yield squared_error(LEVELS, output, x0, eps, time) - (float(x0) - mean) ** 2
 
@@ -128,4 +126,4 @@ def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
     many = LEVELS.decode(output.expand(256, 256), x_t.expand(256, 1), t)
     costs = step_term(LEVELS, many, pixel_levels(device), x_t.expand(256, 1), t, t - 1)
     found = step_term(LEVELS, LEVELS.decode(output, x_t, t), x0, x_t, t, t - 1)
-    return found + math.log(posterior(0.3, float(x_t), 1)[LEVEL]), (-costs).logsumexp(0)
+    return found.cpu() + posterior(0.3, float(x_t), 1)[LEVEL].log(), (-costs).logsumexp(0)

@@ -16,7 +16,7 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import GaussianData, double, eps_process, log_normal, normal, signs
+from ancestral.oracles import double, eps_process, gaussian, log_normal, normal, signs
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.schedules import SHORT, TABLES
 
@@ -137,11 +137,6 @@ INNER = 0.3
 """A variance of data that neither extreme fits."""
 
 
-def data(variance: float, device: torch.device) -> GaussianData:
-    """One number N(0, variance) under the linear schedule."""
-    return GaussianData(LINEAR, double(0, device=device), double(variance, device=device))
-
-
 def said(device: torch.device, variance_coeff: float = 0.0) -> Prediction:
     """A prediction that says nothing but its variance coefficient."""
     x = torch.zeros(1, 1, dtype=torch.float64, device=device)
@@ -154,14 +149,15 @@ def said(device: torch.device, variance_coeff: float = 0.0) -> Prediction:
 @VARIANCES("analytic: kept below the upper extreme", 1e-9, Analytic(torch.full((1000,), 7.0).double()), 1.0)
 @VARIANCES("analytic: kept above the lower extreme", 1e-9, Analytic(torch.full((1000,), -7.0).double()), 0.0)
 def against(variance: Variance, inner: float, device: torch.device) -> Iterator[Tensor]:
-    oracle = data(inner, device)
+    oracle = gaussian(LINEAR, inner, device=device)
     return (variance(LINEAR, t, s, said(device)) - oracle.reverse_variance(t, s).log() for t, s in STEPS)
 
 
 @VARIANCES("onto s = 0: as from 2 onto 1", 1e-9)
 def onto_data(device: torch.device) -> Iterator[Tensor]:
     """beta_tilde, the published beta and the lower extremes."""
-    wanted, (t, s) = data(0.0, device).reverse_variance(*torch.tensor((2, 1))).log(), torch.tensor((1, 0))
+    t, s = torch.tensor((1, 0))
+    wanted = gaussian(LINEAR, 0.0, device=device).reverse_variance(t + 1, s + 1).log()
     for each in (beta_tilde, beta_published, interpolated, Analytic(torch.zeros(1000, dtype=torch.float64))):
         yield each(LINEAR, t, s, said(device, -1.0)) - wanted
 
@@ -169,7 +165,7 @@ def onto_data(device: torch.device) -> Iterator[Tensor]:
 @VARIANCES("learned: both extremes and their geometric mean", 1e-9)
 def extremes(device: torch.device) -> Iterator[Tensor]:
     for t, s in STEPS:
-        upper, lower = (data(each, device).reverse_variance(t, s) for each in (1.0, 0.0))
+        upper, lower = (gaussian(LINEAR, each, device=device).reverse_variance(t, s) for each in (1.0, 0.0))
         for coefficient, wanted in ((1.0, upper), (-1.0, lower), (0.0, (upper * lower).sqrt())):
             yield interpolated(LINEAR, t, s, said(device, coefficient)) - wanted.log()
 
@@ -177,9 +173,9 @@ def extremes(device: torch.device) -> Iterator[Tensor]:
 @VARIANCES("analytic: measured from errors, exact at strides", 1e-9)
 def measured(device: torch.device) -> Iterator[Tensor]:
     """By the errors of the exact denoiser on the four signs of (x_0, eps)."""
-    each = signs(2, device)
-    x0, eps = INNER**0.5 * each[:, :1], each[:, 1:]
-    found = estimate(eps_process(LINEAR, beta), data(INNER, device), x0, torch.arange(1, 1001), lambda: eps)
+    data, each = gaussian(LINEAR, INNER, device=device), signs(2, device)
+    x0, eps = data.mean + INNER**0.5 * each[:, :1], each[:, 1:]
+    found = estimate(eps_process(LINEAR, beta), data, x0, torch.arange(1, 1001), lambda: eps)
     return against(found, INNER, device)
 
 

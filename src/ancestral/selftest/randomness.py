@@ -24,19 +24,13 @@ from ancestral.training.randomness import randomness_of
 CHECKS = Checks()
 NOISE = Checks()
 
-SEED_OF_17 = 5955173394685240372
-"""`mix(17, "sample")`, as recorded."""
-DRAWN = (-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
-"""First numbers of image 17."""
-STREAMS = ("sample", "chain", "probes", "measurement")
-"""Names under which noise is drawn."""
-
 
 @NOISE("recorded numbers of seed 17", 1e-12)
 def recorded(_: torch.device) -> tuple[Tensor, int]:
     """Draws are made on the CPU for every device."""
     first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
-    return first - double(*DRAWN), mix(17, "sample") - SEED_OF_17
+    recorded = double(-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
+    return first - recorded, mix(17, "sample") - 5955173394685240372
 
 
 @NOISE("image 17 alone is image 17 in a batch", 0)
@@ -63,7 +57,8 @@ def alike(_: torch.device) -> Tensor:
 
     The first draw is x_T, the later ones are the noise of the steps: a stream by another name is another noise.
     """
-    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in STREAMS]
+    names = ("sample", "chain", "probes", "measurement")
+    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in names]
     draws = torch.cat([noise() for noise in noises for _ in range(3)])
     found = draws @ draws.T / 4096**0.5
     return found - found.diagonal().diag()

@@ -229,14 +229,3 @@ def given(walk: str, device: torch.device) -> float | int:
         wrong += [*map(id, past)] != [*map(id, since)]
         since.append(prediction)
     return wrong if len(witness.steps) == len(steps) > 8 else math.nan
-
-
-@CHECKS("{kind}: after a jump back as if begun there", 1e-12, kind=KINDS)
-def anew(kind: str, device: torch.device) -> Tensor:
-    hills, sampler, grid = two_hills(SIXTY, device), KINDS[kind](SIXTY), torch.tensor([60, 41, 37, 22, 13, 0])
-    x, kick = normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
-    walk = [*resampled(Rounds(2, 4), hills, sampler, x, grid, lambda: kick)]
-    kept = (SIXTY.alpha_bar[60] / SIXTY.alpha_bar[13]).to(x)
-    above = kept.sqrt() * walk[3].x_s + (1 - kept).sqrt() * kick
-    wanted = sample(hills, sampler, above, grid[:-1], lambda: kick)
-    return torch.stack([step.x_s for step in walk[4:8]]) - torch.stack([step.x_s for step in wanted])

@@ -20,16 +20,7 @@ from ancestral.oracles import double, legendre, signs
 from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
-from ancestral.settings import (
-    ComputeSettings,
-    Config,
-    DiffusionSettings,
-    ImageSpec,
-    NetworkSettings,
-    SamplingSettings,
-    ScheduleSettings,
-    TrainingSettings,
-)
+from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import ValidationLoss, training_losses
@@ -108,15 +99,17 @@ def muon(device: torch.device) -> Tensor:
 
 def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> Pipeline:
     """A pipeline of few weights for images of 1 x 4 x 4, in float32 on the CPU."""
-    schedule = ScheduleSettings(name="log-snr", num_timesteps=6, log_snr_max=4.0, log_snr_min=-3.0)
-    config = Config(
-        diffusion=DiffusionSettings(schedule=schedule, time=time),
-        network=NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=2, middle_attention=False),
-        training=training,
-        sampling=SamplingSettings(steps=6),
-        compute=ComputeSettings(precision="float32", compile="no"),
+    schedule = {"name": "log-snr", "num_timesteps": 6, "log_snr_max": 4.0, "log_snr_min": -3.0}
+    settings = {
+        "diffusion": {"schedule": schedule, "time": time},
+        "network": {"widths": (8,), "layers": 1, "attention": (), "norm_groups": 2, "middle_attention": False},
+        "training": training,
+        "sampling": {"steps": 6},
+        "compute": {"precision": "float32", "compile": "no"},
+    }
+    return Pipeline.fresh(
+        Config.model_validate(settings), ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU
     )
-    return Pipeline.fresh(config, ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU)
 
 
 def exact(told: Time, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
