@@ -49,11 +49,6 @@ def normal(*shape: int, device: Device = "cpu") -> Tensor:
     return drawn.to(device)
 
 
-def every(schedule: Schedule) -> Tensor:
-    """T, T - 1, ..., 0."""
-    return torch.arange(schedule.num_timesteps, -1, -1)
-
-
 def signs(count: int, device: Device = "cpu") -> Tensor:
     """All rows of `count` signs, (2 ** count, count): a quadratic of normal numbers has its mean over them."""
     return torch.tensor([*itertools.product((1.0, -1.0), repeat=count)], dtype=torch.float64, device=device)

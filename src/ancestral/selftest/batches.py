@@ -43,19 +43,16 @@ from ancestral.training.muon import orthogonalised
 CHECKS = Checks()
 
 TABLE = log_snr_linear(60, 6.0, -6.0)
-SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)
-"""What the images of the batch are multiplied by."""
+SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)  # what the images of the batch are multiplied by
 SHAPE = (2, 4, 4)
 T, S = torch.tensor(30), torch.tensor(19)
-TIMES = torch.tensor([5, 59, 30, 1, 42])
-"""A timestep for each image."""
+TIMES = torch.tensor([5, 59, 30, 1, 42])  # a timestep for each image
 NETWORK = NetworkSettings(
     widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
 )
 
 Network = TypeVar("Network", bound=nn.Module)
-Made = Callable[..., Tensor]
-"""Tensors (B, ...) -> (B, ...)."""
+Made = Callable[..., Tensor]  # tensors (B, ...) -> (B, ...)
 
 
 def images(device: torch.device, draw: int = 0) -> Tensor:
@@ -64,10 +61,7 @@ def images(device: torch.device, draw: int = 0) -> Tensor:
 
 
 def told_apart(make: Made, *batches: Tensor) -> float:
-    """The largest difference between what is made of a batch, of its images alone and of the batch turned around.
-
-    As a share of what is made; NaN where the images themselves are not told apart.
-    """
+    """How far a batch is from its images alone and itself turned around, as a share; NaN where images are alike."""
     with torch.no_grad():
         whole = make(*batches)
         alone = torch.cat([make(*(batch[i : i + 1] for batch in batches)) for i in range(len(batches[0]))])
@@ -86,12 +80,10 @@ def nonlinear(x_t: Tensor, t: Tensor) -> Prediction:
 
 
 def other(x_t: Tensor, t: Tensor) -> Prediction:
-    """Another one."""
     return nonlinear(0.6 * x_t.flip(-2), t)
 
 
 def guided(denoise: Denoiser, x_t: Tensor) -> Tensor:
-    """Both parts of a prediction."""
     return torch.cat(denoise(x_t, T)[1:3], 1)
 
 
@@ -122,7 +114,6 @@ def functions(device: torch.device) -> dict[str, tuple[Made, tuple[Tensor, ...]]
     t, x0, eps = TIMES.to(device), (first.tanh() * 127.5 + 127.5).round() / 127.5 - 1, second / 2
     output = torch.cat([others[0], others[1].tanh()], 1)
     levels = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
-    log_snr = TABLE.log_snr(t)
     pair, grey = TwoCalls(nonlinear, other), torch.full((1, *SHAPE), 0.4, dtype=torch.float64, device=device)
     seen, pooled = Measured(Masked(torch.tensor([True, False, True, True])), grey, 0.2), grey[..., :2, :2]
     flow = partial(flow_log_prob, EPS, nonlinear, timesteps=torch.tensor([60, 42, 20]), divergence=Exact())
@@ -154,7 +145,7 @@ def functions(device: torch.device) -> dict[str, tuple[Made, tuple[Tensor, ...]]
         "loss: hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
         "loss: bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
         "loss: bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
-        "loss: continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, log_snr)),
+        "loss: continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, TABLE.log_snr(t))),
         "loss: min-SNR": (partial(min_snr(), EPS), (t,)),
         "loss: mean over an image": (mean_over_image, (x0,)),
         "L_T": (partial(prior_term, EPS), (x0,)),

@@ -1,24 +1,26 @@
-"""The variational bound: every term by itself, and the sum against entropies that are known without it."""
+"""The variational bound, every term and the sum, and the density of the flow, against what is known without them."""
 
+import itertools
 import math
 from collections.abc import Iterator
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 from ancestral import oracles
+from ancestral.diffusion import flow
+from ancestral.diffusion.flow import Divergence, Exact, Hutchinson
 from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import linear, log_snr_linear, zero_terminal_snr
+from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde
-from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import GaussianData, double, eps_process, gaussian, normal, pixel_levels
-from ancestral.selftest.checks import Checks
+from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
+from ancestral.oracles import GaussianData, Mixture, double, eps_process, gaussian, log_normal, normal, pixel_levels
+from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.process import FIVE, LINEAR, kl_integral
 from ancestral.selftest.schedules import TABLES
 
-CHECKS = Checks()
+CHECKS, FLOW = Checks(), Checks()
 
 VARIANCES = (0.01, 0.25, 0.7, 1.0)
 FIXED = {"beta": beta, "beta_tilde": beta_tilde}
@@ -47,10 +49,7 @@ def prior_by_integration(device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("L_(t,s) by the error of eps, {fixed}, stride {stride}", 1e-9, fixed=FIXED, stride=(1, 7))
 def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
-    """Every term of the linear schedule, from the error of eps (Ho et al. 2020, eq. 8 and 12, at any stride).
-
-    beta^2 (eps - eps_hat)^2 / (2 sigma^2 (1 - beta) (1 - alpha_bar_t)), and the KL of the variances where they differ.
-    """
+    """Every term by Ho et al. 2020, eq. 8 and 12, at any stride, and the KL of the variances where they differ."""
     t = torch.arange(stride + 1, 1001)
     before, kept = (LINEAR.alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
     step = -torch.expm1(kept.log() - before.log())
@@ -97,18 +96,15 @@ def open_tails(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("L_0 of three pixels by the error function, {fixed}", 1e-12, fixed=FIXED)
 def last_term(fixed: str, device: torch.device) -> Tensor:
     """Where eps_hat is wrong, by the numbers of FIVE: beta_1, or beta_tilde_2."""
-    phi = NormalDist().cdf
     width = math.sqrt(0.1 if fixed == "beta" else 0.1 / (1 - 0.9 * 0.7) * 0.3)
-    x0, eps, hat = (-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1)
-    wanted = 0.0
-    for x, e, h in zip(x0, eps, hat, strict=True):
-        mean = x + math.sqrt(0.1 / 0.9) * (e - h)
-        low, high = ((x + side / 255 - mean) / width for side in (-1, 1))
-        wanted -= math.log((1.0 if x == 1 else phi(high)) - (0.0 if x == -1 else phi(low)))
-    pixel, noise, said = (double(*row, device=device)[None] for row in (x0, eps, hat))
+    rows = ((-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1))
+    x0, eps, hat = (double(*row, device=device)[None] for row in rows)
+    mean = x0 + math.sqrt(0.1 / 0.9) * (eps - hat)
+    low, high = (torch.special.ndtr((x0 + side / 255 - mean) / width) for side in (-1, 1))
+    wanted = -(high.where(x0 < 1, 1.0) - low.where(x0 > -1, 0.0)).log().sum()
     t, diffusion = torch.tensor(1), eps_process(FIVE, FIXED[fixed])
-    x_1 = diffusion.q_sample(pixel, t, noise)
-    return step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1) - wanted
+    x_1 = diffusion.q_sample(x0, t, eps)
+    return step_term(diffusion, diffusion.decode(hat, x_1, t), x0, x_1, t, t - 1) - wanted
 
 
 # Against entropies
@@ -128,9 +124,8 @@ def above_entropy(name: str, T: int, device: torch.device) -> Tensor:
     return excess(eps_process(data.schedule, data.exact), data, data.schedule.trailing(T))
 
 
-@CHECKS("bound minus entropy, exact variance, strides", 1e-9)
+@CHECKS("bound minus entropy, exact variance, strides, early end", 1e-9)
 def strided_entropy(device: torch.device) -> Iterator[Tensor]:
-    """The same on strides of a chain that ends early."""
     data = gaussian(log_snr_linear(40, 9.0, -3.0), *VARIANCES, device=device)
     grids = ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0))
     return (excess(eps_process(data.schedule, data.exact), data, torch.tensor(grid)) for grid in grids)
@@ -154,3 +149,81 @@ def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
 @CHECKS("bits per dimension of log 256 nats", 1e-14)
 def one_bit(_: torch.device) -> Tensor:
     return bits_per_dim(double(math.log(256), 3 * math.log(256)), 1) - double(8, 24)
+
+
+# The flow
+
+
+def table(steps: int, top: float = 3.0) -> Schedule:
+    """Signal a = tanh(u) for even u from `top` to 0: no signal is left at T, so that p(x_T) is N(0, I) exactly."""
+    signal = torch.tanh(torch.linspace(top, 0, steps + 1, dtype=torch.float64))
+    return Schedule(torch.cat([double(1), signal**2]))
+
+
+def data(schedule: Schedule, device: torch.device) -> GaussianData:
+    """Data in the plane, narrow and wide."""
+    return gaussian(schedule, 0.03, 2.0, device=device)
+
+
+def points(device: torch.device) -> Tensor:
+    """Two of them."""
+    return double(0.49, -0.92, 0.2, 1.48, device=device).reshape(2, 2)
+
+
+def found(known: Mixture, x: Tensor, divergence: Divergence | None = None) -> Tensor:
+    """log p(x_1) of each x along every timestep."""
+    grid = torch.arange(known.schedule.num_timesteps, 0, -1)
+    return flow.flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
+
+
+@FLOW("log p of a mixture, 96 steps", 1e-4, 96)
+def hills_error(steps: int, device: torch.device) -> Tensor:
+    """Nats a dimension."""
+    hills, x = oracles.two_hills(table(steps), device), double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device)
+    return (found(hills, x.reshape(4, 2)) - hills.log_density(x.reshape(4, 2), torch.tensor(1))) / 2
+
+
+@FLOW("order 3 on a mixture, by halving the steps", 0.4)
+def order(device: torch.device) -> float:
+    return math.log2(largest(hills_error(48, device)) / largest(hills_error(96, device))) - 3
+
+
+@FLOW("Hutchinson over all signs is exact", 1e-12)
+def all_signs(device: torch.device) -> Tensor:
+    hills, x = oracles.two_hills(table(8), device), double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2)
+    corners = itertools.cycle(double(1, 1, 1, -1, -1, 1, -1, -1, device=device).reshape(4, 2))
+    return found(hills, x, Hutchinson(4, lambda: next(corners).expand(2, 2))) - found(hills, x)
+
+
+@FLOW("exact divergence of a known Jacobian", 1e-14)
+def trace(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Its diagonal is cos(x_1), 2 x_2."""
+
+    def known(y: Tensor) -> Tensor:
+        return torch.stack([y[:, 0].sin() + y[:, 1], y[:, 1] ** 2 - y[:, 0]], 1)
+
+    x = double(0.3, -1.2, device=device)[None]
+    value, forms = flow.quadratic_forms(known, x, Exact().vectors(x))
+    wanted = double(math.sin(0.3) - 1.2, 1.44 - 0.3, device=device)[None]
+    return value - wanted, forms[:, 0] - double(math.cos(0.3), -2.4, device=device)
+
+
+@FLOW("forward dequantisation: every draw is -log p(x_0)", 5e-5)
+def exact_decoder(device: torch.device) -> Tensor:
+    """Where the decoder is the exact p(x_0 | x_1)."""
+    known, x = data(table(96), device), points(device)
+    noise = double(0.4, -1.3, 2.1, 0.2, device=device).reshape(2, 2)
+    draws = (x, torch.arange(known.schedule.num_timesteps, 0, -1), Exact(), noise, DiagonalGaussian.log_prob)
+    bound = flow.forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
+    return bound + log_normal(x, known.mean, known.variance).sum(1)
+
+
+@FLOW("uniform dequantisation: density times width", 5e-5)
+def middle_of_bins(device: torch.device) -> Tensor:
+    """In the middle of a bin it is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
+    known, x = data(table(96, top=1.0), device), points(device)
+    middle, grid = torch.full_like(x, 0.5), torch.arange(known.schedule.num_timesteps, 0, -1)
+    bound = flow.uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
+    kept = math.tanh(1.0) ** 2
+    density = log_normal(x, known.mean, known.variance + (1 - kept) / kept).sum(1)
+    return bound + density + 2 * math.log(BIN_WIDTH)

@@ -41,8 +41,8 @@ class Checks(list[Check]):
 
         def add(measure: Function) -> Function:
             for values in itertools.product(*each.values()):
-                said = name.format(**dict(zip(each, values, strict=True))) if each else name
-                self.append(Check(said, allowed, partial(measure, *first, *values)))
+                filled = name.format(**dict(zip(each, values, strict=True)))
+                self.append(Check(filled, allowed, partial(measure, *first, *values)))
             return measure
 
         return add
@@ -63,10 +63,7 @@ class CheckResult(NamedTuple):
         return self.error <= self.allowed
 
 
-Groups = Mapping[str, Sequence[Check]]
-
-
-def run(groups: Groups, device: torch.device) -> Iterator[CheckResult]:
+def run(groups: Mapping[str, Sequence[Check]], device: torch.device) -> Iterator[CheckResult]:
     """The outcome of every check, in order, each as soon as it is known."""
     for group, checks in groups.items():
         for check in checks:

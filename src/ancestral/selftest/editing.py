@@ -18,7 +18,7 @@ from ancestral.editing.from_image import from_image, timestep_of_strength, times
 from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
 from ancestral.editing.interpolate import arc, path, slerp
 from ancestral.editing.inversion import DDIMInversion, HeunInversion, invert, round_trip_error, timesteps_above
-from ancestral.oracles import CorrelatedData, GaussianData, double, eps_process, gaussian, moments, normal, two_hills
+from ancestral.oracles import CorrelatedData, double, eps_process, gaussian, moments, normal, two_hills
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral
 from ancestral.selftest.checks import Checks, largest
@@ -30,11 +30,6 @@ FINE = log_snr_linear(960, 6.0, -6.0)
 NoiseSource = Callable[[], Tensor]
 
 
-def exact(data: GaussianData) -> Ancestral:
-    """Sampling by the true variance of each step."""
-    return Ancestral(eps_process(data.schedule, data.exact))
-
-
 @CHECKS("inpainting: 4 times 1 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(4, 1))
 @CHECKS("inpainting: 3 times 2 of 7 steps keep the law", 1e-12, HUNDRED, 7, Rounds(3, 2))
 @CHECKS("inpainting: 2 times 9 of 5 steps keep the law", 1e-12, cosine(60), 5, Rounds(2, 9))
@@ -42,10 +37,11 @@ def resampled(schedule: Schedule, steps: int, rounds: Rounds, device: torch.devi
     """With nothing known and an exact step down, going up again leaves mean and variance of every x_s alone."""
     data, grid = gaussian(schedule, 0.3, 2.0, device=device), schedule.trailing(steps)
     (centre, spread), nothing = data.at(grid[0]), torch.zeros(2, dtype=torch.bool)
+    process = eps_process(schedule, data.exact)
 
     def run(noise: NoiseSource) -> Tensor:
         x_T = centre + spread.sqrt() * noise()
-        walk = inpaint(data, exact(data), eps_process(schedule), 0 * x_T, nothing, x_T, grid, noise, rounds)
+        walk = inpaint(data, Ancestral(process), process, 0 * x_T, nothing, x_T, grid, noise, rounds)
         return torch.cat([step.x_s for step in walk], 1)
 
     mean, covariance = moments(run, (2,), device)
@@ -79,10 +75,7 @@ def noised(device: torch.device) -> tuple[Tensor, Tensor]:
 
 @CHECKS("inpainting: known to the bit, 12 rounds for the rest", 0.05)
 def conditional(device: torch.device) -> Iterator[float | Tensor]:
-    """Of two numbers that correlate by 0.8 the first is known, to the bit: mean and variance of the second by DDIM.
-
-    12 rounds of 20 steps; one round errs by 0.28, and no number of steps and rounds would leave an error.
-    """
+    """The second of two numbers that correlate by 0.8, by 12 rounds of 20 steps of DDIM; one round errs by 0.28."""
     table = log_snr_linear(200, 9.0, -6.0)
     pair = CorrelatedData(table, double(0.3, -0.2, device=device), double(1, 0.8, 0.8, 1, device=device).reshape(2, 2))
     image, known, grid = double(0.9, 7, device=device), torch.tensor([True, False]), table.uniform_log_snr(20)
@@ -111,12 +104,12 @@ def masks(_: torch.device) -> Iterator[int | Tensor]:
 def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """x_t correlates with x_0 by r, and so does what an exact chain makes of it; image and result correlate by r^2."""
     data, image = gaussian(HUNDRED, 0.3, 2.0, device=device), double(1, 0.5, device=device)
-    grid = timesteps_below(HUNDRED.trailing(9), t)
+    grid, exact = timesteps_below(HUNDRED.trailing(9), t), Ancestral(eps_process(HUNDRED, data.exact))
 
     def run(noise: NoiseSource) -> Tensor:
         first = noise()
         draws = itertools.chain([first], iter(noise, None))
-        *_, end = from_image(data, exact(data), HUNDRED, image.expand_as(first), grid, draws.__next__)
+        *_, end = from_image(data, exact, HUNDRED, image.expand_as(first), grid, draws.__next__)
         return end.x_s
 
     mean, covariance = moments(run, (2,), device)
@@ -125,7 +118,7 @@ def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return mean - (data.mean + twice * (image - data.mean)), covariance.diagonal() - variance
 
 
-@CHECKS("from an image: timesteps of strengths, grids below", 0)
+@CHECKS("timesteps of strengths, below one, of at least a grain", 0)
 def strengths(_: torch.device) -> Iterator[int]:
     for schedule in (cosine(50), HUNDRED):
         signal = schedule.alpha_bar.sqrt().tolist()
@@ -135,6 +128,9 @@ def strengths(_: torch.device) -> Iterator[int]:
     grid = torch.tensor([100, 75, 50, 25, 0])
     by_hand = {60: [60, 50, 25, 0], 50: [50, 25, 0], 100: [100, 75, 50, 25, 0], 3: [3, 0]}
     yield sum(timesteps_below(grid, t).tolist() != wanted for t, wanted in by_hand.items())
+    for grain in (0.0, 0.1, 1.5):
+        kept = [t for t in grid.tolist() if (1 / float(HUNDRED.alpha_bar[t]) - 1) ** 0.5 >= grain]
+        yield int(timesteps_above(HUNDRED, grid, grain).tolist() != kept)
 
 
 def down_to_one(steps: int) -> Tensor:
@@ -196,15 +192,6 @@ def calls(device: torch.device) -> int:
     return int(asked != [20, 50, 90, 20, 20, 20, 50, 50, 90])
 
 
-@CHECKS("inversion: timesteps of at least a grain", 0)
-def grains(_: torch.device) -> Iterator[int]:
-    """By asking each timestep of a grid for its noise over signal."""
-    grid = FINE.trailing(40)
-    for grain in (0.0, 0.1, 1.5):
-        kept = [t for t in grid.tolist() if (1 / float(FINE.alpha_bar[t]) - 1) ** 0.5 >= grain]
-        yield len({*timesteps_above(FINE, grid, grain).tolist()} ^ {*kept})
-
-
 def polar(radius: float, angle: float, device: torch.device) -> Tensor:
     """A point of the plane, (1, 2)."""
     return radius * double(math.cos(angle), math.sin(angle), device=device)[None]
@@ -212,18 +199,14 @@ def polar(radius: float, angle: float, device: torch.device) -> Tensor:
 
 @CHECKS("slerp: radius and angle move evenly", 1e-12)
 def turned(device: torch.device) -> Iterator[Tensor]:
-    """Each of a batch its own, also where the ends nearly agree."""
+    """Each of a batch its own, also where the ends nearly agree; and along a path, a quarter turn in five points."""
     ends = [((1.0, 0.2), (3.0, 2.0)), ((2.0, -1.0), (0.5, 1.9)), ((1.0, 0.3), (1.0, 0.3 + 1e-9))]
     for u in (0.0, 0.3, 0.5, 1.0):
         a, b = (torch.cat([polar(*each[k], device) for each in ends]) for k in (0, 1))
         between = [(r + u * (s - r), v + u * (w - v)) for (r, v), (s, w) in ends]
         yield slerp(a, b, u) - torch.cat([polar(*each, device) for each in between])
-
-
-@CHECKS("path: a quarter turn in five points", 1e-14)
-def whole_path(device: torch.device) -> Tensor:
     quarter = [polar(2.0, k * math.pi / 8, device) for k in range(5)]
-    return path(quarter[0], quarter[-1], 5) - torch.stack(quarter)
+    yield path(quarter[0], quarter[-1], 5) - torch.stack(quarter)
 
 
 @CHECKS("arc: the law of noise", 1e-14)

@@ -26,8 +26,7 @@ from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
 
-COUNT = 60
-"""Numbers whose mean has an error."""
+COUNT = 60  # numbers whose mean has an error
 
 
 @CHECKS("errors of means: deviation over the root of the count", 1e-12)
@@ -117,11 +116,7 @@ def copies(device: torch.device) -> Iterator[Tensor]:
 TABLE = log_snr_linear(40, 9.0, -5.0)
 PROCESS = eps_process(TABLE)
 IMAGES = 6
-
-
-def pixels(device: torch.device) -> Tensor:
-    """Images of two pixels, (IMAGES, 2)."""
-    return torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64, device=device).round().reshape(-1, 2) / 127.5 - 1
+PIXELS = torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64).round().reshape(IMAGES, 2) / 127.5 - 1
 
 
 def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int = IMAGES) -> Sums:
@@ -129,18 +124,17 @@ def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int =
     chain = TABLE.uniform_log_snr(subsample.steps + 1)
     draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
     visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
-    x0, data = pixels(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
+    x0, data = PIXELS.to(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
     return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
 
 
 @CHECKS("bound by visits: all terms, where all are visited", 1e-12)
 def whole_sum(device: torch.device) -> Iterator[Tensor]:
-    """The terms of the bound of each image, and of each stretch."""
     subsample = Subsample(0, 50, IMAGES, 9, 9)
     found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
     chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
     data = gaussian(TABLE, 0.3, 0.8, device=device)
-    prior, *terms, onto_data = bound_terms(PROCESS, data, pixels(device), chain, last.__next__)
+    prior, *terms, onto_data = bound_terms(PROCESS, data, PIXELS.to(device), chain, last.__next__)
     between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
     yield double(*found.prior) - bits_per_dim(prior.nats, 2).cpu()
     yield double(*found.reconstruction) - bits_per_dim(onto_data.nats, 2).cpu()
@@ -151,7 +145,7 @@ def whole_sum(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("bound by visits: two of twenty, and their difference", 1e-10)
 def two_visits(device: torch.device) -> Iterator[Tensor]:
     """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
-    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), pixels(device), []
+    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), PIXELS.to(device), []
     found, chain, draws = sums(subsample, device), TABLE.uniform_log_snr(21), normal(3, IMAGES, 2, device=device)
     for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
         t, s = chain[visits].to(device), chain[visits + 1].to(device)

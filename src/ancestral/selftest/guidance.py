@@ -27,8 +27,7 @@ CHECKS = Checks()
 SCHEDULE = cosine(100)
 T = torch.tensor(40)
 SCALES = (0.0, 1.0, 2.5)
-LogDensity = Callable[[Tensor], Tensor]
-"""x_t (B, D) -> (B,), at T and but for a constant."""
+LogDensity = Callable[[Tensor], Tensor]  # x_t (B, D) -> (B,), at T and but for a constant
 
 
 def off_score(guided: Denoiser, log_density: LogDensity, x_t: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,7 +37,6 @@ def off_score(guided: Denoiser, log_density: LogDensity, x_t: Tensor) -> tuple[T
 
 
 def unlike(found: Prediction, wanted: Prediction) -> tuple[Tensor, Tensor]:
-    """The difference of two pairs."""
     return found.x0 - wanted.x0, found.eps - wanted.eps
 
 
@@ -142,15 +140,11 @@ def rescaled(share: float, device: torch.device) -> Iterator[Tensor]:
     yield noised(SCHEDULE, found) - x
 
 
-@CHECKS("interval: inside at its timesteps alone", 0)
-def interval(device: torch.device) -> Tensor | int:
+@CHECKS("interval: at its timesteps alone, those of its noise", 0)
+def interval(device: torch.device) -> Iterator[Tensor | int]:
     x = normal(1, 1, device=device)
     limited = Interval(lambda x_t, t: Prediction(t, x_t, x_t), lambda x_t, t: Prediction(t, -x_t, x_t), 20, 21)
-    return sum(limited(x, torch.tensor(t)).x0 != (x if t in (20, 21) else -x) for t in (19, 20, 21, 22))
-
-
-@CHECKS("interval of noise: just the timesteps within", 0)
-def interval_of_noise(_: torch.device) -> Iterator[int]:
+    yield from (limited(x, torch.tensor(t)).x0 != (x if t in (20, 21) else -x) for t in (19, 20, 21, 22))
     for low, high in ((0.28, 2.9), (0.0, 1e9), (1.0, 1.0)):
         first, last = guidance.timesteps_of_noise(SCHEDULE, low, high)
         within = {t for t in range(1, 101) if low <= (1 / float(SCHEDULE.alpha_bar[t]) - 1) ** 0.5 <= high}
@@ -172,8 +166,7 @@ def clipped(device: torch.device) -> Iterator[Tensor]:
     yield dynamic(0.2 * told, T).x0 - 0.2 * told
 
 
-LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
-"""A class for each of eight points."""
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])  # a class for each of eight points
 
 
 def chosen(rows: Tensor, labels: Tensor) -> Tensor:

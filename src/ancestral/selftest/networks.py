@@ -116,10 +116,7 @@ def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
 
 @CHECKS("cache: whole at every {n}. call, from the first on", 0, n=(1, 2, 3))
 def in_phase(every: int, _: torch.device) -> int:
-    """How many of ten calls of a cache give other than the deep features of the whole call that is due: 0, n, 2n ...
-
-    The deep features, and the output, of a whole call are its time.
-    """
+    """Ten calls, where the output and the deep features of a whole call are its time."""
 
     def network(x: Tensor, time: Tensor, deep: Tensor | None) -> tuple[Tensor, Tensor]:
         return (time, time) if deep is None else (deep, deep)

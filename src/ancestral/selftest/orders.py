@@ -32,13 +32,10 @@ from ancestral.selftest.samplers import KINDS, SamplerBuilder
 
 CHECKS = Checks()
 
-TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)
-"""Many more timesteps than steps."""
+TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)  # many more timesteps than steps
 VARIANCES = (0.05, 0.4, 1.0)
-STEPS = {1: 32, 2: 32, 3: 96, 4: 64}
-"""Steps of the coarser of two chains, by order: a high order shows late."""
-PAST = 4
-"""Predictions that a chain is given on its way, at the most."""
+STEPS = {1: 32, 2: 32, 3: 96, 4: 64}  # steps of the coarser of two chains, by order: a high order shows late
+PAST = 4  # predictions that a chain is given on its way, at the most
 ALL: dict[str, SamplerBuilder] = {
     **KINDS,
     "ddim, eta 1": lambda schedule: DDIM(schedule, 1.0),

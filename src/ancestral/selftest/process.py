@@ -95,23 +95,23 @@ def through_eps(device: torch.device) -> Iterator[Tensor]:
             yield found - (x_t - share / (1 - kept) ** 0.5 * eps) / (1 - share) ** 0.5
 
 
-@CHECKS("output of twice the channels: mean, spread, time", 0)
+@CHECKS("output of twice the channels: mean, coefficient", 0)
 def halves(device: torch.device) -> tuple[Tensor, ...]:
-    """The first half decodes as alone, the second is the variance coefficient; times count from 0."""
+    """The first half decodes as alone, the second is the variance coefficient."""
     x, output = normal(2, 4, 3, 2, 2, device=device)
     t = torch.tensor([1, 2, 3, 5])
     alone, both = CHAIN.decode(output, x, t), CHAIN.decode(torch.cat([output, output.flip(0)], 1), x, t)
     assert both.variance_coeff is not None
-    times = CHAIN.network_time(t, x).double() - double(0, 1, 2, 4, device=device)
-    return both.x0 - alone.x0, both.variance_coeff - output.flip(0), times
+    return both.x0 - alone.x0, both.variance_coeff - output.flip(0)
 
 
-@CHECKS("time as log-SNR: from 0 at 20 to 1000 at -20", 1e-4)
-def told_of_noise(device: torch.device) -> Tensor:
-    """So SNR 9 at t = 1 is 500 - 25 log 9."""
-    process = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr")
-    found = process.network_time(torch.tensor([1, 3]), torch.zeros(2, 1, device=device)).double()
-    return found - double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
+@CHECKS("time of a network: t - 1, or 0 to 1000 for log-SNR 20 to -20", 1e-4)
+def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
+    """SNR 9 at t = 1 is 500 - 25 log 9."""
+    t, x = torch.tensor([1, 3]), torch.zeros(2, 1, device=device)
+    by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(t, x).double()
+    wanted = double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
+    return CHAIN.network_time(t, x).double() - double(0, 2, device=device), by_noise - wanted
 
 
 def kl_integral(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
@@ -133,8 +133,7 @@ def divergence(device: torch.device) -> Iterator[Tensor]:
 
 STEPS = [*map(torch.tensor, ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1)))]
 """(t, s) of the published linear schedule."""
-INNER = 0.3
-"""A variance of data that neither extreme fits."""
+INNER = 0.3  # a variance of data that neither extreme fits
 
 
 def said(device: torch.device, variance_coeff: float = 0.0) -> Prediction:

@@ -44,24 +44,15 @@ def same_in_any_batch(device: torch.device) -> tuple[Tensor, Tensor]:
     return second(17)[0] - second(3, 17, 5)[1], second(17, 2)[0] - second(17)[0]
 
 
-@NOISE("mean, variance, correlation, in standard errors", 4)
-def moments(_: torch.device) -> Tensor:
-    one, two = ImageNoise([1, 2], (20_000,), dtype=torch.float64)()
-    off = torch.stack([one.mean(), (one.square().mean() - 1) / 2**0.5, (one * two).mean()])
-    return off * 20_000**0.5
-
-
-@NOISE("streams, seeds and draws: unrelated, in standard errors", 5)
-def alike(_: torch.device) -> Tensor:
-    """The correlations between streams, seeds and draws of an image, 4096 numbers each.
-
-    The first draw is x_T, the later ones are the noise of the steps: a stream by another name is another noise.
-    """
+@NOISE("streams, seeds, draws: N(0, 1) each, in standard errors", 5)
+def alike(_: torch.device) -> tuple[Tensor, ...]:
+    """Of 4096 numbers each. The first draw is x_T, the later ones are the noise of the steps."""
     names = ("sample", "chain", "probes", "measurement")
     noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in names]
     draws = torch.cat([noise() for noise in noises for _ in range(3)])
-    found = draws @ draws.T / 4096**0.5
-    return found - found.diagonal().diag()
+    products = draws @ draws.T / 4096**0.5
+    squares = products.diagonal()
+    return draws.mean(1) * 4096**0.5, (squares - 4096**0.5) / 2**0.5, products - squares.diag()
 
 
 @NOISE("no two positions share a seed or their numbers", 0)
@@ -85,8 +76,7 @@ def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
 # Training
 
 TimestepDraw = Literal["uniform", "stratified", "importance"]
-MANY = 4096
-"""Images of a batch whose draws are compared."""
+MANY = 4096  # images of a batch whose draws are compared
 TIMESTEPS: dict[TimestepDraw, int] = {"uniform": 2**24, "stratified": 4096}
 """T; of the first so large that t and another draw out of its stream of float32 are the same number."""
 CPU = torch.device("cpu")
@@ -127,10 +117,7 @@ def unrelated(how: TimestepDraw, _: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("{how}: every t at every place, in standard errors", 5, how=("uniform", "stratified", "importance"))
 def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
-    """How uneven the timesteps 1..8 of 4096 images are, and where within them: in standard errors.
-
-    Each place in the batch has all of them over the steps; the parts of stratified draws are in no order.
-    """
+    """Timesteps 1..8 of 4096 images, and where within them; each place in the batch has all of them over the steps."""
     settings = TrainingSettings(steps=1, batch_size=16, timesteps=how)
     draws = [randomness_of(settings, 3, step, (1, 1, 1), 8, CPU, None) for step in range(256)]
     t, within = (torch.stack([getattr(each.times, name) for each in draws]).double() for name in ("t", "within"))

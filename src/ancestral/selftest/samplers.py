@@ -54,8 +54,7 @@ NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m
 """Those whose noise is a setting."""
 HUNDRED, FIFTY = linear(100), cosine(50)
 EVERY = HUNDRED.trailing(100)
-UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])
-"""A grid on FIFTY that no formula made."""
+UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])  # a grid on FIFTY that no formula made
 
 
 def law(sampler: Sampler, data: GaussianData, grid: Tensor) -> Iterator[Tensor]:
@@ -164,10 +163,8 @@ def calls(device: torch.device) -> Iterator[int]:
 # What is remembered
 
 SIXTY = log_snr_linear(60, 6.0, -6.0)
-BEFORE = (60, 51, 47, 38)
-"""Timesteps of four predictions before a step from 30 to 19, no two of them equally far apart."""
-KEPT = 4
-"""Predictions that a walk keeps, at the most."""
+BEFORE = (60, 51, 47, 38)  # timesteps of four predictions before a step from 30 to 19, no two of them equally far apart
+KEPT = 4  # predictions that a walk keeps, at the most
 
 
 @CHECKS("{kind}: looks back as far as its order asks", 0, kind=KINDS)
@@ -206,7 +203,6 @@ class Witness(DDIM):
 def resampled(
     rounds: Rounds, denoise: Denoiser, sampler: Sampler, x: Tensor, grid: Tensor, noise: Noise
 ) -> Iterator[Step]:
-    """Inpainting of nothing, with jumps back."""
     nothing = torch.zeros(x.shape[1:], dtype=torch.bool)
     return inpaint(denoise, sampler, eps_process(SIXTY), 0 * x, nothing, x, grid, noise, rounds)
 

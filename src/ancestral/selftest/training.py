@@ -33,12 +33,11 @@ CHECKS = Checks()
 NAMES = ("a", "b", "c")
 LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
 """Log-SNR at t = 1..6 of the schedule of these tests, which is even in it."""
-INNER = 0.3
-"""Variance of the data."""
-SIZE = 8
-"""Images of a batch."""
+INNER = 0.3  # variance of the data
+SIZE = 8  # images of a batch
 RECENT = RecentLosses(torch.arange(1, 7, dtype=torch.float64)[:, None].expand(6, 10))
 """By which some t are drawn more often than others."""
+STEP = TrainingSettings(steps=9, batch_size=SIZE, clip_norm=None, weighting="min-snr", timesteps="importance")
 Time = Literal["index", "log-snr"]
 
 
@@ -46,10 +45,7 @@ Time = Literal["index", "log-snr"]
 
 
 def kept(updates: int, decay: float) -> float:
-    """What an average keeps of its start after so many updates, where the weight is another and stays.
-
-    Between the updates are some that are not taken, towards a third weight.
-    """
+    """What an average keeps of its start after updates towards one weight, and some not taken towards another."""
     network = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.zeros_(network.weight)
     average = ExponentialAverage(network, decay)
@@ -174,10 +170,7 @@ def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tenso
 
 
 def by_hand(training: TrainingSettings) -> Tensor:
-    """The gradient of the mean over a batch of min(SNR, 5) / SNR times the squared error of eps, in the same row.
-
-    Each is weighed by how rarely its t is drawn, too.
-    """
+    """The same row, of min(SNR, 5) / SNR times the squared error of eps, weighed by how rarely its t is drawn."""
     network = stirred(tiny(training)).network.train().requires_grad_(True)
     times, eps, _ = randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
     pixels = torch.tensor(images(20).pixels(batch_indices(0, 0, SIZE, 20).numpy())).permute(0, 3, 1, 2)
@@ -191,24 +184,20 @@ def by_hand(training: TrainingSettings) -> Tensor:
     return torch.cat([weight.grad.flatten() for _, weight in named if weight.grad is not None]).double()
 
 
-def settings(clip_norm: float | None) -> TrainingSettings:
-    """Of a batch of SIZE images."""
-    return TrainingSettings(steps=9, batch_size=SIZE, clip_norm=clip_norm, weighting="min-snr", timesteps="importance")
-
-
 @CHECKS("a step, whole and in parts: the gradient by hand", 1e-5, None)
 @CHECKS("a step, whole and in parts: clipped once", 1e-5, 0.01)
 def in_parts(clip_norm: float | None, _: torch.device) -> Iterator[Tensor]:
     """A step on 8 images, at once and in parts of 3."""
-    wanted = by_hand(settings(clip_norm))
+    training = STEP.model_copy(update={"clip_norm": clip_norm})
+    wanted = by_hand(training)
     wanted = wanted if clip_norm is None else wanted * clip_norm / wanted.norm()
-    return ((stepped(settings(clip_norm), size) - wanted).norm() / wanted.norm() for size in (None, 3))
+    return ((stepped(training, size) - wanted).norm() / wanted.norm() for size in (None, 3))
 
 
 @CHECKS("held-out loss: the same twice, over all timesteps", 1e-6)
 def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     """Its 12 images have each of 6 timesteps twice, and their own classes."""
-    pipeline, calls = stirred(tiny(settings(None), classes=3)), list[Tensor]()
+    pipeline, calls = stirred(tiny(STEP, classes=3)), list[Tensor]()
     pipeline.network.register_forward_pre_hook(lambda module, given: calls.append(torch.stack(given[1:])))
     loss = ValidationLoss(pipeline, images(12, 3))
     first, again = (loss.record(pipeline.network)["held_out_loss"] for _ in range(2))
