@@ -22,7 +22,6 @@ from ancestral.oracles import (
     matrix_of,
     moments,
     propagate,
-    score,
     signs,
 )
 from ancestral.sampling.loop import sample
@@ -119,7 +118,7 @@ def test_correlated_data_are_told_by_x_t_and_by_what_is_measured() -> None:
 
 def test_the_score_is_what_the_noise_points_away_from() -> None:
     """eps = -s grad log q(x_t), by automatic differentiation; and the same gradient of one component alone."""
-    assert near(HILLS(SEEN, T).eps, -NOISE * score(HILLS, SEEN, T))
+    assert near(HILLS(SEEN, T).eps, -NOISE * gradient(lambda x: HILLS.log_density(x, T), SEEN))
     of_first = gradient(lambda x: HILLS.log_joint(x, T)[:, 0], SEEN)
     assert near(HILLS.component(0)(SEEN, T).eps, -NOISE * of_first)
     assert near(HILLS.log_posterior(SEEN, T), HILLS.log_joint(SEEN, T) - HILLS.log_density(SEEN, T)[:, None])

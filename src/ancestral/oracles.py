@@ -14,7 +14,7 @@ each component, weighed by the probability of the component. Pixels are a mixtur
 with matrices, and so are data of which something else was measured.
 
 Where everything is affine, expectations over N(0, 1) are means over +1 and -1, exactly: see `signs`; and the law of a
-chain is that of its response to each generate: see `moments`.
+chain is that of its response to each draw: see `moments`.
 """
 
 import itertools
@@ -47,11 +47,6 @@ def normal(*shape: int, device: Device = "cpu") -> Tensor:
     """Some standard normal numbers, always the same, float64."""
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     return drawn.to(device)
-
-
-def every(schedule: Schedule) -> Tensor:
-    """T, T - 1, ..., 0."""
-    return torch.arange(schedule.num_timesteps, -1, -1)
 
 
 def signs(count: int, device: Device = "cpu") -> Tensor:
@@ -241,11 +236,6 @@ def three_hills(schedule: Schedule, device: Device = "cpu", wider: float = 0.0) 
     return Mixture(schedule, double(0.3, 0.5, 0.2, device=device), means, variances)
 
 
-def score(mixture: Mixture, x: Tensor, t: Tensor) -> Tensor:
-    """The gradient of log q(x_t), by automatic differentiation."""
-    return gradient(lambda x: mixture.log_density(x, t), x)
-
-
 def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The gradient of a function (B, D) -> (B,) at x, by automatic differentiation: (B, D)."""
     x = x.detach().clone().requires_grad_()
@@ -273,7 +263,7 @@ def moments(
 ) -> tuple[Tensor, Tensor]:
     """Mean (K,) and covariance (K, K), exactly, of what `run` makes of normal draws of a shape, affine in all of them.
 
-    In the first row of its batch every generate is 0; in each of the others one element of one generate is 1.
+    In the first row of its batch every draw is 0; in each of the others one element of one draw is 1.
     """
     asked, size = itertools.count(), math.prod(shape)
 

@@ -28,7 +28,7 @@ from ancestral.diffusion.schedules import (
 )
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import GaussianData, double, entropy, eps_process, every, expected_terms, propagate, signs
+from ancestral.oracles import GaussianData, double, entropy, eps_process, expected_terms, propagate, signs
 from ancestral.sampling.samplers import Ancestral
 
 density = DiagonalGaussian.log_prob
@@ -99,7 +99,7 @@ def test_the_evidence_is_an_expectation_over_the_forward_process(x0: float, grid
 
 @given(st.floats(-3, 3), st.floats(-2, 2), st.floats(0.05, 4), st.sampled_from([beta, beta_tilde]))
 def test_by_jensen_the_bound_is_never_below_the_evidence(x0: float, mean: float, variance: float, width) -> None:
-    for grid in (GRID, every(SHORT)):
+    for grid in (GRID, SHORT.trailing(SHORT.num_timesteps)):
         diffusion, _ = wrong_model(SHORT, width)
         denoise = GaussianData(SHORT, double(mean), double(variance))
         terms = bound_terms(diffusion, denoise, double(x0, x0)[:, None], grid, lambda: double(1, -1)[:, None], density)
@@ -129,7 +129,7 @@ def test_bayes_rule_turns_a_forward_step_around(t: int, data, x0: float, x_s: fl
 
 
 @pytest.mark.parametrize("width", [beta, beta_tilde])
-@pytest.mark.parametrize("grid", [GRID, every(SHORT)], ids=["strided", "full"])
+@pytest.mark.parametrize("grid", [GRID, SHORT.trailing(SHORT.num_timesteps)], ids=["strided", "full"])
 def test_the_sum_telescopes_into_kls(grid: Tensor, width: Variance) -> None:
     """E_q of minus the log-weight of a path is L_T + the sum of L_(t,s) + L_0: both quadratic, both by signs."""
     x0 = 0.8
@@ -241,7 +241,7 @@ VARIANCES = double(0.01, 0.25, 0.7, 1.0)
 def test_with_the_exact_reverse_variance_the_bound_is_the_entropy(table, T: int) -> None:
     """Gaussian data, the density as decoder: below 1e-9 nats a dimension at every T."""
     schedule, mean = table(T), torch.zeros(4, dtype=torch.float64)
-    terms = expected_terms(*exact_model(schedule, mean, VARIANCES), every(schedule))
+    terms = expected_terms(*exact_model(schedule, mean, VARIANCES), schedule.trailing(schedule.num_timesteps))
     assert len(terms) == T + 1
     assert terms.sum().item() == pytest.approx(entropy(VARIANCES).mean().item(), abs=1e-9)
 
@@ -291,10 +291,10 @@ def test_fixed_variances_leave_the_gap_that_theory_predicts(width: Variance, T: 
 def test_beta_is_exact_for_unit_variance_and_beta_tilde_for_a_point() -> None:
     """The two extremes: no gap at l = 1; towards l = 0 none but that of the last step, which has no entropy to meet."""
     schedule = linear(200)
-    assert predicted_gap(schedule, double(1.0), every(schedule), large=True) < 1e-12
+    assert predicted_gap(schedule, double(1.0), schedule.trailing(schedule.num_timesteps), large=True) < 1e-12
     mean, point = double(0.4), double(1e-12)
     diffusion, denoise = eps_process(schedule), GaussianData(schedule, mean, point)
-    terms = expected_terms(diffusion, denoise, every(schedule))
+    terms = expected_terms(diffusion, denoise, schedule.trailing(schedule.num_timesteps))
     assert terms[1:-1].sum() < 1e-9
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ancestral.diffusion.likelihood import bits_per_dim, decoder_log_prob, rectangle_log_prob, step_term
+from ancestral.diffusion.likelihood import PIXELS, bits_per_dim, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.diffusion.variances import beta_tilde
@@ -18,6 +18,11 @@ LEVELS = torch.arange(256, dtype=torch.float64) / 127.5 - 1
 BETAS = [0.002, 0.01, 0.05, 0.3]
 CHAIN = eps_process(from_betas(BETAS))
 ONE, ZERO = torch.tensor(1), torch.tensor(0)
+
+
+def rectangle_log_prob(p: DiagonalGaussian, x0: torch.Tensor) -> torch.Tensor:
+    """Log-probability of a bin by the rectangle rule: density times width."""
+    return p.log_prob(x0) + math.log(2 / 255)
 
 
 def last_step(diffusion: GaussianDiffusion, level: int, eps: float, eps_hat: float, decoder) -> float:
@@ -32,7 +37,7 @@ def last_step(diffusion: GaussianDiffusion, level: int, eps: float, eps_hat: flo
 def test_the_rectangle_rule_errs_by_the_second_derivative(level: int, mean: float, sigma: float) -> None:
     """The integral of f over a bin of width w is w f + w^3 f'' / 24 + ..., and f'' / f = (z^2 - 1) / sigma^2."""
     p = DiagonalGaussian(torch.full_like(LEVELS, mean), torch.tensor(2 * math.log(sigma), dtype=torch.float64))
-    gap = (decoder_log_prob(p, LEVELS) - rectangle_log_prob(p, LEVELS))[level].item()
+    gap = (PIXELS(p, LEVELS) - rectangle_log_prob(p, LEVELS))[level].item()
     z = (LEVELS[level].item() - mean) / sigma
     width = 2 / 255 / sigma
     assert gap == pytest.approx(width**2 / 24 * (z**2 - 1), abs=width**4 * (1 + z**2) / 20)
@@ -60,7 +65,7 @@ def test_by_the_rectangle_rule_t_1_is_a_weighted_error_of_eps(level: int, eps: f
 def test_the_last_step_has_the_variance_of_the_one_before() -> None:
     """Trap: log beta_tilde_1 is log 0, and L_0 infinite or NaN whatever the network says."""
     diffusion = eps_process(linear())
-    nats = last_step(diffusion, 100, 0.8, 0.3, decoder_log_prob)
+    nats = last_step(diffusion, 100, 0.8, 0.3, PIXELS)
     sigma = math.sqrt(1e-4 / (1 - (1 - 1e-4) * (1 - 0.00011991991991991991)) * 0.00011991991991991991)
     shift = math.sqrt(1e-4 / (1 - 1e-4)) * 0.5  # of x_0, by an error of 0.5 in eps
     upper, lower = ((shift + side / 255) / (sigma * math.sqrt(2)) for side in (1, -1))
@@ -69,7 +74,7 @@ def test_the_last_step_has_the_variance_of_the_one_before() -> None:
 
 def test_a_chain_of_one_step_has_a_decoder_too() -> None:
     single = GaussianDiffusion(from_betas([0.9]), CHAIN.parameterization, beta_tilde)
-    assert 0 < last_step(single, 100, 0.8, 0.3, decoder_log_prob) < 20
+    assert 0 < last_step(single, 100, 0.8, 0.3, PIXELS) < 20
 
 
 def test_data_that_are_not_pixels_need_a_density() -> None:
@@ -86,7 +91,7 @@ def test_data_that_are_not_pixels_need_a_density() -> None:
 def test_a_uniform_guess_costs_eight_bits_a_dimension_however_an_image_is_padded() -> None:
     """Trap: dividing by padded dimensions. A margin that is known beforehand adds neither nats nor dimensions."""
     black = torch.full((1, 32, 32), -1.0, dtype=torch.float64)
-    nats = -decoder_log_prob(DiagonalGaussian(black, torch.tensor(-20.0)), black)
+    nats = -PIXELS(DiagonalGaussian(black, torch.tensor(-20.0)), black)
     nats[:, 2:30, 2:30] = math.log(256)
     assert bits_per_dim(nats.sum((1, 2)), 28 * 28).item() == pytest.approx(8, abs=1e-12)
     with pytest.raises(ValueError, match="at least one dimension"):

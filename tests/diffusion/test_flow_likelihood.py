@@ -31,7 +31,7 @@ from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.unet import UNet
-from ancestral.oracles import GaussianData, Mixture, double, eps_process, every, two_hills
+from ancestral.oracles import GaussianData, Mixture, double, eps_process, two_hills
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import NetworkDenoiser
 from ancestral.settings import NetworkSettings
@@ -51,7 +51,7 @@ def even(steps: int, top: float = 3.0) -> Schedule:
 
 def whole(schedule: Schedule) -> Tensor:
     """Every timestep from T to 1."""
-    return every(schedule)[:-1]
+    return schedule.trailing(schedule.num_timesteps)[:-1]
 
 
 def flow(

@@ -76,13 +76,8 @@ def expected(log_levels: LogLevels) -> Data:
 
 
 def levels_log_prob(log_levels: LogLevels, x0: Data) -> Float64[Tensor, "B ..."]:
-    """Log-probability of the level of every element of x0, nats, float64: (B, ...). Its 256 add to 1.
-
-    Raises:
-        ValueError: an x0 that is not on the 256 levels.
-    """
-    index = level_of(x0).long()[..., None]
-    return log_levels.double().log_softmax(-1).gather(-1, index)[..., 0]
+    """Log-probability of the level of every element of x0, nats, float64: (B, ...). Its 256 add to 1."""
+    return log_levels.double().log_softmax(-1).gather(-1, level_of(x0).long()[..., None])[..., 0]
 
 
 def level_values(like: Data) -> Float[Tensor, "levels"]:

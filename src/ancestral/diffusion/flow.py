@@ -29,17 +29,17 @@ The model of (4) rounds x_t / alpha to the nearest level; that of (5) is the cha
 """
 
 import math
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from ancestral.diffusion.likelihood import Decoder, decoder_log_prob, step_term
+from ancestral.diffusion.likelihood import PIXELS, Decoder, step_term
 from ancestral.diffusion.process import GaussianDiffusion, Prediction
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
 from ancestral.tensors import Data, PerImage, Timesteps
@@ -73,42 +73,27 @@ class FlowBound(NamedTuple):
     standard_error: PerImage | None
 
 
-class Divergence(ABC):
-    """How the trace of a Jacobian is found from e' J e: which vectors e, and what to make of the numbers."""
-
-    @abstractmethod
-    def vectors(self, like: Data) -> Iterator[Data]:
-        """The vectors e of one grid point, each shaped as `like`."""
-
-    @abstractmethod
-    def trace(self, forms: Forms) -> tuple[PerImage, PerImage | None]:
-        """The trace and its standard error (None: exact), each (B,), from one number for every probe."""
-
-
 @dataclass(frozen=True)
-class Exact(Divergence):
+class Exact:
     """The trace itself, one probe a dimension: a backward pass for every number in an image."""
 
     def vectors(self, like: Data) -> Iterator[Data]:
-        """The unit vectors."""
+        """The unit vectors, each shaped as `like`."""
         basis = torch.eye(like[0].numel(), dtype=like.dtype, device=like.device)
         return (unit.reshape(like.shape[1:]).expand(like.shape) for unit in basis)
 
     def trace(self, forms: Forms) -> tuple[PerImage, PerImage | None]:
-        """The sum of the diagonal."""
+        """The sum of the diagonal, (B,), without an error."""
         return forms.sum(0), None
 
 
 @dataclass(frozen=True)
-class Hutchinson(Divergence):
+class Hutchinson:
     """An unbiased estimate of the trace (Hutchinson 1990; Grathwohl et al. 2019).
 
     Args:
         probes: backward passes at every grid point, at least 2: one would have no spread to tell its error.
         noise: draws of mean 0 and unit covariance, such as `rng.ImageNoise`; `rademacher` of it has a smaller variance.
-
-    Raises:
-        ValueError: fewer than two probes.
     """
 
     probes: int
@@ -123,13 +108,22 @@ class Hutchinson(Divergence):
         return (self.noise() for _ in range(self.probes))
 
     def trace(self, forms: Forms) -> tuple[PerImage, PerImage | None]:
-        """Mean over the probes, and its standard error."""
+        """Mean over the probes, and its standard error, each (B,)."""
         return forms.mean(0), forms.std(0) / math.sqrt(len(forms))
+
+
+Divergence = Exact | Hutchinson
+"""How the trace of a Jacobian is found from e' J e: which vectors e, and what to make of the numbers."""
 
 
 def rademacher(noise: ProbeNoise) -> ProbeNoise:
     """The signs of symmetric draws, +1 or -1: of probes with independent entries those of least variance."""
-    return lambda: _signs(noise())
+
+    def signs() -> Data:
+        draw = noise()
+        return 1 - 2 * (draw < 0).to(draw)
+
+    return signs
 
 
 def flow_log_prob(
@@ -148,16 +142,29 @@ def flow_log_prob(
         ValueError: timesteps that do not fall from T to 1 or more, a denoiser that cannot be differentiated.
     """
     _check_grid(diffusion, timesteps)
-    field = _Field(diffusion, denoise, divergence)
-    x, here = x_t, field.point(x_t, timesteps[-1])
+
+    def drift(x: Data, t: Timesteps) -> Data:
+        """dx / du (2)."""
+        x0 = denoise(x, t).x0
+        if x.requires_grad and not x0.requires_grad:
+            # Its trace would silently be that of -a x alone.
+            raise ValueError("expected a denoiser with gradients, got an x0 without; call it outside torch.no_grad")
+        return x0 - diffusion.schedule.alpha(t, x) * x
+
+    def point(x: Data, t: Timesteps) -> _Point:
+        return _Point(_u(diffusion, t), *quadratic_forms(partial(drift, t=t), x, divergence.vectors(x)))
+
+    x, here = x_t, point(x_t, timesteps[-1])
     past, volume = deque([here], maxlen=2), torch.zeros_like(here.forms)
     for s in timesteps.flip(0)[1:]:
-        line = quadrature(_nodes(past), here.u, u := field.u(s))
-        predicted = x + _weighted(line, [point.drift for point in past])
-        parabola = quadrature(torch.cat([_nodes(past), u[None]]), here.u, u)
-        x = x + _weighted(parabola, [*(point.drift for point in past), field.drift(predicted, s)])
-        here = field.point(x, s)
-        volume = volume + _weighted(parabola, [*(point.forms for point in past), here.forms])
+        nodes, u = torch.stack([each.u for each in past]), _u(diffusion, s)
+        drifts = [each.drift for each in past]
+        with torch.no_grad():
+            ahead = drift(x + _weighted(quadrature(nodes, here.u, u), drifts), s)
+        parabola = quadrature(torch.cat([nodes, u[None]]), here.u, u)
+        x = x + _weighted(parabola, [*drifts, ahead])
+        here = point(x, s)
+        volume = volume + _weighted(parabola, [*(each.forms for each in past), here.forms])
         past.append(here)
     change, standard_error = divergence.trace(volume)
     return FlowLikelihood(_standard_normal(x) + change, standard_error)
@@ -180,9 +187,6 @@ def uniform_flow_bound(
     Args:
         x0: (B, ...) pixel values in [-1, 1], timesteps: as in `flow_log_prob`.
         uniform: (B, ...) draws in [0, 1).
-
-    Raises:
-        ValueError: as `flow_log_prob`.
     """
     _check_grid(diffusion, timesteps)
     alpha = diffusion.schedule.alpha_bar_at(timesteps[-1]).sqrt()
@@ -199,7 +203,7 @@ def forward_flow_bound(
     timesteps: Timesteps,
     divergence: Divergence,
     noise: Data,
-    decoder: Decoder = decoder_log_prob,
+    decoder: Decoder = PIXELS,
 ) -> FlowBound:
     """Bound (5): the variational bound with the flow in place of the chain above t, and the same decoder below.
 
@@ -208,10 +212,6 @@ def forward_flow_bound(
     Args:
         x0: (B, ...) pixel values in [-1, 1], timesteps: as in `flow_log_prob`.
         noise: (B, ...) standard normal draws.
-        decoder: of `likelihood.step_term`; the default is for pixels.
-
-    Raises:
-        ValueError: as `flow_log_prob`; an x0 that the decoder refuses.
     """
     _check_grid(diffusion, timesteps)
     t = timesteps[-1]
@@ -231,34 +231,10 @@ class _Point(NamedTuple):
     forms: Forms
 
 
-@dataclass(frozen=True)
-class _Field:
-    """The drift (2) on the table's levels."""
-
-    diffusion: GaussianDiffusion
-    denoise: Denoise
-    divergence: Divergence
-
-    def u(self, t: Timesteps) -> Float64[Tensor, ""]:
-        """The variable (1)."""
-        alpha_bar = self.diffusion.schedule.alpha_bar_at(t)
-        return torch.log((1 + alpha_bar.sqrt()) / (1 - alpha_bar).sqrt())
-
-    def drift(self, x: Data, t: Timesteps) -> Data:
-        """dx / du, without gradients."""
-        with torch.no_grad():
-            return self._drift(x, t)
-
-    def point(self, x: Data, t: Timesteps) -> _Point:
-        """The drift at x with e' J e of every probe."""
-        return _Point(self.u(t), *quadratic_forms(lambda y: self._drift(y, t), x, self.divergence.vectors(x)))
-
-    def _drift(self, x: Data, t: Timesteps) -> Data:
-        x0 = self.denoise(x, t).x0
-        if x.requires_grad and not x0.requires_grad:
-            # Its trace would silently be that of -a x alone.
-            raise ValueError("expected a denoiser with gradients, got an x0 without; call it outside torch.no_grad")
-        return x0 - self.diffusion.schedule.alpha(t, x) * x
+def _u(diffusion: GaussianDiffusion, t: Timesteps) -> Float64[Tensor, ""]:
+    """The variable (1)."""
+    alpha_bar = diffusion.schedule.alpha_bar_at(t)
+    return torch.log((1 + alpha_bar.sqrt()) / (1 - alpha_bar).sqrt())
 
 
 def quadratic_forms(function: Callable[[Data], Data], x: Data, probes: Iterable[Data]) -> tuple[Data, Forms]:
@@ -270,7 +246,10 @@ def quadratic_forms(function: Callable[[Data], Data], x: Data, probes: Iterable[
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         value = function(x)
-        forms = [_dot(e, torch.autograd.grad(value, x, e, retain_graph=True)[0]) for e in (e.to(x) for e in probes)]
+        forms = list[PerImage]()
+        for e in (probe.to(x) for probe in probes):
+            (product,) = torch.autograd.grad(value, x, e, retain_graph=True)
+            forms.append((e.double() * product.double()).flatten(1).sum(1))
     return value.detach(), torch.stack(forms)
 
 
@@ -288,18 +267,6 @@ def quadrature(
 def _weighted(weights: Float64[Tensor, "N"], values: Sequence[Float[Tensor, "..."]]) -> Float[Tensor, "..."]:
     terms = [weight * value for weight, value in zip(weights.tolist(), values, strict=True)]
     return torch.stack(terms).sum(0)
-
-
-def _nodes(points: Iterable[_Point]) -> Float64[Tensor, "N"]:
-    return torch.stack([point.u for point in points])
-
-
-def _dot(left: Data, right: Data) -> Float64[Tensor, "B"]:
-    return (left.double() * right.double()).flatten(1).sum(1)
-
-
-def _signs(draw: Data) -> Data:
-    return torch.where(draw < 0, -torch.ones_like(draw), torch.ones_like(draw))
 
 
 def _standard_normal(x: Data) -> Float64[Tensor, "B"]:

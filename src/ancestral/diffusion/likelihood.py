@@ -36,29 +36,13 @@ import torch
 from ancestral.diffusion.categorical import levels_log_prob
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
+from ancestral.gaussian import DiagonalGaussian
 from ancestral.tensors import Data, PerImage, Timesteps
 
 Decoder = Callable[[DiagonalGaussian, Data], Data]
 """(p(x_0 | x_t), x_0) -> log-probability of every element, nats, (B, ...). For data that are not pixels (latents)
 `DiagonalGaussian.log_prob`: the bound is then on a density."""
-
-
-def decoder_log_prob(p: DiagonalGaussian, x0: Data) -> Data:
-    """Log-probability of every pixel's bin, nats, float64: (B, ...) (Ho et al. 2020, eq. 13).
-
-    Raises:
-        ValueError: an x0 that is not on the 256 levels.
-    """
-    return p.log_prob_of_bins(x0)
-
-
-def rectangle_log_prob(p: DiagonalGaussian, x0: Data) -> Data:
-    """`decoder_log_prob` by the rectangle rule, density times the width of a bin: (B, ...).
-
-    Its error per pixel is about (bin width / sigma)^2 / 24 nats; without open ends the 256 levels do not add to 1.
-    """
-    return p.log_prob(x0) + math.log(BIN_WIDTH)
+PIXELS: Decoder = DiagonalGaussian.log_prob_of_bins
 
 
 class BoundTerm(NamedTuple):
@@ -78,7 +62,7 @@ def bound_terms(
     x0: Data,
     timesteps: Timesteps,
     noise: Callable[[], Data],
-    decoder: Decoder = decoder_log_prob,
+    decoder: Decoder = PIXELS,
 ) -> Iterator[BoundTerm]:
     """L_T and then the term of every step along `timesteps`; their sum estimates the bound (2) without bias.
 
@@ -90,13 +74,14 @@ def bound_terms(
         timesteps: (steps + 1,) int64, falling from T to 0, and best through 1: onto 0 from far away a fixed variance
             is much too narrow.
         noise: the next standard normal draw, (B, ...): one a step.
-        decoder: the default is for pixels.
 
     Raises:
-        ValueError: timesteps that do not fall from T to 0; an x0 that the decoder refuses.
+        ValueError: timesteps that do not fall from T to 0; an x0 that is not on the 256 levels, of pixels.
     """
     T = diffusion.num_timesteps
-    _check_chain(timesteps, T)
+    falls = timesteps.ndim == 1 and len(timesteps) > 1 and bool((timesteps.diff() < 0).all())
+    if not falls or timesteps[0] != T or timesteps[-1] != 0:
+        raise ValueError(f"expected timesteps that fall from T = {T} to 0, got {timesteps.tolist()}")
     yield BoundTerm(T, T, prior_term(diffusion, x0))
     for t, s in itertools.pairwise(timesteps):
         x_t = diffusion.q_sample(x0, t, noise())
@@ -116,20 +101,18 @@ def step_term(
     x_t: Data,
     t: Timesteps,
     s: Timesteps,
-    decoder: Decoder = decoder_log_prob,
+    decoder: Decoder = PIXELS,
 ) -> PerImage:
     """L_(t,s) (4) of each image, or L_0 (5) where s = 0, at this x_t: nats, float64, (B,).
 
     Args:
         prediction: made at x_t. One that says how likely the levels are is its own decoder.
         t, s: () or (B,) int64, 0 <= s < t <= T.
-        decoder: the default is for pixels.
-
-    Raises:
-        ValueError: an x0 that the decoder refuses.
     """
-    x0, x_t, prediction = x0.double(), x_t.double(), _double(prediction)
-    p = diffusion.p_posterior(prediction, x_t, t, s)
+    x0, x_t, coefficient = x0.double(), x_t.double(), prediction.variance_coeff
+    coefficient = None if coefficient is None else coefficient.double()
+    exact = prediction._replace(x0=prediction.x0.double(), eps=prediction.eps.double(), variance_coeff=coefficient)
+    p = diffusion.p_posterior(exact, x_t, t, s)
     nats = _total(diffusion.q_posterior(x0, x_t, t, s).kl(p))
     last = (s == 0).to(nats.device)
     if not bool(last.any()):
@@ -142,31 +125,12 @@ def bits_per_dim(nats: PerImage, dims: int) -> PerImage:
     """Nats of whole images as bits per dimension: (B,).
 
     Args:
-        dims: C * H * W of the images as they are in the data, before any padding. Padding is known beforehand: it
-            adds no information, and counting it would flatter the figure.
-
-    Raises:
-        ValueError: no dimensions.
+        dims: C * H * W of the images as they are in the data, before any padding, which adds no information.
     """
     if dims < 1:
         raise ValueError(f"expected at least one dimension, got {dims}; it is C * H * W of one image")
     return nats / (dims * math.log(2))
 
 
-def _check_chain(timesteps: Timesteps, T: int) -> None:
-    falls = timesteps.ndim == 1 and len(timesteps) > 1 and bool((timesteps.diff() < 0).all())
-    if not falls or timesteps[0] != T or timesteps[-1] != 0:
-        raise ValueError(f"expected timesteps that fall from T = {T} to 0, got {timesteps.tolist()}")
-
-
 def _total(x: Data) -> PerImage:
     return x.reshape(x.shape[0], -1).sum(dim=1)
-
-
-def _double(prediction: Prediction) -> Prediction:
-    variance_coeff = prediction.variance_coeff
-    return prediction._replace(
-        x0=prediction.x0.double(),
-        eps=prediction.eps.double(),
-        variance_coeff=None if variance_coeff is None else variance_coeff.double(),
-    )

@@ -32,7 +32,7 @@ from collections.abc import Callable
 
 import torch
 
-from ancestral.diffusion.likelihood import Decoder, bits_per_dim, decoder_log_prob, step_term
+from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import alpha_and_sigma
 from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
@@ -41,8 +41,7 @@ Loss = Callable[[GaussianDiffusion, Data, Data, Data, Timesteps], PerImage]
 """(diffusion, output, x0, eps, t (B,)) -> the loss of each image (B,), of the output at q_sample(x0, t, eps)."""
 Weighting = Callable[[GaussianDiffusion, Timesteps], PerImage]
 """(diffusion, t (B,)) -> the weight of each image's loss, float64 (B,)."""
-BOUND_SHARE = 0.001
-"""lambda of (4)."""
+BOUND_SHARE = 0.001  # lambda of (4)
 
 
 def uniform(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
@@ -70,17 +69,13 @@ def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Dat
 
 
 def vlb(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
 ) -> PerImage:
     """T L_{t-1} of each image, bits per dimension, float64: (B,). Its mean over t is (3); trains mean and variance.
 
     Args:
         output: (B, C or 2C, ...), the network's at x_t = q_sample(x0, t, eps); with C channels its variance is fixed.
         t: (B,) in 1..T.
-        decoder: the default is for pixels.
-
-    Raises:
-        ValueError: an x0 that the decoder refuses.
     """
     x_t = diffusion.q_sample(x0, t, eps)
     nats = step_term(diffusion, diffusion.decode(output.to(x0.dtype), x_t, t), x0, x_t, t, t - 1, decoder)
@@ -102,13 +97,9 @@ def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, 
 
 
 def variance_loss(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
 ) -> PerImage:
-    """lambda L_vlb of (4), (B,): BOUND_SHARE times `vlb`, with gradients of the variance coefficient alone.
-
-    Raises:
-        ValueError: an output without variance coefficient; an x0 that the decoder refuses.
-    """
+    """lambda L_vlb of (4), (B,): BOUND_SHARE times `vlb`, with gradients of the variance coefficient alone."""
     mean, variance_coeff = diffusion.split_output(output, x0)
     if variance_coeff is None:
         raise ValueError(
@@ -119,12 +110,7 @@ def variance_loss(
 
 
 def hybrid(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = decoder_log_prob
+    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
 ) -> PerImage:
-    """(4) of each image, float64: (B,).
-
-    Raises:
-        ValueError: an output without variance coefficient; an x0 that the decoder refuses.
-    """
-    simple = squared_error(diffusion, output, x0, eps, t)
-    return simple + variance_loss(diffusion, output, x0, eps, t, decoder)
+    """(4) of each image, float64: (B,)."""
+    return squared_error(diffusion, output, x0, eps, t) + variance_loss(diffusion, output, x0, eps, t, decoder)

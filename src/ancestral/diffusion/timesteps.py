@@ -21,10 +21,8 @@ from jaxtyping import Float64
 
 from ancestral.tensors import PerImage, Timesteps
 
-REMEMBERED = 10
-"""Losses kept of every timestep."""
-UNIFORM_SHARE = 0.001
-"""Of the draws, so that no timestep is ever forgotten and no weight exceeds 1000."""
+REMEMBERED = 10  # losses kept of every timestep
+UNIFORM_SHARE = 0.001  # of the draws, so that no timestep is ever forgotten and no weight exceeds 1000
 
 
 class SampledTimesteps(NamedTuple):
@@ -84,8 +82,7 @@ class RecentLosses:
 
     def probabilities(self) -> Float64[torch.Tensor, "T"]:
         """p_t ~ sqrt(mean of l_t^2), with UNIFORM_SHARE of 1 / T; 1 / T while not yet warm, or with no loss above 0."""
-        uniform = even(len(self.table))
-        second_moment = self.table.square().mean(dim=1)
+        uniform, second_moment = even(len(self.table)), self.table.square().mean(dim=1)
         if not self.warm or not second_moment.any():
             return uniform
         return torch.lerp(second_moment.sqrt() / second_moment.sqrt().sum(), uniform, UNIFORM_SHARE)

@@ -34,7 +34,7 @@ import torch
 
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
-from ancestral.diffusion.likelihood import Decoder, bits_per_dim, bound_terms, decoder_log_prob
+from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, bound_terms
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
@@ -63,7 +63,7 @@ def paired(
     grid: Timesteps,
     divergence: Divergence,
     noise: Callable[[], Data],
-    decoder: Decoder = decoder_log_prob,
+    decoder: Decoder = PIXELS,
 ) -> BoundPair:
     """One draw of either bound for every image. The expected difference is (1).
 

@@ -20,8 +20,7 @@ from ancestral.report.facts import RunFacts, not_measured, number, out_of_date, 
 from ancestral.report.html import Html, element, pairs, section, styled, table
 from ancestral.report.pictures import chart
 from ancestral.viz.likelihood import Terms, bound_figure, coding_figure, likelihood_figure
-from ancestral.viz.plots import bars_with_floors, figure_to_png
-from ancestral.viz.plots import Curve, sweep_curves
+from ancestral.viz.plots import Curve, bars_with_floors, figure_to_png, sweep_curves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -29,7 +29,7 @@ from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.networks.unet import UNet
-from ancestral.oracles import eps_process, level, normal
+from ancestral.oracles import eps_process, normal
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Composed, Rescaled, TwoCalls
 from ancestral.sampling.samplers import DDIM
@@ -42,19 +42,16 @@ from ancestral.training.optimizer import orthogonalised
 CHECKS = Checks()
 
 TABLE = log_snr_linear(60, 6.0, -6.0)
-SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)
-"""What the images of the batch are multiplied by."""
+SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)  # what the images of the batch are multiplied by
 SHAPE = (2, 4, 4)
 T, S = torch.tensor(30), torch.tensor(19)
-TIMES = torch.tensor([5, 59, 30, 1, 42])
-"""A timestep for each image."""
+TIMES = torch.tensor([5, 59, 30, 1, 42])  # a timestep for each image
 NETWORK = NetworkSettings(
     widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
 )
 
 Network = TypeVar("Network", bound=nn.Module)
-Made = Callable[..., Tensor]
-"""Tensors (B, ...) -> (B, ...)."""
+Made = Callable[..., Tensor]  # tensors (B, ...) -> (B, ...)
 
 
 def images(device: torch.device, draw: int = 0) -> Tensor:
@@ -63,10 +60,7 @@ def images(device: torch.device, draw: int = 0) -> Tensor:
 
 
 def told_apart(make: Made, *batches: Tensor) -> float:
-    """The largest difference between what is made of a batch, of its images alone and of the batch turned around.
-
-    As a share of what is made; NaN where the images themselves are not told apart.
-    """
+    """How far a batch is from its images alone and itself turned around, as a share; NaN where images are alike."""
     with torch.no_grad():
         whole = make(*batches)
         alone = torch.cat([make(*(batch[i : i + 1] for batch in batches)) for i in range(len(batches[0]))])
@@ -85,120 +79,85 @@ def nonlinear(x_t: Tensor, t: Tensor) -> Prediction:
 
 
 def other(x_t: Tensor, t: Tensor) -> Prediction:
-    """Another one."""
     return nonlinear(0.6 * x_t.flip(-2), t)
 
 
-def log_prob(x_t: Tensor, t: Tensor) -> Tensor:
-    """A classifier."""
-    return -(x_t - 0.3).square().flatten(1).sum(1).sqrt()
+def guided(denoise: Denoiser, x_t: Tensor) -> Tensor:
+    return torch.cat(denoise(x_t, T)[1:3], 1)
 
 
-def guides(device: torch.device) -> dict[str, Denoiser]:
-    """Denoisers around a denoiser."""
+def stepped(kind: str, x_t: Tensor, noise: Tensor, *before: Tensor) -> Tensor:
+    """x_s by a sampler with three predictions behind it."""
+    past = [nonlinear(x, torch.tensor(t)) for x, t in zip(before, (51, 47, 38), strict=True)]
+    return KINDS[kind](TABLE).step(nonlinear, x_t, T, S, past, lambda: noise)[0]
+
+
+def inverted(inversion: Inversion, x: Tensor) -> Tensor:
+    """A step upwards, and what is lost by going up and down."""
+    lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, torch.tensor([50, 31, 12]))
+    return inversion.step(nonlinear, x, T, S, None)[1].x_s * lost[:, None, None, None]
+
+
+def term(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    """A term of the bound for each image, from its own t to half of it: L_0 from t = 1."""
+    return step_term(EPS, nonlinear(x_t, t.cpu()), x0, x_t, t, t // 2, DiagonalGaussian.log_prob)
+
+
+EPS, LEVELS = eps_process(TABLE), GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
+LEARNED = eps_process(TABLE, interpolated)
+
+
+def functions(device: torch.device) -> dict[str, tuple[Made, tuple[Tensor, ...]]]:
+    """Functions of batches, and what each is given."""
+    first, second, *others = (images(device, i) for i in range(5))
+    t, x0, eps = TIMES.to(device), (first.tanh() * 127.5 + 127.5).round() / 127.5 - 1, second / 2
+    output = torch.cat([others[0], others[1].tanh()], 1)
+    levels = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
     pair, grey = TwoCalls(nonlinear, other), torch.full((1, *SHAPE), 0.4, dtype=torch.float64, device=device)
     seen, pooled = Measured(Masked(torch.tensor([True, False, True, True])), grey, 0.2), grey[..., :2, :2]
-    return {
+    flow = partial(flow_log_prob, EPS, nonlinear, timesteps=torch.tensor([60, 42, 20]), divergence=Exact())
+    denoisers: dict[str, Denoiser] = {
         "static clipping": StaticClip(nonlinear, TABLE),
         "dynamic clipping": DynamicClip(nonlinear, TABLE, 0.8),
         "classifier-free": ClassifierFree(pair, 2.5),
         "composed": Composed(nonlinear, ((other, 1.5),)),
         "rescaled": Rescaled(pair, 2.5, TABLE),
-        "classifier": ClassifierGuided(nonlinear, TABLE, log_prob, 1.5),
+        "classifier": ClassifierGuided(
+            nonlinear, TABLE, lambda x, t: -(x - 0.3).square().flatten(1).sum(1).sqrt(), 1.5
+        ),
         "posterior, gradient": PosteriorGuided(nonlinear, TABLE, seen, "gradient", 0.5),
         "posterior, moments": PosteriorGuided(nonlinear, TABLE, seen, "moments", 0.5, 3),
         "posterior, pooled": PosteriorGuided(nonlinear, TABLE, Measured(MeanPooled(2), pooled), "projection"),
         "windows": Windows(nonlinear, 3, 3, 1),
         "a roll a step": RolledEachStep(nonlinear),
         "mean of rolls": MeanOfRolls(nonlinear, ((0, 0), (1, 2))),
-    }  # fmt: skip
-
-
-@CHECKS("{name}", 1e-11, name=guides(torch.device("cpu")))
-def guided(name: str, device: torch.device) -> float:
-    denoise = guides(device)[name]
-    return told_apart(lambda x_t: torch.cat(denoise(x_t, T)[1:3], 1), images(device))
-
-
-@CHECKS("a step of {kind}", 1e-12, kind=KINDS)
-def stepped(kind: str, device: torch.device) -> float:
-
-    def step(x_t: Tensor, noise: Tensor, *before: Tensor) -> Tensor:
-        past = [nonlinear(x, torch.tensor(t)) for x, t in zip(before, (51, 47, 38), strict=True)]
-        return KINDS[kind](TABLE).step(nonlinear, x_t, T, S, past, lambda: noise)[0]
-
-    return told_apart(step, *(images(device, i) for i in range(5)))
-
-
-@CHECKS("inversion by DDIM", 1e-12, DDIMInversion(TABLE, 1))
-@CHECKS("inversion by Heun", 1e-12, HeunInversion(TABLE))
-def inverted(inversion: Inversion, device: torch.device) -> float:
-    """A step upwards, and what is lost by going up and down."""
-
-    def up(x: Tensor) -> Tensor:
-        _, step = inversion.step(nonlinear, x, T, S, None)
-        lost = round_trip_error(nonlinear, inversion, DDIM(TABLE), x, torch.tensor([50, 31, 12]))
-        return step.x_s * lost[:, None, None, None]
-
-    return told_apart(up, images(device))
-
-
-@CHECKS("slerp", 1e-12, slerp)
-@CHECKS("arc", 1e-12, arc)
-def between(path: Callable[[Tensor, Tensor, float], Tensor], device: torch.device) -> float:
-    return told_apart(lambda a, b: path(a, b, 0.3), images(device), images(device, 1).flip(0))
-
-
-EPS, LEVELS = eps_process(TABLE), GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
-LEARNED = eps_process(TABLE, interpolated)
-LOSSES = (
-    "simple", "simple of levels", "hybrid", "bound", "bound of levels", "continuous", "min-SNR", "mean over an image",
-    "L_T",
-)  # fmt: skip
-
-
-@CHECKS("loss: {name}", 1e-12, name=LOSSES)
-def losses(name: str, device: torch.device) -> float:
-    eps, t, x0 = images(device, 1) / 2, TIMES.to(device), images(device)
-    x0 = (x0.tanh() * 127.5 + 127.5).round() / 127.5 - 1
-    output = torch.cat([images(device, 2), images(device, 3).tanh()], 1)
-    levels = normal(5, 512, 4, 4, device=device) * x0.abs().amax((1, 2, 3), keepdim=True)
-    kept = level(TABLE, TIMES, torch.zeros(5, 1, dtype=torch.float64, device=device))[:, 0]
-    made: dict[str, tuple[Made, tuple[Tensor, ...]]] = {
-        "simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
-        "simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
-        "hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
-        "bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
-        "bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
-        "continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, torch.logit(kept))),
-        "min-SNR": (partial(min_snr(), EPS), (t,)),
-        "mean over an image": (mean_over_image, (x0,)),
-        "L_T": (partial(prior_term, EPS), (x0,)),
     }
-    function, arguments = made[name]
+    return {
+        **{name: (partial(guided, denoise), (first,)) for name, denoise in denoisers.items()},
+        **{f"a step of {kind}": (partial(stepped, kind), (first, second, *others)) for kind in KINDS},
+        "inversion by DDIM": (partial(inverted, DDIMInversion(TABLE, 1)), (first,)),
+        "inversion by Heun": (partial(inverted, HeunInversion(TABLE)), (first,)),
+        "slerp": (partial(slerp, u=0.3), (first, second.flip(0))),
+        "arc": (partial(arc, u=0.3), (first, second.flip(0))),
+        "loss: simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
+        "loss: simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
+        "loss: hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
+        "loss: bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
+        "loss: bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
+        "loss: continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, TABLE.log_snr(t))),
+        "loss: min-SNR": (partial(min_snr(), EPS), (t,)),
+        "loss: mean over an image": (mean_over_image, (x0,)),
+        "L_T": (partial(prior_term, EPS), (x0,)),
+        "a term of the bound, each at its own t and s": (term, (first, second, t)),
+        "the density of the flow": (lambda x: flow(x).log_prob, (first[..., :2, :2],)),
+        "Muon's directions": (orthogonalised, (first.reshape(5, 4, 8),)),
+    }
+
+
+@CHECKS("{name}", 1e-11, name=functions(torch.device("cpu")))
+def one_by_one(name: str, device: torch.device) -> float:
+    function, arguments = functions(device)[name]
     return told_apart(function, *arguments)
-
-
-@CHECKS("a term of the bound, each at its own t and s", 1e-12)
-def term(device: torch.device) -> float:
-    """L_(t,s) and L_0 of images at their own t and s, some of them at s = 0."""
-
-    def nats(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        return step_term(EPS, nonlinear(x_t, t.cpu()), x0, x_t, t, t // 2, DiagonalGaussian.log_prob)
-
-    return told_apart(nats, images(device), images(device, 1), TIMES.to(device))
-
-
-@CHECKS("the density of the flow", 1e-12)
-def likelihood(device: torch.device) -> float:
-    """The log-density of the flow, with its exact divergence."""
-    grid, corners = torch.tensor([60, 42, 20]), images(device)[..., :2, :2]
-    return told_apart(lambda x: flow_log_prob(EPS, nonlinear, x, grid, Exact()).log_prob, corners)
-
-
-@CHECKS("Muon's directions", 1e-11)
-def orthogonal(device: torch.device) -> float:
-    return told_apart(orthogonalised, images(device).reshape(5, 4, 8))
 
 
 def loud(network: Network, device: torch.device) -> Network:

@@ -1,52 +1,29 @@
-"""The variational bound: every term by itself, and the sum against entropies that are known without it."""
+"""The variational bound, every term and the sum, and the density of the flow, against what is known without them."""
 
 import itertools
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, prior_term, rectangle_log_prob, step_term
-from ancestral.diffusion.parameterization import Prediction
+from ancestral import oracles
+from ancestral.diffusion import flow
+from ancestral.diffusion.flow import Divergence, Exact, Hutchinson
+from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
-from ancestral.oracles import (
-    GaussianData,
-    double,
-    entropy,
-    eps_process,
-    every,
-    expected_terms,
-    legendre,
-    log_normal,
-    normal,
-    pixel_levels,
-    propagate,
-    signs,
-)
-from ancestral.sampling.samplers import Ancestral
-from ancestral.selftest.checks import Checks
-from ancestral.selftest.process import FIVE, kl_integral
+from ancestral.oracles import GaussianData, Mixture, double, eps_process, gaussian, log_normal, normal, pixel_levels
+from ancestral.selftest.checks import Checks, largest
+from ancestral.selftest.process import FIVE, LINEAR, kl_integral
 from ancestral.selftest.schedules import TABLES
 
-CHECKS = Checks()
+CHECKS, FLOW = Checks(), Checks()
 
 VARIANCES = (0.01, 0.25, 0.7, 1.0)
-STRIDED = torch.tensor([5, 3, 1, 0])
-"""A chain whose betas are none of FIVE's but the last."""
-GRID = 0.9
-"""Distance of the x_t that stand for all, in standard deviations of the noise."""
-density = DiagonalGaussian.log_prob
 FIXED = {"beta": beta, "beta_tilde": beta_tilde}
-
-
-def gaussian(schedule: Schedule, device: torch.device) -> GaussianData:
-    """Four independent numbers of mean 0 and different variances."""
-    return GaussianData(schedule, torch.zeros(4, dtype=torch.float64, device=device), double(*VARIANCES, device=device))
 
 
 def wide(x: Tensor, mean: float | Tensor, width: float) -> DiagonalGaussian:
@@ -57,25 +34,14 @@ def wide(x: Tensor, mean: float | Tensor, width: float) -> DiagonalGaussian:
 # L_T
 
 
-@CHECKS("L_T: 1.4556e-5 bits at E[x_0^2] = 0.5, linear", 1e-4)
-def published_prior(device: torch.device) -> Tensor:
-    """L_T of the linear schedule at E[x_0^2] = 0.5: alpha_bar_T / (4 log 2) = 1.4556e-5 bits a dimension."""
-    x0 = torch.full((2, 12), math.sqrt(0.5), dtype=torch.float64, device=device)
-    return bits_per_dim(prior_term(eps_process(linear(), beta), x0), 12) / 1.4556e-5 - 1
-
-
-@CHECKS("L_T by integration", 1e-10)
+@CHECKS("L_T by integration; 0 at zero terminal SNR", 1e-10)
 def prior_by_integration(device: torch.device) -> Iterator[Tensor]:
     """L_T of a chain that keeps much of its signal, by integrating q log(q / p)."""
     kept, x = 0.9 * 0.7 * 0.8 * 0.45 * 0.6, torch.linspace(-14, 14, 20001, dtype=torch.float64)
     for x0 in (-1.0, 0.3, 2.0):
         wanted = kl_integral((double(kept**0.5 * x0), double(1 - kept)), (double(0), double(1)), x)
         yield prior_term(eps_process(FIVE, beta), double(x0, device=device)[:, None]) - float(wanted)
-
-
-@CHECKS("L_T is 0 at zero terminal SNR", 0)
-def free_prior(device: torch.device) -> Tensor:
-    return prior_term(eps_process(zero_terminal_snr(linear()), beta), normal(4, 3, device=device))
+    yield prior_term(eps_process(zero_terminal_snr(LINEAR), beta), normal(4, 3, device=device))
 
 
 # L_(t,s)
@@ -83,17 +49,14 @@ def free_prior(device: torch.device) -> Tensor:
 
 @CHECKS("L_(t,s) by the error of eps, {fixed}, stride {stride}", 1e-9, fixed=FIXED, stride=(1, 7))
 def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
-    """Every term of the linear schedule, from the error of eps (Ho et al. 2020, eq. 8 and 12, at any stride).
-
-    beta^2 (eps - eps_hat)^2 / (2 sigma^2 (1 - beta) (1 - alpha_bar_t)), and the KL of the variances where they differ.
-    """
+    """Every term by Ho et al. 2020, eq. 8 and 12, at any stride, and the KL of the variances where they differ."""
     t = torch.arange(stride + 1, 1001)
-    before, kept = (linear().alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
+    before, kept = (LINEAR.alpha_bar[time].to(device)[:, None] for time in (t - stride, t))
     step = -torch.expm1(kept.log() - before.log())
     narrow = step * (1 - before) / (1 - kept)
     width = step if fixed == "beta" else narrow
     x0, eps, hat = (part.expand(len(t), 1) for part in normal(3, 1, 1, device=device))
-    diffusion = eps_process(linear(), FIXED[fixed])
+    diffusion = eps_process(LINEAR, FIXED[fixed])
     x_t = diffusion.q_sample(x0, t, eps)
     found = step_term(diffusion, diffusion.decode(hat, x_t, t), x0, x_t, t, t - stride)
     error = step**2 * (eps - hat) ** 2 / (2 * width * (1 - step) * (1 - kept))
@@ -105,7 +68,7 @@ def step_by_eps(fixed: str, stride: int, device: torch.device) -> Tensor:
 
 @CHECKS("L_0: 256 bins add to 1", 1e-12)
 def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
-    """The probabilities of 256 bins, for means inside and far outside and widths down to a tenth of a bin."""
+    """For means inside and far outside and widths down to a tenth of a bin."""
     mean = torch.linspace(-3, 3, 61, dtype=torch.float64, device=device)
     x0 = pixel_levels(device).expand(256, 61)
     return (wide(x0, mean, width).log_prob_of_bins(x0).logsumexp(0) for width in (8e-4, 0.004, 0.03, 0.5, 4.0))
@@ -114,7 +77,7 @@ def bins_add_to_one(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("L_0: inner bins by quadrature", 1e-12)
 def inner_bins(device: torch.device) -> Iterator[Tensor]:
     """log P of bins 1..254 by Gauss-Legendre quadrature of the density, up to 60 sigma away; relative."""
-    (nodes, weights), x0 = legendre(24, device), pixel_levels(device)[1:-1]
+    (nodes, weights), x0 = oracles.legendre(24, device), pixel_levels(device)[1:-1]
     for mean, width in ((0.2, 0.03), (-0.7, 0.05), (1.5, 0.04), (0.0, 0.4)):
         z = (x0 + nodes / 255 - mean) / width
         wanted = (-0.5 * z**2 + (weights / (255 * width * math.sqrt(2 * math.pi))).log()).logsumexp(1)
@@ -123,143 +86,64 @@ def inner_bins(device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("L_0: open ends by the tail of the normal law", 1e-9)
 def open_tails(device: torch.device) -> Iterator[Tensor]:
-    """log P of levels 0 and 255: the normal tail by erfc, and where that is 0 by its asymptotic series; relative."""
+    """log P of levels 0 and 255, relative."""
     edge, width, x = 254.5 / 127.5 - 1, 0.02, double(1.0, -1.0, device=device)
-    for z in (-6.0, -1.0, 0.0, 2.0, 8.0, 25.0, 60.0):
-        yield wide(x, x * (edge - z * width), width).log_prob_of_bins(x) / log_tail(z) - 1
-
-
-def log_tail(z: float) -> float:
-    """log P(N(0, 1) > z)."""
-    if z < 0:
-        return math.log1p(-0.5 * math.erfc(-z / math.sqrt(2)))
-    if z < 26:
-        return math.log(0.5 * math.erfc(z / math.sqrt(2)))
-    series = 1 - z**-2 + 3 * z**-4 - 15 * z**-6
-    return -0.5 * z * z - math.log(z * math.sqrt(2 * math.pi)) + math.log(series)
+    for z in (-3.0, -1.0, 0.0, 2.0, 8.0, 25.0, 37.0):
+        tail = math.log(0.5 * math.erfc(z / math.sqrt(2)))
+        yield wide(x, x * (edge - z * width), width).log_prob_of_bins(x) / tail - 1
 
 
 @CHECKS("L_0 of three pixels by the error function, {fixed}", 1e-12, fixed=FIXED)
 def last_term(fixed: str, device: torch.device) -> Tensor:
-    """L_0 of three pixels, eps_hat wrong, by the error function and the numbers of FIVE: beta_1, or beta_tilde_2."""
+    """Where eps_hat is wrong, by the numbers of FIVE: beta_1, or beta_tilde_2."""
     width = math.sqrt(0.1 if fixed == "beta" else 0.1 / (1 - 0.9 * 0.7) * 0.3)
-    x0, eps, hat = (-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1)
-    wanted = 0.0
-    for x, e, h in zip(x0, eps, hat, strict=True):
-        mean = x + math.sqrt(0.1 / 0.9) * (e - h)
-        low, high = ((x + side / 255 - mean) / width for side in (-1, 1))
-        wanted -= math.log((1.0 if x == 1 else phi(high)) - (0.0 if x == -1 else phi(low)))
-    pixel, noise, said = (double(*row, device=device)[None] for row in (x0, eps, hat))
+    rows = ((-1.0, 100 / 127.5 - 1, 1.0), (0.4, -0.2, 0.9), (0.5, 0.3, -0.1))
+    x0, eps, hat = (double(*row, device=device)[None] for row in rows)
+    mean = x0 + math.sqrt(0.1 / 0.9) * (eps - hat)
+    low, high = (torch.special.ndtr((x0 + side / 255 - mean) / width) for side in (-1, 1))
+    wanted = -(high.where(x0 < 1, 1.0) - low.where(x0 > -1, 0.0)).log().sum()
     t, diffusion = torch.tensor(1), eps_process(FIVE, FIXED[fixed])
-    x_1 = diffusion.q_sample(pixel, t, noise)
-    return step_term(diffusion, diffusion.decode(said, x_1, t), pixel, x_1, t, t - 1) - wanted
-
-
-def phi(z: float) -> float:
-    """The normal distribution function."""
-    return 0.5 * (1 + math.erf(z / math.sqrt(2)))
-
-
-@CHECKS("L_0: error of the rectangle rule", 2e-6)
-def rectangles(device: torch.device) -> Tensor:
-    """The rectangle rule is off by (bin / sigma)^2 / 24 (z^2 - 1), the next term of the integral over a bin."""
-    x0, width = pixel_levels(device)[1:-1], 0.2
-    p, z = wide(x0, 0.1, width), (x0 - 0.1) / width
-    return p.log_prob_of_bins(x0) - rectangle_log_prob(p, x0) - (BIN_WIDTH / width) ** 2 / 24 * (z**2 - 1)
-
-
-# From the evidence to the sum
-
-
-def log_weights(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, x0: float, kicks: Tensor) -> Tensor:
-    """log p(x_{0:T}) / q(x_{1:T} | x_0) of every path up from x0, whose steps have these (steps, B) noises: (B, 1)."""
-    x = torch.full_like(kicks[0], x0)[:, None]
-    weight = torch.zeros_like(x)
-    for (t, s), kick in zip([*itertools.pairwise(grid)][::-1], kicks, strict=True):
-        step = diffusion.q_step(x, t, s)
-        above = step.sample(kick[:, None])
-        weight = weight + diffusion.p_posterior(data(above, t), above, t, s).log_prob(x) - step.log_prob(above)
-        x = above
-    return weight + log_normal(x, 0.0, torch.ones_like(x))
-
-
-@CHECKS("evidence: every path weighs p(x_0)", 1e-10)
-def path_weights(device: torch.device) -> Tensor:
-    data = GaussianData(zero_terminal_snr(FIVE), double(0.4, device=device), double(2.5, device=device))
-    kicks, diffusion = normal(3, 50, device=device), eps_process(data.schedule, data.exact)
-    truth = -0.5 * (1.7**2 / 2.5 + math.log(2 * math.pi * 2.5))
-    return log_weights(diffusion, data, STRIDED, -1.3, kicks) - truth
-
-
-def mean_bound(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor, x0: float) -> float:
-    """The sum of `bound_terms` at x0, the mean over signs."""
-    noise = double(1, -1, device=data.mean.device)[:, None]
-    terms = bound_terms(diffusion, data, torch.full_like(noise, x0), grid, partial(torch.clone, noise), density)
-    return sum(float(term.nats.mean()) for term in terms)
-
-
-@CHECKS("evidence: -log weights add to the terms", 1e-11)
-def telescoped(device: torch.device) -> Iterator[Tensor]:
-    data = GaussianData(FIVE, double(0.3, device=device), double(0.5, device=device))
-    diffusion = eps_process(FIVE, beta)
-    for grid in (STRIDED, every(FIVE)):
-        kicks = signs(len(grid) - 1, device).T
-        yield mean_bound(diffusion, data, grid, 0.8) + log_weights(diffusion, data, grid, 0.8, kicks).mean()
-
-
-@CHECKS("evidence: the bound is not below it", 1e-10)
-def above_the_evidence(device: torch.device) -> Iterator[float]:
-    """By how much the bound of wrong models is below -log p(x_0), which their chain's mean and variance give."""
-    zero = torch.zeros(1, dtype=torch.float64, device=device)
-    for mean, variance, width in itertools.product((-2.0, 0.5), (0.1, 3.0), (beta, beta_tilde)):
-        data = GaussianData(FIVE, zero + mean, zero + variance)
-        diffusion = eps_process(FIVE, width)
-        *_, (_, centre, spread) = propagate(Ancestral(diffusion), data, STRIDED, zero, zero + 1)
-        last = width(FIVE, STRIDED[2], STRIDED[3], data((zero + 0.6)[None], STRIDED[2])).exp().to(device)
-        evidence = float(log_normal(zero + 0.6, centre, spread + last))
-        yield max(-evidence - mean_bound(diffusion, data, STRIDED, 0.6), 0.0)
+    x_1 = diffusion.q_sample(x0, t, eps)
+    return step_term(diffusion, diffusion.decode(hat, x_1, t), x0, x_1, t, t - 1) - wanted
 
 
 # Against entropies
 
 
+def excess(diffusion: GaussianDiffusion, data: GaussianData, grid: Tensor) -> Tensor:
+    """The bound less the entropy and KL(q(x_T) || N(0, I)), which no reverse process can save; nats a dimension."""
+    mean, variance = data.at(grid[0])
+    prior = 0.5 * (variance + mean**2 - 1 - variance.log())
+    return oracles.expected_terms(diffusion, data, grid).sum() - (oracles.entropy(data.variance) + prior).mean()
+
+
 @CHECKS("bound minus entropy, exact variance, linear, T = {T}", 1e-9, "linear", T=(10, 100, 1000, 4000))
 @CHECKS("bound minus entropy, exact variance, cosine, T = {T}", 1e-9, "cosine", T=(10, 100, 1000, 4000))
 def above_entropy(name: str, T: int, device: torch.device) -> Tensor:
-    data = gaussian(TABLES[name](T), device)
-    terms = expected_terms(eps_process(data.schedule, data.exact), data, every(data.schedule))
-    return terms.sum() - entropy(data.variance).mean()
+    data = gaussian(TABLES[name](T), *VARIANCES, device=device)
+    return excess(eps_process(data.schedule, data.exact), data, data.schedule.trailing(T))
 
 
-def prior_excess(data: GaussianData) -> Tensor:
-    """KL(q(x_T) || N(0, I)), which no reverse process can save: nats a dimension."""
-    mean, variance = data.at(torch.tensor(data.schedule.num_timesteps))
-    return 0.5 * (variance + mean**2 - 1 - variance.log()).mean()
-
-
-@CHECKS("bound minus entropy, exact variance, strides", 1e-9)
+@CHECKS("bound minus entropy, exact variance, strides, early end", 1e-9)
 def strided_entropy(device: torch.device) -> Iterator[Tensor]:
-    """The same on strides of a chain that ends early: KL(q(x_T) || N(0, I)) is lost, and nothing else."""
-    data = gaussian(log_snr_linear(40, 9.0, -3.0), device)
-    for grid in ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0)):
-        terms = expected_terms(eps_process(data.schedule, data.exact), data, torch.tensor(grid))
-        yield terms.sum() - entropy(data.variance).mean() - prior_excess(data)
+    data = gaussian(log_snr_linear(40, 9.0, -3.0), *VARIANCES, device=device)
+    grids = ((40, 0), (40, 1, 0), (40, 39, 20, 3, 0))
+    return (excess(eps_process(data.schedule, data.exact), data, torch.tensor(grid)) for grid in grids)
 
 
 @CHECKS("gap of {fixed}, T = 10, 10 steps; relative", 1e-6, 10, 10, fixed=FIXED)
 @CHECKS("gap of {fixed}, T = 1000, 1000 steps; relative", 1e-6, 1000, 1000, fixed=FIXED)
 @CHECKS("gap of {fixed}, T = 1000, 25 steps; relative", 1e-6, 1000, 25, fixed=FIXED)
 def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
-    """What a fixed variance costs beyond the entropy: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
-    data = gaussian(linear(T), device)
+    """What a fixed variance costs: sum of (r - 1 - log r) / 2, r = exact over fixed; relative."""
+    data = gaussian(linear(T), *VARIANCES, device=device)
     unit, point = (GaussianData(data.schedule, data.mean, torch.full_like(data.mean, each)) for each in (1.0, 0.0))
     grid = data.schedule.trailing(steps)
     t, s = grid[:-1], grid[1:]
     extreme = unit.reverse_variance(t, s) if fixed == "beta" else point.reverse_variance(t.clamp(min=2), s.clamp(min=1))
     ratio = data.reverse_variance(t, s) / extreme
-    wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean() + prior_excess(data)
-    terms = expected_terms(eps_process(data.schedule, FIXED[fixed]), data, grid)
-    return (terms.sum() - entropy(data.variance).mean()) / wanted - 1
+    wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean()
+    return excess(eps_process(data.schedule, FIXED[fixed]), data, grid) / wanted - 1
 
 
 @CHECKS("bits per dimension of log 256 nats", 1e-14)
@@ -267,38 +151,79 @@ def one_bit(_: torch.device) -> Tensor:
     return bits_per_dim(double(math.log(256), 3 * math.log(256)), 1) - double(8, 24)
 
 
-@CHECKS("uniform pixels: bits beyond 8", 2e-3)
-def uniform_pixels(device: torch.device) -> float:
-    """Bits a pixel beyond 8 for the exact denoiser of uniform pixels; less than 8 would be a fault, so it is NaN.
-
-    What is left falls with the number of steps: the true reverse step is a mixture of the levels still possible, and
-    a Gaussian stands for it. Levels part at a log-SNR of 11 to 14, so the steps are finer there. The data are
-    symmetric and half the line is enough; the trapezoid rule is exact here to six digits.
-    """
-    schedule, x0 = log_snr_linear(961, 14.0, -10.0), pixel_levels(device)
-    diffusion = eps_process(schedule, pixel_variance)
-    nats = prior_term(diffusion, x0).mean()
-    for t, s in itertools.pairwise(torch.cat([torch.arange(961, 121, -8), torch.arange(121, -1, -1)])):
-        kept = float(schedule.alpha_bar[t])
-        signal, noise = kept**0.5, (1 - kept) ** 0.5
-        count = int((signal + 6 * noise) / (GRID * noise) + 1)
-        x_t = (torch.arange(count, device=device).double() + 0.5)[:, None] * GRID * noise
-        z = (x_t - signal * x0[:, 0]) / noise
-        weight = torch.exp(-0.5 * z**2) * (2 * GRID / math.sqrt(2 * math.pi) / 256)
-        share = torch.softmax(-0.5 * z**2, dim=1)
-        mean = share @ x0
-        spread = (share @ x0**2 - mean**2).clamp(min=0)
-        row, level = (weight > 1e-11).nonzero(as_tuple=True)
-        said = Prediction(t, mean[row], (x_t[row] - signal * mean[row]) / noise, spread[row])
-        nats = nats + step_term(diffusion, said, x0[level], x_t[row], t, s) @ weight[row, level]
-    beyond = float(nats) / math.log(2) - 8
-    return beyond if beyond > 0 else math.nan
+# The flow
 
 
-def pixel_variance(schedule: Schedule, t: Tensor, s: Tensor, prediction: Prediction) -> Tensor:
-    """log Var(x_s | x_t) by the law of total variance; onto the data at least a 20th of a bin, as densities need."""
-    assert prediction.variance_coeff is not None
-    kept, before = float(schedule.alpha_bar[t]), float(schedule.alpha_bar[s])
-    step = 1 - kept / before
-    variance = (1 - before) / (1 - kept) * step + before * (step / (1 - kept)) ** 2 * prediction.variance_coeff
-    return torch.log(variance.clamp(min=(0.1 / 255) ** 2) if s == 0 else variance)
+def table(steps: int, top: float = 3.0) -> Schedule:
+    """Signal a = tanh(u) for even u from `top` to 0: no signal is left at T, so that p(x_T) is N(0, I) exactly."""
+    signal = torch.tanh(torch.linspace(top, 0, steps + 1, dtype=torch.float64))
+    return Schedule(torch.cat([double(1), signal**2]))
+
+
+def data(schedule: Schedule, device: torch.device) -> GaussianData:
+    """Data in the plane, narrow and wide."""
+    return gaussian(schedule, 0.03, 2.0, device=device)
+
+
+def points(device: torch.device) -> Tensor:
+    """Two of them."""
+    return double(0.49, -0.92, 0.2, 1.48, device=device).reshape(2, 2)
+
+
+def found(known: Mixture, x: Tensor, divergence: Divergence | None = None) -> Tensor:
+    """log p(x_1) of each x along every timestep."""
+    grid = torch.arange(known.schedule.num_timesteps, 0, -1)
+    return flow.flow_log_prob(eps_process(known.schedule), known, x, grid, divergence or Exact()).log_prob
+
+
+@FLOW("log p of a mixture, 96 steps", 1e-4, 96)
+def hills_error(steps: int, device: torch.device) -> Tensor:
+    """Nats a dimension."""
+    hills, x = oracles.two_hills(table(steps), device), double(0.9, 0.6, -0.8, 0.1, 0.0, 0.3, 1.5, -0.5, device=device)
+    return (found(hills, x.reshape(4, 2)) - hills.log_density(x.reshape(4, 2), torch.tensor(1))) / 2
+
+
+@FLOW("order 3 on a mixture, by halving the steps", 0.4)
+def order(device: torch.device) -> float:
+    return math.log2(largest(hills_error(48, device)) / largest(hills_error(96, device))) - 3
+
+
+@FLOW("Hutchinson over all signs is exact", 1e-12)
+def all_signs(device: torch.device) -> Tensor:
+    hills, x = oracles.two_hills(table(8), device), double(0.9, 0.6, -0.8, 0.1, device=device).reshape(2, 2)
+    corners = itertools.cycle(double(1, 1, 1, -1, -1, 1, -1, -1, device=device).reshape(4, 2))
+    return found(hills, x, Hutchinson(4, lambda: next(corners).expand(2, 2))) - found(hills, x)
+
+
+@FLOW("exact divergence of a known Jacobian", 1e-14)
+def trace(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Its diagonal is cos(x_1), 2 x_2."""
+
+    def known(y: Tensor) -> Tensor:
+        return torch.stack([y[:, 0].sin() + y[:, 1], y[:, 1] ** 2 - y[:, 0]], 1)
+
+    x = double(0.3, -1.2, device=device)[None]
+    value, forms = flow.quadratic_forms(known, x, Exact().vectors(x))
+    wanted = double(math.sin(0.3) - 1.2, 1.44 - 0.3, device=device)[None]
+    return value - wanted, forms[:, 0] - double(math.cos(0.3), -2.4, device=device)
+
+
+@FLOW("forward dequantisation: every draw is -log p(x_0)", 5e-5)
+def exact_decoder(device: torch.device) -> Tensor:
+    """Where the decoder is the exact p(x_0 | x_1)."""
+    known, x = data(table(96), device), points(device)
+    noise = double(0.4, -1.3, 2.1, 0.2, device=device).reshape(2, 2)
+    draws = (x, torch.arange(known.schedule.num_timesteps, 0, -1), Exact(), noise, DiagonalGaussian.log_prob)
+    bound = flow.forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
+    return bound + log_normal(x, known.mean, known.variance).sum(1)
+
+
+@FLOW("uniform dequantisation: density times width", 5e-5)
+def middle_of_bins(device: torch.device) -> Tensor:
+    """In the middle of a bin it is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
+    known, x = data(table(96, top=1.0), device), points(device)
+    middle, grid = torch.full_like(x, 0.5), torch.arange(known.schedule.num_timesteps, 0, -1)
+    bound = flow.uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
+    kept = math.tanh(1.0) ** 2
+    density = log_normal(x, known.mean, known.variance + (1 - kept) / kept).sum(1)
+    return bound + density + 2 * math.log(BIN_WIDTH)

@@ -4,7 +4,8 @@ A linear network of a 3 x 3 kernel is a chain's response to each pixel of x_T; t
 within add up from those, so that no image is drawn.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from ancestral.diffusion.parameterization import Prediction, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
-from ancestral.editing.canvas import Windows, starts
+from ancestral.editing.canvas import Windows
 from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
 from ancestral.oracles import double, noised, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
@@ -57,16 +58,9 @@ def unlike(one: Prediction, other: Prediction, roll: tuple[int, int] = (0, 0)) -
     return (mine - yours.roll(roll, (-2, -1)) for mine, yours in parts)
 
 
-@CHECKS("windows: one over all is the plain denoiser", 1e-14, False)
-@CHECKS("windows: one over all, feathered", 1e-14, True)
-def one_window(feathered: bool, device: torch.device) -> Iterator[Tensor]:
-    x = normal(2, 3, 4, 6, device=device)
-    return unlike(Windows(mean_of_window, 4, 6, 3, feathered)(x, T), mean_of_window(x, T))
-
-
 @CHECKS("windows: of independent pixels they know all", 1e-13)
 def independent(device: torch.device) -> Iterator[Tensor]:
-    """Independent pixels: windows of any size and stride are the plain denoiser, around the edges too."""
+    """Windows of any size and stride are the plain denoiser, around the edges too."""
     x = normal(2, 3, 8, 12, device=device)
     for size in ((3, 5, 2), (4, 4, 4), (3, 4, 3)):
         for wraps in (False, True):
@@ -81,15 +75,6 @@ def averaged(device: torch.device) -> Iterator[Tensor]:
     tents = Windows(mean_of_window, 3, 3, 1)(x[..., :4], T)
     yield from (noised(TABLE, two) - x, two.x0 - double(2, 2, 4, 6, 6, device=device))
     yield tents.x0 - double(2, 7 / 3, 8 / 3, 3, device=device)
-
-
-@CHECKS("windows: every pixel is held", 0)
-def covered(_: torch.device) -> Iterator[int]:
-    """How many pixels no window holds, and how many windows leave a canvas that does not wrap."""
-    for window, stride, length, wraps in ((3, 2, 8, False), (4, 4, 8, True), (5, 3, 5, True), (3, 3, 10, False)):
-        tops = starts(length, window, stride, wraps)
-        held = {(top + i) % length for top in tops for i in range(window)}
-        yield length - len(held) + (not wraps) * (max(tops) + window != length)
 
 
 @CHECKS("windows around the edges: rolls by strides commute", 1e-13, Windows(mean_of_window, 4, 4, 2, wraps=True), 6, 8)
@@ -128,20 +113,16 @@ def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
     return float(seam(end.x_s).ratio) - 1
 
 
-@CHECKS("windows around the edges: seam like the interior", 1e-12)
-def windows_around(device: torch.device) -> float:
-    return ratio(Windows(denoiser(smoothing(device)), 4, 4, 1, wraps=True), 6, device)
+AROUND = partial(Windows, height=4, width=4, stride=1, wraps=True)
+EVERY_ROLL = partial(MeanOfRolls, shifts=grid_of_rolls(SIDE, SIDE, SIDE, SIDE))
 
 
-@CHECKS("mean of rolls, every place: seam like the interior", 1e-12)
-def every_roll(device: torch.device) -> float:
-    return ratio(MeanOfRolls(denoiser(smoothing(device)), grid_of_rolls(SIDE, SIDE, SIDE, SIDE)), 6, device)
-
-
-@CHECKS("a roll a step: seam nearly like the interior", 0.1)
-def roll_a_step(device: torch.device) -> float:
-    """What one step tears the next mends; without rolls the seam is four times the interior."""
-    return ratio(RolledEachStep(denoiser(smoothing(device))), 20, device)
+@CHECKS("windows around the edges: seam like the interior", 1e-12, AROUND, 6)
+@CHECKS("mean of rolls, every place: seam like the interior", 1e-12, EVERY_ROLL, 6)
+@CHECKS("a roll a step: seam nearly like the interior", 0.1, RolledEachStep, 20)
+def seamless(made: Callable[[Denoiser], Denoiser], steps: int, device: torch.device) -> float:
+    """What one rolled step tears the next mends; without rolls the seam is four times the interior."""
+    return ratio(made(denoiser(smoothing(device))), steps, device)
 
 
 @CHECKS("circular padding: seam like the interior", 1e-12)

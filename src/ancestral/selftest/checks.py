@@ -34,17 +34,15 @@ class Checks(list[Check]):
     def __call__(
         self, name: str, allowed: float | int, /, *first: object, **each: Iterable[object]
     ) -> Callable[[Function], Function]:
-        """Adds the function that is decorated, and gives it `first`, then what `each` says, then the device.
+        """Adds the function that is decorated, and gives it `first`, then a value of `each`, then the device.
 
-        Args:
-            each: values of its next parameters, in their order: a check for every combination, whose values are
-                written into the name.
+        `each` has values of its next parameters, in order: a check for every combination, which is put into the name.
         """
 
         def add(measure: Function) -> Function:
             for values in itertools.product(*each.values()):
-                said = name.format(**dict(zip(each, values, strict=True))) if each else name
-                self.append(Check(said, allowed, partial(measure, *first, *values)))
+                filled = name.format(**dict(zip(each, values, strict=True)))
+                self.append(Check(filled, allowed, partial(measure, *first, *values)))
             return measure
 
         return add
@@ -65,10 +63,7 @@ class CheckResult(NamedTuple):
         return self.error <= self.allowed
 
 
-Groups = Mapping[str, Sequence[Check]]
-
-
-def run(groups: Groups, device: torch.device) -> Iterator[CheckResult]:
+def run(groups: Mapping[str, Sequence[Check]], device: torch.device) -> Iterator[CheckResult]:
     """The outcome of every check, in order, each as soon as it is known."""
     for group, checks in groups.items():
         for check in checks:

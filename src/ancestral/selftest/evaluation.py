@@ -31,36 +31,23 @@ from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
 
-COUNT = 60
-"""Numbers whose mean has an error."""
-
-
-def alternating(device: torch.device) -> Tensor:
-    """1 and -1 in turn: their variance is n / (n - 1), and the error of their mean 1 / sqrt(n - 1)."""
-    return 1 - 2 * (torch.arange(COUNT, dtype=torch.float64, device=device) % 2)
-
-
-def shares(device: torch.device) -> Iterator[float]:
-    """Errors of a share of 1/2, of precision and of coverage, as those of alternating numbers."""
-    real = torch.arange(COUNT, dtype=torch.float64, device=device)[:, None]
-    drawn = torch.where(alternating(device)[:, None] > 0, real, 1e4 + 100 * real)
-    for share in (neighbourhood(real, drawn, 2).precision, neighbourhood(drawn, real, 2).recall):
-        assert share.value == 0.5 and share.standard_error is not None, "half of them are far away"
-        yield 2 * share.standard_error
-
-
-def of_means(device: torch.device) -> Iterator[float]:
-    """Errors of the mean of alternating numbers, wherever one is taken."""
-    values = alternating(device)
-    _, probes = Hutchinson(COUNT, lambda: values).trace(values[:, None].expand(COUNT, 3))
-    assert probes is not None
-    yield error_of_mean(float(values.sum()), float(values.square().sum()), COUNT)
-    yield from (mean(values.tolist()).standard_error, *probes.tolist())
+COUNT = 60  # numbers whose mean has an error
 
 
 @CHECKS("errors of means: deviation over the root of the count", 1e-12)
 def errors(device: torch.device) -> Iterator[float]:
-    return (found - (COUNT - 1) ** -0.5 for found in itertools.chain(of_means(device), shares(device)))
+    """Of n numbers 1 and -1 in turn the error of the mean is 1 / sqrt(n - 1); of shares of 1/2, half of it."""
+    real = torch.arange(COUNT, dtype=torch.float64, device=device)[:, None]
+    values = 1 - 2 * (real % 2)
+    _, probes = Hutchinson(COUNT, lambda: values).trace(values.expand(COUNT, 3))
+    assert probes is not None
+    direct = error_of_mean(float(values.sum()), float(values.square().sum()), COUNT)
+    found = [direct, mean(values[:, 0].tolist()).standard_error, *probes.tolist()]
+    generated = torch.where(values > 0, real, 1e4 + 100 * real)
+    for share in (neighbourhood(real, generated, 2).precision, neighbourhood(generated, real, 2).recall):
+        assert share.value == 0.5 and share.standard_error is not None, "half of them are far away"
+        found.append(2 * share.standard_error)
+    return (each - (COUNT - 1) ** -0.5 for each in found)
 
 
 def left_out(distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor, groups: int) -> float:
@@ -92,7 +79,7 @@ def mean_kernel(a: Tensor, b: Tensor, itself: bool) -> float:
 
 @CHECKS("kernel and Frechet distance, pair by pair", 1e-10)
 def distances(device: torch.device) -> tuple[float, float]:
-    """The kernel distance pair by pair; the Frechet distance of sets whose moments are known."""
+    """The Frechet distance is of sets whose moments are known."""
     a, b = normal(9, 3, device=device), normal(7, 3, device=device).flip(0) + 0.5
     kernel = mean_kernel(a, a, True) + mean_kernel(b, b, True) - 2 * mean_kernel(a, b, False)
     square = double(1, 1, -1, -1, device=device)
@@ -101,38 +88,27 @@ def distances(device: torch.device) -> tuple[float, float]:
     return kernel_distance(a, b).value - kernel, frechet_distance(plane, moved) - (5 + 2 * (4 / 3) * 4)
 
 
-def counted(real: Tensor, drawn: Tensor, k: int) -> list[float]:
-    """Precision, recall, density and coverage, ball by ball."""
-
-    def radius(points: Tensor, i: int) -> float:
-        return sorted(float((points[i] - points[j]).norm()) for j in range(len(points)) if j != i)[k - 1]
-
-    far = [[float((x - y).norm()) for y in real] for x in drawn]
-    reach, drawn_reach = [radius(real, i) for i in range(len(real))], [radius(drawn, j) for j in range(len(drawn))]
-    inside = [[far[j][i] <= reach[i] for i in range(len(real))] for j in range(len(drawn))]
-    open_inside = [[far[j][i] < reach[i] for i in range(len(real))] for j in range(len(drawn))]
-    recalled = [any(far[j][i] <= drawn_reach[j] for j in range(len(drawn))) for i in range(len(real))]
-    return [
-        sum(map(any, inside)) / len(drawn),
-        sum(recalled) / len(real),
-        sum(map(sum, open_inside)) / k / len(drawn),
-        sum(map(any, zip(*open_inside, strict=True))) / len(real),
-    ]
+def counted(real: Tensor, generated: Tensor, k: int) -> list[Tensor]:
+    """Precision, recall, density and coverage, from all distances; a point is the first of its own neighbours."""
+    far = (generated[:, None] - real).norm(dim=2)
+    reach, its_reach = ((each[:, None] - each).norm(dim=2).sort().values[:, k] for each in (real, generated))
+    within, recalled = far < reach, far <= its_reach[:, None]
+    found = [(far <= reach).any(1), recalled.any(0), within.sum(1).double() / k, within.any(0)]
+    return [each.double().mean() for each in found]
 
 
 @CHECKS("precision, recall, density, coverage: ball by ball", 1e-12)
-def balls(device: torch.device) -> Iterator[float]:
-    """Neighbourhoods of whole numbers, where points lie on the rims of balls, against counting."""
+def balls(device: torch.device) -> Iterator[Tensor]:
+    """Of whole numbers, where points lie on the rims of balls."""
     random = torch.Generator().manual_seed(2)
     for k in (1, 2, 3):
         real, drawn = (torch.randint(0, size, (12, 2), generator=random).double().to(device) for size in (6, 9))
-        found = [each.value for each in neighbourhood(real, drawn, k)]
-        yield from (one - other for one, other in zip(found, counted(real, drawn, k), strict=True))
+        found = double(*(each.value for each in neighbourhood(real, drawn, k)))
+        yield found - torch.stack(counted(real, drawn, k)).cpu()
 
 
 @CHECKS("nearest training image: the one that was moved", 1e-9)
 def copies(device: torch.device) -> Iterator[Tensor]:
-    """The nearest of 5,000 training images to the very images, moved a little: themselves, at that distance."""
     training, places = normal(5000, 3, device=device), torch.tensor([4, 2047, 2048, 4999])
     found = nearest(training[places] + double(0.001, 0, 0, device=device), training)
     told = memorisation(double(1, 2, 3), double(*range(2, 203)))
@@ -145,11 +121,7 @@ def copies(device: torch.device) -> Iterator[Tensor]:
 TABLE = log_snr_linear(40, 9.0, -5.0)
 PROCESS = eps_process(TABLE)
 IMAGES = 6
-
-
-def pixels(device: torch.device) -> Tensor:
-    """Images of two pixels, (IMAGES, 2)."""
-    return torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64, device=device).round().reshape(-1, 2) / 127.5 - 1
+PIXELS = torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64).round().reshape(IMAGES, 2) / 127.5 - 1
 
 
 def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int = IMAGES) -> Sums:
@@ -157,19 +129,17 @@ def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int =
     chain = TABLE.uniform_log_snr(subsample.steps + 1)
     draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
     visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
-    x0, data = pixels(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
+    x0, data = PIXELS.to(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
     return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
 
 
 @CHECKS("bound by visits: all terms, where all are visited", 1e-12)
 def whole_sum(device: torch.device) -> Iterator[Tensor]:
-    """All steps visited once: the terms of the bound of each image, and of each stretch."""
     subsample = Subsample(0, 50, IMAGES, 9, 9)
     found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
     chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
-    prior, *terms, onto_data = bound_terms(
-        PROCESS, gaussian(TABLE, 0.3, 0.8, device=device), pixels(device), chain, last.__next__
-    )
+    data = gaussian(TABLE, 0.3, 0.8, device=device)
+    prior, *terms, onto_data = bound_terms(PROCESS, data, PIXELS.to(device), chain, last.__next__)
     between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
     yield double(*found.prior) - bits_per_dim(prior.nats, 2).cpu()
     yield double(*found.reconstruction) - bits_per_dim(onto_data.nats, 2).cpu()
@@ -180,7 +150,7 @@ def whole_sum(device: torch.device) -> Iterator[Tensor]:
 @CHECKS("bound by visits: two of twenty, and their difference", 1e-10)
 def two_visits(device: torch.device) -> Iterator[Tensor]:
     """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
-    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), pixels(device), []
+    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), PIXELS.to(device), []
     found, chain, draws = sums(subsample, device), TABLE.uniform_log_snr(21), normal(3, IMAGES, 2, device=device)
     for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
         t, s = chain[visits].to(device), chain[visits + 1].to(device)
@@ -203,7 +173,7 @@ def in_chunks(device: torch.device) -> Iterator[Tensor | float]:
 
 @CHECKS("bound by visits: unbiased, relative", 2e-3)
 def unbiased(_: torch.device) -> Iterator[Tensor]:
-    """The mean over 4096 images of a weighted sum over their visits is the sum over all steps; relative."""
+    """The mean over 4096 images of a weighted sum over their visits is the sum over all steps."""
     values = (torch.arange(37) / 37).exp()
     for draws in (3, 10, 36):
         subsample = Subsample(5, 5000, 4096, 37, draws)
@@ -212,7 +182,7 @@ def unbiased(_: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("bound by visits: the error of the choice, relative", 0.1)
 def independent_parts(_: torch.device) -> float:
-    """Where nothing but the choice of steps makes terms differ, the error within images is their spread; relative."""
+    """Where nothing but the choice of steps makes terms differ, the error within images is their spread."""
     subsample = Subsample(1, 5000, 4000, 400, 4)
     random = torch.Generator().manual_seed(3)
     values = torch.randn(400, generator=random, dtype=torch.float64)
@@ -237,7 +207,7 @@ def own_noise(_: torch.device) -> Iterator[int | Tensor]:
 
 @CHECKS("the flow's grid: even in its variable", 0)
 def flow_steps(_: torch.device) -> tuple[Tensor, ...]:
-    """The flow's grid from T to 3, in steps of artanh(a) that differ by less than the table's; counts ends as well."""
+    """From T to 3, in steps of artanh(a) that differ by less than the table's."""
     grid = flow_grid(TABLE, 8, 3)
     u = torch.atanh(TABLE.alpha_bar[grid].sqrt())
     widest = torch.atanh(TABLE.alpha_bar[3:].sqrt()).diff().abs().max()

@@ -4,7 +4,6 @@ A prediction is right where eps is minus the noise times the gradient of that lo
 classifier is the mixture's own: the probability of a component by Bayes' rule.
 """
 
-import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -16,6 +15,7 @@ from ancestral.diffusion.schedules import cosine, zero_terminal_snr
 from ancestral.guiding import Networks
 from ancestral.guiding import guided as by_settings
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
+from ancestral.sampling import guidance
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import (
     ClassifierFree,
@@ -26,7 +26,6 @@ from ancestral.sampling.guidance import (
     OneCall,
     Rescaled,
     TwoCalls,
-    timesteps_of_noise,
 )
 from ancestral.selftest.checks import Checks
 from ancestral.settings import SamplingSettings
@@ -36,8 +35,7 @@ CHECKS = Checks()
 SCHEDULE = cosine(100)
 T = torch.tensor(40)
 SCALES = (0.0, 1.0, 2.5)
-LogDensity = Callable[[Tensor], Tensor]
-"""x_t (B, D) -> (B,), at T and but for a constant."""
+LogDensity = Callable[[Tensor], Tensor]  # x_t (B, D) -> (B,), at T and but for a constant
 
 
 def off_score(guided: Denoiser, log_density: LogDensity, x_t: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,23 +45,12 @@ def off_score(guided: Denoiser, log_density: LogDensity, x_t: Tensor) -> tuple[T
 
 
 def unlike(found: Prediction, wanted: Prediction) -> tuple[Tensor, Tensor]:
-    """The difference of two pairs."""
     return found.x0 - wanted.x0, found.eps - wanted.eps
-
-
-def log_posterior(hills: Mixture, k: int) -> LogProb:
-    """log p(k | x_t) of a mixture."""
-    return lambda x_t, t: hills.log_posterior(x_t, t)[:, k]
 
 
 def log_component(hills: Mixture, k: int) -> LogDensity:
     """log q(x_t | k)."""
     return lambda x_t: hills.log_joint(x_t, T)[:, k]
-
-
-def log_whole(hills: Mixture) -> LogDensity:
-    """log q(x_t)."""
-    return lambda x_t: hills.log_density(x_t, T)
 
 
 @CHECKS("composed: score of q p(0)^2 / p(1)", 1e-11, "composed", 2.0)
@@ -77,16 +64,18 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
     A class away from none, and from another; a model away from one whose hills are wider; none towards a class by a
     classifier, q(x_t) p(2 | x_t)^w; and none towards a class twice and away from another, q p(0 | x_t)^2 / p(1 | x_t).
     """
-    two, three = two_hills(SCHEDULE, device), three_hills(SCHEDULE, device)
-    wider, one, other = three_hills(SCHEDULE, device, 0.3), three.component(0), three.component(1)
-    classifier = ClassifierGuided(three, SCHEDULE, log_posterior(three, 2), scale)
+    hills, wider = three_hills(SCHEDULE, device), three_hills(SCHEDULE, device, 0.3)
+    one, other = hills.component(0), hills.component(1)
+    of_one, of_other, of_third = (log_component(hills, k) for k in range(3))
+    of_all, of_wider = partial(hills.log_density, t=T), partial(wider.log_density, t=T)
+    classifier = ClassifierGuided(hills, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 2], scale)
     claims: dict[str, tuple[Denoiser, LogDensity, LogDensity]] = {
-        "none": (ClassifierFree(TwoCalls(two.component(0), two), scale), log_component(two, 0), log_whole(two)),
-        "class": (ClassifierFree(TwoCalls(one, other), scale), log_component(three, 0), log_component(three, 1)),
-        "network": (ClassifierFree(TwoCalls(three, wider), scale), log_whole(three), log_whole(wider)),
-        "classifier": (classifier, log_component(three, 2), log_whole(three)),
-        "composed": (Composed(three, ((one, 2.0), (other, -1.0))), log_component(three, 0), log_component(three, 1)),
-    }  # fmt: skip
+        "none": (ClassifierFree(TwoCalls(one, hills), scale), of_one, of_all),
+        "class": (ClassifierFree(TwoCalls(one, other), scale), of_one, of_other),
+        "network": (ClassifierFree(TwoCalls(hills, wider), scale), of_all, of_wider),
+        "classifier": (classifier, of_third, of_all),
+        "composed": (Composed(hills, ((one, 2.0), (other, -1.0))), of_one, of_other),
+    }
     guide, wanted, unwanted = claims[how]
     x = normal(16, 2, device=device)
     return off_score(guide, lambda x: scale * wanted(x) + (1 - scale) * unwanted(x), x)
@@ -94,65 +83,50 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
 
 @CHECKS("classifier: the true one makes the conditional prediction", 1e-9)
 def true_classifier(device: torch.device) -> Iterator[Tensor]:
-    """At scale 1, from t = 1 to T - 1, the true classifier makes the prediction of the class; gradients may be off."""
-    hills, x = three_hills(SCHEDULE, device), normal(8, 2, device=device)
+    """At scale 1, down to t = 1; gradients may be off. Where no signal is left it has no part."""
+    table = zero_terminal_snr(SCHEDULE)
+    hills, x, last = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
     one = hills.component(0)
     for t in map(torch.tensor, (1, 30, 99)):
-        near = SCHEDULE.alpha_bar[t].sqrt().to(x) * one.mean + 0.1 * x
+        near = table.alpha_bar[t].sqrt().to(x) * one.mean + 0.1 * x
         with torch.inference_mode():
-            found = ClassifierGuided(hills, SCHEDULE, log_posterior(hills, 0))(near, t)
+            found = ClassifierGuided(hills, table, lambda x, t: hills.log_posterior(x, t)[:, 0])(near, t)
         yield from unlike(found, one(near, t))
-
-
-@CHECKS("classifier: no part where no signal is left", 0)
-def nothing_to_tell(device: torch.device) -> tuple[Tensor, Tensor]:
-    table = zero_terminal_snr(SCHEDULE)
-    hills, x, t = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
-    return unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, t), hills(x, t))
-
-
-def at(mean: float, device: torch.device) -> GaussianData:
-    """One number N(mean, 0.4)."""
-    return GaussianData(SCHEDULE, double(mean, device=device), double(0.4, device=device))
-
-
-@CHECKS("guidance 3: mean moved three times as far", 1e-12)
-def moved(device: torch.device) -> Tensor:
-    x = normal(8, 1, device=device)
-    found = ClassifierFree(TwoCalls(at(1, device), at(0, device)), 3.0)(x, T)
-    return found.x0 - at(3, device)(x, T).x0
+    yield from unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, last), hills(x, last))
 
 
 @CHECKS("guidance by one call and by two", 1e-14)
 def one_call(device: torch.device) -> Iterator[Tensor]:
     """One call on twice the batch, against two calls; the variance coefficient stays the conditional one's."""
-    x, near, far = normal(8, 1, device=device), at(0, device), at(1, device)
+    x, hills = normal(8, 2, device=device), two_hills(SCHEDULE, device)
+    given = hills.component(0)
 
     def both(x: Tensor, t: Tensor) -> Prediction:
-        first, second = far(x[:8], t), near(x[8:], t)
+        first, second = given(x[:8], t), hills(x[8:], t)
         pair = (torch.cat([first.x0, second.x0]), torch.cat([first.eps, second.eps]))
         return Prediction(t, *pair, torch.cat([x[:8] * 0 + 1, x[8:] * 0 - 1]))
 
     found = ClassifierFree(OneCall(both), 2.5)(x, T)
     assert found.variance_coeff is not None
-    yield from (*unlike(found, ClassifierFree(TwoCalls(far, near), 2.5)(x, T)), found.variance_coeff - 1)
+    yield from (*unlike(found, ClassifierFree(TwoCalls(given, hills), 2.5)(x, T)), found.variance_coeff - 1)
 
 
-def with_coefficient(denoise: Denoiser, value: float) -> Denoiser:
-    """The same with a variance coefficient that is everywhere `value`."""
-    return lambda x_t, t: denoise(x_t, t)._replace(variance_coeff=torch.full_like(x_t, value))
-
-
-@CHECKS("spread: that of the given prediction", 0)
+@CHECKS("variance coefficient: that of the given prediction", 0)
 def coefficients(device: torch.device) -> Iterator[Tensor]:
     hills, x = three_hills(SCHEDULE, device), normal(4, 2, device=device)
-    one, other = with_coefficient(hills.component(0), 0.8), with_coefficient(hills, -0.9)
+
+    def one(x_t: Tensor, t: Tensor) -> Prediction:
+        return hills.component(0)(x_t, t)._replace(variance_coeff=torch.full_like(x_t, 0.8))
+
+    def other(x_t: Tensor, t: Tensor) -> Prediction:
+        return hills(x_t, t)._replace(variance_coeff=torch.full_like(x_t, -0.9))
+
     pair = TwoCalls(one, other)
     guides: tuple[tuple[Denoiser, float], ...] = (
         (Rescaled(pair, 3.0, SCHEDULE), 0.8),
         (ClassifierFree(pair, 3.0), 0.8),
         (Composed(other, ((one, 2.0),)), -0.9),
-        (ClassifierGuided(other, SCHEDULE, log_posterior(hills, 1)), -0.9),
+        (ClassifierGuided(other, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 1]), -0.9),
     )
     for guide, value in guides:
         found = guide(x, T).variance_coeff
@@ -174,32 +148,18 @@ def rescaled(share: float, device: torch.device) -> Iterator[Tensor]:
     yield noised(SCHEDULE, found) - x
 
 
-@CHECKS("interval: inside at its timesteps alone", 0)
-def interval(device: torch.device) -> int:
-    asked: list[str] = []
-
-    def named(name: str) -> Denoiser:
-        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-            asked.append(f"{name}{int(t)}")
-            return Prediction(t, x_t, x_t)
-
-        return denoise
-
-    limited = Interval(named("in"), named("out"), 20, 21)
-    for t in (19, 20, 21, 22):
-        limited(normal(1, 1, device=device), torch.tensor(t))
-    return sum(one != other for one, other in itertools.zip_longest(asked, ["out19", "in20", "in21", "out22"]))
-
-
-@CHECKS("interval of noise: just the timesteps within", 0)
-def interval_of_noise(_: torch.device) -> Iterator[int]:
+@CHECKS("interval: at its timesteps alone, those of its noise", 0)
+def interval(device: torch.device) -> Iterator[Tensor | int]:
+    x = normal(1, 1, device=device)
+    limited = Interval(lambda x_t, t: Prediction(t, x_t, x_t), lambda x_t, t: Prediction(t, -x_t, x_t), 20, 21)
+    yield from (limited(x, torch.tensor(t)).x0 != (x if t in (20, 21) else -x) for t in (19, 20, 21, 22))
     for low, high in ((0.28, 2.9), (0.0, 1e9), (1.0, 1.0)):
-        first, last = timesteps_of_noise(SCHEDULE, low, high)
+        first, last = guidance.timesteps_of_noise(SCHEDULE, low, high)
         within = {t for t in range(1, 101) if low <= (1 / float(SCHEDULE.alpha_bar[t]) - 1) ** 0.5 <= high}
         yield len(within ^ set(range(first, last + 1)))
 
 
-@CHECKS("clipping: x_0 within 1, pair makes x_t", 1e-12)
+@CHECKS("clipping: x_0 within 1, pair makes x_t; a quantile by hand", 1e-12)
 def clipped(device: torch.device) -> Iterator[Tensor]:
     x, four = 3 * normal(8, 4, device=device), double(4, 4, 4, 4, device=device)
     data = GaussianData(SCHEDULE, 0 * four, four)
@@ -207,18 +167,14 @@ def clipped(device: torch.device) -> Iterator[Tensor]:
         found = clip(x, T)
         yield from (noised(SCHEDULE, found) - x, (found.x0.abs() - 1).clamp(min=0))
     yield StaticClip(data, SCHEDULE)(x, T).x0 - data(x, T).x0.clamp(-1, 1)
-
-
-@CHECKS("dynamic clipping: at a quantile, by hand", 1e-15)
-def stretched(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Dynamic clipping at the median of |x_0| = 0.5, 1, 2, 3, 4: beyond 2 is cut, all is halved; none below 1 grows."""
+    # dynamic clipping at the median of |x_0| = 0.5, 1, 2, 3, 4: beyond 2 is cut, all is halved; none below 1 grows
     told = double(0.5, -1, 2, -3, 4, device=device)[None]
-    clip = DynamicClip(lambda x_t, t: Prediction(t, x_t, x_t), SCHEDULE, 0.5)
-    return clip(told, T).x0 - double(0.25, -0.5, 1, -1, 1, device=device), clip(0.2 * told, T).x0 - 0.2 * told
+    dynamic = DynamicClip(lambda x_t, t: Prediction(t, x_t, x_t), SCHEDULE, 0.5)
+    yield dynamic(told, T).x0 - double(0.25, -0.5, 1, -1, 1, device=device)
+    yield dynamic(0.2 * told, T).x0 - 0.2 * told
 
 
-LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
-"""A class for each of eight points."""
+LABELS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])  # a class for each of eight points
 
 
 def chosen(rows: Tensor, labels: Tensor) -> Tensor:
@@ -226,25 +182,17 @@ def chosen(rows: Tensor, labels: Tensor) -> Tensor:
     return rows[torch.arange(len(labels)), labels.to(rows.device)]
 
 
-def networks(hills: Mixture, conditional: bool) -> Networks:
-    """Three classes, each a component of the mixture, and 3 for none; a classifier by Bayes' rule; worse networks."""
+def bind(hills: Mixture, labels: Tensor | None) -> Denoiser:
+    """A network of three classes, each a component of the mixture, and 3 for none."""
+    if labels is None:
+        return hills
 
-    def bind(hills: Mixture, labels: Tensor | None) -> Denoiser:
-        if labels is None:
-            return hills
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        every = [*(hills.component(k)(x_t, t) for k in range(3)), hills(x_t, t)]
+        x0, eps = torch.stack([each.x0 for each in every], 1), torch.stack([each.eps for each in every], 1)
+        return Prediction(t, chosen(x0, labels), chosen(eps, labels))
 
-        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-            every = [*(hills.component(k)(x_t, t) for k in range(3)), hills(x_t, t)]
-            x0, eps = torch.stack([each.x0 for each in every], 1), torch.stack([each.eps for each in every], 1)
-            return Prediction(t, chosen(x0, labels), chosen(eps, labels))
-
-        return denoise
-
-    def classify(labels: Tensor) -> LogProb:
-        return lambda x_t, t: chosen(hills.log_posterior(x_t, t), labels)
-
-    worse = Mixture(hills.schedule, hills.weights, hills.means, hills.variances + 0.3)
-    return Networks(partial(bind, hills), conditional, 3, SCHEDULE, partial(bind, worse), classify)
+    return denoise
 
 
 @CHECKS("settings: {scale:g} by classifier-free, network with classes", 1e-11, "classifier-free", True, scale=SCALES)
@@ -255,10 +203,13 @@ def meant(by: str, conditional: bool, scale: float, device: torch.device) -> tup
     """What settings of guidance sample: q(x_t | c) p(c | x_t)^(g - 1), whoever tells p, each point of its own class."""
     hills, worse = three_hills(SCHEDULE, device), three_hills(SCHEDULE, device, 0.3)
 
+    def classify(labels: Tensor) -> LogProb:
+        return lambda x_t, t: chosen(hills.log_posterior(x_t, t), labels)
+
     def log_density(x: Tensor) -> Tensor:
         null = chosen(worse.log_joint(x, T), LABELS) if by == "autoguidance" else hills.log_density(x, T)
         return scale * chosen(hills.log_joint(x, T), LABELS) + (1 - scale) * null
 
     settings = SamplingSettings(guidance=scale, guidance_by=by)
-    guide = by_settings(networks(hills, conditional), LABELS, settings)
-    return off_score(guide, log_density, normal(8, 2, device=device))
+    networks = Networks(partial(bind, hills), conditional, 3, SCHEDULE, partial(bind, worse), classify)
+    return off_score(by_settings(networks, LABELS, settings), log_density, normal(8, 2, device=device))

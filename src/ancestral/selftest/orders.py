@@ -23,7 +23,7 @@ from torch import Tensor
 from ancestral.building import GRIDS
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.oracles import GaussianData, Mixture, double, gaussian, legendre, moments
+from ancestral.oracles import Mixture, double, gaussian, legendre, moments
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler
@@ -32,12 +32,10 @@ from ancestral.selftest.samplers import KINDS, SamplerBuilder
 
 CHECKS = Checks()
 
-TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)
-"""Many more timesteps than steps."""
-STEPS = {1: 32, 2: 32, 3: 96, 4: 64}
-"""Steps of the coarser of two chains, by order: a high order shows late."""
-PAST = 4
-"""Predictions that a chain is given on its way, at the most."""
+TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)  # many more timesteps than steps
+VARIANCES = (0.05, 0.4, 1.0)
+STEPS = {1: 32, 2: 32, 3: 96, 4: 64}  # steps of the coarser of two chains, by order: a high order shows late
+PAST = 4  # predictions that a chain is given on its way, at the most
 ALL: dict[str, SamplerBuilder] = {
     **KINDS,
     "ddim, eta 1": lambda schedule: DDIM(schedule, 1.0),
@@ -70,14 +68,9 @@ def uneven(sampler: Sampler, steps: int) -> Tensor:
     return grid[torch.arange(len(grid)) % 3 != 1]
 
 
-def data(device: torch.device) -> GaussianData:
-    """Gaussian data of three variances."""
-    return gaussian(TABLE, 0.05, 0.4, 1.0, device=device)
-
-
 def flow_error(sampler: Sampler, steps: int, device: torch.device) -> float:
     """Distance of the end point from that of the probability flow of Gaussian data."""
-    known, grid = data(device), along(sampler, steps)
+    known, grid = gaussian(TABLE, *VARIANCES, device=device), along(sampler, steps)
     x_T = double(1, -1, 0.5, device=device)[None]
     return chain_error(sampler, known, grid, [known.flow(x_T, grid[0], t) for t in grid])
 
@@ -98,12 +91,9 @@ def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequen
     return float((step.x_s - exact[-1]).norm())
 
 
-Along = Callable[[Sampler, int], Tensor]
-
-
-def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) -> float:
+def law_error(grids: Callable[[Sampler, int], Tensor], sampler: Sampler, steps: int, device: torch.device) -> float:
     """Error of mean and variance of what is drawn of Gaussian data, from the exact law of x_T."""
-    known, grid = data(device), grids(sampler, steps)
+    known, grid = gaussian(TABLE, *VARIANCES, device=device), grids(sampler, steps)
     (centre, spread), wanted = known.at(grid[0]), known.at(grid[-1])
 
     def run(noise: Callable[[], Tensor]) -> Tensor:
@@ -117,10 +107,7 @@ def law_error(grids: Along, sampler: Sampler, steps: int, device: torch.device) 
 @CHECKS("dpm++2s: order 2, middle at two fifths of a step", 0.15, "dpm++2s", 5)
 @CHECKS("dpm++3s: order 3, thirds at quarters of a step", 0.15, "dpm++3s", 4)
 def between(kind: str, stride: int, device: torch.device) -> float:
-    """How far from its order a singlestep sampler is whose middle, or thirds, lie between timesteps of the table.
-
-    Of `stride` timesteps a step, it must look ahead elsewhere and know that it does.
-    """
+    """Of `stride` timesteps a step, a singlestep sampler must look ahead elsewhere and know that it does."""
 
     def error(steps: int) -> float:
         schedule = log_snr_linear(stride * steps + 1, 4.0, -4.0)

@@ -1,27 +1,31 @@
-"""The forward process and its posterior, against steps in turn, Bayes' rule and the joint Gaussian of a whole chain."""
+"""The forward process, its posterior and the variance of a reverse step.
 
+They are held against steps in turn, the joint Gaussian of a whole chain and that of x_s and x_t, conditioned.
+"""
+
+import itertools
 import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.parameterization import PredictsEps
+from ancestral.diffusion.analytic import between, estimate
+from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas, linear
-from ancestral.diffusion.variances import beta_tilde
+from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import double, eps_process, log_normal, normal
+from ancestral.oracles import double, eps_process, gaussian, log_normal, normal, signs
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.schedules import SHORT, TABLES
 
-CHECKS = Checks()
+CHECKS, VARIANCES = Checks(), Checks()
 
 BETAS = (0.1, 0.3, 0.2, 0.55, 0.4)
 FIVE = from_betas(BETAS)
 CHAIN = eps_process(FIVE)
-PAIRS = [*map(torch.tensor, ((5, 4), (5, 3), (4, 1), (5, 1), (2, 1)))]
-"""Steps (t, s) of FIVE, most of them strides."""
+LINEAR = linear()
 
 
 @CHECKS("x_t = 0.6 x_0 + 0.8 eps at alpha_bar = 0.36", 1e-14)
@@ -32,24 +36,16 @@ def by_hand(device: torch.device) -> Tensor:
     return found - double(0.84, -0.4, -0.5, device=device)[:, None]
 
 
-@CHECKS("{name}: 100 steps in turn are one jump", 1e-12, name=TABLES)
+@CHECKS("{name}: 100 steps in turn, or strides, are one jump", 1e-12, name=TABLES)
 def in_turn(name: str, device: torch.device) -> Iterator[Tensor]:
     process, x0 = eps_process(TABLES[name](100)), double(1.7, device=device)[:, None]
-    mean, variance = x0, torch.zeros_like(x0)
-    for t in map(torch.tensor, range(1, 101)):
-        step, jump = process.q_step(mean, t, t - 1), process.q_marginal(x0, t)
-        slope = process.q_step(torch.ones_like(mean), t, t - 1).mean
-        mean, variance = step.mean, slope**2 * variance + step.log_var.exp()
-        yield from (mean - jump.mean, variance - jump.log_var.exp())
-
-
-@CHECKS("strides compose to the jump", 1e-12)
-def composed(device: torch.device) -> Iterator[Tensor]:
-    process, x0 = eps_process(linear()), double(-0.9, device=device)[:, None]
-    for t, s in torch.tensor(((1000, 1), (1000, 999), (730, 20), (2, 1))):
-        start, jump = process.q_marginal(x0, s), process.q_marginal(x0, t)
-        step, slope = process.q_step(start.mean, t, s), process.q_step(torch.ones_like(x0), t, s).mean
-        yield from (step.mean - jump.mean, slope**2 * start.log_var.exp() + step.log_var.exp() - jump.log_var.exp())
+    for times in (range(101), (0, 1, 2, 20, 73, 99, 100)):
+        mean, variance = x0, torch.zeros_like(x0)
+        for s, t in itertools.pairwise(map(torch.tensor, times)):
+            step, jump = process.q_step(mean, t, s), process.q_marginal(x0, t)
+            slope = process.q_step(torch.ones_like(mean), t, s).mean
+            mean, variance = step.mean, slope**2 * variance + step.log_var.exp()
+            yield from (mean - jump.mean, variance - jump.log_var.exp())
 
 
 @CHECKS("forward chain: each noise keeps its share", 1e-13)
@@ -63,73 +59,59 @@ def walked(device: torch.device) -> Tensor:
 def joint() -> tuple[Tensor, Tensor]:
     """(x_1, ..., x_5) = first * x_0 + second @ noise, from the betas alone: (5,) and (5, 5)."""
     first, second, kept = [], torch.zeros(6, 5, dtype=torch.float64), 1.0
-    for i, beta in enumerate(BETAS):
-        second[i + 1] = (1 - beta) ** 0.5 * second[i]
-        second[i + 1, i] = beta**0.5
-        kept *= (1 - beta) ** 0.5
+    for i, share in enumerate(BETAS):
+        second[i + 1] = (1 - share) ** 0.5 * second[i]
+        second[i + 1, i] = share**0.5
+        kept *= (1 - share) ** 0.5
         first.append(kept)
     return double(*first), second[1:]
 
 
-@CHECKS("posterior: Bayes' rule in densities, at strides", 1e-11)
-def bayes(device: torch.device) -> Iterator[Tensor]:
-    """log q(x_s | x_t, x_0) + log q(x_t | x_0) = log q(x_t | x_s) + log q(x_s | x_0), at many points."""
-    x0, low, high = 2 * normal(3, 64, 1, device=device)
-    for t, s in PAIRS:
-        down = CHAIN.q_posterior(x0, high, t, s).log_prob(low) + CHAIN.q_marginal(x0, t).log_prob(high)
-        yield down - CHAIN.q_step(low, t, s).log_prob(high) - CHAIN.q_marginal(x0, s).log_prob(low)
-
-
 @CHECKS("posterior: the joint Gaussian conditioned, at strides", 1e-13)
 def conditioned(device: torch.device) -> Iterator[Tensor]:
-    """q(x_s | x_t, x_0) by conditioning the joint Gaussian of x_1..x_5 given x_0: mean and variance."""
+    """q(x_s | x_t, x_0) by conditioning the joint Gaussian of x_1..x_5 given x_0; onto s = 0 it is the point x_0."""
     first, second = (part.to(device) for part in joint())
-    covariance, (x0, x_t) = second @ second.T, double(0.7, -1.3, device=device)
-    for t, s in PAIRS:
+    covariance, (x0, x_t) = second @ second.T, normal(2, 6, 1, device=device)
+    for t, s in torch.tensor(((5, 4), (5, 3), (4, 1), (5, 1), (2, 1))):
         gain = covariance[s - 1, t - 1] / covariance[t - 1, t - 1]
-        found = CHAIN.q_posterior(x0.reshape(1, 1), x_t.reshape(1, 1), t, s)
+        found = CHAIN.q_posterior(x0, x_t, t, s)
         yield found.mean - (x0 * first[s - 1] + gain * (x_t - x0 * first[t - 1]))
         yield found.log_var.exp() - (covariance[s - 1, s - 1] - gain * covariance[t - 1, s - 1])
+    clean = CHAIN.q_posterior(x0, x_t, *torch.tensor((4, 0)))
+    yield from (clean.mean - x0, clean.log_var.exp())
 
 
 @CHECKS("reverse mean through eps, T = 1000", 1e-10)
 def through_eps(device: torch.device) -> Iterator[Tensor]:
     """The mean of p(x_{t-1} | x_t) is (x_t - beta / sqrt(1 - alpha_bar) eps) / sqrt(1 - beta), at some t > 1."""
-    process, x_t, kept = eps_process(linear()), normal(8, 1, device=device), 1.0
+    process, x_t, kept = eps_process(LINEAR), normal(8, 1, device=device), 1.0
     eps = x_t.flip(0)
     for t in range(1, 1001):
-        beta = 1e-4 + (0.02 - 1e-4) * (t - 1) / 999
-        kept *= 1 - beta
+        share = 1e-4 + (0.02 - 1e-4) * (t - 1) / 999
+        kept *= 1 - share
         if t % 97 == 2 or t == 1000:
             time = torch.tensor(t)
             found = process.p_posterior(process.decode(eps, x_t, time), x_t, time, time - 1).mean
-            yield found - (x_t - beta / (1 - kept) ** 0.5 * eps) / (1 - beta) ** 0.5
+            yield found - (x_t - share / (1 - kept) ** 0.5 * eps) / (1 - share) ** 0.5
 
 
-@CHECKS("posterior onto s = 0 is the point x_0", 1e-14)
-def onto_data(device: torch.device) -> tuple[Tensor, Tensor]:
-    x0, x_t = normal(2, 6, 1, device=device)
-    found = CHAIN.q_posterior(x0, x_t, torch.tensor(4), torch.tensor(0))
-    return found.mean - x0, found.log_var.exp()
-
-
-@CHECKS("output of twice the channels: mean, spread, time", 0)
+@CHECKS("output of twice the channels: mean, coefficient", 0)
 def halves(device: torch.device) -> tuple[Tensor, ...]:
-    """The first half decodes as alone, the second is the variance coefficient; times count from 0."""
+    """The first half decodes as alone, the second is the variance coefficient."""
     x, output = normal(2, 4, 3, 2, 2, device=device)
     t = torch.tensor([1, 2, 3, 5])
     alone, both = CHAIN.decode(output, x, t), CHAIN.decode(torch.cat([output, output.flip(0)], 1), x, t)
     assert both.variance_coeff is not None
-    times = CHAIN.network_time(t, x).double() - double(0, 1, 2, 4, device=device)
-    return both.x0 - alone.x0, both.variance_coeff - output.flip(0), times
+    return both.x0 - alone.x0, both.variance_coeff - output.flip(0)
 
 
-@CHECKS("time as log-SNR: from 0 at 20 to 1000 at -20", 1e-4)
-def told_of_noise(device: torch.device) -> Tensor:
-    """A network that is told the log-SNR: 20 is 0, -20 is 1000, so SNR 9 at t = 1 is 500 - 25 log 9."""
-    process = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr")
-    found = process.network_time(torch.tensor([1, 3]), torch.zeros(2, 1, device=device)).double()
-    return found - double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
+@CHECKS("time of a network: t - 1, or 0 to 1000 for log-SNR 20 to -20", 1e-4)
+def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
+    """SNR 9 at t = 1 is 500 - 25 log 9."""
+    t, x = torch.tensor([1, 3]), torch.zeros(2, 1, device=device)
+    by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(t, x).double()
+    wanted = double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
+    return CHAIN.network_time(t, x).double() - double(0, 2, device=device), by_noise - wanted
 
 
 def kl_integral(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
@@ -145,3 +127,60 @@ def divergence(device: torch.device) -> Iterator[Tensor]:
         mean, log_var, other, width = (double(number, device=device)[:, None] for number in numbers)
         found = DiagonalGaussian(mean, log_var).kl(DiagonalGaussian(other, width))
         yield found - kl_integral((mean, log_var.exp()), (other, width.exp()), x)
+
+
+# The variance of a reverse step
+
+STEPS = [*map(torch.tensor, ((1000, 999), (1000, 1), (730, 20), (400, 399), (3, 1), (2, 1)))]
+"""(t, s) of the published linear schedule."""
+INNER = 0.3  # a variance of data that neither extreme fits
+
+
+def said(device: torch.device, variance_coeff: float = 0.0) -> Prediction:
+    """A prediction that says nothing but its variance coefficient."""
+    x = torch.zeros(1, 1, dtype=torch.float64, device=device)
+    return Prediction(torch.tensor(1), x, x, x + variance_coeff)
+
+
+@VARIANCES("beta: exact for unit variance, at strides", 1e-9, beta, 1.0)
+@VARIANCES("beta_tilde: exact for a single point, at strides", 1e-9, beta_tilde, 0.0)
+@VARIANCES("beta_published: exact for unit variance, at strides", 1e-9, beta_published, 1.0)
+@VARIANCES("analytic: kept below the upper extreme", 1e-9, Analytic(torch.full((1000,), 7.0).double()), 1.0)
+@VARIANCES("analytic: kept above the lower extreme", 1e-9, Analytic(torch.full((1000,), -7.0).double()), 0.0)
+def against(variance: Variance, inner: float, device: torch.device) -> Iterator[Tensor]:
+    oracle = gaussian(LINEAR, inner, device=device)
+    return (variance(LINEAR, t, s, said(device)) - oracle.reverse_variance(t, s).log() for t, s in STEPS)
+
+
+@VARIANCES("onto s = 0: as from 2 onto 1", 1e-9)
+def onto_data(device: torch.device) -> Iterator[Tensor]:
+    """beta_tilde, the published beta and the lower extremes."""
+    t, s = torch.tensor((1, 0))
+    wanted = gaussian(LINEAR, 0.0, device=device).reverse_variance(t + 1, s + 1).log()
+    for each in (beta_tilde, beta_published, interpolated, Analytic(torch.zeros(1000, dtype=torch.float64))):
+        yield each(LINEAR, t, s, said(device, -1.0)) - wanted
+
+
+@VARIANCES("learned: both extremes and their geometric mean", 1e-9)
+def extremes(device: torch.device) -> Iterator[Tensor]:
+    for t, s in STEPS:
+        upper, lower = (gaussian(LINEAR, each, device=device).reverse_variance(t, s) for each in (1.0, 0.0))
+        for coefficient, wanted in ((1.0, upper), (-1.0, lower), (0.0, (upper * lower).sqrt())):
+            yield interpolated(LINEAR, t, s, said(device, coefficient)) - wanted.log()
+
+
+@VARIANCES("analytic: measured from errors, exact at strides", 1e-9)
+def measured(device: torch.device) -> Iterator[Tensor]:
+    """By the errors of the exact denoiser on the four signs of (x_0, eps)."""
+    data, each = gaussian(LINEAR, INNER, device=device), signs(2, device)
+    x0, eps = data.mean + INNER**0.5 * each[:, :1], each[:, 1:]
+    found = estimate(eps_process(LINEAR, beta), data, x0, torch.arange(1, 1001), lambda: eps)
+    return against(found, INNER, device)
+
+
+@VARIANCES("analytic: straight lines in log-SNR", 1e-12)
+def between_levels(_: torch.device) -> Tensor:
+    """A ratio that is linear in log-SNR is met between the timesteps where it is known, and constant beyond."""
+    level = torch.logit(LINEAR.alpha_bar[1:])
+    known = torch.tensor([901, 101, 301])
+    return between(LINEAR, known, level[known - 1] / 20).ratio - level.clamp(level[900], level[100]) / 20

@@ -24,19 +24,13 @@ from ancestral.training.randomness import randomness_of
 CHECKS = Checks()
 NOISE = Checks()
 
-SEED_OF_17 = 5955173394685240372
-"""`mix(17, "sample")`, as recorded."""
-DRAWN = (-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
-"""First numbers of image 17."""
-STREAMS = ("sample", "chain", "probes", "measurement")
-"""Names under which noise is drawn."""
-
 
 @NOISE("recorded numbers of seed 17", 1e-12)
 def recorded(_: torch.device) -> tuple[Tensor, int]:
-    """Image 17's own seed and its first draws; draws are made on the CPU for every device."""
+    """Draws are made on the CPU for every device."""
     first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
-    return first - double(*DRAWN), mix(17, "sample") - SEED_OF_17
+    recorded = double(-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
+    return first - recorded, mix(17, "sample") - 5955173394685240372
 
 
 @NOISE("image 17 alone is image 17 in a batch", 0)
@@ -50,44 +44,30 @@ def same_in_any_batch(device: torch.device) -> tuple[Tensor, Tensor]:
     return second(17)[0] - second(3, 17, 5)[1], second(17, 2)[0] - second(17)[0]
 
 
-@NOISE("mean, variance, correlation, in standard errors", 4)
-def moments(_: torch.device) -> Tensor:
-    one, two = ImageNoise([1, 2], (20_000,), dtype=torch.float64)()
-    off = torch.stack([one.mean(), (one.square().mean() - 1) / 2**0.5, (one * two).mean()])
-    return off * 20_000**0.5
+@NOISE("streams, seeds, draws: N(0, 1) each, in standard errors", 5)
+def alike(_: torch.device) -> tuple[Tensor, ...]:
+    """Of 4096 numbers each. The first draw is x_T, the later ones are the noise of the steps."""
+    names = ("sample", "chain", "probes", "measurement")
+    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in names]
+    draws = torch.cat([noise() for noise in noises for _ in range(3)])
+    products = draws @ draws.T / 4096**0.5
+    squares = products.diagonal()
+    return draws.mean(1) * 4096**0.5, (squares - 4096**0.5) / 2**0.5, products - squares.diag()
 
 
-@NOISE("no two positions share their numbers", 0)
-def positions(_: torch.device) -> int:
+@NOISE("no two positions share a seed or their numbers", 0)
+def read_alike(_: torch.device) -> tuple[int, int]:
+    """Of many, and of numbers that read alike in a row, and with one part changed."""
     places = itertools.product(range(3), range(1000))
     first = {float(torch.rand((), generator=generator(*place, "t"), dtype=torch.float64)) for place in places}
-    return 3000 - len(first)
-
-
-@NOISE("streams, seeds and draws: unrelated, in standard errors", 5)
-def alike(_: torch.device) -> Tensor:
-    """The correlations between streams, seeds and draws of an image, 4096 numbers each.
-
-    The first draw is x_T, the later ones are the noise of the steps: a stream by another name is another noise.
-    """
-    noises = [ImageNoise([7, 8], (4096,), dtype=torch.float64, stream=name) for name in STREAMS]
-    draws = torch.cat([noise() for noise in noises for _ in range(3)])
-    found = draws @ draws.T / 4096**0.5
-    return found - found.diagonal().diag()
-
-
-@NOISE("no two positions share a seed", 0)
-def read_alike(_: torch.device) -> int:
-    """How many positions share a seed with another: of numbers that read alike in a row, and with one part changed."""
     parts: list[tuple[int, *tuple[int | str, ...]]]
     parts = [(1, 23), (12, 3), (1, 2, 3), (123,), (1, "23"), (1, 23, "t"), (1, 23, "eps"), (2, 23), (1, 24), (1, 23, 4)]
     parts += [(1, 23, "t", 4), (1, 23, "t", 5), (1, "t", 23), (0, "t", 23), (-1, "t", 23), (1, "t", -23)]
-    return len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
+    return 3000 - len(first), len({"/".join(map(str, part)) for part in parts}) - len({mix(*part) for part in parts})
 
 
 @NOISE("pixels to [-1, 1] and back", 1e-7)
 def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
-    """0..255 to [-1, 1] and back; 0, 51, 255 are -1, -0.6, 1."""
     every = torch.arange(256, device=device).to(torch.uint8)
     known = from_pixels(every[[0, 51, 255]]).double()
     return to_pixels(from_pixels(every)).int() - every.int(), known - double(-1, -0.6, 1, device=device)
@@ -96,8 +76,7 @@ def pixels(device: torch.device) -> tuple[Tensor, Tensor]:
 # Training
 
 TimestepDraw = Literal["uniform", "stratified", "importance"]
-MANY = 4096
-"""Images of a batch whose draws are compared."""
+MANY = 4096  # images of a batch whose draws are compared
 TIMESTEPS: dict[TimestepDraw, int] = {"uniform": 2**24, "stratified": 4096}
 """T; of the first so large that t and another draw out of its stream of float32 are the same number."""
 CPU = torch.device("cpu")
@@ -138,10 +117,7 @@ def unrelated(how: TimestepDraw, _: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("{how}: every t at every place, in standard errors", 5, how=("uniform", "stratified", "importance"))
 def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
-    """How uneven the timesteps 1..8 of 4096 images are, and where within them: in standard errors.
-
-    Each place in the batch has all of them over the steps; the parts of stratified draws are in no order.
-    """
+    """Timesteps 1..8 of 4096 images, and where within them; each place in the batch has all of them over the steps."""
     settings = TrainingSettings(steps=1, batch_size=16, timesteps=how)
     draws = [randomness_of(settings, 3, step, (1, 1, 1), 8, CPU, None) for step in range(256)]
     t, within = (torch.stack([getattr(each.times, name) for each in draws]).double() for name in ("t", "within"))
@@ -156,7 +132,7 @@ def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
 
 @CHECKS("stratified: every part at every place, in standard errors", 4.5)
 def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
-    """Stratified numbers: the mean at each of 8 places over 400 batches; of 8 parts one each."""
+    """The mean at each of 8 places over 400 batches; of 8 parts one each."""
     u = torch.stack([stratified(8, generator(5, "u", step)) for step in range(400)])
     one_each = (u * 8).long().sort(dim=1).values - torch.arange(8)
     return (u.mean(0) - 0.5) * (12 * 400) ** 0.5, 1e6 * one_each
@@ -164,7 +140,7 @@ def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
 
 @CHECKS("importance: as often as the loss is large, and lighter", 0.002)
 def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
-    """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth; off by how much."""
+    """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth."""
     recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
     settings = TrainingSettings(steps=1, batch_size=MANY, timesteps="importance")
     times = randomness_of(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times

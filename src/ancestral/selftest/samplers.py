@@ -26,7 +26,7 @@ from torch import Tensor
 from ancestral.building import FLOWS
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
-from ancestral.diffusion.variances import Variance, beta, beta_tilde, interpolated
+from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.editing.from_image import from_image
 from ancestral.editing.inpaint import Rounds, inpaint
 from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propagate, two_hills
@@ -40,8 +40,6 @@ CHECKS = Checks()
 FORTY = log_snr_linear(40, 6.0, -6.0)
 GRIDS: dict[str, Callable[[int], Tensor]] = {"trailing": FORTY.trailing, "log-SNR": FORTY.uniform_log_snr}
 STEPS = (1, 3, 17, 40)
-
-
 SamplerBuilder = Callable[[Schedule], Sampler]
 
 
@@ -56,13 +54,12 @@ NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m
 """Those whose noise is a setting."""
 HUNDRED, FIFTY = linear(100), cosine(50)
 EVERY = HUNDRED.trailing(100)
-UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])
-"""A grid on FIFTY that no formula made."""
+UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])  # a grid on FIFTY that no formula made
 
 
-def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Denoiser | None = None) -> Iterator[Tensor]:
+def law(sampler: Sampler, data: GaussianData, grid: Tensor) -> Iterator[Tensor]:
     """How far mean and variance stray from those of x_s at any step but the last, from the exact law of x_T."""
-    for s, mean, variance in propagate(sampler, denoise or data, grid, *data.at(grid[0])):
+    for s, mean, variance in propagate(sampler, data, grid, *data.at(grid[0])):
         if s > 0:
             wanted = data.at(torch.tensor(s))
             yield from (mean - wanted[0], variance - wanted[1])
@@ -72,30 +69,15 @@ def law(sampler: Sampler, data: GaussianData, grid: Tensor, denoise: Denoiser | 
 @CHECKS("ancestral, beta_tilde, {grid} grid: law of a point", 1e-9, beta_tilde, 0.0, grid=GRIDS)
 @CHECKS("ancestral, exact variance, {grid} grid: law of data", 1e-9, None, 0.3, grid=GRIDS)
 def exact_law(variance: Variance | None, inner: float, grid: str, device: torch.device) -> Iterator[Tensor]:
-    """Ancestral sampling of data that its variance fits: every x_s has the exact marginal, at any stride."""
+    """Of data that its variance fits: every x_s has the exact marginal, at any stride."""
     data = gaussian(FORTY, inner, device=device)
     for steps in STEPS:
         yield from law(ancestral(FORTY, variance or data.exact), data, GRIDS[grid](steps))
 
 
-@CHECKS("ancestral, learned variance: law of data", 1e-9)
-def learned_law(device: torch.device) -> Iterator[Tensor]:
-    """The same with a coefficient that says the exact variance between its extremes."""
-    data, point, unit = (gaussian(FORTY, each, device=device) for each in (0.3, 0.0, 1.0))
-    grid = FORTY.trailing(17)
-    arrives = dict(itertools.pairwise(grid.tolist()))
-
-    def with_coefficient(x_t: Tensor, t: Tensor) -> Prediction:
-        step = t, torch.tensor(max(arrives[int(t)], 1))
-        exact, low, high = (each.reverse_variance(*step).log() for each in (data, point, unit))
-        return data(x_t, t)._replace(variance_coeff=(2 * (exact - low) / (high - low) - 1).expand_as(x_t))
-
-    return law(ancestral(FORTY, interpolated), data, grid[:-1], with_coefficient)
-
-
 @CHECKS("{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, kind=NOISY, grid=GRIDS, eta=(0.0, 0.5, 1.0))
 def point_law(kind: str, grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
-    """The marginals of data at a point are kept, however much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
+    """However much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
     for steps in STEPS:
         yield from law(NOISY[kind](FORTY, eta), gaussian(FORTY, 0.0, 0.0, device=device), GRIDS[grid](steps))
 
@@ -136,7 +118,7 @@ def same_chain(
 
 @CHECKS("{kind}: a point reached exactly, uneven grid", 1e-10, kind=FLOWS)
 def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
-    """Of data at a point x_0 and eps are the same all along the flow: no step errs, however long and uneven."""
+    """x_0 and eps are the same all along the flow: no step errs, however long."""
     point, x_T = gaussian(FIFTY, 0.0, 0.0, device=device), normal(4, 2, device=device)
     for step in sample(point, KINDS[kind](FIFTY), x_T, UNEVEN, lambda: x_T):
         yield step.x_s - point.flow(x_T, UNEVEN[0], torch.tensor(step.s))
@@ -144,7 +126,7 @@ def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
 
 @CHECKS("{kind}: no signal at T, no part in the polynomial", 1e-10, kind=FLOWS)
 def from_no_signal(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Zero terminal SNR: the first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
+    """The first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
     schedule = zero_terminal_snr(FIFTY)
     chain, hills = ends(KINDS[kind](schedule), schedule, UNEVEN, device), two_hills(schedule, device)
     start = normal(102, 3, 2, device=device)[0]
@@ -181,18 +163,13 @@ def calls(device: torch.device) -> Iterator[int]:
 # What is remembered
 
 SIXTY = log_snr_linear(60, 6.0, -6.0)
-BEFORE = (60, 51, 47, 38)
-"""Timesteps of four predictions before a step from 30 to 19, no two of them equally far apart."""
-KEPT = 4
-"""Predictions that a walk keeps, at the most."""
+BEFORE = (60, 51, 47, 38)  # timesteps of four predictions before a step from 30 to 19, no two of them equally far apart
+KEPT = 4  # predictions that a walk keeps, at the most
 
 
 @CHECKS("{kind}: looks back as far as its order asks", 0, kind=KINDS)
 def looked_at(kind: str, device: torch.device) -> int:
-    """How many of four predictions before a step a sampler wrongly uses, or leaves unused.
-
-    Of one network call a step it looks back at one fewer than its order, of more at none.
-    """
+    """How many of four predictions it wrongly uses or leaves unused: of several calls a step it looks back at none."""
     sampler, x, kick = KINDS[kind](SIXTY), normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
     hills, (t, s) = two_hills(SIXTY, device), torch.tensor([30, 19])
     past = [hills(normal(4 + i, 2, 2, device=device)[-1], torch.tensor(before)) for i, before in enumerate(BEFORE)]
@@ -210,29 +187,22 @@ def looked_at(kind: str, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Witness(DDIM):
-    """DDIM that counts the steps whose past is not what was predicted on the way since the walk last began."""
+    """DDIM that keeps t, the past that it was given and its prediction, of every step."""
 
-    since: list[Prediction] = field(default_factory=list)
-    wrong: list[int] = field(default_factory=list)
+    steps: list[tuple[Tensor, list[Prediction], Prediction]] = field(default_factory=list)
 
     def step(
         self, denoise: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, past: Sequence[Prediction], noise: Noise
     ) -> tuple[Tensor, Prediction]:
         """As DDIM."""
-        if self.since and t >= self.since[-1].t:
-            self.since.clear()
-        kept = self.since[-KEPT:]
-        same = len(past) == len(kept) and all(mine is theirs for mine, theirs in zip(past, kept, strict=True))
-        self.wrong.append(int(not same))
         x_s, prediction = super().step(denoise, x_t, t, s, past, noise)
-        self.since.append(prediction)
+        self.steps.append((t, [*past], prediction))
         return x_s, prediction
 
 
 def resampled(
     rounds: Rounds, denoise: Denoiser, sampler: Sampler, x: Tensor, grid: Tensor, noise: Noise
 ) -> Iterator[Step]:
-    """Inpainting of nothing, with jumps back."""
     nothing = torch.zeros(x.shape[1:], dtype=torch.bool)
     return inpaint(denoise, sampler, eps_process(SIXTY), 0 * x, nothing, x, grid, noise, rounds)
 
@@ -249,15 +219,9 @@ WALKS: dict[str, Callable[[Denoiser, Sampler, Tensor, Tensor, Noise], Iterator[S
 def given(walk: str, device: torch.device) -> float | int:
     witness, x = Witness(SIXTY), normal(2, 2, device=device)
     steps = [*WALKS[walk](two_hills(SIXTY, device), witness, x, SIXTY.trailing(9), lambda: 0.3 * x)]
-    return sum(witness.wrong) if len(witness.wrong) == len(steps) > 8 else math.nan
-
-
-@CHECKS("{kind}: after a jump back as if begun there", 1e-12, kind=KINDS)
-def anew(kind: str, device: torch.device) -> Tensor:
-    hills, sampler, grid = two_hills(SIXTY, device), KINDS[kind](SIXTY), torch.tensor([60, 41, 37, 22, 13, 0])
-    x, kick = normal(2, 2, device=device), normal(3, 2, 2, device=device)[-1]
-    walk = [*resampled(Rounds(2, 4), hills, sampler, x, grid, lambda: kick)]
-    kept = (SIXTY.alpha_bar[60] / SIXTY.alpha_bar[13]).to(x)
-    above = kept.sqrt() * walk[3].x_s + (1 - kept).sqrt() * kick
-    wanted = sample(hills, sampler, above, grid[:-1], lambda: kick)
-    return torch.stack([step.x_s for step in walk[4:8]]) - torch.stack([step.x_s for step in wanted])
+    since, wrong = list[Prediction](), 0
+    for t, past, prediction in witness.steps:
+        since = [] if since and t >= since[-1].t else since[-KEPT:]
+        wrong += [*map(id, past)] != [*map(id, since)]
+        since.append(prediction)
+    return wrong if len(witness.steps) == len(steps) > 8 else math.nan

@@ -20,16 +20,7 @@ from ancestral.oracles import double, legendre, signs
 from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
-from ancestral.settings import (
-    ComputeSettings,
-    Config,
-    DiffusionSettings,
-    ImageSpec,
-    NetworkSettings,
-    SamplingSettings,
-    ScheduleSettings,
-    TrainingSettings,
-)
+from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.loss import ValidationLoss, training_losses
@@ -42,12 +33,11 @@ CHECKS = Checks()
 NAMES = ("a", "b", "c")
 LEVELS = 4.0 - 7.0 * torch.arange(6, dtype=torch.float64) / 5
 """Log-SNR at t = 1..6 of the schedule of these tests, which is even in it."""
-INNER = 0.3
-"""Variance of the data."""
-SIZE = 8
-"""Images of a batch."""
+INNER = 0.3  # variance of the data
+SIZE = 8  # images of a batch
 RECENT = RecentLosses(torch.arange(1, 7, dtype=torch.float64)[:, None].expand(6, 10))
 """By which some t are drawn more often than others."""
+STEP = TrainingSettings(steps=9, batch_size=SIZE, clip_norm=None, weighting="min-snr", timesteps="importance")
 Time = Literal["index", "log-snr"]
 
 
@@ -55,10 +45,7 @@ Time = Literal["index", "log-snr"]
 
 
 def kept(updates: int, decay: float) -> float:
-    """What an average keeps of its start after so many updates, where the weight is another and stays.
-
-    Between the updates are some that are not taken, towards a third weight.
-    """
+    """What an average keeps of its start after updates towards one weight, and some not taken towards another."""
     network = nn.Linear(1, 1, bias=False, dtype=torch.float64)
     nn.init.zeros_(network.weight)
     average = ExponentialAverage(network, decay)
@@ -69,21 +56,16 @@ def kept(updates: int, decay: float) -> float:
     return 1 - float(mean) if average.updates == updates else math.inf
 
 
-@CHECKS("average, young: 1 / binomial(n + 9, 9) of its start", 1e-6)
-def young(_: torch.device) -> Iterator[float]:
-    """The product of (1 + k) / (10 + k) over n updates."""
-    return (kept(n, 0.9999) * math.comb(n + 9, 9) - 1 for n in (1, 2, 5, 12))
-
-
-@CHECKS("average, old: its decay from the fourteenth update on", 1e-6)
-def old(_: torch.device) -> float:
-    """At a decay of 0.6: (1 + k) / (10 + k) is 0.6 at k = 12.5."""
-    return kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1
+@CHECKS("average: 1 / binomial(n + 9, 9) of its start, then decay", 1e-6)
+def averaged(_: torch.device) -> Iterator[float]:
+    """The product of (1 + k) / (10 + k) over n updates; at a decay of 0.6 only until k = 12.5."""
+    yield from (kept(n, 0.9999) * math.comb(n + 9, 9) - 1 for n in (1, 2, 5, 12))
+    yield kept(20, 0.6) * math.comb(13 + 9, 9) / 0.6**7 - 1
 
 
 @CHECKS("learning rate: warm-up in batches, fall by the budget", 1e-9)
 def rates(_: torch.device) -> Iterator[float]:
-    """Step k of a warm-up of four batches goes at k / 4, the fourth at the whole rate; then as the budget is used."""
+    """Step k of a warm-up of four batches goes at k / 4; then as the budget is used."""
     by_hand = {"constant": (1, 1, 1, 1), "linear": (1, 0.75, 0.5, 0), "cosine": (1, 0.8535533906, 0.5, 0)}
     for how, wanted in by_hand.items():
         settings = TrainingSettings(steps=9, lr=1.0, batch_size=10, warmup_images=40, lr_schedule=how)
@@ -91,16 +73,9 @@ def rates(_: torch.device) -> Iterator[float]:
         yield from (learning_rate(settings, 400, u) - wanted[i] for i, u in enumerate((0.0, 0.25, 0.5, 1.0)))
 
 
-def evened(values: Tensor) -> Tensor:
-    """Singular values after Muon's rounds."""
-    for _ in range(ROUNDS):
-        values = A * values + B * values**3 + C * values**5
-    return values
-
-
 @CHECKS("Muon: two steps, singular value by singular value", 1e-6)
-def muon(_: torch.device) -> Tensor:
-    """Two steps of Muon on diagonal gradients, each singular value followed by itself through momentum and rounds."""
+def muon(device: torch.device) -> Tensor:
+    """On diagonal gradients, through momentum and rounds."""
     weight, wanted, momentum = nn.Parameter(torch.zeros(3, 5)), double(0, 0, 0), double(0, 0, 0)
     optimizer, beside = Muon([weight], lr=0.1), torch.zeros(3, 2)
     for gradient in (double(3, 0.5, 1), double(1, 2, -0.4)):
@@ -108,7 +83,10 @@ def muon(_: torch.device) -> Tensor:
         optimizer.step()
         momentum = 0.95 * momentum + 0.05 * gradient
         values = 0.05 * gradient + 0.95 * momentum
-        wanted = wanted - 0.1 * 0.2 * 5**0.5 * evened(values / values.norm())
+        values = values / values.norm()
+        for _ in range(ROUNDS):
+            values = A * values + B * values**3 + C * values**5
+        wanted = wanted - 0.1 * 0.2 * 5**0.5 * values
     return weight.detach() - torch.cat([wanted.diag(), beside], 1)
 
 
@@ -117,15 +95,17 @@ def muon(_: torch.device) -> Tensor:
 
 def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> Pipeline:
     """A pipeline of few weights for images of 1 x 4 x 4, in float32 on the CPU."""
-    schedule = ScheduleSettings(name="log-snr", num_timesteps=6, log_snr_max=4.0, log_snr_min=-3.0)
-    config = Config(
-        diffusion=DiffusionSettings(schedule=schedule, time=time),
-        network=NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=2, middle_attention=False),
-        training=training,
-        sampling=SamplingSettings(steps=6),
-        compute=ComputeSettings(precision="float32", compile="no"),
+    schedule = {"name": "log-snr", "num_timesteps": 6, "log_snr_max": 4.0, "log_snr_min": -3.0}
+    settings = {
+        "diffusion": {"schedule": schedule, "time": time},
+        "network": {"widths": (8,), "layers": 1, "attention": (), "norm_groups": 2, "middle_attention": False},
+        "training": training,
+        "sampling": {"steps": 6},
+        "compute": {"precision": "float32", "compile": "no"},
+    }
+    return Pipeline.fresh(
+        Config.model_validate(settings), ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU
     )
-    return Pipeline.fresh(config, ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU)
 
 
 def exact(told: Time, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
@@ -154,7 +134,7 @@ def simple(time: Time, _: torch.device) -> Tensor:
 
 @CHECKS("continuous loss in training, as an integral", 1e-5)
 def integral(_: torch.device) -> Tensor:
-    """The continuous loss over all of time, t - 1 and where within: as in closed form, bits; float32."""
+    """Over all of time, t - 1 and where within: half the integral of the error of eps over log-SNR; float32."""
     nodes, weights = legendre(12)
     u = 3 * (nodes + 1)
     nats = 0.5 * (math.log1p(INNER * math.exp(4)) - math.log1p(INNER * math.exp(-3)))
@@ -165,7 +145,7 @@ def integral(_: torch.device) -> Tensor:
 
 
 def images(count: int, classes: int = 0) -> ImageSet:
-    """Random images of 4 x 4; in classes, as many of each."""
+    """Random images of 4 x 4, of all classes in turn."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
     return ImageSet(pixels, np.arange(count) % classes if classes else None, NAMES[:classes], None, None, "")
 
@@ -190,10 +170,7 @@ def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tenso
 
 
 def by_hand(training: TrainingSettings) -> Tensor:
-    """The gradient of the mean over a batch of min(SNR, 5) / SNR times the squared error of eps, in the same row.
-
-    Each is weighed by how rarely its t is drawn, too.
-    """
+    """The same row, of min(SNR, 5) / SNR times the squared error of eps, weighed by how rarely its t is drawn."""
     network = stirred(tiny(training)).network.train().requires_grad_(True)
     times, eps, _ = randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
     pixels = torch.tensor(images(20).pixels(batch_indices(0, 0, SIZE, 20).numpy())).permute(0, 3, 1, 2)
@@ -207,41 +184,24 @@ def by_hand(training: TrainingSettings) -> Tensor:
     return torch.cat([weight.grad.flatten() for _, weight in named if weight.grad is not None]).double()
 
 
-def settings(clip_norm: float | None) -> TrainingSettings:
-    """Of a batch of SIZE images."""
-    return TrainingSettings(steps=9, batch_size=SIZE, clip_norm=clip_norm, weighting="min-snr", timesteps="importance")
-
-
 @CHECKS("a step, whole and in parts: the gradient by hand", 1e-5, None)
 @CHECKS("a step, whole and in parts: clipped once", 1e-5, 0.01)
 def in_parts(clip_norm: float | None, _: torch.device) -> Iterator[Tensor]:
-    """A step on 8 images, at once and in parts of 3: the gradient by hand, whose norm is cut to the bound once."""
-    wanted = by_hand(settings(clip_norm))
+    """A step on 8 images, at once and in parts of 3."""
+    training = STEP.model_copy(update={"clip_norm": clip_norm})
+    wanted = by_hand(training)
     wanted = wanted if clip_norm is None else wanted * clip_norm / wanted.norm()
-    return ((stepped(settings(clip_norm), size) - wanted).norm() / wanted.norm() for size in (None, 3))
-
-
-class Listening(nn.Module):
-    """A network that keeps the times and labels it is told."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.told: list[Tensor] = []
-
-    def forward(self, x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        """The network's output."""
-        self.told.append(torch.stack([time, labels]))
-        return self.network(x, time, labels)
+    return ((stepped(training, size) - wanted).norm() / wanted.norm() for size in (None, 3))
 
 
 @CHECKS("held-out loss: the same twice, over all timesteps", 1e-6)
 def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
-    """The held-out loss is the same twice; its 12 images have each of 6 timesteps twice, and their own classes."""
-    pipeline = tiny(settings(None), classes=3)
-    network = Listening(stirred(pipeline).network)
-    first, again = (ValidationLoss(pipeline, images(12, 3)).record(network)["held_out_loss"] for _ in range(2))
-    times, labels = torch.cat(network.told[: len(network.told) // 2], 1)
+    """Its 12 images have each of 6 timesteps twice, and their own classes."""
+    pipeline, calls = stirred(tiny(STEP, classes=3)), list[Tensor]()
+    pipeline.network.register_forward_pre_hook(lambda module, given: calls.append(torch.stack(given[1:])))
+    loss = ValidationLoss(pipeline, images(12, 3))
+    first, again = (loss.record(pipeline.network)["held_out_loss"] for _ in range(2))
+    times, labels = torch.cat(calls[: len(calls) // 2], 1)
     return first - again, times.sort().values - torch.arange(12) // 2, labels - torch.arange(12) % 3
 
 
@@ -251,9 +211,9 @@ def hidden_labels(_: torch.device) -> Tensor:
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
     pipeline = tiny(training, classes=3)
     choices = pipeline.compute.model_copy(update={"micro_batch": 64})
-    trainer, hides = Trainer(pipeline.with_compute(choices), images(300, 3)), []
-    trainer.network.register_forward_pre_hook(lambda module, told: hides.append(told[2]))
+    trainer, labels = Trainer(pipeline.with_compute(choices), images(300, 3)), list[Tensor]()
+    trainer.network.register_forward_pre_hook(lambda module, given: labels.append(given[2]))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3
     wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
-    return (torch.cat(hides) != wanted).sum()
+    return (torch.cat(labels) != wanted).sum()
