@@ -44,10 +44,7 @@ class Networks(NamedTuple):
 
 
 def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-    """The denoiser of `settings`, whose labels are bound, (B,) or none.
-
-    Whether the networks and the settings go together has been checked.
-    """
+    """The denoiser of `settings`, its labels bound; that networks and settings go together has been checked."""
     known = labels if networks.conditional else None
     if settings.guidance_by == "classifier":
         assert labels is not None and networks.classify is not None

@@ -21,7 +21,6 @@ ImageBatch = Float[Tensor, "N C h w"]
 EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
 ROUNDING = 1e-3
 """By which floating-point numbers may pass 1."""
-KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"
 
 
 def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = True) -> ImageBatch:
@@ -31,10 +30,6 @@ def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = Tr
         images: (H, W), (H, W, C), (C, H, W), or a batch of one of these; or several of one size in a list.
         shape: (C, H, W) of the pipeline's images. Where the axes could be read in two ways its H and W decide.
         bounded: refuse floating-point numbers beyond [-1, 1].
-
-    Raises:
-        InputError: another type, other channels, no numbers, numbers that are none or out of range, or axes that can
-            be read in two ways.
     """
     if isinstance(images, list | tuple):
         return _joined([as_images(each, shape, bounded) for each in images])
@@ -43,14 +38,7 @@ def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = Tr
 
 
 def as_mask(keep: AnyMask, images: ImageBatch) -> Bool[Tensor, "..."]:
-    """A mask that broadcasts over `images`.
-
-    Args:
-        keep: (H, W), (H, W, 1), (B, H, W), or what broadcasts already.
-
-    Raises:
-        InputError: other numbers than booleans, or another shape.
-    """
+    """A mask that broadcasts over `images`: (H, W), (H, W, 1), (B, H, W), or what broadcasts already."""
     kind = _type(keep)
     if not isinstance(keep, np.ndarray | Tensor) or kind not in ("bool", "torch.bool"):
         raise InputError(f"expected a mask of booleans, True where a pixel is known, got {kind}; compare with a level")
@@ -95,7 +83,10 @@ def _numbers(images: object) -> Tensor:
         and (images.dtype == torch.uint8 or images.is_floating_point())
     ):
         return images.detach()
-    raise InputError(f"expected {KINDS}, got {_type(images)}; convert to one of these, whose meaning its type tells")
+    raise InputError(
+        f"expected a Pillow image, uint8 0..255, or floating point in [-1, 1], got {_type(images)}; convert to one of "
+        "these, whose meaning its type tells"
+    )
 
 
 def _type(value: object) -> str:

@@ -34,11 +34,7 @@ Shift = tuple[int, int]
 
 @contextmanager
 def circular(network: nn.Module) -> Iterator[None]:
-    """Within it, every convolution of `network` pads with the other side of the image. Not for compiled networks.
-
-    Raises:
-        InputError: a convolution whose padding is not its own, which cannot be changed from here.
-    """
+    """Within it, every convolution of `network` pads with the other side of the image. Not for compiled networks."""
     padded = [module for module in network.modules() if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1]
     for module in padded:
         if module.padding != tuple((side - 1) // 2 for side in module.kernel_size):
@@ -100,11 +96,7 @@ class MeanOfRolls:
 
 
 def grid_of_rolls(height: int, width: int, rows: int, columns: int) -> tuple[Shift, ...]:
-    """`rows` x `columns` rolls, evenly spaced: a group.
-
-    Raises:
-        InputError: sides that do not divide so.
-    """
+    """`rows` x `columns` rolls, evenly spaced: a group."""
     if rows < 1 or columns < 1 or height % rows or width % columns:
         raise InputError(f"expected divisors of {height} x {width} pixels, got {rows} and {columns}")
     return tuple((i * height // rows, j * width // columns) for i in range(rows) for j in range(columns))
@@ -131,11 +123,7 @@ class Seam(NamedTuple):
 
 
 def seam(images: Images) -> Seam:
-    """Over a batch and both directions, each side weighing the same: two numbers.
-
-    Raises:
-        InputError: images of less than three rows or columns, or all of one colour.
-    """
+    """Over a batch and both directions, each side weighing the same: two numbers."""
     if min(images.shape[-2:]) < 3:
         raise InputError(f"expected at least 3 x 3 pixels, got {tuple(images.shape[-2:])}")
     pairs = [_differences(images, axis) for axis in (-2, -1)]

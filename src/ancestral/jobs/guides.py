@@ -19,20 +19,13 @@ def prepared(
 
     Args:
         source: the run or pipeline folder that it was loaded from.
-
-    Raises:
-        InputError: settings that do not fit it, or a network that is not there, does not fit, or would not be used.
     """
     check_channels(pipeline.spec.channels)
     settings = sampling_with(pipeline.config.sampling, changes, "command line")
-    return _guided(pipeline, job, settings, source), settings
-
-
-def _guided(pipeline: "Pipeline", job: GeneratingSettings, settings: SamplingSettings, source: Path) -> "Pipeline":
     if settings.guidance_by == "autoguidance" and job.weaker is not None:
         if settings.guidance == 1:
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
-        return pipeline.with_guides(weaker=weaker(pipeline, job.weaker))
+        return pipeline.with_guides(weaker=_weaker(pipeline, job.weaker)), settings
     if settings.guidance_by == "classifier":
         from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 
@@ -43,28 +36,25 @@ def _guided(pipeline: "Pipeline", job: GeneratingSettings, settings: SamplingSet
             )
         file = job.classifier or source / CLASSIFIER_FILE
         classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
-        return pipeline.with_guides(classify=classify)
-    return pipeline
+        return pipeline.with_guides(classify=classify), settings
+    return pipeline, settings
 
 
-def weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
-    """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise.
-
-    Raises:
-        InputError: nothing usable there, or other images, classes, noise, or the very same weights.
-    """
+def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
+    """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise."""
     from ancestral.classifying import same_noise, size
 
     other = _loaded(folder, pipeline.config.compute, str(pipeline.device))
-    if other.spec.shape != pipeline.spec.shape:
-        ours, theirs = size(pipeline.spec), size(other.spec)
-        raise InputError(f"expected a weaker network of images of {ours}, got {folder}, of {theirs}")
-    if other.spec.class_names != pipeline.spec.class_names:
+    fits = {
+        f"images of {size(other.spec)}": other.spec.shape == pipeline.spec.shape,
+        "other classes": other.spec.class_names == pipeline.spec.class_names,
+        "another schedule": same_noise(other.diffusion.schedule.alpha_bar, pipeline.diffusion.schedule.alpha_bar),
+    }
+    if unlike := " and ".join(what for what, same in fits.items() if not same):
         raise InputError(
-            f"expected a weaker network of the same classes, got {folder}, of others; name one of this run"
+            f"expected a weaker network of images of {size(pipeline.spec)}, of the same classes and noise, got "
+            f"{folder}, of {unlike}; name one of this run"
         )
-    if not same_noise(other.diffusion.schedule, pipeline.diffusion.schedule):
-        raise InputError(f"expected a weaker network of the same noise schedule, got {folder}, of another")
     if other.weights_hash() == pipeline.weights_hash():
         raise InputError(
             f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"

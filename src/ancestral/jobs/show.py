@@ -26,8 +26,16 @@ from ancestral.tensors import Images, from_pixels, to_pixels
 from ancestral.viz import pictures, plots
 from ancestral.viz.boxes import Box
 
-COLUMNS = 9
-"""Timesteps that a strip shows."""
+
+def show(job: ShowScheduleSettings | ShowForwardSettings | ShowDataSettings) -> Generator[Event, None, None]:
+    """The picture that is asked for."""
+    match job:
+        case ShowScheduleSettings():
+            yield from show_schedules(job)
+        case ShowForwardSettings():
+            yield from show_forward(job)
+        case ShowDataSettings():
+            yield from show_data(job)
 
 
 def show_schedules(job: ShowScheduleSettings) -> Generator[Event, None, None]:
@@ -60,13 +68,12 @@ def table(schedule: Schedule) -> dict[str, list[Any]]:
 
 def show_forward(job: ShowForwardSettings) -> Generator[Event, None, None]:
     """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
-    settings = job.settings
     train = yield from _train(job)
     if job.image >= len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {job.image}")
     x0 = from_pixels(as_pixels(train.sliced(job.image, job.image + 1)))
     eps = ImageNoise([job.seed], train.shape)()
-    rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(settings).items()}
+    rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(job.settings).items()}
     times = next(iter(rows.values()))[0]
     yield from _saved(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), job.out)
 
@@ -89,10 +96,9 @@ def contact_sheet(images: ImageSet, title: str) -> Box:
 
 def _train(job: ShowForwardSettings | ShowDataSettings) -> Generator[Event, None, ImageSet]:
     """The images to train on, once it is sure that the picture may be written."""
-    settings = job.data
     claim([Output(job.out, SHOWN)], job.overwrite)
-    parts = yield from loading(settings)
-    yield from notes_on(parts, settings.source)
+    parts = yield from loading(job.data)
+    yield from notes_on(parts, job.data.source)
     return parts.train
 
 
@@ -104,7 +110,7 @@ def _saved(picture: Box, file: Path) -> Generator[Event, None, None]:
 
 def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
     """Timesteps 0..T, evenly, and q_sample at each."""
-    times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
+    times = pictures.pick(range(schedule.num_timesteps + 1), 9)
     states = [schedule.alpha(t, x0) * x0 + schedule.sigma(t, x0) * eps for t in map(torch.tensor, times)]
     return times, to_pixels(torch.cat(states))
 
