@@ -356,8 +356,7 @@ MUTATIONS = (
     Mutation("a classifier on top of the network's own", "guiding.py",
              "settings.guidance - networks.conditional", "settings.guidance"),
     Mutation("autoguidance by a weaker network of no class", "guiding.py",
-             "networks.weaker(known)), networks.schedule, settings)",
-             "networks.weaker(None)), networks.schedule, settings)"),
+             "networks.bind(known), networks.weaker(known))", "networks.bind(known), networks.weaker(None))"),
     Mutation("published variance: beta_1", "diffusion/variances.py",
              "torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s))", "schedule.beta(t, s)"),
 )  # fmt: skip

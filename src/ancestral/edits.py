@@ -38,8 +38,6 @@ from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Labels, Timesteps
 
-DATA_VARIANCE = 0.25
-"""Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
 MOST = 2**31
 """Of whole numbers."""
 OVERGUIDED = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
@@ -191,7 +189,7 @@ def restore(
     settings: Sampling = None,
     sigma: float = 0.02,
     how: RestorationMethod = "gradient",
-    data_variance: float = DATA_VARIANCE,
+    data_variance: float = 0.25,
 ) -> Iterator[Step]:
     """Images of the pipeline's size of which `operator` made `y`: enlarged, deblurred, coloured.
 
@@ -200,7 +198,7 @@ def restore(
     Args:
         y: (1 or B, c, h, w), in [-1, 1] but for its noise; or as other images.
         sigma: deviation of the noise in y.
-        data_variance: mean variance of a pixel of the training images in [-1, 1].
+        data_variance: mean variance of a pixel of the training images in [-1, 1]; of MNIST 0.27.
     """
     settings, how = sampling_of(settings, pipeline.config.sampling), one_of(how, get_args(RestorationMethod), "how")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))

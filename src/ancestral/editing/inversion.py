@@ -81,11 +81,9 @@ class HeunInversion(Inversion):
 
 
 def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Timesteps) -> Iterator[Step]:
-    """Steps upwards from `image` at timesteps[-1]; the last holds x_T in `x_s`. Each step's `s` is above its `t`.
+    """Steps upwards from `image`, (B, ...) at timesteps[-1]; the last holds x_T in `x_s`. Each `s` is above its `t`.
 
-    Args:
-        image: (B, ...), the clean image where timesteps[-1] is 0.
-        timesteps: (steps + 1,) int64, falling: the grid that will be sampled on.
+    `timesteps`, (steps + 1,) int64, fall: the grid that will be sampled on.
     """
     if len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()):
         raise InputError(f"expected at least two falling timesteps, got {timesteps.tolist()}")

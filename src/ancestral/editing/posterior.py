@@ -65,9 +65,8 @@ class PosteriorGuided:
 
     Network calls: projection 1; gradient 1 and a backward pass; moments 1 and 2 + `iterations` backward passes.
 
-    Args:
-        data_variance: l of (2), mean variance of a pixel of the data in [-1, 1].
-        iterations: of conjugate gradients, for moments alone.
+    `data_variance` is l of (2), the mean variance of a pixel of the data in [-1, 1]; `iterations`, for moments alone,
+    are those of conjugate gradients.
     """
 
     denoise: Denoiser

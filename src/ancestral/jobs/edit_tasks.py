@@ -20,15 +20,14 @@ from ancestral.settings import MOST_TIMESTEPS, NumImages, Seed, Side
 if TYPE_CHECKING:
     from ancestral.editing.inpaint import Mask
     from ancestral.editing.operators import Operator
-    from ancestral.jobs.edit import EditRequest, NamedImage
+    from ancestral.jobs.edit_requests import EditRequest, NamedImage
     from ancestral.sampling.loop import Step
     from ancestral.tensors import Images
 
+FOLDERS = "RUN/edited; for a mere pipeline ./edited"
 RESULTS = "how many results"
 IMAGES = "PNG, JPEG, WebP, BMP, GIF or TIFF files"
 GRAIN = "noise given to images before they are inverted: 0 returns them best, 0.1 makes noise of them"
-SHOWN_NOISE = 3.0
-"""Deviations of noise that its picture shows from black to white."""
 Offset = Annotated[int, Field(ge=0, le=2**14)]
 """Pixels, none among them."""
 Four = tuple[Offset, Offset, Offset, Offset]
@@ -51,38 +50,34 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True)
 class EditPlan:
-    """How the results of a task are generated, and what is shown of them.
-
-    Attributes:
-        steps: a part of the results -> the steps of their chain.
-        options: what its files say of the task.
-        count: steps of a chain; None: as the settings of sampling say.
-        rows: what the comparison shows before the results of each image given, one row where there are none; None: the
-            images given.
-        after: what it shows after them.
-        tilings: how often it shows each of them, in both directions.
-        measure: the results -> numbers about them, by name.
-        made: pictures that were made on the way, with the ends of their files' names.
-        is_path: its results lie on a path, which a film goes along; else a film shows how they came to be.
-        size: height and width of a result; None: the pipeline's.
-        work: of a step of one result, in network calls on an image of the pipeline's size.
-        pull_backs: backward passes of a call.
-        whole: whether the network sees all of a result at once, however large.
-    """
+    """How the results of a task are generated, and what is shown of them."""
 
     steps: "Callable[[slice], Iterator[Step]]"
+    """A part of the results -> the steps of their chain."""
     options: PngFacts
+    """What its files say of the task."""
     count: int | None = None
+    """Steps of a chain; None: as the settings of sampling say."""
     rows: "list[list[NamedImage]] | None" = None
+    """What the comparison shows before the results of each image given, or of all; None: the images given."""
     after: "tuple[NamedImage, ...]" = ()
+    """What it shows after them."""
     tilings: int = 1
+    """How often it shows each of them, in both directions."""
     measure: "Callable[[Images], dict[str, Any]]" = lambda images: {}
+    """The results -> numbers about them, by name."""
     made: "tuple[NamedImage, ...]" = ()
+    """Pictures that were made on the way, with the ends of their files' names."""
     is_path: bool = False
+    """Its results lie on a path, which a film goes along; else a film shows how they came to be."""
     size: tuple[int, int] | None = None
+    """Height and width of a result; None: the pipeline's."""
     work: int = 1
+    """Of a step of one result, in network calls on an image of the pipeline's size."""
     pull_backs: int = 0
+    """Backward passes of a call."""
     whole: bool = False
+    """Whether the network sees all of a result at once, however large."""
 
 
 Planning = Generator[Event, None, EditPlan]
@@ -100,22 +95,25 @@ class EditSettings(PictureSettings):
     """seed of the first result; the next one's is 1 more"""
     classes: Annotated[str, Typed("LIST")] = "none"
     """names or numbers of classes, or all"""
-    out: Annotated[Path | None, Typed("DIR", usual="RUN/edited; for a mere pipeline ./edited", read=folder_typed)] = (
-        None
-    )
+    out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
     """where files go"""
 
     @abstractmethod
     def plan(self, request: "EditRequest") -> Planning:
-        """What is to be generated.
+        """What is to be generated; refuses what does not fit the pipeline."""
 
-        Raises:
-            InputError: something that does not fit the pipeline.
-        """
+    def each(self) -> list[Result]:
+        """The results of one image, without the facts that all tasks tell."""
+        return [Result(f"seed-{seed}", f"seed {seed}", {"seed": str(seed)}) for seed in self.result_seeds]
 
     def results(self, request: "EditRequest") -> list[Result]:
-        """Every image given with every seed: those of the first image, then those of the second, ..."""
-        return request.results([Result(f"seed-{seed}", f"seed {seed}", {"seed": str(seed)}) for seed in request.seeds])
+        """Those of the first image given, then those of the second, ..., with class and image among their facts."""
+        images = [{"image sha256": image.digest} for image in request.given] or [{}]
+        return [
+            Result(beginning + name, label, {**facts, "class": request.class_of(i), **image})
+            for beginning, image in zip(request.beginnings(), images, strict=True)
+            for i, (name, label, facts) in enumerate(self.each())
+        ]
 
     @classmethod
     def task(cls) -> str:
@@ -150,11 +148,7 @@ class EditSettings(PictureSettings):
         return changes
 
     def files(self, names: list[str]) -> list[Path]:
-        """The files of the picture of all results, and of each result, once it is sure that they may be written.
-
-        Args:
-            names: ends of the names of the results' files.
-        """
+        """The file of the picture of all results, and those whose names end so; refuses to replace others' files."""
         task, folder = self.task(), self.folder("edited")
         files = [folder / f"{name}.png" for name in (task, *(f"{task}-{name}" for name in names))]
         films = [Output(self.film, FILM)] if self.film else []
@@ -169,7 +163,6 @@ class ManyResults(EditSettings):
 
     @property
     def result_seeds(self) -> range:
-        """Of the results of each image."""
         return seeds_from(self.seed, self.num_images)
 
 
@@ -181,7 +174,6 @@ class OfImages(EditSettings):
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Of the images given."""
         return self.images
 
 
@@ -241,7 +233,6 @@ class Inpaint(Filling):
 
     @property
     def inputs(self) -> list[Path]:
-        """All files that are read."""
         return [*self.paths, *([self.mask] if self.mask else [])]
 
     def plan(self, request: "EditRequest") -> Planning:
@@ -328,11 +319,7 @@ class InvertingSettings(OfImages):
     grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.0
 
     def changes(self, below: Changes | None = None) -> Changes:
-        """As of every task, by a sampler that adds no noise unless another was asked for.
-
-        Raises:
-            InputError: several classes.
-        """
+        """As of every task, by a sampler that adds no noise unless another was asked for."""
         if self.classes == "all" or "," in self.classes:
             raise InputError(
                 f"expected one class for {self.task()}, got {self.classes!r}: both ways are by the same one"
@@ -348,16 +335,15 @@ class Invert(InvertingSettings):
 
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit invert runs/mnist seven.png --steps 100 --corrections 2",)
 
-    def results(self, request: "EditRequest") -> list[Result]:
-        """Every image given, once."""
-        return request.results([Result("again", "again", {})])
+    def each(self) -> list[Result]:
+        return [Result("again", "again", {})]
 
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral.tensors import mean_over_image, to_pixels
 
         images = request.repeated()
         x_T = yield from request.inverted(self.corrections, self.grain)
-        noises = to_pixels(x_T / SHOWN_NOISE).cpu()
+        noises = to_pixels(x_T / 3).cpu()  # three deviations each way from grey to black and white
         return EditPlan(
             request.from_noise(x_T),
             {"corrections": str(self.corrections)},
@@ -429,11 +415,7 @@ class Restoring(ImageEdit):
 
     @abstractmethod
     def measuring(self, channels: int, height: int, width: int) -> "tuple[Operator, PngFacts]":
-        """What measured an image of this shape, and what files say of it.
-
-        Raises:
-            InputError: it cannot measure such an image.
-        """
+        """What measured an image of this shape, and what files say of it; refuses what cannot measure such an image."""
 
     def given_shape(self, own: Shape) -> Shape:
         """That of a measurement; that of the pipeline's images where they are degraded here."""

@@ -134,42 +134,34 @@ class ImageFiles:
         pictures.save_png(as_pillow(pixels), file, facts)
         return FileEvent(file)
 
-    def stopped(self, stop: KeyboardInterrupt) -> ResultEvent:
-        """Lists those that are there, and has the interruption say how many they are."""
-        there = [str(file) for file in self.begun if file.is_file()]
-        stop.add_note(f"{len(there):,} of {self.count:,} images were written to {self.folder}")
-        return ResultEvent({"files": there, "stopped": True})
+    def written(
+        self, events: Iterator[Advance | FinishedPart], save: Callable[[int, Tensor], FileEvent] | None, note: str = ""
+    ) -> Generator[Event, None, list[FinishedPart]]:
+        """Progress along chains, and each finished image's file; the parts. An interruption tells what is there.
 
-
-def run_chains(
-    events: Iterator[Advance | FinishedPart],
-    save: Callable[[int, Tensor], FileEvent] | None,
-    files: ImageFiles,
-    note: str = "",
-) -> Generator[Event, None, list[FinishedPart]]:
-    """Progress along chains, and each finished image's file; the parts.
-
-    Args:
-        save: a place and its image -> the file, which is one of `files`; None: images have no file of their own.
-        note: said when the first step is done: by then what was asked wrongly is found, in one line.
-    """
-    parts = []
-    try:
-        for event in events:
-            match event:
-                case Advance(done, total):
-                    yield from [NoteEvent(note)] * bool(note)
-                    yield ProgressEvent("generating", done, total)
-                    note = ""
-                case FinishedPart(where, images):
-                    parts.append(event)
-                    for place, image in enumerate(images, where.start):
-                        yield from [] if save is None else [save(place, image)]
-    except KeyboardInterrupt as stop:
-        if save is not None:
-            yield files.stopped(stop)
-        raise
-    return parts
+        Args:
+            save: writes the image of a place; None: images have no file of their own.
+            note: said when the first step is done: by then what was asked wrongly is found, in one line.
+        """
+        parts = []
+        try:
+            for event in events:
+                match event:
+                    case Advance(done, total):
+                        yield from [NoteEvent(note)] * bool(note)
+                        yield ProgressEvent("generating", done, total)
+                        note = ""
+                    case FinishedPart(where, images):
+                        parts.append(event)
+                        for place, image in enumerate(images, where.start):
+                            yield from [] if save is None else [save(place, image)]
+        except KeyboardInterrupt as stop:
+            if save is not None:
+                there = [str(file) for file in self.begun if file.is_file()]
+                stop.add_note(f"{len(there):,} of {self.count:,} images were written to {self.folder}")
+                yield ResultEvent({"files": there, "stopped": True})
+            raise
+        return parts
 
 
 def write(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from ancestral.colors import check_channels
 from ancestral.errors import InputError
 from ancestral.jobs.settings import Changes, GeneratingSettings
-from ancestral.settings import ComputeSettings, SamplingSettings, sampling_with
+from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
@@ -43,8 +43,19 @@ def prepared(
 def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
     """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise."""
     from ancestral.classifying import same_noise, size
+    from ancestral.pipeline import Pipeline
+    from ancestral.training.checkpoint import averaged_weights, is_checkpoint
 
-    other = _loaded(folder, pipeline.config.compute, str(pipeline.device))
+    weights = averaged_weights(folder) if is_checkpoint(folder) else None
+    run = folder if weights is None else folder.resolve().parent.parent
+    if weights is not None and not (run / "pipeline").is_dir():
+        raise InputError(f"expected the checkpoint {folder} inside its run, which says what network it is of")
+    other = Pipeline.load(run, str(pipeline.device), pipeline.config.compute)
+    if weights is not None:
+        try:
+            other.network.load_state_dict(weights)
+        except RuntimeError:
+            raise InputError(f"expected the checkpoint {folder} to be of {run}, got another network's") from None
     fits = {
         f"images of {size(other.spec)}": other.spec.shape == pipeline.spec.shape,
         "other classes": other.spec.class_names == pipeline.spec.class_names,
@@ -60,21 +71,3 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
             f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"
         )
     return other
-
-
-def _loaded(folder: Path, compute: ComputeSettings, device: str) -> "Pipeline":
-    """A pipeline, or that of a checkpoint's run with the checkpoint's averaged weights."""
-    from ancestral.pipeline import Pipeline
-    from ancestral.training.checkpoint import averaged_weights, is_checkpoint
-
-    if not is_checkpoint(folder):
-        return Pipeline.load(folder, device, compute)
-    run = folder.resolve().parent.parent
-    if not (run / "pipeline").is_dir():
-        raise InputError(f"expected the checkpoint {folder} inside its run, which says what network it is of")
-    weights, pipeline = averaged_weights(folder), Pipeline.load(run, device, compute)
-    try:
-        pipeline.network.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(f"expected the checkpoint {folder} to be of the run {run}, got another network's") from None
-    return pipeline.with_analytic(None)

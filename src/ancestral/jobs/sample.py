@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FOLDERS = "RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated"
+
+
 class SampleSettings(PictureSettings):
     """What `sample` is asked."""
 
@@ -27,14 +30,7 @@ class SampleSettings(PictureSettings):
     """names or numbers with commas between, all, or none; =none is a class that is called none"""
     from_file: Annotated[Path | None, Typed("FILE", option="from")] = None
     """generate again what this PNG file shows, by what it says of itself; settings that are given count instead"""
-    out: Annotated[
-        Path | None,
-        Typed(
-            "DIR",
-            usual="RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated",
-            read=folder_typed,
-        ),
-    ] = None
+    out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
     """where grid.png goes"""
     each: bool = False
     """also every image as a PNG file of its own"""
@@ -97,7 +93,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
             return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))
 
         chains = pipeline.generating(seeds, labels, settings, keep)
-        parts = yield from generated.run_chains(chains, save if each and processes.is_main else None, files)
+        parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:
         yield from generated.write(images, facts, labels, wanted)
