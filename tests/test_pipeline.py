@@ -557,17 +557,17 @@ def test_settings_name_the_schedule_they_build(settings: dict, expected: schedul
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "linear", "beta_end": 0.99}, "beta_end of at most 0.90"),
-        ({"name": "linear", "beta_start": 1e-20}, "beta_start of at least"),
-        ({"name": "log-snr", "log_snr_max": 40.0}, "log_snr_max of at most 32.9"),
-        ({"name": "log-snr", "log_snr_min": -800.0}, "log_snr_min of at least -7"),
-        ({"name": "log-snr", "log_snr_max": 40.0, "log_snr_min": 20.0}, "log_snr_max of at most"),
+        ({"name": "linear", "beta_end": 0.99}, "bring beta_end 0.99 nearer to 0.02"),
+        ({"name": "linear", "beta_start": 1e-20}, "bring beta_start 1e-20 nearer to 0.0001"),
+        ({"name": "log-snr", "log_snr_max": 40.0}, "bring log_snr_max 40 nearer to 13.3"),
+        ({"name": "log-snr", "log_snr_min": -800.0}, "bring log_snr_min -800 nearer to -5"),
+        ({"name": "log-snr", "log_snr_max": 40.0, "log_snr_min": 20.0}, "bring log_snr_max 40 nearer"),
         ({"name": "betas", "num_timesteps": 3, "betas": (1e-20, 0.1, 0.2)}, "at least 1.2e-16, got 1e-20 at t = 1"),
         ({"name": "betas", "num_timesteps": 3, "betas": (0.1, 1.0, 1.0)}, "only the last .* none left at t = 2"),
         ({"name": "betas", "num_timesteps": 400, "betas": (0.9,) * 400}, "only the last .* none left"),
     ],
 )
-def test_a_schedule_that_float64_cannot_hold_is_refused_with_its_bound(settings: dict, message: str) -> None:
+def test_a_schedule_that_float64_cannot_hold_is_refused_with_a_remedy(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_schedule(ScheduleSettings(**settings))
 

@@ -1,9 +1,7 @@
 """Settings to what they name: schedules, processes, samplers and grids. A name stands in one table, here."""
 
 from collections.abc import Callable
-from functools import partial
 from inspect import signature
-from itertools import product
 
 from ancestral.diffusion import schedules
 from ancestral.diffusion.categorical import PredictsCategorical
@@ -76,51 +74,20 @@ def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
 
 
 def build_schedule(settings: ScheduleSettings) -> Schedule:
-    """The schedule that `settings` describe, ends left at None at their published values.
-
-    Raises:
-        InputError: one that float64 cannot hold, with the setting to blame and its bound.
-    """
-    try:
-        return _schedule(settings, _ends(settings))
-    except ValueError as fault:
-        raise InputError(f"diffusion.schedule.{settings.name}: {_bound(settings) or fault}") from None
-
-
-def _schedule(settings: ScheduleSettings, ends: dict[str, float]) -> Schedule:
-    if settings.name == "betas":
-        schedule = schedules.from_betas(settings.betas or ())
-    else:
-        schedule = FORMULAS[settings.name](settings.num_timesteps, **ends)
-    return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
-
-
-def _ends(settings: ScheduleSettings) -> dict[str, float]:
-    """The ends that are set, by name."""
+    """The schedule that `settings` describe, ends left at None at their published values."""
     names = ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
-    return {name: value for name in names if (value := getattr(settings, name)) is not None}
-
-
-def _bound(settings: ScheduleSettings) -> str | None:
-    """An end that keeps the schedule from being held, and how far it may go; None: no end does.
-
-    It is one that does so beside the others as they are, else one that does beside the published ones.
-    """
-    ends = _ends(settings)
-    for others, (name, value) in product((ends, {}), ends.items()):
-        published = signature(FORMULAS[settings.name]).parameters[name].default
-        changed = partial(_with_end, settings, others, name)
-        if (bound := schedules.bound_of(changed, published, value)) is not None:
-            side = "at most" if value > published else "at least"
-            return (
-                f"expected {name} of {side} {bound} with num_timesteps {settings.num_timesteps}, got {value:g}; beyond "
-                "it float64 cannot tell one timestep from the next"
-            )
-    return None
-
-
-def _with_end(settings: ScheduleSettings, others: dict[str, float], name: str, value: float) -> Schedule:
-    return _schedule(settings, {**others, name: value})
+    ends = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    try:
+        if settings.name == "betas":
+            schedule = schedules.from_betas(settings.betas or ())
+        else:
+            schedule = FORMULAS[settings.name](settings.num_timesteps, **ends)
+        return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
+    except ValueError as fault:  # float64 cannot tell one timestep from the next
+        published = signature(FORMULAS[settings.name]).parameters if ends else {}
+        nearer = [f"{name} {value:g} nearer to {published[name].default:g}" for name, value in ends.items()]
+        remedy = f"; bring {' or '.join(nearer)}" if nearer else ""
+        raise InputError(f"diffusion.schedule.{settings.name}: {fault}{remedy}") from None
 
 
 def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:

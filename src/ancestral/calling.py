@@ -47,22 +47,14 @@ class Pictures(list[Image.Image]):
 
 
 def as_pillow(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
-    """One image as Pillow's.
-
-    Raises:
-        InputError: other channels than grey or RGB, with transparency or without.
-    """
+    """One image as Pillow's."""
     if not 1 <= len(pixels) <= 4:
         raise InputError(f"expected 1 to 4 channels for Pillow, got {len(pixels)}; take output tensor or array")
     return picture_of(np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy()))
 
 
 def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettings:
-    """`base` with the given settings laid over it.
-
-    Raises:
-        InputError: an argument that there is not, with the nearest there is, or a faulty setting.
-    """
+    """`base` with the given settings laid over it; an unknown argument is refused with the nearest known one."""
     known = (*ARGUMENTS, *SamplingSettings.model_fields)
     for name in given:
         if name not in known:
@@ -71,11 +63,7 @@ def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettin
 
 
 def one_of(name: object, names: Sequence[Name], what: str, same: Mapping[str, str] | None = None) -> Name:
-    """The one of `names` that `name` spells.
-
-    Raises:
-        InputError: none of them.
-    """
+    """The one of `names` that `name` spells."""
     found = spelled(name, names, same) if isinstance(name, str) else None
     for each in names:
         if each == found:
@@ -91,19 +79,15 @@ def as_output(pixels: Pixels, output: str) -> Pictures | Pixels | np.ndarray:
 
 
 def seeds_of(num_images: int | None, labels: Classes, seed: int, seeds: Iterable[object] | None) -> list[int]:
-    """The seed of each image: those given, or `seed` and those after it.
-
-    Raises:
-        InputError: none, seeds out of range, or a number of images that is not theirs.
-    """
+    """The seed of each image: those given, or `seed` and those after it."""
     if seeds is not None:
-        given = [_whole(each, "a seed") for each in _several(seeds)]
+        given = [whole(each, "a seed") for each in _several(seeds)]
         if seed != 0 or num_images not in (None, len(given)):
             raise InputError(f"expected seeds, or num_images and seed, got {len(given)} seeds with one of the others")
     else:
         several = labels is not None and not isinstance(labels, str | int)
-        count = _whole(num_images, "num_images") if num_images is not None else len(_several(labels)) if several else 1
-        first = _whole(seed, "a seed")
+        count = whole(num_images, "num_images") if num_images is not None else len(_several(labels)) if several else 1
+        first = whole(seed, "a seed")
         given = [*range(first, first + min(count, MOST_SEEDS))] if 0 <= first < MOST_SEEDS else [first]
     if not given:
         raise InputError("expected at least one image, got none; num_images is 1 or more")
@@ -118,9 +102,6 @@ def labels_of(labels: Classes, count: int, index: Callable[[str], int], num_clas
     Args:
         index: the label of a class's name.
         num_classes: the label that stands for no class; 0 where the network knows none.
-
-    Raises:
-        InputError: more labels than images, other things than names and whole numbers, or an unknown name.
     """
     each = [labels] if labels is None or isinstance(labels, str) else _several(labels)
     if all(label is None for label in each):
@@ -132,11 +113,7 @@ def labels_of(labels: Classes, count: int, index: Callable[[str], int], num_clas
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int:
-    """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode.
-
-    Raises:
-        InputError: no such class.
-    """
+    """The label of a class, by name or number; after = by name alone. Names count in any form of Unicode."""
     named, known = name.removeprefix("="), [normal_form(each) for each in class_names]
     for word in (name, named):
         for form in (normal_form(word), normal_form(as_utf8(word))):  # as it is, or as typed under another locale
@@ -154,15 +131,11 @@ def _label(label: object, index: Callable[[str], int], num_classes: int) -> int:
         return index(label)
     if label is None and not num_classes:
         raise InputError("expected a class for every image, got none for some")
-    return num_classes if label is None else _whole(label, "the name or the index of a class")
+    return num_classes if label is None else whole(label, "the name or the index of a class")
 
 
 def _several(values: Any) -> list[object]:
-    """The values of a list, tensor, array or range; of one value, that value.
-
-    Raises:
-        InputError: numbers that are not whole, or of more axes than one.
-    """
+    """The values of a list, tensor, array or range; of one value, that value."""
     if isinstance(values, bytes | Mapping | AnySet):
         raise InputError(f"expected labels or seeds in a list, a tensor or an array, got {type(values).__name__}")
     if isinstance(values, Tensor | np.ndarray):
@@ -172,39 +145,22 @@ def _several(values: Any) -> list[object]:
     return [*values] if isinstance(values, Iterable) and not isinstance(values, str) else [values]
 
 
-def _whole(value: object, what: str) -> int:
-    """A whole number of any integer type.
-
-    Raises:
-        InputError: anything else, True and False too.
-    """
+def whole(value: object, what: str, least: int = -MOST_SEEDS, most: int = MOST_SEEDS) -> int:
+    """A whole number of any integer type; True and False are none."""
     value = value.item() if isinstance(value, Tensor | np.ndarray) and value.ndim == 0 else value
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool | np.bool_) or not -(2**63) <= number <= 2**63:
-        raise InputError(f"expected {what}, a whole number, got {value!r}") from None
-    return number
-
-
-def whole(value: object, what: str, least: int, most: int = 2**31) -> int:
-    """A whole number of any integer type, from `least` on.
-
-    Raises:
-        InputError: anything else.
-    """
-    if not least <= (number := _whole(value, what)) <= most:
+    if number is None or isinstance(value, bool | np.bool_):
+        raise InputError(f"expected {what}, a whole number, got {value!r}")
+    if not least <= number <= most:
         raise InputError(f"expected {what} in {least}..{most}, got {number}")
     return number
 
 
 def real(value: object, what: str) -> float:
-    """A number of any type.
-
-    Raises:
-        InputError: anything else, texts too.
-    """
+    """A number of any type; texts are none."""
     try:
         return float("a text" if isinstance(value, str) else value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError):
@@ -212,11 +168,7 @@ def real(value: object, what: str) -> float:
 
 
 def sampling_of(given: object, usual: SamplingSettings) -> SamplingSettings:
-    """The settings given, or the usual ones for None.
-
-    Raises:
-        InputError: anything else.
-    """
+    """The settings given, or the usual ones for None."""
     if given is None:
         return usual
     if not isinstance(given, SamplingSettings):

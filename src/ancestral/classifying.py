@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
 from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
@@ -31,8 +30,6 @@ CLASSIFIER_FILE = "classifier.safetensors"
 """Where a run keeps its classifier."""
 KEY = "classifier"
 """Of the file's metadata."""
-ROUNDING = 1e-6
-"""Two machines may round the same formula of a schedule differently."""
 
 
 class Accuracy(Settings):
@@ -60,10 +57,8 @@ class Description(Settings):
 class NoisyClassifier:
     """p(class | x_t) at every t of a process. Called with labels, it is the log-probability of each image's own.
 
-    Args:
-        spec: shape of an image and names of the classes.
-        accuracies: at some levels of noise, of `num_held_out` images it was not trained on; empty before they are
-            measured, and where there are no such images.
+    `accuracies` are those at some levels of noise, of `num_held_out` images that it was not trained on; empty before
+    they are measured, and where there are no such images.
     """
 
     network: Classifier
@@ -74,7 +69,7 @@ class NoisyClassifier:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes it tells apart."""
+        """Those it tells apart."""
         return self.spec.class_names
 
     @property
@@ -96,11 +91,7 @@ class NoisyClassifier:
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def save(self, path: Path) -> None:
-        """Writes the file, whole or not at all.
-
-        Raises:
-            CannotWrite: disk full, or folder read-only.
-        """
+        """Writes the file, whole or not at all."""
         tensors = {name: each.detach().cpu().contiguous() for name, each in self.network.state_dict().items()}
         said = Description(
             network=self.network.settings,
@@ -117,16 +108,19 @@ class NoisyClassifier:
 def load_classifier(
     path: Path, spec: ImageSpec, diffusion: GaussianDiffusion, device: torch.device | str = "cpu"
 ) -> NoisyClassifier:
-    """The classifier in a file, for images of `spec` and the noise of `diffusion`.
-
-    Args:
-        spec: without classes: those of the classifier are taken.
-
-    Raises:
-        InputError: no such file, a damaged one, or one of other images, noise or classes.
-    """
+    """The classifier in a file, for this noise and the images of `spec`, and for its classes where it has any."""
     said, tensors = _read(path)
-    _check(path, said, spec, diffusion)
+    fits = {
+        f"images of {size(said.images)}": said.images.shape == spec.shape,
+        "another schedule": said.time == diffusion.time
+        and same_noise(torch.tensor(said.alpha_bar, dtype=torch.float64), diffusion.schedule.alpha_bar),
+        "other classes": not spec.class_names or said.images.class_names == spec.class_names,
+    }
+    if unlike := " and ".join(what for what, same in fits.items() if not same):
+        raise InputError(
+            f"expected a classifier of images of {size(spec)}, of this pipeline's noise and classes, got {path}, of "
+            f"{unlike}; train one for this run with `ancestral train-classifier`"
+        )
     network = Classifier(said.network, said.images.channels, len(said.images.class_names))
     try:
         network.load_state_dict(tensors)
@@ -141,10 +135,9 @@ def load_classifier(
     return classifier
 
 
-def same_noise(one: Schedule, other: Schedule) -> bool:
-    """Whether two schedules are the same table, up to rounding."""
-    ours, theirs = one.alpha_bar, other.alpha_bar
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=ROUNDING, atol=0)
+def same_noise(one: Float64[Tensor, "_"], other: Float64[Tensor, "_"]) -> bool:
+    """Whether two tables of alpha_bar are the same, up to rounding: two machines may round a formula differently."""
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-6, atol=0)
 
 
 def size(spec: ImageSpec) -> str:
@@ -169,26 +162,6 @@ def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
             f"expected {path} to be a classifier that `ancestral train-classifier` made, got other tensors"
         ) from None
     return parse(Description, values, str(path)), tensors
-
-
-def _check(path: Path, said: Description, spec: ImageSpec, diffusion: GaussianDiffusion) -> None:
-    """That the classifier knows these images, this noise and these classes."""
-    remedy = "train one for this run with `ancestral train-classifier`"
-    if said.images.shape != spec.shape:
-        raise InputError(
-            f"expected a classifier of images of {size(spec)}, got {path}, of {size(said.images)}; {remedy}"
-        )
-    if said.time != diffusion.time or not _same_table(said.alpha_bar, diffusion.schedule):
-        raise InputError(f"expected a classifier of this pipeline's noise, got {path}, of another schedule; {remedy}")
-    if spec.class_names and said.images.class_names != spec.class_names:
-        raise InputError(f"expected a classifier of this pipeline's classes, got {path}, of others; {remedy}")
-
-
-def _same_table(table: tuple[float, ...], schedule: Schedule) -> bool:
-    try:
-        return same_noise(Schedule(torch.tensor(table, dtype=torch.float64)), schedule)
-    except ValueError:
-        return False
 
 
 def _damaged(path: Path, why: str) -> InputError:

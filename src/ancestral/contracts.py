@@ -9,8 +9,6 @@ from pydantic_core import ErrorDetails
 from ancestral.names import SAME, meant, spelled
 from ancestral.synonyms import answer
 
-LONGEST = 80
-"""Letters of a value that a message shows."""
 LONGEST_NUMBER = 20
 """Digits of a whole number, sign included."""
 CONTRACTS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -45,13 +43,8 @@ TYPES = {
 
 
 def described(faults: Sequence[ErrorDetails], known: Iterable[str]) -> str:
-    """The first fault of a validation in one line: dotted name, contract, value, nearest name.
-
-    Args:
-        known: dotted names of all settings.
-    """
-    names = [*known]
-    fault = faults[0]
+    """The first fault of a validation in one line: dotted name, one of `known`, contract, value, nearest name."""
+    names, fault = [*known], faults[0]
     name = dotted(fault["loc"], names)
     if fault["type"] == "extra_forbidden":
         return f"unknown setting {name}{answer(name, names)}"
@@ -61,9 +54,10 @@ def described(faults: Sequence[ErrorDetails], known: Iterable[str]) -> str:
     same = _ways([other for other in faults if dotted(other["loc"], names) == name], len(name.split(".")))
     expected, given = " or ".join(dict.fromkeys(map(_expected, same))), same[0]["input"]
     shown = "none" if given is None else repr(given)
-    if len(shown) > LONGEST:
-        shown = f"{shown[: LONGEST - 3]}..."
-    return f"{name or 'settings'}: expected {expected}, got {shown}{_remedy(same[0])}"
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    near = meant(given, _choices(same[0])) if same[0]["type"] == "literal_error" and isinstance(given, str) else ""
+    remedy = f"; {near}" if near.startswith("did") else ""
+    return f"{name or 'settings'}: expected {expected}, got {shown}{remedy}"
 
 
 def dotted(path: Sequence[int | str], names: Sequence[str]) -> str:
@@ -76,8 +70,7 @@ def dotted(path: Sequence[int | str], names: Sequence[str]) -> str:
 def _ways(faults: Sequence[ErrorDetails], depth: int) -> Sequence[ErrorDetails]:
     """The first fault of one setting; where it may be of several types and the value is of none, that of each.
 
-    Args:
-        depth: parts of its dotted name; pydantic's name for a type may follow.
+    `depth` counts the parts of its dotted name; pydantic's name for a type may follow.
     """
     types_tried = [fault for fault in faults if isinstance(next(iter(fault["loc"][depth:]), 0), str)]
     of_its_type = [fault for fault in types_tried if not _is_of_type(fault)]
@@ -104,13 +97,6 @@ def _is_of_type(fault: ErrorDetails) -> bool:
 def _choices(fault: ErrorDetails) -> list[str]:
     """The words of "'a', 'b' or 'c'"."""
     return [word.strip("'") for part in fault["ctx"]["expected"].split(", ") for word in part.split(" or ")]
-
-
-def _remedy(fault: ErrorDetails) -> str:
-    if fault["type"] != "literal_error" or not isinstance(fault["input"], str):
-        return ""
-    near = meant(fault["input"], _choices(fault))
-    return f"; {near}" if near.startswith("did") else ""
 
 
 def _number(value: int | float) -> str:

@@ -5,7 +5,8 @@
 All take the same words after their own: `seeds`, one for each result, the same of which give the same image in any
 batch; `labels`, as in a call of the pipeline, or None for no class; `settings`, or None for those of the pipeline.
 Images are one for each seed, or one for all: Pillow's, uint8, or floating point in [-1, 1] (`image_inputs`). What is
-larger than the pipeline's own images is seen through windows (`editing.canvas`).
+larger than the pipeline's own images is seen through windows (`editing.canvas`). All raise InputError for what does not
+fit the pipeline or lies out of range, before the first step.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,9 +38,11 @@ from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Labels, Timesteps
 
-DATA_VARIANCE = 0.25
-"""Of a pixel in [-1, 1], averaged over pixels, unless told otherwise; MNIST has 0.27."""
+MOST = 2**31
+"""Of whole numbers."""
 OVERGUIDED = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
+Seeds = Iterable[object]
+Sampling = SamplingSettings | None
 By = Literal["padding", "rolls", "windows"]
 RestorationMethod = Literal["projection", "gradient", "moments"]
 
@@ -57,9 +60,9 @@ def inpaint(
     pipeline: Pipeline,
     images: AnyImages,
     keep: AnyMask,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     rounds: Rounds | None = None,
     stride: int | None = None,
 ) -> Iterator[Step]:
@@ -69,37 +72,29 @@ def inpaint(
         keep: True where a pixel is known; (H, W), or what broadcasts over the images.
         rounds: None: 10 of every step, which takes ten times the network calls of a sample.
         stride: of the windows, where the images are larger than the pipeline's; None: half a window.
-
-    Raises:
-        InputError: a mask that does not fit, or settings that do not fit the pipeline.
     """
-    seeds, rounds = seeds_of(None, None, 0, seeds), rounds or Rounds()
-    known = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device)
-    mask, chain = as_mask(keep, known), _chain(pipeline, seeds, labels, settings, known.shape[-2:], stride)
-    steps = repaint(
-        chain.denoise, chain.sampler, pipeline.diffusion, known, mask, chain.x_T, chain.timesteps, chain.noise, rounds
-    )
-    return computed(steps, rounds.steps(chain.timesteps))
+    given, rounds = as_images(images, pipeline.spec.shape), rounds or Rounds()
+    chain = _chain(pipeline, seeds, labels, settings, given.shape[-2:], stride)
+    known, (denoise, sampler, x_T, timesteps, noise) = _one_each(given, chain), chain
+    mask = as_mask(keep, known)
+    steps = repaint(denoise, sampler, pipeline.diffusion, known, mask, x_T, timesteps, noise, rounds)
+    return computed(steps, rounds.steps(timesteps))
 
 
 def outpaint(
     pipeline: Pipeline,
     images: AnyImages,
     margins: Margins,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     rounds: Rounds | None = None,
     stride: int | None = None,
 ) -> Iterator[Step]:
-    """Images continued past their edges. As `inpaint`, on a canvas larger by the margins.
-
-    Raises:
-        InputError: a negative margin, or settings that do not fit the pipeline.
-    """
+    """Images continued past their edges. As `inpaint`, on a canvas larger by the margins."""
     if not isinstance(margins, tuple) or len(margins) != 4:
         raise InputError(f"expected margins as (top, right, bottom, left), got {margins!r}")
-    top, right, bottom, left = (whole(margin, "a margin", -(2**31)) for margin in margins)
+    top, right, bottom, left = (whole(margin, "a margin", 0, MOST) for margin in margins)
     canvas, keep = extended(as_images(images, pipeline.spec.shape), top, bottom, left, right)
     return inpaint(pipeline, canvas, keep, seeds, labels, settings, rounds, stride)
 
@@ -108,32 +103,23 @@ def vary(
     pipeline: Pipeline,
     images: AnyImages,
     strength: float,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
 ) -> Iterator[Step]:
     """Variations of the images, or what the pipeline makes of a sketch.
 
     Args:
         strength: share of the signal's amplitude that is lost before sampling starts; 0 changes nearly nothing.
-
-    Raises:
-        InputError: a strength outside 0..1, or settings that do not fit the pipeline.
     """
-    seeds, settings = seeds_of(None, None, 0, seeds), sampling_of(settings, pipeline.config.sampling)
-    begun = _one_each(as_images(images, pipeline.spec.shape), seeds).to(pipeline.device)
-    chain = _chain(pipeline, seeds, labels, settings, begun.shape[-2:])
-    schedule, grid = pipeline.diffusion.schedule, grid_of_strength(pipeline, strength, settings)
-    steps = from_image(chain.denoise, chain.sampler, schedule, begun, grid, chain.noise)
-    return computed(steps, len(grid) - 1)
+    given, schedule = as_images(images, pipeline.spec.shape), pipeline.diffusion.schedule
+    chain = _chain(pipeline, seeds, labels, settings, given.shape[-2:])
+    begun, grid = _one_each(given, chain), grid_of_strength(pipeline, strength, settings)
+    return computed(from_image(chain.denoise, chain.sampler, schedule, begun, grid, chain.noise), len(grid) - 1)
 
 
-def grid_of_strength(pipeline: Pipeline, strength: float, settings: SamplingSettings | None = None) -> Timesteps:
-    """The timesteps that `vary` takes: those of the settings below the noise that the strength asks for.
-
-    Raises:
-        InputError: a strength outside 0..1.
-    """
+def grid_of_strength(pipeline: Pipeline, strength: float, settings: Sampling = None) -> Timesteps:
+    """The timesteps that `vary` takes: those of the settings below the noise that the strength asks for."""
     t = timestep_of_strength(pipeline.diffusion.schedule, real(strength, "a strength"))
     return timesteps_below(pipeline.timesteps(settings or pipeline.config.sampling), t)
 
@@ -142,7 +128,7 @@ def invert(
     pipeline: Pipeline,
     images: AnyImages,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     corrections: int = 1,
     grain: float = 0.0,
     seeds: Sequence[int] | None = None,
@@ -150,17 +136,15 @@ def invert(
     """Upwards from the images to the noise they come from; the last step's `x_s` is x_T, for `from_noise`.
 
     Args:
+        settings: of a sampler that draws no noise.
         corrections: more network calls a step, for a better return, where the sampler is DDIM; others take Heun's rule.
         grain: noise over signal that the images are given first. 0 returns them best; from 0.1 on their x_T is as good
             as noise, and paths between them stay among images.
         seeds: of the grain, one for each image; None: 0, 1, 2, ...
-
-    Raises:
-        InputError: a sampler that draws noise.
     """
     settings = sampling_of(settings, pipeline.config.sampling)
     ends = as_images(images, pipeline.spec.shape).to(pipeline.device)
-    grain, corrections = real(grain, "a grain"), whole(corrections, "corrections", 0)
+    grain, corrections = real(grain, "a grain"), whole(corrections, "corrections", 0, MOST)
     schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
     inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
     denoise = _denoiser(pipeline, pipeline.labels(labels, len(ends)), settings, ends.shape[-2:])
@@ -170,39 +154,25 @@ def invert(
     return computed(upwards(denoise, inversion, start, grid), len(grid) - 1)
 
 
-def from_noise(
-    pipeline: Pipeline, x_T: Data, labels: Classes = None, settings: SamplingSettings | None = None
-) -> Iterator[Step]:
-    """The images of given noises (B, C, H, W), by a sampler that adds none of its own.
-
-    Raises:
-        InputError: a sampler that draws noise.
-    """
+def from_noise(pipeline: Pipeline, x_T: Data, labels: Classes = None, settings: Sampling = None) -> Iterator[Step]:
+    """The images of given noises (B, C, H, W), by a sampler that adds none of its own."""
     settings, x_T = sampling_of(settings, pipeline.config.sampling), _noise(pipeline, x_T)
-    bound = pipeline.labels(labels, len(x_T))
-    denoise, sampler = _denoiser(pipeline, bound, settings, x_T.shape[-2:]), _without_noise(pipeline, settings)
-    return Chain(denoise, sampler, x_T.to(pipeline.device), pipeline.timesteps(settings), no_noise).steps()
+    denoise = _denoiser(pipeline, pipeline.labels(labels, len(x_T)), settings, x_T.shape[-2:])
+    sampler, timesteps = _without_noise(pipeline, settings), pipeline.timesteps(settings)
+    return Chain(denoise, sampler, x_T.to(pipeline.device), timesteps, no_noise).steps()
 
 
 def interpolate(
-    pipeline: Pipeline,
-    ends: tuple[Data, Data],
-    points: int,
-    labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    pipeline: Pipeline, ends: tuple[Data, Data], points: int, labels: Classes = None, settings: Sampling = None
 ) -> Iterator[Step]:
     """Images between two noises x_T (1, C, H, W), both ends among them: those of `invert`, or of two seeds.
 
-    Args:
-        labels: (points,) the class of each.
-
-    Raises:
-        InputError: fewer than two points, or a sampler that draws noise.
+    `labels` (points,) are the class of each, and the sampler draws no noise.
     """
     first, last = (_noise(pipeline, end) for end in ends)
     if first.shape != last.shape:
         raise InputError(f"expected two noises of one shape, got {tuple(first.shape)} and {tuple(last.shape)}")
-    return from_noise(pipeline, path(first, last, whole(points, "points", 0)).flatten(0, 1), labels, settings)
+    return from_noise(pipeline, path(first, last, whole(points, "points", 2, MOST)).flatten(0, 1), labels, settings)
 
 
 def noise_of(pipeline: Pipeline, seeds: Sequence[int]) -> Data:
@@ -214,12 +184,12 @@ def restore(
     pipeline: Pipeline,
     operator: Operator,
     y: AnyImages,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     sigma: float = 0.02,
     how: RestorationMethod = "gradient",
-    data_variance: float = DATA_VARIANCE,
+    data_variance: float = 0.25,
 ) -> Iterator[Step]:
     """Images of the pipeline's size of which `operator` made `y`: enlarged, deblurred, coloured.
 
@@ -228,15 +198,17 @@ def restore(
     Args:
         y: (1 or B, c, h, w), in [-1, 1] but for its noise; or as other images.
         sigma: deviation of the noise in y.
-        data_variance: mean variance of a pixel of the training images in [-1, 1].
-
-    Raises:
-        InputError: an operator that the images do not suit, a negative sigma or data_variance.
+        data_variance: mean variance of a pixel of the training images in [-1, 1]; of MNIST 0.27.
     """
-    settings, schedule = sampling_of(settings, pipeline.config.sampling), pipeline.diffusion.schedule
-    seeds, how = seeds_of(None, None, 0, seeds), one_of(how, get_args(RestorationMethod), "how")
+    settings, how = sampling_of(settings, pipeline.config.sampling), one_of(how, get_args(RestorationMethod), "how")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
-    measured = Measured(operator, _one_each(_measurement(pipeline, operator, y), seeds).to(pipeline.device), sigma)
+    channels, height, width = operator(torch.zeros(1, *pipeline.spec.shape, device=pipeline.device)).shape[1:]
+    seen = as_images(y, (channels, height, width), bounded=False)
+    if seen.shape[1:] != (channels, height, width):
+        raise InputError(
+            f"expected images of {height}x{width} pixels to restore, got {seen.shape[2]}x{seen.shape[3]}; resize them"
+        )
+    measured, schedule = Measured(operator, _one_each(seen, chain), sigma), pipeline.diffusion.schedule
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
     finite = Finite(guided, schedule, lambda x_t: OVERGUIDED)
     return chain._replace(denoise=clipped(finite, schedule, settings.clip)).steps()
@@ -246,16 +218,12 @@ def canvas(
     pipeline: Pipeline,
     height: int,
     width: int,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     stride: int | None = None,
 ) -> Iterator[Step]:
-    """Images of another size than the pipeline's, not smaller, from noise, by windows.
-
-    Raises:
-        InputError: a canvas smaller than a window, or a stride that leaves gaps.
-    """
+    """Images of another size than the pipeline's, not smaller, from noise, by windows `stride` pixels apart."""
     return _chain(pipeline, seeds, labels, settings, _size(height, width), stride).steps()
 
 
@@ -263,9 +231,9 @@ def tile(
     pipeline: Pipeline,
     height: int,
     width: int,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes = None,
-    settings: SamplingSettings | None = None,
+    settings: Sampling = None,
     by: By = "rolls",
 ) -> Iterator[Step]:
     """Textures that tile, of any size that the way allows.
@@ -273,31 +241,33 @@ def tile(
     Args:
         by: padding: convolutions see around the edges; sides must be multiples of the network's coarsest pixel. rolls:
             each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
-
-    Raises:
-        InputError: sides that the way does not allow.
     """
     size, by = _size(height, width), one_of(by, get_args(By), "by")
-    settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
-    chain, own = _chain(pipeline, seeds, labels, settings, size), pipeline.spec.shape[1:]
-    denoise = pipeline.denoiser(pipeline.labels(labels, len(seeds)), settings)
+    chain, settings = _chain(pipeline, seeds, labels, settings, size), sampling_of(settings, pipeline.config.sampling)
+    denoise = pipeline.denoiser(pipeline.labels(labels, len(chain.x_T)), settings)
     match by:
         case "padding":
-            _check_padding(pipeline, size)
+            network = pipeline.network_settings
+            coarsest = 1 if network is None else 2 ** (len(network.widths) - 1)
+            if any(side % coarsest for side in size):
+                raise InputError(
+                    f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; "
+                    "tile by rolls instead"
+                )
             networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
             denoise = Circular(denoise, tuple(networks))
         case "rolls":
             denoise = RolledEachStep(denoise)
         case "windows":
-            denoise = Windows(denoise, *own, stride_of(pipeline), wraps=True)
+            denoise = Windows(denoise, *pipeline.spec.shape[1:], stride_of(pipeline), wraps=True)
     return chain._replace(denoise=denoise).steps()
 
 
 def _chain(
     pipeline: Pipeline,
-    seeds: Iterable[object],
+    seeds: Seeds,
     labels: Classes,
-    settings: SamplingSettings | None,
+    settings: Sampling,
     size: Sequence[int] | None = None,
     stride: int | None = None,
 ) -> Chain:
@@ -312,11 +282,7 @@ def _chain(
 
 
 def _denoiser(
-    pipeline: Pipeline,
-    labels: Labels | None,
-    settings: SamplingSettings,
-    size: Sequence[int],
-    stride: int | None = None,
+    pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings, size: Sequence[int], stride: object = None
 ) -> Denoiser:
     if settings.cache > 1:
         raise InputError(
@@ -324,26 +290,20 @@ def _denoiser(
             "going back up, in another window, or for a gradient"
         )
     denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
-    if tuple(size) == own:
-        return denoise
-    return Windows(denoise, *own, stride_of(pipeline, stride))
+    return denoise if tuple(size) == own else Windows(denoise, *own, stride_of(pipeline, stride))
 
 
-def stride_of(pipeline: Pipeline, stride: int | None = None) -> int:
+def stride_of(pipeline: Pipeline, stride: object = None) -> int:
     """Pixels from one window to the next; those at which windows overlap by half for None."""
-    return max(1, min(pipeline.spec.shape[1:]) // 2) if stride is None else whole(stride, "a stride", 0)
+    return max(1, min(pipeline.spec.shape[1:]) // 2) if stride is None else whole(stride, "a stride", 0, MOST)
 
 
 def _size(height: object, width: object) -> tuple[int, int]:
-    return whole(height, "a height", 1), whole(width, "a width", 1)
+    return whole(height, "a height", 1, MOST), whole(width, "a width", 1, MOST)
 
 
 def _noise(pipeline: Pipeline, x_T: object) -> Float[Tensor, "B C H W"]:
-    """Noise of any size for the pipeline's network.
-
-    Raises:
-        InputError: another type, another shape, or numbers that are none.
-    """
+    """Noise of any size for the pipeline's network."""
     channels = pipeline.spec.shape[0]
     noise = torch.as_tensor(x_T) if isinstance(x_T, np.ndarray | Tensor) else None
     if noise is None or noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
@@ -354,23 +314,12 @@ def _noise(pipeline: Pipeline, x_T: object) -> Float[Tensor, "B C H W"]:
     return noise.float()
 
 
-def _one_each(images: Data, seeds: Sequence[int]) -> Float[Tensor, "N ..."]:
-    """One image for each seed."""
-    if len(images) not in (1, len(seeds)):
-        raise InputError(f"expected one image, or one for each of {len(seeds)} seeds, got {len(images)}")
-    return images.expand(len(seeds), *images.shape[1:])
-
-
-def _measurement(pipeline: Pipeline, operator: Operator, y: AnyImages) -> Float[Tensor, "N c h w"]:
-    """What is restored, of the shape that the operator makes of the pipeline's images."""
-    made = operator(torch.zeros(1, *pipeline.spec.shape, device=pipeline.device))
-    channels, height, width = made.shape[1:]
-    seen = as_images(y, (channels, height, width), bounded=False)
-    if seen.shape[1:] != made.shape[1:]:
-        raise InputError(
-            f"expected images of {height}x{width} pixels to restore, got {seen.shape[2]}x{seen.shape[3]}; resize them"
-        )
-    return seen
+def _one_each(images: Data, chain: Chain) -> Float[Tensor, "N ..."]:
+    """One image for each of the chain, on its device."""
+    count = len(chain.x_T)
+    if len(images) not in (1, count):
+        raise InputError(f"expected one image, or one for each of {count} seeds, got {len(images)}")
+    return images.expand(count, *images.shape[1:]).to(chain.x_T.device)
 
 
 def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
@@ -381,12 +330,3 @@ def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
             "take ddim with eta 0"
         )
     return sampler
-
-
-def _check_padding(pipeline: Pipeline, size: tuple[int, int]) -> None:
-    settings = pipeline.network_settings
-    coarsest = 1 if settings is None else 2 ** (len(settings.widths) - 1)
-    if any(side % coarsest for side in size):
-        raise InputError(
-            f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; tile by rolls instead"
-        )

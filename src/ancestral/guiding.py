@@ -10,18 +10,9 @@ from typing import NamedTuple
 import torch
 
 from ancestral.diffusion.schedules import Schedule
+from ancestral.sampling import guidance
+from ancestral.sampling.guidance import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
-from ancestral.sampling.guidance import (
-    ClassifierFree,
-    ClassifierGuided,
-    Interval,
-    LogProb,
-    OneCall,
-    PredictionPair,
-    Rescaled,
-    TwoCalls,
-    timesteps_of_noise,
-)
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 
@@ -45,10 +36,7 @@ class Networks(NamedTuple):
 
 
 def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-    """The denoiser of `settings`, whose labels are bound, (B,) or none.
-
-    Whether the networks and the settings go together has been checked.
-    """
+    """The denoiser of `settings`, its labels bound; that networks and settings go together has been checked."""
     known = labels if networks.conditional else None
     if settings.guidance_by == "classifier":
         assert labels is not None and networks.classify is not None
@@ -60,19 +48,20 @@ def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings
         return networks.bind(known)
     elif settings.guidance_by == "autoguidance":
         assert networks.weaker is not None
-        inside = _pushed(TwoCalls(networks.bind(known), networks.weaker(known)), networks.schedule, settings)
+        pair = guidance.TwoCalls(networks.bind(known), networks.weaker(known))
+        inside = _pushed(pair, networks.schedule, settings)
     elif known is None or settings.guidance == 0:
         return networks.bind(None)
     else:
         negative = torch.full_like(known, networks.negative_label)
-        inside = _pushed(OneCall(networks.bind(torch.cat([known, negative]))), networks.schedule, settings)
+        inside = _pushed(guidance.OneCall(networks.bind(torch.cat([known, negative]))), networks.schedule, settings)
     if settings.guidance_interval is None:
         return inside
-    first, last = timesteps_of_noise(networks.schedule, *settings.guidance_interval)
-    return Interval(inside, networks.bind(known), first, last)
+    first, last = guidance.timesteps_of_noise(networks.schedule, *settings.guidance_interval)
+    return guidance.Interval(inside, networks.bind(known), first, last)
 
 
-def _pushed(pair: PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:
+def _pushed(pair: guidance.PredictionPair, schedule: Schedule, settings: SamplingSettings) -> Denoiser:
     if settings.guidance_rescale:
-        return Rescaled(pair, settings.guidance, schedule, settings.guidance_rescale)
-    return ClassifierFree(pair, settings.guidance)
+        return guidance.Rescaled(pair, settings.guidance, schedule, settings.guidance_rescale)
+    return guidance.ClassifierFree(pair, settings.guidance)

@@ -19,9 +19,6 @@ AnyMask = object
 """An array or a tensor of booleans, True where a pixel is known; likewise by `as_mask`."""
 ImageBatch = Float[Tensor, "N C h w"]
 EIGHT_BITS = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX"}
-ROUNDING = 1e-3
-"""By which floating-point numbers may pass 1."""
-KINDS = "a Pillow image, uint8 0..255, or floating point in [-1, 1]"
 
 
 def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = True) -> ImageBatch:
@@ -31,26 +28,19 @@ def as_images(images: AnyImages, shape: tuple[int, int, int], bounded: bool = Tr
         images: (H, W), (H, W, C), (C, H, W), or a batch of one of these; or several of one size in a list.
         shape: (C, H, W) of the pipeline's images. Where the axes could be read in two ways its H and W decide.
         bounded: refuse floating-point numbers beyond [-1, 1].
-
-    Raises:
-        InputError: another type, other channels, no numbers, numbers that are none or out of range, or axes that can
-            be read in two ways.
     """
     if isinstance(images, list | tuple):
-        return _joined([as_images(each, shape, bounded) for each in images])
+        parts = [as_images(each, shape, bounded) for each in images]
+        sizes = dict.fromkeys(f"{part.shape[2]}x{part.shape[3]}" for part in parts)
+        if len(sizes) != 1:
+            raise InputError(f"expected images of one size, at least one, got {' and '.join(sizes) or 'none'}")
+        return torch.cat(parts)
     tensor = _pillow(images, shape[0]) if isinstance(images, Image.Image) else _numbers(images)
     return _laid_out(_floats(tensor, bounded), shape, isinstance(images, Tensor))
 
 
 def as_mask(keep: AnyMask, images: ImageBatch) -> Bool[Tensor, "..."]:
-    """A mask that broadcasts over `images`.
-
-    Args:
-        keep: (H, W), (H, W, 1), (B, H, W), or what broadcasts already.
-
-    Raises:
-        InputError: other numbers than booleans, or another shape.
-    """
+    """A mask that broadcasts over `images`: (H, W), (H, W, 1), (B, H, W), or what broadcasts already."""
     kind = _type(keep)
     if not isinstance(keep, np.ndarray | Tensor) or kind not in ("bool", "torch.bool"):
         raise InputError(f"expected a mask of booleans, True where a pixel is known, got {kind}; compare with a level")
@@ -69,13 +59,6 @@ def as_mask(keep: AnyMask, images: ImageBatch) -> Bool[Tensor, "..."]:
     return mask
 
 
-def _joined(parts: list[Tensor]) -> ImageBatch:
-    sizes = dict.fromkeys(f"{part.shape[2]}x{part.shape[3]}" for part in parts)
-    if len(sizes) != 1:
-        raise InputError(f"expected images of one size, at least one, got {' and '.join(sizes) or 'none'}")
-    return torch.cat(parts)
-
-
 def _pillow(image: Image.Image, channels: int) -> Tensor:
     """(H, W, C) uint8, upright, in the colours that are wanted."""
     if image.mode not in EIGHT_BITS:
@@ -89,13 +72,13 @@ def _pillow(image: Image.Image, channels: int) -> Tensor:
 def _numbers(images: object) -> Tensor:
     if isinstance(images, np.ndarray) and images.dtype in (np.uint8, np.float16, np.float32, np.float64):
         return torch.tensor(np.ascontiguousarray(images))
-    if (
-        isinstance(images, Tensor)
-        and images.layout == torch.strided
-        and (images.dtype == torch.uint8 or images.is_floating_point())
-    ):
-        return images.detach()
-    raise InputError(f"expected {KINDS}, got {_type(images)}; convert to one of these, whose meaning its type tells")
+    dense = images if isinstance(images, Tensor) and images.layout == torch.strided else None
+    if dense is not None and (dense.dtype == torch.uint8 or dense.is_floating_point()):
+        return dense.detach()
+    raise InputError(
+        f"expected a Pillow image, uint8 0..255, or floating point in [-1, 1], got {_type(images)}; convert to one of "
+        "these, whose meaning its type tells"
+    )
 
 
 def _type(value: object) -> str:
@@ -108,7 +91,7 @@ def _floats(tensor: Tensor, bounded: bool) -> Tensor:
     low, high = (float(end) for end in tensor.aminmax()) if tensor.numel() else (0.0, 0.0)
     if not -float("inf") < low <= high < float("inf"):
         raise InputError(f"expected images of finite numbers, got some that are not ({low} to {high})")
-    if bounded and max(-low, high) > 1 + ROUNDING:
+    if bounded and max(-low, high) > 1.001:  # by rounding, a little more than 1
         raise InputError(f"expected floating-point images in [-1, 1], got {low:g} to {high:g}; 0..255 is uint8 here")
     return tensor.float()
 
@@ -118,7 +101,14 @@ def _laid_out(tensor: Tensor, shape: tuple[int, int, int], as_tensors_are: bool)
     channels, *size = shape
     if as_tensors_are and tensor.ndim == 4 and tensor.shape[1] == channels and tensor.numel():
         return tensor
-    readings = _readings(tensor, channels)
+    readings: list[Tensor] = []
+    if tensor.ndim == 2 and channels == 1:
+        readings = [tensor[None, None]]
+    elif tensor.ndim in (3, 4):
+        batch = tensor[None] if tensor.ndim == 3 else tensor
+        readings += [batch] if batch.shape[1] == channels else []
+        readings += [batch.movedim(-1, 1)] if batch.shape[3] == channels else []
+        readings = readings or ([tensor[:, None]] if tensor.ndim == 3 and channels == 1 else [])
     found = [each for each in readings if [*each.shape[2:]] == size] or readings
     distinct = {tuple(each.shape) for each in found}
     if len(distinct) != 1 or not tensor.numel():
@@ -129,17 +119,3 @@ def _laid_out(tensor: Tensor, shape: tuple[int, int, int], as_tensors_are: bool)
             f"got {tuple(tensor.shape)}{ways}"
         )
     return found[0].contiguous()
-
-
-def _readings(tensor: Tensor, channels: int) -> list[Tensor]:
-    """Every way to read the axes."""
-    if tensor.ndim == 2 and channels == 1:
-        return [tensor[None, None]]
-    found = []
-    if tensor.ndim in (3, 4):
-        batch = tensor[None] if tensor.ndim == 3 else tensor
-        found += [batch] if batch.shape[1] == channels else []
-        found += [batch.movedim(-1, 1)] if batch.shape[3] == channels else []
-    if tensor.ndim == 3 and channels == 1 and not found:
-        found.append(tensor[:, None])
-    return found

@@ -141,4 +141,4 @@ def test_a_schedule_that_float64_cannot_hold_is_refused_before_anything(capsys: 
     words = ["--diffusion.schedule.name", "linear", "--diffusion.schedule.beta_end", "0.99"]
     for dry in ([], ["--dry-run"]):
         called = call(capsys, "train", "digits", *words, *dry)
-        assert called.code == 2 and called.out == "" and "beta_end of at most 0.90" in called.err
+        assert called.code == 2 and called.out == "" and "bring beta_end 0.99 nearer to 0.02" in called.err

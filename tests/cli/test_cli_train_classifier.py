@@ -147,9 +147,9 @@ def test_a_weaker_network_of_something_else_is_refused(
         call(capsys, "train", "digits", *TINY, "--training.steps", "1", "--data.size", "10", "--out", "big").code == 0
     )
     for folder, expected in (
-        (lent, "the same classes"),
-        ("linear", "the same noise schedule"),
-        ("big", "images of 1x8x8, got big, of 1x10x10"),
+        (lent, "of other classes; name"),
+        ("linear", "of another schedule; name"),
+        ("big", "got big, of images of 1x10x10; name"),
         (trained, "the very same weights"),
         ("nowhere", "no folder"),
     ):

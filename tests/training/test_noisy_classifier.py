@@ -128,10 +128,11 @@ def test_what_is_saved_loads_and_says_the_same(learned: NoisyClassifier, file: P
 
 
 def test_another_machines_rounding_is_the_same_schedule() -> None:
-    one = linear(1000)
-    rounded = replace(one, alpha_bar=torch.cat([torch.ones(1).double(), one.alpha_bar[1:] * (1 + 1e-12)]))
-    assert same_noise(one, rounded) and not same_noise(one, cosine(1000)) and not same_noise(one, linear(999))
-    assert not same_noise(one, linear(1000, beta_end=0.0201))
+    one = linear(1000).alpha_bar
+    rounded = torch.cat([torch.ones(1).double(), one[1:] * (1 + 1e-12)])
+    assert same_noise(one, rounded)
+    for other in (cosine(1000), linear(999), linear(1000, beta_end=0.0201)):
+        assert not same_noise(one, other.alpha_bar)
 
 
 def halved(path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_damaged_file_is_one_line(name: str, learned: NoisyClassifier, file: P
 
 
 STRANGE = {
-    "larger images": ({"height": 9}, None, "images of 1x9x8, got"),
+    "larger images": ({"height": 9}, None, "images of 1x9x8, of this .* of images of 1x8x8; train"),
     "other classes": ({"class_names": ("a", "b")}, None, "classes"),
     "another schedule": ({}, linear(1000), "another schedule"),
     "another T": ({}, cosine(500), "another schedule"),

@@ -27,7 +27,10 @@ examples:
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(overview(), end="")
+        width = max(map(len, TASKS))
+        lines = [f"  {name:<{width}}  {(getdoc(task) or '').splitlines()[0]}" for name, task in TASKS.items()]
+        examples = [f"  {task.examples[0]}" for task in TASKS.values()]
+        print(ABOUT.format(tasks="\n".join(lines), examples="\n".join(examples)), end="")
         return 0
     name = spelled(argv[0], TASKS)
     if name not in TASKS:
@@ -40,11 +43,3 @@ def run(argv: Sequence[str]) -> int:
 
     show_files(edit(task), found.json)
     return 0
-
-
-def overview() -> str:
-    """The help of the verb."""
-    width = max(map(len, TASKS))
-    lines = [f"  {name:<{width}}  {(getdoc(task) or '').splitlines()[0]}" for name, task in TASKS.items()]
-    examples = [f"  {task.examples[0]}" for task in TASKS.values()]
-    return ABOUT.format(tasks="\n".join(lines), examples="\n".join(examples))

@@ -1,6 +1,7 @@
 """`ancestral show`: the words of three commands that make pictures; the work is `ancestral.jobs.show`."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from ancestral.cli.job_options import job_options, job_settings, run_part
@@ -21,50 +22,32 @@ examples:
   ancestral show forward photos --size 64
   ancestral show data ~/Pictures/birds --size 64 --fit pad
 """
-ABOUT_SCHEDULE = "Curves of beta_t, alpha_bar_t and log-SNR over t."
-ABOUT_FORWARD = "One image and one noise under several schedules, from t = 0 to t = T."
-ABOUT_DATA = "A contact sheet of training images, fitted as for training, with classes."
-JSON = "print the file written as JSON"
+ABOUT_PARTS = {
+    "schedule": "Curves of beta_t, alpha_bar_t and log-SNR over t.",
+    "forward": "One image and one noise under several schedules, from t = 0 to t = T.",
+    "data": "A contact sheet of training images, fitted as for training, with classes.",
+}
+KINDS: dict[str, type[ShowScheduleSettings | ShowForwardSettings | ShowDataSettings]] = {
+    "schedule": ShowScheduleSettings,
+    "forward": ShowForwardSettings,
+    "data": ShowDataSettings,
+}
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    return run_part(argv, "show", ABOUT, {"schedule": schedule, "forward": forward, "data": data})
+    return run_part(argv, "show", ABOUT, {name: partial(_show, name) for name in KINDS})
 
 
-def schedule(argv: Sequence[str]) -> int:
-    """`ancestral show schedule`."""
-    tables = "print the tables as JSON; no picture unless --out is given"
-    options = job_options(
-        "ancestral show schedule", "[NAME ...]", ABOUT_SCHEDULE, (), ShowScheduleSettings, about_json=tables
-    )
-    found = options.words(argv)
-    job = job_settings(found, ShowScheduleSettings)
+def _show(name: str, argv: Sequence[str]) -> int:
+    kind, words, about_json = KINDS[name], "[DATASET_OR_FOLDER]", "print the file written as JSON"
+    if name == "schedule":
+        words, about_json = "[NAME ...]", "print the tables as JSON; no picture unless --out is given"
+    found = job_options(f"ancestral show {name}", words, ABOUT_PARTS[name], (), kind, about_json).words(argv)
+    job = job_settings(found, kind)
     if job.out is None and not found.json:
         job = job.model_copy(update={"out": Path("schedule.png")})
-    from ancestral.jobs.show import show_schedules
+    from ancestral.jobs.show import show
 
-    show_result(show_schedules(job), found.json)
-    return 0
-
-
-def forward(argv: Sequence[str]) -> int:
-    """`ancestral show forward`."""
-    words = "[DATASET_OR_FOLDER]"
-    found = job_options("ancestral show forward", words, ABOUT_FORWARD, (), ShowForwardSettings, JSON).words(argv)
-    job = job_settings(found, ShowForwardSettings)
-    from ancestral.jobs.show import show_forward
-
-    show_result(show_forward(job), found.json)
-    return 0
-
-
-def data(argv: Sequence[str]) -> int:
-    """`ancestral show data`."""
-    words = "[DATASET_OR_FOLDER]"
-    found = job_options("ancestral show data", words, ABOUT_DATA, (), ShowDataSettings, JSON).words(argv)
-    job = job_settings(found, ShowDataSettings)
-    from ancestral.jobs.show import show_data
-
-    show_result(show_data(job), found.json)
+    show_result(show(job), found.json)
     return 0

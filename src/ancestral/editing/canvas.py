@@ -38,9 +38,6 @@ class Windows:
         stride: pixels from one window to the next, at most a window; the last one is moved back to the edge.
         feathered: weights that fall linearly towards a window's edges, so that no edge shows. False: all alike.
         wraps: the canvas is a torus, and windows go around its edges: it tiles.
-
-    Raises:
-        InputError: a stride that leaves gaps, or a canvas smaller than a window.
     """
 
     denoise: Denoiser

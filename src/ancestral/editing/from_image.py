@@ -26,12 +26,11 @@ from ancestral.tensors import Data, Timesteps
 def from_image(
     denoise: Denoiser, sampler: Sampler, schedule: Schedule, image: Data, timesteps: Timesteps, noise: Noise
 ) -> Iterator[Step]:
-    """Steps from (1) at timesteps[0] to 0.
+    """Steps from (1) at timesteps[0] to 0. The same image B times gives B variations; the first `noise` is eps.
 
     Args:
-        image: (B, ...) in [-1, 1]; the same image B times gives B variations.
+        image: (B, ...) in [-1, 1].
         timesteps: (steps + 1,) int64, falling, as `timesteps_below` makes them.
-        noise: its first draw is eps.
     """
     t = timesteps[0]
     x_t = schedule.alpha(t, image) * image + schedule.sigma(t, image) * noise()
@@ -39,24 +38,16 @@ def from_image(
 
 
 def timesteps_below(timesteps: Timesteps, t: int) -> Timesteps:
-    """The grid from t down: t, and the timesteps of the whole grid that lie below it.
-
-    Raises:
-        InputError: a t that is not above the grid's last and at most its first.
-    """
+    """The grid from t down: t, and the timesteps of the whole grid that lie below it."""
     if not int(timesteps[-1]) < t <= int(timesteps[0]):
         raise InputError(f"expected t above {int(timesteps[-1])} and at most {int(timesteps[0])}, got {t}")
     return torch.cat([torch.tensor([t]), timesteps[timesteps < t].cpu()]).to(timesteps.device)
 
 
 def timestep_of_strength(schedule: Schedule, strength: float) -> int:
-    """The t that leaves about 1 - strength of the signal's amplitude: the first with alpha_t <= 1 - strength, at most
-    T.
+    """The t that leaves about 1 - strength of the signal's amplitude: the first with alpha_t <= 1 - strength, or T.
 
     Strength 0 changes almost nothing, 1 starts from noise; unlike a share of T it means the same on every schedule.
-
-    Raises:
-        InputError: a strength outside 0..1.
     """
     if not 0 <= strength <= 1:
         raise InputError(f"expected a strength in 0..1, got {strength}")

@@ -47,20 +47,14 @@ LargerImages = Float[Tensor, "B C h w"]
 
 @dataclass(frozen=True)
 class Rounds:
-    """How often each stretch of `jump` steps is gone down: `count` 1 never goes back up. Calls: count times the steps.
-
-    Raises:
-        InputError: a number below 1.
-    """
+    """How often each stretch of `jump` steps is gone down: 1 never goes back up. Calls: `count` times the steps."""
 
     count: int = 10
     jump: int = 1
 
     def __post_init__(self) -> None:
         if not all(isinstance(each, Integral) and each >= 1 for each in (self.count, self.jump)):
-            raise InputError(
-                f"expected rounds of at least 1 and a jump of at least 1, got {self.count} and {self.jump}"
-            )
+            raise InputError(f"expected whole rounds and jumps of at least 1, got {self.count} and {self.jump}")
 
     def legs(self, timesteps: Timesteps) -> Iterator[Timesteps]:
         """Falling stretches, in order; one that starts above the end of the one before is reached by (2)."""
@@ -97,12 +91,17 @@ def inpaint(
         image: (B, ...) in [-1, 1]; what it holds where `keep` is False does not matter, but must be finite.
         x_T: (B, ...) noise at timesteps[0].
         timesteps: (steps + 1,) int64, falling to 0.
-        rounds: the default is 10 rounds of every step.
-
-    Raises:
-        InputError: a mask that does not fit, or timesteps that do not fall to 0.
+        rounds: None: 10 of every step.
     """
-    _check(image, keep, timesteps)
+    try:
+        keep.expand_as(image)
+    except RuntimeError:
+        raise InputError(
+            f"expected a mask that fits images of {tuple(image.shape)}, got {tuple(keep.shape)}; "
+            "give it the images' height and width"
+        ) from None
+    if len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] != 0:
+        raise InputError(f"expected at least two timesteps that fall to 0, got {timesteps.tolist()}")
     x_t, past = _keeping(diffusion, image, keep, x_T, timesteps[0], noise), deque[Prediction](maxlen=REMEMBERED)
     now = timesteps[0]
     for leg in (rounds or Rounds()).legs(timesteps):
@@ -124,24 +123,8 @@ def _keeping(diffusion: GaussianDiffusion, image: Data, keep: Mask, x: Data, t: 
     return torch.where(keep.to(x.device), known, x)
 
 
-def _check(image: Data, keep: Mask, timesteps: Timesteps) -> None:
-    try:
-        keep.expand_as(image)
-    except RuntimeError:
-        raise InputError(
-            f"expected a mask that fits images of {tuple(image.shape)}, got {tuple(keep.shape)}; "
-            "give it the images' height and width"
-        ) from None
-    if len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()) or timesteps[-1] != 0:
-        raise InputError(f"expected at least two timesteps that fall to 0, got {timesteps.tolist()}")
-
-
 def outside_box(height: int, width: int, top: int, left: int, bottom: int, right: int) -> Bool[Tensor, "H W"]:
-    """The mask that keeps all but rows top..bottom - 1 and columns left..right - 1.
-
-    Raises:
-        InputError: a box that is empty or not within the image.
-    """
+    """The mask that keeps all but rows top..bottom - 1 and columns left..right - 1."""
     if not (0 <= top < bottom <= height and 0 <= left < right <= width):
         raise InputError(
             f"expected a box inside {height} x {width} pixels, got rows {top}..{bottom} and columns {left}..{right}"
@@ -152,13 +135,9 @@ def outside_box(height: int, width: int, top: int, left: int, bottom: int, right
 
 
 def extended(image: Images, top: int, bottom: int, left: int, right: int) -> tuple[LargerImages, Bool[Tensor, "h w"]]:
-    """Outpainting as inpainting: the image on a larger canvas, and the mask that keeps it; the margins are 0 so far.
-
-    Raises:
-        InputError: a negative margin.
-    """
+    """Outpainting as inpainting: the image on a larger canvas, and the mask that keeps it; the margins are 0 so far."""
     margins = (left, right, top, bottom)
     if min(margins) < 0:
-        raise InputError(f"expected margins of 0 or more pixels, got top {top}, bottom {bottom}, {left} and {right}")
+        raise InputError(f"expected margins of 0 or more pixels, got left, right, top, bottom {margins}")
     keep = F.pad(torch.ones(image.shape[-2:], dtype=torch.bool), margins)
     return F.pad(image, margins), keep

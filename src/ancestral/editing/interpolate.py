@@ -27,11 +27,7 @@ from ancestral.tensors import Data, broadcast_like
 
 
 def slerp(a: Data, b: Data, u: float) -> Data:
-    """x(u) of (2) for every pair of images, (B, ...): a at u = 0, b at u = 1.
-
-    Raises:
-        InputError: opposite ends, between which no path is the shortest, or an end that is 0.
-    """
+    """x(u) of (2) for every pair of images, (B, ...): a at u = 0, b at u = 1. Ends must not be opposite."""
     norm_a, norm_b = (x.flatten(1).norm(dim=1) for x in (a, b))
     if not bool((torch.minimum(norm_a, norm_b) > 0).all()):
         raise InputError("expected two ends other than 0, got one that has no direction")
@@ -41,13 +37,9 @@ def slerp(a: Data, b: Data, u: float) -> Data:
     angle = 2 * torch.atan2(apart, together)
     if bool((together < 1e-6).any()):
         raise InputError("expected two ends that are not opposite, got a and -a; take another seed")
-    weights = (
-        broadcast_like(part * torch.sinc(part * angle / math.pi) / torch.sinc(angle / math.pi), a)
-        for part in (1 - u, u)
-    )
-    return broadcast_like(torch.lerp(norm_a, norm_b, u), a) * sum(
-        weight * end for weight, end in zip(weights, ends, strict=True)
-    )
+    parts = (part * torch.sinc(part * angle / math.pi) / torch.sinc(angle / math.pi) for part in (1 - u, u))
+    direction = sum(broadcast_like(weight, a) * end for weight, end in zip(parts, ends, strict=True))
+    return broadcast_like(torch.lerp(norm_a, norm_b, u), a) * direction
 
 
 def arc(a: Data, b: Data, u: float) -> Data:
@@ -56,11 +48,7 @@ def arc(a: Data, b: Data, u: float) -> Data:
 
 
 def path(a: Data, b: Data, count: int) -> Float[Tensor, "count B ..."]:
-    """`count` points of (2), evenly spaced in u, both ends among them: (count, B, ...).
-
-    Raises:
-        InputError: fewer than two points; ends as in `slerp`.
-    """
+    """`count` points of (2), evenly spaced in u, both ends among them."""
     if count < 2:
         raise InputError(f"expected at least 2 points of a path, got {count}")
     return torch.stack([slerp(a, b, k / (count - 1)) for k in range(count)])

@@ -46,11 +46,7 @@ class Inversion(ABC):
 
     @abstractmethod
     def step(self, denoise: Denoiser, x_s: Data, t: Timesteps, s: Timesteps, eps: Data | None) -> tuple[Data, Step]:
-        """(the last eps it was told, the step from s to t).
-
-        Args:
-            eps: that of the step before; None at the first.
-        """
+        """(the last eps it was told, the step from s to t); `eps` is that of the step before, None at the first."""
 
     def along(self, x_s: Data, eps: Data, t: Timesteps, s: Timesteps) -> Data:
         """(1)."""
@@ -65,7 +61,6 @@ class DDIMInversion(Inversion):
     corrections: int = 0
 
     def step(self, denoise: Denoiser, x_s: Data, t: Timesteps, s: Timesteps, eps: Data | None) -> tuple[Data, Step]:
-        """x_t by (2)."""
         x_t = self.along(x_s, x_s * 0 if eps is None else eps, t, s)
         for _ in range(1 + self.corrections):
             prediction = denoise(x_t, t)
@@ -78,7 +73,6 @@ class HeunInversion(Inversion):
     """Heun's rule upwards. Two network calls; from s = 0, where there is no eps at s, a correction takes its place."""
 
     def step(self, denoise: Denoiser, x_s: Data, t: Timesteps, s: Timesteps, eps: Data | None) -> tuple[Data, Step]:
-        """x_t by (1) with the mean of eps at both ends."""
         if s == 0:
             return DDIMInversion(self.schedule, 1).step(denoise, x_s, t, s, eps)
         start = denoise(x_s, s).eps
@@ -87,14 +81,9 @@ class HeunInversion(Inversion):
 
 
 def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Timesteps) -> Iterator[Step]:
-    """Steps upwards from `image` at timesteps[-1]; the last holds x_T in `x_s`. Each step's `s` is above its `t`.
+    """Steps upwards from `image`, (B, ...) at timesteps[-1]; the last holds x_T in `x_s`. Each `s` is above its `t`.
 
-    Args:
-        image: (B, ...), the clean image where timesteps[-1] is 0.
-        timesteps: (steps + 1,) int64, falling: the grid that will be sampled on.
-
-    Raises:
-        InputError: timesteps that do not fall.
+    `timesteps`, (steps + 1,) int64, fall: the grid that will be sampled on.
     """
     if len(timesteps) < 2 or not bool((timesteps.diff() < 0).all()):
         raise InputError(f"expected at least two falling timesteps, got {timesteps.tolist()}")
@@ -106,12 +95,7 @@ def invert(denoise: Denoiser, inversion: Inversion, image: Data, timesteps: Time
 
 
 def timesteps_above(schedule: Schedule, timesteps: Timesteps, grain: float) -> Timesteps:
-    """The grid down to its last timestep at which noise over signal, sigma_t / alpha_t, is at least `grain`; all of it
-    for 0.
-
-    Raises:
-        InputError: a negative grain, or one that leaves less than two timesteps.
-    """
+    """The grid down to its last timestep at which noise over signal, sigma_t / alpha_t, is at least `grain`."""
     alpha_bar = schedule.alpha_bar_at(timesteps)
     kept = timesteps[(1 - alpha_bar >= grain**2 * alpha_bar).to(timesteps.device)]
     if grain < 0 or len(kept) < 2:
@@ -122,23 +106,12 @@ def timesteps_above(schedule: Schedule, timesteps: Timesteps, grain: float) -> T
 def round_trip_error(
     denoise: Denoiser, inversion: Inversion, sampler: Sampler, image: Data, timesteps: Timesteps
 ) -> PerImage:
-    """Root mean square, per image, of what inverting and sampling again changes: (B,), in units of [-1, 1].
-
-    Args:
-        sampler: one that draws no noise.
-
-    Raises:
-        InputError: a sampler that does draw noise, or timesteps that do not fall.
-    """
+    """Root mean square, per image, of what inverting and sampling again without noise changes: (B,), of [-1, 1]."""
     *_, up = invert(denoise, inversion, image, timesteps)
     *_, down = sample(denoise, sampler, up.x_s, timesteps, no_noise)
     return mean_over_image((down.x_s - image) ** 2).sqrt()
 
 
 def no_noise() -> Data:
-    """For samplers that draw none.
-
-    Raises:
-        InputError: one draws some.
-    """
+    """For samplers that draw none: raises InputError where one does."""
     raise InputError("expected a deterministic sampler, got one that draws noise; take ddim with eta 0")

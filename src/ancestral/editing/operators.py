@@ -48,42 +48,32 @@ class Masked(Operator):
     keep: Bool[Tensor, "..."]
 
     def __call__(self, x: Images) -> Seen:
-        """A x."""
         return torch.where(self.keep.to(x.device), x, torch.zeros_like(x))
 
     def transpose(self, y: Seen) -> Images:
-        """A is symmetric."""
-        return self(y)
+        return self(y)  # A is symmetric
 
     def solve(self, y: Seen, p: float, q: float) -> Seen:
-        """A A' is 1 on the mask."""
-        return y / (p + q)
+        return y / (p + q)  # A A' is 1 on the mask
 
 
 @dataclass(frozen=True)
 class MeanPooled(Operator):
-    """Means of squares of `factor` x `factor` pixels: what super-resolution starts from.
-
-    Raises:
-        InputError: images whose sides are no multiples of the factor.
-    """
+    """Means of squares of `factor` x `factor` pixels: what super-resolution starts from."""
 
     factor: int
 
     def __call__(self, x: Images) -> Seen:
-        """A x, (B, C, H / factor, W / factor)."""
         if x.shape[-2] % self.factor or x.shape[-1] % self.factor:
             raise InputError(f"expected sides that are multiples of {self.factor}, got {tuple(x.shape[-2:])}; crop it")
         return F.avg_pool2d(x, self.factor)
 
     def transpose(self, y: Seen) -> Images:
-        """Every pixel repeated, over factor^2."""
         repeated = y.repeat_interleave(self.factor, -1).repeat_interleave(self.factor, -2)
         return repeated / self.factor**2
 
     def solve(self, y: Seen, p: float, q: float) -> Seen:
-        """A A' = 1 / factor^2."""
-        return y / (p / self.factor**2 + q)
+        return y / (p / self.factor**2 + q)  # A A' = 1 / factor^2
 
 
 @dataclass(frozen=True)
@@ -93,18 +83,15 @@ class Grey(Operator):
     weights: tuple[float, ...] = GREY_WEIGHTS
 
     def __call__(self, x: Images) -> Seen:
-        """A x, (B, 1, H, W)."""
         if x.shape[1] != len(self.weights):
             raise InputError(f"expected images of {len(self.weights)} channels, got {x.shape[1]}: nothing to colour")
         return (x * self._column(x)).sum(1, keepdim=True)
 
     def transpose(self, y: Seen) -> Images:
-        """The grey value in every channel, weighted."""
         return y * self._column(y)
 
     def solve(self, y: Seen, p: float, q: float) -> Seen:
-        """A A' is the squared norm of the weights."""
-        return y / (p * sum(weight**2 for weight in self.weights) + q)
+        return y / (p * sum(weight**2 for weight in self.weights) + q)  # A A' is the squared norm of the weights
 
     def _column(self, like: Seen) -> Float[Tensor, "1 C 1 1"]:
         return torch.tensor(self.weights, dtype=like.dtype, device=like.device).reshape(1, -1, 1, 1)
@@ -125,12 +112,10 @@ class Blurred(Operator):
             raise InputError(f"expected a kernel of odd height and width, got {tuple(self.kernel.shape)}")
 
     def __call__(self, x: Images) -> Seen:
-        """A x, shaped as x."""
         return self._times(x, self._gain(x))
 
     def transpose(self, y: Seen) -> Images:
-        """Correlation with the kernel."""
-        return self._times(y, self._gain(y).conj())
+        return self._times(y, self._gain(y).conj())  # correlation with the kernel
 
     def solve(self, y: Seen, p: float, q: float) -> Seen:
         """One division in Fourier space; frequencies that A loses stay 0."""
@@ -152,11 +137,7 @@ class Blurred(Operator):
 
 
 def gaussian_kernel(deviation: float, reach: int | None = None) -> Float[Tensor, "h w"]:
-    """A Gaussian of that standard deviation in pixels, cut off `reach` pixels from its centre (three deviations).
-
-    Raises:
-        InputError: a deviation that is not above 0.
-    """
+    """A Gaussian of that standard deviation in pixels, cut off `reach` pixels from its centre (three deviations)."""
     if not deviation > 0:
         raise InputError(f"expected a standard deviation above 0 pixels, got {deviation}")
     far = max(1, round(3 * deviation)) if reach is None else reach

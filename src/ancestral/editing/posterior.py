@@ -48,11 +48,7 @@ Covariance = Callable[[Data], Data]
 
 @dataclass(frozen=True)
 class Measured:
-    """y = A x_0 + sigma n.
-
-    Raises:
-        InputError: a negative or infinite sigma.
-    """
+    """y = A x_0 + sigma n."""
 
     operator: Operator
     y: Seen
@@ -69,12 +65,8 @@ class PosteriorGuided:
 
     Network calls: projection 1; gradient 1 and a backward pass; moments 1 and 2 + `iterations` backward passes.
 
-    Args:
-        data_variance: l of (2), mean variance of a pixel of the data in [-1, 1].
-        iterations: of conjugate gradients, for moments alone.
-
-    Raises:
-        InputError: a negative data_variance, or 0 of it and of sigma: then nothing says how far to go.
+    `data_variance` is l of (2), the mean variance of a pixel of the data in [-1, 1]; `iterations`, for moments alone,
+    are those of conjugate gradients.
     """
 
     denoise: Denoiser
@@ -86,59 +78,42 @@ class PosteriorGuided:
 
     def __post_init__(self) -> None:
         known = 0 <= self.data_variance <= MOST
-        if not known or (self.data_variance == 0 and self.measured.sigma == 0):
+        if not known or self.data_variance == self.measured.sigma == 0:  # nothing says how far to go
             raise InputError(
                 f"expected data_variance above 0, at most {MOST:g}, or 0 with a sigma above 0, got "
                 f"{self.data_variance:g}; take the variance of the training images"
             )
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
-        spread = self._spread(t)
-        if self.how == "projection" or self.schedule.alpha_bar_at(t) == 0:  # without signal J is 0 and alpha is too
+        alpha_bar, operator, noise = self.schedule.alpha_bar_at(t), self.measured.operator, self.measured.sigma**2
+        signal = float(alpha_bar)
+        spread = (1 - signal) * self.data_variance / (signal * self.data_variance + 1 - signal)  # r^2 of (2)
+        if projects := self.how == "projection" or signal == 0:  # without signal J is 0 and alpha is too
             prediction = self.denoise(x_t, t)
-            x0 = prediction.x0 + spread * self._asked(prediction.x0, spread)
+
+            def covariance(v: Data) -> Data:
+                return spread * v
+
         else:
             prediction, pull_back = linearised(self.denoise, x_t, t)
-            covariance = self._covariance(pull_back, t)
-            x0 = prediction.x0 + covariance(self._wanted(prediction.x0, covariance, spread))
-        return with_x0(self.schedule, x0, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
-    def _spread(self, t: Timesteps) -> float:
-        """r^2 of (2)."""
-        alpha_bar = float(self.schedule.alpha_bar_at(t))
-        return (1 - alpha_bar) * self.data_variance / (alpha_bar * self.data_variance + 1 - alpha_bar)
+            def covariance(v: Data) -> Data:  # (3)
+                return broadcast_like((1 - alpha_bar) / alpha_bar.sqrt(), v) * pull_back(v)
 
-    def _covariance(self, pull_back: Covariance, t: Timesteps) -> Covariance:
-        """(3)."""
-        alpha_bar = self.schedule.alpha_bar_at(t)
-        return lambda v: broadcast_like((1 - alpha_bar) / alpha_bar.sqrt(), v) * pull_back(v)
-
-    def _wanted(self, x0: Images, covariance: Covariance, spread: float) -> Images:
-        if self.how == "gradient":
-            return self._asked(x0, spread)
-        operator, sigma = self.measured.operator, self.measured.sigma
-        residual = self.measured.y - operator(x0)
-        start = operator.solve(residual, spread, sigma**2)
-        return operator.transpose(
-            conjugate_gradients(
-                lambda v: operator(covariance(operator.transpose(v))) + sigma**2 * v, residual, start, self.iterations
+        residual = self.measured.y - operator(prediction.x0)
+        wanted = operator.solve(residual, spread, noise)
+        if self.how == "moments" and not projects:
+            wanted = conjugate_gradients(
+                lambda v: operator(covariance(operator.transpose(v))) + noise * v, residual, wanted, self.iterations
             )
-        )
-
-    def _asked(self, x0: Images, spread: float) -> Images:
-        """A' (r^2 A A' + sigma^2 I)^{-1} (y - A x_0^)."""
-        operator, sigma = self.measured.operator, self.measured.sigma
-        residual = self.measured.y - operator(x0)
-        return operator.transpose(operator.solve(residual, spread, sigma**2))
+        x0 = prediction.x0 + covariance(operator.transpose(wanted))
+        return with_x0(self.schedule, x0, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
 
 def linearised(denoise: Denoiser, x_t: Data, t: Timesteps) -> tuple[Prediction, Covariance]:
     """The prediction at x_t, and v -> J' v for the Jacobian J of its x0. J is symmetric for a true denoiser.
 
     Works under `torch.no_grad` and `torch.inference_mode`.
-
-    Raises:
-        ValueError: a denoiser without gradients.
     """
     with torch.inference_mode(False), torch.enable_grad():
         x = x_t.detach().clone().requires_grad_()

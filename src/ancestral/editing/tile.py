@@ -15,7 +15,7 @@ never saw. `seam` measures the result. It tells of first neighbours: a pattern w
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -33,13 +33,10 @@ Shift = tuple[int, int]
 
 
 @contextmanager
-def circular(network: nn.Module) -> Iterator[None]:
-    """Within it, every convolution of `network` pads with the other side of the image. Not for compiled networks.
-
-    Raises:
-        InputError: a convolution whose padding is not its own, which cannot be changed from here.
-    """
-    padded = [module for module in network.modules() if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1]
+def circular(*networks: nn.Module) -> Iterator[None]:
+    """Within it, every convolution of the networks pads with the other side of the image. Not for compiled networks."""
+    modules = [module for network in networks for module in network.modules()]
+    padded = [module for module in modules if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1]
     for module in padded:
         if module.padding != tuple((side - 1) // 2 for side in module.kernel_size):
             raise InputError(
@@ -63,9 +60,7 @@ class Circular:
     networks: tuple[nn.Module, ...]
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
-        with ExitStack() as around:
-            for network in self.networks:
-                around.enter_context(circular(network))
+        with circular(*self.networks):
             return self.denoise(x_t, t)
 
 
@@ -94,17 +89,12 @@ class MeanOfRolls:
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
         each = [rolled(self.denoise, x_t, t, shift) for shift in self.shifts]
-        variance_coeffs = [prediction.variance_coeff for prediction in each if prediction.variance_coeff is not None]
-        x0, eps = (torch.stack(part).mean(0) for part in zip(*((one.x0, one.eps) for one in each), strict=True))
-        return Prediction(t, x0, eps, torch.stack(variance_coeffs).mean(0) if variance_coeffs else None)
+        parts = zip(*(_parts(one) for one in each), strict=True)
+        return Prediction(t, *(torch.stack(part).mean(0) for part in parts))
 
 
 def grid_of_rolls(height: int, width: int, rows: int, columns: int) -> tuple[Shift, ...]:
-    """`rows` x `columns` rolls, evenly spaced: a group.
-
-    Raises:
-        InputError: sides that do not divide so.
-    """
+    """`rows` x `columns` rolls, evenly spaced: a group."""
     if rows < 1 or columns < 1 or height % rows or width % columns:
         raise InputError(f"expected divisors of {height} x {width} pixels, got {rows} and {columns}")
     return tuple((i * height // rows, j * width // columns) for i in range(rows) for j in range(columns))
@@ -112,10 +102,13 @@ def grid_of_rolls(height: int, width: int, rows: int, columns: int) -> tuple[Shi
 
 def rolled(denoise: Denoiser, x_t: Images, t: Timesteps, shift: Shift) -> Prediction:
     """The prediction at x_t rolled by `shift`, rolled back."""
-    prediction = denoise(x_t.roll(shift, (-2, -1)), t)
     back = (-shift[0], -shift[1])
-    variance_coeff = None if prediction.variance_coeff is None else prediction.variance_coeff.roll(back, (-2, -1))
-    return Prediction(t, prediction.x0.roll(back, (-2, -1)), prediction.eps.roll(back, (-2, -1)), variance_coeff)
+    return Prediction(t, *(part.roll(back, (-2, -1)) for part in _parts(denoise(x_t.roll(shift, (-2, -1)), t))))
+
+
+def _parts(prediction: Prediction) -> list[Data]:
+    """All of it that is shaped as the image."""
+    return [part for part in (prediction.x0, prediction.eps, prediction.variance_coeff) if part is not None]
 
 
 class Seam(NamedTuple):
@@ -131,11 +124,7 @@ class Seam(NamedTuple):
 
 
 def seam(images: Images) -> Seam:
-    """Over a batch and both directions, each side weighing the same: two numbers.
-
-    Raises:
-        InputError: images of less than three rows or columns, or all of one colour.
-    """
+    """Over a batch and both directions, each side weighing the same: two numbers."""
     if min(images.shape[-2:]) < 3:
         raise InputError(f"expected at least 3 x 3 pixels, got {tuple(images.shape[-2:])}")
     pairs = [_differences(images, axis) for axis in (-2, -1)]

@@ -1,44 +1,184 @@
-"""The tasks of `edit`: each a class of settings that says what it does, plans its results, and what is shown of them.
+"""The tasks of `edit`: each a class of settings that says what it does, in its docstring, and plans its results.
 
-What computes is imported when a task is done, so that its help is quick.
+Imports no torch: what computes is imported when a task is done, so that its help is quick.
 """
 
-from dataclasses import replace
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from ancestral.errors import InputError
-from ancestral.jobs.edit_settings import (
-    GRAIN,
-    IMAGES,
-    RESULTS,
-    EditSettings,
-    ImageEdit,
-    InvertingSettings,
-    ManyResults,
-    Planning,
-)
-from ancestral.jobs.settings import Typed
+from ancestral.jobs.events import Event
+from ancestral.jobs.settings import Changes, PictureSettings, Typed, folder_typed, seeds_from
+from ancestral.outputs import FILM, GENERATED, Output, claim
 from ancestral.settings import MOST_TIMESTEPS, NumImages, Seed, Side
 
 if TYPE_CHECKING:
     from ancestral.editing.inpaint import Mask
     from ancestral.editing.operators import Operator
-    from ancestral.jobs.edit_plans import EditPlan, EditRequest, NamedImage, Picture, PngFacts
+    from ancestral.jobs.edit_requests import EditRequest, NamedImage
+    from ancestral.sampling.loop import Step
     from ancestral.tensors import Images
 
+FOLDERS = "RUN/edited; for a mere pipeline ./edited"
+RESULTS = "how many results"
+IMAGES = "PNG, JPEG, WebP, BMP, GIF or TIFF files"
+GRAIN = "noise given to images before they are inverted: 0 returns them best, 0.1 makes noise of them"
 Offset = Annotated[int, Field(ge=0, le=2**14)]
 """Pixels, none among them."""
+Four = tuple[Offset, Offset, Offset, Offset]
 Stride = Annotated[
     Side | None, Typed("N", usual="half a window"), Field(description="pixels from one window to the next")
 ]
-Four = tuple[Offset, Offset, Offset, Offset]
-TILINGS = 2
-"""Of a texture, in each direction of the picture that shows its seams."""
-SHOWN_NOISE = 3.0
-"""Deviations of noise that its picture shows from black to white."""
+Shape = tuple[int, int, int]
+"""C, H, W."""
+PngFacts = dict[str, str]
+"""What a file says of itself."""
+
+
+class Result(NamedTuple):
+    """One image to be generated: the end of its file's name, what stands beneath it, and what its file says of it."""
+
+    name: str
+    label: str
+    facts: PngFacts
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """How the results of a task are generated, and what is shown of them."""
+
+    steps: "Callable[[slice], Iterator[Step]]"
+    """A part of the results -> the steps of their chain."""
+    options: PngFacts
+    """What its files say of the task."""
+    count: int | None = None
+    """Steps of a chain; None: as the settings of sampling say."""
+    rows: "list[list[NamedImage]] | None" = None
+    """What the comparison shows before the results of each image given, or of all; None: the images given."""
+    after: "tuple[NamedImage, ...]" = ()
+    """What it shows after them."""
+    tilings: int = 1
+    """How often it shows each of them, in both directions."""
+    measure: "Callable[[Images], dict[str, Any]]" = lambda images: {}
+    """The results -> numbers about them, by name."""
+    made: "tuple[NamedImage, ...]" = ()
+    """Pictures that were made on the way, with the ends of their files' names."""
+    is_path: bool = False
+    """Its results lie on a path, which a film goes along; else a film shows how they came to be."""
+    size: tuple[int, int] | None = None
+    """Height and width of a result; None: the pipeline's."""
+    work: int = 1
+    """Of a step of one result, in network calls on an image of the pipeline's size."""
+    pull_backs: int = 0
+    """Backward passes of a call."""
+    whole: bool = False
+    """Whether the network sees all of a result at once, however large."""
+
+
+Planning = Generator[Event, None, EditPlan]
+"""What is done before images are generated, and then the plan of those."""
+
+
+class EditSettings(PictureSettings):
+    """What every task is asked."""
+
+    words: ClassVar[str]
+    """What is typed before the options."""
+    examples: ClassVar[tuple[str, ...]]
+
+    seed: Annotated[Seed, Typed("INT")] = 0
+    """seed of the first result; the next one's is 1 more"""
+    classes: Annotated[str, Typed("LIST")] = "none"
+    """names or numbers of classes, or all"""
+    out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
+    """where files go"""
+
+    @abstractmethod
+    def plan(self, request: "EditRequest") -> Planning:
+        """What is to be generated; refuses what does not fit the pipeline."""
+
+    def each(self) -> list[Result]:
+        """The results of one image, without the facts that all tasks tell."""
+        return [Result(f"seed-{seed}", f"seed {seed}", {"seed": str(seed)}) for seed in self.result_seeds]
+
+    def results(self, request: "EditRequest") -> list[Result]:
+        """Those of the first image given, then those of the second, ..., with class and image among their facts."""
+        images = [{"image sha256": image.digest} for image in request.given] or [{}]
+        return [
+            Result(beginning + name, label, {**facts, "class": request.class_of(i), **image})
+            for beginning, image in zip(request.beginnings(), images, strict=True)
+            for i, (name, label, facts) in enumerate(self.each())
+        ]
+
+    @classmethod
+    def task(cls) -> str:
+        """The task's name."""
+        return cls.__name__.lower()
+
+    @property
+    def result_seeds(self) -> range:
+        """Of the results of each image."""
+        return seeds_from(self.seed, 1)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of the images given."""
+        return ()
+
+    @property
+    def inputs(self) -> list[Path]:
+        """All files that are read."""
+        return [*self.paths]
+
+    def given_shape(self, own: Shape) -> Shape:
+        """That the images given are brought to; `own` is that of the pipeline's images."""
+        return own
+
+    def changes(self, below: Changes | None = None) -> Changes:
+        """As of every job; guidance needs a class, or another network, to guide."""
+        changes = super().changes(below)
+        guidance = str(changes.get("guidance", 1))
+        if guidance not in ("0", "1", "1.0") and self.classes == "none" and changes.get("guidance_by") is None:
+            raise InputError(f"expected --classes with --guidance {guidance}: without a class nothing guides")
+        return changes
+
+    def files(self, names: list[str]) -> list[Path]:
+        """The file of the picture of all results, and those whose names end so; refuses to replace others' files."""
+        task, folder = self.task(), self.folder("edited")
+        files = [folder / f"{name}.png" for name in (task, *(f"{task}-{name}" for name in names))]
+        films = [Output(self.film, FILM)] if self.film else []
+        claim([*(Output(file, GENERATED) for file in files), *films], self.overwrite, self.inputs)
+        return files
+
+
+class ManyResults(EditSettings):
+    """A task of several results, each from a noise of its own."""
+
+    num_images: Annotated[NumImages, Typed("N"), Field(description=RESULTS)] = 4
+
+    @property
+    def result_seeds(self) -> range:
+        return seeds_from(self.seed, self.num_images)
+
+
+class OfImages(EditSettings):
+    """A task that is given images."""
+
+    words: ClassVar[str] = "RUN IMAGE ..."
+    images: Annotated[tuple[Path, ...], Typed("IMAGE", nargs="+"), Field(description=IMAGES)]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return self.images
+
+
+class ImageEdit(OfImages, ManyResults):
+    """A task that changes images."""
 
 
 class Filling(ImageEdit):
@@ -52,29 +192,25 @@ class Filling(ImageEdit):
     def filled(
         self,
         request: "EditRequest",
-        given: "list[Picture]",
         images: "Images",
         keep: "Mask",
         rows: "list[list[NamedImage]]",
-        options: "PngFacts",
+        options: PngFacts,
         stride: int | None = None,
-    ) -> "EditPlan":
-        """Images with what `keep` does not hold generated, of whatever size.
-
-        Args:
-            stride: of the windows, where they are larger than the pipeline's.
-        """
+    ) -> EditPlan:
+        """Images, of whatever size, with what `keep` does not hold generated; `stride` is that of the windows."""
         from ancestral import edits
         from ancestral.editing.inpaint import Rounds
 
         pipeline, rounds, size = request.pipeline, Rounds(self.rounds, self.jump), (images.shape[-2], images.shape[-1])
-        plan = request.plan(
-            given,
+        return EditPlan(
             lambda part: edits.inpaint(pipeline, images[part], keep, *request.words(part), rounds, stride),
             {**options, "rounds": str(self.rounds), "jump": str(self.jump)},
+            rounds.steps(pipeline.timesteps(request.settings)),
+            rows,
+            size=size,
+            work=request.windows(size, stride),
         )
-        count = rounds.steps(pipeline.timesteps(request.settings))
-        return replace(plan, rows=rows, count=count, size=size, work=request.windows(size, stride))
 
 
 class Inpaint(Filling):
@@ -97,41 +233,29 @@ class Inpaint(Filling):
 
     @property
     def inputs(self) -> list[Path]:
-        """All files that are read."""
         return [*self.paths, *([self.mask] if self.mask else [])]
 
     def plan(self, request: "EditRequest") -> Planning:
-        import torch
-
-        given = yield from request.read()
-        keep = self.keep(given, *request.pipeline.spec.shape[1:])
-        white = (~keep)[None, None].to(torch.uint8) * 255  # as in a mask's file: generated anew
-        rows = [[("image", picture.pixels), ("mask", white)] for picture in given]
-        options = {"mask": str(self.mask)} if self.box is None else {"box": ",".join(map(str, self.box))}
-        return self.filled(request, given, request.repeated(given), keep, rows, options)
-
-    def keep(self, given: "list[Picture]", height: int, width: int) -> "Mask":
-        """The pixels that are kept.
-
-        Raises:
-            InputError: mask and box, or neither, or one that keeps nothing.
-        """
         from ancestral.editing.inpaint import outside_box
-        from ancestral.jobs.edit_plans import read_mask
 
-        if (self.mask is None) == (self.box is None):
+        yield from ()
+        if self.mask is not None and self.box is None:
+            keep, options = request.mask(self.mask), {"mask": str(self.mask)}
+        elif self.box is not None and self.mask is None:
+            keep = outside_box(*request.pipeline.spec.shape[1:], *self.box)
+            options = {"box": ",".join(map(str, self.box))}
+        else:
             raise InputError(
                 "expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to generate anew"
             )
-        if self.box is None:
-            return read_mask(Path(self.mask or ""), height, width, [picture.size for picture in given])
-        keep = outside_box(height, width, *self.box)
-        if not bool(keep.any()):
-            box = ",".join(map(str, self.box))
+        if bool(keep.all()) or not bool(keep.any()):
             raise InputError(
-                f"expected a box that keeps some of {height}x{width} pixels, got {box}; generate anew by `sample`"
+                f"expected a mask or a box that keeps some pixels, got one that keeps "
+                f"{'everything' if bool(keep.all()) else 'nothing'}; white, or what is in the box, is generated anew"
             )
-        return keep
+        white = (~keep)[None, None].byte() * 255  # as in a mask's file: generated anew
+        rows = [[*row, ("mask", white)] for row in request.rows()]
+        return self.filled(request, request.repeated(), keep, rows, options)
 
 
 class Outpaint(Filling):
@@ -149,26 +273,23 @@ class Outpaint(Filling):
 
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral.editing.inpaint import extended
-        from ancestral.jobs.edit_plans import one_by_one, refuse_more
         from ancestral.tensors import to_pixels
 
-        top, right, bottom, left = self.margins
-        given = yield from request.read()
+        yield from ()
         if not any(self.margins):
             raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to generate")
+        top, right, bottom, left = self.margins
         _, height, width = request.pipeline.spec.shape
-        size = height + top + bottom, width + left + right
-        refuse_more(request.pipeline, len(given) * len(request.seeds), size)
-        canvas, keep = extended(request.repeated(given), top, bottom, left, right)
-        rows = [[("image", image)] for image in one_by_one(to_pixels(canvas[:: len(request.seeds)]))]
+        request.refuse_more(request.count, (height + top + bottom, width + left + right))
+        canvas, keep = extended(request.repeated(), top, bottom, left, right)
+        rows = [[("image", image[None])] for image in to_pixels(canvas[:: len(request.seeds)])]
         options = {"margins": ",".join(map(str, self.margins))}
-        return self.filled(request, given, canvas, keep, rows, options, self.stride)
+        return self.filled(request, canvas, keep, rows, options, self.stride)
 
 
 class Vary(ImageEdit):
     """Variations of an image, or what the model makes of a sketch."""
 
-    words: ClassVar[str] = "RUN IMAGE ..."
     examples: ClassVar[tuple[str, ...]] = (
         "ancestral edit vary runs/mnist seven.png --strength 0.6",
         "ancestral edit vary runs/mnist sketch.png --strength 0.8 --classes 4 --num-images 4",
@@ -181,14 +302,29 @@ class Vary(ImageEdit):
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits
 
-        given = yield from request.read()
-        images, pipeline = request.repeated(given), request.pipeline
-        plan = request.plan(
-            given,
+        yield from ()
+        images, pipeline = request.repeated(), request.pipeline
+        return EditPlan(
             lambda part: edits.vary(pipeline, images[part], self.strength, *request.words(part)),
             {"strength": str(self.strength)},
+            len(edits.grid_of_strength(pipeline, self.strength, request.settings)) - 1,
         )
-        return replace(plan, count=len(edits.grid_of_strength(pipeline, self.strength, request.settings)) - 1)
+
+
+class InvertingSettings(OfImages):
+    """A task that goes from images to their noises and back: by one class, and without noise."""
+
+    corrections: Annotated[int, Field(ge=0, le=10_000), Typed("N")] = 1
+    """more network calls a step up, for a truer way"""
+    grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.0
+
+    def changes(self, below: Changes | None = None) -> Changes:
+        """As of every task, by a sampler that adds no noise unless another was asked for."""
+        if self.classes == "all" or "," in self.classes:
+            raise InputError(
+                f"expected one class for {self.task()}, got {self.classes!r}: both ways are by the same one"
+            )
+        return {"sampler": "ddim", **super().changes(below)}
 
 
 class Invert(InvertingSettings):
@@ -197,26 +333,23 @@ class Invert(InvertingSettings):
     Prints the root mean square error of the round trip, of images in -1..1.
     """
 
-    words: ClassVar[str] = "RUN IMAGE ..."
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit invert runs/mnist seven.png --steps 100 --corrections 2",)
 
+    def each(self) -> list[Result]:
+        return [Result("again", "again", {})]
+
     def plan(self, request: "EditRequest") -> Planning:
-        from ancestral.jobs.edit_plans import one_by_one
         from ancestral.tensors import mean_over_image, to_pixels
 
-        given = yield from request.read()
-        results = request.of_images(given, "again")
-        self.files([result.name for result in results])  # before the work that this plan begins with
-        images = request.repeated(given)
-        x_T = yield from request.inverted(images, self.corrections, self.grain)
-        noises = one_by_one(to_pixels(x_T / SHOWN_NOISE).cpu())
-        rows = [[("image", each.pixels), ("its noise", noise)] for each, noise in zip(given, noises, strict=True)]
-
-        def measure(again: "Images") -> dict[str, Any]:
-            return {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()}
-
-        plan = request.plan(given, request.from_noise(x_T), {"corrections": str(self.corrections)})
-        return replace(plan, results=results, rows=rows, measure=measure)
+        images = request.repeated()
+        x_T = yield from request.inverted(self.corrections, self.grain)
+        noises = to_pixels(x_T / 3).cpu()  # three deviations each way from grey to black and white
+        return EditPlan(
+            request.from_noise(x_T),
+            {"corrections": str(self.corrections)},
+            rows=[[*row, ("its noise", noise[None])] for row, noise in zip(request.rows(), noises, strict=True)],
+            measure=lambda again: {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()},
+        )
 
 
 class Interpolate(InvertingSettings):
@@ -238,33 +371,38 @@ class Interpolate(InvertingSettings):
     """how many, both ends among them"""
     grain: Annotated[float, Typed("SIGMA"), Field(description=GRAIN)] = 0.1
 
+    def results(self, request: "EditRequest") -> list[Result]:
+        """Places on the way from 0 to 1."""
+        places = [f"{i / (self.points - 1):.3g}" for i in range(self.points)]
+        named = request.class_of(0)
+        return [Result(f"point-{i}", place, {"point": place, "class": named}) for i, place in enumerate(places)]
+
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits
         from ancestral.editing.interpolate import path
-        from ancestral.jobs.edit_plans import refuse_more
 
         if (len(self.images), self.seeds is None) not in ((2, True), (0, False)):
             raise InputError(
                 f"expected two images, or --seeds A,B and none, got {len(self.images)}; name what to go between"
             )
-        refuse_more(request.pipeline, self.points)
-        given, results = (yield from request.read()), request.of_points(self.points)
-        self.files([result.name for result in results])
+        request.refuse_more(self.points)
         if self.seeds is None:
-            ends = yield from request.inverted(request.repeated(given), self.corrections, self.grain)
-            options = {f"image {name} sha256": each.digest for name, each in zip("AB", given, strict=True)}
+            ends = yield from request.inverted(self.corrections, self.grain)
+            options = {f"image {name} sha256": each.digest for name, each in zip("AB", request.given, strict=True)}
             options |= {"corrections": str(self.corrections), "grain": str(self.grain).removesuffix(".0")}
         else:
             ends = edits.noise_of(request.pipeline, self.seeds)
             options = {"seeds": ",".join(map(str, self.seeds))}
-        shown = [(name, each.pixels) for name, each in zip("AB", given, strict=False)]
-        between = path(ends[:1], ends[1:], self.points).flatten(0, 1)
-        plan = request.plan([], request.from_noise(between), options)
-        return replace(plan, results=results, rows=[shown[:1]], after=tuple(shown[1:]), is_path=True)
+        shown = [(name, each.pixels) for name, each in zip("AB", request.given, strict=False)]
+        steps = request.from_noise(path(ends[:1], ends[1:], self.points).flatten(0, 1))
+        return EditPlan(steps, options, rows=[shown[:1]], after=tuple(shown[1:]), is_path=True)
 
 
 class Restoring(ImageEdit):
     """A task that restores what was measured, by posterior guidance."""
+
+    measurement: ClassVar[str]
+    """What stands beneath a measurement."""
 
     how: Literal["projection", "gradient", "moments"] = "gradient"
     """what is taken for the posterior's covariance; each costs more than the one before"""
@@ -275,72 +413,64 @@ class Restoring(ImageEdit):
     degrade: bool = False
     """IMAGE is a whole one: make the measurement from it, and keep both"""
 
-    def restored(
-        self,
-        request: "EditRequest",
-        name: str,
-        operator: "Operator",
-        channels: int,
-        options: "PngFacts",
-        factor: int = 1,
-    ) -> Planning:
-        """What `operator` made of images, that of files or of whole images degraded here, and what it may have been.
+    @abstractmethod
+    def measuring(self, channels: int, height: int, width: int) -> "tuple[Operator, PngFacts]":
+        """What measured an image of this shape, and what files say of it; refuses what cannot measure such an image."""
 
-        Args:
-            name: what stands beneath a measurement.
-            channels, factor: of a measurement, and how much smaller it is than an image.
-        """
+    def given_shape(self, own: Shape) -> Shape:
+        """That of a measurement; that of the pipeline's images where they are degraded here."""
+        import torch
+
+        channels, height, width = self.measuring(*own)[0](torch.zeros(1, *own)).shape[1:]
+        return own if self.degrade else (channels, height, width)
+
+    def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits
         from ancestral.editing.posterior import PosteriorGuided
-        from ancestral.jobs.edit_plans import floats, name_beginnings, one_by_one
         from ancestral.rng import ImageNoise
         from ancestral.tensors import to_pixels
 
-        _, height, width = request.pipeline.spec.shape
-        shape = () if self.degrade else (channels, height // factor, width // factor)
-        given = yield from request.read(*shape)
-        seen = floats(given)
-        if self.degrade:
-            whole, first = operator(seen), request.seeds[0]  # each with noise of its own
-            seeds = range(first, first + len(seen))
-            seen = whole + self.noise * ImageNoise(seeds, whole.shape[1:], stream="measurement")()
-        y, measured = seen.repeat_interleave(len(request.seeds), 0), to_pixels(seen)
-        squares = one_by_one(measured.repeat_interleave(factor, -1).repeat_interleave(factor, -2))
-        rows, made = [[(name, square)] for square in squares], tuple["NamedImage", ...]()
+        yield from ()
+        operator, options = self.measuring(*request.pipeline.spec.shape)
         options = {**options, "how": self.how, "noise": str(self.noise), "data variance": str(self.data_variance)}
+        seen = request.images()
         if self.degrade:
-            rows = [[("image", each.pixels), *row] for each, row in zip(given, rows, strict=True)]
-            numbers = name_beginnings(given)
-            made = tuple((number + name, one) for number, one in zip(numbers, one_by_one(measured), strict=True))
+            whole, seeds = operator(seen), range(self.seed, self.seed + len(seen))  # each with noise of its own
+            seen = whole + self.noise * ImageNoise(seeds, whole.shape[1:], stream="measurement")()
             options["degraded"] = "by ancestral"
-        words = self.noise, self.how, self.data_variance
-        plan = request.plan(
-            given,
-            lambda part: edits.restore(request.pipeline, operator, y[part], *request.words(part), *words),
+        y, measured = seen.repeat_interleave(len(request.seeds), 0), to_pixels(seen)
+        factor = request.pipeline.spec.shape[1] // measured.shape[2]
+        squares = measured.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+        before = request.rows() if self.degrade else [[] for _ in squares]
+        names = [beginning + self.measurement for beginning in request.beginnings()]
+        return EditPlan(
+            lambda part: edits.restore(
+                request.pipeline, operator, y[part], *request.words(part), self.noise, self.how, self.data_variance
+            ),
             options,
+            rows=[[*row, (self.measurement, square[None])] for row, square in zip(before, squares, strict=True)],
+            made=tuple((name, one[None]) for name, one in zip(names, measured, strict=True)) if self.degrade else (),
+            pull_backs={"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.iterations}[self.how],
         )
-        pull_backs = {"projection": 0, "gradient": 1, "moments": 2 + PosteriorGuided.iterations}[self.how]
-        return replace(plan, rows=rows, made=made, pull_backs=pull_backs)
 
 
 class Colorize(Restoring):
     """Colour a grey image."""
 
-    words: ClassVar[str] = "RUN IMAGE ..."
     examples: ClassVar[tuple[str, ...]] = (
         "ancestral edit colorize runs/cifar10 grey.png",
         "ancestral edit colorize runs/cifar10 bird.png --degrade",
     )
+    measurement: ClassVar[str] = "grey"
 
-    def plan(self, request: "EditRequest") -> Planning:
+    def measuring(self, channels: int, height: int, width: int) -> "tuple[Operator, PngFacts]":
         from ancestral.colors import NAMES
         from ancestral.editing.operators import Grey
 
-        channels = request.pipeline.spec.channels
         if channels != 3:
             kind, lacks = NAMES[channels], "knows no colours" if channels < 3 else "draws more than colours"
             raise InputError(f"expected a pipeline of RGB images, got one of {kind}, which {lacks}")
-        return self.restored(request, "grey", Grey(), 1, {})
+        return Grey(), {}
 
 
 class Enlarge(Restoring):
@@ -354,18 +484,17 @@ class Enlarge(Restoring):
         "ancestral edit enlarge runs/mnist small.png --factor 4",
         "ancestral edit enlarge runs/mnist seven.png --factor 4 --degrade --how moments",
     )
+    measurement: ClassVar[str] = "small"
 
     factor: Annotated[int, Field(ge=2, le=2**14), Typed("N")] = 2
     """IMAGE's pixels are the means of N x N of the result"""
 
-    def plan(self, request: "EditRequest") -> Planning:
+    def measuring(self, channels: int, height: int, width: int) -> "tuple[Operator, PngFacts]":
         from ancestral.editing.operators import MeanPooled
 
-        channels, height, width = request.pipeline.spec.shape
         if height % self.factor or width % self.factor:
             raise InputError(f"expected a factor above 1 that divides {height} and {width}, got {self.factor}")
-        options = {"factor": str(self.factor)}
-        return self.restored(request, "small", MeanPooled(self.factor), channels, options, self.factor)
+        return MeanPooled(self.factor), {"factor": str(self.factor)}
 
 
 class Deblur(Restoring):
@@ -376,18 +505,18 @@ class Deblur(Restoring):
 
     words: ClassVar[str] = "RUN IMAGE ... [--blur PIXELS]"
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit deblur runs/mnist seven.png --blur 1.5 --degrade",)
+    measurement: ClassVar[str] = "blurred"
 
     blur: Annotated[float, Typed("PIXELS", usual="1.0")] = 1.0
     """deviation of the Gaussian that blurred IMAGE"""
 
-    def plan(self, request: "EditRequest") -> Planning:
+    def measuring(self, channels: int, height: int, width: int) -> "tuple[Operator, PngFacts]":
         from ancestral.editing.operators import Blurred, gaussian_kernel
 
-        channels, *sides = request.pipeline.spec.shape
         kernel = gaussian_kernel(self.blur)
-        if len(kernel) > min(sides):
-            raise InputError(f"expected a blur narrower than {min(sides) / 6:.3g} pixels here, got {self.blur}")
-        return self.restored(request, "blurred", Blurred(kernel), channels, {"blur": str(self.blur)})
+        if len(kernel) > min(height, width):
+            raise InputError(f"expected a blur narrower than {min(height, width) / 6:.3g} pixels here, got {self.blur}")
+        return Blurred(kernel), {"blur": str(self.blur)}
 
 
 class Canvas(ManyResults):
@@ -406,11 +535,12 @@ class Canvas(ManyResults):
 
         yield from ()
         height, width = self.size
-        options = {"size": f"{height}x{width}"} | ({} if self.stride is None else {"stride": str(self.stride)})
-        plan = request.plan(
-            [], lambda part: edits.canvas(request.pipeline, height, width, *request.words(part), self.stride), options
+        return EditPlan(
+            lambda part: edits.canvas(request.pipeline, height, width, *request.words(part), self.stride),
+            {"size": f"{height}x{width}"} | ({} if self.stride is None else {"stride": str(self.stride)}),
+            size=self.size,
+            work=request.windows(self.size, self.stride),
         )
-        return replace(plan, size=self.size, work=request.windows(self.size, self.stride))
 
 
 class Tile(ManyResults):
@@ -434,24 +564,20 @@ class Tile(ManyResults):
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits
         from ancestral.editing.tile import seam
-        from ancestral.jobs.edit_plans import numbers_of
 
         yield from ()
-        pipeline, whole = request.pipeline, self.by != "windows"
-        height, width = size = pipeline.spec.shape[1:] if self.size is None else self.size
-        plan = request.plan(
-            [],
-            lambda part: edits.tile(pipeline, height, width, *request.words(part), self.by),
+        _, own_height, own_width = request.pipeline.spec.shape
+        height, width = self.size or (own_height, own_width)
+        whole = self.by != "windows"
+        return EditPlan(
+            lambda part: edits.tile(request.pipeline, height, width, *request.words(part), self.by),
             {"size": f"{height}x{width}", "by": self.by},
-        )
-        return replace(
-            plan,
-            tilings=TILINGS,
+            tilings=2,  # in each direction: a picture that shows the seams
             measure=lambda images: {"seam_ratio": float(seam(images.clamp(-1, 1)).ratio)},
-            size=size,
-            work=-(-numbers_of(pipeline, size) // numbers_of(pipeline))
+            size=(height, width),
+            work=-(-height * width // (own_height * own_width))
             if whole
-            else request.windows(size, None, wraps=True),
+            else request.windows((height, width), None, wraps=True),
             whole=whole,
         )
 

@@ -3,10 +3,9 @@
 import io
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,28 +27,18 @@ from ancestral.viz import pictures
 
 KEPT = 50
 """Timesteps of a chain that films and arrays keep, at most."""
-FILMED = 100
-"""Images that a film shows, at most."""
-FILM_BYTES = 2**30
-"""Of memory that the images of a film may take while they are generated."""
-COLUMNS = 9
-"""Timesteps that a strip shows."""
-FACTS_BYTES, BLOCK = 1024, 4096
-"""Of a picture's file what says how it was generated, and what a disk gives at once."""
+FILMED, FILM_BYTES = 100, 2**30
+"""Images that a film shows, and memory that they may take while they are generated, at most."""
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
 
 
-@dataclass(frozen=True)
-class ImageFacts:
-    """What the PNG files of images say of them; `shared` is what those of all of them do.
-
-    Attributes:
-        classes: the name of each image's class; empty where no class was asked for.
-    """
+class ImageFacts(NamedTuple):
+    """What the PNG files of images say of them; `shared` is what those of all of them do."""
 
     seeds: range
     classes: list[str]
+    """The name of each image's class; empty where no class was asked for."""
     shared: dict[str, str]
 
     def of(self, i: int) -> dict[str, str]:
@@ -64,8 +53,7 @@ class ImageFacts:
         return {**self.of(0), **which, **classes}
 
 
-@dataclass(frozen=True)
-class WantedFiles:
+class WantedFiles(NamedTuple):
     """Which files are to show what is generated: grid.png in `out`, and whatever else is asked for."""
 
     out: Path
@@ -75,44 +63,17 @@ class WantedFiles:
     film: Path | None
     arrays: Path | None
 
-    @property
-    def grid(self) -> Path:
-        """All images."""
-        return self.out / "grid.png"
-
-    @property
-    def strip_file(self) -> Path:
-        """How the first image came to be."""
-        return self.out / "strip.png"
-
-    def one(self, seed: int) -> Path:
-        """One image."""
-        return self.out / f"seed-{seed}.png"
-
     def outputs(self) -> list[Output]:
         """All files, with the marks of what they may replace."""
-        pictures = [self.grid, *(map(self.one, self.seeds) if self.each else ()), *([self.strip_file] * self.strip)]
-        others = [(self.film, FILM), (self.arrays, ARRAYS)]
-        return [*(Output(p, GENERATED) for p in pictures), *(Output(path, mark) for path, mark in others if path)]
-
-    @property
-    def files(self) -> list[Path]:
-        """All files."""
-        return [output.path for output in self.outputs()]
-
-    @property
-    def fullest(self) -> Path:
-        """The folder of the largest of them."""
-        return self.out if self.arrays is None else self.arrays.parent
+        names = ["grid.png", *(f"seed-{seed}.png" for seed in self.seeds if self.each), *["strip.png"] * self.strip]
+        others = [Output(path, mark) for path, mark in ((self.film, FILM), (self.arrays, ARRAYS)) if path]
+        return [*(Output(self.out / name, GENERATED) for name in names), *others]
 
 
 def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
     """The class of each of `count` images: those of the list in turn; every class in turn for all and None.
 
     A name after = is that of a class, whatever it means otherwise: =none, =all, =3.
-
-    Raises:
-        InputError: an unknown class, or any where the pipeline has none.
     """
     there = pipeline.class_names
     if classes == "none" or (classes is None and not there):
@@ -141,16 +102,12 @@ def as_asked(name: str) -> str:
 
 
 def file_room(numbers: int) -> int:
-    """Bytes of the disk that the picture of one image takes, at most: its pixels and what is said of it, in blocks."""
-    return -(-(numbers + FACTS_BYTES) // BLOCK) * BLOCK
+    """Bytes of the disk that the picture of one image takes, at most: its pixels and 1 KiB of facts, in blocks of 4."""
+    return -(-(numbers + 1024) // 4096) * 4096
 
 
 def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -> Price:
-    """What generating takes, and writing what is wanted.
-
-    Raises:
-        InputError: settings that the pipeline was not trained for, or more images than fit into memory.
-    """
+    """What generating takes, and writing what is wanted."""
     kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
     calls = pipeline.sampler(settings).network_calls(settings.steps)
     count, numbers = len(wanted.seeds), math.prod(pipeline.spec.shape)
@@ -172,74 +129,54 @@ class ImageFiles:
         self.begun: list[Path] = []
 
     def write(self, pixels: UInt8[Tensor, "C H W"], file: Path, facts: dict[str, str]) -> FileEvent:
-        """Writes the next one, which says `facts` of itself.
-
-        Raises:
-            CannotWrite: it cannot be written.
-        """
+        """Writes the next one, which says `facts` of itself."""
         self.begun.append(file)  # before it is there: a signal may come right after
         pictures.save_png(as_pillow(pixels), file, facts)
         return FileEvent(file)
 
-    @property
-    def files(self) -> list[Path]:
-        """Those that are there."""
-        return [file for file in self.begun if file.is_file()]
+    def written(
+        self, events: Iterator[Advance | FinishedPart], save: Callable[[int, Tensor], FileEvent] | None, note: str = ""
+    ) -> Generator[Event, None, list[FinishedPart]]:
+        """Progress along chains, and each finished image's file; the parts. An interruption tells what is there.
 
-    def stopped(self, stop: KeyboardInterrupt) -> ResultEvent:
-        """Lists them, and has the interruption say how many they are."""
-        stop.add_note(f"{len(self.files):,} of {self.count:,} images were written to {self.folder}")
-        return ResultEvent({"files": [str(file) for file in self.files], "stopped": True})
-
-
-def run_chains(
-    events: Iterator[Advance | FinishedPart],
-    save: Callable[[int, Tensor], FileEvent] | None,
-    files: ImageFiles,
-    note: str = "",
-) -> Generator[Event, None, list[FinishedPart]]:
-    """Progress along chains, and each finished image's file; the parts.
-
-    Args:
-        save: a place and its image -> the file, which is one of `files`; None: images have no file of their own.
-        note: said when the first step is done: by then what was asked wrongly is found, in one line.
-    """
-    parts = []
-    try:
-        for event in events:
-            match event:
-                case Advance(done, total):
-                    yield from [NoteEvent(note)] * bool(note)
-                    yield ProgressEvent("generating", done, total)
-                    note = ""
-                case FinishedPart(where, images):
-                    parts.append(event)
-                    for place, image in enumerate(images, where.start):
-                        yield from [] if save is None else [save(place, image)]
-    except KeyboardInterrupt as stop:
-        if save is not None:
-            yield files.stopped(stop)
-        raise
-    return parts
+        Args:
+            save: writes the image of a place; None: images have no file of their own.
+            note: said when the first step is done: by then what was asked wrongly is found, in one line.
+        """
+        parts = []
+        try:
+            for event in events:
+                match event:
+                    case Advance(done, total):
+                        yield from [NoteEvent(note)] * bool(note)
+                        yield ProgressEvent("generating", done, total)
+                        note = ""
+                    case FinishedPart(where, images):
+                        parts.append(event)
+                        for place, image in enumerate(images, where.start):
+                            yield from [] if save is None else [save(place, image)]
+        except KeyboardInterrupt as stop:
+            if save is not None:
+                there = [str(file) for file in self.begun if file.is_file()]
+                stop.add_note(f"{len(there):,} of {self.count:,} images were written to {self.folder}")
+                yield ResultEvent({"files": there, "stopped": True})
+            raise
+        return parts
 
 
 def write(
     generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles
 ) -> Generator[NoteEvent | FileEvent, None, None]:
-    """Writes what is wanted beside the files of single images.
-
-    Raises:
-        CannotWrite: one of them cannot be written.
-    """
-    pixels, frames = generated
-    pictures.save_png(pictures.grid(pixels, labels=facts.classes or None), wanted.grid, facts.of_all())
-    yield FileEvent(wanted.grid)
+    """Writes what is wanted beside the files of single images."""
+    (pixels, frames), grid, strip = generated, wanted.out / "grid.png", wanted.out / "strip.png"
+    pictures.save_png(pictures.grid(pixels, labels=facts.classes or None), grid, facts.of_all())
+    yield FileEvent(grid)
     if wanted.strip:
-        shown = pictures.pick(frames, COLUMNS)
+        shown = pictures.pick(frames, 9)
         x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
         rows = [("xₜ", x_t), ("estimate of x₀", x0)]
-        pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), wanted.strip_file, facts.of(0))
-        yield FileEvent(wanted.strip_file)
+        pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), strip, facts.of(0))
+        yield FileEvent(strip)
     if wanted.film is not None:
         yield from write_film(frames, len(pixels), wanted.film)
     if wanted.arrays is not None:
@@ -249,7 +186,11 @@ def write(
 
 def how_generated(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, str]:
     """How images were generated, without seed and class."""
-    said = {name: _text(value) for name, value in settings.model_dump().items() if value is not None}
+    said = {  # as one would type it
+        name: " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in settings.model_dump().items()
+        if value is not None
+    }
     sampler = pipeline.sampler(settings)
     said["grid"] = settings.grid or sampler.grid
     if isinstance(sampler, DDIM | DPMSolver2MSDE):
@@ -263,11 +204,6 @@ def how_generated(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, s
     return {**said, "weights": pipeline.weights_hash(), "software": f"ancestral {version('ancestral')}"}
 
 
-def _text(value: object) -> str:
-    """A setting as one would type it, every digit of it."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 def _period(names: list[str]) -> list[str]:
     """The shortest beginning of which all are repetitions: what --classes was given."""
     return next(names[:n] for n in range(1, len(names) + 1) if names[n:] == names[:-n])
@@ -276,11 +212,7 @@ def _period(names: list[str]) -> list[str]:
 def write_film(
     frames: list[Frame], count: int, file: Path, names: tuple[str, str] = ("xₜ", "estimate of x₀")
 ) -> Generator[NoteEvent | FileEvent, None, None]:
-    """How images were generated, or those of all `count` that were kept.
-
-    Args:
-        names: what stands above the states and above the estimates.
-    """
+    """How those of all `count` images that were kept were generated; `names` stand above states and estimates."""
     x_t, x0 = ([to_pixels(state[:FILMED]) for state in states] for states in _states(frames))
     pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in frames], names=names), file)
     if (shown := len(x_t[0])) < count:

@@ -1,13 +1,12 @@
 """Guidance by other networks: a weaker one, or a classifier of noisy images."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancestral.colors import check_channels
 from ancestral.errors import InputError
 from ancestral.jobs.settings import Changes, GeneratingSettings
-from ancestral.settings import ComputeSettings, SamplingSettings, sampling_with
+from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
     from ancestral.pipeline import Pipeline
@@ -20,20 +19,13 @@ def prepared(
 
     Args:
         source: the run or pipeline folder that it was loaded from.
-
-    Raises:
-        InputError: settings that do not fit it, or a network that is not there, does not fit, or would not be used.
     """
     check_channels(pipeline.spec.channels)
     settings = sampling_with(pipeline.config.sampling, changes, "command line")
-    return _guided(pipeline, job, settings, source), settings
-
-
-def _guided(pipeline: "Pipeline", job: GeneratingSettings, settings: SamplingSettings, source: Path) -> "Pipeline":
     if settings.guidance_by == "autoguidance" and job.weaker is not None:
         if settings.guidance == 1:
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
-        return pipeline.with_guides(weaker=weaker(pipeline, job.weaker))
+        return pipeline.with_guides(weaker=_weaker(pipeline, job.weaker)), settings
     if settings.guidance_by == "classifier":
         from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 
@@ -44,48 +36,38 @@ def _guided(pipeline: "Pipeline", job: GeneratingSettings, settings: SamplingSet
             )
         file = job.classifier or source / CLASSIFIER_FILE
         classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
-        return pipeline.with_guides(classify=classify)
-    return pipeline
+        return pipeline.with_guides(classify=classify), settings
+    return pipeline, settings
 
 
-def weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
-    """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise.
-
-    Raises:
-        InputError: nothing usable there, or other images, classes, noise, or the very same weights.
-    """
+def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
+    """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise."""
     from ancestral.classifying import same_noise, size
+    from ancestral.pipeline import Pipeline
+    from ancestral.training.checkpoint import averaged_weights, is_checkpoint
 
-    other = _loaded(folder, pipeline.config.compute, str(pipeline.device))
-    if other.spec.shape != pipeline.spec.shape:
-        ours, theirs = size(pipeline.spec), size(other.spec)
-        raise InputError(f"expected a weaker network of images of {ours}, got {folder}, of {theirs}")
-    if other.spec.class_names != pipeline.spec.class_names:
+    weights = averaged_weights(folder) if is_checkpoint(folder) else None
+    run = folder if weights is None else folder.resolve().parent.parent
+    if weights is not None and not (run / "pipeline").is_dir():
+        raise InputError(f"expected the checkpoint {folder} inside its run, which says what network it is of")
+    other = Pipeline.load(run, str(pipeline.device), pipeline.config.compute)
+    if weights is not None:
+        try:
+            other.network.load_state_dict(weights)
+        except RuntimeError:
+            raise InputError(f"expected the checkpoint {folder} to be of {run}, got another network's") from None
+    fits = {
+        f"images of {size(other.spec)}": other.spec.shape == pipeline.spec.shape,
+        "other classes": other.spec.class_names == pipeline.spec.class_names,
+        "another schedule": same_noise(other.diffusion.schedule.alpha_bar, pipeline.diffusion.schedule.alpha_bar),
+    }
+    if unlike := " and ".join(what for what, same in fits.items() if not same):
         raise InputError(
-            f"expected a weaker network of the same classes, got {folder}, of others; name one of this run"
+            f"expected a weaker network of images of {size(pipeline.spec)}, of the same classes and noise, got "
+            f"{folder}, of {unlike}; name one of this run"
         )
-    if not same_noise(other.diffusion.schedule, pipeline.diffusion.schedule):
-        raise InputError(f"expected a weaker network of the same noise schedule, got {folder}, of another")
     if other.weights_hash() == pipeline.weights_hash():
         raise InputError(
             f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"
         )
     return other
-
-
-def _loaded(folder: Path, compute: ComputeSettings, device: str) -> "Pipeline":
-    """A pipeline, or that of a checkpoint's run with the checkpoint's averaged weights."""
-    from ancestral.pipeline import Pipeline
-    from ancestral.training.checkpoint import averaged_weights, is_checkpoint
-
-    if not is_checkpoint(folder):
-        return Pipeline.load(folder, device, compute)
-    run = folder.resolve().parent.parent
-    if not (run / "pipeline").is_dir():
-        raise InputError(f"expected the checkpoint {folder} inside its run, which says what network it is of")
-    weights, pipeline = averaged_weights(folder), Pipeline.load(run, device, compute)
-    try:
-        pipeline.network.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(f"expected the checkpoint {folder} to be of the run {run}, got another network's") from None
-    return replace(pipeline, analytic=None)

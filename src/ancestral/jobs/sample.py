@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+FOLDERS = "RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated"
+
+
 class SampleSettings(PictureSettings):
     """What `sample` is asked."""
 
@@ -27,14 +30,7 @@ class SampleSettings(PictureSettings):
     """names or numbers with commas between, all, or none; =none is a class that is called none"""
     from_file: Annotated[Path | None, Typed("FILE", option="from")] = None
     """generate again what this PNG file shows, by what it says of itself; settings that are given count instead"""
-    out: Annotated[
-        Path | None,
-        Typed(
-            "DIR",
-            usual="RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated",
-            read=folder_typed,
-        ),
-    ] = None
+    out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
     """where grid.png goes"""
     each: bool = False
     """also every image as a PNG file of its own"""
@@ -44,11 +40,7 @@ class SampleSettings(PictureSettings):
     """x_t and the x0 estimate at up to 50 timesteps, as .npz"""
 
     def again(self) -> ImageRecipe | None:
-        """What --from names.
-
-        Raises:
-            InputError: the file tells no recipe, or seeds and classes were given beside it.
-        """
+        """What --from names, beside which no seeds or classes are given."""
         if self.from_file is None:
             return None
         for name in ("seed", "num_images", "classes"):
@@ -64,12 +56,7 @@ class SampleSettings(PictureSettings):
 
 
 def sample(asked: SampleSettings) -> Generator[Event, None, None]:
-    """Generates images; several processes share the work, and the main one writes the files.
-
-    Raises:
-        InputError: something that does not fit the pipeline, or files of others where these would go.
-        CannotWrite: a file cannot be written.
-    """
+    """Generates images; several processes share the work, and the main one writes the files."""
     again = asked.again()
     changes, seeds = asked.changes(again.settings if again else None), again.seeds if again else asked.seeds
     asked.check_film()
@@ -89,8 +76,9 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         how = generated.how_generated(pipeline, settings)
         if again:
             again.check(how, pipeline.class_names)
+        fullest = folder if asked.arrays is None else asked.arrays.parent  # of the largest file
         price = generated.price(pipeline, settings, wanted)
-        price = allow(price, asked.yes, device, processes, wanted.fullest, "lower --num-images or --steps")
+        price = allow(price, asked.yes, device, processes, fullest, "lower --num-images or --steps")
         classes = again.classes if again else asked.classes
         yield from generated.note_of_words(pipeline, classes)
         labels = generated.labels_for(pipeline, classes, len(seeds))
@@ -102,14 +90,14 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         facts = generated.ImageFacts(seeds, named, how)
 
         def save(place: int, image: "Tensor") -> FileEvent:
-            return files.write(image, wanted.one(seeds[place]), facts.of(place))
+            return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))
 
         chains = pipeline.generating(seeds, labels, settings, keep)
-        parts = yield from generated.run_chains(chains, save if each and processes.is_main else None, files)
+        parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:
         yield from generated.write(images, facts, labels, wanted)
         if again and len(seeds) == 1:
             yield NoteEvent(compared(again.file, images.images))
-        paths = [str(file) for file in wanted.files]
+        paths = [str(output.path) for output in wanted.outputs()]
         yield ResultEvent({"files": paths, "seeds": [*seeds], "price": price.as_tree()})

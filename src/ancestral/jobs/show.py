@@ -26,8 +26,27 @@ from ancestral.tensors import Images, from_pixels, to_pixels
 from ancestral.viz import pictures, plots
 from ancestral.viz.boxes import Box
 
-COLUMNS = 9
-"""Timesteps that a strip shows."""
+
+def show(job: ShowScheduleSettings | ShowForwardSettings | ShowDataSettings) -> Generator[Event, None, None]:
+    """Makes the picture that is asked for; of schedules it gives tables too."""
+    if isinstance(job, ShowScheduleSettings):
+        yield from show_schedules(job)
+        return
+    claim([Output(job.out, SHOWN)], job.overwrite)
+    parts = yield from loading(job.data)
+    yield from notes_on(parts, job.data.source)
+    train = parts.train
+    if isinstance(job, ShowForwardSettings):
+        picture = forward(job, train)
+    else:  # the first images of the training part, which is shuffled
+        channels, height, width = train.shape
+        classes = f", {len(train.class_names)} classes" if train.class_names else ""
+        kind = f"{height}x{width} {NAMES[channels]}{classes}"
+        title = f"{Path(job.source).name}: {len(train):,} training images, {kind}"
+        picture = contact_sheet(train.sliced(0, job.num_images), title)
+    pictures.save_png(picture, job.out, {"Software": SHOWN.decode()})
+    yield FileEvent(job.out)
+    yield ResultEvent({"file": str(job.out)})
 
 
 def show_schedules(job: ShowScheduleSettings) -> Generator[Event, None, None]:
@@ -58,27 +77,15 @@ def table(schedule: Schedule) -> dict[str, list[Any]]:
     }
 
 
-def show_forward(job: ShowForwardSettings) -> Generator[Event, None, None]:
+def forward(job: ShowForwardSettings, train: ImageSet) -> Box:
     """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
-    settings = job.settings
-    train = yield from _train(job)
     if job.image >= len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {job.image}")
     x0 = from_pixels(as_pixels(train.sliced(job.image, job.image + 1)))
     eps = ImageNoise([job.seed], train.shape)()
-    rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(settings).items()}
+    rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(job.settings).items()}
     times = next(iter(rows.values()))[0]
-    yield from _saved(pictures.strip([(name, states) for name, (_, states) in rows.items()], times), job.out)
-
-
-def show_data(job: ShowDataSettings) -> Generator[Event, None, None]:
-    """The first images of the training part, which is shuffled, with their classes."""
-    train = yield from _train(job)
-    channels, height, width = train.shape
-    classes = f", {len(train.class_names)} classes" if train.class_names else ""
-    kind = f"{height}x{width} {NAMES[channels]}{classes}"
-    title = f"{Path(job.source).name}: {len(train):,} training images, {kind}"
-    yield from _saved(contact_sheet(train.sliced(0, job.num_images), title), job.out)
+    return pictures.strip([(name, states) for name, (_, states) in rows.items()], times)
 
 
 def contact_sheet(images: ImageSet, title: str) -> Box:
@@ -87,24 +94,9 @@ def contact_sheet(images: ImageSet, title: str) -> Box:
     return pictures.grid(as_pixels(images), labels=names, title=title)
 
 
-def _train(job: ShowForwardSettings | ShowDataSettings) -> Generator[Event, None, ImageSet]:
-    """The images to train on, once it is sure that the picture may be written."""
-    settings = job.data
-    claim([Output(job.out, SHOWN)], job.overwrite)
-    parts = yield from loading(settings)
-    yield from notes_on(parts, settings.source)
-    return parts.train
-
-
-def _saved(picture: Box, file: Path) -> Generator[Event, None, None]:
-    pictures.save_png(picture, file, {"Software": SHOWN.decode()})
-    yield FileEvent(file)
-    yield ResultEvent({"file": str(file)})
-
-
 def _chain(schedule: Schedule, x0: Images, eps: Images) -> tuple[list[int], UInt8[Tensor, "_ C H W"]]:
     """Timesteps 0..T, evenly, and q_sample at each."""
-    times = pictures.pick(range(schedule.num_timesteps + 1), COLUMNS)
+    times = pictures.pick(range(schedule.num_timesteps + 1), 9)
     states = [schedule.alpha(t, x0) * x0 + schedule.sigma(t, x0) * eps for t in map(torch.tensor, times)]
     return times, to_pixels(torch.cat(states))
 
