@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ancestral.cli import likelihood
-from ancestral.cli.job_options import job_options, job_settings
-from ancestral.cli.output import console, number, tell
+from ancestral.cli.job_options import asked
+from ancestral.cli.output import console, rounded, tell
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import EvaluateSettings
@@ -27,23 +27,20 @@ EXAMPLES = (
     "ancestral evaluate runs/digits --images 2000",
     "ancestral evaluate runs/digits --images 500 --guidance 2",
 )
-DISTANCES = {"frechet": "Fréchet", "kernel": "kernel"}
+SHARES = ("precision", "recall", "density", "coverage")
 FEW = " (too few images)"
 """What stands beside a number that tells nothing."""
-SHARES = ("precision", "recall", "density", "coverage")
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code. With --likelihood it is `ancestral likelihood`."""
     if "--likelihood" in argv:
         return likelihood.run([word for word in argv if word != "--likelihood"])
-    found = job_options("ancestral evaluate", "RUN", ABOUT, EXAMPLES, EvaluateSettings).words(argv)
-    job = job_settings(found, EvaluateSettings)
+    job, as_json = asked(argv, "ancestral evaluate", "RUN", ABOUT, EXAMPLES, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     check_run(job.run)
     from ancestral.jobs.evaluate import evaluate
 
-    show_result(evaluate(job), found.json, lambda result: show(result.value))
+    show_result(evaluate(job), as_json, lambda result: show(result.value))
     return 0
 
 
@@ -52,27 +49,25 @@ def show(result: "Evaluation") -> None:
     from rich import box
     from rich.table import Table
 
-    to = console(stderr=False)
-    distances = Table("distance (less is better)", *DISTANCES.values(), box=box.SIMPLE)
+    distances = Table("distance (less is better)", "Fréchet", "kernel", box=box.SIMPLE)
     shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
     for comparison in result.comparisons:
         name = f"{comparison.name}{FEW if comparison.too_few else ''}"
-        distances.add_row(name, *(number(comparison[each]) for each in DISTANCES))
+        measured = (comparison["frechet"], comparison["kernel"])
+        distances.add_row(name, *(rounded(each.value, each.standard_error) for each in measured))
         shares.add_row(name, *(f"{comparison[each].value:.3f}" for each in SHARES))
     first = result.comparisons[0]
-    to.print(
-        f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors",
-        distances,
-        shares,
-    )
+    counts = f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors"
+    console(stderr=False).print(counts, distances, shares)
     if first.too_few:
         tell(f"these numbers say nothing for or against the images: {first.too_few}")
     for nearness in result.nearness:
         ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
         meaning = FEW if nearness.too_few else " (1: no copies)"
         tell(f"distance to the nearest training image, generated over held out, in {nearness.space}: {ratio}{meaning}")
-    if result.agreement is not None:
-        tell(f"generated images in which a classifier sees the class asked for: {number(result.agreement)}")
+    if (agreement := result.agreement) is not None:
+        share = rounded(agreement.value, agreement.standard_error)
+        tell(f"generated images in which a classifier sees the class asked for: {share}")
     features = result.features
     if features.accuracy is not None:
         tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.job_options import asked
 from ancestral.cli.output import console, rounded, tell
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
 
 if TYPE_CHECKING:
-    from ancestral.evaluation.likelihood import FlowCheck, Likelihood
+    from ancestral.evaluation.likelihood import Likelihood
 
 ABOUT = """\
 Measure the bound on bits per dimension of held-out images, with every term and its error.
@@ -25,13 +25,11 @@ EXAMPLES = (
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    found = job_options("ancestral likelihood", "RUN", ABOUT, EXAMPLES, LikelihoodJobSettings).words(argv)
-    job = job_settings(found, LikelihoodJobSettings)
+    job, as_json = asked(argv, "ancestral likelihood", "RUN", ABOUT, EXAMPLES, LikelihoodJobSettings)
     check_run(job.run)
     from ancestral.jobs.likelihood import likelihood
 
-    show_result(likelihood(job), found.json, lambda result: show(result.value))
+    show_result(likelihood(job), as_json, lambda result: show(result.value))
     return 0
 
 
@@ -57,17 +55,13 @@ def show(result: "Likelihood") -> None:
         tell(f"it says little: {result.too_few}")
     if result.diffusion.value > 0:
         tell(quarters(result))
-    if result.flow is not None:
-        tell(beside_the_flow(result.flow))
-
-
-def beside_the_flow(check: "FlowCheck") -> str:
-    """The flow check in a sentence."""
-    bound, flow, difference = (rounded(a.value, a.standard_error) for a in (check.bound, check.flow, check.difference))
-    return (
-        f"{check.num_images:,} images under the probability flow, {check.steps:,} steps: {flow}, the bound of the same "
-        f"{bound}, difference {difference}"
-    )
+    if (check := result.flow) is not None:
+        measured = (check.flow, check.bound, check.difference)
+        flow, bound, difference = (rounded(each.value, each.standard_error) for each in measured)
+        tell(
+            f"{check.num_images:,} images under the probability flow, {check.steps:,} steps: {flow}, the bound of the "
+            f"same {bound}, difference {difference}"
+        )
 
 
 def heading(result: "Likelihood") -> str:

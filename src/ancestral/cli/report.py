@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.job_options import asked
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.data_settings import ReportSettings
@@ -12,11 +12,9 @@ EXAMPLES = ("ancestral report runs/digits",)
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    found = job_options("ancestral report", "RUN", ABOUT, EXAMPLES, ReportSettings).words(argv)
-    job = job_settings(found, ReportSettings)
+    job, as_json = asked(argv, "ancestral report", "RUN", ABOUT, EXAMPLES, ReportSettings)
     check_run(job.run)
     from ancestral.jobs.report import report
 
-    show_result(report(job), found.json)
+    show_result(report(job), as_json)
     return 0

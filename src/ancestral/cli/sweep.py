@@ -15,8 +15,6 @@ from ancestral.jobs.measurement_settings import SweepJobSettings
 from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ancestral.evaluation.sweep import Sweep, SweepRow
 
 ABOUT = """\
@@ -42,14 +40,13 @@ KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     options = job_options("ancestral sweep", "RUN", ABOUT, EXAMPLES, SweepJobSettings)
     about = "measure nothing: generate as before the last sweep's choice"
-    options.option("--restore", action="store_true", help=about)
+    options.add_argument("--restore", action="store_true", help=about)
     found = options.words(argv)
     if found.restore:
         return _restore(found)
-    job = job_settings(found, SweepJobSettings)
+    job, as_json = job_settings(found, SweepJobSettings), found.json
     changes = job.changes()
     for name in COMPARED:
         if name in changes:
@@ -58,9 +55,15 @@ def run(argv: Sequence[str]) -> int:
     check_run(job.run, or_pipeline=True)
     from ancestral.jobs.sweep import sweep
 
-    result = show_result(sweep(job), found.json, lambda result: show(result.value.found))
+    result = show_result(sweep(job), as_json, lambda result: show(result.value.found))
     if result is not None:
-        speak(result.value.found, result.value.outcome, found.json)
+        from ancestral.report.sweep import in_words
+
+        speak, found = say if as_json else tell, result.value.found
+        if found.present is not None:
+            speak(f"as it generated images: {in_words(found.present.row)}")
+        speak(f"recommended: {in_words(found.recommended)}")
+        speak(result.value.outcome)
     return 0
 
 
@@ -77,37 +80,22 @@ def _restore(found: Namespace) -> int:
 
 
 def show(found: "Sweep") -> None:
-    """The table, and what many steps and real images score."""
-    console(stderr=False).print(table(found))
-    tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
-
-
-def speak(found: "Sweep", outcome: str, as_json: bool) -> None:
-    """How images were generated, what is recommended, and what has become of it: beside JSON, on stderr."""
-    from ancestral.report.sweep import in_words
-
-    speak = say if as_json else tell
-    if found.present is not None:
-        speak(f"as it generated images: {in_words(found.present.row)}")
-    speak(f"recommended: {in_words(found.recommended)}")
-    speak(outcome)
-
-
-def table(found: "Sweep") -> "Table":
-    """For each sampler and budget the grid that does best, by Fréchet distance; and how far from the flow it ends."""
+    """For each sampler and budget the grid that does best, by Fréchet distance, and how far from the flow it ends; then
+    what many steps and real images score.
+    """
     from rich import box
     from rich.table import Table
 
     from ancestral.report.sweep import best_grids
 
     budgets, rows = best_grids(found)
-    made = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)
+    table = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)
     for sampler, best in rows.items():
-        made.add_row(sampler, *("" if row is None else cell(row) for row in best))
-    return made
+        table.add_row(sampler, *("" if row is None else _cell(row) for row in best))
+    console(stderr=False).print(table)
+    tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
 
 
-def cell(row: "SweepRow") -> str:
-    """A row in a few words."""
+def _cell(row: "SweepRow") -> str:
     flow = "" if row.to_flow is None else f"{row.to_flow:.1f}  "
     return f"{rounded(row.frechet, row.jackknife.error)}  {flow}{row.choice.grid}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.job_options import asked
 from ancestral.cli.output import console, tell
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
@@ -12,7 +12,7 @@ from ancestral.jobs.measurement_settings import TrainClassifierSettings
 ABOUT = """\
 Train a classifier of noisy images on the data of RUN and under its noise, to guide its network to a class.
 
-A run that was trained without classes is lent them, where its data has any: `ancestral sample RUN --classifier FILE`
+A run that was trained without classes gets them, where its data has any: `ancestral sample RUN --classifier FILE`
 then takes --classes. What it tells of held-out images at several levels of noise is printed and kept in the file.
 """
 EXAMPLES = (
@@ -22,14 +22,11 @@ EXAMPLES = (
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    options = job_options("ancestral train-classifier", "RUN", ABOUT, EXAMPLES, TrainClassifierSettings)
-    found = options.words(argv)
-    job = job_settings(found, TrainClassifierSettings)
+    job, as_json = asked(argv, "ancestral train-classifier", "RUN", ABOUT, EXAMPLES, TrainClassifierSettings)
     check_run(job.run)
     from ancestral.jobs.train_classifier import train
 
-    show_result(train(job), found.json, lambda result: show(result.tree))
+    show_result(train(job), as_json, lambda result: show(result.tree))
     return 0
 
 

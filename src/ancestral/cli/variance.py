@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ancestral.cli.job_options import job_options, job_settings
+from ancestral.cli.job_options import asked
 from ancestral.cli.output import tell
 from ancestral.cli.view import show_result
 from ancestral.folders import check_run
@@ -18,11 +18,9 @@ EXAMPLES = ("ancestral variance runs/mnist", "ancestral sample runs/mnist --samp
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    found = job_options("ancestral variance", "RUN", ABOUT, EXAMPLES, VarianceSettings).words(argv)
-    job = job_settings(found, VarianceSettings)
+    job, as_json = asked(argv, "ancestral variance", "RUN", ABOUT, EXAMPLES, VarianceSettings)
     check_run(job.run)
     from ancestral.jobs.variance import estimate_variance
 
-    show_result(estimate_variance(job), found.json, lambda result: tell(str(result.value)))
+    show_result(estimate_variance(job), as_json, lambda result: tell(str(result.value)))
     return 0
