@@ -89,7 +89,9 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = [{**fault, "loc": tuple(options.get(part, part) for part in fault["loc"])} for fault in error.errors()]
+        faults = error.errors()
+        for fault in faults:  # a field is told as the option that it is
+            fault["loc"] = tuple(options.get(str(part), part) for part in fault["loc"])
         raise InputError(described(faults, [*options.values(), *field_names(kind)])) from None
 
 

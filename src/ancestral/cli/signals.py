@@ -37,9 +37,7 @@ ECHO_SECONDS = 5.0
 """Within which the same wish may arrive twice by way of a launcher."""
 SWALLOWED = 0
 """Among the numbers of signals: `Stopped` was raised, and is gone though the work goes on."""
-PAUSE_SECONDS = 0.1
-"""After which what goes away is gone, and what is raised anew is not swallowed with it."""
-SHOW_CURSOR = "\x1b[?25h"
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,14 +75,13 @@ class StopRequest:
                     return
                 self._count(numbers)
                 if SWALLOWED in numbers:
-                    self._repeat()
+                    time.sleep(0.1)  # by then what goes away is gone, and what is raised anew is not swallowed with it
+                    if not self.over:
+                        self.repeated.append(self.signal)
+                        interrupt_main(signal.Signals(self.signal))
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler: counts what the thread has not counted yet.
-
-        Raises:
-            Stopped: where nothing is promised.
-        """
+        """The handler: counts what the thread has not counted yet; raises Stopped where nothing is promised."""
         with suppress(BlockingIOError):
             self._count(os.read(self.reader, 64))
         if self.promise is None:
@@ -101,31 +98,22 @@ class StopRequest:
         if not self.over:
             os.write(self.writer, bytes([SWALLOWED]))
 
-    def _repeat(self) -> None:
-        time.sleep(PAUSE_SECONDS)
-        if not self.over:
-            self.repeated.append(self.signal)
-            interrupt_main(signal.Signals(self.signal))
-
     def _count(self, numbers: bytes) -> None:
         for number in numbers:
-            if number in WATCHED and not self._is_repeated():
-                self._arrived(number)
-
-    def _is_repeated(self) -> bool:
-        with suppress(IndexError):
-            self.repeated.pop()
-            return True
-        return False
-
-    def _arrived(self, number: int) -> None:
-        if next(self.arrivals) == 0:
-            self.signal, self.since = number, time.monotonic()
-            with suppress(OSError, RuntimeError):  # nobody there to read it, or in the middle of another line
-                if self.promise is not None:
-                    say(f"{self.promise}; once more to leave at once")
-        elif not started_together() or time.monotonic() - self.since >= ECHO_SECONDS:
-            _leave(128 + number)
+            if number not in WATCHED:
+                continue
+            with suppress(IndexError):
+                self.repeated.pop()
+                continue
+            if next(self.arrivals) == 0:
+                self.signal, self.since = number, time.monotonic()
+                with suppress(OSError, RuntimeError):  # nobody there to read it, or in the middle of another line
+                    if self.promise is not None:
+                        say(f"{self.promise}; once more to leave at once")
+            elif not started_together() or time.monotonic() - self.since >= ECHO_SECONDS:
+                if sys.stderr.isatty():
+                    os.write(sys.stderr.fileno(), SHOW_CURSOR)
+                os._exit(128 + number)
 
 
 @contextmanager
@@ -151,9 +139,3 @@ def stop_asked(promise: str | None = "stopping after this step to save") -> Iter
         os.close(asked.writer)
         thread.join()
         os.close(asked.reader)
-
-
-def _leave(code: int) -> None:
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
-    os._exit(code)

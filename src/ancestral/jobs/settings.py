@@ -14,7 +14,6 @@ from ancestral.errors import InputError
 from ancestral.outputs import folder_named
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
-ClassIndex = Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)]
 Changes = dict[str, Any]
 """Settings by name, to be laid over those of a pipeline."""
 
@@ -88,9 +87,6 @@ class GeneratingSettings(JobSettings, CostlySettings):
 
         Args:
             below: changes that count where these say nothing.
-
-        Raises:
-            InputError: networks and settings that contradict each other.
         """
         changes = {**(below or {}), **self.sampling}
         if self.weaker and self.classifier:
@@ -98,8 +94,7 @@ class GeneratingSettings(JobSettings, CostlySettings):
         if not (self.weaker or self.classifier):
             return changes
         name, by = ("weaker", "autoguidance") if self.weaker else ("classifier", "classifier")
-        if changes.get("guidance_by", by) != by:
-            got = changes["guidance_by"]
+        if (got := changes.get("guidance_by", by)) != by:
             raise InputError(f"expected guidance_by {by} with --{name}, got {got}; leave out one of the two")
         return {**changes, "guidance_by": by}
 
@@ -112,7 +107,7 @@ def folder_typed(word: str, option: str) -> Path | None:
 class PictureSettings(GeneratingSettings):
     """What jobs that write pictures of images are asked."""
 
-    null_class: Annotated[ClassIndex | None, Typed("N")] = None
+    null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
     out: Annotated[Path | None, Typed("DIR", read=folder_typed)] = None
     """where files go"""
@@ -124,11 +119,7 @@ class PictureSettings(GeneratingSettings):
         return self.out or (self.run / name if (self.run / "pipeline").is_dir() else Path(name))
 
     def check_film(self) -> None:
-        """Before anything is generated.
-
-        Raises:
-            InputError: a film of a kind that cannot be made here.
-        """
+        """Before anything is generated, that a film of this kind can be made here."""
         if self.film is not None:
             from ancestral.viz.films import check_film
 
@@ -136,11 +127,7 @@ class PictureSettings(GeneratingSettings):
 
 
 def seeds_from(first: int, count: int) -> range:
-    """The seeds of so many images.
-
-    Raises:
-        InputError: seeds beyond 63 bits.
-    """
+    """The seeds of so many images, of at most 63 bits."""
     if first + count > MOST_SEED + 1:
         raise InputError(f"expected --seed of at most {MOST_SEED + 1 - count}, got {first}")
     return range(first, first + count)

@@ -46,27 +46,18 @@ class SamplingSettings(Settings):
     """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
 
     @model_validator(mode="after")
-    def _noise_belongs_to_its_sampler(self) -> SamplingSettings:
+    def _nothing_is_ignored(self) -> SamplingSettings:
         if self.eta is not None and self.sampler not in ("ddim", "dpm++2m-sde"):
             raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim and dpm++2m-sde")
         if self.variance is not None and self.sampler != "ancestral":
             raise ValueError(f"expected no variance with the sampler {self.sampler}: it belongs to ancestral")
-        return self
-
-    @model_validator(mode="after")
-    def _guidance_has_something_to_act_on(self) -> SamplingSettings:
-        shapes = {
-            "negative": self.negative is not None,
-            "guidance_rescale": self.guidance_rescale > 0,
-            "guidance_interval": self.guidance_interval is not None,
-        }
-        for name in (name for name, given in shapes.items() if given):
-            if self.guidance in (0, 1) and self.guidance_by != "classifier":
+        for name in ("negative", "guidance_rescale", "guidance_interval"):
+            if getattr(self, name) not in (None, 0) and self.guidance in (0, 1) and self.guidance_by != "classifier":
                 raise ValueError(f"expected a guidance other than 0 and 1 with {name}: there is nothing to guide")
-            if self.guidance_by != "classifier-free" and name == "negative":
-                raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
-            if self.guidance_by == "classifier" and name == "guidance_rescale":
-                raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
+        if self.negative is not None and self.guidance_by != "classifier-free":
+            raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
+        if self.guidance_rescale and self.guidance_by == "classifier":
+            raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
         low, high = self.guidance_interval or (0.0, 1.0)
         if low >= high:
             raise ValueError(f"expected a guidance_interval that rises, got {low} and {high}")

@@ -34,7 +34,7 @@ class Config(Settings):
     """Seed of everything that is random."""
 
     @model_validator(mode="after")
-    def _losses_find_what_they_train(self) -> Config:
+    def _branches_fit_together(self) -> Config:
         loss, diffusion = self.training.loss, self.diffusion
         if (loss == "hybrid") != (diffusion.variance == "learned") and loss != "vlb":
             raise ValueError(
@@ -46,33 +46,18 @@ class Config(Settings):
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
                 f"{diffusion.time} and {diffusion.schedule.name}: it trains at times between the timesteps"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _guided_by_itself(self) -> Config:
         if self.sampling.guidance_by != "classifier-free":
             raise ValueError(
                 f"expected sampling.guidance_by classifier-free, got {self.sampling.guidance_by}: other networks are "
                 f"named when images are generated, by --weaker or --classifier"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _no_more_steps_than_timesteps(self) -> Config:
-        if self.sampling.steps > self.diffusion.schedule.num_timesteps:
-            raise ValueError(
-                f"expected sampling.steps <= num_timesteps = {self.diffusion.schedule.num_timesteps}, "
-                f"got {self.sampling.steps}"
-            )
+        if self.sampling.steps > (timesteps := diffusion.schedule.num_timesteps):
+            raise ValueError(f"expected sampling.steps <= num_timesteps = {timesteps}, got {self.sampling.steps}")
         return self
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:
-    """`values` as `kind`, or one line that names the first fault and `where` it stands.
-
-    Raises:
-        InputError: unknown key (with the nearest known one), wrong type, or a value out of range.
-    """
+    """`values` as `kind`, or an InputError of one line that names the first fault and `where` it stands."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
