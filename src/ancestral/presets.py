@@ -1,10 +1,9 @@
 """Named recipes: functions that return a Config. The README's table has their measured times and results.
 
 The small recipes are for two CPU cores; docs/recipes.md has what was tried for them, and how it did. They spend their
-parameters at low resolution, where a convolution is cheap, attend at the lowest level only, and let the learning rate
-fall over the budget. Networks and batches are small: in a run this short, more steps are worth more than better ones.
-Glyphs are learned fastest by predicting x0, which generates photographs and textures too smooth: these predict v.
-`ddpm-cifar10` is the paper's own recipe, for a GPU.
+parameters at low resolution, where a convolution is cheap, and attend at the lowest level only. Networks and batches
+are small: in a run this short, more steps are worth more than better ones. Glyphs are learned fastest by predicting x0,
+which generates photographs and textures too smooth: these predict v.
 """
 
 from collections.abc import Callable
@@ -106,8 +105,6 @@ def cifar10_gpu() -> Config:
     Not measured yet. At the 5,400 images a second that are aimed at it takes 16,000 steps of 512, a twelfth of the
     paper's images. The paper's rate, 2e-4 at batch 128, grows with the root of the batch, and has to fall to 0 within
     so short a run. The average stays young and so spans the last tenth, however many steps the machine manages.
-    Held-out losses and grids together take fewer multiply-adds than one step in a thousand; a checkpoint writes more
-    than half a gigabyte, so there are few.
     """
     return Config(
         data=DataSettings(source="cifar10", flip=True, validation=0.01),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_calls import TINY, call
 
-from ancestral.cli.likelihood import quarters
+from ancestral.cli.measure import quarters
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch

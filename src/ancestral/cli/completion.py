@@ -4,7 +4,6 @@ Computed from the parsers of the verbs, so that no option is written twice. The 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 
 from ancestral.cli.options import DESCRIBE, Options, OptionsDescribed
 from ancestral.errors import InputError
@@ -50,13 +49,13 @@ def first_words() -> dict[str, tuple[str, ...]]:
 
 def commands() -> Commands:
     """Every command that can be typed."""
-    from ancestral.cli.main import VERBS
+    from ancestral.cli import main
 
     found, several = Commands(), parts()
-    for verb in VERBS:
+    for verb in main.VERBS:
         for part in several.get(verb, ("",)):
             try:
-                import_module(f"ancestral.cli.{verb.replace('-', '_')}").run([*([part] if part else []), DESCRIBE])
+                main.run([verb, *([part] if part else []), DESCRIBE])
             except OptionsDescribed as described:
                 found[f"{verb} {part}".strip()] = described.options.values()
     return found

@@ -39,11 +39,7 @@ def job_options(
     about_json: str = "print the result as JSON",
     defaults: Config | None = None,
 ) -> Options:
-    """The options of a job of this kind, with --json and --debug.
-
-    Args:
-        defaults: settings of a run whose values the help states, where the job is asked all of them.
-    """
+    """The options of a job, with --json and --debug; of all settings of a run, the help states those of `defaults`."""
     options = Options(command, words, about, examples)
     for name, field in _typed_fields(kind).items():
         _add_field(options, name, field)
@@ -73,11 +69,7 @@ def named_config(argv: Sequence[str]) -> Config:
 
 
 def job_settings(found: Namespace, kind: type[J]) -> J:
-    """What was typed, as the settings of a job.
-
-    Raises:
-        InputError: a word that is none of its option's values.
-    """
+    """What was typed, as the settings of a job."""
     fields = _typed_fields(kind)
     options = {name: _option(name, field) for name, field in fields.items()}
     words = {name: word for name, word in vars(found).items() if name in fields and word is not None}

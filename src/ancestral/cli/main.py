@@ -40,6 +40,8 @@ VERBS = {
     "selftest": "check every formula against closed forms, on this machine",
     "completion": "print a script by which a shell completes verbs, options and names",
 }
+MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
+"""Verbs whose words are in measure.py; of the others each has a module."""
 TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")
 """Verbs that several processes can do together."""
 OUT_OF_MEMORY = re.compile(
@@ -145,7 +147,9 @@ def run(words: Sequence[str]) -> int:
             f"expected one process for ancestral {verb}, got {os.environ['WORLD_SIZE']}; "
             f"start it without a launcher, which is for {', '.join(TOGETHER)}"
         )
-    return int(import_module(f"ancestral.cli.{verb.replace('-', '_')}").run(words[1:]))
+    name = verb.replace("-", "_")
+    module, function = ("measure", name) if verb in MEASURING else (name, "run")
+    return int(getattr(import_module(f"ancestral.cli.{module}"), function)(words[1:]))
 
 
 def overview() -> str:

@@ -14,12 +14,9 @@ from ancestral.errors import InputError
 from ancestral.synonyms import answer
 from ancestral.text import printable
 
-SETTING = "setting:"
-"""What the destination of a setting's flag begins with; its dotted name follows."""
-DESCRIBE = "--describe"
-"""Among the words of a verb: its options are wanted and nothing of what it does."""
-NUMBER = re.compile(r"-[\d.]+(e[+-]?\d+)?|-inf|-nan", re.IGNORECASE)
-"""A negative one, which is no option."""
+SETTING = "setting:"  # what the destination of a setting's flag begins with; its dotted name follows
+DESCRIBE = "--describe"  # among the words of a verb: its options are wanted and nothing of what it does
+NEGATIVE_NUMBER = re.compile(r"-[\d.]+(e[+-]?\d+)?|-inf|-nan", re.IGNORECASE)  # which is no option
 Fields = Iterable[tuple[str, FieldInfo, Any]]
 """(dotted name, field, its value unless another is given)."""
 
@@ -38,8 +35,7 @@ class Options(argparse.ArgumentParser):
     Args:
         command: what is typed before the options, such as "ancestral train".
         words: what else must be typed, such as "TARGET".
-        about: what it does; the first paragraph of its help.
-        examples: lines of the help's end.
+        about: what it does, for the help, which ends with `examples`.
     """
 
     def __init__(self, command: str, words: str, about: str, examples: Sequence[str] = ()) -> None:
@@ -73,11 +69,7 @@ class Options(argparse.ArgumentParser):
         return {name: shown[1:-1].split(",") if shown.startswith("{") else [] for name, shown in metavars.items()}
 
     def words(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The options in `argv`; -h and --help print the help and leave.
-
-        Raises:
-            InputError: unknown option (with the nearest known one), missing or superfluous words.
-        """
+        """The options in `argv`; -h and --help print the help and leave."""
         if DESCRIBE in argv:
             raise OptionsDescribed(self)
         if {"-h", "--help"} & {*argv}:
@@ -106,7 +98,7 @@ class Options(argparse.ArgumentParser):
 
     def _known(self, word: str) -> str:
         """`word`, an option in its registered spelling: - and _ are one."""
-        if not word.startswith("-") or word == "-" or NUMBER.fullmatch(word):
+        if not word.startswith("-") or word == "-" or NEGATIVE_NUMBER.fullmatch(word):
             return word
         name, equals, value = word.partition("=")
         same = [known for known in self.names if _dashed(known) == _dashed(name)]

@@ -1,6 +1,5 @@
 """`ancestral sweep`: the words of the command and its table; the work is `ancestral.jobs.sweep`."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,23 +33,27 @@ EXAMPLES = (
     "ancestral sweep runs/mnist --guidance 2 --keep",
     "ancestral sweep runs/mnist --restore",
 )
-COMPARED = ("sampler", "steps", "grid", "eta", "variance", "cache")
-"""Settings of generating that a sweep chooses itself."""
 KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "debug")
 
 
 def run(argv: Sequence[str]) -> int:
     options = job_options("ancestral sweep", "RUN", ABOUT, EXAMPLES, SweepJobSettings)
-    about = "measure nothing: generate as before the last sweep's choice"
-    options.add_argument("--restore", action="store_true", help=about)
+    restore_help = "measure nothing: generate as before the last sweep's choice"
+    options.add_argument("--restore", action="store_true", help=restore_help)
     found = options.words(argv)
     if found.restore:
-        return _restore(found)
+        others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
+        if others:
+            other = others[0].removeprefix(SETTING)
+            raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
+        from ancestral.jobs.sweep import restore
+
+        show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
+        return 0
     job, as_json = job_settings(found, SweepJobSettings), found.json
     changes = job.changes()
-    for name in COMPARED:
-        if name in changes:
-            raise InputError(f"expected no --{name} with ancestral sweep, which compares them; leave it out")
+    if compared := [name for name in ("sampler", "steps", "grid", "eta", "variance", "cache") if name in changes]:
+        raise InputError(f"expected no --{compared[0]} with ancestral sweep, which compares them; leave it out")
     sampling_with(SamplingSettings(), changes, "command line")
     check_run(job.run, or_pipeline=True)
     from ancestral.jobs.sweep import sweep
@@ -59,23 +62,11 @@ def run(argv: Sequence[str]) -> int:
     if result is not None:
         from ancestral.report.sweep import in_words
 
-        speak, found = say if as_json else tell, result.value.found
-        if found.present is not None:
-            speak(f"as it generated images: {in_words(found.present.row)}")
-        speak(f"recommended: {in_words(found.recommended)}")
+        speak, swept = say if as_json else tell, result.value.found
+        if swept.present is not None:
+            speak(f"as it generated images: {in_words(swept.present.row)}")
+        speak(f"recommended: {in_words(swept.recommended)}")
         speak(result.value.outcome)
-    return 0
-
-
-def _restore(found: Namespace) -> int:
-    """`--restore`, which measures nothing."""
-    others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
-    if others:
-        other = others[0].removeprefix(SETTING)
-        raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
-    from ancestral.jobs.sweep import restore
-
-    show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
     return 0
 
 

@@ -18,27 +18,16 @@ from ancestral.tuning.price import check_training
 
 @dataclass(frozen=True)
 class DevicePace:
-    """Training on one device.
+    """Training on one device."""
 
-    Args:
-        seconds_per_step: of an optimiser step, as busy as the machine is.
-        steps: that the budget allows.
-        minutes: that they take.
-        visits: how often each image is seen.
-        peak_bytes: of the process, or on a GPU of its tensors; scratch inside an operation is not counted.
-        at_once: images of a batch that are computed at a time, so that it fits.
-        weights: numbers that are learnt.
-        device: where it was measured.
-    """
-
-    seconds_per_step: float
-    steps: int
-    minutes: float
-    visits: float
-    peak_bytes: int
-    at_once: int
-    weights: int
-    device: str
+    seconds_per_step: float  # of an optimiser step, as busy as the machine is
+    steps: int  # that the budget allows
+    minutes: float  # that they take
+    visits: float  # how often each image is seen
+    peak_bytes: int  # of the process, or on a GPU of its tensors; scratch inside an operation is not counted
+    at_once: int  # images of a batch that are computed at a time, so that it fits
+    weights: int  # numbers that are learnt
+    device: str  # where it was measured
 
 
 def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:

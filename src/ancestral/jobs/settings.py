@@ -20,27 +20,16 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True)
 class Typed:
-    """How a field is typed on a command line, where its name and type do not say it.
+    """How a field is typed on a command line, where its name and type do not say it."""
 
-    Attributes:
-        metavar: what stands for its value in the help.
-        option: its name.
-        also: another name of it.
-        usual: what the help says is taken where none is given; None: the default.
-        such_as: an example, where a value is several numbers, with between them what stands between its names.
-        nargs: how many values a positional has, as argparse says it; "": it is an option.
-        none: the word for None, if any.
-        read: a word, or the list of several, and the option's name -> the value.
-    """
-
-    metavar: str | None = None
-    option: str | None = None
-    also: str | None = None
-    usual: str | None = None
-    such_as: str = ""
-    nargs: str | int = ""
-    none: str | None = None
-    read: Callable[[Any, str], Any] | None = None
+    metavar: str | None = None  # what stands for its value in the help
+    option: str | None = None  # its name
+    also: str | None = None  # another name of it
+    usual: str | None = None  # what the help says is taken where none is given; None: the default
+    such_as: str = ""  # an example, where a value is several numbers with the same sign between them as in `metavar`
+    nargs: str | int = ""  # how many values a positional has, as argparse says it; "": it is an option
+    none: str | None = None  # the word for None, if any
+    read: Callable[[Any, str], Any] | None = None  # a word, or the list of several, and the option's name -> the value
 
 
 class WritingSettings(Settings):

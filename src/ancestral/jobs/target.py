@@ -63,11 +63,6 @@ class TrainSettings(TargetSettings, CostlySettings):
         """What is trained, and where it is written."""
         return plan(self.target, self.config, self.settings, self.out)
 
-    @property
-    def extends(self) -> bool:
-        """Whether the learning rate of a run that goes on with another budget may rise again."""
-        return "lr_schedule" in self.settings.get("training", {})
-
 
 class TuneSettings(TargetSettings):
     """The fastest way of computing on this machine is measured, for one network."""
@@ -98,11 +93,7 @@ class TuneSettings(TargetSettings):
 
 def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> RunPlan:
     """The resolved settings: flags override the file, the file overrides the preset. A run goes on in its folder, with
-    its own settings in place of a preset's; how its images are sampled stays as it is there, unless file or flags say
-    it.
-
-    Raises:
-        InputError: neither target nor file, an unknown target, a faulty file, or a faulty setting.
+    its own settings in place of a preset's; how it samples stays as it is there, unless file or flags say it.
     """
     if target is None and file is None:
         raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
@@ -117,11 +108,7 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
 
 
 def settings_of(target: str) -> Config:
-    """Those of a run that goes on, or those that a preset's name, a folder of images, or a packed data set stands for.
-
-    Raises:
-        InputError: none of them; the nearest preset is suggested. Damaged settings, or data that is out of reach.
-    """
+    """Those of a run that goes on, or what a preset, a folder of images or a packed data set stands for."""
     if (run := _run_folder(target)) is not None:
         file = run / "config.json"
         return parse(Config, migrated(read_settings(file)), str(file))
@@ -150,15 +137,11 @@ def _stored_sampling(out: Path) -> SamplingSettings | None:
     That of the pipeline, of which older versions told the settings of the run nothing, or of the settings. An analytic
     variance is not kept: it was measured of weights that training changes.
     """
-    for file, *names in (
-        (out / "pipeline" / "ancestral.json", "config", "sampling"),
-        (out / "config.json", "sampling"),
-    ):
+    for file in (out / "pipeline" / "ancestral.json", out / "config.json"):
         with suppress(InputError, KeyError, TypeError):
             tree: Any = migrated(read_json(file))
-            for name in names:
-                tree = tree[name]
-            found = parse(SamplingSettings, tree, str(file))
+            config = tree["config"] if file.name == "ancestral.json" else tree
+            found = parse(SamplingSettings, config["sampling"], str(file))
             return found.model_copy(update={"variance": None}) if found.variance == "analytic" else found
     return None
 

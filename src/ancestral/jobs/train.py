@@ -6,7 +6,6 @@ from contextlib import ExitStack, closing, contextmanager
 from ancestral.building import build_schedule
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
-from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.jobs.data_notes import notes_on, notes_on_classes
 from ancestral.jobs.events import Event, NoteEvent, ResultEvent, StartEvent, StepEvent
@@ -65,7 +64,10 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
         pipeline = Pipeline.fresh(config, spec, device)
         yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
-            last = yield from _steps(job, pipeline, parts, folder, stop, processes, write)
+            said: list[str] = []
+            extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
+            steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, extends)
+            last = yield from _shown(steps, said, write)
         stopped = last is not None and last.stop and last.fraction < 1
         tree = {"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)}
         yield ResultEvent(tree, last and last.step)
@@ -82,18 +84,11 @@ def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Pr
     )
 
 
-def _steps(
-    job: TrainSettings,
-    pipeline: Pipeline,
-    parts: Parts,
-    folder: RunFolder,
-    stop: Callable[[], bool],
-    processes: Processes,
-    write: Callable[[Record], None],
+def _shown(
+    steps: Generator[Progress, None, None], said: list[str], write: Callable[[Record], None]
 ) -> Generator[Event, None, Progress | None]:
-    """Steps until the end or a stop, and what training says between them; the last one, if any was left to take."""
-    first, last, said = None, None, list[str]()
-    steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, job.extends)
+    """Steps until the end or a stop, and what training has said between them; the last one, if any was left to take."""
+    first, last = None, None
     try:
         with closing(steps):
             for last in steps:
