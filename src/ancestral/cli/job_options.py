@@ -11,7 +11,9 @@ from pydantic.fields import FieldInfo
 from ancestral.cli.options import Options, changes, metavar, shown
 from ancestral.contracts import accepts, described
 from ancestral.errors import InputError
-from ancestral.jobs.data_settings import ImagesSettings
+from ancestral.folders import check_run
+from ancestral.jobs.data_settings import ImagesSettings, ReportSettings
+from ancestral.jobs.measurement_settings import RunSettings
 from ancestral.jobs.settings import Typed
 from ancestral.jobs.target import TargetSettings, settings_of
 from ancestral.names import meant, spelled
@@ -22,12 +24,18 @@ LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "cl
 """Fields that stand at the end of the help, after what the verb alone is asked."""
 
 
-def asked(
-    argv: Sequence[str], command: str, words: str, about: str, examples: Sequence[str], kind: type[J]
-) -> tuple[J, bool]:
-    """The settings of a job that were typed, and whether its result is wanted as JSON."""
-    found = job_options(command, words, about, examples, kind).words(argv)
-    return job_settings(found, kind), found.json
+def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], kind: type[J]) -> tuple[J, bool]:
+    """The settings of a job that were typed, of a run that is there, and whether the result is wanted as JSON.
+
+    Args:
+        usage: the verb, and what else must be typed.
+    """
+    verb, _, words = usage.partition(" ")
+    found = job_options(f"ancestral {verb}", words, about, examples, kind).words(argv)
+    job = job_settings(found, kind)
+    if isinstance(job, RunSettings | ReportSettings):
+        check_run(job.run)
+    return job, found.json
 
 
 def job_options(

@@ -3,25 +3,23 @@ are a few numbers and files. The words of the commands and their tables; the wor
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ancestral.cli.job_options import asked
-from ancestral.cli.output import console, rounded, tell
+from ancestral.cli.output import console, rounded, table, tell
 from ancestral.cli.view import show_result
-from ancestral.folders import check_run
 from ancestral.jobs.data_settings import ReportSettings
 from ancestral.jobs.measurement_settings import (
     EvaluateSettings,
     LikelihoodJobSettings,
-    RunSettings,
     TrainClassifierSettings,
     VarianceSettings,
 )
 from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
-    from ancestral.evaluation.evaluate import Evaluation
-    from ancestral.evaluation.likelihood import Likelihood
+    from ancestral.evaluation.evaluate import Evaluation, Number
+    from ancestral.evaluation.likelihood import Amount, Likelihood
 
 ABOUT_REPORT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
 EXAMPLES_REPORT = ("ancestral report runs/digits",)
@@ -39,8 +37,7 @@ EXAMPLES_EVALUATE = (
     "ancestral evaluate runs/digits --images 500 --guidance 2",
 )
 SHARES = ("precision", "recall", "density", "coverage")
-FEW = " (too few images)"
-"""What stands beside a number that tells nothing."""
+FEW = " (too few images)"  # stands beside a number that tells nothing
 ABOUT_LIKELIHOOD = """\
 Measure the bound on bits per dimension of held-out images, with every term and its error.
 
@@ -71,17 +68,10 @@ EXAMPLES_CLASSIFIER = (
     "ancestral train-classifier runs/digits",
     "ancestral sample runs/digits --guidance_by classifier --guidance 3 --classes 3,7",
 )
-R = TypeVar("R", bound=ReportSettings | RunSettings)
-
-
-def _asked_of_run(argv: Sequence[str], verb: str, about: str, examples: Sequence[str], kind: type[R]) -> tuple[R, bool]:
-    job, as_json = asked(argv, f"ancestral {verb}", "RUN", about, examples, kind)
-    check_run(job.run)
-    return job, as_json
 
 
 def report(argv: Sequence[str]) -> int:
-    job, as_json = _asked_of_run(argv, "report", ABOUT_REPORT, EXAMPLES_REPORT, ReportSettings)
+    job, as_json = asked(argv, "report RUN", ABOUT_REPORT, EXAMPLES_REPORT, ReportSettings)
     from ancestral.jobs.report import report
 
     show_result(report(job), as_json)
@@ -89,7 +79,7 @@ def report(argv: Sequence[str]) -> int:
 
 
 def variance(argv: Sequence[str]) -> int:
-    job, as_json = _asked_of_run(argv, "variance", ABOUT_VARIANCE, EXAMPLES_VARIANCE, VarianceSettings)
+    job, as_json = asked(argv, "variance RUN", ABOUT_VARIANCE, EXAMPLES_VARIANCE, VarianceSettings)
     from ancestral.jobs.variance import estimate_variance
 
     show_result(estimate_variance(job), as_json, lambda result: tell(str(result.value)))
@@ -97,8 +87,7 @@ def variance(argv: Sequence[str]) -> int:
 
 
 def train_classifier(argv: Sequence[str]) -> int:
-    settings = TrainClassifierSettings
-    job, as_json = _asked_of_run(argv, "train-classifier", ABOUT_CLASSIFIER, EXAMPLES_CLASSIFIER, settings)
+    job, as_json = asked(argv, "train-classifier RUN", ABOUT_CLASSIFIER, EXAMPLES_CLASSIFIER, TrainClassifierSettings)
     from ancestral.jobs.train_classifier import train
 
     show_result(train(job), as_json, lambda result: show_accuracies(result.tree))
@@ -107,24 +96,18 @@ def train_classifier(argv: Sequence[str]) -> int:
 
 def show_accuracies(told: dict[str, Any]) -> None:
     """The accuracies as a table."""
-    from rich import box
-    from rich.table import Table
-
     if told["chance"] is None:
         tell("no image is held out to measure the classifier on (data.test 0)")
         return
-    table = Table("t", "log-SNR", "accuracy", box=box.SIMPLE)
-    for each in told["accuracies"]:
-        table.add_row(str(each["timestep"]), f"{each['log_snr']:.1f}", f"{each['share']:.3f}")
-    console(stderr=False).print(
-        f"{told['num_held_out']:,} held-out images; the commonest class makes up {told['chance']:.3f} of them", table
-    )
+    rows = [(str(each["timestep"]), f"{each['log_snr']:.1f}", f"{each['share']:.3f}") for each in told["accuracies"]]
+    images = f"{told['num_held_out']:,} held-out images; the commonest class makes up {told['chance']:.3f} of them"
+    console(stderr=False).print(images, table(("t", "log-SNR", "accuracy"), rows))
 
 
 def evaluate(argv: Sequence[str]) -> int:
     if "--likelihood" in argv:
         return likelihood([word for word in argv if word != "--likelihood"])
-    job, as_json = _asked_of_run(argv, "evaluate", ABOUT_EVALUATE, EXAMPLES_EVALUATE, EvaluateSettings)
+    job, as_json = asked(argv, "evaluate RUN", ABOUT_EVALUATE, EXAMPLES_EVALUATE, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     from ancestral.jobs.evaluate import evaluate
 
@@ -134,28 +117,25 @@ def evaluate(argv: Sequence[str]) -> int:
 
 def show_evaluation(result: "Evaluation") -> None:
     """The comparisons as tables, generated images first, then the floors; the rest in sentences."""
-    from rich import box
-    from rich.table import Table
-
-    distances = Table("distance (less is better)", "Fréchet", "kernel", box=box.SIMPLE)
-    shares = Table("neighbours (more is better)", *SHARES, box=box.SIMPLE)
+    distances, shares = [], []
     for comparison in result.comparisons:
         name = f"{comparison.name}{FEW if comparison.too_few else ''}"
-        measured = (comparison["frechet"], comparison["kernel"])
-        distances.add_row(name, *(rounded(each.value, each.standard_error) for each in measured))
-        shares.add_row(name, *(f"{comparison[each].value:.3f}" for each in SHARES))
+        distances.append([name, _measured(comparison["frechet"]), _measured(comparison["kernel"])])
+        shares.append([name, *(f"{comparison[each].value:.3f}" for each in SHARES)])
     first = result.comparisons[0]
-    counts = f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors"
-    console(stderr=False).print(counts, distances, shares)
+    console(stderr=False).print(
+        f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors",
+        table(("distance (less is better)", "Fréchet", "kernel"), distances),
+        table(("neighbours (more is better)", *SHARES), shares),
+    )
     if first.too_few:
         tell(f"these numbers say nothing for or against the images: {first.too_few}")
     for nearness in result.nearness:
         ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
         meaning = FEW if nearness.too_few else " (1: no copies)"
         tell(f"distance to the nearest training image, generated over held out, in {nearness.space}: {ratio}{meaning}")
-    if (agreement := result.agreement) is not None:
-        share = rounded(agreement.value, agreement.standard_error)
-        tell(f"generated images in which a classifier sees the class asked for: {share}")
+    if result.agreement is not None:
+        tell(f"generated images in which a classifier sees the class asked for: {_measured(result.agreement)}")
     features = result.features
     if features.accuracy is not None:
         tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")
@@ -163,7 +143,7 @@ def show_evaluation(result: "Evaluation") -> None:
 
 
 def likelihood(argv: Sequence[str]) -> int:
-    job, as_json = _asked_of_run(argv, "likelihood", ABOUT_LIKELIHOOD, EXAMPLES_LIKELIHOOD, LikelihoodJobSettings)
+    job, as_json = asked(argv, "likelihood RUN", ABOUT_LIKELIHOOD, EXAMPLES_LIKELIHOOD, LikelihoodJobSettings)
     from ancestral.jobs.likelihood import likelihood
 
     show_result(likelihood(job), as_json, lambda result: show_likelihood(result.value))
@@ -172,20 +152,14 @@ def likelihood(argv: Sequence[str]) -> int:
 
 def show_likelihood(result: "Likelihood") -> None:
     """What was measured, the terms as a table, and which noise they are paid at."""
-    from rich import box
-    from rich.table import Table
-
-    to = console(stderr=False)
-    table = Table("bits per dimension", "", box=box.SIMPLE)
     terms = {
         "total": result.total,
         f"L_T, t = {result.num_timesteps}": result.prior,
         "diffusion, t > 1": result.diffusion,
         "L_0": result.reconstruction,
     }
-    for name, amount in terms.items():
-        table.add_row(name, rounded(amount.value, amount.standard_error))
-    to.print(heading(result), table)
+    rows = [(name, _measured(amount)) for name, amount in terms.items()]
+    console(stderr=False).print(heading(result), table(("bits per dimension", ""), rows))
     images, timesteps = result.error_from_images, result.error_from_timesteps
     tell(f"of its error {images:.2g} is the images', {timesteps:.2g} that of timesteps and noise; they add in squares")
     if result.too_few:
@@ -193,12 +167,9 @@ def show_likelihood(result: "Likelihood") -> None:
     if result.diffusion.value > 0:
         tell(quarters(result))
     if (check := result.flow) is not None:
-        measured = (check.flow, check.bound, check.difference)
-        flow, bound, difference = (rounded(each.value, each.standard_error) for each in measured)
-        tell(
-            f"{check.num_images:,} images under the probability flow, {check.steps:,} steps: {flow}, the bound of the "
-            f"same {bound}, difference {difference}"
-        )
+        flow, bound, difference = map(_measured, (check.flow, check.bound, check.difference))
+        images_and_steps = f"{check.num_images:,} images under the probability flow, {check.steps:,} steps"
+        tell(f"{images_and_steps}: {flow}, the bound of the same {bound}, difference {difference}")
 
 
 def heading(result: "Likelihood") -> str:
@@ -222,3 +193,7 @@ def quarters(result: "Likelihood") -> str:
         shares[min(int((stretch.log_snr - low) / width), 3)] += stretch.bits / result.diffusion.value
     told = ", ".join(f"{share:.0%}" for share in shares)
     return f"the diffusion term is paid at log-SNR {low:.1f} to {max(middles):.1f}, by quarters: {told}"
+
+
+def _measured(number: "Number | Amount") -> str:
+    return rounded(number.value, number.standard_error)

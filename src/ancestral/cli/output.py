@@ -4,7 +4,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from ancestral.training.logs import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def say(text: str) -> None:
@@ -102,6 +103,17 @@ def console(stderr: bool) -> "Console":
     return Screen(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
 
 
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """For the console."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(*headers, box=box.SIMPLE)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
 @contextmanager
 def counting() -> Iterator[Callable[[str, int, int], None]]:
     """A function (what is being done, how much is done, of how much) that draws a bar on a terminal, else nothing."""
@@ -121,7 +133,7 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def rounded(value: float, error: float | None) -> str:
-    """A value with its error, where there is one, to the error's second digit."""
+    """A value with its standard error, where there is one, to the error's second digit."""
     if not error:
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))

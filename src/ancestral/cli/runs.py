@@ -29,7 +29,7 @@ class RunsSettings(Settings):
 
 
 def run(argv: Sequence[str]) -> int:
-    job, as_json = asked(argv, "ancestral runs", "[FOLDER]", ABOUT, EXAMPLES, RunsSettings)
+    job, as_json = asked(argv, "runs [FOLDER]", ABOUT, EXAMPLES, RunsSettings)
     if not job.folder.is_dir():
         raise InputError(f"expected a folder with runs in it, got {job.folder}; `ancestral train` makes runs")
     states = [state_of(path) for path in find_runs(job.folder)]

@@ -29,7 +29,7 @@ class SelftestSettings(Settings):
 
 def run(argv: Sequence[str]) -> int:
     """Prints what every check finds, as it is found: 0 when all held, else 1."""
-    job, as_json = asked(argv, "ancestral selftest", "", ABOUT, EXAMPLES, SelftestSettings)
+    job, as_json = asked(argv, "selftest", ABOUT, EXAMPLES, SelftestSettings)
     from ancestral.jobs.running import device_named
     from ancestral.selftest import GROUPS
     from ancestral.selftest import checks as selftest

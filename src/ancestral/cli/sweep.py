@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.options import SETTING
-from ancestral.cli.output import console, rounded, say, tell
+from ancestral.cli.output import console, rounded, say, table, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run
@@ -74,16 +74,12 @@ def show(found: "Sweep") -> None:
     """For each sampler and budget the grid that does best, by Fréchet distance, and how far from the flow it ends; then
     what many steps and real images score.
     """
-    from rich import box
-    from rich.table import Table
-
     from ancestral.report.sweep import best_grids
 
-    budgets, rows = best_grids(found)
-    table = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)
-    for sampler, best in rows.items():
-        table.add_row(sampler, *("" if row is None else _cell(row) for row in best))
-    console(stderr=False).print(table)
+    budgets, samplers = best_grids(found)
+    columns = ("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets))
+    rows = [[sampler, *("" if row is None else _cell(row) for row in best)] for sampler, best in samplers.items()]
+    console(stderr=False).print(table(columns, rows))
     tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings, named_config
 from ancestral.cli.options import Options
-from ancestral.cli.output import console, tell
+from ancestral.cli.output import console, table, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.jobs.events import ResultEvent
@@ -56,14 +56,9 @@ def parser(defaults: Config) -> Options:
 
 def show(result: ResultEvent) -> None:
     """All comparisons, in their order, as a table; what they come to, and where that is kept."""
-    from rich import box
-    from rich.table import Table
-
     found, stored = result.value, result.tree["stored"]
-    table = Table("choice", "tried", "against", "speed", "pairs", "", box=box.SIMPLE)
-    for comparison in found.comparisons:
-        table.add_row(*row(comparison))
-    console(stderr=False).print(table)
+    columns = ("choice", "tried", "against", "speed", "pairs", "")
+    console(stderr=False).print(table(columns, map(row, found.comparisons)))
     for work, speed in found.speeds.items():
         tell(f"{work}: {speed.after:,.1f} images/s, with the usual choices {speed.before:,.1f}")
     usual, choices = found.usual.model_dump(), found.choices.model_dump()

@@ -13,8 +13,7 @@ class ScheduleSettings(Settings):
     """How the signal fades: alpha_bar over the timesteps. Ends left at None take the schedule's published values."""
 
     name: Literal["linear", "cosine", "scaled-linear", "sigmoid", "log-snr", "betas"] = "cosine"
-    """linear and scaled-linear: in beta and its root. cosine, sigmoid: in alpha_bar. log-snr: linear in log-SNR. betas:
-    your own."""
+    """linear, scaled-linear: in beta, its root. cosine, sigmoid: in alpha_bar. log-snr: in log-SNR. betas: your own."""
     num_timesteps: NumTimesteps = 1000
     """T, the number of noising steps."""
     beta_start: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -20,8 +20,7 @@ class SamplingSettings(Settings):
     """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0. The others follow the probability flow at a
     higher order; `ancestral sweep` measures which is best for a network."""
     steps: NumTimesteps = 50
-    """Steps from noise to image; at most T. Each calls the network once; of heun and dpm++2s twice, of dpm++3s three
-    times."""
+    """Steps from noise to image, at most T. Each is a network call; of heun and dpm++2s two, of dpm++3s three."""
     grid: Literal["trailing", "log-snr", "middle", "karras", "quadratic"] | None = None
     """Where the steps fall: evenly in t; in log-SNR; in log-SNR within noise of 80 to 0.03 times the signal; in
     sigma^(1/7); in the root of t. None: the sampler's own."""
