@@ -11,12 +11,8 @@ NO_CHOICES = {
     "memory": "images and weights lie with their channels last, as convolutions read them fastest",
     "guidance": "what is guided by no class is computed in one call of twice the images",
 }
-"""Of how to compute, before, and what holds now."""
-AS_NOW = ("auto", "channels-last", "one-call")
-"""Their values that say the same."""
-FIELDS_OF_SWEEPS = {"contender": "choice"}
-"""Fields of a row of sweep.json: before, and now."""
-NAMES_IN_EVALUATIONS = {
+"""Settings of how to compute that are gone, and what holds now."""
+IN_EVALUATIONS = {
     "num_drawn": "num_generated",
     "drawn_median": "generated_median",
     "drawn against test": "generated against test",
@@ -35,6 +31,12 @@ def settings(tree: Any) -> Any:
     return tree
 
 
+def _setting(name: str, value: Any) -> Any:
+    if name == "compute":
+        return choices(value)
+    return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)
+
+
 def computed(tree: dict[str, Any]) -> dict[str, Any]:
     """compute.json of a run. Where it was computed in a way that is gone, it was so on no machine of today."""
     match tree:
@@ -44,7 +46,7 @@ def computed(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def choices(tree: Any) -> Any:
-    """How a machine is used, without what is a choice no more."""
+    """How a machine is used, without the settings that are gone."""
     if not isinstance(tree, dict):
         return tree
     found = {name: value for name, value in tree.items() if name not in NO_CHOICES}
@@ -52,41 +54,30 @@ def choices(tree: Any) -> Any:
 
 
 def no_choices(tree: dict[str, Any]) -> list[str]:
-    """What settings ask for that is a choice no more, and what holds instead, a line each."""
-    asked = tree.get("compute")
-    other = {name: asked[name] for name in NO_CHOICES if name in asked} if isinstance(asked, dict) else {}
-    return [f"no compute.{name} {value}: {NO_CHOICES[name]}" for name, value in other.items() if value not in AS_NOW]
+    """What settings ask for that is gone and would do otherwise, and what holds instead, a line each."""
+    compute = tree.get("compute")
+    asked = [(name, compute[name]) for name in NO_CHOICES if name in compute] if isinstance(compute, dict) else []
+    as_now = ("auto", "channels-last", "one-call")
+    return [f"no compute.{name} {value}: {NO_CHOICES[name]}" for name, value in asked if value not in as_now]
 
 
 def sweep(tree: Any) -> Any:
-    """What `ancestral sweep` wrote."""
-    match settings(tree):
-        case {"rows": list(rows), **rest}:
-            present = rest.get("present")
-            if isinstance(present, dict):
-                rest["present"] = {name: _row(value) for name, value in present.items()}
-            return {**rest, "rows": [_row(row) for row in rows]}
-        case other:
-            return other
+    """What `ancestral sweep` wrote: before, the `choice` of a row was its `contender`."""
+    return _renamed(settings(tree), {"contender": "choice"})
 
 
 def evaluation(tree: Any) -> Any:
     """What `ancestral evaluate` wrote."""
+    return _renamed(tree, IN_EVALUATIONS)
+
+
+def _renamed(tree: Any, names: dict[str, str]) -> Any:
+    """The same with other names, of fields and as values, at any depth."""
     match tree:
         case list():
-            return [evaluation(each) for each in tree]
+            return [_renamed(each, names) for each in tree]
         case dict():
-            return {NAMES_IN_EVALUATIONS.get(name, name): evaluation(value) for name, value in tree.items()}
+            return {names.get(name, name): _renamed(value, names) for name, value in tree.items()}
         case str():
-            return NAMES_IN_EVALUATIONS.get(tree, tree)
+            return names.get(tree, tree)
     return tree
-
-
-def _setting(name: str, value: Any) -> Any:
-    if name == "compute":
-        return choices(value)
-    return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)
-
-
-def _row(row: Any) -> Any:
-    return {FIELDS_OF_SWEEPS.get(name, name): value for name, value in row.items()} if isinstance(row, dict) else row

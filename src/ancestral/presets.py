@@ -1,13 +1,13 @@
 """Named recipes: functions that return a Config. The README's table has their measured times and results.
 
 The small recipes are for two CPU cores; docs/recipes.md has what was tried for them, and how it did. They spend their
-parameters at low resolution, where a convolution is cheap, attend at the lowest level only, and let the learning rate
-fall over the budget. Networks and batches are small: in a run this short, more steps are worth more than better ones.
-Glyphs are learned fastest by predicting x0, which generates photographs and textures too smooth: these predict v.
-`ddpm-cifar10` is the paper's own recipe, for a GPU.
+parameters at low resolution, where a convolution is cheap, and attend at the lowest level only. Networks and batches
+are small: in a run this short, more steps are worth more than better ones. Glyphs are learned fastest by predicting x0,
+which generates photographs and textures too smooth: these predict v.
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 from ancestral.settings import (
     Config,
@@ -27,14 +27,8 @@ SMALL_UNET = NetworkSettings(
 
 def digits() -> Config:
     """scikit-learn's handwritten digits, 8x8 grey, by class: two minutes."""
-    return Config(
-        data=DataSettings(source="digits"),
-        diffusion=DiffusionSettings(prediction="x0"),
-        network=NetworkSettings(
-            widths=(32, 64), layers=1, attention=(1,), norm_groups=8, time_conditioning="scale-shift"
-        ),
-        training=_short(minutes=2.0, batch_size=64, lr=4e-3),
-    )
+    network = SMALL_UNET.model_copy(update={"widths": (32, 64), "attention": (1,), "norm_groups": 8})
+    return _short("digits", 2.0, batch_size=64, lr=4e-3, prediction="x0", network=network)
 
 
 def photos() -> Config:
@@ -57,13 +51,7 @@ def mnist_nll() -> Config:
         data=DataSettings(source="mnist", labels="none", validation=0.02),
         diffusion=DiffusionSettings(schedule=ScheduleSettings(name="log-snr"), prediction="levels", time="log-snr"),
         network=NetworkSettings(
-            widths=(32, 64, 96),
-            layers=2,
-            attention=(2,),
-            norm_groups=2,
-            fourier=(6, 7),
-            output_rank=32,
-            time_conditioning="scale-shift",
+            widths=(32, 64, 96), norm_groups=2, fourier=(6, 7), output_rank=32, time_conditioning="scale-shift"
         ),
         training=TrainingSettings(
             minutes=90.0,
@@ -104,12 +92,7 @@ def ddpm_cifar10() -> Config:
         data=DataSettings(source="cifar10", flip=True, labels="none", validation=0.01),
         diffusion=DiffusionSettings(schedule=ScheduleSettings(name="linear")),
         network=NetworkSettings(
-            widths=(128, 256, 256, 256),
-            layers=2,
-            attention=(1,),
-            dropout=0.1,
-            norm_eps=1e-6,
-            downsample_padding="right-bottom",
+            widths=(128, 256, 256, 256), attention=(1,), dropout=0.1, norm_eps=1e-6, downsample_padding="right-bottom"
         ),
         training=TrainingSettings(steps=800_000, batch_size=128, lr=2e-4, warmup_images=640_000, ema_decay=0.9999),
         sampling=SamplingSettings(sampler="ancestral", steps=1000),
@@ -122,8 +105,6 @@ def cifar10_gpu() -> Config:
     Not measured yet. At the 5,400 images a second that are aimed at it takes 16,000 steps of 512, a twelfth of the
     paper's images. The paper's rate, 2e-4 at batch 128, grows with the root of the batch, and has to fall to 0 within
     so short a run. The average stays young and so spans the last tenth, however many steps the machine manages.
-    Held-out losses and grids together take fewer multiply-adds than one step in a thousand; a checkpoint writes more
-    than half a gigabyte, so there are few.
     """
     return Config(
         data=DataSettings(source="cifar10", flip=True, validation=0.01),
@@ -135,13 +116,11 @@ def cifar10_gpu() -> Config:
             lr=4e-4,
             warmup_images=250_000,
             lr_schedule="cosine",
-            ema_decay=0.9999,
             validate_every_steps=1000,
             sample_every_steps=4000,
             checkpoint_every_steps=5000,
             checkpoint_every_minutes=10.0,
         ),
-        sampling=SamplingSettings(sampler="ddim", steps=50),
     )
 
 
@@ -172,32 +151,35 @@ def for_folder(source: str) -> Config:
 
 
 def _glyphs(source: str) -> Config:
-    return Config(
-        data=DataSettings(source=source),
-        diffusion=DiffusionSettings(prediction="x0"),
-        network=SMALL_UNET,
-        training=_short(minutes=10.0, batch_size=32, lr=8e-4),
-        sampling=SamplingSettings(steps=20, grid="log-snr"),
-    )
+    config = _short(source, 10.0, batch_size=32, lr=8e-4, prediction="x0")
+    return config.model_copy(update={"sampling": SamplingSettings(steps=20, grid="log-snr")})
 
 
 def _small(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
+    return _short(source, minutes, batch_size=16, lr=6e-4, prediction="v", flip=flip)
+
+
+def _short(
+    source: str,
+    minutes: float,
+    batch_size: int,
+    lr: float,
+    prediction: Literal["x0", "v"],
+    network: NetworkSettings = SMALL_UNET,
+    flip: bool = False,
+) -> Config:
+    """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""
     return Config(
         data=DataSettings(source=source, flip=flip),
-        diffusion=DiffusionSettings(prediction="v"),
-        network=SMALL_UNET,
-        training=_short(minutes, batch_size=16, lr=6e-4),
-    )
-
-
-def _short(minutes: float, batch_size: int, lr: float) -> TrainingSettings:
-    """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""
-    return TrainingSettings(
-        minutes=minutes,
-        batch_size=batch_size,
-        lr=lr,
-        warmup_images=6400,
-        lr_schedule="cosine",
-        ema_decay=0.999,
-        sample_every_steps=1000,
+        diffusion=DiffusionSettings(prediction=prediction),
+        network=network,
+        training=TrainingSettings(
+            minutes=minutes,
+            batch_size=batch_size,
+            lr=lr,
+            warmup_images=6400,
+            lr_schedule="cosine",
+            ema_decay=0.999,
+            sample_every_steps=1000,
+        ),
     )

@@ -1,136 +1,108 @@
-"""What other programs call an option or a setting, and what does it here: one table for the command line, for settings
-files and for Python.
-"""
+"""What other programs call an option or a setting, and what does it here: for the command line, files and Python."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ancestral.migrations import NO_CHOICES
 from ancestral.names import nearest
 
-EPOCHS = "images are counted here, not epochs: --training.images N, where N is epochs times the number of images"
-TEXT = "there are no texts yet; where a network knows classes, --classes names them"
-FIRST = "the folder of a run or a pipeline is the first word, without an option"
-IMAGES = "image files are words after the folder of the run, without an option"
-AGAIN = "the same command goes on where it stopped"
-SOURCE = "a preset or the folder of the images is the first word, without an option"
-SEEDS = "--seed A --num-images N generates the seeds from A on, one for each image"
-PROCESSES = "processes are started by torchrun --nproc-per-node N -m ancestral train ..."
-METRICS = "evaluate measures all it knows: Fréchet and kernel distances, recall, precision, agreement"
-AVERAGE = "images are always generated with the averaged weights; --training.ema_decay says how long the average is"
-BOUND = "bits per dimension are measured by ancestral likelihood"
-BARS = "bars are drawn on a terminal only; --json keeps all but the result from stdout"
-COLOURS = "channels follow from data.color"
-
-TARGETS: dict[str, str] = {
-    "training.lr": "lr learning-rate base-lr learn-rate initial-lr alpha",
-    "training.batch_size | compute.chunk | num-images": "batch batch-size bs b train-batch-size",
-    "compute.chunk": "eval-batch-size sample-batch-size chunk-size",
-    "training.steps | steps": (
-        "iterations iters max-steps num-steps train-steps max-iter max-iters num-train-steps max-train-steps "
-        "total-steps n-iter train-num-steps training-steps"
-    ),
-    EPOCHS: "epochs num-epochs n-epochs max-epochs num-train-epochs epoch nepochs",
-    "size | data.size | the size of an image is that of the network": (
-        "resolution image-size img-size imsize size res imagesize img-dim crop-size height width"
-    ),
-    "out": (
-        "output out-dir outdir output-dir save-dir savedir o out-path output-path results-dir result-dir logdir "
-        "log-dir results-folder name run-name run-dir experiment save-path outfile destination dest"
-    ),
-    "guidance | sampling.guidance": (
-        "cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w cond-scale scale"
-    ),
-    "guidance_by | sampling.guidance_by": "guidance-type guidance-method",
-    "negative | sampling.negative": "negative-class negative-label negative-prompt",
-    "steps | sampling.steps | calls": (
-        "num-inference-steps inference-steps sampling-steps timestep-respacing ddim-steps nfe sample-steps "
-        "num-sampling-steps diffusion-steps"
-    ),
-    "num-images | images | points | training.images": (
-        "n num num-samples samples count number n-samples num-sample num-imgs num-image images num-images-per-prompt "
-        "batch-count amount total num-images number-of-images n-images"
-    ),
-    "classes | data.labels": "labels label class class-labels y classes class-label class-name class-id",
-    "data.labels | classes": "class-cond conditional cond unconditional num-classes class-conditional",
-    TEXT: "prompt text caption prompts",
-    "training.ema_decay": "ema-decay ema-rate ema-beta ema-halflife",
-    AVERAGE: "ema use-ema no-ema",
-    "compute.precision": (
-        "fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32 torch-dtype"
-    ),
-    NO_CHOICES["memory"]: "compute.memory memory memory-format channels-last channels-first",
-    NO_CHOICES["guidance"]: "compute.guidance",
-    FIRST: "checkpoint ckpt model weights model-path ckpt-path load model-id pretrained checkpoint-path",
-    AGAIN: "resume resume-from-checkpoint continue resume-from restart auto-resume resume-path",
-    "device": "gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda",
-    PROCESSES: "num-gpus nproc nproc-per-node num-processes world-size distributed ddp multi-gpu nodes",
-    "compute.threads": "workers num-workers threads num-threads dataloader-num-workers j jobs cores",
-    SOURCE: (
-        "data dataset data-dir data-path dataroot train-data-dir dataset-name input folder image-dir data-root path "
-        "source root image-folder preset target"
-    ),
-    "compute.micro_batch": (
-        "gradient-accumulation-steps accumulate accum grad-accum microbatch micro-batch gradient-accumulate-every "
-        "gradient-checkpointing accumulation"
-    ),
-    "training.clip_norm": "grad-clip clip-grad max-grad-norm gradient-clip gradient-clip-val grad-norm clip-gradients",
-    "training.warmup_images": "warmup warmup-steps lr-warmup-steps warm-up lr-warmup warmup-iters",
-    "training.lr_schedule": "lr-scheduler lr-decay lr-policy anneal lr-anneal-steps",
-    "sampler | sampling.sampler": "scheduler sampling-method method solver sample-method sampler-name",
-    "training.optimizer": "opt optim",
-    "training.weight_decay": "wd decay",
-    "diffusion.schedule.num_timesteps | steps": (
-        "timesteps num-timesteps noise-steps t num-diffusion-timesteps num-train-timesteps"
-    ),
-    "diffusion.schedule.name | schedules": "noise-schedule schedule beta-schedule noise-scheduler schedule-name",
-    "diffusion.schedule.beta_start": "beta-min beta-1",
-    "diffusion.schedule.beta_end": "beta-max beta-t",
-    "diffusion.schedule.zero_terminal_snr": "zero-snr zero-terminal rescale-betas-zero-snr",
-    "network.widths": (
-        "base-channels model-channels dim channels num-channels ch-mult channel-mult channel-mults dim-mults ch nf "
-        "block-out-channels base-dim hidden-size unet-dim"
-    ),
-    "network.layers": "num-res-blocks layers-per-block num-layers depth res-blocks",
-    "network.attention": "attention-resolutions attn attn-resolutions use-attention attention-levels",
-    "network.head_width": "heads num-heads num-head-channels attention-head-dim head-dim n-heads",
-    "diffusion.prediction": "objective pred-type prediction-type parameterization predict pred-objective",
-    "diffusion.variance | variance": "learn-sigma sigma-type variance-type",
-    "data.flip": "horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip",
-    "data.color": "grayscale greyscale gray grey rgb colors colour mode",
-    f"data.color | {COLOURS}": "in-channels image-channels out-channels num-image-channels",
-    "data.fit": "center-crop crop resize centre-crop random-crop",
-    "data.validation": "val-split validation-split val-fraction val valid val-size",
-    "data.test": "test-split test-fraction test-size",
-    "training.label_dropout": "cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout",
-    "training.checkpoint_every_steps": (
-        "save-every save-interval checkpoint-every checkpointing-steps save-freq save-steps save-model-epochs "
-        "save-every-steps checkpoint-interval"
-    ),
-    "training.keep_checkpoints": "checkpoints-total-limit keep-last save-total-limit",
-    "training.log_every_steps": "log-every log-interval logging-steps log-freq print-freq",
-    "training.sample_every_steps": "sample-every sample-interval save-and-sample-every save-images-epochs sample-freq",
-    "training.validate_every_steps": "eval-every validate-every eval-interval eval-steps val-interval",
-    "training.minutes | minutes": "time max-time duration hours budget train-time max-minutes",
-    "training.loss": "loss-type criterion",
-    "training.min_snr_gamma": "min-snr gamma snr-gamma",
-    "seed": "random-seed manual-seed s generator rng-seed rng",
-    f"seeds | {SEEDS}": "seed-range seeds",
-    "noise | grain": "noise-level noise-sigma sigma",
-    "film": "gif animation video movie mp4 save-gif webp save-film",
-    "each": "save-images save-all individual separate",
-    "overwrite": "force f",
-    "tensorboard": "wandb logger report-to tracker tb use-wandb",
-    METRICS: "fid is kid metric metrics inception-score",
-    "inception": "fid-weights inception-path inception-weights",
-    BOUND: "nll bpd bits-per-dim bits elbo",
-    BARS: "verbose v quiet q silent progress no-progress progress-bar",
-    "config": "config-file cfg-file yaml settings conf",
-    "dry-run": "dry test-run simulate",
-    IMAGES: "init-image init-img image img",
-}
-"""What is meant, options in the order of preference or a sentence why there is none -> the words for it, with dashes
+TABLE = f"""
+training.lr <- lr learning-rate base-lr learn-rate initial-lr alpha
+training.batch_size | compute.chunk | num-images <- batch batch-size bs b train-batch-size
+compute.chunk <- eval-batch-size sample-batch-size chunk-size
+training.steps | steps <- iterations iters max-steps num-steps train-steps max-iter max-iters num-train-steps
+    max-train-steps total-steps n-iter train-num-steps training-steps
+images are counted here, not epochs: --training.images N, where N is epochs times the number of images <- epochs
+    num-epochs n-epochs max-epochs num-train-epochs epoch nepochs
+size | data.size | the size of an image is that of the network <- resolution image-size img-size imsize size res
+    imagesize img-dim crop-size height width
+out <- output out-dir outdir output-dir save-dir savedir o out-path output-path results-dir result-dir logdir log-dir
+    results-folder name run-name run-dir experiment save-path outfile destination dest
+guidance | sampling.guidance <- cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w
+    cond-scale scale
+guidance_by | sampling.guidance_by <- guidance-type guidance-method
+negative | sampling.negative <- negative-class negative-label negative-prompt
+steps | sampling.steps | calls <- num-inference-steps inference-steps sampling-steps timestep-respacing ddim-steps nfe
+    sample-steps num-sampling-steps diffusion-steps
+num-images | images | points | training.images <- n num num-samples samples count number n-samples num-sample num-imgs
+    num-image images num-images-per-prompt batch-count amount total num-images number-of-images n-images
+classes | data.labels <- labels label class class-labels y classes class-label class-name class-id
+data.labels | classes <- class-cond conditional cond unconditional num-classes class-conditional
+there are no texts yet; where a network knows classes, --classes names them <- prompt text caption prompts
+training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife
+images are always generated with the averaged weights; --training.ema_decay says how long the average is <- ema use-ema
+    no-ema
+compute.precision <- fp16 half bf16 mixed-precision amp precision dtype fp32 bfloat16 float16 use-fp16 autocast tf32
+    torch-dtype
+{NO_CHOICES["memory"]} <- compute.memory memory memory-format channels-last channels-first
+{NO_CHOICES["guidance"]} <- compute.guidance
+the folder of a run or a pipeline is the first word, without an option <- checkpoint ckpt model weights model-path
+    ckpt-path load model-id pretrained checkpoint-path
+the same command goes on where it stopped <- resume resume-from-checkpoint continue resume-from restart auto-resume
+    resume-path
+device <- gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda
+processes are started by torchrun --nproc-per-node N -m ancestral train ... <- num-gpus nproc nproc-per-node
+    num-processes world-size distributed ddp multi-gpu nodes
+compute.threads <- workers num-workers threads num-threads dataloader-num-workers j jobs cores
+a preset or the folder of the images is the first word, without an option <- data dataset data-dir data-path dataroot
+    train-data-dir dataset-name input folder image-dir data-root path source root image-folder preset target
+compute.micro_batch <- gradient-accumulation-steps accumulate accum grad-accum microbatch micro-batch
+    gradient-accumulate-every gradient-checkpointing accumulation
+training.clip_norm <- grad-clip clip-grad max-grad-norm gradient-clip gradient-clip-val grad-norm clip-gradients
+training.warmup_images <- warmup warmup-steps lr-warmup-steps warm-up lr-warmup warmup-iters
+training.lr_schedule <- lr-scheduler lr-decay lr-policy anneal lr-anneal-steps
+sampler | sampling.sampler <- scheduler sampling-method method solver sample-method sampler-name
+training.optimizer <- opt optim
+training.weight_decay <- wd decay
+diffusion.schedule.num_timesteps | steps <- timesteps num-timesteps noise-steps t num-diffusion-timesteps
+    num-train-timesteps
+diffusion.schedule.name | schedules <- noise-schedule schedule beta-schedule noise-scheduler schedule-name
+diffusion.schedule.beta_start <- beta-min beta-1
+diffusion.schedule.beta_end <- beta-max beta-t
+diffusion.schedule.zero_terminal_snr <- zero-snr zero-terminal rescale-betas-zero-snr
+network.widths <- base-channels model-channels dim channels num-channels ch-mult channel-mult channel-mults dim-mults ch
+    nf block-out-channels base-dim hidden-size unet-dim
+network.layers <- num-res-blocks layers-per-block num-layers depth res-blocks
+network.attention <- attention-resolutions attn attn-resolutions use-attention attention-levels
+network.head_width <- heads num-heads num-head-channels attention-head-dim head-dim n-heads
+diffusion.prediction <- objective pred-type prediction-type parameterization predict pred-objective
+diffusion.variance | variance <- learn-sigma sigma-type variance-type
+data.flip <- horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip
+data.color <- grayscale greyscale gray grey rgb colors colour mode
+data.color | channels follow from data.color <- in-channels image-channels out-channels num-image-channels
+data.fit <- center-crop crop resize centre-crop random-crop
+data.validation <- val-split validation-split val-fraction val valid val-size
+data.test <- test-split test-fraction test-size
+training.label_dropout <- cond-drop-prob p-uncond uncond-prob cond-dropout drop-prob cfg-dropout class-dropout
+training.checkpoint_every_steps <- save-every save-interval checkpoint-every checkpointing-steps save-freq save-steps
+    save-model-epochs save-every-steps checkpoint-interval
+training.keep_checkpoints <- checkpoints-total-limit keep-last save-total-limit
+training.log_every_steps <- log-every log-interval logging-steps log-freq print-freq
+training.sample_every_steps <- sample-every sample-interval save-and-sample-every save-images-epochs sample-freq
+training.validate_every_steps <- eval-every validate-every eval-interval eval-steps val-interval
+training.minutes | minutes <- time max-time duration hours budget train-time max-minutes
+training.loss <- loss-type criterion
+training.min_snr_gamma <- min-snr gamma snr-gamma
+seed <- random-seed manual-seed s generator rng-seed rng
+seeds | --seed A --num-images N generates the seeds from A on, one for each image <- seed-range seeds
+noise | grain <- noise-level noise-sigma sigma
+film <- gif animation video movie mp4 save-gif webp save-film
+each <- save-images save-all individual separate
+overwrite <- force f
+tensorboard <- wandb logger report-to tracker tb use-wandb
+evaluate measures all it knows: Fréchet and kernel distances, recall, precision, agreement <- fid is kid metric metrics
+    inception-score
+inception <- fid-weights inception-path inception-weights
+bits per dimension are measured by ancestral likelihood <- nll bpd bits-per-dim bits elbo
+bars are drawn on a terminal only; --json keeps all but the result from stdout <- verbose v quiet q silent progress
+    no-progress progress-bar
+config <- config-file cfg-file yaml settings conf
+dry-run <- dry test-run simulate
+image files are words after the folder of the run, without an option <- init-image init-img image img
+"""
+"""What is meant, options in the order of preference or a sentence why there is none <- the words for it, with dashes
 and without those at its beginning."""
-MEANT = {word: targets.split(" | ") for targets, words in TARGETS.items() for word in words.split()}
+ENTRIES = [line.split(" <- ") for line in TABLE.strip().replace("\n    ", " ").splitlines()]
+MEANT = {word: target.split(" | ") for target, words in ENTRIES for word in words.split()}
 """Word -> what is meant; the first option that a verb has counts."""
 
 
@@ -139,29 +111,25 @@ def answer(word: str, names: Iterable[str], cutoff: float = 0.5) -> str:
 
     Args:
         word: an option, or the dotted name of a setting.
-        names: options with their dashes, or dotted names.
+        names: options with their dashes, or dotted names; without dots, those within one branch of the settings.
     """
-    known = [*names]
+    known = {_dashed(name): name for name in names}
     plain = _dashed(word)
-    last = plain.rpartition(".")[2]
+    last = _last(plain)
+    in_a_branch = not any("." in name for name in known)
     for target in MEANT.get(plain) or MEANT.get(last) or ():
         if " " in target:
             return f"; {target}"
-        if target_name := _named(target, known):
-            return f"; did you mean {target_name}?"
-    near = _same_ending(last, known) or nearest(word, known, cutoff)
+        if name := known.get(_last(_dashed(target)) if in_a_branch else _dashed(target)):
+            return f"; did you mean {name}?"
+    # --training.clip_norm for --clip-norm: a setting whose last part it is
+    same_ending = next((name for known_as, name in known.items() if "." in known_as and _last(known_as) == last), None)
+    near = same_ending or nearest(word, known.values(), cutoff)
     return f"; did you mean {near}?" if near else ""
 
 
-def _named(target: str, known: Sequence[str]) -> str | None:
-    """The name of a target; within one branch of the settings, whose names have no dots, its last part."""
-    wanted = _dashed(target) if any("." in name for name in known) else _dashed(target).rpartition(".")[2]
-    return next((name for name in known if _dashed(name) == wanted), None)
-
-
-def _same_ending(last: str, known: Sequence[str]) -> str | None:
-    """`--training.clip_norm` for `--clip-norm`: a setting whose last part it is."""
-    return next((name for name in known if "." in name and _dashed(name).rpartition(".")[2] == last), None)
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _dashed(name: str) -> str:

@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from pipelines import untrained
 
-from ancestral.cli.main import main
-from ancestral.cli.shortage import shortage
+from ancestral.cli.main import main, shortage
 
 
 def saved(folder: Path, channels: int) -> str:
@@ -63,6 +62,6 @@ def test_want_of_memory_says_how_much_was_asked_for_and_what_to_lower() -> None:
         torch.empty(2**50, dtype=torch.uint8)
     assert "1,125,899.9 GB" in str(shortage(asked.value)) and "--compute.chunk" in str(shortage(asked.value))
     assert "800,444.5 GB" in str(shortage(MemoryError("Unable to allocate 728. TiB for an array with shape (1,)")))
-    assert shortage(RuntimeError("could not create a primitive")) is not None
-    assert shortage(MemoryError()) is not None
-    assert shortage(RuntimeError("shapes do not fit")) is None
+    assert shortage(RuntimeError("could not create a primitive"))
+    assert shortage(MemoryError())
+    assert not shortage(RuntimeError("shapes do not fit"))

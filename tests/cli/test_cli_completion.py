@@ -50,7 +50,7 @@ def test_bash_completes(script: Path, typed: list[str], wanted: list[str], tmp_p
 
 def test_every_verb_and_preset_is_in_every_script(capsys: pytest.CaptureFixture[str]) -> None:
     known = commands()
-    assert {command.name.split()[0] for command in known} == {*VERBS}
+    assert {name.split()[0] for name in known} == {*VERBS}
     for text in (fish(known), zsh(known)):
         assert all(verb in text for verb in VERBS) and all(preset in text for preset in PRESETS)
 

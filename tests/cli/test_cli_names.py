@@ -8,7 +8,7 @@ import pytest
 from cli_calls import call
 
 from ancestral.cli.job_options import job_options
-from ancestral.cli.main import VERBS
+from ancestral.cli.main import VERBS, run
 from ancestral.errors import InputError
 from ancestral.jobs.edit_tasks import TASKS
 from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings, SweepJobSettings
@@ -172,5 +172,5 @@ def test_a_folder_that_is_no_run_is_called_what_it_is(tmp_path: Path, verb: str)
         with pytest.raises(
             InputError, match=rf"expected a run folder with a config\.json, .*{told.removeprefix('got ')}"
         ):
-            import_module(f"ancestral.cli.{verb.replace('-', '_')}").run([str(folder)])
+            run([verb, str(folder)])
         assert sorted(tmp_path.rglob("*")) == before

@@ -10,9 +10,9 @@ from cli_calls import call
 from PIL import Image
 
 from ancestral.building import build_schedule
-from ancestral.cli.output import number
+from ancestral.cli.output import rounded
 from ancestral.data.datasets import load
-from ancestral.evaluation.evaluate import Evaluation, Number
+from ancestral.evaluation.evaluate import Evaluation
 from ancestral.jobs import show
 from ancestral.settings import DataSettings, ScheduleSettings
 
@@ -128,13 +128,10 @@ def test_an_evaluation_is_shown_and_kept(
 
 
 def test_a_number_is_rounded_to_its_error() -> None:
-    def shown(value: float, error: float | None) -> str:
-        return number(Number(name="kernel", value=value, standard_error=error))
-
-    assert shown(75.5028, 4.93) == "75.5 ± 4.9"
-    assert shown(-0.08082, 0.0931) == "-0.081 ± 0.093"
-    assert shown(1234.5, 250.0) == "1234 ± 250"
-    assert shown(0.125, None) == "0.125" and shown(0.0, 0.0) == "0"
+    assert rounded(75.5028, 4.93) == "75.5 ± 4.9"
+    assert rounded(-0.08082, 0.0931) == "-0.081 ± 0.093"
+    assert rounded(1234.5, 250.0) == "1234 ± 250"
+    assert rounded(0.125, None) == "0.125" and rounded(0.0, 0.0) == "0"
 
 
 def test_a_report_is_written_where_asked(

@@ -177,8 +177,8 @@ def test_a_run_and_its_pipeline_are_one_network(
     [
         ((), "expected a preset"),
         (("digitz",), "did you mean digits"),
-        (("digits", "--minutes", "0"), "positive number for --minutes"),
-        (("digits", "--minutes", "nan"), "positive number for --minutes"),
+        (("digits", "--minutes", "0"), "--minutes: expected more than 0"),
+        (("digits", "--minutes", "nan"), "--minutes: expected a finite number"),
         (("digits", "--forget", "--minutes", "1"), "--forget alone"),
         (("digits", "--compute.thread", "1"), "compute.threads"),
         (("digits", "--compute.threads", "0"), "compute.threads"),

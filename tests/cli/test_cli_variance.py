@@ -108,8 +108,8 @@ def test_a_damaged_file_is_one_line(run: Path, content: str, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--images", "1"), "--images of at least 2"),
-        (("--timesteps", "0"), "--timesteps of at least 1"),
+        (("--images", "1"), "--images: expected at least 2"),
+        (("--timesteps", "0"), "--timesteps: expected at least 1"),
         (("--seed", "x"), "--seed"),
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cli_calls import TINY, call
 
-from ancestral.cli.likelihood import quarters
+from ancestral.cli.measure import quarters
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.likelihood import Likelihood, Measurement, Stretch
@@ -107,10 +107,10 @@ def test_classes_are_given_when_asked(run: Path, capsys: pytest.CaptureFixture[s
 REFUSED = {
     ("--guidance", "2"): "unknown option --guidance",
     ("--inception", "a.pth"): "unknown option --inception",
-    ("--images", "1"): "--images of at least 2",
-    ("--timesteps", "0"): "--timesteps of at least 1",
-    ("--chain", "0"): "--chain of at least 1",
-    ("--seed", "-1"): "--seed of at least 0",
+    ("--images", "1"): "--images: expected at least 2",
+    ("--timesteps", "0"): "--timesteps: expected at least 1",
+    ("--chain", "0"): "--chain: expected at least 1",
+    ("--seed", "-1"): "--seed: expected at least 0",
 }
 
 

@@ -1,7 +1,5 @@
-"""The command line: a file for each verb, and main.py, which finds the verb. A leaf that nothing else imports.
+"""The command line: functions of the words after a verb that return the exit code, and main.py, which finds the verb.
 
-Settings are flags of the same dotted names as in a settings file, and take the same road: a flag becomes an entry of
-the nested table, which `config.merged` lays over the preset and checks. So a file and flags cannot differ in meaning,
-a wrong value is told in the same line, and it is known which settings were given. No verb imports torch before its
-words have been understood.
+Settings are flags of the same dotted names as in a settings file: a flag becomes an entry of the nested table that is
+laid over the preset and checked. No verb imports torch before its words have been understood.
 """

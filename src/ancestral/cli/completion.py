@@ -3,9 +3,7 @@
 Computed from the parsers of the verbs, so that no option is written twice. The scripts start no program themselves.
 """
 
-from collections.abc import Sequence
-from importlib import import_module
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
 
 from ancestral.cli.options import DESCRIBE, Options, OptionsDescribed
 from ancestral.errors import InputError
@@ -19,22 +17,13 @@ Print a script by which SHELL (bash, zsh or fish) completes verbs, options, pres
   fish  ancestral completion fish | source              in ~/.config/fish/config.fish
 """
 EXAMPLES = ("ancestral completion bash", "ancestral completion fish > ~/.config/fish/completions/ancestral.fish")
-PARTS = {"show": ("schedule", "forward", "data"), "data": ("check", "pack")}
-"""Verbs of several commands; those of `edit` are its tasks."""
-SHELLS = ("bash", "zsh", "fish")
-
-
-class Command(NamedTuple):
-    """A verb, or a verb and its part, and the words that each option's value is out of."""
-
-    name: str
-    values: dict[str, list[str]]
+Commands = dict[str, dict[str, list[str]]]
+"""A verb, or a verb and its part -> its options, each with the words that its value is out of."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     options = Options("ancestral completion", "SHELL", ABOUT, EXAMPLES)
-    options.option("shell", metavar="SHELL", help="bash, zsh or fish")
+    options.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
     found = options.words(argv)
     shells = {"bash": bash, "zsh": zsh, "fish": fish}
     name = spelled(found.shell, shells)
@@ -48,67 +37,60 @@ def parts() -> dict[str, tuple[str, ...]]:
     """The commands of verbs that have several."""
     from ancestral.jobs.edit_tasks import TASKS
 
-    return {"edit": tuple(TASKS), **PARTS}
-
-
-def commands() -> list[Command]:
-    """Every command that can be typed."""
-    from ancestral.cli.main import VERBS
-
-    several = parts()
-    names = [[verb, part] for verb in VERBS for part in several.get(verb, ("",))]
-    return [Command(" ".join(name).strip(), _described(name)) for name in names]
+    return {"edit": tuple(TASKS), "show": ("schedule", "forward", "data"), "data": ("check", "pack")}
 
 
 def first_words() -> dict[str, tuple[str, ...]]:
     """What the first word after a verb may be, beside a folder."""
     from ancestral.presets import PRESETS
 
-    return {"train": tuple(PRESETS), "tune": tuple(PRESETS), "completion": SHELLS}
+    return {"train": tuple(PRESETS), "tune": tuple(PRESETS), "completion": ("bash", "zsh", "fish")}
 
 
-def _described(name: Sequence[str]) -> dict[str, list[str]]:
-    verb, part = name
-    try:
-        import_module(f"ancestral.cli.{verb.replace('-', '_')}").run([*([part] if part else []), DESCRIBE])
-    except OptionsDescribed as said:
-        return said.options.values()
-    raise AssertionError(f"{verb} {part} does not read its words")
+def commands() -> Commands:
+    """Every command that can be typed."""
+    from ancestral.cli import main
+
+    found, several = Commands(), parts()
+    for verb in main.VERBS:
+        for part in several.get(verb, ("",)):
+            try:
+                main.run([verb, *([part] if part else []), DESCRIBE])
+            except OptionsDescribed as described:
+                found[f"{verb} {part}".strip()] = described.options.values()
+    return found
 
 
-def bash(all_of: Sequence[Command]) -> str:
+def bash(known: Commands) -> str:
     """The script for bash."""
-    verbs = dict.fromkeys(command.name.split()[0] for command in all_of)
+
+    def cases(names: Mapping[str, Iterable[str]]) -> list[str]:
+        return [f'        "{case}") words="{" ".join(words)}" ;;' for case, words in names.items()]
+
+    chosen = {f"{name} {option}": words for name, by in known.items() for option, words in by.items() if words}
     lines = [
         "_ancestral() {",
         '    local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}"',
         '    local command="${COMP_WORDS[1]}" words=""',
         "    COMPREPLY=()",
-        "    if [ $COMP_CWORD -eq 1 ]; then",
-        f'        COMPREPLY=($(compgen -W "{" ".join(verbs)}" -- "$word")); return',
-        "    fi",
-        '    case "$command" in',
-    ]
-    for verb, names in parts().items():
-        lines += [
-            f"    {verb})",
-            "        if [ $COMP_CWORD -eq 2 ]; then",
-            f'            COMPREPLY=($(compgen -W "{" ".join(names)}" -- "$word")); return',
-            "        fi",
-            '        command="$command ${COMP_WORDS[2]}" ;;',
-        ]
-    lines += ["    esac", '    case "$command $before" in']
-    for command in all_of:
-        for option, choices in command.values.items():
-            if choices:
-                lines.append(f'    "{command.name} {option}") words="{" ".join(choices)}" ;;')
-    lines += ["    esac", '    if [ -n "$words" ]; then COMPREPLY=($(compgen -W "$words" -- "$word")); return; fi']
-    lines += ['    case "$word" in', "    -*)", '        case "$command" in']
-    lines += [f'        "{command.name}") words="{" ".join(command.values)}" ;;' for command in all_of]
-    lines += ["        esac", '        COMPREPLY=($(compgen -W "$words" -- "$word")) ;;', "    *)"]
-    lines += [
+        f'    if [ $COMP_CWORD -eq 1 ]; then words="{" ".join(dict.fromkeys(name.split()[0] for name in known))}"; fi',
+        '    case "$command $COMP_CWORD" in',
+        *cases({f"{verb} 2": names for verb, names in parts().items()}),
+        "    esac",
+        f'    case "$command" in {"|".join(parts())}) command="$command ${{COMP_WORDS[2]}}" ;; esac',
+        '    case "$command $before" in',
+        *cases(chosen),
+        "    esac",
+        '    if [ -n "$words" ]; then COMPREPLY=($(compgen -W "$words" -- "$word")); return; fi',
+        '    case "$word" in',
+        "    -*)",
+        '        case "$command" in',
+        *cases(known),
+        "        esac",
+        '        COMPREPLY=($(compgen -W "$words" -- "$word")) ;;',
+        "    *)",
         '        case "$command $COMP_CWORD" in',
-        *(f'        "{verb} 2") words="{" ".join(names)}" ;;' for verb, names in first_words().items()),
+        *cases({f"{verb} 2": names for verb, names in first_words().items()}),
         "        esac",
         '        COMPREPLY=($(compgen -W "$words" -- "$word") $(compgen -d -- "$word")) ;;',
         "    esac",
@@ -118,27 +100,22 @@ def bash(all_of: Sequence[Command]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def zsh(all_of: Sequence[Command]) -> str:
+def zsh(known: Commands) -> str:
     """The script for zsh, which runs bash's."""
     begun = "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\n"
-    return f"#compdef ancestral\n{begun}{bash(all_of)}"
+    return f"#compdef ancestral\n{begun}{bash(known)}"
 
 
-def fish(all_of: Sequence[Command]) -> str:
+def fish(known: Commands) -> str:
     """The script for fish."""
     from ancestral.cli.main import VERBS
 
-    lines = [f'complete -c ancestral -n __fish_use_subcommand -f -a {verb} -d "{VERBS[verb]}"' for verb in VERBS]
-    for verb, names in [*parts().items(), *first_words().items()]:
-        lines.append(f"complete -c ancestral -n '{_seen(verb)}' -a '{' '.join(names)}'")
-    for command in all_of:
-        where = "; and ".join(map(_seen, command.name.split()))
-        for option, choices in command.values.items():
+    seen, line = "__fish_seen_subcommand_from", "complete -c ancestral -n"
+    lines = [f'{line} __fish_use_subcommand -f -a {verb} -d "{about}"' for verb, about in VERBS.items()]
+    lines += [f"{line} '{seen} {verb}' -a '{' '.join(names)}'" for verb, names in {**parts(), **first_words()}.items()]
+    for name, options in known.items():
+        where = "; and ".join(f"{seen} {word}" for word in name.split())
+        for option, choices in options.items():
             long = f"-l {option.removeprefix('--')}" if option.startswith("--") else f"-s {option.removeprefix('-')}"
-            told = f" -x -a '{' '.join(choices)}'" if choices else ""
-            lines.append(f"complete -c ancestral -n '{where}' {long}{told}")
+            lines.append(f"{line} '{where}' {long}" + (f" -x -a '{' '.join(choices)}'" if choices else ""))
     return "\n".join(lines) + "\n"
-
-
-def _seen(word: str) -> str:
-    return f"__fish_seen_subcommand_from {word}"

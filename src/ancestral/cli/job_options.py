@@ -3,41 +3,39 @@
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from ancestral.cli.options import Fields, Options, changes, real, shown, whole
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from ancestral.cli.options import Options, changes, metavar, shown
+from ancestral.contracts import accepts, described
 from ancestral.errors import InputError
-from ancestral.jobs.data_settings import ImagesSettings
+from ancestral.folders import check_run
+from ancestral.jobs.data_settings import ImagesSettings, ReportSettings
+from ancestral.jobs.measurement_settings import RunSettings
 from ancestral.jobs.settings import Typed
-from ancestral.jobs.target import settings_of
+from ancestral.jobs.target import TargetSettings, settings_of
 from ancestral.names import meant, spelled
-from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, leaves, parse
+from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, field_names, leaves
 
 J = TypeVar("J", bound=Settings)
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
 """Fields that stand at the end of the help, after what the verb alone is asked."""
 
 
-class JobField(NamedTuple):
-    """A field of a job's settings. `schema` is that of its value in JSON, which tells its type and bounds."""
+def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], kind: type[J]) -> tuple[J, bool]:
+    """The settings of a job that were typed, of a run that is there, and whether the result is wanted as JSON.
 
-    name: str
-    about: str
-    typed: Typed
-    required: bool
-    default: Any
-    schema: dict[str, Any]
-
-    @property
-    def option(self) -> str:
-        """What is typed for it."""
-        return f"--{self.typed.option or self.name.replace('_', '-')}"
-
-    @property
-    def names(self) -> list[str]:
-        """All that may be typed for it."""
-        return [self.option, *([f"--{self.typed.also}"] if self.typed.also else [])]
+    Args:
+        usage: the verb, and what else must be typed.
+    """
+    verb, _, words = usage.partition(" ")
+    found = job_options(f"ancestral {verb}", words, about, examples, kind).words(argv)
+    job = job_settings(found, kind)
+    if isinstance(job, RunSettings | ReportSettings):
+        check_run(job.run)
+    return job, found.json
 
 
 def job_options(
@@ -47,13 +45,14 @@ def job_options(
     examples: Sequence[str],
     kind: type[Settings],
     about_json: str = "print the result as JSON",
+    defaults: Config | None = None,
 ) -> Options:
-    """The options of a job of this kind, with --json and --debug."""
+    """The options of a job, with --json and --debug; of all settings of a run, the help states those of `defaults`."""
     options = Options(command, words, about, examples)
-    for field in fields_of(kind):
-        add_field(options, field)
-    options.option("--json", action="store_true", help=about_json)
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
+    for name, field in _typed_fields(kind).items():
+        _add_field(options, name, field)
+    options.add_argument("--json", action="store_true", help=about_json)
+    options.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
     if "sampling" in kind.model_fields:
         fields = [(name, field, "as the pipeline says") for name, field, _ in leaves(SamplingSettings())]
         options.settings("how to generate", fields)
@@ -62,19 +61,11 @@ def job_options(
     if issubclass(kind, ImagesSettings):
         fields = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in kind.no_flags]
         options.settings("how images are read", fields, "data")
+    if issubclass(kind, TargetSettings):
+        for name in Config.model_fields:
+            group = [leaf for leaf in leaves(defaults or Config()) if leaf[0].split(".")[0] == name]
+            options.settings("settings of the run" if name == "seed" else f"settings: {name}", group)
     return options
-
-
-def sampling_fields() -> Fields:
-    """The settings behind the flags of how to generate and to compute."""
-    return [*leaves(SamplingSettings()), *leaves(ComputeSettings(), "compute.")]
-
-
-def add_config(options: Options, defaults: Config) -> None:
-    """A flag for every setting of a run, in groups; their help states the values of `defaults`."""
-    for name in Config.model_fields:
-        group = [leaf for leaf in leaves(defaults) if leaf[0] == name or leaf[0].startswith(f"{name}.")]
-        options.settings("settings of the run" if name == "seed" else f"settings: {name}", group)
 
 
 def named_config(argv: Sequence[str]) -> Config:
@@ -86,94 +77,84 @@ def named_config(argv: Sequence[str]) -> Config:
 
 
 def job_settings(found: Namespace, kind: type[J]) -> J:
-    """What was typed, as the settings of a job.
-
-    Raises:
-        InputError: a word that is none of its option's values.
-    """
-    words = [(field, vars(found)[field.name]) for field in fields_of(kind)]
-    values = {field.name: _value(word, field) for field, word in words if word is not None}
-    typed = changes(found, [*leaves(Config()), *leaves(DataSettings()), *sampling_fields()])
+    """What was typed, as the settings of a job."""
+    fields = _typed_fields(kind)
+    options = {name: _option(name, field) for name, field in fields.items()}
+    words = {name: word for name, word in vars(found).items() if name in fields and word is not None}
+    values = {name: _value(word, options[name], _typed(fields[name])) for name, word in words.items()}
+    typed = changes(found, [*leaves(Config()), *leaves(DataSettings()), *leaves(SamplingSettings())])
     if "compute" in kind.model_fields:
-        values["compute"] = parse(ComputeSettings, typed.pop("compute", {}), "command line: compute")
-    if "sampling" in kind.model_fields:
-        values["sampling"] = typed
-    if "settings" in kind.model_fields:
-        values["settings"] = typed
-    if issubclass(kind, ImagesSettings):
-        values["images"] = typed
-    return parse(kind, values, "command line")
+        values["compute"] = typed.pop("compute", {})
+    values |= {name: typed for name, field in kind.model_fields.items() if accepts(field.annotation, dict)}
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
+        for fault in faults:  # a field is told as the option that it is
+            fault["loc"] = tuple(options.get(str(part), part) for part in fault["loc"])
+        raise InputError(described(faults, [*options.values(), *field_names(kind)])) from None
 
 
-def fields_of(kind: type[Settings]) -> list[JobField]:
-    """Those that are an option or a positional, in the order of the help."""
-    schemas = kind.model_json_schema()["properties"]
-    fields = []
-    for name, field in kind.model_fields.items():
-        typed = next((about for about in field.metadata if isinstance(about, Typed)), Typed())
-        either = [part for part in schemas[name].get("anyOf", [schemas[name]]) if part.get("type") != "null"]
-        fields.append(JobField(name, field.description or "", typed, field.is_required(), field.default, either[0]))
-    # what is settings itself has a flag for each of them
-    own = [field for field in fields if field.schema.get("type") != "object" and "$ref" not in field.schema]
-    return sorted(own, key=lambda field: LAST.index(field.name) if field.name in LAST else -1)
+def _typed_fields(kind: type[Settings]) -> dict[str, FieldInfo]:
+    """The fields that are an option or a positional, in the order of the help."""
+    own = {
+        name: field
+        for name, field in kind.model_fields.items()  # what is settings itself has a flag for each of them
+        if not accepts(field.annotation, dict) and field.annotation is not ComputeSettings
+    }
+    return dict(sorted(own.items(), key=lambda item: LAST.index(item[0]) if item[0] in LAST else -1))
 
 
-def add_field(options: Options, field: JobField) -> None:
+def _typed(field: FieldInfo) -> Typed:
+    return next((about for about in field.metadata if isinstance(about, Typed)), Typed())
+
+
+def _option(name: str, field: FieldInfo) -> str:
+    """What is typed for a field."""
+    typed = _typed(field)
+    return name if typed.nargs else f"--{typed.option or name.replace('_', '-')}"
+
+
+def _add_field(options: Options, name: str, field: FieldInfo) -> None:
     """The option or positional of one field."""
-    typed, kind = field.typed, field.schema.get("type")
-    usual = typed.usual or (None if field.required or field.default is None else shown(field.default))
-    about = f"{field.about} [{usual}]".replace("%", "%%") if usual and kind != "boolean" else field.about
+    typed, kind, option = _typed(field), field.annotation, _option(name, field)
+    about, default = field.description or "", None if field.is_required() else field.default
     if typed.nargs:
-        several = {} if typed.nargs == 1 else {"nargs": typed.nargs}
-        options.option(field.name, metavar=typed.metavar, help=field.about, **several)
-    elif kind == "boolean":
-        options.option(*field.names, dest=field.name, action="store_true", help=about)
-    elif kind == "array" and "prefixItems" not in field.schema:
-        options.option(*field.names, dest=field.name, nargs="+", metavar=typed.metavar, help=about)
-    else:
-        metavar = typed.metavar or ("INT" if kind == "integer" else None)
-        shape = {"choices": field.schema["enum"]} if "enum" in field.schema else {"metavar": metavar}
-        options.option(*field.names, dest=field.name, required=field.required, help=about, **shape)
+        options.add_argument(option, metavar=typed.metavar, help=about, nargs=None if typed.nargs == 1 else typed.nargs)
+        return
+    names = [option, *([f"--{typed.also}"] if typed.also else [])]
+    if kind is bool:
+        options.add_argument(*names, dest=name, action="store_true", help=about)
+        return
+    usual = typed.usual or (None if default is None else shown(default))
+    options.add_argument(
+        *names,
+        dest=name,
+        metavar=typed.metavar or metavar(kind),
+        nargs="+" if accepts(kind, tuple) and not typed.such_as else None,
+        required=field.is_required(),
+        help=(f"{about} [{usual}]" if usual else about).replace("%", "%%"),
+    )
 
 
-def _value(word: Any, field: JobField) -> Any:
-    """What a word means; a switch, and the several words of a positional, as they are."""
-    if word == field.typed.none:
+def _value(word: Any, option: str, typed: Typed) -> Any:
+    """What a word means, or the several of one option; whether it is out of its values is seen later."""
+    if word == typed.none:
         return None
-    if field.typed.read is not None:
-        return field.typed.read(word, field.option)
-    if isinstance(word, list | bool):
+    if typed.read is not None:
+        return typed.read(word, option)
+    if not typed.such_as:
         return word
-    match field.schema:
-        case {"type": "integer", "minimum": least, "maximum": most}:
-            return whole(word, field.option, least, most)
-        case {"type": "number", "exclusiveMinimum": 0}:
-            return real(word, field.option, positive=True)
-        case {"type": "number"}:
-            return real(word, field.option)
-        case {"format": "path"}:
-            return Path(word)
-        case {"prefixItems": items}:
-            return _numbers(word, field, items)
-    return word
-
-
-def _numbers(word: str, field: JobField, items: Sequence[dict[str, Any]]) -> list[int]:
-    """Whole numbers, as many as the field's metavar names, such as TOP,LEFT or HEIGHTxWIDTH."""
-    names, example = field.typed.metavar or "", field.typed.such_as
-    parts = word.lower().split("x" if "x" in names else ",")
-    if len(parts) != len(items):
-        raise InputError(f"expected {names} for {field.option}, got {word!r}; such as {field.option} {example}")
-    bounds = [(item["minimum"], item["maximum"]) for item in items]
-    return [whole(part.strip(), field.option, *limits) for part, limits in zip(parts, bounds, strict=True)]
+    names = typed.metavar or ""  # such as TOP,LEFT or HEIGHTxWIDTH
+    separator = "x" if "x" in names else ","
+    parts = word.lower().split(separator)
+    if len(parts) != len(names.split(separator)):
+        raise InputError(f"expected {names} for {option}, got {word!r}; such as {option} {typed.such_as}")
+    return parts
 
 
 def run_part(argv: Sequence[str], verb: str, about: str, parts: dict[str, Callable[[Sequence[str]], int]]) -> int:
-    """A verb of several commands: the one that the first word names, or the help where there is none.
-
-    Raises:
-        InputError: another word.
-    """
+    """A verb of several commands: the one that the first word names, or the help where there is none."""
     if not argv or argv[0] in ("-h", "--help"):
         print(about, end="")
         return 0

@@ -6,23 +6,22 @@ saving, by a terminal that closed, Ctrl-C or SIGTERM, 141 nobody reads the outpu
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn
 
 from ancestral.cli.output import UnfailingStream, say, write_nowhere
-from ancestral.cli.shortage import shortage
 from ancestral.cli.signals import Stopped, stop_asked
 from ancestral.errors import AncestralError, InputError
 from ancestral.machine import is_main_process, keep_freed_memory, share_the_cores, started_together
 from ancestral.names import meant, spelled
-from ancestral.text import printable
+from ancestral.text import printable, size_in_words
 
 VERBS = {
     "train": "train on a data set or a folder of images; the same command goes on where it stopped",
@@ -41,42 +40,45 @@ VERBS = {
     "selftest": "check every formula against closed forms, on this machine",
     "completion": "print a script by which a shell completes verbs, options and names",
 }
+MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
+"""Verbs whose words are in measure.py; of the others each has a module."""
 TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")
 """Verbs that several processes can do together."""
-EXAMPLES = (
-    ("ancestral train digits", "two minutes, no download"),
-    ("ancestral sample runs/digits --film film.gif", "what it learned, and how it generates"),
-    ("ancestral report runs/digits", "curves, samples and numbers on one page"),
+OUT_OF_MEMORY = re.compile(
+    "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"
+    "CUDNN_STATUS_ALLOC_FAILED|bad_alloc"
 )
+"""In the messages of the system, of torch, of oneDNN beneath it, of CUDA and of C++."""
+AMOUNT = re.compile(r"allocate ([\d.]+) ?([bKMGTP])(ytes|iB)")
+EXAMPLES = {
+    "ancestral train digits": "two minutes, no download",
+    "ancestral sample runs/digits --film film.gif": "what it learned, and how it generates",
+    "ancestral report runs/digits": "curves, samples and numbers on one page",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line `argv` (None: the process's own); the exit code."""
-    if argv is None:
-        _end_by_interrupt()
+    if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # before a verb begins and after it has ended, Ctrl-C ends the process as SIGTERM does, without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     words = [*(sys.argv[1:] if argv is None else argv)]
-    debug = "--debug" in words
     share_the_cores()
     keep_freed_memory()
     _print_anything()
     _warn_in_one_line()
-    code = _outcome(words, debug)
+    code = _outcome([word for word in words if word != "--debug"], "--debug" in words)
     if started_together():
-        _leave(code)
+        _let_go()
+        os._exit(code)  # at once: the engine's threads may outlive its group, and abort a slower end
     return code
-
-
-def _end_by_interrupt() -> None:
-    """Before a verb begins and after it has ended, Ctrl-C ends the process as SIGTERM does, without a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _outcome(words: Sequence[str], debug: bool) -> int:
     """The exit code, after what went wrong has been said."""
     try:
         with stop_asked(promise=None):
-            code = run([word for word in words if word != "--debug"])
+            code = run(words)
         _let_go()
         return code
     except SystemExit:  # after a verb's help
@@ -91,17 +93,34 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
             say("; ".join(["ancestral: stopped", *vars(stop).get("__notes__", [])]))
         return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     except AncestralError as fault:
-        if fault.rank_local or is_main_process():
-            _trace(debug)
-            _complain(str(fault))
-        return fault.exit_code
+        return _failed(str(fault), fault.exit_code, debug) if fault.rank_local or is_main_process() else fault.exit_code
     except Exception as fault:
-        _trace(debug)
-        if (short := shortage(fault)) is not None:
-            _complain(short)
-            return InputError.exit_code
-        _complain(f"{type(fault).__name__}: {fault} (internal error; rerun with --debug for the traceback)")
-        return 1
+        if short := shortage(fault):
+            return _failed(short, InputError.exit_code, debug)
+        internal = f"{type(fault).__name__}: {fault} (internal error; rerun with --debug for the traceback)"
+        return _failed(internal, 1, debug)
+
+
+def _failed(message: str, code: int, debug: bool) -> int:
+    """Says what went wrong on one line of stderr, if anyone reads it; the exit code."""
+    if debug:
+        traceback.print_exc()
+    print(_line("error", message), file=UnfailingStream(sys.stderr), flush=True)
+    return code
+
+
+def shortage(fault: Exception) -> str:
+    """One line on a failure for want of memory: how much was asked for, and what to lower. "": it is another one."""
+    if not isinstance(fault, MemoryError) and not OUT_OF_MEMORY.search(str(fault)):
+        return ""
+    amount = AMOUNT.search(str(fault))
+    size = int(float(amount[1]) * 2 ** (10 * "bKMGTP".index(amount[2]))) if amount else 0
+    asked = f"{size_in_words(size)} at once" if amount else "more than there is"
+    return (
+        f"expected work that fits in memory, got one that asks for {asked}; lower what is computed at once "
+        "(--compute.chunk where images are generated, --compute.micro_batch where a network is trained), the size, "
+        "or the number of images"
+    )
 
 
 def _let_go() -> None:
@@ -110,18 +129,8 @@ def _let_go() -> None:
     UnfailingStream(sys.stderr).flush()
 
 
-def _leave(code: int) -> NoReturn:
-    """Ends one of several processes at once: the engine's threads may outlive its group, and abort a slower end."""
-    _let_go()
-    os._exit(code)
-
-
 def run(words: Sequence[str]) -> int:
-    """Hands the words after the verb to the verb's module.
-
-    Raises:
-        InputError: unknown verb.
-    """
+    """Hands the words after the verb to the verb's module."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -138,61 +147,41 @@ def run(words: Sequence[str]) -> int:
             f"expected one process for ancestral {verb}, got {os.environ['WORLD_SIZE']}; "
             f"start it without a launcher, which is for {', '.join(TOGETHER)}"
         )
-    return int(import_module(f"ancestral.cli.{verb.replace('-', '_')}").run(words[1:]))
+    name = verb.replace("-", "_")
+    module, function = ("measure", name) if verb in MEASURING else (name, "run")
+    return int(getattr(import_module(f"ancestral.cli.{module}"), function)(words[1:]))
 
 
 def overview() -> str:
     """The help of the whole."""
     from ancestral.presets import PRESETS
 
-    about = {name: (recipe.__doc__ or "").strip().splitlines()[0] for name, recipe in PRESETS.items()}
-    return "\n".join(
-        [
-            "usage: ancestral VERB [--help] ...",
-            "",
-            "Denoising diffusion you can train, measure and read.",
-            *_table("verbs", VERBS.items()),
-            *_table("presets, for ancestral train", about.items()),
-            *_table("examples", EXAMPLES),
-            "",
-            "ancestral VERB --help explains a verb. --version; --debug: a traceback where something goes wrong.",
-        ]
-    )
+    presets = {name: (recipe.__doc__ or "").strip().splitlines()[0] for name, recipe in PRESETS.items()}
+    tables = {"verbs": VERBS, "presets, for ancestral train": presets, "examples": EXAMPLES}
+    lines = ["usage: ancestral VERB [--help] ...", "", "Denoising diffusion you can train, measure and read."]
+    for title, rows in tables.items():
+        width = max(map(len, rows))
+        lines += ["", f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in rows.items())]
+    help_of_verbs = "ancestral VERB --help explains a verb. --version; --debug: a traceback where something goes wrong."
+    return "\n".join([*lines, "", help_of_verbs])
 
 
-def _table(title: str, rows: Iterable[tuple[str, str]]) -> list[str]:
-    pairs = [*rows]
-    width = max(len(name) for name, _ in pairs)
-    return ["", f"{title}:", *(f"  {name:<{width}}  {text}" for name, text in pairs)]
-
-
-def _trace(debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-
-
-def _complain(message: str) -> None:
-    """One line on stderr, whatever the message holds, if anyone reads it."""
-    print(f"ancestral: error: {printable(' '.join(message.split()))}", file=UnfailingStream(sys.stderr), flush=True)
+def _line(kind: str, message: str) -> str:
+    """An error or a warning on one line, whatever the message holds."""
+    return f"ancestral: {kind}: {printable(' '.join(message.split()))}"
 
 
 class _OneLine(logging.Formatter):
-    """A record of a log as a warning of ours."""
-
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
-        return _warning(super().format(record))
+        """A record of a log as a warning of ours."""
+        return _line("warning", super().format(record))
 
 
 def _warn_in_one_line() -> None:
     """What other libraries, and our own logs, warn of is shown as our warnings are."""
-    warnings.formatwarning = lambda message, *_: _warning(str(message)) + "\n"
+    warnings.formatwarning = lambda message, *_: _line("warning", str(message)) + "\n"
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_OneLine())
-
-
-def _warning(message: str) -> str:
-    return f"ancestral: warning: {printable(' '.join(message.split()))}"
 
 
 def _print_anything() -> None:

@@ -1,28 +1,24 @@
 """Words to options: argparse with one-line errors, nearest names, and a flag for every setting."""
 
 import argparse
+import re
 import shutil
 import types
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from ancestral.contracts import LONGEST_NUMBER, accepts
+from ancestral.contracts import accepts
 from ancestral.errors import InputError
-from ancestral.names import meant, spelled
 from ancestral.synonyms import answer
 from ancestral.text import printable
 
-SETTING = "setting:"
-"""What the destination of a setting's flag begins with; its dotted name follows."""
+SETTING = "setting:"  # what the destination of a setting's flag begins with; its dotted name follows
+DESCRIBE = "--describe"  # among the words of a verb: its options are wanted and nothing of what it does
+NEGATIVE_NUMBER = re.compile(r"-[\d.]+(e[+-]?\d+)?|-inf|-nan", re.IGNORECASE)  # which is no option
 Fields = Iterable[tuple[str, FieldInfo, Any]]
 """(dotted name, field, its value unless another is given)."""
-
-
-DESCRIBE = "--describe"
-"""Among the words of a verb: its options are wanted and nothing of what it does."""
 
 
 class OptionsDescribed(Exception):
@@ -39,8 +35,7 @@ class Options(argparse.ArgumentParser):
     Args:
         command: what is typed before the options, such as "ancestral train".
         words: what else must be typed, such as "TARGET".
-        about: what it does; the first paragraph of its help.
-        examples: lines of the help's end.
+        about: what it does, for the help, which ends with `examples`.
     """
 
     def __init__(self, command: str, words: str, about: str, examples: Sequence[str] = ()) -> None:
@@ -59,10 +54,6 @@ class Options(argparse.ArgumentParser):
         """Of all options."""
         return [name for action in self._actions for name in action.option_strings]
 
-    def option(self, *names: str, **settings: Any) -> None:
-        """Adds an option or a positional; `settings` are argparse's."""
-        self.add_argument(*names, **settings)
-
     def settings(self, title: str, fields: Fields, branch: str = "") -> None:
         """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same."""
         group = self.add_argument_group(title)
@@ -74,20 +65,11 @@ class Options(argparse.ArgumentParser):
 
     def values(self) -> dict[str, list[str]]:
         """Every option, with the words that its value is out of; none where it may be anything, or takes no value."""
-        found: dict[str, list[str]] = {}
-        for action in self._actions:
-            shown = str(action.metavar or "")
-            listed = shown[1:-1].split(",") if shown.startswith("{") else []
-            choices = [str(choice) for choice in action.choices or listed]
-            found |= dict.fromkeys(action.option_strings, choices)
-        return found
+        metavars = {name: str(action.metavar or "") for action in self._actions for name in action.option_strings}
+        return {name: shown[1:-1].split(",") if shown.startswith("{") else [] for name, shown in metavars.items()}
 
     def words(self, argv: Sequence[str]) -> argparse.Namespace:
-        """The options in `argv`; -h and --help print the help and leave.
-
-        Raises:
-            InputError: unknown option (with the nearest known one), missing or superfluous words.
-        """
+        """The options in `argv`; -h and --help print the help and leave."""
         if DESCRIBE in argv:
             raise OptionsDescribed(self)
         if {"-h", "--help"} & {*argv}:
@@ -95,7 +77,7 @@ class Options(argparse.ArgumentParser):
             raise SystemExit(0)
         found, rest = self.parse_known_intermixed_args([self._known(word) for word in argv])
         if rest:
-            raise InputError(f"{self.prog}: unexpected {rest[0]!r}; see {self.prog} --help")
+            self.error(f"unexpected {rest[0]!r}")
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -116,24 +98,14 @@ class Options(argparse.ArgumentParser):
 
     def _known(self, word: str) -> str:
         """`word`, an option in its registered spelling: - and _ are one."""
-        if not word.startswith("-") or word == "-" or _is_number(word):
+        if not word.startswith("-") or word == "-" or NEGATIVE_NUMBER.fullmatch(word):
             return word
         name, equals, value = word.partition("=")
-        same = [known for known in self.names if known.lstrip("-").replace("_", "-") == _dashed(name)]
+        same = [known for known in self.names if _dashed(known) == _dashed(name)]
         if not same or not same[0].startswith(name[: 1 + name.startswith("--")]):
             remedy = answer(name, self.names, cutoff=0.6) or f"; see {self.prog} --help"
             raise InputError(f"{self.prog}: unknown option {name}{remedy}")
         return same[0] + equals + value
-
-    def _get_value(self, action: argparse.Action, word: str) -> Any:
-        """A word among an option's choices in any spelling."""
-        return super()._get_value(action, spelled(word, action.choices) if action.choices else word)
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """That a word is among an option's choices; where it is not, the nearest is suggested."""
-        if action.choices and value not in action.choices:
-            said = f"invalid choice: {value!r}; {meant(str(value), action.choices)}"
-            raise argparse.ArgumentError(action, said)
 
 
 def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:
@@ -146,11 +118,11 @@ def changes(found: argparse.Namespace, fields: Fields) -> dict[str, Any]:
             at = tree
             for branch in branches:
                 at = at.setdefault(branch, {})
-            at[leaf] = understood(value, kinds[dest.removeprefix(SETTING)])
+            at[leaf] = _understood(value, kinds[dest.removeprefix(SETTING)])
     return tree
 
 
-def understood(value: Any, kind: Any) -> Any:
+def _understood(value: Any, kind: Any) -> Any:
     """What was typed, as a settings file would say it; pydantic turns the texts into numbers."""
     alone = value[0] if isinstance(value, list) and len(value) == 1 else value
     if isinstance(alone, str) and alone.lower() == "none" and accepts(kind, types.NoneType):
@@ -161,11 +133,10 @@ def understood(value: Any, kind: Any) -> Any:
 def metavar(kind: Any) -> str:
     """What stands for a value in the help."""
     parts = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    words = [word for part in parts if get_origin(part) is Literal for word in get_args(part)]
-    if words:
-        return "{" + ",".join(map(str, words)) + "}"
-    numbers = [name for known, name in ((int, "INT"), (float, "NUMBER"), (tuple, "VALUE")) if accepts(kind, known)]
-    return numbers[0] if numbers else "TEXT"
+    if words := [str(word) for part in parts if get_origin(part) is Literal for word in get_args(part)]:
+        return "{" + ",".join(words) + "}"
+    names = {int: "INT", float: "NUMBER", tuple: "VALUE"}
+    return next((name for known, name in names.items() if accepts(kind, known)), "TEXT")
 
 
 def shown(value: Any) -> str:
@@ -179,39 +150,3 @@ def shown(value: Any) -> str:
 
 def _dashed(name: str) -> str:
     return name.lstrip("-").replace("_", "-")
-
-
-def _is_number(word: str) -> bool:
-    with suppress(ValueError):
-        float(word)
-        return True
-    return False
-
-
-def whole(word: str, name: str, least: int, most: int) -> int:
-    """A whole number from `least` to `most` that was typed for the option `name`.
-
-    Raises:
-        InputError: another word, or another number.
-    """
-    if not word.removeprefix("-").isdecimal():
-        raise InputError(f"expected a whole number for {name}, got {word!r}")
-    number = int(word) if len(word) <= LONGEST_NUMBER else most + 1
-    if number < least:
-        raise InputError(f"expected {name} of at least {least}, got {number}")
-    if number > most:
-        raise InputError(f"expected {name} of at most {most}, got {word[:LONGEST_NUMBER]}")
-    return number
-
-
-def real(word: str, option: str, positive: bool = False) -> float:
-    """A number that was typed for `option`.
-
-    Raises:
-        InputError: another word; where it has to be positive, 0 or infinity too.
-    """
-    with suppress(ValueError):
-        number = float(word)
-        if not positive or 0 < number < float("inf"):
-            return number
-    raise InputError(f"expected a {'positive ' if positive else ''}number for {option}, got {word!r}")

@@ -4,21 +4,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import TextIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, Any
 
-from ancestral.text import printable
+from ancestral.text import printable, printable_lines
 from ancestral.training.logs import finite
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from ancestral.evaluation.evaluate import Number
-
-LONGEST_DECIMALS = 6
-"""Beyond which a number is told with an exponent."""
+    from rich.table import Table
 
 
 def say(text: str) -> None:
@@ -47,24 +43,19 @@ class UnfailingStream(TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """That of the stream."""
         return self.stream.encoding
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
         return self.stream.isatty()
 
     def fileno(self) -> int:
-        """Its descriptor."""
         return self.stream.fileno()
 
     def write(self, text: str) -> int:
-        """Writes `text` if it can."""
         self._tried(lambda: self.stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        """Hands over what is buffered if it can."""
         self._tried(self.stream.flush)
 
     def _tried(self, work: Callable[[], object]) -> None:
@@ -96,9 +87,31 @@ def until_unread() -> Iterator[UnfailingStream]:
 
 def console(stderr: bool) -> "Console":
     """Rich's console on stdout or stderr, which neither colours numbers nor reads [markup]."""
-    from ancestral.cli.screen import Screen
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Screen(Console):
+        def render(self, renderable: Any, options: Any = None) -> "Iterator[Segment]":
+            """The pieces of text to show: control characters but its own are escaped."""
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable_lines(text), style, control)
+
+        def on_broken_pipe(self) -> None:
+            """Goes on with the BrokenPipeError that is being handled, as `print` does; rich ends the process."""
+            raise
 
     return Screen(stderr=stderr, markup=False, highlight=False, soft_wrap=True)
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+    """For the console."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(*headers, box=box.SIMPLE)
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 @contextmanager
@@ -119,16 +132,11 @@ def counting() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def number(measured: "Number") -> str:
-    """A value with its standard error, to the error's second digit."""
-    return rounded(measured.value, measured.standard_error)
-
-
 def rounded(value: float, error: float | None) -> str:
-    """A value with its error, where there is one, to the error's second digit."""
+    """A value with its standard error, where there is one, to the error's second digit."""
     if not error:
         return f"{value:.4g}"
     digits = max(0, 1 - math.floor(math.log10(error)))
-    if digits > LONGEST_DECIMALS:
+    if digits > 6:  # with an exponent
         return f"{value:.2g} ± {error:.1g}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ancestral.cli.options import Options
+from ancestral.cli.job_options import asked
 from ancestral.cli.output import tell, tell_json
+from ancestral.settings import Settings
 
 if TYPE_CHECKING:
     from ancestral.selftest.checks import CheckResult
@@ -16,36 +17,39 @@ says it is: against closed forms, published numbers, integrals and laws, with th
 
 It needs no data and no network connection. The exit code is 0 when every check held, else 1.
 """
+EXAMPLES = ("ancestral selftest", "ancestral selftest --device cuda")
+
+
+class SelftestSettings(Settings):
+    """What `selftest` is asked."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    """where to compute"""
 
 
 def run(argv: Sequence[str]) -> int:
     """Prints what every check finds, as it is found: 0 when all held, else 1."""
-    options = Options("ancestral selftest", "", ABOUT, ("ancestral selftest", "ancestral selftest --device cuda"))
-    options.option("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute [cpu]")
-    options.option("--json", action="store_true", help="print the result as JSON")
-    options.option("--debug", action="store_true", help="show a traceback where something goes wrong")
-    found = options.words(argv)
+    job, as_json = asked(argv, "selftest", ABOUT, EXAMPLES, SelftestSettings)
     from ancestral.jobs.running import device_named
     from ancestral.selftest import GROUPS
     from ancestral.selftest import checks as selftest
 
     width = max(len(each.name) for checks in GROUPS.values() for each in checks)
     start, results = time.monotonic(), list[selftest.CheckResult]()
-    for result in selftest.run(GROUPS, device_named(found.device)):
-        if not found.json:
+    for result in selftest.run(GROUPS, device_named(job.device)):
+        if not as_json:
             if not results or results[-1].group != result.group:
                 tell(f"{result.group:<{width + 2}} {'error':>8} {'allowed':>8}")
             tell(line(result, width))
         results.append(result)
     seconds, failed = time.monotonic() - start, sum(not result.held for result in results)
-    if found.json:  # an error that is no number is null there
+    if as_json:  # an error that is no number is null there
         checks = [{**result._asdict(), "held": result.held} for result in results]
-        tell_json({"device": found.device, "seconds": round(seconds, 1), "held": not failed, "checks": checks})
+        tell_json({"device": job.device, "seconds": round(seconds, 1), "held": not failed, "checks": checks})
     elif failed:
-        what = "this copy does not compute what it says"
-        tell(f"{failed} of {len(results)} checks FAILED on {found.device}: {what}.")
+        tell(f"{failed} of {len(results)} checks FAILED on {job.device}: this copy does not compute what it says.")
     else:
-        tell(f"All {len(results)} checks held on {found.device}, in {seconds:.0f} seconds.")
+        tell(f"All {len(results)} checks held on {job.device}, in {seconds:.0f} seconds.")
     return int(failed > 0)
 
 

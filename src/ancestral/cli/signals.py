@@ -1,14 +1,11 @@
 """The first SIGINT, SIGTERM or SIGHUP stops where that costs nothing; the second leaves at once.
 
-Training remembers the first until its next step. Every other verb stops where it is: `Stopped` is raised, passes
-whatever was finished by then, and is told with that at the end.
+Training remembers the first until its next step. Every other verb stops where it is: `Stopped` is raised, and is told
+at the end with what was finished by then.
 
 Python runs a signal's handler between two instructions of the main thread only, and one call into torch can last for
-minutes. So a thread of its own waits for signals as well, by the descriptor that Python writes their numbers to the
-moment they arrive: whichever of the two comes first counts a signal, and the second one ends the process there.
-
-A launcher of several processes passes on what it gets, and a scheduler sends to the launcher and to the processes: so
-there a second one that comes soon is the first one's echo. What a shell's `nohup` has told to be ignored stays ignored.
+minutes. So a thread waits for signals as well, by the descriptor that Python writes their numbers to at once: whichever
+of the two comes first counts a signal, and the second one ends the process there.
 
 `Stopped` is raised wherever the main thread happens to be, and some code swallows what is raised in it: a bare `except`
 in the midst of an import, a C library that asks for an attribute. So it is raised again until it gets through.
@@ -34,12 +31,10 @@ from ancestral.machine import started_together
 
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ECHO_SECONDS = 5.0
-"""Within which the same wish may arrive twice by way of a launcher."""
+"""Within which the same wish may arrive twice, by way of a launcher or scheduler and its processes."""
 SWALLOWED = 0
 """Among the numbers of signals: `Stopped` was raised, and is gone though the work goes on."""
-PAUSE_SECONDS = 0.1
-"""After which what goes away is gone, and what is raised anew is not swallowed with it."""
-SHOW_CURSOR = "\x1b[?25h"
+SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,14 +72,13 @@ class StopRequest:
                     return
                 self._count(numbers)
                 if SWALLOWED in numbers:
-                    self._repeat()
+                    time.sleep(0.1)  # by then what goes away is gone, and what is raised anew is not swallowed with it
+                    if not self.over:
+                        self.repeated.append(self.signal)
+                        interrupt_main(signal.Signals(self.signal))
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The handler: counts what the thread has not counted yet.
-
-        Raises:
-            Stopped: where nothing is promised.
-        """
+        """The handler: counts what the thread has not counted yet; raises Stopped where nothing is promised."""
         with suppress(BlockingIOError):
             self._count(os.read(self.reader, 64))
         if self.promise is None:
@@ -101,31 +95,22 @@ class StopRequest:
         if not self.over:
             os.write(self.writer, bytes([SWALLOWED]))
 
-    def _repeat(self) -> None:
-        time.sleep(PAUSE_SECONDS)
-        if not self.over:
-            self.repeated.append(self.signal)
-            interrupt_main(signal.Signals(self.signal))
-
     def _count(self, numbers: bytes) -> None:
         for number in numbers:
-            if number in WATCHED and not self._is_repeated():
-                self._arrived(number)
-
-    def _is_repeated(self) -> bool:
-        with suppress(IndexError):
-            self.repeated.pop()
-            return True
-        return False
-
-    def _arrived(self, number: int) -> None:
-        if next(self.arrivals) == 0:
-            self.signal, self.since = number, time.monotonic()
-            with suppress(OSError, RuntimeError):  # nobody there to read it, or in the middle of another line
-                if self.promise is not None:
-                    say(f"{self.promise}; once more to leave at once")
-        elif not started_together() or time.monotonic() - self.since >= ECHO_SECONDS:
-            _leave(128 + number)
+            if number not in WATCHED:
+                continue
+            with suppress(IndexError):
+                self.repeated.pop()
+                continue
+            if next(self.arrivals) == 0:
+                self.signal, self.since = number, time.monotonic()
+                with suppress(OSError, RuntimeError):  # nobody there to read it, or in the middle of another line
+                    if self.promise is not None:
+                        say(f"{self.promise}; once more to leave at once")
+            elif not started_together() or time.monotonic() - self.since >= ECHO_SECONDS:
+                if sys.stderr.isatty():
+                    os.write(sys.stderr.fileno(), SHOW_CURSOR)
+                os._exit(128 + number)
 
 
 @contextmanager
@@ -135,7 +120,7 @@ def stop_asked(promise: str | None = "stopping after this step to save") -> Iter
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    by_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN  # what it ignores stays ignored
     watched = [number for number in WATCHED if not (by_nohup and number == signal.SIGHUP)]
     thread = threading.Thread(target=asked.watch, daemon=True, name="signals")
     told = signal.set_wakeup_fd(asked.writer, warn_on_full_buffer=False)
@@ -151,9 +136,3 @@ def stop_asked(promise: str | None = "stopping after this step to save") -> Iter
         os.close(asked.writer)
         thread.join()
         os.close(asked.reader)
-
-
-def _leave(code: int) -> None:
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), SHOW_CURSOR.encode())
-    os._exit(code)

@@ -1,13 +1,12 @@
 """`ancestral sweep`: the words of the command and its table; the work is `ancestral.jobs.sweep`."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ancestral.cli.job_options import job_options, job_settings
 from ancestral.cli.options import SETTING
-from ancestral.cli.output import console, rounded, say, tell
+from ancestral.cli.output import console, rounded, say, table, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.folders import check_run
@@ -15,8 +14,6 @@ from ancestral.jobs.measurement_settings import SweepJobSettings
 from ancestral.settings import SamplingSettings, sampling_with
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from ancestral.evaluation.sweep import Sweep, SweepRow
 
 ABOUT = """\
@@ -36,78 +33,56 @@ EXAMPLES = (
     "ancestral sweep runs/mnist --guidance 2 --keep",
     "ancestral sweep runs/mnist --restore",
 )
-COMPARED = ("sampler", "steps", "grid", "eta", "variance", "cache")
-"""Settings of generating that a sweep chooses itself."""
 KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "debug")
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     options = job_options("ancestral sweep", "RUN", ABOUT, EXAMPLES, SweepJobSettings)
-    about = "measure nothing: generate as before the last sweep's choice"
-    options.option("--restore", action="store_true", help=about)
+    restore_help = "measure nothing: generate as before the last sweep's choice"
+    options.add_argument("--restore", action="store_true", help=restore_help)
     found = options.words(argv)
     if found.restore:
-        return _restore(found)
-    job = job_settings(found, SweepJobSettings)
+        others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
+        if others:
+            other = others[0].removeprefix(SETTING)
+            raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
+        from ancestral.jobs.sweep import restore
+
+        show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
+        return 0
+    job, as_json = job_settings(found, SweepJobSettings), found.json
     changes = job.changes()
-    for name in COMPARED:
-        if name in changes:
-            raise InputError(f"expected no --{name} with ancestral sweep, which compares them; leave it out")
+    if compared := [name for name in ("sampler", "steps", "grid", "eta", "variance", "cache") if name in changes]:
+        raise InputError(f"expected no --{compared[0]} with ancestral sweep, which compares them; leave it out")
     sampling_with(SamplingSettings(), changes, "command line")
     check_run(job.run, or_pipeline=True)
     from ancestral.jobs.sweep import sweep
 
-    result = show_result(sweep(job), found.json, lambda result: show(result.value.found))
+    result = show_result(sweep(job), as_json, lambda result: show(result.value.found))
     if result is not None:
-        speak(result.value.found, result.value.outcome, found.json)
-    return 0
+        from ancestral.report.measurements import in_words
 
-
-def _restore(found: Namespace) -> int:
-    """`--restore`, which measures nothing."""
-    others = [name for name, value in vars(found).items() if value and name not in KEPT_BESIDE_RESTORE]
-    if others:
-        other = others[0].removeprefix(SETTING)
-        raise InputError(f"expected no --{other} with --restore, which measures nothing; leave it out")
-    from ancestral.jobs.sweep import restore
-
-    show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
+        speak, swept = say if as_json else tell, result.value.found
+        if swept.present is not None:
+            speak(f"as it generated images: {in_words(swept.present.row)}")
+        speak(f"recommended: {in_words(swept.recommended)}")
+        speak(result.value.outcome)
     return 0
 
 
 def show(found: "Sweep") -> None:
-    """The table, and what many steps and real images score."""
-    console(stderr=False).print(table(found))
+    """For each sampler and budget the grid that does best, by Fréchet distance, and how far from the flow it ends; then
+    what many steps and real images score.
+    """
+    from ancestral.report.measurements import best_grids
+
+    budgets, samplers = best_grids(found)
+    columns = ("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets))
+    rows = [[sampler, *("" if row is None else _cell(row) for row in best)] for sampler, best in samplers.items()]
+    console(stderr=False).print(table(columns, rows))
     tell(f"many steps: Fréchet {found.reference:.3g}; training images: {found.floor:.3g}")
 
 
-def speak(found: "Sweep", outcome: str, as_json: bool) -> None:
-    """How images were generated, what is recommended, and what has become of it: beside JSON, on stderr."""
-    from ancestral.report.measurements import in_words
-
-    speak = say if as_json else tell
-    if found.present is not None:
-        speak(f"as it generated images: {in_words(found.present.row)}")
-    speak(f"recommended: {in_words(found.recommended)}")
-    speak(outcome)
-
-
-def table(found: "Sweep") -> "Table":
-    """For each sampler and budget the grid that does best, by Fréchet distance; and how far from the flow it ends."""
-    from rich import box
-    from rich.table import Table
-
-    from ancestral.report.measurements import best_grids
-
-    budgets, rows = best_grids(found)
-    made = Table("sampler", *(f"{budget} calls: Fréchet, to the flow, grid" for budget in budgets), box=box.SIMPLE)
-    for sampler, best in rows.items():
-        made.add_row(sampler, *("" if row is None else cell(row) for row in best))
-    return made
-
-
-def cell(row: "SweepRow") -> str:
-    """A row in a few words."""
+def _cell(row: "SweepRow") -> str:
     flow = "" if row.to_flow is None else f"{row.to_flow:.1f}  "
     return f"{rounded(row.frechet, row.jackknife.error)}  {flow}{row.choice.grid}"

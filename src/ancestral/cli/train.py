@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from ancestral.cli.job_options import add_config, job_options, job_settings, named_config
+from ancestral.cli.job_options import job_options, job_settings, named_config
 from ancestral.cli.options import Options
 from ancestral.cli.output import say, tell
-from ancestral.jobs.target import RunPlan, TrainSettings
+from ancestral.jobs.target import TrainSettings
 from ancestral.settings import Config
 
 ABOUT = """\
@@ -33,27 +33,13 @@ JSON = "a JSON object for each record on stdout, all else on stderr"
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     found = parser(named_config(argv)).words(argv)
     job = job_settings(found, TrainSettings)
     plan = job.plan  # a faulty setting is told before torch is loaded
-    if found.dry_run:
-        return _show_settings(plan)
-    from ancestral.cli.training import show_training
+    if not found.dry_run:
+        from ancestral.cli.training import show_training
 
-    return show_training(job, found.json)
-
-
-def parser(defaults: Config) -> Options:
-    """The options of the verb; its help states the values of `defaults`."""
-    options = job_options("ancestral train", "TARGET", ABOUT, EXAMPLES, TrainSettings, JSON)
-    options.option("--dry-run", action="store_true", help="print the settings as JSON, and write nothing")
-    add_config(options, defaults)
-    return options
-
-
-def _show_settings(plan: RunPlan) -> int:
-    """`--dry-run`."""
+        return show_training(job, found.json)
     from ancestral.building import build_schedule
 
     for note in plan.notes:
@@ -62,3 +48,10 @@ def _show_settings(plan: RunPlan) -> int:
     tell(*json.dumps(plan.config.model_dump(mode="json"), indent=2).splitlines())
     say(f"would write to {plan.out}")
     return 0
+
+
+def parser(defaults: Config) -> Options:
+    """The options of the verb; its help states the values of `defaults`."""
+    options = job_options("ancestral train", "TARGET", ABOUT, EXAMPLES, TrainSettings, JSON, defaults)
+    options.add_argument("--dry-run", action="store_true", help="print the settings as JSON, and write nothing")
+    return options

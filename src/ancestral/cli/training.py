@@ -1,8 +1,7 @@
 """How `ancestral train` shows itself: two lines that move on a terminal, plain lines elsewhere, and how it ended."""
 
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -34,11 +33,22 @@ def show_training(job: TrainSettings, as_json: bool) -> int:
         requests.append(stack.enter_context(stop_asked()))
         (say if as_json else tell)(beginning)
         result = _followed(events, as_json)
-        return _end(result, requests[0].signal, out.gone, as_json)
+        if as_json:
+            tell_json(result.tree)
+        speak = say if as_json or out.gone else tell
+        run, step, number = result.tree["run"], result.value, requests[0].signal
+        if not result.tree["finished"]:
+            why = "nobody reads the output any more: " if out.gone and not number else ""
+            speak(f"{why}stopped and saved after step {step:,} in {run}; the same command goes on from there")
+            return 128 + (number or (signal.SIGPIPE if out.gone else signal.SIGTERM))
+        state = "is finished already" if step is None else f"is finished after step {step:,}"
+        speak(f"{run} {state}; its pipeline is {result.tree['pipeline']}")
+        speak(f"generate with: ancestral sample {run}")
+        return 0
 
 
 def _begun(events: Job) -> str:
-    """All that comes before training; its first line."""
+    """Shows all that comes before training; its first line."""
     with counting() as counted:
         for event in events:
             match event:
@@ -52,13 +62,14 @@ def _begun(events: Job) -> str:
 
 
 def _followed(events: Job, as_json: bool) -> ResultEvent:
-    """The result, after all steps have been shown as they came."""
-    to = console(stderr=as_json)
-    with display(to) as shown:
+    """Shows all steps as they come; the result."""
+    shown = StepDisplay(console(stderr=as_json))
+    moving = Live(console=shown.console, get_renderable=shown.render, refresh_per_second=4)
+    with moving if shown.console.is_terminal else nullcontext():
         for event in events:
             match event:
                 case NoteEvent(text):
-                    to.print(printable(text))
+                    shown.console.print(printable(text))
                 case StepEvent(record=record):
                     shown.show(event)
                     if record and as_json:
@@ -67,27 +78,6 @@ def _followed(events: Job, as_json: bool) -> ResultEvent:
                 case ResultEvent():
                     return event
     raise AssertionError("training ends with a result, or says why not")
-
-
-def _end(result: ResultEvent, number: int, unread: bool, as_json: bool) -> int:
-    """Says how it ended and how to go on; the exit code.
-
-    Args:
-        number: of the signal that asked to stop, if any.
-        unread: whether nobody reads the output any more.
-    """
-    tree, step = result.tree, result.value
-    if as_json:
-        tell_json(tree)
-    speak = say if as_json or unread else tell
-    if not tree["finished"]:
-        why = "nobody reads the output any more: " if unread and not number else ""
-        speak(f"{why}stopped and saved after step {step:,} in {tree['run']}; the same command goes on from there")
-        return 128 + (number or (signal.SIGPIPE if unread else signal.SIGTERM))
-    state = "is finished already" if step is None else f"is finished after step {step:,}"
-    speak(f"{tree['run']} {state}; its pipeline is {tree['pipeline']}")
-    speak(f"generate with: ancestral sample {tree['run']}")
-    return 0
 
 
 class StepDisplay:
@@ -113,26 +103,16 @@ class StepDisplay:
         """The two lines."""
         if self.step is None:
             return Text("the first step ...", style="dim")
-        line = Table.grid(padding=(0, 1))
-        line.add_row(
-            ProgressBar(1.0, self.step.fraction, width=40), f"{self.step.fraction:.0%}", *time_left(self.step) or [""]
-        )
-        return Group(line, Text(self.summary(self.step), overflow="ellipsis"))
+        step, line = self.step, Table.grid(padding=(0, 1))
+        bar = ProgressBar(1.0, step.fraction, width=40)
+        line.add_row(bar, f"{step.fraction:.0%}", *time_left(step) or [""])
+        return Group(line, Text(self.summary(step), overflow="ellipsis"))
 
     def summary(self, step: StepEvent, *left: str) -> str:
         """Step, images, rate, time left, and losses."""
         rate = [f"{step.images_per_second:,.0f} images/s"] if step.images_per_second else []
         losses = "  ".join(f"{words} {self.losses[name]:.4f}" for name, words in LOSSES.items() if name in self.losses)
         return "  ".join([f"step {step.step:,}", f"{step.images:,} images", *rate, *left, losses])
-
-
-@contextmanager
-def display(console: Console) -> Iterator[StepDisplay]:
-    """What shows steps, and on a terminal moves."""
-    shown = StepDisplay(console)
-    moving = Live(console=console, get_renderable=shown.render, refresh_per_second=4)
-    with moving if console.is_terminal else nullcontext():
-        yield shown
 
 
 def time_left(step: StepEvent) -> list[str]:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ancestral.cli.job_options import add_config, job_options, job_settings, named_config
+from ancestral.cli.job_options import job_options, job_settings, named_config
 from ancestral.cli.options import Options
-from ancestral.cli.output import console, tell
+from ancestral.cli.output import console, table, tell
 from ancestral.cli.view import show_result
 from ancestral.errors import InputError
 from ancestral.jobs.events import ResultEvent
@@ -13,7 +13,7 @@ from ancestral.jobs.target import TuneSettings
 from ancestral.settings import Config
 
 if TYPE_CHECKING:
-    from ancestral.tuning import Trial, Tuning
+    from ancestral.tuning import Trial
 
 ABOUT = """\
 Measure, on this machine, how to train and generate fastest with the network of TARGET: a preset, a folder of images, or
@@ -33,13 +33,10 @@ EXAMPLES = (
 
 
 def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
     found = parser(named_config(argv)).words(argv)
     job = job_settings(found, TuneSettings)
     if found.forget and (job.dry_run or job.compile or job.minutes is not None):
-        raise InputError(
-            "expected --forget alone, since it measures nothing; leave out --minutes, --compile, --dry-run"
-        )
+        raise InputError("expected --forget alone, which measures nothing; leave out --minutes, --compile, --dry-run")
     _ = job.source  # a faulty setting is told before torch is loaded
     from ancestral.jobs.tune import forget, tune
 
@@ -52,23 +49,21 @@ def run(argv: Sequence[str]) -> int:
 
 def parser(defaults: Config) -> Options:
     """The options of the verb; its help states the values of `defaults`."""
-    options = job_options("ancestral tune", "TARGET", ABOUT, EXAMPLES, TuneSettings)
-    options.option("--forget", action="store_true", help="take what is stored away: back to the usual choices")
-    add_config(options, defaults)
+    options = job_options("ancestral tune", "TARGET", ABOUT, EXAMPLES, TuneSettings, defaults=defaults)
+    options.add_argument("--forget", action="store_true", help="take what is stored away: back to the usual choices")
     return options
 
 
 def show(result: ResultEvent) -> None:
     """All comparisons, in their order, as a table; what they come to, and where that is kept."""
-    from rich import box
-    from rich.table import Table
-
     found, stored = result.value, result.tree["stored"]
-    made = Table("choice", "tried", "against", "speed", "pairs", "", box=box.SIMPLE)
-    for comparison in found.comparisons:
-        made.add_row(*row(comparison))
-    console(stderr=False).print(made)
-    tell(*speeds(found), outcome(found))
+    columns = ("choice", "tried", "against", "speed", "pairs", "")
+    console(stderr=False).print(table(columns, map(row, found.comparisons)))
+    for work, speed in found.speeds.items():
+        tell(f"{work}: {speed.after:,.1f} images/s, with the usual choices {speed.before:,.1f}")
+    usual, choices = found.usual.model_dump(), found.choices.model_dump()
+    other = [f"{name} {value}" for name, value in choices.items() if value != usual[name]]
+    tell(f"chosen: {', '.join(other)}" if other else "the usual choices are the fastest")
     tell(f"stored in {stored}" if stored else "nothing is stored (--dry-run)")
 
 
@@ -82,18 +77,3 @@ def row(comparison: "Trial") -> list[str]:
         return [*names, "", "", comparison.note]
     ratio, pairs = comparison.outcome.ratio, len(comparison.outcome.ratios)
     return [*names, f"{ratio:.2f} x", str(pairs), "taken" if comparison.taken else comparison.note or "not taken"]
-
-
-def speeds(found: "Tuning") -> list[str]:
-    """Images per second, before and after."""
-    return [
-        f"{work}: {speed.after:,.1f} images/s, with the usual choices {speed.before:,.1f}"
-        for work, speed in found.speeds.items()
-    ]
-
-
-def outcome(found: "Tuning") -> str:
-    """The choices that are not the usual ones."""
-    usual = found.usual.model_dump()
-    other = [f"{name} {value}" for name, value in found.choices.model_dump().items() if value != usual[name]]
-    return f"chosen: {', '.join(other)}" if other else "the usual choices are the fastest"

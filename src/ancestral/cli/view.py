@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
 from ancestral.cli.output import counting, say, tell, tell_json
@@ -10,7 +10,6 @@ from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, Re
 from ancestral.machine import is_main_process
 
 Job = Generator[Event, None, None]
-Show = Callable[[ResultEvent], None]
 
 
 def watch(
@@ -28,8 +27,8 @@ def watch(
         with main_process_speaks(), counting() as counted:
             for event in events:
                 match event:
-                    case ProgressEvent(what, done, total):
-                        counted(what, done, total)
+                    case ProgressEvent():
+                        counted(*event)
                     case NoteEvent(text):
                         say(text)
                     case FileEvent(file):
@@ -37,8 +36,12 @@ def watch(
                     case ResultEvent():
                         result = event
     except KeyboardInterrupt as stop:
-        if (finished := result or _interrupted(events, stop)) is not None:
-            partly(finished)
+        if result is None:  # of an interruption between two events the job has not told yet
+            with suppress(KeyboardInterrupt):
+                told = events.throw(stop)
+                result = told if isinstance(told, ResultEvent) else None
+        if result is not None:
+            partly(result)
         raise
     return files, result
 
@@ -47,10 +50,10 @@ def show_files(job: Job, as_json: bool) -> None:
     """Runs a job that writes files, and prints them, also where it is interrupted, and the numbers that it measured."""
 
     def show(result: ResultEvent) -> None:
-        files, numbers = result.tree["files"], result.value if isinstance(result.value, dict) else {}
+        numbers = result.value if isinstance(result.value, dict) else {}
         if as_json:
             tell_json(result.tree)
-        elif files:
+        elif files := result.tree["files"]:
             tell(*files, *(_line(*number) for number in numbers.items()))
 
     _, result = watch(job, show)
@@ -58,7 +61,9 @@ def show_files(job: Job, as_json: bool) -> None:
         show(result)
 
 
-def show_result(job: Job, as_json: bool, show: Show = lambda result: None) -> ResultEvent | None:
+def show_result(
+    job: Job, as_json: bool, show: Callable[[ResultEvent], None] = lambda result: None
+) -> ResultEvent | None:
     """Runs a job, and prints its result: as JSON, or by `show`, and the files it wrote after that.
 
     Returns:
@@ -79,20 +84,11 @@ def _line(name: str, value: float | list[float]) -> str:
     return f"{name.replace('_', ' ')} {', '.join(f'{number:.3g}' for number in numbers)}"
 
 
-def _interrupted(events: Job, stop: KeyboardInterrupt) -> ResultEvent | None:
-    """What a job tells that was interrupted between two events; one that the signal met inside has told already."""
-    with suppress(KeyboardInterrupt):
-        event = events.throw(stop)
-        return event if isinstance(event, ResultEvent) else None
-    return None
-
-
 @contextmanager
 def main_process_speaks() -> Iterator[None]:
     """Whatever another process says is dropped."""
-    with ExitStack() as stack:
-        if not is_main_process():
-            nowhere = stack.enter_context(Path(os.devnull).open("w"))
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+    if is_main_process():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield

@@ -25,22 +25,15 @@ class StartEvent(NamedTuple):
 
 
 class StepEvent(NamedTuple):
-    """Where training is after a step, and how fast it has been since it began or went on.
-
-    Attributes:
-        fraction: of the budget, 0..1.
-        seconds: of training in all.
-        seconds_left: of the budget at this pace; 0.0 while no pace is known.
-        record: the line that was logged, if any.
-    """
+    """Where training is after a step, and how fast it has been since it began or went on."""
 
     step: int
     images: int
-    fraction: float
-    seconds: float
+    fraction: float  # of the budget, 0..1
+    seconds: float  # of training in all
     images_per_second: float
-    seconds_left: float
-    record: dict[str, Any] | None
+    seconds_left: float  # of the budget at this pace; 0.0 while no pace is known
+    record: dict[str, Any] | None  # the line that was logged, if any
 
 
 class ResultEvent(NamedTuple):

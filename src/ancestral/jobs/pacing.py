@@ -15,35 +15,19 @@ from ancestral.tuning import tuner
 from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.price import check_training
 
-TIMES = 3
-"""Measurements of which the middle one counts, after one that warms up: fewer where steps are slow."""
-ENOUGH = 2.0
-"""Seconds after which no other measurement begins."""
-
 
 @dataclass(frozen=True)
 class DevicePace:
-    """Training on one device.
+    """Training on one device."""
 
-    Args:
-        seconds_per_step: of an optimiser step, as busy as the machine is.
-        steps: that the budget allows.
-        minutes: that they take.
-        visits: how often each image is seen.
-        peak_bytes: of the process, or on a GPU of its tensors; scratch inside an operation is not counted.
-        at_once: images of a batch that are computed at a time, so that it fits.
-        weights: numbers that are learnt.
-        device: where it was measured.
-    """
-
-    seconds_per_step: float
-    steps: int
-    minutes: float
-    visits: float
-    peak_bytes: int
-    at_once: int
-    weights: int
-    device: str
+    seconds_per_step: float  # of an optimiser step, as busy as the machine is
+    steps: int  # that the budget allows
+    minutes: float  # that they take
+    visits: float  # how often each image is seen
+    peak_bytes: int  # of the process, or on a GPU of its tensors; scratch inside an operation is not counted
+    at_once: int  # images of a batch that are computed at a time, so that it fits
+    weights: int  # numbers that are learnt
+    device: str  # where it was measured
 
 
 def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:
@@ -51,15 +35,12 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
 
     Args:
         num_images: that are trained on.
-
-    Raises:
-        InputError: settings that the network cannot have, or too little memory.
     """
     check_training(config, spec, device)
     pipeline, training = Pipeline.fresh(config, spec, device), config.training
     fitting = fit_micro_batch(pipeline, tuner.random_images(pipeline), lambda words: None)
     pipeline = pipeline.with_compute(fitting)
-    at_once, peak = pipeline.compute.micro_batch or training.batch_size, peak_bytes(pipeline)
+    at_once, peak = fitting.micro_batch or training.batch_size, peak_bytes(pipeline)
     seconds = seconds_per_step(pipeline)
     steps = steps_of(training, seconds)
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
@@ -68,30 +49,23 @@ def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device)
 
 
 def seconds_per_step(pipeline: Pipeline) -> float:
-    """The middle of a few measurements.
-
-    Raises:
-        InputError: this machine cannot compute it.
-    """
+    """The middle of up to three measurements, after one that warms up; none begins after two seconds."""
     watch, choices = tuner.Stopwatch(pipeline), pipeline.compute.model_copy(update={"compile": "no"})
     try:
         watch("training", choices)
         begun, found = time.monotonic(), [watch("training", choices)]
-        while len(found) < TIMES and time.monotonic() - begun < ENOUGH:
+        while len(found) < 3 and time.monotonic() - begun < 2.0:
             found.append(watch("training", choices))
-        return pipeline.config.training.batch_size * median(found)
     except CannotCompute as fault:
         raise InputError(str(fault)) from None
+    return pipeline.config.training.batch_size * median(found)
 
 
 def steps_of(training: TrainingSettings, seconds: float) -> int:
     """How many steps of that many seconds the budget allows."""
-    limits = [
-        training.steps,
-        None if training.images is None else training.images / training.batch_size,
-        None if training.minutes is None else 60 * training.minutes / seconds,
-    ]
-    return max(1, round(min(limit for limit in limits if limit is not None)))
+    by_images = training.images and training.images / training.batch_size
+    by_time = training.minutes and 60 * training.minutes / seconds
+    return max(1, round(min(limit for limit in (training.steps, by_images, by_time) if limit is not None)))
 
 
 def peak_bytes(pipeline: Pipeline) -> int:

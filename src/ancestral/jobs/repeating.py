@@ -1,6 +1,4 @@
-"""`ancestral sample RUN --from FILE`: what a PNG file says of how it was generated, as the command that generates it
-again.
-"""
+"""`ancestral sample RUN --from FILE`: what a PNG file says of how it was generated, so that it is generated again."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,12 +18,11 @@ NETWORKS = ("weights", "weaker", "classifier")
 
 
 class ImageRecipe(NamedTuple):
-    """How the images of a file were generated."""
+    """How the images of a file were generated; `classes` as `--classes` takes them, `networks` their digests."""
 
     file: Path
     seeds: range
     classes: str
-    """As `--classes` takes them."""
     settings: Changes
     networks: dict[str, str]
 
@@ -38,15 +35,16 @@ class ImageRecipe(NamedTuple):
         if self.classes not in class_names and self.classes.count(",") >= len(self.seeds):
             raise InputError(f"expected a class for each of {len(self.seeds)} images in {self.file}, got more")
         for name in NETWORKS:
-            if self.networks.get(name) != facts.get(name):
+            before, now = self.networks.get(name, "none"), facts.get(name, "none")
+            if before != now:
                 raise InputError(
-                    f"expected the {name} {self.networks.get(name, 'none')} that generated {self.file}, got "
-                    f"{facts.get(name, 'none')}; name the run that it came from, or give its --seed without --from"
+                    f"expected the {name} {before} that generated {self.file}, got {now}; name the run that it came "
+                    "from, or give its --seed without --from"
                 )
 
 
 def recipe(file: Path) -> ImageRecipe:
-    """What the PNG file says of itself.
+    """What a PNG file says of itself.
 
     Raises:
         InputError: no PNG file, or one that `ancestral sample` has not written.
@@ -59,11 +57,8 @@ def recipe(file: Path) -> ImageRecipe:
     if not {"seed", "class", "weights"} <= said.keys():
         raise InputError(f"expected a PNG file that `ancestral sample` wrote, got {file}, which says nothing of itself")
     fields = SamplingSettings.model_fields
-    settings = {
-        name: text.split() if accepts(fields[name].annotation, tuple) else text
-        for name, text in said.items()
-        if name in fields
-    }
+    settings = {name: said[name] for name in said if name in fields}
+    settings |= {name: text.split() for name, text in settings.items() if accepts(fields[name].annotation, tuple)}
     if settings.get("variance") == "learned":  # of the run's own, which no setting names
         del settings["variance"]
     networks = {name: said[name] for name in NETWORKS if name in said}
@@ -71,22 +66,18 @@ def recipe(file: Path) -> ImageRecipe:
 
 
 def _seeds(text: str, file: Path) -> range:
+    """Of "3", or of "3 to 17"."""
     ends = text.split(" to ")
     known = len(ends) <= 2 and all(end.isdecimal() and len(end) < LONGEST_NUMBER for end in ends)
     seeds = range(int(ends[0]), int(ends[-1]) + 1) if known else range(0)
     if not 0 < len(seeds) <= MOST_IMAGES or seeds[-1] > MOST_SEED:
-        raise InputError(
-            f"expected a seed, or those of at most {MOST_IMAGES:,} images, in {file}, got {text[:40]!r}; it was changed"
-        )
+        most = f"at most {MOST_IMAGES:,} images"
+        raise InputError(f"expected a seed, or those of {most}, in {file}, got {text[:40]!r}; it was changed")
     return seeds
 
 
 def compared(file: Path, pixels: "Pixels") -> str:
-    """How the one image that was generated again differs from that of the file, in a sentence.
-
-    Args:
-        pixels: (1, C, H, W).
-    """
+    """How the one image that was generated again, (1, C, H, W), differs from that of the file, in a sentence."""
     import numpy as np
 
     from ancestral.data.images import decode, to_array

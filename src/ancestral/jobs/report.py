@@ -9,12 +9,6 @@ from ancestral.report.page import write_report
 
 
 def report(job: ReportSettings) -> Generator[Event, None, None]:
-    """Writes the page.
-
-    Raises:
-        InputError: no run, nothing trained yet, damaged files, images that are gone, or no file to write to.
-        CannotWrite: the file cannot be written.
-    """
     out = job.out or job.run / "report.html"
     claim([Output(out, REPORT)], job.overwrite)
     yield from map(NoteEvent, write_report(job.run, out))

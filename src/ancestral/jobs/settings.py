@@ -14,34 +14,22 @@ from ancestral.errors import InputError
 from ancestral.outputs import folder_named
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
-ClassIndex = Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)]
 Changes = dict[str, Any]
 """Settings by name, to be laid over those of a pipeline."""
 
 
 @dataclass(frozen=True)
 class Typed:
-    """How a field is typed on a command line, where its name and type do not say it.
+    """How a field is typed on a command line, where its name and type do not say it."""
 
-    Attributes:
-        metavar: what stands for its value in the help.
-        option: its name.
-        also: another name of it.
-        usual: what the help says is taken where none is given; None: the default.
-        such_as: an example, where a value is several numbers, with between them what stands between its names.
-        nargs: how many values a positional has, as argparse says it; "": it is an option.
-        none: the word for None, if any.
-        read: a word, or the list of several, and the option's name -> the value.
-    """
-
-    metavar: str | None = None
-    option: str | None = None
-    also: str | None = None
-    usual: str | None = None
-    such_as: str = ""
-    nargs: str | int = ""
-    none: str | None = None
-    read: Callable[[Any, str], Any] | None = None
+    metavar: str | None = None  # what stands for its value in the help
+    option: str | None = None  # its name
+    also: str | None = None  # another name of it
+    usual: str | None = None  # what the help says is taken where none is given; None: the default
+    such_as: str = ""  # an example, where a value is several numbers with the same sign between them as in `metavar`
+    nargs: str | int = ""  # how many values a positional has, as argparse says it; "": it is an option
+    none: str | None = None  # the word for None, if any
+    read: Callable[[Any, str], Any] | None = None  # a word, or the list of several, and the option's name -> the value
 
 
 class WritingSettings(Settings):
@@ -88,9 +76,6 @@ class GeneratingSettings(JobSettings, CostlySettings):
 
         Args:
             below: changes that count where these say nothing.
-
-        Raises:
-            InputError: networks and settings that contradict each other.
         """
         changes = {**(below or {}), **self.sampling}
         if self.weaker and self.classifier:
@@ -98,8 +83,7 @@ class GeneratingSettings(JobSettings, CostlySettings):
         if not (self.weaker or self.classifier):
             return changes
         name, by = ("weaker", "autoguidance") if self.weaker else ("classifier", "classifier")
-        if changes.get("guidance_by", by) != by:
-            got = changes["guidance_by"]
+        if (got := changes.get("guidance_by", by)) != by:
             raise InputError(f"expected guidance_by {by} with --{name}, got {got}; leave out one of the two")
         return {**changes, "guidance_by": by}
 
@@ -112,7 +96,7 @@ def folder_typed(word: str, option: str) -> Path | None:
 class PictureSettings(GeneratingSettings):
     """What jobs that write pictures of images are asked."""
 
-    null_class: Annotated[ClassIndex | None, Typed("N")] = None
+    null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
     out: Annotated[Path | None, Typed("DIR", read=folder_typed)] = None
     """where files go"""
@@ -124,11 +108,7 @@ class PictureSettings(GeneratingSettings):
         return self.out or (self.run / name if (self.run / "pipeline").is_dir() else Path(name))
 
     def check_film(self) -> None:
-        """Before anything is generated.
-
-        Raises:
-            InputError: a film of a kind that cannot be made here.
-        """
+        """Before anything is generated, that a film of this kind can be made here."""
         if self.film is not None:
             from ancestral.viz.films import check_film
 
@@ -136,11 +116,7 @@ class PictureSettings(GeneratingSettings):
 
 
 def seeds_from(first: int, count: int) -> range:
-    """The seeds of so many images.
-
-    Raises:
-        InputError: seeds beyond 63 bits.
-    """
+    """The seeds of so many images, of at most 63 bits."""
     if first + count > MOST_SEED + 1:
         raise InputError(f"expected --seed of at most {MOST_SEED + 1 - count}, got {first}")
     return range(first, first + count)

@@ -19,15 +19,7 @@ from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
-from ancestral.settings import (
-    ComputeSettings,
-    Config,
-    PositiveFloat,
-    SamplingSettings,
-    merged,
-    parse,
-    read_settings,
-)
+from ancestral.settings import ComputeSettings, Config, PositiveFloat, SamplingSettings, merged, parse, read_settings
 
 BUDGETS = ("steps", "images", "minutes")
 
@@ -40,12 +32,17 @@ class RunPlan(NamedTuple):
     notes: tuple[str, ...]
 
 
+def _path(word: str, option: str) -> Path | None:
+    """What was typed; None: nothing was."""
+    return Path(word) if word else None
+
+
 class TargetSettings(ComputingSettings):
     """What a job is asked that needs all settings of a run."""
 
     target: Annotated[str | None, Typed("TARGET", nargs="?")] = None
     """a preset, a folder of images or a run; may be left out with --config"""
-    config: Annotated[Path | None, Typed("FILE", read=lambda word, option: Path(word) if word else None)] = None
+    config: Annotated[Path | None, Typed("FILE", read=_path)] = None
     """settings, .toml or .json; the config.json of any run is one"""
     settings: Annotated[Changes, Field(default_factory=dict)]
     """By name, nested as in a file: laid over those of target and file."""
@@ -54,10 +51,7 @@ class TargetSettings(ComputingSettings):
 class TrainSettings(TargetSettings, CostlySettings):
     """A network is trained."""
 
-    out: Annotated[
-        Path | None,
-        Typed("DIR", usual="runs/<name of the target>", read=lambda word, option: Path(word) if word else None),
-    ] = None
+    out: Annotated[Path | None, Typed("DIR", usual="runs/<name of the target>", read=_path)] = None
     """folder of the run"""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """of several processes, whether each holds all weights or some rows of each"""
@@ -66,17 +60,8 @@ class TrainSettings(TargetSettings, CostlySettings):
 
     @cached_property
     def plan(self) -> RunPlan:
-        """What is trained, and where it is written.
-
-        Raises:
-            InputError: as of `plan`.
-        """
+        """What is trained, and where it is written."""
         return plan(self.target, self.config, self.settings, self.out)
-
-    @property
-    def extends(self) -> bool:
-        """Whether the learning rate of a run that goes on with another budget may rise again."""
-        return "lr_schedule" in self.settings.get("training", {})
 
 
 class TuneSettings(TargetSettings):
@@ -91,100 +76,54 @@ class TuneSettings(TargetSettings):
 
     @cached_property
     def source(self) -> Path | RunPlan:
-        """The folder whose pipeline is measured, or the plan of a new one.
-
-        Raises:
-            InputError: as of `plan`, or a setting of what a pipeline has of its own.
-        """
+        """The folder whose pipeline is measured, or the plan of a new one."""
         folder = Path(self.target or "").expanduser()
         if not self.target or self.config or self.target in PRESETS or kind_of(folder) not in ("run", "pipeline"):
             return plan(self.target, self.config, self.settings, None)
         if others := [name for name in self.settings if name != "compute"]:
-            raise InputError(
-                f"expected only --compute settings with {folder}, which has its own {others[0]}; leave it out"
-            )
+            own = f"{folder}, which has its own {others[0]}"
+            raise InputError(f"expected only --compute settings with {own}; leave it out")
         self.compute()
         return folder
 
     def compute(self) -> ComputeSettings:
-        """Those of the settings that say how to compute.
-
-        Raises:
-            InputError: a faulty one.
-        """
+        """Those of the settings that say how to compute."""
         return parse(ComputeSettings, self.settings.get("compute", {}), "command line: compute")
 
 
 def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path | None) -> RunPlan:
     """The resolved settings: flags override the file, the file overrides the preset. A run goes on in its folder, with
-    its own settings in place of a preset's; how its images are sampled stays as it is there, unless file or flags say
-    it.
-
-    Raises:
-        InputError: neither target nor file, an unknown target, a faulty file, or a faulty setting.
+    its own settings in place of a preset's; how it samples stays as it is there, unless file or flags say it.
     """
     if target is None and file is None:
         raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
     config = Config() if target is None else settings_of(target)
-    out = out or (None if target is None else run_folder(target))
+    out = out or (None if target is None else _run_folder(target))
     tree = {} if file is None else read_settings(file)
     config = overlaid(overlaid(config, migrated(tree), str(file)), flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
-    config = config if "sampling" in {*flags, *tree} else keeping_sampling(config, out)
+    if "sampling" not in {*flags, *tree} and (stored := _stored_sampling(out)) is not None:
+        config = config.model_copy(update={"sampling": stored})
     return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
 
 
 def settings_of(target: str) -> Config:
-    """Those of a run that goes on, or those that another target stands for.
-
-    Raises:
-        InputError: the target is nothing of the kind, or the settings of the run are damaged.
-    """
-    run = run_folder(target)
-    return preset(target) if run is None else recorded(run)
-
-
-def keeping_sampling(config: Config, out: Path) -> Config:
-    """`config`, sampled as the run in `out` is, for which a sweep may have found something better; as it is where there
-    is no run. An analytic variance is not kept: it was measured of weights that training changes.
-    """
-    found = _stored_sampling(out)
-    if found is None:
-        return config
-    variance = None if found.variance == "analytic" else found.variance
-    return config.model_copy(update={"sampling": found.model_copy(update={"variance": variance})})
-
-
-def _stored_sampling(out: Path) -> SamplingSettings | None:
-    """That of the pipeline, of which older versions told the settings of the run nothing, or of the settings."""
-    for file, *names in (
-        (out / "pipeline" / "ancestral.json", "config", "sampling"),
-        (out / "config.json", "sampling"),
-    ):
-        with suppress(InputError, KeyError, TypeError):
-            tree: Any = migrated(read_json(file))
-            for name in names:
-                tree = tree[name]
-            return parse(SamplingSettings, tree, str(file))
-    return None
-
-
-def preset(target: str) -> Config:
-    """The settings that a preset's name, a folder of images, or a packed data set stands for.
-
-    Raises:
-        InputError: none of them; the nearest preset is suggested. A packed set that is out of reach.
-    """
+    """Those of a run that goes on, or what a preset, a folder of images or a packed data set stands for."""
+    if (run := _run_folder(target)) is not None:
+        file = run / "config.json"
+        return parse(Config, migrated(read_settings(file)), str(file))
     if target in PRESETS:
         return PRESETS[target]()
-    if is_url(target):
-        return packed(target)
-    if (folder := _folder(target)) is not None:
-        source = str(folder.resolve())
-        if kind_of(folder) == "packed data set":
-            return packed(source)
+    folder = None if is_url(target) else _folder(target)
+    if is_url(target) or (folder is not None and kind_of(folder) == "packed data set"):
+        from ancestral.data.shard_index import read_index
+        from ancestral.data.store import remote_folder
+
+        source = target if folder is None else str(folder.resolve())
+        return merged(for_folder(source), {"data": read_index(remote_folder(source)).settings}, source)
+    if folder is not None:
         check_holds_images(folder)
-        return for_folder(source)
+        return for_folder(str(folder.resolve()))
     if os.sep in target:
         raise InputError(f"expected a folder of images, got none at {target}; check the path")
     if (name := spelled(target, PRESETS)) in PRESETS:
@@ -192,32 +131,25 @@ def preset(target: str) -> Config:
     raise InputError(f"expected a preset or a folder of images, got {target!r}; {meant(target, PRESETS)}")
 
 
-def run_folder(target: str) -> Path | None:
+def _stored_sampling(out: Path) -> SamplingSettings | None:
+    """How the run in `out` samples, for which a sweep may have found something better; None where there is no run.
+
+    That of the pipeline, of which older versions told the settings of the run nothing, or of the settings. An analytic
+    variance is not kept: it was measured of weights that training changes.
+    """
+    for file in (out / "pipeline" / "ancestral.json", out / "config.json"):
+        with suppress(InputError, KeyError, TypeError):
+            tree: Any = migrated(read_json(file))
+            config = tree["config"] if file.name == "ancestral.json" else tree
+            found = parse(SamplingSettings, config["sampling"], str(file))
+            return found.model_copy(update={"variance": None}) if found.variance == "analytic" else found
+    return None
+
+
+def _run_folder(target: str) -> Path | None:
     """The folder of a run that a target names, or None where it names something else."""
     folder = Path(target).expanduser()
     return folder if target not in PRESETS and kind_of(folder) == "run" else None
-
-
-def recorded(run: Path) -> Config:
-    """The settings of a run.
-
-    Raises:
-        InputError: its config.json is damaged.
-    """
-    file = run / "config.json"
-    return parse(Config, migrated(read_settings(file)), str(file))
-
-
-def packed(source: str) -> Config:
-    """The recipe for a folder, at the size and in the colours that the images at `source` were packed in.
-
-    Raises:
-        InputError: no packed data set there, or none that can be read.
-    """
-    from ancestral.data.shard_index import read_index
-    from ancestral.data.store import remote_folder
-
-    return merged(for_folder(source), {"data": read_index(remote_folder(source)).settings}, source)
 
 
 def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:

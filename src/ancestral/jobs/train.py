@@ -3,12 +3,9 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-import torch
-
 from ancestral.building import build_schedule
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
-from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.jobs.data_notes import notes_on, notes_on_classes
 from ancestral.jobs.events import Event, NoteEvent, ResultEvent, StartEvent, StepEvent
@@ -58,51 +55,40 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
             parts = yield from loading(config.data)
         yield from notes_on(parts, config.data.source)
         yield from notes_on_classes(parts.untrained)
-        yield from _affordable(job, parts.train.spec, device, processes)
-        pipeline = Pipeline.fresh(config, parts.train.spec, device)
+        spec = parts.train.spec
+        check_training(config, spec, device, processes.world_size)
+        if unusual(config, spec):
+            price = of_training(config, spec, device, processes.world_size)
+            remedy = "lower --compute.micro_batch, data.size or network.widths"
+            yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
+        pipeline = Pipeline.fresh(config, spec, device)
         yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
-            last = yield from _steps(job, pipeline, parts, folder, stop, processes, write)
+            said: list[str] = []
+            extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
+            steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, extends)
+            last = yield from _shown(steps, said, write)
         stopped = last is not None and last.stop and last.fraction < 1
         tree = {"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)}
         yield ResultEvent(tree, last and last.step)
 
 
-def _affordable(job: TrainSettings, spec: ImageSpec, device: torch.device, processes: Processes) -> Iterator[NoteEvent]:
-    """That it fits, before anything is allocated; what it takes is said where that is not usual.
-
-    Raises:
-        InputError: it takes more than is usual and is not meant, or does not fit.
-    """
-    config, out, _ = job.plan
-    check_training(config, spec, device, processes.world_size)
-    if unusual(config, spec):
-        price = of_training(config, spec, device, processes.world_size)
-        remedy = "lower --compute.micro_batch, data.size or network.widths"
-        yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
-
-
 def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Processes) -> str:
     channels, height, width = pipeline.spec.shape
-    kind = f"{height}x{width} {NAMES[channels]}"
     classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
     on = pipeline.device.type if processes.is_single else f"{pipeline.device.type} by {processes.world_size} processes"
-    return f"training {weights:,} weights on {images:,} images {kind}{classes}, on {on}, in {folder.path}"
+    return (
+        f"training {weights:,} weights on {images:,} images {height}x{width} {NAMES[channels]}{classes}, on {on}, "
+        f"in {folder.path}"
+    )
 
 
-def _steps(
-    job: TrainSettings,
-    pipeline: Pipeline,
-    parts: Parts,
-    folder: RunFolder,
-    stop: Callable[[], bool],
-    processes: Processes,
-    write: Callable[[Record], None],
+def _shown(
+    steps: Generator[Progress, None, None], said: list[str], write: Callable[[Record], None]
 ) -> Generator[Event, None, Progress | None]:
-    """Steps until the end or a stop, and what training says between them; the last one, if any was left to take."""
-    first, last, said = None, None, list[str]()
-    steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, job.extends)
+    """Steps until the end or a stop, and what training has said between them; the last one, if any was left to take."""
+    first, last = None, None
     try:
         with closing(steps):
             for last in steps:

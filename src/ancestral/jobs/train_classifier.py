@@ -2,6 +2,8 @@
 
 from collections.abc import Generator
 
+import numpy as np
+
 from ancestral.classifying import CLASSIFIER_FILE
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet, Parts
@@ -18,11 +20,6 @@ from ancestral.training.budget import warmup_in_words
 from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
 from ancestral.training.run import RunFolder
 
-PARTS = 1000
-"""Of the budget, that are counted."""
-MINUTES = 2.0
-"""Of training, where no limit is named."""
-
 
 def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     """Trains, measures and writes the file; the result's value is the classifier."""
@@ -31,12 +28,12 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device_named(job.device))
     parts = yield from labelled(job, config, pipeline)
     classifier = new_classifier(pipeline, parts.train.class_names, job.seed)
-    minutes = MINUTES if job.minutes is None and job.steps is None else job.minutes
+    minutes = 2.0 if job.minutes is None and job.steps is None else job.minutes
     settings = recipe(config.training.batch_size, job.steps, minutes)
     if shortened := warmup_in_words(settings):
         yield NoteEvent(shortened)
     for progress in train_classifier(classifier, parts.train, settings, job.seed, config.data.flip):
-        yield ProgressEvent("training", int(progress.fraction * PARTS), PARTS)
+        yield ProgressEvent("training", int(progress.fraction * 1000), 1000)
     classifier = measured(classifier, parts.test)
     classifier.save(file)
     yield FileEvent(file)
@@ -54,11 +51,7 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
 
 
 def labelled(job: TrainClassifierSettings, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
-    """The data of a run with its classes, also where the run was trained without them.
-
-    Raises:
-        InputError: data without classes, changed data, or none.
-    """
+    """The data of a run with its classes, also where the run was trained without them."""
     if pipeline.num_classes:
         return (yield from data_of(job.run, config, pipeline))
     settings = config.data.model_copy(update={"labels": "auto"})
@@ -75,4 +68,4 @@ def chance(images: ImageSet) -> float | None:
     """The share of the commonest class: what telling always that one would score. None where there are no images."""
     if images.labels is None or not len(images):
         return None
-    return max(int((images.labels == label).sum()) for label in range(len(images.class_names))) / len(images)
+    return int(np.bincount(images.labels).max()) / len(images)

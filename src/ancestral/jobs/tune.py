@@ -3,7 +3,6 @@
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,33 +15,29 @@ from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.progress import mapped
 from ancestral.settings import ImageSpec, NetworkSettings
-from ancestral.tuning import Trial, tuner
-
-MINUTES = 1.0
-BUSY = 0.5
-"""Load for each core, above which other work is in the way."""
+from ancestral.tuning import tuner
 
 
 def tune(job: TuneSettings) -> Generator[Event, None, None]:
-    """Measures, and stores what was found; the result's value is the `Tuning`.
-
-    Raises:
-        InputError: no pipeline or no images there, or a network that cannot be trained here.
-        CannotWrite: the cache cannot be written.
-    """
-    pipeline, minutes = (yield from _measured(job)), MINUTES if job.minutes is None else job.minutes
+    """Measures, and stores what was found; the result's value is the `Tuning`."""
+    pipeline, minutes = (yield from _measured(job)), 1.0 if job.minutes is None else job.minutes
     machine = machine_name(pipeline.device)
     yield NoteEvent(f"measuring on {machine}, for {minutes:g} minutes or little more")
-    if (load_now := os.getloadavg()[0]) > BUSY * usable_cores():
+    if (load_now := os.getloadavg()[0]) > 0.5 * usable_cores():
         busy = f"ancestral: warning: this machine is busy (load {load_now:.1f}): what is found holds where it stays so"
         yield NoteEvent(busy)
     found = yield from mapped(tuner.tuning(pipeline, minutes, job.compile), NoteEvent)
     file = None if job.dry_run else save_tuned(found.choices, *_key(pipeline))
+    comparisons = []
+    for trial in found.comparisons:
+        told = {name: value for name, value in vars(trial).items() if name != "outcome"}
+        pairs = trial.outcome
+        comparisons.append({**told, "ratio": pairs and pairs.ratio, "ratios": pairs.ratios if pairs else []})
     tree = {
         "machine": machine,
         "usual": found.usual.model_dump(),
         "choices": found.choices.model_dump(),
-        "comparisons": [_tree(trial) for trial in found.comparisons],
+        "comparisons": comparisons,
         "images_per_second": {work: vars(speed) for work, speed in found.speeds.items()},
         "stored": str(file) if file else None,
     }
@@ -58,11 +53,7 @@ def forget(job: TuneSettings) -> Generator[Event, None, None]:
 
 
 def _measured(job: TuneSettings) -> Generator[Event, None, Pipeline]:
-    """The pipeline in a folder, or a new one for the images that the settings name.
-
-    Raises:
-        InputError: no pipeline or no images there, or no such device.
-    """
+    """The pipeline in a folder, or a new one for the images that the settings name."""
     source, device = job.source, device_named(job.device)
     if isinstance(source, Path):
         return Pipeline.load(source, device, job.compute())
@@ -74,9 +65,3 @@ def _measured(job: TuneSettings) -> Generator[Event, None, Pipeline]:
 def _key(pipeline: Pipeline) -> tuple[NetworkSettings, ImageSpec, torch.device]:
     """What choices are stored under."""
     return pipeline.config.network, pipeline.spec, pipeline.device
-
-
-def _tree(trial: Trial) -> dict[str, Any]:
-    pairs = trial.outcome
-    told = {name: value for name, value in vars(trial).items() if name != "outcome"}
-    return {**told, "ratio": pairs and pairs.ratio, "ratios": pairs.ratios if pairs else []}

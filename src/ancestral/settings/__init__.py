@@ -1,8 +1,7 @@
 """The typed tree of settings: one schema for Python, files, the command line and the report. A file a branch.
 
-Every model is frozen and refuses unknown keys; the text under each field is its help everywhere. This folder stands in
-a low row and imports no torch, so each part of the package takes its own branch of the tree as an argument and no
-setting is written twice. A setting that another one makes meaningless is an error, never ignored.
+The text under each field is its help everywhere. This folder imports no torch, so each part of the package takes its
+own branch of the tree as an argument. A setting that another one makes meaningless is an error, never ignored.
 """
 
 from ancestral.settings.base import MOST_CLASS_EMBEDS as MOST_CLASS_EMBEDS
@@ -18,7 +17,6 @@ from ancestral.settings.base import Settings as Settings
 from ancestral.settings.base import Side as Side
 from ancestral.settings.base import Threads as Threads
 from ancestral.settings.base import field_names as field_names
-from ancestral.settings.compute import ComputeSettings as ComputeSettings
 from ancestral.settings.data import DataSettings as DataSettings
 from ancestral.settings.data import ImageSpec as ImageSpec
 from ancestral.settings.diffusion import DiffusionSettings as DiffusionSettings
@@ -27,6 +25,7 @@ from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
 from ancestral.settings.network import NetworkSettings as NetworkSettings
 from ancestral.settings.sampling import SamplingSettings as SamplingSettings
 from ancestral.settings.training import TrainingSettings as TrainingSettings
+from ancestral.settings.tree import ComputeSettings as ComputeSettings
 from ancestral.settings.tree import Config as Config
 from ancestral.settings.tree import flat as flat
 from ancestral.settings.tree import leaves as leaves

@@ -10,20 +10,16 @@ from ancestral.contracts import described, in_known_spelling
 from ancestral.errors import InputError
 
 MOST_TIMESTEPS = 100_000
-MOST_IMAGES = 1_000_000
-"""That are computed, generated or measured at once."""
+MOST_IMAGES = 1_000_000  # computed, generated or measured at once
 MOST_CLASS_EMBEDS = 1_000_000
+MOST_SEED = 2**63 - 1
 PositiveInt = Annotated[int, Field(ge=1, le=2**53)]
 NumTimesteps = Annotated[int, Field(ge=1, le=MOST_TIMESTEPS)]
 NumImages = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
-Side = Annotated[int, Field(ge=1, le=2**14)]
-"""Of an image, px."""
-Width = Annotated[int, Field(ge=1, le=2**14)]
-"""Channels."""
-Depth = Annotated[int, Field(ge=1, le=100)]
-"""Blocks one after another."""
+Side = Annotated[int, Field(ge=1, le=2**14)]  # of an image, px
+Width = Annotated[int, Field(ge=1, le=2**14)]  # channels
+Depth = Annotated[int, Field(ge=1, le=100)]  # blocks one after another
 Threads = Annotated[int, Field(ge=1, le=4096)]
-MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

@@ -25,8 +25,7 @@ class DataSettings(Settings):
     flip: bool = False
     """Mirror half of the training images left to right."""
     labels: Literal["auto", "none", "folders"] = "auto"
-    """auto: train on class labels where the data has them. folders: a folder's images are by class as its sub-folders
-    are called, whatever else says so."""
+    """auto: train on class labels where the data has them. folders: by sub-folder, whatever else the folder says."""
     splits: Literal["auto", "none", "folders"] = "auto"
     """auto: sub-folders called train, test and val (valid, validation, dev) are the parts of a folder's images. none:
     they are sub-folders like others. folders: they are, even beside others, whose images are trained on."""

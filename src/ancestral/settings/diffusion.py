@@ -13,8 +13,7 @@ class ScheduleSettings(Settings):
     """How the signal fades: alpha_bar over the timesteps. Ends left at None take the schedule's published values."""
 
     name: Literal["linear", "cosine", "scaled-linear", "sigmoid", "log-snr", "betas"] = "cosine"
-    """linear and scaled-linear: in beta and its root. cosine, sigmoid: in alpha_bar. log-snr: linear in log-SNR. betas:
-    your own."""
+    """linear, scaled-linear: in beta, its root. cosine, sigmoid: in alpha_bar. log-snr: in log-SNR. betas: your own."""
     num_timesteps: NumTimesteps = 1000
     """T, the number of noising steps."""
     beta_start: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -32,14 +31,10 @@ class ScheduleSettings(Settings):
 
     @model_validator(mode="after")
     def _only_what_the_schedule_uses(self) -> ScheduleSettings:
-        uses = {
-            "linear": {"beta_start", "beta_end"},
-            "scaled-linear": {"beta_start", "beta_end"},
-            "log-snr": {"log_snr_max", "log_snr_min"},
-            "betas": {"betas"},
-        }.get(self.name, set())
-        for field in ("beta_start", "beta_end", "log_snr_max", "log_snr_min", "betas"):
-            if getattr(self, field) is not None and field not in uses:
+        linear, log_snr = ("linear", "scaled-linear"), ("log-snr",)
+        users = {"beta_start": linear, "beta_end": linear, "log_snr_max": log_snr, "log_snr_min": log_snr}
+        for field, schedules in {**users, "betas": ("betas",)}.items():
+            if getattr(self, field) is not None and self.name not in schedules:
                 raise ValueError(f"expected no {field} with the schedule {self.name}, which does not use it")
         top = 13.3 if self.log_snr_max is None else self.log_snr_max
         bottom = -5.0 if self.log_snr_min is None else self.log_snr_min

@@ -49,11 +49,12 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> NetworkSettings:
-        for width in {*self.widths, self.stem or self.widths[0]}:
+        first = self.stem or self.widths[0]
+        for width in (first, *self.widths):
             if width % self.norm_groups:
                 raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
-        if (self.stem or self.widths[0]) % 2:
-            raise ValueError(f"expected an even first width, got {self.stem or self.widths[0]}")
+        if first % 2:
+            raise ValueError(f"expected an even first width, got {first}")
         attends = [self.widths[level] for level in self.attention if 0 <= level < len(self.widths)]
         if len(attends) != len(self.attention):
             raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")

@@ -20,8 +20,7 @@ class SamplingSettings(Settings):
     """ancestral: Algorithm 2 at any stride. ddim: deterministic at eta 0. The others follow the probability flow at a
     higher order; `ancestral sweep` measures which is best for a network."""
     steps: NumTimesteps = 50
-    """Steps from noise to image; at most T. Each calls the network once; of heun and dpm++2s twice, of dpm++3s three
-    times."""
+    """Steps from noise to image, at most T. Each is a network call; of heun and dpm++2s two, of dpm++3s three."""
     grid: Literal["trailing", "log-snr", "middle", "karras", "quadratic"] | None = None
     """Where the steps fall: evenly in t; in log-SNR; in log-SNR within noise of 80 to 0.03 times the signal; in
     sigma^(1/7); in the root of t. None: the sampler's own."""
@@ -46,27 +45,18 @@ class SamplingSettings(Settings):
     """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
 
     @model_validator(mode="after")
-    def _noise_belongs_to_its_sampler(self) -> SamplingSettings:
+    def _nothing_is_ignored(self) -> SamplingSettings:
         if self.eta is not None and self.sampler not in ("ddim", "dpm++2m-sde"):
             raise ValueError(f"expected no eta with the sampler {self.sampler}: eta belongs to ddim and dpm++2m-sde")
         if self.variance is not None and self.sampler != "ancestral":
             raise ValueError(f"expected no variance with the sampler {self.sampler}: it belongs to ancestral")
-        return self
-
-    @model_validator(mode="after")
-    def _guidance_has_something_to_act_on(self) -> SamplingSettings:
-        shapes = {
-            "negative": self.negative is not None,
-            "guidance_rescale": self.guidance_rescale > 0,
-            "guidance_interval": self.guidance_interval is not None,
-        }
-        for name in (name for name, given in shapes.items() if given):
-            if self.guidance in (0, 1) and self.guidance_by != "classifier":
+        for name in ("negative", "guidance_rescale", "guidance_interval"):
+            if getattr(self, name) not in (None, 0) and self.guidance in (0, 1) and self.guidance_by != "classifier":
                 raise ValueError(f"expected a guidance other than 0 and 1 with {name}: there is nothing to guide")
-            if self.guidance_by != "classifier-free" and name == "negative":
-                raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
-            if self.guidance_by == "classifier" and name == "guidance_rescale":
-                raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
+        if self.negative is not None and self.guidance_by != "classifier-free":
+            raise ValueError(f"expected no negative with guidance_by {self.guidance_by}: it stands for no class")
+        if self.guidance_rescale and self.guidance_by == "classifier":
+            raise ValueError("expected no guidance_rescale with guidance_by classifier, which has no second image")
         low, high = self.guidance_interval or (0.0, 1.0)
         if low >= high:
             raise ValueError(f"expected a guidance_interval that rises, got {low} and {high}")

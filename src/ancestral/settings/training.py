@@ -75,9 +75,7 @@ class TrainingSettings(Settings):
         if self.weight_decay is not None and self.optimizer != "adamw":
             raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
         if self.weighting == "min-snr" and self.loss != "simple":
-            raise ValueError(
-                f"expected no weighting min-snr with the loss {self.loss}, whose weights are the bound's own"
-            )
+            raise ValueError(f"expected no weighting min-snr with the loss {self.loss}, which has weights of its own")
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
             raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
         if self.rollbacks is not None and self.on_divergence != "rollback":

@@ -1,10 +1,10 @@
-"""The whole tree of settings, what one branch asks of another, and how it is made of values and files."""
+"""How to compute; the tree of settings, what one branch asks of another, and how it is made of values and files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -12,13 +12,28 @@ from pydantic.fields import FieldInfo
 from ancestral.contracts import described
 from ancestral.errors import InputError
 from ancestral.files import read_json, read_toml
-from ancestral.settings.base import S, Seed, Settings, field_names
-from ancestral.settings.compute import ComputeSettings
+from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, field_names
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
 from ancestral.settings.network import NetworkSettings
 from ancestral.settings.sampling import SamplingSettings
 from ancestral.settings.training import TrainingSettings
+
+
+class ComputeSettings(Settings):
+    """How the machine is used, which changes nothing beyond rounding. Left open, `ancestral tune`'s measurements of
+    this network on this machine decide, or without them what is right on most machines."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the network's products. auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
+    compile: Literal["auto", "no", "whole"] = "auto"
+    """Compile the network for training (no; whole on CUDA)."""
+    threads: Threads | None = None
+    """Threads to compute with on a CPU."""
+    micro_batch: NumImages | None = None
+    """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
+    chunk: NumImages | None = None
+    """Images generated at once (64; 512 on CUDA)."""
 
 
 class Config(Settings):
@@ -34,7 +49,7 @@ class Config(Settings):
     """Seed of everything that is random."""
 
     @model_validator(mode="after")
-    def _losses_find_what_they_train(self) -> Config:
+    def _branches_fit_together(self) -> Config:
         loss, diffusion = self.training.loss, self.diffusion
         if (loss == "hybrid") != (diffusion.variance == "learned") and loss != "vlb":
             raise ValueError(
@@ -46,33 +61,18 @@ class Config(Settings):
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
                 f"{diffusion.time} and {diffusion.schedule.name}: it trains at times between the timesteps"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _guided_by_itself(self) -> Config:
         if self.sampling.guidance_by != "classifier-free":
             raise ValueError(
                 f"expected sampling.guidance_by classifier-free, got {self.sampling.guidance_by}: other networks are "
                 f"named when images are generated, by --weaker or --classifier"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _no_more_steps_than_timesteps(self) -> Config:
-        if self.sampling.steps > self.diffusion.schedule.num_timesteps:
-            raise ValueError(
-                f"expected sampling.steps <= num_timesteps = {self.diffusion.schedule.num_timesteps}, "
-                f"got {self.sampling.steps}"
-            )
+        if self.sampling.steps > (timesteps := diffusion.schedule.num_timesteps):
+            raise ValueError(f"expected sampling.steps <= num_timesteps = {timesteps}, got {self.sampling.steps}")
         return self
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:
-    """`values` as `kind`, or one line that names the first fault and `where` it stands.
-
-    Raises:
-        InputError: unknown key (with the nearest known one), wrong type, or a value out of range.
-    """
+    """`values` as `kind`, or an InputError of one line that names the first fault and `where` it stands."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:

@@ -1,0 +1,199 @@
+"""`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier`: verbs that need a run, whose results
+are a few numbers and files. The words of the commands and their tables; the work is in jobs/.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ancestral.cli.job_options import asked
+from ancestral.cli.output import console, rounded, table, tell
+from ancestral.cli.view import show_result
+from ancestral.jobs.data_settings import ReportSettings
+from ancestral.jobs.measurement_settings import (
+    EvaluateSettings,
+    LikelihoodJobSettings,
+    TrainClassifierSettings,
+    VarianceSettings,
+)
+from ancestral.settings import SamplingSettings, sampling_with
+
+if TYPE_CHECKING:
+    from ancestral.evaluation.evaluate import Evaluation, Number
+    from ancestral.evaluation.likelihood import Amount, Likelihood
+
+ABOUT_REPORT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
+EXAMPLES_REPORT = ("ancestral report runs/digits",)
+ABOUT_EVALUATE = """\
+Generate images from RUN and measure them against images it was not trained on.
+
+Distances mean little alone, so each stands beside its floors: what real images score against real images at the same
+numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
+shows it.
+
+Bits per dimension of held-out images are measured by `ancestral likelihood`, which --likelihood stands for.
+"""
+EXAMPLES_EVALUATE = (
+    "ancestral evaluate runs/digits --images 2000",
+    "ancestral evaluate runs/digits --images 500 --guidance 2",
+)
+SHARES = ("precision", "recall", "density", "coverage")
+FEW = " (too few images)"  # stands beside a number that tells nothing
+ABOUT_LIKELIHOOD = """\
+Measure the bound on bits per dimension of held-out images, with every term and its error.
+
+Nothing is generated. The result is written to RUN/likelihood.json, and the report shows it. Stopped, it goes on when
+the same command is given again.
+"""
+EXAMPLES_LIKELIHOOD = (
+    "ancestral likelihood runs/mnist --images all --timesteps 64",
+    "ancestral likelihood runs/mnist --chain 100 --timesteps all --variance analytic",
+)
+ABOUT_VARIANCE = """\
+Measure the best variance of RUN's reverse steps, from the errors its network makes on images it was not trained on.
+
+It depends on the timestep alone, serves every number of steps, and is kept in RUN/pipeline: `--variance analytic` of
+`ancestral sample` and `ancestral evaluate` takes it from there. It belongs to the weights it was measured with.
+"""
+EXAMPLES_VARIANCE = (
+    "ancestral variance runs/mnist",
+    "ancestral sample runs/mnist --sampler ancestral --variance analytic",
+)
+ABOUT_CLASSIFIER = """\
+Train a classifier of noisy images on the data of RUN and under its noise, to guide its network to a class.
+
+A run that was trained without classes gets them, where its data has any: `ancestral sample RUN --classifier FILE`
+then takes --classes. What it tells of held-out images at several levels of noise is printed and kept in the file.
+"""
+EXAMPLES_CLASSIFIER = (
+    "ancestral train-classifier runs/digits",
+    "ancestral sample runs/digits --guidance_by classifier --guidance 3 --classes 3,7",
+)
+
+
+def report(argv: Sequence[str]) -> int:
+    job, as_json = asked(argv, "report RUN", ABOUT_REPORT, EXAMPLES_REPORT, ReportSettings)
+    from ancestral.jobs.report import report
+
+    show_result(report(job), as_json)
+    return 0
+
+
+def variance(argv: Sequence[str]) -> int:
+    job, as_json = asked(argv, "variance RUN", ABOUT_VARIANCE, EXAMPLES_VARIANCE, VarianceSettings)
+    from ancestral.jobs.variance import estimate_variance
+
+    show_result(estimate_variance(job), as_json, lambda result: tell(str(result.value)))
+    return 0
+
+
+def train_classifier(argv: Sequence[str]) -> int:
+    job, as_json = asked(argv, "train-classifier RUN", ABOUT_CLASSIFIER, EXAMPLES_CLASSIFIER, TrainClassifierSettings)
+    from ancestral.jobs.train_classifier import train
+
+    show_result(train(job), as_json, lambda result: show_accuracies(result.tree))
+    return 0
+
+
+def show_accuracies(told: dict[str, Any]) -> None:
+    """The accuracies as a table."""
+    if told["chance"] is None:
+        tell("no image is held out to measure the classifier on (data.test 0)")
+        return
+    rows = [(str(each["timestep"]), f"{each['log_snr']:.1f}", f"{each['share']:.3f}") for each in told["accuracies"]]
+    images = f"{told['num_held_out']:,} held-out images; the commonest class makes up {told['chance']:.3f} of them"
+    console(stderr=False).print(images, table(("t", "log-SNR", "accuracy"), rows))
+
+
+def evaluate(argv: Sequence[str]) -> int:
+    if "--likelihood" in argv:
+        return likelihood([word for word in argv if word != "--likelihood"])
+    job, as_json = asked(argv, "evaluate RUN", ABOUT_EVALUATE, EXAMPLES_EVALUATE, EvaluateSettings)
+    sampling_with(SamplingSettings(), job.changes(), "command line")
+    from ancestral.jobs.evaluate import evaluate
+
+    show_result(evaluate(job), as_json, lambda result: show_evaluation(result.value))
+    return 0
+
+
+def show_evaluation(result: "Evaluation") -> None:
+    """The comparisons as tables, generated images first, then the floors; the rest in sentences."""
+    distances, shares = [], []
+    for comparison in result.comparisons:
+        name = f"{comparison.name}{FEW if comparison.too_few else ''}"
+        distances.append([name, _measured(comparison["frechet"]), _measured(comparison["kernel"])])
+        shares.append([name, *(f"{comparison[each].value:.3f}" for each in SHARES)])
+    first = result.comparisons[0]
+    console(stderr=False).print(
+        f"{first.num_left:,} images against {first.num_right:,}; generated ones first, then the floors",
+        table(("distance (less is better)", "Fréchet", "kernel"), distances),
+        table(("neighbours (more is better)", *SHARES), shares),
+    )
+    if first.too_few:
+        tell(f"these numbers say nothing for or against the images: {first.too_few}")
+    for nearness in result.nearness:
+        ratio = "cannot be told" if nearness.ratio is None else f"{nearness.ratio:.2f}"
+        meaning = FEW if nearness.too_few else " (1: no copies)"
+        tell(f"distance to the nearest training image, generated over held out, in {nearness.space}: {ratio}{meaning}")
+    if result.agreement is not None:
+        tell(f"generated images in which a classifier sees the class asked for: {_measured(result.agreement)}")
+    features = result.features
+    if features.accuracy is not None:
+        tell(f"features of {features.num_fitted or 0:,} training images that are not among those compared")
+        tell(f"accuracy of that network on {features.num_held_out} held-out images: {features.accuracy:.3f}")
+
+
+def likelihood(argv: Sequence[str]) -> int:
+    job, as_json = asked(argv, "likelihood RUN", ABOUT_LIKELIHOOD, EXAMPLES_LIKELIHOOD, LikelihoodJobSettings)
+    from ancestral.jobs.likelihood import likelihood
+
+    show_result(likelihood(job), as_json, lambda result: show_likelihood(result.value))
+    return 0
+
+
+def show_likelihood(result: "Likelihood") -> None:
+    """What was measured, the terms as a table, and which noise they are paid at."""
+    terms = {
+        "total": result.total,
+        f"L_T, t = {result.num_timesteps}": result.prior,
+        "diffusion, t > 1": result.diffusion,
+        "L_0": result.reconstruction,
+    }
+    rows = [(name, _measured(amount)) for name, amount in terms.items()]
+    console(stderr=False).print(heading(result), table(("bits per dimension", ""), rows))
+    images, timesteps = result.error_from_images, result.error_from_timesteps
+    tell(f"of its error {images:.2g} is the images', {timesteps:.2g} that of timesteps and noise; they add in squares")
+    if result.too_few:
+        tell(f"it says little: {result.too_few}")
+    if result.diffusion.value > 0:
+        tell(quarters(result))
+    if (check := result.flow) is not None:
+        flow, bound, difference = map(_measured, (check.flow, check.bound, check.difference))
+        images_and_steps = f"{check.num_images:,} images under the probability flow, {check.steps:,} steps"
+        tell(f"{images_and_steps}: {flow}, the bound of the same {bound}, difference {difference}")
+
+
+def heading(result: "Likelihood") -> str:
+    """Of which images, along which chain, and of which density."""
+    chain = "all" if result.steps == result.num_timesteps else f"{result.steps:,}"
+    drawn = "all of them" if result.timesteps == result.steps - 1 else f"{result.timesteps:,} of them"
+    variance = result.variance.replace("_", " ")
+    density = "p(x | class), each image's class given" if result.given_classes else "p(x), no class given"
+    return (
+        f"{result.num_images:,} {result.part} images of {result.dims:,} dimensions, {chain} steps of "
+        f"T = {result.num_timesteps:,}, {drawn} and L_0 for each image; {variance} variance; {density}"
+    )
+
+
+def quarters(result: "Likelihood") -> str:
+    """The shares of the diffusion term that four equal ranges of log-SNR pay, the noisiest first."""
+    middles = [stretch.log_snr for stretch in result.stretches]
+    low, width = min(middles), (max(middles) - min(middles)) / 4 or 1.0
+    shares = [0.0] * 4
+    for stretch in result.stretches:
+        shares[min(int((stretch.log_snr - low) / width), 3)] += stretch.bits / result.diffusion.value
+    told = ", ".join(f"{share:.0%}" for share in shares)
+    return f"the diffusion term is paid at log-SNR {low:.1f} to {max(middles):.1f}, by quarters: {told}"
+
+
+def _measured(number: "Number | Amount") -> str:
+    return rounded(number.value, number.standard_error)
