@@ -11,8 +11,8 @@ import torch
 
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling import guidance
-from ancestral.sampling.guidance import ClassifierGuided, LogProb
 from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.guidance import ClassifierGuided, LogProb
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 
