@@ -1,6 +1,7 @@
 """Settings to what they name: schedules, processes, samplers and grids. A name stands in one table, here."""
 
 from collections.abc import Callable
+from functools import partial
 from inspect import signature
 
 from ancestral.diffusion import schedules

@@ -186,7 +186,7 @@ def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
 
 
 def bound_of(schedule: Callable[[float], object], good: float, bad: float) -> str | None:
-    """The number nearest to `bad`, from `good` on, for which `schedule` raises no ValueError; None: it does for `good`."""
+    """The number nearest to `bad`, from `good` on, at which `schedule` raises no ValueError; None: `good` raises."""
 
     def holds(value: float) -> bool:
         try:
