@@ -23,8 +23,7 @@ Record = dict[str, Any]
 
 
 class JsonLines:
-    """A file that is appended to, one record at a time, and can be cut back. `check` raises where the folder is no
-    longer the one that it was."""
+    """A file that is appended to, one record at a time; `check` raises where its folder is no longer what it was."""
 
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self.path, self.check = path, check
