@@ -1,8 +1,7 @@
 """What work takes on this machine, told before it begins: network calls, seconds, memory, disk.
 
 A call is timed on as many images as will be computed at once, or on fewer where that is more than a hundredth of the
-work, and the work counted in calls of one image. What it takes in memory is what its tensors hold at their peak.
-Nothing is allocated for the work itself before its price is known.
+work. What it takes in memory is what its tensors hold at their peak. Nothing is allocated for the work before.
 """
 
 import shutil
@@ -55,7 +54,7 @@ class Price(NamedTuple):
         return f"{calls if self.calls else ''}{size_in_words(self.memory)} of memory{disk}"
 
     def as_tree(self) -> dict[str, Any]:
-        """What JSON has."""
+        """As `--json` has it."""
         return {"network_calls": self.calls, "seconds": self.seconds, "memory": self.memory, "disk": self.disk}
 
 
