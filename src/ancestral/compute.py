@@ -93,10 +93,8 @@ def in_words(
 
 def defaults(device: torch.device) -> Choices:
     """What is right on most machines, as `benchmarks/choices.py` measures."""
-    precision: Literal["float32", "bfloat16"] = "bfloat16" if computes_in_bfloat16(device.type) else "float32"
-    if device.type == "cpu":
-        return Choices(precision=precision)
-    return Choices(precision=precision, compile="whole", chunk=512)
+    cpu = Choices(precision="bfloat16" if computes_in_bfloat16(device.type) else "float32")
+    return cpu if device.type == "cpu" else cpu.model_copy(update={"compile": "whole", "chunk": 512})
 
 
 def computes_in_bfloat16(device: str) -> bool:

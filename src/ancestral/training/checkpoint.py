@@ -40,8 +40,7 @@ MARGIN = 2**20  # bytes that must be free beside those of the tensors: headers, 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # group -> name -> tensor
 PIECE = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 """The name of a file that holds some rows: of which group, and which of how many it is."""
-HELD_BY_ROWS = ("model", "ema", "optimizer")
-"""Groups whose tensors may be dealt by rows; those without rows, such as counts of steps, are not."""
+HELD_BY_ROWS = ("model", "ema", "optimizer")  # tensors without rows, such as counts of steps, are held by the main one
 
 
 def save_checkpoint(
@@ -226,6 +225,7 @@ def _write(path: Path, content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _joined(pieces: list[Any], rows: Callable[[int], slice] | None) -> Tensor:
+    """The wanted rows of a tensor that lies in pieces."""
     if not pieces[0].get_shape():
         return pieces[0][...]
     ends = [*accumulate((piece.get_shape()[0] for piece in pieces), initial=0)]

@@ -46,18 +46,12 @@ class Checkpointer:
         self.check, self.say = log.check, log.say
         self.engine, self.processes = trainer.engine, trainer.engine.processes
         self.saved_step, self.saved_seconds = -1, 0.0
-        # What a divergence would go back to: the last checkpoint at a multiple of `checkpoint_every_steps` that was
-        # saved after a finite step.
-        self.good_step: int | None = None
+        self.good_step: int | None = None  # of the checkpoint that a divergence would go back to
 
     def resume(self, before: TrainingSettings, extend: bool) -> None:
         """Puts the trainer where the newest valid checkpoint left it, if there is one, and mends what a kill or a full
         disk has left of the log and the pipeline. Where there is none, and training is to go back if it diverges, the
-        beginning is saved.
-
-        Args:
-            before: the settings that the run had at its last start.
-            extend: whether another budget may let the learning rate rise again.
+        beginning is saved. `before`: the settings of the last start; `extend` as for `train`.
         """
         folder, settings = self._newest(), self.trainer.settings
         if shortened := warmup_in_words(settings):
@@ -101,7 +95,7 @@ class Checkpointer:
             self.say(f"step {self.trainer.step:,} is not saved: not all of its weights and moments are finite")
             return
         if self.trainer.step % settings.checkpoint_every_steps == 0 and state["skipped_in_a_row"] == 0:
-            self.good_step = self.trainer.step
+            self.good_step = self.trainer.step  # a function of steps alone
         state |= {"good_step": self.good_step, "data": self.data_hash, "log_bytes": self.log.flush()}
         in_doubt = settings.on_divergence == "rollback" or state["skipped_in_a_row"] > 0
         every, keep = settings.milestone_every_steps, settings.keep_checkpoints

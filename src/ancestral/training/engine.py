@@ -93,12 +93,10 @@ class Engine:
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
+        `look`: at clock and stopping too, for which a GPU has to be waited for.
 
         The sum over the processes is begun before the backward pass of the last part, and waited for after it: it costs
         no time of its own.
-
-        Args:
-            look: whether to look at clock and stopping too, for which a GPU has to be waited for.
         """
         local: list[PerImage] = []
         for part in self.parts:

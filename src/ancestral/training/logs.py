@@ -1,11 +1,11 @@
 """The two logs of a run, a JSON object a line.
 
-`log.jsonl` holds what the computation determines: losses, gradient norms, learning rates. A run that was interrupted
-has the same bytes as one that was not: on resume it is cut back to where the checkpoint left it. `timing.jsonl` holds
+`log.jsonl` holds what the computation determines: losses, gradient norms, learning rates. On resume it is cut back to
+where the checkpoint left it, so that an interrupted run has the same bytes as one that was not. `timing.jsonl` holds
 what the machine determines, images per second and minutes, and only grows.
 
 A full disk tears lines, and people edit files. A line that is none is left out by whoever reads a log, and counted; a
-run that goes on removes it. Numbers that are infinite or none are written as null.
+run that goes on removes it.
 """
 
 import math
@@ -23,8 +23,7 @@ Record = dict[str, Any]
 
 
 class JsonLines:
-    """A file that is appended to, one record at a time, and can be cut back. `check` raises where the folder is no
-    longer the one that it was."""
+    """A file that is appended to, one record at a time; `check` raises where its folder is no longer what it was."""
 
     def __init__(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
         self.path, self.check = path, check

@@ -85,12 +85,8 @@ class Footprint(NamedTuple):
 
 
 def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | None = None) -> Footprint:
-    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all. Calls the
-    network on 2 and on 4 images.
-
-    Args:
-        batch_size: of one process, where several share a batch; None: all of it.
-    """
+    """The estimate for batches of the pipeline's settings, `at_once` images computed at once; None: all. `batch_size`:
+    of one process, where several share a batch. Calls the network on 2 and on 4 images."""
     settings = pipeline.config.training
     size = batch_size or settings.batch_size
     count = at_once or size

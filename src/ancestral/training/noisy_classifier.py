@@ -86,9 +86,8 @@ def train_classifier(
             if settings.clip_norm is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             if not loss.isfinite():
-                raise Diverged(
-                    f"training the classifier diverged at step {step + 1}; check the images, or set another --seed"
-                )
+                said = f"training the classifier diverged at step {step + 1}; check the images, or set another --seed"
+                raise Diverged(said)
             for optimizer in optimizers:
                 optimizer.step()
             step, seconds = step + 1, time.monotonic() - started

@@ -51,12 +51,8 @@ class Rows(NamedTuple):
 def optimizers_for(
     weights: Mapping[str, nn.Parameter], settings: TrainingSettings, rows: Rows | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Adam or AdamW in its fused form for all parameters; or Muon for the inner weights and Adam for the rest.
-
-    Args:
-        weights: by name; all of each, or some rows.
-        rows: given rows, how Muon, which works on whole matrices, comes by the others.
-    """
+    """Adam or AdamW in its fused form for all weights; or Muon for the inner ones and Adam for the rest. `rows`: where
+    the weights are some rows, how Muon, which works on whole matrices, comes by the others."""
     if settings.optimizer == "muon":
         inner = {name: weight for name, weight in weights.items() if weight.ndim > 1 and not name.startswith(ENDS)}
         rest = [weight for name, weight in weights.items() if name not in inner]
@@ -76,13 +72,9 @@ def moments_like(owner: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tens
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions.
-
-    Args:
-        rows: given where the weights are rows of the network's; every process then finds all directions.
-
-    Attributes:
-        found_inf: () float on the weights' device; where it is 1 a step changes nothing, as in torch's fused Adam.
+    """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions. Where these are `rows` of
+    the network's, every process finds all directions. `found_inf`: () float on their device; where it is 1 a step
+    changes nothing, as in torch's fused Adam.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -171,13 +171,15 @@ class RunFolder:
 
 def _check_same(path: Path, claimed: os.stat_result) -> None:
     """That the folder is still the one that was claimed, which is open, so that no other can have its identity."""
-    with suppress(OSError):
-        if os.path.samestat(path.stat(), claimed):
-            return
-    raise CannotWrite(
-        f"cannot write to {path}: it was renamed, removed or replaced while it was trained in; put it back and give "
-        "the same command again"
-    )
+    try:
+        same, why = os.path.samestat(path.stat(), claimed), "another folder bears its name now"
+    except OSError as fault:
+        same, why = False, str(fault.strerror)
+    if not same:
+        raise CannotWrite(
+            f"cannot write to {path}: it was renamed, removed or replaced while it was trained in ({why}); "
+            "put it back and give the same command again"
+        )
 
 
 def _is_nothing(entry: Path) -> bool:

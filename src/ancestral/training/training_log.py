@@ -1,8 +1,7 @@
 """What a run writes down as it goes: the lines of its two logs, and what watching it takes.
 
-Watching, that is validation losses and grids, is done at once and training waits for it: a network that is called as it
-is keeps the host as busy as the GPU, so that beside a training step it would gain little. What it costs is kept, in
-seconds, in every line of `timing.jsonl`.
+Watching, that is validation losses and grids, is done at once and training waits for it: it keeps the host as busy as
+the GPU, so that beside a training step it would gain little. What it costs is kept in every line of `timing.jsonl`.
 """
 
 from collections import deque

@@ -124,17 +124,14 @@ class CannotCompute(InputError):
 
 @dataclass(frozen=True)
 class Trial:
-    """One value of a choice, or of `TOGETHER`, against the best so far.
-
-    `outcome` is None where nothing was measured, and `note` says why; `taken`: the candidate is the best from here on.
-    """
+    """One value of a choice, or of `TOGETHER`, against the best so far."""
 
     work: Work
     choice: str
     best: Value
     candidate: Value
-    outcome: PairedTimes | None
-    taken: bool
+    outcome: PairedTimes | None  # None where nothing was measured, and `note` says why
+    taken: bool  # the candidate is the best from here on
     note: str = ""
 
 
@@ -172,9 +169,7 @@ class Comparer:
 
     def pairs(self, work: Work, ways: Sequence[Choices]) -> PairedTimes:
         """The first way and the last in turns: one pair, and more while they fit into the share of this comparison.
-
-        What seems faster may take of the others' time until there are enough pairs to tell.
-        """
+        What seems faster may take of the others' time until there are enough pairs to tell."""
         begun, share = self.clock(), max(0.0, self.left) / max(1, self.ahead)
         seen: list[tuple[float, ...]] = []
         for values in in_turns([partial(self.measure, work, way) for way in ways]):
@@ -202,13 +197,8 @@ def choose(
     compile_all: bool = False,
 ) -> Generator[str, None, Tuning]:
     """Answers the questions of each work in turn, then compares the answers together with the usual choices, and takes
-    them back where they come to nothing; yields a line about each comparison before it begins.
-
-    A comparison that is begun makes at least one pair; none is begun after `seconds`.
-
-    Args:
-        measure: as for `Comparer`.
-        compile_all: compile where the usual choices do, though it takes minutes, and not only to compare that.
+    them back where they come to nothing; yields a line about each comparison before it begins. None is begun after
+    `seconds`. `compile_all`: compile wherever the choices do, though it takes minutes, and not only to compare that.
     """
     best, trials, speeds = usual, list[Trial](), dict[Work, Speed]()
     comparer = Comparer(measure, seconds, clock, ahead=len(asked) + len(get_args(Work)))

@@ -1,8 +1,7 @@
 """What work takes on this machine, told before it begins: network calls, seconds, memory, disk.
 
 A call is timed on as many images as will be computed at once, or on fewer where that is more than a hundredth of the
-work, and the work counted in calls of one image. What it takes in memory is what its tensors hold at their peak.
-Nothing is allocated for the work itself before its price is known.
+work. What it takes in memory is what its tensors hold at their peak. Nothing is allocated for the work before.
 """
 
 import shutil
@@ -55,7 +54,7 @@ class Price(NamedTuple):
         return f"{calls if self.calls else ''}{size_in_words(self.memory)} of memory{disk}"
 
     def as_tree(self) -> dict[str, Any]:
-        """What JSON has."""
+        """As `--json` has it."""
         return {"network_calls": self.calls, "seconds": self.seconds, "memory": self.memory, "disk": self.disk}
 
 
@@ -72,9 +71,8 @@ def call_cost(
     pipeline: Pipeline, settings: SamplingSettings, images: int, calls: int, pull_backs: int = 0
 ) -> tuple[float, int]:
     """(seconds, bytes) that a network call takes for one image: guidance and all, in a batch as large as the work's, as
-    far as that can be measured in a hundredth of the work or in `BRIEF`, and in memory.
-
-    The first call of a batch's size sets things up, and counts only where another takes long and there are few.
+    far as that can be measured in a hundredth of the work or in `BRIEF`, and in memory. The first call of a batch's
+    size sets things up, and counts only where another takes long and there are few.
 
     Args:
         images: that are computed at once in the work.
@@ -133,11 +131,10 @@ def of_chains(
 
     Args:
         calls: of a chain, windows apart.
-        windows: in which an image is seen, one after another.
+        windows: in which an image is seen, one after another; if `whole`, as many times the pipeline's size, at once.
         pixels: numbers that an image has; None: the pipeline's.
         kept: states of every image that are kept to the end.
         pull_backs: backward passes of a call, each of which counts as two.
-        whole: whether the windows are no windows but as many times the pipeline's size, seen at once.
     """
     at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.spec.shape)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
@@ -191,13 +188,8 @@ def weights_bytes(config: Config, spec: ImageSpec) -> int:
 
 
 def refusal(price: Price, meant: bool, device: torch.device, folder: Path, remedy: str) -> str:
-    """Why work is not done: it takes more than is usual, which is not `meant`, or does not fit at all; "" where it is
-    done.
-
-    Args:
-        folder: where it writes.
-        remedy: what makes it cheaper.
-    """
+    """Why work that writes into `folder` is not done: it takes more than is usual, which is not `meant`, or does not
+    fit at all; "" where it is done. `remedy`: what makes it cheaper."""
     never, unless_meant = out_of_bounds(price, available_bytes(device), free_disk(folder))
     if never:
         return f"expected work that fits into {never}, got {price.words}; {remedy}"

@@ -46,9 +46,6 @@ def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) ->
     Args:
         minutes: for all measurements; what is being measured when they are over is finished.
         compiling: try compiled networks on a CPU too, which takes minutes. On a GPU they are always tried.
-
-    Raises:
-        InputError: the machine cannot train this network in the usual way.
     """
     keep_freed_memory()
     device, fixed = pipeline.device, given(pipeline.config.compute)
@@ -89,18 +86,15 @@ def as_in_training(device: torch.device) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Measures copies of a pipeline; calling it gives the seconds per image of some work under some choices."""
+    """Measures copies of a pipeline."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.actions: dict[tuple[Work, Choices], Action] = {}
 
     def __call__(self, work: Work, choices: Choices) -> float:
-        """Seconds per image: its part of an optimiser step, or its whole chain.
-
-        Raises:
-            CannotCompute: out of memory, or no compiler.
-        """
+        """Seconds per image: its part of an optimiser step, or its whole chain. CannotCompute: out of memory, or no
+        compiler."""
         try:
             action = self._action(work, choices)
             torch.set_num_threads(choices.threads or TORCHS_THREADS)
