@@ -126,11 +126,9 @@ def is_progressive(data: bytes) -> bool:
 
 
 def refusal_of_jpeg(data: bytes, pixels: int) -> str | None:
-    """What of a JPEG of so many pixels speaks against decoding it, in words; None where nothing does.
-
-    A progressive one may run over all its pixels as often as it likes. A Huffman code has a bit or more, and there is
-    one for each block at least: what is missing would be decoded as grey, in silence.
-    """
+    """What of a JPEG of so many pixels speaks against decoding it, in words; None where nothing does. A progressive one
+    may run over all its pixels as often as it likes. A Huffman code has a bit or more, and there is one for each block
+    at least: what is missing would be decoded as grey, in silence."""
     if (count := scans(data)) > min(MAX_SCANS, MAX_WORK // pixels):
         return f" in {count:,} scans, more than the {MAX_SCANS} or {MAX_WORK:,} pixels allowed"
     if len(data) < pixels // BLOCK // 8 and not any(marker in ARITHMETIC for marker in markers(data)):

@@ -120,10 +120,8 @@ def _by_pixels(found: Mapping[str, Finding]) -> list[list[str]]:
 
 
 def star_groups(thumbnails: np.ndarray) -> list[tuple[list[int], float]]:
-    """(members, the largest difference from the first) of the groups among (N, 16, 16, 3) thumbnails.
-
-    Who looks like somebody in a group, but not like its first, begins another: a film of a thousand frames is not one.
-    """
+    """(members, the largest difference from the first) of the groups among (N, 16, 16, 3) thumbnails. Who looks like
+    somebody in a group, but not like its first, begins another: a film of a thousand frames is not one."""
     from sklearn.neighbors import KDTree
 
     if len(thumbnails) < 2:

@@ -167,10 +167,8 @@ def _labels(
 
 
 def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str, str]], tuple[str, ...]]:
-    """What the nearest metadata above each file says of it, (name, reason) of what goes wrong, and notes.
-
-    Files under no metadata have an empty annotation; those that are not named by the metadata above them have none.
-    """
+    """What the nearest metadata above each file says of it, (name, reason) of what goes wrong, and notes. Files under
+    no metadata have an empty annotation; those that are not named by the metadata above them have none."""
     found = {name: Annotation(None, None) for name in listing.files}
     absent: list[tuple[str, str]] = []
     unnamed: dict[str, str] = {}
@@ -238,10 +236,8 @@ def _products(listing: Listing) -> tuple[str, ...]:
 
 
 def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels (N,) int64 and class names, sorted, numbers by value; (None, ()) where the images have no classes.
-
-    Names that differ in their form of Unicode alone are of one class.
-    """
+    """Labels (N,) int64 and class names, sorted, numbers by value; (None, ()) where the images have no classes. Names
+    that differ in their form of Unicode alone are of one class."""
     found = [selection.annotations[name].label for name in files]
     named = [label for label in found if label is not None]
     ordered = sorted({*named}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))

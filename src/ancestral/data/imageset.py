@@ -162,11 +162,9 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 
 def check_mapping(images: np.ndarray) -> None:
-    """Whether the file that `images` is mapped from, if it is, still has all that was mapped.
-
-    Reading pages that a file has lost kills the process (SIGBUS), so this comes before reading: it asks for the size of
-    the open file, which takes a microsecond. A file that was removed or replaced lives on while it is mapped.
-    """
+    """Whether the file that `images` is mapped from, if it is, still has all that was mapped. Reading pages that a file
+    has lost kills the process (SIGBUS), so this comes before reading: it asks for the size of the open file, which
+    takes a microsecond. A file that was removed or replaced lives on while it is mapped."""
     base, file = images, None
     while isinstance(base, np.ndarray):
         file = getattr(base, "filename", None) or file
@@ -205,11 +203,9 @@ def arranged(labels: np.ndarray | None, num_images: int, parts: np.ndarray | Non
 def cuts(
     total: int, num_validation: int | None, num_test: int | None, validation: float, test: float
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Where training, validation and test part begin and end in images that are stored as in a `Collection`.
-
-    The fractions are of the images to train on, and count where the data set has no such part of its own. A part that
-    is asked for holds at least one image where there are three to share; training always does.
-    """
+    """Where training, validation and test part begin and end in images that are stored as in a `Collection`. The
+    fractions are of the images to train on, and count where the data set has no such part of its own. A part that is
+    asked for holds at least one image where there are three to share; training always does."""
     own = total - (num_validation or 0) - (num_test or 0)
     cut_test = _share(own, own, test) if num_test is None else 0
     cut_validation = _share(own, own - cut_test, validation) if num_validation is None else 0

@@ -59,10 +59,8 @@ def part_of(folder: str) -> Part | None:
 
 
 def parts_of(folders: Collection[str]) -> dict[str, Part | None]:
-    """The part that each of several folders at one level stands for.
-
-    A word that all begin with does not count (seg_train, seg_test), nor numbers beside a folder to train on (test1).
-    """
+    """The part that each of several folders at one level stands for. A word that all begin with does not count
+    (seg_train, seg_test), nor numbers beside a folder to train on (test1)."""
     length = len(_common_words(folders)) if len(folders) > 1 else 0
     found = {name: part_of(name[length:]) or part_of(name) for name in folders}
     if "train" in found.values():
@@ -83,17 +81,19 @@ def few(count: int, total: int) -> bool:
 
 
 def divided(paths: Paths, splits: Splits) -> Division:
-    """Files by part, where folders called train, test or validation stand at one level.
-
-    That is the first level at which folders differ, or the one below it, where each class has its parts.
-    """
+    """Files by part, where folders called train, test or validation stand at one level. That is the first level at
+    which folders differ, or the one below it, where each class has its parts."""
     level = 0
     while splits != "none" and (names := _at(paths, level)):
         beside = sum(len(path) <= level for path in paths.values())
         if _are_parts(names, beside, splits) or (splits == "auto" and _repeat_the_others(paths, level)):
             return _division(paths, level, splits)
         if len(names) > 1:
-            return _by_class(paths, level) or Division({}, paths, notes=_likely_parts(names))
+            kinds = {*parts_of(_at(paths, level + 1)).values()}
+            whole = all(len(path) > level + 1 for path in paths.values())
+            if whole and kinds > {"train"} and None not in kinds:  # cat/train, cat/test, dog/train ...
+                return _division(paths, level + 1, "auto")
+            return Division({}, paths, notes=_likely_parts(names))
         if not few(beside, len(paths)):
             break
         level += 1
@@ -160,16 +160,6 @@ def _division(paths: Paths, level: int, splits: Splits) -> Division:
     note = f"parts of the data by folder ({said}): {shares} images; --data.splits none reads these folders as others"
     notes = (note,) if counts.keys() != {"train"} else ()
     return Division(parts, _unwrapped(parts, inner, kinds), tuple(left_out), notes)
-
-
-def _by_class(paths: Paths, level: int) -> Division | None:
-    """Parts inside of classes: cat/train, cat/test, dog/train ..."""
-    names = _at(paths, level + 1)
-    kinds = {*parts_of(names).values()}
-    whole = all(len(path) > level + 1 for path in paths.values())
-    if not whole or None in kinds or "train" not in kinds or len(kinds) < 2:
-        return None
-    return _division(paths, level + 1, "auto")
 
 
 def _unwrapped(parts: Mapping[str, Part], paths: Paths, kinds: Mapping[str, Part | None]) -> Paths:

@@ -37,11 +37,9 @@ def read_metadata(path: Path) -> dict[str, Annotation]:
 
 
 def finder(files: Iterable[str]) -> Callable[[str], str | None]:
-    r"""A function from a name as somebody wrote it to the one of `files` that is meant; None where there is none.
-
-    As it stands first; then in one form of Unicode, whatever the locale; then with \ for /, as Windows has it. A name
-    that two files share in such a form stands for neither.
-    """
+    r"""A function from a name as somebody wrote it to the one of `files` that is meant; None where there is none. As it
+    stands first; then in one form of Unicode, whatever the locale; then with \ for /, as Windows has it. A name that
+    two files share in such a form stands for neither."""
     exact, forms = {*files}, dict[str, str | None]()
     for file in exact:
         form = _form(file)

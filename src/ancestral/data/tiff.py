@@ -36,9 +36,7 @@ MOST_SAMPLE_BYTES = 2**29  # Of all samples of an image: those of the largest th
 
 class Layout:
     """What the tags of the first image of a file say; malformed ones are a ValueError, struct.error or LookupError.
-
-    `block`: (width, height) of a strip or tile, px. `extra`: what each band beyond the colour is; 0 says nothing.
-    """
+    `block`: (width, height) of a strip or tile, px. `extra`: what each band beyond the colour is; 0 says nothing."""
 
     def __init__(self, data: bytes) -> None:
         self.order, tags = _tags(data)  # of bytes, < or >
@@ -64,6 +62,14 @@ class Layout:
         self.subsampled = tags.get(530, (2, 2)) != (1, 1)
         self.orientation = tags.get(274, (1,))[0]  # as in EXIF
         self.profile = bytes(tags[34675]) if 34675 in tags else None
+        if not self.bits:
+            raise ValueError("it has no bands")
+        # The first extra band is transparency, of RGB also where nothing says what it is.
+        further = len(self.bits) > BANDS.get(self.photometric, 64)
+        self.has_alpha = further and (not self.extra or self.extra[0] in ALPHA)
+        deep_grey = self.photometric in (0, 1) and self.bits[0] > 8 and len(self.bits) == 1
+        self.mode = "I;16" if deep_grey else MODES.get(self.photometric, "") + "A" * self.has_alpha  # in Pillow
+        self.reads_bytes = self.compression in LOSSLESS and self.photometric in MODES  # samples are read here
 
     @property
     def name(self) -> str:
@@ -74,23 +80,6 @@ class Layout:
         if len(self.bits) == len(self.extra) + BANDS.get(self.photometric, 0) and self.extra[:1] in ((1,), (2,)):
             bands = " with alpha" if len(self.extra) == 1 else bands
         return f"{depth}-bit {form}{PHOTOMETRIC.get(self.photometric, 'unknown')} TIFF{bands}"
-
-    @property
-    def mode(self) -> str:
-        """What Pillow calls such a picture."""
-        if self.photometric in (0, 1) and self.bits[0] > 8 and len(self.bits) == 1:
-            return "I;16"
-        return MODES.get(self.photometric, "") + ("A" if self.has_alpha else "")
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether the first extra band is transparency; of RGB that is so where nothing says what it is."""
-        return len(self.bits) > BANDS.get(self.photometric, 64) and (not self.extra or self.extra[0] in ALPHA)
-
-    @property
-    def reads_bytes(self) -> bool:
-        """Whether samples are read here and not by the codec."""
-        return self.compression in LOSSLESS and self.photometric in MODES
 
 
 def _tags(data: bytes) -> tuple[str, dict[int, tuple[int, ...]]]:
@@ -116,10 +105,8 @@ def _tags(data: bytes) -> tuple[str, dict[int, tuple[int, ...]]]:
 
 
 def _white(bits: int, largest: Sequence[int]) -> int:
-    """2^bits - 1, unless MaxSampleValue is such a number of fewer bits: it alone may say that 14 of 16 are used.
-
-    Any other value of that tag is a statistic of one image (TIFF 6.0, "not to be used to affect the appearance").
-    """
+    """2^bits - 1, unless MaxSampleValue is such a number of fewer bits: it alone may say that 14 of 16 are used. Any
+    other value of that tag is a statistic of one image (TIFF 6.0, "not to be used to affect the appearance")."""
     used = {value.bit_length() for value in largest if value & (value + 1) == 0}
     return 2 ** (used.pop() if len(used) == 1 and 8 < min(used) < bits else bits) - 1
 
@@ -211,11 +198,9 @@ def _plane(data: bytes, layout: Layout, blocks: range, grid: tuple[int, int], ba
 
 
 def _bytes_of(data: bytes, layout: Layout, blocks: range, rows: int, length: int, line: int) -> np.ndarray:
-    """(rows, length) uint8 of blocks that are `line` bytes wide, side by side.
-
-    They are read as an image whose pixels are their bytes, as many at a time as its kinds of pixel have: of grey it
-    would have more pixels than the codec allows.
-    """
+    """(rows, length) uint8 of blocks that are `line` bytes wide, side by side. They are read as an image whose pixels
+    are their bytes, as many at a time as its kinds of pixel have: of grey it would have more pixels than the codec
+    allows."""
     offsets = [layout.offsets[block] for block in blocks]
     counts = [layout.counts[i] if i < len(layout.counts) else len(data) - layout.offsets[i] for i in blocks]
     high, across = layout.block[1], length // line

@@ -68,10 +68,8 @@ class SuggestedRecipe:
 
 
 def check(job: CheckSettings) -> Generator[Event, None, None]:
-    """Looks at every image; the result's value is the report.
-
-    Interrupted, it yields the report on the files of a folder that were looked at by then.
-    """
+    """Looks at every image; the result's value is the report. Interrupted, it yields the report on the files of a
+    folder that were looked at by then."""
     folder = Path(job.source).expanduser().resolve()
     if job.sheet is not None and folder.is_dir() and job.sheet.resolve().is_relative_to(folder):
         raise InputError(f"expected --sheet outside {job.source}, got {job.sheet}, which would be trained on")
@@ -95,10 +93,8 @@ def looked_at(report: Report) -> str:
 
 
 def recommend(job: CheckSettings, report: Report, timed: bool) -> Generator[Event, None, None]:
-    """How to train on what was reported, `timed` by training steps, and the sheet and the page that were asked for.
-
-    The result's value is the recipe; None where there are fewer than two usable images.
-    """
+    """How to train on what was reported, `timed` by training steps, and the sheet and the page that were asked for. The
+    result's value is the recipe; None where there are fewer than two usable images."""
     recipe, sheet = None, None
     if report.num_images >= USABLE:
         recipe = yield from _recipe(job, report, timed)
