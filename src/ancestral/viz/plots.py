@@ -129,9 +129,8 @@ def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quant
     axes.plot(times, values, color=COLORS[0], marker="o" if len(times) <= 30 else None, markersize=4, label=quantity)
     if error is not None:
         spread = np.asarray(error, np.float64)
-        axes.fill_between(
-            times, values - spread, values + spread, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error"
-        )
+        low, high = values - spread, values + spread
+        axes.fill_between(times, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error")
         _legend(figure, axes)
     _log_scale(axes)
     axes.set_xlabel("t   (1 = nearly clean, T = noise)")
