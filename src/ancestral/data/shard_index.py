@@ -129,9 +129,7 @@ def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
     content = remote.read(index.labels.file, each * index.count)
     found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
     if found is None or sha256(content).hexdigest() != index.labels.sha256 or found.max() >= len(index.class_names):
-        raise InputError(
-            f"expected the labels of the index in {remote.url}/{index.labels.file}, got others; pack again"
-        )
+        raise InputError(f"expected the index's labels in {remote.url}/{index.labels.file}, got others; pack again")
     return frozen(found.astype(np.int64))
 
 

@@ -38,8 +38,6 @@ from ancestral.settings import DataSettings
 
 BUDGET_VARIABLE = "ANCESTRAL_SHARD_CACHE_GIB"
 """For all shards of all packed sets on this machine; 8 GiB unless it says otherwise."""
-MOST_MISSING = 0.01
-"""Share of the images to train on that others may stand in for."""
 
 
 class Gone(Exception):
@@ -291,12 +289,11 @@ class ShardRows:
         num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
-        if lost > MOST_MISSING * len(self):
+        if lost > 0.01 * len(self):
             first = self.missing[0]
             raise InputError(
-                f"expected at most {MOST_MISSING:.0%} of the images to train on to be missing, got {lost:,} of "
-                f"{len(self):,} in {len(self.missing)} files, such as {first.shard}: {first.reason}; restore them, or "
-                "pack the images again"
+                f"expected at most 1% of images to be missing, got {lost:,} of {len(self):,} in {len(self.missing)} "
+                f"files, such as {first.shard}: {first.reason}; restore them, or pack the images again"
             )
 
     def _name(self, shard: int) -> str:
@@ -308,29 +305,22 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
     place = remote_folder(source)
     index = read_index(place)
     check_settings(index, settings, source)
-    images = ShardRows(cache_for(place, index), 0, index.count)
-    labels = read_labels(place, index)
+    word = os.environ.get(BUDGET_VARIABLE) or "8"
+    try:
+        budget = int(float(word) * 2**30)
+    except (ValueError, OverflowError):
+        raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
+    cache = ShardCache(place, index, cache_folder() / "shards" / index.hash[:32], budget)
+    images, labels = ShardRows(cache, 0, index.count), read_labels(place, index)
     whole = ImageSet(images, labels, index.class_names, index.captions, index.names, index.hash)
     return Collection(whole, index.num_test, index.num_validation, index.bad)
 
 
 def held_out_in_memory(parts: Parts) -> Parts:
     """The parts of a packed set; validation and test are read now, unless one has more than 256 MiB."""
-
-    def near(images: ImageSet) -> ImageSet:
-        return images.in_memory() if images.images.nbytes <= 2**28 else images
-
-    return parts._replace(validation=near(parts.validation), test=near(parts.test))
-
-
-def cache_for(remote: RemoteFolder, index: Index) -> ShardCache:
-    """The cache of a packed set on this machine."""
-    word = os.environ.get(BUDGET_VARIABLE, "")
-    try:
-        budget = int(float(word or 8) * 2**30)
-    except (ValueError, OverflowError):
-        raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
-    return ShardCache(remote, index, cache_folder() / "shards" / index.hash[:32], budget)
+    held_out = (parts.validation, parts.test)
+    validation, test = (each.in_memory() if each.images.nbytes <= 2**28 else each for each in held_out)
+    return parts._replace(validation=validation, test=test)
 
 
 def _kept(root: Path) -> tuple[dict[Path, int], dict[Path, int]]:
