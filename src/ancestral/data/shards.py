@@ -290,10 +290,10 @@ class ShardRows:
         self._missing[shard] = Missing(self._name(shard), reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
         if lost > 0.01 * len(self):
-            first = self.missing[0]
+            first, got = self.missing[0], f"{lost:,} of {len(self):,} in {len(self.missing)} files"
             raise InputError(
-                f"expected at most 1% of images to be missing, got {lost:,} of {len(self):,} in {len(self.missing)} "
-                f"files, such as {first.shard}: {first.reason}; restore them, or pack the images again"
+                f"expected at most 1% of the images to train on to be missing, got {got}, such as {first.shard}: "
+                f"{first.reason}; restore them, or pack the images again"
             )
 
     def _name(self, shard: int) -> str:

@@ -29,6 +29,8 @@ from ancestral.viz.films import save_film as save_film
 
 MARGIN, GAP = 16, 6
 """Background around every picture and between images, px."""
+CHESS = (255, 204)
+"""The two greys of the chessboard that shows through transparency."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -229,7 +231,7 @@ def _opaque(pixels: np.ndarray) -> Box:
     if pixels.shape[2] not in (2, 4):
         return image.convert("RGB")
     down, across = np.indices(pixels.shape[:2]) // 8
-    squares = np.where((down + across) % 2, 255, 204).astype(np.uint8)
+    squares = np.where((down + across) % 2, *CHESS).astype(np.uint8)
     board = Image.fromarray(squares).convert("RGBA")
     return Image.alpha_composite(board, image.convert("RGBA")).convert("RGB")
 
