@@ -15,8 +15,4 @@ WHITE = (255, 255, 255)
 def check_channels(channels: int) -> None:
     """Before anything is generated: whether images of so many channels can be shown and written."""
     if channels not in MODES:
-        kinds = ", ".join(f"{count} ({name})" for count, name in NAMES.items())
-        raise InputError(
-            f"expected a network of {kinds} channels, got one of {channels}; in Python it generates tensors: "
-            "Pipeline.steps"
-        )
+        raise InputError(f"expected a network of 1 to 4 channels, got one of {channels}; in Python use Pipeline.steps")

@@ -30,8 +30,6 @@ from ancestral.errors import CannotWrite, InputError
 
 MOST_TEXT = 16 * 2**20
 """Bytes of a settings, index or state file, unless another limit is named."""
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
-"""What no file's name can hold, and so no text that may name one."""
 REMEDIES = {
     errno.ENOSPC: "free space or choose another folder",
     errno.EDQUOT: "free space or choose another folder",
@@ -156,7 +154,7 @@ def _check_values(value: Any, infinite: bool = False, depth: int = 64, name: str
         fault = f"is {value}"
     elif isinstance(value, int) and not -(2**64) < value < 2**64:
         fault = "is too large"
-    elif isinstance(value, str) and (found := NO_TEXT.search(value)):
+    elif isinstance(value, str) and (found := re.search("[\0\ud800-\udfff]", value)):  # as no file's name can hold
         fault = "holds a null character" if found[0] == "\0" else "holds half of a surrogate pair"
     if fault:
         raise ValueError(f"{name[:40]} {fault}")

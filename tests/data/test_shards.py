@@ -30,9 +30,8 @@ from ancestral.data.imageset import Collection, ImageSet, Parts
 from ancestral.data.loader import Loader
 from ancestral.data.order import POOL, PooledOrder, batch_positions
 from ancestral.data.packing import pack
-from ancestral.data.shard_cache import BUDGET_VARIABLE, runs
 from ancestral.data.shard_index import Index
-from ancestral.data.shards import ShardRows
+from ancestral.data.shards import BUDGET_VARIABLE, ShardRows, runs
 from ancestral.data.store import remote_folder
 from ancestral.errors import CannotWrite, InputError
 from ancestral.progress import ProgressEvent, StagedWork, finish
@@ -610,14 +609,14 @@ def test_processes_share_one_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 BLOCKED = """
 import sys, threading
 from ancestral.settings import DataSettings
-from ancestral.data import shard_cache
+from ancestral.data import shards
 from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.loader import Loader
 began = threading.Event()
 def forever(self, number):
     began.set()
     threading.Event().wait()
-shard_cache.ShardCache.fetch_ahead = forever
+shards.ShardCache.fetch_ahead = forever
 train = load(DataSettings(source=sys.argv[1])).train
 Loader(train, 8, seed=0).batch(0)
 assert began.wait(60)

@@ -2,7 +2,7 @@
 
 Read in this order: images.py (one file), listing.py and folder.py (a folder of them), builtin.py and cifar.py (known
 data sets), imageset.py (parts), cache.py, datasets.py (`load`), order.py and loader.py (`Loader`), check.py (`check`).
-Data sets that are larger than the disk: packing.py (`pack`), shard_index.py, shard_cache.py, shards.py.
+Data sets that are larger than the disk: packing.py (`pack`), shard_index.py, shards.py.
 """
 
 from ancestral.data.check import check

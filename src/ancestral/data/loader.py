@@ -95,10 +95,8 @@ class Loader:
     def warnings(self) -> list[str]:
         """A line for each shard that has gone bad since this was last asked."""
         new, self._told = self.missing[self._told :], len(self.missing)
-        return [
-            f"warning: {shard} is missing ({reason}): others stand in for its {count:,} images"
-            for shard, reason, count in new
-        ]
+        words = "warning: {} is missing ({}): others stand in for its {:,} images"
+        return [words.format(*missing) for missing in new]
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -40,8 +40,6 @@ from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.settings import DataSettings, Settings, parse
 from ancestral.text import printable
 
-MOST_NAMED = 100_000
-"""Images whose names and captions the index lists; those of larger sets are left out."""
 OURS = re.compile(r"\d{5,}-(grey|grey-alpha|rgb|rgba)\.(bin|json)|labels\.bin|packing\.json|index\.json")
 
 Bad = tuple[str, str]
@@ -194,12 +192,8 @@ class Writer:
 
     def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[tuple[int, str, str], ...]) -> ShardRecord:
         stem = f"{number:05d}-{COLOR_OF[self.channels]}"
-        shard = Shard(
-            file=f"{stem}.bin",
-            count=len(pixels) // (self.pixels_each * self.channels),
-            bytes=len(pixels),
-            sha256=sha256(pixels).hexdigest(),
-        )
+        num_images = len(pixels) // (self.pixels_each * self.channels)
+        shard = Shard(file=f"{stem}.bin", count=num_images, bytes=len(pixels), sha256=sha256(pixels).hexdigest())
         record = ShardRecord(shard=shard, taken=taken, bad=bad)
         self.remote.write(shard.file, pixels)
         self.remote.write(f"{stem}.json", record.model_dump_json().encode())
@@ -226,9 +220,7 @@ def source_of(settings: DataSettings) -> StagedWork[Source]:
     if settings.source in BUILT_IN:
         return loaded_source((yield from collecting(settings)))
     if is_url(settings.source):
-        raise InputError(
-            f"expected a folder of images or a data set, got {settings.source}; copy the images here first"
-        )
+        raise InputError(f"expected a folder of images or a data set, got {settings.source}; copy them here first")
     return folder_source(list_images(find_folder(settings.source)), settings)
 
 
@@ -250,14 +242,11 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
         labels, class_names = classes([files[i] for i in in_listing], selection)  # those that good files have
         if settings.labels == "none":
             labels, class_names = None, ()
+        if labels is not None:
+            labels = labels[np.searchsorted(in_listing, places)]
         names = [files[i] for i in places]
-        return Described(
-            None if labels is None else labels[np.searchsorted(in_listing, places)],
-            class_names,
-            tuple(map(shown, names)),
-            captions(names, selection),
-            *selection.own(names),
-        )
+        beside = (tuple(map(shown, names)), captions(names, selection), *selection.own(names))
+        return Described(labels, class_names, *beside)
 
     root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
     state = digest("folder, version 2", root, fingerprint(listing), form(settings), *read_as)
@@ -297,7 +286,7 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
         labels = {"file": LABELS, "bytes_each": bytes_each, "sha256": sha256(content).hexdigest()}
         files.insert(0, sha256(content).hexdigest())
     shape = (*source.size, writer.channels)
-    few = len(kept) <= MOST_NAMED
+    few = len(kept) <= 100_000  # the index lists the names and captions of no larger set
     tree = {
         "count": len(kept),
         "shape": shape,
@@ -325,10 +314,8 @@ def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[Sha
         state = parse_json(remote.read(STATE), STATE) if STATE in there else None
     is_ours = not others and isinstance(state, dict) and state.get("format") == PACKED
     if there and not is_ours:
-        raise InputError(
-            f"expected an empty place to pack into, got {printable((others or there)[0])} in {printable(remote.url)}; "
-            "choose another"
-        )
+        found, place = printable((others or there)[0]), printable(remote.url)
+        raise InputError(f"expected an empty place to pack into, got {found} in {place}; choose another")
     if is_ours and state.get("packed_from") == packed_from:
         return _records(remote, there)
     for name in (name for name in there if name != STATE):

@@ -10,6 +10,7 @@ Whoever made the index is not trusted: names cannot lead elsewhere, and numbers 
 """
 
 import math
+from contextlib import suppress
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
@@ -108,12 +109,11 @@ def read_index(remote: RemoteFolder) -> Index:
         content = remote.read(INDEX, 2**28)  # it may name and describe a hundred thousand images
     except InputError as error:
         raise InputError(f"{error}; pack images into it with ancestral data pack") from None
-    try:
+    tree: Any = None
+    with suppress(InputError):
         tree = parse_json(content, where)
-    except InputError:
-        raise InputError(f"expected the index of a packed data set, got a malformed {where}; pack it again") from None
     if not isinstance(tree, dict) or tree.get("format") != PACKED:
-        raise InputError(f"expected the index of a packed data set, got another file: {where}")
+        raise InputError(f"expected the index of a packed data set, got a malformed or other {where}; pack it again")
     if tree.get("version") != VERSION:
         raise InputError(
             f"expected a packed data set of version {VERSION}, got {tree.get('version')} in {where}; update ancestral"
@@ -129,9 +129,7 @@ def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
     content = remote.read(index.labels.file, each * index.count)
     found = np.frombuffer(content, f"<u{each}") if len(content) == each * index.count else None
     if found is None or sha256(content).hexdigest() != index.labels.sha256 or found.max() >= len(index.class_names):
-        raise InputError(
-            f"expected the labels of the index in {remote.url}/{index.labels.file}, got others; pack again"
-        )
+        raise InputError(f"expected the index's labels in {remote.url}/{index.labels.file}, got others; pack again")
     return frozen(found.astype(np.int64))
 
 

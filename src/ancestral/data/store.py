@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ancestral.errors import AncestralError, CannotWrite, InputError
-from ancestral.files import MOST_TEXT, check_regular, half_of, is_url, write_whole
+from ancestral.files import MOST_TEXT, check_regular, half_of, is_url, write_whole, writing
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,9 @@ class RemoteFolder:
         if self.local is None or self.local.is_file():
             yield
             return
-        try:
+        with writing(self.url, "choose another place"):
             self.local.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.local, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise CannotWrite(f"cannot write {self.url}: {error.strerror}") from None
         try:
             with suppress(OSError):  # a file system without locks
                 try:

@@ -14,7 +14,6 @@ BACKGROUND = (246, 246, 246)
 """Light and neutral: both black and white images stand out, and grey pictures stay grey."""
 INK = (34, 34, 34)
 FAINT = (206, 206, 206)
-BAR_HEIGHT = 4
 
 Box = Image.Image
 
@@ -51,8 +50,8 @@ def text(string: str, size: int, width: int | None = None) -> Box:
 
 def progress(fraction: float, width: int) -> Box:
     """A bar that is dark up to `fraction` in 0..1 of its `width`."""
-    box = Image.new("RGB", (width, BAR_HEIGHT), FAINT)
-    box.paste(INK, (0, 0, round(fraction * width), BAR_HEIGHT))
+    box = Image.new("RGB", (width, 4), FAINT)
+    box.paste(INK, (0, 0, round(fraction * width), box.height))
     return box
 
 

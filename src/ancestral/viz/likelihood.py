@@ -86,9 +86,8 @@ def _cumulative(axes: Axes, terms: Terms) -> None:
     axes.plot(terms.log_snr, terms.received, color=COLORS[0])
     axes.plot([end, end], [terms.received[-1], terms.total], color=COLORS[1], linewidth=2.4, solid_capstyle="butt")
     axes.plot(start, terms.prior, "o", color=COLORS[2], markersize=6, clip_on=False, zorder=4)
-    axes.errorbar(
-        end, terms.total, yerr=terms.total_error, fmt="o", color=COLORS[1], capsize=4, markersize=6, clip_on=False
-    )
+    dot: dict[str, Any] = {"fmt": "o", "color": COLORS[1], "capsize": 4, "markersize": 6, "clip_on": False}
+    axes.errorbar(end, terms.total, yerr=terms.total_error, **dot)
     axes.set_ylim(bottom=0)
     axes.margins(y=0.12)
     _beside(axes, start, terms.prior, f"$L_T$ {said(terms.prior)}", (2.0, 9.0), "left")

@@ -29,8 +29,8 @@ from ancestral.viz.films import save_film as save_film
 
 MARGIN, GAP = 16, 6
 """Background around every picture and between images, px."""
-TILE, WIDEST = 96, 1600
-"""Side to which small images are enlarged, about, and width that enlarging does not exceed, px."""
+CHESS = (255, 204)
+"""The two greys of the chessboard that shows through transparency."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -231,15 +231,15 @@ def _opaque(pixels: np.ndarray) -> Box:
     if pixels.shape[2] not in (2, 4):
         return image.convert("RGB")
     down, across = np.indices(pixels.shape[:2]) // 8
-    squares = np.where((down + across) % 2, 255, 204).astype(np.uint8)
+    squares = np.where((down + across) % 2, *CHESS).astype(np.uint8)
     board = Image.fromarray(squares).convert("RGBA")
     return Image.alpha_composite(board, image.convert("RGBA")).convert("RGB")
 
 
 def _scale(images: Pixels, columns: int) -> int:
-    """The whole factor that makes the shorter side about 96 px without making `columns` of them too wide."""
+    """The whole factor that makes the shorter side about 96 px, and `columns` of them no wider than 1600 px."""
     height, width = images.shape[2:]
-    return max(1, min(round(TILE / min(height, width)), WIDEST // (columns * width)))
+    return max(1, min(round(96 / min(height, width)), 1600 // (columns * width)))
 
 
 def _film_scale(images: Pixels, columns: int) -> int:

@@ -26,8 +26,6 @@ DASHES = ("-", "--", "-.", ":")
 INK, GREY, FAINT = "#222222", "#8A8A8A", "#B4B4B4"
 WIDTH = 5.4
 """Inches; letters have 11 points."""
-FARTHEST = 20.0
-"""Times the least Fréchet distance, above which nobody wants to know how bad it is."""
 
 Numbers = NDArray[np.float64]
 Values = Sequence[float | int | None] | NDArray[Any] | Tensor
@@ -129,9 +127,8 @@ def loss_by_timestep(t: Values, loss: Values, error: Values | None = None, quant
     axes.plot(times, values, color=COLORS[0], marker="o" if len(times) <= 30 else None, markersize=4, label=quantity)
     if error is not None:
         spread = np.asarray(error, np.float64)
-        axes.fill_between(
-            times, values - spread, values + spread, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error"
-        )
+        low, high = values - spread, values + spread
+        axes.fill_between(times, low, high, color=COLORS[0], alpha=0.2, linewidth=0, label="standard error")
         _legend(figure, axes)
     _log_scale(axes)
     axes.set_xlabel("t   (1 = nearly clean, T = noise)")
@@ -204,9 +201,9 @@ def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: flo
         if any(value > 0 for line in axes.lines for value in np.asarray(line.get_ydata(), dtype=np.float64)):
             plain_log_scale(axes, (1, 2, 5))
             axes.yaxis.set_minor_locator(NullLocator())
-    least = min(value for curve in (*named, *others) for value in curve.frechet)
-    if frechet.get_ylim()[1] > FARTHEST * least > 0:
-        frechet.set_ylim(top=FARTHEST * least)
+    farthest = 20.0 * min(value for curve in (*named, *others) for value in curve.frechet)
+    if frechet.get_ylim()[1] > farthest > 0:  # nobody wants to know how bad it is above
+        frechet.set_ylim(top=farthest)
     to_flow.set_xscale("log")
     to_flow.set_xlabel("network calls for an image")
     to_flow.xaxis.set_major_locator(FixedLocator(spaced(sorted({n for each in (*named, *others) for n in each.calls}))))
