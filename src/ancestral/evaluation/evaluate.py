@@ -137,8 +137,7 @@ def evaluating(
     it. Nothing here touches the validation part.
 
     Args:
-        generated: images as the pipeline hands them out, of the data set's shape.
-        asked: the class each was asked to show, or None.
+        asked: the class that each was asked to show, or None.
         extractor: None trains one on the training part, or takes it from the cache.
     """
     if tuple(generated.shape[1:]) != parts.train.shape:
@@ -200,10 +199,8 @@ def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indic
 def as_pixels(images: ImageSet) -> Pixels:
     """(N, C, H, W) uint8, copied into memory from wherever the set lies; of packed images 4 GiB at most."""
     if not isinstance(images.images, np.ndarray) and images.images.nbytes > MOST_BYTES:
-        raise InputError(
-            f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got "
-            f"{images.images.nbytes / 2**30:.1f}; this is not measured for larger sets"
-        )
+        got = f"{images.images.nbytes / 2**30:.1f}; this is not measured for larger sets"
+        raise InputError(f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got {got}")
     return torch.from_numpy(np.array(np.moveaxis(images.pixels(), -1, 1), order="C"))
 
 

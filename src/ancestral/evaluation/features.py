@@ -110,10 +110,8 @@ def train_extractor(
     number of threads: the same bits. `data_hash` is that of the content of both sets of images.
     """
     if not len(images) or not len(held_out_images):
-        raise InputError(
-            f"expected training and held-out images to learn features from, got {len(images)} and "
-            f"{len(held_out_images)}; set data.test above 0"
-        )
+        got = f"{len(images)} and {len(held_out_images)}"
+        raise InputError(f"expected training and held-out images to learn from, got {got}; set data.test above 0")
     told = labels if labels is not None and bool((labels != labels[0]).any()) else None
     task = "transforms" if told is None else blake2b(told.numpy().tobytes(), digest_size=16).hexdigest()
     key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))

@@ -158,8 +158,8 @@ class Measurement:
     def result(self, sums: Sequence[Sums]) -> Likelihood:
         """The figures, from the sums of all chunks."""
         assert len(sums) == self.num_chunks
-        priors, diffusions = joined([s.prior for s in sums]), joined([s.diffusion for s in sums])
-        reconstructions = joined([s.reconstruction for s in sums])
+        of_images = zip(*((s.prior, s.diffusion, s.reconstruction) for s in sums), strict=True)
+        priors, diffusions, reconstructions = map(joined, of_images)
         total = mean([sum(terms) for terms in zip(priors, diffusions, reconstructions, strict=True)])
         prior, reconstruction = mean(priors), mean(reconstructions)
         stretches = tuple(self._stretches(sums))
@@ -230,10 +230,7 @@ def _check(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -
     if settings.given_classes and (not pipeline.num_classes or images.labels is None):
         raise InputError("expected no --given-classes: this pipeline was trained without them, or the images have none")
     if pipeline.num_classes and not settings.given_classes and not pipeline.config.training.label_dropout:
-        raise InputError(
-            "expected classes to be given (--given-classes): this pipeline was trained with label_dropout 0, so it "
-            "knows no image without its class"
-        )
+        raise InputError("expected --given-classes: trained with label_dropout 0, it knows no image without its class")
 
 
 def mean(values: Sequence[float]) -> Amount:

@@ -56,10 +56,8 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
         pipeline, common = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         parts = yield from data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:
-            raise InputError(
-                f"expected at least {LEAST_IMAGES} training and test images to compare with, got {len(parts.train)} "
-                f"and {len(parts.test)}; set data.test higher"
-            )
+            got = f"{len(parts.train)} and {len(parts.test)}; set data.test higher"
+            raise InputError(f"expected at least {LEAST_IMAGES} training and test images to compare with, got {got}")
         found, price = yield from measured(pipeline, parts, job, common, file)
         if not processes.is_main:
             return

@@ -41,10 +41,8 @@ def estimate_variance(job: VarianceSettings) -> Generator[Event, None, None]:
     before = read_json(file) if file.is_file() and not job.overwrite else {}
     known = before.get("images") if before.get("weights") == pipeline.weights_hash() else None
     if isinstance(known, int) and known > len(held_out):
-        raise InputError(
-            f"expected at least the {known:,} images that {file} was measured on, got {len(held_out):,}; "
-            "or --overwrite it"
-        )
+        got = f"{len(held_out):,}; or --overwrite it"
+        raise InputError(f"expected at least the {known:,} images that {file} was measured on, got {got}")
     grid = pipeline.diffusion.schedule.uniform_log_snr(min(job.timesteps, pipeline.diffusion.num_timesteps))[:-1]
     price = of_chains(pipeline, UNCLIPPED, len(held_out), len(grid))
     work = f"{len(held_out):,} images x {len(grid)} timesteps"

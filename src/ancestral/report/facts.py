@@ -68,11 +68,9 @@ def read_facts(path: Path) -> RunFacts:
     check_channels(pipeline.spec.channels)
     parts = load(config.data)
     if (parts.train.shape, parts.train.class_names) != (pipeline.spec.shape, pipeline.spec.class_names):
-        raise InputError(
-            f"expected images of shape {pipeline.spec.shape} and {pipeline.num_classes} classes in "
-            f"{printable(config.data.source)}, got {parts.train.shape} and {len(parts.train.class_names)}: "
-            "restore the images that the run was trained on"
-        )
+        expected = f"images of shape {pipeline.spec.shape} and {pipeline.num_classes} classes"
+        got = f"{parts.train.shape} and {len(parts.train.class_names)}: restore the images that the run was trained on"
+        raise InputError(f"expected {expected} in {printable(config.data.source)}, got {got}")
     log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
     file, left_out = path / evaluate.FILE, log.left_out + timing.left_out
     evaluation = evaluate.read_evaluation(file) if file.is_file() else None

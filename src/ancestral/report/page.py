@@ -52,10 +52,7 @@ def write_report(run: Path, out: Path) -> Iterator[str]:
 
 def page(facts: RunFacts) -> Generator[str, None, Html]:
     """The whole document."""
-    measured = [
-        measurements.sweep(facts),
-        measurements.likelihood(facts),
-    ]  # first: whether files can be read is known at once
+    measured = [measurements.sweep(facts), measurements.likelihood(facts)]  # first: a damaged file is known at once
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
     generated = samples.generate(facts.pipeline)
     yield "making the film"
