@@ -167,7 +167,7 @@ MUTATIONS = (
     Mutation("dpm++3s: gamma as at exact thirds", "sampling/samplers/singlestep.py",
              "(_ramp(h_2) + b_1 * at_1.alpha / (b_2 * at_2.alpha) * _ramp(h_1)) / h_1", "_ramp(h_2) / h_1"),
     Mutation("unipc: no corrector", "sampling/samplers/multistep.py", "if past and is_finite",
-             "if not past and is_finite"),
+             "if False and is_finite"),
     Mutation("unipc: the corrected x_t is not remembered", "sampling/samplers/multistep.py",
              "prediction._replace(eps=with_x0(self.schedule, prediction.x0, x_t, t).eps)", "prediction"),
     Mutation("unipc: a corrector of the predictor's order", "sampling/samplers/multistep.py",

@@ -66,10 +66,8 @@ def bound_terms(
 ) -> Iterator[BoundTerm]:
     """L_T and then the term of every step along `timesteps`; their sum estimates the bound (2) without bias.
 
-    One network call a step.
-
     Args:
-        denoise: (x_t (B, ...), t ()) -> prediction.
+        denoise: called once a step, with t ().
         x0: (B, ...), in [-1, 1] if it is pixels.
         timesteps: (steps + 1,) int64, falling from T to 0, and best through 1: onto 0 from far away a fixed variance
             is much too narrow.
@@ -122,11 +120,7 @@ def step_term(
 
 
 def bits_per_dim(nats: PerImage, dims: int) -> PerImage:
-    """Nats of whole images as bits per dimension: (B,).
-
-    Args:
-        dims: C * H * W of the images as they are in the data, before any padding, which adds no information.
-    """
+    """Nats of whole images as bits per dimension: (B,). `dims`: C * H * W before padding, which adds no information."""
     if dims < 1:
         raise ValueError(f"expected at least one dimension, got {dims}; it is C * H * W of one image")
     return nats / (dims * math.log(2))

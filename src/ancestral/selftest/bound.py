@@ -160,13 +160,8 @@ def table(steps: int, top: float = 3.0) -> Schedule:
     return Schedule(torch.cat([double(1), signal**2]))
 
 
-def data(schedule: Schedule, device: torch.device) -> GaussianData:
-    """Data in the plane, narrow and wide."""
-    return gaussian(schedule, 0.03, 2.0, device=device)
-
-
 def points(device: torch.device) -> Tensor:
-    """Two of them."""
+    """Two of the plane, where the data are narrow and wide."""
     return double(0.49, -0.92, 0.2, 1.48, device=device).reshape(2, 2)
 
 
@@ -211,7 +206,7 @@ def trace(device: torch.device) -> tuple[Tensor, Tensor]:
 @FLOW("forward dequantisation: every draw is -log p(x_0)", 5e-5)
 def exact_decoder(device: torch.device) -> Tensor:
     """Where the decoder is the exact p(x_0 | x_1)."""
-    known, x = data(table(96), device), points(device)
+    known, x = gaussian(table(96), 0.03, 2.0, device=device), points(device)
     noise = double(0.4, -1.3, 2.1, 0.2, device=device).reshape(2, 2)
     draws = (x, torch.arange(known.schedule.num_timesteps, 0, -1), Exact(), noise, DiagonalGaussian.log_prob)
     bound = flow.forward_flow_bound(eps_process(known.schedule, known.exact), known, *draws).nats
@@ -221,7 +216,7 @@ def exact_decoder(device: torch.device) -> Tensor:
 @FLOW("uniform dequantisation: density times width", 5e-5)
 def middle_of_bins(device: torch.device) -> Tensor:
     """In the middle of a bin it is the density of y = x_1 / alpha_1 times its width, at a = 0.76."""
-    known, x = data(table(96, top=1.0), device), points(device)
+    known, x = gaussian(table(96, top=1.0), 0.03, 2.0, device=device), points(device)
     middle, grid = torch.full_like(x, 0.5), torch.arange(known.schedule.num_timesteps, 0, -1)
     bound = flow.uniform_flow_bound(eps_process(known.schedule), known, x, grid, Exact(), middle).nats
     kept = math.tanh(1.0) ** 2
