@@ -27,15 +27,14 @@ VARIANCES: dict[str, Variance] = {
     "beta_tilde": beta_tilde,
     "learned": interpolated,
 }
-FORMULAS: dict[str, Callable[..., Schedule]] = {
+FORMULAS: dict[str, Callable[..., Schedule]] = {  # of num_timesteps, and the ends by the names of their settings
     "linear": schedules.linear,
     "scaled-linear": schedules.scaled_linear,
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
 }
-"""num_timesteps, and the ends by the names of their settings -> the schedule."""
-FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
+FLOWS: dict[str, Callable[[Schedule], Sampler]] = {  # samplers that follow the probability flow, without settings
     "euler": samplers.Euler,
     "heun": samplers.Heun,
     "dpm++2m": samplers.DPMSolver2M,
@@ -52,7 +51,6 @@ FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
     "ipndm-3": samplers.IPNDM3,
     "ipndm-4": samplers.IPNDM4,
 }
-"""Samplers that follow the probability flow and have no settings."""
 GRIDS: dict[str, Callable[[Schedule, int], Timesteps]] = {
     "trailing": Schedule.trailing,
     "log-snr": Schedule.uniform_log_snr,

@@ -26,10 +26,8 @@ from ancestral.sampling.classifier import LogProb
 from ancestral.settings import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 
-CLASSIFIER_FILE = "classifier.safetensors"
-"""Where a run keeps its classifier."""
-KEY = "classifier"
-"""Of the file's metadata."""
+CLASSIFIER_FILE = "classifier.safetensors"  # where a run keeps its own
+KEY = "classifier"  # of the file's metadata
 
 
 class Accuracy(Settings):
@@ -37,8 +35,7 @@ class Accuracy(Settings):
 
     timestep: int
     log_snr: float
-    share: float
-    """Of held-out images whose class it tells rightly."""
+    share: float  # of held-out images whose class it tells rightly
 
 
 class Description(Settings):
@@ -69,7 +66,6 @@ class NoisyClassifier:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those it tells apart."""
         return self.spec.class_names
 
     @property

@@ -25,8 +25,7 @@ from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Images, Timesteps
 
-WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]
-"""Rows and columns of a window, as an index of images."""
+WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]  # an index of images
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from ancestral.rng import generator
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, Images, Timesteps
 
-Shift = tuple[int, int]
-"""Rows down and columns to the right."""
+Shift = tuple[int, int]  # rows down and columns to the right
 
 
 @contextmanager

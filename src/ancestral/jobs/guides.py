@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 def prepared(
     pipeline: "Pipeline", job: GeneratingSettings, changes: Changes, source: Path
 ) -> tuple["Pipeline", SamplingSettings]:
-    """The pipeline with what guides it, and how it generates images that can be shown, as itself but for the changes.
-
-    Args:
-        source: the run or pipeline folder that it was loaded from.
-    """
+    """The pipeline, loaded from the folder `source`, with what guides it, and how it generates with these changes."""
     check_channels(pipeline.spec.channels)
     settings = sampling_with(pipeline.config.sampling, changes, "command line")
     if settings.guidance_by == "autoguidance" and job.weaker is not None:
