@@ -61,7 +61,6 @@ GRIDS: dict[str, Callable[[Schedule, int], Timesteps]] = {
 
 
 def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
-    """The process that `settings` describe."""
     schedule, variance = build_schedule(settings.schedule), VARIANCES[settings.variance]
     return GaussianDiffusion(schedule, PARAMETERIZATIONS[settings.prediction], variance, settings.time)
 
@@ -89,7 +88,6 @@ def build_schedule(settings: ScheduleSettings) -> Schedule:
 
 
 def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:
-    """The sampler that `settings` name."""
     match settings.sampler:
         case "ancestral":
             return samplers.Ancestral(diffusion)

@@ -70,7 +70,6 @@ class NoisyClassifier:
 
     @property
     def digest(self) -> str:
-        """Names its weights."""
         return weights_hash(self.network)
 
     def __call__(self, labels: Labels) -> LogProb:
@@ -143,9 +142,7 @@ def size(spec: ImageSpec) -> str:
 
 def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
-        raise InputError(
-            f"expected a classifier of noisy images, got no file {path}; `ancestral train-classifier` makes it"
-        )
+        raise InputError(f"expected a classifier, got no file {path}; `ancestral train-classifier` makes it")
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:

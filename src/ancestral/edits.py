@@ -249,8 +249,7 @@ def tile(
                     f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; "
                     "tile by rolls instead"
                 )
-            networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
-            denoise = Circular(denoise, tuple(networks))
+            denoise = Circular(denoise, tuple(each.network for each in (pipeline, pipeline.weaker) if each is not None))
         case "rolls":
             denoise = RolledEachStep(denoise)
         case "windows":
@@ -280,10 +279,7 @@ def _denoiser(
     pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings, size: Sequence[int], stride: object = None
 ) -> Denoiser:
     if settings.cache > 1:
-        raise InputError(
-            f"expected cache 1 where images are edited, got {settings.cache}: what is kept of one step is no use after "
-            "going back up, in another window, or for a gradient"
-        )
+        raise InputError(f"expected cache 1 where images are edited, got {settings.cache}; leave out the cache")
     denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
     return denoise if tuple(size) == own else Windows(denoise, *own, stride_of(pipeline, stride))
 
@@ -320,8 +316,5 @@ def _one_each(images: Data, chain: Chain) -> Float[Tensor, "N ..."]:
 def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
     sampler = pipeline.sampler(settings)
     if sampler.stochastic:
-        raise InputError(
-            f"expected a sampler that draws no noise, got {settings.sampler}, whose way does not lead back; "
-            "take ddim with eta 0"
-        )
+        raise InputError(f"expected a sampler that draws no noise, got {settings.sampler}; take ddim with eta 0")
     return sampler

@@ -47,10 +47,9 @@ class Windows:
     wraps: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.stride <= min(self.height, self.width):
-            raise InputError(
-                f"expected a stride in 1..{min(self.height, self.width)}, got {self.stride}; a larger one leaves gaps"
-            )
+        most = min(self.height, self.width)
+        if not 1 <= self.stride <= most:
+            raise InputError(f"expected a stride in 1..{most}, got {self.stride}; a larger one leaves gaps")
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
         weight, weights = self._weight(x_t), x_t.new_zeros(x_t.shape[-2:])

@@ -34,7 +34,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     labels = generated.labels_for(pipeline, task.classes, len(seeds))
     given = yield from read_images(task.paths, task.given_shape(pipeline.spec.shape))
     request = EditRequest(pipeline, settings, labels, seeds, given, task.folder("edited"), task.yes)
-    request.refuse_more(request.count)
+    request.refuse_more(len(seeds) * max(1, len(given)))
     results = task.results(request)
     task.files([result.name for result in results])  # before the work that some plans begin with
     plan = yield from task.plan(request)

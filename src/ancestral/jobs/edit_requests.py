@@ -53,11 +53,6 @@ class EditRequest:
     folder: Path  # where the results go
     yes: bool  # whether it may cost more than is usual
 
-    @property
-    def count(self) -> int:
-        """Of all results, where each has a seed."""
-        return len(self.seeds) * max(1, len(self.given))
-
     def images(self) -> Images:
         """Those given, in [-1, 1]."""
         return from_pixels(torch.cat([each.pixels for each in self.given]))

@@ -100,7 +100,6 @@ class EditSettings(PictureSettings):
 
     @classmethod
     def task(cls) -> str:
-        """The task's name."""
         return cls.__name__.lower()
 
     @property
@@ -228,13 +227,12 @@ class Inpaint(Filling):
             keep = outside_box(*request.pipeline.spec.shape[1:], *self.box)
             options = {"box": ",".join(map(str, self.box))}
         else:
-            raise InputError(
-                "expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to generate anew"
-            )
+            raise InputError("expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them, got none or both")
         if bool(keep.all()) or not bool(keep.any()):
+            kept = "everything" if bool(keep.all()) else "nothing"
             raise InputError(
-                f"expected a mask or a box that keeps some pixels, got one that keeps "
-                f"{'everything' if bool(keep.all()) else 'nothing'}; white, or what is in the box, is generated anew"
+                f"expected a mask or a box that keeps some pixels, got one that keeps {kept}; white, or what is in the "
+                "box, is generated anew"
             )
         white = (~keep)[None, None].byte() * 255  # as in a mask's file: generated anew
         rows = [[*row, ("mask", white)] for row in request.rows()]
@@ -263,7 +261,7 @@ class Outpaint(Filling):
             raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to generate")
         top, right, bottom, left = self.margins
         _, height, width = request.pipeline.spec.shape
-        request.refuse_more(request.count, (height + top + bottom, width + left + right))
+        request.refuse_more(len(self.images) * self.num_images, (height + top + bottom, width + left + right))
         canvas, keep = extended(request.repeated(), top, bottom, left, right)
         rows = [[("image", image[None])] for image in to_pixels(canvas[:: len(request.seeds)])]
         options = {"margins": ",".join(map(str, self.margins))}
@@ -304,9 +302,7 @@ class InvertingSettings(OfImages):
     def changes(self, below: Changes | None = None) -> Changes:
         """As of every task, by a sampler that adds no noise unless another was asked for."""
         if self.classes == "all" or "," in self.classes:
-            raise InputError(
-                f"expected one class for {self.task()}, got {self.classes!r}: both ways are by the same one"
-            )
+            raise InputError(f"expected one class for {self.task()}, got {self.classes!r}; both ways go by the same")
         return {"sampler": "ddim", **super().changes(below)}
 
 
@@ -365,9 +361,7 @@ class Interpolate(InvertingSettings):
         from ancestral.editing.interpolate import path
 
         if (len(self.images), self.seeds is None) not in ((2, True), (0, False)):
-            raise InputError(
-                f"expected two images, or --seeds A,B and none, got {len(self.images)}; name what to go between"
-            )
+            raise InputError(f"expected two images, or --seeds A,B and none, got {len(self.images)}; name both ends")
         request.refuse_more(self.points)
         if self.seeds is None:
             ends = yield from request.inverted(self.corrections, self.grain)

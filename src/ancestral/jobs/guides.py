@@ -63,7 +63,5 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
             f"{folder}, of {unlike}; name one of this run"
         )
     if other.weights_hash() == pipeline.weights_hash():
-        raise InputError(
-            f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"
-        )
+        raise InputError(f"expected a weaker network, got {folder}, of the very same weights; name a checkpoint")
     return other
