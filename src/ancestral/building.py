@@ -28,15 +28,14 @@ VARIANCES: dict[str, Variance] = {
     "beta_tilde": beta_tilde,
     "learned": interpolated,
 }
-FORMULAS: dict[str, Callable[..., Schedule]] = {
+FORMULAS: dict[str, Callable[..., Schedule]] = {  # of num_timesteps, and the ends by the names of their settings
     "linear": schedules.linear,
     "scaled-linear": schedules.scaled_linear,
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
 }
-"""num_timesteps, and the ends by the names of their settings -> the schedule."""
-FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
+FLOWS: dict[str, Callable[[Schedule], Sampler]] = {  # samplers that follow the probability flow, without settings
     "euler": samplers.Euler,
     "heun": samplers.Heun,
     "dpm++2m": partial(samplers.DPMSolverMultistep, order=2),
@@ -53,7 +52,6 @@ FLOWS: dict[str, Callable[[Schedule], Sampler]] = {
     "ipndm-3": partial(samplers.IPNDM, order=3),
     "ipndm-4": partial(samplers.IPNDM, order=4),
 }
-"""Samplers that follow the probability flow and have no settings."""
 GRIDS: dict[str, Callable[[Schedule, int], Timesteps]] = {
     "trailing": Schedule.trailing,
     "log-snr": Schedule.uniform_log_snr,
@@ -64,7 +62,6 @@ GRIDS: dict[str, Callable[[Schedule, int], Timesteps]] = {
 
 
 def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
-    """The process that `settings` describe."""
     schedule, variance = build_schedule(settings.schedule), VARIANCES[settings.variance]
     return GaussianDiffusion(schedule, PARAMETERIZATIONS[settings.prediction], variance, settings.time)
 
@@ -92,7 +89,6 @@ def build_schedule(settings: ScheduleSettings) -> Schedule:
 
 
 def build_sampler(settings: SamplingSettings, diffusion: GaussianDiffusion) -> Sampler:
-    """The sampler that `settings` name."""
     match settings.sampler:
         case "ancestral":
             return samplers.Ancestral(diffusion)

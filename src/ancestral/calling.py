@@ -25,8 +25,7 @@ Classes = object
 """None, the name or index of one class, or several of these in a list, tensor or array; `labels_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
-ARGUMENTS = ("num_images", "labels", "seed", "seeds", "output", "on_progress")
-"""Of the call, beside the settings of sampling."""
+ARGUMENTS = ("num_images", "labels", "seed", "seeds", "output", "on_progress")  # of the call, beside settings
 MOST_SEEDS = 2**63
 
 

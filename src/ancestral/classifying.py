@@ -26,10 +26,8 @@ from ancestral.sampling.guidance import LogProb
 from ancestral.settings import ImageSpec, NetworkSettings, Settings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 
-CLASSIFIER_FILE = "classifier.safetensors"
-"""Where a run keeps its classifier."""
-KEY = "classifier"
-"""Of the file's metadata."""
+CLASSIFIER_FILE = "classifier.safetensors"  # where a run keeps its own
+KEY = "classifier"  # of the file's metadata
 
 
 class Accuracy(Settings):
@@ -37,8 +35,7 @@ class Accuracy(Settings):
 
     timestep: int
     log_snr: float
-    share: float
-    """Of held-out images whose class it tells rightly."""
+    share: float  # of held-out images whose class it tells rightly
 
 
 class Description(Settings):
@@ -69,12 +66,10 @@ class NoisyClassifier:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those it tells apart."""
         return self.spec.class_names
 
     @property
     def digest(self) -> str:
-        """Names its weights."""
         return weights_hash(self.network)
 
     def __call__(self, labels: Labels) -> LogProb:
@@ -147,9 +142,7 @@ def size(spec: ImageSpec) -> str:
 
 def _read(path: Path) -> tuple[Description, dict[str, Tensor]]:
     if not path.is_file():
-        raise InputError(
-            f"expected a classifier of noisy images, got no file {path}; `ancestral train-classifier` makes it"
-        )
+        raise InputError(f"expected a classifier, got no file {path}; `ancestral train-classifier` makes it")
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:

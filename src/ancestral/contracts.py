@@ -9,8 +9,7 @@ from pydantic_core import ErrorDetails
 from ancestral.names import SAME, meant, spelled
 from ancestral.synonyms import answer
 
-LONGEST_NUMBER = 20
-"""Digits of a whole number, sign included."""
+LONGEST_NUMBER = 20  # digits of a whole number, sign included
 CONTRACTS: dict[str, Callable[[dict[str, Any]], str]] = {
     "missing": lambda about: "a value for it",
     "greater_than": lambda about: f"more than {_number(about['gt'])}",

@@ -38,9 +38,7 @@ from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Labels, Timesteps
 
-MOST = 2**31
-"""Of whole numbers."""
-OVERGUIDED = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
+MOST = 2**31  # of whole numbers
 Seeds = Iterable[object]
 Sampling = SamplingSettings | None
 By = Literal["padding", "rolls", "windows"]
@@ -109,8 +107,7 @@ def vary(
 ) -> Iterator[Step]:
     """Variations of the images, or what the pipeline makes of a sketch.
 
-    Args:
-        strength: share of the signal's amplitude that is lost before sampling starts; 0 changes nearly nothing.
+    `strength` is the share of the signal's amplitude that is lost before sampling starts; 0 changes nearly nothing.
     """
     given, schedule = as_images(images, pipeline.spec.shape), pipeline.diffusion.schedule
     chain = _chain(pipeline, seeds, labels, settings, given.shape[-2:])
@@ -165,10 +162,7 @@ def from_noise(pipeline: Pipeline, x_T: Data, labels: Classes = None, settings: 
 def interpolate(
     pipeline: Pipeline, ends: tuple[Data, Data], points: int, labels: Classes = None, settings: Sampling = None
 ) -> Iterator[Step]:
-    """Images between two noises x_T (1, C, H, W), both ends among them: those of `invert`, or of two seeds.
-
-    `labels` (points,) are the class of each, and the sampler draws no noise.
-    """
+    """Images between two noises x_T (1, C, H, W), those of `invert` or `noise_of`, both ends among them."""
     first, last = (_noise(pipeline, end) for end in ends)
     if first.shape != last.shape:
         raise InputError(f"expected two noises of one shape, got {tuple(first.shape)} and {tuple(last.shape)}")
@@ -210,7 +204,8 @@ def restore(
         )
     measured, schedule = Measured(operator, _one_each(seen, chain), sigma), pipeline.diffusion.schedule
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
-    finite = Finite(guided, schedule, lambda x_t: OVERGUIDED)
+    cause = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
+    finite = Finite(guided, schedule, lambda x_t: cause)
     return chain._replace(denoise=clipped(finite, schedule, settings.clip)).steps()
 
 
@@ -254,8 +249,7 @@ def tile(
                     f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; "
                     "tile by rolls instead"
                 )
-            networks = [each.network for each in (pipeline, pipeline.weaker) if each is not None]
-            denoise = Circular(denoise, tuple(networks))
+            denoise = Circular(denoise, tuple(each.network for each in (pipeline, pipeline.weaker) if each is not None))
         case "rolls":
             denoise = RolledEachStep(denoise)
         case "windows":
@@ -285,10 +279,7 @@ def _denoiser(
     pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings, size: Sequence[int], stride: object = None
 ) -> Denoiser:
     if settings.cache > 1:
-        raise InputError(
-            f"expected cache 1 where images are edited, got {settings.cache}: what is kept of one step is no use after "
-            "going back up, in another window, or for a gradient"
-        )
+        raise InputError(f"expected cache 1 where images are edited, got {settings.cache}; leave out the cache")
     denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
     return denoise if tuple(size) == own else Windows(denoise, *own, stride_of(pipeline, stride))
 
@@ -325,8 +316,5 @@ def _one_each(images: Data, chain: Chain) -> Float[Tensor, "N ..."]:
 def _without_noise(pipeline: Pipeline, settings: SamplingSettings) -> Sampler:
     sampler = pipeline.sampler(settings)
     if sampler.stochastic:
-        raise InputError(
-            f"expected a sampler that draws no noise, got {settings.sampler}, whose way does not lead back; "
-            "take ddim with eta 0"
-        )
+        raise InputError(f"expected a sampler that draws no noise, got {settings.sampler}; take ddim with eta 0")
     return sampler

@@ -16,20 +16,16 @@ from ancestral.sampling.guidance import ClassifierGuided, LogProb
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 
-Bind = Callable[[Labels | None], Denoiser]
-"""Labels, or None for no class, -> the network's prediction of them."""
-Classify = Callable[[Labels], LogProb]
-"""Labels (B,) -> log p(label | x_t) of a classifier of noisy images."""
+Bind = Callable[[Labels | None], Denoiser]  # labels, or None for no class -> the network's prediction of them
+Classify = Callable[[Labels], LogProb]  # labels (B,) -> log p(label | x_t) of a classifier of noisy images
 
 
 class Networks(NamedTuple):
     """All that a chain may be guided by."""
 
     bind: Bind
-    conditional: bool
-    """Whether the network knows classes."""
-    negative_label: int
-    """The label that classifier-free guidance moves away from: that of no class, or of an unwanted one."""
+    conditional: bool  # whether the network knows classes
+    negative_label: int  # what classifier-free guidance moves away from: no class, or an unwanted one
     schedule: Schedule
     weaker: Bind | None
     classify: Classify | None

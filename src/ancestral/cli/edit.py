@@ -36,8 +36,8 @@ def run(argv: Sequence[str]) -> int:
     if name not in TASKS:
         raise InputError(f"expected a task, got {argv[0]!r}; {meant(name, TASKS)}")
     kind = TASKS[name]
-    options = job_options(f"ancestral edit {name}", kind.words, getdoc(kind) or "", kind.examples, kind)
-    found = options.words(argv[1:])
+    about = getdoc(kind) or ""
+    found = job_options(f"ancestral edit {name}", kind.words, about, kind.examples, kind).words(argv[1:])
     task = job_settings(found, kind)
     from ancestral.jobs.edit import edit
 

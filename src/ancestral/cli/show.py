@@ -22,28 +22,23 @@ examples:
   ancestral show forward photos --size 64
   ancestral show data ~/Pictures/birds --size 64 --fit pad
 """
-ABOUT_PARTS = {
-    "schedule": "Curves of beta_t, alpha_bar_t and log-SNR over t.",
-    "forward": "One image and one noise under several schedules, from t = 0 to t = T.",
-    "data": "A contact sheet of training images, fitted as for training, with classes.",
-}
-KINDS: dict[str, type[ShowScheduleSettings | ShowForwardSettings | ShowDataSettings]] = {
-    "schedule": ShowScheduleSettings,
-    "forward": ShowForwardSettings,
-    "data": ShowDataSettings,
+PARTS: dict[str, tuple[type[ShowScheduleSettings | ShowForwardSettings | ShowDataSettings], str]] = {
+    "schedule": (ShowScheduleSettings, "Curves of beta_t, alpha_bar_t and log-SNR over t."),
+    "forward": (ShowForwardSettings, "One image and one noise under several schedules, from t = 0 to t = T."),
+    "data": (ShowDataSettings, "A contact sheet of training images, fitted as for training, with classes."),
 }
 
 
 def run(argv: Sequence[str]) -> int:
     """The verb; its exit code."""
-    return run_part(argv, "show", ABOUT, {name: partial(_show, name) for name in KINDS})
+    return run_part(argv, "show", ABOUT, {name: partial(_show, name) for name in PARTS})
 
 
 def _show(name: str, argv: Sequence[str]) -> int:
-    kind, words, about_json = KINDS[name], "[DATASET_OR_FOLDER]", "print the file written as JSON"
+    (kind, about), words, about_json = PARTS[name], "[DATASET_OR_FOLDER]", "print the file written as JSON"
     if name == "schedule":
         words, about_json = "[NAME ...]", "print the tables as JSON; no picture unless --out is given"
-    found = job_options(f"ancestral show {name}", words, ABOUT_PARTS[name], (), kind, about_json).words(argv)
+    found = job_options(f"ancestral show {name}", words, about, (), kind, about_json).words(argv)
     job = job_settings(found, kind)
     if job.out is None and not found.json:
         job = job.model_copy(update={"out": Path("schedule.png")})

@@ -25,8 +25,7 @@ from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Images, Timesteps
 
-WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]
-"""Rows and columns of a window, as an index of images."""
+WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]  # an index of images
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,9 @@ class Windows:
     wraps: bool = False
 
     def __post_init__(self) -> None:
-        if not 1 <= self.stride <= min(self.height, self.width):
-            raise InputError(
-                f"expected a stride in 1..{min(self.height, self.width)}, got {self.stride}; a larger one leaves gaps"
-            )
+        most = min(self.height, self.width)
+        if not 1 <= self.stride <= most:
+            raise InputError(f"expected a stride in 1..{most}, got {self.stride}; a larger one leaves gaps")
 
     def __call__(self, x_t: Images, t: Timesteps) -> Prediction:
         weight, weights = self._weight(x_t), x_t.new_zeros(x_t.shape[-2:])

@@ -26,11 +26,9 @@ from ancestral.tensors import Data, Timesteps
 def from_image(
     denoise: Denoiser, sampler: Sampler, schedule: Schedule, image: Data, timesteps: Timesteps, noise: Noise
 ) -> Iterator[Step]:
-    """Steps from (1) at timesteps[0] to 0. The same image B times gives B variations; the first `noise` is eps.
+    """Steps from (1), where eps is the first `noise`, at timesteps[0] to 0. The same image B times gives B variations.
 
-    Args:
-        image: (B, ...) in [-1, 1].
-        timesteps: (steps + 1,) int64, falling, as `timesteps_below` makes them.
+    `image` is (B, ...) in [-1, 1]; `timesteps`, (steps + 1,) int64, fall, as `timesteps_below` makes them.
     """
     t = timesteps[0]
     x_t = schedule.alpha(t, image) * image + schedule.sigma(t, image) * noise()

@@ -40,9 +40,7 @@ from ancestral.tensors import Data, Images, Timesteps
 
 Mask = Bool[Tensor, "..."]
 """True where a pixel is known; broadcasts over the images: (H, W), (B, 1, H, W)."""
-
-LargerImages = Float[Tensor, "B C h w"]
-"""A canvas with an image on it."""
+LargerImages = Float[Tensor, "B C h w"]  # a canvas with an image on it
 
 
 @dataclass(frozen=True)
@@ -58,18 +56,14 @@ class Rounds:
 
     def legs(self, timesteps: Timesteps) -> Iterator[Timesteps]:
         """Falling stretches, in order; one that starts above the end of the one before is reached by (2)."""
-        for leg in self._stretches(timesteps):
-            yield from repeat(leg, self.count)
+        above = timesteps[:-1]
+        for start in range(0, len(above) - 1, self.jump):
+            yield from repeat(above[start : start + self.jump + 1], self.count)
         yield timesteps[-2:]
 
     def steps(self, timesteps: Timesteps) -> int:
         """How many steps that is in all."""
-        return self.count * sum(len(leg) - 1 for leg in self._stretches(timesteps)) + 1
-
-    def _stretches(self, timesteps: Timesteps) -> list[Timesteps]:
-        """Each once, without the last step."""
-        above = timesteps[:-1]
-        return [above[start : start + self.jump + 1] for start in range(0, len(above) - 1, self.jump)]
+        return self.count * (len(timesteps) - 2) + 1
 
 
 def inpaint(

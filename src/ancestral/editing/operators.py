@@ -19,8 +19,7 @@ from torch.nn import functional as F
 from ancestral.errors import InputError
 from ancestral.tensors import Images
 
-Seen = Float[Tensor, "B c h w"]
-"""What an operator makes of images: of another size, or with another number of channels."""
+Seen = Float[Tensor, "B c h w"]  # what an operator makes of images: of another size or number of channels
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of red, green and blue in the luma of ITU-R BT.601, which is what Pillow's conversion to grey does."""
 

@@ -41,9 +41,7 @@ from ancestral.tensors import Data, Images, Timesteps, broadcast_like
 
 MOST = 1e6
 """Of noise and of variance, whose squares and products stay numbers; pixels are in [-1, 1]."""
-
-Covariance = Callable[[Data], Data]
-"""v -> C v, (B, ...)."""
+Covariance = Callable[[Data], Data]  # v -> C v, (B, ...)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from ancestral.rng import generator
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Data, Images, Timesteps
 
-Shift = tuple[int, int]
-"""Rows down and columns to the right."""
+Shift = tuple[int, int]  # rows down and columns to the right
 
 
 @contextmanager
@@ -39,9 +38,7 @@ def circular(*networks: nn.Module) -> Iterator[None]:
     padded = [module for module in modules if isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1]
     for module in padded:
         if module.padding != tuple((side - 1) // 2 for side in module.kernel_size):
-            raise InputError(
-                f"expected convolutions that pad half their kernel, got {module}; tile this network by rolls instead"
-            )
+            raise InputError(f"expected convolutions that pad half their kernel, got {module}; tile by rolls instead")
     before = [module.padding_mode for module in padded]
     try:
         for module in padded:

@@ -22,9 +22,6 @@ from ancestral.tensors import Pixels, to_pixels
 from ancestral.viz import pictures
 from ancestral.viz.boxes import Box
 
-WIDE = 13
-"""Pictures beside each other in a comparison of one image, at most."""
-
 
 def edit(task: EditSettings) -> Generator[Event, None, None]:
     """Generates what the task asks for, and writes its files."""
@@ -37,7 +34,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     labels = generated.labels_for(pipeline, task.classes, len(seeds))
     given = yield from read_images(task.paths, task.given_shape(pipeline.spec.shape))
     request = EditRequest(pipeline, settings, labels, seeds, given, task.folder("edited"), task.yes)
-    request.refuse_more(request.count)
+    request.refuse_more(len(seeds) * max(1, len(given)))
     results = task.results(request)
     task.files([result.name for result in results])  # before the work that some plans begin with
     plan = yield from task.plan(request)
@@ -70,7 +67,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
 
 
 def _comparison(plan: EditPlan, rows: list[list[NamedImage]], results: list[Result], pixels: Pixels) -> Box:
-    """The rows beneath one another; one row alone, where it is too long, in several lines."""
+    """The rows beneath one another, where none is longer than 13 pictures; else in reading order."""
     each = len(results) // len(rows)
     tiled = pixels.repeat(1, 1, plan.tilings, plan.tilings)
     shown = ((result.label, picture[None]) for result, picture in zip(results, tiled, strict=True))
@@ -79,4 +76,4 @@ def _comparison(plan: EditPlan, rows: list[list[NamedImage]], results: list[Resu
         line += [*before, *islice(shown, each), *plan.after]
     images = torch.cat(pictures.alike([picture for _, picture in line]))
     columns = len(line) // len(rows)
-    return pictures.grid(images, columns if columns <= WIDE else None, labels=[label for label, _ in line])
+    return pictures.grid(images, columns if columns <= 13 else None, labels=[label for label, _ in line])

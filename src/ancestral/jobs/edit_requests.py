@@ -28,8 +28,6 @@ from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 
 REMEDY = "ask for fewer or smaller images or --steps"
-NEW = 128
-"""A mask's grey level from which on a pixel is generated anew."""
 Sides = tuple[int, int]
 NamedImage = tuple[str, UInt8[Tensor, "1 _ _ _"]]
 """A name, such as stands beneath a picture of the comparison, and the picture, (1, C, H, W), a mask of one channel."""
@@ -40,8 +38,7 @@ class GivenImage(NamedTuple):
 
     pixels: Pixels
     size: Sides
-    digest: str
-    """SHA-256 of the file."""
+    digest: str  # SHA-256 of the file
 
 
 @dataclass(frozen=True)
@@ -50,19 +47,11 @@ class EditRequest:
 
     pipeline: Pipeline
     settings: SamplingSettings
-    labels: Labels | None
-    """The class of each seed's result."""
+    labels: Labels | None  # the class of each seed's result
     seeds: range
     given: list[GivenImage]
-    folder: Path
-    """Where the results go."""
-    yes: bool
-    """Whether it may cost more than is usual."""
-
-    @property
-    def count(self) -> int:
-        """Of all results, where each has a seed."""
-        return len(self.seeds) * max(1, len(self.given))
+    folder: Path  # where the results go
+    yes: bool  # whether it may cost more than is usual
 
     def images(self) -> Images:
         """Those given, in [-1, 1]."""
@@ -106,7 +95,7 @@ class EditRequest:
                 f"expected a mask of {height}x{width} pixels, or of the size of every image, got {own[0]}x{own[1]}; "
                 "resize the mask"
             )
-        return _pixels(fit(mask, height, width, "crop"))[0, 0] < NEW
+        return _pixels(fit(mask, height, width, "crop"))[0, 0] < 128  # greys from there on are generated anew
 
     def refuse_more(self, images: int, size: Sides | None = None) -> None:
         """Before any of so many images is made: refuses more than fit into memory."""

@@ -28,16 +28,13 @@ FOLDERS = "RUN/edited; for a mere pipeline ./edited"
 RESULTS = "how many results"
 IMAGES = "PNG, JPEG, WebP, BMP, GIF or TIFF files"
 GRAIN = "noise given to images before they are inverted: 0 returns them best, 0.1 makes noise of them"
-Offset = Annotated[int, Field(ge=0, le=2**14)]
-"""Pixels, none among them."""
+Offset = Annotated[int, Field(ge=0, le=2**14)]  # pixels, none among them
 Four = tuple[Offset, Offset, Offset, Offset]
 Stride = Annotated[
     Side | None, Typed("N", usual="half a window"), Field(description="pixels from one window to the next")
 ]
-Shape = tuple[int, int, int]
-"""C, H, W."""
-PngFacts = dict[str, str]
-"""What a file says of itself."""
+Shape = tuple[int, int, int]  # C, H, W
+PngFacts = dict[str, str]  # what a file says of itself
 
 
 class Result(NamedTuple):
@@ -52,43 +49,29 @@ class Result(NamedTuple):
 class EditPlan:
     """How the results of a task are generated, and what is shown of them."""
 
-    steps: "Callable[[slice], Iterator[Step]]"
-    """A part of the results -> the steps of their chain."""
-    options: PngFacts
-    """What its files say of the task."""
-    count: int | None = None
-    """Steps of a chain; None: as the settings of sampling say."""
+    steps: "Callable[[slice], Iterator[Step]]"  # a part of the results -> the steps of their chain
+    options: PngFacts  # what its files say of the task
+    count: int | None = None  # steps of a chain; None: as the settings of sampling say
     rows: "list[list[NamedImage]] | None" = None
     """What the comparison shows before the results of each image given, or of all; None: the images given."""
-    after: "tuple[NamedImage, ...]" = ()
-    """What it shows after them."""
-    tilings: int = 1
-    """How often it shows each of them, in both directions."""
-    measure: "Callable[[Images], dict[str, Any]]" = lambda images: {}
-    """The results -> numbers about them, by name."""
-    made: "tuple[NamedImage, ...]" = ()
-    """Pictures that were made on the way, with the ends of their files' names."""
-    is_path: bool = False
-    """Its results lie on a path, which a film goes along; else a film shows how they came to be."""
-    size: tuple[int, int] | None = None
-    """Height and width of a result; None: the pipeline's."""
-    work: int = 1
-    """Of a step of one result, in network calls on an image of the pipeline's size."""
-    pull_backs: int = 0
-    """Backward passes of a call."""
-    whole: bool = False
-    """Whether the network sees all of a result at once, however large."""
+    after: "tuple[NamedImage, ...]" = ()  # what it shows after them
+    tilings: int = 1  # how often it shows each of them, in both directions
+    measure: "Callable[[Images], dict[str, Any]]" = lambda images: {}  # the results -> numbers, by name
+    made: "tuple[NamedImage, ...]" = ()  # pictures made on the way, with the ends of their files' names
+    is_path: bool = False  # results lie on a path, which a film goes along; else it shows how they came to be
+    size: tuple[int, int] | None = None  # height and width of a result; None: the pipeline's
+    work: int = 1  # of a step of one result, in network calls on an image of the pipeline's size
+    pull_backs: int = 0  # backward passes of a call
+    whole: bool = False  # whether the network sees all of a result at once, however large
 
 
-Planning = Generator[Event, None, EditPlan]
-"""What is done before images are generated, and then the plan of those."""
+Planning = Generator[Event, None, EditPlan]  # what is done before images are generated, and the plan of those
 
 
 class EditSettings(PictureSettings):
     """What every task is asked."""
 
-    words: ClassVar[str]
-    """What is typed before the options."""
+    words: ClassVar[str]  # what is typed before the options
     examples: ClassVar[tuple[str, ...]]
 
     seed: Annotated[Seed, Typed("INT")] = 0
@@ -117,7 +100,6 @@ class EditSettings(PictureSettings):
 
     @classmethod
     def task(cls) -> str:
-        """The task's name."""
         return cls.__name__.lower()
 
     @property
@@ -245,13 +227,12 @@ class Inpaint(Filling):
             keep = outside_box(*request.pipeline.spec.shape[1:], *self.box)
             options = {"box": ",".join(map(str, self.box))}
         else:
-            raise InputError(
-                "expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them; it says what to generate anew"
-            )
+            raise InputError("expected --mask FILE or --box TOP,LEFT,BOTTOM,RIGHT, one of them, got none or both")
         if bool(keep.all()) or not bool(keep.any()):
+            kept = "everything" if bool(keep.all()) else "nothing"
             raise InputError(
-                f"expected a mask or a box that keeps some pixels, got one that keeps "
-                f"{'everything' if bool(keep.all()) else 'nothing'}; white, or what is in the box, is generated anew"
+                f"expected a mask or a box that keeps some pixels, got one that keeps {kept}; white, or what is in the "
+                "box, is generated anew"
             )
         white = (~keep)[None, None].byte() * 255  # as in a mask's file: generated anew
         rows = [[*row, ("mask", white)] for row in request.rows()]
@@ -280,7 +261,7 @@ class Outpaint(Filling):
             raise InputError("expected a margin of more than 0 pixels, got none; there is nothing to generate")
         top, right, bottom, left = self.margins
         _, height, width = request.pipeline.spec.shape
-        request.refuse_more(request.count, (height + top + bottom, width + left + right))
+        request.refuse_more(len(self.images) * self.num_images, (height + top + bottom, width + left + right))
         canvas, keep = extended(request.repeated(), top, bottom, left, right)
         rows = [[("image", image[None])] for image in to_pixels(canvas[:: len(request.seeds)])]
         options = {"margins": ",".join(map(str, self.margins))}
@@ -321,9 +302,7 @@ class InvertingSettings(OfImages):
     def changes(self, below: Changes | None = None) -> Changes:
         """As of every task, by a sampler that adds no noise unless another was asked for."""
         if self.classes == "all" or "," in self.classes:
-            raise InputError(
-                f"expected one class for {self.task()}, got {self.classes!r}: both ways are by the same one"
-            )
+            raise InputError(f"expected one class for {self.task()}, got {self.classes!r}; both ways go by the same")
         return {"sampler": "ddim", **super().changes(below)}
 
 
@@ -382,9 +361,7 @@ class Interpolate(InvertingSettings):
         from ancestral.editing.interpolate import path
 
         if (len(self.images), self.seeds is None) not in ((2, True), (0, False)):
-            raise InputError(
-                f"expected two images, or --seeds A,B and none, got {len(self.images)}; name what to go between"
-            )
+            raise InputError(f"expected two images, or --seeds A,B and none, got {len(self.images)}; name both ends")
         request.refuse_more(self.points)
         if self.seeds is None:
             ends = yield from request.inverted(self.corrections, self.grain)
@@ -401,8 +378,7 @@ class Interpolate(InvertingSettings):
 class Restoring(ImageEdit):
     """A task that restores what was measured, by posterior guidance."""
 
-    measurement: ClassVar[str]
-    """What stands beneath a measurement."""
+    measurement: ClassVar[str]  # what stands beneath a measurement
 
     how: Literal["projection", "gradient", "moments"] = "gradient"
     """what is taken for the posterior's covariance; each costs more than the one before"""

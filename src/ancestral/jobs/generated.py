@@ -25,8 +25,7 @@ from ancestral.text import as_utf8, normal_form
 from ancestral.tuning.price import Price, of_chains
 from ancestral.viz import pictures
 
-KEPT = 50
-"""Timesteps of a chain that films and arrays keep, at most."""
+KEPT = 50  # timesteps of a chain that films and arrays keep, at most
 FILMED, FILM_BYTES = 100, 2**30
 """Images that a film shows, and memory that they may take while they are generated, at most."""
 WORDS = ("none", "all")
@@ -37,8 +36,7 @@ class ImageFacts(NamedTuple):
     """What the PNG files of images say of them; `shared` is what those of all of them do."""
 
     seeds: range
-    classes: list[str]
-    """The name of each image's class; empty where no class was asked for."""
+    classes: list[str]  # the name of each image's class; empty where no class was asked for
     shared: dict[str, str]
 
     def of(self, i: int) -> dict[str, str]:
@@ -89,11 +87,9 @@ def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | 
 
 def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:
     """That a word of our own counts, where a class is called so."""
-    if classes not in WORDS or classes not in pipeline.class_names:
-        return []
-    return [
-        NoteEvent(f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so")
-    ]
+    counts = classes in WORDS and classes in pipeline.class_names
+    note = f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so"
+    return [NoteEvent(note)] if counts else []
 
 
 def as_asked(name: str) -> str:

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 def prepared(
     pipeline: "Pipeline", job: GeneratingSettings, changes: Changes, source: Path
 ) -> tuple["Pipeline", SamplingSettings]:
-    """The pipeline with what guides it, and how it generates images that can be shown, as itself but for the changes.
-
-    Args:
-        source: the run or pipeline folder that it was loaded from.
-    """
+    """The pipeline, loaded from the folder `source`, with what guides it, and how it generates with these changes."""
     check_channels(pipeline.spec.channels)
     settings = sampling_with(pipeline.config.sampling, changes, "command line")
     if settings.guidance_by == "autoguidance" and job.weaker is not None:
@@ -67,7 +63,5 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
             f"{folder}, of {unlike}; name one of this run"
         )
     if other.weights_hash() == pipeline.weights_hash():
-        raise InputError(
-            f"expected a weaker network, got {folder}, of the very same weights; name an earlier checkpoint"
-        )
+        raise InputError(f"expected a weaker network, got {folder}, of the very same weights; name a checkpoint")
     return other

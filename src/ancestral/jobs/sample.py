@@ -15,7 +15,6 @@ from ancestral.settings import NumImages, Seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-
 FOLDERS = "RUN/generated, or RUN/generated-again with --from; for a mere pipeline ./generated"
 
 
@@ -49,16 +48,12 @@ class SampleSettings(PictureSettings):
                 raise InputError(f"expected no --{option} with --from, whose file says it; leave one out")
         return recipe(self.from_file)
 
-    @property
-    def seeds(self) -> range:
-        """Of the images, where no file says them."""
-        return seeds_from(self.seed or 0, 16 if self.num_images is None else self.num_images)
-
 
 def sample(asked: SampleSettings) -> Generator[Event, None, None]:
     """Generates images; several processes share the work, and the main one writes the files."""
     again = asked.again()
-    changes, seeds = asked.changes(again.settings if again else None), again.seeds if again else asked.seeds
+    changes = asked.changes(again.settings if again else None)
+    seeds = again.seeds if again else seeds_from(asked.seed or 0, asked.num_images or 16)
     asked.check_film()
     from ancestral.jobs import generated
     from ancestral.jobs.running import allow, check_asked, together

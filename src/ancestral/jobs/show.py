@@ -63,7 +63,6 @@ def show_schedules(job: ShowScheduleSettings) -> Generator[Event, None, None]:
 
 
 def schedules(settings: Iterable[ScheduleSettings]) -> dict[str, Schedule]:
-    """By name."""
     return {each.name: build_schedule(each) for each in settings}
 
 
