@@ -1,6 +1,4 @@
-"""`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier`: verbs that need a run, whose results
-are a few numbers and files. The words of the commands and their tables; the work is in jobs/.
-"""
+"""`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier` of a run: their words and tables."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
