@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if argv is None else argv)]
     share_the_cores()
     keep_freed_memory()
-    _print_anything()
-    _warn_in_one_line()
+    _prepare_output()
     code = _outcome([word for word in words if word != "--debug"], "--debug" in words)
     # what is buffered is handed over; where nobody reads it any more, what was done is done all the same
     UnfailingStream(sys.stdout).flush()
@@ -169,15 +168,12 @@ class _OneLine(logging.Formatter):
         return _line("warning", super().format(record))
 
 
-def _warn_in_one_line() -> None:
-    """What other libraries, and our own logs, warn of is shown as our warnings are."""
+def _prepare_output() -> None:
+    """What other libraries, and our own logs, warn of is shown as our warnings are; nothing fails by being printed."""
     warnings.formatwarning = lambda message, *_: _line("warning", str(message)) + "\n"
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_OneLine())
-
-
-def _print_anything() -> None:
-    """File names that the terminal's encoding lacks are escaped, not fatal; where there is no output it is dropped."""
+    # where there is no output it is dropped; what the terminal's encoding lacks is escaped
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):

@@ -29,10 +29,7 @@ class OptionsDescribed(Exception):
 
 
 class Options(argparse.ArgumentParser):
-    """A parser whose faults are InputErrors of one line; an unknown option is answered with the nearest name.
-
-    It is told the command, such as "ancestral train", the words that must follow, such as "TARGET", and its help.
-    """
+    """A parser whose faults are InputErrors of one line; an unknown option is answered with the nearest name."""
 
     def __init__(self, command: str, words: str, about: str, examples: Sequence[str] = ()) -> None:
         width = min(shutil.get_terminal_size().columns - 2, 118)

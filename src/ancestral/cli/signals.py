@@ -44,9 +44,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """`signal`: the number of the signal that asked to stop, 0 until then; `promise`: what is done then, for people,
-    None: `Stopped` is raised.
-    """
+    """`signal`: the one that asked to stop, 0 until then; `promise`: what is then done, None: `Stopped` is raised."""
 
     def __init__(self, promise: str | None) -> None:
         self.promise, self.signal, self.since = promise, 0, inf

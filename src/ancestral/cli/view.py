@@ -15,9 +15,8 @@ Job = Generator[Event, None, None]
 def watch(
     events: Job, partly: Callable[[ResultEvent], None] = lambda result: None
 ) -> tuple[list[Path], ResultEvent | None]:
-    """The files that a job wrote, in order, and its result, once it has ended; of several processes in the main one.
-
-    Of a job that is interrupted and tells what was finished, `partly` shows that.
+    """The files that a job wrote, in order, and its result, both in the main process alone. Of a job that was stopped
+    and tells what was finished, `partly` shows that.
     """
     files, result = list[Path](), None
     try:

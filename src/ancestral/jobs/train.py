@@ -27,7 +27,7 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
     """Trains to the end of the budget; the result's value is the last step, None where none was left to take.
 
     Closed between two steps it saves first, and the same job goes on from there. `stop` is asked at each step whether
-    to save and end; of several processes all end after the same step. Raises InputError, Diverged, Lost, CannotWrite.
+    to save and end; of several processes all end after the same step.
     """
     config, out, notes = job.plan
     yield from map(NoteEvent, notes)
