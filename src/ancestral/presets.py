@@ -33,7 +33,7 @@ def digits() -> Config:
 
 def photos() -> Config:
     """32x32 crops of scikit-learn's two photographs, RGB: twenty minutes."""
-    return _small("photos")
+    return for_folder("photos")
 
 
 def mnist() -> Config:
@@ -78,12 +78,12 @@ def fashion_mnist() -> Config:
 
 def textures() -> Config:
     """Wall and floor textures, 32x32 RGB, from the folder `textures` in $ANCESTRAL_DATA: twenty minutes."""
-    return _small("textures", flip=True)
+    return for_folder("textures", flip=True)
 
 
 def cifar10() -> Config:
     """CIFAR-10, 32x32 RGB, by class, with a network that two cores can move: an hour for rough shapes."""
-    return _small("cifar10", flip=True, minutes=60.0)
+    return for_folder("cifar10", flip=True, minutes=60.0)
 
 
 def ddpm_cifar10() -> Config:
@@ -145,17 +145,13 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }  # fmt: skip
 
 
-def for_folder(source: str) -> Config:
-    """The recipe for images of the user's own: 32x32, by class where the folder has classes, twenty minutes."""
-    return _small(source)
-
-
 def _glyphs(source: str) -> Config:
     config = _short(source, 10.0, batch_size=32, lr=8e-4, prediction="x0")
     return config.model_copy(update={"sampling": SamplingSettings(steps=20, grid="log-snr")})
 
 
-def _small(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
+def for_folder(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
+    """The recipe for images of the user's own: 32x32, by class where the folder has classes, twenty minutes."""
     return _short(source, minutes, batch_size=16, lr=6e-4, prediction="v", flip=flip)
 
 

@@ -109,18 +109,16 @@ MEANT = {word: target.split(" | ") for target, words in ENTRIES for word in word
 def answer(word: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     """What follows "unknown option WORD": the one of `names` that does it, why there is none, or nothing.
 
-    Args:
-        word: an option, or the dotted name of a setting.
-        names: options with their dashes, or dotted names; without dots, those within one branch of the settings.
+    `names` are options with their dashes, dotted names of settings, or those within one branch, without dots.
     """
-    known = {_dashed(name): name for name in names}
-    plain = _dashed(word)
+    known = {dashed(name): name for name in names}
+    plain = dashed(word)
     last = _last(plain)
     in_a_branch = not any("." in name for name in known)
     for target in MEANT.get(plain) or MEANT.get(last) or ():
         if " " in target:
             return f"; {target}"
-        if name := known.get(_last(_dashed(target)) if in_a_branch else _dashed(target)):
+        if name := known.get(_last(dashed(target)) if in_a_branch else dashed(target)):
             return f"; did you mean {name}?"
     # --training.clip_norm for --clip-norm: a setting whose last part it is
     same_ending = next((name for known_as, name in known.items() if "." in known_as and _last(known_as) == last), None)
@@ -132,5 +130,6 @@ def _last(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _dashed(name: str) -> str:
+def dashed(name: str) -> str:
+    """Without dashes at its beginning, with dashes in place of _, in lower case."""
     return name.lstrip("-").replace("_", "-").lower()

@@ -25,11 +25,7 @@ LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "cl
 
 
 def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], kind: type[J]) -> tuple[J, bool]:
-    """The settings of a job that were typed, of a run that is there, and whether the result is wanted as JSON.
-
-    Args:
-        usage: the verb, and what else must be typed.
-    """
+    """What was typed, as the settings of a job, and whether its result is wanted as JSON. A run has to be there."""
     verb, _, words = usage.partition(" ")
     found = job_options(f"ancestral {verb}", words, about, examples, kind).words(argv)
     job = job_settings(found, kind)

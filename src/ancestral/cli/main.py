@@ -42,8 +42,7 @@ VERBS = {
 }
 MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
 """Verbs whose words are in measure.py; of the others each has a module."""
-TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")
-"""Verbs that several processes can do together."""
+TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")  # verbs that several processes can do together
 OUT_OF_MEMORY = re.compile(
     "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"
     "CUDNN_STATUS_ALLOC_FAILED|bad_alloc"
@@ -65,11 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [*(sys.argv[1:] if argv is None else argv)]
     share_the_cores()
     keep_freed_memory()
-    _print_anything()
-    _warn_in_one_line()
+    _prepare_output()
     code = _outcome([word for word in words if word != "--debug"], "--debug" in words)
+    # what is buffered is handed over; where nobody reads it any more, what was done is done all the same
+    UnfailingStream(sys.stdout).flush()
+    UnfailingStream(sys.stderr).flush()
     if started_together():
-        _let_go()
         os._exit(code)  # at once: the engine's threads may outlive its group, and abort a slower end
     return code
 
@@ -78,11 +78,8 @@ def _outcome(words: Sequence[str], debug: bool) -> int:
     """The exit code, after what went wrong has been said."""
     try:
         with stop_asked(promise=None):
-            code = run(words)
-        _let_go()
-        return code
+            return run(words)
     except SystemExit:  # after a verb's help
-        _let_go()
         return 0
     except BrokenPipeError:
         write_nowhere(sys.stdout)
@@ -121,12 +118,6 @@ def shortage(fault: Exception) -> str:
         "(--compute.chunk where images are generated, --compute.micro_batch where a network is trained), the size, "
         "or the number of images"
     )
-
-
-def _let_go() -> None:
-    """Hands over what is buffered; where nobody reads it any more, what was done is done all the same."""
-    UnfailingStream(sys.stdout).flush()
-    UnfailingStream(sys.stderr).flush()
 
 
 def run(words: Sequence[str]) -> int:
@@ -177,15 +168,12 @@ class _OneLine(logging.Formatter):
         return _line("warning", super().format(record))
 
 
-def _warn_in_one_line() -> None:
-    """What other libraries, and our own logs, warn of is shown as our warnings are."""
+def _prepare_output() -> None:
+    """What other libraries, and our own logs, warn of is shown as our warnings are; nothing fails by being printed."""
     warnings.formatwarning = lambda message, *_: _line("warning", str(message)) + "\n"
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_OneLine())
-
-
-def _print_anything() -> None:
-    """File names that the terminal's encoding lacks are escaped, not fatal; where there is no output it is dropped."""
+    # where there is no output it is dropped; what the terminal's encoding lacks is escaped
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
     if isinstance(sys.stdout, TextIOWrapper):

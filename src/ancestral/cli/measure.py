@@ -1,6 +1,4 @@
-"""`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier`: verbs that need a run, whose results
-are a few numbers and files. The words of the commands and their tables; the work is in jobs/.
-"""
+"""`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier` of a run: their words and tables."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from ancestral.evaluation.likelihood import Amount, Likelihood
 
 ABOUT_REPORT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
-EXAMPLES_REPORT = ("ancestral report runs/digits",)
 ABOUT_EVALUATE = """\
 Generate images from RUN and measure them against images it was not trained on.
 
@@ -71,7 +68,7 @@ EXAMPLES_CLASSIFIER = (
 
 
 def report(argv: Sequence[str]) -> int:
-    job, as_json = asked(argv, "report RUN", ABOUT_REPORT, EXAMPLES_REPORT, ReportSettings)
+    job, as_json = asked(argv, "report RUN", ABOUT_REPORT, ("ancestral report runs/digits",), ReportSettings)
     from ancestral.jobs.report import report
 
     show_result(report(job), as_json)

@@ -11,14 +11,13 @@ from pydantic.fields import FieldInfo
 
 from ancestral.contracts import accepts
 from ancestral.errors import InputError
-from ancestral.synonyms import answer
+from ancestral.synonyms import answer, dashed
 from ancestral.text import printable
 
 SETTING = "setting:"  # what the destination of a setting's flag begins with; its dotted name follows
 DESCRIBE = "--describe"  # among the words of a verb: its options are wanted and nothing of what it does
 NEGATIVE_NUMBER = re.compile(r"-[\d.]+(e[+-]?\d+)?|-inf|-nan", re.IGNORECASE)  # which is no option
-Fields = Iterable[tuple[str, FieldInfo, Any]]
-"""(dotted name, field, its value unless another is given)."""
+Fields = Iterable[tuple[str, FieldInfo, Any]]  # (dotted name, field, its value unless another is given)
 
 
 class OptionsDescribed(Exception):
@@ -30,13 +29,7 @@ class OptionsDescribed(Exception):
 
 
 class Options(argparse.ArgumentParser):
-    """A parser whose faults are InputErrors of one line; an unknown option is answered with the nearest name.
-
-    Args:
-        command: what is typed before the options, such as "ancestral train".
-        words: what else must be typed, such as "TARGET".
-        about: what it does, for the help, which ends with `examples`.
-    """
+    """A parser whose faults are InputErrors of one line; an unknown option is answered with the nearest name."""
 
     def __init__(self, command: str, words: str, about: str, examples: Sequence[str] = ()) -> None:
         width = min(shutil.get_terminal_size().columns - 2, 118)
@@ -97,11 +90,11 @@ class Options(argparse.ArgumentParser):
         group.add_argument(f"--{flag}", **common, **several, metavar=metavar(field.annotation), help=about)
 
     def _known(self, word: str) -> str:
-        """`word`, an option in its registered spelling: - and _ are one."""
+        """`word`, an option in its registered spelling: - and _ are one, and so are a and A."""
         if not word.startswith("-") or word == "-" or NEGATIVE_NUMBER.fullmatch(word):
             return word
         name, equals, value = word.partition("=")
-        same = [known for known in self.names if _dashed(known) == _dashed(name)]
+        same = [known for known in self.names if dashed(known) == dashed(name)]
         if not same or not same[0].startswith(name[: 1 + name.startswith("--")]):
             remedy = answer(name, self.names, cutoff=0.6) or f"; see {self.prog} --help"
             raise InputError(f"{self.prog}: unknown option {name}{remedy}")
@@ -146,7 +139,3 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _dashed(name: str) -> str:
-    return name.lstrip("-").replace("_", "-")

@@ -33,9 +33,8 @@ def tell_json(value: Any) -> None:
 
 
 class UnfailingStream(TextIOBase):
-    """Writes to `stream` for as long as it can be written to, and from then on to nowhere; `gone`: whether that is so.
-
-    So work whose output nobody reads any more, because a pipe or a terminal was closed, ends as its verb decides.
+    """Writes to `stream` for as long as it can be written to, and from then on to nowhere; `gone`: whether that is so,
+    because a pipe or a terminal was closed. Then work ends as its verb decides.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -2,14 +2,11 @@
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ancestral.cli.job_options import asked
 from ancestral.cli.output import tell, tell_json
 from ancestral.settings import Settings
-
-if TYPE_CHECKING:
-    from ancestral.selftest.checks import CheckResult
 
 ABOUT = """\
 Check on this machine that every schedule, parameterisation, variance, sampler and term of the bound is what mathematics
@@ -40,7 +37,8 @@ def run(argv: Sequence[str]) -> int:
         if not as_json:
             if not results or results[-1].group != result.group:
                 tell(f"{result.group:<{width + 2}} {'error':>8} {'allowed':>8}")
-            tell(line(result, width))
+            verdict = "ok" if result.held else f"FAILED {' '.join(result.fault.split())}".strip()
+            tell(f"  {result.name:<{width}} {result.error:>8.2g} {result.allowed:>8.2g}  {verdict}")
         results.append(result)
     seconds, failed = time.monotonic() - start, sum(not result.held for result in results)
     if as_json:  # an error that is no number is null there
@@ -51,9 +49,3 @@ def run(argv: Sequence[str]) -> int:
     else:
         tell(f"All {len(results)} checks held on {job.device}, in {seconds:.0f} seconds.")
     return int(failed > 0)
-
-
-def line(result: "CheckResult", width: int) -> str:
-    """One check: name, error, what is allowed, and the verdict."""
-    verdict = "ok" if result.held else f"FAILED {' '.join(result.fault.split())}".strip()
-    return f"  {result.name:<{width}} {result.error:>8.2g} {result.allowed:>8.2g}  {verdict}"

@@ -30,10 +30,8 @@ from ancestral.cli.output import say
 from ancestral.machine import started_together
 
 WATCHED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ECHO_SECONDS = 5.0
-"""Within which the same wish may arrive twice, by way of a launcher or scheduler and its processes."""
-SWALLOWED = 0
-"""Among the numbers of signals: `Stopped` was raised, and is gone though the work goes on."""
+ECHO_SECONDS = 5.0  # within which the same wish may arrive twice, by way of a launcher or scheduler and its processes
+SWALLOWED = 0  # among the numbers of signals: `Stopped` was raised, and is gone though the work goes on
 SHOW_CURSOR = b"\x1b[?25h"
 
 
@@ -46,11 +44,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """`signal` is the number of the signal that asked to stop, 0 until then.
-
-    Args:
-        promise: what is done at the first signal, for people; None: `Stopped` is raised.
-    """
+    """`signal`: the one that asked to stop, 0 until then; `promise`: what is then done, None: `Stopped` is raised."""
 
     def __init__(self, promise: str | None) -> None:
         self.promise, self.signal, self.since = promise, 0, inf

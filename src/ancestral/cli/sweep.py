@@ -71,9 +71,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def show(found: "Sweep") -> None:
-    """For each sampler and budget the grid that does best, by Fréchet distance, and how far from the flow it ends; then
-    what many steps and real images score.
-    """
+    """For each sampler and budget the grid with the least Fréchet distance; what many steps and real images score."""
     from ancestral.report.measurements import best_grids
 
     budgets, samplers = best_grids(found)

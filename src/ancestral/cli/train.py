@@ -10,8 +10,8 @@ from ancestral.jobs.target import TrainSettings
 from ancestral.settings import Config
 
 ABOUT = """\
-Train on TARGET: a preset (`ancestral --help` lists them), a folder of images, or what
-`ancestral data pack` wrote. The folder of a run as TARGET goes on with that run.
+Train on TARGET: a preset (`ancestral --help` lists them), a folder of images, what `ancestral data pack` wrote, or the
+folder of a run, which goes on.
 
 The run is written to a folder (settings, log, sample grids, checkpoints, and the pipeline that `ancestral sample`
 generates with). Ctrl-C saves and stops; the same command goes on from there as if it had never stopped.
@@ -29,7 +29,6 @@ EXAMPLES = (
     "ancestral train ~/Pictures/birds --data.size 64 --data.fit pad --training.minutes 60",
     "ancestral train --config runs/digits/config.json --seed 1 --out runs/digits-1",
 )
-JSON = "a JSON object for each record on stdout, all else on stderr"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -52,6 +51,7 @@ def run(argv: Sequence[str]) -> int:
 
 def parser(defaults: Config) -> Options:
     """The options of the verb; its help states the values of `defaults`."""
-    options = job_options("ancestral train", "TARGET", ABOUT, EXAMPLES, TrainSettings, JSON, defaults)
+    about_json = "a JSON object for each record on stdout, all else on stderr"
+    options = job_options("ancestral train", "TARGET", ABOUT, EXAMPLES, TrainSettings, about_json, defaults)
     options.add_argument("--dry-run", action="store_true", help="print the settings as JSON, and write nothing")
     return options

@@ -17,10 +17,8 @@ from ancestral.jobs.target import TrainSettings
 from ancestral.jobs.train import train
 from ancestral.text import printable
 
-QUIET_SECONDS = 5.0
-"""Plain lines are at least this far apart, unless they hold a held-out loss or are the last."""
-LOSSES = {"loss": "loss", "held_out_loss": "held-out"}
-"""Numbers of a record, and what they are called."""
+QUIET_SECONDS = 5.0  # plain lines are at least this far apart, unless they hold a held-out loss or are the last
+LOSSES = {"loss": "loss", "held_out_loss": "held-out"}  # numbers of a record, and what they are called
 
 
 def show_training(job: TrainSettings, as_json: bool) -> int:
@@ -81,9 +79,7 @@ def _followed(events: Job, as_json: bool) -> ResultEvent:
 
 
 class StepDisplay:
-    """Two lines that move: a bar with percent and time left, and below it the counters and losses; on what is no
-    terminal a line for each record that is due.
-    """
+    """Two lines that move, a bar over counters and losses; where there is no terminal, a line for each record due."""
 
     def __init__(self, console: Console) -> None:
         self.console, self.last = console, -QUIET_SECONDS
@@ -121,7 +117,7 @@ def time_left(step: StepEvent) -> list[str]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

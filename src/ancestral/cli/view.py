@@ -15,12 +15,8 @@ Job = Generator[Event, None, None]
 def watch(
     events: Job, partly: Callable[[ResultEvent], None] = lambda result: None
 ) -> tuple[list[Path], ResultEvent | None]:
-    """The files that a job wrote, in order, and its result, once it has ended.
-
-    Of several processes the main one alone has any, and speaks for all.
-
-    Args:
-        partly: shows what was finished of a job that is interrupted, where it tells that.
+    """The files that a job wrote, in order, and its result, both in the main process alone. Of a job that was stopped
+    and tells what was finished, `partly` shows that.
     """
     files, result = list[Path](), None
     try:
@@ -64,11 +60,7 @@ def show_files(job: Job, as_json: bool) -> None:
 def show_result(
     job: Job, as_json: bool, show: Callable[[ResultEvent], None] = lambda result: None
 ) -> ResultEvent | None:
-    """Runs a job, and prints its result: as JSON, or by `show`, and the files it wrote after that.
-
-    Returns:
-        The result, which only the main process has.
-    """
+    """Runs a job, and prints its result: as JSON, or by `show` and then the files it wrote; the result."""
     files, result = watch(job)
     if result is not None and as_json:
         tell_json(result.tree)

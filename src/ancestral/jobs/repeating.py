@@ -13,8 +13,7 @@ from ancestral.settings import MOST_IMAGES, MOST_SEED, SamplingSettings
 if TYPE_CHECKING:
     from ancestral.tensors import Pixels
 
-NETWORKS = ("weights", "weaker", "classifier")
-"""What a file says of the networks: a digest of each that took part."""
+NETWORKS = ("weights", "weaker", "classifier")  # what a file says of the networks: a digest of each that took part
 
 
 class ImageRecipe(NamedTuple):
@@ -27,11 +26,7 @@ class ImageRecipe(NamedTuple):
     networks: dict[str, str]
 
     def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:
-        """That the networks at hand, of which `facts` tell, are those that generated the file, and of so many classes.
-
-        Raises:
-            InputError: they are others, or the file names more classes than it shows images.
-        """
+        """That the networks at hand, of which `facts` tell, generated the file, and that it names no class too many."""
         if self.classes not in class_names and self.classes.count(",") >= len(self.seeds):
             raise InputError(f"expected a class for each of {len(self.seeds)} images in {self.file}, got more")
         for name in NETWORKS:
@@ -44,11 +39,7 @@ class ImageRecipe(NamedTuple):
 
 
 def recipe(file: Path) -> ImageRecipe:
-    """What a PNG file says of itself.
-
-    Raises:
-        InputError: no PNG file, or one that `ancestral sample` has not written.
-    """
+    """What a PNG file that `ancestral sample` has written says of itself."""
     from ancestral.viz.pictures import read_metadata
 
     said = migrated(read_metadata(file))

@@ -27,10 +27,7 @@ def device_named(name: str | None) -> torch.device:
 
 @contextmanager
 def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes, tuple[NoteEvent, ...]]]:
-    """This process's device, what it can do with the others, once all are there, and notes for people.
-
-    Only the main process of a job yields files and a result. Raises Lost where the others do not come.
-    """
+    """This process's device, what it can do with the others, once all are there (else Lost), and notes for people."""
     here, on = ranks_from_env(), device_named(device_name)
     if on.type == "cuda" and not here.is_single:
         on = torch.device("cuda", here.local_rank % torch.cuda.device_count())
@@ -49,12 +46,8 @@ def together(device_name: str | None) -> Iterator[tuple[torch.device, Processes,
 
 
 def allow(price: Price, meant: bool, device: torch.device, processes: Processes, folder: Path, remedy: str) -> Price:
-    """What work takes, as the first process has measured it; an InputError in all where it may not be done.
-
-    Args:
-        meant: whether it may take more than is usual.
-        folder: where it writes.
-        remedy: what makes it cheaper.
+    """What work that writes to `folder` takes, as the first process has measured it; an InputError in all processes
+    where that does not fit, or is more than is usual and not `meant`. `remedy` says what makes it cheaper.
     """
     price = Price(*json.loads(processes.broadcast(json.dumps(price))))
     refused = processes.broadcast(refusal(price, meant, device, folder, remedy) if processes.is_main else "")

@@ -14,8 +14,7 @@ from ancestral.errors import InputError
 from ancestral.outputs import folder_named
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
-Changes = dict[str, Any]
-"""Settings by name, to be laid over those of a pipeline."""
+Changes = dict[str, Any]  # settings by name, to be laid over those of a pipeline
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,7 @@ class GeneratingSettings(JobSettings, CostlySettings):
     compute: ComputeSettings = ComputeSettings()
 
     def changes(self, below: Changes | None = None) -> Changes:
-        """What is to be laid over a pipeline's settings, with the guidance_by that follows from the networks named.
-
-        Args:
-            below: changes that count where these say nothing.
-        """
+        """What is to be laid over a pipeline's settings and over `below`; the networks named say the guidance_by."""
         changes = {**(below or {}), **self.sampling}
         if self.weaker and self.classifier:
             raise InputError("expected --weaker or --classifier, got both; a chain is guided by one of them")

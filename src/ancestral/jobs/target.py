@@ -132,10 +132,8 @@ def settings_of(target: str) -> Config:
 
 
 def _stored_sampling(out: Path) -> SamplingSettings | None:
-    """How the run in `out` samples, for which a sweep may have found something better; None where there is no run.
-
-    That of the pipeline, of which older versions told the settings of the run nothing, or of the settings. An analytic
-    variance is not kept: it was measured of weights that training changes.
+    """How the run in `out` samples, as its pipeline says (older versions told the run's settings nothing of a sweep) or
+    its settings; None: no run. An analytic variance is not kept: it was measured of weights that training changes.
     """
     for file in (out / "pipeline" / "ancestral.json", out / "config.json"):
         with suppress(InputError, KeyError, TypeError):

@@ -26,16 +26,8 @@ from ancestral.tuning.price import check_training, of_training, unusual
 def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
     """Trains to the end of the budget; the result's value is the last step, None where none was left to take.
 
-    Closed between two steps it saves first, and the same job goes on from there.
-
-    Args:
-        stop: asked at each step whether to save and end; of several processes all end after the same step.
-
-    Raises:
-        InputError: settings, images and a folder that do not go together, or too little memory.
-        Diverged: too many steps in a row that were not finite.
-        Lost: another process is gone.
-        CannotWrite: the disk is full or gone.
+    Closed between two steps it saves first, and the same job goes on from there. `stop` is asked at each step whether
+    to save and end; of several processes all end after the same step.
     """
     config, out, notes = job.plan
     yield from map(NoteEvent, notes)

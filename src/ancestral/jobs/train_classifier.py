@@ -6,7 +6,7 @@ import numpy as np
 
 from ancestral.classifying import CLASSIFIER_FILE
 from ancestral.data.datasets import loading
-from ancestral.data.imageset import ImageSet, Parts
+from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.measurement_settings import TrainClassifierSettings
@@ -37,6 +37,8 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     classifier = measured(classifier, parts.test)
     classifier.save(file)
     yield FileEvent(file)
+    labels = np.zeros(0, int) if parts.test.labels is None else parts.test.labels
+    commonest = int(np.bincount(labels, minlength=1).max())
     tree = {
         "file": str(file),
         "steps": progress.step,
@@ -44,7 +46,7 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
         "digest": classifier.digest,
         "classes": classifier.class_names,
         "num_held_out": classifier.num_held_out,
-        "chance": chance(parts.test),
+        "chance": commonest / len(labels) if len(labels) else None,  # what always telling the commonest class scores
         "accuracies": [each.model_dump() for each in classifier.accuracies],
     }
     yield ResultEvent(tree, classifier)
@@ -62,10 +64,3 @@ def labelled(job: TrainClassifierSettings, config: Config, pipeline: Pipeline) -
             "sort the images into folders, one a class"
         )
     return parts
-
-
-def chance(images: ImageSet) -> float | None:
-    """The share of the commonest class: what telling always that one would score. None where there are no images."""
-    if images.labels is None or not len(images):
-        return None
-    return int(np.bincount(images.labels).max()) / len(images)

@@ -4,8 +4,6 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
-import torch
-
 from ancestral.compute import machine_name, remove_tuned, save_tuned, tuned_file
 from ancestral.data.datasets import loading
 from ancestral.jobs.events import Event, NoteEvent, ResultEvent
@@ -14,7 +12,6 @@ from ancestral.jobs.target import TuneSettings
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.progress import mapped
-from ancestral.settings import ImageSpec, NetworkSettings
 from ancestral.tuning import tuner
 
 
@@ -27,7 +24,8 @@ def tune(job: TuneSettings) -> Generator[Event, None, None]:
         busy = f"ancestral: warning: this machine is busy (load {load_now:.1f}): what is found holds where it stays so"
         yield NoteEvent(busy)
     found = yield from mapped(tuner.tuning(pipeline, minutes, job.compile), NoteEvent)
-    file = None if job.dry_run else save_tuned(found.choices, *_key(pipeline))
+    network, spec, device = pipeline.config.network, pipeline.spec, pipeline.device
+    file = None if job.dry_run else save_tuned(found.choices, network, spec, device)
     comparisons = []
     for trial in found.comparisons:
         told = {name: value for name, value in vars(trial).items() if name != "outcome"}
@@ -47,7 +45,8 @@ def tune(job: TuneSettings) -> Generator[Event, None, None]:
 def forget(job: TuneSettings) -> Generator[Event, None, None]:
     """Takes away what is stored for the network; the result's value is a sentence."""
     pipeline = yield from _measured(job)
-    file, there = tuned_file(*_key(pipeline)), remove_tuned(*_key(pipeline))
+    network, spec, device = pipeline.config.network, pipeline.spec, pipeline.device
+    file, there = tuned_file(network, spec, device), remove_tuned(network, spec, device)
     what = f"took away {file}" if there else "nothing was stored"
     yield ResultEvent({"forgotten": str(file) if there else None}, f"{what}: the usual choices count")
 
@@ -60,8 +59,3 @@ def _measured(job: TuneSettings) -> Generator[Event, None, Pipeline]:
     yield from map(NoteEvent, source.notes)
     parts = yield from loading(source.config.data)
     return Pipeline.fresh(source.config, parts.train.spec, device)
-
-
-def _key(pipeline: Pipeline) -> tuple[NetworkSettings, ImageSpec, torch.device]:
-    """What choices are stored under."""
-    return pipeline.config.network, pipeline.spec, pipeline.device

@@ -24,7 +24,6 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
-
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
 else:

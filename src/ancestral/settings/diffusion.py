@@ -47,8 +47,7 @@ class ScheduleSettings(Settings):
         return self
 
 
-ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]
-"""Of the reverse steps of a network without a learned one."""
+ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]  # of a network without a learned one
 
 
 class DiffusionSettings(Settings):

@@ -61,10 +61,9 @@ class Config(Settings):
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
                 f"{diffusion.time} and {diffusion.schedule.name}: it trains at times between the timesteps"
             )
-        if self.sampling.guidance_by != "classifier-free":
+        if (by := self.sampling.guidance_by) != "classifier-free":
             raise ValueError(
-                f"expected sampling.guidance_by classifier-free, got {self.sampling.guidance_by}: other networks are "
-                f"named when images are generated, by --weaker or --classifier"
+                f"expected sampling.guidance_by classifier-free, got {by}: name other networks to `sample`"
             )
         if self.sampling.steps > (timesteps := diffusion.schedule.num_timesteps):
             raise ValueError(f"expected sampling.steps <= num_timesteps = {timesteps}, got {self.sampling.steps}")
