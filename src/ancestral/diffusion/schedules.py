@@ -41,7 +41,6 @@ class Schedule:
 
     @property
     def num_timesteps(self) -> int:
-        """T."""
         return len(self.alpha_bar) - 1
 
     def alpha_bar_at(self, t: Timesteps) -> Float64[Tensor, "..."]:
@@ -147,7 +146,6 @@ class Schedule:
 
 
 def _evenly(steps: int) -> Float64[Tensor, "steps"]:
-    """From 0 to 1."""
     return torch.linspace(0, 1, steps, dtype=torch.float64)
 
 
@@ -186,7 +184,7 @@ def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:
 
 
 def bound_of(schedule: Callable[[float], object], good: float, bad: float) -> str | None:
-    """The number nearest to `bad`, from `good` on, at which `schedule` raises no ValueError; None: `good` raises."""
+    """The number next to `bad`, from `good` on, at which `schedule` raises no ValueError; None: it does at `good`."""
 
     def holds(value: float) -> bool:
         try:

@@ -116,5 +116,4 @@ def _current_name(name: str) -> str:
     """`name` with attention's layers as they are called now."""
     owner, _, kind = name.rpartition(".")
     above, _, layer = owner.rpartition(".")
-    in_attention = "attentions" in above.split(".")
-    return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if in_attention else name
+    return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if "attentions" in above.split(".") else name

@@ -112,9 +112,12 @@ def generating(
                 yield Advance(done, total)
             assert step is not None, "a chain has steps"
             frames += keep.last(step, inside) if inside else []
-            mine = {"images": finish(step.x_s), **_as_tensors(frames)}
+            mine = {"images": finish(step.x_s), "times": torch.tensor([frame.t for frame in frames])}
+            mine |= {f"{name} {k}": getattr(frame, name) for k, frame in enumerate(frames) for name in ("x", "x0")}
         for part, tensors in zip(turn, processes.all_gather_tensors(mine, len(turn)), strict=True):
-            yield FinishedPart(part, tensors["images"], _as_frames(tensors))
+            times = enumerate(tensors["times"].tolist())
+            frames = [Frame(t, tensors[f"x {k}"], tensors[f"x0 {k}"]) for k, t in times]
+            yield FinishedPart(part, tensors["images"], frames)
 
 
 def collecting(events: Iterable[Advance | FinishedPart]) -> Generator[Advance, None, list[FinishedPart]]:
@@ -137,13 +140,3 @@ def collected(parts: Sequence[FinishedPart], keep: Keep = NOTHING) -> Generated:
         for same in zip(*[part.frames for part in parts if part.frames], strict=True)
     ]
     return Generated(torch.cat([part.images for part in parts]).contiguous(), frames)
-
-
-def _as_tensors(frames: list[Frame]) -> dict[str, Tensor]:
-    """As processes hand them to each other."""
-    states = {f"{name} {k}": getattr(frame, name) for k, frame in enumerate(frames) for name in ("x", "x0")}
-    return {"times": torch.tensor([frame.t for frame in frames]), **states}
-
-
-def _as_frames(tensors: dict[str, Tensor]) -> list[Frame]:
-    return [Frame(t, tensors[f"x {k}"], tensors[f"x0 {k}"]) for k, t in enumerate(tensors["times"].tolist())]

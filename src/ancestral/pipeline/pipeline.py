@@ -77,7 +77,7 @@ class Pipeline:
     def fresh(
         cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None, network: nn.Module | None = None
     ) -> "Pipeline":
-        """An untrained pipeline, its weights drawn from the seed of `config`; without a `device` on CUDA if there is one.
+        """An untrained pipeline, its weights drawn from the seed of `config`. `device`, None: CUDA where there is one.
 
         `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
         """
@@ -223,8 +223,7 @@ class Pipeline:
     def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
         """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
-        `labels`: (B,) in 0..num_classes, where num_classes means no class, or None for no class at all, where the
-        network knows what that is. Guided by a classifier: of its classes.
+        `labels`: (B,) in 0..num_classes, the last for no class; None: no class for any. A classifier guides by its own.
         """
         self._check(labels, settings)
         schedule = self.diffusion.schedule
@@ -387,9 +386,7 @@ class Pipeline:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
         if settings.guidance_by == "classifier-free" and settings.guidance != 1:
             if not classes:
-                raise InputError(
-                    f"expected guidance 1 without classes, got {settings.guidance}: there is nothing to guide by"
-                )
+                raise InputError(f"expected guidance 1 without classes, got {settings.guidance}: nothing to guide by")
             if settings.negative is None and not knows_no_class:
                 raise InputError(
                     f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it "

@@ -1,7 +1,4 @@
-"""Samplers: one step from t to any s < t. Every one declares its order, which a test measures, and its cost.
-
-Read `base` first, then `ancestral`; `exponential` has the mathematics of all that is faster.
-"""
+"""Samplers: one step from t to any s < t. Every one declares its order, which a test measures, and its cost."""
 
 from ancestral.sampling.samplers.ancestral import DDIM as DDIM
 from ancestral.sampling.samplers.ancestral import Ancestral as Ancestral

@@ -94,7 +94,8 @@ def by_x0(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Sequ
     """x_s by (2). Both ends and all predictions are where signal and noise are left."""
     start, end = level(schedule, t), level(schedule, s)
     h = end.log_ratio - start.log_ratio
-    mean = combined(weights_of_x0(h, places(schedule, t, s, known)), [each.x0 for each in known])
+    places = [theta(schedule, t, s, each.t) for each in known]
+    mean = combined(weights_of_x0(h, places), [each.x0 for each in known])
     return end.sigma / start.sigma * x_t + end.alpha * h * mean
 
 
@@ -102,7 +103,8 @@ def by_eps(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, known: Seq
     """x_s by (3); as `by_x0`."""
     start, end = level(schedule, t), level(schedule, s)
     h = end.log_ratio - start.log_ratio
-    mean = combined(weights(h, places(schedule, t, s, known)), [each.eps for each in known])
+    places = [theta(schedule, t, s, each.t) for each in known]
+    mean = combined(weights(h, places), [each.eps for each in known])
     return end.alpha / start.alpha * x_t - end.sigma * h * mean
 
 
@@ -121,11 +123,6 @@ def along_rho(schedule: Schedule, x_t: Data, t: Timesteps, s: Timesteps, slope: 
 
 def _rho(schedule: Schedule, t: Timesteps) -> float:
     return math.exp(-level(schedule, t).log_ratio)
-
-
-def places(schedule: Schedule, t: Timesteps, s: Timesteps, known: Sequence[Prediction]) -> list[float]:
-    """theta of every known prediction."""
-    return [theta(schedule, t, s, each.t) for each in known]
 
 
 def theta(schedule: Schedule, t: Timesteps, s: Timesteps, here: Timesteps) -> float:
