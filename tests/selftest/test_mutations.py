@@ -28,7 +28,7 @@ REQUIRED = {
     "networks/blocks.py",
     "networks/unet.py",
     "data/loader.py",
-    *(f"training/{name}.py" for name in ("randomness", "ema", "loss", "muon", "budget", "step", "engine")),
+    *(f"training/{name}.py" for name in ("randomness", "ema", "loss", "optimizer", "budget", "step", "engine")),
     *(f"evaluation/{name}.py" for name in ("bound_sums", "likelihood", "metrics")),
     *(f"{folder}/{path.name}" for folder in ("sampling/samplers", "editing") for path in modules(folder)),
 }
