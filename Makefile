@@ -16,6 +16,9 @@ RUN ?= runs/demo
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Python keeps what it has compiled, whatever the caller's environment says: tests start it a hundred times.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A thread that waits soon leaves its core: beside other work, threads that spin for long train ten times slower.
 export GOMP_SPINCOUNT ?= 10000
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from beartype import beartype
 
-CALLS = 8
+CALLS = 3
 """Of a function in a test."""
 tests_begun = 0
 
@@ -23,15 +23,18 @@ def begin_test() -> None:
 
 def first_calls(function: Callable[..., Any]) -> Callable[..., Any]:
     """What beartype makes of a function, called no more than `CALLS` times in a test."""
-    checked = beartype(function)
+    checked = None  # most functions are called in few of the processes, and made to be checked in no time but their own
     test, calls = 0, 0
 
     @wraps(function)
     def check(*args: Any, **named: Any) -> Any:
-        nonlocal test, calls
+        nonlocal checked, test, calls
         if test != tests_begun:
             test, calls = tests_begun, 0
         calls += 1
-        return checked(*args, **named) if calls <= CALLS else None
+        if calls > CALLS:
+            return None
+        checked = checked or beartype(function)
+        return checked(*args, **named)
 
     return check

@@ -266,7 +266,10 @@ WRONG: dict[str, tuple[Callable[[Path], list[str | Path]], str]] = {
     "a box beyond": (lambda run: ["inpaint", run, "image.png", "--box", "4,4,9,9"], "a box inside 8 x 8"),
     "a box of everything": (lambda run: ["inpaint", run, "image.png", "--box", "0,0,8,8"], "keeps some"),
     "three numbers": (lambda run: ["inpaint", run, "image.png", "--box", "1,2,3"], "TOP,LEFT,BOTTOM,RIGHT"),
-    "no rounds": (lambda run: ["inpaint", run, "image.png", "--box", "0,0,4,4", "--rounds", "0"], "rounds of at"),
+    "no rounds": (
+        lambda run: ["inpaint", run, "image.png", "--box", "0,0,4,4", "--rounds", "0"],
+        "rounds: expected",
+    ),
     "no margins": (lambda run: ["outpaint", run, "image.png", "--margins", "0,0,0,0"], "margin"),
     "strength 2": (lambda run: ["vary", run, "image.png", "--strength", "2"], "strength in 0..1"),
     "strength of words": (

@@ -81,6 +81,7 @@ def test_two_processes_measure_what_one_does(run: Path, tmp_path: Path) -> None:
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow
 def test_two_processes_sweep_as_one_does(run: Path, tmp_path: Path) -> None:
     few = [
         "--calls",

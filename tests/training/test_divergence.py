@@ -203,6 +203,7 @@ def test_a_run_that_went_back_is_the_same_wherever_it_was_stopped(
     assert_same_run(went_back, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_kill_after_going_back_changes_nothing_either(tmp_path: Path, went_back: Path) -> None:
     """No checkpoint says yet that it went back: it diverges and goes back once more, as the same run would."""
     with too_fast_from(13, LR / 3):

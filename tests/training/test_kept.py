@@ -35,6 +35,25 @@ def again(folder: Path, changes: dict[str, Any] | None = None, extend: bool = Fa
     return said
 
 
+class Resuming(Exception):
+    """The run is about to take a step."""
+
+
+def said_before_steps(folder: Path) -> list[str]:
+    """What the same command says until it goes on."""
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        if text.startswith("resuming"):
+            raise Resuming
+        said.append(text)
+
+    pipeline, parts = fresh(tiny())
+    with pytest.raises(Resuming):
+        next(train(pipeline, parts, RunFolder(folder), say))
+    return said
+
+
 # beside a checkpoint's files
 
 
@@ -119,7 +138,7 @@ def test_a_missing_group_is_damage(run: Path) -> None:
 def assert_set_aside(run: Path) -> None:
     """The manifest vouches for the last checkpoint, and it is not believed: the one before it is used."""
     vouched(run / LAST)
-    first, *_ = again(run)
+    first, *_ = said_before_steps(run)
     assert "step-00000012 is damaged" in first and "using the one before it" in first and "\n" not in first
     assert (run / "checkpoints" / "damaged-step-00000012").is_dir()
 
@@ -177,7 +196,7 @@ def test_a_reader_beside_one_who_saves_always_finds_a_pipeline(tmp_path: Path) -
     pipeline.save(tmp_path / "pipeline")
     with forked(Source(READING, tmp_path / "pipeline"), tmp_path) as reader:
         reader.stdout.readline()
-        for _ in range(20):
+        for _ in range(8):
             pipeline.save(tmp_path / "pipeline")
         (tmp_path / "done").touch()
         assert int(reader.stdout.read()) == 0

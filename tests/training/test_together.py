@@ -116,7 +116,7 @@ def resume_matrix(
 @pytest.mark.parametrize(
     ("world", "parallel", "variants", "stops"),
     [
-        (2, "ddp", ["importance"], [2, 5]),
+        (2, "ddp", ["importance"], [5]),
         (2, "fsdp", ["two levels"], [3]),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),

@@ -6,8 +6,9 @@ of processes, over the size of the whole batch: the mean of these over the proce
 however uneven the slices are. What the optimiser, the average and the checkpoint see are `weights`: the tensors, or the
 rows of them, that this process is to update. They are updated the same way in both, so that this is all that differs:
 
-    Engine         DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
-                   since they were equal and every process takes the same step. One process alone is a replica of one.
+    Engine         one process alone holds all of them.
+    Replicated     DistributedDataParallel: gradients are averaged while the backward pass goes on; weights stay equal
+                   since they were equal and every process takes the same step.
     FullySharded   fully_shard (ZeRO-3): row i..j of each tensor, its gradient, its moments and its average live on one
                    process; a block's weights are gathered when they are needed and dropped after. Rows are dealt as
                    torch.chunk does: ceil(n / world) each, the last ones fewer or none.
@@ -38,7 +39,7 @@ LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
 
 
 class Engine:
-    """The weights this process updates, and how it computes with all of them; here each process holds them all.
+    """The weights this process updates, and how it computes with all of them; here one process alone.
 
     Args:
         average: the averaged network, which lies as the network does.
@@ -58,7 +59,6 @@ class Engine:
     weights: dict[str, nn.Parameter]
     averages: list[Tensor]
     rows: Rows | None = None
-    replicas: nn.parallel.DistributedDataParallel | None = None
 
     def __init__(
         self,
@@ -77,19 +77,9 @@ class Engine:
         self._distribute()
 
     def _distribute(self) -> None:
-        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
-        on where its terms lie: so there is one before the first step, also of a run that goes on.
-        """
+        """Sets `forward`, `weights`, `averages` and, where there are any, `rows`."""
         self.weights, self.averages = dict(self.network.named_parameters()), [*self.average.parameters()]
-        if not self.processes.is_single:
-            with lost_if_broken():
-                self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
-        self.forward = compiled(self.replicas or self.network, self.pipeline.compute.compile)
-        if not self.processes.is_single:
-            count = self.parts[0].stop - self.parts[0].start
-            with self.part(last=True):
-                torch.autograd.backward(losses_of_black(self.pipeline, self.forward, count).sum())
-            self.clear()
+        self.forward = compiled(self.network, self.pipeline.compute.compile)
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
@@ -139,9 +129,7 @@ class Engine:
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """A `with` statement around a part of the batch; gradients are averaged over the processes with the last."""
-        if self.replicas is None:
-            return nullcontext()
-        return lost_if_broken() if last else self.replicas.no_sync()
+        return nullcontext()
 
     def norm(self) -> Tensor:
         """() the norm of the whole gradient, together."""
@@ -158,6 +146,27 @@ class Engine:
     def full_pipeline(self) -> Pipeline | None:
         """A pipeline around all of the averaged weights, on the main process, which is to save it; together."""
         return self.pipeline.with_network(self.average) if self.processes.is_main else None
+
+
+class Replicated(Engine):
+    """Each process holds all of them."""
+
+    def _distribute(self) -> None:
+        """DDP lays the gradients out anew after its first backward pass, and of three processes or more the sum depends
+        on where its terms lie: so there is one before the first step, also of a run that goes on.
+        """
+        super()._distribute()
+        with lost_if_broken():
+            self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
+        self.forward = compiled(self.replicas, self.pipeline.compute.compile)
+        count = self.parts[0].stop - self.parts[0].start
+        with self.part(last=True):
+            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, count).sum())
+        self.clear()
+
+    def part(self, last: bool) -> AbstractContextManager[None]:
+        """Gradients are averaged with the last one alone."""
+        return lost_if_broken() if last else self.replicas.no_sync()
 
 
 class FullySharded(Engine):
