@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from ancestral.building import build_sampler
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.evaluation.evaluate import as_pixels, extractor_of
@@ -27,6 +26,7 @@ from ancestral.evaluation.features import Extractor
 from ancestral.evaluation.metrics import frechet_distance, neighbourhood
 from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import build_sampler
 from ancestral.progress import finish
 from ancestral.rng import mix
 from ancestral.settings import ComputeSettings, SamplingSettings, parse

@@ -20,7 +20,6 @@ from PIL import Image
 from ranks import free_port
 from torch.distributed.run import get_args_parser
 
-from ancestral.building import build_schedule
 from ancestral.cli.train import parser as train_parser
 from ancestral.data.datasets import load
 from ancestral.diffusion.parameterization import PredictsEps
@@ -29,6 +28,7 @@ from ancestral.diffusion.schedules import linear
 from ancestral.diffusion.variances import beta
 from ancestral.jobs.target import plan
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import build_schedule
 from ancestral.sampling.denoiser import NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral

@@ -7,10 +7,10 @@ import torch
 from pipelines import SMALL, answering, untrained
 from torch import Tensor
 
-from ancestral.classifying import NoisyClassifier
 from ancestral.errors import InputError
 from ancestral.networks.classifier import Classifier
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.settings import (
     ComputeSettings,
     SamplingSettings,

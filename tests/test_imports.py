@@ -21,7 +21,7 @@ ROWS = (
     {"presets", "compute", "run_states"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
-    {"hub", "editing", "building", "guiding", "classifying", "image_inputs", "calling", "oracles"},
+    {"hub", "editing", "image_inputs", "oracles"},
     {"pipeline"},
     {"training", "evaluation", "edits"},
     {"report", "tuning", "selftest"},

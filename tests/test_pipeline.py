@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from pipelines import SMALL, answering, untrained
 
 from ancestral import edits
-from ancestral.building import build_schedule
 from ancestral.diffusion import schedules
 from ancestral.diffusion.process import Prediction
 from ancestral.editing.operators import MeanPooled
 from ancestral.errors import InputError, NonFinite
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import build_schedule
 from ancestral.rng import generator
 from ancestral.sampling.denoiser import Finite
 from ancestral.settings import (

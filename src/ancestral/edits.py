@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ancestral.calling import Classes, one_of, real, sampling_of, seeds_of, whole
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.editing.inpaint import Rounds, extended
@@ -31,6 +30,7 @@ from ancestral.editing.tile import Circular, RolledEachStep
 from ancestral.errors import InputError
 from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.calling import Classes, one_of, real, sampling_of, seeds_of, whole
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Chain, Step, computed

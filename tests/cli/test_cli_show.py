@@ -9,11 +9,11 @@ import torch
 from cli_calls import call
 from PIL import Image
 
-from ancestral.building import build_schedule
 from ancestral.cli.output import rounded
 from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.jobs import show
+from ancestral.pipeline.building import build_schedule
 from ancestral.settings import DataSettings, ScheduleSettings
 
 

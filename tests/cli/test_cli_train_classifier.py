@@ -10,9 +10,9 @@ import torch
 from cli_calls import TINY, call, snapshot
 from pipelines import answering
 
-from ancestral.classifying import CLASSIFIER_FILE, load_classifier
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import CLASSIFIER_FILE, load_classifier
 from ancestral.viz.pictures import read_metadata
 
 FEW = ("--num-images", "2", "--steps", "3", "--each")

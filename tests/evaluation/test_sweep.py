@@ -4,7 +4,6 @@ import pytest
 import torch
 from pipelines import untrained
 
-from ancestral.building import GRIDS
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.settings import SAMPLERS, SweepSettings
@@ -21,6 +20,7 @@ from ancestral.evaluation.sweep import (
     seeds_and_labels,
 )
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import GRIDS
 from ancestral.rng import generator
 from ancestral.settings import SamplingSettings
 from ancestral.training.noisy_classifier import new_classifier

@@ -24,7 +24,7 @@ REQUIRED = {
     *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "flow")),
     *("gaussian.py", "sampling/guidance.py", "sampling/denoiser.py", "sampling/loop.py"),
     "rng.py",
-    "guiding.py",
+    "pipeline/guiding.py",
     "networks/blocks.py",
     "networks/unet.py",
     "data/loader.py",

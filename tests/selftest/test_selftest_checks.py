@@ -14,9 +14,9 @@ import pytest
 import torch
 from standing import command
 
-from ancestral.building import build_diffusion, build_sampler
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.parameterization import Parameterization
+from ancestral.pipeline.building import build_diffusion, build_sampler
 from ancestral.sampling import samplers as every_sampler
 from ancestral.sampling.samplers import Sampler
 from ancestral.selftest import GROUPS, orders, parameterizations, samplers, schedules

@@ -10,12 +10,12 @@ from runs import tiny
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ancestral.classifying import KEY, NoisyClassifier, load_classifier, same_noise
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.diffusion.schedules import cosine, linear, zero_terminal_snr
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import KEY, NoisyClassifier, load_classifier, same_noise
 from ancestral.sampling.guidance import log_prob_gradient
 from ancestral.settings import DataSettings, ImageSpec
 from ancestral.tensors import from_pixels

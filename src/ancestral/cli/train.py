@@ -39,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
         from ancestral.cli.training import show_training
 
         return show_training(job, found.json)
-    from ancestral.building import build_schedule
+    from ancestral.pipeline.building import build_schedule
 
     for note in plan.notes:
         say(note)

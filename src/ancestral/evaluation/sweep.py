@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.building import build_sampler
 from ancestral.errors import InputError
 from ancestral.evaluation.features import WIDTH, Extractor
 from ancestral.evaluation.metrics import Features, Jackknife, few_images, frechet_jackknife
@@ -28,6 +27,7 @@ from ancestral.evaluation.settings import SweepSettings
 from ancestral.files import read_json
 from ancestral.migrations import sweep as migrated
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import build_sampler
 from ancestral.rng import generator, mix
 from ancestral.settings import SamplingSettings, Settings, parse
 from ancestral.tensors import Labels, Pixels

@@ -12,11 +12,11 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.calling import as_pillow
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.calling import as_pillow
 from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings

@@ -23,7 +23,7 @@ def prepared(
             raise InputError("expected a --guidance other than 1 with --weaker, which guides nothing at 1; 2 is usual")
         return pipeline.with_guides(weaker=_weaker(pipeline, job.weaker)), settings
     if settings.guidance_by == "classifier":
-        from ancestral.classifying import CLASSIFIER_FILE, load_classifier
+        from ancestral.pipeline.classifying import CLASSIFIER_FILE, load_classifier
 
         if settings.guidance == (pipeline.num_classes > 0):
             why = "the network knows its classes by itself" if pipeline.num_classes else "0 asks for no class"
@@ -38,8 +38,8 @@ def prepared(
 
 def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
     """The pipeline in a folder, or with the averaged weights of a checkpoint, for the same images and noise."""
-    from ancestral.classifying import same_noise, size
     from ancestral.pipeline import Pipeline
+    from ancestral.pipeline.classifying import same_noise, size
     from ancestral.training.checkpoint import averaged_weights, is_checkpoint
 
     weights = averaged_weights(folder) if is_checkpoint(folder) else None

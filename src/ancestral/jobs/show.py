@@ -8,7 +8,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.building import build_schedule
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet
@@ -20,6 +19,7 @@ from ancestral.jobs.data_notes import notes_on
 from ancestral.jobs.data_settings import ShowDataSettings, ShowForwardSettings, ShowScheduleSettings
 from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.outputs import SHOWN, Output, claim
+from ancestral.pipeline.building import build_schedule
 from ancestral.rng import ImageNoise
 from ancestral.settings import ScheduleSettings
 from ancestral.tensors import Images, from_pixels, to_pixels

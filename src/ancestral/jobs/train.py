@@ -3,7 +3,6 @@
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 
-from ancestral.building import build_schedule
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
 from ancestral.errors import InputError
@@ -14,6 +13,7 @@ from ancestral.jobs.target import TrainSettings
 from ancestral.machine import started_together
 from ancestral.outputs import check_folder
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import build_schedule
 from ancestral.processes import Processes
 from ancestral.settings import ImageSpec
 from ancestral.training import loop

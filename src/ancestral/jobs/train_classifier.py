@@ -4,7 +4,6 @@ from collections.abc import Generator
 
 import numpy as np
 
-from ancestral.classifying import CLASSIFIER_FILE
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
@@ -14,6 +13,7 @@ from ancestral.jobs.measuring import data_of
 from ancestral.jobs.running import device_named
 from ancestral.outputs import CLASSIFIER, Output, claim
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import CLASSIFIER_FILE
 from ancestral.progress import StagedWork
 from ancestral.settings import Config
 from ancestral.training.budget import warmup_in_words

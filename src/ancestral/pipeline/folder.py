@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ancestral import hub
-from ancestral.building import build_schedule, outputs
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
@@ -23,6 +22,7 @@ from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.unet import UNet
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
+from ancestral.pipeline.building import build_schedule, outputs
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {

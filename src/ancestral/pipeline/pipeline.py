@@ -11,8 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ancestral.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
-from ancestral.calling import (
+from ancestral.compute import Choices, on_device, resolve
+from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.variances import Analytic
+from ancestral.errors import InputError
+from ancestral.networks.unet import UNet
+from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
+from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
+from ancestral.pipeline.calling import (
     OUTPUTS,
     SAME_OUTPUTS,
     Classes,
@@ -25,16 +31,10 @@ from ancestral.calling import (
     seeds_of,
     settings_of,
 )
-from ancestral.classifying import NoisyClassifier
-from ancestral.compute import Choices, on_device, resolve
-from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.variances import Analytic
-from ancestral.errors import InputError
-from ancestral.guiding import Networks, guided
-from ancestral.networks.unet import UNet
-from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
+from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
+from ancestral.pipeline.guiding import Networks, guided
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.progress import finish
 from ancestral.rng import ImageNoise, generator

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ancestral.building import build_schedule
 from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation import likelihood as bounds
 from ancestral.evaluation import sweep as sweeps
@@ -16,6 +15,7 @@ from ancestral.evaluation.evaluate import Evaluation
 from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood
 from ancestral.evaluation.sweep import Sweep, SweepRow
 from ancestral.outputs import BOUND
+from ancestral.pipeline.building import build_schedule
 from ancestral.report.facts import RunFacts, not_measured, number, out_of_date, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
 from ancestral.report.pictures import chart

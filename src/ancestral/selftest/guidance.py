@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine, zero_terminal_snr
-from ancestral.guiding import Networks
-from ancestral.guiding import guided as by_settings
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
+from ancestral.pipeline.guiding import Networks
+from ancestral.pipeline.guiding import guided as by_settings
 from ancestral.sampling import guidance
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import (

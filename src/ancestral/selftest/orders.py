@@ -20,10 +20,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.building import GRIDS
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.oracles import Mixture, double, gaussian, legendre, moments
+from ancestral.pipeline.building import GRIDS
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler

@@ -23,13 +23,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.building import FLOWS
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.editing.from_image import from_image
 from ancestral.editing.inpaint import Rounds, inpaint
 from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propagate, two_hills
+from ancestral.pipeline.building import FLOWS
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import Step, sample
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE, DPMSolverMultistep, Euler, Noise, Sampler

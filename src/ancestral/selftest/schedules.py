@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ancestral.building import GRIDS
 from ancestral.diffusion import schedules
 from ancestral.diffusion.schedules import Schedule
 from ancestral.oracles import double
+from ancestral.pipeline.building import GRIDS
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ancestral.building import outputs
 from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import RESIDENT_SHARE
 from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import outputs
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black

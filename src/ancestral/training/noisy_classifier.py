@@ -12,12 +12,12 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ancestral.classifying import Accuracy, NoisyClassifier
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Loader, sent
 from ancestral.errors import Diverged, InputError
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import Accuracy, NoisyClassifier
 from ancestral.rng import generator, mix
 from ancestral.settings import ImageSpec, TrainingSettings
 from ancestral.tensors import from_pixels

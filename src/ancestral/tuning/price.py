@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ancestral.building import outputs
 from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import outputs
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
 from ancestral.training.memory import SHARE, LiveBytes, available_bytes, footprint, halved
