@@ -5,13 +5,12 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from jaxtyping import install_import_hook
+import shape_checks
 
 if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
-    install_import_hook("ancestral", "shape_checks.first_calls")
+    shape_checks.install()
 
 import pytest
-import shape_checks
 import torch
 from hypothesis import settings
 
