@@ -87,7 +87,7 @@ PROCESS = """
 import sys
 from pathlib import Path
 import torch
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from runs import fresh
 from ancestral.settings import Config
 from ancestral.training.memory import footprint
