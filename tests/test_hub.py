@@ -8,6 +8,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,17 @@ from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral
 from ancestral.settings import NetworkSettings, SamplingSettings
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+
+class Diffusers:
+    """The classes of diffusers, which takes seconds to import: the first test that needs one does."""
+
+    def __getattr__(self, name: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return getattr(import_module("diffusers"), name)
+
+
+diffusers = Diffusers()
 
 SETTINGS = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, dropout=0.1)
 BETAS = tuple(torch.linspace(1e-3, 0.3, 10, dtype=torch.float64).tolist())
@@ -139,7 +148,7 @@ def test_diffusers_loads_what_is_written_and_gives_the_same_output(name: str, cl
     settings = SETTINGS.model_copy(update=VARIED[name])
     written = contents(settings, classes)
     write_diffusers(tmp_path, written)
-    theirs = UNet2DModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False).eval()
+    theirs = diffusers.UNet2DModel.from_pretrained(tmp_path / "unet", low_cpu_mem_usage=False).eval()
     x, time = torch.randn(2, 2, 8, 8), torch.tensor([0, 9])
     labels = torch.tensor([1, classes]) if classes else None
     with torch.no_grad():
@@ -148,7 +157,7 @@ def test_diffusers_loads_what_is_written_and_gives_the_same_output(name: str, cl
 
 
 def test_ddpm_pipeline_loads_an_unconditional_folder_and_draws_from_it(folder: Path) -> None:
-    pipeline = DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    pipeline = diffusers.DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
     pipeline.set_progress_bar_config(disable=True)
     images = pipeline(generator=torch.Generator().manual_seed(0), num_inference_steps=2, output_type="np").images
     assert images.shape == (1, 8, 8, 2) and images.std() > 0.01
@@ -163,7 +172,7 @@ def test_ddpm_pipeline_loads_an_unconditional_folder_and_draws_from_it(folder: P
 @pytest.mark.parametrize("clip", ["none", "static", "dynamic"])
 def test_clipping_means_the_same_to_diffusers(clip: Any, tmp_path: Path) -> None:
     write_diffusers(tmp_path, replace(contents(), schedule=replace(SCHEDULE, clip=clip, prediction="x0")))
-    scheduler = DDPMScheduler.from_pretrained(tmp_path / "scheduler")
+    scheduler = diffusers.DDPMScheduler.from_pretrained(tmp_path / "scheduler")
     x0 = torch.linspace(-4, 4, 32).reshape(1, 2, 4, 4)
     drawn = scheduler.step(x0, 5, torch.randn(1, 2, 4, 4)).pred_original_sample
     bound = x0.abs().flatten().quantile(0.995)
@@ -172,13 +181,13 @@ def test_clipping_means_the_same_to_diffusers(clip: Any, tmp_path: Path) -> None
     assert read_diffusers(tmp_path).schedule.clip == clip
 
 
-def saved_by_diffusers(folder: Path, **scheduler: Any) -> UNet2DModel:
-    theirs = UNet2DModel(
+def saved_by_diffusers(folder: Path, **scheduler: Any) -> Any:
+    theirs = diffusers.UNet2DModel(
         sample_size=(8, 12), in_channels=1, out_channels=1, block_out_channels=(8, 8), layers_per_block=1,
         down_block_types=("AttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "AttnUpBlock2D"),
         norm_num_groups=4, attention_head_dim=4,
     )  # fmt: skip
-    DDPMPipeline(theirs, DDPMScheduler(**scheduler)).save_pretrained(folder)
+    diffusers.DDPMPipeline(theirs, diffusers.DDPMScheduler(**scheduler)).save_pretrained(folder)
     return theirs.eval()
 
 
@@ -208,7 +217,7 @@ def test_schedules_are_those_of_diffusers(scheduler: dict[str, Any], tmp_path: P
     """diffusers does not rescale its betas with T, and computes them in float32."""
     saved_by_diffusers(tmp_path, **scheduler)
     betas = torch.tensor(read_diffusers(tmp_path).schedule.betas, dtype=torch.float64)
-    expected = DDPMScheduler(**scheduler).betas.double()
+    expected = diffusers.DDPMScheduler(**scheduler).betas.double()
     torch.testing.assert_close(betas, expected, atol=1e-5, rtol=1e-3)
     assert (betas[-1] == 1) == ("rescale_betas_zero_snr" in scheduler)
 
@@ -217,7 +226,7 @@ def test_a_schedule_that_ends_in_pure_noise_goes_there_and_back(tmp_path: Path) 
     schedule = replace(SCHEDULE, betas=(*BETAS[:-1], 1.0))
     write_diffusers(tmp_path, replace(contents(), schedule=schedule))
     assert read_diffusers(tmp_path).schedule == schedule
-    assert DDPMScheduler.from_pretrained(tmp_path / "scheduler").alphas_cumprod[-1] == 0
+    assert diffusers.DDPMScheduler.from_pretrained(tmp_path / "scheduler").alphas_cumprod[-1] == 0
 
 
 def test_old_flat_folders_with_old_attention_names_and_half_precision(folder: Path, tmp_path: Path) -> None:
@@ -278,7 +287,7 @@ def test_diffusers_refuses_by_name_what_it_cannot_be(tmp_path: Path) -> None:
     write_diffusers(tmp_path, contents(SETTINGS.model_copy(update={"stem": 4})))
     assert json.loads((tmp_path / UNET).read_text())["_class_name"] == "AncestralUNet"
     with pytest.raises((ValueError, AttributeError, OSError), match=r"AncestralPipeline|ancestral"):
-        DDPMPipeline.from_pretrained(tmp_path)
+        diffusers.DDPMPipeline.from_pretrained(tmp_path)
 
 
 # What others hand over: variants, shards, other samplers
@@ -325,7 +334,7 @@ def test_weights_are_found_in_every_layout_of_diffusers(folder: Path, layout: st
 def test_diffusers_own_shards_are_read(folder: Path) -> None:
     """With the project itself as the oracle of the layout."""
     before = read_diffusers(folder).network.tensors
-    theirs = UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
+    theirs = diffusers.UNet2DModel.from_pretrained(folder / "unet", low_cpu_mem_usage=False)
     (folder / WEIGHTS).unlink()
     theirs.save_pretrained(folder / "unet", max_shard_size="10KB", variant="fp16")
     assert len([*(folder / "unet").glob("*.safetensors")]) > 1
@@ -404,8 +413,6 @@ SAMPLERS = {
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_schedulers_of_other_samplers_are_read_at_their_defaults(folder: Path, name: str) -> None:
     """The same betas; DPM-Solver writes -Infinity among its keys. The sampler is ours of the same rule."""
-    import diffusers
-
     warnings.simplefilter("ignore", DeprecationWarning)  # of numpy, at what some of them do
     theirs = getattr(diffusers, name)(num_train_timesteps=100)
     theirs.save_pretrained(folder / "scheduler")
@@ -415,8 +422,8 @@ def test_schedulers_of_other_samplers_are_read_at_their_defaults(folder: Path, n
 
 
 def test_a_ddim_pipeline_of_diffusers_draws_by_ddim(tmp_path: Path) -> None:
-    theirs = UNet2DModel.from_pretrained(saved_unet(tmp_path), low_cpu_mem_usage=False)
-    DDIMPipeline(theirs, DDIMScheduler(num_train_timesteps=100)).save_pretrained(tmp_path / "ddim")
+    theirs = diffusers.UNet2DModel.from_pretrained(saved_unet(tmp_path), low_cpu_mem_usage=False)
+    diffusers.DDIMPipeline(theirs, diffusers.DDIMScheduler(num_train_timesteps=100)).save_pretrained(tmp_path / "ddim")
     sampling = Pipeline.load(tmp_path / "ddim").config.sampling
     assert (sampling.sampler, sampling.steps, sampling.clip) == ("ddim", 50, "static")
 
@@ -429,12 +436,12 @@ def saved_unet(folder: Path) -> Path:
 @pytest.mark.parametrize("classes", [None, 1, 3])
 def test_scale_shift_at_the_defaults_of_diffusers_is_read(classes: int | None, tmp_path: Path) -> None:
     """There the attention in the middle is not normalised; swish is silu; every class is one."""
-    theirs = UNet2DModel(
+    theirs = diffusers.UNet2DModel(
         sample_size=8, in_channels=1, out_channels=1, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
         down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"),
         resnet_time_scale_shift="scale_shift", act_fn="swish", num_class_embeds=classes, dropout=0.2,
     ).eval()  # fmt: skip
-    DDPMPipeline(theirs, DDPMScheduler()).save_pretrained(tmp_path / "theirs")
+    diffusers.DDPMPipeline(theirs, diffusers.DDPMScheduler()).save_pretrained(tmp_path / "theirs")
     read = read_diffusers(tmp_path / "theirs")
     x, time = torch.randn(2, 1, 8, 8), torch.tensor([0, 999])
     labels = None if classes is None else torch.tensor([0, classes - 1])
@@ -442,7 +449,7 @@ def test_scale_shift_at_the_defaults_of_diffusers_is_read(classes: int | None, t
         expected = theirs(x, time, class_labels=labels).sample
         torch.testing.assert_close(rebuilt(read.network)(x, time, labels), expected, atol=1e-5, rtol=1e-5)
     write_diffusers(tmp_path / "ours", read)
-    again = UNet2DModel.from_pretrained(tmp_path / "ours" / "unet", low_cpu_mem_usage=False).eval()
+    again = diffusers.UNet2DModel.from_pretrained(tmp_path / "ours" / "unet", low_cpu_mem_usage=False).eval()
     with torch.no_grad():
         torch.testing.assert_close(again(x, time, class_labels=labels).sample, expected, atol=1e-5, rtol=1e-5)
 
@@ -479,7 +486,9 @@ def test_a_learned_range_that_diffusers_saves_is_read(tmp_path: Path) -> None:
     """There and back: diffusers loads our folder, saves it, and we read the same from its own."""
     written = contents(learned=True)
     write_diffusers(tmp_path / "ours", written)
-    DDPMPipeline.from_pretrained(tmp_path / "ours", low_cpu_mem_usage=False).save_pretrained(tmp_path / "theirs")
+    diffusers.DDPMPipeline.from_pretrained(tmp_path / "ours", low_cpu_mem_usage=False).save_pretrained(
+        tmp_path / "theirs"
+    )
     read = read_diffusers(tmp_path / "theirs")
     assert read.schedule == replace(written.schedule, betas=read.schedule.betas)
     assert replace(read.network, tensors={}) == replace(written.network, tensors={})
@@ -506,7 +515,8 @@ def our_chain(folder: Path, steps: int, variance: Variance) -> list[torch.Tensor
 
 def their_chain(folder: Path, steps: int) -> list[torch.Tensor]:
     """x_s of every step of diffusers' own pipeline, noise from seed 1."""
-    pipeline, draws = DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False), torch.Generator().manual_seed(1)
+    pipeline = diffusers.DDPMPipeline.from_pretrained(folder, low_cpu_mem_usage=False)
+    draws = torch.Generator().manual_seed(1)
     pipeline.scheduler.set_timesteps(steps)
     x, path = torch.randn(2, 1, 8, 8, generator=draws), []
     with torch.no_grad():

@@ -216,7 +216,8 @@ def killed_and_restarted(folder: Path, rank: int) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_is_restarted_and_the_run_ends_as_if_it_had_not_been(
     tmp_path: Path, whole: Path, rank: int
 ) -> None:

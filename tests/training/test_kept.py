@@ -196,7 +196,7 @@ def test_a_reader_beside_one_who_saves_always_finds_a_pipeline(tmp_path: Path) -
     pipeline.save(tmp_path / "pipeline")
     with forked(Source(READING, tmp_path / "pipeline"), tmp_path) as reader:
         reader.stdout.readline()
-        for _ in range(8):
+        for _ in range(4):
             pipeline.save(tmp_path / "pipeline")
         (tmp_path / "done").touch()
         assert int(reader.stdout.read()) == 0
