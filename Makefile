@@ -1,7 +1,7 @@
 # On a fresh machine this needs make and Python 3.11 or newer, nothing else.
 #   make demo    train, measure and report on handwritten digits, in .venv (about five minutes on two cores)
 #   make check   lint, format, types
-#   make test    the tests, in four processes
+#   make test    the tests, in three processes
 #   make test-float32   those that depend on the processor's precision, as on one without matrix units
 #   make docs    the documentation, as HTML
 #   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A thread that waits soon leaves its core: beside other work, threads that spin for long train ten times slower.
 export GOMP_SPINCOUNT ?= 10000
 
-# Test processes share the machine, so each computes on one thread; four on two cores, as tests often wait for other
+# Test processes share the machine, so each computes on one thread; three on two cores, as tests often wait for other
 # processes. Left to itself xdist begins the files with the fewest tests last, which take the longest.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
@@ -37,7 +37,7 @@ demo: $(VENV)/.installed-demo
 	@echo "report: $(abspath $(RUN)/report.html)"
 
 test: $(VENV)/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-float32: $(VENV)/.installed-dev
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(ONE_THREAD) $(BIN)/python -m pytest -n 2 -m "precision and not slow"

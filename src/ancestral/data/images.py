@@ -236,7 +236,8 @@ def memory_to_decode(path: Path) -> int:
         return 0
     deep = opened.format in ("TIFF", "WEBP") or opened.bits == 16
     deep = deep or (opened.format == "JPEG" and is_progressive(opened.data))
-    return 2 * len(opened.data) + opened.header.width * opened.header.height * (DEEP_BYTES if deep else PIXEL_BYTES)
+    pixels = opened.header.width * opened.header.height
+    return 2**20 + 2 * len(opened.data) + pixels * (DEEP_BYTES if deep else PIXEL_BYTES)  # a megabyte for what is small
 
 
 @contextmanager
