@@ -144,7 +144,7 @@ class ShardCache:
                 if pause is None:
                     raise Gone(reason)
                 time.sleep(pause)
-                self.remote.files.invalidate_cache()  # the driver may remember a wrong size
+                self.remote.invalidate_listing()  # the driver may remember a wrong size
             with locked(self._room):  # whoever counts would miss it, or find it twice
                 part.replace(self._path(number))
         finally:

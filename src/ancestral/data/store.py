@@ -56,11 +56,15 @@ class RemoteFolder:
             raise InputError(f"expected a folder, got a file: {self.url}; choose another")
         found: list[str] = []
         with _explained(f"list {self.url}"), suppress(FileNotFoundError, NotADirectoryError):
-            self.files.invalidate_cache()
+            self.invalidate_listing()
             found = self.files.ls(self.root, detail=False)
         here = self.root.strip("/")  # which an object store may list too
         names = [each.rpartition("/")[2] for each in (str(each).strip("/") for each in found) if each != here]
         return sorted(name for name in names if not name.startswith("."))
+
+    def invalidate_listing(self) -> None:
+        """Lets the driver forget which files it saw, and of what size."""
+        self.files.invalidate_cache()
 
     def read(self, name: str, most: int = MOST_TEXT) -> bytes:
         """All of a file of at most `most` bytes."""

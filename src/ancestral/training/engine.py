@@ -229,6 +229,13 @@ class FullySharded(Engine):
             weight.grad = None
 
 
+def engine_of(processes: Processes, parallel: Parallel) -> type[Engine]:
+    """What divides the work among these processes: nothing where there is one alone."""
+    if processes.is_single:
+        return Engine
+    return FullySharded if parallel == "fsdp" else Replicated
+
+
 def _parts(processes: Processes, batch_size: int, micro_batch: int | None) -> list[slice]:
     """Slices of a process's slice of the batch; every process has as many, since at each of them they meet."""
     smallest, more = divmod(batch_size, processes.world_size)

@@ -38,7 +38,7 @@ from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.engine import Engine, FullySharded, Parallel, Replicated
+from ancestral.training.engine import Parallel, engine_of
 from ancestral.training.loss import RunningMeans, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
@@ -66,8 +66,7 @@ class Trainer:
         self.network = pipeline.network.train()
         self.ema = ExponentialAverage(self.network, self.settings.ema_decay)
         self.seconds_before, self.started = 0.0, time.monotonic()
-        several = FullySharded if parallel == "fsdp" else Replicated
-        kind = Engine if processes.is_single else several
+        kind = engine_of(processes, parallel)
         self.engine = kind(processes, pipeline, self.ema.network, asked, lambda: self.seconds)
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
