@@ -21,6 +21,10 @@ IN_EVALUATIONS = {
 """Fields of evaluation.json, and comparisons in it: before, and now."""
 
 
+BEFORE_ATTRIBUTES = {"source", "size", "color", "fit", "background", "flip", "labels", "validation", "test"}
+"""Settings of the data that a run stored, all of them, before there were attributes."""
+
+
 def settings(tree: Any) -> Any:
     """Settings, or anything that settings are nested in: config.json, ancestral.json, the text of a PNG file."""
     match tree:
@@ -34,6 +38,8 @@ def settings(tree: Any) -> Any:
 def _setting(name: str, value: Any) -> Any:
     if name == "compute":
         return choices(value)
+    if name == "data" and isinstance(value, dict) and {*value} >= BEFORE_ATTRIBUTES and "attributes" not in value:
+        return {**value, "attributes": ["none"]}  # of what was not read its images have another hash
     return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ancestral.data.check import check, suggest_fit, suggest_size
+from ancestral.data.check import Attribute, check, suggest_fit, suggest_size
 from ancestral.errors import InputError
 from ancestral.settings import DataSettings
 
@@ -68,6 +68,14 @@ def test_captions_are_counted(tmp_path: Path) -> None:
     (tmp_path / "metadata.csv").write_text("file_name,text\n0.png,a\n1.png,b\n")
     report = check(str(tmp_path), DataSettings())
     assert (report.num_images, report.num_captions, report.channels) == (2, 2, 1)
+
+
+def test_attributes_are_told_with_their_range(tmp_path: Path) -> None:
+    for i in range(4):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
+    (tmp_path / "metadata.csv").write_text("file_name,age,odd\n0.png,,0\n1.png,2,1\n2.png,8.5,0\n3.png,,1\n")
+    assert check(str(tmp_path), DataSettings()).attributes == (Attribute("age", 2, 8.5, 0.5), Attribute("odd", 0, 1, 1))
+    assert check(str(tmp_path), DataSettings(attributes=("none",))).attributes == ()
 
 
 def test_suggestions() -> None:

@@ -13,10 +13,13 @@ from PIL import Image
 
 from ancestral.data.datasets import load, loading
 from ancestral.data.images import BadImage, decode
-from ancestral.data.imageset import Parts
+from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import CannotWrite, InputError
+from ancestral.migrations import settings as migrated
 from ancestral.progress import ProgressEvent, finish
 from ancestral.settings import DataSettings
+
+OLD_RUN = Path(__file__).parents[1] / "old_run"
 
 
 def paint(path: Path, level: int, color: bool = True, size: tuple[int, int] = (8, 8)) -> None:
@@ -128,6 +131,71 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
     assert all(text == f"picture {name[0]}\u2028" for name, text in zip(train.names, train.captions, strict=True))
 
 
+def with_attributes(folder: Path) -> Path:
+    for level in range(6):
+        paint(folder / f"{level}.bmp", level)
+    rows = "0.bmp,0.5,true,12,red\n1.bmp,,FALSE,,3\n2.bmp,-1e3,1,nan,4\n3.bmp,2,0,,5\n4.bmp,3,0,,6\n5.bmp,4,0,,7\n"
+    (folder / "metadata.csv").write_text(f"file_name,age,smile,one,size\n{rows}")
+    return folder
+
+
+def test_columns_of_numbers_are_attributes(tmp_path: Path) -> None:
+    """Through the cache and the division; an empty cell is not told, true and false are 1 and 0."""
+    expected = {0: (0.5, 1, 12), 1: (None, 0, None), 2: (-1000, 1, None), 3: (2, 0, None), 4: (3, 0, None)}
+    parts = everything(with_attributes(tmp_path))
+    for _ in range(2):  # decoded, and from the cache
+        assert parts.train.attribute_names == ("age", "smile", "one") and len(parts.train) == 6
+        (note,) = parts.notes
+        assert note.endswith("metadata.csv is no attribute: 1 of 6 values are no numbers, such as 'red'")
+        found = by_attributes(parts.train)
+        assert {level: found[level] for level in expected} == expected
+        parts = everything(tmp_path, never)
+    thirds = everything(tmp_path, validation=0.34, test=0.34)
+    assert {level: row for part in thirds[:3] for level, row in by_attributes(part).items()} == found
+    assert by_attributes(parts.train.ordered(np.arange(6)[::-1])) == found
+
+
+def by_attributes(images: ImageSet) -> dict[int, tuple[float | None, ...]]:
+    """Red level -> the attributes, None where not told."""
+    assert images.attributes is not None and images.attributes.dtype == np.float32
+    rows = [tuple(None if np.isnan(x) else float(x) for x in row) for row in images.attributes]
+    return {int(pixels[0, 0, 0]): row for pixels, row in zip(images.images, rows, strict=True)}
+
+
+def test_attributes_are_chosen_by_name_or_left(tmp_path: Path) -> None:
+    some = everything(with_attributes(tmp_path), attributes=["one", "age"]).train
+    assert some.attribute_names == ("one", "age") and by_attributes(some)[0] == (12, 0.5)
+    none = everything(tmp_path, attributes="none").train
+    assert none.attributes is None and none.attribute_names == () and none.hash != some.hash
+    with pytest.raises(InputError, match=r"data.attributes out of .*\(age, smile, one\), got 'size'$"):
+        everything(tmp_path, attributes="size")
+
+
+def test_what_is_told_of_images_by_line_is_read_too(tmp_path: Path) -> None:
+    rows = [{"file_name": "0.png", "a": True, "b": None, "c": [1]}, {"file_name": "1.png", "b": 2, "c": 1}]
+    for i in range(2):
+        paint(tmp_path / f"{i}.png", i)
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train = everything(tmp_path).train
+    assert train.attribute_names == ("a", "b")
+    assert by_attributes(train) == {0: (1, None), 1: (None, 2)}
+
+
+def test_images_without_attributes_keep_the_hash_that_runs_are_tied_to(tmp_path: Path) -> None:
+    """As it was before there were attributes, of which an old run reads none, whatever columns there are."""
+    for level in range(4):
+        paint(tmp_path / f"{level}.bmp", level)
+    rows = [{"file_name": f"{i}.bmp", "label": f"l{i % 2}", "text": f"it's {i}", "id": i} for i in range(4)]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    old = migrated({"data": json.loads((OLD_RUN / "config.json").read_text())["data"]})["data"]
+    assert old["attributes"] == ["none"]
+    assert (
+        everything(tmp_path, attributes=old["attributes"]).train.hash
+        == "fb09c7e2ac4fd0728f571f14a34ef34d689f84e18bb8f9e6e6c34cde532e715b"
+    )
+    assert everything(tmp_path).train.attribute_names == ("id",)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -138,6 +206,8 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
         ("file_name,text\n0.png,a red, round bird\n", "quotes around"),
         ("file_name,label,label\n0.png,a,b\n", "each column once"),
         ("file_name\n0.png\n", "label or text"),
+        ("file_name,mood\n0.png,good\n1.png,7\n", "columns of numbers"),
+        ("file_name,far\n0.png,1e39\n1.png,inf\n", "columns of numbers"),
         ("name,label\n0.png,a\n", "file_name"),
         ("", "no rows"),
         ("file_name,label\n\xff0.png,a\n", "to be UTF-8 text"),

@@ -2,7 +2,8 @@
 
 An entry is a folder that appears by one rename, so a reader finds it whole or not at all, and of two processes that
 decode the same thing at once one wins and the other uses its result. `<cache>/decoded/<place>/<fingerprint>/` holds
-images.npy, labels.npy and entry.json; `place` names the source and the settings, `fingerprint` the source's state.
+images.npy, labels.npy, attributes.npy and entry.json; `place` names the source and the settings, `fingerprint` the
+source's state.
 
 Nothing is written through a mapping: a disk that is full would kill the process and not tell it. What a killed process
 leaves is taken away by the next one: who builds holds the lock of a scratch folder.
@@ -70,19 +71,27 @@ def read_entry(entry: Path) -> Collection | None:
         about = json.loads(read_text(entry / "entry.json", most=2**32))
         if about["version"] != VERSION:
             return None
-        for name in ("images.npy", *(["labels.npy"] if about["class_names"] else [])):
-            check_regular(entry / name)
+        class_names, attribute_names = tuple(about["class_names"]), tuple(about.get("attribute_names", ()))
+        check_regular(entry / "images.npy")
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = frozen(np.load(entry / "labels.npy", allow_pickle=False)) if about["class_names"] else None
+        labels = _column(entry / "labels.npy") if class_names else None
+        attributes = _column(entry / "attributes.npy") if attribute_names else None
         names, captions = (None if about[key] is None else tuple(about[key]) for key in ("names", "captions"))
-        image_set = ImageSet(images, labels, tuple(about["class_names"]), captions, names, about["hash"])
+        known = labels, class_names, captions, names, about["hash"], attributes, attribute_names
+        image_set = ImageSet(images, *known)
         return Collection(image_set, about["num_test"], about["num_validation"], tuple(map(tuple, about["bad"])))
     except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError):
         return None
 
 
+def _column(path: Path) -> np.ndarray:
+    """What is known of every image, in memory."""
+    check_regular(path)
+    return frozen(np.load(path, allow_pickle=False))
+
+
 def _store(entry: Path, collection: Collection, order: np.ndarray) -> None:
-    """Writes images.npy, labels.npy and entry.json, the images in `order` and never all in memory."""
+    """Writes images.npy, labels.npy, attributes.npy and entry.json, the images in `order` and never all in memory."""
     entry.mkdir()
     whole = collection.images
     about_rows = {"descr": "|u1", "fortran_order": False, "shape": whole.images.shape}
@@ -90,12 +99,14 @@ def _store(entry: Path, collection: Collection, order: np.ndarray) -> None:
         np.lib.format.write_array_header_1_0(file, about_rows)
         for start in range(0, len(order), 1024):
             file.write(np.ascontiguousarray(whole.images[order[start : start + 1024]]).data)
-    if whole.labels is not None:
-        np.save(entry / "labels.npy", whole.labels[order], allow_pickle=False)
+    for name, column in (("labels.npy", whole.labels), ("attributes.npy", whole.attributes)):
+        if column is not None:
+            np.save(entry / name, column[order], allow_pickle=False)
     about = {
         "version": VERSION,
         "hash": whole.hash,
         "class_names": whole.class_names,
+        "attribute_names": whole.attribute_names,
         "names": whole.names and [whole.names[i] for i in order],
         "captions": whole.captions and [whole.captions[i] for i in order],
         "num_test": collection.num_test,

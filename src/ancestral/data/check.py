@@ -46,6 +46,16 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """An attribute of the images."""
+
+    name: str
+    least: float
+    most: float
+    told: float  # share of the images of which it is told
+
+
+@dataclass(frozen=True)
 class Report:
     """The findings; `dataclasses.asdict` makes it JSON."""
 
@@ -74,6 +84,7 @@ class Report:
     untrained: tuple[str, ...]  # classes of which there is no image to train on
     balance: Balance | None
     num_captions: int
+    attributes: tuple[Attribute, ...]
     channels: int  # what `color` says; else 1 where every image is grey, and 3 otherwise
     labelled: bool  # whether training uses the classes
     suggested_size: int
@@ -107,6 +118,7 @@ class KnownOfImages(NamedTuple):
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     num_captions: int
+    attributes: tuple[Attribute, ...]
     order: np.ndarray  # (N,) in which they are stored
     num_validation: int | None
     num_test: int | None
@@ -141,7 +153,8 @@ class FolderCheck:
         labels, class_names = folder.classes(files, selection)
         captions = len(folder.captions(files, selection) or ())
         order = arranged(labels, len(files), selection.numbers(files))
-        known = KnownOfImages(labels, class_names, captions, order, *selection.own(files))
+        attributes = attributes_of(folder.attributes(files, selection), selection.attribute_names)
+        known = KnownOfImages(labels, class_names, captions, attributes, order, *selection.own(files))
         known = known._replace(bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
         looked_at = len(files) + len(bad) - len(selection.bad)
         report = _report(printable(self.root), self.settings, self.found, known)
@@ -163,7 +176,7 @@ class BuiltInCheck(NamedTuple):
             if count % 500 == 0:
                 yield ProgressEvent("checking", count, len(whole))
         texts, order = len(whole.captions or ()), np.arange(len(whole))
-        known = KnownOfImages(whole.labels, whole.class_names, texts, order, num_validation, num_test)
+        known = KnownOfImages(whole.labels, whole.class_names, texts, (), order, num_validation, num_test)
         return _report(self.name, self.settings, found, known)
 
 
@@ -211,6 +224,7 @@ def _report(source: str, settings: DataSettings, found: dict[str, Finding], know
         untrained=without_images(trained, class_names) if labelled else (),
         balance=balance(classes),
         num_captions=known.num_captions,
+        attributes=known.attributes,
         channels=COLOR_CHANNELS.get(settings.color, 1 if all(image.grey for image in found.values()) else 3),
         labelled=labelled,
         suggested_size=side,
@@ -237,6 +251,16 @@ def balance(classes: Mapping[str, int]) -> Balance | None:
     ordered = sorted(classes.items(), key=lambda pair: pair[1])
     few = tuple(name for name, count in classes.items() if count < FEWEST_OF_A_CLASS)
     return Balance(ordered[0], ordered[-1], ordered[-1][1] / ordered[0][1], few)
+
+
+def attributes_of(values: np.ndarray | None, names: Sequence[str]) -> tuple[Attribute, ...]:
+    """Of the (N, A) values; what is told of no image is left out."""
+    found = []
+    for name, column in zip(names, () if values is None else values.T, strict=False):
+        told = column[~np.isnan(column)]
+        if len(told):
+            found.append(Attribute(name, float(told.min()), float(told.max()), len(told) / len(column)))
+    return tuple(found)
 
 
 def suggest_size(short_sides: Sequence[int]) -> int:

@@ -58,7 +58,8 @@ def collecting(settings: DataSettings) -> StagedWork[Collection]:
         whole = packed_set(str(folder), settings)
     else:
         whole = yield from image_folder(folder, settings)
-    return whole._replace(images=whole.images.unlabelled()) if settings.labels == "none" else whole
+    images = whole.images.with_attributes(settings.attributes)
+    return whole._replace(images=images.unlabelled() if settings.labels == "none" else images)
 
 
 def find_folder(source: str) -> Path:

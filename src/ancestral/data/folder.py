@@ -13,10 +13,10 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data.cache import cached, digest
 from ancestral.data.images import BadImage, decode, fit, form, parse_color, read, to_array
-from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
+from ancestral.data.imageset import Collection, ImageSet, arranged, chosen_attributes, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
 from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
-from ancestral.data.metadata import Annotation, finder, read_metadata
+from ancestral.data.metadata import NOTHING_SAID, Annotation, finder, read_metadata
 from ancestral.data.parallel import each
 from ancestral.errors import InputError
 from ancestral.files import writing
@@ -36,7 +36,8 @@ class Selection:
 
     root: Path
     files: tuple[str, ...]  # names relative to `root`, sorted
-    annotations: dict[str, Annotation]  # class and text of every file
+    annotations: dict[str, Annotation]  # class, text and attributes of every file
+    attribute_names: tuple[str, ...]  # of those that are used
     parts: dict[str, Part]  # of every file; empty where the folder does not say
     described: bool  # whether metadata says something of them
     bad: tuple[tuple[str, str], ...]  # (name, reason) of what is left out
@@ -58,7 +59,8 @@ def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
     listing = list_images(root)
     selection = select(listing, settings)
     read_as = (settings.labels, settings.splits) if (settings.labels, settings.splits) != ("auto", "auto") else ()
-    place = digest(os.fspath(root.resolve()), form(settings), *read_as)
+    attributes = ("attributes", *selection.attribute_names) if selection.attribute_names else ()
+    place = digest(os.fspath(root.resolve()), form(settings), *read_as, *attributes)
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
         return decode_folder(selection, settings, scratch / "rows")
@@ -100,11 +102,15 @@ def decode_folder(
     shape = len(good), *size(settings), COLOR_CHANNELS.get(settings.color, 3)
     pixels = np.memmap(scratch, np.uint8, mode="r", shape=shape)
     labels, class_names = classes(good, selection)
-    said = [selection.annotations[name] for name in good] if selection.described else class_names
-    content.update(repr(said).encode())
+    said = (selection.annotations[name] for name in good)
+    described = f"[{', '.join(f'Annotation(label={each.label!r}, text={each.text!r})' for each in said)}]"
+    content.update((described if selection.described else repr(class_names)).encode())
     content.update(repr([selection.parts[name] for name in good]).encode() if selection.parts else b"")
+    numbers = attributes(good, selection)
+    content.update(b"" if numbers is None else repr(selection.attribute_names).encode() + numbers.tobytes())
     pixels, texts, names = pixels[..., :1] if grey else pixels, captions(good, selection), tuple(map(shown, good))
-    whole = ImageSet(pixels, labels, class_names, texts, names, content.hexdigest())
+    known = labels, class_names, texts, names, content.hexdigest(), numbers, selection.attribute_names
+    whole = ImageSet(pixels, *known)
     order = arranged(labels, len(good), selection.numbers(good))
     return Collection(whole, num_test, num_validation, tuple(bad)), order
 
@@ -135,15 +141,17 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
             f"expected images to train on in {printable(listing.root)}, got those of {' and '.join({*parts.values()})} "
             "alone; name that folder itself, or set --data.splits none"
         )
-    described = any(annotation != Annotation(None, None) for annotation in annotations.values())
+    described = any(annotation != NOTHING_SAID for annotation in annotations.values())
     labels, doubts = _labels(division, annotations if described else {}, settings)
     labels, without, more = _with_classes(labels, parts, settings)
     used = tuple(name for name in files if name in labels)
+    attribute_names = tuple({column: 0 for name in used for column in annotations[name].attributes})
     left_out = [(shown(name), reason) for name, reason in (*division.left_out, *without)]
     return Selection(
         listing.root,
         used,
-        {name: Annotation(labels[name], annotations[name].text) for name in used},
+        {name: annotations[name]._replace(label=labels[name]) for name in used},
+        chosen_attributes(attribute_names, settings.attributes),
         {name: parts[name] for name in used} if parts else {},
         described,
         (*listing.bad, *bad, *left_out),
@@ -169,7 +177,7 @@ def _labels(
 def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str, str]], tuple[str, ...]]:
     """What the nearest metadata above each file says of it, (name, reason) of what goes wrong, and notes. Files under
     no metadata have an empty annotation; those that are not named by the metadata above them have none."""
-    found = {name: Annotation(None, None) for name in listing.files}
+    found = dict.fromkeys(listing.files, NOTHING_SAID)
     absent: list[tuple[str, str]] = []
     unnamed: dict[str, str] = {}
     notes: list[str] = []
@@ -177,12 +185,13 @@ def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str,
     for source in listing.metadata:  # the outermost first
         prefix = source.removesuffix(source.rpartition("/")[2])
         try:
-            rows = read_metadata(listing.root / source)
+            rows, on_columns = read_metadata(listing.root / source)
         except InputError as fault:
             if not source.endswith(LABELS):
                 raise
             notes.append(f"{shown(source)} is not read: {fault}")
             continue
+        notes += on_columns
         named = {name: find(prefix + name) for name in rows}
         if source.endswith(LABELS) and not any(named.values()):
             notes.append(f"{shown(source)} numbers no image here and is not read")
@@ -192,9 +201,9 @@ def _annotated(listing: Listing) -> tuple[dict[str, Annotation], list[tuple[str,
             raise InputError(
                 f"expected each file_name once in {shown(source)}, got {shown(twice[0])!r} in two spellings"
             )
-        unnamed |= {name: source for name in _below(listing.files, prefix) if found[name] == (None, None)}
+        unnamed |= {name: source for name in _below(listing.files, prefix) if found[name] == NOTHING_SAID}
         found |= {file: rows[name] for name, file in named.items() if file is not None}
-        unnamed = {name: its for name, its in unnamed.items() if found[name] == (None, None)}
+        unnamed = {name: its for name, its in unnamed.items() if found[name] == NOTHING_SAID}
         missing = [name for name, file in named.items() if file is None]
         absent += [(shown(prefix + name), f"is in {shown(source)} but not in the folder") for name in missing]
     absent += [(shown(name), f"is not in {shown(source)}") for name, source in unnamed.items()]
@@ -253,6 +262,13 @@ def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | No
     """The text of each file, or None where one has none."""
     texts = [selection.annotations[name].text for name in files]
     return tuple(text for text in texts if text is not None) if None not in texts else None
+
+
+def attributes(files: Sequence[str], selection: Selection) -> np.ndarray | None:
+    """(N, A) float32, not a number where nothing is told; None where there are no attributes."""
+    names, said = selection.attribute_names, (selection.annotations[name].attributes for name in files)
+    rows = [[each.get(name, np.nan) for name in names] for each in said]
+    return frozen(np.array(rows, np.float32)) if names else None
 
 
 def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:

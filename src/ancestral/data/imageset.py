@@ -62,13 +62,17 @@ class ImageSet:
     captions: tuple[str, ...] | None  # N texts, or None
     names: tuple[str, ...] | None  # N file names fit for printing, or None
     hash: str  # SHA-256 of the content in this order, in hexadecimal
+    attributes: np.ndarray | None = None  # (N, A) float32, not a number where nothing is told; or None
+    attribute_names: tuple[str, ...] = ()  # A names, empty exactly where `attributes` is None
 
     def __post_init__(self) -> None:
-        counted = [x for x in (self.labels, self.captions, self.names) if x is not None]
+        counted = [x for x in (self.labels, self.captions, self.names, self.attributes) if x is not None]
         assert not isinstance(self.images, np.ndarray) or self.images.dtype == np.uint8
         assert len(self.images.shape) == 4 and self.images.shape[-1] in MODES
         assert all(len(x) == len(self) for x in counted), "one label, caption and name for each image"
         assert (self.labels is None) == (not self.class_names), "class names belong to labels"
+        width = 0 if self.attributes is None else self.attributes.shape[1]
+        assert width == len(self.attribute_names), "a name for each attribute"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -106,6 +110,7 @@ class ImageSet:
             captions=self.captions and self.captions[start:stop],
             names=self.names and self.names[start:stop],
             hash=sha256(f"{self.hash} {start} {stop}".encode()).hexdigest(),
+            attributes=None if self.attributes is None else self.attributes[start:stop],
         )
 
     def ordered(self, order: np.ndarray) -> "ImageSet":
@@ -116,6 +121,7 @@ class ImageSet:
             labels=None if self.labels is None else frozen(self.labels[order]),
             captions=self.captions and tuple(self.captions[i] for i in order),
             names=self.names and tuple(self.names[i] for i in order),
+            attributes=None if self.attributes is None else frozen(self.attributes[order]),
         )
 
     def in_memory(self) -> "ImageSet":
@@ -125,6 +131,14 @@ class ImageSet:
     def unlabelled(self) -> "ImageSet":
         """The same images with their classes forgotten."""
         return replace(self, labels=None, class_names=())
+
+    def with_attributes(self, asked: tuple[str, ...]) -> "ImageSet":
+        """The same images with the attributes that `DataSettings.attributes` asks for, and no others."""
+        names = chosen_attributes(self.attribute_names, asked)
+        if self.attributes is None or names == self.attribute_names:
+            return self
+        columns = self.attributes[:, [self.attribute_names.index(name) for name in names]]
+        return replace(self, attributes=frozen(columns) if names else None, attribute_names=names)
 
 
 class Collection(NamedTuple):
@@ -153,6 +167,16 @@ class Parts(NamedTuple):
     def untrained(self) -> tuple[str, ...]:
         """The classes of which there is no image to train on."""
         return without_images(self.train.labels, self.train.class_names)
+
+
+def chosen_attributes(there: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:
+    """The attributes that `DataSettings.attributes` asks for, out of those that are there."""
+    if asked in (("auto",), ("none",)):
+        return there if asked == ("auto",) else ()
+    if absent := [name for name in asked if name not in there]:
+        known = ", ".join(there) or "none"
+        raise InputError(f"expected data.attributes out of those that the images have ({known}), got {absent[0]!r}")
+    return tuple(dict.fromkeys(asked))
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

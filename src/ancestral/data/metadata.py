@@ -1,13 +1,15 @@
 """What is written beside images about each of them (metadata.csv, metadata.jsonl, dataset.json), and which is meant.
 
-metadata.csv and .jsonl have file_name with a label, a text, or both. dataset.json, of the tools of StyleGAN and EDM,
-has a number for each name: {"labels": [["00000/img00000000.png", 6], ...]}, or {"img00000000.png": 6, ...}.
+metadata.csv and .jsonl have file_name with a label, a text, and columns of numbers, which are attributes. dataset.json,
+of the tools of StyleGAN and EDM, has a number for each name: {"labels": [["00000/img00000000.png", 6], ...]}, or
+{"img00000000.png": 6, ...}.
 """
 
 import csv
 import io
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -16,6 +18,8 @@ from ancestral.files import json_object, parse_json, read_bytes, read_text
 from ancestral.text import as_utf8, normal_form, printable
 
 MOST_BYTES = 2**28  # of a file about images
+MOST = 3.4e38  # what an attribute may be, either way: float32 has no more
+TRUTH = {"true": 1.0, "false": 0.0}
 
 
 class Annotation(NamedTuple):
@@ -23,17 +27,29 @@ class Annotation(NamedTuple):
 
     label: str | None
     text: str | None
+    attributes: Mapping[str, float]  # by column; not a number where nothing is said
 
 
-def read_metadata(path: Path) -> dict[str, Annotation]:
-    """File name -> annotation, in the order of the file; empty for a dataset.json that is something else."""
+NOTHING_SAID = Annotation(None, None, {})
+
+
+class Metadata(NamedTuple):
+    """What a file says of images."""
+
+    rows: dict[str, Annotation]  # by file name, in the order of the file
+    notes: tuple[str, ...]  # on columns that are no attributes though most of their values are numbers
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The metadata in a file; none in a dataset.json that is something else."""
     where = printable(path)
     annotations: dict[str, Annotation] = {}
-    for name, annotation in _numbered(path, where) if path.suffix == ".json" else _described(path, where):
+    found, notes = (_numbered(path, where), ()) if path.suffix == ".json" else _described(path, where)
+    for name, annotation in found:
         if name in annotations:
             raise InputError(f"expected each file_name once in {where}, got {printable(name)!r} twice")
         annotations[name] = annotation
-    return annotations
+    return Metadata(annotations, notes)
 
 
 def finder(files: Iterable[str]) -> Callable[[str], str | None]:
@@ -64,13 +80,13 @@ def _numbered(path: Path, where: str) -> list[tuple[str, Annotation]]:
     for pair in labels.items() if isinstance(labels, dict) else labels if isinstance(labels, list) else ():
         match pair:
             case [str(name), int(number)] if name and not isinstance(number, bool):
-                found.append((_inside(name, where), Annotation(str(number), None)))
+                found.append((_inside(name, where), NOTHING_SAID._replace(label=str(number))))
             case _:
                 return []
     return found
 
 
-def _described(path: Path, where: str) -> list[tuple[str, Annotation]]:
+def _described(path: Path, where: str) -> tuple[list[tuple[str, Annotation]], tuple[str, ...]]:
     text = read_text(path, MOST_BYTES)
     if path.suffix == ".csv":
         rows = _csv(text, where)
@@ -79,10 +95,45 @@ def _described(path: Path, where: str) -> list[tuple[str, Annotation]]:
         rows = [json_object(line, f"line {i} of {where}") for i, line in lines if line.strip()]
     keys = rows[0] if rows else {}
     columns = tuple(column for column in ("label", "text") if column in keys)
-    if "file_name" not in keys or not columns:
+    others = {key: 0 for row in rows for key in row if key and key not in ("file_name", "label", "text")}
+    attributes, notes = _columns_of_numbers(rows, [*others], where)
+    if "file_name" not in keys or not (columns or attributes):
         got = ", ".join(map(str, keys)) or "no rows"
-        raise InputError(f"expected file_name and label or text in {where}, got {got}")
-    return [_annotation(f"row {number} of {where}", row, columns) for number, row in enumerate(rows, 1)]
+        raise InputError(f"expected file_name and label or text, or columns of numbers, in {where}, got {got}")
+    found = [_annotation(f"row {number} of {where}", row, columns) for number, row in enumerate(rows, 1)]
+    said = [{name: values[i] for name, values in attributes.items()} for i in range(len(rows))]
+    return [(name, each._replace(attributes=its)) for (name, each), its in zip(found, said, strict=True)], notes
+
+
+def _columns_of_numbers(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], where: str
+) -> tuple[dict[str, list[float]], tuple[str, ...]]:
+    """The columns all of whose values are numbers, by name, and notes on those of which most are."""
+    columns: dict[str, list[float]] = {}
+    notes: list[str] = []
+    for name in names:
+        values = [row.get(name) for row in rows]
+        numbers = [_number(value) for value in values]
+        others = [value for value, number in zip(values, numbers, strict=True) if number is None]
+        told = sum(number is not None and not math.isnan(number) for number in numbers)
+        if told and not others:
+            columns[printable(name)] = [number for number in numbers if number is not None]
+        elif told > len(others):
+            got = f"{len(others):,} of {told + len(others):,} values are no numbers, such as {str(others[0])[:20]!r}"
+            notes.append(f"the column {printable(name)} of {where} is no attribute: {got}")
+    return columns, tuple(notes)
+
+
+def _number(value: object) -> float | None:
+    """A number, true or false as 1 or 0; not a number where there is nothing, None where there is something else."""
+    word = value.strip().lower() if isinstance(value, str) else value
+    if word is None or word == "":
+        return math.nan
+    try:
+        number = TRUTH[word] if word in TRUTH else float(word)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if abs(number) > MOST else number
 
 
 def _csv(text: str, where: str) -> list[Any]:
@@ -107,7 +158,7 @@ def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tu
         if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
             raise InputError(f"expected {column} in {where}, got {value!r}")
     label, text = (str(row[column]) if column in columns else None for column in ("label", "text"))
-    return _inside(str(row["file_name"]), where), Annotation(label, text)
+    return _inside(str(row["file_name"]), where), Annotation(label, text, {})
 
 
 def _inside(name: str, where: str) -> str:

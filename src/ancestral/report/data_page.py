@@ -38,6 +38,7 @@ def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | N
         "bad": ("Files that cannot be used", _table("file", "why", report.bad, "They are left out of training.")),
         "unused": ("Left out, by reason", _table("why", "suffix and files", left_out, hidden)),
         "classes": ("Classes", _table("class", "images", classes, f"The largest first.{unused}")),
+        "attributes": ("Attributes", _table("attribute", "values", attribute_rows(report), "Numbers in the metadata.")),
         "shared": ("In more than one class", _groups([(group, "") for group in report.shared], picture_of)),
         "same": ("The same pixels", _groups([(group, "") for group in report.duplicates], picture_of)),
         "alike": ("Look the same", _groups(alike, picture_of)),
@@ -66,12 +67,18 @@ def overview(report: Report) -> list[tuple[str, str]]:
         "colours of another profile": _counts(report.profiles),
         "turned by EXIF": f"{report.num_rotated:,}",
         "captions": f"{report.num_captions:,}",
+        "attributes": f"{len(report.attributes)}",
         "colours": NAMES[report.channels] if report.num_images else "",
         "labels": f"{len(report.classes)} classes" if report.labelled else "none",
         "parts": ", ".join(f"{name} {count:,}" for name, count in report.parts.items()) if report.num_images else "",
         "left out": f"{sum(each.count for each in report.left_out):,}",
     }
     return [(name, text) for name, text in found.items() if text not in ("", "0") or name == "usable images"]
+
+
+def attribute_rows(report: Report) -> list[tuple[str, str]]:
+    """Name and values of each attribute."""
+    return [(a.name, f"{_range((a.least, a.most))}, of {a.told:.0%} of the images") for a in report.attributes]
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral.settings.base import Fraction, Settings, Side, Width
 
@@ -26,6 +26,11 @@ class DataSettings(Settings):
     """Mirror half of the training images left to right."""
     labels: Literal["auto", "none", "folders"] = "auto"
     """auto: train on class labels where the data has them. folders: by sub-folder, whatever else the folder says."""
+    attributes: Annotated[tuple[str, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)] = (
+        "auto",
+    )
+    """auto: every column of numbers in a folder's metadata is an attribute of its images. none: no column is. Else the
+    names of those that are."""
     splits: Literal["auto", "none", "folders"] = "auto"
     """auto: sub-folders called train, test and val (valid, validation, dev) are the parts of a folder's images. none:
     they are sub-folders like others. folders: they are, even beside others, whose images are trained on."""
