@@ -29,6 +29,7 @@ from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.editing.tile import Circular, RolledEachStep
 from ancestral.errors import InputError
 from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
+from ancestral.networks.backbone import Backbone
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import Classes, one_of, real, sampling_of, seeds_of, whole
 from ancestral.rng import ImageNoise
@@ -242,8 +243,10 @@ def tile(
     denoise = pipeline.denoiser(pipeline.labels(labels, len(chain.x_T)), settings)
     match by:
         case "padding":
-            network = pipeline.network_settings
-            coarsest = 1 if network is None else 2 ** (len(network.widths) - 1)
+            network = pipeline.network
+            coarsest = network.roll_multiple if isinstance(network, Backbone) else 1
+            if coarsest is None:
+                raise InputError("expected a network of convolutions to tile by padding, got another; tile by rolls")
             if any(side % coarsest for side in size):
                 raise InputError(
                     f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; "

@@ -29,9 +29,8 @@ def test_the_first_step_has_the_size_of_adams() -> None:
 
 def test_every_parameter_belongs_to_one_optimizer_and_ends_and_biases_to_adam() -> None:
     pipeline, _ = fresh(tiny({"training": {"optimizer": "muon"}}))
-    muon, adam = optimizers_for(
-        dict(pipeline.network.named_parameters()), tiny({"training": {"optimizer": "muon"}}).training
-    )
+    network, settings = pipeline.network, pipeline.config.training
+    muon, adam = optimizers_for(dict(network.named_parameters()), network, settings)
     inner, rest = ({id(p) for group in each.param_groups for p in group["params"]} for each in (muon, adam))
     assert not inner & rest and inner | rest == {id(p) for p in pipeline.network.parameters()}
     assert id(pipeline.network.conv_out.weight) in rest and id(pipeline.network.mid_block.resnets[0].conv1.bias) in rest

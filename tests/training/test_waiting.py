@@ -90,7 +90,7 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
         monkeypatch.setattr(module, "sent", lambda tensor, device: torch.empty_like(tensor, device=device))
     monkeypatch.setattr(randomness_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
-    monkeypatch.setattr(step_module, "optimizers_for", lambda weights, settings, rows: [])
+    monkeypatch.setattr(step_module, "optimizers_for", lambda weights, network, settings, rows: [])
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
     pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_named
-from ancestral.networks.unet import UNet
+from ancestral.networks.backbone import build
 from ancestral.settings import MOST_CLASS_EMBEDS, NetworkSettings, parse
 
 CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
@@ -120,7 +120,7 @@ def expected_shapes(network: NetworkFolder) -> dict[str, list[int]]:
     """Name and shape of every tensor, from a network built without memory."""
     classes = network.num_class_embeds or 0
     with torch.device("meta"):
-        built = UNet(network.settings, network.in_channels, network.out_channels, classes, null_class=False)
+        built = build(network.settings, network.in_channels, network.out_channels, classes, null_class=False)
     return {name: list(tensor.shape) for name, tensor in built.state_dict().items()}
 
 

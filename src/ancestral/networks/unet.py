@@ -20,13 +20,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.errors import InputError
-from ancestral.networks.blocks import DownLevel, FeatureMap, Middle, UpLevel, stem_width, time_waves, time_width
+from ancestral.networks.blocks import (
+    Attention,
+    DownLevel,
+    FeatureMap,
+    Middle,
+    ResnetBlock,
+    UpLevel,
+    stem_width,
+    time_waves,
+    time_width,
+)
+from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
 from ancestral.settings import NetworkSettings
 from ancestral.tensors import Images, Labels
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
 
     `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
@@ -42,6 +53,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
+        self.roll_multiple = 2 ** (len(settings.widths) - 1)  # the coarsest pixel
         self.null_class = num_classes if null_class else None
         levels = range(len(settings.widths))
         self.conv_in = convolution(in_channels * (1 + 2 * len(settings.fourier)), stem_width(settings))
@@ -85,6 +97,12 @@ class UNet(nn.Module):
         h = last_up(deep, skips, embedding)
         h = self.conv_out(F.silu(self.conv_norm_out(h)))
         return h if self.mixer is None else self.mixer(h), deep
+
+    def blocks(self) -> list[nn.Module]:
+        return [each for each in self.modules() if isinstance(each, ResnetBlock | Attention)]
+
+    def matrices(self) -> list[str]:
+        return inner_weights(self)
 
     def _seen(self, x: Images) -> FeatureMap:
         """The image and its Fourier features (Kingma et al. 2021, appendix C)."""

@@ -20,7 +20,7 @@ from ancestral.files import as_path, carry_over, put_in_place, read_json, write_
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
-from ancestral.networks.unet import UNet
+from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import build_schedule, outputs
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
@@ -46,10 +46,10 @@ class Contents(NamedTuple):
     analytic: Analytic | None = None
 
 
-def build_network(config: Config, spec: ImageSpec) -> UNet:
-    """The U-Net that the settings describe, with random weights."""
+def build_network(config: Config, spec: ImageSpec) -> Backbone:
+    """The network that the settings describe, with random weights."""
     null_class = spec.null_class != "none"
-    return UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+    return build(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:
@@ -61,7 +61,7 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         carry_over(building, folder, is_pipeline_part)  # of a save that was killed
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
-        if isinstance(contents.network, UNet):
+        if isinstance(contents.network, Backbone):
             weights = contents.network.state_dict()
             hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
         else:
@@ -101,13 +101,13 @@ def read_folder(folder: Path | str, null_class: int | None = None, network: nn.M
         network = fill_own(folder, network)
         contents = Contents(*read_own_file(folder / OWN_FILE), network)
     elif network is None:
-        contents = _read_unet(folder, null_class)
+        contents = _read_diffusers(folder, null_class)
     else:
         raise InputError(f"expected no network for {folder}, which says itself what its network is; leave it out")
     return contents._replace(analytic=_read_variance(folder / VARIANCE_FILE, contents))
 
 
-def _read_unet(folder: Path, null_class: int | None) -> Contents:
+def _read_diffusers(folder: Path, null_class: int | None) -> Contents:
     contents = hub.read_diffusers(folder)
     if not (folder / OWN_FILE).exists():
         config, spec = _as_ours(contents, null_class)

@@ -15,7 +15,7 @@ from ancestral.compute import Choices, on_device, resolve
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
-from ancestral.networks.unet import UNet
+from ancestral.networks.backbone import Backbone
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
 from ancestral.pipeline.calling import (
@@ -175,7 +175,7 @@ class Pipeline:
     @property
     def network_settings(self) -> NetworkSettings | None:
         """What describes the network; None where it is one of one's own, of which `config.network` says nothing."""
-        return self.config.network if isinstance(self.network, UNet) else None
+        return self.config.network if isinstance(self.network, Backbone) else None
 
     def __repr__(self) -> str:
         channels, height, width = self.spec.shape
@@ -336,8 +336,8 @@ class Pipeline:
             return output
 
         if cache > 1:
-            if not isinstance(network, UNet):
-                raise InputError(f"expected cache 1, got {cache}: only the U-Net here hands its features out")
+            if not (isinstance(network, Backbone) and network.with_deep):
+                raise InputError(f"expected cache 1, got {cache}: this network has no deep features to keep")
             call = Cached(partial(network.with_deep, labels=labels), cache)
 
         def in_precision(x: Data, time: Tensor) -> Data:

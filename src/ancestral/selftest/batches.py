@@ -27,8 +27,8 @@ from ancestral.editing.operators import Masked, MeanPooled
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
+from ancestral.networks.backbone import build
 from ancestral.networks.classifier import Classifier, classifier_settings
-from ancestral.networks.unet import UNet
 from ancestral.oracles import eps_process, normal
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Composed, Rescaled, TwoCalls
@@ -173,5 +173,5 @@ def networks(name: str, device: torch.device) -> float:
     batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, 3, 0], device=device)]
     with torch.random.fork_rng(devices=[]):
         if name == "U-Net":
-            return told_apart(loud(UNet(NETWORK, 2, 2, 3), device), *batch)
+            return told_apart(loud(build(NETWORK, 2, 2, 3), device), *batch)
         return told_apart(loud(Classifier(classifier_settings(NETWORK), 2, 3), device), *batch[:2])

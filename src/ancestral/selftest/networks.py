@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.layers import sinusoids
-from ancestral.networks.unet import UNet
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.denoiser import Cached
@@ -30,11 +30,11 @@ def waves(device: torch.device) -> tuple[Tensor, Tensor]:
     return shifted - torch.stack([wanted, late]), plain - other
 
 
-def network(classes: int = 0) -> UNet:
+def network(classes: int = 0) -> Backbone:
     """A U-Net of two channels, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return UNet(NETWORK, 2, 2, classes).eval()
+        return build(NETWORK, 2, 2, classes).eval()
 
 
 @CHECKS("a new network answers 0", 0)
@@ -47,7 +47,7 @@ def starts_at_zero(device: torch.device) -> Tensor:
 @CHECKS("Fourier features are not heard at first", 0)
 @torch.no_grad()
 def starts_deaf(device: torch.device) -> Tensor | float:
-    weight = network().conv_in.weight
+    weight = network().get_parameter("conv_in.weight")
     return weight[:, 2:] if float(weight[:, :2].abs().min()) > 0 else math.nan
 
 
@@ -59,9 +59,8 @@ def added_once(device: torch.device) -> Iterator[Tensor | float]:
     time = double(3, 500, device=device)
     x, labels = normal(2, 2, 4, 4, device=device), torch.tensor([2, 2], device=device)
     found, unlabelled = unet(x, time, labels), unet(x, time)
-    assert unet.class_embedding is not None and plain.class_embedding is not None
-    plain.class_embedding.weight.zero_()
-    plain.time_embedding.linear_2.bias.add_(unet.class_embedding.weight[2])
+    plain.get_parameter("class_embedding.weight").zero_()
+    plain.get_parameter("time_embedding.linear_2.bias").add_(unet.get_parameter("class_embedding.weight")[2])
     yield from (unet(x, time, labels + 1) - unlabelled, plain(x, time) - found)
     if min(largest(found - each) for each in (unlabelled, unet(x, time.flip(0), labels))) < 1e-6:
         yield math.nan
@@ -108,6 +107,7 @@ def attended(device: torch.device) -> Tensor:
 def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
     """With the deep features of this very call; with another's, another output."""
     unet, x, time = loud(network(), device), normal(2, 2, 4, 4, device=device), double(3, 500, device=device)
+    assert unet.with_deep is not None
     whole, deep = unet.with_deep(x, time, None)
     again, kept = unet.with_deep(x, time, deep)
     other = unet.with_deep(x, time, 2 * deep)[0]
@@ -129,5 +129,5 @@ def in_phase(every: int, _: torch.device) -> int:
 @CHECKS("the DDPM paper's network has 35,746,307 parameters", 0)
 def published_size(_: torch.device) -> int:
     with torch.device("meta"):
-        unet = UNet(PRESETS["ddpm-cifar10"]().network, 3, 3)
+        unet = build(PRESETS["ddpm-cifar10"]().network, 3, 3)
     return sum(weight.numel() for weight in unet.parameters()) - 35_746_307

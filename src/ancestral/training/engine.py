@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ancestral.networks.blocks import Attention, ResnetBlock
+from ancestral.networks.backbone import Backbone
 from ancestral.networks.compiled import compiled
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
@@ -180,8 +180,8 @@ class FullySharded(Engine):
         mesh = dist.device_mesh.init_device_mesh(self.processes.device.type, (self.processes.world_size,))
         for network in (self.network, self.average):
             network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # in which rows are rows
-            blocks = [each for each in network.modules() if isinstance(each, ResnetBlock | Attention)]
-            for part in [*blocks, network]:
+            assert isinstance(network, Backbone), "a network whose blocks are known"
+            for part in [*network.blocks(), network]:
                 fully_shard(part, mesh=mesh, reshard_after_forward=True)
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
         self.averages = [*self.tensors(self.average).values()]

@@ -72,7 +72,7 @@ def train(
     config, run = pipeline.config, run if isinstance(run, RunFolder) else RunFolder(run)
     check_alike(processes, config, parts.train.hash, parallel)
     if parallel == "fsdp" and pipeline.network_settings is None:
-        raise InputError("expected the U-Net of this package with fsdp, got a network of one's own; use ddp")
+        raise InputError("expected a network of this package with fsdp, got one of one's own; use ddp")
     if processes.world_size > config.training.batch_size:
         raise InputError(
             f"expected a batch of at least an image for each of {processes.world_size} processes, got "

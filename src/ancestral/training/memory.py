@@ -93,7 +93,7 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
     moments = sum(
         parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
-        for optimizer in optimizers_for(dict(pipeline.network.named_parameters()), settings)
+        for optimizer in optimizers_for(dict(pipeline.network.named_parameters()), pipeline.network, settings)
         for group in optimizer.param_groups
         for parameter in group["params"]
     )

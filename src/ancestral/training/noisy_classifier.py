@@ -68,7 +68,7 @@ def train_classifier(
     network = classifier.network.train().requires_grad_(True)
     device, T = next(network.parameters()).device, classifier.diffusion.num_timesteps
     loader = Loader(images, settings.batch_size, mix(seed, "classifier"), flip, device)
-    optimizers, started = optimizers_for(dict(network.named_parameters()), settings), time.monotonic()
+    optimizers, started = optimizers_for(dict(network.named_parameters()), network, settings), time.monotonic()
     progress = Progress(0, 0, 0.0, 0.0, None)
     try:
         while progress.fraction < 1:

@@ -18,13 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ancestral.networks.backbone import Backbone
+from ancestral.networks.interface import inner_weights
 from ancestral.settings import TrainingSettings
 
 A, B, C = 3.4445, -4.775, 2.0315
 ROUNDS = 5
-
-ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
-"""What meets pixels, times and labels: not between two layers of features, so Muon leaves it to Adam."""
 
 Matrices = Float[Tensor, "count m n"]
 
@@ -49,12 +48,14 @@ class Rows(NamedTuple):
 
 
 def optimizers_for(
-    weights: Mapping[str, nn.Parameter], settings: TrainingSettings, rows: Rows | None = None
+    weights: Mapping[str, nn.Parameter], network: nn.Module, settings: TrainingSettings, rows: Rows | None = None
 ) -> list[torch.optim.Optimizer]:
-    """Adam or AdamW in its fused form for all weights; or Muon for the inner ones and Adam for the rest. `rows`: where
-    the weights are some rows, how Muon, which works on whole matrices, comes by the others."""
+    """Adam or AdamW in its fused form for all weights of a network; or Muon for the inner ones and Adam for the rest,
+    which meets pixels, times and labels. `rows`: where the weights are some rows, how Muon, which works on whole
+    matrices, comes by the others."""
     if settings.optimizer == "muon":
-        inner = {name: weight for name, weight in weights.items() if weight.ndim > 1 and not name.startswith(ENDS)}
+        named = network.matrices() if isinstance(network, Backbone) else inner_weights(network)
+        inner = {name: weights[name] for name in named}
         rest = [weight for name, weight in weights.items() if name not in inner]
         adam = torch.optim.Adam(rest, settings.lr, settings.betas, fused=True)
         return [Muon(inner.values(), settings.lr, rows=rows), adam]

@@ -71,7 +71,7 @@ class Trainer:
         self.loader = Loader(
             images, self.settings.batch_size, self.seed, config.data.flip, self.device, self.engine.local_slice
         )
-        self.optimizers = optimizers_for(self.engine.weights, self.settings, self.engine.rows)
+        self.optimizers = optimizers_for(self.engine.weights, self.network, self.settings, self.engine.rows)
         self.weighting: Weighting = uniform
         if self.settings.weighting == "min-snr":
             self.weighting = min_snr(self.settings.min_snr_gamma or 5.0)

@@ -18,9 +18,8 @@ import torch
 from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
-from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.building import outputs
+from ancestral.pipeline.folder import build_network
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
 from ancestral.training.memory import SHARE, LiveBytes, available_bytes, footprint, halved
@@ -183,7 +182,7 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
 def weights_bytes(config: Config, spec: ImageSpec) -> int:
     """Of the network's weights, of which none is allocated."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = UNet(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names))
+        network = build_network(config, spec)
     return sum(parameter.nbytes for parameter in network.parameters())
 
 

@@ -1,0 +1,17 @@
+"""The networks that there are, by the settings that describe them. A name stands in one table, here."""
+
+from ancestral.networks.interface import Backbone as Backbone
+from ancestral.networks.unet import UNet
+from ancestral.settings import NetworkSettings
+
+BACKBONES: dict[type[NetworkSettings], type[Backbone]] = {NetworkSettings: UNet}
+
+
+def build(
+    settings: NetworkSettings, in_channels: int, out_channels: int, num_classes: int = 0, null_class: bool = True
+) -> Backbone:
+    """The network that the settings describe, with random weights.
+
+    `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
+    """
+    return BACKBONES[type(settings)](settings, in_channels, out_channels, num_classes, null_class)

@@ -1,0 +1,36 @@
+"""What the rest of the package knows of a network: how it is called, and its parts where they count."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
+"""Of a U-Net, what meets pixels, times and labels."""
+
+
+class Backbone(nn.Module):
+    """A network of this package, as its settings describe it. What it is made of, its own module alone knows."""
+
+    side_multiple: int = 1
+    """Pixels that the sides of an image must be multiples of."""
+    roll_multiple: int | None = None
+    """Pixels by whose multiples an image is rolled and the output with it, where convolutions see around the edges.
+    None: the output does not roll."""
+    with_deep: Callable[..., Any] | None = None
+    """(x, time, deep features of an earlier call or None, what is told) -> (output, deep features). None: there are no
+    features that change slowly."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The parts whose weights are gathered together where they are spread over processes."""
+
+    @abstractmethod
+    def matrices(self) -> list[str]:
+        """Names of the weights between two layers of features, as many inputs as outputs or not: for Muon."""
+
+
+def inner_weights(network: nn.Module, ends: tuple[str, ...] = ENDS) -> list[str]:
+    """Names of the weights of two dimensions or more, but for those whose names begin with one of `ends`."""
+    return [name for name, weight in network.named_parameters() if weight.ndim > 1 and not name.startswith(ends)]
