@@ -98,6 +98,8 @@ CONTEXT = {
     "class": "Path",
     "pattern": "a",
     "expected": "'a' or 'b'",
+    "expected_tags": "'a', 'b'",
+    "tag": "c",
 }
 
 

@@ -18,7 +18,7 @@ from ancestral.evaluation.sweep import read_sweep
 from ancestral.jobs.repeating import recipe
 from ancestral.migrations import computed, evaluation, no_choices, settings, sweep
 from ancestral.pipeline import Pipeline
-from ancestral.settings import ComputeSettings, merged
+from ancestral.settings import ComputeSettings, DiffusionSettings, LinearSchedule, merged, parse
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 
@@ -36,6 +36,7 @@ def test_the_files_are_those_of_before() -> None:
     assert json.loads((OLD / "config.json").read_text())["sampling"]["guidance_by"] == "no-class"
     own = json.loads((OLD / "pipeline" / "ancestral.json").read_text())
     assert own["config"]["sampling"]["guidance_by"] == "no-class"
+    assert own["config"]["diffusion"]["schedule"]["log_snr_min"] is None, "each schedule had the settings of all"
     assert "contender" in json.loads((OLD / "sweep.json").read_text())["rows"][0]
 
 
@@ -87,6 +88,14 @@ def test_every_way_to_guide_has_its_new_name(old_word: str, word: str) -> None:
     assert settings({"sampling": {"guidance_by": old_word, "steps": 3}}) == {
         "sampling": {"guidance_by": word, "steps": 3}
     }
+
+
+def test_a_schedule_has_its_own_settings_alone() -> None:
+    """And those that were left open are the schedule's published ones, as they were."""
+    before = {"name": "linear", "num_timesteps": 9, "beta_start": 0.1, "beta_end": None, "log_snr_min": None}
+    now = settings({"diffusion": {"schedule": {**before, "betas": None}}})
+    expected = LinearSchedule(num_timesteps=9, beta_start=0.1, beta_end=0.02)
+    assert parse(DiffusionSettings, now["diffusion"], "the test").schedule == expected
 
 
 @pytest.mark.parametrize(

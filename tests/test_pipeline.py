@@ -26,12 +26,15 @@ from ancestral.sampling.denoiser import Finite
 from ancestral.settings import (
     ComputeSettings,
     Config,
+    CosineSchedule,
     DiffusionSettings,
     ImageSpec,
+    LinearSchedule,
     NetworkSettings,
     SamplingSettings,
     ScheduleSettings,
     TrainingSettings,
+    parse,
 )
 from ancestral.tensors import from_pixels, to_pixels
 
@@ -63,7 +66,7 @@ def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_dra
     """The two differ in the likelihood of the last step alone, of which a scheduler says nothing."""
     sampling, drawn = SamplingSettings(sampler="ancestral", steps=7), []
     for variance in ("beta", "beta_published"):
-        schedule = ScheduleSettings(num_timesteps=20)
+        schedule = CosineSchedule(num_timesteps=20)
         made = pipeline(diffusion=DiffusionSettings(schedule=schedule, variance=variance), sampling=sampling)
         made.save(tmp_path / variance)
         scheduler = json.loads((tmp_path / variance / "scheduler/scheduler_config.json").read_text())
@@ -80,7 +83,7 @@ def test_the_published_variance_is_diffusers_fixed_large_and_draws_what_beta_dra
 def test_diffusers_draws_the_same_images_from_the_same_noise(tmp_path: Path, prediction: str, steps: int) -> None:
     from diffusers import DDPMPipeline
 
-    schedule = ScheduleSettings(name="linear", num_timesteps=50)
+    schedule = LinearSchedule(num_timesteps=50)
     sampling = SamplingSettings(sampler="ancestral", steps=steps)
     diffusion = DiffusionSettings(schedule=schedule, prediction=prediction)  # type: ignore[arg-type]
     made = pipeline(diffusion=diffusion, sampling=sampling)
@@ -539,6 +542,10 @@ def test_an_empty_folder_becomes_a_pipeline_and_a_downloaded_one_stays(tmp_path:
         made.save(tmp_path)
 
 
+def schedule_of(settings: dict) -> ScheduleSettings:
+    return parse(DiffusionSettings, {"schedule": settings, "prediction": "v"}, "the test").schedule
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
@@ -551,7 +558,7 @@ def test_an_empty_folder_becomes_a_pipeline_and_a_downloaded_one_stays(tmp_path:
     ],
 )
 def test_settings_name_the_schedule_they_build(settings: dict, expected: schedules.Schedule) -> None:
-    assert torch.equal(build_schedule(ScheduleSettings(**settings)).alpha_bar, expected.alpha_bar)
+    assert torch.equal(build_schedule(schedule_of(settings)).alpha_bar, expected.alpha_bar)
 
 
 @pytest.mark.parametrize(
@@ -569,13 +576,13 @@ def test_settings_name_the_schedule_they_build(settings: dict, expected: schedul
 )
 def test_a_schedule_that_float64_cannot_hold_is_refused_with_a_remedy(settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        build_schedule(ScheduleSettings(**settings))
+        build_schedule(schedule_of(settings))
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid", "scaled-linear", "log-snr"])
 @pytest.mark.parametrize("num_timesteps", [1, 2, 100_000])
 def test_schedules_are_held_at_every_number_of_timesteps(name: Any, num_timesteps: int) -> None:
-    table = build_schedule(ScheduleSettings(name=name, num_timesteps=num_timesteps)).alpha_bar
+    table = build_schedule(schedule_of({"name": name, "num_timesteps": num_timesteps})).alpha_bar
     assert len(table) == num_timesteps + 1
 
 

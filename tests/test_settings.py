@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,18 @@ from hypothesis import strategies as st
 
 from ancestral.errors import InputError
 from ancestral.presets import PRESETS, for_folder
-from ancestral.settings import Config, TrainingSettings, field_names, merged, parse, read_settings
+from ancestral.settings import (
+    Config,
+    DiffusionSettings,
+    LinearSchedule,
+    ScaledLinearSchedule,
+    TrainingSettings,
+    field_names,
+    leaves,
+    merged,
+    parse,
+    read_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +42,24 @@ from ancestral.settings import Config, TrainingSettings, field_names, merged, pa
         ({"training": {"loss": "hybrid"}}, "no hybrid without, got hybrid with beta_tilde"),
         ({"training": {"loss": "continuous"}}, "time log-snr and .* with the loss continuous, got index and cosine"),
         ({"training": {"loss": "vlb", "weighting": "min-snr"}}, "no weighting min-snr with the loss vlb"),
-        ({"diffusion": {"schedule": {"beta_start": 0.1}}}, "no beta_start with the schedule cosine"),
+        (
+            {"diffusion": {"schedule": {"beta_start": 0.1}}},
+            "diffusion.schedule: expected no beta_start with the schedule cosine, which does not use it",
+        ),
+        (
+            {"diffusion": {"schedule": {"log_snr_min": 1, "name": "Linear"}}},
+            "no log_snr_min with the schedule linear",
+        ),
+        (
+            {"diffusion": {"schedule": {"name": "consine"}}},
+            r"schedule.name: expected one of .*, betas, got 'consine'; did you mean cosine\?",
+        ),
+        ({"diffusion": {"schedule": "cosine"}}, "diffusion.schedule: expected a table of settings, got 'cosine'"),
+        (
+            {"diffusion": {"schedule": {"name": "log-snr", "log_snr_mx": 7}}},
+            "unknown setting diffusion.schedule.log_snr_mx; did you mean diffusion.schedule.log_snr_max",
+        ),
+        ({"diffusion": {"schedule": {"name": "linear", "beta_end": 2}}}, "schedule.beta_end: expected less than 1"),
         ({"diffusion": {"schedule": {"name": "betas"}}}, "num_timesteps = 1000 betas, got 0"),
         ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0 or v"),
         (
@@ -103,18 +132,34 @@ def test_a_bad_settings_file_is_one_line(tmp_path: Path, name: str, text: str | 
 def test_every_setting_has_help() -> None:
     """The field docstrings are the help of the command line: none may be missing."""
 
-    def missing(kind: type, prefix: str = "") -> list[str]:
-        found = []
-        for name, field in kind.model_fields.items():  # type: ignore[attr-defined]
-            nested = field.annotation
-            if isinstance(nested, type) and f"{prefix}{name}" not in field_names(Config):
-                found += missing(nested, f"{prefix}{name}.")
-            elif not field.description:
-                found.append(prefix + name)
-        return found
-
-    assert missing(Config) == []
+    assert [name for name, field, _ in leaves(Config(), every=True) if not field.description] == []
     assert "training.lr" in field_names(Config) and "diffusion.schedule.betas" in field_names(Config)
+
+
+def test_a_branch_that_becomes_another_choice_keeps_what_both_have_and_nothing_of_the_one_before() -> None:
+    """Trap: the first beta of one schedule, laid under another that has one too, and another by default."""
+
+    def schedule(base: Config, **changes: Any) -> Any:
+        return merged(base, {"diffusion": {"prediction": "v", "schedule": changes}}, "the test").diffusion.schedule
+
+    base = merged(Config(), {"diffusion": {"schedule": {"num_timesteps": 50}}}, "the test")
+    linear = schedule(base, name="linear", beta_start=0.1, zero_terminal_snr=True)
+    assert linear == LinearSchedule(num_timesteps=50, beta_start=0.1, zero_terminal_snr=True)
+    base = base.model_copy(update={"diffusion": DiffusionSettings(schedule=linear, prediction="v")})
+    assert schedule(base, name="scaled linear") == ScaledLinearSchedule(num_timesteps=50, zero_terminal_snr=True)
+    assert schedule(base, name="LINEAR", beta_end=0.3) == linear.model_copy(update={"beta_end": 0.3})
+    assert schedule(base, beta_end=0.3) == linear.model_copy(update={"beta_end": 0.3}), "no name: the one that it is"
+    assert parse(Config, {"diffusion": {"schedule": {}}}, "the test") == Config(), "no name: the default choice"
+
+
+def test_help_says_which_choice_a_setting_belongs_to() -> None:
+    about = {name: (field.description, value) for name, field, value in leaves(DiffusionSettings(), every=True)}
+    assert about["schedule.log_snr_min"] == ("log-snr: Log-SNR at t = T.", -5.0)
+    assert about["schedule.num_timesteps"] == ("T, the number of noising steps.", 1000)
+    assert str(about["schedule.beta_start"][0]).startswith("linear, scaled-linear: First beta")
+    assert {name for name, _, _ in leaves(DiffusionSettings()) if "schedule" in name} == {
+        *("schedule.name", "schedule.num_timesteps", "schedule.zero_terminal_snr")
+    }
 
 
 def test_settings_do_not_change() -> None:

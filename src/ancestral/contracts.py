@@ -43,8 +43,13 @@ TYPES = {
 
 def described(faults: Sequence[ErrorDetails], known: Iterable[str]) -> str:
     """The first fault of a validation in one line: dotted name, one of `known`, contract, value, nearest name."""
-    names, fault = [*known], faults[0]
+    names = [*known]
+    chosen, faults = [str(part) for part in faults[0]["loc"]], [_of_setting(fault, names) for fault in faults]
+    fault = faults[0]
     name = dotted(fault["loc"], names)
+    if fault["type"] == "extra_forbidden" and name in names and len(chosen) > 2:  # branch, choice, setting of another
+        branch, choice, field = chosen[-3:]
+        return f"{name.rpartition('.')[0]}: expected no {field} with the {branch} {choice}, which does not use it"
     if fault["type"] == "extra_forbidden":
         return f"unknown setting {name}{answer(name, names)}"
     if fault["type"] == "value_error":
@@ -57,6 +62,21 @@ def described(faults: Sequence[ErrorDetails], known: Iterable[str]) -> str:
     near = meant(given, _choices(same[0])) if same[0]["type"] == "literal_error" and isinstance(given, str) else ""
     remedy = f"; {near}" if near.startswith("did") else ""
     return f"{name or 'settings'}: expected {expected}, got {shown}{remedy}"
+
+
+def _of_setting(fault: ErrorDetails, names: Sequence[str]) -> ErrorDetails:
+    """`fault` at the path that a user knows, in which pydantic names the choice that a branch of several is."""
+    path = fault["loc"][:1]
+    for part in fault["loc"][1:]:
+        longer = ".".join(map(str, (*path, part)))
+        leads = dotted(path, names) in names or any(f"{name}.".startswith(f"{longer}.") for name in names)
+        if leads or (fault["type"] == "extra_forbidden" and part == fault["loc"][-1]):
+            path = (*path, part)
+    if fault["type"] == "union_tag_invalid":  # as of any word that is none of those known
+        about = fault["ctx"]
+        fault = {**fault, "type": "literal_error", "input": about["tag"], "ctx": {"expected": about["expected_tags"]}}
+        path = (*path, "name")
+    return {**fault, "loc": path}
 
 
 def dotted(path: Sequence[int | str], names: Sequence[str]) -> str:

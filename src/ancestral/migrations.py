@@ -40,6 +40,8 @@ def _setting(name: str, value: Any) -> Any:
         return choices(value)
     if name == "data" and isinstance(value, dict) and {*value} >= BEFORE_ATTRIBUTES and "attributes" not in value:
         return {**value, "attributes": ["none"]}  # of what was not read its images have another hash
+    if name == "schedule" and isinstance(value, dict):  # each had the fields of all schedules, null unless given
+        return {field: setting for field, setting in value.items() if setting is not None}
     return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)
 
 

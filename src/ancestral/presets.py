@@ -13,9 +13,10 @@ from ancestral.settings import (
     Config,
     DataSettings,
     DiffusionSettings,
+    LinearSchedule,
+    LogSnrSchedule,
     NetworkSettings,
     SamplingSettings,
-    ScheduleSettings,
     TrainingSettings,
 )
 
@@ -49,7 +50,7 @@ def mnist_nll() -> Config:
     """
     return Config(
         data=DataSettings(source="mnist", labels="none", validation=0.02),
-        diffusion=DiffusionSettings(schedule=ScheduleSettings(name="log-snr"), prediction="levels", time="log-snr"),
+        diffusion=DiffusionSettings(schedule=LogSnrSchedule(), prediction="levels", time="log-snr"),
         network=NetworkSettings(
             widths=(32, 64, 96), norm_groups=2, fourier=(6, 7), output_rank=32, time_conditioning="scale-shift"
         ),
@@ -90,7 +91,7 @@ def ddpm_cifar10() -> Config:
     """The DDPM paper's unconditional CIFAR-10 recipe, 35.7 million parameters, 800,000 steps: for a GPU."""
     return Config(
         data=DataSettings(source="cifar10", flip=True, labels="none", validation=0.01),
-        diffusion=DiffusionSettings(schedule=ScheduleSettings(name="linear")),
+        diffusion=DiffusionSettings(schedule=LinearSchedule()),
         network=NetworkSettings(
             widths=(128, 256, 256, 256), attention=(1,), dropout=0.1, norm_eps=1e-6, downsample_padding="right-bottom"
         ),
@@ -128,7 +129,7 @@ def teaching() -> Config:
     """The shape of the well-known teaching network, attention at every level, on MNIST: slow, for comparison."""
     return Config(
         data=DataSettings(source="mnist"),
-        diffusion=DiffusionSettings(schedule=ScheduleSettings(name="linear")),
+        diffusion=DiffusionSettings(schedule=LinearSchedule()),
         network=NetworkSettings(
             stem=32, widths=(64, 128, 256), layers=2, attention=(0, 1, 2), middle_layers=2, head_width=16, norm_groups=8
         ),

@@ -15,7 +15,15 @@ from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobS
 from ancestral.jobs.sample import SampleSettings
 from ancestral.names import NEAR, SAME, alike, nearest, spelled
 from ancestral.presets import PRESETS
-from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, ScheduleSettings, field_names
+from ancestral.settings import (
+    ComputeSettings,
+    Config,
+    DataSettings,
+    DiffusionSettings,
+    SamplingSettings,
+    field_names,
+    leaves,
+)
 from ancestral.synonyms import MEANT, answer
 
 SAMPLING = [*SamplingSettings.model_fields]
@@ -48,8 +56,8 @@ def test_another_sampler_is_suggested_and_never_taken(typed: str, near: str) -> 
 
 
 def test_other_settings_names_are_taken_in_any_spelling_too() -> None:
-    assert ScheduleSettings(name="Scaled_Linear").name == "scaled-linear"  # type: ignore[arg-type]
-    assert ScheduleSettings(name="squaredcos_cap_v2").name == "cosine"  # type: ignore[arg-type]
+    assert DiffusionSettings(schedule={"name": "Scaled_Linear"}).schedule.name == "scaled-linear"  # type: ignore[arg-type]
+    assert DiffusionSettings(schedule={"name": "squaredcos_cap_v2"}).schedule.name == "cosine"  # type: ignore[arg-type]
     assert DataSettings(color="Gray", fit="Center Crop").color == "grey"  # type: ignore[arg-type]
     assert ComputeSettings(precision="bf16").precision == "bfloat16"  # type: ignore[arg-type]
     assert SamplingSettings(sampler="ancestral", variance="beta-tilde").variance == "beta_tilde"  # type: ignore[arg-type]
@@ -57,8 +65,9 @@ def test_other_settings_names_are_taken_in_any_spelling_too() -> None:
 
 def test_no_two_names_are_alike_and_every_other_name_stands_for_one_that_exists() -> None:
     seen = 0
-    for kind in (DataSettings, SamplingSettings, ComputeSettings, ScheduleSettings):
-        for name, field in kind.model_fields.items():
+    for kind in (DataSettings(), SamplingSettings(), ComputeSettings(), DiffusionSettings()):
+        for dotted, field, _ in leaves(kind, every=True):
+            name = dotted.rpartition(".")[2]
             words = re.findall(r"'([^']+)'", str(field.annotation))
             assert len({alike(word) for word in words}) == len(words)
             for other, word in SAME.get(name, {}).items():

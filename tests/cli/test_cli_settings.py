@@ -22,12 +22,12 @@ def dry_run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:
 
 def parsed(*words: str) -> dict:
     options = Options("test", "", "")
-    options.settings("all", leaves(Config()))
-    return changes(options.words(words), leaves(Config()))
+    options.settings("all", leaves(Config(), every=True))
+    return changes(options.words(words), leaves(Config(), every=True))
 
 
 def test_every_setting_has_a_flag() -> None:
-    assert {name for name, _, _ in leaves(Config())} == {*field_names(Config)}
+    assert {name for name, _, _ in leaves(Config(), every=True)} == {*field_names(Config)}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

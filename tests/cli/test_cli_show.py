@@ -14,7 +14,7 @@ from ancestral.data.datasets import load
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.jobs import show
 from ancestral.pipeline.building import build_schedule
-from ancestral.settings import DataSettings, ScheduleSettings
+from ancestral.settings import DataSettings, LinearSchedule
 
 
 def width_and_height(file: Path) -> tuple[int, int]:
@@ -153,4 +153,4 @@ def test_a_report_is_written_where_asked(
 
 
 def test_schedules_may_have_any_number_of_timesteps() -> None:
-    assert show.table(build_schedule(ScheduleSettings(name="linear", num_timesteps=1)))["t"] == [0, 1]
+    assert show.table(build_schedule(LinearSchedule(num_timesteps=1)))["t"] == [0, 1]

@@ -23,7 +23,7 @@ from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.oracles import GaussianData, double, eps_process
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
-from ancestral.settings import Config, DiffusionSettings, SamplingSettings, ScheduleSettings, merged
+from ancestral.settings import Config, CosineSchedule, DiffusionSettings, SamplingSettings, merged
 from ancestral.tensors import from_pixels
 
 SCHEDULE = log_snr_linear(21, 9.0, -6.0)
@@ -177,7 +177,7 @@ def test_a_chain_is_divided_evenly_in_log_snr_from_end_to_end() -> None:
 
 
 CONFIG = Config(
-    diffusion=DiffusionSettings(schedule=ScheduleSettings(num_timesteps=12)),
+    diffusion=DiffusionSettings(schedule=CosineSchedule(num_timesteps=12)),
     network=TINY,
     sampling=SamplingSettings(steps=4),
 )

@@ -21,7 +21,7 @@ from ancestral.sampling import samplers as every_sampler
 from ancestral.sampling.samplers import Sampler
 from ancestral.selftest import GROUPS, orders, parameterizations, samplers, schedules
 from ancestral.selftest.checks import Check, largest, outcome, run
-from ancestral.settings import DiffusionSettings, SamplingSettings, ScheduleSettings
+from ancestral.settings import DiffusionSettings, SamplingSettings, choices, parse
 
 CPU = torch.device("cpu")
 
@@ -66,12 +66,12 @@ def test_a_check_that_raises_has_failed_and_the_next_is_run() -> None:
 
 def test_every_schedule_is_checked() -> None:
     named = {*schedules.TABLES, "betas"} - {"zero-terminal"}
-    assert named == {*ScheduleSettings.model_fields["name"].annotation.__args__}
+    assert named == {*choices(DiffusionSettings.model_fields["schedule"])}
     assert any(check.name.startswith("own betas") for check in schedules.CHECKS)
     for name, table in schedules.TABLES.items():
         zero = name == "zero-terminal"
-        settings = ScheduleSettings(name="linear" if zero else name, num_timesteps=50, zero_terminal_snr=zero)
-        prediction = DiffusionSettings(schedule=settings, prediction="v")
+        settings = {"name": "linear" if zero else name, "num_timesteps": 50, "zero_terminal_snr": zero}
+        prediction = parse(DiffusionSettings, {"schedule": settings, "prediction": "v"}, "the test")
         assert torch.equal(build_diffusion(prediction).schedule.alpha_bar, table(50).alpha_bar)
 
 

@@ -163,6 +163,8 @@ def test_other_settings_are_refused_by_name_and_nothing_is_overwritten(run: Path
     before = (run / "config.json").read_bytes()
     with pytest.raises(InputError, match=r"trained with training.lr = 0.0002, not 0.5"):
         run_all(tiny({"training": {"lr": 0.5}}), run)
+    with pytest.raises(InputError, match=r'trained with diffusion.schedule.name = "cosine", not "linear"'):
+        run_all(tiny({"diffusion": {"schedule": {"name": "linear"}}}), run)
     assert (run / "config.json").read_bytes() == before
 
 

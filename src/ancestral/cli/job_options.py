@@ -59,7 +59,7 @@ def job_options(
         options.settings("how images are read", fields, "data")
     if issubclass(kind, TargetSettings):
         for name in Config.model_fields:
-            group = [leaf for leaf in leaves(defaults or Config()) if leaf[0].split(".")[0] == name]
+            group = [leaf for leaf in leaves(defaults or Config(), every=True) if leaf[0].split(".")[0] == name]
             options.settings("settings of the run" if name == "seed" else f"settings: {name}", group)
     return options
 
@@ -78,7 +78,7 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     options = {name: _option(name, field) for name, field in fields.items()}
     words = {name: word for name, word in vars(found).items() if name in fields and word is not None}
     values = {name: _value(word, options[name], _typed(fields[name])) for name, word in words.items()}
-    typed = changes(found, [*leaves(Config()), *leaves(DataSettings()), *leaves(SamplingSettings())])
+    typed = changes(found, [*leaves(Config(), every=True), *leaves(DataSettings()), *leaves(SamplingSettings())])
     if "compute" in kind.model_fields:
         values["compute"] = typed.pop("compute", {})
     values |= {name: typed for name, field in kind.model_fields.items() if accepts(field.annotation, dict)}

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,15 +14,17 @@ from ancestral.outputs import file_named
 from ancestral.settings import (
     MOST_IMAGES,
     DataSettings,
+    DiffusionSettings,
     NumImages,
     NumTimesteps,
     ScheduleSettings,
     Seed,
     Settings,
+    choices,
     parse,
 )
 
-SCHEDULES = tuple(name for name in get_args(ScheduleSettings.model_fields["name"].annotation) if name != "betas")
+SCHEDULES = tuple(name for name in choices(DiffusionSettings.model_fields["schedule"]) if name != "betas")
 PHOTO_SIZE = 64  # Of the photograph that `show forward` shows unless told otherwise
 PNG_FILE = Typed("FILE", read=partial(file_named, suffixes=(".png",)))
 HTML_FILE = Typed("FILE", read=partial(file_named, suffixes=(".html", ".htm")))
@@ -83,8 +85,9 @@ class SchedulesSettings(WritingSettings):
     @property
     def settings(self) -> list[ScheduleSettings]:
         """Of each schedule."""
-        named = [{"name": name, "num_timesteps": self.timesteps} for name in self.schedules or ("linear", "cosine")]
-        return [parse(ScheduleSettings, each, "command line") for each in named]
+        names = self.schedules or ("linear", "cosine")
+        named = [{"schedule": {"name": name, "num_timesteps": self.timesteps}, "prediction": "v"} for name in names]
+        return [parse(DiffusionSettings, each, "command line").schedule for each in named]
 
 
 class ShowScheduleSettings(SchedulesSettings):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from inspect import signature
 
 from ancestral.diffusion import schedules
 from ancestral.diffusion.categorical import PredictsCategorical
@@ -28,12 +27,13 @@ VARIANCES: dict[str, Variance] = {
     "beta_tilde": beta_tilde,
     "learned": interpolated,
 }
-FORMULAS: dict[str, Callable[..., Schedule]] = {  # of num_timesteps, and the ends by the names of their settings
+FORMULAS: dict[str, Callable[..., Schedule]] = {  # of num_timesteps, and what else is set, by its name
     "linear": schedules.linear,
     "scaled-linear": schedules.scaled_linear,
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
+    "betas": lambda num_timesteps, betas: schedules.from_betas(betas),
 }
 FLOWS: dict[str, Callable[[Schedule], Sampler]] = {  # samplers that follow the probability flow, without settings
     "euler": samplers.Euler,
@@ -72,18 +72,15 @@ def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
 
 
 def build_schedule(settings: ScheduleSettings) -> Schedule:
-    """The schedule that `settings` describe, ends left at None at their published values."""
-    names = ("beta_start", "beta_end", "log_snr_max", "log_snr_min")
-    ends = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    """The schedule that `settings` describe."""
+    own = {name: value for name, value in settings if name not in ScheduleSettings.model_fields}
     try:
-        if settings.name == "betas":
-            schedule = schedules.from_betas(settings.betas or ())
-        else:
-            schedule = FORMULAS[settings.name](settings.num_timesteps, **ends)
+        schedule = FORMULAS[settings.name](settings.num_timesteps, **own)
         return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
     except ValueError as fault:  # float64 cannot tell one timestep from the next
-        published = signature(FORMULAS[settings.name]).parameters if ends else {}
-        nearer = [f"{name} {value:g} nearer to {published[name].default:g}" for name, value in ends.items()]
+        usual = {name: field.default for name, field in type(settings).model_fields.items()}
+        far = [name for name in own if own[name] != usual[name] and isinstance(own[name], float)]
+        nearer = [f"{name} {own[name]:g} nearer to {usual[name]:g}" for name in far]
         remedy = f"; bring {' or '.join(nearer)}" if nearer else ""
         raise InputError(f"diffusion.schedule.{settings.name}: {fault}{remedy}") from None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from ancestral.contracts import described, in_known_spelling
 from ancestral.errors import InputError
+from ancestral.names import SAME, spelled
 
 MOST_TIMESTEPS = 100_000
 MOST_IMAGES = 1_000_000  # computed, generated or measured at once
@@ -51,8 +53,7 @@ class Settings(BaseModel, metaclass=_InOneLine):
     def _names_in_any_spelling(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
-        return {name: in_known_spelling(value, kinds.get(name), name) for name, value in values.items()}
+        return {name: _in_known_spelling(value, cls.model_fields.get(name), name) for name, value in values.items()}
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise InputError(f"expected {name} to stay as it is, since settings are frozen; make others with model_copy")
@@ -61,12 +62,26 @@ class Settings(BaseModel, metaclass=_InOneLine):
 S = TypeVar("S", bound=Settings)
 
 
+def choices(field: FieldInfo) -> dict[str, type[Settings]]:
+    """What a branch may be, by the only value of its setting `name`; empty: the field is no such union of settings."""
+    kinds = get_args(field.annotation) if field.discriminator == "name" else ()
+    return {kind.model_fields["name"].default: kind for kind in kinds}
+
+
+def _in_known_spelling(value: Any, field: FieldInfo | None, name: str) -> Any:
+    """`value` with its words as the settings spell them; a branch of several choices says which it is."""
+    if field is None or not isinstance(value, dict) or not (kinds := choices(field)):
+        return in_known_spelling(value, field and field.annotation, name)
+    chosen = value.get("name", field.default.name)
+    return {**value, "name": spelled(chosen, kinds, SAME["name"]) if isinstance(chosen, str) else chosen}
+
+
 def field_names(kind: type[Settings], prefix: str = "") -> list[str]:
-    """Dotted names of every setting under `kind`."""
+    """Dotted names of every setting under `kind`, whatever its branches are."""
     names = []
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            names += field_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
-    return names
+        own = isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        branches = [field.annotation] if own else choices(field).values()
+        below = [each for branch in branches for each in field_names(cast(type[Settings], branch), f"{prefix}{name}.")]
+        names += below or [prefix + name]
+    return [*dict.fromkeys(names)]

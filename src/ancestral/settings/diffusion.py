@@ -8,44 +8,85 @@ from pydantic import Field, model_validator
 
 from ancestral.settings.base import MOST_TIMESTEPS, NumTimesteps, Settings
 
+Beta = Annotated[float, Field(gt=0, lt=1)]
+
 
 class ScheduleSettings(Settings):
-    """How the signal fades: alpha_bar over the timesteps. Ends left at None take the schedule's published values."""
+    """What every schedule has: alpha_bar over the timesteps says how the signal fades."""
 
-    name: Literal["linear", "cosine", "scaled-linear", "sigmoid", "log-snr", "betas"] = "cosine"
-    """linear, scaled-linear: in beta, its root. cosine, sigmoid: in alpha_bar. log-snr: in log-SNR. betas: your own."""
+    name: str
     num_timesteps: NumTimesteps = 1000
     """T, the number of noising steps."""
-    beta_start: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """First beta of linear (1e-4) and scaled-linear (8.5e-4), at T = 1000; rescaled by 1000 / T."""
-    beta_end: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Last beta of linear (0.02) and scaled-linear (0.012), at T = 1000; rescaled by 1000 / T."""
-    log_snr_max: float | None = None
-    """Log-SNR at t = 1 of log-snr (13.3)."""
-    log_snr_min: float | None = None
-    """Log-SNR at t = T of log-snr (-5)."""
-    betas: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(max_length=MOST_TIMESTEPS)] | None = None
-    """The T betas of the schedule `betas`; only the last may be 1."""
     zero_terminal_snr: bool = False
     """Rescale so that nothing of the image is left at t = T (needs prediction x0 or v)."""
 
     @model_validator(mode="after")
-    def _only_what_the_schedule_uses(self) -> ScheduleSettings:
-        linear, log_snr = ("linear", "scaled-linear"), ("log-snr",)
-        users = {"beta_start": linear, "beta_end": linear, "log_snr_max": log_snr, "log_snr_min": log_snr}
-        for field, schedules in {**users, "betas": ("betas",)}.items():
-            if getattr(self, field) is not None and self.name not in schedules:
-                raise ValueError(f"expected no {field} with the schedule {self.name}, which does not use it")
-        top = 13.3 if self.log_snr_max is None else self.log_snr_max
-        bottom = -5.0 if self.log_snr_min is None else self.log_snr_min
-        if top <= bottom:
-            raise ValueError(f"expected log_snr_max above log_snr_min, got {top} and {bottom}")
+    def _something_to_rescale(self) -> ScheduleSettings:
         if self.zero_terminal_snr and self.num_timesteps < 2:
             raise ValueError("expected at least two timesteps with zero_terminal_snr")
-        if self.name == "betas" and len(self.betas or ()) != self.num_timesteps:
-            raise ValueError(f"expected num_timesteps = {self.num_timesteps} betas, got {len(self.betas or ())}")
         return self
 
+    @property
+    def ends_without_signal(self) -> bool:
+        """Whether x_T is noise alone."""
+        return self.zero_terminal_snr
+
+
+class LinearSchedule(ScheduleSettings):
+    name: Literal["linear"] = "linear"
+    beta_start: Beta = 1e-4
+    """First beta at T = 1000 (1e-4; of scaled-linear 8.5e-4); rescaled by 1000 / T."""
+    beta_end: Beta = 0.02
+    """Last beta at T = 1000 (0.02; of scaled-linear 0.012); rescaled by 1000 / T."""
+
+
+class ScaledLinearSchedule(ScheduleSettings):
+    name: Literal["scaled-linear"] = "scaled-linear"
+    beta_start: Beta = 8.5e-4
+    """First beta at T = 1000; rescaled by 1000 / T."""
+    beta_end: Beta = 0.012
+    """Last beta at T = 1000; rescaled by 1000 / T."""
+
+
+class CosineSchedule(ScheduleSettings):
+    name: Literal["cosine"] = "cosine"
+
+
+class SigmoidSchedule(ScheduleSettings):
+    name: Literal["sigmoid"] = "sigmoid"
+
+
+class LogSnrSchedule(ScheduleSettings):
+    name: Literal["log-snr"] = "log-snr"
+    log_snr_max: float = 13.3
+    """Log-SNR at t = 1."""
+    log_snr_min: float = -5.0
+    """Log-SNR at t = T."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> LogSnrSchedule:
+        if self.log_snr_max <= self.log_snr_min:
+            raise ValueError(f"expected log_snr_max above log_snr_min, got {self.log_snr_max} and {self.log_snr_min}")
+        return self
+
+
+class BetasSchedule(ScheduleSettings):
+    name: Literal["betas"] = "betas"
+    betas: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(max_length=MOST_TIMESTEPS)] = ()
+    """The T betas; only the last may be 1."""
+
+    @model_validator(mode="after")
+    def _one_a_timestep(self) -> BetasSchedule:
+        if len(self.betas) != self.num_timesteps:
+            raise ValueError(f"expected num_timesteps = {self.num_timesteps} betas, got {len(self.betas)}")
+        return self
+
+    @property
+    def ends_without_signal(self) -> bool:
+        return super().ends_without_signal or self.betas[-1] == 1
+
+
+AnySchedule = LinearSchedule | ScaledLinearSchedule | CosineSchedule | SigmoidSchedule | LogSnrSchedule | BetasSchedule
 
 ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]  # of a network without a learned one
 
@@ -53,7 +94,8 @@ ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]  #
 class DiffusionSettings(Settings):
     """The process and what the network predicts."""
 
-    schedule: ScheduleSettings = ScheduleSettings()
+    schedule: Annotated[AnySchedule, Field(discriminator="name")] = CosineSchedule()
+    """linear, scaled-linear: in beta, its root. cosine, sigmoid: in alpha_bar. log-snr: in log-SNR. betas: your own."""
     prediction: Literal["eps", "x0", "v", "levels"] = "eps"
     """What the network's output means: the noise, the image, v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0, or how
     likely each of the 256 levels of every pixel is."""
@@ -65,7 +107,6 @@ class DiffusionSettings(Settings):
 
     @model_validator(mode="after")
     def _something_to_predict_from(self) -> DiffusionSettings:
-        no_signal = self.schedule.zero_terminal_snr or (self.schedule.betas or (0.0,))[-1] == 1
-        if no_signal and self.prediction == "eps":
+        if self.schedule.ends_without_signal and self.prediction == "eps":
             raise ValueError("expected prediction x0 or v with zero_terminal_snr (at t = T, eps says nothing of x0)")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from pydantic.fields import FieldInfo
 from ancestral.contracts import described
 from ancestral.errors import InputError
 from ancestral.files import read_json, read_toml
-from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, field_names
+from ancestral.names import SAME, spelled
+from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, choices, field_names
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
 from ancestral.settings.network import NetworkSettings
@@ -87,25 +89,66 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, value
 
 
-def leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo, Any]]:
-    """(dotted name, field, value) of every setting under `settings` that is not itself a branch."""
+def leaves(settings: Settings, prefix: str = "", every: bool = False) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """(dotted name, field, value) of every setting under `settings` that is not itself a branch.
+
+    Args:
+        every: with the fields of all choices of a branch, those that it does not have now at their defaults.
+    """
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
-        if isinstance(value, Settings):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
+        if not isinstance(value, Settings):
             yield prefix + name, field, value
+        elif choices(field):
+            yield from _leaves_of_choice(value, field, f"{prefix}{name}.", every)
+        else:
+            yield from leaves(value, f"{prefix}{name}.", every)
+
+
+def _leaves_of_choice(chosen: Settings, branch: FieldInfo, prefix: str, every: bool) -> Iterator[Any]:
+    """The name of the choice, whose help is that of the branch; its fields, which say whose they are unless all have
+    them. What several choices have under one name means the same and is of one type.
+    """
+    kinds, own = choices(branch), dict(chosen)
+    yield f"{prefix}name", _altered(branch, annotation=Literal[tuple(kinds)]), own.pop("name")
+    every_kind = [type(chosen), *(kinds.values() if every else ())]
+    for name in dict.fromkeys(name for kind in every_kind for name in kind.model_fields if name != "name"):
+        having = {word: kind.model_fields[name] for word, kind in kinds.items() if name in kind.model_fields}
+        field = next(iter(having.values()))
+        about = field.description if len(having) == len(kinds) else f"{', '.join(having)}: {field.description}"
+        yield prefix + name, _altered(field, description=about), own.get(name, field.default)
+
+
+def _altered(field: FieldInfo, **changed: Any) -> FieldInfo:
+    altered = copy(field)
+    for name, value in changed.items():
+        setattr(altered, name, value)
+    return altered
 
 
 def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
     """`base` with the nested `changes` laid over it, checked as a whole."""
+    return parse(Config, _laid(base, changes), where)
 
-    def lay(under: Any, over: Any) -> Any:
-        if not (isinstance(under, dict) and isinstance(over, dict)):
-            return over
-        return {**under, **{key: lay(under.get(key), value) for key, value in over.items()}}
 
-    return parse(Config, lay(base.model_dump(), changes), where)
+def _laid(base: Settings, changes: dict[str, Any]) -> dict[str, Any]:
+    values, fields = dict(base), type(base).model_fields
+    for name, change in changes.items():
+        under = values.get(name)
+        if isinstance(under, Settings) and isinstance(change, dict):
+            change = _laid_on_branch(under, change, fields[name])
+        values[name] = change
+    return values
+
+
+def _laid_on_branch(under: Settings, changes: dict[str, Any], branch: FieldInfo) -> dict[str, Any]:
+    """What becomes another choice keeps the settings that both inherit, such as the number of timesteps."""
+    kinds, name = choices(branch), changes.get("name")
+    kind = kinds.get(spelled(name, kinds, SAME["name"])) if isinstance(name, str) else None
+    if kind is None or isinstance(under, kind):
+        return _laid(under, changes)
+    inherited = [each for each in type(under).__mro__ if issubclass(each, Settings) and issubclass(kind, each)]
+    return {**{name: value for name, value in under if name in inherited[0].model_fields}, **changes}
 
 
 def sampling_with(base: SamplingSettings, changes: dict[str, Any], where: str) -> SamplingSettings:

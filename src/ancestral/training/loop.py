@@ -121,7 +121,7 @@ def check_alike(processes: Processes, config: Config, images: str, parallel: str
     faults = [
         f"process {rank} has {name} {json.dumps(other[name])}, not {json.dumps(first[name])}"
         for rank, other in enumerate(others, start=1)
-        for name in [name for name in first if other[name] != first[name]][:3]  # enough to see what is wrong
+        for name in [name for name in first if name in other and other[name] != first[name]][:3]  # enough to see
     ]
     if faults:
         raise InputError(f"expected the same of every process, got {'; '.join(faults)}; give each the same command")

@@ -161,7 +161,7 @@ class RunFolder:
 
     def _agree(self, config: Config) -> None:
         before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
-        for name in sorted(before):
+        for name in sorted(before.keys() & now.keys()):  # the fields of another choice follow from its name
             if before[name] != now[name]:
                 raise InputError(
                     f"{self.path} was trained with {name} = {json.dumps(before[name])}, "
