@@ -33,7 +33,8 @@ def forward_pass(pipeline: Pipeline, x: Tensor) -> Callable[[], Tensor]:
     """A call of the network on `x` (B, C, H, W) at t = 500, in training's precision."""
     network = pipeline.network.eval()
     x = x.to(pipeline.device).contiguous(memory_format=torch.channels_last)
-    time = pipeline.diffusion.network_time(torch.full((len(x),), 501), x)
+    level = pipeline.diffusion.schedule.level(torch.full((len(x),), 501))
+    time = pipeline.diffusion.network_time(level, x)
 
     @torch.inference_mode()
     def forward() -> Tensor:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ancestral.data.datasets import load
-from ancestral.diffusion.process import time_of_log_snr
-from ancestral.diffusion.schedules import alpha_and_sigma
+from ancestral.diffusion.level import Noised
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
 from ancestral.tensors import Pixels, from_pixels
@@ -71,14 +70,13 @@ def integrand(pipeline: Pipeline, pixels: Pixels, edges: Sequence[float]) -> Ten
         # one noise level to an image, evenly over the range: the order and the offset are drawn
         u = (torch.randperm(len(x0), generator=draws) + torch.rand(1, generator=draws, dtype=torch.float64)) / len(x0)
         for part in torch.split(torch.arange(len(x0)), BATCH):
-            level, x = schedule.log_snr_between(u[part]), x0[part]
+            level, x = schedule.level_between(u[part]), x0[part]
             eps = torch.randn(x.shape, generator=draws)
-            alpha, sigma = alpha_and_sigma(level, x)
-            x_t = (alpha * x + sigma * eps).contiguous(memory_format=torch.channels_last)
-            output = network(x_t, time_of_log_snr(level).float())
-            error = (pipeline.diffusion.parameterization.decode(output, x_t, alpha, sigma)[1] - eps).double().square()
-            by_class = (error * classes[:, part]).flatten(2).sum(2)
-            found.index_add_(1, torch.bucketize(level, ends), by_class)
+            x_t = Noised.at(level, x, eps).x_t.contiguous(memory_format=torch.channels_last)
+            output = network(x_t, pipeline.diffusion.network_time(level, x_t))
+            eps_hat = pipeline.diffusion.parameterization.decode(output, x_t, *level.over(x_t))[1]
+            by_class = ((eps_hat - eps).double().square() * classes[:, part]).flatten(2).sum(2)
+            found.index_add_(1, torch.bucketize(level.log_snr, ends), by_class)
     return found * (clean - noisy) / (2 * math.log(2) * PASSES * pixels.numel())
 
 

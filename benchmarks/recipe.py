@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ancestral.diffusion.losses import squared_error
 from ancestral.pipeline import Pipeline
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.loss import denoising_losses
+from ancestral.training.loss import training_losses
 from benchmarks.workloads import Workload
 
 THREADS = torch.get_num_threads()
@@ -55,7 +56,8 @@ def recipe_step(work: Workload, recipe: Recipe) -> Callable[[], None]:
 
     def loss(x0: Tensor) -> Tensor:
         t = torch.randint(1, pipeline.diffusion.num_timesteps + 1, (len(x0),))
-        losses = denoising_losses(pipeline, called, x0, t, torch.randn_like(x0), None)
+        noised = pipeline.diffusion.noised(x0, t, torch.randn_like(x0))
+        losses = training_losses(pipeline, called, noised, None, squared_error)
         return losses.sum() / work.batch_size
 
     def step() -> None:

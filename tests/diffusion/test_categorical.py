@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from ancestral.diffusion.categorical import PredictsCategorical, expected, level_values, levels_log_prob
+from ancestral.diffusion.level import Noised
 from ancestral.diffusion.likelihood import bound_terms, step_term
 from ancestral.diffusion.losses import continuous, squared_error
-from ancestral.diffusion.process import GaussianDiffusion, time_of_log_snr
+from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.rng import generator
-from ancestral.tensors import broadcast_like, from_pixels
+from ancestral.tensors import from_pixels
 
 PROBABLE = (0, 20, 253, 255)
 """The only levels of the made-up data, with their probabilities."""
@@ -130,7 +131,7 @@ def test_the_simple_loss_compares_images() -> None:
     x_t = diffusion.q_sample(x0, t, eps)
     guess = diffusion.decode(logits_of(x_t), x_t, t).x0
     expected_loss = ((x0 - guess) ** 2).flatten(1).mean(1)
-    torch.testing.assert_close(squared_error(diffusion, logits_of(x_t), x0, eps, t), expected_loss)
+    torch.testing.assert_close(squared_error(diffusion, logits_of(x_t), diffusion.noised(x0, t, eps)), expected_loss)
 
 
 def test_the_continuous_bound_is_the_limit_of_many_steps() -> None:
@@ -141,7 +142,7 @@ def test_the_continuous_bound_is_the_limit_of_many_steps() -> None:
     x_t = diffusion.q_sample(x0, t, eps)
     term = step_term(diffusion, diffusion.decode(logits_of(x_t), x_t, t), x0, x_t, t, t - 1)
     per_step = term * (steps - 1) / (x0[0].numel() * math.log(2))
-    limit = continuous(diffusion, logits_of(x_t), x0, eps, diffusion.schedule.log_snr(t))
+    limit = continuous(diffusion, logits_of(x_t), diffusion.noised(x0, t, eps))
     torch.testing.assert_close(limit, per_step, rtol=2e-3, atol=1e-9)
 
 
@@ -152,23 +153,22 @@ def test_the_integral_over_log_snr_is_what_the_pixels_cost() -> None:
     diffusion, x0, cells = GaussianDiffusion(schedule, PredictsCategorical(), beta_tilde, "log-snr"), drawn(300), 400
     total, draws = torch.zeros(300).double(), generator(8, "e")
     for u in (torch.arange(cells, dtype=torch.float64) + 0.5) / cells:
-        level = schedule.log_snr_between(u).expand(300)
         eps = torch.randn(x0.shape, generator=draws, dtype=torch.float64)
-        alpha, sigma = broadcast_like(torch.sigmoid(level).sqrt(), x0), broadcast_like(torch.sigmoid(-level).sqrt(), x0)
-        total += continuous(diffusion, logits_of(alpha * x0 + sigma * eps), x0, eps, level) / cells
+        noised = Noised.at(schedule.level_between(u), x0, eps)
+        total += continuous(diffusion, logits_of(noised.x_t), noised) / cells
     cost = sum(-math.log2(SHARES[PROBABLE.index(k)]) for k in to_levels(x0)) / x0.numel()
     assert float(total.mean()) == pytest.approx(cost, abs=0.02)
 
 
 def test_time_is_told_as_log_snr_between_the_ends() -> None:
     diffusion = process(1001)
-    told = diffusion.network_time(torch.tensor([1, 1001]), torch.zeros(2, 1, 1, 1))
+    told = diffusion.network_time(diffusion.schedule.level(torch.tensor([1, 1001])), torch.zeros(2, 1, 1, 1))
     assert told.tolist() == pytest.approx([25 * (20 - 13.3), 25 * 25.0], rel=1e-6)
-    middle = diffusion.schedule.log_snr_between(torch.tensor([0.5], dtype=torch.float64))
-    assert middle.item() == pytest.approx((13.3 - 5) / 2, abs=1e-9)
-    assert time_of_log_snr(middle).item() == pytest.approx(
-        float(diffusion.network_time(torch.tensor(501), torch.zeros(1, 1)))
-    )
+    half, x = torch.tensor([0.5], dtype=torch.float64), torch.zeros(1, 1)
+    middle, of_table = diffusion.schedule.level_between(half), diffusion.schedule.level(torch.tensor([501]))
+    for found, wanted in ((middle.alpha, of_table.alpha), (middle.sigma, of_table.sigma)):
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
+    torch.testing.assert_close(diffusion.network_time(middle, x), diffusion.network_time(of_table, x))
 
 
 def test_expected_levels_are_between_the_extremes() -> None:

@@ -54,7 +54,8 @@ def test_the_bound_in_the_hybrid_moves_the_variance_only(kind: Parameterization,
     """
     x0, eps, output = batch(len(t), seed)
     output.requires_grad_(True)
-    (moved,) = torch.autograd.grad(variance_loss(process(kind), output, x0, eps, torch.tensor(t)).sum(), output)
+    noised = process().noised(x0, torch.tensor(t), eps)
+    (moved,) = torch.autograd.grad(variance_loss(process(kind), output, noised).sum(), output)
     assert (moved[:, :2] == 0).all()
     assert (moved[:, 2:] != 0).all() and moved.isfinite().all()
 
@@ -63,9 +64,9 @@ def test_the_bound_in_the_hybrid_moves_the_variance_only(kind: Parameterization,
 def test_the_mean_of_the_hybrid_follows_the_simple_loss_alone(t: list[int], seed: int) -> None:
     x0, eps, output = batch(len(t), seed)
     output.requires_grad_(True)
-    times = torch.tensor(t)
-    (of_hybrid,) = torch.autograd.grad(hybrid(process(), output, x0, eps, times).sum(), output)
-    (of_simple,) = torch.autograd.grad(squared_error(process(), output, x0, eps, times).sum(), output)
+    noised = process().noised(x0, torch.tensor(t), eps)
+    (of_hybrid,) = torch.autograd.grad(hybrid(process(), output, noised).sum(), output)
+    (of_simple,) = torch.autograd.grad(squared_error(process(), output, noised).sum(), output)
     assert torch.equal(of_hybrid[:, :2], of_simple[:, :2]) and (of_simple[:, 2:] == 0).all()
 
 
@@ -74,8 +75,9 @@ def test_the_pure_bound_moves_both_and_its_gradient_is_its_slope() -> None:
     x0, eps, output = (x[:, :, :1, :2].clone() for x in batch(2))
     t = torch.tensor([1, 4])
     x0[0, 0, 0, 0], x0[0, 0, 0, 1] = -1, 1  # the open bins
-    assert torch.autograd.gradcheck(lambda out: vlb(process(), out, x0, eps, t), output.requires_grad_(True))
-    (moved,) = torch.autograd.grad(vlb(process(), output, x0, eps, t).sum(), output)
+    noised = process().noised(x0, t, eps)
+    assert torch.autograd.gradcheck(lambda out: vlb(process(), out, noised), output.requires_grad_(True))
+    (moved,) = torch.autograd.grad(vlb(process(), output, noised).sum(), output)
     assert (moved != 0).all()
 
 
@@ -104,9 +106,9 @@ def test_a_term_is_t_times_the_divergence_in_bits_per_dimension(t: int, seed: in
     x0, eps, output = batch(2, seed)
     nats = kl_by_hand(t, x0, eps, output[:, :2], output[:, 2:]).flatten(1).mean(1)
     expected = len(BETAS) * nats / math.log(2)
-    times = torch.full((2,), t)
-    assert torch.allclose(vlb(process(), output, x0, eps, times), expected, rtol=1e-9)
-    added = hybrid(process(), output, x0, eps, times) - squared_error(process(), output, x0, eps, times)
+    noised = process().noised(x0, torch.full((2,), t), eps)
+    assert torch.allclose(vlb(process(), output, noised), expected, rtol=1e-9)
+    added = hybrid(process(), output, noised) - squared_error(process(), output, noised)
     assert torch.allclose(added, len(BETAS) / 1000 * nats / math.log(2), rtol=1e-9)
 
 
@@ -122,7 +124,7 @@ def test_the_first_term_is_the_probability_of_a_pixel(level: int, v: float, off:
     grid = torch.linspace(left, right, 20_001, dtype=torch.float64)
     mass = torch.trapezoid(Normal(x0.item() + off, deviation).log_prob(grid).exp(), grid).item()
     output = torch.cat([x0 + off, torch.full_like(x0, v)], dim=1)
-    bits = vlb(diffusion, output, x0, torch.zeros_like(x0), torch.tensor([1])).item()
+    bits = vlb(diffusion, output, diffusion.noised(x0, torch.tensor([1]), torch.zeros_like(x0))).item()
     assert bits == pytest.approx(-5 * math.log2(mass), rel=1e-4, abs=1e-6)
 
 
@@ -137,7 +139,8 @@ def test_the_mean_over_t_is_the_bound(num_timesteps: int) -> None:
 
     terms = bound_terms(diffusion, denoise, x0, diffusion.schedule.trailing(num_timesteps), lambda: eps)
     whole = sum(term.nats.item() for term in terms if term.s < num_timesteps) / (math.prod(SHAPE) * math.log(2))
-    mean = sum(vlb(diffusion, output, x0, eps, torch.tensor([t])).item() for t in range(1, num_timesteps + 1))
+    each = (diffusion.noised(x0, torch.tensor([t]), eps) for t in range(1, num_timesteps + 1))
+    mean = sum(vlb(diffusion, output, noised).item() for noised in each)
     assert mean / num_timesteps == pytest.approx(whole, rel=1e-10)
 
 
@@ -149,7 +152,7 @@ def test_the_best_spread_is_the_exact_reverse_variance(t: int, variance: float) 
     Traps: linear instead of logarithmic interpolation; a log-variance taken for a variance.
     """
     diffusion = process(schedule=log_snr_linear(40, 6.0, -6.0))
-    schedule, times = diffusion.schedule, torch.full((4,), t)
+    schedule = diffusion.schedule
     corners = torch.tensor([*itertools.product([-1.0, 1.0], repeat=2)], dtype=torch.float64)
     x0, eps = corners[:, :1] * math.sqrt(variance), corners[:, 1:]
     oracle = GaussianData(schedule, torch.zeros(1).double(), torch.tensor([variance]).double())
@@ -157,15 +160,16 @@ def test_the_best_spread_is_the_exact_reverse_variance(t: int, variance: float) 
     low = schedule.beta_tilde(torch.tensor(t), torch.tensor(t - 1)).log()
     high = schedule.beta(torch.tensor(t), torch.tensor(t - 1)).log()
     best = 2 * (exact.log() - low) / (high - low) - 1
-    guess = oracle(diffusion.q_sample(x0, torch.tensor(t), eps), torch.tensor(t)).eps
+    noised = diffusion.noised(x0, torch.full((4,), t), eps)
+    guess = oracle(noised.x_t, torch.tensor(t)).eps
     variance_coeff = best.expand(4, 1).clone().requires_grad_(True)
-    loss = variance_loss(diffusion, torch.cat([guess, variance_coeff], dim=1), x0, eps, times, density).mean()
+    loss = variance_loss(diffusion, torch.cat([guess, variance_coeff], dim=1), noised, density).mean()
     (slope,) = torch.autograd.grad(loss, variance_coeff)
     assert abs(slope.sum().item()) < 1e-7
 
     def at(v: Tensor) -> float:
         output = torch.cat([guess, v.expand(4, 1)], dim=1)
-        return variance_loss(diffusion, output, x0, eps, times, density).mean().item()
+        return variance_loss(diffusion, output, noised, density).mean().item()
 
     assert at(best) < min(at(best - 0.3), at(best + 0.3))
 
@@ -175,24 +179,25 @@ def test_the_best_spread_is_the_exact_reverse_variance(t: int, variance: float) 
 
 def test_half_precision_outputs_are_taken_in_the_precision_of_the_data() -> None:
     x0, eps, output = batch(3)
-    t = torch.tensor([1, 3, 5])
-    short = output.bfloat16()
+    t, short = torch.tensor([1, 3, 5]), output.bfloat16()
+    of_data, in_double = process().noised(x0.float(), t, eps.float()), process().noised(x0, t, eps)
     for loss in (vlb, variance_loss, hybrid):
-        taken = loss(process(), short, x0.float(), eps.float(), t)
-        assert torch.allclose(taken, loss(process(), short.double(), x0, eps, t), rtol=1e-3)
+        taken = loss(process(), short, of_data)
+        assert torch.allclose(taken, loss(process(), short.double(), in_double), rtol=1e-3)
 
 
 @pytest.mark.parametrize("loss", [hybrid, variance_loss], ids=lambda loss: loss.__name__)
 def test_the_hybrid_needs_a_spread(loss: Callable[..., Tensor]) -> None:
-    x0, eps, output = batch(1)
+    (x0, eps, output), fixed = batch(1), GaussianDiffusion(linear(), PredictsEps(), beta_tilde)
     with pytest.raises(ValueError, match="expected a variance coefficient"):
-        loss(GaussianDiffusion(linear(), PredictsEps(), beta_tilde), output[:, :2], x0, eps, torch.tensor([3]))
+        loss(fixed, output[:, :2], fixed.noised(x0, torch.tensor([3]), eps))
 
 
 def test_the_pure_bound_of_a_fixed_variance_trains_the_mean() -> None:
     """With beta_tilde the divergence is || eps - output ||^2 beta / (2 (1 - beta) (1 - alpha_bar_{t-1})) / dims."""
     x0, eps, output = batch(1)
     fixed = GaussianDiffusion(from_betas(BETAS), PredictsEps(), beta_tilde)
-    bits = vlb(fixed, output[:, :2], x0, eps, torch.tensor([3])).item()
-    error = squared_error(fixed, output, x0, eps, torch.tensor([3])).item()
+    noised = fixed.noised(x0, torch.tensor([3]), eps)
+    bits = vlb(fixed, output[:, :2], noised).item()
+    error = squared_error(fixed, output, noised).item()
     assert bits == pytest.approx(5 * error * 0.3 / (2 * 0.7 * (1 - 0.98 * 0.9)) / math.log(2), rel=1e-9)

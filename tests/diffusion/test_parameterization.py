@@ -22,8 +22,8 @@ KINDS = [PredictsEps(), PredictsX0(), PredictsV()]
 def test_decode_of_target_is_the_identity(kind: Parameterization, t: int, seed: int) -> None:
     x0, eps = torch.randn(2, 2, 1, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).unbind()
     diffusion, time = GaussianDiffusion(linear(), kind, beta_tilde), torch.tensor(t)
-    x_t = diffusion.q_sample(x0, time, eps)
-    prediction = diffusion.decode(diffusion.target(x0, eps, time), x_t, time)
+    noised = diffusion.noised(x0, time, eps)
+    prediction = diffusion.decode(diffusion.target(noised), noised.x_t, time)
     assert torch.allclose(prediction.x0, x0, atol=1e-9) and torch.allclose(prediction.eps, eps, atol=1e-9)
 
 
@@ -41,7 +41,8 @@ def test_prediction_without_any_signal_left(kind: Parameterization) -> None:
     """Trap: zero terminal SNR; x0 and v still decode where eps would divide by nothing."""
     diffusion, t = GaussianDiffusion(zero_terminal_snr(scaled_linear()), kind, beta_tilde), torch.tensor(1000)
     x0, eps = torch.randn(2, 1, 4, dtype=torch.float64).unbind()
-    prediction = diffusion.decode(diffusion.target(x0, eps, t), diffusion.q_sample(x0, t, eps), t)
+    noised = diffusion.noised(x0, t, eps)
+    prediction = diffusion.decode(diffusion.target(noised), noised.x_t, t)
     assert torch.allclose(prediction.x0, x0) and torch.allclose(prediction.eps, eps)
 
 
@@ -58,9 +59,10 @@ def test_smallest_losses_are_the_closed_forms() -> None:
         for x0, eps in [(spread.sqrt(), torch.zeros_like(spread)), (torch.zeros_like(spread), torch.ones_like(spread))]:
             # the error is linear in the independent x0 and eps, so its variance is the sum over unit kicks of each
             x0, eps = x0[:, None], eps[:, None]
-            guess = oracle(diffusion.q_sample(x0, t, eps).T, t)
+            noised = diffusion.noised(x0, t, eps)
+            guess = oracle(noised.x_t.T, t)
             output = (guess.eps if isinstance(kind, PredictsEps) else guess.x0).T
-            total += squared_error(diffusion, output, x0, eps, torch.full((3,), 400))
+            total += squared_error(diffusion, output, noised)
         assert torch.allclose(total, smallest, rtol=1e-9)
 
 
@@ -71,13 +73,13 @@ def test_min_snr_weighs_x0_alike_under_every_parameterization(t: int, gamma: flo
     for kind in KINDS:
         diffusion = GaussianDiffusion(cosine(), kind, beta_tilde)
         alpha, sigma = diffusion.schedule.alpha_bar_at(time).sqrt(), (1 - diffusion.schedule.alpha_bar_at(time)).sqrt()
-        in_x0 = min_snr(gamma)(diffusion, time) / kind.x0_scale(alpha, sigma) ** 2
+        in_x0 = min_snr(gamma)(diffusion, diffusion.schedule.level(time)) / kind.x0_scale(alpha, sigma) ** 2
         assert in_x0.item() == pytest.approx(min(math.exp(diffusion.schedule.log_snr(time).item()), gamma), rel=1e-6)
-    assert uniform(diffusion, time).tolist() == [1.0]
+    assert uniform(diffusion, diffusion.schedule.level(time)).tolist() == [1.0]
 
 
 def test_network_time_is_the_zero_based_index() -> None:
     x = torch.zeros(2, 1, 4, 4)
     process = GaussianDiffusion(linear(), PredictsEps(), beta_tilde)
-    assert process.network_time(torch.tensor(1000), x).tolist() == [999.0, 999.0]
-    assert process.network_time(torch.tensor([1, 7]), x).tolist() == [0.0, 6.0]
+    assert process.network_time(process.schedule.level(torch.tensor(1000)), x).tolist() == [999.0, 999.0]
+    assert process.network_time(process.schedule.level(torch.tensor([1, 7])), x).tolist() == [0.0, 6.0]

@@ -25,8 +25,7 @@ LEVELS = {
 def gradients(pipeline: Pipeline, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
     network = pipeline.network.eval().requires_grad_(True)
     network.zero_grad()
-    within = torch.zeros(len(x0), dtype=torch.float64)
-    training_losses(pipeline, network, x0, t, within, eps, None).sum().backward()
+    training_losses(pipeline, network, pipeline.diffusion.noised(x0, t, eps), None).sum().backward()
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 

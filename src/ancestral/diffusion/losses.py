@@ -32,85 +32,72 @@ from collections.abc import Callable
 
 import torch
 
+from ancestral.diffusion.level import Level, Noised
 from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, step_term
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import alpha_and_sigma
-from ancestral.tensors import Data, PerImage, Timesteps, mean_over_image
+from ancestral.tensors import Data, PerImage, mean_over_image
 
-Loss = Callable[[GaussianDiffusion, Data, Data, Data, Timesteps], PerImage]
-"""(diffusion, output, x0, eps, t (B,)) -> the loss of each image (B,), of the output at q_sample(x0, t, eps)."""
-Weighting = Callable[[GaussianDiffusion, Timesteps], PerImage]
-"""(diffusion, t (B,)) -> the weight of each image's loss, float64 (B,)."""
+Loss = Callable[[GaussianDiffusion, Data, Noised], PerImage]
+"""(diffusion, output at x_t, what x_t is made of) -> the loss of each image, at least float32: (B,)."""
+Weighting = Callable[[GaussianDiffusion, Level], PerImage]
+"""(diffusion, level of each image) -> the weight of each image's loss, float64 (B,)."""
 BOUND_SHARE = 0.001  # lambda of (4)
 
 
-def uniform(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
-    """1 for every timestep (1)."""
-    return torch.ones(t.shape, dtype=torch.float64, device=t.device)
+def uniform(diffusion: GaussianDiffusion, level: Level) -> PerImage:
+    """1 at every level (1)."""
+    return torch.ones_like(level.log_snr)
 
 
 def min_snr(gamma: float = 5.0) -> Weighting:
     """The weighting (2)."""
 
-    def weight(diffusion: GaussianDiffusion, t: Timesteps) -> PerImage:
-        alpha_bar = diffusion.schedule.alpha_bar_at(t)
-        scale = diffusion.parameterization.x0_scale(alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
-        return (alpha_bar / (1 - alpha_bar)).clamp(max=gamma) * scale**2
+    def weight(diffusion: GaussianDiffusion, level: Level) -> PerImage:
+        scale = diffusion.parameterization.x0_scale(level.alpha, level.sigma)
+        return level.log_snr.exp().clamp(max=gamma) * scale**2
 
     return weight
 
 
-def squared_error(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps) -> PerImage:
+def squared_error(diffusion: GaussianDiffusion, output: Data, noised: Noised) -> PerImage:
     """|| target - output ||^2 of each image, without variance coefficient, a mean, at least float32: (B,)."""
-    target, mean = diffusion.target(x0, eps, t), diffusion.split_output(output, x0)[0]
-    alpha, sigma = diffusion.schedule.alpha(t, x0), diffusion.schedule.sigma(t, x0)
-    answer = diffusion.parameterization.answer(mean.to(target.dtype), alpha * x0 + sigma * eps, alpha, sigma)
+    target, mean = diffusion.target(noised), diffusion.split_output(output, noised.x_t)[0]
+    answer = diffusion.parameterization.answer(mean.to(target.dtype), noised.x_t, *noised.level.over(noised.x_t))
     return mean_over_image((target - answer) ** 2)
 
 
-def vlb(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
-) -> PerImage:
+def vlb(diffusion: GaussianDiffusion, output: Data, noised: Noised, decoder: Decoder = PIXELS) -> PerImage:
     """T L_{t-1} of each image, bits per dimension, float64: (B,). Its mean over t is (3); trains mean and variance.
 
     Args:
-        output: (B, C or 2C, ...), the network's at x_t = q_sample(x0, t, eps); with C channels its variance is fixed.
-        t: (B,) in 1..T.
+        output: (B, C or 2C, ...); with C channels its variance is fixed.
+        noised: at timesteps of the table, (B,) in 1..T.
     """
-    x_t = diffusion.q_sample(x0, t, eps)
-    nats = step_term(diffusion, diffusion.decode(output.to(x0.dtype), x_t, t), x0, x_t, t, t - 1, decoder)
+    x0, _, x_t, level = noised
+    prediction = diffusion.decode(output.to(x_t.dtype), x_t, level.t)
+    nats = step_term(diffusion, prediction, x0, x_t, level.t, level.t - 1, decoder)
     return diffusion.num_timesteps * bits_per_dim(nats, math.prod(x0.shape[1:]))
 
 
-def continuous(diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, log_snr: PerImage) -> PerImage:
-    """(5) of each image at one l, bits per dimension, at least float32: (B,). Of L_0 and L_T it says nothing.
-
-    Args:
-        output: (B, C or more, ...), the network's at x_l = sqrt(sigmoid(l)) x0 + sqrt(sigmoid(-l)) eps.
-        log_snr: (B,), l of each image, nats.
-    """
+def continuous(diffusion: GaussianDiffusion, output: Data, noised: Noised) -> PerImage:
+    """(5) of each image at one l, bits per dimension, at least float32: (B,). Of L_0 and L_T it says nothing."""
     clean, noisy = diffusion.schedule.ends_of_log_snr
-    alpha, sigma = alpha_and_sigma(log_snr, x0)
-    mean = diffusion.split_output(output, x0)[0].to(x0.dtype)
-    eps_hat = diffusion.parameterization.decode(mean, alpha * x0 + sigma * eps, alpha, sigma)[1]
-    return float(clean - noisy) / (2 * math.log(2)) * mean_over_image((eps - eps_hat) ** 2)
+    mean = diffusion.split_output(output, noised.x_t)[0].to(noised.x_t.dtype)
+    eps_hat = diffusion.parameterization.decode(mean, noised.x_t, *noised.level.over(noised.x_t))[1]
+    return float(clean - noisy) / (2 * math.log(2)) * mean_over_image((noised.eps - eps_hat) ** 2)
 
 
-def variance_loss(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
-) -> PerImage:
+def variance_loss(diffusion: GaussianDiffusion, output: Data, noised: Noised, decoder: Decoder = PIXELS) -> PerImage:
     """lambda L_vlb of (4), (B,): BOUND_SHARE times `vlb`, with gradients of the variance coefficient alone."""
-    mean, variance_coeff = diffusion.split_output(output, x0)
+    mean, variance_coeff = diffusion.split_output(output, noised.x_t)
     if variance_coeff is None:
         raise ValueError(
             "expected a variance coefficient to train by the hybrid loss, got none; it takes twice the output channels"
         )
     still = torch.cat([mean.detach(), variance_coeff], dim=1)
-    return BOUND_SHARE * vlb(diffusion, still, x0, eps, t, decoder)
+    return BOUND_SHARE * vlb(diffusion, still, noised, decoder)
 
 
-def hybrid(
-    diffusion: GaussianDiffusion, output: Data, x0: Data, eps: Data, t: Timesteps, decoder: Decoder = PIXELS
-) -> PerImage:
+def hybrid(diffusion: GaussianDiffusion, output: Data, noised: Noised, decoder: Decoder = PIXELS) -> PerImage:
     """(4) of each image, float64: (B,)."""
-    return squared_error(diffusion, output, x0, eps, t) + variance_loss(diffusion, output, x0, eps, t, decoder)
+    return squared_error(diffusion, output, noised) + variance_loss(diffusion, output, noised, decoder)

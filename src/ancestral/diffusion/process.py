@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from ancestral.diffusion.level import Level, Noised
 from ancestral.diffusion.parameterization import Parameterization
 from ancestral.diffusion.parameterization import Prediction as Prediction
 from ancestral.diffusion.schedules import Schedule
@@ -54,7 +55,11 @@ class GaussianDiffusion:
 
     def q_sample(self, x0: Data, t: Timesteps, eps: Data) -> Data:
         """x_t = alpha_t x_0 + sigma_t eps: the jump to any t, (B, ...)."""
-        return self.schedule.alpha(t, x0) * x0 + self.schedule.sigma(t, x0) * eps
+        return self.noised(x0, t, eps).x_t
+
+    def noised(self, x0: Data, t: Timesteps, eps: Data) -> Noised:
+        """`q_sample` with what it was made from."""
+        return Noised.at(self.schedule.level(t), x0, eps)
 
     def q_step(self, x_s: Data, t: Timesteps, s: Timesteps) -> DiagonalGaussian:
         """q(x_t | x_s) (1) for any s < t. By the Markov property it is also q(x_t | x_s, x_0)."""
@@ -84,15 +89,14 @@ class GaussianDiffusion:
         mean = self.q_posterior(prediction.x0, x_t, t, s).mean
         return DiagonalGaussian(mean, self.variance(self.schedule, t, s, prediction))
 
-    def target(self, x0: Data, eps: Data, t: Timesteps) -> Data:
-        """What the network should answer at x_t = q_sample(x0, t, eps), (B, ...)."""
-        return self.parameterization.target(x0, eps, self.schedule.alpha(t, x0), self.schedule.sigma(t, x0))
+    def target(self, noised: Noised) -> Data:
+        """What the network should answer at x_t, (B, ...)."""
+        return self.parameterization.target(noised.x0, noised.eps, *noised.level.over(noised.x0))
 
     def decode(self, output: Data, x_t: Data, t: Timesteps) -> Prediction:
         """The network's output at x_t as (x0, eps), t >= 1, and what more it says."""
         mean, variance_coeff = self.split_output(output, x_t)
-        alpha, sigma = self.schedule.alpha(t, x_t), self.schedule.sigma(t, x_t)
-        x0, eps, levels = self.parameterization.predict(mean, x_t, alpha, sigma)
+        x0, eps, levels = self.parameterization.predict(mean, x_t, *self.schedule.level(t).over(x_t))
         return Prediction(t, x0, eps, variance_coeff, levels)
 
     def split_output(self, output: Data, x_t: Data) -> tuple[Data, Data | None]:
@@ -107,9 +111,10 @@ class GaussianDiffusion:
             )
         return output[:, :means], output[:, means:]
 
-    def network_time(self, t: Timesteps, x_t: Data) -> Tensor:
-        """What the network is told of t, (B,) float32: the index t - 1 of published weights, or the log-SNR, scaled."""
-        time = t - 1 if self.time == "index" else time_of_log_snr(self.schedule.log_snr(t))
+    def network_time(self, level: Level, x_t: Data) -> Tensor:
+        """What the network is told of a level, (B,) float32: the index t - 1 of published weights, or the log-SNR,
+        scaled."""
+        time = time_of_log_snr(level.log_snr) if self.time == "log-snr" else level.t - 1
         return time.to(x_t.device, torch.float32).expand(x_t.shape[0])
 
 

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from ancestral.diffusion.level import Level
 from ancestral.tensors import Data, Timesteps, broadcast_like
 
 MAX_BETA = 0.999  # no single step removes more than this share of the signal's power (Nichol and Dhariwal 2021)
@@ -47,22 +48,27 @@ class Schedule:
         """alpha_bar_t, float64, shaped as t and on its device."""
         return _on(t.device, self.alpha_bar)[t]
 
+    def level(self, t: Timesteps) -> Level:
+        """The noise level (1) and (2) of t, on its device."""
+        alpha_bar = self.alpha_bar_at(t)
+        return Level(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), torch.logit(alpha_bar), t)
+
+    def level_between(self, u: Float64[Tensor, "..."]) -> Level:
+        """The noise level at the continuous time u in [0, 1], whose log-SNR is linear in u from t = 1 to t = T."""
+        clean, noisy = self.ends_of_log_snr
+        return Level.of_log_snr(torch.lerp(clean.to(u.device), noisy.to(u.device), u))
+
     def alpha(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
         """alpha_t of (1), broadcast over `like`."""
-        return broadcast_like(self.alpha_bar_at(t).sqrt(), like)
+        return broadcast_like(self.level(t).alpha, like)
 
     def sigma(self, t: Timesteps, like: Data) -> Float[Tensor, "..."]:
         """sigma_t of (1), broadcast over `like`."""
-        return broadcast_like((1 - self.alpha_bar_at(t)).sqrt(), like)
+        return broadcast_like(self.level(t).sigma, like)
 
     def log_snr(self, t: Timesteps) -> Float64[Tensor, "..."]:
         """Log-SNR (2), float64, shaped as t: +inf at t = 0, -inf where no signal is left."""
-        return torch.logit(self.alpha_bar_at(t))
-
-    def log_snr_between(self, u: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
-        """Log-SNR at the continuous time u in [0, 1], linear in u from that of t = 1 to that of t = T: shaped as u."""
-        clean, noisy = self.ends_of_log_snr
-        return torch.lerp(clean.to(u.device), noisy.to(u.device), u)
+        return self.level(t).log_snr
 
     @property
     def ends_of_log_snr(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
@@ -161,11 +167,6 @@ def _rising_levels(table: Tensor) -> tuple[Tensor, Tensor]:
 def _on(device: torch.device, table: Tensor) -> Tensor:
     """The table where the timesteps are, copied there once."""
     return table.to(device)
-
-
-def alpha_and_sigma(log_snr: Float64[Tensor, "..."], like: Data) -> tuple[Tensor, Tensor]:
-    """alpha and sigma of (1) at any log-SNR, () or (B,), broadcast over `like`."""
-    return broadcast_like(torch.sigmoid(log_snr).sqrt(), like), broadcast_like(torch.sigmoid(-log_snr).sqrt(), like)
 
 
 def from_betas(betas: Sequence[float] | Float64[Tensor, "T"]) -> Schedule:

@@ -82,7 +82,7 @@ class NoisyClassifier:
 
     def scores(self, x_t: Images, t: Timesteps) -> Float[Tensor, "B classes"]:
         """log p(class | x_t) but for a constant of each image, in float32 at least."""
-        scores = self.network(x_t, self.diffusion.network_time(t, x_t))
+        scores = self.network(x_t, self.diffusion.network_time(self.diffusion.schedule.level(t), x_t))
         return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
     def save(self, path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import torch
 
 from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.losses import squared_error
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
 from ancestral.report.facts import RunFacts, number
@@ -12,7 +13,7 @@ from ancestral.report.html import Html, element, joined, section, styled
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
 from ancestral.tensors import from_pixels
-from ancestral.training.loss import denoising_losses
+from ancestral.training.loss import training_losses
 from ancestral.viz import plots
 
 POINTS = 20  # timesteps at which the held-out loss is measured
@@ -45,9 +46,9 @@ def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]
     eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
     labelled = pipeline.num_classes and held_out.labels is not None
     labels = torch.tensor(held_out.labels, device=pipeline.device) if labelled else None
-    times = torch.full((len(x0),), t)
+    noised = pipeline.diffusion.noised(x0, torch.full((len(x0),), t), eps)
     with torch.inference_mode():
-        each = denoising_losses(pipeline, pipeline.network.eval(), x0, times, eps, labels).double()
+        each = training_losses(pipeline, pipeline.network.eval(), noised, labels, squared_error).double()
     error = float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0
     return float(each.mean()), error
 

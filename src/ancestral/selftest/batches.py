@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.flow import Exact, flow_log_prob
 from ancestral.diffusion.likelihood import prior_term, step_term
-from ancestral.diffusion.losses import continuous, hybrid, min_snr, squared_error, vlb
+from ancestral.diffusion.losses import Loss, continuous, hybrid, min_snr, squared_error, vlb
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
@@ -103,6 +103,11 @@ def term(x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
     return step_term(EPS, nonlinear(x_t, t.cpu()), x0, x_t, t, t // 2, DiagonalGaussian.log_prob)
 
 
+def noisy(loss: Loss, process: GaussianDiffusion, output: Tensor, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """That of each image, at its own t."""
+    return loss(process, output, process.noised(x0, t, eps))
+
+
 EPS, LEVELS = eps_process(TABLE), GaussianDiffusion(TABLE, PredictsCategorical(), beta_tilde)
 LEARNED = eps_process(TABLE, interpolated)
 
@@ -139,13 +144,13 @@ def functions(device: torch.device) -> dict[str, tuple[Made, tuple[Tensor, ...]]
         "inversion by Heun": (partial(inverted, HeunInversion(TABLE)), (first,)),
         "slerp": (partial(slerp, u=0.3), (first, second.flip(0))),
         "arc": (partial(arc, u=0.3), (first, second.flip(0))),
-        "loss: simple": (partial(squared_error, EPS), (output[:, :2], x0, eps, t)),
-        "loss: simple of levels": (partial(squared_error, LEVELS), (levels, x0, eps, t)),
-        "loss: hybrid": (partial(hybrid, LEARNED), (output, x0, eps, t)),
-        "loss: bound": (partial(vlb, LEARNED), (output, x0, eps, t)),
-        "loss: bound of levels": (partial(vlb, LEVELS), (levels, x0, eps, t)),
-        "loss: continuous": (partial(continuous, EPS), (output[:, :2], x0, eps, TABLE.log_snr(t))),
-        "loss: min-SNR": (partial(min_snr(), EPS), (t,)),
+        "loss: simple": (partial(noisy, squared_error, EPS), (output[:, :2], x0, eps, t)),
+        "loss: simple of levels": (partial(noisy, squared_error, LEVELS), (levels, x0, eps, t)),
+        "loss: hybrid": (partial(noisy, hybrid, LEARNED), (output, x0, eps, t)),
+        "loss: bound": (partial(noisy, vlb, LEARNED), (output, x0, eps, t)),
+        "loss: bound of levels": (partial(noisy, vlb, LEVELS), (levels, x0, eps, t)),
+        "loss: continuous": (partial(noisy, continuous, EPS), (output[:, :2], x0, eps, t)),
+        "loss: min-SNR": (lambda t: min_snr()(EPS, TABLE.level(t)), (t,)),
         "loss: mean over an image": (mean_over_image, (x0,)),
         "L_T": (partial(prior_term, EPS), (x0,)),
         "a term of the bound, each at its own t and s": (term, (first, second, t)),

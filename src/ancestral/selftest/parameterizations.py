@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ancestral import oracles
 from ancestral.diffusion.categorical import PredictsCategorical
+from ancestral.diffusion.level import Noised
 from ancestral.diffusion.likelihood import step_term
 from ancestral.diffusion.losses import hybrid, min_snr, squared_error, uniform, variance_loss, vlb
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
@@ -42,14 +43,15 @@ def process(name: str) -> GaussianDiffusion:
 @CHECKS("{name}: numbers at signal 0.6, noise 0.8", 1e-14, name=ALL)
 def numbers(name: str, device: torch.device) -> Tensor:
     short, (x0, eps) = GaussianDiffusion(SHORT, ALL[name], beta_tilde), double(2, -1.5, device=device).reshape(2, 1, 1)
-    return short.target(x0, eps, torch.tensor(3)) - BY_HAND[name]
+    return short.target(short.noised(x0, torch.tensor(3), eps)) - BY_HAND[name]
 
 
 @CHECKS("{name}: decode undoes target; any pair makes x_t", 1e-11, name=ALL)
 def round_trip(name: str, device: torch.device) -> Iterator[Tensor]:
     chain, (x0, eps) = process(name), normal(2, 32, 1, device=device)
     for t in TIMES:
-        found = chain.decode(chain.target(x0, eps, t), chain.q_sample(x0, t, eps), t)
+        noised = chain.noised(x0, t, eps)
+        found = chain.decode(chain.target(noised), noised.x_t, t)
         yield from (found.x0 - x0, found.eps - eps, oracles.noised(LINEAR, chain.decode(x0, eps, t)) - eps)
 
 
@@ -70,12 +72,13 @@ def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
     each, chain = signs(2, device), process(name)
     x0, eps = data.variance.sqrt() * each[:, :1], each[:, 1:].expand(4, 3)
     for t in TIMES:
-        x_t = chain.q_sample(x0, t, eps)
-        fitted = (chain.target(x0, eps, t) * x_t).mean(0) / (x_t * x_t).mean(0) * x_t
+        noised = chain.noised(x0, t, eps)
+        x_t = noised.x_t
+        fitted = (chain.target(noised) * x_t).mean(0) / (x_t * x_t).mean(0) * x_t
         yield chain.decode(fitted, x_t, t).x0 - data(x_t, t).x0
         scale = ALL[name].x0_scale(LINEAR.alpha_bar[t].sqrt(), (1 - LINEAR.alpha_bar[t]).sqrt()).to(device)
         least = (data.reverse_variance(t, torch.tensor(0)) / scale**2).mean()
-        yield squared_error(chain, fitted, x0, eps, t).mean() - least
+        yield squared_error(chain, fitted, noised).mean() - least
 
 
 @CHECKS("mixture: E[eps | x_t] is its score", 1e-10)
@@ -118,11 +121,12 @@ def bayes(peak: float, device: torch.device) -> Iterator[Tensor]:
     x0, eps, output = one_pixel(peak, device)
     for t in (1, 10, 30, 50):
         time = torch.tensor([t])
-        x_t = LEVELS.q_sample(x0, time, eps)
+        noised = LEVELS.noised(x0, time, eps)
+        x_t = noised.x_t
         found = LEVELS.decode(output, x_t, time)
         mean = float(posterior(peak, float(x_t), t) @ pixel_levels()[:, 0])
         yield from (found.x0 - mean, oracles.noised(TABLE, found) - x_t)
-        yield squared_error(LEVELS, output, x0, eps, time) - (float(x0) - mean) ** 2
+        yield squared_error(LEVELS, output, noised) - (float(x0) - mean) ** 2
 
 
 @CHECKS("levels: L_0 is the probability of the level", 1e-9)
@@ -142,21 +146,21 @@ def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
 @LOSSES("min-SNR weights at SNR 9 and 9/16", 1e-13)
 def weights(device: torch.device) -> Iterator[Tensor]:
     """Gamma 5: over SNR for eps, alone for x0, over SNR + 1 for v; `uniform` is 1."""
-    t = torch.tensor([1, 3], device=device)
+    level = SHORT.level(torch.tensor([1, 3], device=device))
     wanted = {"eps": (5 / 9, 1.0), "x0": (5.0, 0.5625), "v": (0.5, 0.36)}
     for name, expected in wanted.items():
         chain = GaussianDiffusion(SHORT, ALL[name], interpolated)
-        yield from (min_snr()(chain, t) - double(*expected, device=device), uniform(chain, t) - 1)
+        yield from (min_snr()(chain, level) - double(*expected, device=device), uniform(chain, level) - 1)
 
 
 LEARNED = eps_process(FIVE, interpolated)
 
 
-def batch(device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """An output of two channels, pixels, eps and t = 1..5."""
+def batch(device: torch.device) -> tuple[Tensor, Noised]:
+    """An output of two channels, and pixels noised at t = 1..5."""
     mean, variance_coeff, eps = normal(3, 5, 1, 2, 2, device=device)
     x0 = torch.arange(20, device=device).reshape(5, 1, 2, 2).double() * 13 / 127.5 - 1
-    return torch.cat([mean, variance_coeff.clamp(-1, 1)], 1), x0, eps, torch.arange(1, 6)
+    return torch.cat([mean, variance_coeff.clamp(-1, 1)], 1), LEARNED.noised(x0, torch.arange(1, 6), eps)
 
 
 @LOSSES("L_vlb over all t: the terms of the bound but L_T", 1e-10)
@@ -166,33 +170,35 @@ def whole_bound(device: torch.device) -> Tensor:
     point, unit = (GaussianData(FIVE, double(0), double(each)) for each in (0.0, 1.0))
     t, each = torch.arange(1, 6).repeat_interleave(4), signs(2, device).repeat(5, 1)
     x0, eps = 0.3**0.5 * each[:, :1], each[:, 1:]
-    said = data(LEARNED.q_sample(x0, t, eps), t)
+    noised = LEARNED.noised(x0, t, eps)
+    said = data(noised.x_t, t)
     low = point.reverse_variance(t.clamp(min=2), (t - 1).clamp(min=1)).log().to(device)
     high = unit.reverse_variance(t, t - 1).log().to(device)
     variance_coeff = 2 * (data.reverse_variance(t, t - 1).log() - low) / (high - low) - 1
-    found = vlb(LEARNED, torch.cat([said.eps, variance_coeff], 1), x0, eps, t, DiagonalGaussian.log_prob).mean()
+    found = vlb(LEARNED, torch.cat([said.eps, variance_coeff], 1), noised, DiagonalGaussian.log_prob).mean()
     terms = oracles.expected_terms(eps_process(FIVE, data.exact), data, FIVE.trailing(5))
     return found * math.log(2) - terms[1:].sum()
 
 
 @LOSSES("hybrid: the variance coefficient feels 0.001 L_vlb", 1e-8)
 def guides_variance(device: torch.device) -> Tensor:
-    output, x0, eps, t = batch(device)
-    step = torch.cat([torch.zeros_like(x0), normal(5, 1, 2, 2, device=device).flip(0)], 1)
+    output, noised = batch(device)
+    step = torch.cat([torch.zeros_like(noised.x0), normal(5, 1, 2, 2, device=device).flip(0)], 1)
     moved = output.clone().requires_grad_()
-    (found,) = torch.autograd.grad(hybrid(LEARNED, moved, x0, eps, t).sum(), moved)
-    up, down = (vlb(LEARNED, output + side * 1e-5 * step, x0, eps, t).sum() for side in (1, -1))
+    (found,) = torch.autograd.grad(hybrid(LEARNED, moved, noised).sum(), moved)
+    up, down = (vlb(LEARNED, output + side * 1e-5 * step, noised).sum() for side in (1, -1))
     return (found[:, 1:] * step[:, 1:]).sum() - 0.001 * (up - down) / 2e-5
 
 
 @LOSSES("hybrid: simple + 0.001 L_vlb, which leaves the mean alone", 1e-12)
 def adds_up(device: torch.device) -> tuple[Tensor, ...]:
     """Of its gradient -2 (target - mean) / D of the simple loss alone reaches the mean."""
-    output, x0, eps, t = batch(device)
+    output, noised = batch(device)
     output.requires_grad_()
+    eps = noised.eps
     simple = (eps - output[:, :1]).square().flatten(1).mean(1)
-    share = 0.001 * vlb(LEARNED, output, x0, eps, t)
-    whole, second = (loss(LEARNED, output, x0, eps, t) for loss in (hybrid, variance_loss))
+    share = 0.001 * vlb(LEARNED, output, noised)
+    whole, second = (loss(LEARNED, output, noised) for loss in (hybrid, variance_loss))
     (gradient,) = torch.autograd.grad(whole.sum(), output)
     return whole - (simple + share), second - share, gradient[:, :1] + (eps - output[:, :1]) / 2
 

@@ -109,9 +109,9 @@ def halves(device: torch.device) -> tuple[Tensor, ...]:
 def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
     """SNR 9 at t = 1 is 500 - 25 log 9."""
     t, x = torch.tensor([1, 3]), torch.zeros(2, 1, device=device)
-    by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(t, x).double()
+    by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(SHORT.level(t), x).double()
     wanted = double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
-    return CHAIN.network_time(t, x).double() - double(0, 2, device=device), by_noise - wanted
+    return CHAIN.network_time(CHAIN.schedule.level(t), x).double() - double(0, 2, device=device), by_noise - wanted
 
 
 def kl_integral(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor], x: Tensor) -> Tensor:

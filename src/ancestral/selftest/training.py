@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import batch_indices
-from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.diffusion.level import Noised
+from ancestral.diffusion.timesteps import RecentLosses, SampledTimesteps
 from ancestral.oracles import double, legendre, signs
 from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Checks
@@ -23,7 +24,7 @@ from ancestral.selftest.randomness import CPU
 from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.budget import learning_rate
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.loss import ValidationLoss, training_losses
+from ancestral.training.loss import ValidationLoss, level_of, training_losses
 from ancestral.training.optimizer import ROUNDS, A, B, C, Muon
 from ancestral.training.randomness import randomness_of
 from ancestral.training.step import Trainer
@@ -121,7 +122,8 @@ def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within:
     x0, eps = (part[:, None, None, None].expand(-1, 1, 4, 4) for part in (INNER**0.5 * each[:, 0], each[:, 1]))
     pipeline = tiny(TrainingSettings(steps=1, loss=loss), time)
     t, within = t.repeat_interleave(4), within.repeat_interleave(4)
-    found = training_losses(pipeline, partial(exact, time), x0, t, within, eps, None)
+    level = level_of(pipeline, SampledTimesteps(t, torch.ones_like(within), within))
+    found = training_losses(pipeline, partial(exact, time), Noised.at(level, x0, eps), None)
     return found.double().reshape(-1, 4).mean(1)
 
 

@@ -1,4 +1,4 @@
-"""The loss of a batch at given times and noise, in the precision the machine is fast in; and of held-out images."""
+"""The loss of a batch at given levels of noise, in the precision the machine is fast in; and of held-out images."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,41 +8,36 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.level import Level, Noised
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
-from ancestral.diffusion.process import time_of_log_snr
-from ancestral.diffusion.schedules import alpha_and_sigma
+from ancestral.diffusion.timesteps import SampledTimesteps
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
-from ancestral.tensors import Data, Labels, PerImage, Timesteps, from_pixels
+from ancestral.tensors import Labels, PerImage, from_pixels
 
 Network = Callable[..., Tensor]
 HELD_OUT_IMAGES = 512
-LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid}
+LOSSES: dict[str, Loss] = {"simple": squared_error, "vlb": vlb, "hybrid": hybrid, "continuous": continuous}
+
+
+def level_of(pipeline: Pipeline, times: SampledTimesteps) -> Level:
+    """The noise levels that the pipeline's settings train at: those of the table, or continuous time."""
+    schedule = pipeline.diffusion.schedule
+    if pipeline.config.training.loss != "continuous":
+        return schedule.level(times.t)
+    return schedule.level_between((times.t - 1 + times.within) / schedule.num_timesteps)
 
 
 def training_losses(
-    pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, within: PerImage, eps: Data, labels: Labels | None
+    pipeline: Pipeline, network: Network, noised: Noised, labels: Labels | None, loss: Loss | None = None
 ) -> PerImage:
-    """The unweighted loss that the pipeline's settings name, of each image: (B,), at least float32.
-
-    Args:
-        t: (B,) in 1..T.
-        within: (B,) in [0, 1): for the loss in continuous time, where between t - 1 and t.
-    """
-    if pipeline.config.training.loss != "continuous":
-        return _at_timesteps(LOSSES[pipeline.config.training.loss], pipeline, network, x0, t, eps, labels)
-    u = (t - 1 + within) / pipeline.diffusion.num_timesteps
-    log_snr = pipeline.diffusion.schedule.log_snr_between(u.double())
-    alpha, sigma = alpha_and_sigma(log_snr, x0)
-    output = _output(pipeline, network, alpha * x0 + sigma * eps, time_of_log_snr(log_snr).float(), labels)
-    return continuous(pipeline.diffusion, output, x0, eps, log_snr)
-
-
-def denoising_losses(
-    pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
-) -> PerImage:
-    """The squared error of each image, (B,) float32, whatever the loss of the pipeline."""
-    return _at_timesteps(squared_error, pipeline, network, x0, t, eps, labels)
+    """The unweighted loss of each image: (B,), at least float32. `loss`: None: the one that the settings name."""
+    chosen = loss or LOSSES[pipeline.config.training.loss]
+    if labels is None and pipeline.num_classes:
+        labels = noised.x_t.new_full((len(noised.x_t),), pipeline.num_classes, dtype=torch.int64)
+    with pipeline.compute.autocast(pipeline.device):
+        output = network(noised.x_t, pipeline.diffusion.network_time(noised.level, noised.x_t), labels)
+    return chosen(pipeline.diffusion, output.float(), noised)
 
 
 def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImage:
@@ -52,26 +47,10 @@ def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImag
     x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=pipeline.device)
     x0 = x0.contiguous(memory_format=torch.channels_last)
     t = torch.full((count,), (pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
-    within = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
+    zeros = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
     labels = torch.zeros_like(t) if pipeline.num_classes else None
-    return training_losses(pipeline, network, x0, t, within, torch.zeros_like(x0), labels)
-
-
-def _at_timesteps(
-    loss: Loss, pipeline: Pipeline, network: Network, x0: Data, t: Timesteps, eps: Data, labels: Labels | None
-) -> PerImage:
-    diffusion = pipeline.diffusion
-    x_t = diffusion.q_sample(x0, t, eps)
-    output = _output(pipeline, network, x_t, diffusion.network_time(t, x_t), labels)
-    return loss(diffusion, output, x0, eps, t)
-
-
-def _output(pipeline: Pipeline, network: Network, x: Data, time: Tensor, labels: Labels | None) -> Tensor:
-    if labels is None and pipeline.num_classes:
-        labels = x.new_full((len(x),), pipeline.num_classes, dtype=torch.int64)
-    with pipeline.compute.autocast(pipeline.device):
-        output = network(x, time, labels)
-    return output.float()
+    level = level_of(pipeline, SampledTimesteps(t, weight=zeros + 1, within=zeros))
+    return training_losses(pipeline, network, Noised.at(level, x0, torch.zeros_like(x0)), labels)
 
 
 class RunningMeans:
@@ -128,14 +107,15 @@ class ValidationLoss:
         steps, draws = self.pipeline.diffusion.num_timesteps, generator(self.pipeline.config.seed, "held-out")
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
         eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
-        means, alike = RunningMeans(device), torch.ones(count, dtype=torch.float64, device=device)
+        alike = torch.ones(count, dtype=torch.float64, device=device)
+        means, level = RunningMeans(device), level_of(self.pipeline, SampledTimesteps(t, alike, within=0.5 * alike))
         size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             x0 = from_pixels(torch.tensor(self.images.pixels(part), device=device)).permute(0, 3, 1, 2)
             labels = None
             if self.pipeline.num_classes and self.images.labels is not None:
                 labels = torch.tensor(self.images.labels[part], device=device)
-            losses = training_losses(self.pipeline, network, x0, t[part], 0.5 * alike[part], eps[part], labels)
+            losses = training_losses(self.pipeline, network, Noised.at(level.rows(part), x0, eps[part]), labels)
             means.add(losses, alike[part], t[part], steps, 0.0)
         found = means.means()
         return {"held_out_loss": found["loss"], "held_out_by_quarter": found["loss_by_quarter"]}

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch, Loader
+from ancestral.diffusion.level import Noised
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
-from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.diffusion.timesteps import RecentLosses, SampledTimesteps
 from ancestral.errors import Diverged
 from ancestral.networks.weights import first_not_finite
 from ancestral.pipeline import Pipeline
@@ -39,7 +40,7 @@ from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.engine import Parallel, engine_of
-from ancestral.training.loss import RunningMeans, training_losses
+from ancestral.training.loss import RunningMeans, level_of, training_losses
 from ancestral.training.optimizer import moments_like, optimizers_for
 from ancestral.training.randomness import Randomness, randomness_of
 
@@ -203,13 +204,13 @@ class Trainer:
     def _losses(self, batch: Batch, random: Randomness, part: slice) -> tuple[PerImage, PerImage]:
         """The losses of a part of this process's images, and the weight of each: the square in Algorithm 1."""
         hidden, eps = (each[self.engine.local_slice][part] for each in (random.hidden, random.eps))
-        t, weight, within = (each[self.engine.local_slice][part] for each in random.times)
+        times = SampledTimesteps(*(each[self.engine.local_slice][part] for each in random.times))
         labels = None
         if self.pipeline.num_classes and batch.labels is not None:
             labels = batch.labels[part].masked_fill(hidden, self.pipeline.num_classes)
-        x0 = batch.images[part]
-        losses = training_losses(self.pipeline, self.engine.forward, x0, t, within, eps, labels)
-        return losses, (self.weighting(self.diffusion, t) * weight).to(losses)
+        level = level_of(self.pipeline, times)
+        losses = training_losses(self.pipeline, self.engine.forward, Noised.at(level, batch.images[part], eps), labels)
+        return losses, (self.weighting(self.diffusion, level) * times.weight).to(losses)
 
     def _descend(self, norm: Tensor, finite: Tensor) -> None:
         """Clips, steps and averages; not finite: changes no weight, moment or counter of either."""

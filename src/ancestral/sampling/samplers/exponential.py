@@ -36,20 +36,20 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.tensors import Data, Timesteps
 
 
-class Level(NamedTuple):
-    """The state of noise at a timestep: alpha, sigma, and l = log(alpha / sigma), which is infinite at either end."""
+class Coefficients(NamedTuple):
+    """A level of noise in plain numbers: alpha, sigma, and l = log(alpha / sigma), which is infinite at either end."""
 
     alpha: float
     sigma: float
     log_ratio: float
 
 
-def level(schedule: Schedule, t: Timesteps) -> Level:
+def level(schedule: Schedule, t: Timesteps) -> Coefficients:
     """alpha_t, sigma_t and l_t."""
     kept = float(schedule.alpha_bar_at(t))
     if not 0 < kept < 1:
-        return Level(kept, 1 - kept, math.copysign(math.inf, kept - 0.5))
-    return Level(math.sqrt(kept), math.sqrt(1 - kept), 0.5 * math.log(kept / (1 - kept)))
+        return Coefficients(kept, 1 - kept, math.copysign(math.inf, kept - 0.5))
+    return Coefficients(math.sqrt(kept), math.sqrt(1 - kept), 0.5 * math.log(kept / (1 - kept)))
 
 
 def is_finite(schedule: Schedule, t: Timesteps) -> bool:
