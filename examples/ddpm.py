@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ancestral.data.datasets import load
 from ancestral.diffusion.schedules import Schedule, linear
 from ancestral.networks.unet import UNet
-from ancestral.settings import DataSettings, NetworkSettings
+from ancestral.settings import DataSettings, UNetSettings
 from ancestral.tensors import from_pixels, to_pixels
 from ancestral.viz.pictures import grid, save_png
 
@@ -80,7 +80,7 @@ def main() -> None:
 
     torch.manual_seed(args.seed)
     schedule, images = linear(args.timesteps), digits()
-    settings = NetworkSettings(widths=(args.width, 2 * args.width), layers=1, attention=(1,), norm_groups=8)
+    settings = UNetSettings(widths=(args.width, 2 * args.width), layers=1, attention=(1,), norm_groups=8)
     network = UNet(settings, in_channels=1, out_channels=1)
     training(network, schedule, images, args.steps, args.lr)
     generated = sampling(network.eval(), schedule, (40, *images.shape[1:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ancestral import Config, Pipeline, RunFolder, load, train
-from ancestral.settings import DataSettings, NetworkSettings, SamplingSettings, TrainingSettings
+from ancestral.settings import DataSettings, SamplingSettings, TrainingSettings, UNetSettings
 from ancestral.viz.pictures import grid, save_png
 
 
@@ -17,7 +17,7 @@ def settings(steps: int, width: int) -> Config:
     """Digits by class; unknown or contradictory settings would be refused here."""
     return Config(
         data=DataSettings(source="digits"),
-        network=NetworkSettings(widths=(width, 2 * width), layers=1, attention=(1,), norm_groups=8),
+        network=UNetSettings(widths=(width, 2 * width), layers=1, attention=(1,), norm_groups=8),
         training=TrainingSettings(steps=steps, batch_size=64, lr=1e-3, warmup_images=640, log_every_steps=20),
         sampling=SamplingSettings(steps=20),
     )

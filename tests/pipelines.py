@@ -5,11 +5,11 @@ from typing import Any
 import torch
 
 from ancestral.pipeline import Pipeline
-from ancestral.settings import Config, ImageSpec, NetworkSettings
+from ancestral.settings import Config, ImageSpec, UNetSettings
 
-TINY = NetworkSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
+TINY = UNetSettings(widths=(8,), layers=1, attention=(), middle_attention=False, norm_groups=4)
 """The smallest network."""
-SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
+SMALL = UNetSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 """Two levels and attention."""
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ancestral.networks.layers import GroupNorm
 from ancestral.networks.unet import UNet
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 from benchmarks import ours
 from benchmarks.__main__ import BENCHMARKS, main
 from benchmarks.ceiling import Ceiling
@@ -96,7 +96,7 @@ def test_operations_of_the_papers_network_are_those_published() -> None:
 
 
 def test_a_network_keeps_its_numbers_when_it_is_counted() -> None:
-    network = UNet(NetworkSettings(widths=(8,), layers=1, attention=(), norm_groups=4), 1, 1)
+    network = UNet(UNetSettings(widths=(8,), layers=1, attention=(), norm_groups=4), 1, 1)
     assert forward_flops(network, ours.call, (1, 1, 8, 8)) > 0
     assert network.training and not any(p.is_meta or not p.requires_grad for p in network.parameters())
 

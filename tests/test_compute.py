@@ -17,7 +17,7 @@ from ancestral.compute import Choices, defaults, in_words, load_tuned, remove_tu
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS
-from ancestral.settings import ComputeSettings, Config, ImageSpec, NetworkSettings
+from ancestral.settings import ComputeSettings, Config, ImageSpec, UNetSettings
 
 SPEC = ImageSpec(channels=1, height=8, width=8)
 CPU = torch.device("cpu")
@@ -73,7 +73,7 @@ def test_what_is_remembered_is_recalled(made: dict[str, Any]) -> None:
     assert load_tuned(SMALL, SPEC, CPU) == choices
 
 
-def keys() -> dict[str, tuple[NetworkSettings, ImageSpec]]:
+def keys() -> dict[str, tuple[UNetSettings, ImageSpec]]:
     wider = SMALL.model_copy(update={"widths": (16, 16)})
     return {"another network": (wider, SPEC), "another shape": (SMALL, SPEC.model_copy(update={"width": 16}))}
 

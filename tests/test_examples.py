@@ -32,10 +32,10 @@ from ancestral.pipeline.building import build_schedule
 from ancestral.sampling.denoiser import NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral
-from ancestral.settings import Config, DataSettings, ImageSpec, NetworkSettings, SamplingSettings, merged, read_settings
+from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings, UNetSettings, merged, read_settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-TINY = Config(network=NetworkSettings(widths=(8, 8), layers=1, attention=(), norm_groups=4))
+TINY = Config(network=UNetSettings(widths=(8, 8), layers=1, attention=(), norm_groups=4))
 TINY_WORDS = ["--network.widths", "8", "--network.layers", "1", "--network.attention", "--network.norm_groups", "4"]
 Run = Callable[..., tuple[str, dict[str, Any]]]
 

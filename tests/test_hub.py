@@ -34,7 +34,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral
-from ancestral.settings import NetworkSettings, SamplingSettings
+from ancestral.settings import SamplingSettings, UNetSettings
 
 
 class Diffusers:
@@ -48,7 +48,7 @@ class Diffusers:
 
 diffusers = Diffusers()
 
-SETTINGS = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, dropout=0.1)
+SETTINGS = UNetSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, dropout=0.1)
 BETAS = tuple(torch.linspace(1e-3, 0.3, 10, dtype=torch.float64).tolist())
 SCHEDULE = ScheduleDescription(BETAS, prediction="v", variance="beta", clip="none")
 UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
@@ -64,7 +64,7 @@ def quiet_diffusers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def contents(
-    settings: NetworkSettings = SETTINGS,
+    settings: UNetSettings = SETTINGS,
     classes: int = 0,
     size: tuple[int, int] = (8, 8),
     channels: int = 2,
@@ -278,7 +278,7 @@ def test_what_is_a_diffusers_unet() -> None:
     assert is_diffusers_unet(SETTINGS, 8, 6)
     assert is_diffusers_unet(SETTINGS.model_copy(update={"stem": 8}), 8, 8)
     assert not is_diffusers_unet(SETTINGS, 8, 7)
-    assert not is_diffusers_unet(NetworkSettings(widths=(32, 32, 32, 32), attention=()), 28, 28)
+    assert not is_diffusers_unet(UNetSettings(widths=(32, 32, 32, 32), attention=()), 28, 28)
     for beyond in ("own stem", "long middle", "no middle", "fourier", "rank"):
         assert not is_diffusers_unet(SETTINGS.model_copy(update=VARIED[beyond]), 8, 8)
 

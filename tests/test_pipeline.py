@@ -30,10 +30,10 @@ from ancestral.settings import (
     DiffusionSettings,
     ImageSpec,
     LinearSchedule,
-    NetworkSettings,
     SamplingSettings,
     ScheduleSettings,
     TrainingSettings,
+    UNetSettings,
     parse,
 )
 from ancestral.tensors import from_pixels, to_pixels
@@ -211,7 +211,7 @@ def test_a_cache_skips_the_deep_levels_between_whole_calls_and_nothing_else() ->
 
 @pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
 def test_a_cache_of_one_is_none_and_the_first_step_is_always_whole(widths: tuple[int, ...]) -> None:
-    network = NetworkSettings(widths=widths, layers=1, attention=(), norm_groups=4)
+    network = UNetSettings(widths=widths, layers=1, attention=(), norm_groups=4)
     made, labels = pipeline(CLASSES, network=network), torch.tensor([0, 1])
     denoise = made.denoiser(labels, SamplingSettings(clip="none"))
     cached = made._bound(1, labels), made._bound(3, labels)

@@ -10,10 +10,10 @@ import torch
 from pipelines import answering, untrained
 
 from ancestral.pipeline import Pipeline
-from ancestral.settings import NetworkSettings, SamplingSettings
+from ancestral.settings import SamplingSettings, UNetSettings
 from benchmarks import caching, quantised
 
-NETWORK = NetworkSettings(widths=(8, 16), layers=1, attention=(), norm_groups=4)
+NETWORK = UNetSettings(widths=(8, 16), layers=1, attention=(), norm_groups=4)
 
 
 def saved(folder: Path, seed: int) -> Path:

@@ -16,7 +16,10 @@ OWN_FILE = "ancestral.json"
 """In every pipeline that this package wrote."""
 PACKING = "packing.json"
 """What a packed data set has until it is whole."""
-PARTS = {OWN_FILE, *("model_index.json", "network.json", "network.safetensors", "scheduler", "unet", "variance.json")}
+PARTS = {
+    *(OWN_FILE, "model_index.json", "network.json", "network.safetensors", "scheduler", "variance.json"),
+    *("unet", "transformer", "network"),
+}
 """Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

@@ -15,14 +15,12 @@ from ancestral.settings import (
     DiffusionSettings,
     LinearSchedule,
     LogSnrSchedule,
-    NetworkSettings,
     SamplingSettings,
     TrainingSettings,
+    UNetSettings,
 )
 
-SMALL_UNET = NetworkSettings(
-    widths=(24, 48, 96), layers=1, attention=(2,), norm_groups=4, time_conditioning="scale-shift"
-)
+SMALL_UNET = UNetSettings(widths=(24, 48, 96), layers=1, attention=(2,), norm_groups=4, time_conditioning="scale-shift")
 """For images of 28 to 64 pixels: 1.6 million parameters. Four groups, since narrow groups are slow to normalise."""
 
 
@@ -51,7 +49,7 @@ def mnist_nll() -> Config:
     return Config(
         data=DataSettings(source="mnist", labels="none", validation=0.02),
         diffusion=DiffusionSettings(schedule=LogSnrSchedule(), prediction="levels", time="log-snr"),
-        network=NetworkSettings(
+        network=UNetSettings(
             widths=(32, 64, 96), norm_groups=2, fourier=(6, 7), output_rank=32, time_conditioning="scale-shift"
         ),
         training=TrainingSettings(
@@ -92,7 +90,7 @@ def ddpm_cifar10() -> Config:
     return Config(
         data=DataSettings(source="cifar10", flip=True, labels="none", validation=0.01),
         diffusion=DiffusionSettings(schedule=LinearSchedule()),
-        network=NetworkSettings(
+        network=UNetSettings(
             widths=(128, 256, 256, 256), attention=(1,), dropout=0.1, norm_eps=1e-6, downsample_padding="right-bottom"
         ),
         training=TrainingSettings(steps=800_000, batch_size=128, lr=2e-4, warmup_images=640_000, ema_decay=0.9999),
@@ -130,7 +128,7 @@ def teaching() -> Config:
     return Config(
         data=DataSettings(source="mnist"),
         diffusion=DiffusionSettings(schedule=LinearSchedule()),
-        network=NetworkSettings(
+        network=UNetSettings(
             stem=32, widths=(64, 128, 256), layers=2, attention=(0, 1, 2), middle_layers=2, head_width=16, norm_groups=8
         ),
         training=TrainingSettings(images=40 * 57_000, batch_size=64, lr=1e-4, warmup_images=0),
@@ -162,7 +160,7 @@ def _short(
     batch_size: int,
     lr: float,
     prediction: Literal["x0", "v"],
-    network: NetworkSettings = SMALL_UNET,
+    network: UNetSettings = SMALL_UNET,
     flip: bool = False,
 ) -> Config:
     """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ancestral.cli.options import Options, accepts, changes
 from ancestral.jobs.target import overlaid, plan
 from ancestral.presets import PRESETS
-from ancestral.settings import Config, DataSettings, NetworkSettings, field_names, leaves, merged
+from ancestral.settings import Config, DataSettings, UNetSettings, field_names, leaves, merged
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:
@@ -109,7 +109,7 @@ def test_one_word_for_a_tuple_stays_a_tuple_and_a_side_a_side() -> None:
 
 
 def test_what_a_union_accepts_is_not_what_its_tuples_hold() -> None:
-    widths, size = NetworkSettings.model_fields["widths"].annotation, DataSettings.model_fields["size"].annotation
+    widths, size = UNetSettings.model_fields["widths"].annotation, DataSettings.model_fields["size"].annotation
     assert accepts(widths, tuple) and not accepts(widths, int)
     assert accepts(size, tuple) and accepts(size, int) and accepts(size, type(None))
 

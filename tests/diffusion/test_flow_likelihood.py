@@ -34,7 +34,7 @@ from ancestral.networks.unet import UNet
 from ancestral.oracles import GaussianData, Mixture, double, eps_process, two_hills
 from ancestral.rng import ImageNoise
 from ancestral.sampling.denoiser import NetworkDenoiser
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
 BIN = 2 / 255
 
@@ -240,7 +240,7 @@ def test_the_layout_of_the_data_does_not_matter(layout: str) -> None:
 def small_network() -> UNet:
     """A U-Net with attention whose weights are no longer its zeros."""
     torch.manual_seed(0)
-    network = UNet(NetworkSettings(widths=(8, 8), layers=1, attention=(1,), norm_groups=4), 1, 1).eval()
+    network = UNet(UNetSettings(widths=(8, 8), layers=1, attention=(1,), norm_groups=4), 1, 1).eval()
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.2)
     return network

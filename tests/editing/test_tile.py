@@ -19,7 +19,7 @@ from ancestral.networks.unet import UNet
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
 SCHEDULE = log_snr_linear(100, 6.0, -6.0)
 SIDE = 6
@@ -84,7 +84,7 @@ def test_windows_around_the_edges_have_no_seam() -> None:
     assert expected_ratio(Windows(denoiser(smoothing()), 4, 4, 1, wraps=True), 6) == pytest.approx(1, abs=1e-12)
 
 
-SMALL = NetworkSettings(widths=(8, 8), layers=1, attention=(1,), norm_groups=4)
+SMALL = UNetSettings(widths=(8, 8), layers=1, attention=(1,), norm_groups=4)
 
 
 def unet() -> UNet:

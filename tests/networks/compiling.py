@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ancestral.networks.blocks import Attention, ResnetBlock, time_width
 from ancestral.networks.compiled import compiled
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
-SETTINGS = NetworkSettings(widths=(128, 256), attention=(1,), norm_eps=1e-6)
+SETTINGS = UNetSettings(widths=(128, 256), attention=(1,), norm_eps=1e-6)
 BATCH = 2
 
 

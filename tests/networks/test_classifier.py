@@ -5,12 +5,12 @@ import torch
 from torch.nn import functional as F
 
 from ancestral.networks.classifier import Classifier, classifier_settings
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
-SETTINGS = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
+SETTINGS = UNetSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 
 
-def classifier(settings: NetworkSettings = SETTINGS, channels: int = 1) -> Classifier:
+def classifier(settings: UNetSettings = SETTINGS, channels: int = 1) -> Classifier:
     """One whose every layer says something: a new one's last layers are 0."""
     made = Classifier(settings, channels, 5).double().eval()
     weights = torch.Generator().manual_seed(0)
@@ -57,11 +57,11 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
 
 
 def test_the_settings_of_any_u_net_make_one_of_its_widths() -> None:
-    unet = NetworkSettings(
+    unet = UNetSettings(
         widths=(8, 12, 4), layers=3, attention=(2,), norm_groups=4, dropout=0.3, fourier=(6, 7), output_rank=8, stem=16
     )
     settings = classifier_settings(unet)
     assert (settings.widths, settings.stem, settings.attention) == (unet.widths, unet.stem, unet.attention)
     assert (settings.layers, settings.dropout, settings.fourier) == (1, 0.0, ())
-    assert NetworkSettings.model_validate(settings.model_dump()) == settings, "it can be read back from a file"
+    assert UNetSettings.model_validate(settings.model_dump()) == settings, "it can be read back from a file"
     assert Classifier(settings, 1, 2)(torch.randn(2, 1, 9, 9), torch.tensor(1.0)).shape == (2, 2)

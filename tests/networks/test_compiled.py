@@ -17,12 +17,12 @@ from ancestral.networks import compiled as compiled_module
 from ancestral.networks.compiled import compiled
 from ancestral.networks.unet import UNet
 from ancestral.presets import ddpm_cifar10
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 """Torch's compiler warns of torch when it is first imported."""
 
-TINY = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
+TINY = UNetSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ancestral.errors import InputError
 from ancestral.networks.unet import UNet
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 
-SMALL = NetworkSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
-TEACHING = NetworkSettings(
+SMALL = UNetSettings(widths=(8, 16), layers=1, attention=(1,), norm_groups=4)
+TEACHING = UNetSettings(
     widths=(64, 128, 256), stem=32, attention=(0, 1, 2), layers=2, middle_layers=2, head_width=32, norm_groups=8
 )
 
@@ -32,7 +32,7 @@ def randomised(network: torch.nn.Module) -> torch.nn.Module:
 
 
 def test_the_papers_cifar10_network_has_its_published_size() -> None:
-    settings = NetworkSettings(
+    settings = UNetSettings(
         widths=(128, 256, 256, 256), layers=2, attention=(1,), dropout=0.1, norm_eps=1e-6, time_order="sin-cos",
         time_frequency_shift=1, downsample_padding="right-bottom",
     )  # fmt: skip
@@ -96,7 +96,7 @@ def test_diffusers_weights_load_strictly_and_give_the_same_output(name: str) -> 
     theirs_differ, ours_differ = PAIRS[name]
     theirs = randomised(UNet2DModel(**COMMON | theirs_differ)).eval()
     classes = 3 if "num_class_embeds" in theirs_differ else 0
-    ours = UNet(NetworkSettings(**PLAIN | ours_differ), 2, theirs.config.out_channels, classes).eval()
+    ours = UNet(UNetSettings(**PLAIN | ours_differ), 2, theirs.config.out_channels, classes).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x, time = torch.randn(3, 2, 16, 12), torch.tensor([0, 7, 999])
     labels = torch.tensor([0, 3, 1]) if classes else None
@@ -108,7 +108,7 @@ def test_diffusers_weights_load_strictly_and_give_the_same_output(name: str) -> 
 
 @given(st.integers(1, 19), st.integers(1, 19), st.integers(1, 4), st.sampled_from(["even", "right-bottom"]))
 def test_any_size_and_channel_count(height: int, width: int, channels: int, padding: Any) -> None:
-    settings = NetworkSettings(
+    settings = UNetSettings(
         widths=(4, 4, 8, 8), layers=1, attention=(2,), norm_groups=2, head_width=4, downsample_padding=padding
     )
     x = torch.randn(2, channels, height, width)
@@ -116,7 +116,7 @@ def test_any_size_and_channel_count(height: int, width: int, channels: int, padd
 
 
 def test_four_levels_run_on_28x28_where_diffusers_fails() -> None:
-    network = UNet(NetworkSettings(widths=(8, 8, 8, 8), layers=1, attention=(), norm_groups=4), 1, 1)
+    network = UNet(UNetSettings(widths=(8, 8, 8, 8), layers=1, attention=(), norm_groups=4), 1, 1)
     assert network(torch.randn(1, 1, 28, 28), torch.tensor(0)).shape == (1, 1, 28, 28)
 
 
@@ -133,14 +133,14 @@ def test_the_teaching_networks_shape_runs() -> None:
 
 @pytest.mark.parametrize("pairs", [0, 1, 3])
 def test_middle_layers_are_counted_in_pairs(pairs: int) -> None:
-    middle = UNet(NetworkSettings(**PLAIN | {"middle_layers": pairs}), 1, 1).mid_block
+    middle = UNet(UNetSettings(**PLAIN | {"middle_layers": pairs}), 1, 1).mid_block
     assert (len(middle.resnets), len(middle.attentions)) == (pairs + 1, pairs)
 
 
 @pytest.mark.parametrize("conditioning", ["add", "scale-shift"])
 def test_a_new_network_predicts_zero_and_every_residual_branch_is_silent(conditioning: Any) -> None:
     """So the eps loss is 1 at initialisation."""
-    network = UNet(NetworkSettings(**PLAIN | {"time_conditioning": conditioning}), 3, 3, 2)
+    network = UNet(UNetSettings(**PLAIN | {"time_conditioning": conditioning}), 3, 3, 2)
     assert network(torch.randn(2, 3, 8, 8), torch.tensor([1, 900]), torch.tensor([0, 2])).abs().max() == 0
     silent = [name for name, p in network.named_parameters() if p.ndim > 1 and p.abs().max() == 0]
     assert silent and all(name.endswith(("conv2.weight", "to_out.0.weight", "conv_out.weight")) for name in silent)
@@ -170,7 +170,7 @@ LEVELS = pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
 @LEVELS
 def test_a_call_resumed_with_its_own_deep_features_is_the_whole_call(widths: tuple[int, ...]) -> None:
     """Bit for bit, in a network of one, two and three levels."""
-    network = randomised(UNet(NetworkSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, 3)).eval()
+    network = randomised(UNet(UNetSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, 3)).eval()
     x, time, labels = torch.randn(3, 2, 9, 7), torch.tensor([1, 5, 900]), torch.tensor([0, 3, 1])
     whole, deep = network.with_deep(x, time, None, labels)
     assert torch.equal(whole, network(x, time, labels))
@@ -181,7 +181,7 @@ def test_a_call_resumed_with_its_own_deep_features_is_the_whole_call(widths: tup
 
 @LEVELS
 def test_a_resumed_call_computes_the_first_level_only(widths: tuple[int, ...]) -> None:
-    network = randomised(UNet(NetworkSettings(**PLAIN | {"widths": widths, "attention": (0,)}), 1, 1)).eval()
+    network = randomised(UNet(UNetSettings(**PLAIN | {"widths": widths, "attention": (0,)}), 1, 1)).eval()
     x, time = torch.randn(1, 1, 8, 8), torch.tensor(5)
     _, deep = network.with_deep(x, time, None)
     called: list[str] = []
@@ -195,17 +195,15 @@ def test_a_resumed_call_computes_the_first_level_only(widths: tuple[int, ...]) -
 
 
 def test_dropout_acts_in_training_only() -> None:
-    network = randomised(UNet(NetworkSettings(**PLAIN | {"dropout": 0.5}), 1, 1))
+    network = randomised(UNet(UNetSettings(**PLAIN | {"dropout": 0.5}), 1, 1))
     x, time = torch.randn(1, 1, 8, 8), torch.tensor(10)
     assert not torch.equal(network(x, time), network(x, time))
     network.eval()
     assert torch.equal(network(x, time), network(x, time))
 
 
-@pytest.mark.parametrize(
-    "settings", [SMALL, NetworkSettings(**PLAIN | {"time_conditioning": "scale-shift", "stem": 4})]
-)
-def test_gradient_reaches_every_parameter(settings: NetworkSettings) -> None:
+@pytest.mark.parametrize("settings", [SMALL, UNetSettings(**PLAIN | {"time_conditioning": "scale-shift", "stem": 4})])
+def test_gradient_reaches_every_parameter(settings: UNetSettings) -> None:
     network = randomised(UNet(settings, 2, 2, num_classes=1))
     network(torch.randn(2, 2, 8, 8), torch.tensor([3, 500]), torch.tensor([0, 1])).square().mean().backward()
     # A bias of the keys adds the same to every score of a query, and softmax does not see it.
@@ -260,7 +258,7 @@ def test_attention_sees_the_whole_image() -> None:
     touched = x.clone()
     touched[0, 0, 0, 0] = 5
     for levels, expected in (((0,), True), ((), False)):
-        settings = NetworkSettings(widths=(4,), layers=1, attention=levels, middle_attention=False, norm_groups=4)
+        settings = UNetSettings(widths=(4,), layers=1, attention=levels, middle_attention=False, norm_groups=4)
         torch.manual_seed(0)
         network = randomised(UNet(settings, 1, 1)).double().eval()
         for module in network.modules():

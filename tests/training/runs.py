@@ -15,9 +15,9 @@ from ancestral.pipeline import Pipeline
 from ancestral.settings import (
     Config,
     DataSettings,
-    NetworkSettings,
     SamplingSettings,
     TrainingSettings,
+    UNetSettings,
     merged,
 )
 from ancestral.training.loop import Progress, train
@@ -25,7 +25,7 @@ from ancestral.training.run import RunFolder
 
 TINY = Config(
     data=DataSettings(source="digits", flip=True),
-    network=NetworkSettings(widths=(8,), layers=1, attention=(0,), middle_attention=False, norm_groups=4, dropout=0.1),
+    network=UNetSettings(widths=(8,), layers=1, attention=(0,), middle_attention=False, norm_groups=4, dropout=0.1),
     training=TrainingSettings(
         steps=12,
         batch_size=8,

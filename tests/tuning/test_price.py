@@ -10,7 +10,7 @@ from ancestral.editing.inpaint import Rounds
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
-from ancestral.settings import Config, ImageSpec, NetworkSettings, SamplingSettings
+from ancestral.settings import Config, ImageSpec, SamplingSettings, UNetSettings
 from ancestral.training.memory import LiveBytes, footprint
 from ancestral.tuning import price as module
 from ancestral.tuning.price import (
@@ -148,7 +148,7 @@ def test_weights_are_counted_without_being_made() -> None:
     built = sum(parameter.nbytes for parameter in Pipeline.fresh(CONFIG, SPEC, "cpu").network.parameters())
     assert weights_bytes(CONFIG, SPEC) == built
     assert torch.equal(torch.random.get_rng_state(), before)
-    wide = CONFIG.model_copy(update={"network": NetworkSettings(widths=(16_384,), layers=1, attention=())})
+    wide = CONFIG.model_copy(update={"network": UNetSettings(widths=(16_384,), layers=1, attention=())})
     with pytest.raises(InputError, match=r"lower training\.batch_size"):
         check_training(wide, SPEC, torch.device("cpu"))
     many = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"batch_size": 10**12})})

@@ -2,7 +2,7 @@
 
     model_index.json
     scheduler/scheduler_config.json
-    unet/config.json
+    unet/config.json                             (network/ where it is no U-Net)
     unet/diffusion_pytorch_model.safetensors
 
 Older repositories keep all files in the root, the network's settings as config.json, and name attention's layers query,
@@ -14,7 +14,7 @@ error that names it, and the shapes in a weights file are compared with those it
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ancestral.errors import InputError
@@ -22,16 +22,20 @@ from ancestral.files import write_whole
 from ancestral.folders import what_is
 from ancestral.gaussian import LEVELS
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, read_named
+from ancestral.hub.network import NetworkFolder as NetworkFolder
+from ancestral.hub.network import own
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
-from ancestral.hub.unet import NetworkFolder as NetworkFolder
-from ancestral.hub.unet import expected_shapes, network_config, read_network
+from ancestral.hub.unet import UNET
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
-from ancestral.hub.weights import WEIGHTS, read_tensors
+from ancestral.hub.weights import WEIGHTS
 from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
+PLACES = {"unet": ("unet", UNET, own("AncestralUNet"))}
+"""By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
+OTHERS = ("network", own("AncestralNetwork"), own("AncestralNetwork"))
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,14 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     if not folder.is_dir():
         raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
     _check_pipeline(folder)
-    at = folder / "unet" if (folder / "unet").is_dir() else folder
+    inside = (folder / place for place, *_ in (*PLACES.values(), OTHERS))
+    at = next((place for place in inside if place.is_dir()), folder)
     places = ["scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json"]
     places += ["config.json"] if at != folder else []
     there = next((place for place in places if (folder / place).is_file()), places[0 if at != folder else 2])
-    schedule, network = read_schedule(folder / there), read_network(at / "config.json")
+    forms = {form.name: form for _, *both in (*PLACES.values(), OTHERS) for form in both}
+    schedule, (name, values) = read_schedule(folder / there), read_named(at / "config.json", (*forms,))
+    network = forms[name].read(values, at / "config.json")
     # a variance is learned exactly where the network has a second half of channels for it
     means = LEVELS if schedule.prediction == "levels" else 1
     expected = network.in_channels * (means + (schedule.variance == "learned"))
@@ -58,22 +65,25 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
             f"expected out_channels {expected} in {folder}, as in_channels {network.in_channels} and the variance_type "
             f"of scheduler_config.json ({VARIANCE_TYPES[schedule.variance]}) imply, got {network.out_channels}"
         )
-    return DiffusersFolder(replace(network, tensors=read_tensors(at, expected_shapes(network))), schedule)
+    return DiffusersFolder(forms[name].with_tensors(network, at), schedule)
 
 
 def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
     network, schedule = contents.network, contents.schedule
-    told = schedule.time == "index" and schedule.prediction != "levels"
-    shared = told and is_diffusers_unet(network.settings, network.height, network.width)
+    place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
+    shared = schedule.time == "index" and schedule.prediction != "levels" and theirs.fits(network)
+    form = theirs if shared else ours
+    version = {"_diffusers_version": DIFFUSERS_VERSION}
+    config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
-    _write_json(folder / "unet" / "config.json", network_config(network, shared))
-    write_tensors(folder / "unet" / WEIGHTS, network.tensors)
+    _write_json(folder / place / "config.json", config)
+    write_tensors(folder / place / WEIGHTS, form.stored(network.tensors))
     index = {
-        "_class_name": "DDPMPipeline" if shared else "AncestralPipeline",
-        "_diffusers_version": DIFFUSERS_VERSION,
+        "_class_name": "DDPMPipeline" if form is UNET else "AncestralPipeline",
+        **version,
         "scheduler": ["diffusers", "DDPMScheduler"],
-        "unet": ["diffusers", "UNet2DModel"] if shared else ["ancestral", "AncestralUNet"],
+        place: ["diffusers" if shared else "ancestral", form.name],
     }
     _write_json(folder / MODEL_INDEX, index)
 

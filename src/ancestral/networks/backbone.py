@@ -1,10 +1,12 @@
-"""The networks that there are, by the settings that describe them. A name stands in one table, here."""
+"""The networks that there are, by the names of their settings. A name stands in one table, here."""
+
+from collections.abc import Callable
 
 from ancestral.networks.interface import Backbone as Backbone
 from ancestral.networks.unet import UNet
 from ancestral.settings import NetworkSettings
 
-BACKBONES: dict[type[NetworkSettings], type[Backbone]] = {NetworkSettings: UNet}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"unet": UNet}
 
 
 def build(
@@ -14,4 +16,4 @@ def build(
 
     `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
     """
-    return BACKBONES[type(settings)](settings, in_channels, out_channels, num_classes, null_class)
+    return BACKBONES[settings.name](settings, in_channels, out_channels, num_classes, null_class)

@@ -15,23 +15,23 @@ from ancestral.networks.layers import (
     sinusoids,
     zeroed,
 )
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
 
 FeatureMap = Float[Tensor, "B features H W"]
 
 
-def stem_width(settings: NetworkSettings) -> int:
+def stem_width(settings: UNetSettings) -> int:
     """Channels of the first convolution, and of the sinusoids of time."""
     return settings.stem or settings.widths[0]
 
 
-def time_width(settings: NetworkSettings) -> int:
+def time_width(settings: UNetSettings) -> int:
     """Width of the time embedding: four times that of the stem (Ho et al. 2020, appendix B)."""
     return 4 * stem_width(settings)
 
 
-def time_waves(settings: NetworkSettings, time: TimeInput) -> Embedding:
+def time_waves(settings: UNetSettings, time: TimeInput) -> Embedding:
     """The sinusoids of time, (B, stem width), in the order of the settings."""
     return sinusoids(time.float(), stem_width(settings), settings.time_order, settings.time_frequency_shift)
 
@@ -43,7 +43,7 @@ class ResnetBlock(nn.Module):
     A 1x1 convolution carries x where the width changes.
     """
 
-    def __init__(self, settings: NetworkSettings, in_width: int, out_width: int) -> None:
+    def __init__(self, settings: UNetSettings, in_width: int, out_width: int) -> None:
         super().__init__()
         self.scales = settings.time_conditioning == "scale-shift"
         self.norm1 = GroupNorm(settings.norm_groups, in_width, settings.norm_eps)
@@ -71,7 +71,7 @@ class ResnetBlock(nn.Module):
 class Attention(nn.Module):
     """x + self-attention of its pixels, after a group normalisation or none (Vaswani et al. 2017, eq. 1)."""
 
-    def __init__(self, settings: NetworkSettings, width: int, normalises: bool = True) -> None:
+    def __init__(self, settings: UNetSettings, width: int, normalises: bool = True) -> None:
         super().__init__()
         self.heads = width // (settings.head_width or width)
         self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps) if normalises else nn.Identity()
@@ -89,7 +89,7 @@ class Attention(nn.Module):
         return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
-def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool, normalises: bool = True) -> nn.Module:
+def attention_or_nothing(settings: UNetSettings, width: int, attends: bool, normalises: bool = True) -> nn.Module:
     """Attention where `attends`, else the identity, which has no parameters."""
     return Attention(settings, width, normalises) if attends else nn.Identity()
 
@@ -97,7 +97,7 @@ def attention_or_nothing(settings: NetworkSettings, width: int, attends: bool, n
 class DownLevel(nn.Module):
     """A level on the way down: ResNet blocks, each with or without attention. `halve` leads to the level below."""
 
-    def __init__(self, settings: NetworkSettings, level: int, in_width: int) -> None:
+    def __init__(self, settings: UNetSettings, level: int, in_width: int) -> None:
         super().__init__()
         width, attends = settings.widths[level], level in settings.attention
         in_widths = [in_width] + [width] * (settings.layers - 1)
@@ -123,7 +123,7 @@ class DownLevel(nn.Module):
 class Middle(nn.Module):
     """The bottom of the U: a ResNet block, then pairs of attention and ResNet block."""
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    def __init__(self, settings: UNetSettings) -> None:
         super().__init__()
         width, pairs, attends = settings.widths[-1], settings.middle_layers, settings.middle_attention
         self.resnets = nn.ModuleList(ResnetBlock(settings, width, width) for _ in range(pairs + 1))
@@ -141,7 +141,7 @@ class Middle(nn.Module):
 class UpLevel(nn.Module):
     """A level on the way up: twice the resolution comes last, so that the next level's skips, met last first, fit."""
 
-    def __init__(self, settings: NetworkSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
+    def __init__(self, settings: UNetSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
         super().__init__()
         width, attends = settings.widths[level], level in settings.attention
         in_widths = [in_width] + [width] * (len(skip_widths) - 1)

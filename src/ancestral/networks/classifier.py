@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ancestral.networks.blocks import DownLevel, stem_width, time_waves, time_width
 from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, zeroed
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
 
 
@@ -21,7 +21,7 @@ class Classifier(nn.Module):
     The last layer starts at 0: a new classifier takes all classes to be equally likely.
     """
 
-    def __init__(self, settings: NetworkSettings, in_channels: int, num_classes: int) -> None:
+    def __init__(self, settings: UNetSettings, in_channels: int, num_classes: int) -> None:
         super().__init__()
         assert num_classes > 1 and not settings.fourier, "the pixels themselves tell one class from another"
         self.settings = settings
@@ -43,7 +43,7 @@ class Classifier(nn.Module):
         return self.scores(F.silu(self.norm_out(h)).mean(dim=(2, 3)))
 
 
-def classifier_settings(unet: NetworkSettings) -> NetworkSettings:
+def classifier_settings(unet: UNetSettings) -> UNetSettings:
     """A classifier as wide as a U-Net of these settings, with one block at each level."""
     unused = {"middle_layers": 0, "middle_attention": False, "fourier": (), "output_rank": None}
     return unet.model_copy(update={"layers": 1, "dropout": 0.0, **unused})

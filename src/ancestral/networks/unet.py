@@ -33,7 +33,7 @@ from ancestral.networks.blocks import (
 )
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 from ancestral.tensors import Images, Labels
 
 
@@ -45,7 +45,7 @@ class UNet(Backbone):
 
     def __init__(
         self,
-        settings: NetworkSettings,
+        settings: UNetSettings,
         in_channels: int,
         out_channels: int,
         num_classes: int = 0,

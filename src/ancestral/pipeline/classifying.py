@@ -23,7 +23,7 @@ from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
 from ancestral.networks.weights import first_not_finite, weights_hash
 from ancestral.sampling.guidance import LogProb
-from ancestral.settings import ImageSpec, NetworkSettings, Settings, parse
+from ancestral.settings import ImageSpec, Settings, UNetSettings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
 
 CLASSIFIER_FILE = "classifier.safetensors"  # where a run keeps its own
@@ -41,7 +41,7 @@ class Accuracy(Settings):
 class Description(Settings):
     """All that a file says of its tensors."""
 
-    network: NetworkSettings
+    network: UNetSettings
     images: ImageSpec
     alpha_bar: tuple[float, ...]
     time: Literal["index", "log-snr"]

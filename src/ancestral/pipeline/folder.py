@@ -195,6 +195,8 @@ def _read_variance(path: Path, contents: Contents) -> Analytic | None:
 def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Config, ImageSpec]:
     """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
     network, described = contents.network, contents.schedule
+    null, count = _null_class(network, null_class), network.num_class_embeds or 0
+    left_out = count - 1 if null == "last" else null
     steps = len(described.betas)
     schedule = {"name": "betas", "num_timesteps": steps, "betas": described.betas}
     diffusion = {"schedule": schedule, "prediction": described.prediction, "variance": described.variance}
@@ -206,17 +208,19 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
         channels=network.in_channels,
         height=network.height,
         width=network.width,
-        class_names=tuple(str(index) for index in range(network.num_class_embeds or 0) if index != null_class),
-        null_class=_null_class(network.num_class_embeds, null_class),
+        class_names=tuple(str(index) for index in range(count) if index != left_out),
+        null_class=null,
     )
     return config.model_copy(update={"network": network.settings}), spec
 
 
-def _null_class(num_class_embeds: int | None, asked: int | None) -> int | Literal["last", "none"]:
+def _null_class(network: hub.NetworkFolder, asked: int | None) -> int | Literal["last", "none"]:
     """What `ImageSpec.null_class` says of a folder of diffusers."""
-    count = num_class_embeds or 0
+    count = network.num_class_embeds or 0
     if asked is None:
-        return "none" if count else "last"
+        return "none" if count and not network.null_is_last else "last"
+    if network.null_is_last and asked != count - 1:
+        raise InputError(f"expected null class {count - 1}, a transformer's last, got {asked}; leave it out")
     if count < 2:
         raise InputError(f"expected no null class, got {asked}: this network has {count or 'no'} class embeddings")
     if not 0 <= asked < count:

@@ -35,7 +35,7 @@ from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Compos
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS
-from ancestral.settings import NetworkSettings
+from ancestral.settings import UNetSettings
 from ancestral.tensors import mean_over_image
 from ancestral.training.optimizer import orthogonalised
 
@@ -46,7 +46,7 @@ SIZES = (0.2, 2.0, 0.7, 1.4, 3.0)  # what the images of the batch are multiplied
 SHAPE = (2, 4, 4)
 T, S = torch.tensor(30), torch.tensor(19)
 TIMES = torch.tensor([5, 59, 30, 1, 42])  # a timestep for each image
-NETWORK = NetworkSettings(
+NETWORK = UNetSettings(
     widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
 )
 

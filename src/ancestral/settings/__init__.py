@@ -30,6 +30,7 @@ from ancestral.settings.diffusion import ScaledLinearSchedule as ScaledLinearSch
 from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
 from ancestral.settings.diffusion import SigmoidSchedule as SigmoidSchedule
 from ancestral.settings.network import NetworkSettings as NetworkSettings
+from ancestral.settings.network import UNetSettings as UNetSettings
 from ancestral.settings.sampling import SamplingSettings as SamplingSettings
 from ancestral.settings.training import TrainingSettings as TrainingSettings
 from ancestral.settings.tree import ComputeSettings as ComputeSettings

@@ -1,4 +1,4 @@
-"""Settings of the U-Net."""
+"""Settings of the networks there are."""
 
 from __future__ import annotations
 
@@ -10,8 +10,16 @@ from ancestral.settings.base import Depth, Fraction, PositiveFloat, Settings, Wi
 
 
 class NetworkSettings(Settings):
+    """What the settings of all networks have."""
+
+    name: str
+
+
+class UNetSettings(NetworkSettings):
     """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
 
+    name: Literal["unet"] = "unet"
+    """What the network is: convolutions at several resolutions."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 128)
     """Channels at each level."""
     layers: Depth = 2
@@ -29,7 +37,7 @@ class NetworkSettings(Settings):
     stem: Width | None = None
     """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
     dropout: Fraction = 0.0
-    """Dropout inside every ResNet block."""
+    """Dropout inside every block."""
     norm_groups: Width = 32
     """Groups of every group normalisation; must divide every width."""
     norm_eps: PositiveFloat = 1e-5
@@ -43,12 +51,12 @@ class NetworkSettings(Settings):
     time_order: Literal["sin-cos", "cos-sin"] = "sin-cos"
     """Order of the halves of the sinusoidal embedding."""
     time_frequency_shift: Literal[0, 1] = 1
-    """Lowest frequency of the embedding: 1 / 10000 with 1, one step above it with 0."""
+    """Lowest frequency of the embedding of time: 1 / 10000 with 1, one step above it with 0."""
     downsample_padding: Literal["even", "right-bottom"] = "even"
     """Zeros around the image before a stride-2 convolution; the DDPM paper's network pads right and bottom only."""
 
     @model_validator(mode="after")
-    def _sizes_divide(self) -> NetworkSettings:
+    def _sizes_divide(self) -> UNetSettings:
         first = self.stem or self.widths[0]
         for width in (first, *self.widths):
             if width % self.norm_groups:

@@ -17,7 +17,7 @@ from ancestral.names import SAME, spelled
 from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, choices, field_names
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
-from ancestral.settings.network import NetworkSettings
+from ancestral.settings.network import UNetSettings
 from ancestral.settings.sampling import SamplingSettings
 from ancestral.settings.training import TrainingSettings
 
@@ -43,7 +43,7 @@ class Config(Settings):
 
     data: DataSettings = DataSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
-    network: NetworkSettings = NetworkSettings()
+    network: UNetSettings = UNetSettings()
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
     compute: ComputeSettings = ComputeSettings()

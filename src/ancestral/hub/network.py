@@ -1,0 +1,123 @@
+"""A network at rest, whatever it is, and the form in which a file has it: one of diffusers', or our own.
+
+A network that diffusers cannot be is written under the class name `AncestralUNet` or `AncestralNetwork`, which
+diffusers will refuse by name, with our settings as they are.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ancestral.hub.keys import Json, Keys, keys_of
+from ancestral.hub.weights import read_tensors
+from ancestral.networks.backbone import build
+from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
+
+CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
+SizeKey = Annotated[int, Field(ge=1, le=16_384)]
+_Channels = Annotated[int, Field(ge=1, le=4096)]
+T = TypeVar("T")
+
+
+class ImageKeys(Keys):
+    """The images that a network is for."""
+
+    sample_size: SizeKey | Annotated[list[SizeKey], Field(min_length=2, max_length=2)]
+    in_channels: _Channels = 3
+    out_channels: _Channels | None = 3
+
+
+class _Own(ImageKeys):
+    """The file of a network that diffusers cannot be."""
+
+    num_class_embeds: Annotated[int, Field(ge=1, le=MOST_CLASS_EMBEDS)] | None = None
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class NetworkFolder:
+    """A network at rest: its settings, the images it is for, and its tensors under our names."""
+
+    settings: NetworkSettings
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    num_class_embeds: int | None  # one of which may stand for no class; None: no classes
+    tensors: dict[str, Tensor] = field(repr=False)
+    null_is_last: bool = field(default=False, compare=False)  # whether the file itself says so
+
+    @property
+    def sample_size(self) -> int | list[int]:
+        """As a file has it."""
+        return self.height if self.height == self.width else [self.height, self.width]
+
+    def with_row_moved(self, source: int, target: int) -> "NetworkFolder":
+        """The same with one row of the class embedding taken out and put in elsewhere, the others in order."""
+        order = [*range(self.num_class_embeds or 0)]
+        order.insert(target, order.pop(source))
+        return replace(self, tensors={**self.tensors, CLASS_EMBEDDING: self.tensors[CLASS_EMBEDDING][order]})
+
+
+def with_images(
+    settings: NetworkSettings, keys: ImageKeys, num_class_embeds: int | None, null_is_last: bool = False
+) -> NetworkFolder:
+    """What a file says, without any tensors."""
+    height, width = keys.sample_size if isinstance(keys.sample_size, list) else (keys.sample_size, keys.sample_size)
+    out_channels = keys.out_channels or keys.in_channels
+    return NetworkFolder(settings, keys.in_channels, out_channels, height, width, num_class_embeds, {}, null_is_last)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How files have a network.
+
+    Args:
+        name: of its class there.
+        read: the keys of a file that lies at a path.
+        fits: whether a network can be written so.
+        config: the keys of its file.
+        stored: what is named as our tensors are, under the names of the file.
+        loaded: the other way; the path is that of the file.
+    """
+
+    name: str
+    read: Callable[[Json, Path], NetworkFolder]
+    fits: Callable[[NetworkFolder], bool]
+    config: Callable[[NetworkFolder], Json]
+    stored: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    loaded: Callable[[dict[str, Tensor], Path], dict[str, Tensor]] = lambda tensors, path: tensors
+
+    def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
+        """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
+        classes = network.num_class_embeds or 0
+        with torch.device("meta"):
+            built = build(network.settings, network.in_channels, network.out_channels, classes, null_class=False)
+        shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})
+        return replace(network, tensors=self.loaded(read_tensors(folder, shapes), folder))
+
+
+def own(name: str) -> Form:
+    """The form of a network that diffusers cannot be."""
+    return Form(name, _read, lambda network: True, _config)
+
+
+def _read(values: Json, path: Path) -> NetworkFolder:
+    keys = keys_of(_Own, values, path)
+    settings = parse(Config, {"network": keys.settings}, f"settings in {path}").network
+    return with_images(settings, keys, keys.num_class_embeds)
+
+
+def _config(network: NetworkFolder) -> Json:
+    return {
+        "sample_size": network.sample_size,
+        "in_channels": network.in_channels,
+        "out_channels": network.out_channels,
+        "num_class_embeds": network.num_class_embeds,
+        "settings": network.settings.model_dump(mode="json"),
+    }
