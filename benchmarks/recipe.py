@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.backends import mkldnn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.diffusion.losses import squared_error
 from ancestral.pipeline import Pipeline
 from ancestral.training.ema import ExponentialAverage
@@ -57,7 +58,7 @@ def recipe_step(work: Workload, recipe: Recipe) -> Callable[[], None]:
     def loss(x0: Tensor) -> Tensor:
         t = torch.randint(1, pipeline.diffusion.num_timesteps + 1, (len(x0),))
         noised = pipeline.diffusion.noised(x0, t, torch.randn_like(x0))
-        losses = training_losses(pipeline, called, noised, None, squared_error)
+        losses = training_losses(pipeline, called, noised, NOTHING_TOLD, squared_error)
         return losses.sum() / work.batch_size
 
     def step() -> None:

@@ -29,6 +29,7 @@ from typing import Literal
 import torch
 
 from ancestral.cli.output import rounded
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.datasets import load
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.diffusion.analytic import estimate
@@ -43,7 +44,7 @@ from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise, mix
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.settings import Config, PositiveInt, SamplingSettings, Settings, merged
-from ancestral.tensors import Labels, from_pixels
+from ancestral.tensors import from_pixels
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 
@@ -151,7 +152,7 @@ def measured(plan: Plan, seed: int, parts: Parts, folder: Path) -> Iterator[Row]
     for name in NAMES:
         pipeline = networks["hybrid" if name == "learned" else "simple"]
         frechet, real, agreement = quality(plan, pipeline, name, seed, parts)
-        for_bound = as_chosen(pipeline, name, parts.train, None, SamplingSettings(clip="none"))
+        for_bound = as_chosen(pipeline, name, parts.train, NOTHING_TOLD, SamplingSettings(clip="none"))
         found = {of: bits(plan, for_bound, seed, parts.test, of) for of in ("strided", "full")}
         learned = learned or {of: images for of, (_, images) in found.items()}
         bounds = {of: _gaining(bound, learned[of], images) for of, (bound, images) in found.items()}
@@ -179,28 +180,28 @@ def trained(config: Config, parts: Parts, folder: Path) -> Pipeline:
 
 
 def as_chosen(
-    pipeline: Pipeline, name: str, train: ImageSet, labels: Labels | None, settings: SamplingSettings
+    pipeline: Pipeline, name: str, train: ImageSet, condition: Condition, settings: SamplingSettings
 ) -> Pipeline:
     """The same network with the variance of that name.
 
     Args:
-        labels: of each of the first training images, or None for no class: how the analytic variance is estimated.
+        condition: what is told of the first training images: how the analytic variance is estimated.
     """
     variances: dict[str, Variance] = {"beta": beta, "beta_tilde": beta_tilde}
     if name == "analytic":
-        variances[name] = analytic(pipeline, train, labels, settings)
+        variances[name] = analytic(pipeline, train, condition, settings)
     variance = variances.get(name, pipeline.diffusion.variance)
     return replace(pipeline, diffusion=replace(pipeline.diffusion, variance=variance))
 
 
-def analytic(pipeline: Pipeline, train: ImageSet, labels: Labels | None, settings: SamplingSettings) -> Analytic:
+def analytic(pipeline: Pipeline, train: ImageSet, condition: Condition, settings: SamplingSettings) -> Analytic:
     """The analytic variance of the network as `settings` bind it, from its errors on the first training images."""
     chunk = min(pipeline.compute.chunk, ESTIMATED_ON, len(train))
     timesteps = pipeline.diffusion.schedule.uniform_log_snr(ESTIMATED_AT)[:-1]
     ratios = []
     for start in range(0, min(ESTIMATED_ON, len(train)) - chunk + 1, chunk):
         images = from_pixels(as_pixels(train.sliced(start, start + chunk))).to(pipeline.device)
-        denoise: Denoiser = pipeline.denoiser(None if labels is None else labels[start : start + chunk], settings)
+        denoise: Denoiser = pipeline.denoiser(condition.rows(slice(start, start + chunk)), settings)
         seeds = [mix(0, "analytic variance", start + i) for i in range(chunk)]
         noise = ImageNoise(seeds, pipeline.spec.shape, pipeline.device)
         ratios.append(estimate(pipeline.diffusion, denoise, images, timesteps, noise).ratio)
@@ -211,7 +212,7 @@ def quality(plan: Plan, pipeline: Pipeline, name: str, seed: int, parts: Parts) 
     """(Fréchet distance of drawn images to the test part, that of real training images, agreement)."""
     assert parts.train.labels is not None
     settings = SamplingSettings(sampler="ancestral", steps=plan.steps, grid="trailing", clip="static")
-    chosen = as_chosen(pipeline, name, parts.train, torch.tensor(parts.train.labels), settings)
+    chosen = as_chosen(pipeline, name, parts.train, parts.train.condition(), settings)
     labels = torch.arange(plan.draw) % pipeline.num_classes
     drawn = chosen.generate([mix(seed, "variances", i) for i in range(plan.draw)], labels, settings)
     found = evaluate(drawn, labels, parts, EvaluationSettings())

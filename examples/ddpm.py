@@ -42,7 +42,7 @@ def training(network: nn.Module, schedule: Schedule, images: Tensor, steps: int,
         t = torch.randint(1, schedule.num_timesteps + 1, (BATCH_SIZE,))
         eps = torch.randn_like(x_0)
         x_t = schedule.alpha(t, x_0) * x_0 + schedule.sigma(t, x_0) * eps
-        loss = (eps - network(x_t, t.float(), None)).square().mean()
+        loss = (eps - network(x_t, t.float())).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -62,7 +62,7 @@ def sampling(network: nn.Module, schedule: Schedule, shape: tuple[int, ...]) -> 
     for t in range(schedule.num_timesteps, 0, -1):
         z = torch.randn(shape) if t > 1 else torch.zeros(shape)
         beta = schedule.betas[t - 1].item()
-        eps = network(x, torch.full((len(x),), float(t)), None)
+        eps = network(x, torch.full((len(x),), float(t)))
         mean = (x - beta / schedule.sigma(torch.tensor(t), x) * eps) / (1 - beta) ** 0.5
         x = mean + beta**0.5 * z
     return x

@@ -7,6 +7,7 @@ import torch
 from pipelines import SMALL, answering, untrained
 from torch import Tensor
 
+from ancestral.condition import Condition
 from ancestral.errors import InputError
 from ancestral.networks.classifier import Classifier
 from ancestral.pipeline import Pipeline
@@ -54,7 +55,7 @@ def test_scale_one_is_no_guidance_whoever_would_guide() -> None:
     made = pipeline()
     made = made.with_guides(pipeline(seed=1), by_brightness(made))
     with torch.no_grad():
-        plain = made.network(X, torch.full((3,), 399.0), LABELS)
+        plain = made.network(X, torch.full((3,), 399.0), Condition(LABELS))
     for by in ("classifier-free", "autoguidance", "classifier"):
         assert torch.equal(prediction(made, LABELS, X, T, guidance=1, guidance_by=by)[1], plain), by
         assert not torch.equal(prediction(made, LABELS, X, T, guidance=2, guidance_by=by)[1], plain), by
@@ -84,7 +85,7 @@ def prediction(
 ) -> tuple[Tensor, Tensor]:
     asked = parse(SamplingSettings, {"clip": "none", **settings}, "the test")
     with torch.no_grad():
-        found = made.denoiser(labels, asked)(x, t)
+        found = made.denoiser(Condition(labels), asked)(x, t)
     return found.x0, found.eps
 
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.diffusion.parameterization import PredictsEps, PredictsV
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas
@@ -153,7 +154,7 @@ def test_diffusers_loads_what_is_written_and_gives_the_same_output(name: str, cl
     labels = torch.tensor([1, classes]) if classes else None
     with torch.no_grad():
         expected = theirs(x, time, class_labels=labels).sample
-        torch.testing.assert_close(rebuilt(written.network)(x, time, labels), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(rebuilt(written.network)(x, time, Condition(labels)), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_ddpm_pipeline_loads_an_unconditional_folder_and_draws_from_it(folder: Path) -> None:
@@ -447,7 +448,7 @@ def test_scale_shift_at_the_defaults_of_diffusers_is_read(classes: int | None, t
     labels = None if classes is None else torch.tensor([0, classes - 1])
     with torch.no_grad():
         expected = theirs(x, time, class_labels=labels).sample
-        torch.testing.assert_close(rebuilt(read.network)(x, time, labels), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(rebuilt(read.network)(x, time, Condition(labels)), expected, atol=1e-5, rtol=1e-5)
     write_diffusers(tmp_path / "ours", read)
     again = diffusers.UNet2DModel.from_pretrained(tmp_path / "ours" / "unet", low_cpu_mem_usage=False).eval()
     with torch.no_grad():
@@ -796,7 +797,7 @@ def test_a_learned_range_of_diffusers_is_drawn_by_and_kept(tmp_path: Path) -> No
     write_diffusers(tmp_path / "theirs", contents(channels=3, learned=True))
     pipeline = Pipeline.load(tmp_path / "theirs")
     x_t, t = torch.randn(2, *pipeline.spec.shape), torch.tensor(7)
-    prediction = pipeline.denoiser(None, SamplingSettings(clip="none"))(x_t, t)
+    prediction = pipeline.denoiser(NOTHING_TOLD, SamplingSettings(clip="none"))(x_t, t)
     assert prediction.variance_coeff is not None
     step = pipeline.diffusion.p_posterior(prediction, x_t, t, torch.tensor(3))
     fixed = pipeline.diffusion.schedule.beta_tilde(t, torch.tensor(3)).log()

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipelines import SMALL, answering, untrained
 
 from ancestral import edits
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.diffusion import schedules
 from ancestral.diffusion.process import Prediction
 from ancestral.editing.operators import MeanPooled
@@ -115,7 +116,7 @@ def test_a_folder_of_diffusers_loads_and_draws(tmp_path: Path) -> None:
     loaded = Pipeline.load(tmp_path, "cpu", FLOAT32)
     assert loaded.spec.shape == (3, 8, 8) and loaded.config.sampling.sampler == "ancestral"
     x, t = torch.randn(2, 3, 8, 8), torch.tensor(7)
-    prediction = loaded.denoiser(None, SamplingSettings(clip="none"))(x, t)
+    prediction = loaded.denoiser(NOTHING_TOLD, SamplingSettings(clip="none"))(x, t)
     with torch.no_grad():
         assert torch.allclose(prediction.eps, unet(x, 6).sample, atol=1e-5)
 
@@ -182,12 +183,12 @@ def test_one_call_of_the_batch_suffices_where_nothing_is_guided(labels: list[int
 
 def test_guidance_one_is_what_the_network_says_of_the_class_and_others_move_away_from_no_class() -> None:
     """The network's own answer at index t - 1, bit for bit; beyond it on the line from what it says of no class."""
-    made, labels, t = pipeline(CLASSES), torch.tensor([1, 1]), torch.tensor(400)
+    made, told, t = pipeline(CLASSES), Condition(torch.tensor([1, 1])), torch.tensor(400)
     x = torch.randn(2, 3, 8, 8, generator=generator(0, "x"))
     with torch.no_grad():
-        wanted, none = (made.network(x, torch.full((2,), 399.0), told) for told in (labels, torch.tensor([3, 3])))
+        wanted, none = (made.network(x, torch.full((2,), 399.0), each) for each in (told, told.null()))
         found = {
-            scale: made.denoiser(labels, SamplingSettings(guidance=scale, clip="none"))(x, t).eps
+            scale: made.denoiser(told, SamplingSettings(guidance=scale, clip="none"))(x, t).eps
             for scale in (0.0, 1.0, 4.0)
         }
     assert torch.equal(found[1.0], wanted) and torch.equal(found[0.0], none) and not torch.equal(wanted, none)
@@ -212,9 +213,9 @@ def test_a_cache_skips_the_deep_levels_between_whole_calls_and_nothing_else() ->
 @pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
 def test_a_cache_of_one_is_none_and_the_first_step_is_always_whole(widths: tuple[int, ...]) -> None:
     network = UNetSettings(widths=widths, layers=1, attention=(), norm_groups=4)
-    made, labels = pipeline(CLASSES, network=network), torch.tensor([0, 1])
-    denoise = made.denoiser(labels, SamplingSettings(clip="none"))
-    cached = made._bound(1, labels), made._bound(3, labels)
+    made, told = pipeline(CLASSES, network=network), Condition(torch.tensor([0, 1]))
+    denoise = made.denoiser(told, SamplingSettings(clip="none"))
+    cached = made._bound(1, told), made._bound(3, told)
     x = torch.randn(2, 3, 8, 8, generator=generator(0, "x"))
     with torch.inference_mode():
         for number, t in enumerate((torch.tensor(900), torch.tensor(600))):
@@ -317,9 +318,9 @@ def foreign(tmp_path: Path) -> Path:
 def said_of(folder: Path, labels: list[int] | None, null_class: int | None) -> Any:
     """What the network of a folder says of two images, each of its label."""
     loaded = Pipeline.load(folder, "cpu", FLOAT32, null_class)
-    wanted = None if labels is None else torch.tensor(labels)
+    told = loaded.condition(labels, 2)
     generator = torch.Generator().manual_seed(3)
-    denoise = loaded.denoiser(wanted, SamplingSettings(clip="none"))
+    denoise = loaded.denoiser(told, SamplingSettings(clip="none"))
     return denoise(torch.randn(2, 3, 8, 8, generator=generator), torch.tensor(500)).eps
 
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ancestral.condition import Condition
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
 from ancestral.editing.inpaint import Rounds, extended
@@ -37,7 +38,7 @@ from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Chain, Step, computed
 from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Data, Labels, Timesteps
+from ancestral.tensors import Data, Timesteps
 
 MOST = 2**31  # of whole numbers
 Seeds = Iterable[object]
@@ -145,7 +146,7 @@ def invert(
     grain, corrections = real(grain, "a grain"), whole(corrections, "corrections", 0, MOST)
     schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
     inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
-    denoise = _denoiser(pipeline, pipeline.labels(labels, len(ends)), settings, ends.shape[-2:])
+    denoise = _denoiser(pipeline, pipeline.condition(labels, len(ends)), settings, ends.shape[-2:])
     grid = timesteps_above(schedule, pipeline.timesteps(settings), grain)
     fresh = ImageNoise(range(len(ends)) if seeds is None else seeds, ends.shape[1:], pipeline.device, stream="grain")
     start = pipeline.diffusion.q_sample(ends, grid[-1], fresh())
@@ -155,7 +156,7 @@ def invert(
 def from_noise(pipeline: Pipeline, x_T: Data, labels: Classes = None, settings: Sampling = None) -> Iterator[Step]:
     """The images of given noises (B, C, H, W), by a sampler that adds none of its own."""
     settings, x_T = sampling_of(settings, pipeline.config.sampling), _noise(pipeline, x_T)
-    denoise = _denoiser(pipeline, pipeline.labels(labels, len(x_T)), settings, x_T.shape[-2:])
+    denoise = _denoiser(pipeline, pipeline.condition(labels, len(x_T)), settings, x_T.shape[-2:])
     sampler, timesteps = _without_noise(pipeline, settings), pipeline.timesteps(settings)
     return Chain(denoise, sampler, x_T.to(pipeline.device), timesteps, no_noise).steps()
 
@@ -240,7 +241,7 @@ def tile(
     """
     size, by = _size(height, width), one_of(by, get_args(By), "by")
     chain, settings = _chain(pipeline, seeds, labels, settings, size), sampling_of(settings, pipeline.config.sampling)
-    denoise = pipeline.denoiser(pipeline.labels(labels, len(chain.x_T)), settings)
+    denoise = pipeline.denoiser(pipeline.condition(labels, len(chain.x_T)), settings)
     match by:
         case "padding":
             network = pipeline.network
@@ -272,18 +273,18 @@ def _chain(
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
     channels, *own = pipeline.spec.shape
     size = size or own
-    denoise = _denoiser(pipeline, pipeline.labels(labels, len(seeds)), settings, size, stride)
+    denoise = _denoiser(pipeline, pipeline.condition(labels, len(seeds)), settings, size, stride)
     noise = ImageNoise(seeds, (channels, *size), pipeline.device)
     x_T = noise().contiguous(memory_format=torch.channels_last)
     return Chain(denoise, pipeline.sampler(settings), x_T, pipeline.timesteps(settings), noise)
 
 
 def _denoiser(
-    pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings, size: Sequence[int], stride: object = None
+    pipeline: Pipeline, condition: Condition, settings: SamplingSettings, size: Sequence[int], stride: object = None
 ) -> Denoiser:
     if settings.cache > 1:
         raise InputError(f"expected cache 1 where images are edited, got {settings.cache}; leave out the cache")
-    denoise, own = pipeline.denoiser(labels, settings), pipeline.spec.shape[1:]
+    denoise, own = pipeline.denoiser(condition, settings), pipeline.spec.shape[1:]
     return denoise if tuple(size) == own else Windows(denoise, *own, stride_of(pipeline, stride))
 
 

@@ -9,8 +9,9 @@ from cli_calls import TINY, call
 from PIL import Image
 from pipelines import untrained
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.errors import InputError
-from ancestral.jobs.generated import as_asked, labels_for, note_of_words
+from ancestral.jobs.generated import as_asked, condition_for, note_of_words
 from ancestral.pipeline import Pipeline
 
 CLASSES = ("none", "all", unicodedata.normalize("NFD", "café"), "a, b", "3", "=x")
@@ -31,21 +32,21 @@ def pipeline() -> Pipeline:
     ],
 )  # fmt: skip
 def test_every_class_can_be_asked_for(pipeline: Pipeline, typed: str, expected: list[int]) -> None:
-    labels = labels_for(pipeline, typed, len(expected))
+    labels = condition_for(pipeline, typed, len(expected)).labels
     assert labels is not None and labels.tolist() == expected
 
 
 def test_words_of_our_own_keep_their_meaning_and_say_so(pipeline: Pipeline) -> None:
-    assert labels_for(pipeline, "none", 2) is None
+    assert condition_for(pipeline, "none", 2) == NOTHING_TOLD
     assert ["=none is the class that is called so" in note.text for note in note_of_words(pipeline, "none")] == [True]
     for typed in ("=2", "=cat", "cat"):
         with pytest.raises(InputError, match="expected a class, got"):
-            labels_for(pipeline, typed, 1)
+            condition_for(pipeline, typed, 1)
 
 
 def test_what_a_file_says_of_its_class_asks_for_it_again(pipeline: Pipeline) -> None:
     for label, name in enumerate(CLASSES):
-        labels = labels_for(pipeline, as_asked(name), 1)
+        labels = condition_for(pipeline, as_asked(name), 1).labels
         assert labels is not None and labels.tolist() == [label]
 
 

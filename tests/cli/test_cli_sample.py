@@ -9,8 +9,9 @@ import torch
 from cli_calls import call, snapshot
 from PIL import Image
 
+from ancestral.condition import Condition
 from ancestral.jobs.events import FileEvent, ProgressEvent, ResultEvent
-from ancestral.jobs.generated import KEPT, labels_for
+from ancestral.jobs.generated import KEPT, condition_for
 from ancestral.jobs.sample import SampleSettings, sample
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, Generated, Keep, collected
@@ -96,7 +97,7 @@ def test_arrays_hold_states_and_the_estimates_made_from_them(
     assert arrays["x_t"].shape == arrays["x_0"].shape == (6, 2, 1, 8, 8)
     assert torch.equal(arrays["x_t"][0], ImageNoise([0, 1], (1, 8, 8))())
     pipeline = Pipeline.load(trained, "cpu")
-    denoise = pipeline.denoiser(arrays["labels"], SamplingSettings(steps=5, clip="none"))
+    denoise = pipeline.denoiser(Condition(arrays["labels"]), SamplingSettings(steps=5, clip="none"))
     with torch.inference_mode():
         for t, x_t, x0 in zip(arrays["t"][:-1], arrays["x_t"], arrays["x_0"], strict=False):
             torch.testing.assert_close(denoise(x_t, t).x0, x0)
@@ -129,7 +130,7 @@ def test_a_film_of_many_images_shows_a_hundred_and_says_so(
 def test_many_images_are_drawn_in_parts_as_if_in_one(trained: Path) -> None:
     pipeline = Pipeline.load(trained, "cpu", ComputeSettings(chunk=7))
     settings, seeds = SamplingSettings(steps=2), range(5, 5 + 24)
-    labels = labels_for(pipeline, None, len(seeds))
+    labels = condition_for(pipeline, None, len(seeds)).labels
     assert labels is not None and labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     drawing = generated(pipeline, seeds, labels, 2, kept=24)
     assert drawing.images.shape == (24, 1, 8, 8) and drawing.frames[0].x.shape == (24, 1, 8, 8)

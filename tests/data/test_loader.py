@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Loader, batch_indices, flips, sent
 from ancestral.tensors import to_pixels
@@ -47,8 +48,9 @@ def test_batches_hold_the_images_they_name(image_set: ImageSet) -> None:
     assert batch.images.shape == (16, 3, 4, 6) and batch.images.dtype == torch.float32
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_array_equal(to_pixels(batch.images).permute(0, 2, 3, 1), image_set.images[batch.indices.numpy()])
-    assert batch.labels is not None and image_set.labels is not None
-    assert batch.labels.tolist() == image_set.labels[batch.indices.numpy()].tolist()
+    labels = batch.condition.labels
+    assert labels is not None and image_set.labels is not None
+    assert labels.tolist() == image_set.labels[batch.indices.numpy()].tolist()
 
 
 def test_resident_images_are_the_same(image_set: ImageSet) -> None:
@@ -79,7 +81,7 @@ def test_black_and_white_are_the_ends() -> None:
     """Trap: off by half a bin. 0 is exactly -1 and 255 exactly 1."""
     pixels = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1).repeat(2, 0)
     batch = Loader(ImageSet(pixels, None, (), None, None, "hash"), 2, seed=0).batch(0)
-    assert batch.images[0].flatten().tolist() == [-1.0, 1.0] and batch.labels is None
+    assert batch.images[0].flatten().tolist() == [-1.0, 1.0] and batch.condition == NOTHING_TOLD
 
 
 @pytest.mark.gpu

@@ -339,7 +339,8 @@ def test_batches_from_shards_are_those_of_their_images(tmp_path: Path) -> None:
     for step in (0, 1, 2, 30, 8, 7):
         one, other = loader.batch(step), whole.batch(step)
         assert torch.equal(one.images, other.images) and torch.equal(one.indices, other.indices)
-        assert one.labels is not None and other.labels is not None and torch.equal(one.labels, other.labels)
+        labels, others = one.condition.labels, other.condition.labels
+        assert labels is not None and others is not None and torch.equal(labels, others)
         for world in (2, 3):
             cuts = [10 * k // world for k in range(world + 1)]
             shares = [
@@ -474,8 +475,9 @@ def test_images_of_a_shard_that_goes_bad_are_replaced_counted_and_listed(how: st
         bad = np.isin(asked // 8, (place, place + 1))
         assert (got[~bad] == asked[~bad]).all()
         assert (got[bad] == (place + 2) * 8 + asked[bad] % 8).all(), "the same place of the next good shard"
-        assert batch.labels is not None and train.labels is not None
-        assert batch.labels.tolist() == train.labels[got].tolist()
+        labels = batch.condition.labels
+        assert labels is not None and train.labels is not None
+        assert labels.tolist() == train.labels[got].tolist()
         np.testing.assert_allclose(batch.images.permute(0, 2, 3, 1).numpy(), pixels[got] / 127.5 - 1, atol=1e-6)
     for step in reversed(steps):
         if step >= 18:

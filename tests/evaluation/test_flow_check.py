@@ -9,6 +9,7 @@ import torch
 from pipelines import untrained
 from torch import Tensor
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Exact
 from ancestral.diffusion.schedules import cosine, log_snr_linear
@@ -129,26 +130,26 @@ PIXELS = as_pixels(held_out())
 
 
 def test_probes_estimate_the_exact_divergence() -> None:
-    exact, estimate = (flow_check(pipeline(), PIXELS[:4], None, 9, probes) for probes in (0, 16))
+    exact, estimate = (flow_check(pipeline(), PIXELS[:4], NOTHING_TOLD, 9, probes) for probes in (0, 16))
     assert estimate.bound == exact.bound and (exact.probes, exact.num_images) == (0, 4) and 6 <= exact.steps <= 8
     assert 1e-6 < abs(estimate.flow.value - exact.flow.value) < 0.02
 
 
 def test_a_difference_is_that_of_the_two_figures() -> None:
-    check = flow_check(pipeline(), PIXELS, None, 4, 2)
+    check = flow_check(pipeline(), PIXELS, NOTHING_TOLD, 4, 2)
     assert check.difference.value == pytest.approx(check.bound.value - check.flow.value, abs=1e-9)
 
 
 def test_an_image_s_figures_do_not_depend_on_the_batch() -> None:
     """Nor on the precision that the pipeline draws in: a Jacobian in bfloat16 is noise."""
-    whole = flow_check(pipeline(), PIXELS[:5], None, 4, 2)
-    told = [*checking(pipeline(chunk=2), PIXELS[:5], None, 4, 2)]
-    parts = flow_check(pipeline(chunk=2), PIXELS[:5], None, 4, 2)
+    whole = flow_check(pipeline(), PIXELS[:5], NOTHING_TOLD, 4, 2)
+    told = [*checking(pipeline(chunk=2), PIXELS[:5], NOTHING_TOLD, 4, 2)]
+    parts = flow_check(pipeline(chunk=2), PIXELS[:5], NOTHING_TOLD, 4, 2)
     assert parts.flow.value == pytest.approx(whole.flow.value, abs=1e-4)
     assert parts.bound.value == pytest.approx(whole.bound.value, abs=1e-4)
     assert told == [(2, 5), (4, 5), (5, 5)]
     coarse = pipeline(precision="bfloat16")
-    assert flow_check(coarse, PIXELS[:5], None, 4, 2) == whole
+    assert flow_check(coarse, PIXELS[:5], NOTHING_TOLD, 4, 2) == whole
     assert coarse.compute.precision == "bfloat16"
 
 
@@ -159,10 +160,10 @@ def test_it_is_added_for_the_images_measured_and_along_their_chain() -> None:
     added = finish(add_flow_check(model, images, result, 4, steps=4, probes=2))
     places = Subsample(3, 12, 6, 5, 5).images()[:4]
     chain = model.diffusion.schedule.uniform_log_snr(6)
-    labels = torch.tensor(images.labels)[places]
-    by_hand = flow_check(model, as_pixels(images)[places], labels, 4, 2, seed=3, chain=chain)
+    condition = images.condition(places.numpy())
+    by_hand = flow_check(model, as_pixels(images)[places], condition, 4, 2, seed=3, chain=chain)
     assert added.flow == by_hand and added.model_copy(update={"flow": None}) == result
-    assert flow_check(model, as_pixels(images)[places], None, 4, 2, seed=3, chain=chain) != by_hand
+    assert flow_check(model, as_pixels(images)[places], NOTHING_TOLD, 4, 2, seed=3, chain=chain) != by_hand
 
 
 def test_a_check_of_something_else_is_refused() -> None:
@@ -179,4 +180,4 @@ def test_a_check_of_something_else_is_refused() -> None:
 @pytest.mark.parametrize(("count", "steps", "probes"), [(1, 10, 2), (2, 0, 2), (2, 10, 1), (2, 10, -1)])
 def test_what_has_no_error_or_no_step_is_refused(count: int, steps: int, probes: int) -> None:
     with pytest.raises(InputError, match="expected at least 2 images, 1 step and 2 probes"):
-        flow_check(pipeline(), PIXELS[:count], None, steps, probes)
+        flow_check(pipeline(), PIXELS[:count], NOTHING_TOLD, steps, probes)

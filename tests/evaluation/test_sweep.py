@@ -4,6 +4,7 @@ import pytest
 import torch
 from pipelines import untrained
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Jackknife, frechet_jackknife
 from ancestral.evaluation.settings import SAMPLERS, SweepSettings
@@ -17,7 +18,7 @@ from ancestral.evaluation.sweep import (
     chosen,
     decide,
     sampler_choices,
-    seeds_and_labels,
+    seeds_and_condition,
 )
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import GRIDS
@@ -83,7 +84,7 @@ def test_a_contender_takes_over_nothing_of_another_sampler() -> None:
 
 def test_a_group_that_is_left_out_is_no_class() -> None:
     """Trap: classes in turn and every tenth image left out: each group is a class, and no distance seems sure."""
-    seeds, labels = seeds_and_labels(pipeline(), SweepSettings(images=60))
+    seeds, (labels, *_) = seeds_and_condition(pipeline(), SweepSettings(images=60))
     assert labels is not None and labels.bincount().tolist() == [20, 20, 20]
     assert all(len(labels[group::3].unique()) > 1 for group in range(3))
     assert len({*seeds}) == 60
@@ -92,9 +93,9 @@ def test_a_group_that_is_left_out_is_no_class() -> None:
 def test_classes_that_a_classifier_lends_are_asked_for() -> None:
     """Without them a network that knows no classes has nothing to be guided to, and a sweep of it is refused."""
     plain = untrained()
-    assert seeds_and_labels(plain, SweepSettings(images=20))[1] is None
+    assert seeds_and_condition(plain, SweepSettings(images=20))[1] == NOTHING_TOLD
     plain = plain.with_guides(classify=new_classifier(plain, ("a", "b"), 0))
-    _, labels = seeds_and_labels(plain, SweepSettings(images=20))
+    _, (labels, *_) = seeds_and_condition(plain, SweepSettings(images=20))
     assert labels is not None and labels.bincount().tolist() == [10, 10]
 
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ancestral.condition import UNTOLD, Condition
 from ancestral.errors import InputError
 from ancestral.networks.unet import UNet
 from ancestral.settings import UNetSettings
@@ -102,7 +103,7 @@ def test_diffusers_weights_load_strictly_and_give_the_same_output(name: str) -> 
     labels = torch.tensor([0, 3, 1]) if classes else None
     with torch.no_grad():
         expected = theirs(x, time, class_labels=labels).sample
-        torch.testing.assert_close(ours(x, time, labels), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours(x, time, Condition(labels)), expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0.1
 
 
@@ -141,7 +142,7 @@ def test_middle_layers_are_counted_in_pairs(pairs: int) -> None:
 def test_a_new_network_predicts_zero_and_every_residual_branch_is_silent(conditioning: Any) -> None:
     """So the eps loss is 1 at initialisation."""
     network = UNet(UNetSettings(**PLAIN | {"time_conditioning": conditioning}), 3, 3, 2)
-    assert network(torch.randn(2, 3, 8, 8), torch.tensor([1, 900]), torch.tensor([0, 2])).abs().max() == 0
+    assert network(torch.randn(2, 3, 8, 8), torch.tensor([1, 900]), Condition(torch.tensor([0, 2]))).abs().max() == 0
     silent = [name for name, p in network.named_parameters() if p.ndim > 1 and p.abs().max() == 0]
     assert silent and all(name.endswith(("conv2.weight", "to_out.0.weight", "conv_out.weight")) for name in silent)
     x = torch.randn(1, 16, 4, 4)
@@ -153,7 +154,7 @@ def test_no_label_means_the_null_class_which_is_no_real_one() -> None:
     network = randomised(UNet(SMALL, 1, 1, num_classes=3)).eval()
     x, time = torch.randn(4, 1, 8, 8), torch.tensor(10)
     assert network.class_embedding.num_embeddings == 4 and network.null_class == 3
-    by_label = network(x[:1].expand(4, -1, -1, -1), time, torch.arange(4))
+    by_label = network(x[:1].expand(4, -1, -1, -1), time, Condition(torch.tensor([0, 1, 2, UNTOLD])))
     torch.testing.assert_close(network(x[:1], time), by_label[3:])
     distances = torch.cdist(by_label.flatten(1), by_label.flatten(1)) + torch.eye(4)
     assert distances.min() > 1e-2
@@ -161,7 +162,7 @@ def test_no_label_means_the_null_class_which_is_no_real_one() -> None:
 
 def test_labels_for_a_network_without_classes_are_refused() -> None:
     with pytest.raises(InputError, match="without classes"):
-        UNet(SMALL, 1, 1)(torch.randn(1, 1, 4, 4), torch.tensor(0), torch.tensor([0]))
+        UNet(SMALL, 1, 1)(torch.randn(1, 1, 4, 4), torch.tensor(0), Condition(torch.tensor([0])))
 
 
 LEVELS = pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
@@ -171,12 +172,12 @@ LEVELS = pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
 def test_a_call_resumed_with_its_own_deep_features_is_the_whole_call(widths: tuple[int, ...]) -> None:
     """Bit for bit, in a network of one, two and three levels."""
     network = randomised(UNet(UNetSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, 3)).eval()
-    x, time, labels = torch.randn(3, 2, 9, 7), torch.tensor([1, 5, 900]), torch.tensor([0, 3, 1])
-    whole, deep = network.with_deep(x, time, None, labels)
-    assert torch.equal(whole, network(x, time, labels))
-    again, kept = network.with_deep(x, time, deep, labels)
+    x, time, told = torch.randn(3, 2, 9, 7), torch.tensor([1, 5, 900]), Condition(torch.tensor([0, UNTOLD, 1]))
+    whole, deep = network.with_deep(x, time, None, told)
+    assert torch.equal(whole, network(x, time, told))
+    again, kept = network.with_deep(x, time, deep, told)
     assert torch.equal(again, whole) and kept is deep
-    assert not torch.allclose(network.with_deep(x, time, deep + 1, labels)[0], whole), "the features play a part"
+    assert not torch.allclose(network.with_deep(x, time, deep + 1, told)[0], whole), "the features play a part"
 
 
 @LEVELS
@@ -205,7 +206,8 @@ def test_dropout_acts_in_training_only() -> None:
 @pytest.mark.parametrize("settings", [SMALL, UNetSettings(**PLAIN | {"time_conditioning": "scale-shift", "stem": 4})])
 def test_gradient_reaches_every_parameter(settings: UNetSettings) -> None:
     network = randomised(UNet(settings, 2, 2, num_classes=1))
-    network(torch.randn(2, 2, 8, 8), torch.tensor([3, 500]), torch.tensor([0, 1])).square().mean().backward()
+    x, time, told = torch.randn(2, 2, 8, 8), torch.tensor([3, 500]), Condition(torch.tensor([0, UNTOLD]))
+    network(x, time, told).square().mean().backward()
     # A bias of the keys adds the same to every score of a query, and softmax does not see it.
     still = [
         name
@@ -237,9 +239,9 @@ def test_integer_fractional_and_shared_times_are_one_scale() -> None:
 def test_an_image_does_not_depend_on_its_batch() -> None:
     """Trap: a batch whose images change with its size. float64, because sums are split by shape."""
     network = randomised(UNet(SMALL, 1, 1, num_classes=2)).double().eval()
-    x, time, labels = torch.randn(5, 1, 9, 7).double(), torch.arange(5), torch.tensor([0, 1, 2, 0, 1])
-    together = network(x, time, labels)
-    alone = torch.cat([network(x[i : i + 1], time[i : i + 1], labels[i : i + 1]) for i in range(5)])
+    x, time, told = torch.randn(5, 1, 9, 7).double(), torch.arange(5), Condition(torch.tensor([0, 1, UNTOLD, 0, 1]))
+    together, each = network(x, time, told), (slice(i, i + 1) for i in range(5))
+    alone = torch.cat([network(x[one], time[one], told.rows(one)) for one in each])
     torch.testing.assert_close(alone, together, atol=1e-9, rtol=1e-9)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from runs import TWO_LEVELS, fresh, tiny
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.pipeline import Pipeline
@@ -25,7 +26,7 @@ LEVELS = {
 def gradients(pipeline: Pipeline, x0: torch.Tensor, t: torch.Tensor, eps: torch.Tensor) -> dict[str, torch.Tensor]:
     network = pipeline.network.eval().requires_grad_(True)
     network.zero_grad()
-    training_losses(pipeline, network, pipeline.diffusion.noised(x0, t, eps), None).sum().backward()
+    training_losses(pipeline, network, pipeline.diffusion.noised(x0, t, eps), NOTHING_TOLD).sum().backward()
     return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
 
 

@@ -13,12 +13,13 @@ import pytest
 import torch
 from runs import fresh, tiny
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.flow_check import flow_check
 from ancestral.evaluation.likelihood import planned
 from ancestral.evaluation.settings import LikelihoodSettings, SweepSettings
-from ancestral.evaluation.sweep import seeds_and_labels
+from ancestral.evaluation.sweep import seeds_and_condition
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.settings import SamplingSettings
@@ -81,12 +82,12 @@ def likelihood(pipeline: Pipeline, parts: Parts) -> None:
 
 
 def flow(pipeline: Pipeline, parts: Parts) -> None:
-    finish(flow_check(pipeline, as_pixels(parts.test)[:3], None, steps=2, probes=2))
+    finish(flow_check(pipeline, as_pixels(parts.test)[:3], NOTHING_TOLD, steps=2, probes=2))
 
 
 def sweeping(pipeline: Pipeline, parts: Parts) -> None:
     two_steps = SamplingSettings(sampler="ddim", grid="trailing", steps=2)
-    pipeline.generate(*seeds_and_labels(pipeline, SweepSettings(images=20)), two_steps)
+    pipeline.generate(*seeds_and_condition(pipeline, SweepSettings(images=20)), two_steps)
 
 
 USES = (training, held_out, classifying, sampling, likelihood, flow, sweeping)

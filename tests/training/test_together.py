@@ -166,7 +166,7 @@ def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[floa
     trainer = Trainer(pipeline, parts.train, processes)
     seen: list[list[float]] = []
     trainer.network.register_forward_pre_hook(
-        lambda _, given: seen.extend([float(x) for x in tensor.flatten()] for tensor in given)
+        lambda _, given: seen.extend([float(x) for x in tensor.flatten()] for tensor in (*given[:2], given[2].labels))
     )
     for _ in range(4):
         trainer.advance()

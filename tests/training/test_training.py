@@ -7,6 +7,7 @@ import pytest
 import torch
 from runs import TWO_LEVELS, fresh, no_numbers, run_all, tiny
 
+from ancestral.condition import UNTOLD
 from ancestral.errors import Diverged
 from ancestral.settings import TrainingSettings
 from ancestral.training.budget import learning_rate
@@ -65,12 +66,12 @@ def test_hidden_labels_are_the_null_class_at_the_asked_rate() -> None:
     pipeline, parts = fresh(tiny({"training": {"batch_size": 64, "label_dropout": 0.25}}))
     trainer = Trainer(pipeline, parts.train)
     seen: list[torch.Tensor] = []
-    trainer.network.register_forward_pre_hook(lambda _, given: seen.append(given[2]))
+    trainer.network.register_forward_pre_hook(lambda _, given: seen.append(given[2].labels))
     for _ in range(8):
         trainer.advance()
     labels = torch.cat(seen)
-    assert int(labels.max()) == 10 == trainer.network.null_class
-    assert float((labels == 10).float().mean()) == pytest.approx(0.25, abs=0.06)
+    assert int(labels.max()) == 9
+    assert float((labels == UNTOLD).float().mean()) == pytest.approx(0.25, abs=0.06)
 
 
 def test_a_young_average_follows_and_an_old_one_keeps_its_decay() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pipelines import TINY
 
+from ancestral.condition import Condition
 from ancestral.editing.inpaint import Rounds
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError
@@ -111,9 +112,9 @@ def test_memory_is_what_tensors_hold_at_their_peak() -> None:
 
 def test_a_gradients_memory_and_time_are_in_the_price(pipeline: Pipeline) -> None:
     """Trap: what the backward pass wants of the forward pass was left out, several times the rest."""
-    x = torch.zeros(16, 1, 8, 8)
+    x, told = torch.zeros(16, 1, 8, 8), Condition(torch.zeros(16, dtype=torch.int64))
     with LiveBytes() as live:
-        _, pull_back = linearised(pipeline.denoiser(torch.zeros(16, dtype=torch.int64), SamplingSettings()), x, HALF)
+        _, pull_back = linearised(pipeline.denoiser(told, SamplingSettings()), x, HALF)
         pull_back(x)
     price = of_chains(pipeline, SamplingSettings(), 16, 10, pull_backs=1)
     assert live.most <= price.memory <= 1.5 * live.most

@@ -11,8 +11,10 @@ from mmap import mmap
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from ancestral.colors import MODES
+from ancestral.condition import Condition
 from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
@@ -99,6 +101,10 @@ class ImageSet:
         if isinstance(self.images, np.ndarray):
             check_mapping(self.images)
         return self.images[where]
+
+    def condition(self, where: slice | np.ndarray = slice(None)) -> Condition:
+        """What is known of the images at these positions, as a network is told it."""
+        return Condition(labels=None if self.labels is None else torch.tensor(self.labels[where]))
 
     def sliced(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""

@@ -11,20 +11,21 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from ancestral.condition import Condition
 from ancestral.data.imageset import ImageSet, Missing
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
-from ancestral.tensors import Images, Labels, from_pixels
+from ancestral.tensors import Images, from_pixels
 
 RESIDENT_SHARE = 0.25
 """Share of a device's free memory that the whole set may take up there."""
 
 
 class Batch(NamedTuple):
-    """(b, C, H, W) images in [-1, 1] and (b,) labels of this process's share; (B,) positions of the whole batch."""
+    """(b, C, H, W) images in [-1, 1] of this process's share, what is known of each; (B,) positions of all of it."""
 
     images: Images
-    labels: Labels | None
+    condition: Condition
     indices: Int64[Tensor, "B"]
 
 
@@ -62,7 +63,7 @@ class Loader:
             resident = self.device.type == "cuda" and isinstance(image_set.images, np.ndarray)
             resident = resident and image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
         self.resident = torch.tensor(image_set.images).to(self.device) if resident else None
-        self.labels = None if image_set.labels is None else torch.tensor(image_set.labels).to(self.device)
+        self.condition = image_set.condition().to(self.device)
         self._told = 0
 
     def batch(self, step: int) -> Batch:
@@ -82,9 +83,8 @@ class Loader:
         if self.flip:
             mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        labels = None if self.labels is None else self.labels[there]
         images = from_pixels(pixels).contiguous(memory_format=torch.channels_last)
-        return Batch(images, labels, indices)
+        return Batch(images, self.condition.rows(there), indices)
 
     @property
     def missing(self) -> tuple[Missing, ...]:

@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import torch
 
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, bound_terms
@@ -45,7 +46,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.settings import ReverseVariance, SamplingSettings
-from ancestral.tensors import Data, Labels, PerImage, Pixels, Timesteps, from_pixels
+from ancestral.tensors import Data, PerImage, Pixels, Timesteps, from_pixels
 
 
 class BoundPair(NamedTuple):
@@ -93,7 +94,7 @@ def flow_grid(schedule: Schedule, steps: int, last: int = 1) -> Timesteps:
 def flow_check(
     pipeline: Pipeline,
     images: Pixels,
-    labels: Labels | None,
+    condition: Condition,
     steps: int = 100,
     probes: int = 4,
     seed: int = 0,
@@ -106,7 +107,7 @@ def flow_check(
     of the chain. The errors hold the spread over images, draws and probes; the solver's error is not in them.
 
     Args:
-        labels: (N,), or None to ask without a class.
+        condition: what is told of each of N.
         steps: of the flow; at most as many as the table has.
         probes: of the divergence at every step; 0: exactly, one backward pass for every number in an image.
         seed: image i of any call with this seed meets the same noise.
@@ -124,7 +125,7 @@ def flow_check(
     pairs: list[BoundPair] = []
     for part in torch.split(torch.arange(len(images)), pipeline.compute.chunk):
         x0 = from_pixels(images[part]).to(pipeline.device)
-        denoise = pipeline.denoiser(None if labels is None else labels[part], SamplingSettings(clip="none"))
+        denoise = pipeline.denoiser(condition.rows(part), SamplingSettings(clip="none"))
         seeds = [mix(seed, "flow check", i) for i in part.tolist()]
         noise, signs = (ImageNoise(seeds, x0.shape[1:], pipeline.device, stream=name) for name in ("chain", "probes"))
         divergence: Divergence = Hutchinson(probes, rademacher(signs)) if probes else Exact()
@@ -155,7 +156,7 @@ def add_flow_check(
         raise InputError(f"expected at most the {count} images measured by these weights, got others; measure it again")
     places = Subsample(measured.seed, len(test), measured.num_images, 0, 0).images()[:num_images].numpy()
     chosen = test.ordered(places)
-    labels = torch.tensor(chosen.labels) if measured.given_classes else None
+    condition = chosen.condition() if measured.given_classes else NOTHING_TOLD
     chain, pixels = pipeline.diffusion.schedule.uniform_log_snr(measured.steps), as_pixels(chosen)
-    check = yield from flow_check(pipeline, pixels, labels, steps, probes, measured.seed, chain, variance)
+    check = yield from flow_check(pipeline, pixels, condition, steps, probes, measured.seed, chain, variance)
     return measured.model_copy(update={"flow": check})

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Subsample, Sums, Walk, chunk_sums, divided
@@ -142,11 +143,8 @@ class Measurement:
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
         x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
-        labels = None
-        if self.settings.given_classes:
-            assert self.images.labels is not None
-            labels = torch.tensor(self.images.labels[places.numpy()])
-        denoise = pipeline.denoiser(labels, SamplingSettings(clip="none"))
+        condition = self.images.condition(places.numpy()) if self.settings.given_classes else NOTHING_TOLD
+        denoise = pipeline.denoiser(condition, SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.process(self.settings.variance)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 
+from ancestral.condition import Condition
 from ancestral.errors import InputError
 from ancestral.evaluation.features import WIDTH, Extractor
 from ancestral.evaluation.metrics import Features, Jackknife, few_images, frechet_jackknife
@@ -30,7 +31,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import build_sampler
 from ancestral.rng import generator, mix
 from ancestral.settings import SamplingSettings, Settings, parse
-from ancestral.tensors import Labels, Pixels
+from ancestral.tensors import Pixels
 
 FILE = "sweep.json"  # where `ancestral sweep RUN` leaves it in a run
 TOLERATED = 0.1  # share of the best Fréchet distance by which fewer calls may be worse: few images cannot tell more
@@ -178,14 +179,14 @@ def chosen(base: SamplingSettings, sampler: str, grid: str | None, steps: int) -
     return SamplingSettings.model_validate(base.model_dump() | changes)
 
 
-def seeds_and_labels(pipeline: Pipeline, settings: SweepSettings) -> tuple[list[int], Labels | None]:
+def seeds_and_condition(pipeline: Pipeline, settings: SweepSettings) -> tuple[list[int], Condition]:
     """Of the images of a sweep: as many of every class, in no order, each with a seed of its own.
 
     In order of classes, a group that a jackknife leaves out could be a class, and every distance would look uncertain.
     """
     seeds = [mix(settings.seed, "sweep", i) for i in range(settings.images)]
     order = torch.randperm(settings.images, generator=generator(settings.seed, "sweep", "classes"))
-    return seeds, order % len(pipeline.class_names) if pipeline.class_names else None
+    return seeds, pipeline.classes_in_turn(settings.images).rows(order)
 
 
 class Scorer(NamedTuple):
@@ -194,7 +195,7 @@ class Scorer(NamedTuple):
     pipeline: Pipeline
     common: SamplingSettings  # what all samplers have in common
     seeds: list[int]
-    labels: Labels | None
+    condition: Condition
     reference: Pixels
     extractor: Extractor
     real: Features  # of the test images
@@ -202,9 +203,9 @@ class Scorer(NamedTuple):
     def row(self, each: SamplerChoice, settings: SamplingSettings | None = None) -> SweepRow:
         """What one sampler choice's images are worth; by `settings`, or None: by what is common with its sampler."""
         settings = settings or chosen(self.common, each.sampler, each.grid, each.steps)
-        generated = self.pipeline.generate(self.seeds, self.labels, settings)
+        generated = self.pipeline.generate(self.seeds, self.condition, settings)
         jackknife = frechet_jackknife(self.extractor.features(generated), self.real)
-        agreement = self.extractor.agreement(generated, self.labels)
+        agreement = self.extractor.agreement(generated, self.condition.labels)
         to_flow = None if self.pipeline.sampler(settings).stochastic else apart(generated, self.reference)
         return SweepRow(choice=each, jackknife=jackknife, to_flow=to_flow, agreement=agreement)
 

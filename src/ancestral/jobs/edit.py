@@ -31,9 +31,9 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
     pipeline, settings = prepared(pipeline, task, changes, task.run)
     yield from generated.note_of_words(pipeline, task.classes)
-    labels = generated.labels_for(pipeline, task.classes, len(seeds))
+    condition = generated.condition_for(pipeline, task.classes, len(seeds))
     given = yield from read_images(task.paths, task.given_shape(pipeline.spec.shape))
-    request = EditRequest(pipeline, settings, labels, seeds, given, task.folder("edited"), task.yes)
+    request = EditRequest(pipeline, settings, condition, seeds, given, task.folder("edited"), task.yes)
     request.refuse_more(len(seeds) * max(1, len(given)))
     results = task.results(request)
     task.files([result.name for result in results])  # before the work that some plans begin with

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ancestral import edits
 from ancestral.colors import NAMES, WHITE
+from ancestral.condition import Condition
 from ancestral.data.images import as_channels, decode, fit, load, read, to_array
 from ancestral.editing.canvas import starts
 from ancestral.errors import InputError
@@ -23,7 +24,7 @@ from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Data, Images, Labels, Pixels, from_pixels
+from ancestral.tensors import Data, Images, Pixels, from_pixels
 from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 
@@ -47,7 +48,7 @@ class EditRequest:
 
     pipeline: Pipeline
     settings: SamplingSettings
-    labels: Labels | None  # the class of each seed's result
+    condition: Condition  # what is asked of each seed's result
     seeds: range
     given: list[GivenImage]
     folder: Path  # where the results go
@@ -71,17 +72,17 @@ class EditRequest:
 
     def class_of(self, i: int) -> str:
         """The class of seed `i`, as files say it."""
-        return "none" if self.labels is None else as_asked(self.pipeline.class_names[int(self.labels[i])])
+        labels = self.condition.labels
+        return "none" if labels is None else as_asked(self.pipeline.class_names[int(labels[i])])
 
-    def words(self, part: slice) -> tuple[list[int], Labels | None, SamplingSettings]:
-        """What every call of `edits` takes, of some of all results: seeds, labels, settings."""
+    def words(self, part: slice) -> tuple[list[int], Condition, SamplingSettings]:
+        """What every call of `edits` takes, of some of all results: seeds, condition, settings."""
         rows = max(1, len(self.given))
-        labels = None if self.labels is None else self.labels.repeat(rows)[part]
-        return ([*self.seeds] * rows)[part], labels, self.settings
+        return ([*self.seeds] * rows)[part], self.condition.repeat(rows).rows(part), self.settings
 
-    def label(self, count: int) -> Labels | None:
-        """The one class of a task that has but one, for so many images."""
-        return None if self.labels is None else self.labels[:1].expand(count)
+    def first(self, count: int) -> Condition:
+        """The one condition of a task that has but one, for so many images."""
+        return self.condition.rows(slice(0, 1)).repeat(count)
 
     def mask(self, path: Path) -> Bool[Tensor, "H W"]:
         """The pixels to keep, at the pipeline's size: those that the mask's file shows black; True is kept.
@@ -125,7 +126,7 @@ class EditRequest:
         images, count = self.repeated(), self.settings.steps
         price = self.afford(len(images), count, 1 + corrections)
         seeds = range(self.seeds[0], self.seeds[0] + len(images))
-        steps = edits.invert(self.pipeline, images, self.label(len(images)), self.settings, corrections, grain, seeds)
+        steps = edits.invert(self.pipeline, images, self.first(len(images)), self.settings, corrections, grain, seeds)
         for number, step in enumerate(steps, 1):  # noqa: B007
             yield from [NoteEvent(price.words)] * (number == 1)  # by now what was asked wrongly is found
             yield ProgressEvent("inverting", number, count)
@@ -133,7 +134,7 @@ class EditRequest:
 
     def from_noise(self, x_T: Data) -> Callable[[slice], Iterator[Step]]:
         """Down from noises, without any more."""
-        return lambda part: edits.from_noise(self.pipeline, x_T[part], self.label(len(x_T[part])), self.settings)
+        return lambda part: edits.from_noise(self.pipeline, x_T[part], self.first(len(x_T[part])), self.settings)
 
     def _numbers(self, size: Sides | None) -> int:
         """That an image of this height and width, or of the pipeline's, is made of."""

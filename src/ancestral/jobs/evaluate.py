@@ -2,8 +2,6 @@
 
 from collections.abc import Generator
 
-import torch
-
 from ancestral.evaluation.evaluate import FILE, check_counts, evaluating, read_evaluation
 from ancestral.evaluation.inception import load_inception
 from ancestral.evaluation.settings import EvaluationSettings
@@ -32,14 +30,15 @@ def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
         parts = yield from data_of(job.run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
         price = of_chains(pipeline, settings, count, pipeline.sampler(settings).network_calls(settings.steps))
-        labels = torch.arange(count) % len(pipeline.class_names) if pipeline.class_names else None
-        check_asked(pipeline, labels, settings)
+        condition = pipeline.classes_in_turn(count)
+        check_asked(pipeline, condition, settings)
         price = yield from priced(price, job, pipeline, job.run, "lower --images or --steps", f"{count:,} images")
         seeds = [mix(job.seed, "evaluation", i) for i in range(count)]
-        images = yield from followed("generating", generated(pipeline, seeds, labels, settings))
+        images = yield from followed("generating", generated(pipeline, seeds, condition, settings))
         if not processes.is_main:
             return
-        result = yield from followed("learning features", evaluating(images, labels, parts, asked, extractor))
+        work = evaluating(images, condition.labels, parts, asked, extractor)
+        result = yield from followed("learning features", work)
         write_whole(file, result.model_dump_json(indent=2) + "\n")
         yield FileEvent(file)
         yield ResultEvent(result.model_dump(mode="json") | {"price": price.as_tree()}, result)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
@@ -68,21 +69,21 @@ class WantedFiles(NamedTuple):
         return [*(Output(self.out / name, GENERATED) for name in names), *others]
 
 
-def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
+def condition_for(pipeline: Pipeline, classes: str | None, count: int) -> Condition:
     """The class of each of `count` images: those of the list in turn; every class in turn for all and None.
 
     A name after = is that of a class, whatever it means otherwise: =none, =all, =3.
     """
     there = pipeline.class_names
     if classes == "none" or (classes is None and not there):
-        return None
+        return NOTHING_TOLD
     if classes in (None, "all") and there:
-        return torch.arange(count) % len(there)
+        return pipeline.classes_in_turn(count)
     assert classes is not None
     whole = normal_form(as_utf8(classes.removeprefix("="))) in map(normal_form, there)
     names = [classes] if whole else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
-    return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
+    return Condition(labels=torch.tensor(wanted)[torch.arange(count) % len(wanted)])
 
 
 def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from ancestral.condition import Condition
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
@@ -14,7 +15,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import collected, collecting
 from ancestral.progress import StagedWork, StepwiseWork, mapped
 from ancestral.settings import Config, SamplingSettings
-from ancestral.tensors import Labels, Pixels
+from ancestral.tensors import Pixels
 from ancestral.tuning.price import Price
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def followed(what: str, work: StepwiseWork[T]) -> StagedWork[T]:
 
 
 def generated(
-    pipeline: Pipeline, seeds: Sequence[int], labels: Labels | None, settings: SamplingSettings
+    pipeline: Pipeline, seeds: Sequence[int], condition: Condition, settings: SamplingSettings
 ) -> StepwiseWork[Pixels]:
     """One image for each seed."""
-    return collected((yield from collecting(pipeline.generating(seeds, labels, settings)))).images
+    return collected((yield from collecting(pipeline.generating(seeds, condition, settings)))).images

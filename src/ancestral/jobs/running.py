@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 
 from ancestral.compute import on_device
+from ancestral.condition import Condition
 from ancestral.errors import AncestralError, InputError, Lost
 from ancestral.jobs.events import NoteEvent
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, init_distributed, ranks_from_env
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Labels
 from ancestral.tuning.price import Price, refusal
 
 
@@ -56,7 +56,7 @@ def allow(price: Price, meant: bool, device: torch.device, processes: Processes,
     return price
 
 
-def check_asked(pipeline: Pipeline, labels: Labels | None, settings: SamplingSettings) -> None:
-    """That labels, guidance and steps fit the pipeline, before anything is said of it."""
+def check_asked(pipeline: Pipeline, condition: Condition, settings: SamplingSettings) -> None:
+    """That condition, guidance and steps fit the pipeline, before anything is said of it."""
     pipeline.timesteps(settings)
-    pipeline.denoiser(None if labels is None else labels[:1], settings)
+    pipeline.denoiser(condition.rows(slice(0, 1)), settings)

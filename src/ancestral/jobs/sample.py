@@ -76,18 +76,19 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         price = allow(price, asked.yes, device, processes, fullest, "lower --num-images or --steps")
         classes = again.classes if again else asked.classes
         yield from generated.note_of_words(pipeline, classes)
-        labels = generated.labels_for(pipeline, classes, len(seeds))
-        check_asked(pipeline, labels, settings)
+        condition = generated.condition_for(pipeline, classes, len(seeds))
+        check_asked(pipeline, condition, settings)
         yield NoteEvent(f"{len(seeds):,} images: {price.words}")
         shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.spec.shape) if wanted.film else 1
         keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
+        labels = condition.labels
         named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
         facts = generated.ImageFacts(seeds, named, how)
 
         def save(place: int, image: "Tensor") -> FileEvent:
             return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))
 
-        chains = pipeline.generating(seeds, labels, settings, keep)
+        chains = pipeline.generating(seeds, condition, settings, keep)
         parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:

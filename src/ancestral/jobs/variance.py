@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import torch
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.analytic import errors_of_x0, from_errors
 from ancestral.diffusion.variances import Analytic
@@ -64,7 +65,7 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     """The analytic variance from all `images` at the timesteps of `grid`, as many at once as the machine generates."""
     starts = range(0, len(images), pipeline.compute.chunk)
     total = torch.zeros(len(grid), dtype=torch.float64)
-    denoise = pipeline.denoiser(None, UNCLIPPED)
+    denoise = pipeline.denoiser(NOTHING_TOLD, UNCLIPPED)
     for number, start in enumerate(starts):
         part = images.sliced(start, start + pipeline.compute.chunk)
         noise = ImageNoise([mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device)

@@ -1,4 +1,4 @@
-"""Networks: torch modules of (image, time, label) that know nothing of diffusion.
+"""Networks: torch modules of (image, time, condition) that know nothing of diffusion.
 
 Sub-modules and parameters are named as in diffusers' `UNet2DModel`, so published weights load unchanged.
 """

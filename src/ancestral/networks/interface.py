@@ -4,7 +4,11 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
+
+from ancestral.condition import Condition
+from ancestral.tensors import Data, Labels
 
 ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
 """Of a U-Net, what meets pixels, times and labels."""
@@ -19,7 +23,7 @@ class Backbone(nn.Module):
     """Pixels by whose multiples an image is rolled and the output with it, where convolutions see around the edges.
     None: the output does not roll."""
     with_deep: Callable[..., Any] | None = None
-    """(x, time, deep features of an earlier call or None, what is told) -> (output, deep features). None: there are no
+    """(x, time, deep features of an earlier call or None, condition) -> (output, deep features). None: there are no
     features that change slowly."""
 
     @abstractmethod
@@ -29,6 +33,15 @@ class Backbone(nn.Module):
     @abstractmethod
     def matrices(self) -> list[str]:
         """Names of the weights between two layers of features, as many inputs as outputs or not: for Muon."""
+
+
+def argument(network: nn.Module, condition: Condition, num_classes: int, x: Data) -> Condition | Labels | None:
+    """What a network is called with beside images x (B, ...) and time: ours with the condition, one of one's own with
+    labels (B,) in 0..num_classes, the last for no class; None: with no labels, since it knows no classes."""
+    if isinstance(network, Backbone) or not num_classes:
+        return condition if isinstance(network, Backbone) else None
+    none = torch.full((len(x),), num_classes, device=x.device)
+    return none if condition.labels is None else torch.where(condition.labels < 0, none, condition.labels)
 
 
 def inner_weights(network: nn.Module, ends: tuple[str, ...] = ENDS) -> list[str]:

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
 from ancestral.errors import InputError
 from ancestral.networks.blocks import (
     Attention,
@@ -34,13 +35,13 @@ from ancestral.networks.blocks import (
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
 from ancestral.settings import UNetSettings
-from ancestral.tensors import Images, Labels
+from ancestral.tensors import Images
 
 
 class UNet(Backbone):
-    """A U-Net of (image, time, label) whose tensors are named as in diffusers' `UNet2DModel`.
+    """A U-Net of (image, time, condition) whose tensors are named as in diffusers' `UNet2DModel`.
 
-    `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
+    `null_class`: whether there is a row after those of the `num_classes` real classes, for an image of no class.
     """
 
     def __init__(
@@ -74,22 +75,22 @@ class UNet(Backbone):
         self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
         zeroed(self.conv_out if self.mixer is None else self.mixer)
 
-    def forward(self, x: Images, time: TimeInput, labels: Labels | None = None) -> Float[Tensor, "B out H W"]:
+    def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W.
 
-        `time`: () or (B,), the network's own: index from 0, integer or not. `labels`: (B,) in 0..num_classes - 1, or
-        num_classes for no class; None: no class for any.
+        `time`: () or (B,), the network's own: index from 0, integer or not. Labels: (B,) in 0..num_classes - 1, or -1
+        for no class; None: no class for any.
         """
-        return self.with_deep(x, time, None, labels)[0]
+        return self.with_deep(x, time, None, condition)[0]
 
     def with_deep(
-        self, x: Images, time: TimeInput, deep: FeatureMap | None, labels: Labels | None = None
+        self, x: Images, time: TimeInput, deep: FeatureMap | None, condition: Condition = NOTHING_TOLD
     ) -> tuple[Float[Tensor, "B out H W"], FeatureMap]:
         """The output, and the features that met the first level on the way up.
 
         `deep`: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
         """
-        embedding = F.silu(self._embedding(time.expand(len(x)), labels))
+        embedding = F.silu(self._embedding(time.expand(len(x)), condition))
         stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks
         skips = [stem, *self.down_blocks[0](stem, embedding)]
         if deep is None:
@@ -121,14 +122,15 @@ class UNet(Backbone):
             h = up(h, skips, embedding)
         return h
 
-    def _embedding(self, time: TimeInput, labels: Labels | None) -> Embedding:
-        embedding = self.time_embedding(time_waves(self.settings, time))
+    def _embedding(self, time: TimeInput, condition: Condition) -> Embedding:
+        embedding, labels = self.time_embedding(time_waves(self.settings, time)), condition.labels
         if self.class_embedding is None:
             if labels is not None:
                 raise InputError("expected no labels, got some; this network was built without classes")
             return embedding
-        if labels is None:
-            if self.null_class is None:
-                raise InputError("expected a class for every image, got none; this network knows no null class")
-            labels = torch.full(time.shape, self.null_class, dtype=torch.int64, device=time.device)
+        if self.null_class is not None:
+            labels = torch.full(time.shape, UNTOLD, device=time.device) if labels is None else labels
+            labels = labels.masked_fill(labels < 0, self.null_class)
+        elif labels is None:
+            raise InputError("expected a class for every image, got none; this network knows no null class")
         return embedding + self.class_embedding(labels)

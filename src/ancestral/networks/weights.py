@@ -14,8 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.errors import InputError
 from ancestral.files import open_regular, read_json, write_whole
+from ancestral.networks.interface import argument
 from ancestral.tensors import is_finite
 
 NOTE, WEIGHTS = "network.json", "network.safetensors"
@@ -50,7 +52,7 @@ def check_answer(
 ) -> None:
     """That the network answers two images, their times and labels with two images of `out_channels`."""
     x, time = torch.zeros(2, *shape, device=device), torch.zeros(2, device=device)
-    labels = torch.zeros(2, dtype=torch.int64, device=device) + num_classes if num_classes else None
+    labels = argument(network, NOTHING_TOLD, num_classes, x)
     training = network.training
     try:
         with torch.no_grad():

@@ -1,7 +1,7 @@
 """What a call of a pipeline is given and gives back, as people write it: classes, seeds, settings, images."""
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AnySet
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from ancestral.condition import UNTOLD
 from ancestral.data.images import picture_of
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
@@ -22,7 +23,7 @@ from ancestral.viz.pictures import grid, png_bytes
 
 Name = TypeVar("Name", bound=str)
 Classes = object
-"""None, the name or index of one class, or several of these in a list, tensor or array; `labels_of` says what else."""
+"""None, the name or index of one class, or several of these in a list, tensor or array; or a whole `Condition`."""
 OUTPUTS = ("pil", "tensor", "array")
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
 ARGUMENTS = ("num_images", "labels", "seed", "seeds", "output", "on_progress")  # of the call, beside settings
@@ -95,19 +96,19 @@ def seeds_of(num_images: int | None, labels: Classes, seed: int, seeds: Iterable
     return given
 
 
-def labels_of(labels: Classes, count: int, index: Callable[[str], int], num_classes: int) -> Labels | None:
-    """(count,) the class of each image, those given in turn; None where no class is asked for.
+def labels_of(labels: Classes, count: int, class_names: Sequence[str], num_classes: int) -> Labels | None:
+    """(count,) the class of each image, those given in turn, -1 for none; None where no class is asked for.
 
     Args:
-        index: the label of a class's name.
-        num_classes: the label that stands for no class; 0 where the network knows none.
+        class_names: of what may be asked for.
+        num_classes: that the network knows; people give it as a label for no class.
     """
     each = [labels] if labels is None or isinstance(labels, str) else _several(labels)
     if all(label is None for label in each):
         return None
     if len(each) > count:
         raise InputError(f"expected at most one label for each of {count} images, got {len(each)}")
-    known = [_label(label, index, num_classes) for label in each]
+    known = [_label(label, class_names, num_classes) for label in each]
     return torch.tensor([known[i % len(known)] for i in range(count)])
 
 
@@ -125,12 +126,15 @@ def class_index(name: str, class_names: Sequence[str]) -> int:
     raise InputError(f"expected a class, got {name!r}; {meant(name, class_names)}")
 
 
-def _label(label: object, index: Callable[[str], int], num_classes: int) -> int:
+def _label(label: object, class_names: Sequence[str], num_classes: int) -> int:
     if isinstance(label, str):
-        return index(label)
+        return class_index(label, class_names)
     if label is None and not num_classes:
         raise InputError("expected a class for every image, got none for some")
-    return num_classes if label is None else whole(label, "the name or the index of a class")
+    index = num_classes if label is None else whole(label, "the name or the index of a class")
+    if index < 0 and class_names:
+        raise InputError(f"expected labels in 0..{len(class_names) - 1}, got {index}")
+    return UNTOLD if num_classes and index == num_classes else index
 
 
 def _several(values: Any) -> list[object]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling import guidance
 from ancestral.sampling.denoiser import Denoiser
@@ -16,7 +17,7 @@ from ancestral.sampling.guidance import ClassifierGuided, LogProb
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
 
-Bind = Callable[[Labels | None], Denoiser]  # labels, or None for no class -> the network's prediction of them
+Bind = Callable[[Condition], Denoiser]  # a condition -> the network's prediction of it
 Classify = Callable[[Labels], LogProb]  # labels (B,) -> log p(label | x_t) of a classifier of noisy images
 
 
@@ -25,32 +26,35 @@ class Networks(NamedTuple):
 
     bind: Bind
     conditional: bool  # whether the network knows classes
-    negative_label: int  # what classifier-free guidance moves away from: no class, or an unwanted one
+    negative_label: int  # the class that classifier-free guidance moves away from; -1: none
     schedule: Schedule
     weaker: Bind | None
     classify: Classify | None
 
 
-def guided(networks: Networks, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-    """The denoiser of `settings`, its labels bound; that networks and settings go together has been checked."""
-    known = labels if networks.conditional else None
+def guided(networks: Networks, condition: Condition, settings: SamplingSettings) -> Denoiser:
+    """The denoiser of `settings`, its condition bound; that networks and settings go together has been checked."""
+    known = condition if networks.conditional else NOTHING_TOLD
     if settings.guidance_by == "classifier":
-        assert labels is not None and networks.classify is not None
+        assert condition.labels is not None and networks.classify is not None
         # what the network knows of the class is one part of the guidance; the classifier gives the rest
         inside, strength = networks.bind(known), settings.guidance - networks.conditional
         if strength:
-            inside = ClassifierGuided(inside, networks.schedule, networks.classify(labels), strength)
+            inside = ClassifierGuided(inside, networks.schedule, networks.classify(condition.labels), strength)
     elif settings.guidance == 1:
         return networks.bind(known)
     elif settings.guidance_by == "autoguidance":
         assert networks.weaker is not None
         pair = guidance.TwoCalls(networks.bind(known), networks.weaker(known))
         inside = _pushed(pair, networks.schedule, settings)
-    elif known is None or settings.guidance == 0:
-        return networks.bind(None)
+    elif known == NOTHING_TOLD or settings.guidance == 0:
+        return networks.bind(NOTHING_TOLD)
     else:
-        negative = torch.full_like(known, networks.negative_label)
-        inside = _pushed(guidance.OneCall(networks.bind(torch.cat([known, negative]))), networks.schedule, settings)
+        negative = known.null()
+        if networks.negative_label != UNTOLD:
+            assert known.labels is not None
+            negative = negative._replace(labels=torch.full_like(known.labels, networks.negative_label))
+        inside = _pushed(guidance.OneCall(networks.bind(known.beside(negative))), networks.schedule, settings)
     if settings.guidance_interval is None:
         return inside
     first, last = guidance.timesteps_of_noise(networks.schedule, *settings.guidance_interval)

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ancestral.compute import Choices, on_device, resolve
+from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.networks.backbone import Backbone
+from ancestral.networks.interface import argument
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
 from ancestral.pipeline.calling import (
@@ -211,31 +213,42 @@ class Pipeline:
         how = settings_of(self.config.sampling, settings)
         wanted = one_of(output, OUTPUTS, "output", SAME_OUTPUTS)
         of = seeds_of(num_images, labels, seed, seeds)
-        classes = self.labels(labels, len(of))
-        if classes is None and settings.get("guidance", 1) not in (0, 1):
+        condition = self.condition(labels, len(of))
+        if condition == NOTHING_TOLD and settings.get("guidance", 1) not in (0, 1):
             raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
-        return as_output(self.generate(of, classes, how, on_progress=on_progress), wanted)
+        return as_output(self.generate(of, condition, how, on_progress=on_progress), wanted)
 
-    def labels(self, given: Classes, count: int) -> Labels | None:
-        """(count,) the class of each image, given as in a call; None where no class is asked for."""
-        return labels_of(given, count, self.class_index, self.num_classes)
+    def condition(self, labels: Classes, count: int) -> Condition:
+        """What is asked of each of `count` images, given as in a call; a condition as it is."""
+        if isinstance(labels, Condition):
+            return labels
+        return Condition(labels=labels_of(labels, count, self.class_names, self.num_classes))
 
-    def denoiser(self, labels: Labels | None, settings: SamplingSettings) -> Denoiser:
-        """The network with its labels bound, guided and clipped as `settings` say; with a cache, for one chain only.
+    def classes_in_turn(self, count: int) -> Condition:
+        """Of `count` images: every class that may be asked for in turn, where there are any."""
+        return Condition(labels=torch.arange(count) % len(self.class_names)) if self.class_names else NOTHING_TOLD
 
-        `labels`: (B,) in 0..num_classes, the last for no class; None: no class for any. A classifier guides by its own.
+    def argument(self, condition: Condition, x: Data) -> Condition | Labels | None:
+        """What the network is called with beside x (B, ...) and time: what it knows of the condition."""
+        known = condition if self.num_classes else condition._replace(labels=None)
+        return argument(self.network, known, self.num_classes, x)
+
+    def denoiser(self, condition: Condition, settings: SamplingSettings) -> Denoiser:
+        """The network with its condition bound, guided and clipped as `settings` say; with a cache, for one chain only.
+
+        A classifier guides by the labels, its own where the network knows none.
         """
-        self._check(labels, settings)
+        self._check(condition.labels, settings)
         schedule = self.diffusion.schedule
         networks = Networks(
             bind=partial(self._bound, settings.cache),
             conditional=self.num_classes > 0,
-            negative_label=self.num_classes if settings.negative is None else self.class_index(settings.negative),
+            negative_label=UNTOLD if settings.negative is None else self.class_index(settings.negative),
             schedule=schedule,
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
             classify=self.classify,
         )
-        denoise = guided(networks, None if labels is None else labels.to(self.device), settings)
+        denoise = guided(networks, condition.to(self.device), settings)
         return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
 
     def steps(
@@ -246,7 +259,7 @@ class Pipeline:
         The last one's `x_s` holds the images, in [-1, 1]. `settings`, None: those of `config.sampling`.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
-        denoise, sampler = self.denoiser(self.labels(labels, len(seeds)), settings), self.sampler(settings)
+        denoise, sampler = self.denoiser(self.condition(labels, len(seeds)), settings), self.sampler(settings)
         noise = ImageNoise(seeds, self.spec.shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
         return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise).steps()
@@ -277,10 +290,10 @@ class Pipeline:
     ) -> Iterator[Advance | FinishedPart]:
         """The same, each part as soon as it is there, with what is kept of the way. Arguments as in `generate`."""
         settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
-        classes, parts = self.labels(labels, len(of)), self.chunks(len(of), chunk)
+        condition, parts = self.condition(labels, len(of)), self.chunks(len(of), chunk)
 
         def steps_of(part: slice) -> Iterator[Step]:
-            return self.steps(of[part], None if classes is None else classes[part], settings)
+            return self.steps(of[part], condition.rows(part), settings)
 
         return generating(steps_of, parts, settings.steps, keep, processes=self.processes)
 
@@ -326,19 +339,18 @@ class Pipeline:
         """Writes the folder whole, as `write_folder` does. It says nothing of this machine."""
         write_folder(folder, Contents(self.config, self.spec, self.network, self.analytic))
 
-    def _bound(self, cache: int, labels: Labels | None) -> Denoiser:
-        """The network with its labels bound, in the precision that this machine is fast in."""
+    def _bound(self, cache: int, condition: Condition) -> Denoiser:
+        """The network with its condition bound, in the precision that this machine is fast in."""
         network = self.network.eval()
 
         def call(x: Data, time: Tensor) -> Data:
-            told = x.new_full((len(x),), self.num_classes, dtype=torch.int64) if labels is None else labels
-            output: Tensor = network(x, time, told if self.num_classes else None)
+            output: Tensor = network(x, time, self.argument(condition, x))
             return output
 
         if cache > 1:
             if not (isinstance(network, Backbone) and network.with_deep):
                 raise InputError(f"expected cache 1, got {cache}: this network has no deep features to keep")
-            call = Cached(partial(network.with_deep, labels=labels), cache)
+            call = Cached(partial(network.with_deep, condition=condition), cache)
 
         def in_precision(x: Data, time: Tensor) -> Data:
             with self.compute.autocast(self.device):
@@ -379,7 +391,7 @@ class Pipeline:
             )
         if labels is not None and not classes:
             raise InputError("expected no labels: this pipeline was trained without classes")
-        if labels is not None and not bool(((labels >= 0) & (labels < classes + knows_no_class)).all()):
+        if labels is not None and not bool(((labels >= -int(knows_no_class)) & (labels < classes)).all()):
             null = f" ({classes}: no class)" if knows_no_class else ""
             raise InputError(f"expected labels in 0..{classes - 1}{null}")
         if settings.guidance_by == "autoguidance" and self.weaker is None:

@@ -44,11 +44,10 @@ def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]
     held_out = images.sliced(0, MOST_IMAGES)
     x0 = from_pixels(as_pixels(held_out)).to(pipeline.device)
     eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
-    labelled = pipeline.num_classes and held_out.labels is not None
-    labels = torch.tensor(held_out.labels, device=pipeline.device) if labelled else None
+    condition = held_out.condition().to(pipeline.device)
     noised = pipeline.diffusion.noised(x0, torch.full((len(x0),), t), eps)
     with torch.inference_mode():
-        each = training_losses(pipeline, pipeline.network.eval(), noised, labels, squared_error).double()
+        each = training_losses(pipeline, pipeline.network.eval(), noised, condition, squared_error).double()
     error = float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else 0.0
     return float(each.mean()), error
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ancestral.condition import Condition
 from ancestral.data.imageset import ImageSet
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.metrics import nearest
@@ -55,7 +56,7 @@ def generate(pipeline: Pipeline) -> Samples:
     every = of_each_class + [i for i in range(count) if i not in of_each_class]
     shown = every[: columns * (2 if columns > 2 else 1)]
     keep = Keep(shown, as_pixels=True)
-    events = pipeline.generating(range(count), labels, None, keep)
+    events = pipeline.generating(range(count), Condition(labels=labels), None, keep)
     pixels, frames = collected([event for event in events if isinstance(event, FinishedPart)], keep)
     return Samples(pixels, labels, shown, frames)
 

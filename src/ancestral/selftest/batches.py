@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ancestral.condition import UNTOLD, Condition
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.flow import Exact, flow_log_prob
 from ancestral.diffusion.likelihood import prior_term, step_term
@@ -175,8 +176,9 @@ def loud(network: Network, device: torch.device) -> Network:
 
 @CHECKS("network: {name}", 1e-12, name=("U-Net", "classifier"))
 def networks(name: str, device: torch.device) -> float:
-    batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, 3, 0], device=device)]
+    batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, UNTOLD, 0], device=device)]
     with torch.random.fork_rng(devices=[]):
         if name == "U-Net":
-            return told_apart(loud(build(NETWORK, 2, 2, 3), device), *batch)
+            unet = loud(build(NETWORK, 2, 2, 3), device)
+            return told_apart(lambda x, time, labels: unet(x, time, Condition(labels)), *batch)
         return told_apart(loud(Classifier(classifier_settings(NETWORK), 2, 3), device), *batch[:2])

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ancestral.condition import UNTOLD, Condition
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine, zero_terminal_snr
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
@@ -182,8 +183,9 @@ def chosen(rows: Tensor, labels: Tensor) -> Tensor:
     return rows[torch.arange(len(labels)), labels.to(rows.device)]
 
 
-def bind(hills: Mixture, labels: Tensor | None) -> Denoiser:
-    """A network of three classes, each a component of the mixture, and 3 for none."""
+def bind(hills: Mixture, condition: Condition) -> Denoiser:
+    """A network of three classes, each a component of the mixture, and -1 for none."""
+    labels = condition.labels
     if labels is None:
         return hills
 
@@ -211,5 +213,5 @@ def meant(by: str, conditional: bool, scale: float, device: torch.device) -> tup
         return scale * chosen(hills.log_joint(x, T), LABELS) + (1 - scale) * null
 
     settings = SamplingSettings(guidance=scale, guidance_by=by)
-    networks = Networks(partial(bind, hills), conditional, 3, SCHEDULE, partial(bind, worse), classify)
-    return off_score(by_settings(networks, LABELS, settings), log_density, normal(8, 2, device=device))
+    networks = Networks(partial(bind, hills), conditional, UNTOLD, SCHEDULE, partial(bind, worse), classify)
+    return off_score(by_settings(networks, Condition(LABELS), settings), log_density, normal(8, 2, device=device))

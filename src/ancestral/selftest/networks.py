@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ancestral.condition import UNTOLD, Condition
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.layers import sinusoids
@@ -54,15 +55,16 @@ def starts_deaf(device: torch.device) -> Tensor | float:
 @CHECKS("a class is added to the time, once; none is the last", 1e-12)
 @torch.no_grad()
 def added_once(device: torch.device) -> Iterator[Tensor | float]:
-    """No label is the last of all, which is no class; time is heard too."""
+    """No label is -1 for all, no class; time is heard too."""
     unet, plain = (loud(network(3), device) for _ in range(2))
     time = double(3, 500, device=device)
-    x, labels = normal(2, 2, 4, 4, device=device), torch.tensor([2, 2], device=device)
-    found, unlabelled = unet(x, time, labels), unet(x, time)
+    x, told = normal(2, 2, 4, 4, device=device), Condition(torch.tensor([2, 2], device=device))
+    found, unlabelled = unet(x, time, told), unet(x, time)
     plain.get_parameter("class_embedding.weight").zero_()
     plain.get_parameter("time_embedding.linear_2.bias").add_(unet.get_parameter("class_embedding.weight")[2])
-    yield from (unet(x, time, labels + 1) - unlabelled, plain(x, time) - found)
-    if min(largest(found - each) for each in (unlabelled, unet(x, time.flip(0), labels))) < 1e-6:
+    last = Condition(torch.tensor([3, UNTOLD], device=device))
+    yield from (unet(x, time, last) - unlabelled, plain(x, time) - found)
+    if min(largest(found - each) for each in (unlabelled, unet(x, time.flip(0), told))) < 1e-6:
         yield math.nan
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ancestral.condition import NOTHING_TOLD, UNTOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import batch_indices
 from ancestral.diffusion.level import Noised
@@ -109,7 +110,7 @@ def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> 
     )
 
 
-def exact(told: Time, x: Tensor, time: Tensor, labels: Tensor | None) -> Tensor:
+def exact(told: Time, x: Tensor, time: Tensor, _: object) -> Tensor:
     """E[eps | x] of Gaussian data of variance INNER, at the noise that the time tells."""
     level = LEVELS[time.long()] if told == "index" else 20 - time.double() / 25
     signal = torch.sigmoid(level)[:, None, None, None]
@@ -123,7 +124,7 @@ def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within:
     pipeline = tiny(TrainingSettings(steps=1, loss=loss), time)
     t, within = t.repeat_interleave(4), within.repeat_interleave(4)
     level = level_of(pipeline, SampledTimesteps(t, torch.ones_like(within), within))
-    found = training_losses(pipeline, partial(exact, time), Noised.at(level, x0, eps), None)
+    found = training_losses(pipeline, partial(exact, time), Noised.at(level, x0, eps), NOTHING_TOLD)
     return found.double().reshape(-1, 4).mean(1)
 
 
@@ -200,7 +201,7 @@ def in_parts(clip_norm: float | None, _: torch.device) -> Iterator[Tensor]:
 def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     """Its 12 images have each of 6 timesteps twice, and their own classes."""
     pipeline, calls = stirred(tiny(STEP, classes=3)), list[Tensor]()
-    pipeline.network.register_forward_pre_hook(lambda module, given: calls.append(torch.stack(given[1:])))
+    pipeline.network.register_forward_pre_hook(lambda _, given: calls.append(torch.stack([given[1], given[2].labels])))
     loss = ValidationLoss(pipeline, images(12, 3))
     first, again = (loss.record(pipeline.network)["held_out_loss"] for _ in range(2))
     times, labels = torch.cat(calls[: len(calls) // 2], 1)
@@ -214,8 +215,8 @@ def hidden_labels(_: torch.device) -> Tensor:
     pipeline = tiny(training, classes=3)
     choices = pipeline.compute.model_copy(update={"micro_batch": 64})
     trainer, labels = Trainer(pipeline.with_compute(choices), images(300, 3)), list[Tensor]()
-    trainer.network.register_forward_pre_hook(lambda module, given: labels.append(given[2]))
+    trainer.network.register_forward_pre_hook(lambda module, given: labels.append(given[2].labels))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3
-    wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, 3, own)
+    wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, UNTOLD, own)
     return (torch.cat(labels) != wanted).sum()

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.level import Level, Noised
 from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, vlb
 from ancestral.diffusion.timesteps import SampledTimesteps
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
-from ancestral.tensors import Labels, PerImage, from_pixels
+from ancestral.tensors import PerImage, from_pixels
 
 Network = Callable[..., Tensor]
 HELD_OUT_IMAGES = 512
@@ -29,14 +30,13 @@ def level_of(pipeline: Pipeline, times: SampledTimesteps) -> Level:
 
 
 def training_losses(
-    pipeline: Pipeline, network: Network, noised: Noised, labels: Labels | None, loss: Loss | None = None
+    pipeline: Pipeline, network: Network, noised: Noised, condition: Condition, loss: Loss | None = None
 ) -> PerImage:
     """The unweighted loss of each image: (B,), at least float32. `loss`: None: the one that the settings name."""
     chosen = loss or LOSSES[pipeline.config.training.loss]
-    if labels is None and pipeline.num_classes:
-        labels = noised.x_t.new_full((len(noised.x_t),), pipeline.num_classes, dtype=torch.int64)
+    time = pipeline.diffusion.network_time(noised.level, noised.x_t)
     with pipeline.compute.autocast(pipeline.device):
-        output = network(noised.x_t, pipeline.diffusion.network_time(noised.level, noised.x_t), labels)
+        output = network(noised.x_t, time, pipeline.argument(condition, noised.x_t))
     return chosen(pipeline.diffusion, output.float(), noised)
 
 
@@ -48,9 +48,9 @@ def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImag
     x0 = x0.contiguous(memory_format=torch.channels_last)
     t = torch.full((count,), (pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
     zeros = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
-    labels = torch.zeros_like(t) if pipeline.num_classes else None
+    condition = Condition(labels=torch.zeros_like(t)) if pipeline.num_classes else NOTHING_TOLD
     level = level_of(pipeline, SampledTimesteps(t, weight=zeros + 1, within=zeros))
-    return training_losses(pipeline, network, Noised.at(level, x0, torch.zeros_like(x0)), labels)
+    return training_losses(pipeline, network, Noised.at(level, x0, torch.zeros_like(x0)), condition)
 
 
 class RunningMeans:
@@ -112,10 +112,8 @@ class ValidationLoss:
         size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             x0 = from_pixels(torch.tensor(self.images.pixels(part), device=device)).permute(0, 3, 1, 2)
-            labels = None
-            if self.pipeline.num_classes and self.images.labels is not None:
-                labels = torch.tensor(self.images.labels[part], device=device)
-            losses = training_losses(self.pipeline, network, Noised.at(level.rows(part), x0, eps[part]), labels)
+            condition, noised = self.images.condition(part).to(device), Noised.at(level.rows(part), x0, eps[part])
+            losses = training_losses(self.pipeline, network, noised, condition)
             means.add(losses, alike[part], t[part], steps, 0.0)
         found = means.means()
         return {"held_out_loss": found["loss"], "held_out_by_quarter": found["loss_by_quarter"]}

@@ -75,12 +75,12 @@ def train_classifier(
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(settings, progress.images, progress.fraction)
             batch, step = loader.batch(progress.step), progress.step
-            assert batch.labels is not None
-            x0 = batch.images
+            labels, x0 = batch.condition.labels, batch.images
+            assert labels is not None
             t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
             at_step = generator(seed, "classifier", "eps", step, device=device)
             eps, t = torch.randn(x0.shape, generator=at_step, device=device), sent(t, device)
-            loss = -classifier(batch.labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
+            loss = -classifier(labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
             network.zero_grad()
             torch.autograd.backward(loss)
             if settings.clip_norm is not None:

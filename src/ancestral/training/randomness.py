@@ -24,7 +24,7 @@ class Randomness(NamedTuple):
 
     times: SampledTimesteps  # (B,) each
     eps: Tensor  # (B, C, H, W), drawn on the device: no copy of it has to be sent
-    hidden: Tensor  # (B,) bool: whether the network does not see the label
+    hidden: Tensor  # (B,) bool: whether the network is told nothing of the image
 
 
 def randomness_of(

@@ -9,10 +9,10 @@
 
 `Trainer.advance` is what stands between repeat and until; loop.py repeats it.
 
-Which images a step sees, their t, eps, flips and hidden labels are functions of (seed, step) alone, and with importance
-sampling of the recent losses. So a checkpoint holds the weights, their average, the optimiser's moments, those losses
-and a few counters, and nothing of any generator. They are drawn for the whole batch, of which each process takes its
-slice: a step is made of the same images, t and eps however many processes there are (engine.py).
+Which images a step sees, their t, eps, flips and what is hidden are functions of (seed, step) alone, and with
+importance sampling of the recent losses. So a checkpoint holds the weights, their average, the optimiser's moments,
+those losses and a few counters, and nothing of any generator. They are drawn for the whole batch, of which each process
+takes its slice: a step is made of the same images, t and eps however many processes there are (engine.py).
 
 A step gives a GPU its work and waits for nothing: whether numbers are finite, for one, is decided where they are.
 """
@@ -194,7 +194,7 @@ class Trainer:
         return lr
 
     def _randomness(self) -> Randomness:
-        """Times, noise and hidden labels of the whole batch; and dropout's generator stands where this step has it."""
+        """Times, noise and what is hidden of the whole batch; and dropout's generator stands where this step has it."""
         processes = self.engine.processes
         of_process = () if processes.is_main else (processes.rank,)  # each has dropout of its own
         torch.manual_seed(mix(self.seed, "dropout", self.step, *of_process))
@@ -205,11 +205,9 @@ class Trainer:
         """The losses of a part of this process's images, and the weight of each: the square in Algorithm 1."""
         hidden, eps = (each[self.engine.local_slice][part] for each in (random.hidden, random.eps))
         times = SampledTimesteps(*(each[self.engine.local_slice][part] for each in random.times))
-        labels = None
-        if self.pipeline.num_classes and batch.labels is not None:
-            labels = batch.labels[part].masked_fill(hidden, self.pipeline.num_classes)
-        level = level_of(self.pipeline, times)
-        losses = training_losses(self.pipeline, self.engine.forward, Noised.at(level, batch.images[part], eps), labels)
+        condition, level = batch.condition.rows(part).hidden(hidden), level_of(self.pipeline, times)
+        noised = Noised.at(level, batch.images[part], eps)
+        losses = training_losses(self.pipeline, self.engine.forward, noised, condition)
         return losses, (self.weighting(self.diffusion, level) * times.weight).to(losses)
 
     def _descend(self, norm: Tensor, finite: Tensor) -> None:

@@ -11,8 +11,6 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-import torch
-
 from ancestral.compute import time_on
 from ancestral.errors import NonFinite
 from ancestral.rng import mix
@@ -113,9 +111,8 @@ class TrainingLog:
         out, and said: of the weights that are trained, their loss has the last word."""
         pipeline = replace(self.trainer.pipeline, network=self.trainer.ema.network, analytic=None)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
-        labels = torch.arange(GRID_IMAGES) % pipeline.num_classes if pipeline.num_classes else None
         try:
-            pixels = pipeline.generate(seeds, labels)
+            pixels = pipeline.generate(seeds, pipeline.classes_in_turn(GRID_IMAGES))
         except NonFinite as fault:
             self.say(f"no grid after step {self.trainer.step:,}, {fault}")
             return

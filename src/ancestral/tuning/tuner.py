@@ -135,12 +135,12 @@ def training(pipeline: Pipeline) -> Action:
 
 def generating(pipeline: Pipeline) -> Action:
     """The first steps of the chain that generates a chunk of images of every class: that part of the images."""
-    settings, count, classes = pipeline.config.sampling, pipeline.compute.chunk, pipeline.num_classes
-    labels = torch.arange(count) % classes if classes else None
+    settings, count = pipeline.config.sampling, pipeline.compute.chunk
+    condition = pipeline.classes_in_turn(count)
     calls = min(CALLS * settings.cache, settings.steps)
 
     def call() -> float:
-        for _ in islice(pipeline.steps(range(count), labels, settings), calls):
+        for _ in islice(pipeline.steps(range(count), condition, settings), calls):
             pass
         return count * calls / settings.steps
 
