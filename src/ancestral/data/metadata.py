@@ -19,7 +19,7 @@ from ancestral.text import as_utf8, normal_form, printable
 
 MOST_BYTES = 2**28  # of a file about images
 MOST = 3.4e38  # what an attribute may be, either way: float32 has no more
-TRUTH = {"true": 1.0, "false": 0.0}
+WORDS = {"": math.nan, None: math.nan, "true": 1.0, "false": 0.0}
 
 
 class Annotation(NamedTuple):
@@ -33,15 +33,9 @@ class Annotation(NamedTuple):
 NOTHING_SAID = Annotation(None, None, {})
 
 
-class Metadata(NamedTuple):
-    """What a file says of images."""
-
-    rows: dict[str, Annotation]  # by file name, in the order of the file
-    notes: tuple[str, ...]  # on columns that are no attributes though most of their values are numbers
-
-
-def read_metadata(path: Path) -> Metadata:
-    """The metadata in a file; none in a dataset.json that is something else."""
+def read_metadata(path: Path) -> tuple[dict[str, Annotation], tuple[str, ...]]:
+    """File name -> annotation, in the order of the file, and notes on columns that are nearly attributes; nothing for a
+    dataset.json that is something else."""
     where = printable(path)
     annotations: dict[str, Annotation] = {}
     found, notes = (_numbered(path, where), ()) if path.suffix == ".json" else _described(path, where)
@@ -49,7 +43,7 @@ def read_metadata(path: Path) -> Metadata:
         if name in annotations:
             raise InputError(f"expected each file_name once in {where}, got {printable(name)!r} twice")
         annotations[name] = annotation
-    return Metadata(annotations, notes)
+    return annotations, notes
 
 
 def finder(files: Iterable[str]) -> Callable[[str], str | None]:
@@ -124,13 +118,10 @@ def _columns_of_numbers(
     return columns, tuple(notes)
 
 
-def _number(value: object) -> float | None:
+def _number(value: Any) -> float | None:
     """A number, true or false as 1 or 0; not a number where there is nothing, None where there is something else."""
-    word = value.strip().lower() if isinstance(value, str) else value
-    if word is None or word == "":
-        return math.nan
     try:
-        number = TRUTH[word] if word in TRUTH else float(word)  # type: ignore[arg-type]
+        number = float(WORDS.get(value.strip().lower() if isinstance(value, str) else value, value))
     except (TypeError, ValueError, OverflowError):
         return None
     return None if abs(number) > MOST else number
@@ -139,6 +130,7 @@ def _number(value: object) -> float | None:
 def _csv(text: str, where: str) -> list[Any]:
     """The rows, none of which has more values than there are columns; empty columns at the end do not count."""
     table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    csv.field_size_limit(MOST_BYTES)  # a text may be longer than what the module allows
     try:
         columns, rows = table.fieldnames or (), [*table]
     except csv.Error as error:
@@ -155,7 +147,7 @@ def _csv(text: str, where: str) -> list[Any]:
 def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tuple[str, Annotation]:
     for column in ("file_name", *columns):
         value = row.get(column)
-        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        if not isinstance(value, str | int) or isinstance(value, bool) or (value == "" and column != "text"):
             raise InputError(f"expected {column} in {where}, got {value!r}")
     label, text = (str(row[column]) if column in columns else None for column in ("label", "text"))
     return _inside(str(row["file_name"]), where), Annotation(label, text, {})
