@@ -69,6 +69,22 @@ def no_choices(tree: dict[str, Any]) -> list[str]:
     return [f"no compute.{name} {value}: {NO_CHOICES[name]}" for name, value in asked if value not in as_now]
 
 
+def shards(tree: dict[str, Any]) -> dict[str, Any]:
+    """index.json of a packed data set: version 1 had no columns but the images and labels that it described itself."""
+    match tree:
+        case {"version": 1, "shape": shape, "labels": labels, "count": int(count), "shards": [*files]}:
+            described = [each for each in files if isinstance(each, dict)]
+            named = [{key: each[key] for key in each if key != "count"} for each in described]
+            columns = {"images": {"dtype": "uint8", "shape": shape, "files": named}}
+            match labels:
+                case {"bytes_each": 1 | 2 | 4 as size, **file}:
+                    whole = {**file, "bytes": size * count}
+                    columns["labels"] = {"dtype": f"uint{8 * size}", "shape": [], "files": [whole]}
+            rest = {name: value for name, value in tree.items() if name not in ("shape", "labels", "shards")}
+            return {**rest, "version": 2, "counts": [each.get("count") for each in described], "columns": columns}
+    return tree
+
+
 def sweep(tree: Any) -> Any:
     """What `ancestral sweep` wrote: before, the `choice` of a row was its `contender`."""
     return _renamed(settings(tree), {"contender": "choice"})

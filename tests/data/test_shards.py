@@ -671,20 +671,28 @@ def test_memory_is_flat_over_an_epoch(tmp_path: Path, monkeypatch: pytest.Monkey
     assert size == 48 * 2**20 and added < 8 * 2**20
 
 
+def images(tree: Any) -> Any:
+    return tree["columns"]["images"]
+
+
 def test_an_index_that_lies_is_refused(tmp_path: Path) -> None:
     dest = tmp_path / "packed"
     digits(str(dest), 500)
     good = json.loads((dest / "index.json").read_text())
-    lies = {
-        "secret": lambda tree: tree["shards"][0].update(file="../../secret"),
-        "bytes for each image": lambda tree: tree["shards"][0].update(bytes=7),
-        "images together": lambda tree: tree.update(count=9),
-        "got '0'": lambda tree: tree["shards"][1].update(sha256="0"),
-        "version 1": lambda tree: tree.update(version=2),
+    lies: dict[str, Callable[[Any], object]] = {
+        "secret": lambda tree: images(tree)["files"][0].update(file="../../secret"),
+        "bytes for each image": lambda tree: images(tree)["files"][0].update(bytes=7),
+        "files of images, got 3": lambda tree: images(tree)["files"].pop(),
+        "images together": lambda tree: tree.update(count=9) or tree["columns"]["labels"]["files"][0].update(bytes=9),
+        "got '0'": lambda tree: images(tree)["files"][1].update(sha256="0"),
+        "version 2": lambda tree: tree.update(version=3),
         "unknown setting": lambda tree: tree.update(more=1),
         "class names": lambda tree: tree.update(class_names=[]),
-        "labels": lambda tree: tree.update(class_names=["0"]),
-        "shape": lambda tree: tree.update(shape=[8, 8, 5]),
+        "labels of 1 classes": lambda tree: tree.update(class_names=["0"]),
+        "shape": lambda tree: images(tree).update(shape=[8, 8]),
+        "one of uint8,": lambda tree: images(tree).update(dtype="object"),
+        "a name each": lambda tree: tree.update(attribute_names=["age"]),
+        "that are texts": lambda tree: tree["columns"].update(captions=images(tree)),
         "beside num_test": lambda tree: tree.update(num_test=1797),
     }
     for said, lie in lies.items():

@@ -143,12 +143,14 @@ def packed(done: "Packed", dest: str) -> str:
     """What is there, in words."""
     index = done.index
     height, width, channels = index.shape
-    classes = f", {len(index.class_names)} classes" if index.class_names else ""
+    known = [f"{len(index.class_names)} classes"] if index.class_names else []
+    known += [name for name in index.columns if name not in ("images", "labels")]
+    shown = ", ".join([f"{height}x{width} {NAMES.get(channels, f'of {channels} channels')}", *known])
     own = {"for validation": index.num_validation, "for test": index.num_test}
     parts = ", ".join(f"{count:,} {what}" for what, count in own.items() if count)
     shards = "1 shard" if len(index.shards) == 1 else f"{len(index.shards):,} shards"
     size = sum(shard.bytes for shard in index.shards) / 2**20
     return (
-        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {height}x{width} {NAMES[channels]}"
-        f"{classes}{f' ({parts})' if parts else ''}, in {shards} of {size:,.1f} MiB together, in {printable(dest)}"
+        f"{'packed before' if done.already else 'packed'}: {index.count:,} images {shown}"
+        f"{f' ({parts})' if parts else ''}, in {shards} of {size:,.1f} MiB together, in {printable(dest)}"
     )

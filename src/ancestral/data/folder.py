@@ -59,8 +59,12 @@ def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
     listing = list_images(root)
     selection = select(listing, settings)
     read_as = (settings.labels, settings.splits) if (settings.labels, settings.splits) != ("auto", "auto") else ()
-    attributes = ("attributes", *selection.attribute_names) if selection.attribute_names else ()
-    place = digest(os.fspath(root.resolve()), form(settings), *read_as, *attributes)
+    place = digest(
+        os.fspath(root.resolve()),
+        form(settings),
+        *read_as,
+        *(f"attribute {name}" for name in selection.attribute_names),
+    )
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
         return decode_folder(selection, settings, scratch / "rows")

@@ -5,6 +5,7 @@ The order of a set is a seeded shuffle in which every stretch holds the classes 
 slices: the division is stratified, deterministic and copies nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from mmap import mmap
@@ -13,7 +14,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from ancestral.colors import MODES
 from ancestral.condition import Condition
 from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
@@ -34,7 +34,7 @@ class Missing(NamedTuple):
 
 @runtime_checkable
 class Fetched(Protocol):
-    """Images that lie elsewhere, (N, H, W, C) uint8, as much of an array as is needed of one."""
+    """Images that lie elsewhere, (N, H, W, C) uint8, as much of an array as is needed, and what is beside them."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -50,18 +50,21 @@ class Fetched(Protocol):
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The images there, others in place of those that have gone bad, and where they are."""
 
-    def read_ahead(self, seed: int, place: int) -> None:
-        """Begins to fetch what follows `place` of the endless row of `order`; returns at once."""
+    def columns(self, where: np.ndarray, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The same of several columns, such as images and captions: no row has them from different images."""
+
+    def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = ("images",)) -> None:
+        """Begins to fetch columns of what follows `place` of the endless row of `order`; returns at once."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """N images of one size."""
 
-    images: np.ndarray | Fetched  # (N, H, W, C) uint8, read-only, C = 1 to 4 as in `colors`; mapped where cached
+    images: np.ndarray | Fetched  # (N, H, W, C) uint8, read-only; mapped where cached
     labels: np.ndarray | None  # (N,) int64 indices into `class_names`, or None
     class_names: tuple[str, ...]  # empty exactly where `labels` is None
-    captions: tuple[str, ...] | None  # N texts, or None
+    captions: Sequence[str] | None  # N texts, read as they are asked for where the images are; or None
     names: tuple[str, ...] | None  # N file names fit for printing, or None
     hash: str  # SHA-256 of the content in this order, in hexadecimal
     attributes: np.ndarray | None = None  # (N, A) float32, not a number where nothing is told; or None
@@ -70,7 +73,7 @@ class ImageSet:
     def __post_init__(self) -> None:
         counted = [x for x in (self.labels, self.captions, self.names, self.attributes) if x is not None]
         assert not isinstance(self.images, np.ndarray) or self.images.dtype == np.uint8
-        assert len(self.images.shape) == 4 and self.images.shape[-1] in MODES
+        assert len(self.images.shape) == 4
         assert all(len(x) == len(self) for x in counted), "one label, caption and name for each image"
         assert (self.labels is None) == (not self.class_names), "class names belong to labels"
         width = 0 if self.attributes is None else self.attributes.shape[1]

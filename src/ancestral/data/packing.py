@@ -2,6 +2,7 @@
 
 Until the index is there the place holds packing.json, which says what is being packed, and beside each shard what is
 known of it: how far in the source it reaches, and what was left out on the way. The same command goes on from there.
+What is known of images beside their pixels is written at the end, column by column.
 
 Images are kept in grey until the first one in colour comes by. Then the shards that are there are written again, in
 colour, under other names; of each the note that names it is changed last, so it may be stopped anywhere.
@@ -13,11 +14,10 @@ other than those of the folder loaded directly; they are as disjoint and as even
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,21 +26,25 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
-from ancestral.data.folder import captions, classes, fitter, is_grey, select, shown, size, too_few
+from ancestral.data.folder import attributes, captions, classes, fitter, is_grey, select, shown, size, too_few
 from ancestral.data.images import BadImage, form, parse_color
 from ancestral.data.imageset import Collection, arranged
 from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each
-from ancestral.data.shard_index import LABELS, Index, Shard, read_index
+from ancestral.data.shard_index import ATTRIBUTES, CAPTIONS, IMAGES, LABELS, ColumnFile, Index, read_index
 from ancestral.data.store import RemoteFolder, remote_folder
+from ancestral.data.text_column import encoded
 from ancestral.errors import InputError
 from ancestral.files import INDEX, PACKED, is_url, json_object, parse_json
 from ancestral.folders import PACKING as STATE
 from ancestral.progress import ProgressEvent, StagedWork, finish
-from ancestral.settings import DataSettings, Settings, parse
+from ancestral.settings import DataSettings, PositiveInt, Settings, parse
 from ancestral.text import printable
 
-OURS = re.compile(r"\d{5,}-(grey|grey-alpha|rgb|rgba)\.(bin|json)|labels\.bin|packing\.json|index\.json")
+OURS = re.compile(
+    r"\d{5,}-(grey|grey-alpha|rgb|rgba|\d+-channels)\.(bin|json)|\d{5,}-captions\.bin|(labels|attributes)\.bin"
+    r"|(packing|index)\.json"
+)
 
 Bad = tuple[str, str]
 """A file that is left out: its name, fit for printing, and why."""
@@ -52,7 +56,9 @@ class Described(NamedTuple):
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     names: tuple[str, ...] | None
-    captions: tuple[str, ...] | None
+    captions: Sequence[str] | None
+    attributes: np.ndarray | None
+    attribute_names: tuple[str, ...]
     num_validation: int | None
     num_test: int | None
 
@@ -64,6 +70,7 @@ class Source:
     Args:
         digest: of what decides the images: the content, or names, sizes, times of change and settings.
         size: (height, width).
+        channels: of every image; None: 1 until one is in colour, then 3.
         count: images, those that may turn out bad among them.
         rows: from a place of the order on, (H, W, C) uint8 each, or (name, reason) of a file that is bad.
         described: what is known of the images at these places of the order.
@@ -73,12 +80,19 @@ class Source:
 
     digest: str
     size: tuple[int, int]
+    channels: int | None
     count: int
     rows: Callable[[int], Iterator[np.ndarray | Bad]]
     described: Callable[[np.ndarray], Described]
     bad: tuple[Bad, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class Shard(ColumnFile):
+    """A file of images."""
+
+    count: PositiveInt
 
 
 class ShardRecord(Settings):
@@ -134,14 +148,14 @@ def packing(settings: DataSettings, dest: str, shard_images: int | None = None) 
                     f"{printable(remote.url)}; choose another, or remove it"
                 )
         else:
-            writer = Writer(remote, source.size, shard_images, settings.color, _begun(remote, packed_from, there))
+            writer = Writer(remote, source, shard_images, _begun(remote, packed_from, there))
             for image in source.rows(writer.taken):
                 writer.add(image)
                 yield ProgressEvent("packing", writer.taken, source.count)
             writer.finish()
             index = _index(remote, source, settings, writer, packed_from)
             remote.write(INDEX, f"{index.model_dump_json()}\n".encode())
-        needed = {INDEX, LABELS if index.labels else "", *(shard.file for shard in index.shards)}
+        needed = {INDEX, *(each.file for column in index.columns.values() for each in column.files)}
         for name in remote.names():
             if OURS.fullmatch(name) and name not in needed:
                 remote.remove(name)
@@ -149,21 +163,16 @@ def packing(settings: DataSettings, dest: str, shard_images: int | None = None) 
 
 
 class Writer:
-    """Shards as they are written, after those of `records`, each of `shard_images` images.
+    """Shards of a source as they are written, after those of `records`, each of `shard_images` images."""
 
-    `color` is the setting of the data; auto and rgb: grey until an image is not.
-    """
-
-    def __init__(
-        self, remote: RemoteFolder, size: tuple[int, int], shard_images: int, color: str, records: list[ShardRecord]
-    ) -> None:
+    def __init__(self, remote: RemoteFolder, source: Source, shard_images: int, records: list[ShardRecord]) -> None:
         self.remote, self.shard_images, self.records = remote, shard_images, records
-        self.pixels_each = size[0] * size[1]
-        self.may_widen = color in ("auto", "rgb")
+        self.pixels_each = source.size[0] * source.size[1]
+        self.may_widen = source.channels is None
         self.taken = records[-1].taken if records else 0
         self.bad: list[tuple[int, str, str]] = []
         self.buffer = bytearray()
-        self.channels = 1 if self.may_widen else COLOR_CHANNELS[color]
+        self.channels = source.channels or 1
         if any(record.shard.file.endswith("-rgb.bin") for record in records):
             self._to_rgb()  # which may have been stopped
 
@@ -191,7 +200,7 @@ class Writer:
             self.bad.clear()
 
     def _write(self, number: int, pixels: bytes, taken: int, bad: tuple[tuple[int, str, str], ...]) -> ShardRecord:
-        stem = f"{number:05d}-{COLOR_OF[self.channels]}"
+        stem = f"{number:05d}-{COLOR_OF.get(self.channels, f'{self.channels}-channels')}"
         num_images = len(pixels) // (self.pixels_each * self.channels)
         shard = Shard(file=f"{stem}.bin", count=num_images, bytes=len(pixels), sha256=sha256(pixels).hexdigest())
         record = ShardRecord(shard=shard, taken=taken, bad=bad)
@@ -245,13 +254,17 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
         if labels is not None:
             labels = labels[np.searchsorted(in_listing, places)]
         names = [files[i] for i in places]
-        beside = (tuple(map(shown, names)), captions(names, selection), *selection.own(names))
+        told = attributes(names, selection), selection.attribute_names
+        beside = (tuple(map(shown, names)), captions(names, selection), *told, *selection.own(names))
         return Described(labels, class_names, *beside)
 
     root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
-    state = digest("folder, version 2", root, fingerprint(listing), form(settings), *read_as)
+    state = digest(
+        "folder, version 2", root, fingerprint(listing), form(settings), *read_as, *selection.attribute_names
+    )
     beside = selection.bad, listing.others, selection.notes
-    return Source(state, size(settings), len(files), rows, described, *beside)
+    channels = None if settings.color in ("auto", "rgb") else COLOR_CHANNELS[settings.color]
+    return Source(state, size(settings), channels, len(files), rows, described, *beside)
 
 
 def loaded_source(whole: Collection) -> Source:
@@ -263,10 +276,13 @@ def loaded_source(whole: Collection) -> Source:
 
     def described(kept: np.ndarray) -> Described:
         assert len(kept) == len(images), "a data set that is loaded has no bad images"
-        return Described(images.labels, images.class_names, images.names, images.captions, *own)
+        known = images.labels, images.class_names, images.names, images.captions
+        return Described(*known, images.attributes, images.attribute_names, *own)
 
-    state = digest("loaded", images.hash, repr(own[::-1]), *images.class_names)
-    return Source(state, images.shape[1:], len(images), rows, described)
+    told = [f"attribute {name}" for name in images.attribute_names]
+    state = digest("loaded", images.hash, repr(own[::-1]), *images.class_names, *told)
+    channels, height, width = images.shape
+    return Source(state, (height, width), None if channels in (1, 3) else channels, len(images), rows, described)
 
 
 def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer: Writer, packed_from: str) -> Index:
@@ -278,32 +294,52 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
     beside = (about.num_validation or 0) + (about.num_test or 0)
     if len(kept) - beside < 2:
         raise InputError(too_few(printable(settings.source), len(kept) - beside, bad, beside))
-    labels, files = None, [shard.sha256 for shard in shards]
-    if about.labels is not None:
-        bytes_each = 1 if len(about.class_names) <= 2**8 else 2 if len(about.class_names) <= 2**16 else 4
-        content = about.labels.astype(f"<u{bytes_each}").tobytes()
-        remote.write(LABELS, content)
-        labels = {"file": LABELS, "bytes_each": bytes_each, "sha256": sha256(content).hexdigest()}
-        files.insert(0, sha256(content).hexdigest())
     shape = (*source.size, writer.channels)
-    few = len(kept) <= 100_000  # the index lists the names and captions of no larger set
+    images = [{"file": each.file, "bytes": each.bytes, "sha256": each.sha256} for each in shards]
+    columns = {IMAGES: {"dtype": "uint8", "shape": shape, "files": images}, **_columns(remote, about, shards)}
+    there = [name for name in (LABELS, IMAGES, CAPTIONS, ATTRIBUTES) if name in columns]
+    content = [file["sha256"] for name in there for file in columns[name]["files"]]
+    few = len(kept) <= 100_000  # the index lists the names of no larger set
     tree = {
         "count": len(kept),
-        "shape": shape,
+        "counts": [shard.count for shard in shards],
+        "columns": columns,
         "fit": settings.fit,
         "background": settings.background,
         "class_names": about.class_names,
-        "labels": labels,
+        "attribute_names": about.attribute_names,
         "num_test": about.num_test,
         "num_validation": about.num_validation,
-        "hash": digest(PACKED, repr(shape), *about.class_names, "", *files),
+        "hash": digest(PACKED, repr(shape), *about.class_names, "", *content, *about.attribute_names),
         "packed_from": packed_from,
-        "shards": shards,
         "bad": bad,
         "names": about.names if few else None,
-        "captions": about.captions if few else None,
     }
     return parse(Index, tree, "the index")
+
+
+def _columns(remote: RemoteFolder, about: Described, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
+    """Writes what is known beside the images; as the index describes it."""
+    labels, columns = about.labels, dict[str, dict[str, Any]]()
+    if labels is not None:
+        labels = labels.astype(np.min_scalar_type(len(about.class_names) - 1))
+    for name, rows in ((LABELS, labels), (ATTRIBUTES, about.attributes)):
+        if rows is not None:
+            files = [_written(remote, name, rows.astype(rows.dtype.newbyteorder("<")).tobytes())]
+            columns[name] = {"dtype": rows.dtype.name, "shape": rows.shape[1:], "files": files}
+    if about.captions is not None:
+        files, stop = [], 0
+        for number, shard in enumerate(shards):
+            start, stop = stop, stop + shard.count
+            files.append(_written(remote, f"{number:05d}-{CAPTIONS}", encoded(about.captions[start:stop])))
+        columns[CAPTIONS] = {"dtype": "text", "shape": (), "files": files}
+    return columns
+
+
+def _written(remote: RemoteFolder, stem: str, content: bytes) -> dict[str, Any]:
+    """A new file, as the index describes it."""
+    remote.write(f"{stem}.bin", content)
+    return {"file": f"{stem}.bin", "bytes": len(content), "sha256": sha256(content).hexdigest()}
 
 
 def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[ShardRecord]:
@@ -326,12 +362,9 @@ def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[Sha
 
 def _records(remote: RemoteFolder, there: list[str]) -> list[ShardRecord]:
     """Of the shards from the first on, as far as there are any; that in colour counts where it is in grey too."""
+    notes = {name.partition("-")[0]: name for name in sorted(there) if name.endswith(".json")}  # rgb comes after grey
     records: list[ShardRecord] = []
-    for number in count():
-        names = [f"{number:05d}-{color}.json" for color in ("rgb", "grey", "grey-alpha", "rgba")]
-        name = next((name for name in names if name in there), None)
-        if name is None:
-            break
+    while name := notes.get(f"{len(records):05d}"):
         records.append(parse(ShardRecord, json_object(remote.read(name), name), name))
     return records
 

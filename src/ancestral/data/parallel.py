@@ -87,12 +87,12 @@ class ReadAhead:
     What goes wrong there is left to whoever needs the thing itself. The thread ends when there is nothing to do.
     """
 
-    def __init__(self, do: Callable[[int], None]) -> None:
+    def __init__(self, do: Callable[[str, int], None]) -> None:
         self._do, self._lock = do, Lock()
-        self._wanted: deque[int] = deque()
+        self._wanted: deque[tuple[str, int]] = deque()
         self._thread: Thread | None = None
 
-    def ask(self, wanted: Iterable[int]) -> None:
+    def ask(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Wants these, in this order, and no longer what was asked for before."""
         with self._lock:
             self._wanted = deque(wanted)
@@ -113,4 +113,4 @@ class ReadAhead:
                     return
                 wanted = self._wanted.popleft()
             with suppress(Exception):
-                self._do(wanted)
+                self._do(*wanted)

@@ -1,12 +1,13 @@
-"""A packed data set as images that are fetched: only the shards that are needed, a pool of them at a time.
+"""A packed data set as columns that are fetched: only the shards and columns that are needed, a pool at a time.
 
-They lie in a folder of bounded size that every process of this machine shares. `<cache>/shards/<hash>/000012.bin` is a
-whole shard whose SHA-256 was checked as it arrived; it appears by one rename. What arrives is a .part with all its
-bytes set aside, so the sum of the sizes is never more than the budget. To make room the shards that were opened longest
-ago go first; a file that is gone can still be read by whoever has it open. Locks keep two processes from fetching one
-shard at a time, and from setting aside the same room.
+They lie in a folder of bounded size that every process of this machine shares. `<cache>/shards/<hash>/000012.bin` has
+the images of a shard, `000012-captions-<sha256>.bin` its captions, whole, with a SHA-256 that was checked as they
+arrived; it appears by one rename. What arrives is a .part with all its bytes set aside, so the sum of the sizes is
+never more than the budget. To make room the files that were opened longest ago go first; one that is gone can still be
+read by whoever has it open. Locks keep two processes from fetching one shard at a time, and from setting aside the same
+room.
 
-Images are read one by one with pread, so that a file that is cut off is noticed and no page of it counts as memory of
+Rows are read one by one with pread, so that a file that is cut off is noticed and no page of it counts as memory of
 this process. While one pool is trained on, a thread fetches the next.
 
 A shard that cannot be had, or not as its sha256 says, costs its images: position p of shard g, the o-th there, is
@@ -18,11 +19,11 @@ import os
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -30,8 +31,20 @@ from ancestral.data.cache import locked
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
 from ancestral.data.order import POOL, PooledOrder
 from ancestral.data.parallel import ReadAhead
-from ancestral.data.shard_index import Index, Shard, check_settings, read_index, read_labels
+from ancestral.data.shard_index import (
+    ATTRIBUTES,
+    CAPTIONS,
+    IMAGES,
+    WHOLE,
+    ColumnFile,
+    Index,
+    check_settings,
+    read_column,
+    read_index,
+    read_labels,
+)
 from ancestral.data.store import RemoteFolder, remote_folder
+from ancestral.data.text_column import ENDS, decoded
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, writing
 from ancestral.settings import DataSettings
@@ -45,47 +58,54 @@ class Gone(Exception):
 
 
 class ShardCache:
-    """The shards of one packed set, fetched into `folder` and opened as they are needed; what cannot be had is `Gone`.
+    """A column of one packed set, its files fetched into `folder` and opened as they are needed; what cannot be had is
+    `Gone`. `budget`: bytes that all folders beside `folder` may hold together."""
 
-    `budget`: bytes that all folders beside `folder` may hold together, which must hold the shards of two pools.
-    """
-
-    def __init__(self, remote: RemoteFolder, index: Index, folder: Path, budget: int) -> None:
+    def __init__(self, remote: RemoteFolder, index: Index, name: str, folder: Path, budget: int) -> None:
         self.remote, self.index, self.folder, self.budget = remote, index, folder, budget
+        self.column, self.name = index.columns[name], name
         self._open: OrderedDict[int, BinaryIO] = OrderedDict()
         weakref.finalize(self, _close, self._open)
         self._room = folder.parent / ".lock-room"
-        needed = min(2 * POOL, len(index.shards)) * max(shard.bytes for shard in index.shards)
-        if budget < needed:
-            raise InputError(
-                f"expected {BUDGET_VARIABLE} of at least {needed / 2**30:.2g} for the shards of {remote.url}, "
-                f"got {budget / 2**30:.2g}; set it higher, or pack with fewer --shard-images"
-            )
+
+    def empty(self, count: int) -> np.ndarray:
+        """Room for so many rows; texts are objects."""
+        return np.empty((count, *self.column.shape), object if self.column.dtype == "text" else self.column.stored)
 
     def read(self, number: int, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Reads images `rows` of shard `number` to the places `where` of `out`, (n, H, W, C)."""
-        if self._read(self._file(number), rows, out, where):
+        """Reads `rows` of shard `number` to the places `where` of `out`, which is like `empty`."""
+        if self._read(number, rows, out, where):
             return
         self._open.pop(number).close()  # cut off after it had arrived: once more
         self._path(number).unlink(missing_ok=True)
-        if not self._read(self._file(number), rows, out, where):
+        if not self._read(number, rows, out, where):
             raise Gone("is cut off in the cache")
 
-    def _read(self, file: BinaryIO, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> bool:
+    def _read(self, number: int, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> bool:
         """Whether all could be read; neighbours are read at once."""
-        each, handle, flat = out[0].nbytes, file.fileno(), out.reshape(-1).data.cast("B")
-        ends = runs(rows, where)
+        handle, ends = self._file(number).fileno(), runs(rows, where)
         firsts, places = rows[ends[:-1]].tolist(), where[ends[:-1]].tolist()
-        for first, place, length in zip(firsts, places, np.diff(ends).tolist(), strict=True):
-            view, done = flat[place * each : (place + length) * each], 0
-            while done < len(view):
-                try:
-                    count = os.preadv(handle, [view[done:]], first * each + done)
-                except OSError:
-                    return False
-                if not count:
-                    return False
-                done += count
+        stretches = zip(firsts, places, np.diff(ends).tolist(), strict=True)
+        if self.column.dtype == "text":
+            return all(self._read_texts(number, handle, first, out[at : at + n]) for first, at, n in stretches)
+        each, flat = out[0].nbytes, out.reshape(-1).data.cast("B")
+        return all(_read_into(handle, first * each, flat[at * each : (at + n) * each]) for first, at, n in stretches)
+
+    def _read_texts(self, number: int, handle: int, first: int, out: np.ndarray) -> bool:
+        """The same of neighbouring texts; the file is what the index says, which may be that it holds none."""
+        begin, found = (self.index.counts[number] + 1) * ENDS.itemsize, np.empty(len(out) + 1, ENDS)
+        if not _read_into(handle, first * ENDS.itemsize, found.data.cast("B")):
+            return False
+        ends: list[int] = found.tolist()
+        if ends != sorted(ends) or begin + ends[-1] > self.column.files[number].bytes:
+            raise Gone("holds texts that end where there are none")
+        content = bytearray(ends[-1] - ends[0])
+        if not _read_into(handle, begin + ends[0], memoryview(content)):
+            return False
+        try:
+            out[:] = decoded(ends, content)
+        except ValueError:
+            raise Gone("holds texts that are not UTF-8") from None
         return True
 
     def _file(self, number: int) -> BinaryIO:
@@ -116,8 +136,13 @@ class ShardCache:
             if is_held:
                 self._receive(number, self.budget // 2)
 
+    def url(self, number: int) -> str:
+        """Where a file of it lies."""
+        return f"{self.remote.url.rstrip('/')}/{self.column.files[number].file}"
+
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.bin"
+        other = "" if self.name == IMAGES else f"-{self.name}-{self.column.files[number].sha256[:16]}"
+        return self.folder / f"{number:06d}{other}.bin"
 
     def _lock(self, number: int) -> Path:
         return self.folder / f".lock-{number % 64}"
@@ -125,7 +150,7 @@ class ShardCache:
     def _is_there(self, number: int) -> bool:
         """Whole: a shard that was cut off in the cache is fetched anew."""
         try:
-            return self._path(number).stat().st_size == self.index.shards[number].bytes
+            return self._path(number).stat().st_size == self.column.files[number].bytes
         except OSError:
             return False
 
@@ -133,7 +158,7 @@ class ShardCache:
         """Fetches and checks a shard that is not there; `room`: bytes that may be arriving at once."""
         if self._is_there(number):
             return
-        shard, part = self.index.shards[number], self._path(number).with_suffix(".part")
+        shard, part = self.column.files[number], self._path(number).with_suffix(".part")
         self._path(number).unlink(missing_ok=True)
         try:
             if not self._set_aside(part, shard.bytes, room):
@@ -150,7 +175,7 @@ class ShardCache:
         finally:
             part.unlink(missing_ok=True)
 
-    def _attempt(self, shard: Shard, part: Path) -> str:
+    def _attempt(self, shard: ColumnFile, part: Path) -> str:
         """Receives a shard once; why it cannot be used, or ""."""
         content, count = sha256(), 0
         try:
@@ -197,17 +222,17 @@ class ShardCache:
 
 
 class ShardRows:
-    """Images `start` to `stop` of a packed set; a `Fetched`."""
+    """Rows `start` to `stop` of a packed set; a `Fetched`. `caches`: by column."""
 
-    def __init__(self, cache: ShardCache, start: int, stop: int) -> None:
-        self.cache, self.start, self.stop = cache, start, max(start, stop)
-        bounds = np.concatenate([[0], np.cumsum([shard.count for shard in cache.index.shards])])
+    def __init__(self, caches: Mapping[str, ShardCache], start: int, stop: int) -> None:
+        self.caches, self.cache, self.start, self.stop = caches, caches[IMAGES], start, max(start, stop)
+        bounds = np.concatenate([[0], np.cumsum(self.cache.index.counts)])
         self.first = int(np.searchsorted(bounds, start, side="right")) - 1  # the shard in which the part begins
         self.bounds = bounds[self.first :][: int(np.searchsorted(bounds, self.stop, side="left")) - self.first + 1]
         self.order = PooledOrder((self.bounds - start).clip(0, len(self)))  # of the shards at its ends what is in it
         self._missing: dict[int, Missing] = {}
-        self._pool: tuple[int, int, int] | None = None
-        self.ahead = ReadAhead(cache.fetch_ahead)
+        self._pool: tuple[int, int, int, tuple[str, ...]] | None = None
+        self.ahead = ReadAhead(lambda name, number: caches[name].fetch_ahead(number))
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -230,46 +255,60 @@ class ShardRows:
     def sliced(self, start: int, stop: int) -> "ShardRows":
         """Images `start` to `stop` of these."""
         start, stop, _ = slice(start, stop).indices(len(self))
-        return ShardRows(self.cache, self.start + start, self.start + stop)
+        return ShardRows(self.caches, self.start + start, self.start + stop)
 
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
         """The images there, (n, H, W, C); an InputError where one of them cannot be had."""
-        places = np.arange(len(self))[where] if isinstance(where, slice) else np.asarray(where)
-        out = np.empty((len(places), *self.shape[1:]), np.uint8)
-        for shard, reason, _ in self._read(places, out, np.arange(len(places))):
-            name = self._name(shard)
-            raise InputError(f"cannot read the images of {name}: {reason}; restore it, or pack the images again")
+        return self.column(where, IMAGES)
+
+    def column(self, where: slice | np.ndarray, name: str) -> np.ndarray:
+        """Rows of a column, (n, ...); an InputError where one of them cannot be had."""
+        places = np.arange(*where.indices(len(self))) if isinstance(where, slice) else np.asarray(where)
+        out = self.caches[name].empty(len(places))
+        for _, file, reason, _ in self._read(places, {name: out}, np.arange(len(places))):
+            raise InputError(f"cannot read the {name} of {file}: {reason}; restore it, or pack the images again")
         return out
 
     def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The images there, others in place of those that cannot be had, and their positions."""
-        out, taken = np.empty((len(where), *self.shape[1:]), np.uint8), where.copy()
+        found, taken = self.columns(where, (IMAGES,))
+        return found[IMAGES], taken
+
+    def columns(self, where: np.ndarray, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Rows of these columns alone, others in place of those of which one cannot be had, and their positions."""
+        out, taken = {name: self.caches[name].empty(len(where)) for name in names}, where.copy()
         todo = np.arange(len(where))
         while len(todo):
             taken[todo] = self._substitutes(where[todo])
             failed = [*self._read(taken, out, todo)]
-            for shard, reason, _ in failed:
-                self._mark_missing(shard, reason)
-            todo = np.concatenate([places for _, _, places in failed]) if failed else todo[:0]
+            for shard, file, reason, _ in failed:
+                self._mark_missing(shard, file, reason)
+            todo = np.concatenate([places for *_, places in failed]) if failed else todo[:0]
         return out, taken
 
-    def read_ahead(self, seed: int, place: int) -> None:
+    def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = (IMAGES,)) -> None:
         """Fetches the shards of the pool that `place` of the endless row lies in, and of the next, in a thread."""
         (epoch, pool), shards = self.order.pools_from(seed, place)
-        if self._pool != (seed, epoch, pool):
-            self._pool = (seed, epoch, pool)
-            self.ahead.ask(self.first + shard for shard in shards if shard not in self._missing)
+        if self._pool != (seed, epoch, pool, names):
+            self._pool = (seed, epoch, pool, names)
+            there = [self.first + shard for shard in shards if shard not in self._missing]
+            self.ahead.ask((name, number) for number in there for name in names)
 
-    def _read(self, positions: np.ndarray, out: np.ndarray, todo: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
-        """Reads positions[todo] into out[todo]; yields (shard of the part, reason, places) of what cannot be had."""
+    def _read(
+        self, positions: np.ndarray, out: Mapping[str, np.ndarray], todo: np.ndarray
+    ) -> Iterator[tuple[int, str, str, np.ndarray]]:
+        """Reads positions[todo] into out[todo] of each column; yields (shard of the part, file, reason, places) of what
+        cannot be had."""
         shard_of = np.searchsorted(self.order.bounds, positions[todo], side="right") - 1
         for shard in np.unique(shard_of).tolist():
             places = todo[shard_of == shard]
             rows = positions[places] + self.start - self.bounds[shard]
-            try:
-                self.cache.read(self.first + shard, rows, out, places)
-            except Gone as fault:
-                yield shard, str(fault), places
+            for name, values in out.items():
+                try:
+                    self.caches[name].read(self.first + shard, rows, values, places)
+                except Gone as fault:
+                    yield shard, self.caches[name].url(self.first + shard), str(fault), places
+                    break
 
     def _substitutes(self, positions: np.ndarray) -> np.ndarray:
         """The positions, but of images that are missing those of the ones in their place."""
@@ -284,10 +323,10 @@ class ShardRows:
             standing[there] = bounds[other] + offsets
         return standing
 
-    def _mark_missing(self, shard: int, reason: str) -> None:
+    def _mark_missing(self, shard: int, file: str, reason: str) -> None:
         """Counts a shard as missing."""
         num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
-        self._missing[shard] = Missing(self._name(shard), reason, num_images)
+        self._missing[shard] = Missing(file, reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)
         if lost > 0.01 * len(self):
             first, got = self.missing[0], f"{lost:,} of {len(self):,} in {len(self.missing)} files"
@@ -296,8 +335,25 @@ class ShardRows:
                 f"{first.reason}; restore them, or pack the images again"
             )
 
-    def _name(self, shard: int) -> str:
-        return f"{self.cache.remote.url.rstrip('/')}/{self.cache.index.shards[self.first + shard].file}"
+
+class ShardTexts(Sequence[str]):
+    """A column of texts of these rows, read as they are asked for; an InputError where one cannot be had."""
+
+    def __init__(self, rows: ShardRows, name: str) -> None:
+        self.rows, self.name = rows, name
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        if not isinstance(at, slice):
+            return self.rows.column(np.array([range(len(self))[at]]), self.name)[0]
+        start, stop, step = at.indices(len(self))
+        return ShardTexts(self.rows.sliced(start, stop), self.name) if step == 1 else [*self][at]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), 256):
+            yield from self.rows.column(slice(start, start + 256), self.name)
 
 
 def packed_set(source: str, settings: DataSettings) -> Collection:
@@ -305,15 +361,32 @@ def packed_set(source: str, settings: DataSettings) -> Collection:
     place = remote_folder(source)
     index = read_index(place)
     check_settings(index, settings, source)
+    names, folder = index.columns.keys() - {*WHOLE}, cache_folder() / "shards" / index.hash[:32]
+    budget = _budget(index, source)
+    rows = ShardRows({name: ShardCache(place, index, name, folder, budget) for name in names}, 0, index.count)
+    captions = ShardTexts(rows, CAPTIONS) if CAPTIONS in names else index.captions
+    known = read_labels(place, index), index.class_names, captions, index.names, index.hash
+    whole = ImageSet(rows, *known, read_column(place, index, ATTRIBUTES), index.attribute_names)
+    return Collection(whole, index.num_test, index.num_validation, index.bad)
+
+
+def _budget(index: Index, url: str) -> int:
+    """Bytes that the cache may hold, which must hold all columns of the shards of two pools."""
     word = os.environ.get(BUDGET_VARIABLE) or "8"
     try:
         budget = int(float(word) * 2**30)
     except (ValueError, OverflowError):
         raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
-    cache = ShardCache(place, index, cache_folder() / "shards" / index.hash[:32], budget)
-    images, labels = ShardRows(cache, 0, index.count), read_labels(place, index)
-    whole = ImageSet(images, labels, index.class_names, index.captions, index.names, index.hash)
-    return Collection(whole, index.num_test, index.num_validation, index.bad)
+    columns = [column.files for name, column in index.columns.items() if name not in WHOLE]
+    needed = min(2 * POOL, len(index.counts)) * max(
+        sum(file.bytes for file in each) for each in zip(*columns, strict=True)
+    )
+    if budget < needed:
+        raise InputError(
+            f"expected {BUDGET_VARIABLE} of at least {needed / 2**30:.2g} for the shards of {url}, "
+            f"got {budget / 2**30:.2g}; set it higher, or pack with fewer --shard-images"
+        )
+    return budget
 
 
 def held_out_in_memory(parts: Parts) -> Parts:
@@ -345,6 +418,20 @@ def runs(*columns: np.ndarray) -> np.ndarray:
     for column in columns:
         broken |= np.diff(column) != 1
     return np.concatenate([[0], np.flatnonzero(broken) + 1, [len(columns[0])]])
+
+
+def _read_into(handle: int, start: int, out: memoryview) -> bool:
+    """Fills `out` with what a file holds from `start` on; whether it holds as much."""
+    done = 0
+    while done < len(out):
+        try:
+            count = os.preadv(handle, [out[done:]], start + done)
+        except OSError:
+            return False
+        if not count:
+            return False
+        done += count
+    return True
 
 
 def _close(files: OrderedDict[int, BinaryIO]) -> None:

@@ -25,6 +25,8 @@ def pack(job: PackSettings) -> Generator[Event, None, None]:
         "images": index.count,
         "shape": index.shape,
         "class_names": index.class_names,
+        "attribute_names": index.attribute_names,
+        "columns": [*index.columns],
         "shards": len(index.shards),
         "bytes": sum(shard.bytes for shard in index.shards),
         "hash": index.hash,
