@@ -132,6 +132,7 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
 
 
 def with_attributes(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
     for level in range(6):
         paint(folder / f"{level}.bmp", level)
     rows = "0.bmp,0.5,true,12,red\n1.bmp,,FALSE,,3\n2.bmp,-1e3,1,nan,4\n3.bmp,2,0,,5\n4.bmp,3,0,,6\n5.bmp,4,0,,7\n"
@@ -160,6 +161,23 @@ def by_attributes(images: ImageSet) -> dict[int, tuple[float | None, ...]]:
     assert images.attributes is not None and images.attributes.dtype == np.float32
     rows = [tuple(None if np.isnan(x) else float(x) for x in row) for row in images.attributes]
     return {int(pixels[0, 0, 0]): row for pixels, row in zip(images.images, rows, strict=True)}
+
+
+def test_what_was_decoded_before_there_were_attributes_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an entry that has lost its attributes is decoded anew."""
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "cache"))
+    paint(tmp_path / "plain" / "0.png", 0)
+    paint(tmp_path / "plain" / "1.png", 1)
+    everything(tmp_path / "plain")
+    (entry,) = (tmp_path / "cache").rglob("entry.json")
+    about = json.loads(entry.read_text())
+    assert about.pop("attribute_names") == []
+    entry.write_text(json.dumps(about))
+    assert len(everything(tmp_path / "plain", never).train) == 2
+    found = by_attributes(everything(with_attributes(tmp_path / "told")).train)
+    (file,) = (tmp_path / "cache").rglob("attributes.npy")
+    file.unlink()
+    assert by_attributes(everything(tmp_path / "told").train) == found
 
 
 def test_attributes_are_chosen_by_name_or_left(tmp_path: Path) -> None:

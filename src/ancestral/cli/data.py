@@ -149,7 +149,7 @@ def packed(done: "Packed", dest: str) -> str:
     own = {"for validation": index.num_validation, "for test": index.num_test}
     parts = ", ".join(f"{count:,} {what}" for what, count in own.items() if count)
     shards = "1 shard" if len(index.shards) == 1 else f"{len(index.shards):,} shards"
-    size = sum(shard.bytes for shard in index.shards) / 2**20
+    size = sum(index.shard_bytes) / 2**20
     return (
         f"{'packed before' if done.already else 'packed'}: {index.count:,} images {shown}"
         f"{f' ({parts})' if parts else ''}, in {shards} of {size:,.1f} MiB together, in {printable(dest)}"

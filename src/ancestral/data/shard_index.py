@@ -143,6 +143,12 @@ class Index(Settings):
         return self.columns[IMAGES].files
 
     @property
+    def shard_bytes(self) -> list[int]:
+        """Of each shard, all its columns together."""
+        columns = [column.files for name, column in self.columns.items() if name not in WHOLE]
+        return [sum(file.bytes for file in files) for files in zip(*columns, strict=True)]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The settings of the data that say the same as the index."""
         height, width, channels = self.shape

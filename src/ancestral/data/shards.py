@@ -377,10 +377,7 @@ def _budget(index: Index, url: str) -> int:
         budget = int(float(word) * 2**30)
     except (ValueError, OverflowError):
         raise InputError(f"expected a number of GiB in {BUDGET_VARIABLE}, got {word!r}") from None
-    columns = [column.files for name, column in index.columns.items() if name not in WHOLE]
-    needed = min(2 * POOL, len(index.counts)) * max(
-        sum(file.bytes for file in each) for each in zip(*columns, strict=True)
-    )
+    needed = min(2 * POOL, len(index.counts)) * max(index.shard_bytes)
     if budget < needed:
         raise InputError(
             f"expected {BUDGET_VARIABLE} of at least {needed / 2**30:.2g} for the shards of {url}, "

@@ -28,7 +28,7 @@ def pack(job: PackSettings) -> Generator[Event, None, None]:
         "attribute_names": index.attribute_names,
         "columns": [*index.columns],
         "shards": len(index.shards),
-        "bytes": sum(shard.bytes for shard in index.shards),
+        "bytes": sum(index.shard_bytes),
         "hash": index.hash,
         "num_test": index.num_test,
         "num_validation": index.num_validation,
