@@ -131,6 +131,22 @@ def test_captions_alone_from_jsonl(tmp_path: Path) -> None:
     assert all(text == f"picture {name[0]}\u2028" for name, text in zip(train.names, train.captions, strict=True))
 
 
+def test_no_caption_is_dropped_for_want_of_others(tmp_path: Path) -> None:
+    """Trap: a column that the first line lacks, and metadata that only one of two folders has texts in."""
+    for i in range(4):
+        paint(tmp_path / "ab"[i % 2] / f"{i}.png", i)
+    (tmp_path / "a" / "metadata.jsonl").write_text('{"file_name": "0.png", "n": 1}\n{"file_name": "2.png", "n": 2}')
+    (tmp_path / "b" / "metadata.csv").write_text("file_name,text\n1.png,one\n3.png,\n")
+    train = everything(tmp_path).train
+    assert dict(zip(train.names or (), train.captions or (), strict=True)) == {
+        "a/0.png": "", "a/2.png": "", "b/1.png": "one", "b/3.png": "",
+    }  # fmt: skip
+    assert by_attributes(train) == {0: (1,), 2: (2,), 1: (None,), 3: (None,)}
+    (tmp_path / "a" / "metadata.jsonl").write_text('{"file_name": "0.png"}\n{"file_name": "2.png", "text": "two"}')
+    with pytest.raises(InputError, match="expected text in row 1"):
+        everything(tmp_path)
+
+
 def with_attributes(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for level in range(6):

@@ -83,7 +83,7 @@ class Report:
     classes: dict[str, int]  # images of each class
     untrained: tuple[str, ...]  # classes of which there is no image to train on
     balance: Balance | None
-    num_captions: int
+    num_captions: int  # that say something
     attributes: tuple[Attribute, ...]
     channels: int  # what `color` says; else 1 where every image is grey, and 3 otherwise
     labelled: bool  # whether training uses the classes
@@ -151,7 +151,7 @@ class FolderCheck:
         """On the files that were looked at by now."""
         files, selection, bad = [*self.found], self.selection, self.bad
         labels, class_names = folder.classes(files, selection)
-        captions = len(folder.captions(files, selection) or ())
+        captions = sum(map(bool, folder.captions(files, selection) or ()))
         order = arranged(labels, len(files), selection.numbers(files))
         attributes = attributes_of(folder.attributes(files, selection), selection.attribute_names)
         known = KnownOfImages(labels, class_names, captions, attributes, order, *selection.own(files))

@@ -263,9 +263,9 @@ def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | No
 
 
 def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | None:
-    """The text of each file, or None where one has none."""
+    """The text of each file, "" where it has none and others have one, or None where no file has one."""
     texts = [selection.annotations[name].text for name in files]
-    return tuple(text for text in texts if text is not None) if None not in texts else None
+    return None if {*texts} <= {None} else tuple(text or "" for text in texts)
 
 
 def attributes(files: Sequence[str], selection: Selection) -> np.ndarray | None:

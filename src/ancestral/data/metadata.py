@@ -87,10 +87,9 @@ def _described(path: Path, where: str) -> tuple[list[tuple[str, Annotation]], tu
     else:
         lines = enumerate(text.split("\n"), 1)
         rows = [json_object(line, f"line {i} of {where}") for i, line in lines if line.strip()]
-    keys = rows[0] if rows else {}
+    keys = {key: 0 for row in rows for key in row if key}
     columns = tuple(column for column in ("label", "text") if column in keys)
-    others = {key: 0 for row in rows for key in row if key and key not in ("file_name", "label", "text")}
-    attributes, notes = _columns_of_numbers(rows, [*others], where)
+    attributes, notes = _columns_of_numbers(rows, [key for key in keys if key not in ("file_name", *columns)], where)
     if "file_name" not in keys or not (columns or attributes):
         got = ", ".join(map(str, keys)) or "no rows"
         raise InputError(f"expected file_name and label or text, or columns of numbers, in {where}, got {got}")
