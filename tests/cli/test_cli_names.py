@@ -155,7 +155,7 @@ def test_a_preset_is_known_in_any_spelling_and_names_its_run(capsys: pytest.Capt
 def test_the_help_of_a_switch_says_what_the_switch_does(capsys: pytest.CaptureFixture[str]) -> None:
     """Trap: `--network.no_middle_attention  Attend in the middle.`"""
     out = " ".join(call(capsys, "train", "digits", "--help").out.split())
-    assert "--network.no_middle_attention do without: Attend in the middle. [on]" in out
+    assert "--network.no_middle_attention do without: unet: Attend in the middle. [on]" in out
     assert "--data.flip Mirror half" in out
 
 

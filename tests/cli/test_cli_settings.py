@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ancestral.cli.options import Options, accepts, changes
+from ancestral.errors import InputError
 from ancestral.jobs.target import overlaid, plan
 from ancestral.presets import PRESETS
-from ancestral.settings import Config, DataSettings, UNetSettings, field_names, leaves, merged
+from ancestral.settings import Config, DataSettings, DiTSettings, UNetSettings, field_names, leaves, merged
 
 
 def dry_run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> dict:
@@ -106,6 +107,13 @@ def test_one_word_for_a_tuple_stays_a_tuple_and_a_side_a_side() -> None:
     tree = parsed("--network.widths", "32", "--data.size", "16", "--network.attention")
     settled = merged(Config(), {**tree, "network": {**tree["network"]}}, "")
     assert (settled.network.widths, settled.network.attention, settled.data.size) == ((32,), (), 16)
+
+
+def test_a_network_is_chosen_by_its_name_and_takes_no_setting_of_another() -> None:
+    tree = parsed("--network.name", "dit", "--network.width", "64")
+    assert merged(Config(), tree, "").network == DiTSettings(width=64)
+    with pytest.raises(InputError, match="expected no widths with the network dit"):
+        merged(Config(), parsed("--network.name", "dit", "--network.widths", "8"), "")
 
 
 def test_what_a_union_accepts_is_not_what_its_tuples_hold() -> None:

@@ -27,6 +27,7 @@ REQUIRED = {
     "pipeline/guiding.py",
     "networks/blocks.py",
     "networks/unet.py",
+    "networks/dit.py",
     "data/loader.py",
     *(f"training/{name}.py" for name in ("randomness", "ema", "loss", "optimizer", "budget", "step", "engine")),
     *(f"evaluation/{name}.py" for name in ("bound_sums", "likelihood", "metrics")),

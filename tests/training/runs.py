@@ -41,6 +41,7 @@ TINY = Config(
 """One level, since laws of training are of steps and not of layers."""
 TWO_LEVELS = {"widths": (8, 16), "attention": (1,), "middle_attention": True}
 """A network that has all the kinds of layers, for what depends on them, and learns something in seconds."""
+TRANSFORMER = {"name": "dit", "width": 16, "layers": 2, "heads": 2, "dropout": 0.1}
 
 
 def tiny(changes: dict[str, object] | None = None) -> Config:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TWO_LEVELS, fresh, run_all, tiny
+from runs import TRANSFORMER, TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral import machine
 from ancestral.training import memory
@@ -25,6 +25,7 @@ LIKELIHOOD = {
     "network": {**TWO_LEVELS, "output_rank": 4, "fourier": [6]},
     "training": {"loss": "continuous", "batch_size": 32},
 }
+PATCHES = {**SMALL, "network": {**TRANSFORMER, "width": 64}}
 FACTOR = 1.25
 """The estimate and the bytes of all tensors alive at once differ by no more, either way."""
 
@@ -35,6 +36,7 @@ FACTOR = 1.25
         pytest.param(SMALL, None, id="small"),
         pytest.param(SMALL, 8, id="small in parts", marks=pytest.mark.slow),
         pytest.param(LARGE, None, id="large"),
+        pytest.param(PATCHES, None, id="transformer"),
         pytest.param(LARGE, 8, id="large in parts", marks=pytest.mark.slow),
         pytest.param(LIKELIHOOD, None, id="likelihood", marks=pytest.mark.slow),
         pytest.param(LIKELIHOOD, 8, id="likelihood in parts"),

@@ -37,6 +37,14 @@ def test_every_parameter_belongs_to_one_optimizer_and_ends_and_biases_to_adam() 
     assert id(pipeline.network.mid_block.resnets[0].conv1.weight) in inner
 
 
+def test_of_a_transformer_the_matrices_inside_its_blocks_are_orthogonalised() -> None:
+    pipeline, _ = fresh(tiny({"network": {"name": "dit", "width": 8, "layers": 1, "heads": 1}}))
+    names = pipeline.network.matrices()
+    assert sorted(name.split(".")[2] for name in names) == [
+        *("modulation", "narrow", "to_k", "to_out", "to_q", "to_v", "widen"),
+    ]
+
+
 def test_a_resumed_run_has_the_same_momentum() -> None:
     pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
     trainer = Trainer(pipeline, parts.train)

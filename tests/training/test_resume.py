@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TWO_LEVELS, fresh, run_all, run_until, start, tiny
+from runs import TRANSFORMER, TWO_LEVELS, fresh, run_all, run_until, start, tiny
 from safetensors.torch import load_file
 
 from ancestral.diffusion.timesteps import RecentLosses
@@ -26,8 +26,8 @@ def assert_same_run(one: Path, other: Path) -> None:
     for name in (path.name for path in ours.glob("*.safetensors")):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
-    weights = "pipeline/unet/diffusion_pytorch_model.safetensors"
-    assert (one / weights).read_bytes() == (other / weights).read_bytes()
+    weights = [path.relative_to(one) for path in (one / "pipeline").glob("*/diffusion_pytorch_model.safetensors")]
+    assert len(weights) == 1 and (one / weights[0]).read_bytes() == (other / weights[0]).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,9 @@ LEARNED = {
 }
 
 
-@pytest.mark.parametrize("changes", [LIKELIHOOD, LEARNED], ids=["likelihood", "learned variance"])
+@pytest.mark.parametrize(
+    "changes", [LIKELIHOOD, LEARNED, {"network": TRANSFORMER}], ids=["likelihood", "learned variance", "transformer"]
+)
 def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: Path, changes: dict) -> None:
     """With importance sampling the recent losses are state: all 4 timesteps are warm soon after the stop."""
     run_all(tiny(changes), tmp_path / "whole")

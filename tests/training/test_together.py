@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from ranks import in_processes, start_processes
-from runs import TWO_LEVELS, fresh, tiny
+from runs import TRANSFORMER, TWO_LEVELS, fresh, tiny
 from safetensors.torch import load_file
 from test_resume import assert_same_run
 
@@ -42,6 +42,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bf16": {"compute": {"precision": "bfloat16"}},
     "parts": {"compute": {"micro_batch": 2}},
     "muon": {"training": {"optimizer": "muon"}},
+    "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon"}},
     "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
 }
 
@@ -117,7 +118,7 @@ def resume_matrix(
     ("world", "parallel", "variants", "stops"),
     [
         (2, "ddp", ["importance"], [5]),
-        (2, "fsdp", ["two levels"], [3]),
+        (2, "fsdp", ["two levels", "transformer"], [3]),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),
         pytest.param(3, "ddp", ["plain"], STOPS, marks=pytest.mark.slow),
@@ -195,7 +196,7 @@ gradient of shares is off by a thousandth, and Adam's first steps make a tenth o
 SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance")]
 
 
-@pytest.mark.parametrize("variant", ["muon", *SOAKED])
+@pytest.mark.parametrize("variant", ["muon", "transformer", *SOAKED])
 def test_one_process_two_and_three_and_rows_take_the_same_steps(tmp_path: Path, variant: str) -> None:
     """Uneven shares included: a mean of the means of 4 and 3 images is off by a hundred times as much.
 

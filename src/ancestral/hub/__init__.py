@@ -2,7 +2,7 @@
 
     model_index.json
     scheduler/scheduler_config.json
-    unet/config.json                             (network/ where it is no U-Net)
+    unet/config.json                             (transformer/ or network/ where it is no U-Net)
     unet/diffusion_pytorch_model.safetensors
 
 Older repositories keep all files in the root, the network's settings as config.json, and name attention's layers query,
@@ -21,6 +21,8 @@ from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.folders import what_is
 from ancestral.gaussian import LEVELS
+from ancestral.hub.dit import DIT
+from ancestral.hub.dit import from_meta as from_meta
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, read_named
 from ancestral.hub.network import NetworkFolder as NetworkFolder
 from ancestral.hub.network import own
@@ -33,7 +35,7 @@ from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
-PLACES = {"unet": ("unet", UNET, own("AncestralUNet"))}
+PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, own("AncestralNetwork"))}
 """By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
 OTHERS = ("network", own("AncestralNetwork"), own("AncestralNetwork"))
 

@@ -51,7 +51,7 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
         check_training(config, spec, device, processes.world_size)
         if unusual(config, spec):
             price = of_training(config, spec, device, processes.world_size)
-            remedy = "lower --compute.micro_batch, data.size or network.widths"
+            remedy = "lower --compute.micro_batch, data.size or the width of the network"
             yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
         pipeline = Pipeline.fresh(config, spec, device)
         yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))

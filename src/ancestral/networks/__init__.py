@@ -1,4 +1,4 @@
 """Networks: torch modules of (image, time, condition) that know nothing of diffusion.
 
-Sub-modules and parameters are named as in diffusers' `UNet2DModel`, so published weights load unchanged.
+Of the U-Net, sub-modules and parameters are named as in diffusers' `UNet2DModel`, so published weights load unchanged.
 """

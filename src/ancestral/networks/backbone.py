@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from ancestral.networks.dit import DiT
 from ancestral.networks.interface import Backbone as Backbone
 from ancestral.networks.unet import UNet
 from ancestral.settings import NetworkSettings
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"unet": UNet}
+BACKBONES: dict[str, Callable[..., Backbone]] = {"unet": UNet, "dit": DiT}
 
 
 def build(

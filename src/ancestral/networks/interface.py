@@ -5,10 +5,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from ancestral.condition import Condition
-from ancestral.tensors import Data, Labels
+from ancestral.condition import NOTHING_TOLD, Condition
+from ancestral.networks.layers import TimeInput
+from ancestral.tensors import Data, Images, Labels
 
 ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
 """Of a U-Net, what meets pixels, times and labels."""
@@ -25,6 +27,10 @@ class Backbone(nn.Module):
     with_deep: Callable[..., Any] | None = None
     """(x, time, deep features of an earlier call or None, condition) -> (output, deep features). None: there are no
     features that change slowly."""
+
+    @abstractmethod
+    def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
+        """The output for images x; `time`, () or (B,), is what the process tells a network of it, integer or not."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:

@@ -49,7 +49,13 @@ class Contents(NamedTuple):
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
     """The network that the settings describe, with random weights."""
     null_class = spec.null_class != "none"
-    return build(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+    network = build(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+    if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
+        raise InputError(
+            f"expected images whose sides are multiples of {multiple} pixels, as network.patch is, got "
+            f"{spec.height}x{spec.width}; set data.size or network.patch"
+        )
+    return network
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:

@@ -36,7 +36,7 @@ from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Compos
 from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Checks, largest
 from ancestral.selftest.samplers import KINDS
-from ancestral.settings import UNetSettings
+from ancestral.settings import DiTSettings, UNetSettings
 from ancestral.tensors import mean_over_image
 from ancestral.training.optimizer import orthogonalised
 
@@ -50,6 +50,7 @@ TIMES = torch.tensor([5, 59, 30, 1, 42])  # a timestep for each image
 NETWORK = UNetSettings(
     widths=(8, 16), layers=1, attention=(1,), norm_groups=4, head_width=8, time_conditioning="scale-shift", fourier=(1,)
 )
+TRANSFORMER = DiTSettings(width=16, layers=2, heads=2)
 
 Network = TypeVar("Network", bound=nn.Module)
 Made = Callable[..., Tensor]  # tensors (B, ...) -> (B, ...)

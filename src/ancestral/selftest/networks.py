@@ -2,19 +2,23 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ancestral.condition import UNTOLD, Condition
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.blocks import Attention, ResnetBlock
+from ancestral.networks.dit import DiTBlock, places
 from ancestral.networks.layers import sinusoids
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.denoiser import Cached
-from ancestral.selftest.batches import NETWORK, loud
+from ancestral.selftest.batches import NETWORK, TRANSFORMER, loud
 from ancestral.selftest.checks import Checks, largest
+from ancestral.settings import NetworkSettings
 
 CHECKS = Checks()
 
@@ -31,18 +35,75 @@ def waves(device: torch.device) -> tuple[Tensor, Tensor]:
     return shifted - torch.stack([wanted, late]), plain - other
 
 
-def network(classes: int = 0) -> Backbone:
-    """A U-Net of two channels, always the same."""
+def network(classes: int = 0, settings: NetworkSettings = NETWORK) -> Backbone:
+    """A network of two channels, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(NETWORK, 2, 2, classes).eval()
+        return build(settings, 2, 2, classes).eval()
 
 
-@CHECKS("a new network answers 0", 0)
+@CHECKS("a new {name} answers 0", 0, name=("U-Net", "transformer"))
 @torch.no_grad()
-def starts_at_zero(device: torch.device) -> Tensor:
-    x = torch.linspace(-1, 1, 196, device=device).reshape(2, 2, 7, 7)
-    return network().to(device)(x, torch.tensor(500.0, device=device))
+def starts_at_zero(name: str, device: torch.device) -> Tensor:
+    x = torch.linspace(-1, 1, 192, device=device).reshape(2, 2, 6, 8)
+    made = network(settings=NETWORK if name == "U-Net" else TRANSFORMER)
+    return made.to(device)(x, torch.tensor(500.0, device=device))
+
+
+@CHECKS("a transformer's block: torch's, scaled, shifted and gated", 1e-12)
+@torch.no_grad()
+def transformed(device: torch.device) -> Tensor:
+    """What scales and shifts is the norms' own weight and bias there; what gates is part of the last layers."""
+    block, x = loud(DiTBlock(TRANSFORMER), device), normal(2, 6, 16, device=device)
+    plain = nn.TransformerEncoderLayer(
+        16, 2, 64, 0.0, partial(F.gelu, approximate="tanh"), 1e-6, batch_first=True, norm_first=True, device=device
+    ).double()
+    shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = block.modulation.bias.chunk(6)
+    attention, inner = plain.self_attn, torch.cat([block.to_q.weight, block.to_k.weight, block.to_v.weight])
+    values = {
+        attention.in_proj_weight: inner,
+        attention.in_proj_bias: torch.cat([block.to_q.bias, block.to_k.bias, block.to_v.bias]),
+        attention.out_proj.weight: gate_1[:, None] * block.to_out.weight,
+        attention.out_proj.bias: gate_1 * block.to_out.bias,
+        plain.linear1.weight: block.widen.weight,
+        plain.linear1.bias: block.widen.bias,
+        plain.linear2.weight: gate_2[:, None] * block.narrow.weight,
+        plain.linear2.bias: gate_2 * block.narrow.bias,
+        plain.norm1.weight: 1 + scale_1,
+        plain.norm1.bias: shift_1,
+        plain.norm2.weight: 1 + scale_2,
+        plain.norm2.bias: shift_2,
+    }
+    for parameter, value in values.items():
+        parameter.copy_(value)
+    return block(x, torch.zeros(2, 16, dtype=torch.float64, device=device)) - plain(x)
+
+
+@CHECKS("places of patches on a rectangle, from tables", 1e-6)
+def placed(device: torch.device) -> Tensor:
+    """Two rows of three: sine and cosine of the column 0..2, then of the row, row after row."""
+    sines, cosines = (0.0, 0.8414709848, 0.9092974268), (1.0, 0.5403023059, -0.4161468365)
+    columns, rows = [0, 1, 2, 0, 1, 2], [0, 0, 0, 1, 1, 1]
+    wanted = [double(*(wave[n] for n in at), device=device) for at in (columns, rows) for wave in (sines, cosines)]
+    return places(2, 3, 4, device).double() - torch.stack(wanted, dim=1)
+
+
+@CHECKS("blocks without a gate: a patch is answered where it lies", 0)
+@torch.no_grad()
+def answered_in_place(device: torch.device) -> Iterator[Tensor | float]:
+    """On a rectangle, another patch of the image changes the output there and nowhere else."""
+    made, x = loud(network(settings=TRANSFORMER), device), normal(1, 2, 4, 8, device=device)
+    for block in made.blocks():
+        block.get_parameter("modulation.weight").zero_()
+        block.get_parameter("modulation.bias").zero_()
+    other, inside = x.clone(), torch.zeros(4, 8, dtype=torch.bool, device=device)
+    inside[2:4, 4:6] = True
+    other[..., inside] += 1
+    time = torch.tensor(500.0, device=device)
+    change = made(other, time) - made(x, time)
+    yield change[..., ~inside]
+    if float(change[..., inside].abs().min()) < 1e-6:
+        yield math.nan
 
 
 @CHECKS("Fourier features are not heard at first", 0)

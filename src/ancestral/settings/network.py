@@ -19,11 +19,10 @@ class UNetSettings(NetworkSettings):
     """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
 
     name: Literal["unet"] = "unet"
-    """What the network is: convolutions at several resolutions."""
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 128)
     """Channels at each level."""
     layers: Depth = 2
-    """ResNet blocks at each level on the way down (one more on the way up)."""
+    """ResNet blocks at each level on the way down (one more on the way up); of dit, its blocks."""
     attention: Annotated[tuple[int, ...], Field(max_length=14)] = (2,)
     """Levels that attend after every ResNet block."""
     middle_layers: Annotated[int, Field(ge=0, le=100)] = 1
@@ -41,7 +40,7 @@ class UNetSettings(NetworkSettings):
     norm_groups: Width = 32
     """Groups of every group normalisation; must divide every width."""
     norm_eps: PositiveFloat = 1e-5
-    """Added to the variance in every normalisation."""
+    """Added to the variance in every normalisation; of dit before a perceptron, elsewhere 1e-6."""
     fourier: Annotated[tuple[Annotated[int, Field(ge=0, le=12)], ...], Field(max_length=13)] = ()
     """Exponents n: the network also sees sin(2^n pi x) and cos(2^n pi x) of every pixel."""
     output_rank: Width | None = None
@@ -74,3 +73,36 @@ class UNetSettings(NetworkSettings):
             if self.head_width and width % self.head_width:
                 raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
         return self
+
+
+class DiTSettings(NetworkSettings):
+    """The shape of the transformer."""
+
+    name: Literal["dit"] = "dit"
+    patch: Annotated[int, Field(ge=1, le=64)] = 2
+    """Side of a patch in pixels, which must divide height and width: half of it is four times the work."""
+    width: Width = 256
+    """Features of a token."""
+    layers: Depth = 8
+    """Blocks, each of attention and a perceptron."""
+    heads: Width = 4
+    """Heads of attention; must divide the width."""
+    mlp_ratio: Annotated[int, Field(ge=1, le=64)] = 4
+    """Width inside a perceptron, over that of a token."""
+    dropout: Fraction = 0.0
+    """Dropout after attention and inside the perceptrons."""
+    norm_eps: PositiveFloat = 1e-6
+    """Added to the variance before a perceptron: 1e-6 as published, 1e-5 in diffusers. Elsewhere it is 1e-6."""
+    time_frequency_shift: Literal[0, 1] = 1
+    """Lowest frequency of the embedding: 1 / 10000 with 1, as in diffusers; one step above it with 0, as published."""
+
+    @model_validator(mode="after")
+    def _sizes_divide(self) -> DiTSettings:
+        if self.width % 4:
+            raise ValueError(f"expected a width that 4 divides, for sines and cosines of two axes, got {self.width}")
+        if self.width % self.heads:
+            raise ValueError(f"expected a width that heads = {self.heads} divides, got {self.width}")
+        return self
+
+
+AnyNetwork = UNetSettings | DiTSettings

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from ancestral.contracts import described
@@ -17,7 +17,7 @@ from ancestral.names import SAME, spelled
 from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, choices, field_names
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
-from ancestral.settings.network import UNetSettings
+from ancestral.settings.network import AnyNetwork, UNetSettings
 from ancestral.settings.sampling import SamplingSettings
 from ancestral.settings.training import TrainingSettings
 
@@ -43,7 +43,8 @@ class Config(Settings):
 
     data: DataSettings = DataSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
-    network: UNetSettings = UNetSettings()
+    network: Annotated[AnyNetwork, Field(discriminator="name")] = UNetSettings()
+    """unet: convolutions at several resolutions. dit: a transformer on patches of the image."""
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
     compute: ComputeSettings = ComputeSettings()

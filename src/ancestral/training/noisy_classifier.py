@@ -18,8 +18,9 @@ from ancestral.errors import Diverged, InputError
 from ancestral.networks.classifier import Classifier, classifier_settings
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import Accuracy, NoisyClassifier
+from ancestral.presets import SMALL_UNET
 from ancestral.rng import generator, mix
-from ancestral.settings import ImageSpec, TrainingSettings
+from ancestral.settings import ImageSpec, TrainingSettings, UNetSettings
 from ancestral.tensors import from_pixels
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.loop import Progress
@@ -54,7 +55,8 @@ def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) 
     spec = ImageSpec(**{**pipeline.spec.model_dump(), "class_names": class_names})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, "classifier", "weights"))
-        network = Classifier(classifier_settings(pipeline.config.network), spec.channels, len(class_names))
+        unet = pipeline.config.network if isinstance(pipeline.config.network, UNetSettings) else SMALL_UNET
+        network = Classifier(classifier_settings(unet), spec.channels, len(class_names))
     network = network.eval().requires_grad_(False).to(pipeline.device)
     return NoisyClassifier(network, spec, pipeline.diffusion)
 

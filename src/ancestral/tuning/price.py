@@ -18,6 +18,7 @@ import torch
 from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
+from ancestral.networks.backbone import Backbone
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import build_network
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
@@ -152,7 +153,7 @@ def check_training(config: Config, spec: ImageSpec, device: torch.device, proces
     """The bytes of the weights in all their copies and of a batch; InputError where they are more than is free."""
     batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
     least = COPIES * weights_bytes(config, spec) + batch
-    refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or network.widths")
+    refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or the width of the network")
     return least
 
 
@@ -167,7 +168,9 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
     `check_training`.
     """
     least = check_training(config, spec, device, processes)
-    small = spec.model_copy(update={"height": min(spec.height, TRIED_SIDE), "width": min(spec.width, TRIED_SIDE)})
+    multiple = _weightless(config, spec).side_multiple
+    most = max(multiple, TRIED_SIDE // multiple * multiple)
+    small = spec.model_copy(update={"height": min(spec.height, most), "width": min(spec.width, most)})
     pipeline = Pipeline.fresh(config, small, device)
     pipeline.network.requires_grad_(True)
     tried = footprint(pipeline, TRIED_IMAGES, TRIED_IMAGES).kept
@@ -179,10 +182,14 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
 
 
 def weights_bytes(config: Config, spec: ImageSpec) -> int:
-    """Of the network's weights, of which none is allocated."""
+    """Of the network's weights."""
+    return sum(parameter.nbytes for parameter in _weightless(config, spec).parameters())
+
+
+def _weightless(config: Config, spec: ImageSpec) -> Backbone:
+    """The network without memory for any weights."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        network = build_network(config, spec)
-    return sum(parameter.nbytes for parameter in network.parameters())
+        return build_network(config, spec)
 
 
 def refusal(price: Price, meant: bool, device: torch.device, folder: Path, remedy: str) -> str:

@@ -1,0 +1,144 @@
+"""A transformer on the patches of an image, DiT (Peebles and Xie 2023), in place of a U-Net.
+
+The image is cut into patches of p x p pixels. Each is a token of D features, to which its place is added in sines and
+cosines. What is told, time and class, is embedded in one vector c. A block is self-attention and then a perceptron,
+each behind a normalisation without weights of its own:
+
+    x <- x + gate_1 attention((1 + scale_1) norm(x) + shift_1)      (1)
+    x <- x + gate_2 perceptron((1 + scale_2) norm(x) + shift_2)     (2)
+
+and all six are linear in silu(c), by weights that start at 0 (adaLN-zero). So a new block is the identity; the last
+layer starts at 0 too, and a new network answers 0.
+
+The table of places is made for the size at hand, so any height and width that p divides will do.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ancestral.condition import NOTHING_TOLD, Condition
+from ancestral.errors import InputError
+from ancestral.networks.interface import Backbone
+from ancestral.networks.layers import Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
+from ancestral.settings import DiTSettings
+from ancestral.tensors import Images
+
+Sequences = Float[Tensor, "B L D"]
+WAVES = 256  # numbers in the sinusoids of time
+NORM_EPS = 1e-6  # of all normalisations but those before a perceptron
+
+
+class DiTBlock(nn.Module):
+    """Equations (1) and (2)."""
+
+    def __init__(self, settings: DiTSettings) -> None:
+        super().__init__()
+        width, self.heads, self.norm_eps = settings.width, settings.heads, settings.norm_eps
+        self.modulation = zeroed(linear(width, 6 * width))
+        self.to_q, self.to_k, self.to_v, self.to_out = (linear(width, width) for _ in range(4))
+        self.widen, self.narrow = linear(width, settings.mlp_ratio * width), linear(settings.mlp_ratio * width, width)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x: Sequences, told: Embedding) -> Sequences:
+        """(B, L, D) -> the same shape; `told`, (B, D), has been through SiLU."""
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(told)[:, None].chunk(6, dim=2)
+        x = x + gate_1 * self._attention(normed(x, NORM_EPS) * (1 + scale_1) + shift_1)
+        return x + gate_2 * self._perceptron(normed(x, self.norm_eps) * (1 + scale_2) + shift_2)
+
+    def _attention(self, x: Sequences) -> Sequences:
+        """Vaswani et al. 2017, eq. 1, by heads."""
+        heads = (to(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
+        return self.dropout(self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)))
+
+    def _perceptron(self, x: Sequences) -> Sequences:
+        return self.narrow(self.dropout(F.gelu(self.widen(x), approximate="tanh")))
+
+
+class DiT(Backbone):
+    """A transformer of (image, time, condition).
+
+    `null_class`: whether there is a row after those of the `num_classes` real classes, for an image of no class.
+    """
+
+    def __init__(
+        self,
+        settings: DiTSettings,
+        in_channels: int,
+        out_channels: int,
+        num_classes: int = 0,
+        null_class: bool = True,
+    ) -> None:
+        super().__init__()
+        self.settings, self.num_classes = settings, num_classes
+        self.null_class = num_classes if null_class else None
+        width, self.side_multiple = settings.width, settings.patch
+        self.patches = nn.Conv2d(in_channels, width, settings.patch, settings.patch)
+        nn.init.xavier_uniform_(self.patches.weight.data.flatten(1))  # of a linear layer, which it is
+        nn.init.zeros_(cast(Tensor, self.patches.bias))
+        self.time_embedding = TimeEmbedding(WAVES, width)
+        self.class_embedding = nn.Embedding(num_classes + null_class, width) if num_classes else None
+        for embedding in (self.time_embedding.linear_1, self.time_embedding.linear_2, self.class_embedding):
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, std=0.02)
+        self.transformer_blocks = nn.ModuleList(DiTBlock(settings) for _ in range(settings.layers))
+        self.modulation = zeroed(linear(width, 2 * width))
+        self.pixels = zeroed(linear(width, settings.patch**2 * out_channels))
+
+    def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
+        """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides.
+
+        `time`: () or (B,), the network's own: index from 0, integer or not. Labels: (B,) in 0..num_classes - 1, or -1
+        for no class; None: no class for any.
+        """
+        patch, (height, width) = self.side_multiple, x.shape[2:]
+        if height % patch or width % patch:
+            raise InputError(
+                f"expected sides that are multiples of the patch, {patch} pixels, got {height}x{width}; take other "
+                "sides, or train with another network.patch"
+            )
+        grid, told = (height // patch, width // patch), F.silu(self._told(time.expand(len(x)), condition))
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = tokens + places(*grid, self.settings.width, x.device).to(tokens.dtype)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, told)
+        shift, scale = self.modulation(told)[:, None].chunk(2, dim=2)
+        pixels = self.pixels(normed(tokens, NORM_EPS) * (1 + scale) + shift)
+        apart = pixels.unflatten(2, (patch, patch, -1)).unflatten(1, grid)  # (B, rows, columns, p, p, out)
+        return apart.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+    def blocks(self) -> list[nn.Module]:
+        return [*self.transformer_blocks]
+
+    def matrices(self) -> list[str]:
+        weights = self.transformer_blocks.named_parameters(prefix="transformer_blocks")
+        return [name for name, weight in weights if weight.ndim > 1]
+
+    def _told(self, time: TimeInput, condition: Condition) -> Embedding:
+        shift = self.settings.time_frequency_shift
+        embedding, labels = self.time_embedding(sinusoids(time.float(), WAVES, "cos-sin", shift)), condition.labels
+        if self.class_embedding is None:
+            if labels is not None:
+                raise InputError("expected no labels, got some; this network was built without classes")
+            return embedding
+        if self.null_class is not None:
+            labels = torch.full_like(time, -1, dtype=torch.int64) if labels is None else labels
+            labels = labels.masked_fill(labels < 0, self.null_class)
+        elif labels is None:
+            raise InputError("expected a class for every image, got none; this network knows no null class")
+        return embedding + self.class_embedding(labels)
+
+
+def places(rows: int, columns: int, width: int, device: torch.device) -> Float[Tensor, "L D"]:
+    """Where each patch lies, row after row: the sinusoids of its column, then those of its row."""
+    counted = (torch.arange(n, dtype=torch.float32, device=device) for n in (rows, columns))
+    down, along = (sinusoids(numbers, width // 2, "sin-cos", frequency_shift=0) for numbers in counted)
+    return torch.cat([along.expand(rows, -1, -1), down[:, None].expand(-1, columns, -1)], dim=2).flatten(0, 1)
+
+
+def normed(x: Sequences, eps: float) -> Sequences:
+    """Each token with mean 0 and variance 1 (Ba et al. 2016)."""
+    return F.layer_norm(x, x.shape[-1:], eps=eps)
