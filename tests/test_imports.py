@@ -17,7 +17,7 @@ ROWS = (
     {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
-    {"settings", "folders", "gaussian", "outputs", "processes", "condition"},
+    {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec"},
     {"presets", "compute", "run_states"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},

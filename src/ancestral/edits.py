@@ -5,8 +5,9 @@
 All take the same words after their own: `seeds`, one for each result, the same of which give the same image in any
 batch; `labels`, as in a call of the pipeline, or None for no class; `settings`, or None for those of the pipeline.
 Images are one for each seed, or one for all: Pillow's, uint8, or floating point in [-1, 1] (`image_inputs`). What is
-larger than the pipeline's own images is seen through windows (`editing.canvas`). All raise InputError for what does not
-fit the pipeline or lies out of range, before the first step.
+larger than the pipeline's own images is seen through windows (`editing.canvas`). What is edited is the x0 that the
+pipeline's codec makes of them: strides count its rows, and a mask of pixels becomes one of x0. All raise InputError
+for what does not fit the pipeline or lies out of range, before the first step.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
+from ancestral.codec import PixelCodec, check_pixels
 from ancestral.condition import Condition
 from ancestral.editing.canvas import Windows
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
-from ancestral.editing.inpaint import Rounds, extended
+from ancestral.editing.inpaint import Mask, Rounds, extended
 from ancestral.editing.inpaint import inpaint as repaint
 from ancestral.editing.interpolate import path
 from ancestral.editing.inversion import DDIMInversion, HeunInversion, no_noise, timesteps_above
@@ -29,7 +32,7 @@ from ancestral.editing.operators import Operator
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.editing.tile import Circular, RolledEachStep
 from ancestral.errors import InputError
-from ancestral.image_inputs import AnyImages, AnyMask, as_images, as_mask
+from ancestral.image_inputs import AnyImages, AnyMask, ImageBatch, as_images, as_mask
 from ancestral.networks.backbone import Backbone
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import Classes, one_of, real, sampling_of, seeds_of, whole
@@ -38,7 +41,7 @@ from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Chain, Step, computed
 from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Data, Timesteps
+from ancestral.tensors import Data, Timesteps, to_pixels
 
 MOST = 2**31  # of whole numbers
 Seeds = Iterable[object]
@@ -66,7 +69,7 @@ def inpaint(
     rounds: Rounds | None = None,
     stride: int | None = None,
 ) -> Iterator[Step]:
-    """Fillings of what `keep` does not hold; what it holds is the images' to the bit.
+    """Fillings of what `keep` does not hold; what it holds is the images' to the bit, in x0.
 
     Args:
         keep: True where a pixel is known; (H, W), or what broadcasts over the images.
@@ -74,9 +77,10 @@ def inpaint(
         stride: of the windows, where the images are larger than the pipeline's; None: half a window.
     """
     given, rounds = as_images(images, pipeline.spec.shape), rounds or Rounds()
-    chain = _chain(pipeline, seeds, labels, settings, given.shape[-2:], stride)
-    known, (denoise, sampler, x_T, timesteps, noise) = _one_each(given, chain), chain
-    mask = as_mask(keep, known)
+    x0 = _encoded(pipeline, given)
+    chain = _chain(pipeline, seeds, labels, settings, x0.shape[-2:], stride)
+    known, (denoise, sampler, x_T, timesteps, noise) = _one_each(x0, chain), chain
+    mask = _mask_of_x0(pipeline, as_mask(keep, given.expand(len(known), *given.shape[1:])), x0.shape[-2:])
     steps = repaint(denoise, sampler, pipeline.diffusion, known, mask, x_T, timesteps, noise, rounds)
     return computed(steps, rounds.steps(timesteps))
 
@@ -111,7 +115,7 @@ def vary(
 
     `strength` is the share of the signal's amplitude that is lost before sampling starts; 0 changes nearly nothing.
     """
-    given, schedule = as_images(images, pipeline.spec.shape), pipeline.diffusion.schedule
+    given, schedule = _encoded(pipeline, as_images(images, pipeline.spec.shape)), pipeline.diffusion.schedule
     chain = _chain(pipeline, seeds, labels, settings, given.shape[-2:])
     begun, grid = _one_each(given, chain), grid_of_strength(pipeline, strength, settings)
     return computed(from_image(chain.denoise, chain.sampler, schedule, begun, grid, chain.noise), len(grid) - 1)
@@ -142,7 +146,7 @@ def invert(
         seeds: of the grain, one for each image; None: 0, 1, 2, ...
     """
     settings = sampling_of(settings, pipeline.config.sampling)
-    ends = as_images(images, pipeline.spec.shape).to(pipeline.device)
+    ends = _encoded(pipeline, as_images(images, pipeline.spec.shape).to(pipeline.device))
     grain, corrections = real(grain, "a grain"), whole(corrections, "corrections", 0, MOST)
     schedule, sampler = pipeline.diffusion.schedule, _without_noise(pipeline, settings)
     inversion = DDIMInversion(schedule, corrections) if isinstance(sampler, DDIM) else HeunInversion(schedule)
@@ -173,7 +177,7 @@ def interpolate(
 
 def noise_of(pipeline: Pipeline, seeds: Sequence[int]) -> Data:
     """The x_T that images of these seeds start from, (B, C, H, W)."""
-    return ImageNoise(seeds_of(None, None, 0, seeds), pipeline.spec.shape, pipeline.device)()
+    return ImageNoise(seeds_of(None, None, 0, seeds), pipeline.latent_shape, pipeline.device)()
 
 
 def restore(
@@ -196,6 +200,7 @@ def restore(
         sigma: deviation of the noise in y.
         data_variance: mean variance of a pixel of the training images in [-1, 1]; of MNIST 0.27.
     """
+    check_pixels(pipeline.codec, "restoring, since pixels are what was measured")
     settings, how = sampling_of(settings, pipeline.config.sampling), one_of(how, get_args(RestorationMethod), "how")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
     channels, height, width = operator(torch.zeros(1, *pipeline.spec.shape, device=pipeline.device)).shape[1:]
@@ -208,7 +213,7 @@ def restore(
     guided = PosteriorGuided(chain.denoise, schedule, measured, how, data_variance)
     cause = "what was measured pulls too hard: take a larger sigma, a smaller data_variance, or projection"
     finite = Finite(guided, schedule, lambda x_t: cause)
-    return chain._replace(denoise=clipped(finite, schedule, settings.clip)).steps()
+    return chain._replace(denoise=clipped(finite, schedule, settings.clip, pipeline.codec.bound)).steps()
 
 
 def canvas(
@@ -221,7 +226,7 @@ def canvas(
     stride: int | None = None,
 ) -> Iterator[Step]:
     """Images of another size than the pipeline's, not smaller, from noise, by windows `stride` pixels apart."""
-    return _chain(pipeline, seeds, labels, settings, _size(height, width), stride).steps()
+    return _chain(pipeline, seeds, labels, settings, _size(pipeline, height, width), stride).steps()
 
 
 def tile(
@@ -239,7 +244,7 @@ def tile(
         by: padding: convolutions see around the edges; sides must be multiples of the network's coarsest pixel. rolls:
             each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
     """
-    size, by = _size(height, width), one_of(by, get_args(By), "by")
+    size, by = _size(pipeline, height, width), one_of(by, get_args(By), "by")
     chain, settings = _chain(pipeline, seeds, labels, settings, size), sampling_of(settings, pipeline.config.sampling)
     denoise = pipeline.denoiser(pipeline.condition(labels, len(chain.x_T)), settings)
     match by:
@@ -250,14 +255,13 @@ def tile(
                 raise InputError("expected a network of convolutions to tile by padding, got another; tile by rolls")
             if any(side % coarsest for side in size):
                 raise InputError(
-                    f"expected sides that are multiples of {coarsest} pixels, got {size[0]}x{size[1]}; "
-                    "tile by rolls instead"
+                    f"expected sides that are multiples of {coarsest}, got {size[0]}x{size[1]}; tile by rolls instead"
                 )
             denoise = Circular(denoise, tuple(each.network for each in (pipeline, pipeline.weaker) if each is not None))
         case "rolls":
             denoise = RolledEachStep(denoise)
         case "windows":
-            denoise = Windows(denoise, *pipeline.spec.shape[1:], stride_of(pipeline), wraps=True)
+            denoise = Windows(denoise, *pipeline.latent_shape[1:], stride_of(pipeline), wraps=True)
     return chain._replace(denoise=denoise).steps()
 
 
@@ -269,9 +273,9 @@ def _chain(
     size: Sequence[int] | None = None,
     stride: int | None = None,
 ) -> Chain:
-    """A chain for images of (height, width), by windows where that is not the pipeline's own."""
+    """A chain for x0 of (height, width), by windows where that is not the pipeline's own."""
     settings, seeds = sampling_of(settings, pipeline.config.sampling), seeds_of(None, None, 0, seeds)
-    channels, *own = pipeline.spec.shape
+    channels, *own = pipeline.latent_shape
     size = size or own
     denoise = _denoiser(pipeline, pipeline.condition(labels, len(seeds)), settings, size, stride)
     noise = ImageNoise(seeds, (channels, *size), pipeline.device)
@@ -284,22 +288,37 @@ def _denoiser(
 ) -> Denoiser:
     if settings.cache > 1:
         raise InputError(f"expected cache 1 where images are edited, got {settings.cache}; leave out the cache")
-    denoise, own = pipeline.denoiser(condition, settings), pipeline.spec.shape[1:]
+    denoise, own = pipeline.denoiser(condition, settings), pipeline.latent_shape[1:]
     return denoise if tuple(size) == own else Windows(denoise, *own, stride_of(pipeline, stride))
 
 
 def stride_of(pipeline: Pipeline, stride: object = None) -> int:
-    """Pixels from one window to the next; those at which windows overlap by half for None."""
-    return max(1, min(pipeline.spec.shape[1:]) // 2) if stride is None else whole(stride, "a stride", 0, MOST)
+    """Rows of x0 from one window to the next; those at which windows overlap by half for None."""
+    return max(1, min(pipeline.latent_shape[1:]) // 2) if stride is None else whole(stride, "a stride", 0, MOST)
 
 
-def _size(height: object, width: object) -> tuple[int, int]:
-    return whole(height, "a height", 1, MOST), whole(width, "a width", 1, MOST)
+def _size(pipeline: Pipeline, height: object, width: object) -> tuple[int, int]:
+    """Height and width of the x0 of images of these."""
+    size = whole(height, "a height", 1, MOST), whole(width, "a width", 1, MOST)
+    return pipeline.codec.shape((pipeline.spec.channels, *size))[1:]
+
+
+def _encoded(pipeline: Pipeline, images: ImageBatch) -> Data:
+    """The x0 of images. A PixelCodec's are those, and not rounded to the 256 levels that other codecs are given."""
+    return images if isinstance(pipeline.codec, PixelCodec) else pipeline.codec.encode(to_pixels(images))
+
+
+def _mask_of_x0(pipeline: Pipeline, keep: Mask, size: Sequence[int]) -> Mask:
+    """A mask of pixels as one of x0, of (height, width): known is what stands for known pixels alone."""
+    if isinstance(pipeline.codec, PixelCodec):
+        return keep
+    unknown = (~keep if keep.ndim > 2 else ~keep[None]).any(-3, keepdim=True)
+    return F.adaptive_max_pool2d(unknown.float(), [*size]) == 0
 
 
 def _noise(pipeline: Pipeline, x_T: object) -> Float[Tensor, "B C H W"]:
     """Noise of any size for the pipeline's network."""
-    channels = pipeline.spec.shape[0]
+    channels = pipeline.latent_shape[0]
     noise = torch.as_tensor(x_T) if isinstance(x_T, np.ndarray | Tensor) else None
     if noise is None or noise.ndim != 4 or noise.shape[1] != channels or not noise.is_floating_point():
         shape = type(x_T).__name__ if noise is None else f"{tuple(noise.shape)} {noise.dtype}"

@@ -338,7 +338,7 @@ def test_batches_from_shards_are_those_of_their_images(tmp_path: Path) -> None:
     whole.order = train.order
     for step in (0, 1, 2, 30, 8, 7):
         one, other = loader.batch(step), whole.batch(step)
-        assert torch.equal(one.images, other.images) and torch.equal(one.indices, other.indices)
+        assert torch.equal(one.pixels, other.pixels) and torch.equal(one.indices, other.indices)
         labels, others = one.condition.labels, other.condition.labels
         assert labels is not None and others is not None and torch.equal(labels, others)
         for world in (2, 3):
@@ -347,7 +347,7 @@ def test_batches_from_shards_are_those_of_their_images(tmp_path: Path) -> None:
                 Loader(train, 10, seed=3, flip=True, local_slice=slice(*cuts[k : k + 2])).batch(step)
                 for k in range(world)
             ]
-            assert torch.equal(torch.cat([share.images for share in shares]), one.images)
+            assert torch.equal(torch.cat([share.pixels for share in shares]), one.pixels)
             assert all(torch.equal(share.indices, one.indices) for share in shares)
     assert loader.missing == () and loader.warnings() == []
 
@@ -416,7 +416,7 @@ def test_what_follows_is_fetched_ahead() -> None:
 
 def test_reading_ahead_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits("memory://digits", 20)
-    with_it = [Loader(load(settings("watched://digits")).train, 64, seed=1).batch(step).images for step in range(4)]
+    with_it = [Loader(load(settings("watched://digits")).train, 64, seed=1).batch(step).pixels for step in range(4)]
     monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "another"))
     failed: list[str] = []
 
@@ -427,7 +427,7 @@ def test_reading_ahead_changes_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     WATCHERS.append(fail)
     train = load(settings("watched://digits")).train
-    without = [Loader(train, 64, seed=1).batch(step).images for step in range(4)]
+    without = [Loader(train, 64, seed=1).batch(step).pixels for step in range(4)]
     rows(train).ahead.wait()
     assert failed
     assert all(torch.equal(*pair) for pair in zip(with_it, without, strict=True))
@@ -478,10 +478,10 @@ def test_images_of_a_shard_that_goes_bad_are_replaced_counted_and_listed(how: st
         labels = batch.condition.labels
         assert labels is not None and train.labels is not None
         assert labels.tolist() == train.labels[got].tolist()
-        np.testing.assert_allclose(batch.images.permute(0, 2, 3, 1).numpy(), pixels[got] / 127.5 - 1, atol=1e-6)
+        np.testing.assert_array_equal(batch.pixels.permute(0, 2, 3, 1).numpy(), pixels[got])
     for step in reversed(steps):
         if step >= 18:
-            assert torch.equal(again.batch(step).images, batches[step].images)
+            assert torch.equal(again.batch(step).pixels, batches[step].pixels)
 
 
 def test_more_than_a_hundredth_missing_is_fatal() -> None:
@@ -579,7 +579,7 @@ loader, content = Loader(train, 64, seed=0), hashlib.sha256()
 print("ready", flush=True)
 sys.stdin.readline()
 for step in range(2 * len(train) // 64):
-    content.update(loader.batch(step).images.numpy().tobytes())
+    content.update(loader.batch(step).pixels.numpy().tobytes())
 print(content.hexdigest(), loader.missing)
 """
 
@@ -778,7 +778,7 @@ def test_a_mapped_file_that_is_cut_off_is_noticed_before_it_kills(tmp_path: Path
     file.write_bytes(copy)
     file.unlink()
     np.testing.assert_array_equal(train.pixels(np.arange(50)), before)
-    assert len(loader.batch(1).images) == 64
+    assert len(loader.batch(1).pixels) == 64
 
 
 def test_what_is_in_no_file_is_not_asked_for_its_size() -> None:

@@ -15,16 +15,16 @@ from ancestral.condition import Condition
 from ancestral.data.imageset import ImageSet, Missing
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
-from ancestral.tensors import Images, from_pixels
+from ancestral.tensors import Pixels
 
 RESIDENT_SHARE = 0.25
 """Share of a device's free memory that the whole set may take up there."""
 
 
 class Batch(NamedTuple):
-    """(b, C, H, W) images in [-1, 1] of this process's share, what is known of each; (B,) positions of all of it."""
+    """(b, C, H, W) images of this process's share, what is known of each; (B,) positions of all of it."""
 
-    images: Images
+    pixels: Pixels
     condition: Condition
     indices: Int64[Tensor, "B"]
 
@@ -83,8 +83,7 @@ class Loader:
         if self.flip:
             mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        images = from_pixels(pixels).contiguous(memory_format=torch.channels_last)
-        return Batch(images, self.condition.rows(there), indices)
+        return Batch(pixels.contiguous(memory_format=torch.channels_last), self.condition.rows(there), indices)
 
     @property
     def missing(self) -> tuple[Missing, ...]:

@@ -26,7 +26,7 @@ from itertools import pairwise, repeat
 from numbers import Integral
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -36,11 +36,12 @@ from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import REMEMBERED, Step
 from ancestral.sampling.samplers import Noise, Sampler
-from ancestral.tensors import Data, Images, Timesteps
+from ancestral.tensors import Data, Timesteps
 
+GREY = 128  # the level of a pixel
 Mask = Bool[Tensor, "..."]
-"""True where a pixel is known; broadcasts over the images: (H, W), (B, 1, H, W)."""
-LargerImages = Float[Tensor, "B C h w"]  # a canvas with an image on it
+"""True where x0 is known; broadcasts over it: (H, W), (B, 1, H, W)."""
+LargerImages = Shaped[Tensor, "B C h w"]  # a canvas with an image on it
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,13 @@ def outside_box(height: int, width: int, top: int, left: int, bottom: int, right
     return keep
 
 
-def extended(image: Images, top: int, bottom: int, left: int, right: int) -> tuple[LargerImages, Bool[Tensor, "h w"]]:
-    """Outpainting as inpainting: the image on a larger canvas, and the mask that keeps it; the margins are 0 so far."""
+def extended(
+    image: Shaped[Tensor, "B C H W"], top: int, bottom: int, left: int, right: int
+) -> tuple[LargerImages, Bool[Tensor, "h w"]]:
+    """Outpainting as inpainting: the image, in [-1, 1] or pixels, on a larger canvas, and the mask that keeps it; the
+    margins are grey so far."""
     margins = (left, right, top, bottom)
     if min(margins) < 0:
         raise InputError(f"expected margins of 0 or more pixels, got left, right, top, bottom {margins}")
     keep = F.pad(torch.ones(image.shape[-2:], dtype=torch.bool), margins)
-    return F.pad(image, margins), keep
+    return F.pad(image, margins, value=0 if image.is_floating_point() else GREY), keep

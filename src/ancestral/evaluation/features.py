@@ -92,7 +92,7 @@ class Extractor:
         return float((self.classify(pixels) == asked).double().mean())
 
     def _computed(self, pixels: Pixels) -> Float[Tensor, "B D"]:
-        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)])
+        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)])  # it sees pixels
 
 
 def train_extractor(

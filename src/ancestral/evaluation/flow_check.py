@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 import torch
 
+from ancestral.codec import check_pixels
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
@@ -46,7 +47,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.settings import ReverseVariance, SamplingSettings
-from ancestral.tensors import Data, PerImage, Pixels, Timesteps, from_pixels
+from ancestral.tensors import Data, PerImage, Pixels, Timesteps
 
 
 class BoundPair(NamedTuple):
@@ -114,6 +115,7 @@ def flow_check(
         chain: timesteps from T to 0 of the variational bound. None: all.
         variance: of its reverse steps. None: the pipeline's own.
     """
+    check_pixels(pipeline.codec, "bits per dimension")
     if len(images) < 2 or steps < 1 or probes < 0 or probes == 1:
         got = f"{len(images)}, {steps} and {probes}"
         raise InputError(f"expected at least 2 images, 1 step and 2 probes (0: an exact divergence), got {got}")
@@ -124,7 +126,7 @@ def flow_check(
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
     pairs: list[BoundPair] = []
     for part in torch.split(torch.arange(len(images)), pipeline.compute.chunk):
-        x0 = from_pixels(images[part]).to(pipeline.device)
+        x0 = pipeline.codec.encode(images[part].to(pipeline.device))
         denoise = pipeline.denoiser(condition.rows(part), SamplingSettings(clip="none"))
         seeds = [mix(seed, "flow check", i) for i in part.tolist()]
         noise, signs = (ImageNoise(seeds, x0.shape[1:], pipeline.device, stream=name) for name in ("chain", "probes"))

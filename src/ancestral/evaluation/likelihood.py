@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from ancestral.codec import check_pixels
 from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
@@ -34,7 +35,6 @@ from ancestral.files import read_json
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.settings import SamplingSettings, Settings, parse
-from ancestral.tensors import from_pixels
 
 FILE = "likelihood.json"  # where `ancestral likelihood RUN` leaves it in a run
 
@@ -140,9 +140,9 @@ class Measurement:
         size, begun = self.pipeline.compute.chunk, time.perf_counter()
         start, stop = chunk * size, min((chunk + 1) * size, self.subsample.num_images)
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
-        pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device)
-        x0 = from_pixels(pixels).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-        noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.spec.shape, pipeline.device)
+        pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device).permute(0, 3, 1, 2)
+        x0 = pipeline.codec.encode(pixels).contiguous(memory_format=torch.channels_last)
+        noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.latent_shape, pipeline.device)
         condition = self.images.condition(places.numpy()) if self.settings.given_classes else NOTHING_TOLD
         denoise = pipeline.denoiser(condition, SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
@@ -203,6 +203,7 @@ class Measurement:
 
 def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> Measurement:
     """The measurement of `images`, which the pipeline was not trained on; an InputError where they do not fit."""
+    check_pixels(pipeline.codec, "bits per dimension")
     pipeline.process(settings.variance)
     _check(pipeline, images, settings)
     schedule = pipeline.diffusion.schedule

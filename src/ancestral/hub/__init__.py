@@ -70,8 +70,9 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     return DiffusersFolder(forms[name].with_tensors(network, at), schedule)
 
 
-def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
-    """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last."""
+def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = True) -> None:
+    """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
+    `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows."""
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
     shared = schedule.time == "index" and schedule.prediction != "levels" and theirs.fits(network)
@@ -82,7 +83,7 @@ def write_diffusers(folder: Path, contents: DiffusersFolder) -> None:
     _write_json(folder / place / "config.json", config)
     write_tensors(folder / place / WEIGHTS, form.stored(network.tensors))
     index = {
-        "_class_name": "DDPMPipeline" if form is UNET else "AncestralPipeline",
+        "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
         **version,
         "scheduler": ["diffusers", "DDPMScheduler"],
         place: ["diffusers" if shared else "ancestral", form.name],

@@ -18,7 +18,7 @@ from ancestral.jobs.guides import prepared
 from ancestral.jobs.running import device_named
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import Keep, collected, generating
-from ancestral.tensors import Pixels, to_pixels
+from ancestral.tensors import Pixels
 from ancestral.viz import pictures
 from ancestral.viz.boxes import Box
 
@@ -44,16 +44,17 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     facts = {"task": task.task(), **plan.options, **generated.how_generated(pipeline, settings)}
 
     files, first = generated.ImageFiles(comparison.parent, len(places)), len(plan.made)
-    keep = Keep(range(min(generated.filmed(pipeline.spec.shape), len(results))), generated.KEPT, after=True)
-    chains = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu)
+    keep = Keep(range(min(generated.filmed(pipeline.latent_shape), len(results))), generated.KEPT, after=True)
+    chains, decoded = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu), list[Pixels]()
 
-    def save(place: int, image: Tensor) -> FileEvent:
-        return files.write(to_pixels(image), places[first + place], {**results[place].facts, **facts})
+    def save(place: int, x0: Tensor) -> FileEvent:
+        decoded.append(pipeline.codec.decode(x0[None]))
+        return files.write(decoded[-1][0], places[first + place], {**results[place].facts, **facts})
 
     for (_, made), place in zip(plan.made, places, strict=False):
         yield files.write(made[0], place, facts)
-    images, frames = collected((yield from files.written(chains, save, price.words)), keep)
-    numbers, pixels = plan.measure(images), to_pixels(images)
+    x0, frames = collected((yield from files.written(chains, save, price.words)), keep)
+    numbers, pixels = plan.measure(x0), torch.cat(decoded)
     every = {key: ", ".join(dict.fromkeys(result.facts[key] for result in results)) for key in results[0].facts}
     pictures.save_png(_comparison(plan, plan.rows or request.rows(), results, pixels), comparison, {**every, **facts})
     yield FileEvent(comparison)
@@ -61,7 +62,8 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
         pictures.save_film(pictures.morph(pixels, [result.label for result in results]), task.film)
         yield FileEvent(task.film)
     elif task.film:
-        yield from generated.write_film(frames, len(results), task.film, names=("x after the step", "estimate of x₀"))
+        names = "x after the step", "estimate of x₀"
+        yield from generated.write_film(frames, len(results), task.film, pipeline.codec, names)
     paths = [str(file) for file in (comparison, *places, *([task.film] if task.film else []))]
     yield ResultEvent({"files": paths, **numbers, "price": price.as_tree()}, numbers)
 

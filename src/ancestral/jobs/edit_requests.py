@@ -24,7 +24,7 @@ from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Data, Images, Pixels, from_pixels
+from ancestral.tensors import Data, Pixels
 from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
 
@@ -54,12 +54,12 @@ class EditRequest:
     folder: Path  # where the results go
     yes: bool  # whether it may cost more than is usual
 
-    def images(self) -> Images:
-        """Those given, in [-1, 1]."""
-        return from_pixels(torch.cat([each.pixels for each in self.given]))
+    def images(self) -> Pixels:
+        """Those given."""
+        return torch.cat([each.pixels for each in self.given])
 
-    def repeated(self) -> Images:
-        """Every image given once for each seed, in [-1, 1]."""
+    def repeated(self) -> Pixels:
+        """Every image given once for each seed."""
         return self.images().repeat_interleave(len(self.seeds), 0)
 
     def rows(self) -> list[list[NamedImage]]:
@@ -100,25 +100,26 @@ class EditRequest:
 
     def refuse_more(self, images: int, size: Sides | None = None) -> None:
         """Before any of so many images is made: refuses more than fit into memory."""
-        refuse_more_than_is_free(4 * images * self._numbers(size), self.pipeline.device, REMEDY)
+        refuse_more_than_is_free(4 * images * math.prod(self._latent(size)), self.pipeline.device, REMEDY)
 
     def afford(
         self, images: int, steps: int, work: int, size: Sides | None = None, pull_backs: int = 0, whole: bool = False
     ) -> Price:
         """What chains of so many steps take, where they may be generated; the rest is as in `EditPlan`."""
-        pipeline, numbers = self.pipeline, self._numbers(size)
+        pipeline, numbers = self.pipeline, math.prod(self._latent(size))
         calls = steps * pipeline.sampler(self.settings).calls
         price = of_chains(pipeline, self.settings, images, calls, work, numbers, 2, pull_backs, whole)
-        price = price._replace(disk=images * file_room(numbers))
+        pixels = pipeline.spec.channels * math.prod(size or pipeline.spec.shape[1:])
+        price = price._replace(disk=images * file_room(pixels))
         return allow(price, self.yes, pipeline.device, pipeline.processes, self.folder, REMEDY)
 
     def windows(self, size: Sides, stride: int | None, wraps: bool = False) -> int:
         """Calls that a step of a canvas of this size takes; 1 where the network sees it whole."""
-        own = self.pipeline.spec.shape[1:]
-        if size == own and not wraps:
+        own, sides_of_x0 = self.pipeline.latent_shape[1:], self._latent(size)[1:]
+        if sides_of_x0 == own and not wraps:
             return 1
         between = max(1, edits.stride_of(self.pipeline, stride))
-        sides = zip(size, own, strict=True)
+        sides = zip(sides_of_x0, own, strict=True)
         return math.prod(len(starts(length, window, between, wraps)) for length, window in sides)
 
     def inverted(self, corrections: int, grain: float) -> Generator[Event, None, Data]:
@@ -136,9 +137,10 @@ class EditRequest:
         """Down from noises, without any more."""
         return lambda part: edits.from_noise(self.pipeline, x_T[part], self.first(len(x_T[part])), self.settings)
 
-    def _numbers(self, size: Sides | None) -> int:
-        """That an image of this height and width, or of the pipeline's, is made of."""
-        return self.pipeline.spec.channels * math.prod(size or self.pipeline.spec.shape[1:])
+    def _latent(self, size: Sides | None) -> tuple[int, int, int]:
+        """The shape of the x0 of an image of this height and width, or of the pipeline's."""
+        channels, *own = self.pipeline.spec.shape
+        return self.pipeline.codec.shape((channels, *(size or own)))
 
 
 def read_images(paths: tuple[Path, ...], shape: tuple[int, int, int]) -> Generator[NoteEvent, None, list[GivenImage]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ancestral.editing.operators import Operator
     from ancestral.jobs.edit_requests import EditRequest, NamedImage
     from ancestral.sampling.loop import Step
-    from ancestral.tensors import Images
+    from ancestral.tensors import Images, Pixels
 
 FOLDERS = "RUN/edited; for a mere pipeline ./edited"
 RESULTS = "how many results"
@@ -56,7 +56,7 @@ class EditPlan:
     """What the comparison shows before the results of each image given, or of all; None: the images given."""
     after: "tuple[NamedImage, ...]" = ()  # what it shows after them
     tilings: int = 1  # how often it shows each of them, in both directions
-    measure: "Callable[[Images], dict[str, Any]]" = lambda images: {}  # the results -> numbers, by name
+    measure: "Callable[[Images], dict[str, Any]]" = lambda x0: {}  # of the results -> numbers, by name
     made: "tuple[NamedImage, ...]" = ()  # pictures made on the way, with the ends of their files' names
     is_path: bool = False  # results lie on a path, which a film goes along; else it shows how they came to be
     size: tuple[int, int] | None = None  # height and width of a result; None: the pipeline's
@@ -174,7 +174,7 @@ class Filling(ImageEdit):
     def filled(
         self,
         request: "EditRequest",
-        images: "Images",
+        images: "Pixels",
         keep: "Mask",
         rows: "list[list[NamedImage]]",
         options: PngFacts,
@@ -254,7 +254,6 @@ class Outpaint(Filling):
 
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral.editing.inpaint import extended
-        from ancestral.tensors import to_pixels
 
         yield from ()
         if not any(self.margins):
@@ -263,7 +262,7 @@ class Outpaint(Filling):
         _, height, width = request.pipeline.spec.shape
         request.refuse_more(len(self.images) * self.num_images, (height + top + bottom, width + left + right))
         canvas, keep = extended(request.repeated(), top, bottom, left, right)
-        rows = [[("image", image[None])] for image in to_pixels(canvas[:: len(request.seeds)])]
+        rows = [[("image", image[None])] for image in canvas[:: len(request.seeds)]]
         options = {"margins": ",".join(map(str, self.margins))}
         return self.filled(request, canvas, keep, rows, options, self.stride)
 
@@ -309,7 +308,7 @@ class InvertingSettings(OfImages):
 class Invert(InvertingSettings):
     """The noise an image comes from, and what it gives again.
 
-    Prints the root mean square error of the round trip, of images in -1..1.
+    Prints the root mean square error of the round trip, of images in -1..1, or of latents.
     """
 
     examples: ClassVar[tuple[str, ...]] = ("ancestral edit invert runs/mnist seven.png --steps 100 --corrections 2",)
@@ -318,16 +317,17 @@ class Invert(InvertingSettings):
         return [Result("again", "again", {})]
 
     def plan(self, request: "EditRequest") -> Planning:
-        from ancestral.tensors import mean_over_image, to_pixels
+        from ancestral.tensors import mean_over_image
 
-        images = request.repeated()
+        codec = request.pipeline.codec
+        x0 = codec.encode(request.repeated())
         x_T = yield from request.inverted(self.corrections, self.grain)
-        noises = to_pixels(x_T / 3).cpu()  # three deviations each way from grey to black and white
+        noises = codec.decode(x_T / 3).cpu()  # of pixels three deviations each way from grey to black and white
         return EditPlan(
             request.from_noise(x_T),
             {"corrections": str(self.corrections)},
             rows=[[*row, ("its noise", noise[None])] for row, noise in zip(request.rows(), noises, strict=True)],
-            measure=lambda again: {"round_trip_error": mean_over_image((again - images) ** 2).sqrt().tolist()},
+            measure=lambda again: {"round_trip_error": mean_over_image((again - x0) ** 2).sqrt().tolist()},
         )
 
 
@@ -404,12 +404,12 @@ class Restoring(ImageEdit):
         from ancestral import edits
         from ancestral.editing.posterior import PosteriorGuided
         from ancestral.rng import ImageNoise
-        from ancestral.tensors import to_pixels
+        from ancestral.tensors import from_pixels, to_pixels
 
         yield from ()
         operator, options = self.measuring(*request.pipeline.spec.shape)
         options = {**options, "how": self.how, "noise": str(self.noise), "data variance": str(self.data_variance)}
-        seen = request.images()
+        seen = from_pixels(request.images())  # what was measured is pixels, and `edits.restore` refuses other codecs
         if self.degrade:
             whole, seeds = operator(seen), range(self.seed, self.seed + len(seen))  # each with noise of its own
             seen = whole + self.noise * ImageNoise(seeds, whole.shape[1:], stream="measurement")()
@@ -544,12 +544,12 @@ class Tile(ManyResults):
         yield from ()
         _, own_height, own_width = request.pipeline.spec.shape
         height, width = self.size or (own_height, own_width)
-        whole = self.by != "windows"
+        whole, bound = self.by != "windows", request.pipeline.codec.bound
         return EditPlan(
             lambda part: edits.tile(request.pipeline, height, width, *request.words(part), self.by),
             {"size": f"{height}x{width}", "by": self.by},
             tilings=2,  # in each direction: a picture that shows the seams
-            measure=lambda images: {"seam_ratio": float(seam(images.clamp(-1, 1)).ratio)},
+            measure=lambda x0: {"seam_ratio": float(seam(x0 if bound is None else x0.clamp(-bound, bound)).ratio)},
             size=(height, width),
             work=-(-height * width // (own_height * own_width))
             if whole

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ancestral.codec import Codec
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
@@ -21,7 +22,7 @@ from ancestral.pipeline.calling import as_pillow
 from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Labels, to_pixels
+from ancestral.tensors import Labels
 from ancestral.text import as_utf8, normal_form
 from ancestral.tuning.price import Price, of_chains
 from ancestral.viz import pictures
@@ -108,13 +109,15 @@ def price(pipeline: Pipeline, settings: SamplingSettings, wanted: WantedFiles) -
     kept = 2 * min(settings.steps, KEPT) if wanted.arrays else 2
     calls = pipeline.sampler(settings).network_calls(settings.steps)
     count, numbers = len(wanted.seeds), math.prod(pipeline.spec.shape)
-    arrays = 2 * 4 * count * numbers * (min(settings.steps, KEPT - 1) + 1) if wanted.arrays else 0
+    arrays = (
+        2 * 4 * count * math.prod(pipeline.latent_shape) * (min(settings.steps, KEPT - 1) + 1) if wanted.arrays else 0
+    )
     disk = count * numbers + wanted.each * count * file_room(numbers) + arrays  # of pictures what they take at most
     return of_chains(pipeline, settings, count, calls, kept=kept)._replace(disk=disk)
 
 
 def filmed(shape: tuple[int, int, int]) -> int:
-    """Images of (C, H, W) that a film shows, at most: a state and an estimate of each are kept at `KEPT` timesteps."""
+    """Images that a film shows, at most, with x0 of this shape: x and the estimate of each are kept `KEPT` times."""
     return max(1, min(FILMED, FILM_BYTES // (2 * KEPT * 4 * math.prod(shape))))
 
 
@@ -162,7 +165,7 @@ class ImageFiles:
 
 
 def write(
-    generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles
+    generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles, codec: Codec
 ) -> Generator[NoteEvent | FileEvent, None, None]:
     """Writes what is wanted beside the files of single images."""
     (pixels, frames), grid, strip = generated, wanted.out / "grid.png", wanted.out / "strip.png"
@@ -170,12 +173,12 @@ def write(
     yield FileEvent(grid)
     if wanted.strip:
         shown = pictures.pick(frames, 9)
-        x_t, x0 = (torch.cat([to_pixels(state[:1]) for state in states]) for states in _states(shown))
+        x_t, x0 = (torch.cat([codec.decode(state[:1]) for state in states]) for states in _states(shown))
         rows = [("xₜ", x_t), ("estimate of x₀", x0)]
         pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), strip, facts.of(0))
         yield FileEvent(strip)
     if wanted.film is not None:
-        yield from write_film(frames, len(pixels), wanted.film)
+        yield from write_film(frames, len(pixels), wanted.film, codec)
     if wanted.arrays is not None:
         _write_arrays(frames, facts.seeds, labels, wanted.arrays)
         yield FileEvent(wanted.arrays)
@@ -207,10 +210,10 @@ def _period(names: list[str]) -> list[str]:
 
 
 def write_film(
-    frames: list[Frame], count: int, file: Path, names: tuple[str, str] = ("xₜ", "estimate of x₀")
+    frames: list[Frame], count: int, file: Path, codec: Codec, names: tuple[str, str] = ("xₜ", "estimate of x₀")
 ) -> Generator[NoteEvent | FileEvent, None, None]:
     """How those of all `count` images that were kept were generated; `names` stand above states and estimates."""
-    x_t, x0 = ([to_pixels(state[:FILMED]) for state in states] for states in _states(frames))
+    x_t, x0 = ([codec.decode(state[:FILMED]) for state in states] for states in _states(frames))
     pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in frames], names=names), file)
     if (shown := len(x_t[0])) < count:
         yield NoteEvent(f"{file} shows the first {shown} of {count} images")
@@ -223,7 +226,7 @@ def _states(frames: Sequence[Frame]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _write_arrays(frames: list[Frame], seeds: range, labels: Labels | None, file: Path) -> None:
-    """t (K,), x_t and x_0 (K, B, C, H, W) float32 in [-1, 1], seeds (B,), and labels (B,) where there are any."""
+    """t (K,), x_t and x_0 (K, B, c, h, w) float32 as they are diffused, seeds (B,), labels (B,) if there are any."""
     content, (x_t, x0) = io.BytesIO(), _states(frames)
     arrays: dict[str, Any] = {"t": np.array([frame.t for frame in frames]), "seeds": np.array(seeds)}
     arrays |= {"x_t": torch.stack(x_t).numpy(), "x_0": torch.stack(x0).numpy()}

@@ -31,7 +31,7 @@ def prepared(
                 f"expected a --guidance other than {settings.guidance:g} by a classifier: {why}, and nothing guides"
             )
         file = job.classifier or source / CLASSIFIER_FILE
-        classify = load_classifier(file, pipeline.spec, pipeline.diffusion, pipeline.device)
+        classify = load_classifier(file, pipeline.latent_spec, pipeline.diffusion, pipeline.device)
         return pipeline.with_guides(classify=classify), settings
     return pipeline, settings
 
@@ -54,6 +54,7 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
             raise InputError(f"expected the checkpoint {folder} to be of {run}, got another network's") from None
     fits = {
         f"images of {size(other.spec)}": other.spec.shape == pipeline.spec.shape,
+        "another codec": other.codec == pipeline.codec,
         "other classes": other.spec.class_names == pipeline.spec.class_names,
         "another schedule": same_noise(other.diffusion.schedule.alpha_bar, pipeline.diffusion.schedule.alpha_bar),
     }

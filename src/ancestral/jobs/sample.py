@@ -79,7 +79,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         condition = generated.condition_for(pipeline, classes, len(seeds))
         check_asked(pipeline, condition, settings)
         yield NoteEvent(f"{len(seeds):,} images: {price.words}")
-        shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.spec.shape) if wanted.film else 1
+        shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
         keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels
         named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
@@ -92,7 +92,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:
-        yield from generated.write(images, facts, labels, wanted)
+        yield from generated.write(images, facts, labels, wanted, pipeline.codec)
         if again and len(seeds) == 1:
             yield NoteEvent(compared(again.file, images.images))
         paths = [str(output.path) for output in wanted.outputs()]

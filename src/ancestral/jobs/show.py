@@ -80,7 +80,7 @@ def forward(job: ShowForwardSettings, train: ImageSet) -> Box:
     """x_t of one image with one noise, a row for each schedule: what differs between rows is the schedule alone."""
     if job.image >= len(train):
         raise InputError(f"expected --image in 0..{len(train) - 1}, got {job.image}")
-    x0 = from_pixels(as_pixels(train.sliced(job.image, job.image + 1)))
+    x0 = from_pixels(as_pixels(train.sliced(job.image, job.image + 1)))  # no pipeline, so no codec: pixels
     eps = ImageNoise([job.seed], train.shape)()
     rows = {name: _chain(schedule, x0, eps) for name, schedule in schedules(job.settings).items()}
     times = next(iter(rows.values()))[0]

@@ -32,9 +32,10 @@ def train(job: TrainClassifierSettings) -> Generator[Event, None, None]:
     settings = recipe(config.training.batch_size, job.steps, minutes)
     if shortened := warmup_in_words(settings):
         yield NoteEvent(shortened)
-    for progress in train_classifier(classifier, parts.train, settings, job.seed, config.data.flip):
+    training = train_classifier(classifier, parts.train, settings, job.seed, config.data.flip, pipeline.codec)
+    for progress in training:
         yield ProgressEvent("training", int(progress.fraction * 1000), 1000)
-    classifier = measured(classifier, parts.test)
+    classifier = measured(classifier, parts.test, pipeline.codec)
     classifier.save(file)
     yield FileEvent(file)
     labels = np.zeros(0, int) if parts.test.labels is None else parts.test.labels

@@ -24,7 +24,7 @@ def tune(job: TuneSettings) -> Generator[Event, None, None]:
         busy = f"ancestral: warning: this machine is busy (load {load_now:.1f}): what is found holds where it stays so"
         yield NoteEvent(busy)
     found = yield from mapped(tuner.tuning(pipeline, minutes, job.compile), NoteEvent)
-    network, spec, device = pipeline.config.network, pipeline.spec, pipeline.device
+    network, spec, device = pipeline.config.network, pipeline.latent_spec, pipeline.device
     file = None if job.dry_run else save_tuned(found.choices, network, spec, device)
     comparisons = []
     for trial in found.comparisons:
@@ -45,7 +45,7 @@ def tune(job: TuneSettings) -> Generator[Event, None, None]:
 def forget(job: TuneSettings) -> Generator[Event, None, None]:
     """Takes away what is stored for the network; the result's value is a sentence."""
     pipeline = yield from _measured(job)
-    network, spec, device = pipeline.config.network, pipeline.spec, pipeline.device
+    network, spec, device = pipeline.config.network, pipeline.latent_spec, pipeline.device
     file, there = tuned_file(network, spec, device), remove_tuned(network, spec, device)
     what = f"took away {file}" if there else "nothing was stored"
     yield ResultEvent({"forgotten": str(file) if there else None}, f"{what}: the usual choices count")

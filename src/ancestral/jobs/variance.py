@@ -22,7 +22,7 @@ from ancestral.pipeline.folder import VARIANCE_FILE, write_variance
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Timesteps, from_pixels
+from ancestral.tensors import Timesteps
 from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
 
@@ -68,8 +68,9 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     denoise = pipeline.denoiser(NOTHING_TOLD, UNCLIPPED)
     for number, start in enumerate(starts):
         part = images.sliced(start, start + pipeline.compute.chunk)
-        noise = ImageNoise([mix(seed, "variance", start + i) for i in range(len(part))], part.shape, pipeline.device)
-        x0 = from_pixels(as_pixels(part)).to(pipeline.device).contiguous(memory_format=torch.channels_last)
+        seeds = [mix(seed, "variance", start + i) for i in range(len(part))]
+        noise = ImageNoise(seeds, pipeline.latent_shape, pipeline.device)
+        x0 = pipeline.codec.encode(as_pixels(part).to(pipeline.device)).contiguous(memory_format=torch.channels_last)
         total += errors_of_x0(pipeline.diffusion, denoise, x0, grid, noise) * len(part)
         yield number + 1, len(starts)
     return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))

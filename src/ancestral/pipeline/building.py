@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
+from ancestral.codec import Codec, PixelCodec
 from ancestral.diffusion import schedules
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
@@ -15,6 +16,8 @@ from ancestral.sampling.samplers import Sampler
 from ancestral.settings import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
 from ancestral.tensors import Timesteps
 
+CODECS: dict[str, Callable[[], Codec]] = {"pixels": PixelCodec}
+"""Those that a pipeline's folder names; one of one's own is given to whoever loads it."""
 PARAMETERIZATIONS: dict[str, Parameterization] = {
     "eps": PredictsEps(),
     "x0": PredictsX0(),
@@ -66,8 +69,14 @@ def build_diffusion(settings: DiffusionSettings) -> GaussianDiffusion:
     return GaussianDiffusion(schedule, PARAMETERIZATIONS[settings.prediction], variance, settings.time)
 
 
+def latent_spec(codec: Codec, spec: ImageSpec) -> ImageSpec:
+    """What the network sees of images: the shape of their x0, and their classes."""
+    channels, height, width = codec.shape(spec.shape)
+    return spec.model_copy(update={"channels": channels, "height": height, "width": width})
+
+
 def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
-    """Channels of the output of a network of these settings."""
+    """Channels of the output of a network of these settings; `spec`: of x0."""
     return spec.channels * (PARAMETERIZATIONS[settings.prediction].channels + (settings.variance == "learned"))
 
 

@@ -54,8 +54,8 @@ class Description(Settings):
 class NoisyClassifier:
     """p(class | x_t) at every t of a process. Called with labels, it is the log-probability of each image's own.
 
-    `accuracies` are those at some levels of noise, of `num_held_out` images that it was not trained on; empty before
-    they are measured, and where there are no such images.
+    `spec` is of x0. `accuracies` are those at some levels of noise, of `num_held_out` images that it was not trained
+    on; empty before they are measured, and where there are no such images.
     """
 
     network: Classifier

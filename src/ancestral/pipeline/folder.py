@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ancestral import hub
+from ancestral.codec import Codec, PixelCodec
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
@@ -22,7 +23,7 @@ from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
-from ancestral.pipeline.building import build_schedule, outputs
+from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
 from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
@@ -42,12 +43,13 @@ class Contents(NamedTuple):
 
     config: Config
     spec: ImageSpec
+    codec: Codec
     network: nn.Module
     analytic: Analytic | None = None
 
 
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
-    """The network that the settings describe, with random weights."""
+    """The network that the settings describe, with random weights; `spec`: of x0."""
     null_class = spec.null_class != "none"
     network = build(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
     if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
@@ -69,10 +71,11 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         building.mkdir(parents=True)
         if isinstance(contents.network, Backbone):
             weights = contents.network.state_dict()
-            hub.write_diffusers(building, _as_diffusers(contents.config, contents.spec, weights))
+            seen = _as_diffusers(contents.config, latent_spec(contents.codec, contents.spec), weights)
+            hub.write_diffusers(building, seen, is_pixels=isinstance(contents.codec, PixelCodec))
         else:
             write_own(building, contents.network)
-        write_settings(building, contents.config, contents.spec)
+        write_settings(building, contents.config, contents.spec, name_of(contents.codec))
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
         put_in_place(building, folder, is_pipeline_part)
@@ -82,15 +85,15 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         raise CannotWrite(f"cannot write the pipeline folder {folder}: {why}") from None
 
 
-def write_settings(folder: Path, config: Config, spec: ImageSpec) -> None:
-    """Writes the settings and the names of the classes into a pipeline folder."""
-    write_whole(folder / OWN_FILE, settings_text(config, spec))
+def write_settings(folder: Path, config: Config, spec: ImageSpec, codec: str) -> None:
+    """Writes the settings, the names of the classes and that of the codec into a pipeline folder."""
+    write_whole(folder / OWN_FILE, settings_text(config, spec, codec))
 
 
-def settings_text(config: Config, spec: ImageSpec) -> str:
+def settings_text(config: Config, spec: ImageSpec, codec: str) -> str:
     """What `write_settings` writes; nothing of it says how a machine is used."""
     config = config.model_copy(update={"compute": ComputeSettings()})
-    tree = {"config": config.model_dump(mode="json"), "images": spec.model_dump(mode="json")}
+    tree = {"config": config.model_dump(mode="json"), "images": spec.model_dump(mode="json"), "codec": codec}
     return json.dumps(tree, indent=2) + "\n"
 
 
@@ -100,39 +103,57 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
     write_whole(folder / VARIANCE_FILE, json.dumps({**about, "ratio": analytic.ratio.tolist()}) + "\n")
 
 
-def read_folder(folder: Path | str, null_class: int | None = None, network: nn.Module | None = None) -> Contents:
+def name_of(codec: Codec) -> str:
+    """What a folder calls its codec: by its name in `CODECS`; one of one's own by its class."""
+    names = (name for name, kind in CODECS.items() if kind is type(codec))
+    return next(names, f"{type(codec).__module__}.{type(codec).__qualname__}")
+
+
+def _codec_named(name: str, given: Codec | None, folder: Path) -> Codec:
+    codec = CODECS[name]() if given is None and name in CODECS else given
+    if codec is None or name_of(codec) != name:
+        got, kind = "none" if codec is None else name_of(codec), name.rpartition(".")[2]
+        how = f"give it: Pipeline.load(folder, codec={kind}(...))"
+        raise InputError(f"expected the codec that {folder} was saved with, {name}, got {got}; {how}")
+    return codec
+
+
+def read_folder(folder: Path | str, null_class: int | None, network: nn.Module | None, codec: Codec | None) -> Contents:
     """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
     folder = _pipeline_folder(as_path(folder))
     if (folder / NOTE).is_file():
         network = fill_own(folder, network)
-        contents = Contents(*read_own_file(folder / OWN_FILE), network)
+        config, spec, name = read_own_file(folder / OWN_FILE)
+        contents = Contents(config, spec, _codec_named(name, codec, folder), network)
     elif network is None:
-        contents = _read_diffusers(folder, null_class)
+        contents = _read_diffusers(folder, null_class, codec)
     else:
         raise InputError(f"expected no network for {folder}, which says itself what its network is; leave it out")
     return contents._replace(analytic=_read_variance(folder / VARIANCE_FILE, contents))
 
 
-def _read_diffusers(folder: Path, null_class: int | None) -> Contents:
+def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -> Contents:
     contents = hub.read_diffusers(folder)
     if not (folder / OWN_FILE).exists():
-        config, spec = _as_ours(contents, null_class)
+        config, spec, name = *_as_ours(contents, null_class), "pixels"
     elif null_class is None:
-        config, spec = read_own_file(folder / OWN_FILE)
+        config, spec, name = read_own_file(folder / OWN_FILE)
     else:
         raise InputError(f"expected no null class, got {null_class}: {folder / OWN_FILE} says which it is")
-    _check_agreement(folder, config, spec, contents)
+    codec = _codec_named(name, given, folder)
+    seen = latent_spec(codec, spec)
+    _check_agreement(folder, config, seen, contents)
     stored = contents.network
     if isinstance(spec.null_class, int):
         stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
-    network = build_network(config, spec)
+    network = build_network(config, seen)
     network.load_state_dict(stored.tensors)
-    return Contents(config, spec, network)
+    return Contents(config, spec, codec, network)
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
     """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them."""
-    config, _ = read_own_file(folder / OWN_FILE)
+    config, *_ = read_own_file(folder / OWN_FILE)
     return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
 
 
@@ -173,13 +194,14 @@ def _check_agreement(folder: Path, config: Config, spec: ImageSpec, contents: hu
         )
 
 
-def read_own_file(path: Path) -> tuple[Config, ImageSpec]:
-    """What `write_settings` wrote. Raises InputError where the file is damaged."""
+def read_own_file(path: Path) -> tuple[Config, ImageSpec, str]:
+    """What `write_settings` wrote; older files name no codec. Raises InputError where the file is damaged."""
     own = migrated(read_json(path))
     missing = {"config", "images"} - own.keys()
     if missing:
         raise InputError(f"{path} is damaged (it says no {min(missing)}); copy the pipeline folder again")
-    return parse(Config, own["config"], str(path)), parse(ImageSpec, own["images"], str(path))
+    config, spec = parse(Config, own["config"], str(path)), parse(ImageSpec, own["images"], str(path))
+    return config, spec, str(own.get("codec", "pixels"))
 
 
 def _read_variance(path: Path, contents: Contents) -> Analytic | None:

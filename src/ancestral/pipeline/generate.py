@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.sampling.loop import Step
-from ancestral.tensors import Data, to_pixels
+from ancestral.tensors import Data
 from ancestral.viz.pictures import pick
 
-State = Tensor  # (B, C, H, W) some of the images on their way: as they are, or as pixels
+State = Tensor  # (B, C, H, W) some of the images on their way: x, or the pixels that it is decoded to
 
 
 class Frame(NamedTuple):
@@ -33,7 +33,7 @@ class Keep:
     images: Sequence[int] = ()  # their places, in the order in which frames hold them
     steps: int | None = None  # frames, at most, evenly spread; None: one of every step
     after: bool = False  # frames hold x after their step; else before it, and one more, at 0, holds the images
-    as_pixels: bool = False
+    decode: Callable[[Data], State] | None = None  # to what frames hold of x and x0; None: as they are
 
     def numbers(self, num_steps: int) -> frozenset[int]:
         """Of the steps that are kept, counted from 0."""
@@ -58,7 +58,7 @@ class Keep:
 
     def _state(self, x: Data, inside: list[int]) -> State:
         chosen = x[inside]
-        return (to_pixels(chosen) if self.as_pixels else chosen).cpu().contiguous()
+        return (chosen if self.decode is None else self.decode(chosen)).cpu().contiguous()
 
 
 NOTHING = Keep()
@@ -90,8 +90,8 @@ def generating(
     steps_of: Callable[[slice], Iterator[Step]],
     parts: Sequence[slice],
     num_steps: int,
-    keep: Keep = NOTHING,
-    finish: Callable[[Data], State] = to_pixels,
+    keep: Keep,
+    finish: Callable[[Data], State],
     processes: Processes = SINGLE_PROCESS,
 ) -> Iterator[Advance | FinishedPart]:
     """The images at the ends of chains: an advance after each step, and each part, in order, as soon as it is done.

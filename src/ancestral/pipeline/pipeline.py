@@ -1,4 +1,4 @@
-"""A pipeline: a process, a network and what its images are. It is what training leaves and what sampling needs."""
+"""A pipeline: a process, a network, a codec, and what its images are: what training leaves and sampling needs."""
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ancestral.codec import PIXELS, Codec, check_pixels
 from ancestral.compute import Choices, on_device, resolve
 from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
 from ancestral.diffusion.process import GaussianDiffusion
@@ -19,7 +20,7 @@ from ancestral.errors import InputError
 from ancestral.networks.backbone import Backbone
 from ancestral.networks.interface import argument
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
-from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, outputs
+from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
 from ancestral.pipeline.calling import (
     OUTPUTS,
     SAME_OUTPUTS,
@@ -70,6 +71,7 @@ class Pipeline:
     network: nn.Module
     device: torch.device
     compute: Choices
+    codec: Codec = PIXELS  # between its images and the x0 that the network sees
     analytic: Analytic | None = None  # the best variance of its reverse steps, measured for these weights
     weaker: "Pipeline | None" = None  # for the same images and schedule, to be guided by; it is not saved
     classify: NoisyClassifier | None = None  # likewise; it lends its classes to a network that knows none
@@ -77,17 +79,23 @@ class Pipeline:
 
     @classmethod
     def fresh(
-        cls, config: Config, spec: ImageSpec, device: torch.device | str | None = None, network: nn.Module | None = None
+        cls,
+        config: Config,
+        spec: ImageSpec,
+        device: torch.device | str | None = None,
+        network: nn.Module | None = None,
+        codec: Codec = PIXELS,
     ) -> "Pipeline":
         """An untrained pipeline, its weights drawn from the seed of `config`. `device`, None: CUDA where there is one.
 
         `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
+        `codec`: what makes x0 of the images.
         """
         if network is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(generator(config.seed, "weights").initial_seed())
-                network = build_network(config, spec)
-        return cls._of(Contents(config, spec, network), device)
+                network = build_network(config, latent_spec(codec, spec))
+        return cls._of(Contents(config, spec, codec, network), device)
 
     @classmethod
     def load(
@@ -97,6 +105,7 @@ class Pipeline:
         compute: ComputeSettings | None = None,
         null_class: int | None = None,
         network: nn.Module | None = None,
+        codec: Codec | None = None,
     ) -> "Pipeline":
         """The pipeline in a folder that `save` or diffusers wrote, or in a run's `pipeline/`. Needs no settings.
 
@@ -106,19 +115,22 @@ class Pipeline:
             null_class: of a folder of diffusers, which does not say it: the class that was trained to stand for none.
                 None: there is no such class, and guidance is refused.
             network: where the folder holds the weights of a network of one's own: such a network, which gets them.
+            codec: where it was saved with a codec of one's own: the same one.
         """
-        contents = read_folder(folder, null_class, network)
+        contents = read_folder(folder, null_class, network, codec)
         config = contents.config.model_copy(update={"compute": compute or ComputeSettings()})
         return cls._of(contents._replace(config=config), device)
 
     @classmethod
     def _of(cls, contents: Contents, device: torch.device | str | None) -> "Pipeline":
-        config, spec, network, analytic = contents
-        where, diffusion = on_device(device), build_diffusion(config.diffusion)
-        made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), analytic)
+        config, spec, codec, network, analytic = contents
+        if config.diffusion.prediction == "levels" or config.training.loss in ("vlb", "hybrid"):
+            check_pixels(codec, "diffusion.prediction levels and training.loss vlb or hybrid")
+        where, diffusion, seen = on_device(device), build_diffusion(config.diffusion), latent_spec(codec, spec)
+        made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), codec, analytic)
         if made.network_settings is None:
-            check_answer(network, spec.shape, outputs(config.diffusion, spec), made.num_classes, where)
-        return made.with_compute(resolve(config.compute, made.network_settings, spec, where))
+            check_answer(network, seen.shape, outputs(config.diffusion, seen), made.num_classes, where)
+        return made.with_compute(resolve(config.compute, made.network_settings, seen, where))
 
     def with_compute(self, choices: Choices) -> "Pipeline":
         """The same pipeline that computes so. The number of threads is the whole process's."""
@@ -129,7 +141,7 @@ class Pipeline:
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
         placed = _laid_out(network.to(self.device))
-        return Pipeline(self.config, self.spec, self.diffusion, placed, self.device, self.compute)
+        return Pipeline(self.config, self.spec, self.diffusion, placed, self.device, self.compute, self.codec)
 
     def with_guides(self, weaker: "Pipeline | None" = None, classify: NoisyClassifier | None = None) -> "Pipeline":
         """The same pipeline that others may guide: these, and none that it had. Nothing of them is saved."""
@@ -155,8 +167,18 @@ class Pipeline:
         where = on_device(device)
         if where == self.device:
             return self
-        choices = resolve(self.config.compute, self.network_settings, self.spec, where)
+        choices = resolve(self.config.compute, self.network_settings, self.latent_spec, where)
         return replace(self, network=copy.deepcopy(self.network).to(where), device=where).with_compute(choices)
+
+    @property
+    def latent_spec(self) -> ImageSpec:
+        """What the network sees: the shape of x0, and the classes."""
+        return latent_spec(self.codec, self.spec)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(c, h, w) of x0, of x_t and of the noise of one image."""
+        return self.latent_spec.shape
 
     @property
     def num_classes(self) -> int:
@@ -249,18 +271,19 @@ class Pipeline:
             classify=self.classify,
         )
         denoise = guided(networks, condition.to(self.device), settings)
-        return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip)
+        return clipped(Finite(denoise, schedule, self._cause), schedule, settings.clip, self.codec.bound)
 
     def steps(
         self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None
     ) -> Iterator[Step]:
         """The steps from noise to one image for each seed, all in one batch; a seed gives the same image in any batch.
 
-        The last one's `x_s` holds the images, in [-1, 1]. `settings`, None: those of `config.sampling`.
+        The last one's `x_s` holds the images as x0, which `codec.decode` makes pixels of. `settings`, None: those of
+        `config.sampling`.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise, sampler = self.denoiser(self.condition(labels, len(seeds)), settings), self.sampler(settings)
-        noise = ImageNoise(seeds, self.spec.shape, self.device)
+        noise = ImageNoise(seeds, self.latent_shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
         return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise).steps()
 
@@ -295,7 +318,7 @@ class Pipeline:
         def steps_of(part: slice) -> Iterator[Step]:
             return self.steps(of[part], condition.rows(part), settings)
 
-        return generating(steps_of, parts, settings.steps, keep, processes=self.processes)
+        return generating(steps_of, parts, settings.steps, keep, self.codec.decode, self.processes)
 
     def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
         """`count` images in stretches of `chunk`; None: of `compute.chunk`."""
@@ -337,7 +360,7 @@ class Pipeline:
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder whole, as `write_folder` does. It says nothing of this machine."""
-        write_folder(folder, Contents(self.config, self.spec, self.network, self.analytic))
+        write_folder(folder, Contents(self.config, self.spec, self.codec, self.network, self.analytic))
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""

@@ -12,7 +12,6 @@ from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, element, joined, section, styled
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
-from ancestral.tensors import from_pixels
 from ancestral.training.loss import training_losses
 from ancestral.viz import plots
 
@@ -42,7 +41,7 @@ def losses(facts: RunFacts) -> Html:
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
     """Mean loss at t of the first 128 of `images`, on noise that is the same for every t, and its standard error."""
     held_out = images.sliced(0, MOST_IMAGES)
-    x0 = from_pixels(as_pixels(held_out)).to(pipeline.device)
+    x0 = pipeline.codec.encode(as_pixels(held_out)).to(pipeline.device)
     eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
     condition = held_out.condition().to(pipeline.device)
     noised = pipeline.diffusion.noised(x0, torch.full((len(x0),), t), eps)

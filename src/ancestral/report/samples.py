@@ -55,7 +55,7 @@ def generate(pipeline: Pipeline) -> Samples:
     of_each_class = list(range(0, count, per_class)) if pipeline.num_classes else []
     every = of_each_class + [i for i in range(count) if i not in of_each_class]
     shown = every[: columns * (2 if columns > 2 else 1)]
-    keep = Keep(shown, as_pixels=True)
+    keep = Keep(shown, decode=pipeline.codec.decode)
     events = pipeline.generating(range(count), Condition(labels=labels), None, keep)
     pixels, frames = collected([event for event in events if isinstance(event, FinishedPart)], keep)
     return Samples(pixels, labels, shown, frames)

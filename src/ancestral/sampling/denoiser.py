@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ancestral.diffusion.process import GaussianDiffusion, Prediction
 from ancestral.diffusion.schedules import Schedule
-from ancestral.errors import NonFinite
+from ancestral.errors import InputError, NonFinite
 from ancestral.tensors import Data, Timesteps, broadcast_like, is_finite
 
 Denoiser = Callable[[Data, Timesteps], Prediction]
@@ -87,26 +87,32 @@ class StaticClip:
 
 @dataclass(frozen=True)
 class DynamicClip:
-    """x0 clipped to its own `quantile` of |x0|, at least 1, and divided by it (Saharia et al. 2022, section 2.3)."""
+    """x0 clipped to its own `quantile` of |x0|, at least `bound`, and scaled back to that (Saharia et al. 2022, section
+    2.3)."""
 
     denoise: Denoiser
     schedule: Schedule
     quantile: float = 0.995
+    bound: float = 1.0
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
         prediction = self.denoise(x_t, t)
         x0 = prediction.x0
-        reach = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(min=1)
-        bound = broadcast_like(reach, x0)
-        clipped = torch.maximum(torch.minimum(x0, bound), -bound) / bound
+        reach = torch.quantile(x0.abs().flatten(1), self.quantile, dim=1).clamp(min=self.bound)
+        most = broadcast_like(reach, x0)
+        clipped = self.bound * torch.maximum(torch.minimum(x0, most), -most) / most
         return with_x0(self.schedule, clipped, x_t, t)._replace(variance_coeff=prediction.variance_coeff)
 
 
-def clipped(denoise: Denoiser, schedule: Schedule, how: Literal["none", "static", "dynamic"]) -> Denoiser:
-    """`denoise` with its x0 kept in [-1, 1] as the settings call it."""
+def clipped(
+    denoise: Denoiser, schedule: Schedule, how: Literal["none", "static", "dynamic"], bound: float | None
+) -> Denoiser:
+    """`denoise` with its x0 kept in [-bound, bound] as the settings call it; a bound of None refuses all but none."""
     if how == "none":
         return denoise
-    return StaticClip(denoise, schedule) if how == "static" else DynamicClip(denoise, schedule)
+    if bound is None:
+        raise InputError(f"expected sampling.clip none, got {how}: the latents of this pipeline's codec have no bound")
+    return StaticClip(denoise, schedule, bound) if how == "static" else DynamicClip(denoise, schedule, bound=bound)
 
 
 def with_x0(schedule: Schedule, x0: Data, x_t: Data, t: Timesteps) -> Prediction:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ancestral.errors import Diverged, InputError
 from ancestral.files import read_json
-from ancestral.pipeline.folder import stored, write_settings
+from ancestral.pipeline.folder import name_of, stored, write_settings
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Settings, TrainingSettings, parse
 from ancestral.training.budget import leap_in_words, warmup_in_words
@@ -184,7 +184,7 @@ class Checkpointer:
             averaged.save(self.run.pipeline)
             self.say(f"{self.run.pipeline} was not that of the checkpoint: written anew")
         elif sampling != averaged.config.sampling:
-            write_settings(self.run.pipeline, averaged.config, averaged.spec)
+            write_settings(self.run.pipeline, averaged.config, averaged.spec, name_of(averaged.codec))
 
     def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""

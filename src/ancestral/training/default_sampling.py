@@ -90,8 +90,8 @@ def _store(folder: Path, sampling: SamplingSettings, choice: Choice | None = Non
         if config is not None:
             chosen = config.model_copy(update={"sampling": sampling})
             files[RunFolder(folder).config] = chosen.model_dump_json(indent=2) + "\n"
-        own, spec = read_own_file(_own_file(folder))
-        files[_own_file(folder)] = settings_text(own.model_copy(update={"sampling": sampling}), spec)
+        own, spec, codec = read_own_file(_own_file(folder))
+        files[_own_file(folder)] = settings_text(own.model_copy(update={"sampling": sampling}), spec, codec)
         _write_all(files)
 
 

@@ -215,7 +215,8 @@ class FullySharded(Engine):
 
     def full_pipeline(self) -> Pipeline | None:
         """The rows are gathered tensor by tensor."""
-        whole = Pipeline.fresh(self.pipeline.config, self.pipeline.spec, "cpu") if self.processes.is_main else None
+        of = self.pipeline
+        whole = Pipeline.fresh(of.config, of.spec, "cpu", codec=of.codec) if self.processes.is_main else None
         for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
             gathered = self._gather(weight, averages)
             if whole is not None:

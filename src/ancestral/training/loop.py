@@ -147,7 +147,7 @@ def _settled(
         threads = torch.get_num_threads() if pipeline.device.type == "cpu" else None
         chosen = run.resume_choices(now, config.compute, machine, say, processes.world_size, parallel, threads)
         told = decided if chosen == now else chosen
-        if how := in_words(told, config.compute, pipeline.network_settings, pipeline.spec, pipeline.device):
+        if how := in_words(told, config.compute, pipeline.network_settings, pipeline.latent_spec, pipeline.device):
             say(how)
         if not processes.is_single and "threads" not in given(config.compute):
             chosen = chosen.model_copy(update={"threads": None})  # the processes divide the cores among them

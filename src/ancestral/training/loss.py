@@ -14,7 +14,7 @@ from ancestral.diffusion.losses import Loss, continuous, hybrid, squared_error, 
 from ancestral.diffusion.timesteps import SampledTimesteps
 from ancestral.pipeline import Pipeline
 from ancestral.rng import generator
-from ancestral.tensors import PerImage, from_pixels
+from ancestral.tensors import PerImage
 
 Network = Callable[..., Tensor]
 HELD_OUT_IMAGES = 512
@@ -44,7 +44,7 @@ def losses_of_black(pipeline: Pipeline, network: Network, count: int) -> PerImag
     """(count,) the losses of black images, which are levels as the bound wants, at the middle of the chain: for what a
     loss leaves behind, whatever its images.
     """
-    x0 = torch.full((count, *pipeline.spec.shape), -1.0, device=pipeline.device)
+    x0 = torch.full((count, *pipeline.latent_shape), -1.0, device=pipeline.device)
     x0 = x0.contiguous(memory_format=torch.channels_last)
     t = torch.full((count,), (pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
     zeros = torch.zeros(count, dtype=torch.float64, device=pipeline.device)
@@ -106,12 +106,12 @@ class ValidationLoss:
         count, device = min(HELD_OUT_IMAGES, len(self.images)), self.pipeline.device
         steps, draws = self.pipeline.diffusion.num_timesteps, generator(self.pipeline.config.seed, "held-out")
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(device)
-        eps = torch.randn(count, *self.pipeline.spec.shape, generator=draws).to(device)
+        eps = torch.randn(count, *self.pipeline.latent_shape, generator=draws).to(device)
         alike = torch.ones(count, dtype=torch.float64, device=device)
         means, level = RunningMeans(device), level_of(self.pipeline, SampledTimesteps(t, alike, within=0.5 * alike))
         size = self.pipeline.compute.micro_batch or self.pipeline.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
-            x0 = from_pixels(torch.tensor(self.images.pixels(part), device=device)).permute(0, 3, 1, 2)
+            x0 = self.pipeline.codec.encode(torch.tensor(self.images.pixels(part), device=device).permute(0, 3, 1, 2))
             condition, noised = self.images.condition(part).to(device), Noised.at(level.rows(part), x0, eps[part])
             losses = training_losses(self.pipeline, network, noised, condition)
             means.add(losses, alike[part], t[part], steps, 0.0)

@@ -97,9 +97,9 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
         for group in optimizer.param_groups
         for parameter in group["params"]
     )
-    channels, height, width = pipeline.spec.shape
+    channels, height, width = pipeline.latent_shape
     batch = 4 * (size + settings.batch_size) * channels * height * width
-    output = 4 * outputs(pipeline.config.diffusion, pipeline.spec) * height * width
+    output = 4 * outputs(pipeline.config.diffusion, pipeline.latent_spec) * height * width
     two, four = kept_bytes(pipeline, 2), kept_bytes(pipeline, 4)
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
     return Footprint(weights, weights, moments, weights, batch, kept)

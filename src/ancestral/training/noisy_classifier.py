@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from ancestral.codec import PIXELS, Codec
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Loader, sent
 from ancestral.errors import Diverged, InputError
@@ -21,7 +22,6 @@ from ancestral.pipeline.classifying import Accuracy, NoisyClassifier
 from ancestral.presets import SMALL_UNET
 from ancestral.rng import generator, mix
 from ancestral.settings import ImageSpec, TrainingSettings, UNetSettings
-from ancestral.tensors import from_pixels
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.loop import Progress
 from ancestral.training.optimizer import optimizers_for
@@ -52,7 +52,7 @@ def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) 
         raise InputError(
             f"expected images of at least two classes, got {len(class_names)}; sort them into folders, one a class"
         )
-    spec = ImageSpec(**{**pipeline.spec.model_dump(), "class_names": class_names})
+    spec = ImageSpec(**{**pipeline.latent_spec.model_dump(), "class_names": class_names})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix(seed, "classifier", "weights"))
         unet = pipeline.config.network if isinstance(pipeline.config.network, UNetSettings) else SMALL_UNET
@@ -62,7 +62,12 @@ def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) 
 
 
 def train_classifier(
-    classifier: NoisyClassifier, images: ImageSet, settings: TrainingSettings, seed: int, flip: bool = False
+    classifier: NoisyClassifier,
+    images: ImageSet,
+    settings: TrainingSettings,
+    seed: int,
+    flip: bool = False,
+    codec: Codec = PIXELS,
 ) -> Iterator[Progress]:
     """Trains the network of `classifier` in place, yielding after every step; its record has the `loss`, nats.
     `flip`: mirror half of the images left to right. Diverged where the loss is not finite.
@@ -77,7 +82,7 @@ def train_classifier(
             for group in (group for optimizer in optimizers for group in optimizer.param_groups):
                 group["lr"] = learning_rate(settings, progress.images, progress.fraction)
             batch, step = loader.batch(progress.step), progress.step
-            labels, x0 = batch.condition.labels, batch.images
+            labels, x0 = batch.condition.labels, codec.encode(batch.pixels)
             assert labels is not None
             t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
             at_step = generator(seed, "classifier", "eps", step, device=device)
@@ -102,12 +107,12 @@ def train_classifier(
 
 
 @torch.inference_mode()
-def measured(classifier: NoisyClassifier, images: ImageSet) -> NoisyClassifier:
+def measured(classifier: NoisyClassifier, images: ImageSet, codec: Codec = PIXELS) -> NoisyClassifier:
     """`classifier` with its accuracies on held-out `images`, whose noise never changes; none where there are none."""
     count = min(MEASURED, len(images))
     timesteps = measured_timesteps(classifier) if count else []
     return replace(
-        classifier, accuracies=tuple(_accuracy(classifier, images, t) for t in timesteps), num_held_out=count
+        classifier, accuracies=tuple(_accuracy(classifier, images, codec, t) for t in timesteps), num_held_out=count
     )
 
 
@@ -118,13 +123,13 @@ def measured_timesteps(classifier: NoisyClassifier) -> list[int]:
     return [t for t in sorted({1, *nearest, schedule.num_timesteps}) if schedule.alpha_bar[t] > 0]
 
 
-def _accuracy(classifier: NoisyClassifier, images: ImageSet, t: int) -> Accuracy:
+def _accuracy(classifier: NoisyClassifier, images: ImageSet, codec: Codec, t: int) -> Accuracy:
     """The share of at most `MEASURED` images whose class is the likeliest at t."""
     device, right = next(classifier.network.parameters()).device, 0
     starts = range(0, min(MEASURED, len(images)), AT_ONCE)
     draws = generator(0, "classifier", "accuracy", t)
     for part in (images.sliced(start, min(start + AT_ONCE, MEASURED)) for start in starts):
-        x0 = from_pixels(torch.tensor(part.pixels())).permute(0, 3, 1, 2)
+        x0 = codec.encode(torch.tensor(part.pixels()).permute(0, 3, 1, 2))
         at, eps = torch.tensor(t), torch.randn(x0.shape, generator=draws)
         x_t = classifier.diffusion.q_sample(x0, at, eps).to(device)
         right += int((classifier.scores(x_t, at).argmax(dim=1).cpu() == torch.tensor(part.labels)).sum())

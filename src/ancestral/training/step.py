@@ -34,7 +34,7 @@ from ancestral.errors import Diverged
 from ancestral.networks.weights import first_not_finite
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
-from ancestral.rng import mix
+from ancestral.rng import generator, mix
 from ancestral.tensors import PerImage
 from ancestral.training.budget import fraction_used, learning_rate
 from ancestral.training.checkpoint import Tensors
@@ -198,15 +198,23 @@ class Trainer:
         processes = self.engine.processes
         of_process = () if processes.is_main else (processes.rank,)  # each has dropout of its own
         torch.manual_seed(mix(self.seed, "dropout", self.step, *of_process))
-        shape, T = self.pipeline.spec.shape, self.diffusion.num_timesteps
+        shape, T = self.pipeline.latent_shape, self.diffusion.num_timesteps
         return randomness_of(self.settings, self.seed, self.step, shape, T, self.device, self.recent)
+
+    def _codec_noise(self, part: slice) -> Tensor:
+        """What a codec that draws x0 from a distribution draws it by, for a part of this process's images."""
+        draws = generator(self.seed, "codec", self.step, device=self.device)
+        size, shape = self.settings.batch_size, self.pipeline.latent_shape
+        return torch.randn(size, *shape, generator=draws, device=self.device)[self.engine.local_slice][part]
 
     def _losses(self, batch: Batch, random: Randomness, part: slice) -> tuple[PerImage, PerImage]:
         """The losses of a part of this process's images, and the weight of each: the square in Algorithm 1."""
         hidden, eps = (each[self.engine.local_slice][part] for each in (random.hidden, random.eps))
         times = SampledTimesteps(*(each[self.engine.local_slice][part] for each in random.times))
         condition, level = batch.condition.rows(part).hidden(hidden), level_of(self.pipeline, times)
-        noised = Noised.at(level, batch.images[part], eps)
+        with torch.no_grad():
+            x0 = self.pipeline.codec.encode(batch.pixels[part], partial(self._codec_noise, part))
+        noised = Noised.at(level, x0.contiguous(memory_format=torch.channels_last), eps)
         losses = training_losses(self.pipeline, self.engine.forward, noised, condition)
         return losses, (self.weighting(self.diffusion, level) * times.weight).to(losses)
 

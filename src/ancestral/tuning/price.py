@@ -94,7 +94,7 @@ def call_cost(
 def _call(pipeline: Pipeline, settings: SamplingSettings, pull_backs: int, count: int) -> Callable[[], None]:
     """A call on so many black images, half way down the chain, by a denoiser of its own."""
     denoise = pipeline.denoiser(pipeline.classes_in_turn(count), settings.model_copy(update={"cache": 1}))
-    x = torch.zeros(count, *pipeline.spec.shape, device=pipeline.device)
+    x = torch.zeros(count, *pipeline.latent_shape, device=pipeline.device)
     x = x.contiguous(memory_format=torch.channels_last)
     t = torch.tensor((pipeline.diffusion.num_timesteps + 1) // 2, device=pipeline.device)
 
@@ -135,7 +135,7 @@ def of_chains(
         kept: states of every image that are kept to the end.
         pull_backs: backward passes of a call, each of which counts as two.
     """
-    at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.spec.shape)
+    at_once, numbers = min(images, pipeline.compute.chunk), pixels or prod(pipeline.latent_shape)
     work, states = images * calls * windows, 4 * numbers * (STATES * at_once + kept * images)
     refuse_more_than_is_free(states, pipeline.device, "generate fewer or smaller images")
     call_seconds, call_memory = call_cost(pipeline, settings, at_once, work, pull_backs)
@@ -150,7 +150,7 @@ def most_of_one(images: int, at_once: int, processes: int) -> int:
 
 
 def check_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> int:
-    """The bytes of the weights in all their copies and of a batch; InputError where they are more than is free."""
+    """Bytes of the weights in all copies and of a batch of pixels; InputError where they are more than is free."""
     batch = 8 * -(-config.training.batch_size // processes) * prod(spec.shape)
     least = COPIES * weights_bytes(config, spec) + batch
     refuse_more_than_is_free(least, device, "lower training.batch_size, data.size or the width of the network")
