@@ -13,7 +13,7 @@ from ancestral.data import finding, folder
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
 from ancestral.data.finding import Alike, Finding, describe, examine
 from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
-from ancestral.data.imageset import arranged, cuts, without_images
+from ancestral.data.imageset import KnownOfImages, arranged, cuts, without_images
 from ancestral.data.layout import PARTS
 from ancestral.data.listing import LeftOut, counted, list_images
 from ancestral.data.parallel import each
@@ -71,9 +71,6 @@ class Report:
     num_16_bit: int  # images with 9 to 16 bits a channel
     num_rotated: int  # by EXIF
     profiles: dict[str, int]  # images of each other than sRGB's; they are converted, if it can be read
-    bad: tuple[tuple[str, str], ...]  # (file, reason) of what cannot be used
-    left_out: tuple[LeftOut, ...]  # all that is not used, counted by reason and suffix
-    notes: tuple[str, ...]  # how the folder was read where it can be read otherwise, a sentence each
     duplicates: tuple[tuple[str, ...], ...]  # groups of files with the same pixels
     near_duplicates: tuple[Alike, ...]  # groups of files that look the same
     shared: tuple[tuple[str, ...], ...]  # those of both kinds of groups whose files lie in more than one class
@@ -93,6 +90,9 @@ class Report:
     fit: Fit  # that asked for, or that suggested
     num_enlarged: int  # images smaller than `size`
     most_enlarged: float  # the largest factor, 1 where there is none
+    bad: tuple[tuple[str, str], ...] = ()  # (file, reason) of what cannot be used
+    left_out: tuple[LeftOut, ...] = ()  # all that is not used, counted by reason and suffix
+    notes: tuple[str, ...] = ()  # how the folder was read where it can be read otherwise, a sentence each
     num_unread: int = 0  # files that were not looked at any more, since it was interrupted
 
 
@@ -110,21 +110,6 @@ def check_of(source: str, settings: DataSettings) -> "FolderCheck | BuiltInCheck
     if is_url(source):
         raise InputError(f"expected a folder of images, got {source}; packed ones are checked before packing")
     return FolderCheck(find_folder(source), settings)
-
-
-class KnownOfImages(NamedTuple):
-    """What is known of the images beside what they look like, as in `ImageSet` and `Collection`."""
-
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    num_captions: int
-    attributes: tuple[Attribute, ...]
-    order: np.ndarray  # (N,) in which they are stored
-    num_validation: int | None
-    num_test: int | None
-    bad: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class FolderCheck:
@@ -150,15 +135,12 @@ class FolderCheck:
     def report(self) -> Report:
         """On the files that were looked at by now."""
         files, selection, bad = [*self.found], self.selection, self.bad
-        labels, class_names = folder.classes(files, selection)
-        captions = sum(map(bool, folder.captions(files, selection) or ()))
-        order = arranged(labels, len(files), selection.numbers(files))
-        attributes = attributes_of(folder.attributes(files, selection), selection.attribute_names)
-        known = KnownOfImages(labels, class_names, captions, attributes, order, *selection.own(files))
-        known = known._replace(bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
-        looked_at = len(files) + len(bad) - len(selection.bad)
-        report = _report(printable(self.root), self.settings, self.found, known)
-        return replace(report, num_unread=len(selection.files) - looked_at)
+        known = folder.known(files, selection)
+        order = arranged(known.labels, len(files), selection.numbers(files))
+        report = _report(printable(self.root), self.settings, self.found, known, order)
+        unread = len(selection.files) - (len(files) + len(bad) - len(selection.bad))
+        report = replace(report, bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
+        return replace(report, num_unread=unread)
 
 
 class BuiltInCheck(NamedTuple):
@@ -168,19 +150,21 @@ class BuiltInCheck(NamedTuple):
     settings: DataSettings
 
     def examining(self) -> StagedWork[Report]:
-        whole, num_test, num_validation, *_ = yield from collecting(DataSettings(source=self.name))
+        collection = yield from collecting(DataSettings(source=self.name))
+        whole = collection.images
         mode = "L" if whole.shape[0] == 1 else "RGB"
         found = {}
         for count, pixels in enumerate(whole.pixels()):
             found[f"image {count}"] = describe(picture_of(pixels), FileFacts("array", mode, 8, False, False, ""))
             if count % 500 == 0:
                 yield ProgressEvent("checking", count, len(whole))
-        texts, order = len(whole.captions or ()), np.arange(len(whole))
-        known = KnownOfImages(whole.labels, whole.class_names, texts, (), order, num_validation, num_test)
-        return _report(self.name, self.settings, found, known)
+        return _report(self.name, self.settings, found, collection.known, np.arange(len(whole)))
 
 
-def _report(source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages) -> Report:
+def _report(
+    source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages, order: np.ndarray
+) -> Report:
+    """`order`: (N,) in which the images are stored."""
     labels, class_names = known.labels, known.class_names
     sizes = [(image.height, image.width) for image in found.values()]
     heights, widths = zip(*(sizes or [(0, 0)]), strict=True)
@@ -192,7 +176,7 @@ def _report(source: str, settings: DataSettings, found: dict[str, Finding], know
     same, alike = finding.same(found), finding.alike(found)
     of_class = {} if labels is None else dict(zip(found, labels.tolist(), strict=True))
     ends = cuts(len(found), known.num_validation, known.num_test, settings.validation, settings.test)
-    trained = None if labels is None else labels[known.order[slice(*ends[0])]]
+    trained = None if labels is None else labels[order[slice(*ends[0])]]
     labelled = settings.labels != "none" and labels is not None
     side, suggested_fit = suggest_size([min(size) for size in sizes]), suggest_fit(sizes)
     size = settings.height_width or (sizes[0] if source in BUILT_IN else (side, side))
@@ -211,9 +195,6 @@ def _report(source: str, settings: DataSettings, found: dict[str, Finding], know
         num_16_bit=sum(each.bits > 8 for each in facts),
         num_rotated=sum(each.rotated for each in facts),
         profiles=dict(Counter(each.profile for each in facts if each.profile)),
-        bad=known.bad,
-        left_out=known.left_out,
-        notes=known.notes,
         duplicates=_groups(same),
         near_duplicates=tuple(replace(group, files=_told(group.files)) for group in alike),
         shared=_groups(finding.shared([*same, *(group.files for group in alike)], of_class)),
@@ -223,8 +204,8 @@ def _report(source: str, settings: DataSettings, found: dict[str, Finding], know
         classes=(classes := dict(zip(class_names, counts.tolist(), strict=True))),
         untrained=without_images(trained, class_names) if labelled else (),
         balance=balance(classes),
-        num_captions=known.num_captions,
-        attributes=known.attributes,
+        num_captions=sum(map(bool, known.captions or ())),
+        attributes=_attributes(known.attributes, known.attribute_names),
         channels=COLOR_CHANNELS.get(settings.color, 1 if all(image.grey for image in found.values()) else 3),
         labelled=labelled,
         suggested_size=side,
@@ -253,7 +234,7 @@ def balance(classes: Mapping[str, int]) -> Balance | None:
     return Balance(ordered[0], ordered[-1], ordered[-1][1] / ordered[0][1], few)
 
 
-def attributes_of(values: np.ndarray | None, names: Sequence[str]) -> tuple[Attribute, ...]:
+def _attributes(values: np.ndarray | None, names: Sequence[str]) -> tuple[Attribute, ...]:
     """Of the (N, A) values; what is told of no image is left out."""
     found = []
     for name, column in zip(names, () if values is None else values.T, strict=False):

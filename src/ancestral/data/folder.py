@@ -13,7 +13,7 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data.cache import cached, digest
 from ancestral.data.images import BadImage, decode, fit, form, parse_color, read, to_array
-from ancestral.data.imageset import Collection, ImageSet, arranged, chosen_attributes, frozen
+from ancestral.data.imageset import Collection, ImageSet, KnownOfImages, arranged, chosen_attributes, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
 from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
 from ancestral.data.metadata import NOTHING_SAID, Annotation, finder, read_metadata
@@ -99,24 +99,21 @@ def decode_folder(
                 good.append(name)
                 content.update(digest(as_utf8(name), hashed).encode())
             yield ProgressEvent("decoding", count, len(selection.files))
-    num_validation, num_test = selection.own(good)
-    num_train = len(good) - (num_validation or 0) - (num_test or 0)
+    its = known(good, selection)
+    num_train = len(good) - (its.num_validation or 0) - (its.num_test or 0)
     if num_train < 2:
         raise InputError(too_few(printable(selection.root), num_train, bad, beside=len(good) - num_train))
     shape = len(good), *size(settings), COLOR_CHANNELS.get(settings.color, 3)
     pixels = np.memmap(scratch, np.uint8, mode="r", shape=shape)
-    labels, class_names = classes(good, selection)
     said = (selection.annotations[name] for name in good)
     described = f"[{', '.join(f'Annotation(label={each.label!r}, text={each.text!r})' for each in said)}]"
-    content.update((described if selection.described else repr(class_names)).encode())
+    content.update((described if selection.described else repr(its.class_names)).encode())
     content.update(repr([selection.parts[name] for name in good]).encode() if selection.parts else b"")
-    numbers = attributes(good, selection)
-    content.update(b"" if numbers is None else repr(selection.attribute_names).encode() + numbers.tobytes())
-    pixels, texts, names = pixels[..., :1] if grey else pixels, captions(good, selection), tuple(map(shown, good))
-    known = labels, class_names, texts, names, content.hexdigest(), numbers, selection.attribute_names
-    whole = ImageSet(pixels, *known)
-    order = arranged(labels, len(good), selection.numbers(good))
-    return Collection(whole, num_test, num_validation, tuple(bad)), order
+    if its.attributes is not None:
+        content.update(repr(its.attribute_names).encode() + its.attributes.tobytes())
+    whole = ImageSet(pixels[..., :1] if grey else pixels, *its[:4], content.hexdigest(), *its[4:6])
+    order = arranged(its.labels, len(good), selection.numbers(good))
+    return Collection(whole, its.num_test, its.num_validation, tuple(bad)), order
 
 
 def size(settings: DataSettings) -> tuple[int, int]:
@@ -246,6 +243,13 @@ def _products(listing: Listing) -> tuple[str, ...]:
     named = [f"the {kind} {shown(name)}" for name, kind in listing.products[:NAMED]]
     more = f" and {len(listing.products) - NAMED:,} more" if len(listing.products) > NAMED else ""
     return (f"pictures in {', '.join(named)}{more} are not used",) if named else ()
+
+
+def known(files: Sequence[str], selection: Selection) -> KnownOfImages:
+    """What is known of these files."""
+    numbers, (labels, class_names) = attributes(files, selection), classes(files, selection)
+    texts, names = captions(files, selection), tuple(map(shown, files))
+    return KnownOfImages(labels, class_names, texts, names, numbers, selection.attribute_names, *selection.own(files))
 
 
 def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | None, tuple[str, ...]]:

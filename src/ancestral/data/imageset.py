@@ -150,6 +150,19 @@ class ImageSet:
         return replace(self, attributes=frozen(columns) if names else None, attribute_names=names)
 
 
+class KnownOfImages(NamedTuple):
+    """What is known of images beside their pixels, as in `ImageSet`, and of their parts, as in `Collection`."""
+
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    captions: Sequence[str] | None
+    names: tuple[str, ...] | None
+    attributes: np.ndarray | None
+    attribute_names: tuple[str, ...]
+    num_validation: int | None
+    num_test: int | None
+
+
 class Collection(NamedTuple):
     """A whole data set before its division: images in `arranged` order, those of its own test part last, before them
     those of its own validation part."""
@@ -160,6 +173,13 @@ class Collection(NamedTuple):
     bad: tuple[tuple[str, str], ...] = ()  # (file name, reason) of every file that could not be used
     left_out: tuple[LeftOut, ...] = ()  # files that nobody would take for images of the set, counted
     notes: tuple[str, ...] = ()  # how a folder was read where it can be read otherwise, a sentence each
+
+    @property
+    def known(self) -> KnownOfImages:
+        """What is known of the images."""
+        of = self.images
+        columns = of.labels, of.class_names, of.captions, of.names, of.attributes, of.attribute_names
+        return KnownOfImages(*columns, self.num_validation, self.num_test)
 
 
 class Parts(NamedTuple):

@@ -19,16 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
-from ancestral.data.folder import attributes, captions, classes, fitter, is_grey, select, shown, size, too_few
+from ancestral.data.folder import classes, fitter, is_grey, known, select, shown, size, too_few
 from ancestral.data.images import BadImage, form, parse_color
-from ancestral.data.imageset import Collection, arranged
+from ancestral.data.imageset import Collection, KnownOfImages, arranged
 from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
 from ancestral.data.parallel import each
 from ancestral.data.shard_index import ATTRIBUTES, CAPTIONS, IMAGES, LABELS, ColumnFile, Index, read_index
@@ -48,19 +48,6 @@ OURS = re.compile(
 
 Bad = tuple[str, str]
 """A file that is left out: its name, fit for printing, and why."""
-
-
-class Described(NamedTuple):
-    """What is known of the images that were packed, in their order; None or () as in `ImageSet` and `Collection`."""
-
-    labels: np.ndarray | None
-    class_names: tuple[str, ...]
-    names: tuple[str, ...] | None
-    captions: Sequence[str] | None
-    attributes: np.ndarray | None
-    attribute_names: tuple[str, ...]
-    num_validation: int | None
-    num_test: int | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +70,7 @@ class Source:
     channels: int | None
     count: int
     rows: Callable[[int], Iterator[np.ndarray | Bad]]
-    described: Callable[[np.ndarray], Described]
+    described: Callable[[np.ndarray], KnownOfImages]
     bad: tuple[Bad, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
@@ -245,18 +232,9 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
         for name, result in zip(names, results, strict=True):
             yield (shown(name), result.reason) if isinstance(result, BadImage) else result[0]
 
-    def described(kept: np.ndarray) -> Described:
-        places = order[kept]
-        in_listing = np.sort(places)
-        labels, class_names = classes([files[i] for i in in_listing], selection)  # those that good files have
-        if settings.labels == "none":
-            labels, class_names = None, ()
-        if labels is not None:
-            labels = labels[np.searchsorted(in_listing, places)]
-        names = [files[i] for i in places]
-        told = attributes(names, selection), selection.attribute_names
-        beside = (tuple(map(shown, names)), captions(names, selection), *told, *selection.own(names))
-        return Described(labels, class_names, *beside)
+    def described(kept: np.ndarray) -> KnownOfImages:
+        its = known([files[i] for i in order[kept]], selection)  # of the classes those that good files have
+        return its._replace(labels=None, class_names=()) if settings.labels == "none" else its
 
     root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
     state = digest(
@@ -269,18 +247,17 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
 
 def loaded_source(whole: Collection) -> Source:
     """A data set that is loaded already, such as MNIST."""
-    images, own = whole.images, (whole.num_validation, whole.num_test)
+    images = whole.images
 
     def rows(start: int) -> Iterator[np.ndarray | Bad]:
         return (images.pixels(slice(i, i + 1))[0] for i in range(start, len(images)))
 
-    def described(kept: np.ndarray) -> Described:
+    def described(kept: np.ndarray) -> KnownOfImages:
         assert len(kept) == len(images), "a data set that is loaded has no bad images"
-        known = images.labels, images.class_names, images.names, images.captions
-        return Described(*known, images.attributes, images.attribute_names, *own)
+        return whole.known
 
     told = [f"attribute {name}" for name in images.attribute_names]
-    state = digest("loaded", images.hash, repr(own[::-1]), *images.class_names, *told)
+    state = digest("loaded", images.hash, repr((whole.num_test, whole.num_validation)), *images.class_names, *told)
     channels, height, width = images.shape
     return Source(state, (height, width), None if channels in (1, 3) else channels, len(images), rows, described)
 
@@ -318,7 +295,7 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
     return parse(Index, tree, "the index")
 
 
-def _columns(remote: RemoteFolder, about: Described, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
+def _columns(remote: RemoteFolder, about: KnownOfImages, shards: Sequence[Shard]) -> dict[str, dict[str, Any]]:
     """Writes what is known beside the images; as the index describes it."""
     labels, columns = about.labels, dict[str, dict[str, Any]]()
     if labels is not None:
