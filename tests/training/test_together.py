@@ -353,7 +353,7 @@ def poisoned(processes: Processes, folder: Path, parallel: str, bad: list[int], 
         asked += 1
         found = batch(loader, step)
         hurt = asked in bad and processes.rank == processes.world_size - 1
-        return found._replace(images=found.images * math.nan) if hurt else found
+        return found._replace(pixels=found.pixels * math.nan) if hurt else found
 
     said: list[str] = []
     changes = {"training": {"steps": 16, "on_divergence": on_divergence, "log_every_steps": 1}}
