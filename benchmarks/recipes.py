@@ -175,7 +175,11 @@ def recipe(base: str, changes: Changes, seed: int = 0, images: int | None = None
 
 def speed(base: str, changes: Changes) -> dict[str, float]:
     """Images a second of a variant, over those of the base, in alternation."""
-    both = [recipe(base, each) for each in ({}, changes)]
+    return speed_of(recipe(base, {}), recipe(base, changes))
+
+
+def speed_of(*both: Config) -> dict[str, float]:
+    """The same of any two recipes for the same data, the second over the first."""
     parts = load(both[0].data)
     trainers = [Trainer(Pipeline.fresh(config, parts.train.spec), parts.train) for config in both]
     contestants = [
@@ -189,7 +193,11 @@ def speed(base: str, changes: Changes) -> dict[str, float]:
 
 def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, float]:
     """Trains on `images` images in a folder that is thrown away, generates and measures."""
-    config = recipe(base, changes, seed, images)
+    return {**quality_of(recipe(base, changes, seed, images)), "images": images}
+
+
+def quality_of(config: Config, count: int = IMAGES) -> dict[str, float]:
+    """The same of any recipe, by `count` generated images."""
     parts = load(config.data)
     pipeline = Pipeline.fresh(config, parts.train.spec)
     with tempfile.TemporaryDirectory() as folder:
@@ -198,13 +206,13 @@ def quality(base: str, changes: Changes, seed: int, images: int) -> dict[str, fl
             if progress.record and "held_out_loss" in progress.record:
                 held_out = progress.record["held_out_loss"]
         trained = Pipeline.load(run.path)
-    labels = torch.arange(IMAGES) % trained.num_classes if trained.num_classes else None
-    drawn = trained.generate(range(IMAGES), labels, SamplingSettings(steps=STEPS))
+    labels = torch.arange(count) % trained.num_classes if trained.num_classes else None
+    drawn = trained.generate(range(count), labels, SamplingSettings(steps=STEPS))
     found = evaluate(drawn, labels, parts, EvaluationSettings())
     numbers = {number.name: number.value for number in found["generated against test"].numbers}
     agreement = {"agreement": found.agreement.value} if found.agreement else {}
     parameters = sum(each.numel() for each in pipeline.network.parameters())
-    return {"held_out_loss": held_out, **numbers, **agreement, "parameters": parameters, "images": images}
+    return {"held_out_loss": held_out, **numbers, **agreement, "parameters": parameters}
 
 
 def table(record: dict[str, Any]) -> str:

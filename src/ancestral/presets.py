@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Literal
 
 from ancestral.settings import (
+    AnyNetwork,
     Config,
     DataSettings,
     DiffusionSettings,
+    DiTSettings,
     LinearSchedule,
     LogSnrSchedule,
     SamplingSettings,
@@ -28,6 +30,12 @@ def digits() -> Config:
     """scikit-learn's handwritten digits, 8x8 grey, by class: two minutes."""
     network = SMALL_UNET.model_copy(update={"widths": (32, 64), "attention": (1,), "norm_groups": 8})
     return _short("digits", 2.0, batch_size=64, lr=4e-3, prediction="x0", network=network)
+
+
+def digits_dit() -> Config:
+    """The same digits by a transformer on patches of 2x2 pixels: two minutes."""
+    network = DiTSettings(width=64, layers=6, heads=4)
+    return _short("digits", 2.0, batch_size=64, lr=3e-3, prediction="x0", network=network)
 
 
 def photos() -> Config:
@@ -139,7 +147,8 @@ def teaching() -> Config:
 PRESETS: dict[str, Callable[[], Config]] = {
     recipe.__name__.replace("_", "-"): recipe
     for recipe in (
-        digits, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, ddpm_cifar10, cifar10_gpu, teaching,
+        digits, digits_dit, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, ddpm_cifar10, cifar10_gpu,
+        teaching,
     )
 }  # fmt: skip
 
@@ -160,7 +169,7 @@ def _short(
     batch_size: int,
     lr: float,
     prediction: Literal["x0", "v"],
-    network: UNetSettings = SMALL_UNET,
+    network: AnyNetwork = SMALL_UNET,
     flip: bool = False,
 ) -> Config:
     """A run of minutes: a quick warm-up, a rate that falls to 0, an average over at most the last thousand steps."""

@@ -5,7 +5,9 @@ as wide as a token, and in every block a copy of what embeds time and class: cop
 weights have queries, keys and values in one, and the table of places.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,33 +17,26 @@ from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.hub.keys import Json, keys_of
-from ancestral.hub.network import CLASS_EMBEDDING, Form, ImageKeys, NetworkFolder, SizeKey, with_images
+from ancestral.hub.network import Form, ImageKeys, NetworkFolder, SizeKey, with_images
 from ancestral.networks.dit import places
 from ancestral.settings import MOST_CLASS_EMBEDS, DiTSettings
 
-Names = tuple[tuple[str, str, str], ...]
-ENDS: Names = (
-    ("patches.", "pos_embed.proj.", "x_embedder.proj."),
-    ("modulation.", "proj_out_1.", "final_layer.adaLN_modulation.1."),
-    ("pixels.", "proj_out_2.", "final_layer.linear."),
+NAMES = (
+    ("patches", "pos_embed.proj", "x_embedder.proj"),
+    ("time_embedding.linear_1", "transformer_blocks.*.norm1.emb.timestep_embedder.linear_1", "t_embedder.mlp.0"),
+    ("time_embedding.linear_2", "transformer_blocks.*.norm1.emb.timestep_embedder.linear_2", "t_embedder.mlp.2"),
+    ("class_embedding", "transformer_blocks.*.norm1.emb.class_embedder.embedding_table", "y_embedder.embedding_table"),
+    ("transformer_blocks.*.modulation", "transformer_blocks.*.norm1.linear", "blocks.*.adaLN_modulation.1"),
+    ("transformer_blocks.*.to_q", "transformer_blocks.*.attn1.to_q", "blocks.*.attn.q"),
+    ("transformer_blocks.*.to_k", "transformer_blocks.*.attn1.to_k", "blocks.*.attn.k"),
+    ("transformer_blocks.*.to_v", "transformer_blocks.*.attn1.to_v", "blocks.*.attn.v"),
+    ("transformer_blocks.*.to_out", "transformer_blocks.*.attn1.to_out.0", "blocks.*.attn.proj"),
+    ("transformer_blocks.*.widen", "transformer_blocks.*.ff.net.0.proj", "blocks.*.mlp.fc1"),
+    ("transformer_blocks.*.narrow", "transformer_blocks.*.ff.net.2", "blocks.*.mlp.fc2"),
+    ("modulation", "proj_out_1", "final_layer.adaLN_modulation.1"),
+    ("pixels", "proj_out_2", "final_layer.linear"),
 )
-"""How our names begin, diffusers' and Meta's."""
-EMBEDDERS: Names = (
-    ("time_embedding.linear_1.", "timestep_embedder.linear_1.", "t_embedder.mlp.0."),
-    ("time_embedding.linear_2.", "timestep_embedder.linear_2.", "t_embedder.mlp.2."),
-    (CLASS_EMBEDDING, "class_embedder.embedding_table.weight", "y_embedder.embedding_table.weight"),
-)
-"""The same; diffusers' stand in every block, under `norm1.emb`."""
-IN_BLOCKS: Names = (
-    ("modulation.", "norm1.linear.", "adaLN_modulation.1."),
-    ("to_q.", "attn1.to_q.", "attn.to_q."),
-    ("to_k.", "attn1.to_k.", "attn.to_k."),
-    ("to_v.", "attn1.to_v.", "attn.to_v."),
-    ("to_out.", "attn1.to_out.0.", "attn.proj."),
-    ("widen.", "ff.net.0.proj.", "mlp.fc1."),
-    ("narrow.", "ff.net.2.", "mlp.fc2."),
-)
-"""The same, behind the name of a block; Meta's queries, keys and values once they are apart."""
+"""Of each layer, of every block where there is a star: ours, diffusers', and Meta's once q, k and v are apart."""
 
 
 class _DiT2D(ImageKeys):
@@ -104,43 +99,26 @@ def _config(network: NetworkFolder) -> Json:
     ).model_dump(mode="json")
 
 
+def _names(present: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Ours, diffusers' and Meta's of all tensors, of as many blocks as there are among the names of any of them."""
+    blocks = {int(found[1]) for name in present if (found := re.search(r"blocks\.(\d+)\.", name))}
+    for row, block, kind in product(NAMES, sorted(blocks), ("weight", "bias")):
+        yield tuple(f"{name}.{kind}".replace("*", str(block)) for name in row)
+
+
 def _stored(named: Mapping[str, Any]) -> dict[str, Any]:
-    blocks = sorted({name.split(".")[1] for name in named if name.startswith("transformer_blocks.")}, key=int)
-    return {theirs: each for name, each in named.items() for theirs in _names(name, blocks)}
-
-
-def _names(name: str, blocks: list[str]) -> Iterator[str]:
-    """diffusers' names of a tensor of ours."""
-    for ours, theirs, _ in EMBEDDERS:
-        if name.startswith(ours):
-            yield from (f"transformer_blocks.{k}.norm1.emb.{theirs}{name.removeprefix(ours)}" for k in blocks)
-            return
-    yield _renamed(name, 0, 1)
-
-
-def _renamed(name: str, of: int, to: int) -> str:
-    """A name of the one column of the tables as that of another; as it is where it is in none."""
-    blocks = ("transformer_blocks.", "transformer_blocks.", "blocks.")
-    table, prefix, rest = ENDS, "", name
-    if name.startswith(blocks[of]):
-        number, _, rest = name.removeprefix(blocks[of]).partition(".")
-        table, prefix = IN_BLOCKS, f"{blocks[to]}{number}."
-    here = next((row for row in table if rest.startswith(row[of])), None)
-    return name if here is None else f"{prefix}{here[to]}{rest.removeprefix(here[of])}"
+    return {theirs: named[ours] for ours, theirs, _ in _names(named) if ours in named}
 
 
 def _loaded(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    ours: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        _, copied, rest = name.partition(".norm1.emb.")
-        row = next((row for row in EMBEDDERS if copied and rest.startswith(row[1])), None)
-        mine = _renamed(name, 1, 0) if row is None else f"{row[0]}{rest.removeprefix(row[1])}"
-        if not torch.equal(ours.setdefault(mine, tensor), tensor):
+    loaded: dict[str, Tensor] = {}
+    for ours, theirs, _ in _names(tensors):
+        if theirs in tensors and not torch.equal(loaded.setdefault(ours, tensors[theirs]), tensors[theirs]):
             raise InputError(
-                f"expected {name} in {path} to equal that of the first block, as all are copies of one, got another; "
+                f"expected {theirs} in {path} to equal that of the first block, as all are copies of one, got another; "
                 "take weights that were trained whole"
             )
-    return ours
+    return loaded
 
 
 DIT = Form("DiTTransformer2DModel", _read, _fits, _config, _stored, _loaded)
@@ -155,12 +133,9 @@ def from_meta(tensors: Mapping[str, Tensor], side: int) -> dict[str, Tensor]:
             wanted = places(side, side, tensor.shape[-1], tensor.device)
             if tensor.shape[1:] != wanted.shape or (tensor[0].float() - wanted).abs().max() > 1e-4:
                 raise InputError(f"expected pos_embed of {side}x{side} patches, got another; say the side in patches")
-            continue
-        thirds = [name.replace(".qkv.", f".to_{which}.") for which in "qkv"] if ".qkv." in name else [name]
-        apart |= dict(zip(thirds, tensor.chunk(len(thirds)), strict=True))
-    return {_of_meta(name): tensor for name, tensor in apart.items()}
-
-
-def _of_meta(name: str) -> str:
-    row = next((row for row in EMBEDDERS if name.startswith(row[2])), None)
-    return _renamed(name, 2, 0) if row is None else f"{row[0]}{name.removeprefix(row[2])}"
+        elif ".qkv." in name:
+            apart |= {name.replace("qkv", which): third for which, third in zip("qkv", tensor.chunk(3), strict=True)}
+        else:
+            apart[name] = tensor
+    ours = {theirs: ours for ours, _, theirs in _names(tensors)}
+    return {ours.get(name, name): tensor for name, tensor in apart.items()}

@@ -81,9 +81,6 @@ class DiT(Backbone):
         nn.init.zeros_(cast(Tensor, self.patches.bias))
         self.time_embedding = TimeEmbedding(WAVES, width)
         self.class_embedding = nn.Embedding(num_classes + null_class, width) if num_classes else None
-        for embedding in (self.time_embedding.linear_1, self.time_embedding.linear_2, self.class_embedding):
-            if embedding is not None:
-                nn.init.normal_(embedding.weight, std=0.02)
         self.transformer_blocks = nn.ModuleList(DiTBlock(settings) for _ in range(settings.layers))
         self.modulation = zeroed(linear(width, 2 * width))
         self.pixels = zeroed(linear(width, settings.patch**2 * out_channels))

@@ -29,6 +29,7 @@ from ancestral.settings.diffusion import ReverseVariance as ReverseVariance
 from ancestral.settings.diffusion import ScaledLinearSchedule as ScaledLinearSchedule
 from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
 from ancestral.settings.diffusion import SigmoidSchedule as SigmoidSchedule
+from ancestral.settings.network import AnyNetwork as AnyNetwork
 from ancestral.settings.network import DiTSettings as DiTSettings
 from ancestral.settings.network import NetworkSettings as NetworkSettings
 from ancestral.settings.network import UNetSettings as UNetSettings
