@@ -36,7 +36,8 @@ def batches(quick: bool) -> Cases:
     shortest = 0.0 if quick else 0.2
     for work in (small(quick), smallest(quick)):
         with _folder_of_pngs(work) as (files, loader):
-            trainer = ours.trainer(work, work.pipeline())
+            pipeline = work.pipeline()
+            trainer = ours.trainer(work, pipeline)
             yield Case(
                 f"a batch of {work.batch_size}, {work.name}",
                 [
@@ -44,7 +45,7 @@ def batches(quick: bool) -> Cases:
                     Contestant(
                         "decoded anew from its files", timed(partial(_decode, files, work.batch_size), shortest)
                     ),
-                    Contestant(STEP, timed(trainer.advance, shortest), precision=ours.precision(trainer.pipeline)),
+                    Contestant(STEP, timed(trainer.advance, shortest), precision=ours.precision(pipeline)),
                 ],
                 goals={STEP: FIFTIETH},
             )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
+from ancestral.training.denoiser import Denoising
 from ancestral.training.step import Trainer
 from benchmarks.workloads import Workload
 
@@ -26,7 +27,7 @@ def precision(pipeline: Pipeline) -> str:
 
 def trainer(work: Workload, pipeline: Pipeline) -> Trainer:
     """A trainer of `pipeline` on random images."""
-    return Trainer(pipeline, work.images())
+    return Trainer(Denoising(pipeline), work.images())
 
 
 def forward_pass(pipeline: Pipeline, x: Tensor) -> Callable[[], Tensor]:

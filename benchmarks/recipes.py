@@ -30,6 +30,7 @@ from ancestral.files import write_whole
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.settings import Config, SamplingSettings, merged
+from ancestral.training.denoiser import Denoising
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
@@ -181,7 +182,7 @@ def speed(base: str, changes: Changes) -> dict[str, float]:
 def speed_of(*both: Config) -> dict[str, float]:
     """The same of any two recipes for the same data, the second over the first."""
     parts = load(both[0].data)
-    trainers = [Trainer(Pipeline.fresh(config, parts.train.spec), parts.train) for config in both]
+    trainers = [Trainer(Denoising(Pipeline.fresh(config, parts.train.spec)), parts.train) for config in both]
     contestants = [
         Contestant(name, timed(trainer.advance, 0.4, trainer.settings.batch_size))
         for name, trainer in zip(("base", "variant"), trainers, strict=True)

@@ -18,6 +18,7 @@ from test_resume import assert_same_run
 from ancestral.errors import Diverged, InputError
 from ancestral.settings import Config
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
+from ancestral.training.denoiser import Denoising
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
@@ -28,7 +29,7 @@ from ancestral.training.training_log import FEWEST, SPIKE, Spikes, TrainingLog
 def test_a_grid_that_is_not_finite_is_left_out_and_said(tmp_path: Path) -> None:
     """Training goes on: whether it diverged is for its losses to tell. Nothing black is written."""
     pipeline, parts = fresh(tiny({"training": {"sample_every_steps": 1}}))
-    trainer, said = Trainer(pipeline, parts.train), list[str]()
+    trainer, said = Trainer(Denoising(pipeline), parts.train), list[str]()
     trainer.advance()
     torch.nn.init.constant_(trainer.ema.network.conv_in.bias, math.nan)
     TrainingLog(trainer, RunFolder(tmp_path), lambda: None, said.append).after_step(None)
@@ -53,7 +54,7 @@ def diverging(trainer: Trainer, bad: list[int]) -> Diverged:
 def test_the_images_that_are_no_numbers_are_named_by_index_and_file() -> None:
     pipeline, parts = fresh(tiny())
     images = replace(parts.train, names=tuple(f"file-{i}.png" for i in range(len(parts.train))))
-    trainer = Trainer(pipeline, images)
+    trainer = Trainer(Denoising(pipeline), images)
     first, second = (int(index) for index in trainer.loader.batch(MOST_IN_A_ROW - 1).indices[[2, 5]])
     message = str(diverging(trainer, [2, 5]))
     assert f"on training images {first} (file-{first}.png), {second} (file-{second}.png); " in message
@@ -62,7 +63,7 @@ def test_the_images_that_are_no_numbers_are_named_by_index_and_file() -> None:
 
 def test_without_file_names_and_of_many_only_some_are_named() -> None:
     pipeline, parts = fresh(tiny({"training": {"batch_size": NAMED_IMAGES + 3}}))
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     named = [str(int(index)) for index in trainer.loader.batch(MOST_IN_A_ROW - 1).indices[:NAMED_IMAGES]]
     message = str(diverging(trainer, [*range(NAMED_IMAGES + 3)]))
     assert f"on training images {', '.join(named)} and 3 more; " in message

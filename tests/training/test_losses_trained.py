@@ -11,7 +11,9 @@ from ancestral.condition import NOTHING_TOLD
 from ancestral.data.datasets import load
 from ancestral.diffusion.timesteps import RecentLosses
 from ancestral.pipeline import Pipeline
-from ancestral.training.loss import ValidationLoss, training_losses
+from ancestral.training.denoiser import Denoising
+from ancestral.training.loss import training_losses
+from ancestral.training.means import ValidationLoss
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.step import Trainer
 
@@ -48,8 +50,8 @@ def test_in_the_hybrid_the_bound_moves_the_spread_alone() -> None:
 def test_a_likelihood_model_learns_to_spend_fewer_bits() -> None:
     """Untrained, every level of a digit is as likely: within 40 steps it has learned which ones there are."""
     pipeline, parts = fresh(tiny(LEVELS))
-    trainer = Trainer(pipeline, parts.train)
-    held_out = ValidationLoss(pipeline, parts.validation)
+    trainer = Trainer(Denoising(pipeline), parts.train)
+    held_out = ValidationLoss(Denoising(pipeline), parts.validation)
     before = held_out.record(trainer.network)["held_out_loss"]
     for _ in range(40):
         trainer.advance()
@@ -69,7 +71,7 @@ def test_stratified_batches_visit_every_part_of_time() -> None:
 def test_importance_draws_by_recent_losses_and_weighs_by_what_it_drew() -> None:
     changes = {"diffusion": {"schedule": {"num_timesteps": 4}}, "training": {"timesteps": "importance"}}
     trainer = Trainer(*_fresh({**changes, "sampling": {"steps": 4}}))
-    trainer.recent = RecentLosses(torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64)[:, None].repeat(1, 10))
+    trainer.task.recent = RecentLosses(torch.tensor([1.0, 1.0, 1.0, 5.0], dtype=torch.float64)[:, None].repeat(1, 10))
     drawn, weights = [], []
     for trainer.step in range(400):
         times = randomness(trainer).times
@@ -86,19 +88,19 @@ def test_recent_losses_are_those_of_the_steps() -> None:
     trainer = Trainer(*_fresh({**changes, "sampling": {"steps": 4}}))
     t = randomness(trainer).times.t
     trainer.advance()
-    assert trainer.recent is not None
-    filled = trainer.recent.table.isfinite().sum(1)
+    assert trainer.task.recent is not None
+    filled = trainer.task.recent.table.isfinite().sum(1)
     assert filled.tolist() == torch.bincount(t - 1, minlength=4).tolist()
 
 
 def randomness(trainer: Trainer) -> Randomness:
     """That of the trainer's next step."""
-    shape, device = trainer.pipeline.spec.shape, trainer.device
-    T = trainer.diffusion.num_timesteps
-    return randomness_of(trainer.settings, trainer.seed, trainer.step, shape, T, device, trainer.recent)
+    shape, device = trainer.task.pipeline.spec.shape, trainer.device
+    T = trainer.task.diffusion.num_timesteps
+    return randomness_of(trainer.settings, trainer.task.seed, trainer.step, shape, T, device, trainer.task.recent)
 
 
-def _fresh(changes: dict) -> tuple[Pipeline, object]:  # type: ignore[type-arg]
+def _fresh(changes: dict) -> tuple[Denoising, object]:  # type: ignore[type-arg]
     config = tiny(changes)
     parts = load(config.data)
-    return Pipeline.fresh(config, parts.train.spec), parts.train
+    return Denoising(Pipeline.fresh(config, parts.train.spec)), parts.train

@@ -11,6 +11,7 @@ from runs import TRANSFORMER, TWO_LEVELS, fresh, run_all, tiny
 
 from ancestral import machine
 from ancestral.training import memory
+from ancestral.training.denoiser import Denoising
 from ancestral.training.memory import available_bytes, fit_micro_batch, footprint, peak_bytes
 from ancestral.training.step import Trainer
 
@@ -49,7 +50,7 @@ def test_the_estimate_is_the_measured_peak_within_a_quarter(changes: dict, micro
     trainers: list[Trainer] = []
 
     def begin() -> None:
-        trainers.append(Trainer(pipeline, parts.train))
+        trainers.append(Trainer(Denoising(pipeline), parts.train))
         trainers[0].advance()
 
     measured = peak_bytes(begin)
@@ -71,14 +72,14 @@ def test_one_and_two_timesteps_train_by_the_bound(name: str, num_timesteps: int)
     diffusion = {**changes.get("diffusion", {}), "schedule": {"num_timesteps": num_timesteps}}
     pipeline, parts = fresh(tiny({**changes, "diffusion": diffusion, "sampling": {"steps": 1}}))
     assert footprint(pipeline).kept > 0
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     trainer.advance()
     assert trainer.non_finite.skipped == 0
 
 
 def test_weights_moments_and_averages_are_counted_exactly() -> None:
     pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
-    estimate, trainer = footprint(pipeline), Trainer(pipeline, parts.train)
+    estimate, trainer = footprint(pipeline), Trainer(Denoising(pipeline), parts.train)
     trainer.advance()
     moments = [m for name, m in trainer.tensors()["optimizer"].items() if not name.endswith(".step")]
     assert estimate.moments == sum(moment.nbytes for moment in moments)
@@ -92,6 +93,7 @@ import torch
 sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent)]
 from runs import fresh
 from ancestral.settings import Config
+from ancestral.training.denoiser import Denoising
 from ancestral.training.memory import footprint
 from ancestral.training.step import Trainer
 def kilobytes(name):
@@ -100,7 +102,7 @@ torch.set_num_threads(1)
 pipeline, parts = fresh(Config.model_validate_json(sys.argv[2]))
 estimate = footprint(pipeline).new
 before = kilobytes("VmRSS")
-trainer = Trainer(pipeline, parts.train)
+trainer = Trainer(Denoising(pipeline), parts.train)
 trainer.advance()
 print(estimate, 1024 * (kilobytes("VmHWM") - before))
 """

@@ -4,6 +4,7 @@ import pytest
 import torch
 from runs import fresh, tiny
 
+from ancestral.training.denoiser import Denoising
 from ancestral.training.optimizer import Muon, optimizers_for, orthogonalised
 from ancestral.training.step import Trainer
 
@@ -47,13 +48,13 @@ def test_of_a_transformer_the_matrices_inside_its_blocks_are_orthogonalised() ->
 
 def test_a_resumed_run_has_the_same_momentum() -> None:
     pipeline, parts = fresh(tiny({"training": {"optimizer": "muon"}}))
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     for _ in range(2):
         trainer.advance()
     saved, state = trainer.tensors(), trainer.state()
     saved = {name: {key: value.clone() for key, value in file.items()} for name, file in saved.items()}
     trainer.advance()
-    other = Trainer(fresh(tiny({"training": {"optimizer": "muon"}}))[0], parts.train)
+    other = Trainer(Denoising(fresh(tiny({"training": {"optimizer": "muon"}}))[0]), parts.train)
     other.restore(saved, state)
     other.advance()
     here, there = (dict(each.network.named_parameters()) for each in (trainer, other))

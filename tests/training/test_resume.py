@@ -19,14 +19,14 @@ from ancestral.training.loop import train
 from ancestral.training.run import RunFolder
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path, kept: str = "pipeline/*/diffusion_pytorch_model.safetensors") -> None:
     """Weights, average, moments and log, byte for byte; only the clock may differ."""
     ours, theirs = (newest_checkpoint(path / "checkpoints", pytest.fail) for path in (one, other))
     assert ours is not None and theirs is not None and ours.name == theirs.name
     for name in (path.name for path in ours.glob("*.safetensors")):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
-    weights = [path.relative_to(one) for path in (one / "pipeline").glob("*/diffusion_pytorch_model.safetensors")]
+    weights = [path.relative_to(one) for path in one.glob(kept)]
     assert len(weights) == 1 and (one / weights[0]).read_bytes() == (other / weights[0]).read_bytes()
 
 

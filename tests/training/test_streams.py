@@ -23,7 +23,8 @@ from ancestral.evaluation.sweep import seeds_and_condition
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
 from ancestral.settings import SamplingSettings
-from ancestral.training.loss import ValidationLoss
+from ancestral.training.denoiser import Denoising
+from ancestral.training.means import ValidationLoss
 from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
 from ancestral.training.step import Trainer
 
@@ -58,13 +59,13 @@ def made() -> tuple[Pipeline, Parts]:
 
 
 def training(pipeline: Pipeline, parts: Parts) -> None:
-    trainer = Trainer(fresh(CONFIG)[0], parts.train)
+    trainer = Trainer(Denoising(fresh(CONFIG)[0]), parts.train)
     for _ in range(3):
         trainer.advance()
 
 
 def held_out(pipeline: Pipeline, parts: Parts) -> None:
-    ValidationLoss(pipeline, parts.validation).record(pipeline.network)
+    ValidationLoss(Denoising(pipeline), parts.validation).record(pipeline.network)
 
 
 def classifying(pipeline: Pipeline, parts: Parts) -> None:
@@ -126,7 +127,7 @@ def test_a_step_draws_its_own_numbers_for_each_purpose(
     made: tuple[Pipeline, Parts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When, noise, hidden labels, mirroring and dropout: five streams of one step, all of the step's own."""
-    trainer = Trainer(fresh(CONFIG)[0], made[1].train)
+    trainer = Trainer(Denoising(fresh(CONFIG)[0]), made[1].train)
     by_step = []
     for step in range(2):
         with recorded(monkeypatch) as texts:
@@ -138,7 +139,7 @@ def test_a_step_draws_its_own_numbers_for_each_purpose(
 
 def test_dropout_is_another_at_each_step(made: tuple[Pipeline, Parts]) -> None:
     """Trap: one mask for the whole run, which is a smaller network."""
-    trainer, masks = Trainer(fresh(CONFIG)[0], made[1].train), []
+    trainer, masks = Trainer(Denoising(fresh(CONFIG)[0]), made[1].train), []
     dropout = trainer.network.mid_block.resnets[0].dropout
     dropout.register_forward_hook(lambda module, given, out: masks.append(out == 0))
     for _ in range(2):

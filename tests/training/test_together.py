@@ -26,6 +26,7 @@ from ancestral.errors import CannotWrite, Diverged, InputError, Lost
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
+from ancestral.training.denoiser import Denoising
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
@@ -164,7 +165,7 @@ def test_processes_that_were_told_otherwise_all_say_what(tmp_path: Path) -> None
 def draws(processes: Processes, folder: Path, batch_size: int) -> list[list[float]]:
     """What the network is given of this process's share of the first steps: x_t, t and labels."""
     pipeline, parts = small({"training": {"batch_size": batch_size}})
-    trainer = Trainer(pipeline, parts.train, processes)
+    trainer = Trainer(Denoising(pipeline), parts.train, processes)
     seen: list[list[float]] = []
     trainer.network.register_forward_pre_hook(
         lambda _, given: seen.extend([float(x) for x in tensor.flatten()] for tensor in (*given[:2], given[2].labels))
@@ -221,7 +222,7 @@ def gradient(processes: Processes, folder: Path, parallel: str, batch_size: int,
     training = {"batch_size": batch_size, "lr": 1e-9, "clip_norm": None}
     network = {**TWO_LEVELS, "dropout": 0.0}
     pipeline, parts = small({**EXACT, "network": network, "training": training, "compute": compute})
-    trainer = Trainer(pipeline, parts.train, processes, parallel)  # type: ignore[arg-type]
+    trainer = Trainer(Denoising(pipeline), parts.train, processes, parallel)  # type: ignore[arg-type]
     entries: list[float] = []
 
     def keep(*_: object) -> None:
@@ -384,9 +385,9 @@ def test_ten_in_a_row_stop_all_and_the_first_names_the_images_of_the_last(tmp_pa
     assert newest_checkpoint(tmp_path / "checkpoints", pytest.fail) is not None
 
 
-def small_trainer() -> tuple[Pipeline, Any]:
+def small_trainer() -> tuple[Denoising, Any]:
     pipeline, parts = small()
-    return pipeline, parts.train
+    return Denoising(pipeline), parts.train
 
 
 def test_all_go_back_together(tmp_path: Path) -> None:

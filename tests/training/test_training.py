@@ -11,10 +11,11 @@ from ancestral.condition import UNTOLD
 from ancestral.errors import Diverged
 from ancestral.settings import TrainingSettings
 from ancestral.training.budget import learning_rate
+from ancestral.training.denoiser import Denoising
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.logs import read_log
 from ancestral.training.loop import train
-from ancestral.training.loss import RunningMeans
+from ancestral.training.means import RunningMeans
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 
@@ -49,7 +50,7 @@ def test_micro_batches_even_or_not_give_the_same_gradient(precision: str, roundi
             "compute": {"micro_batch": micro_batch, "precision": precision},
         }
         pipeline, parts = fresh(tiny(changes))
-        trainer = Trainer(pipeline, parts.train)
+        trainer = Trainer(Denoising(pipeline), parts.train)
         gradients: list[torch.Tensor] = []
         trainer.optimizers[0].register_step_pre_hook(
             lambda *_, g=gradients, n=trainer.network: g.extend(
@@ -64,7 +65,7 @@ def test_micro_batches_even_or_not_give_the_same_gradient(precision: str, roundi
 
 def test_hidden_labels_are_the_null_class_at_the_asked_rate() -> None:
     pipeline, parts = fresh(tiny({"training": {"batch_size": 64, "label_dropout": 0.25}}))
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     seen: list[torch.Tensor] = []
     trainer.network.register_forward_pre_hook(lambda _, given: seen.append(given[2].labels))
     for _ in range(8):
@@ -120,7 +121,7 @@ def test_divergence_stops_names_a_layer_and_keeps_the_last_good_state(tmp_path: 
 
 def test_a_non_finite_gradient_is_skipped_and_counted(tmp_path: Path) -> None:
     pipeline, parts = fresh(tiny())
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     trainer.advance()
     before = [p.clone() for p in trainer.network.parameters()]
     with no_numbers(trainer.network):

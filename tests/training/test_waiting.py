@@ -18,6 +18,7 @@ from ancestral.data import loader as loader_module
 from ancestral.errors import Diverged
 from ancestral.training import randomness as randomness_module
 from ancestral.training import step as step_module
+from ancestral.training.denoiser import Denoising
 from ancestral.training.ema import ExponentialAverage
 from ancestral.training.optimizer import Muon
 from ancestral.training.step import MOST_IN_A_ROW, NonFiniteCounter, Trainer
@@ -46,7 +47,7 @@ class Watch(TorchDispatchMode):
 
 def trainer_of(changes: dict[str, object] | None = None) -> Trainer:
     pipeline, parts = fresh(tiny(changes))
-    return Trainer(pipeline, parts.train)
+    return Trainer(Denoising(pipeline), parts.train)
 
 
 @pytest.mark.parametrize(
@@ -94,14 +95,14 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
     pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))
-    trainer = Trainer(pipeline, parts.train)
+    trainer = Trainer(Denoising(pipeline), parts.train)
     assert trainer.non_finite.every == MOST_IN_A_ROW
     trainer.step = MOST_IN_A_ROW - 2
     trainer.advance()
     with Watch() as watch:
         trainer.advance()
     assert watch.reads == []
-    assert trainer.step == MOST_IN_A_ROW and trainer.means.sums.device.type == "meta"
+    assert trainer.step == MOST_IN_A_ROW and trainer.modules[0].means.sums.device.type == "meta"
     with pytest.raises((RuntimeError, NotImplementedError)):
         trainer.advance()
 
@@ -223,7 +224,7 @@ def test_a_gpu_takes_the_steps_of_a_cpu(how: str, monkeypatch: pytest.MonkeyPatc
     for device in ("cpu", "cuda"):
         pipeline, parts = fresh(tiny({**changes, "compute": {"precision": "float32"}} if device == "cpu" else changes))
         pipeline = pipeline.to(device)
-        trainer = Trainer(pipeline, parts.train)
+        trainer = Trainer(Denoising(pipeline), parts.train)
         trainer._randomness = on_the_cpu(trainer)  # type: ignore[method-assign]
         for step in range(4):
             with no_numbers(trainer.network) if step == 1 else nullcontext():
@@ -245,7 +246,7 @@ def on_the_cpu(trainer: Trainer) -> Callable[[], Any]:
     draws = trainer._randomness
 
     def same() -> Any:
-        shape = (trainer.settings.batch_size, *trainer.pipeline.spec.shape)
+        shape = (trainer.settings.batch_size, *trainer.task.pipeline.spec.shape)
         eps = torch.randn(shape, generator=torch.Generator().manual_seed(trainer.step))
         return draws()._replace(eps=eps.to(trainer.device))
 

@@ -28,6 +28,10 @@ class Batch(NamedTuple):
     condition: Condition
     indices: Int64[Tensor, "B"]
 
+    def rows(self, part: slice) -> "Batch":
+        """A part of this process's share."""
+        return Batch(self.pixels[part], self.condition.rows(part), self.indices)
+
 
 def batch_indices(seed: int, step: int, batch_size: int, num_images: int) -> Int64[Tensor, "B"]:
     """Positions (B,) of the images of batch `step` of a set in memory, counted from 0; B may exceed `num_images`."""

@@ -33,11 +33,6 @@ class Level:
         assert self.index is not None, "a level of a table"
         return self.index
 
-    def rows(self, index: slice | Tensor) -> "Level":
-        """Of the images at `index`."""
-        in_table = None if self.index is None else self.index[index]
-        return Level(self.alpha[index], self.sigma[index], self.log_snr[index], in_table)
-
     def over(self, like: Data) -> tuple[Tensor, Tensor]:
         """alpha and sigma, broadcast over `like` and in its type."""
         return broadcast_like(self.alpha, like), broadcast_like(self.sigma, like)

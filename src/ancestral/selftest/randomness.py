@@ -85,7 +85,7 @@ CPU = torch.device("cpu")
 def told(how: TimestepDraw, seed: int, step: int) -> dict[str, Tensor]:
     """Everything random in a step, (MANY,) float64 each, of mean 0."""
     settings, T = TrainingSettings(steps=1, batch_size=MANY, timesteps=how, label_dropout=0.5), TIMESTEPS[how]
-    times, eps, hidden = randomness_of(settings, seed, step, (1, 1, 1), T, CPU, None)
+    times, eps, hidden, _ = randomness_of(settings, seed, step, (1, 1, 1), T, CPU, None)
     order = batch_indices(seed, step, MANY, MANY)
     numbers = {
         "t": times.t / T,

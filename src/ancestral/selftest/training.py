@@ -24,8 +24,10 @@ from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
 from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.budget import learning_rate
+from ancestral.training.denoiser import Denoising
 from ancestral.training.ema import ExponentialAverage
-from ancestral.training.loss import ValidationLoss, level_of, training_losses
+from ancestral.training.loss import level_of, training_losses
+from ancestral.training.means import ValidationLoss
 from ancestral.training.optimizer import ROUNDS, A, B, C, Muon
 from ancestral.training.randomness import randomness_of
 from ancestral.training.step import Trainer
@@ -165,8 +167,9 @@ def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tenso
     """The gradient that Adam was given in a first step, all in one row: its first moment over 1 - beta_1."""
     pipeline = stirred(tiny(training))
     choices = pipeline.compute.model_copy(update={"micro_batch": micro_batch})
-    trainer = Trainer(pipeline.with_compute(choices), images(20))
-    trainer.recent = RECENT
+    task = Denoising(pipeline.with_compute(choices))
+    task.recent = RECENT
+    trainer = Trainer(task, images(20))
     trainer.advance()
     moments = sorted(trainer.tensors()["optimizer"].items())
     return torch.cat([each.flatten() for name, each in moments if name.endswith(".exp_avg")]).double() / 0.1
@@ -175,7 +178,7 @@ def stepped(training: TrainingSettings, micro_batch: int | None = None) -> Tenso
 def by_hand(training: TrainingSettings) -> Tensor:
     """The same row, of min(SNR, 5) / SNR times the squared error of eps, weighed by how rarely its t is drawn."""
     network = stirred(tiny(training)).network.train().requires_grad_(True)
-    times, eps, _ = randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
+    times, eps, *_ = randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, RECENT)
     pixels = torch.tensor(images(20).pixels(batch_indices(0, 0, SIZE, 20).numpy())).permute(0, 3, 1, 2)
     level = LEVELS[times.t - 1].float()[:, None, None, None]
     signal = torch.sigmoid(level)
@@ -202,7 +205,7 @@ def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     """Its 12 images have each of 6 timesteps twice, and their own classes."""
     pipeline, calls = stirred(tiny(STEP, classes=3)), list[Tensor]()
     pipeline.network.register_forward_pre_hook(lambda _, given: calls.append(torch.stack([given[1], given[2].labels])))
-    loss = ValidationLoss(pipeline, images(12, 3))
+    loss = ValidationLoss(Denoising(pipeline), images(12, 3))
     first, again = (loss.record(pipeline.network)["held_out_loss"] for _ in range(2))
     times, labels = torch.cat(calls[: len(calls) // 2], 1)
     return first - again, times.sort().values - torch.arange(12) // 2, labels - torch.arange(12) % 3
@@ -214,7 +217,7 @@ def hidden_labels(_: torch.device) -> Tensor:
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
     pipeline = tiny(training, classes=3)
     choices = pipeline.compute.model_copy(update={"micro_batch": 64})
-    trainer, labels = Trainer(pipeline.with_compute(choices), images(300, 3)), list[Tensor]()
+    trainer, labels = Trainer(Denoising(pipeline.with_compute(choices)), images(300, 3)), list[Tensor]()
     trainer.network.register_forward_pre_hook(lambda module, given: labels.append(given[2].labels))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3

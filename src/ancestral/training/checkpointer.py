@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ancestral.errors import Diverged, InputError
 from ancestral.files import read_json
-from ancestral.pipeline.folder import name_of, stored, write_settings
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Settings, TrainingSettings, parse
 from ancestral.training.budget import leap_in_words, warmup_in_words
@@ -50,8 +49,8 @@ class Checkpointer:
 
     def resume(self, before: TrainingSettings, extend: bool) -> None:
         """Puts the trainer where the newest valid checkpoint left it, if there is one, and mends what a kill or a full
-        disk has left of the log and the pipeline. Where there is none, and training is to go back if it diverges, the
-        beginning is saved. `before`: the settings of the last start; `extend` as for `train`.
+        disk has left of the log and of what the task keeps. Where there is none, and training is to go back if it
+        diverges, the beginning is saved. `before`: the settings of the last start; `extend` as for `train`.
         """
         folder, settings = self._newest(), self.trainer.settings
         if shortened := warmup_in_words(settings):
@@ -70,7 +69,7 @@ class Checkpointer:
                 self.say(leap)
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
-            self._mend_pipeline()
+            self._mend()
         self.saved_seconds = self.engine.clock
 
     def after_step(self) -> None:
@@ -82,11 +81,11 @@ class Checkpointer:
             self.save()
 
     def save(self) -> None:
-        """A checkpoint, unless this step has one, and the pipeline folder. What is not finite is never saved: it would
-        take the place of the last good state.
+        """A checkpoint, unless this step has one, and what the task keeps of the averages. What is not finite is never
+        saved: it would take the place of the last good state.
 
         Where every process holds all weights the main one saves. Where each holds some rows, each saves them, and the
-        main one gathers the averages for the pipeline, tensor by tensor.
+        main one gathers the averages, tensor by tensor.
         """
         if self.saved_step == self.trainer.step:
             return
@@ -108,10 +107,10 @@ class Checkpointer:
         if holders is self.processes or self.processes.is_main:
             self.check()
             save_checkpoint(self.run.checkpoints, self.trainer.step, tensors, state, keep, spared, holders)
-        averaged = self.engine.full_pipeline()
-        if averaged is not None:
+        averages = self.trainer.full_averages()
+        if averages is not None:
             self.check()
-            averaged.save(self.run.pipeline)
+            self.trainer.task.save(averages, self.run)
         self.saved_step, self.saved_seconds = self.trainer.step, self.engine.clock
 
     def finish(self) -> None:
@@ -170,23 +169,15 @@ class Checkpointer:
         self.log.cut(state["log_bytes"], self.trainer.step)
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
 
-    def _mend_pipeline(self) -> None:
-        """Writes the pipeline folder where it is not what was saved last, or where it is to be sampled otherwise."""
-        averaged = self.engine.full_pipeline()
-        if averaged is None:
-            return
-        try:
-            weights, sampling = stored(self.run.pipeline)
-        except InputError:
-            weights, sampling = "", averaged.config.sampling
-        self.check()
-        if weights != averaged.weights_hash():
-            averaged.save(self.run.pipeline)
-            self.say(f"{self.run.pipeline} was not that of the checkpoint: written anew")
-        elif sampling != averaged.config.sampling:
-            write_settings(self.run.pipeline, averaged.config, averaged.spec, name_of(averaged.codec))
+    def _mend(self) -> None:
+        """Writes what is kept of the averages where it is not what was saved last."""
+        averages = self.trainer.full_averages()
+        if averages is not None:
+            self.check()
+            if mended := self.trainer.task.mend(averages, self.run):
+                self.say(mended)
 
-    def _all_sound(self, tensors: dict[str, dict[str, Tensor]]) -> bool:
+    def _all_sound(self, tensors: Tensors) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""
         held = [tensor for group in ("model", "ema", "optimizer") for tensor in tensors[group].values()]
         sound = all(bool(tensor.isfinite().all()) for tensor in held)
@@ -208,7 +199,7 @@ class Counters(Settings):
     skipped: WholeNumber
     skipped_in_a_row: WholeNumber = 0
     rollbacks: Annotated[WholeNumber, Field(le=2**20)] = 0
-    window: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=10, max_length=10)]
+    window: Annotated[list[Annotated[float, Field(strict=True)]], Field(min_length=10)]
     good_step: WholeNumber | None = None
     data: str
     log_bytes: WholeNumber
@@ -220,6 +211,8 @@ class Counters(Settings):
                 raise ValueError(f"expected at most step = {self.step} for {name}, got {getattr(self, name)}")
         if self.skipped_in_a_row > self.skipped:
             raise ValueError(f"expected at most skipped = {self.skipped}, got {self.skipped_in_a_row} in a row")
+        if len(self.window) % 10:
+            raise ValueError(f"expected 10 numbers for each network as window, got {len(self.window)}")
         return self
 
 

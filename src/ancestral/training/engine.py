@@ -25,13 +25,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ancestral.compute import Choices
 from ancestral.networks.backbone import Backbone
 from ancestral.networks.compiled import compiled
-from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes, lost_if_broken
+from ancestral.settings import TrainingSettings
 from ancestral.tensors import PerImage
-from ancestral.training.loss import losses_of_black
 from ancestral.training.optimizer import Rows
+from ancestral.training.task import Trainable
 
 Parallel = Literal["ddp", "fsdp"]
 LossesOfPart = Callable[[slice], tuple[PerImage, PerImage]]
@@ -42,6 +43,8 @@ class Engine:
     """The weights this process updates, and how it computes with all of them; here one process alone.
 
     Args:
+        module: the network, and what its backward pass is tried with.
+        settings: those of the run, for the size of a batch.
         average: the averaged network, which lies as the network does.
         stop_asked: whether this process was asked to stop.
         seconds: what its clock shows.
@@ -63,23 +66,26 @@ class Engine:
     def __init__(
         self,
         processes: Processes,
-        pipeline: Pipeline,
+        module: Trainable,
+        compute: Choices,
+        settings: TrainingSettings,
         average: nn.Module,
         stop_asked: Callable[[], bool],
         seconds: Callable[[], float],
     ) -> None:
-        self.processes, self.pipeline, self.network, self.average = processes, pipeline, pipeline.network, average
+        self.processes, self.module, self.network, self.average = processes, module, module.network, average
+        self.compile = compute.compile
         self.stop_asked, self.seconds = stop_asked, seconds
         self.last_stop, self.last_clock = False, 0.0  # as all processes know them since the last look
-        self.batch_size = pipeline.config.training.batch_size
+        self.batch_size = settings.batch_size
         self.local_slice = processes.local_slice(self.batch_size)
-        self.parts = _parts(processes, self.batch_size, pipeline.compute.micro_batch)
+        self.parts = _parts(processes, self.batch_size, compute.micro_batch)
         self._distribute()
 
     def _distribute(self) -> None:
         """Sets `forward`, `weights`, `averages` and, where there are any, `rows`."""
         self.weights, self.averages = dict(self.network.named_parameters()), [*self.average.parameters()]
-        self.forward = compiled(self.network, self.pipeline.compute.compile)
+        self.forward = compiled(self.network, self.compile)
 
     def backward(self, losses_of: LossesOfPart, look: bool) -> PerImage:
         """The losses of the whole batch, (B,); the gradient of their weighted mean is in the weights after `norm`.
@@ -143,9 +149,9 @@ class Engine:
         """What this process holds of a network of this kind, by name."""
         return network.state_dict()
 
-    def full_pipeline(self) -> Pipeline | None:
-        """A pipeline around all of the averaged weights, on the main process, which is to save it; together."""
-        return self.pipeline.with_network(self.average) if self.processes.is_main else None
+    def full_average(self) -> nn.Module:
+        """The averaged network with all of its weights, on the main process; together."""
+        return self.average
 
 
 class Replicated(Engine):
@@ -158,10 +164,10 @@ class Replicated(Engine):
         super()._distribute()
         with lost_if_broken():
             self.replicas = nn.parallel.DistributedDataParallel(self.network, gradient_as_bucket_view=True)
-        self.forward = compiled(self.replicas, self.pipeline.compute.compile)
+        self.forward = compiled(self.replicas, self.compile)
         count = self.parts[0].stop - self.parts[0].start
         with self.part(last=True):
-            torch.autograd.backward(losses_of_black(self.pipeline, self.forward, count).sum())
+            torch.autograd.backward(self.module.warm_up(self.forward, count).sum())
         self.clear()
 
     def part(self, last: bool) -> AbstractContextManager[None]:
@@ -187,7 +193,7 @@ class FullySharded(Engine):
         self.averages = [*self.tensors(self.average).values()]
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
         self.rows = Rows(self._gather, lambda whole: whole[rows_of(self.processes, len(whole))])
-        self.forward = compiled(self.network, self.pipeline.compute.compile)
+        self.forward = compiled(self.network, self.compile)
 
     def part(self, last: bool) -> AbstractContextManager[None]:
         """Every part is reduced at once: a whole gradient is never held."""
@@ -213,14 +219,14 @@ class FullySharded(Engine):
         """This process's rows, in the memory that fully_shard keeps them in."""
         return {name: _rows(parameter) for name, parameter in network.named_parameters()}
 
-    def full_pipeline(self) -> Pipeline | None:
+    def full_average(self) -> nn.Module:
         """The rows are gathered tensor by tensor."""
-        of = self.pipeline
-        whole = Pipeline.fresh(of.config, of.spec, "cpu", codec=of.codec) if self.processes.is_main else None
+        assert self.module.fresh is not None, "a network that may be held by rows"
+        whole = self.module.fresh() if self.processes.is_main else self.average
         for (name, weight), averages in zip(self.weights.items(), self.averages, strict=True):
             gathered = self._gather(weight, averages)
-            if whole is not None:
-                whole.network.get_parameter(name).detach().copy_(gathered)
+            if self.processes.is_main:
+                whole.get_parameter(name).detach().copy_(gathered)
         return whole
 
     def clear(self) -> None:

@@ -19,11 +19,12 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.settings import Config, TrainingSettings, flat
 from ancestral.training.checkpointer import Checkpointer
+from ancestral.training.denoiser import Denoising
 from ancestral.training.engine import Parallel
-from ancestral.training.loss import ValidationLoss
-from ancestral.training.memory import fit_micro_batch
+from ancestral.training.means import ValidationLoss
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
+from ancestral.training.task import Task
 from ancestral.training.training_log import TrainingLog
 
 
@@ -39,7 +40,7 @@ class Progress(NamedTuple):
 
 
 def train(
-    pipeline: Pipeline,
+    task: Task | Pipeline,
     parts: Parts,
     run: RunFolder | Path | str,
     say: Callable[[str], None] = print,
@@ -48,12 +49,13 @@ def train(
     parallel: Parallel = "ddp",
     extend: bool = False,
 ) -> Generator[Progress, None, None]:
-    """Trains `pipeline` to the end of its budget, yielding after every step; resumes what is in `run`.
+    """Trains to the end of the budget, yielding after every step; resumes what is in `run`.
 
     Closing the generator saves a checkpoint first, so stopping costs nothing. At the end, and with every checkpoint,
-    `run.pipeline` holds the averaged weights.
+    `run` holds what the task keeps of the averaged weights.
 
     Args:
+        task: what is trained; of a pipeline its denoiser, of which `run.pipeline` holds the averaged weights.
         run: the folder of the run, which is made where there is none.
         asked: whether this process has been asked to stop; told to all by `Progress.stop`.
         processes: those that train together; each calls this with the same settings, images and run, and closes the
@@ -69,9 +71,10 @@ def train(
         CannotWrite: the disk is full or gone.
     """
     keep_freed_memory()
-    config, run = pipeline.config, run if isinstance(run, RunFolder) else RunFolder(run)
+    task = Denoising(task) if isinstance(task, Pipeline) else task
+    config, run = task.config, run if isinstance(run, RunFolder) else RunFolder(run)
     check_alike(processes, config, parts.train.hash, parallel)
-    if parallel == "fsdp" and pipeline.network_settings is None:
+    if parallel == "fsdp" and any(module.fresh is None for module in task.modules):
         raise InputError("expected a network of this package with fsdp, got one of one's own; use ddp")
     if processes.world_size > config.training.batch_size:
         raise InputError(
@@ -84,9 +87,9 @@ def train(
         processes.barrier()
         found = run.read_config().training if processes.is_main else config.training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
-        pipeline = pipeline.with_compute(_settled(pipeline, parts, run, say, processes, parallel))
-        trainer = Trainer(pipeline, parts.train, processes, parallel, asked)
-        validation = ValidationLoss(pipeline, parts.validation) if len(parts.validation) else None
+        task = task.with_compute(_settled(task, parts, run, say, processes, parallel))
+        trainer = Trainer(task, parts.train, processes, parallel, asked)
+        validation = ValidationLoss(task, parts.validation) if len(parts.validation) else None
         log = TrainingLog(trainer, run, check, say)
         checkpointer = Checkpointer(log, parts.train.hash)
         checkpointer.resume(before, extend)
@@ -132,7 +135,7 @@ def _silent(text: str) -> None:
 
 
 def _settled(
-    pipeline: Pipeline,
+    task: Task,
     parts: Parts,
     run: RunFolder,
     say: Callable[[str], None],
@@ -140,14 +143,14 @@ def _settled(
     parallel: Parallel,
 ) -> Choices:
     """How the machine is used, as the main process decides it for all."""
-    config, decided, machine = pipeline.config, pipeline.compute, machine_name(pipeline.device)
+    config, decided, machine = task.config, task.compute, machine_name(task.device)
     chosen = decided
     if processes.is_main:
-        now = decided if run.computed_on(machine) else fit_micro_batch(pipeline, parts.train, say, processes)
-        threads = torch.get_num_threads() if pipeline.device.type == "cpu" else None
+        now = decided if run.computed_on(machine) else task.fitted(parts.train, say, processes)
+        threads = torch.get_num_threads() if task.device.type == "cpu" else None
         chosen = run.resume_choices(now, config.compute, machine, say, processes.world_size, parallel, threads)
         told = decided if chosen == now else chosen
-        if how := in_words(told, config.compute, pipeline.network_settings, pipeline.latent_spec, pipeline.device):
+        if how := in_words(told, config.compute, task.network_settings, task.spec, task.device):
             say(how)
         if not processes.is_single and "threads" not in given(config.compute):
             chosen = chosen.model_copy(update={"threads": None})  # the processes divide the cores among them

@@ -1,6 +1,6 @@
 """The randomness of a step: a function of (seed, step), and with importance sampling of the recent losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,6 +25,12 @@ class Randomness(NamedTuple):
     times: SampledTimesteps  # (B,) each
     eps: Tensor  # (B, C, H, W), drawn on the device: no copy of it has to be sent
     hidden: Tensor  # (B,) bool: whether the network is told nothing of the image
+    codec_noise: Callable[[], Tensor] | None = None  # draws for a codec that draws x0, as eps; None: x0 is its mean
+
+    def rows(self, part: slice) -> "Randomness":
+        """That of some images."""
+        times, draw = SampledTimesteps(*(each[part] for each in self.times)), self.codec_noise
+        return Randomness(times, self.eps[part], self.hidden[part], draw and (lambda: draw()[part]))
 
 
 def randomness_of(
@@ -49,4 +55,9 @@ def randomness_of(
         times = sample_timesteps(probabilities, stratified(size, t_generator))
     hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
     eps = torch.randn(size, *shape, generator=eps_generator, device=device)
-    return Randomness(SampledTimesteps(*(sent(each, device) for each in times)), eps, sent(hidden, device))
+
+    def codec_noise() -> Tensor:
+        return torch.randn(size, *shape, generator=generator(seed, "codec", step, device=device), device=device)
+
+    times = SampledTimesteps(*(sent(each, device) for each in times))
+    return Randomness(times, eps, sent(hidden, device), codec_noise)

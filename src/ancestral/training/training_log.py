@@ -7,20 +7,17 @@ the GPU, so that beside a training step it would gain little. What it costs is k
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from ancestral.compute import time_on
 from ancestral.errors import NonFinite
-from ancestral.rng import mix
 from ancestral.training.logs import JsonLines
-from ancestral.training.loss import ValidationLoss
+from ancestral.training.means import ValidationLoss
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 from ancestral.viz.pictures import grid, save_png
 
-GRID_IMAGES = 40
 SPIKE = 5.0  # times the median of the recent losses, above which a loss is a spike
 RECENT, FEWEST = 20, 5  # lines of the log that the median is taken of, at most and at least
 
@@ -107,15 +104,13 @@ class TrainingLog:
         self.watching_seconds += time_on(self.trainer.device) - start
 
     def _save_grid(self) -> None:
-        """Each process generates it, since each may have to call the network for any to. One that is not finite is left
-        out, and said: of the weights that are trained, their loss has the last word."""
-        pipeline = replace(self.trainer.pipeline, network=self.trainer.ema.network, analytic=None)
-        seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
+        """One that is not finite is left out, and said: of the weights that are trained, their loss has the last
+        word."""
         try:
-            pixels = pipeline.generate(seeds, pipeline.classes_in_turn(GRID_IMAGES))
+            pixels = self.trainer.task.grid(self.trainer.ema.network)
         except NonFinite as fault:
             self.say(f"no grid after step {self.trainer.step:,}, {fault}")
             return
-        if self.is_main:
+        if pixels is not None and self.is_main:
             self.check()
             save_png(grid(pixels, columns=10), self.run.samples / f"step-{self.trainer.step:08d}.png")

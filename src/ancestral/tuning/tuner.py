@@ -17,6 +17,7 @@ from ancestral.errors import InputError
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
+from ancestral.training.denoiser import Denoising
 from ancestral.training.memory import peak_bytes
 from ancestral.training.step import Trainer
 from ancestral.tuning.choosing import CannotCompute, Tuning, Work, choose, questions
@@ -124,7 +125,7 @@ def replica(pipeline: Pipeline, choices: Choices) -> Pipeline:
 
 def training(pipeline: Pipeline) -> Action:
     """An optimiser step, as the trainer takes it."""
-    trainer = Trainer(pipeline, random_images(pipeline))
+    trainer = Trainer(Denoising(pipeline), random_images(pipeline))
 
     def step() -> float:
         trainer.advance()

@@ -1,0 +1,106 @@
+"""The task of Algorithm 1: a network learns to say what is noise, and its average becomes a pipeline."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ancestral.compute import Choices
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import Batch
+from ancestral.diffusion.level import Noised
+from ancestral.diffusion.losses import Weighting, min_snr, uniform
+from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.errors import InputError
+from ancestral.pipeline import Pipeline
+from ancestral.pipeline.folder import name_of, stored, write_settings
+from ancestral.processes import Processes
+from ancestral.rng import mix
+from ancestral.tensors import PerImage, Pixels
+from ancestral.training.loss import level_of, losses_of_black, training_losses
+from ancestral.training.memory import fit_micro_batch
+from ancestral.training.randomness import Randomness, randomness_of
+from ancestral.training.run import RunFolder
+from ancestral.training.task import Network, Task, Trainable
+
+GRID_IMAGES = 40
+
+
+class Denoising(Task):
+    """The network of a pipeline, by the loss of its settings. `recent`: losses that timesteps are sampled by."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline, self.diffusion, self.config = pipeline, pipeline.diffusion, pipeline.config
+        self.seed, self.spec, self.device = pipeline.config.seed, pipeline.latent_spec, pipeline.device
+        self.compute, self.network_settings = pipeline.compute, pipeline.network_settings
+        self.num_timesteps = pipeline.diffusion.num_timesteps
+        settings = pipeline.config.training
+        trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
+        self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)
+        self.weighting: Weighting = uniform
+        if settings.weighting == "min-snr":
+            self.weighting = min_snr(settings.min_snr_gamma or 5.0)
+        self.recent = RecentLosses.none(self.num_timesteps) if settings.timesteps == "importance" else None
+
+    def with_compute(self, choices: Choices) -> "Denoising":
+        return Denoising(self.pipeline.with_compute(choices))
+
+    def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
+        return fit_micro_batch(self.pipeline, images, say, processes)
+
+    def randomness(self, step: int) -> Randomness:
+        """Times, noise and hidden labels."""
+        settings, shape = self.config.training, self.spec.shape
+        return randomness_of(settings, self.seed, step, shape, self.num_timesteps, self.device, self.recent)
+
+    def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
+        """The square in Algorithm 1."""
+        condition, level = batch.condition.hidden(random.hidden), level_of(self.pipeline, random.times)
+        with torch.no_grad():
+            x0 = self.pipeline.codec.encode(batch.pixels, random.codec_noise)
+        noised = Noised.at(level, x0.contiguous(memory_format=torch.channels_last), random.eps)
+        losses = training_losses(self.pipeline, network, noised, condition)
+        return losses, (self.weighting(self.diffusion, level) * random.times.weight).to(losses)
+
+    def after(self, random: Randomness, losses: PerImage) -> None:
+        if self.recent is not None:
+            self.recent = self.recent.after(random.times.t, losses)
+
+    def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
+        return {} if self.recent is None else {"timesteps": {"recent_losses": self.recent.table}}
+
+    def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        if self.recent is not None:
+            self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
+
+    def grid(self, average: nn.Module) -> Pixels:
+        """Each process generates it, since each may have to call the network for any to."""
+        pipeline = replace(self.pipeline, network=average, analytic=None)
+        seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
+        return pipeline.generate(seeds, pipeline.classes_in_turn(GRID_IMAGES))
+
+    def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
+        self._averaged(averages).save(run.pipeline)
+
+    def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
+        """Also where it is to be sampled otherwise, which is not said."""
+        averaged = self._averaged(averages)
+        try:
+            weights, sampling = stored(run.pipeline)
+        except InputError:
+            weights, sampling = "", averaged.config.sampling
+        if weights != averaged.weights_hash():
+            averaged.save(run.pipeline)
+            return f"{run.pipeline} was not that of the checkpoint: written anew"
+        if sampling != averaged.config.sampling:
+            write_settings(run.pipeline, averaged.config, averaged.spec, name_of(averaged.codec))
+        return None
+
+    def _averaged(self, averages: Sequence[nn.Module]) -> Pipeline:
+        (average,) = averages
+        return self.pipeline.with_network(average)
+
+    def _fresh(self) -> nn.Module:
+        return Pipeline.fresh(self.config, self.pipeline.spec, "cpu", codec=self.pipeline.codec).network
