@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from ancestral.diffusion.flow import (
+from ancestral.diffusion.likelihood import bound_terms
+from ancestral.diffusion.probability_flow import (
     Denoise,
     Divergence,
     Exact,
@@ -26,7 +27,6 @@ from ancestral.diffusion.flow import (
     rademacher,
     uniform_flow_bound,
 )
-from ancestral.diffusion.likelihood import bound_terms
 from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear
 from ancestral.gaussian import DiagonalGaussian

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
-from ancestral.diffusion.flow import Exact
+from ancestral.diffusion.probability_flow import Exact
 from ancestral.diffusion.schedules import cosine, log_snr_linear
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.errors import InputError

@@ -21,8 +21,8 @@ above; that shows a network far from the score of any density, and no fault of e
 the gradient of anything: f is the density of the flow that it drives, and its figure is a bound on -log P of the model
 "flow, then decoder" in its own right. Only the solver's steps err, at third order: twice the steps tell.
 
-Uniform dequantisation, bound (4) of diffusion/flow.py, is not compared: it costs at least 0.18 nats, 0.25 bits, more
-for every pixel whose level is certain.
+Uniform dequantisation, bound (4) of diffusion/probability_flow.py, is not compared: it costs at least 0.18 nats, 0.25
+bits, more for every pixel whose level is certain.
 """
 
 import itertools
@@ -35,8 +35,8 @@ import torch
 from ancestral.codec import check_pixels
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.imageset import ImageSet
-from ancestral.diffusion.flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, bound_terms
+from ancestral.diffusion.probability_flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ancestral.condition import UNTOLD, Condition
 from ancestral.diffusion.categorical import PredictsCategorical
-from ancestral.diffusion.flow import Exact, flow_log_prob
 from ancestral.diffusion.likelihood import prior_term, step_term
 from ancestral.diffusion.losses import Loss, continuous, hybrid, min_snr, squared_error, vlb
 from ancestral.diffusion.parameterization import Prediction
+from ancestral.diffusion.probability_flow import Exact, flow_log_prob
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde, interpolated

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ancestral import oracles
-from ancestral.diffusion import flow
-from ancestral.diffusion.flow import Divergence, Exact, Hutchinson
+from ancestral.diffusion import probability_flow as flow
 from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
+from ancestral.diffusion.probability_flow import Divergence, Exact, Hutchinson
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.flow import Hutchinson
 from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, step_term
+from ancestral.diffusion.probability_flow import Hutchinson
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.evaluation.bound_sums import Subsample, Sums, chunk_sums, divided
 from ancestral.evaluation.flow_check import flow_grid
