@@ -647,7 +647,6 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
         (UNET, {"a_key_of_tomorrow": 1}),
         (SCHEDULER, {"_class_name": "KarrasVeScheduler"}),
         (SCHEDULER, {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"}),
-        (SCHEDULER, {"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True}),
         (SCHEDULER, {"variance_type": "learned"}),
         (SCHEDULER, {"variance_type": "learned_range"}),
         (SCHEDULER, {"variance_type": ["fixed_small"]}),

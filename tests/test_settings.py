@@ -61,7 +61,7 @@ from ancestral.settings import (
         ),
         ({"diffusion": {"schedule": {"name": "linear", "beta_end": 2}}}, "schedule.beta_end: expected less than 1"),
         ({"diffusion": {"schedule": {"name": "betas"}}}, "num_timesteps = 1000 betas, got 0"),
-        ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0 or v"),
+        ({"diffusion": {"schedule": {"zero_terminal_snr": True}}}, "prediction x0, v or flow"),
         (
             {"diffusion": {"schedule": {"name": "log-snr", "log_snr_max": -7}}},
             r"above log_snr_min, got -7\.0 and -5",

@@ -21,7 +21,7 @@ def modules(folder: str) -> list[Path]:
 NAMED = {mutation.name: mutation for mutation in MUTATIONS}
 REQUIRED = {
     *(f"diffusion/{name}.py" for name in ("schedules", "process", "parameterization", "variances", "analytic")),
-    *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "flow")),
+    *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "probability_flow")),
     *("gaussian.py", "sampling/guidance.py", "sampling/denoiser.py", "sampling/loop.py"),
     "rng.py",
     "pipeline/guiding.py",

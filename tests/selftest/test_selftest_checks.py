@@ -70,8 +70,10 @@ def test_every_schedule_is_checked() -> None:
     assert any(check.name.startswith("own betas") for check in schedules.CHECKS)
     for name, table in schedules.TABLES.items():
         zero = name == "zero-terminal"
-        settings = {"name": "linear" if zero else name, "num_timesteps": 50, "zero_terminal_snr": zero}
-        prediction = parse(DiffusionSettings, {"schedule": settings, "prediction": "v"}, "the test")
+        settings = {"name": "linear", "zero_terminal_snr": True} if zero else {"name": name}
+        prediction = parse(
+            DiffusionSettings, {"schedule": {**settings, "num_timesteps": 50}, "prediction": "v"}, "the test"
+        )
         assert torch.equal(build_diffusion(prediction).schedule.alpha_bar, table(50).alpha_bar)
 
 

@@ -5,8 +5,17 @@ With x_t = alpha x_0 + sigma eps, alpha^2 + sigma^2 = 1, knowing x_t and any one
     eps:  x_0 = (x_t - sigma eps) / alpha                            Ho et al. 2020                    (1)
     x0:   eps = (x_t - alpha x_0) / sigma                                                              (2)
     v = alpha eps - sigma x_0:  x_0 = alpha x_t - sigma v,  eps = sigma x_t + alpha v   Salimans and Ho 2022         (3)
+    u = eps - x_0:  x_0 = (x_t - sigma u) / (alpha + sigma),  eps = (x_t + alpha u) / (alpha + sigma)                (4)
 
-An error in the output becomes an error in x_0 through |dx_0 / d output|: sigma / alpha, 1 and sigma.
+An error in the output becomes an error in x_0 through |dx_0 / d output|: sigma / alpha, 1, sigma and, with (4),
+tau = sigma / (alpha + sigma).
+
+u is the velocity dz / dtau of the straight path of flow matching (Liu et al. 2022, Lipman et al. 2022)
+
+    z = x_t / (alpha + sigma) = (1 - tau) x_0 + tau eps                                                              (5)
+
+so a process of straight paths is this one rescaled, whatever its schedule. By (3) and (4) u = (sigma - alpha) x_t +
+(alpha + sigma) v: errors of u and v differ by the factor alpha + sigma, their squares by 1 + 2 alpha sigma, 1 to 2.
 
 Pixels are whole numbers, and a network can say how likely each level is (`categorical.py`). One with twice the channels
 of its data says in the second half, the `variance_coeff`, how wide its reverse steps are.
@@ -103,3 +112,17 @@ class PredictsV(Parameterization):
 
     def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         return sigma
+
+
+@dataclass(frozen=True)
+class PredictsFlow(Parameterization):
+    """The output is the velocity (4) of the straight path (5)."""
+
+    def target(self, x0: Data, eps: Data, alpha: Tensor, sigma: Tensor) -> Data:
+        return eps - x0
+
+    def decode(self, output: Data, x_t: Data, alpha: Tensor, sigma: Tensor) -> tuple[Data, Data]:
+        return (x_t - sigma * output) / (alpha + sigma), (x_t + alpha * output) / (alpha + sigma)
+
+    def x0_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        return sigma / (alpha + sigma)

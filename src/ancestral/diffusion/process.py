@@ -19,7 +19,7 @@ beta_t).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float64
@@ -33,6 +33,8 @@ from ancestral.diffusion.variances import Variance
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.tensors import Data, Timesteps, broadcast_like
 
+NetworkTime = Literal["index", "log-snr", "flow", "sit"]
+
 
 @dataclass(frozen=True)
 class GaussianDiffusion:
@@ -41,7 +43,7 @@ class GaussianDiffusion:
     schedule: Schedule
     parameterization: Parameterization
     variance: Variance
-    time: Literal["index", "log-snr"] = "index"  # what the network is told of time
+    time: NetworkTime = "index"  # what the network is told of time
 
     @property
     def num_timesteps(self) -> int:
@@ -111,13 +113,29 @@ class GaussianDiffusion:
             )
         return output[:, :means], output[:, means:]
 
+    def ask(self, network: Callable[..., Data], x_t: Data, level: Level, *condition: Any) -> Data:
+        """The network's output at x_t, in the way that the network was trained.
+
+        One of flow matching elsewhere is given the point of the straight path, z = x_t / (alpha + sigma). By that of
+        SiT (Ma et al. 2024) time runs from noise to image, and so does the velocity.
+        """
+        if self.time in ("index", "log-snr"):
+            return network(x_t, self.network_time(level, x_t), *condition)
+        output = network(x_t / sum(level.over(x_t)), self.network_time(level, x_t), *condition)
+        return -output if self.time == "sit" else output
+
     def network_time(self, level: Level, x_t: Data) -> Tensor:
-        """What the network is told of a level, (B,) float32: the index t - 1 of published weights, or the log-SNR,
-        scaled."""
-        time = time_of_log_snr(level.log_snr) if self.time == "log-snr" else level.t - 1
+        """What the network is told of a level, (B,) float32: the index t - 1 of published weights; the log-SNR, scaled;
+        1000 tau, tau = sigma / (alpha + sigma); or 1 - tau."""
+        tau = level.sigma / (level.alpha + level.sigma)
+        of = {"log-snr": lambda: time_of_log_snr(level.log_snr), "flow": lambda: 1000 * tau, "sit": lambda: 1 - tau}
+        time = of[self.time]() if self.time in of else level.t - 1
         return time.to(x_t.device, torch.float32).expand(x_t.shape[0])
 
 
 def time_of_log_snr(log_snr: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
-    """A log-SNR on the scale that time embeddings are made for: 20 is 0 and -20 is 1000, growing with the noise."""
-    return 25 * (20 - log_snr)
+    """A log-SNR on the scale that time embeddings are made for: 20 is 0 and -20 is 1000, growing with the noise.
+
+    Below -40, as where no signal is left, it is told as -40: x_t is noise to the last digit.
+    """
+    return 25 * (20 - log_snr.clamp(min=-40))

@@ -130,8 +130,12 @@ class Schedule:
 
     def nearest(self, log_snr: Float64[Tensor, "..."]) -> Timesteps:
         """The timestep in 1..T whose log-SNR is nearest, shaped as `log_snr`, on the table's device."""
-        _, borders = _rising_levels(self.alpha_bar)
-        return self.num_timesteps - torch.bucketize(log_snr.to(borders.device), borders)
+        return self.num_timesteps - torch.bucketize(log_snr.to(self.borders.device), self.borders)
+
+    @property
+    def borders(self) -> Float64[Tensor, "T_minus_1"]:
+        """Log-SNR at which `nearest` passes from t + 1 to t, for t = T - 1, ..., 1."""
+        return _rising_levels(self.alpha_bar)[1]
 
     def _finite_ends(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         """Log-SNR at T, or at T - 1 where none is left at T, and at 1."""
@@ -232,6 +236,18 @@ def log_snr_linear(num_timesteps: int = 1000, log_snr_max: float = 13.3, log_snr
         raise ValueError(f"expected log_snr_max > log_snr_min, got {log_snr_max} and {log_snr_min}")
     levels = torch.linspace(log_snr_max, log_snr_min, num_timesteps, dtype=torch.float64)
     return Schedule(torch.cat([torch.ones(1, dtype=torch.float64), torch.sigmoid(levels)]))
+
+
+def rectified(num_timesteps: int = 1000, shift: float = 1.0) -> Schedule:
+    """alpha_bar = (1 - tau)^2 / ((1 - tau)^2 + tau^2), tau / (1 - tau) = shift t / (T - t): straight paths, rescaled.
+
+    The path (1 - tau) x_0 + tau eps of Liu et al. 2022 over its length (`parameterization.py`, (5)). Log-SNR is
+    2 log((1 - tau) / tau), so a `shift` takes 2 log(shift) from all of it: more noise at each t, for larger images,
+    whose neighbouring pixels say the same (Esser et al. 2024, section 5.3.2). Nothing of x_0 is left at T.
+    """
+    t = torch.arange(num_timesteps + 1, dtype=torch.float64)
+    signal, noise = (num_timesteps - t) ** 2, (shift * t) ** 2
+    return Schedule(signal / (signal + noise))
 
 
 def zero_terminal_snr(schedule: Schedule) -> Schedule:

@@ -8,6 +8,15 @@ each loss is weighted by
 and by the Cauchy-Schwarz inequality its variance is least at p_t ~ sqrt(E[l_t^2]): Nichol and Dhariwal 2021, section
 3.3, estimate that from the last 10 losses of every t, and draw uniformly until every t has 10.
 
+A density of t may also be part of the objective. Which noise trains best is around where x_0 is neither plain nor lost:
+log-SNR drawn from N(mean, std^2), that is tau = sigma / (alpha + sigma) logit-normal,
+
+    log-SNR = -2 logit(tau),    logit(tau) ~ N(m, s^2)  <=>  log-SNR ~ N(-2 m, 4 s^2)            (2)
+
+Esser et al. 2024 (Stable Diffusion 3: m = 0, s = 1) and, with weights of their own, Karras et al. 2022 train at such t
+without (1): the density itself weighs the levels of noise, which is another objective than that of uniform t. With (1)
+it is the objective of uniform t by draws of another variance, as Kingma et al. 2021 and Nichol and Dhariwal 2021 do.
+
 Draws are the inverse of the distribution function at numbers u in [0, 1). Independent u give independent t. Stratified
 u, one in each of B equal parts of [0, 1) and in random order, give t of the same law one by one, spread evenly over
 a batch: the variance between strata leaves the mean over the batch. Both serve any p, and continuous time as they are.
@@ -19,6 +28,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float64
 
+from ancestral.diffusion.schedules import Schedule
 from ancestral.tensors import PerImage, Timesteps
 
 REMEMBERED = 10  # losses kept of every timestep
@@ -50,6 +60,21 @@ def stratified(batch: int, generator: torch.Generator) -> Float64[torch.Tensor, 
 def even(num_timesteps: int) -> Float64[torch.Tensor, "T"]:
     """p_t = 1 / T for t = 1..T."""
     return torch.full((num_timesteps,), 1 / num_timesteps, dtype=torch.float64)
+
+
+def normal(schedule: Schedule, mean: float, std: float) -> Float64[torch.Tensor, "T"]:
+    """p_t of the timestep that is nearest to a log-SNR (2) from N(mean, std^2)."""
+    below, zero = torch.special.ndtr((schedule.borders - mean) / std), torch.zeros(1, dtype=torch.float64)
+    return torch.cat([zero, below, zero + 1]).diff().flip(0).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def around(
+    probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"], corrected: bool
+) -> SampledTimesteps:
+    """Timesteps whose density is part of the objective, or is made up for by (1), then with UNIFORM_SHARE of 1 / T."""
+    if corrected:
+        return sample_timesteps(torch.lerp(probabilities, even(len(probabilities)), UNIFORM_SHARE), u)
+    return sample_timesteps(probabilities, u)._replace(weight=torch.ones_like(u))
 
 
 def sample_timesteps(probabilities: Float64[torch.Tensor, "T"], u: Float64[torch.Tensor, "B"]) -> SampledTimesteps:

@@ -75,17 +75,19 @@ def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = T
     `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows."""
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
-    shared = schedule.time == "index" and schedule.prediction != "levels" and theirs.fits(network)
+    told = schedule.time == "index" and schedule.prediction not in ("flow", "levels")
+    shared = (told or schedule.shift is not None) and theirs.fits(network)
     form = theirs if shared else ours
     version = {"_diffusers_version": DIFFUSERS_VERSION}
     config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}
-    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler_config(schedule))
+    scheduler = scheduler_config(schedule)
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / place / "config.json", config)
     write_tensors(folder / place / WEIGHTS, form.stored(network.tensors))
     index = {
         "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
         **version,
-        "scheduler": ["diffusers", "DDPMScheduler"],
+        "scheduler": ["diffusers", scheduler["_class_name"]],
         place: ["diffusers" if shared else "ancestral", form.name],
     }
     _write_json(folder / MODEL_INDEX, index)

@@ -19,8 +19,14 @@ from ancestral.diffusion import schedules
 from ancestral.errors import InputError
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_named
 
-PREDICTION_TYPES = {"eps": "epsilon", "x0": "sample", "v": "v_prediction", "levels": "levels"}
-"""Names of diffusers, which has none for the last: it refuses the folder."""
+PREDICTION_TYPES = {
+    "eps": "epsilon",
+    "x0": "sample",
+    "v": "v_prediction",
+    "flow": "flow_prediction",
+    "levels": "levels",  # which its DDPMScheduler refuses
+}
+"""Names of diffusers, which has none for the last."""
 VARIANCE_TYPES = {
     "beta_published": "fixed_large",  # diffusers draws the same by both: its full chain ends without noise
     "beta": "fixed_large",  # of one name the last is what it is read as
@@ -52,6 +58,8 @@ KINDS = {
     "DEISMultistepScheduler": _Kind("deis-2"),
 }
 """Classes whose schedule is that of a DDPM: alpha_bar by a table, and a network that is told the index."""
+FLOW = "FlowMatchEulerDiscreteScheduler"
+"""The class of straight paths: a network that is given (1 - tau) x_0 + tau eps and told 1000 tau; by steps of DDIM."""
 OF_THE_SAMPLER = {
     "timestep_spacing", "steps_offset", "tensor_format", "set_alpha_to_one", "skip_prk_steps", "solver_order",
     "solver_type", "solver_p", "algorithm_type", "predict_x0", "lower_order_final", "euler_at_final",
@@ -60,6 +68,12 @@ OF_THE_SAMPLER = {
     "flow_shift",
 }  # fmt: skip
 """Keys that only say where and how steps are taken, and in which array library."""
+NOT_OF_FLOW = OF_THE_SAMPLER | {
+    "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling", "use_flow_sigmas",
+    "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr", "variance_type",
+    "clip_sample", "clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value",
+}  # fmt: skip
+"""Those that say nothing of a straight path either: what its steps are, or of which betas it takes none."""
 
 
 class _Scheduler(Keys):
@@ -71,7 +85,7 @@ class _Scheduler(Keys):
     beta_start: Annotated[float, Field(gt=0, lt=1)]
     beta_end: Annotated[float, Field(gt=0, lt=1)]
     rescale_betas_zero_snr: bool = False
-    prediction_type: Literal["epsilon", "sample", "v_prediction", "levels"] = "epsilon"
+    prediction_type: Literal["epsilon", "sample", "v_prediction", "flow_prediction", "levels"] = "epsilon"
     variance_type: Literal["fixed_small", "fixed_small_log", "fixed_large", "learned_range"] | None = "fixed_small"
     clip_sample: bool
     clip_sample_range: Any = 1.0
@@ -79,10 +93,22 @@ class _Scheduler(Keys):
     dynamic_thresholding_ratio: Any = 0.995
     sample_max_value: Any = 1.0
     predict_epsilon: Literal[True] = True
-    use_flow_sigmas: Literal[False] = False
+    use_flow_sigmas: Literal[False] = False  # true: `_Flow`
     use_dynamic_shifting: Literal[False] = False
     shift_terminal: None = None
     timestep_type: Literal["discrete"] = "discrete"
+
+
+class _Flow(Keys):
+    """What shapes a straight path, and keys of one value as in `_Scheduler`."""
+
+    num_train_timesteps: Literal[1000] = 1000
+    shift: Annotated[float, Field(gt=0)] = 1.0
+    prediction_type: Literal["flow_prediction"] = "flow_prediction"
+    thresholding: Literal[False] = False
+    use_dynamic_shifting: Literal[False] = False
+    invert_sigmas: Literal[False] = False
+    shift_terminal: None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +121,14 @@ class ScheduleDescription:
     clip: str
     time: str = "index"
     sampler: str = "ancestral"  # what it was written for
+    shift: float | None = None  # that of a straight path, which has no betas
 
 
 def read_schedule(path: Path) -> ScheduleDescription:
     """What a scheduler's file says; its betas' product must be one that float64 can hold."""
-    name, values = read_named(path, (*KINDS,))
+    name, values = read_named(path, (*KINDS, FLOW))
+    if name == FLOW or values.get("use_flow_sigmas") is True:
+        return _straight(name, values, path)
     kind = KINDS[name]
     usual = {"beta_start": kind.ends[0], "beta_end": kind.ends[1], "clip_sample": bool(kind.clips)}
     keys = keys_of(_Scheduler, usual | values, path, unheeded=OF_THE_SAMPLER)
@@ -109,6 +138,15 @@ def read_schedule(path: Path) -> ScheduleDescription:
     variance = variances.get(keys.variance_type or "", "beta_tilde")
     betas, prediction = _betas(keys, path), predictions[keys.prediction_type]
     return ScheduleDescription(betas, prediction, variance, _clip(keys, path, kind), sampler=kind.sampler)
+
+
+def _straight(name: str, values: Json, path: Path) -> ScheduleDescription:
+    """That of a straight path; where another class is told to take it, the shift has a name of its own."""
+    if name != FLOW:
+        values = {"prediction_type": "epsilon", **values, "shift": values.get("flow_shift", 1.0)}
+    keys = keys_of(_Flow, values, path, unheeded=NOT_OF_FLOW)
+    sampler = "ddim" if name == FLOW else KINDS[name].sampler
+    return ScheduleDescription((), "flow", "beta_tilde", "none", "flow", sampler, keys.shift)
 
 
 def _clip(keys: _Scheduler, path: Path, kind: _Kind) -> str:
@@ -167,6 +205,9 @@ def _check(holds: bool, keys: _Scheduler, path: Path, key: str, expected: str) -
 
 def scheduler_config(schedule: ScheduleDescription) -> Json:
     """A scheduler's file."""
+    if schedule.shift is not None:
+        about = {"_class_name": FLOW, "_diffusers_version": DIFFUSERS_VERSION, "num_train_timesteps": 1000}
+        return {**about, "shift": schedule.shift, "use_dynamic_shifting": False}
     return {
         "_class_name": "DDPMScheduler",
         "_diffusers_version": DIFFUSERS_VERSION,

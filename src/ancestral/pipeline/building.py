@@ -6,7 +6,7 @@ from functools import partial
 from ancestral.codec import Codec, PixelCodec
 from ancestral.diffusion import schedules
 from ancestral.diffusion.categorical import PredictsCategorical
-from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
+from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsFlow, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.diffusion.variances import Variance, beta, beta_published, beta_tilde, interpolated
@@ -22,6 +22,7 @@ PARAMETERIZATIONS: dict[str, Parameterization] = {
     "eps": PredictsEps(),
     "x0": PredictsX0(),
     "v": PredictsV(),
+    "flow": PredictsFlow(),
     "levels": PredictsCategorical(),
 }
 VARIANCES: dict[str, Variance] = {
@@ -36,6 +37,7 @@ FORMULAS: dict[str, Callable[..., Schedule]] = {  # of num_timesteps, and what e
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
+    "rectified": schedules.rectified,
     "betas": lambda num_timesteps, betas: schedules.from_betas(betas),
 }
 FLOWS: dict[str, Callable[[Schedule], Sampler]] = {  # samplers that follow the probability flow, without settings
@@ -83,9 +85,10 @@ def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
 def build_schedule(settings: ScheduleSettings) -> Schedule:
     """The schedule that `settings` describe."""
     own = {name: value for name, value in settings if name not in ScheduleSettings.model_fields}
+    rescaled = own.pop("zero_terminal_snr", False)
     try:
         schedule = FORMULAS[settings.name](settings.num_timesteps, **own)
-        return schedules.zero_terminal_snr(schedule) if settings.zero_terminal_snr else schedule
+        return schedules.zero_terminal_snr(schedule) if rescaled else schedule
     except ValueError as fault:  # float64 cannot tell one timestep from the next
         usual = {name: field.default for name, field in type(settings).model_fields.items()}
         far = [name for name in own if own[name] != usual[name] and isinstance(own[name], float)]

@@ -8,7 +8,6 @@ noise schedule, the accuracies, and a digest of the tensors. A file for other im
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
@@ -17,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.process import GaussianDiffusion, NetworkTime
 from ancestral.errors import InputError, NonFinite
 from ancestral.files import check_regular, json_object, write_whole
 from ancestral.networks.classifier import Classifier
@@ -44,7 +43,7 @@ class Description(Settings):
     network: UNetSettings
     images: ImageSpec
     alpha_bar: tuple[float, ...]
-    time: Literal["index", "log-snr"]
+    time: NetworkTime
     accuracies: tuple[Accuracy, ...]
     num_held_out: int
     digest: str

@@ -24,7 +24,7 @@ from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
-from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, parse
+from ancestral.settings import ComputeSettings, Config, ImageSpec, RectifiedSchedule, SamplingSettings, parse
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
@@ -33,6 +33,7 @@ SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "class embeddings": lambda folder: folder.network.num_class_embeds,
     "prediction": lambda folder: folder.schedule.prediction,
     "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
+    "shift": lambda folder: folder.schedule.shift,
 }
 """What both the settings and the rest of a folder say, beside the betas."""
 VARIANCE_FILE = "variance.json"  # the analytic variance and the hash of the weights it was measured with
@@ -164,9 +165,12 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
     network = hub.NetworkFolder(config.network, channels, out_channels, height, width, spec.num_class_embeds, tensors)
     if tensors and isinstance(spec.null_class, int):
         network = network.with_row_moved(len(spec.class_names), spec.null_class)
-    return hub.DiffusersFolder(
-        network, hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
-    )
+    described = hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
+    said = (diffusion.prediction, diffusion.time, diffusion.variance == "learned")
+    if isinstance(diffusion.schedule, RectifiedSchedule) and said == ("flow", "flow", False):
+        shift = diffusion.schedule.shift
+        described = hub.ScheduleDescription((), "flow", "beta_tilde", "none", "flow", "ddim", shift)
+    return hub.DiffusersFolder(network, described)
 
 
 def _pipeline_folder(folder: Path) -> Path:
@@ -225,9 +229,12 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
     network, described = contents.network, contents.schedule
     null, count = _null_class(network, null_class), network.num_class_embeds or 0
     left_out = count - 1 if null == "last" else null
-    steps = len(described.betas)
+    steps = len(described.betas) or 1000
     schedule = {"name": "betas", "num_timesteps": steps, "betas": described.betas}
-    diffusion = {"schedule": schedule, "prediction": described.prediction, "variance": described.variance}
+    if described.shift is not None:
+        schedule = {"name": "rectified", "shift": described.shift}
+    said = {"prediction": described.prediction, "variance": described.variance, "time": described.time}
+    diffusion = {"schedule": schedule, **said}
     chain = steps if described.sampler == "ancestral" else min(50, steps)
     sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}

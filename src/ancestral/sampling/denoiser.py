@@ -47,7 +47,7 @@ class NetworkDenoiser:
     network: Callable[[Data, Tensor], Data]
 
     def __call__(self, x_t: Data, t: Timesteps) -> Prediction:
-        output = self.network(x_t, self.diffusion.network_time(self.diffusion.schedule.level(t), x_t))
+        output = self.diffusion.ask(self.network, x_t, self.diffusion.schedule.level(t))
         return self.diffusion.decode(output.to(x_t.dtype), x_t, t)
 
 

@@ -19,6 +19,7 @@ from ancestral.selftest import (
     restoring,
     samplers,
     schedules,
+    straight_path,
     training,
 )
 
@@ -32,7 +33,8 @@ GROUPS = {
     "editing": (*editing.CHECKS, *restoring.CHECKS, *canvas.CHECKS),
     "bound": bound.CHECKS,
     "losses": parameterizations.LOSSES,
-    "flow": bound.FLOW,
+    "probability flow": bound.FLOW,
+    "flow matching": straight_path.CHECKS,
     "networks": networks.CHECKS,
     "noise": randomness.NOISE,
     "batches": batches.CHECKS,

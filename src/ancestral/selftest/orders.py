@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
-from ancestral.diffusion.schedules import log_snr_linear
+from ancestral.diffusion.schedules import Schedule, log_snr_linear, rectified
 from ancestral.oracles import Mixture, double, gaussian, legendre, moments
 from ancestral.pipeline.building import GRIDS
 from ancestral.sampling.denoiser import Denoiser
@@ -33,6 +33,7 @@ from ancestral.selftest.samplers import KINDS, SamplerBuilder
 CHECKS = Checks()
 
 TABLE = log_snr_linear(3 * 2**13 + 1, 4.0, -4.0)  # many more timesteps than steps
+PATH = rectified(100_000)
 VARIANCES = (0.05, 0.4, 1.0)
 STEPS = {1: 32, 2: 32, 3: 96, 4: 64}  # steps of the coarser of two chains, by order: a high order shows late
 PAST = 4  # predictions that a chain is given on its way, at the most
@@ -49,6 +50,7 @@ NOISY = [claim for claim, sampler in CLAIMS.items() if sampler.stochastic]
 QUIET = [claim for claim in CLAIMS if claim not in NOISY]
 CPU = torch.device("cpu")
 Error = Callable[[Sampler, int, torch.device], float]
+Grids = Callable[[Sampler, int], Tensor]
 
 
 def order(error: Error, sampler: Sampler, device: torch.device = CPU) -> float:
@@ -68,9 +70,16 @@ def uneven(sampler: Sampler, steps: int) -> Tensor:
     return grid[torch.arange(len(grid)) % 3 != 1]
 
 
-def flow_error(sampler: Sampler, steps: int, device: torch.device) -> float:
+def along_path(sampler: Sampler, steps: int) -> Tensor:
+    """Even in log-SNR from -4 to 4 on the straight path: (steps + 1,)."""
+    return PATH.nearest(torch.linspace(-4, 4, steps + 1, dtype=torch.float64))
+
+
+def flow_error(
+    sampler: Sampler, steps: int, device: torch.device, table: Schedule = TABLE, grids: Grids = along
+) -> float:
     """Distance of the end point from that of the probability flow of Gaussian data."""
-    known, grid = gaussian(TABLE, *VARIANCES, device=device), along(sampler, steps)
+    known, grid = gaussian(table, *VARIANCES, device=device), grids(sampler, steps)
     x_T = double(1, -1, 0.5, device=device)[None]
     return chain_error(sampler, known, grid, [known.flow(x_T, grid[0], t) for t in grid])
 
@@ -91,9 +100,9 @@ def chain_error(sampler: Sampler, denoise: Denoiser, grid: Tensor, exact: Sequen
     return float((step.x_s - exact[-1]).norm())
 
 
-def law_error(grids: Callable[[Sampler, int], Tensor], sampler: Sampler, steps: int, device: torch.device) -> float:
+def law_error(grids: Grids, sampler: Sampler, steps: int, device: torch.device, table: Schedule = TABLE) -> float:
     """Error of mean and variance of what is drawn of Gaussian data, from the exact law of x_T."""
-    known, grid = gaussian(TABLE, *VARIANCES, device=device), grids(sampler, steps)
+    known, grid = gaussian(table, *VARIANCES, device=device), grids(sampler, steps)
     (centre, spread), wanted = known.at(grid[0]), known.at(grid[-1])
 
     def run(noise: Callable[[], Tensor]) -> Tensor:
@@ -171,4 +180,12 @@ def exactly(followed: Followed, device: torch.device) -> float:
 @CHECKS("{claim}, flow of a mixture, uneven", 0.15, hills_error, claim=QUIET)
 def off_order(error: Error, claim: str, device: torch.device) -> float:
     sampler = CLAIMS[claim]
+    return order(error, sampler, device) - sampler.order
+
+
+@CHECKS("{kind}: its order on the straight path too", 0.15, kind=ALL)
+def off_order_on_path(kind: str, device: torch.device) -> float:
+    sampler = ALL[kind](PATH)
+    on_path: Error = partial(flow_error, table=PATH, grids=along_path)
+    error = partial(law_error, along_path, table=PATH) if sampler.stochastic else on_path
     return order(error, sampler, device) - sampler.order

@@ -16,7 +16,7 @@ from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.diffusion.level import Noised
 from ancestral.diffusion.likelihood import step_term
 from ancestral.diffusion.losses import hybrid, min_snr, squared_error, uniform, variance_loss, vlb
-from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsV, PredictsX0
+from ancestral.diffusion.parameterization import Parameterization, PredictsEps, PredictsFlow, PredictsV, PredictsX0
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.timesteps import RecentLosses, even, sample_timesteps
@@ -29,8 +29,8 @@ from ancestral.selftest.schedules import SHORT
 
 CHECKS, LOSSES = Checks(), Checks()
 
-ALL: dict[str, Parameterization] = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV()}
-BY_HAND = {"eps": -1.5, "x0": 2.0, "v": -2.5}
+ALL: dict[str, Parameterization] = {"eps": PredictsEps(), "x0": PredictsX0(), "v": PredictsV(), "flow": PredictsFlow()}
+BY_HAND = {"eps": -1.5, "x0": 2.0, "v": -2.5, "flow": -3.5}
 """Targets for x_0 = 2, eps = -1.5 at signal 0.6 and noise 0.8: v = 0.6 * -1.5 - 0.8 * 2."""
 TIMES = [*map(torch.tensor, (1, 10, 250, 600, 1000))]
 
@@ -147,7 +147,7 @@ def decoder(device: torch.device) -> tuple[Tensor, Tensor]:
 def weights(device: torch.device) -> Iterator[Tensor]:
     """Gamma 5: over SNR for eps, alone for x0, over SNR + 1 for v; `uniform` is 1."""
     level = SHORT.level(torch.tensor([1, 3], device=device))
-    wanted = {"eps": (5 / 9, 1.0), "x0": (5.0, 0.5625), "v": (0.5, 0.36)}
+    wanted = {"eps": (5 / 9, 1.0), "x0": (5.0, 0.5625), "v": (0.5, 0.36), "flow": (0.3125, 9 / 49)}
     for name, expected in wanted.items():
         chain = GaussianDiffusion(SHORT, ALL[name], interpolated)
         yield from (min_snr()(chain, level) - double(*expected, device=device), uniform(chain, level) - 1)

@@ -23,6 +23,7 @@ TABLES: dict[str, Callable[[int], Schedule]] = {
     "cosine": schedules.cosine,
     "sigmoid": schedules.sigmoid,
     "log-snr": schedules.log_snr_linear,
+    "rectified": schedules.rectified,
     "zero-terminal": lambda T: schedules.zero_terminal_snr(schedules.linear(T)),
 }
 U = torch.arange(1000).double() / 1000

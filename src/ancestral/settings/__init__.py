@@ -25,6 +25,7 @@ from ancestral.settings.diffusion import CosineSchedule as CosineSchedule
 from ancestral.settings.diffusion import DiffusionSettings as DiffusionSettings
 from ancestral.settings.diffusion import LinearSchedule as LinearSchedule
 from ancestral.settings.diffusion import LogSnrSchedule as LogSnrSchedule
+from ancestral.settings.diffusion import RectifiedSchedule as RectifiedSchedule
 from ancestral.settings.diffusion import ReverseVariance as ReverseVariance
 from ancestral.settings.diffusion import ScaledLinearSchedule as ScaledLinearSchedule
 from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings

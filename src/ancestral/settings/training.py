@@ -39,9 +39,16 @@ class TrainingSettings(Settings):
     loss: Literal["simple", "vlb", "hybrid", "continuous"] = "simple"
     """simple: squared error (DDPM). vlb: the bound on the log-likelihood, bits per dimension. hybrid: simple for the
     mean and vlb for a learned variance. continuous: the bound of infinitely many steps."""
-    timesteps: Literal["uniform", "stratified", "importance"] = "uniform"
-    """How a batch draws its timesteps: independently; one in each of as many equal parts; or stratified, and more
-    often where recent losses are large, which their weight makes up for."""
+    timesteps: Literal["uniform", "stratified", "importance", "normal"] = "uniform"
+    """How a batch draws its timesteps: independently; one in each of as many equal parts; stratified, and more often
+    where recent losses are large, which their weight makes up for; or stratified in a normal log-SNR."""
+    timesteps_mean: float | None = None
+    """Mean of the log-SNR of normal (0). A logit-normal m in tau is -2 m here."""
+    timesteps_std: PositiveFloat | None = None
+    """Standard deviation of the log-SNR of normal (2). A logit-normal s in tau is 2 s here."""
+    timesteps_corrected: bool = False
+    """Weigh the losses of normal by uniform over their density: the objective stays that of uniform. Without it the
+    density is part of the objective, as in Stable Diffusion 3."""
     weighting: Literal["simple", "min-snr"] = "simple"
     """simple: every timestep counts alike (DDPM). min-snr: the weight min(SNR, gamma) in x0."""
     min_snr_gamma: PositiveFloat | None = None
@@ -76,6 +83,11 @@ class TrainingSettings(Settings):
             raise ValueError(f"expected no weight_decay with {self.optimizer}: use optimizer adamw")
         if self.weighting == "min-snr" and self.loss != "simple":
             raise ValueError(f"expected no weighting min-snr with the loss {self.loss}, which has weights of its own")
+        for name in ("timesteps_mean", "timesteps_std", "timesteps_corrected"):
+            if getattr(self, name) is not None and getattr(self, name) is not False and self.timesteps != "normal":
+                raise ValueError(f"expected no {name} with timesteps {self.timesteps}: use timesteps normal")
+        if self.timesteps == "normal" and self.loss != "simple" and not self.timesteps_corrected:
+            raise ValueError(f"expected timesteps_corrected with timesteps normal and {self.loss}, a sum over all t")
         if self.min_snr_gamma is not None and self.weighting != "min-snr":
             raise ValueError("expected no min_snr_gamma with weighting simple: use weighting min-snr")
         if self.rollbacks is not None and self.on_divergence != "rollback":

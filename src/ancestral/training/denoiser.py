@@ -12,7 +12,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.diffusion.level import Noised
 from ancestral.diffusion.losses import Weighting, min_snr, uniform
-from ancestral.diffusion.timesteps import RecentLosses
+from ancestral.diffusion.timesteps import RecentLosses, normal
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import name_of, stored, write_settings
@@ -43,6 +43,8 @@ class Denoising(Task):
         if settings.weighting == "min-snr":
             self.weighting = min_snr(settings.min_snr_gamma or 5.0)
         self.recent = RecentLosses.none(self.num_timesteps) if settings.timesteps == "importance" else None
+        mean, std = settings.timesteps_mean or 0.0, settings.timesteps_std or 2.0
+        self.density = normal(self.diffusion.schedule, mean, std) if settings.timesteps == "normal" else None
 
     def with_compute(self, choices: Choices) -> "Denoising":
         return Denoising(self.pipeline.with_compute(choices))
@@ -53,7 +55,8 @@ class Denoising(Task):
     def randomness(self, step: int) -> Randomness:
         """Times, noise and hidden labels."""
         settings, shape = self.config.training, self.spec.shape
-        return randomness_of(settings, self.seed, step, shape, self.num_timesteps, self.device, self.recent)
+        T, density = self.num_timesteps, self.density
+        return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, density)
 
     def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
         """The square in Algorithm 1."""

@@ -26,9 +26,9 @@ def training_losses(
 ) -> PerImage:
     """The unweighted loss of each image: (B,), at least float32. `loss`: None: the one that the settings name."""
     chosen = loss or LOSSES[pipeline.config.training.loss]
-    time = pipeline.diffusion.network_time(noised.level, noised.x_t)
     with pipeline.compute.autocast(pipeline.device):
-        output = network(noised.x_t, time, pipeline.argument(condition, noised.x_t))
+        told = pipeline.argument(condition, noised.x_t)
+        output = pipeline.diffusion.ask(network, noised.x_t, noised.level, told)
     return chosen(pipeline.diffusion, output.float(), noised)
 
 

@@ -10,6 +10,7 @@ from ancestral.data.loader import sent
 from ancestral.diffusion.timesteps import (
     RecentLosses,
     SampledTimesteps,
+    around,
     even,
     independent,
     sample_timesteps,
@@ -41,15 +42,18 @@ def randomness_of(
     num_timesteps: int,
     device: torch.device,
     recent: RecentLosses | None,
+    density: Tensor | None = None,
 ) -> Randomness:
-    """That of a step, for images of `shape` (C, H, W); `recent`: losses to sample the timesteps by, None: as
-    `settings.timesteps` says."""
+    """That of a step, for images of `shape` (C, H, W); `recent`: losses to sample the timesteps by, or `density`, p_t,
+    (T,); None: as `settings.timesteps` says."""
     size, T = settings.batch_size, num_timesteps
     t_generator, hidden_generator = (generator(seed, name, step) for name in ("t", "label-dropout"))
     eps_generator = generator(seed, "eps", step, device=device)
     if settings.timesteps == "uniform":
         t = torch.randint(1, T + 1, (size,), generator=t_generator)
         times = SampledTimesteps(t, torch.ones(size, dtype=torch.float64), independent(size, t_generator))
+    elif density is not None:
+        times = around(density, stratified(size, t_generator), settings.timesteps_corrected)
     else:
         probabilities = even(T) if recent is None else recent.probabilities()
         times = sample_timesteps(probabilities, stratified(size, t_generator))
