@@ -10,7 +10,7 @@ Results go to benchmarks/results/backbones-<data>-<seconds>s.json as they come; 
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +31,24 @@ NETWORKS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measures speeds, then trains and measures what is missing."""
-    words = _parser().parse_args(argv)
-    recipes = NETWORKS[words.data]
-    first, minutes = next(iter(recipes.values())), words.minutes or recipes["U-Net"].training.minutes
+    return compared("backbones", __doc__ or "", NETWORKS, argv)
+
+
+def compared(name: str, about: str, each: Mapping[str, Mapping[str, Config]], argv: Sequence[str] | None) -> int:
+    """Measures speeds, then trains and measures what is missing, of the recipes for each data set."""
+    words = _parser(name, about, each).parse_args(argv)
+    recipes = each[words.data]
+    first, minutes = next(iter(recipes)), words.minutes or next(iter(recipes.values())).training.minutes
     assert minutes is not None, "a preset of so many minutes"
-    file = Path(words.out) / f"backbones-{words.data}-{round(60 * minutes)}s.json"
+    file = Path(words.out) / f"{name}-{words.data}-{round(60 * minutes)}s.json"
     record = json.loads(file.read_text()) if file.is_file() else {"minutes": minutes, "speeds": {}, "runs": {}}
     for name, config in recipes.items() if not words.table else ():
         if name not in record["speeds"]:
-            record["speeds"][name] = speed_of(first, config)
+            record["speeds"][name] = speed_of(recipes[first], config)
             write_whole(file, json.dumps(record, indent=1) + "\n")
     for seed in range(words.seeds) if not words.table else ():
         for name in (name for name in recipes if f"{name}/{seed}" not in record["runs"]):
-            images = budget(minutes, record["speeds"]["U-Net"]["images_per_second"], record["speeds"][name]["ratio"])
+            images = budget(minutes, record["speeds"][first]["images_per_second"], record["speeds"][name]["ratio"])
             found = quality_of(in_images(recipes[name], images, seed), words.images)
             record["runs"][f"{name}/{seed}"] = {**found, "images": images}
             write_whole(file, json.dumps(record, indent=1) + "\n")
@@ -58,11 +62,11 @@ def in_images(config: Config, images: int, seed: int) -> Config:
     return merged(config, {"seed": seed, "training": {"minutes": None, "images": images, **often}}, "the budget")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m benchmarks.backbones", description=__doc__)
-    parser.add_argument("data", choices=NETWORKS, help="what is generated")
-    parser.add_argument("--minutes", type=float, help="of this machine, for each run [those of the U-Net's preset]")
-    parser.add_argument("--seeds", type=int, default=3, help="training seeds of each network [3]")
+def _parser(name: str, about: str, each: Mapping[str, object]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(f"python -m benchmarks.{name}", description=about)
+    parser.add_argument("data", choices=each, help="what is generated")
+    parser.add_argument("--minutes", type=float, help="of this machine, for each run [those of the preset]")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds of each recipe [3]")
     parser.add_argument("--images", type=int, default=IMAGES, help=f"that are generated and measured [{IMAGES}]")
     parser.add_argument("--table", action="store_true", help="print what is there, in Markdown")
     parser.add_argument("--out", default=str(Path(__file__).parent / "results"), help="folder of the results")
