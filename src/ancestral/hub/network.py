@@ -75,23 +75,14 @@ def with_images(
 
 @dataclass(frozen=True)
 class Form:
-    """How files have a network.
+    """How files have a network."""
 
-    Args:
-        name: of its class there.
-        read: the keys of a file that lies at a path.
-        fits: whether a network can be written so.
-        config: the keys of its file.
-        stored: what is named as our tensors are, under the names of the file.
-        loaded: the other way; the path is that of the file.
-    """
-
-    name: str
-    read: Callable[[Json, Path], NetworkFolder]
-    fits: Callable[[NetworkFolder], bool]
-    config: Callable[[NetworkFolder], Json]
-    stored: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    loaded: Callable[[dict[str, Tensor], Path], dict[str, Tensor]] = lambda tensors, path: tensors
+    name: str  # of its class there
+    read: Callable[[Json, Path], NetworkFolder]  # the keys of a file that lies at a path
+    fits: Callable[[NetworkFolder], bool]  # whether a network can be written so
+    config: Callable[[NetworkFolder], Json]  # the keys of its file
+    stored: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # what bears our tensors' names, under the file's
+    loaded: Callable[[dict[str, Tensor], Path], dict[str, Tensor]] = lambda tensors, path: tensors  # the other way
 
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory."""

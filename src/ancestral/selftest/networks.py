@@ -59,22 +59,11 @@ def transformed(device: torch.device) -> Tensor:
         16, 2, 64, 0.0, partial(F.gelu, approximate="tanh"), 1e-6, batch_first=True, norm_first=True, device=device
     ).double()
     shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = block.modulation.bias.chunk(6)
-    attention, inner = plain.self_attn, torch.cat([block.to_q.weight, block.to_k.weight, block.to_v.weight])
-    values = {
-        attention.in_proj_weight: inner,
-        attention.in_proj_bias: torch.cat([block.to_q.bias, block.to_k.bias, block.to_v.bias]),
-        attention.out_proj.weight: gate_1[:, None] * block.to_out.weight,
-        attention.out_proj.bias: gate_1 * block.to_out.bias,
-        plain.linear1.weight: block.widen.weight,
-        plain.linear1.bias: block.widen.bias,
-        plain.linear2.weight: gate_2[:, None] * block.narrow.weight,
-        plain.linear2.bias: gate_2 * block.narrow.bias,
-        plain.norm1.weight: 1 + scale_1,
-        plain.norm1.bias: shift_1,
-        plain.norm2.weight: 1 + scale_2,
-        plain.norm2.bias: shift_2,
-    }
-    for parameter, value in values.items():
+    heard, said = (block.to_q, block.to_k, block.to_v), ((gate_1, block.to_out), (gate_2, block.narrow))
+    out, narrow = ((gate[:, None] * layer.weight, gate * layer.bias) for gate, layer in said)
+    inner = torch.cat([each.weight for each in heard]), torch.cat([each.bias for each in heard])
+    values = (*inner, *out, *block.widen.parameters(), *narrow, 1 + scale_1, shift_1, 1 + scale_2, shift_2)
+    for parameter, value in zip(plain.parameters(), values, strict=True):
         parameter.copy_(value)
     return block(x, torch.zeros(2, 16, dtype=torch.float64, device=device)) - plain(x)
 
