@@ -20,13 +20,9 @@ from ancestral.errors import InputError
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, Keys, keys_of, read_named
 
 PREDICTION_TYPES = {
-    "eps": "epsilon",
-    "x0": "sample",
-    "v": "v_prediction",
-    "flow": "flow_prediction",
-    "levels": "levels",  # which its DDPMScheduler refuses
-}
-"""Names of diffusers, which has none for the last."""
+    "eps": "epsilon", "x0": "sample", "v": "v_prediction", "flow": "flow_prediction", "levels": "levels",
+}  # fmt: skip
+"""Names of diffusers, which has none for the last; its DDPMScheduler refuses the last two."""
 VARIANCE_TYPES = {
     "beta_published": "fixed_large",  # diffusers draws the same by both: its full chain ends without noise
     "beta": "fixed_large",  # of one name the last is what it is read as

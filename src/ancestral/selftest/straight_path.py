@@ -28,15 +28,6 @@ def tau_of(T: int, shift: float) -> Tensor:
     return shift * t / (1 + (shift - 1) * t)
 
 
-@CHECKS("rectified, shift {shift:g}: signal and noise of the path", 1e-9, shift=SHIFTS)
-def ratios(shift: float, _: torch.device) -> Iterator[Tensor]:
-    """Their ratio is (1 - tau) / tau at every t; at T no signal is left."""
-    table, tau = rectified(1000, shift), tau_of(1000, shift)
-    level = table.level(torch.arange(1, 1001))
-    yield (level.alpha / level.sigma - (1 - tau[1:]) / tau[1:]) * tau[1:]
-    yield level.log_snr[:-1] - 2 * ((1 - tau[1:-1]) / tau[1:-1]).log()
-
-
 @CHECKS("Euler on the path is DDIM, shift {shift:g}", 1e-12, shift=SHIFTS)
 def euler(shift: float, device: torch.device) -> Iterator[Tensor]:
     """z' = z + (tau' - tau) u with u of the exact denoiser, against every step of DDIM on the trailing grid."""

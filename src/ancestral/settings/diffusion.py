@@ -102,14 +102,9 @@ class BetasSchedule(RescalableSchedule):
 
 
 AnySchedule = (
-    LinearSchedule
-    | ScaledLinearSchedule
-    | CosineSchedule
-    | SigmoidSchedule
-    | LogSnrSchedule
-    | RectifiedSchedule
+    LinearSchedule | ScaledLinearSchedule | CosineSchedule | SigmoidSchedule | LogSnrSchedule | RectifiedSchedule
     | BetasSchedule
-)
+)  # fmt: skip
 
 ReverseVariance = Literal["beta", "beta_published", "beta_tilde", "analytic"]  # of a network without a learned one
 
