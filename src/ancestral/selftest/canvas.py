@@ -1,11 +1,6 @@
-"""Larger canvases and tiling: windows by hand, and what commutes with rolling an image has no seam.
+"""Larger canvases and tiling: windows by hand, and what commutes with rolling an image has no seam."""
 
-A linear network of a 3 x 3 kernel is a chain's response to each pixel of x_T; the mean squares across the edge and
-within add up from those, so that no image is drawn.
-"""
-
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +10,15 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.diffusion.variances import beta_tilde
 from ancestral.editing.canvas import Windows
-from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls, seam
+from ancestral.editing.tile import Circular, MeanOfRolls, RolledEachStep, grid_of_rolls
 from ancestral.oracles import double, noised, normal
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser
-from ancestral.sampling.loop import sample
-from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
 
 TABLE = log_snr_linear(100, 6.0, -6.0)
 T = torch.tensor(40)
-SIDE = 6
 
 
 def pair(t: Tensor, x_t: Tensor, x0: Tensor) -> Prediction:
@@ -86,55 +78,12 @@ def commutes(denoise: Denoiser, height: int, width: int, device: torch.device) -
         yield from unlike(denoise(x.roll(by, (-2, -1)), T), denoise(x, T), by)
 
 
-def smoothing(device: torch.device) -> nn.Conv2d:
-    """A linear network that pulls neighbours together, with zeros around the image as it would be trained."""
-    layer = nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.float64, device=device)
-    layer.weight.data = double(0.05, 0.1, 0.05, 0.12, 0.2, 0.12, 0.05, 0.15, 0.05, device=device).reshape(1, 1, 3, 3)
-    return layer.requires_grad_(False)
-
-
-def denoiser(layer: nn.Module) -> Denoiser:
-    """A network that says x_0, at any time."""
-    return NetworkDenoiser(GaussianDiffusion(TABLE, PredictsX0(), beta_tilde), lambda x, time: layer(x))
-
-
 @CHECKS("rolls: there and back", 1e-12)
 def rolled_back(device: torch.device) -> Iterator[Tensor]:
-    x, layer = normal(2, 1, 5, 6, device=device), smoothing(device)
-    plain = Circular(denoiser(layer), (layer,))
+    """Of a network that says x_0 by pulling neighbours together, around the edges."""
+    layer = nn.Conv2d(1, 1, 3, padding=1, bias=False, dtype=torch.float64, device=device).requires_grad_(False)
+    layer.weight.data = double(0.05, 0.1, 0.05, 0.12, 0.2, 0.12, 0.05, 0.15, 0.05, device=device).reshape(1, 1, 3, 3)
+    denoise = NetworkDenoiser(GaussianDiffusion(TABLE, PredictsX0(), beta_tilde), lambda x, time: layer(x))
+    plain, x = Circular(denoise, (layer,)), normal(2, 1, 5, 6, device=device)
     for rolled in (RolledEachStep(plain), MeanOfRolls(plain, ((1, 2), (3, 5)))):
         yield from (rolled(x, T).x0 - plain(x, T).x0, rolled(x, T).eps - plain(x, T).eps)
-
-
-def ratio(denoise: Denoiser, steps: int, device: torch.device) -> float:
-    """Mean square across the seam over that within, of all that a chain makes of x_T ~ N(0, I); less 1."""
-    units = torch.eye(SIDE**2, dtype=torch.float64, device=device).reshape(-1, 1, SIDE, SIDE)
-    *_, end = sample(denoise, DDIM(TABLE), units, TABLE.uniform_log_snr(steps), lambda: units)
-    return float(seam(end.x_s).ratio) - 1
-
-
-AROUND = partial(Windows, height=4, width=4, stride=1, wraps=True)
-EVERY_ROLL = partial(MeanOfRolls, shifts=grid_of_rolls(SIDE, SIDE, SIDE, SIDE))
-
-
-@CHECKS("windows around the edges: seam like the interior", 1e-12, AROUND, 6)
-@CHECKS("mean of rolls, every place: seam like the interior", 1e-12, EVERY_ROLL, 6)
-@CHECKS("a roll a step: seam nearly like the interior", 0.1, RolledEachStep, 20)
-def seamless(made: Callable[[Denoiser], Denoiser], steps: int, device: torch.device) -> float:
-    """What one rolled step tears the next mends; without rolls the seam is four times the interior."""
-    return ratio(made(denoiser(smoothing(device))), steps, device)
-
-
-@CHECKS("circular padding: seam like the interior", 1e-12)
-def padded(device: torch.device) -> tuple[float, float]:
-    layer = smoothing(device)
-    plain = denoiser(layer)
-    within = ratio(Circular(plain, (layer,)), 20, device)
-    return within, max(2 - ratio(plain, 20, device), 0.0)
-
-
-@CHECKS("seam: across and within, by hand", 1e-14)
-def steps_of_pixels(device: torch.device) -> tuple[Tensor, ...]:
-    """Columns 0, 1, 3, 7 in rows alike: the seam has 7^2 across and (1 + 4 + 16) / 3 = 7 within, rows have none."""
-    found = seam(double(0, 1, 3, 7, device=device).expand(2, 3, 4, 4))
-    return found.across - 49 / 2, found.within - 7 / 2, found.ratio - 7

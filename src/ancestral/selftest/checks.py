@@ -13,8 +13,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-Errors = float | int | Tensor | Iterable[float | int | Tensor]
-"""Of whatever shapes and signs."""
+Errors = float | int | Tensor | Iterable[float | int | Tensor]  # of whatever shapes and signs
 
 
 class Check(NamedTuple):

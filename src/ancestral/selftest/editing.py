@@ -12,14 +12,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear
 from ancestral.editing.from_image import from_image, timestep_of_strength, timesteps_below
-from ancestral.editing.inpaint import Rounds, extended, inpaint, outside_box
+from ancestral.editing.inpaint import Rounds, inpaint
 from ancestral.editing.interpolate import arc, path, slerp
-from ancestral.editing.inversion import DDIMInversion, HeunInversion, invert, round_trip_error, timesteps_above
+from ancestral.editing.inversion import DDIMInversion, HeunInversion, invert, round_trip_error
 from ancestral.oracles import CorrelatedData, double, eps_process, gaussian, moments, normal, two_hills
-from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Ancestral
 from ancestral.selftest.checks import Checks, largest
 
@@ -91,15 +89,6 @@ def conditional(device: torch.device) -> Iterator[float | Tensor]:
         yield math.inf
 
 
-@CHECKS("inpainting: boxes and margins", 0)
-def masks(_: torch.device) -> Iterator[int | Tensor]:
-    keep = outside_box(5, 6, top=1, left=2, bottom=3, right=6)
-    yield sum(bool(keep[i, j]) == (1 <= i < 3 and 2 <= j < 6) for i in range(5) for j in range(6))
-    canvas, kept = extended(torch.ones(1, 1, 2, 3), top=1, bottom=0, left=2, right=3)
-    inside = [[i >= 1 and 2 <= j < 5 for j in range(8)] for i in range(3)]
-    yield from ((kept != torch.tensor(inside)).sum(), (canvas[0, 0] != kept).sum())
-
-
 @CHECKS("from an image at t = {t} of 100: what survives", 1e-11, t=(20, 55, 100))
 def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """x_t correlates with x_0 by r, and so does what an exact chain makes of it; image and result correlate by r^2."""
@@ -118,19 +107,13 @@ def survives(t: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return mean - (data.mean + twice * (image - data.mean)), covariance.diagonal() - variance
 
 
-@CHECKS("timesteps of strengths, below one, of at least a grain", 0)
+@CHECKS("timesteps of strengths", 0)
 def strengths(_: torch.device) -> Iterator[int]:
     for schedule in (cosine(50), HUNDRED):
         signal = schedule.alpha_bar.sqrt().tolist()
         for strength in (0.0, 0.1, 0.4, 0.8, 1.0):
             first = next((t for t in range(1, len(signal)) if signal[t] <= 1 - strength), schedule.num_timesteps)
             yield timestep_of_strength(schedule, strength) - first
-    grid = torch.tensor([100, 75, 50, 25, 0])
-    by_hand = {60: [60, 50, 25, 0], 50: [50, 25, 0], 100: [100, 75, 50, 25, 0], 3: [3, 0]}
-    yield sum(timesteps_below(grid, t).tolist() != wanted for t, wanted in by_hand.items())
-    for grain in (0.0, 0.1, 1.5):
-        kept = [t for t in grid.tolist() if (1 / float(HUNDRED.alpha_bar[t]) - 1) ** 0.5 >= grain]
-        yield int(timesteps_above(HUNDRED, grid, grain).tolist() != kept)
 
 
 def down_to_one(steps: int) -> Tensor:
@@ -166,30 +149,6 @@ def up_the_flow(inversion: DDIMInversion | HeunInversion, claimed: int, device: 
         return float((last.x_s - wanted).norm(dim=1).max())
 
     return math.log2(error(60) / error(120)) - claimed
-
-
-@CHECKS("inversion, 30 corrections: undone by DDIM", 1e-10)
-def undone(device: torch.device) -> Tensor:
-    """Down to the clean image: every pixel returns."""
-    grid = torch.cat([down_to_one(20), torch.tensor([0])])
-    hills = two_hills(FINE, device)
-    *_, up = invert(hills, DDIMInversion(FINE, 30), images(device), grid)
-    *_, down = sample(hills, DDIM(FINE), up.x_s, grid, lambda: up.x_s)
-    return down.x_s - images(device)
-
-
-@CHECKS("inversion: where the network is asked", 0)
-def calls(device: torch.device) -> int:
-    """By DDIM at the end of each step, none at t = 0, which is unknown."""
-    asked: list[int] = []
-
-    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-        asked.append(int(t))
-        return Prediction(t, x_t, 0.1 * x_t)
-
-    for inversion in (DDIMInversion(HUNDRED), HeunInversion(HUNDRED)):
-        list(invert(denoise, inversion, images(device), torch.tensor([90, 50, 20, 0])))
-    return int(asked != [20, 50, 90, 20, 20, 20, 50, 50, 90])
 
 
 def polar(radius: float, angle: float, device: torch.device) -> Tensor:

@@ -1,7 +1,7 @@
 """What is measured of images: counts of neighbours by hand, errors that are those of means, sums that lose nothing.
 
 An error bar is checked as one: where numbers are independent and their variance is known, the error of their mean is
-the root of the variance over their count. A jackknife is checked by leaving out, and a sample of steps by taking all.
+the root of the variance over their count. A jackknife is checked by leaving out, and a sample of steps by hand.
 """
 
 import itertools
@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ancestral.diffusion.likelihood import bits_per_dim, bound_terms, step_term
+from ancestral.diffusion.likelihood import bits_per_dim, step_term
 from ancestral.diffusion.probability_flow import Hutchinson
 from ancestral.diffusion.schedules import log_snr_linear
-from ancestral.evaluation.bound_sums import Subsample, Sums, chunk_sums, divided
-from ancestral.evaluation.flow_check import flow_grid
-from ancestral.evaluation.likelihood import added, error_of_mean, error_within, joined, mean
+from ancestral.evaluation.bound_sums import Subsample, chunk_sums, divided
+from ancestral.evaluation.likelihood import error_of_mean, mean
 from ancestral.evaluation.metrics import (
     frechet_distance,
     frechet_jackknife,
@@ -124,75 +123,21 @@ IMAGES = 6
 PIXELS = torch.linspace(0, 255, 2 * IMAGES, dtype=torch.float64).round().reshape(IMAGES, 2) / 127.5 - 1
 
 
-def sums(subsample: Subsample, device: torch.device, start: int = 0, stop: int = IMAGES) -> Sums:
-    """Of some images, whose noise is a function of the image and the call alone."""
-    chain = TABLE.uniform_log_snr(subsample.steps + 1)
-    draws = iter(normal(subsample.draws + 1, IMAGES, 2, device=device)[:, start:stop])
-    visits, walk = subsample.visits(start, stop), divided(TABLE, chain, subsample.widest_gap)
-    x0, data = PIXELS.to(device)[start:stop], gaussian(TABLE, 0.3, 0.8, device=device)
-    return chunk_sums(PROCESS, data, x0, walk, subsample, visits, draws.__next__)
-
-
-@CHECKS("bound by visits: all terms, where all are visited", 1e-12)
-def whole_sum(device: torch.device) -> Iterator[Tensor]:
-    subsample = Subsample(0, 50, IMAGES, 9, 9)
-    found, draws = sums(subsample, device), normal(10, IMAGES, 2, device=device)
-    chain, last = TABLE.uniform_log_snr(10), itertools.chain(draws[1:], draws[:1])
-    data = gaussian(TABLE, 0.3, 0.8, device=device)
-    prior, *terms, onto_data = bound_terms(PROCESS, data, PIXELS.to(device), chain, last.__next__)
-    between = torch.stack([bits_per_dim(term.nats, 2).cpu() for term in terms])
-    yield double(*found.prior) - bits_per_dim(prior.nats, 2).cpu()
-    yield double(*found.reconstruction) - bits_per_dim(onto_data.nats, 2).cpu()
-    yield from (double(*found.bits) - between.sum(1), double(*found.bits_squared) - (between**2).sum(1))
-    yield double(*found.diffusion) - between.sum(0)
-
-
 @CHECKS("bound by visits: two of twenty, and their difference", 1e-10)
 def two_visits(device: torch.device) -> Iterator[Tensor]:
     """Of 20 steps each image visits two: ten times their sum, and ten times their difference, for the error."""
-    subsample, x0, costs = Subsample(0, 50, IMAGES, 20, 2), PIXELS.to(device), []
-    found, chain, draws = sums(subsample, device), TABLE.uniform_log_snr(21), normal(3, IMAGES, 2, device=device)
-    for visits, eps in zip(subsample.visits(0, IMAGES).T, draws[1:], strict=True):
+    subsample, chain = Subsample(0, 50, IMAGES, 20, 2), TABLE.uniform_log_snr(21)
+    data, x0, costs = gaussian(TABLE, 0.3, 0.8, device=device), PIXELS.to(device), []
+    draws = normal(3, IMAGES, 2, device=device)
+    visited, walk = subsample.visits(0, IMAGES), divided(TABLE, chain, subsample.widest_gap)
+    found = chunk_sums(PROCESS, data, x0, walk, subsample, visited, iter(draws).__next__)
+    for visits, eps in zip(visited.T, draws[1:], strict=True):
         t, s = chain[visits].to(device), chain[visits + 1].to(device)
         x_t = PROCESS.q_sample(x0, t, eps)
-        prediction = gaussian(TABLE, 0.3, 0.8, device=device)(x_t, t.cpu())
-        costs.append(bits_per_dim(step_term(PROCESS, prediction, x0, x_t, t, s), 2).cpu())
+        costs.append(bits_per_dim(step_term(PROCESS, data(x_t, t.cpu()), x0, x_t, t, s), 2).cpu())
     apart_by = 10 * (costs[1] - costs[0])
     yield from (apart_by.sum() - found.differences[0], (apart_by**2).sum() - found.differences_squared)
     yield double(*found.diffusion) - 10 * (costs[0] + costs[1])
-
-
-@CHECKS("bound by visits: in chunks as in one", 1e-12)
-def in_chunks(device: torch.device) -> Iterator[Tensor | float]:
-    subsample = Subsample(0, 50, IMAGES, 20, 4)
-    whole, parts = sums(subsample, device), [sums(subsample, device, 0, 2), sums(subsample, device, 2, IMAGES)]
-    yield double(*joined([each.diffusion for each in parts])) - double(*whole.diffusion)
-    yield double(*added([each.bits for each in parts])) - double(*whole.bits)
-    yield error_within(parts) - error_within([whole])
-
-
-@CHECKS("bound by visits: unbiased, relative", 2e-3)
-def unbiased(_: torch.device) -> Iterator[Tensor]:
-    """The mean over 4096 images of a weighted sum over their visits is the sum over all steps."""
-    values = (torch.arange(37) / 37).exp()
-    for draws in (3, 10, 36):
-        subsample = Subsample(5, 5000, 4096, 37, draws)
-        yield values[subsample.visits(0, 4096)].sum(1).mean() * subsample.weight / values.sum() - 1
-
-
-@CHECKS("bound by visits: the error of the choice, relative", 0.1)
-def independent_parts(_: torch.device) -> float:
-    """Where nothing but the choice of steps makes terms differ, the error within images is their spread."""
-    subsample = Subsample(1, 5000, 4000, 400, 4)
-    random = torch.Generator().manual_seed(3)
-    values = torch.randn(400, generator=random, dtype=torch.float64)
-    costs = values[subsample.visits(0, 4000)] * subsample.weight
-    differences = torch.stack([costs[:, 1] - costs[:, 0], costs[:, 3] - costs[:, 2]])
-    spread = float(costs.sum(1).std()) / 4000**0.5
-    empty = Sums(prior=(0.0,) * 4000, diffusion=(), reconstruction=(), bits=(), bits_squared=(), errors_squared=(),
-                 visits=(), differences=tuple(differences.sum(1).tolist()),
-                 differences_squared=float((differences**2).sum()))  # fmt: skip
-    return error_within([empty]) / spread - 1
 
 
 @CHECKS("bound by visits: an image's own noise and steps", 0)
@@ -203,13 +148,3 @@ def own_noise(_: torch.device) -> Iterator[int | Tensor]:
     yield sum(one != other for one, other in zip(few.noise_seeds(places), same, strict=True))
     yield from (len(places) - len({*same}), (many.images()[:10] != places).sum())
     yield (many.visits(3, 9) != few.visits(3, 9)).sum()
-
-
-@CHECKS("the flow's grid: even in its variable", 0)
-def flow_steps(_: torch.device) -> tuple[Tensor, ...]:
-    """From T to 3, in steps of artanh(a) that differ by less than the table's."""
-    grid = flow_grid(TABLE, 8, 3)
-    u = torch.atanh(TABLE.alpha_bar[grid].sqrt())
-    widest = torch.atanh(TABLE.alpha_bar[3:].sqrt()).diff().abs().max()
-    even = (u[-1] - u[0]) / 8
-    return ((u.diff() - even).abs() > widest).sum(), grid[0] - 40, grid[-1] - 3

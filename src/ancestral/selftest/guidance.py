@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ancestral.condition import UNTOLD, Condition
 from ancestral.diffusion.parameterization import Prediction
-from ancestral.diffusion.schedules import cosine, zero_terminal_snr
+from ancestral.diffusion.schedules import cosine
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
 from ancestral.pipeline.guiding import Networks
 from ancestral.pipeline.guiding import guided as by_settings
@@ -45,15 +45,6 @@ def off_score(guided: Denoiser, log_density: LogDensity, x_t: Tensor) -> tuple[T
     return found.eps + (1 - level(SCHEDULE, T, x_t)).sqrt() * score, noised(SCHEDULE, found) - x_t
 
 
-def unlike(found: Prediction, wanted: Prediction) -> tuple[Tensor, Tensor]:
-    return found.x0 - wanted.x0, found.eps - wanted.eps
-
-
-def log_component(hills: Mixture, k: int) -> LogDensity:
-    """log q(x_t | k)."""
-    return lambda x_t: hills.log_joint(x_t, T)[:, k]
-
-
 @CHECKS("composed: score of q p(0)^2 / p(1)", 1e-11, "composed", 2.0)
 @CHECKS("guidance {scale:g}: score of the mixed density", 1e-11, "none", scale=SCALES)
 @CHECKS("negative class, {scale:g}: score of the quotient", 1e-11, "class", scale=SCALES)
@@ -67,7 +58,7 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
     """
     hills, wider = three_hills(SCHEDULE, device), three_hills(SCHEDULE, device, 0.3)
     one, other = hills.component(0), hills.component(1)
-    of_one, of_other, of_third = (log_component(hills, k) for k in range(3))
+    of_one, of_other, of_third = (lambda x, k=k: hills.log_joint(x, T)[:, k] for k in range(3))
     of_all, of_wider = partial(hills.log_density, t=T), partial(wider.log_density, t=T)
     classifier = ClassifierGuided(hills, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 2], scale)
     claims: dict[str, tuple[Denoiser, LogDensity, LogDensity]] = {
@@ -82,20 +73,6 @@ def quotient(how: str, scale: float, device: torch.device) -> tuple[Tensor, Tens
     return off_score(guide, lambda x: scale * wanted(x) + (1 - scale) * unwanted(x), x)
 
 
-@CHECKS("classifier: the true one makes the conditional prediction", 1e-9)
-def true_classifier(device: torch.device) -> Iterator[Tensor]:
-    """At scale 1, down to t = 1; gradients may be off. Where no signal is left it has no part."""
-    table = zero_terminal_snr(SCHEDULE)
-    hills, x, last = three_hills(table, device), normal(8, 2, device=device), torch.tensor(100)
-    one = hills.component(0)
-    for t in map(torch.tensor, (1, 30, 99)):
-        near = table.alpha_bar[t].sqrt().to(x) * one.mean + 0.1 * x
-        with torch.inference_mode():
-            found = ClassifierGuided(hills, table, lambda x, t: hills.log_posterior(x, t)[:, 0])(near, t)
-        yield from unlike(found, one(near, t))
-    yield from unlike(ClassifierGuided(hills, table, lambda x_t, t: 9 * x_t.sum(1), 5.0)(x, last), hills(x, last))
-
-
 @CHECKS("guidance by one call and by two", 1e-14)
 def one_call(device: torch.device) -> Iterator[Tensor]:
     """One call on twice the batch, against two calls; the variance coefficient stays the conditional one's."""
@@ -107,32 +84,9 @@ def one_call(device: torch.device) -> Iterator[Tensor]:
         pair = (torch.cat([first.x0, second.x0]), torch.cat([first.eps, second.eps]))
         return Prediction(t, *pair, torch.cat([x[:8] * 0 + 1, x[8:] * 0 - 1]))
 
-    found = ClassifierFree(OneCall(both), 2.5)(x, T)
+    found, wanted = (ClassifierFree(pair, 2.5)(x, T) for pair in (OneCall(both), TwoCalls(given, hills)))
     assert found.variance_coeff is not None
-    yield from (*unlike(found, ClassifierFree(TwoCalls(given, hills), 2.5)(x, T)), found.variance_coeff - 1)
-
-
-@CHECKS("variance coefficient: that of the given prediction", 0)
-def coefficients(device: torch.device) -> Iterator[Tensor]:
-    hills, x = three_hills(SCHEDULE, device), normal(4, 2, device=device)
-
-    def one(x_t: Tensor, t: Tensor) -> Prediction:
-        return hills.component(0)(x_t, t)._replace(variance_coeff=torch.full_like(x_t, 0.8))
-
-    def other(x_t: Tensor, t: Tensor) -> Prediction:
-        return hills(x_t, t)._replace(variance_coeff=torch.full_like(x_t, -0.9))
-
-    pair = TwoCalls(one, other)
-    guides: tuple[tuple[Denoiser, float], ...] = (
-        (Rescaled(pair, 3.0, SCHEDULE), 0.8),
-        (ClassifierFree(pair, 3.0), 0.8),
-        (Composed(other, ((one, 2.0),)), -0.9),
-        (ClassifierGuided(other, SCHEDULE, lambda x, t: hills.log_posterior(x, t)[:, 1]), -0.9),
-    )
-    for guide, value in guides:
-        found = guide(x, T).variance_coeff
-        assert found is not None
-        yield found - value
+    yield from (found.x0 - wanted.x0, found.eps - wanted.eps, found.variance_coeff - 1)
 
 
 @CHECKS("rescaled, share {share:g}: deviation of each image", 1e-12, share=(0.0, 0.5, 1.0))

@@ -154,18 +154,6 @@ def attended(device: torch.device) -> Tensor:
     return module(x).flatten(2) - wanted
 
 
-@CHECKS("resumed with its own deep features: the whole call", 1e-12)
-@torch.no_grad()
-def resumed(device: torch.device) -> tuple[Tensor | float, ...]:
-    """With the deep features of this very call; with another's, another output."""
-    unet, x, time = loud(network(), device), normal(2, 2, 4, 4, device=device), double(3, 500, device=device)
-    assert unet.with_deep is not None
-    whole, deep = unet.with_deep(x, time, None)
-    again, kept = unet.with_deep(x, time, deep)
-    other = unet.with_deep(x, time, 2 * deep)[0]
-    return again - whole, kept - deep, 0.0 if largest(other - whole) > 1e-6 else math.nan
-
-
 @CHECKS("cache: whole at every {n}. call, from the first on", 0, n=(1, 2, 3))
 def in_phase(every: int, _: torch.device) -> int:
     """Ten calls, where the output and the deep features of a whole call are its time."""

@@ -27,7 +27,7 @@ from ancestral.pipeline.building import GRIDS
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE, Sampler
-from ancestral.selftest.checks import Checks, largest
+from ancestral.selftest.checks import Checks
 from ancestral.selftest.samplers import KINDS, SamplerBuilder
 
 CHECKS = Checks()
@@ -111,21 +111,6 @@ def law_error(grids: Grids, sampler: Sampler, steps: int, device: torch.device, 
 
     mean, covariance = moments(run, (3,), device)
     return float(((mean - wanted[0]).abs() + (covariance.diagonal() - wanted[1]).abs()).max())
-
-
-@CHECKS("dpm++2s: order 2, middle at two fifths of a step", 0.15, "dpm++2s", 5)
-@CHECKS("dpm++3s: order 3, thirds at quarters of a step", 0.15, "dpm++3s", 4)
-def between(kind: str, stride: int, device: torch.device) -> float:
-    """Of `stride` timesteps a step, a singlestep sampler must look ahead elsewhere and know that it does."""
-
-    def error(steps: int) -> float:
-        schedule = log_snr_linear(stride * steps + 1, 4.0, -4.0)
-        known, x_T = gaussian(schedule, 0.05, 0.4, device=device), double(1, -1, device=device)[None]
-        grid = torch.arange(stride * steps + 1, 0, -stride)
-        *_, step = sample(known, KINDS[kind](schedule), x_T, grid, lambda: x_T)
-        return largest(step.x_s - known.flow(x_T, grid[0], grid[-1]))
-
-    return math.log2(error(64) / error(128)) - KINDS[kind](TABLE).order
 
 
 class Followed(NamedTuple):

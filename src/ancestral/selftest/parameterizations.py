@@ -6,7 +6,6 @@ to where their gradients go, and to that drawing t leaves them unbiased.
 
 import math
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,16 +54,6 @@ def round_trip(name: str, device: torch.device) -> Iterator[Tensor]:
         yield from (found.x0 - x0, found.eps - eps, oracles.noised(LINEAR, chain.decode(x0, eps, t)) - eps)
 
 
-@CHECKS("{name}: scale of errors by differentiation", 1e-12, name=ALL)
-def slope(name: str, device: torch.device) -> Iterator[Tensor]:
-    x_t = normal(4, 1, device=device)
-    for t in TIMES:
-        output = torch.zeros_like(x_t).requires_grad_()
-        (found,) = torch.autograd.grad(process(name).decode(output, x_t, t).x0.sum(), output)
-        kept = LINEAR.alpha_bar[t]
-        yield found.abs() / ALL[name].x0_scale(kept.sqrt(), (1 - kept).sqrt()).to(device) - 1
-
-
 @CHECKS("{name}: least squares on Gaussian data is E[x_0 | x_t]", 1e-10, name=ALL)
 def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
     """Whose squared error is Var(x_0 | x_t) over the square of the scale of errors."""
@@ -79,15 +68,6 @@ def least_squares(name: str, device: torch.device) -> Iterator[Tensor]:
         scale = ALL[name].x0_scale(LINEAR.alpha_bar[t].sqrt(), (1 - LINEAR.alpha_bar[t]).sqrt()).to(device)
         least = (data.reverse_variance(t, torch.tensor(0)) / scale**2).mean()
         yield squared_error(chain, fitted, noised).mean() - least
-
-
-@CHECKS("mixture: E[eps | x_t] is its score", 1e-10)
-def by_score(device: torch.device) -> Iterator[Tensor]:
-    """Tweedie: E[eps | x_t] is minus the noise times the score of the density, differentiated."""
-    hills, x = oracles.two_hills(LINEAR, device), normal(64, 2, device=device)
-    for t in map(torch.tensor, (1, 100, 400, 999)):
-        score = oracles.gradient(partial(hills.log_density, t=t), x)
-        yield hills(x, t).eps + float(1 - LINEAR.alpha_bar[t]) ** 0.5 * score
 
 
 # Levels

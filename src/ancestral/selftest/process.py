@@ -15,8 +15,7 @@ from ancestral.diffusion.parameterization import Prediction, PredictsEps
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
-from ancestral.gaussian import DiagonalGaussian
-from ancestral.oracles import double, eps_process, gaussian, log_normal, normal, signs
+from ancestral.oracles import double, eps_process, gaussian, normal, signs
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.schedules import SHORT, TABLES
 
@@ -26,14 +25,6 @@ BETAS = (0.1, 0.3, 0.2, 0.55, 0.4)
 FIVE = from_betas(BETAS)
 CHAIN = eps_process(FIVE)
 LINEAR = linear()
-
-
-@CHECKS("x_t = 0.6 x_0 + 0.8 eps at alpha_bar = 0.36", 1e-14)
-def by_hand(device: torch.device) -> Tensor:
-    """At alpha_bar = 0.36, x_t = 0.6 x_0 + 0.8 eps, drawn in one go or through q(x_t | x_0)."""
-    x0, eps, t = double(1, -2, 0.5, device=device)[:, None], double(0.3, 1, -1, device=device)[:, None], torch.tensor(3)
-    found = torch.cat([eps_process(SHORT).q_sample(x0, t, eps), eps_process(SHORT).q_marginal(x0, t).sample(eps)], 1)
-    return found - double(0.84, -0.4, -0.5, device=device)[:, None]
 
 
 @CHECKS("{name}: 100 steps in turn, or strides, are one jump", 1e-12, name=TABLES)
@@ -46,14 +37,6 @@ def in_turn(name: str, device: torch.device) -> Iterator[Tensor]:
             slope = process.q_step(torch.ones_like(mean), t, s).mean
             mean, variance = step.mean, slope**2 * variance + step.log_var.exp()
             yield from (mean - jump.mean, variance - jump.log_var.exp())
-
-
-@CHECKS("forward chain: each noise keeps its share", 1e-13)
-def walked(device: torch.device) -> Tensor:
-    kicks, x0 = normal(5, device=device), double(0.4, device=device)
-    first, second = (part[-1].to(device) for part in joint())
-    *_, last = CHAIN.forward_chain(x0[:, None], iter(kicks.reshape(5, 1, 1)).__next__)
-    return last[0, 0] - (first * x0[0] + second @ kicks)
 
 
 def joint() -> tuple[Tensor, Tensor]:
@@ -81,30 +64,6 @@ def conditioned(device: torch.device) -> Iterator[Tensor]:
     yield from (clean.mean - x0, clean.log_var.exp())
 
 
-@CHECKS("reverse mean through eps, T = 1000", 1e-10)
-def through_eps(device: torch.device) -> Iterator[Tensor]:
-    """The mean of p(x_{t-1} | x_t) is (x_t - beta / sqrt(1 - alpha_bar) eps) / sqrt(1 - beta), at some t > 1."""
-    process, x_t, kept = eps_process(LINEAR), normal(8, 1, device=device), 1.0
-    eps = x_t.flip(0)
-    for t in range(1, 1001):
-        share = 1e-4 + (0.02 - 1e-4) * (t - 1) / 999
-        kept *= 1 - share
-        if t % 97 == 2 or t == 1000:
-            time = torch.tensor(t)
-            found = process.p_posterior(process.decode(eps, x_t, time), x_t, time, time - 1).mean
-            yield found - (x_t - share / (1 - kept) ** 0.5 * eps) / (1 - share) ** 0.5
-
-
-@CHECKS("output of twice the channels: mean, coefficient", 0)
-def halves(device: torch.device) -> tuple[Tensor, ...]:
-    """The first half decodes as alone, the second is the variance coefficient."""
-    x, output = normal(2, 4, 3, 2, 2, device=device)
-    t = torch.tensor([1, 2, 3, 5])
-    alone, both = CHAIN.decode(output, x, t), CHAIN.decode(torch.cat([output, output.flip(0)], 1), x, t)
-    assert both.variance_coeff is not None
-    return both.x0 - alone.x0, both.variance_coeff - output.flip(0)
-
-
 @CHECKS("time of a network: t - 1, or 0 to 1000 for log-SNR 20 to -20", 1e-4)
 def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
     """SNR 9 at t = 1 is 500 - 25 log 9."""
@@ -112,21 +71,6 @@ def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
     by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(SHORT.level(t), x).double()
     wanted = double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
     return CHAIN.network_time(CHAIN.schedule.level(t), x).double() - double(0, 2, device=device), by_noise - wanted
-
-
-def kl_integral(q: tuple[Tensor, Tensor], p: tuple[Tensor, Tensor], x: Tensor) -> Tensor:
-    """KL of two Gaussians, each (mean, variance), as the integral of q log(q / p) over the nodes x."""
-    log_q, log_p = log_normal(x, *q), log_normal(x, *p)
-    return torch.trapezoid(log_q.exp() * (log_q - log_p), x, dim=0)
-
-
-@CHECKS("KL of Gaussians by integration", 1e-10)
-def divergence(device: torch.device) -> Iterator[Tensor]:
-    x = torch.linspace(-14, 14, 20001, dtype=torch.float64, device=device)[:, None]
-    for numbers in ((0.0, 0.0, 0.0, 0.0), (0.3, -1.0, -0.4, 0.2), (1.0, 0.7, 0.2, -0.5), (-2.0, -0.3, 0.5, 1.0)):
-        mean, log_var, other, width = (double(number, device=device)[:, None] for number in numbers)
-        found = DiagonalGaussian(mean, log_var).kl(DiagonalGaussian(other, width))
-        yield found - kl_integral((mean, log_var.exp()), (other, width.exp()), x)
 
 
 # The variance of a reverse step

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ancestral.data.loader import batch_indices, flips
-from ancestral.diffusion.timesteps import RecentLosses, stratified
 from ancestral.oracles import double
 from ancestral.rng import ImageNoise, generator, mix
 from ancestral.selftest.checks import Checks
@@ -128,24 +127,6 @@ def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
     yield (t.mean(0) - 4.5) / (63 / 12 / 256) ** 0.5
     yield (within.mean(0) - 0.5) * (12 * 256) ** 0.5
     yield 1e6 * (torch.stack([each.times.weight for each in draws]) - 1)
-
-
-@CHECKS("stratified: every part at every place, in standard errors", 4.5)
-def any_place(_: torch.device) -> tuple[Tensor, Tensor]:
-    """The mean at each of 8 places over 400 batches; of 8 parts one each."""
-    u = torch.stack([stratified(8, generator(5, "u", step)) for step in range(400)])
-    one_each = (u * 8).long().sort(dim=1).values - torch.arange(8)
-    return (u.mean(0) - 0.5) * (12 * 400) ** 0.5, 1e6 * one_each
-
-
-@CHECKS("importance: as often as the loss is large, and lighter", 0.002)
-def by_importance(_: torch.device) -> tuple[Tensor, Tensor]:
-    """With recent losses 1, 1, 1, 5 the timestep of 5 is drawn 5 times as often and weighs a fifth."""
-    recent = RecentLosses(double(1, 1, 1, 5)[:, None].expand(4, 10))
-    settings = TrainingSettings(steps=1, batch_size=MANY, timesteps="importance")
-    times = randomness_of(settings, 0, 0, (1, 1, 1), 4, CPU, recent).times
-    drawn = (times.t == 4).double()
-    return drawn.mean() - 5 / 8, (times.weight * drawn).mean() - 0.25
 
 
 @CHECKS("labels hidden: the share asked for, in standard errors", 4)

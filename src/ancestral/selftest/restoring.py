@@ -13,8 +13,6 @@ from ancestral.diffusion.schedules import Schedule, log_snr_linear, zero_termina
 from ancestral.editing.operators import Blurred, Grey, Masked, MeanPooled, Operator, gaussian_kernel
 from ancestral.editing.posterior import Measured, PosteriorGuided
 from ancestral.oracles import CorrelatedData, correlated, double, matrix_of, normal
-from ancestral.sampling.loop import sample
-from ancestral.sampling.samplers import DDIM
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
@@ -55,16 +53,6 @@ def solves(name: str, device: torch.device) -> Iterator[Tensor]:
         whole = p * matrix @ matrix.T + q * torch.eye(len(matrix)).to(matrix)
         wanted = y.flatten(1) @ torch.linalg.pinv(whole, hermitian=True)
         yield operator.solve(y, p, q).flatten(1) - wanted
-
-
-@CHECKS("blurred: what is lost is not made up", 1e-9)
-def lost(device: torch.device) -> tuple[Tensor, Tensor]:
-    """(1, 2, 1) / 4 kills the finest stripes, and dividing by 0 would bring them back."""
-    blur = Blurred(double(0.25, 0.5, 0.25, device=device)[None])
-    stripes = double(1, -1, 1, -1, device=device).expand(1, *SHAPE)
-    seen = blur(normal(2, *SHAPE, device=device) + 5 * stripes)
-    back = blur.transpose(blur.solve(seen, 1.0, 0.0))
-    return blur(back) - seen, (back * stripes).sum((1, 2, 3))
 
 
 @CHECKS("kernel: a Gaussian, by hand", 1e-7)
@@ -110,12 +98,3 @@ def any_data(name: str, device: torch.device) -> Iterator[Tensor]:
     """Matched moments are exact after as many turns as unknowns."""
     known, seen = data(TABLE, False, device), measured(OPERATORS[name], 0.3, device)
     return off(known, PosteriorGuided(known, TABLE, seen, "moments", iterations=SIZE), 1, 40, 120, 200)
-
-
-@CHECKS("projection, {name}: what is measured is met", 1e-12, name=OPERATORS)
-def met(name: str, device: torch.device) -> Tensor:
-    """Whatever the denoiser: here it is that of correlated data."""
-    x, seen = normal(2, *SHAPE, device=device), measured(OPERATORS[name], 0.0, device)
-    guided = PosteriorGuided(data(TABLE, False, device), TABLE, seen, "projection")
-    *_, end = sample(guided, DDIM(TABLE), x, TABLE.trailing(8), lambda: x)
-    return OPERATORS[name](end.x_s) - seen.y

@@ -1,6 +1,4 @@
-"""Samplers: the exact law of what they draw, the laws that tie them together, and what they remember.
-
-Their orders are in orders.py.
+"""Samplers: the exact law of what they draw, and what they remember. Their orders are in orders.py.
 
 Of Gaussian data a step of any sampler is affine, so mean and variance are followed exactly, without drawing. A step
 of DDIM from x_t to x_s keeps, of the distance from the mean, with k^2 = 1 - alpha_bar_s - sigma^2,
@@ -24,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ancestral.diffusion.parameterization import Prediction
-from ancestral.diffusion.schedules import Schedule, cosine, linear, log_snr_linear, zero_terminal_snr
+from ancestral.diffusion.schedules import Schedule, cosine, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import Variance, beta, beta_tilde
 from ancestral.editing.from_image import from_image
 from ancestral.editing.inpaint import Rounds, inpaint
@@ -32,7 +30,7 @@ from ancestral.oracles import GaussianData, eps_process, gaussian, normal, propa
 from ancestral.pipeline.building import FLOWS
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import Step, sample
-from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE, DPMSolverMultistep, Euler, Noise, Sampler
+from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE, Noise, Sampler
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
@@ -50,10 +48,7 @@ def ancestral(schedule: Schedule, variance: Variance = beta_tilde) -> Ancestral:
 
 KINDS: dict[str, SamplerBuilder] = {"ancestral": ancestral, "ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE, **FLOWS}
 """Every sampler."""
-NOISY: dict[str, Callable[[Schedule, float], Sampler]] = {"ddim": DDIM, "dpm++2m-sde": DPMSolver2MSDE}
-"""Those whose noise is a setting."""
-HUNDRED, FIFTY = linear(100), cosine(50)
-EVERY = HUNDRED.trailing(100)
+FIFTY = cosine(50)
 UNEVEN = torch.tensor([50, 43, 41, 27, 9, 7, 2, 0])  # a grid on FIFTY that no formula made
 
 
@@ -75,13 +70,6 @@ def exact_law(variance: Variance | None, inner: float, grid: str, device: torch.
         yield from law(ancestral(FORTY, variance or data.exact), data, GRIDS[grid](steps))
 
 
-@CHECKS("{kind}, eta {eta:g}, {grid} grid: marginals of a point", 1e-9, kind=NOISY, grid=GRIDS, eta=(0.0, 0.5, 1.0))
-def point_law(kind: str, grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
-    """However much noise is fresh (Song et al. 2021, lemma 1, for DDIM)."""
-    for steps in STEPS:
-        yield from law(NOISY[kind](FORTY, eta), gaussian(FORTY, 0.0, 0.0, device=device), GRIDS[grid](steps))
-
-
 @CHECKS("ddim, eta {eta:g}, {grid} grid: final law of data", 1e-9, grid=GRIDS, eta=(0.0, 0.5, 1.0))
 def final_law(grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
     """Mean and variance of what DDIM draws of Gaussian data, against (1) along the grid."""
@@ -99,39 +87,17 @@ def final_law(grid: str, eta: float, device: torch.device) -> Iterator[Tensor]:
         yield from (mean - data.mean, found - variance)
 
 
-def ends(sampler: Sampler, schedule: Schedule, timesteps: Tensor, device: torch.device) -> Tensor:
-    """Every x_s of a chain on a mixture, always of the same noise: (steps, 3, 2)."""
-    kicks = iter(normal(102, 3, 2, device=device))
-    chain = sample(two_hills(schedule, device), sampler, next(kicks), timesteps, kicks.__next__)
-    return torch.stack([step.x_s for step in chain])
-
-
-@CHECKS("euler is ddim with eta 0", 1e-12, Euler, DDIM, FIFTY, UNEVEN)
-@CHECKS("dpm++2m-sde with eta 0 is dpm++2m", 1e-12, partial(DPMSolver2MSDE, eta=0.0), DPMSolverMultistep, FIFTY, UNEVEN)
-@CHECKS("ddim with eta 1 is ancestral, 100 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY)
-@CHECKS("ddim with eta 1 is ancestral, 10 of 100 steps", 1e-9, partial(DDIM, eta=1.0), ancestral, HUNDRED, EVERY[::10])
-def same_chain(
-    first: SamplerBuilder, second: SamplerBuilder, schedule: Schedule, grid: Tensor, device: torch.device
-) -> Tensor:
-    return ends(first(schedule), schedule, grid, device) - ends(second(schedule), schedule, grid, device)
-
-
-@CHECKS("{kind}: a point reached exactly, uneven grid", 1e-10, kind=FLOWS)
-def one_point(kind: str, device: torch.device) -> Iterator[Tensor]:
-    """x_0 and eps are the same all along the flow: no step errs, however long."""
-    point, x_T = gaussian(FIFTY, 0.0, 0.0, device=device), normal(4, 2, device=device)
-    for step in sample(point, KINDS[kind](FIFTY), x_T, UNEVEN, lambda: x_T):
-        yield step.x_s - point.flow(x_T, UNEVEN[0], torch.tensor(step.s))
-
-
 @CHECKS("{kind}: no signal at T, no part in the polynomial", 1e-10, kind=FLOWS)
 def from_no_signal(kind: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """The first step is DDIM's, since no polynomial reaches T, and no later one looks back there."""
-    schedule = zero_terminal_snr(FIFTY)
-    chain, hills = ends(KINDS[kind](schedule), schedule, UNEVEN, device), two_hills(schedule, device)
-    start = normal(102, 3, 2, device=device)[0]
-    first = DDIM(schedule).step(hills, start, UNEVEN[0], UNEVEN[1], [], lambda: start)[0]
-    later = torch.stack([step.x_s for step in sample(hills, KINDS[kind](schedule), first, UNEVEN[1:], lambda: start)])
+    schedule, x_T = zero_terminal_snr(FIFTY), normal(3, 2, device=device)
+    hills, sampler = two_hills(schedule, device), KINDS[kind](schedule)
+
+    def walked(x: Tensor, grid: Tensor) -> Tensor:
+        return torch.stack([step.x_s for step in sample(hills, sampler, x, grid, lambda: x)])
+
+    first = DDIM(schedule).step(hills, x_T, UNEVEN[0], UNEVEN[1], [], lambda: x_T)[0]
+    chain, later = walked(x_T, UNEVEN), walked(first, UNEVEN[1:])
     return chain[0] - first, chain[1:] - later
 
 

@@ -1,12 +1,11 @@
 """What training does with gradients and weights: averages, rates, optimisers and losses that have closed forms.
 
-An average and Muon's step are followed number by number. The losses are those of the exact denoiser of Gaussian data,
-told the time as a network is; a step is seen in what it leaves in Adam's first moment, the gradient it was given.
+An average and Muon's step are followed number by number. The loss is that of the exact denoiser of Gaussian data, told
+the time as a network is; a step is seen in what it leaves in Adam's first moment, the gradient it was given.
 """
 
 import math
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -42,7 +41,6 @@ SIZE = 8  # images of a batch
 RECENT = RecentLosses(torch.arange(1, 7, dtype=torch.float64)[:, None].expand(6, 10))
 """By which some t are drawn more often than others."""
 STEP = TrainingSettings(steps=9, batch_size=SIZE, clip_norm=None, weighting="min-snr", timesteps="importance")
-Time = Literal["index", "log-snr"]
 
 
 # Averages and rates
@@ -97,7 +95,7 @@ def muon(device: torch.device) -> Tensor:
 # Losses
 
 
-def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> Pipeline:
+def tiny(training: TrainingSettings, time: Literal["index", "log-snr"] = "index", classes: int = 0) -> Pipeline:
     """A pipeline of few weights for images of 1 x 4 x 4, in float32 on the CPU."""
     schedule = {"name": "log-snr", "num_timesteps": 6, "log_snr_max": 4.0, "log_snr_min": -3.0}
     settings = {
@@ -112,38 +110,26 @@ def tiny(training: TrainingSettings, time: Time = "index", classes: int = 0) -> 
     )
 
 
-def exact(told: Time, x: Tensor, time: Tensor, _: object) -> Tensor:
-    """E[eps | x] of Gaussian data of variance INNER, at the noise that the time tells."""
-    level = LEVELS[time.long()] if told == "index" else 20 - time.double() / 25
-    signal = torch.sigmoid(level)[:, None, None, None]
+def exact(x: Tensor, time: Tensor, _: object) -> Tensor:
+    """E[eps | x] of Gaussian data of variance INNER, at the log-SNR that the time tells."""
+    signal = torch.sigmoid(20 - time.double() / 25)[:, None, None, None]
     return ((1 - signal).sqrt() / (signal * INNER + 1 - signal)).to(x) * x
-
-
-def losses(loss: Literal["simple", "continuous"], time: Time, t: Tensor, within: Tensor) -> Tensor:
-    """The training loss of the exact denoiser at each t, in expectation over data and noise: (len(t),) float64."""
-    each = signs(2, CPU).float().repeat(len(t), 1)
-    x0, eps = (part[:, None, None, None].expand(-1, 1, 4, 4) for part in (INNER**0.5 * each[:, 0], each[:, 1]))
-    pipeline = tiny(TrainingSettings(steps=1, loss=loss), time)
-    t, within = t.repeat_interleave(4), within.repeat_interleave(4)
-    level = level_of(pipeline, SampledTimesteps(t, torch.ones_like(within), within))
-    found = training_losses(pipeline, partial(exact, time), Noised.at(level, x0, eps), NOTHING_TOLD)
-    return found.double().reshape(-1, 4).mean(1)
-
-
-@CHECKS("simple loss in training, told the {time}", 1e-6, time=("index", "log-snr"))
-def simple(time: Time, _: torch.device) -> Tensor:
-    signal = torch.sigmoid(LEVELS)
-    found = losses("simple", time, torch.arange(1, 7), torch.zeros(6, dtype=torch.float64))
-    return found - signal * INNER / (signal * INNER + 1 - signal)
 
 
 @CHECKS("continuous loss in training, as an integral", 1e-5)
 def integral(_: torch.device) -> Tensor:
-    """Over all of time, t - 1 and where within: half the integral of the error of eps over log-SNR; float32."""
+    """Over all of time, t - 1 and where within: half the integral of the error of eps over log-SNR; float32.
+
+    The loss at each node is that of the exact denoiser, in expectation over data and noise: over their four signs.
+    """
     nodes, weights = legendre(12)
-    u = 3 * (nodes + 1)
+    u, each = 3 * (nodes + 1).repeat_interleave(4), signs(2, CPU).float().repeat(12, 1)
+    x0, eps = (part[:, None, None, None].expand(-1, 1, 4, 4) for part in (INNER**0.5 * each[:, 0], each[:, 1]))
+    pipeline = tiny(TrainingSettings(steps=1, loss="continuous"), "log-snr")
+    level = level_of(pipeline, SampledTimesteps(u.long() + 1, torch.ones_like(u), u % 1))
+    found = training_losses(pipeline, exact, Noised.at(level, x0, eps), NOTHING_TOLD).double().reshape(-1, 4).mean(1)
     nats = 0.5 * (math.log1p(INNER * math.exp(4)) - math.log1p(INNER * math.exp(-3)))
-    return losses("continuous", "log-snr", u.long() + 1, u % 1) @ weights / 2 - nats / math.log(2)
+    return found @ weights / 2 - nats / math.log(2)
 
 
 # Steps
