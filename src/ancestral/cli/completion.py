@@ -21,7 +21,7 @@ Commands = dict[str, dict[str, list[str]]]
 """A verb, or a verb and its part -> its options, each with the words that its value is out of."""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> None:
     options = Options("ancestral completion", "SHELL", ABOUT, EXAMPLES)
     options.add_argument("shell", metavar="SHELL", help="bash, zsh or fish")
     found = options.words(argv)
@@ -30,7 +30,6 @@ def run(argv: Sequence[str]) -> int:
     if name not in shells:
         raise InputError(f"expected bash, zsh or fish, got {found.shell!r}; {meant(found.shell, shells)}")
     print(shells[name](commands()), end="")
-    return 0
 
 
 def parts() -> dict[str, tuple[str, ...]]:

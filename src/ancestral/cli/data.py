@@ -51,11 +51,11 @@ EXAMPLES_PACK = (
 LISTED = 20  # Files and classes that a table names; --json and --page name all
 
 
-def run(argv: Sequence[str]) -> int:
-    return run_part(argv, "data", ABOUT, {"check": check, "pack": pack})
+def run(argv: Sequence[str]) -> None:
+    run_part(argv, "data", ABOUT, {"check": check, "pack": pack})
 
 
-def check(argv: Sequence[str]) -> int:
+def check(argv: Sequence[str]) -> None:
     """`ancestral data check`: the tables before training steps are timed, what they say after it."""
     whole = "print the whole report as JSON"
     found = job_options("ancestral data check", "FOLDER", ABOUT_CHECK, EXAMPLES_CHECK, CheckSettings, whole).words(argv)
@@ -89,7 +89,6 @@ def check(argv: Sequence[str]) -> int:
         written = [f"written: {file}" for file in files]
         for line in (*noted, *warned, *written, *recipe.takes, f"train with: {recipe.command}"):
             say(line)
-    return 0
 
 
 def tables(report: "Report") -> "list[Table]":
@@ -127,7 +126,7 @@ def _table(title: str, rows: Sequence[tuple[str, str]]) -> "Table":
     return table
 
 
-def pack(argv: Sequence[str]) -> int:
+def pack(argv: Sequence[str]) -> None:
     told = "print what was packed as JSON"
     found = job_options("ancestral data pack", "SOURCE DEST", ABOUT_PACK, EXAMPLES_PACK, PackSettings, told).words(argv)
     job = job_settings(found, PackSettings)
@@ -136,7 +135,6 @@ def pack(argv: Sequence[str]) -> int:
     result = show_result(pack_data.pack(job), found.json, lambda result: tell(packed(result.value, job.dest)))
     if result is not None and not found.json:
         say(f"train with: {result.tree['command']}")
-    return 0
 
 
 def packed(done: "Packed", dest: str) -> str:

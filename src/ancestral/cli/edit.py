@@ -24,14 +24,13 @@ examples:
 """
 
 
-def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
+def run(argv: Sequence[str]) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         width = max(map(len, TASKS))
         lines = [f"  {name:<{width}}  {(getdoc(task) or '').splitlines()[0]}" for name, task in TASKS.items()]
         examples = [f"  {task.examples[0]}" for task in TASKS.values()]
         print(ABOUT.format(tasks="\n".join(lines), examples="\n".join(examples)), end="")
-        return 0
+        return
     name = spelled(argv[0], TASKS)
     if name not in TASKS:
         raise InputError(f"expected a task, got {argv[0]!r}; {meant(name, TASKS)}")
@@ -42,4 +41,3 @@ def run(argv: Sequence[str]) -> int:
     from ancestral.jobs.edit import edit
 
     show_files(edit(task), found.json)
-    return 0

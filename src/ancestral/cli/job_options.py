@@ -149,12 +149,12 @@ def _value(word: Any, option: str, typed: Typed) -> Any:
     return parts
 
 
-def run_part(argv: Sequence[str], verb: str, about: str, parts: dict[str, Callable[[Sequence[str]], int]]) -> int:
+def run_part(argv: Sequence[str], verb: str, about: str, parts: dict[str, Callable[[Sequence[str]], None]]) -> None:
     """A verb of several commands: the one that the first word names, or the help where there is none."""
     if not argv or argv[0] in ("-h", "--help"):
         print(about, end="")
-        return 0
+        return
     name = spelled(argv[0], parts)
     if name not in parts:
         raise InputError(f"expected ancestral {verb} {', '.join(parts)}, got {argv[0]!r}; {meant(argv[0], parts)}")
-    return parts[name](argv[1:])
+    parts[name](argv[1:])

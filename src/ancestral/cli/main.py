@@ -140,7 +140,8 @@ def run(words: Sequence[str]) -> int:
         )
     name = verb.replace("-", "_")
     module, function = ("measure", name) if verb in MEASURING else (name, "run")
-    return int(getattr(import_module(f"ancestral.cli.{module}"), function)(words[1:]))
+    code: int | None = getattr(import_module(f"ancestral.cli.{module}"), function)(words[1:])
+    return code or 0
 
 
 def overview() -> str:

@@ -67,28 +67,25 @@ EXAMPLES_CLASSIFIER = (
 )
 
 
-def report(argv: Sequence[str]) -> int:
+def report(argv: Sequence[str]) -> None:
     job, as_json = asked(argv, "report RUN", ABOUT_REPORT, ("ancestral report runs/digits",), ReportSettings)
     from ancestral.jobs.report import report
 
     show_result(report(job), as_json)
-    return 0
 
 
-def variance(argv: Sequence[str]) -> int:
+def variance(argv: Sequence[str]) -> None:
     job, as_json = asked(argv, "variance RUN", ABOUT_VARIANCE, EXAMPLES_VARIANCE, VarianceSettings)
     from ancestral.jobs.variance import estimate_variance
 
     show_result(estimate_variance(job), as_json, lambda result: tell(str(result.value)))
-    return 0
 
 
-def train_classifier(argv: Sequence[str]) -> int:
+def train_classifier(argv: Sequence[str]) -> None:
     job, as_json = asked(argv, "train-classifier RUN", ABOUT_CLASSIFIER, EXAMPLES_CLASSIFIER, TrainClassifierSettings)
     from ancestral.jobs.train_classifier import train
 
     show_result(train(job), as_json, lambda result: show_accuracies(result.tree))
-    return 0
 
 
 def show_accuracies(told: dict[str, Any]) -> None:
@@ -101,15 +98,15 @@ def show_accuracies(told: dict[str, Any]) -> None:
     console(stderr=False).print(images, table(("t", "log-SNR", "accuracy"), rows))
 
 
-def evaluate(argv: Sequence[str]) -> int:
+def evaluate(argv: Sequence[str]) -> None:
     if "--likelihood" in argv:
-        return likelihood([word for word in argv if word != "--likelihood"])
+        likelihood([word for word in argv if word != "--likelihood"])
+        return
     job, as_json = asked(argv, "evaluate RUN", ABOUT_EVALUATE, EXAMPLES_EVALUATE, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     from ancestral.jobs.evaluate import evaluate
 
     show_result(evaluate(job), as_json, lambda result: show_evaluation(result.value))
-    return 0
 
 
 def show_evaluation(result: "Evaluation") -> None:
@@ -139,12 +136,11 @@ def show_evaluation(result: "Evaluation") -> None:
         tell(f"accuracy of that network on {features.num_held_out} held-out images: {features.accuracy:.3f}")
 
 
-def likelihood(argv: Sequence[str]) -> int:
+def likelihood(argv: Sequence[str]) -> None:
     job, as_json = asked(argv, "likelihood RUN", ABOUT_LIKELIHOOD, EXAMPLES_LIKELIHOOD, LikelihoodJobSettings)
     from ancestral.jobs.likelihood import likelihood
 
     show_result(likelihood(job), as_json, lambda result: show_likelihood(result.value))
-    return 0
 
 
 def show_likelihood(result: "Likelihood") -> None:

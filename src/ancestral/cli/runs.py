@@ -28,7 +28,7 @@ class RunsSettings(Settings):
     """where to look [runs]"""
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> None:
     job, as_json = asked(argv, "runs [FOLDER]", ABOUT, EXAMPLES, RunsSettings)
     if not job.folder.is_dir():
         raise InputError(f"expected a folder with runs in it, got {job.folder}; `ancestral train` makes runs")
@@ -37,7 +37,6 @@ def run(argv: Sequence[str]) -> int:
         tell_json([state._asdict() for state in states])
     else:
         tell(*table(states) if states else [f"no runs in {job.folder}"])
-    return 0
 
 
 def table(states: Sequence[RunState]) -> list[str]:

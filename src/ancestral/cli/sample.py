@@ -22,8 +22,6 @@ EXAMPLES = (
 )
 
 
-def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
+def run(argv: Sequence[str]) -> None:
     found = job_options("ancestral sample", "RUN", ABOUT, EXAMPLES, SampleSettings).words(argv)
     show_files(sample(job_settings(found, SampleSettings)), found.json)
-    return 0

@@ -29,12 +29,11 @@ PARTS: dict[str, tuple[type[ShowScheduleSettings | ShowForwardSettings | ShowDat
 }
 
 
-def run(argv: Sequence[str]) -> int:
-    """The verb; its exit code."""
-    return run_part(argv, "show", ABOUT, {name: partial(_show, name) for name in PARTS})
+def run(argv: Sequence[str]) -> None:
+    run_part(argv, "show", ABOUT, {name: partial(_show, name) for name in PARTS})
 
 
-def _show(name: str, argv: Sequence[str]) -> int:
+def _show(name: str, argv: Sequence[str]) -> None:
     (kind, about), words, about_json = PARTS[name], "[DATASET_OR_FOLDER]", "print the file written as JSON"
     if name == "schedule":
         words, about_json = "[NAME ...]", "print the tables as JSON; no picture unless --out is given"
@@ -45,4 +44,3 @@ def _show(name: str, argv: Sequence[str]) -> int:
     from ancestral.jobs.show import show
 
     show_result(show(job), found.json)
-    return 0

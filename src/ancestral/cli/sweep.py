@@ -36,7 +36,7 @@ EXAMPLES = (
 KEPT_BESIDE_RESTORE = ("run", "restore", "device", "overwrite", "yes", "json", "debug")
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> None:
     options = job_options("ancestral sweep", "RUN", ABOUT, EXAMPLES, SweepJobSettings)
     restore_help = "measure nothing: generate as before the last sweep's choice"
     options.add_argument("--restore", action="store_true", help=restore_help)
@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
         from ancestral.jobs.sweep import restore
 
         show_result(restore(Path(found.run)), found.json, lambda result: tell(str(result.value)))
-        return 0
+        return
     job, as_json = job_settings(found, SweepJobSettings), found.json
     changes = job.changes()
     if compared := [name for name in ("sampler", "steps", "grid", "eta", "variance", "cache") if name in changes]:
@@ -67,7 +67,6 @@ def run(argv: Sequence[str]) -> int:
             speak(f"as it generated images: {in_words(swept.present.row)}")
         speak(f"recommended: {in_words(swept.recommended)}")
         speak(result.value.outcome)
-    return 0
 
 
 def show(found: "Sweep") -> None:

@@ -32,7 +32,7 @@ EXAMPLES = (
 )
 
 
-def run(argv: Sequence[str]) -> int:
+def run(argv: Sequence[str]) -> None:
     found = parser(named_config(argv)).words(argv)
     job = job_settings(found, TuneSettings)
     if found.forget and (job.dry_run or job.compile or job.minutes is not None):
@@ -44,7 +44,6 @@ def run(argv: Sequence[str]) -> int:
         show_result(forget(job), found.json, lambda result: tell(result.value))
     else:
         show_result(tune(job), found.json, show)
-    return 0
 
 
 def parser(defaults: Config) -> Options:
