@@ -10,9 +10,9 @@ from ancestral.errors import InputError
 from ancestral.files import (
     open_to_append,
     parse_json,
-    parse_toml,
     read_bytes,
     read_json,
+    read_toml,
     scratch_folder,
     write_whole,
 )
@@ -76,9 +76,11 @@ def test_what_they_agree_on_is_read(text: bytes, value: object) -> None:
         (r'a = "\ud800"', "valid TOML"),
     ],
 )
-def test_toml_holds_what_json_could(text: str, word: str) -> None:
+def test_toml_holds_what_json_could(text: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.toml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=word) as raised:
-        parse_toml(text, "x.toml")
+        read_toml(Path("x.toml"))
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
 
 

@@ -1,7 +1,7 @@
 """Files: read with limits, whatever they are, and written so that a reader finds the old content or the new, also after
 a crash; and the folder of what can be made again.
 
-Everything read comes through `open_regular`, and JSON and TOML through `parse_json` and `parse_toml`: a pipe, a device,
+Everything read comes through `open_regular`, and JSON and TOML through `parse_json` and `read_toml`: a pipe, a device,
 a file without end, nesting without end or a number that is none is an InputError of one line, never a hang or a full
 memory. Nothing is written through a link, or in place of anything but a regular file. What the disk refuses to take is
 a CannotWrite.
@@ -28,8 +28,7 @@ from typing import Any, BinaryIO
 
 from ancestral.errors import CannotWrite, InputError
 
-MOST_TEXT = 16 * 2**20
-"""Bytes of a settings, index or state file, unless another limit is named."""
+MOST_TEXT = 16 * 2**20  # bytes of a settings, index or state file, unless another limit is named
 REMEDIES = {
     errno.ENOSPC: "free space or choose another folder",
     errno.EDQUOT: "free space or choose another folder",
@@ -117,13 +116,9 @@ def parse_json(text: bytes | str, where: str, infinite: bool = False) -> Any:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The table in a TOML file of at most 1 MiB: TOML is read slowly."""
-    return parse_toml(read_text(path, 2**20), str(path))
-
-
-def parse_toml(text: str, where: str) -> dict[str, Any]:
-    """The table that `text` says, of values that JSON has too, as `parse_json` takes them."""
-    return _parsed("TOML", where, lambda: tomllib.loads(text))
+    """The table in a TOML file of at most 1 MiB, since TOML is read slowly, of values as `parse_json` takes them."""
+    text = read_text(path, 2**20)
+    return _parsed("TOML", str(path), lambda: tomllib.loads(text))
 
 
 def _parsed(language: str, where: str, load: Callable[[], Any], infinite: bool = False) -> Any:

@@ -12,10 +12,8 @@ from ancestral.files import INDEX, half_of, is_packed
 from ancestral.text import printable
 
 FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
-OWN_FILE = "ancestral.json"
-"""In every pipeline that this package wrote."""
-PACKING = "packing.json"
-"""What a packed data set has until it is whole."""
+OWN_FILE = "ancestral.json"  # in every pipeline that this package wrote
+PACKING = "packing.json"  # what a packed data set has until it is whole
 PARTS = {
     *(OWN_FILE, "model_index.json", "network.json", "network.safetensors", "scheduler", "variance.json"),
     *("unet", "transformer", "network"),

@@ -9,8 +9,7 @@ from contextlib import suppress
 from math import ceil
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may use."""
+CGROUP = Path("/sys/fs/cgroup")  # where Linux says what a container may use
 
 
 def started_together() -> bool:
@@ -63,12 +62,8 @@ def free_memory() -> int | None:
 
 
 def share_the_cores() -> None:
-    """Threads that wait for one another soon leave their core, unless the user has said how they are to wait.
-
-    GNU's OpenMP lets them spin for milliseconds, which is ruinous on a busy machine. A step of the digits recipe on two
-    threads took 3.7 s beside another training run and 0.10 s alone; with this many turns 0.38 s and 0.12 s, with none
-    0.24 s and 0.16 s. OpenMP reads this when torch is first imported.
-    """
+    """Threads that wait for one another soon leave their core, unless the user has said how they are to wait: GNU's
+    OpenMP lets them spin for milliseconds, ruinous on a busy machine. It reads this when torch is first imported."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

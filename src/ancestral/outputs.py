@@ -16,8 +16,7 @@ from typing import NamedTuple
 from ancestral.errors import InputError
 from ancestral.files import REMEDIES, cannot_write, check_replaceable, is_packed, open_regular, scratch_folder
 
-GENERATED = b"tEXtweights\0"
-"""In pictures of what a network generated: the name of a text that tells which network."""
+GENERATED = b"tEXtweights\0"  # in pictures of what a network generated: the name of a text that tells which network
 FILM = b"ancestral film"
 ARRAYS = b"x_0.npy"
 CLASSIFIER = b'{"__metadata__":{"classifier":'
@@ -32,8 +31,7 @@ ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", "
 PNG = b"\x89PNG"
 BEGINNINGS = {".png": PNG, ".apng": PNG, ".gif": b"GIF8", ".webp": b"RIFF", ".html": b"<!doctype html>", ".npz": b"PK"}
 """How every file of such a name begins."""
-LEAST_ROOM = 2**16
-"""Bytes that the disk has at least, for whatever is written."""
+LEAST_ROOM = 2**16  # bytes that the disk has at least, for whatever is written
 
 
 class Output(NamedTuple):

@@ -16,8 +16,7 @@ from ancestral.errors import InputError
 from ancestral.files import cache_folder, open_regular, writing
 from ancestral.progress import ProgressEvent, StagedWork
 
-ATTEMPTS = 3
-"""Breaks in a row without a byte received before a mirror is given up."""
+ATTEMPTS = 3  # breaks in a row without a byte received before a mirror is given up
 
 
 class RemoteFile(NamedTuple):

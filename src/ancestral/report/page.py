@@ -42,11 +42,8 @@ LONGEST = 80  # letters of a value in the table; whole values stand in the JSON 
 
 
 def write_report(run: Path, out: Path) -> Iterator[str]:
-    """Writes the report of a run as one self-contained HTML file; yields in a few words what is being done.
-
-    It generates up to 160 samples and measures the loss at 20 timesteps, so it takes seconds for small images and
-    minutes for large ones.
-    """
+    """Writes the report of a run as one self-contained HTML file, in seconds for small images and minutes for large
+    ones; yields in a few words what is being done."""
     write_whole(out, (yield from page(read_facts(run))))
 
 

@@ -19,8 +19,7 @@ from ancestral.compute import Choices, given
 from ancestral.errors import InputError
 from ancestral.settings import Config
 
-Work = Literal["training", "generating"]
-"""What is timed: optimiser steps, or steps of a chain as the settings have it."""
+Work = Literal["training", "generating"]  # what is timed: optimiser steps, or steps of a chain as the settings have it
 Value = str | int | None
 
 TOGETHER = "together"  # stands for a choice where all of them are compared

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-BACKGROUND = (246, 246, 246)
-"""Light and neutral: both black and white images stand out, and grey pictures stay grey."""
+BACKGROUND = (246, 246, 246)  # light and neutral: both black and white images stand out, and grey pictures stay grey
 INK = (34, 34, 34)
 FAINT = (206, 206, 206)
 

@@ -27,10 +27,8 @@ from ancestral.viz.films import film_bytes as film_bytes
 from ancestral.viz.films import pick as pick
 from ancestral.viz.films import save_film as save_film
 
-MARGIN, GAP = 16, 6
-"""Background around every picture and between images, px."""
-CHESS = (255, 204)
-"""The two greys of the chessboard that shows through transparency."""
+MARGIN, GAP = 16, 6  # background around every picture and between images, px
+CHESS = (255, 204)  # the two greys of the chessboard that shows through transparency
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 

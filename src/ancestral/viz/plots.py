@@ -24,8 +24,7 @@ QUARTER_COLORS = ("#FDB42F", "#E56B5D", "#A62098", "#2A0593")
 """Light to dark as t grows from clean to noise."""
 DASHES = ("-", "--", "-.", ":")
 INK, GREY, FAINT = "#222222", "#8A8A8A", "#B4B4B4"
-WIDTH = 5.4
-"""Inches; letters have 11 points."""
+WIDTH = 5.4  # inches; letters have 11 points
 
 Numbers = NDArray[np.float64]
 Values = Sequence[float | int | None] | NDArray[Any] | Tensor
@@ -76,10 +75,7 @@ def schedule_curves(schedules: Mapping[str, tuple[Values, Values, Values]]) -> F
 def loss_curves(
     images_seen: Values, train: Values, held_out_seen: Values = (), held_out: Values = (), quantity: str = "loss"
 ) -> Figure:
-    """Training loss, raw and smoothed, and held-out loss, each against images seen.
-
-    Points that are not finite, of skipped steps, are left out. `quantity`: name and unit of the loss.
-    """
+    """Training loss, raw and smoothed, and held-out loss, each against images seen; `quantity`: its name and unit."""
     figure, (axes,) = panels(1, height=3.6)
     seen, loss = _both_finite(images_seen, train)
     axes.plot(seen, loss, color=COLORS[0], alpha=0.25, linewidth=0.8, label="training")
@@ -91,10 +87,8 @@ def loss_curves(
 
 
 def loss_by_quarter(images_seen: Values, quarters: Sequence[Values] | NDArray[Any] | Tensor) -> Figure:
-    """Smoothed training loss against images seen, in each quarter of 0 < t <= T.
-
-    `quarters`: (N, 4), from the quarter nearest to the data; None or NaN where a batch had no t in that quarter.
-    """
+    """Smoothed training loss against images seen, in each quarter of 0 < t <= T, from that nearest to the data: (N, 4),
+    None or NaN where a batch had no t in that quarter."""
     figure, (axes,) = panels(1, height=3.6)
     losses = np.asarray(quarters, np.float64).reshape(-1, 4)
     for i, name in enumerate(("0 to T/4 (nearly clean)", "T/4 to T/2", "T/2 to 3T/4", "3T/4 to T (nearly noise)")):
