@@ -4,20 +4,18 @@ They are held against steps in turn, the joint Gaussian of a whole chain and tha
 """
 
 import itertools
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from ancestral.diffusion.analytic import between, estimate
-from ancestral.diffusion.parameterization import Prediction, PredictsEps
-from ancestral.diffusion.process import GaussianDiffusion
+from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import from_betas, linear
 from ancestral.diffusion.variances import Analytic, Variance, beta, beta_published, beta_tilde, interpolated
 from ancestral.oracles import double, eps_process, gaussian, normal, signs
 from ancestral.selftest.checks import Checks
-from ancestral.selftest.schedules import SHORT, TABLES
+from ancestral.selftest.schedules import TABLES
 
 CHECKS, VARIANCES = Checks(), Checks()
 
@@ -39,38 +37,25 @@ def in_turn(name: str, device: torch.device) -> Iterator[Tensor]:
             yield from (mean - jump.mean, variance - jump.log_var.exp())
 
 
-def joint() -> tuple[Tensor, Tensor]:
-    """(x_1, ..., x_5) = first * x_0 + second @ noise, from the betas alone: (5,) and (5, 5)."""
-    first, second, kept = [], torch.zeros(6, 5, dtype=torch.float64), 1.0
+@CHECKS("posterior: the joint Gaussian conditioned, at strides", 1e-13)
+def conditioned(device: torch.device) -> Iterator[Tensor]:
+    """q(x_s | x_t, x_0) by conditioning the joint Gaussian of x_1..x_5 given x_0; onto s = 0 it is the point x_0.
+
+    (x_0, ..., x_5) = first * x_0 + second @ noise, from the betas alone.
+    """
+    first, second = [1.0], torch.zeros(6, 5, dtype=torch.float64)
     for i, share in enumerate(BETAS):
         second[i + 1] = (1 - share) ** 0.5 * second[i]
         second[i + 1, i] = share**0.5
-        kept *= (1 - share) ** 0.5
-        first.append(kept)
-    return double(*first), second[1:]
-
-
-@CHECKS("posterior: the joint Gaussian conditioned, at strides", 1e-13)
-def conditioned(device: torch.device) -> Iterator[Tensor]:
-    """q(x_s | x_t, x_0) by conditioning the joint Gaussian of x_1..x_5 given x_0; onto s = 0 it is the point x_0."""
-    first, second = (part.to(device) for part in joint())
-    covariance, (x0, x_t) = second @ second.T, normal(2, 6, 1, device=device)
+        first.append(first[i] * (1 - share) ** 0.5)
+    covariance, (x0, x_t) = (second[1:] @ second[1:].T).to(device), normal(2, 6, 1, device=device)
     for t, s in torch.tensor(((5, 4), (5, 3), (4, 1), (5, 1), (2, 1))):
         gain = covariance[s - 1, t - 1] / covariance[t - 1, t - 1]
         found = CHAIN.q_posterior(x0, x_t, t, s)
-        yield found.mean - (x0 * first[s - 1] + gain * (x_t - x0 * first[t - 1]))
+        yield found.mean - (x0 * first[s] + gain * (x_t - x0 * first[t]))
         yield found.log_var.exp() - (covariance[s - 1, s - 1] - gain * covariance[t - 1, s - 1])
     clean = CHAIN.q_posterior(x0, x_t, *torch.tensor((4, 0)))
     yield from (clean.mean - x0, clean.log_var.exp())
-
-
-@CHECKS("time of a network: t - 1, or 0 to 1000 for log-SNR 20 to -20", 1e-4)
-def told_of_noise(device: torch.device) -> tuple[Tensor, Tensor]:
-    """SNR 9 at t = 1 is 500 - 25 log 9."""
-    t, x = torch.tensor([1, 3]), torch.zeros(2, 1, device=device)
-    by_noise = GaussianDiffusion(SHORT, PredictsEps(), beta_tilde, "log-snr").network_time(SHORT.level(t), x).double()
-    wanted = double(500 - 25 * math.log(9), 500 - 25 * math.log(9 / 16), device=device)
-    return CHAIN.network_time(CHAIN.schedule.level(t), x).double() - double(0, 2, device=device), by_noise - wanted
 
 
 # The variance of a reverse step

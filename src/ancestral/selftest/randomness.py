@@ -127,10 +127,3 @@ def every_time(how: TimestepDraw, _: torch.device) -> Iterator[Tensor | float]:
     yield (t.mean(0) - 4.5) / (63 / 12 / 256) ** 0.5
     yield (within.mean(0) - 0.5) * (12 * 256) ** 0.5
     yield 1e6 * (torch.stack([each.times.weight for each in draws]) - 1)
-
-
-@CHECKS("labels hidden: the share asked for, in standard errors", 4)
-def hidden_share(_: torch.device) -> tuple[Tensor, Tensor]:
-    of = (TrainingSettings(steps=1, batch_size=MANY, label_dropout=share) for share in (0.2, 0.0))
-    some, none = (randomness_of(each, 0, 0, (1, 1, 1), 10, CPU, None).hidden.sum() for each in of)
-    return (some - 0.2 * MANY) / (MANY * 0.16) ** 0.5, 1e6 * none
