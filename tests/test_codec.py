@@ -32,6 +32,7 @@ from ancestral.sampling.loop import Step
 from ancestral.settings import Config, DataSettings, ImageSpec, SamplingSettings
 from ancestral.tensors import Data, Images, Pixels, from_pixels, to_pixels
 from ancestral.training.default_sampling import choose
+from ancestral.training.denoiser import Denoising
 from ancestral.training.loop import train
 from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
 from ancestral.training.run import RunFolder
@@ -124,10 +125,10 @@ def test_the_bound_is_what_clipping_goes_by() -> None:
 def test_a_step_encodes_each_image_once_by_noise_of_its_own(digits: Parts, at_once: int | None) -> None:
     """Trap: a draw for each part of a batch, so that what is learnt depends on the memory there is."""
     whole, codec = SpaceToDepth(), SpaceToDepth()
-    Trainer(latent(whole), digits.train).advance()
-    Trainer(latent(codec, compute={"precision": "float32", "micro_batch": at_once}), digits.train).advance()
+    Trainer(Denoising(latent(whole)), digits.train).advance()
+    Trainer(Denoising(latent(codec, compute={"precision": "float32", "micro_batch": at_once})), digits.train).advance()
     assert len(whole.seen) == 1 and torch.equal(torch.cat(codec.seen), whole.seen[0])
-    Trainer(latent(again := SpaceToDepth(), seed=1), digits.train).advance()
+    Trainer(Denoising(latent(again := SpaceToDepth(), seed=1)), digits.train).advance()
     assert not torch.equal(again.seen[0], whole.seen[0])
     off = whole.seen[0] - 2 * F.pixel_unshuffle(from_pixels(whole.decode(whole.seen[0])), 2)
     assert 0.005 < off.std() < 0.015, "and with noise at all"

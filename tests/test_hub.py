@@ -35,7 +35,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import Ancestral
-from ancestral.settings import SamplingSettings, UNetSettings
+from ancestral.settings import NetworkSettings, SamplingSettings, UNetSettings
 
 
 class Diffusers:
@@ -803,3 +803,10 @@ def test_a_learned_range_of_diffusers_is_drawn_by_and_kept(tmp_path: Path) -> No
     assert step.log_var.shape == x_t.shape and (step.log_var - fixed).abs().max() > 1e-3
     pipeline.save(tmp_path / "ours")
     assert torch.equal(pipeline.generate([1, 2]), Pipeline.load(tmp_path / "ours").generate([1, 2]))
+
+
+def test_a_network_that_diffusers_does_not_know_is_not_said_to_be_its(tmp_path: Path) -> None:
+    network = NetworkFolder(NetworkSettings(name="other"), 1, 1, 8, 8, None, {})
+    write_diffusers(tmp_path, DiffusersFolder(network, ScheduleDescription((0.1, 0.2), "eps", "beta", "none")))
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["network"] == ["ancestral", "AncestralNetwork"] and index["_class_name"] == "AncestralPipeline"

@@ -14,6 +14,7 @@ from ancestral.condition import Condition
 from ancestral.edits import tile
 from ancestral.errors import InputError
 from ancestral.hub import from_meta
+from ancestral.hub.dit import DIT
 from ancestral.networks.backbone import build
 from ancestral.networks.dit import DiT, places
 from ancestral.pipeline import Pipeline
@@ -141,6 +142,12 @@ def test_what_diffusers_cannot_be_goes_there_and_back_under_a_name_it_refuses(
     how = SamplingSettings(steps=2, clip="static")
     labels = ["a", None] if classes else None
     assert torch.equal(again.generate([0, 1], labels, how), made.generate([0, 1], labels, how))
+
+
+def test_no_tensor_is_lost_for_want_of_a_name_in_diffusers() -> None:
+    """Trap: a part added to the network that its file leaves out, found when it is loaded."""
+    with pytest.raises(AssertionError, match="has no name for"):
+        DIT.stored({**pipeline().network.state_dict(), "added.weight": torch.zeros(1)})
 
 
 def test_a_copy_of_an_embedder_that_differs_is_refused_by_name(tmp_path: Path) -> None:

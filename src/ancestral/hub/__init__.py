@@ -35,9 +35,10 @@ from ancestral.networks.weights import write_tensors
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
-PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, own("AncestralNetwork"))}
+OWN = own("AncestralNetwork")
+PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, OWN)}
 """By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
-OTHERS = ("network", own("AncestralNetwork"), own("AncestralNetwork"))
+OTHERS = ("network", OWN, OWN)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = T
         "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
         **version,
         "scheduler": ["diffusers", scheduler["_class_name"]],
-        place: ["diffusers" if shared else "ancestral", form.name],
+        place: ["ancestral" if form is ours else "diffusers", form.name],
     }
     _write_json(folder / MODEL_INDEX, index)
 

@@ -107,6 +107,7 @@ def _names(present: Iterable[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _stored(named: Mapping[str, Any]) -> dict[str, Any]:
+    assert named.keys() <= {ours for ours, *_ in _names(named)}, "no tensor that diffusers has no name for"
     return {theirs: named[ours] for ours, theirs, _ in _names(named) if ours in named}
 
 

@@ -74,6 +74,7 @@ class Task(Protocol):
 
     def after(self, random: Randomness, losses: PerImage) -> None:
         """Is told the losses (B,) of the first network of a step, in all processes alike."""
+        return
 
     def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
         """What a resume needs beside networks and optimisers, by file."""
@@ -81,6 +82,7 @@ class Task(Protocol):
 
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Back to where `tensors` was taken."""
+        return
 
     def grid(self, average: nn.Module) -> Pixels | None:
         """What the log shows of the averaged first network, all processes together; None: nothing."""
