@@ -1,8 +1,9 @@
 """`python -m benchmarks.backbones`: a U-Net and a transformer for the same minutes of this machine.
 
 Each has a recipe of its own: the preset of the U-Net, and one for a transformer that a few runs of a minute have
-chosen. Speeds are measured in alternating pairs; then each is trained on the images that it sees in the minutes of the
-preset, and 500 images are generated and compared with the test images, as `benchmarks.recipes` does.
+chosen. Speeds are measured in alternating pairs, and those of equal networks are equal. Then each is trained on the
+images that it sees in the minutes of the preset, and 500 images are generated and compared with the test images, as
+`benchmarks.recipes` does.
 
 Results go to benchmarks/results/backbones-<data>-<seconds>s.json as they come; runs that are there are not made again.
 `--table` prints them.
@@ -45,6 +46,8 @@ def compared(name: str, about: str, each: Mapping[str, Mapping[str, Config]], ar
     for name, config in recipes.items() if not words.table else ():
         if name not in record["speeds"]:
             record["speeds"][name] = speed_of(recipes[first], config)
+            if config.network == recipes[first].network:
+                record["speeds"][name]["ratio"] = 1.0  # the same products: what was measured is the noise of measuring
             write_whole(file, json.dumps(record, indent=1) + "\n")
     for seed in range(words.seeds) if not words.table else ():
         for name in (name for name in recipes if f"{name}/{seed}" not in record["runs"]):
