@@ -34,7 +34,7 @@ from ancestral.tensors import Data, Images, Pixels, from_pixels, to_pixels
 from ancestral.training.default_sampling import choose
 from ancestral.training.denoiser import Denoising
 from ancestral.training.loop import train
-from ancestral.training.noisy_classifier import measured, new_classifier, recipe, train_classifier
+from ancestral.training.noisy_classifier import Classifying, measured, new_classifier
 from ancestral.training.run import RunFolder
 from ancestral.training.step import Trainer
 
@@ -213,7 +213,8 @@ def test_what_is_about_pixels_refuses_latents(two: Pixels, digits: Parts) -> Non
 def test_a_classifier_guides_latents(digits: Parts) -> None:
     made = Pipeline.fresh(config(), SPEC.model_copy(update={"class_names": ()}), "cpu", codec=SpaceToDepth())
     classifier = new_classifier(made, digits.train.class_names, 0)
-    assert len([*train_classifier(classifier, digits.train, recipe(8, 2, None), 0, codec=made.codec)]) == 2
+    trainer = Trainer(Classifying(classifier, made.config, made.compute, made.codec), digits.train)
+    trainer.advance()
     classifier = measured(classifier, digits.test.sliced(0, 20), made.codec)
     guided = answering(made).with_guides(classify=classifier)
     settings = SamplingSettings(steps=3, clip="none", guidance=3.0, guidance_by="classifier")

@@ -107,7 +107,6 @@ COMPUTING = {
     "evaluate": ["evaluate", "RUN", "--images", "20"],
     "likelihood": ["likelihood", "RUN", "--images", "4", "--timesteps", "2"],
     "variance": ["variance", "RUN", "--images", "4", "--timesteps", "2"],
-    "train-classifier": ["train-classifier", "RUN", "--steps", "3"],
     "sweep": ["sweep", "RUN", "--images", "20"],
     "report": ["report", "RUN"],
     "tune": ["tune", "RUN", "--minutes", "0.01"],

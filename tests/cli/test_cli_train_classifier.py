@@ -1,7 +1,10 @@
 """`ancestral train-classifier`, and what `--weaker` and `--classifier` guide by."""
 
 import json
+import os
 import shutil
+import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +65,40 @@ def test_the_table_names_the_file_and_the_same_seed_gives_the_same_file(
 ) -> None:
     files = []
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        words = ("--steps", "1", "--minutes", "5", "--seed", seed, "--out", f"{name}.safetensors")
+        words = ("--steps", "1", "--seed", seed, "--out", f"{name}.safetensors")
         done = call(capsys, "train-classifier", run, *words)
         assert done.code == 0 and "180 held-out images" in done.out and "log-SNR" in done.out
         assert done.out.splitlines()[-1] == f"{name}.safetensors"
         files.append(Path(f"{name}.safetensors").read_bytes())
     assert files[0] == files[1] != files[2]
     assert not (run / CLASSIFIER_FILE).exists()
+
+
+def test_a_stopped_classifier_goes_on_and_ends_as_one_never_stopped(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the midst of a step is heard after it; what is saved lies beside the file to be."""
+    whole = call(capsys, "train-classifier", run, "--steps", "3", "--out", "whole.safetensors")
+    assert whole.code == 0 and whole.out.splitlines()[-1] == "whole.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", signalling(torch.optim.AdamW.step))
+        stopped = call(capsys, "train-classifier", run, "--steps", "3")
+    assert stopped.code == 143 and f"stopped and saved after step 1 in {run / 'classifier'}" in stopped.out
+    assert not (run / CLASSIFIER_FILE).exists()
+    assert call(capsys, "train-classifier", run, "--steps", "3").code == 0
+    assert (run / CLASSIFIER_FILE).read_bytes() == Path("whole.safetensors").read_bytes()
+    other = call(capsys, "train-classifier", run, "--steps", "3", "--seed", "1")
+    assert (other.code, other.err.count("\n")) == (2, 1) and "was trained with seed = 0, not 1" in other.err
+
+
+def signalling(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of an optimiser in which the process is asked to stop."""
+
+    def stopped(*given: Any, **named: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return step(*given, **named)
+
+    return stopped
 
 
 def test_a_classifier_lends_its_classes_to_a_run_without_any(lent: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for _ in train(fresh(config, parts), parts, RunFolder(path), say=lambda words: None):
         pass
     (path / "evaluation.json").write_text(json.dumps(evaluation()))
+    (path / "classifier").mkdir()
+    lines = [{"step": 1, "images": 32, "loss": 2.3}, {"step": 2, "images": 64, "loss": 1.25, "held_out_loss": 1.5}]
+    RunFolder(path / "classifier").log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     write(path)
     return path
 
@@ -275,6 +278,11 @@ def test_the_numbers_of_the_logs_stand_at_the_top(digits: Path, tmp_path: Path) 
     lost = {"step": 99, "minutes": 1e6, "images_per_second": 1}
     ahead = RunFacts(**{**facts.__dict__, "timing": [*facts.timing, lost]})
     assert ahead.minutes() == facts.timing[-1]["minutes"], "time after the last logged step is not that of its images"
+
+
+def test_the_loss_of_a_classifier_is_shown_where_one_was_trained(digits: Path, hostile: Path) -> None:
+    shown = "loss of the classifier of noisy images, 1.25 at the end"
+    assert shown in page_of(digits) and "Classifier of noisy images" not in page_of(hostile)
 
 
 def test_an_evaluation_is_shown_whole_beside_its_floors(digits: Path) -> None:

@@ -1,31 +1,36 @@
 """A classifier trained for seconds on `digits`: it learns, forgets nothing on disk, and is refused elsewhere."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from runs import tiny
+from ranks import in_processes
+from runs import no_numbers, tiny
 from safetensors import safe_open
 from safetensors.torch import save_file
+from test_resume import assert_same_run
 
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.diffusion.schedules import cosine, linear, zero_terminal_snr
 from ancestral.errors import InputError
+from ancestral.networks.weights import weights_hash
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.classifying import KEY, NoisyClassifier, load_classifier, same_noise
+from ancestral.pipeline.classifying import CLASSIFIER_FILE, KEY, NoisyClassifier, load_classifier, same_noise
+from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.sampling.guidance import log_prob_gradient
-from ancestral.settings import DataSettings, ImageSpec
+from ancestral.settings import DataSettings, ImageSpec, merged
 from ancestral.tensors import from_pixels
-from ancestral.training.noisy_classifier import (
-    measured,
-    measured_timesteps,
-    new_classifier,
-    recipe,
-    train_classifier,
-)
+from ancestral.training.logs import read_log
+from ancestral.training.loop import train
+from ancestral.training.noisy_classifier import Classifying, measured, measured_timesteps, new_classifier, recipe
+from ancestral.training.step import Trainer
+
+NETWORK = {"widths": (16, 32), "attention": (), "middle_attention": True, "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +40,30 @@ def parts() -> Parts:
 
 @pytest.fixture(scope="module")
 def pipeline(parts: Parts) -> Pipeline:
-    network = {"widths": (16, 32), "attention": (), "middle_attention": True, "dropout": 0.0}
-    return Pipeline.fresh(tiny({"network": network}), parts.train.spec, "cpu")
+    return Pipeline.fresh(tiny({"network": NETWORK}), parts.train.spec, "cpu")
 
 
-def trained(pipeline: Pipeline, parts: Parts, steps: int, seed: int = 0) -> NoisyClassifier:
-    classifier = new_classifier(pipeline, parts.train.class_names, seed)
-    assert len([*train_classifier(classifier, parts.train, recipe(32, steps, None), seed)]) == steps
-    return classifier
+def task(pipeline: Pipeline, parts: Parts, steps: int | None, seed: int = 0, **more: object) -> Classifying:
+    """Of batches of 32 images, with checkpoints at step 2, 4, ... unless `more` settings say otherwise."""
+    own = {"batch_size": 32, "checkpoint_every_steps": 2, "checkpoint_every_minutes": 60, **more}
+    training = recipe(merged(pipeline.config, {"training": own}, "the test").training, steps, own.get("minutes"))  # type: ignore[arg-type]
+    config = pipeline.config.model_copy(update={"training": training, "seed": seed})
+    return Classifying(new_classifier(pipeline, parts.train.class_names, seed), config, pipeline.compute)
+
+
+def trained(pipeline: Pipeline, parts: Parts, steps: int, folder: Path, seed: int = 0) -> NoisyClassifier:
+    of = task(pipeline, parts, steps, seed, checkpoint_every_steps=1000)
+    assert len([*train(of, parts, folder, say=quiet)]) == steps
+    return load_classifier(folder / CLASSIFIER_FILE, of.spec, pipeline.diffusion)
+
+
+def quiet(text: str) -> None:
+    pass
 
 
 @pytest.fixture(scope="module")
-def learned(pipeline: Pipeline, parts: Parts) -> NoisyClassifier:
-    return measured(trained(pipeline, parts, 300), parts.test)
+def learned(pipeline: Pipeline, parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> NoisyClassifier:
+    return measured(trained(pipeline, parts, 300, tmp_path_factory.mktemp("learned") / "c"), parts.test)
 
 
 def test_it_beats_chance_where_there_is_signal_and_does_not_where_there_is_none(learned: NoisyClassifier) -> None:
@@ -80,23 +96,67 @@ def test_probabilities_sum_to_one(learned: NoisyClassifier, parts: Parts) -> Non
     torch.testing.assert_close(total, torch.ones(2))
 
 
-def test_the_same_seed_trains_the_same_classifier(pipeline: Pipeline, parts: Parts) -> None:
-    before = torch.get_rng_state()
-    one, same, other = (trained(pipeline, parts, 3, seed).digest for seed in (0, 0, 1))
+def test_the_same_seed_trains_the_same_classifier(pipeline: Pipeline, parts: Parts, tmp_path: Path) -> None:
+    one, same, other = (trained(pipeline, parts, 3, tmp_path / name, name == "c").digest for name in "abc")
     assert one == same != other
-    assert torch.equal(torch.get_rng_state(), before), "the caller's random state is left alone"
 
 
-def test_training_ends_at_the_first_limit_and_may_be_left_at_any_step(pipeline: Pipeline, parts: Parts) -> None:
-    classifier = new_classifier(pipeline, parts.train.class_names, 0)
-    steps = train_classifier(classifier, parts.train, recipe(8, None, 1.0), 0)
-    first, second = next(steps), next(steps)
-    assert (first.step, second.images) == (1, 16) and 0 < first.fraction < second.fraction < 1
-    assert first.record is not None and first.record["loss"] == pytest.approx(2.302585, abs=1e-5), "log 10 at first"
+def test_the_first_loss_is_the_log_of_the_number_of_classes(pipeline: Pipeline, parts: Parts, tmp_path: Path) -> None:
+    first, *_ = train(task(pipeline, parts, 1, minutes=1.0, log_every_steps=1), parts, tmp_path / "c", say=quiet)
+    assert first.fraction == 1 and first.record is not None
+    assert first.record["loss"] == pytest.approx(math.log(10), abs=1e-5) and first.record["held_out_loss"] > 2
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_classifier_goes_on_bit_for_bit(stop: int, pipeline: Pipeline, parts: Parts, tmp_path: Path) -> None:
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert len([*train(task(pipeline, parts, 5), parts, whole, say=quiet)]) == 5
+    steps = train(task(pipeline, parts, 5), parts, run, say=quiet)
+    assert [next(steps).step for _ in range(stop)][-1] == stop
     steps.close()
-    assert not any(parameter.requires_grad for parameter in classifier.network.parameters())
-    assert len([*train_classifier(classifier, parts.train, recipe(8, 4, 1.0), 0)]) == 4
-    assert len([*train_classifier(classifier, parts.train, recipe(8, 4000, 1e-9), 0)]) == 1
+    (run / CLASSIFIER_FILE).unlink(missing_ok=True)  # as a full disk leaves it
+    said = list[str]()
+    assert len([*train(task(pipeline, parts, 5), parts, run, said.append)]) == 5 - stop
+    assert_same_run(run, whole, CLASSIFIER_FILE)
+    assert [line for line in said if "written anew" in line] == [
+        f"{run / CLASSIFIER_FILE} was not that of the checkpoint: written anew"
+    ]
+
+
+def test_a_killed_classifier_ends_as_one_never_killed(pipeline: Pipeline, parts: Parts, tmp_path: Path) -> None:
+    """What a kill leaves is the last checkpoint and a log that is ahead of it."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert len([*train(task(pipeline, parts, 5, log_every_steps=1), parts, whole, say=quiet)]) == 5
+    steps = train(task(pipeline, parts, 5, log_every_steps=1), parts, run, say=quiet)
+    assert [next(steps).step for _ in range(3)][-1] == 3
+    shutil.copytree(run, tmp_path / "killed")
+    steps.close()
+    assert len([*train(task(pipeline, parts, 5, log_every_steps=1), parts, tmp_path / "killed", say=quiet)]) == 3
+    assert_same_run(tmp_path / "killed", whole, CLASSIFIER_FILE)
+
+
+def test_a_batch_that_is_not_finite_is_skipped(pipeline: Pipeline, parts: Parts) -> None:
+    of = task(pipeline, parts, 5)
+    trainer, before = Trainer(of, parts.train), weights_hash(of.classifier.network)
+    with no_numbers(of.classifier.network, [3]):
+        trainer.advance()
+    assert weights_hash(of.classifier.network) == before and int(trainer.non_finite.skipped) == 1
+    trainer.advance()
+    assert weights_hash(of.classifier.network) != before and int(trainer.non_finite.skipped) == 1
+
+
+def classified(processes: Processes, folder: Path) -> list[float]:
+    """What every process runs: the losses of five steps."""
+    parts = load(DataSettings(test=0.2))
+    of = task(Pipeline.fresh(tiny({"network": NETWORK}), parts.train.spec, "cpu"), parts, 5, log_every_steps=1)
+    assert len([*train(of, parts, folder, say=quiet, processes=processes)]) == 5
+    return [record["loss"] for record in read_log(folder / "log.jsonl")]
+
+
+def test_two_processes_train_a_classifier_as_one_does(tmp_path: Path) -> None:
+    alone = classified(SINGLE_PROCESS, tmp_path / "one")
+    for found in in_processes(2, classified, tmp_path / "two"):
+        assert found == pytest.approx(alone, rel=1e-5) and found[0] > found[-1]
 
 
 def test_levels_of_noise_are_told_apart_on_any_schedule(learned: NoisyClassifier) -> None:

@@ -25,7 +25,7 @@ from ancestral.progress import finish
 from ancestral.settings import SamplingSettings
 from ancestral.training.denoiser import Denoising
 from ancestral.training.means import ValidationLoss
-from ancestral.training.noisy_classifier import new_classifier, recipe, train_classifier
+from ancestral.training.noisy_classifier import Classifying, new_classifier
 from ancestral.training.step import Trainer
 
 CONFIG = tiny(
@@ -70,7 +70,10 @@ def held_out(pipeline: Pipeline, parts: Parts) -> None:
 
 def classifying(pipeline: Pipeline, parts: Parts) -> None:
     classifier = new_classifier(pipeline, parts.train.class_names, 0)
-    assert len([*train_classifier(classifier, parts.train, recipe(4, 3, None), 0, flip=True)]) == 3
+    trainer = Trainer(Classifying(classifier, pipeline.config, pipeline.compute), parts.train)
+    for _ in range(3):
+        trainer.advance()
+    ValidationLoss(trainer.task, parts.validation).record(trainer.network)
 
 
 def sampling(pipeline: Pipeline, parts: Parts) -> None:

@@ -42,7 +42,8 @@ VERBS = {
 }
 MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
 """Verbs whose words are in measure.py; of the others each has a module."""
-TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep")  # verbs that several processes can do together
+TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep", "train-classifier")
+"""Verbs that several processes can do together."""
 OUT_OF_MEMORY = re.compile(
     "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"
     "CUDNN_STATUS_ALLOC_FAILED|bad_alloc"

@@ -1,12 +1,14 @@
 """`ancestral report`, `evaluate`, `likelihood`, `variance` and `train-classifier` of a run: their words and tables."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ancestral.cli.job_options import asked
 from ancestral.cli.output import console, rounded, table, tell
 from ancestral.cli.view import show_result
 from ancestral.jobs.data_settings import ReportSettings
+from ancestral.jobs.events import ResultEvent
 from ancestral.jobs.measurement_settings import (
     EvaluateSettings,
     LikelihoodJobSettings,
@@ -60,6 +62,7 @@ Train a classifier of noisy images on the data of RUN and under its noise, to gu
 
 A run that was trained without classes gets them, where its data has any: `ancestral sample RUN --classifier FILE`
 then takes --classes. What it tells of held-out images at several levels of noise is printed and kept in the file.
+Ctrl-C saves and stops, and the same command goes on.
 """
 EXAMPLES_CLASSIFIER = (
     "ancestral train-classifier runs/digits",
@@ -81,11 +84,17 @@ def variance(argv: Sequence[str]) -> None:
     show_result(estimate_variance(job), as_json, lambda result: tell(str(result.value)))
 
 
-def train_classifier(argv: Sequence[str]) -> None:
+def train_classifier(argv: Sequence[str]) -> int:
     job, as_json = asked(argv, "train-classifier RUN", ABOUT_CLASSIFIER, EXAMPLES_CLASSIFIER, TrainClassifierSettings)
+    from ancestral.cli.training import show_training
     from ancestral.jobs.train_classifier import train
 
-    show_result(train(job), as_json, lambda result: show_accuracies(result.tree))
+    def finish(result: ResultEvent) -> None:
+        if not as_json:
+            show_accuracies(result.tree)
+            tell(result.tree["file"])
+
+    return show_training(partial(train, job), as_json, finish, lines=False)
 
 
 def show_accuracies(told: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 
 from ancestral.cli.job_options import job_options, job_settings, named_config
 from ancestral.cli.options import Options
@@ -36,9 +37,10 @@ def run(argv: Sequence[str]) -> int:
     job = job_settings(found, TrainSettings)
     plan = job.plan  # a faulty setting is told before torch is loaded
     if not found.dry_run:
-        from ancestral.cli.training import show_training
+        from ancestral.cli.training import show_finished, show_training
+        from ancestral.jobs.train import train
 
-        return show_training(job, found.json)
+        return show_training(partial(train, job), found.json, partial(show_finished, found.json))
     from ancestral.pipeline.building import build_schedule
 
     for note in plan.notes:

@@ -1,6 +1,7 @@
-"""How `ancestral train` shows itself: two lines that move on a terminal, plain lines elsewhere, and how it ended."""
+"""How training shows itself: two lines that move on a terminal, plain lines elsewhere, and how it ended."""
 
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
 
 from rich.console import Console, Group, RenderableType
@@ -13,36 +14,44 @@ from ancestral.cli.output import console, counting, say, tell, tell_json, until_
 from ancestral.cli.signals import StopRequest, stop_asked
 from ancestral.cli.view import Job, main_process_speaks
 from ancestral.jobs.events import NoteEvent, ProgressEvent, ResultEvent, StartEvent, StepEvent
-from ancestral.jobs.target import TrainSettings
-from ancestral.jobs.train import train
 from ancestral.text import printable
 
 QUIET_SECONDS = 5.0  # plain lines are at least this far apart, unless they hold a held-out loss or are the last
 LOSSES = {"loss": "loss", "held_out_loss": "held-out"}  # numbers of a record, and what they are called
 
 
-def show_training(job: TrainSettings, as_json: bool) -> int:
-    """Trains to the end of the budget, to the first signal, or until nobody reads the output; the exit code."""
+def show_training(
+    train: Callable[[Callable[[], bool]], Job], as_json: bool, finish: Callable[[ResultEvent], None], lines: bool = True
+) -> int:
+    """Trains to the end of the budget, to the first signal, or until nobody reads the output; the exit code. `train` is
+    given what tells whether to stop; `finish` shows the result, but for its JSON. `lines`: of a record, as JSON.
+    """
     requests: list[StopRequest] = []  # none while there is nothing to save, so that a signal stops at once
     with until_unread() as out, main_process_speaks(), ExitStack() as stack:
-        events = train(job, lambda: out.gone or any(request.signal for request in requests))
+        events = train(lambda: out.gone or any(request.signal for request in requests))
         stack.enter_context(closing(events))
         beginning = _begun(events)
         requests.append(stack.enter_context(stop_asked()))
         (say if as_json else tell)(beginning)
-        result = _followed(events, as_json)
+        result = _followed(events, as_json, lines)
         if as_json:
             tell_json(result.tree)
         speak = say if as_json or out.gone else tell
-        run, step, number = result.tree["run"], result.value, requests[0].signal
+        run, number = result.tree["run"], requests[0].signal
         if not result.tree["finished"]:
             why = "nobody reads the output any more: " if out.gone and not number else ""
-            speak(f"{why}stopped and saved after step {step:,} in {run}; the same command goes on from there")
+            speak(f"{why}stopped and saved after step {result.value:,} in {run}; the same command goes on from there")
             return 128 + (number or (signal.SIGPIPE if out.gone else signal.SIGTERM))
-        state = "is finished already" if step is None else f"is finished after step {step:,}"
-        speak(f"{run} {state}; its pipeline is {result.tree['pipeline']}")
-        speak(f"generate with: ancestral sample {run}")
+        finish(result)
         return 0
+
+
+def show_finished(as_json: bool, result: ResultEvent) -> None:
+    """What a run has become, in two lines."""
+    speak, run, step = say if as_json else tell, result.tree["run"], result.value
+    state = "is finished already" if step is None else f"is finished after step {step:,}"
+    speak(f"{run} {state}; its pipeline is {result.tree['pipeline']}")
+    speak(f"generate with: ancestral sample {run}")
 
 
 def _begun(events: Job) -> str:
@@ -59,7 +68,7 @@ def _begun(events: Job) -> str:
     raise AssertionError("training begins, or says why not")
 
 
-def _followed(events: Job, as_json: bool) -> ResultEvent:
+def _followed(events: Job, as_json: bool, lines: bool) -> ResultEvent:
     """Shows all steps as they come; the result."""
     shown = StepDisplay(console(stderr=as_json))
     moving = Live(console=shown.console, get_renderable=shown.render, refresh_per_second=4)
@@ -70,7 +79,7 @@ def _followed(events: Job, as_json: bool) -> ResultEvent:
                     shown.console.print(printable(text))
                 case StepEvent(record=record):
                     shown.show(event)
-                    if record and as_json:
+                    if record and as_json and lines:
                         more = {name: getattr(event, name) for name in ("fraction", "seconds", "images_per_second")}
                         tell_json({**record, **more})
                 case ResultEvent():

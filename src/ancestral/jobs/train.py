@@ -59,7 +59,7 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
             said: list[str] = []
             extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
             steps = loop.train(pipeline, parts, folder, said.append, stop, processes, job.parallel, extends)
-            last = yield from _shown(steps, said, write)
+            last = yield from shown(steps, said, write)
         stopped = last is not None and last.stop and last.fraction < 1
         tree = {"finished": not stopped, "run": str(folder.path), "pipeline": str(folder.pipeline)}
         yield ResultEvent(tree, last and last.step)
@@ -76,8 +76,8 @@ def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Pr
     )
 
 
-def _shown(
-    steps: Generator[Progress, None, None], said: list[str], write: Callable[[Record], None]
+def shown(
+    steps: Generator[Progress, None, None], said: list[str], write: Callable[[Record], None] = lambda record: None
 ) -> Generator[Event, None, Progress | None]:
     """Steps until the end or a stop, and what training has said between them; the last one, if any was left to take."""
     first, last = None, None

@@ -1,6 +1,8 @@
 """The curves of training, and the held-out loss against t, which is measured for the page."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -8,11 +10,14 @@ from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.losses import squared_error
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.classifying import CLASSIFIER_FILE
 from ancestral.report.facts import RunFacts, number
 from ancestral.report.html import Html, element, joined, section, styled
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
+from ancestral.training.logs import read_log
 from ancestral.training.loss import training_losses
+from ancestral.training.run import RunFolder
 from ancestral.viz import plots
 
 POINTS = 20  # timesteps at which the held-out loss is measured
@@ -27,7 +32,7 @@ MEANING = {  # what the curves of a loss show
 
 def losses(facts: RunFacts) -> Html:
     """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
-    charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts)]
+    charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts), *_of_classifier(facts)]
     words = (
         f"{MEANING[facts.config.training.loss].format(facts.config.diffusion.prediction)} Training loss is that of the "
         "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
@@ -75,6 +80,17 @@ def _optimiser(facts: RunFacts) -> list[Html]:
         return []
     figure = plots.learning_rate_and_gradient(seen, rates, facts.curve("grad_norm")[1], facts.config.training.clip_norm)
     return [chart("Learning rate and gradient", "learning rate and gradient norm against images seen", figure)]
+
+
+def _of_classifier(facts: RunFacts) -> list[Html]:
+    """Of the classifier of noisy images beside the run, if one was trained there."""
+    log = RunFolder(facts.folder.path / Path(CLASSIFIER_FILE).stem).log
+    of_it = replace(facts, log=read_log(log) if log.is_file() else [])
+    if not (held := of_it.curve("loss"))[0]:
+        return []
+    figure = plots.loss_curves(*held, *of_it.curve("held_out_loss"), "cross-entropy, nats")
+    alt = f"loss of the classifier of noisy images, {number(of_it.last('loss'))} at the end"
+    return [chart("Classifier of noisy images", alt, figure)]
 
 
 def _over_t(facts: RunFacts) -> list[Html]:

@@ -69,7 +69,7 @@ class ValidationLoss:
     def record(self, network: nn.Module) -> dict[str, Any]:
         """`held_out_loss` of the first network, averaged or not, and its quarters of t."""
         task, count = self.task, min(HELD_OUT_IMAGES, len(self.images))
-        steps, draws = task.num_timesteps, generator(task.config.seed, "held-out")
+        steps, draws = task.num_timesteps, generator(task.seed, "held-out")
         t = (1 + torch.randperm(count, generator=draws) * steps // count).to(task.device)
         eps = torch.randn(count, *task.spec.shape, generator=draws).to(task.device)
         alike = torch.ones(count, dtype=torch.float64, device=task.device)

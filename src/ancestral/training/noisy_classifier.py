@@ -1,30 +1,33 @@
-"""Training a classifier of noisy images (Dhariwal and Nichol 2021), as a generator that is stopped anywhere.
+"""The task of a classifier of noisy images (Dhariwal and Nichol 2021), and how well one tells them apart.
 
-    x_0 and its class from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of log p(class | x_t)
-
-What a step sees is a function of (seed, step) alone, as in `ancestral.training.step`.
+x_0 and its class from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of log p(class | x_t)
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ancestral.codec import PIXELS, Codec
+from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import Loader, sent
-from ancestral.errors import Diverged, InputError
+from ancestral.data.loader import Batch
+from ancestral.diffusion.level import Noised
+from ancestral.errors import InputError
 from ancestral.networks.classifier import Classifier, classifier_settings
+from ancestral.networks.weights import weights_hash
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.classifying import Accuracy, NoisyClassifier
+from ancestral.pipeline.classifying import CLASSIFIER_FILE, Accuracy, NoisyClassifier, load_classifier
 from ancestral.presets import SMALL_UNET
+from ancestral.processes import Processes
 from ancestral.rng import generator, mix
-from ancestral.settings import ImageSpec, TrainingSettings, UNetSettings
-from ancestral.training.budget import fraction_used, learning_rate
-from ancestral.training.loop import Progress
-from ancestral.training.optimizer import optimizers_for
+from ancestral.settings import Config, ImageSpec, TrainingSettings, UNetSettings
+from ancestral.tensors import Labels, PerImage
+from ancestral.training.randomness import Randomness
+from ancestral.training.run import RunFolder
+from ancestral.training.task import Network, Task, Trainable
 
 LOG_SNRS = (4.0, 2.0, 0.0, -2.0, -4.0)
 """Levels of noise at which accuracy is measured, beside the first timestep and the last."""
@@ -32,18 +35,19 @@ MEASURED = 2000  # images it is measured on, at most
 AT_ONCE = 256
 
 
-def recipe(batch_size: int, steps: int | None, minutes: float | None) -> TrainingSettings:
-    """How a classifier is trained; to the first limit that is reached."""
-    return TrainingSettings(
-        steps=steps,
-        minutes=minutes,
-        batch_size=batch_size,
-        optimizer="adamw",
-        lr=2e-3,
-        weight_decay=0.05,
-        warmup_images=50 * batch_size,
-        lr_schedule="cosine",
-    )
+def recipe(of_run: TrainingSettings, steps: int | None, minutes: float | None) -> TrainingSettings:
+    """How a classifier is trained, to the first limit that is reached; what is not its own is as for the run."""
+    own = {
+        "steps": steps,
+        "images": None,
+        "minutes": minutes,
+        "optimizer": "adamw",
+        "lr": 2e-3,
+        "weight_decay": 0.05,
+        "warmup_images": 50 * of_run.batch_size,
+        "lr_schedule": "cosine",
+    }
+    return TrainingSettings.model_validate({**of_run.model_dump(), **own})
 
 
 def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:
@@ -61,49 +65,62 @@ def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) 
     return NoisyClassifier(network, spec, pipeline.diffusion)
 
 
-def train_classifier(
-    classifier: NoisyClassifier,
-    images: ImageSet,
-    settings: TrainingSettings,
-    seed: int,
-    flip: bool = False,
-    codec: Codec = PIXELS,
-) -> Iterator[Progress]:
-    """Trains the network of `classifier` in place, yielding after every step; its record has the `loss`, nats.
-    `flip`: mirror half of the images left to right. Diverged where the loss is not finite.
-    """
-    network = classifier.network.train().requires_grad_(True)
-    device, T = next(network.parameters()).device, classifier.diffusion.num_timesteps
-    loader = Loader(images, settings.batch_size, mix(seed, "classifier"), flip, device)
-    optimizers, started = optimizers_for(dict(network.named_parameters()), network, settings), time.monotonic()
-    progress = Progress(0, 0, 0.0, 0.0, None)
-    try:
-        while progress.fraction < 1:
-            for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-                group["lr"] = learning_rate(settings, progress.images, progress.fraction)
-            batch, step = loader.batch(progress.step), progress.step
-            labels, x0 = batch.condition.labels, codec.encode(batch.pixels)
-            assert labels is not None
-            t = torch.randint(1, T + 1, (len(x0),), generator=generator(seed, "classifier", "t", step))
-            at_step = generator(seed, "classifier", "eps", step, device=device)
-            eps, t = torch.randn(x0.shape, generator=at_step, device=device), sent(t, device)
-            loss = -classifier(labels)(classifier.diffusion.q_sample(x0, t, eps), t).mean()
-            network.zero_grad()
-            torch.autograd.backward(loss)
-            if settings.clip_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            if not loss.isfinite():
-                said = f"training the classifier diverged at step {step + 1}; check the images, or set another --seed"
-                raise Diverged(said)
-            for optimizer in optimizers:
-                optimizer.step()
-            step, seconds = step + 1, time.monotonic() - started
-            seen = step * settings.batch_size
-            fraction = fraction_used(settings, step, seen, seconds)
-            progress = Progress(step, seen, fraction, seconds, {"step": step, "loss": loss.item()})
-            yield progress
-    finally:
-        network.eval().requires_grad_(False)
+class Classifying(Task):
+    """A classifier learns the classes of images noised by its process. `config`: the settings of its training."""
+
+    def __init__(self, classifier: NoisyClassifier, config: Config, compute: Choices, codec: Codec = PIXELS) -> None:
+        self.classifier, self.config, self.compute, self.codec = classifier, config, compute, codec
+        self.seed, self.spec = mix(config.seed, "classifier"), classifier.spec
+        self.num_timesteps = classifier.diffusion.num_timesteps
+        self.device = next(classifier.network.parameters()).device
+        network = classifier.network.requires_grad_(True)
+        self.modules = (Trainable(network, config.training, self.losses, self._warm_up),)
+
+    def with_compute(self, choices: Choices) -> "Classifying":
+        return Classifying(self.classifier, self.config, choices, self.codec)
+
+    def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
+        """As the denoiser is, which is larger."""
+        return self.compute
+
+    def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
+        """-log p(class | x_t), nats."""
+        assert batch.condition.labels is not None, "images of classes"
+        with torch.no_grad():
+            x0 = self.codec.encode(batch.pixels, random.codec_noise)
+        level = self.classifier.diffusion.schedule.level(random.times.t)
+        losses = self._losses(network, Noised.at(level, x0, random.eps), batch.condition.labels)
+        return losses, random.times.weight.to(losses)
+
+    def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
+        self._averaged(averages).save(run.path / CLASSIFIER_FILE)
+
+    def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
+        file = run.path / CLASSIFIER_FILE
+        try:
+            kept = load_classifier(file, self.spec, self.classifier.diffusion).digest
+        except InputError:
+            kept = ""
+        if kept == weights_hash(averages[0]):
+            return None
+        self.save(averages, run)
+        return f"{file} was not that of the checkpoint: written anew"
+
+    def _losses(self, network: Network, noised: Noised, labels: Labels) -> PerImage:
+        time = self.classifier.diffusion.network_time(noised.level, noised.x_t)
+        with self.compute.autocast(self.device):
+            scores = network(noised.x_t, time)
+        return F.cross_entropy(scores.float(), labels, reduction="none")
+
+    def _warm_up(self, network: Network, count: int) -> PerImage:
+        x0, t = torch.zeros(count, *self.spec.shape, device=self.device), torch.ones(count, dtype=torch.int64)
+        labels = torch.zeros_like(t).to(self.device)
+        return self._losses(network, self.classifier.diffusion.noised(x0, t.to(self.device), x0), labels)
+
+    def _averaged(self, averages: Sequence[nn.Module]) -> NoisyClassifier:
+        (average,) = averages
+        assert isinstance(average, Classifier)
+        return replace(self.classifier, network=average)
 
 
 @torch.inference_mode()
