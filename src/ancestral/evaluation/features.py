@@ -5,7 +5,8 @@ labels of the training images; where there are none, it learns to tell which tra
 down and, on square images, transposed: the 8 symmetries of a square). Features are standardised by the training
 images, so one unit is one deviation. How far to trust them is the held-out accuracy that stands beside them.
 
-A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again.
+A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again. Its
+loop is its own: a minute of work is no run to go on with, and another optimiser's rounding would be another measure.
 """
 
 import json
