@@ -212,7 +212,7 @@ def quality(plan: Plan, pipeline: Pipeline, name: str, seed: int, parts: Parts) 
     """(Fréchet distance of drawn images to the test part, that of real training images, agreement)."""
     assert parts.train.labels is not None
     settings = SamplingSettings(sampler="ancestral", steps=plan.steps, grid="trailing", clip="static")
-    chosen = as_chosen(pipeline, name, parts.train, parts.train.condition(), settings)
+    chosen = as_chosen(pipeline, name, parts.train, parts.train.condition(pipeline.spec), settings)
     labels = torch.arange(plan.draw) % pipeline.num_classes
     drawn = chosen.generate([mix(seed, "variances", i) for i in range(plan.draw)], labels, settings)
     found = evaluate(drawn, labels, parts, EvaluationSettings())

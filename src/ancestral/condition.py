@@ -51,6 +51,12 @@ class Condition(NamedTuple):
             *(None if a is None or b is None else torch.cat([a, b]) for a, b in zip(self, other, strict=True))
         )
 
+    def overlaid(self, row: "Condition") -> "Condition":
+        """Of the same images, all of them told what `row`, of one image, tells; of other kinds as here."""
+        pairs = [*zip(self, row, strict=True)]
+        assert not any(here is None and over is not None for here, over in pairs), "a kind that the images have"
+        return Condition(*(here if here is None or over is None else over.expand_as(here) for here, over in pairs))
+
     def to(self, device: torch.device | str) -> "Condition":
         """The same on another device."""
         return self._each(lambda each: each.to(device))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from cli_calls import call, snapshot
 from PIL import Image
+from pipelines import TINY, answering
 
 from ancestral.condition import Condition
 from ancestral.jobs.events import FileEvent, ProgressEvent, ResultEvent
@@ -16,7 +17,7 @@ from ancestral.jobs.sample import SampleSettings, sample
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.generate import FinishedPart, Generated, Keep, collected
 from ancestral.rng import ImageNoise
-from ancestral.settings import ComputeSettings, SamplingSettings
+from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings
 from ancestral.tensors import Labels, to_pixels
 from ancestral.viz.pictures import read_metadata
 
@@ -195,6 +196,31 @@ def test_a_folder_of_diffusers_is_asked_which_class_is_none(
     assert call(capsys, *common, "--null-class", "10", "--classes", "none").code == 0
     assert call(capsys, *common, "--classes", "10").code == 0
     assert call(capsys, *common, "--null-class", "10", "--classes", "10").code == 2
+
+
+def test_attributes_are_asked_for_kept_and_repeated(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = (AttributeSpec(name="age", mean=40, std=10), AttributeSpec(name="smiling"))
+    spec = ImageSpec(channels=1, height=8, width=8, attributes=known)
+    made = answering(Pipeline.fresh(Config(network=TINY), spec, "cpu"))
+    made.save(tmp_path / "faces")
+    words = ["--attributes", "age=30,smiling=1", "--guidance", "2", "--steps", "3", "--each"]
+    assert call(capsys, "sample", tmp_path / "faces", *words, "--num-images", "2", "--out", "out").code == 0
+    wanted = made(2, attributes={"age": 30, "smiling": 1}, guidance=2, steps=3, output="tensor")
+    assert isinstance(wanted, torch.Tensor) and np.array_equal(pixels_of(Path("out/seed-1.png")), wanted[1, 0])
+    assert read_metadata(Path("out/seed-1.png"))["attributes"] == "age=30,smiling=1"
+    again = call(capsys, "sample", tmp_path / "faces", "--from", "out/seed-1.png", "--out", "again")
+    assert again.code == 0 and "pixel for pixel" in again.err
+    for folder, typed, expected in (
+        (tmp_path / "faces", "agee=30", "out of age, smiling, got 'agee'"),
+        (tmp_path / "faces", "30", "NAME=NUMBER with commas between, got '30'"),
+        (trained, "age=30", "got 'age': this pipeline was trained without any"),
+    ):
+        refused = call(capsys, "sample", folder, "--attributes", typed, "--out", "out2")
+        assert refused.code == 2 and expected in refused.err
+    refused = call(capsys, "sample", tmp_path / "faces", "--from", "out/seed-1.png", "--attributes", "age=1")
+    assert "no --attributes with --from" in refused.err
 
 
 def test_a_job_tells_a_program_all_that_it_does(trained: Path, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_it_is_added_for_the_images_measured_and_along_their_chain() -> None:
     added = finish(add_flow_check(model, images, result, 4, steps=4, probes=2))
     places = Subsample(3, 12, 6, 5, 5).images()[:4]
     chain = model.diffusion.schedule.uniform_log_snr(6)
-    condition = images.condition(places.numpy())
+    condition = images.condition(model.spec, places.numpy())
     by_hand = flow_check(model, as_pixels(images)[places], condition, 4, 2, seed=3, chain=chain)
     assert added.flow == by_hand and added.model_copy(update={"flow": None}) == result
     assert flow_check(model, as_pixels(images)[places], NOTHING_TOLD, 4, 2, seed=3, chain=chain) != by_hand

@@ -101,7 +101,7 @@ def test_weights_of_diffusers_load_strictly_and_give_the_same_output(changes: di
     network = theirs(**changes)
     saved_by_diffusers(tmp_path, network)
     ours = Pipeline.load(tmp_path, "cpu")
-    assert ours.spec.class_names == ("0", "1", "2") and ours.knows_no_class
+    assert ours.spec.class_names == ("0", "1", "2") and ours.knows_null
     expected = network(X, TIMES, LABELS).sample
     torch.testing.assert_close(ours.network(X, TIMES, TOLD), expected, atol=1e-5, rtol=1e-5)
     assert expected.std() > 0.1

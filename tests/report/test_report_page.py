@@ -224,7 +224,8 @@ def test_the_film_s_estimates_are_not_its_states() -> None:
     A new network answers 0, here meaning that x0 is grey: so grey is every estimate, and x only once it has arrived.
     """
     config = merged(settings(source="digits"), {"diffusion": {"prediction": "x0"}}, "the test")
-    frames = generate(fresh(config, load(config.data))).frames
+    parts = load(config.data)
+    frames = generate(fresh(config, parts), parts.train).frames
     assert [frame.t for frame in frames] == [40, 32, 24, 16, 8, 0]
     assert all(bool((frame.x0 == 128).all()) for frame in frames)
     spread = [float(frame.x.double().std()) for frame in frames]
@@ -233,7 +234,7 @@ def test_the_film_s_estimates_are_not_its_states() -> None:
 
 def test_the_film_ends_in_the_samples_of_the_page(digits: Path) -> None:
     """Guards against images that change with the batch they are generated in."""
-    draws = generate(Pipeline.load(digits))
+    draws = generate(Pipeline.load(digits), load(RunFolder(digits).read_config().data).train)
     assert draws.labels is not None and draws.labels[draws.shown].tolist() == list(range(8))
     assert (draws.frames[-1].x.int() - draws.pixels[draws.shown].int()).abs().max() <= 1
 

@@ -19,7 +19,7 @@ from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
 from ancestral.rng import mix
-from ancestral.settings import ImageSpec
+from ancestral.settings import AttributeSpec, ImageSpec
 
 SHUFFLE_SEED = 0  # of the data set, not of a run: runs with other seeds are compared on the same test part
 
@@ -92,7 +92,15 @@ class ImageSet:
     def spec(self) -> ImageSpec:
         """What a pipeline has to know of the images it is to generate."""
         channels, height, width = self.shape
-        return ImageSpec(channels=channels, height=height, width=width, class_names=self.class_names)
+        columns = () if self.attributes is None else zip(self.attribute_names, self.attributes.T, strict=True)
+        measured = tuple(measured_attribute(*column) for column in columns)
+        return ImageSpec(
+            channels=channels, height=height, width=width, class_names=self.class_names, attributes=measured
+        )
+
+    def has(self, names: tuple[str, ...]) -> bool:
+        """Whether it has the attributes of these names."""
+        return {*names} <= {*self.attribute_names}
 
     @property
     def order(self) -> Order:
@@ -105,9 +113,15 @@ class ImageSet:
             check_mapping(self.images)
         return self.images[where]
 
-    def condition(self, where: slice | np.ndarray = slice(None)) -> Condition:
-        """What is known of the images at these positions, as a network is told it."""
-        return Condition(labels=None if self.labels is None else torch.tensor(self.labels[where]))
+    def condition(self, spec: ImageSpec, where: slice | np.ndarray = slice(None)) -> Condition:
+        """What is known of the images at these positions, as a network for images of `spec` is told it: attributes
+        are standardised by its means and deviations."""
+        labels = None if self.labels is None or not spec.class_names else torch.tensor(self.labels[where])
+        if self.attributes is None or not spec.attributes:
+            return Condition(labels)
+        columns = (self.attributes[where, self.attribute_names.index(name)] for name in spec.attribute_names)
+        told = [each.standardised(column.astype(float)) for each, column in zip(spec.attributes, columns, strict=True)]
+        return Condition(labels, torch.tensor(np.stack(told, axis=1), dtype=torch.float32))
 
     def sliced(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""
@@ -196,6 +210,13 @@ class Parts(NamedTuple):
     def untrained(self) -> tuple[str, ...]:
         """The classes of which there is no image to train on."""
         return without_images(self.train.labels, self.train.class_names)
+
+
+def measured_attribute(name: str, column: np.ndarray) -> AttributeSpec:
+    """Mean and deviation of the numbers in (N,) that are told; a deviation of 1 where they are all alike."""
+    told = column[~np.isnan(column)].astype(float)
+    mean, std = (float(told.mean()), float(told.std())) if len(told) else (0.0, 0.0)
+    return AttributeSpec(name=name, mean=mean, std=std if std > 1e-6 * abs(mean) else 1.0)
 
 
 def chosen_attributes(there: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ancestral.condition import Condition
 from ancestral.data.imageset import ImageSet, Missing
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
+from ancestral.settings import ImageSpec
 from ancestral.tensors import Pixels
 
 RESIDENT_SHARE = 0.25
@@ -48,6 +49,7 @@ class Loader:
         flip: mirror half of the images left to right, chosen anew at each step.
         local_slice: which of a batch's images are fetched.
         resident: move the set there once, or each batch; None: as above.
+        spec: of the images of the network that is trained; None: those of the set.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Loader:
         device: torch.device | str = "cpu",
         local_slice: slice = slice(None),
         resident: bool | None = None,
+        spec: ImageSpec | None = None,
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.local_slice, self.order = local_slice, image_set.order
@@ -67,7 +70,7 @@ class Loader:
             resident = self.device.type == "cuda" and isinstance(image_set.images, np.ndarray)
             resident = resident and image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
         self.resident = torch.tensor(image_set.images).to(self.device) if resident else None
-        self.condition = image_set.condition().to(self.device)
+        self.condition = image_set.condition(spec or image_set.spec).to(self.device)
         self._told = 0
 
     def batch(self, step: int) -> Batch:

@@ -143,7 +143,9 @@ class Measurement:
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device).permute(0, 3, 1, 2)
         x0 = pipeline.codec.encode(pixels).contiguous(memory_format=torch.channels_last)
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.latent_shape, pipeline.device)
-        condition = self.images.condition(places.numpy()) if self.settings.given_classes else NOTHING_TOLD
+        condition = NOTHING_TOLD
+        if self.settings.given_classes:
+            condition = self.images.condition(pipeline.spec, places.numpy())
         denoise = pipeline.denoiser(condition, SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
@@ -226,9 +228,9 @@ def _check(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -
         raise InputError(f"expected 2 to {len(images)} images, which is all there are, got {count}")
     if settings.chain is not None and not min(2, T) <= settings.chain <= T:
         raise InputError(f"expected a chain of 2 to T = {T} steps, got {settings.chain}")
-    if settings.given_classes and (not pipeline.num_classes or images.labels is None):
+    if settings.given_classes and images.condition(pipeline.spec, slice(0, 1)) == NOTHING_TOLD:
         raise InputError("expected no --given-classes: this pipeline was trained without them, or the images have none")
-    if pipeline.num_classes and not settings.given_classes and not pipeline.config.training.label_dropout:
+    if pipeline.spec.kinds and not settings.given_classes and not pipeline.config.training.label_dropout:
         raise InputError("expected --given-classes: trained with label_dropout 0, it knows no image without its class")
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import torch
 
 from ancestral.condition import Condition
+from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.evaluation.features import WIDTH, Extractor
 from ancestral.evaluation.metrics import Features, Jackknife, few_images, frechet_jackknife
@@ -179,14 +180,16 @@ def chosen(base: SamplingSettings, sampler: str, grid: str | None, steps: int) -
     return SamplingSettings.model_validate(base.model_dump() | changes)
 
 
-def seeds_and_condition(pipeline: Pipeline, settings: SweepSettings) -> tuple[list[int], Condition]:
-    """Of the images of a sweep: as many of every class, in no order, each with a seed of its own.
+def seeds_and_condition(
+    pipeline: Pipeline, settings: SweepSettings, images: ImageSet | None = None
+) -> tuple[list[int], Condition]:
+    """Of a sweep's images: as many of every class, or attributes of `images`, in no order; each with a seed of its own.
 
     In order of classes, a group that a jackknife leaves out could be a class, and every distance would look uncertain.
     """
     seeds = [mix(settings.seed, "sweep", i) for i in range(settings.images)]
     order = torch.randperm(settings.images, generator=generator(settings.seed, "sweep", "classes"))
-    return seeds, pipeline.classes_in_turn(settings.images).rows(order)
+    return seeds, pipeline.in_turn(settings.images, images).rows(order)
 
 
 class Scorer(NamedTuple):

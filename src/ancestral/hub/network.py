@@ -36,6 +36,7 @@ class _Own(ImageKeys):
     """The file of a network that diffusers cannot be."""
 
     num_class_embeds: Annotated[int, Field(ge=1, le=MOST_CLASS_EMBEDS)] | None = None
+    num_attributes: Annotated[int, Field(ge=0, le=4096)] = 0
     settings: dict[str, Any]
 
 
@@ -51,6 +52,7 @@ class NetworkFolder:
     num_class_embeds: int | None  # one of which may stand for no class; None: no classes
     tensors: dict[str, Tensor] = field(repr=False)
     null_is_last: bool = field(default=False, compare=False)  # whether the file itself says so
+    num_attributes: int = 0  # numbers that it is told of an image, which only our own files can say
 
     @property
     def sample_size(self) -> int | list[int]:
@@ -88,7 +90,8 @@ class Form:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
         classes = network.num_class_embeds or 0
         with torch.device("meta"):
-            built = build(network.settings, network.in_channels, network.out_channels, classes, null_class=False)
+            channels = network.in_channels, network.out_channels
+            built = build(network.settings, *channels, classes, False, network.num_attributes)
         shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})
         return replace(network, tensors=self.loaded(read_tensors(folder, shapes), folder))
 
@@ -101,7 +104,7 @@ def own(name: str) -> Form:
 def _read(values: Json, path: Path) -> NetworkFolder:
     keys = keys_of(_Own, values, path)
     settings = parse(Config, {"network": keys.settings}, f"settings in {path}").network
-    return with_images(settings, keys, keys.num_class_embeds)
+    return replace(with_images(settings, keys, keys.num_class_embeds), num_attributes=keys.num_attributes)
 
 
 def _config(network: NetworkFolder) -> Json:
@@ -110,5 +113,6 @@ def _config(network: NetworkFolder) -> Json:
         "in_channels": network.in_channels,
         "out_channels": network.out_channels,
         "num_class_embeds": network.num_class_embeds,
+        **({"num_attributes": network.num_attributes} if network.num_attributes else {}),
         "settings": network.settings.model_dump(mode="json"),
     }

@@ -30,7 +30,7 @@ def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
         parts = yield from data_of(job.run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
         price = of_chains(pipeline, settings, count, pipeline.sampler(settings).network_calls(settings.steps))
-        condition = pipeline.classes_in_turn(count)
+        condition = pipeline.in_turn(count, parts.train)
         check_asked(pipeline, condition, settings)
         price = yield from priced(price, job, pipeline, job.run, "lower --images or --steps", f"{count:,} images")
         seeds = [mix(job.seed, "evaluation", i) for i in range(count)]

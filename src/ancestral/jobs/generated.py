@@ -13,12 +13,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ancestral.codec import Codec
-from ancestral.condition import NOTHING_TOLD, Condition
+from ancestral.condition import Condition
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.calling import as_pillow
+from ancestral.pipeline.calling import as_pillow, attributes_in
 from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings
@@ -70,21 +70,27 @@ class WantedFiles(NamedTuple):
         return [*(Output(self.out / name, GENERATED) for name in names), *others]
 
 
-def condition_for(pipeline: Pipeline, classes: str | None, count: int) -> Condition:
+def condition_for(pipeline: Pipeline, classes: str | None, count: int, attributes: str | None = None) -> Condition:
+    """Of `count` images, the classes of `labels_for`, and the attributes of a line such as "age=0.3,smiling=1"."""
+    told = None if attributes is None else attributes_in(attributes)
+    return pipeline.condition(labels_for(pipeline, classes, count), count, told)
+
+
+def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
     """The class of each of `count` images: those of the list in turn; every class in turn for all and None.
 
     A name after = is that of a class, whatever it means otherwise: =none, =all, =3.
     """
     there = pipeline.class_names
     if classes == "none" or (classes is None and not there):
-        return NOTHING_TOLD
+        return None
     if classes in (None, "all") and there:
-        return pipeline.classes_in_turn(count)
+        return torch.arange(count) % len(there)
     assert classes is not None
     whole = normal_form(as_utf8(classes.removeprefix("="))) in map(normal_form, there)
     names = [classes] if whole else classes.split(",")
     wanted = [pipeline.class_index(name.strip()) for name in names]
-    return Condition(labels=torch.tensor(wanted)[torch.arange(count) % len(wanted)])
+    return torch.tensor(wanted)[torch.arange(count) % len(wanted)]
 
 
 def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:

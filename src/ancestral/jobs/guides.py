@@ -56,6 +56,7 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
         f"images of {size(other.spec)}": other.spec.shape == pipeline.spec.shape,
         "another codec": other.codec == pipeline.codec,
         "other classes": other.spec.class_names == pipeline.spec.class_names,
+        "other attributes": other.spec.attributes == pipeline.spec.attributes,
         "another schedule": same_noise(other.diffusion.schedule.alpha_bar, pipeline.diffusion.schedule.alpha_bar),
     }
     if unlike := " and ".join(what for what, same in fits.items() if not same):

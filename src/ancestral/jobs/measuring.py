@@ -25,8 +25,10 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
     """The data that the run was trained on, read by the main process first."""
     with pipeline.processes.main_first():
         parts = yield from loading(config.data)
-    if parts.train.class_names != pipeline.spec.class_names:
-        raise InputError(f"the classes of {config.data.source} are no longer those {run} was trained on; restore them")
+    if parts.train.class_names != pipeline.spec.class_names or not parts.train.has(pipeline.spec.attribute_names):
+        raise InputError(
+            f"the classes or attributes of {config.data.source} are no longer those {run} was trained on; restore them"
+        )
     return parts
 
 

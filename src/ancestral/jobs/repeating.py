@@ -17,11 +17,12 @@ NETWORKS = ("weights", "weaker", "classifier")  # what a file says of the networ
 
 
 class ImageRecipe(NamedTuple):
-    """How the images of a file were generated; `classes` as `--classes` takes them, `networks` their digests."""
+    """How a file's images were generated; classes and attributes as the options take them, digests of the networks."""
 
     file: Path
     seeds: range
     classes: str
+    attributes: str | None
     settings: Changes
     networks: dict[str, str]
 
@@ -53,7 +54,7 @@ def recipe(file: Path) -> ImageRecipe:
     if settings.get("variance") == "learned":  # of the run's own, which no setting names
         del settings["variance"]
     networks = {name: said[name] for name in NETWORKS if name in said}
-    return ImageRecipe(file, _seeds(said["seed"], file), said["class"], settings, networks)
+    return ImageRecipe(file, _seeds(said["seed"], file), said["class"], said.get("attributes"), settings, networks)
 
 
 def _seeds(text: str, file: Path) -> range:

@@ -27,6 +27,8 @@ class SampleSettings(PictureSettings):
     """seed of the first image"""
     classes: Annotated[str | None, Typed("LIST", usual="all")] = None
     """names or numbers with commas between, all, or none; =none is a class that is called none"""
+    attributes: Annotated[str | None, Typed("LIST")] = None
+    """numbers by name, age=0.3,smiling=1, of all images; what is left out is not told"""
     from_file: Annotated[Path | None, Typed("FILE", option="from")] = None
     """generate again what this PNG file shows, by what it says of itself; settings that are given count instead"""
     out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
@@ -39,10 +41,10 @@ class SampleSettings(PictureSettings):
     """x_t and the x0 estimate at up to 50 timesteps, as .npz"""
 
     def again(self) -> ImageRecipe | None:
-        """What --from names, beside which no seeds or classes are given."""
+        """What --from names, beside which no seeds, classes or attributes are given."""
         if self.from_file is None:
             return None
-        for name in ("seed", "num_images", "classes"):
+        for name in ("seed", "num_images", "classes", "attributes"):
             if getattr(self, name) is not None:
                 option = name.replace("_", "-")
                 raise InputError(f"expected no --{option} with --from, whose file says it; leave one out")
@@ -74,15 +76,16 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         fullest = folder if asked.arrays is None else asked.arrays.parent  # of the largest file
         price = generated.price(pipeline, settings, wanted)
         price = allow(price, asked.yes, device, processes, fullest, "lower --num-images or --steps")
-        classes = again.classes if again else asked.classes
+        classes, attributes = (again or asked).classes, (again or asked).attributes
+        how |= {} if attributes is None else {"attributes": attributes}
         yield from generated.note_of_words(pipeline, classes)
-        condition = generated.condition_for(pipeline, classes, len(seeds))
+        condition = generated.condition_for(pipeline, classes, len(seeds), attributes)
         check_asked(pipeline, condition, settings)
         yield NoteEvent(f"{len(seeds):,} images: {price.words}")
         shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
         keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels
-        named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels]
+        named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels if label >= 0]
         facts = generated.ImageFacts(seeds, named, how)
 
         def save(place: int, image: "Tensor") -> FileEvent:

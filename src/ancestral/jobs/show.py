@@ -40,8 +40,8 @@ def show(job: ShowScheduleSettings | ShowForwardSettings | ShowDataSettings) -> 
         picture = forward(job, train)
     else:  # the first images of the training part, which is shuffled
         channels, height, width = train.shape
-        classes = f", {len(train.class_names)} classes" if train.class_names else ""
-        kind = f"{height}x{width} {NAMES[channels]}{classes}"
+        kinds = f", {train.spec.kinds}" if train.spec.kinds else ""
+        kind = f"{height}x{width} {NAMES[channels]}{kinds}"
         title = f"{Path(job.source).name}: {len(train):,} training images, {kind}"
         picture = contact_sheet(train.sliced(0, job.num_images), title)
     pictures.save_png(picture, job.out, {"Software": SHOWN.decode()})

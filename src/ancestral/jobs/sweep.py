@@ -185,7 +185,7 @@ def scorer_of(
     """
     with pipeline.processes.main_first():  # the others find what it has learned in the cache
         extractor = yield from followed("learning features", extractor_of(parts, 0, fitted))
-    seeds, condition = evaluated.seeds_and_condition(pipeline, asked)
+    seeds, condition = evaluated.seeds_and_condition(pipeline, asked, parts.train)
     work = generated(pipeline, seeds, condition, chosen(common, "dpm++3m", "log-snr", steps))
     reference = yield from followed("generating the reference", work)
     real = extractor.features(as_pixels(parts.test.sliced(0, MOST_TEST_IMAGES)))

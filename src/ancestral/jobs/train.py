@@ -67,11 +67,11 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
 
 def _beginning(pipeline: Pipeline, images: int, folder: RunFolder, processes: Processes) -> str:
     channels, height, width = pipeline.spec.shape
-    classes = f", {pipeline.num_classes} classes" if pipeline.num_classes else ""
+    kinds = f", {pipeline.spec.kinds}" if pipeline.spec.kinds else ""
     weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
     on = pipeline.device.type if processes.is_single else f"{pipeline.device.type} by {processes.world_size} processes"
     return (
-        f"training {weights:,} weights on {images:,} images {height}x{width} {NAMES[channels]}{classes}, on {on}, "
+        f"training {weights:,} weights on {images:,} images {height}x{width} {NAMES[channels]}{kinds}, on {on}, "
         f"in {folder.path}"
     )
 

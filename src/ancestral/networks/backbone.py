@@ -11,10 +11,15 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {"unet": UNet, "dit": DiT}
 
 
 def build(
-    settings: NetworkSettings, in_channels: int, out_channels: int, num_classes: int = 0, null_class: bool = True
+    settings: NetworkSettings,
+    in_channels: int,
+    out_channels: int,
+    num_classes: int = 0,
+    null_class: bool = True,
+    num_attributes: int = 0,
 ) -> Backbone:
     """The network that the settings describe, with random weights.
 
     `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
     """
-    return BACKBONES[settings.name](settings, in_channels, out_channels, num_classes, null_class)
+    return BACKBONES[settings.name](settings, in_channels, out_channels, num_classes, null_class, num_attributes)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.errors import InputError
+from ancestral.networks.conditions import AttributeEmbedding, with_condition
 from ancestral.networks.interface import Backbone
 from ancestral.networks.layers import Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
 from ancestral.settings import DiTSettings
@@ -71,6 +72,7 @@ class DiT(Backbone):
         out_channels: int,
         num_classes: int = 0,
         null_class: bool = True,
+        num_attributes: int = 0,
     ) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
@@ -84,6 +86,8 @@ class DiT(Backbone):
         self.transformer_blocks = nn.ModuleList(DiTBlock(settings) for _ in range(settings.layers))
         self.modulation = zeroed(linear(width, 2 * width))
         self.pixels = zeroed(linear(width, settings.patch**2 * out_channels))
+        # last, so that all other weights are drawn as without attributes
+        self.attribute_embedding = AttributeEmbedding(num_attributes, width) if num_attributes else None
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides.
@@ -116,17 +120,8 @@ class DiT(Backbone):
 
     def _told(self, time: TimeInput, condition: Condition) -> Embedding:
         shift = self.settings.time_frequency_shift
-        embedding, labels = self.time_embedding(sinusoids(time.float(), WAVES, "cos-sin", shift)), condition.labels
-        if self.class_embedding is None:
-            if labels is not None:
-                raise InputError("expected no labels, got some; this network was built without classes")
-            return embedding
-        if self.null_class is not None:
-            labels = torch.full_like(time, -1, dtype=torch.int64) if labels is None else labels
-            labels = labels.masked_fill(labels < 0, self.null_class)
-        elif labels is None:
-            raise InputError("expected a class for every image, got none; this network knows no null class")
-        return embedding + self.class_embedding(labels)
+        embedding = self.time_embedding(sinusoids(time.float(), WAVES, "cos-sin", shift))
+        return with_condition(embedding, condition, self.class_embedding, self.null_class, self.attribute_embedding)
 
 
 def places(rows: int, columns: int, width: int, device: torch.device) -> Float[Tensor, "L D"]:

@@ -12,8 +12,8 @@ from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks.layers import TimeInput
 from ancestral.tensors import Data, Images, Labels
 
-ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.")
-"""Of a U-Net, what meets pixels, times and labels."""
+ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribute_embedding.")
+"""Of a U-Net, what meets pixels, times and conditions."""
 
 
 class Backbone(nn.Module):

@@ -19,8 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
-from ancestral.errors import InputError
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks.blocks import (
     Attention,
     DownLevel,
@@ -32,6 +31,7 @@ from ancestral.networks.blocks import (
     time_waves,
     time_width,
 )
+from ancestral.networks.conditions import AttributeEmbedding, with_condition
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
 from ancestral.settings import UNetSettings
@@ -51,6 +51,7 @@ class UNet(Backbone):
         out_channels: int,
         num_classes: int = 0,
         null_class: bool = True,
+        num_attributes: int = 0,
     ) -> None:
         super().__init__()
         self.settings, self.num_classes = settings, num_classes
@@ -74,6 +75,8 @@ class UNet(Backbone):
         self.conv_out = convolution(settings.widths[0], settings.output_rank or out_channels)
         self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
         zeroed(self.conv_out if self.mixer is None else self.mixer)
+        # last, so that all other weights are drawn as without attributes
+        self.attribute_embedding = AttributeEmbedding(num_attributes, time_width(settings)) if num_attributes else None
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W.
@@ -123,14 +126,5 @@ class UNet(Backbone):
         return h
 
     def _embedding(self, time: TimeInput, condition: Condition) -> Embedding:
-        embedding, labels = self.time_embedding(time_waves(self.settings, time)), condition.labels
-        if self.class_embedding is None:
-            if labels is not None:
-                raise InputError("expected no labels, got some; this network was built without classes")
-            return embedding
-        if self.null_class is not None:
-            labels = torch.full(time.shape, UNTOLD, device=time.device) if labels is None else labels
-            labels = labels.masked_fill(labels < 0, self.null_class)
-        elif labels is None:
-            raise InputError("expected a class for every image, got none; this network knows no null class")
-        return embedding + self.class_embedding(labels)
+        embedding = self.time_embedding(time_waves(self.settings, time))
+        return with_condition(embedding, condition, self.class_embedding, self.null_class, self.attribute_embedding)

@@ -1,5 +1,6 @@
 """What a call of a pipeline is given and gives back, as people write it: classes, seeds, settings, images."""
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AnySet
@@ -15,7 +16,7 @@ from ancestral.condition import UNTOLD
 from ancestral.data.images import picture_of
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
-from ancestral.settings import SamplingSettings, sampling_with
+from ancestral.settings import AttributeSpec, SamplingSettings, sampling_with
 from ancestral.synonyms import answer
 from ancestral.tensors import Labels, Pixels
 from ancestral.text import as_utf8, normal_form
@@ -24,9 +25,19 @@ from ancestral.viz.pictures import grid, png_bytes
 Name = TypeVar("Name", bound=str)
 Classes = object
 """None, the name or index of one class, or several of these in a list, tensor or array; or a whole `Condition`."""
+AttributeValues = object
+"""None, numbers by the names of attributes, or several such dictionaries; `attributes_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
-ARGUMENTS = ("num_images", "labels", "seed", "seeds", "output", "on_progress")  # of the call, beside settings
+ARGUMENTS = (
+    "num_images",
+    "labels",
+    "attributes",
+    "seed",
+    "seeds",
+    "output",
+    "on_progress",
+)  # of the call, beside settings
 MOST_SEEDS = 2**63
 
 
@@ -110,6 +121,42 @@ def labels_of(labels: Classes, count: int, class_names: Sequence[str], num_class
         raise InputError(f"expected at most one label for each of {count} images, got {len(each)}")
     known = [_label(label, class_names, num_classes) for label in each]
     return torch.tensor([known[i % len(known)] for i in range(count)])
+
+
+def attributes_of(given: AttributeValues, count: int, known: Sequence[AttributeSpec]) -> Tensor | None:
+    """(count, A) float32 standardised attributes of each image, those given in turn; what is None, NaN or left out is
+    not told. None where nothing is told of any."""
+    each: list[Any] = [given] if given is None or not isinstance(given, list | tuple) else [*given]
+    if not any(each):
+        return None
+    if len(each) > count:
+        raise InputError(f"expected at most one set of attributes for each of {count} images, got {len(each)}")
+    rows = [_attribute_row({} if one is None else one, known) for one in each]
+    return torch.tensor([rows[i % len(rows)] for i in range(count)])
+
+
+def _attribute_row(given: object, known: Sequence[AttributeSpec]) -> list[float]:
+    if not isinstance(given, Mapping):
+        raise InputError(f"expected attributes as names with numbers, {{'age': 0.3}}, got {type(given).__name__}")
+    names = [each.name for each in known]
+    for name in given:
+        if not names:
+            raise InputError(f"expected no attributes, got {name!r}: this pipeline was trained without any")
+        if name not in names:
+            raise InputError(f"expected attributes out of {', '.join(names)}, got {name!r}")
+    values = {name: math.nan if one is None else real(one, f"the attribute {name}") for name, one in given.items()}
+    if infinite := [name for name, value in values.items() if math.isinf(value)]:
+        raise InputError(f"expected a finite number for the attribute {infinite[0]}, got infinity")
+    return [each.standardised(values.get(each.name, math.nan)) for each in known]
+
+
+def attributes_in(text: str) -> dict[str, float]:
+    """The attributes in a line such as "age=0.3,smiling=1"."""
+    pairs = [word.rpartition("=") for word in text.split(",")]
+    try:
+        return {name.strip(): float(value) for name, _, value in pairs if name.strip() or float("a name")}
+    except ValueError:
+        raise InputError(f"expected attributes as NAME=NUMBER with commas between, got {text!r}") from None
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,13 +25,22 @@ from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
-from ancestral.settings import ComputeSettings, Config, ImageSpec, RectifiedSchedule, SamplingSettings, parse
+from ancestral.settings import (
+    AttributeSpec,
+    ComputeSettings,
+    Config,
+    ImageSpec,
+    RectifiedSchedule,
+    SamplingSettings,
+    parse,
+)
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
     "images": lambda folder: (folder.network.in_channels, folder.network.height, folder.network.width),
     "output channels": lambda folder: folder.network.out_channels,
     "class embeddings": lambda folder: folder.network.num_class_embeds,
+    "attributes": lambda folder: folder.network.num_attributes,
     "prediction": lambda folder: folder.schedule.prediction,
     "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
     "shift": lambda folder: folder.schedule.shift,
@@ -52,7 +62,8 @@ class Contents(NamedTuple):
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
     """The network that the settings describe, with random weights; `spec`: of x0."""
     null_class = spec.null_class != "none"
-    network = build(config.network, spec.channels, outputs(config.diffusion, spec), len(spec.class_names), null_class)
+    channels, count = (spec.channels, outputs(config.diffusion, spec)), len(spec.class_names)
+    network = build(config.network, *channels, count, null_class, len(spec.attributes))
     if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
         raise InputError(
             f"expected images whose sides are multiples of {multiple} pixels, as network.patch is, got "
@@ -163,6 +174,7 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
     diffusion, betas = config.diffusion, tuple(build_schedule(config.diffusion.schedule).betas.tolist())
     out_channels, clip = outputs(diffusion, spec), config.sampling.clip
     network = hub.NetworkFolder(config.network, channels, out_channels, height, width, spec.num_class_embeds, tensors)
+    network = replace(network, num_attributes=len(spec.attributes))
     if tensors and isinstance(spec.null_class, int):
         network = network.with_row_moved(len(spec.class_names), spec.null_class)
     described = hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
@@ -245,6 +257,7 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
         width=network.width,
         class_names=tuple(str(index) for index in range(count) if index != left_out),
         null_class=null,
+        attributes=tuple(AttributeSpec(name=str(index)) for index in range(network.num_attributes)),
     )
     return config.model_copy(update={"network": network.settings}), spec
 

@@ -7,9 +7,7 @@ the class. Without a class, the network's own prediction says nothing of c, and 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-
-from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling import guidance
 from ancestral.sampling.denoiser import Denoiser
@@ -26,7 +24,7 @@ class Networks(NamedTuple):
 
     bind: Bind
     conditional: bool  # whether the network knows classes
-    negative_label: int  # the class that classifier-free guidance moves away from; -1: none
+    negative: Condition  # of one image, what classifier-free guidance moves away from beside no condition at all
     schedule: Schedule
     weaker: Bind | None
     classify: Classify | None
@@ -34,7 +32,7 @@ class Networks(NamedTuple):
 
 def guided(networks: Networks, condition: Condition, settings: SamplingSettings) -> Denoiser:
     """The denoiser of `settings`, its condition bound; that networks and settings go together has been checked."""
-    known = condition if networks.conditional else NOTHING_TOLD
+    known = condition if networks.conditional else condition._replace(labels=None)
     if settings.guidance_by == "classifier":
         assert condition.labels is not None and networks.classify is not None
         # what the network knows of the class is one part of the guidance; the classifier gives the rest
@@ -50,11 +48,8 @@ def guided(networks: Networks, condition: Condition, settings: SamplingSettings)
     elif known == NOTHING_TOLD or settings.guidance == 0:
         return networks.bind(NOTHING_TOLD)
     else:
-        negative = known.null()
-        if networks.negative_label != UNTOLD:
-            assert known.labels is not None
-            negative = negative._replace(labels=torch.full_like(known.labels, networks.negative_label))
-        inside = _pushed(guidance.OneCall(networks.bind(known.beside(negative))), networks.schedule, settings)
+        both = known.beside(known.null().overlaid(networks.negative))
+        inside = _pushed(guidance.OneCall(networks.bind(both)), networks.schedule, settings)
     if settings.guidance_interval is None:
         return inside
     first, last = guidance.timesteps_of_noise(networks.schedule, *settings.guidance_interval)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ancestral.codec import PIXELS, Codec, check_pixels
 from ancestral.compute import Choices, on_device, resolve
 from ancestral.condition import NOTHING_TOLD, UNTOLD, Condition
+from ancestral.data.imageset import ImageSet
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
@@ -24,9 +25,12 @@ from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, 
 from ancestral.pipeline.calling import (
     OUTPUTS,
     SAME_OUTPUTS,
+    AttributeValues,
     Classes,
     Pictures,
     as_output,
+    attributes_in,
+    attributes_of,
     class_index,
     labels_of,
     one_of,
@@ -124,6 +128,8 @@ class Pipeline:
     @classmethod
     def _of(cls, contents: Contents, device: torch.device | str | None) -> "Pipeline":
         config, spec, codec, network, analytic = contents
+        if not isinstance(network, Backbone):  # which is told labels alone
+            spec = spec.model_copy(update={"attributes": ()})
         if config.diffusion.prediction == "levels" or config.training.loss in ("vlb", "hybrid"):
             check_pixels(codec, "diffusion.prediction levels and training.loss vlb or hybrid")
         where, diffusion, seen = on_device(device), build_diffusion(config.diffusion), latent_spec(codec, spec)
@@ -186,10 +192,10 @@ class Pipeline:
         return len(self.spec.class_names)
 
     @property
-    def knows_no_class(self) -> bool:
-        """Whether the network can be asked for no class: it has none, or learned what the label `num_classes` means."""
+    def knows_null(self) -> bool:
+        """Whether the network can be told nothing of an image: it never is told anything, or has learned that too."""
         learned = self.spec.null_class != "none" and self.config.training.label_dropout > 0
-        return learned or not self.num_classes
+        return learned or not self.spec.kinds
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -204,16 +210,17 @@ class Pipeline:
     def __repr__(self) -> str:
         channels, height, width = self.spec.shape
         kind = {1: "grey", 3: "RGB"}.get(channels, f"of {channels} channels")
-        classes = f"{len(self.class_names)} classes" if self.class_names else "no classes"
+        kinds = self.spec.model_copy(update={"class_names": self.class_names}).kinds or "no classes"
         weights, how = sum(parameter.numel() for parameter in self.network.parameters()), self.config.sampling
         generated = f"{how.sampler} by {how.steps} steps"
-        return f"Pipeline({height}x{width} {kind}, {classes}, {weights:,} weights on {self.device}, {generated})"
+        return f"Pipeline({height}x{width} {kind}, {kinds}, {weights:,} weights on {self.device}, {generated})"
 
     def __call__(
         self,
         num_images: int | None = None,
         labels: Classes = None,
         *,
+        attributes: AttributeValues = None,
         seed: int = 0,
         seeds: Iterable[object] | None = None,
         output: str = "pil",
@@ -225,6 +232,7 @@ class Pipeline:
         Args:
             num_images: None: as many as seeds, or as labels in a list, or one.
             labels: the class of all, or of each in turn: name, index, or None for no class; a list, tensor or array.
+            attributes: numbers by name, {"age": 0.3}, of all, or of each in a list; what is left out is not told.
             seed: of the first image; the next one's is 1 more.
             seeds: one for each image, in place of `seed`.
             output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
@@ -234,38 +242,63 @@ class Pipeline:
         """
         how = settings_of(self.config.sampling, settings)
         wanted = one_of(output, OUTPUTS, "output", SAME_OUTPUTS)
-        of = seeds_of(num_images, labels, seed, seeds)
-        condition = self.condition(labels, len(of))
+        several = attributes if isinstance(attributes, list | tuple) and labels is None else labels
+        of = seeds_of(num_images, several, seed, seeds)
+        condition = self.condition(labels, len(of), attributes)
         if condition == NOTHING_TOLD and settings.get("guidance", 1) not in (0, 1):
-            raise InputError(f"expected labels with guidance {settings['guidance']}, got none: nothing is followed")
+            raise InputError(
+                f"expected labels or attributes with guidance {settings['guidance']}, got none: nothing is followed"
+            )
         return as_output(self.generate(of, condition, how, on_progress=on_progress), wanted)
 
-    def condition(self, labels: Classes, count: int) -> Condition:
+    def condition(self, labels: Classes, count: int, attributes: AttributeValues = None) -> Condition:
         """What is asked of each of `count` images, given as in a call; a condition as it is."""
         if isinstance(labels, Condition):
             return labels
-        return Condition(labels=labels_of(labels, count, self.class_names, self.num_classes))
+        told = attributes_of(attributes, count, self.spec.attributes)
+        condition = Condition(labels_of(labels, count, self.class_names, self.num_classes), told)
+        return condition if condition == NOTHING_TOLD else self._of_all_kinds(condition, count)
 
-    def classes_in_turn(self, count: int) -> Condition:
-        """Of `count` images: every class that may be asked for in turn, where there are any."""
-        return Condition(labels=torch.arange(count) % len(self.class_names)) if self.class_names else NOTHING_TOLD
+    def in_turn(self, count: int, images: ImageSet | None = None) -> Condition:
+        """Of `count` images: every class that may be asked for, in turn. Where the network knows attributes, what is
+        known of `images`, in turn; without any, the mean of each attribute."""
+        if self.spec.attributes and images is not None:
+            return images.condition(self.spec, np.arange(count) % len(images))
+        means = torch.zeros(count, len(self.spec.attributes)) if self.spec.attributes else None
+        return Condition(torch.arange(count) % len(self.class_names) if self.class_names else None, means)
+
+    def _of_all_kinds(self, condition: Condition, count: int) -> Condition:
+        """With what is not told of a kind that the network knows, so that two conditions have the same kinds."""
+        labels, attributes, _ = condition
+        if labels is None and self.num_classes:
+            labels = torch.full((count,), UNTOLD)
+        if attributes is None and self.spec.attributes:
+            attributes = torch.full((count, len(self.spec.attributes)), torch.nan)
+        return Condition(labels, attributes)
+
+    def _negative(self, words: str | None) -> Condition:
+        """What guidance moves away from, of one image: the class of that name, else attributes; None: nothing told."""
+        if words is None:
+            return NOTHING_TOLD
+        if self.spec.attributes and "=" in words.removeprefix("=") and words not in self.class_names:
+            return Condition(attributes=attributes_of(attributes_in(words), 1, self.spec.attributes))
+        return Condition(labels=torch.tensor([self.class_index(words)]))
 
     def argument(self, condition: Condition, x: Data) -> Condition | Labels | None:
-        """What the network is called with beside x (B, ...) and time: what it knows of the condition."""
-        known = condition if self.num_classes else condition._replace(labels=None)
-        return argument(self.network, known, self.num_classes, x)
+        """What the network is called with beside x (B, ...) and time."""
+        return argument(self.network, condition, self.num_classes, x)
 
     def denoiser(self, condition: Condition, settings: SamplingSettings) -> Denoiser:
         """The network with its condition bound, guided and clipped as `settings` say; with a cache, for one chain only.
 
         A classifier guides by the labels, its own where the network knows none.
         """
-        self._check(condition.labels, settings)
+        self._check(condition, settings)
         schedule = self.diffusion.schedule
         networks = Networks(
             bind=partial(self._bound, settings.cache),
             conditional=self.num_classes > 0,
-            negative_label=UNTOLD if settings.negative is None else self.class_index(settings.negative),
+            negative=self._negative(settings.negative).to(self.device),
             schedule=schedule,
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
             classify=self.classify,
@@ -394,9 +427,9 @@ class Pipeline:
             return "a product in bfloat16 overflowed; set --compute.precision float32"
         return "a product overflowed float32; take less guidance or other weights"
 
-    def _check(self, labels: Labels | None, settings: SamplingSettings) -> None:
-        """Raises InputError unless labels and guidance are such as the networks were trained for."""
-        classes, knows_no_class = self.num_classes, self.knows_no_class
+    def _check(self, condition: Condition, settings: SamplingSettings) -> None:
+        """Raises InputError unless condition and guidance are such as the networks were trained for."""
+        classes, knows_no_class, (labels, attributes, _) = self.num_classes, self.knows_null, condition
         if settings.guidance_by == "classifier":
             if self.classify is None:
                 raise InputError(
@@ -408,7 +441,7 @@ class Pipeline:
             if labels is None:
                 raise InputError("expected a class to be guided to by the classifier, got none")
             classes, knows_no_class = len(self.class_names), False
-        if labels is None and not knows_no_class:
+        if labels is None and classes and not knows_no_class:
             raise InputError(
                 "expected a class for every image, got none: this network knows no null class; name one with --classes"
             )
@@ -417,12 +450,20 @@ class Pipeline:
         if labels is not None and not bool(((labels >= -int(knows_no_class)) & (labels < classes)).all()):
             null = f" ({classes}: no class)" if knows_no_class else ""
             raise InputError(f"expected labels in 0..{classes - 1}{null}")
+        told = attributes is not None and not bool(attributes.isnan().all())
+        if self.spec.attributes and not self.knows_null and not told:
+            raise InputError(
+                f"expected attributes of every image ({', '.join(self.spec.attribute_names)}), got none: trained with "
+                "label_dropout 0, this network knows no image without; name them with --attributes"
+            )
+        if attributes is not None and attributes.shape[1] != (count := len(self.spec.attributes)):
+            raise InputError(f"expected {count or 'no'} attributes of each image, got {attributes.shape[1]}")
         if settings.guidance_by == "autoguidance" and self.weaker is None:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
         if settings.guidance_by == "classifier-free" and settings.guidance != 1:
-            if not classes:
+            if not self.spec.kinds:
                 raise InputError(f"expected guidance 1 without classes, got {settings.guidance}: nothing to guide by")
-            if settings.negative is None and not knows_no_class:
+            if settings.negative is None and not self.knows_null:
                 raise InputError(
                     f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it "
                     "was trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"

@@ -67,9 +67,10 @@ def read_facts(path: Path) -> RunFacts:
     pipeline = Pipeline.load(path)
     check_channels(pipeline.spec.channels)
     parts = load(config.data)
-    if (parts.train.shape, parts.train.class_names) != (pipeline.spec.shape, pipeline.spec.class_names):
-        expected = f"images of shape {pipeline.spec.shape} and {pipeline.num_classes} classes"
-        got = f"{parts.train.shape} and {len(parts.train.class_names)}: restore the images that the run was trained on"
+    same = (parts.train.shape, parts.train.class_names) == (pipeline.spec.shape, pipeline.spec.class_names)
+    if not same or not parts.train.has(pipeline.spec.attribute_names):
+        expected = f"images of shape {pipeline.spec.shape}, {pipeline.spec.kinds or 'no classes'}"
+        got = f"{parts.train.shape}, {parts.train.spec.kinds or 'none'}: restore the images that the run was trained on"
         raise InputError(f"expected {expected} in {printable(config.data.source)}, got {got}")
     log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
     file, left_out = path / evaluate.FILE, log.left_out + timing.left_out

@@ -51,7 +51,7 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     """The whole document."""
     measured = [measurements.sweep(facts), measurements.likelihood(facts)]  # first: a damaged file is known at once
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
-    generated = samples.generate(facts.pipeline)
+    generated = samples.generate(facts.pipeline, facts.parts.train)
     yield "making the film"
     sections = [samples.samples(facts, generated), samples.becoming(facts, generated)]
     yield "measuring the held-out loss"
@@ -92,9 +92,9 @@ def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sectio
 def _top(facts: RunFacts) -> list[Html]:
     """What was trained on what, and what it comes to, in a handful of numbers."""
     channels, height, width = facts.pipeline.spec.shape
-    classes = f"{facts.pipeline.num_classes} classes" if facts.pipeline.num_classes else "without classes"
+    kinds = printable(facts.pipeline.spec.kinds) or "without classes"
     kind = f"{height} × {width} {NAMES[channels]}"
-    words = f"A denoising diffusion model trained on {printable(facts.config.data.source)}: {kind}, {classes}."
+    words = f"A denoising diffusion model trained on {printable(facts.config.data.source)}: {kind}, {kinds}."
     return [element("p", words), pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")]
 
 

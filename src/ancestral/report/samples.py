@@ -5,6 +5,7 @@ them. Has the network learnt to generate, or learnt its images by heart?
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from ancestral.condition import Condition
@@ -46,8 +47,10 @@ class Samples:
     frames: list[Frame]  # their states and estimates of x0 as pixels, at every timestep from T to 0
 
 
-def generate(pipeline: Pipeline) -> Samples:
-    """Samples of every class (of at most 20), or plain ones, with the settings of the run."""
+def generate(pipeline: Pipeline, train: ImageSet) -> Samples:
+    """Samples of every class (of at most 20), or plain ones, with the settings of the run; of attributes, where the
+    network knows some, those of training images, of the same class where there are classes.
+    """
     per_class, count = sample_counts(pipeline)
     labels = torch.arange(count) // per_class if pipeline.num_classes else None
     # the film: two rows, of different classes as far as there are any
@@ -56,9 +59,21 @@ def generate(pipeline: Pipeline) -> Samples:
     every = of_each_class + [i for i in range(count) if i not in of_each_class]
     shown = every[: columns * (2 if columns > 2 else 1)]
     keep = Keep(shown, decode=pipeline.codec.decode)
-    events = pipeline.generating(range(count), Condition(labels=labels), None, keep)
+    events = pipeline.generating(range(count), _asked(pipeline, train, labels, count), None, keep)
     pixels, frames = collected([event for event in events if isinstance(event, FinishedPart)], keep)
     return Samples(pixels, labels, shown, frames)
+
+
+def _asked(pipeline: Pipeline, train: ImageSet, labels: Labels | None, count: int) -> Condition:
+    """Of each sample."""
+    if not pipeline.spec.attributes:
+        return Condition(labels)
+    places = np.arange(count) % len(train)
+    if labels is not None and train.labels is not None:
+        each, times = np.unique(labels.numpy(), return_counts=True)
+        alike = [np.flatnonzero(train.labels == label) for label in each]  # empty: of a class without images the first
+        places = np.concatenate([np.resize(some, n) for some, n in zip(alike, times, strict=True)])
+    return train.condition(pipeline.spec, places)._replace(labels=labels)
 
 
 def sample_counts(pipeline: Pipeline) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ancestral.condition import UNTOLD, Condition
+from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine
 from ancestral.oracles import GaussianData, Mixture, double, gradient, level, noised, normal, three_hills, two_hills
@@ -167,5 +167,5 @@ def meant(by: str, conditional: bool, scale: float, device: torch.device) -> tup
         return scale * chosen(hills.log_joint(x, T), LABELS) + (1 - scale) * null
 
     settings = SamplingSettings(guidance=scale, guidance_by=by)
-    networks = Networks(partial(bind, hills), conditional, UNTOLD, SCHEDULE, partial(bind, worse), classify)
+    networks = Networks(partial(bind, hills), conditional, NOTHING_TOLD, SCHEDULE, partial(bind, worse), classify)
     return off_score(by_settings(networks, Condition(LABELS), settings), log_density, normal(8, 2, device=device))

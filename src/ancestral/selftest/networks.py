@@ -118,6 +118,21 @@ def added_once(device: torch.device) -> Iterator[Tensor | float]:
         yield math.nan
 
 
+@CHECKS("attributes: hidden is nothing told, and that is no 0", 1e-12)
+@torch.no_grad()
+def hidden_whole(device: torch.device) -> Iterator[Tensor | float]:
+    """Of one image of three, class and attributes; the others are told what they were."""
+    with torch.random.fork_rng(devices=[]):
+        unet = loud(build(NETWORK, 2, 2, 3, num_attributes=2), device)
+    x, time, numbers = normal(3, 2, 4, 4, device=device), double(3, 500, 9, device=device), normal(3, 2, device=device)
+    told = Condition(torch.arange(3, device=device), numbers)
+    found = unet(x, time, told.hidden(torch.tensor([False, True, False], device=device)))
+    null, zero = unet(x, time), unet(x, time, Condition(attributes=0 * numbers))
+    yield from (found[1] - null[1], (found - unet(x, time, told))[::2])
+    if largest(zero - null) < 1e-6:
+        yield math.nan
+
+
 @CHECKS("time by {how}: none is the identity", 1e-12, how=("add", "scale-shift"))
 @torch.no_grad()
 def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:

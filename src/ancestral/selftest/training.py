@@ -95,7 +95,9 @@ def muon(device: torch.device) -> Tensor:
 # Losses
 
 
-def tiny(training: TrainingSettings, time: Literal["index", "log-snr"] = "index", classes: int = 0) -> Pipeline:
+def tiny(
+    training: TrainingSettings, time: Literal["index", "log-snr"] = "index", classes: int = 0, attributes: int = 0
+) -> Pipeline:
     """A pipeline of few weights for images of 1 x 4 x 4, in float32 on the CPU."""
     schedule = {"name": "log-snr", "num_timesteps": 6, "log_snr_max": 4.0, "log_snr_min": -3.0}
     settings = {
@@ -105,9 +107,9 @@ def tiny(training: TrainingSettings, time: Literal["index", "log-snr"] = "index"
         "sampling": {"steps": 6},
         "compute": {"precision": "float32", "compile": "no"},
     }
-    return Pipeline.fresh(
-        Config.model_validate(settings), ImageSpec(channels=1, height=4, width=4, class_names=NAMES[:classes]), CPU
-    )
+    told = {"class_names": NAMES[:classes], "attributes": [{"name": name} for name in NAMES[:attributes]]}
+    spec = ImageSpec.model_validate({"channels": 1, "height": 4, "width": 4, **told})
+    return Pipeline.fresh(Config.model_validate(settings), spec, CPU)
 
 
 def exact(x: Tensor, time: Tensor, _: object) -> Tensor:
@@ -136,9 +138,11 @@ def integral(_: torch.device) -> Tensor:
 
 
 def images(count: int, classes: int = 0) -> ImageSet:
-    """Random images of 4 x 4, of all classes in turn."""
+    """Random images of 4 x 4, of all classes in turn, with the number of the class as an attribute."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 1), dtype=np.uint8)
-    return ImageSet(pixels, np.arange(count) % classes if classes else None, NAMES[:classes], None, None, "")
+    labels = np.arange(count) % classes if classes else None
+    numbers = None if labels is None else labels.astype(np.float32)[:, None]
+    return ImageSet(pixels, labels, NAMES[:classes], None, None, "", numbers, NAMES[: int(classes > 0)])
 
 
 def stirred(pipeline: Pipeline) -> Pipeline:
@@ -197,15 +201,17 @@ def held_out(_: torch.device) -> tuple[float | Tensor, ...]:
     return first - again, times.sort().values - torch.arange(12) // 2, labels - torch.arange(12) % 3
 
 
-@CHECKS("labels in training: an image's own, or none", 0)
-def hidden_labels(_: torch.device) -> Tensor:
-    """How many of 200 labels, in parts of 64, are neither the image's own nor that of no class, hidden as drawn."""
+@CHECKS("labels, attributes in training: an image's own, or neither", 0)
+def hidden_conditions(_: torch.device) -> Tensor:
+    """How many of 200 labels and attributes, in parts of 64, are neither the image's own nor hidden together."""
     training = TrainingSettings(steps=9, batch_size=200, label_dropout=0.3)
-    pipeline = tiny(training, classes=3)
+    pipeline = tiny(training, classes=3, attributes=1)
     choices = pipeline.compute.model_copy(update={"micro_batch": 64})
-    trainer, labels = Trainer(Denoising(pipeline.with_compute(choices)), images(300, 3)), list[Tensor]()
-    trainer.network.register_forward_pre_hook(lambda module, given: labels.append(given[2].labels))
+    task, told = Denoising(pipeline.with_compute(choices)), list[tuple[Tensor, Tensor]]()
+    trainer = Trainer(task, images(300, 3))
+    trainer.network.register_forward_pre_hook(lambda module, given: told.append(given[2][:2]))
     trainer.advance()
     own = batch_indices(0, 0, 200, 300) % 3
     wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, UNTOLD, own)
-    return (torch.cat(labels) != wanted).sum()
+    labels, numbers = map(torch.cat, zip(*told, strict=True))
+    return (labels != wanted).sum() + (numbers[:, 0].nan_to_num(UNTOLD) != wanted).sum()

@@ -18,6 +18,7 @@ from ancestral.settings.base import Side as Side
 from ancestral.settings.base import Threads as Threads
 from ancestral.settings.base import choices as choices
 from ancestral.settings.base import field_names as field_names
+from ancestral.settings.data import AttributeSpec as AttributeSpec
 from ancestral.settings.data import DataSettings as DataSettings
 from ancestral.settings.data import ImageSpec as ImageSpec
 from ancestral.settings.diffusion import BetasSchedule as BetasSchedule

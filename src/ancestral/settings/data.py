@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ancestral.settings.base import Fraction, Settings, Side, Width
+from ancestral.settings.base import Fraction, PositiveFloat, Settings, Side, Width
 
 
 class DataSettings(Settings):
@@ -51,8 +51,20 @@ class DataSettings(Settings):
         return self
 
 
+class AttributeSpec(Settings):
+    """A number that a network is told of an image, and the mean and deviation of those it was trained on."""
+
+    name: str
+    mean: float = 0.0
+    std: PositiveFloat = 1.0
+
+    def standardised(self, value: Any) -> Any:
+        """The number, or an array of them, as a network is told it."""
+        return (value - self.mean) / self.std
+
+
 class ImageSpec(Settings):
-    """What a pipeline generates: the shape of an image and the names of the classes (empty: unconditional)."""
+    """What a pipeline generates: the shape of an image, the names of the classes and the attributes it may have."""
 
     channels: Width
     height: Side
@@ -61,12 +73,25 @@ class ImageSpec(Settings):
     null_class: Annotated[int, Field(ge=0)] | Literal["last", "none"] = "last"
     """Which class embedding of the folder stands for no class: last, as in all that is trained here; none of them; or
     that of an index. The others are the classes, in order."""
+    attributes: tuple[AttributeSpec, ...] = ()
 
     @model_validator(mode="after")
     def _null_class_is_one_of_them(self) -> ImageSpec:
         if isinstance(self.null_class, int) and self.null_class >= (self.num_class_embeds or 0):
             raise ValueError(f"expected null_class in 0..{len(self.class_names)}, got {self.null_class}")
         return self
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in self.attributes)
+
+    @property
+    def kinds(self) -> str:
+        """What a network may be told of an image: "10 classes, 2 attributes (age, smiling)"; "": nothing."""
+        names = self.attribute_names
+        kinds = [f"{len(self.class_names)} classes"] if self.class_names else []
+        some = ", ".join([*names[:6], *["..."] * (len(names) > 6)])
+        return ", ".join([*kinds, *[f"{len(names)} attribute{'s' * (len(names) > 1)} ({some})"] * bool(names)])
 
     @property
     def num_class_embeds(self) -> int | None:

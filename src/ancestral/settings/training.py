@@ -54,7 +54,7 @@ class TrainingSettings(Settings):
     min_snr_gamma: PositiveFloat | None = None
     """gamma of min-snr (5)."""
     label_dropout: Fraction = 0.1
-    """Share of training images whose label is hidden, which is what guidance needs."""
+    """Share of training images of which the network is told nothing, no class and no attribute: guidance needs it."""
     log_every_steps: PositiveInt = 50
     """Steps between two lines of the log."""
     validate_every_steps: PositiveInt = 500

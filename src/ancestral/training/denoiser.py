@@ -53,7 +53,7 @@ class Denoising(Task):
         return fit_micro_batch(self.pipeline, images, say, processes)
 
     def randomness(self, step: int) -> Randomness:
-        """Times, noise and hidden labels."""
+        """Times, noise and what is hidden."""
         settings, shape = self.config.training, self.spec.shape
         T, density = self.num_timesteps, self.density
         return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, density)
@@ -78,11 +78,11 @@ class Denoising(Task):
         if self.recent is not None:
             self.recent = RecentLosses(tensors["timesteps"]["recent_losses"])
 
-    def grid(self, average: nn.Module) -> Pixels:
+    def grid(self, average: nn.Module, images: ImageSet) -> Pixels:
         """Each process generates it, since each may have to call the network for any to."""
         pipeline = replace(self.pipeline, network=average, analytic=None)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
-        return pipeline.generate(seeds, pipeline.classes_in_turn(GRID_IMAGES))
+        return pipeline.generate(seeds, pipeline.in_turn(GRID_IMAGES, images))
 
     def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
         self._averaged(averages).save(run.pipeline)

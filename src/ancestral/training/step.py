@@ -162,7 +162,13 @@ class Trainer:
         self.network, self.ema, self.engine = self.modules[0].network, self.modules[0].ema, self.modules[0].engine
         self.optimizers = [optimizer for module in self.modules for optimizer in module.optimizers]
         self.loader = Loader(
-            images, self.settings.batch_size, task.seed, task.config.data.flip, self.device, self.engine.local_slice
+            images,
+            self.settings.batch_size,
+            task.seed,
+            task.config.data.flip,
+            self.device,
+            self.engine.local_slice,
+            spec=task.spec,
         )
         self._clear()
         self.step, self.rollbacks = 0, 0

@@ -84,8 +84,8 @@ class Task(Protocol):
         """Back to where `tensors` was taken."""
         return
 
-    def grid(self, average: nn.Module) -> Pixels | None:
-        """What the log shows of the averaged first network, all processes together; None: nothing."""
+    def grid(self, average: nn.Module, images: ImageSet) -> Pixels | None:
+        """What the log shows of the averaged first network; all processes together. `images`: those trained on."""
         return None
 
     @abstractmethod

@@ -107,7 +107,7 @@ class TrainingLog:
         """One that is not finite is left out, and said: of the weights that are trained, their loss has the last
         word."""
         try:
-            pixels = self.trainer.task.grid(self.trainer.ema.network)
+            pixels = self.trainer.task.grid(self.trainer.ema.network, self.trainer.loader.image_set)
         except NonFinite as fault:
             self.say(f"no grid after step {self.trainer.step:,}, {fault}")
             return

@@ -137,7 +137,7 @@ def training(pipeline: Pipeline) -> Action:
 def generating(pipeline: Pipeline) -> Action:
     """The first steps of the chain that generates a chunk of images of every class: that part of the images."""
     settings, count = pipeline.config.sampling, pipeline.compute.chunk
-    condition = pipeline.classes_in_turn(count)
+    condition = pipeline.in_turn(count)
     calls = min(CALLS * settings.cache, settings.steps)
 
     def call() -> float:
@@ -154,4 +154,5 @@ def random_images(pipeline: Pipeline) -> ImageSet:
     draws, count = np.random.default_rng(0), pipeline.config.training.batch_size
     pixels = draws.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
     labels = draws.integers(0, len(names), count) if names else None
-    return ImageSet(pixels, labels, names, None, None, "noise")
+    attributes = np.zeros((count, len(pipeline.spec.attributes)), np.float32) if pipeline.spec.attributes else None
+    return ImageSet(pixels, labels, names, None, None, "noise", attributes, pipeline.spec.attribute_names)

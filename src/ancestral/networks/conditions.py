@@ -1,0 +1,60 @@
+"""What is told of an image beside its time, as a vector that is added to that of time."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ancestral.condition import UNTOLD, Attributes, Condition
+from ancestral.errors import InputError
+from ancestral.networks.layers import Embedding, linear, zeroed
+from ancestral.tensors import Labels
+
+
+class AttributeEmbedding(nn.Module):
+    """Two linear layers with SiLU between them. What is not told is 0 beside a flag of 0, which no told number is.
+
+    The last layer starts at 0: a new network says what one without attributes says.
+    """
+
+    def __init__(self, num_attributes: int, width: int) -> None:
+        super().__init__()
+        self.num_attributes = num_attributes
+        self.linear_1, self.linear_2 = linear(2 * num_attributes, width), zeroed(linear(width, width))
+
+    def forward(self, attributes: Attributes | None, like: Embedding) -> Embedding:
+        """(B, width), for images whose embedding of time is `like`; None: nothing is told of any."""
+        if attributes is None:
+            attributes = like.new_full((len(like), self.num_attributes), float("nan"))
+        known = torch.cat([attributes.nan_to_num(nan=0.0), ~attributes.isnan()], dim=1)
+        return self.linear_2(F.silu(self.linear_1(known.to(self.linear_1.weight.dtype))))
+
+
+def with_condition(
+    time: Embedding,
+    condition: Condition,
+    classes: nn.Embedding | None,
+    null_class: int | None,
+    attributes: AttributeEmbedding | None,
+) -> Embedding:
+    """The embedding of time, and what a network with these embeddings is told beside it.
+
+    `null_class`: the row of `classes` for images of no class; None: there is none, and every image is to have a class.
+    """
+    if classes is None and condition.labels is not None:
+        raise InputError("expected no labels, got some; this network was built without classes")
+    if attributes is None and condition.attributes is not None:
+        raise InputError("expected no attributes, got some; this network was built without")
+    embedding = time
+    if classes is not None:
+        embedding = embedding + classes(_rows(condition.labels, null_class, time))
+    return embedding if attributes is None else embedding + attributes(condition.attributes, time)
+
+
+def _rows(labels: Labels | None, null_class: int | None, time: Embedding) -> Labels:
+    """Which row each image has."""
+    if null_class is not None:
+        labels = torch.full(time.shape[:1], UNTOLD, device=time.device) if labels is None else labels
+        return labels.masked_fill(labels < 0, null_class)
+    if labels is None:
+        raise InputError("expected a class for every image, got none; this network knows no null class")
+    return labels
