@@ -10,11 +10,13 @@ from cli_calls import call, snapshot
 from PIL import Image
 from pipelines import TINY, answering
 
+from ancestral import edits
 from ancestral.condition import Condition
 from ancestral.jobs.events import FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.generated import KEPT, condition_for
 from ancestral.jobs.sample import SampleSettings, sample
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.calling import settings_of
 from ancestral.pipeline.generate import FinishedPart, Generated, Keep, collected
 from ancestral.rng import ImageNoise
 from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings
@@ -221,6 +223,13 @@ def test_attributes_are_asked_for_kept_and_repeated(
         assert refused.code == 2 and expected in refused.err
     refused = call(capsys, "sample", tmp_path / "faces", "--from", "out/seed-1.png", "--attributes", "age=1")
     assert "no --attributes with --from" in refused.err
+    words = ["--attributes", "age=30", "--guidance", "2", "--steps", "3", "--num-images", "2", "--out", "edited"]
+    assert call(capsys, "edit", "vary", tmp_path / "faces", "out/seed-0.png", *words).code == 0
+    how, image = settings_of(made.config.sampling, {"guidance": 2.0, "steps": 3}), Image.open("out/seed-0.png")
+    told = made.condition(None, 2, {"age": 30})
+    (*_, last) = edits.vary(made, [image, image], 0.6, range(2), told, how)
+    assert np.array_equal(pixels_of(Path("edited/vary-seed-1.png")), to_pixels(last.x_s)[1, 0])
+    assert read_metadata(Path("edited/vary-seed-1.png"))["attributes"] == "age=30"
 
 
 def test_a_job_tells_a_program_all_that_it_does(trained: Path, tmp_path: Path) -> None:

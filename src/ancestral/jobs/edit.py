@@ -31,7 +31,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
     pipeline, settings = prepared(pipeline, task, changes, task.run)
     yield from generated.note_of_words(pipeline, task.classes)
-    condition = generated.condition_for(pipeline, task.classes, len(seeds))
+    condition = generated.condition_for(pipeline, task.classes, len(seeds), task.attributes)
     given = yield from read_images(task.paths, task.given_shape(pipeline.spec.shape))
     request = EditRequest(pipeline, settings, condition, seeds, given, task.folder("edited"), task.yes)
     request.refuse_more(len(seeds) * max(1, len(given)))
@@ -42,6 +42,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     count = settings.steps if plan.count is None else plan.count
     price = request.afford(len(results), count, plan.work, plan.size, plan.pull_backs, plan.whole)
     facts = {"task": task.task(), **plan.options, **generated.how_generated(pipeline, settings)}
+    facts |= {} if task.attributes is None else {"attributes": task.attributes}
 
     files, first = generated.ImageFiles(comparison.parent, len(places)), len(plan.made)
     keep = Keep(range(min(generated.filmed(pipeline.latent_shape), len(results))), generated.KEPT, after=True)

@@ -78,6 +78,8 @@ class EditSettings(PictureSettings):
     """seed of the first result; the next one's is 1 more"""
     classes: Annotated[str, Typed("LIST")] = "none"
     """names or numbers of classes, or all"""
+    attributes: Annotated[str | None, Typed("LIST")] = None
+    """numbers by name, age=0.3,smiling=1, of all results; what is left out is not told"""
     out: Annotated[Path | None, Typed("DIR", usual=FOLDERS, read=folder_typed)] = None
     """where files go"""
 
@@ -122,10 +124,11 @@ class EditSettings(PictureSettings):
         return own
 
     def changes(self, below: Changes | None = None) -> Changes:
-        """As of every job; guidance needs a class, or another network, to guide."""
+        """As of every job; guidance needs a class, attributes or another network to guide."""
         changes = super().changes(below)
         guidance = str(changes.get("guidance", 1))
-        if guidance not in ("0", "1", "1.0") and self.classes == "none" and changes.get("guidance_by") is None:
+        untold = self.classes == "none" and self.attributes is None
+        if guidance not in ("0", "1", "1.0") and untold and changes.get("guidance_by") is None:
             raise InputError(f"expected --classes with --guidance {guidance}: without a class nothing guides")
         return changes
 
