@@ -411,7 +411,7 @@ def test_what_follows_is_fetched_ahead() -> None:
     _, coming = order.pools_from(0, 20)
     assert {path.stem for path in kept(train).glob("*.bin")} == {f"{number:06d}" for number in coming}
     fsspec.filesystem("memory").store.clear()
-    rows(train).take(batch_positions(order, 0, 12, 20).numpy())
+    rows(train).columns(batch_positions(order, 0, 12, 20).numpy(), ("images",))
 
 
 def test_reading_ahead_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +490,7 @@ def test_more_than_a_hundredth_missing_is_fatal() -> None:
         damage("memory://digits", shard.file, "altered")
     train = load(settings("memory://digits", **ALL)).train
     with pytest.raises(InputError, match=r"at most 1% .* got 24 of 1,797 .*-grey.bin: wrong sha256.*pack the images"):
-        rows(train).take(np.arange(len(train)))
+        rows(train).columns(np.arange(len(train)), ("images",))
 
 
 def test_held_out_images_are_never_replaced() -> None:

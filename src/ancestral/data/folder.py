@@ -47,11 +47,6 @@ class Selection:
         """The part of each of these files by its place in `PARTS`; None where the folder does not say."""
         return np.array([PARTS.index(self.parts[name]) for name in files], np.int64) if self.parts else None
 
-    def own(self, files: Sequence[str]) -> tuple[int | None, int | None]:
-        """How many of these files are of a validation and of a test part that the folder has; None: it has none."""
-        counts = Counter(self.parts[name] for name in files) if self.parts else Counter[Part]()
-        return counts["validation"] or None, counts["test"] or None
-
 
 def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
     """Every image under `root`, from the cache unless the folder or the settings have changed."""
@@ -246,10 +241,14 @@ def _products(listing: Listing) -> tuple[str, ...]:
 
 
 def known(files: Sequence[str], selection: Selection) -> KnownOfImages:
-    """What is known of these files."""
-    numbers, (labels, class_names) = attributes(files, selection), classes(files, selection)
-    texts, names = captions(files, selection), tuple(map(shown, files))
-    return KnownOfImages(labels, class_names, texts, names, numbers, selection.attribute_names, *selection.own(files))
+    """What is known of these files: a text of all where one has any, attributes as float32."""
+    said, names = [selection.annotations[name] for name in files], selection.attribute_names
+    texts = None if all(each.text is None for each in said) else tuple(each.text or "" for each in said)
+    told = np.array([[each.attributes.get(name, np.nan) for name in names] for each in said], np.float32)
+    counts = Counter(selection.parts[name] for name in files) if selection.parts else Counter[Part]()
+    parts = counts["validation"] or None, counts["test"] or None
+    known_as = *classes(files, selection), texts, tuple(map(shown, files))
+    return KnownOfImages(*known_as, frozen(told) if names else None, names, *parts)
 
 
 def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -264,19 +263,6 @@ def classes(files: Sequence[str], selection: Selection) -> tuple[np.ndarray | No
     class_names = [name for name in ordered if shown[normal_form(name)] == name]
     index = {normal_form(name): i for i, name in enumerate(class_names)}
     return frozen(np.array([index[normal_form(name)] for name in named], np.int64)), tuple(map(printable, class_names))
-
-
-def captions(files: Sequence[str], selection: Selection) -> tuple[str, ...] | None:
-    """The text of each file, "" where it has none and others have one, or None where no file has one."""
-    texts = [selection.annotations[name].text for name in files]
-    return None if {*texts} <= {None} else tuple(text or "" for text in texts)
-
-
-def attributes(files: Sequence[str], selection: Selection) -> np.ndarray | None:
-    """(N, A) float32, not a number where nothing is told; None where there are no attributes."""
-    names, said = selection.attribute_names, (selection.annotations[name].attributes for name in files)
-    rows = [[each.get(name, np.nan) for name in names] for each in said]
-    return frozen(np.array(rows, np.float32)) if names else None
 
 
 def fitter(root: Path, settings: DataSettings) -> Callable[[Path], tuple[np.ndarray, str]]:

@@ -47,11 +47,9 @@ class Fetched(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray: ...  # an InputError where one is not to be had
     def sliced(self, start: int, stop: int) -> "Fetched": ...  # not fetched yet
-    def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images there, others in place of those that have gone bad, and where they are."""
-
     def columns(self, where: np.ndarray, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The same of several columns, such as images and captions: no row has them from different images."""
+        """Columns such as images and captions of the images there, others in place of those of which one has gone bad,
+        and where they are: no row has columns from different images."""
 
     def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = ("images",)) -> None:
         """Begins to fetch columns of what follows `place` of the endless row of `order`; returns at once."""

@@ -80,8 +80,8 @@ class Loader:
         own_indices = indices[self.local_slice]
         if not isinstance(stored, np.ndarray):
             stored.read_ahead(self.seed, (step + 1) * self.batch_size)
-            read, taken = stored.take(own_indices.numpy())
-            own_indices.copy_(torch.from_numpy(taken))
+            columns, taken = stored.columns(own_indices.numpy(), ("images",))
+            read, own_indices[:] = columns["images"], torch.from_numpy(taken)
         elif self.resident is None:
             read = self.image_set.pixels(own_indices.numpy())
         there = sent(own_indices, self.device)

@@ -52,28 +52,17 @@ Bad = tuple[str, str]
 
 @dataclass(frozen=True)
 class Source:
-    """Images in a fixed order, that can be begun anywhere.
+    """Images in a fixed order, that can be begun anywhere."""
 
-    Args:
-        digest: of what decides the images: the content, or names, sizes, times of change and settings.
-        size: (height, width).
-        channels: of every image; None: 1 until one is in colour, then 3.
-        count: images, those that may turn out bad among them.
-        rows: from a place of the order on, (H, W, C) uint8 each, or (name, reason) of a file that is bad.
-        described: what is known of the images at these places of the order.
-        bad: (name, reason) of what is left out for its name or its place.
-        left_out, notes: as in `Collection`.
-    """
-
-    digest: str
-    size: tuple[int, int]
-    channels: int | None
-    count: int
-    rows: Callable[[int], Iterator[np.ndarray | Bad]]
-    described: Callable[[np.ndarray], KnownOfImages]
-    bad: tuple[Bad, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
+    digest: str  # of what decides the images: the content, or names, sizes, times of change and settings
+    size: tuple[int, int]  # (height, width)
+    channels: int | None  # of every image; None: 1 until one is in colour, then 3
+    count: int  # images, those that may turn out bad among them
+    rows: Callable[[int], Iterator[np.ndarray | Bad]]  # (H, W, C) uint8 each, from a place of the order on
+    described: Callable[[np.ndarray], KnownOfImages]  # what is known of the images at these places of the order
+    bad: tuple[Bad, ...] = ()  # what is left out for its name or its place
+    left_out: tuple[LeftOut, ...] = ()  # as in `Collection`
+    notes: tuple[str, ...] = ()  # likewise
 
 
 class Shard(ColumnFile):
@@ -272,7 +261,7 @@ def _index(remote: RemoteFolder, source: Source, settings: DataSettings, writer:
     if len(kept) - beside < 2:
         raise InputError(too_few(printable(settings.source), len(kept) - beside, bad, beside))
     shape = (*source.size, writer.channels)
-    images = [{"file": each.file, "bytes": each.bytes, "sha256": each.sha256} for each in shards]
+    images = [each.model_dump(exclude={"count"}) for each in shards]
     columns = {IMAGES: {"dtype": "uint8", "shape": shape, "files": images}, **_columns(remote, about, shards)}
     there = [name for name in (LABELS, IMAGES, CAPTIONS, ATTRIBUTES) if name in columns]
     content = [file["sha256"] for name in there for file in columns[name]["files"]]
@@ -320,7 +309,8 @@ def _written(remote: RemoteFolder, stem: str, content: bytes) -> dict[str, Any]:
 
 
 def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[ShardRecord]:
-    """What an earlier start of the same packing has done; that of another is taken away, other things are not."""
+    """What an earlier start of the same packing has done, from the first shard on, in colour where it is there so too;
+    that of another is taken away, other things are not."""
     others = [name for name in there if not OURS.fullmatch(name)]
     state: Any = None
     with suppress(InputError):
@@ -330,20 +320,15 @@ def _begun(remote: RemoteFolder, packed_from: str, there: list[str]) -> list[Sha
         found, place = printable((others or there)[0]), printable(remote.url)
         raise InputError(f"expected an empty place to pack into, got {found} in {place}; choose another")
     if is_ours and state.get("packed_from") == packed_from:
-        return _records(remote, there)
+        notes = {name.partition("-")[0]: name for name in there if name.endswith(".json")}  # rgb comes after grey
+        records: list[ShardRecord] = []
+        while name := notes.get(f"{len(records):05d}"):
+            records.append(parse(ShardRecord, json_object(remote.read(name), name), name))
+        return records
     for name in (name for name in there if name != STATE):
         remote.remove(name)
     remote.write(STATE, json.dumps({"format": PACKED, "packed_from": packed_from}).encode())
     return []
-
-
-def _records(remote: RemoteFolder, there: list[str]) -> list[ShardRecord]:
-    """Of the shards from the first on, as far as there are any; that in colour counts where it is in grey too."""
-    notes = {name.partition("-")[0]: name for name in sorted(there) if name.endswith(".json")}  # rgb comes after grey
-    records: list[ShardRecord] = []
-    while name := notes.get(f"{len(records):05d}"):
-        records.append(parse(ShardRecord, json_object(remote.read(name), name), name))
-    return records
 
 
 def _in_colour(grey: bytes) -> bytes:

@@ -136,10 +136,6 @@ class ShardCache:
             if is_held:
                 self._receive(number, self.budget // 2)
 
-    def url(self, number: int) -> str:
-        """Where a file of it lies."""
-        return f"{self.remote.url.rstrip('/')}/{self.column.files[number].file}"
-
     def _path(self, number: int) -> Path:
         other = "" if self.name == IMAGES else f"-{self.name}-{self.column.files[number].sha256[:16]}"
         return self.folder / f"{number:06d}{other}.bin"
@@ -269,11 +265,6 @@ class ShardRows:
             raise InputError(f"cannot read the {name} of {file}: {reason}; restore it, or pack the images again")
         return out
 
-    def take(self, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images there, others in place of those that cannot be had, and their positions."""
-        found, taken = self.columns(where, (IMAGES,))
-        return found[IMAGES], taken
-
     def columns(self, where: np.ndarray, names: tuple[str, ...]) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Rows of these columns alone, others in place of those of which one cannot be had, and their positions."""
         out, taken = {name: self.caches[name].empty(len(where)) for name in names}, where.copy()
@@ -304,10 +295,11 @@ class ShardRows:
             places = todo[shard_of == shard]
             rows = positions[places] + self.start - self.bounds[shard]
             for name, values in out.items():
+                cache, number = self.caches[name], self.first + shard
                 try:
-                    self.caches[name].read(self.first + shard, rows, values, places)
+                    cache.read(number, rows, values, places)
                 except Gone as fault:
-                    yield shard, self.caches[name].url(self.first + shard), str(fault), places
+                    yield shard, cache.remote.url_of(cache.column.files[number].file), str(fault), places
                     break
 
     def _substitutes(self, positions: np.ndarray) -> np.ndarray:
@@ -324,7 +316,6 @@ class ShardRows:
         return standing
 
     def _mark_missing(self, shard: int, file: str, reason: str) -> None:
-        """Counts a shard as missing."""
         num_images = int(np.diff(self.order.bounds[shard : shard + 2])[0])
         self._missing[shard] = Missing(file, reason, num_images)
         lost = sum(missing.num_images for missing in self.missing)

@@ -72,14 +72,14 @@ class RemoteFolder:
         for chunk in self.chunks(name):
             content += chunk
             if len(content) > most:
-                raise InputError(f"expected {self._url(name)} to have at most {most:,} bytes, got more")
+                raise InputError(f"expected {self.url_of(name)} to have at most {most:,} bytes, got more")
         return bytes(content)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """A file piece by piece."""
         if self.local is not None and (self.local / name).exists():
             check_regular(self.local / name)
-        with _explained(f"read {self._url(name)}"), self.files.open(self._path(name), "rb") as file:
+        with _explained(f"read {self.url_of(name)}"), self.files.open(self._path(name), "rb") as file:
             while chunk := file.read(2**22):
                 yield chunk
 
@@ -88,7 +88,7 @@ class RemoteFolder:
         if self.local is not None:
             write_whole(self.local / name, content)
             return
-        with _explained(f"write {self._url(name)}", CannotWrite):
+        with _explained(f"write {self.url_of(name)}", CannotWrite):
             try:
                 self.files.pipe_file(self._path(name), content)
             except FileNotFoundError:  # a file system with folders, unlike an object store
@@ -97,13 +97,14 @@ class RemoteFolder:
 
     def remove(self, name: str) -> None:
         """Takes away a file, which must be there."""
-        with _explained(f"remove {self._url(name)}", CannotWrite):
+        with _explained(f"remove {self.url_of(name)}", CannotWrite):
             self.files.rm_file(self._path(name))
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
-    def _url(self, name: str) -> str:
+    def url_of(self, name: str) -> str:
+        """Where a file of it lies."""
         return f"{self.url.rstrip('/')}/{name}"
 
 
