@@ -11,7 +11,7 @@ from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.diffusion.level import Noised
-from ancestral.diffusion.losses import Weighting, min_snr, uniform
+from ancestral.diffusion.losses import min_snr, uniform
 from ancestral.diffusion.timesteps import RecentLosses, normal
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
@@ -39,9 +39,7 @@ class Denoising(Task):
         settings = pipeline.config.training
         trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
         self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)
-        self.weighting: Weighting = uniform
-        if settings.weighting == "min-snr":
-            self.weighting = min_snr(settings.min_snr_gamma or 5.0)
+        self.weighting = min_snr(settings.min_snr_gamma or 5.0) if settings.weighting == "min-snr" else uniform
         self.recent = RecentLosses.none(self.num_timesteps) if settings.timesteps == "importance" else None
         mean, std = settings.timesteps_mean or 0.0, settings.timesteps_std or 2.0
         self.density = normal(self.diffusion.schedule, mean, std) if settings.timesteps == "normal" else None
@@ -53,10 +51,8 @@ class Denoising(Task):
         return fit_micro_batch(self.pipeline, images, say, processes)
 
     def randomness(self, step: int) -> Randomness:
-        """Times, noise and what is hidden."""
-        settings, shape = self.config.training, self.spec.shape
-        T, density = self.num_timesteps, self.density
-        return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, density)
+        settings, shape, T = self.config.training, self.spec.shape, self.num_timesteps
+        return randomness_of(settings, self.seed, step, shape, T, self.device, self.recent, self.density)
 
     def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
         """The square in Algorithm 1."""

@@ -81,8 +81,7 @@ def train(
             f"expected a batch of at least an image for each of {processes.world_size} processes, got "
             f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
         )
-    if not processes.is_main:
-        say = _silent
+    say = say if processes.is_main else lambda text: None
     with run.claimed(config) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         found = run.read_config().training if processes.is_main else config.training
@@ -130,17 +129,8 @@ def check_alike(processes: Processes, config: Config, images: str, parallel: str
         raise InputError(f"expected the same of every process, got {'; '.join(faults)}; give each the same command")
 
 
-def _silent(text: str) -> None:
-    """Says nothing."""
-
-
 def _settled(
-    task: Task,
-    parts: Parts,
-    run: RunFolder,
-    say: Callable[[str], None],
-    processes: Processes,
-    parallel: Parallel,
+    task: Task, parts: Parts, run: RunFolder, say: Callable[[str], None], processes: Processes, parallel: Parallel
 ) -> Choices:
     """How the machine is used, as the main process decides it for all."""
     config, decided, machine = task.config, task.compute, machine_name(task.device)

@@ -93,7 +93,9 @@ class Classifying(Task):
         return losses, random.times.weight.to(losses)
 
     def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
-        self._averaged(averages).save(run.path / CLASSIFIER_FILE)
+        (average,) = averages
+        assert isinstance(average, Classifier)
+        replace(self.classifier, network=average).save(run.path / CLASSIFIER_FILE)
 
     def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
         file = run.path / CLASSIFIER_FILE
@@ -117,20 +119,14 @@ class Classifying(Task):
         labels = torch.zeros_like(t).to(self.device)
         return self._losses(network, self.classifier.diffusion.noised(x0, t.to(self.device), x0), labels)
 
-    def _averaged(self, averages: Sequence[nn.Module]) -> NoisyClassifier:
-        (average,) = averages
-        assert isinstance(average, Classifier)
-        return replace(self.classifier, network=average)
-
 
 @torch.inference_mode()
 def measured(classifier: NoisyClassifier, images: ImageSet, codec: Codec = PIXELS) -> NoisyClassifier:
     """`classifier` with its accuracies on held-out `images`, whose noise never changes; none where there are none."""
     count = min(MEASURED, len(images))
     timesteps = measured_timesteps(classifier) if count else []
-    return replace(
-        classifier, accuracies=tuple(_accuracy(classifier, images, codec, t) for t in timesteps), num_held_out=count
-    )
+    found = tuple(_accuracy(classifier, images, codec, t) for t in timesteps)
+    return replace(classifier, accuracies=found, num_held_out=count)
 
 
 def measured_timesteps(classifier: NoisyClassifier) -> list[int]:

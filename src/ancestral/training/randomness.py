@@ -7,15 +7,8 @@ import torch
 from torch import Tensor
 
 from ancestral.data.loader import sent
-from ancestral.diffusion.timesteps import (
-    RecentLosses,
-    SampledTimesteps,
-    around,
-    even,
-    independent,
-    sample_timesteps,
-    stratified,
-)
+from ancestral.diffusion import timesteps
+from ancestral.diffusion.timesteps import RecentLosses, SampledTimesteps
 from ancestral.rng import generator
 from ancestral.settings import TrainingSettings
 
@@ -29,7 +22,6 @@ class Randomness(NamedTuple):
     codec_noise: Callable[[], Tensor] | None = None  # draws for a codec that draws x0, as eps; None: x0 is its mean
 
     def rows(self, part: slice) -> "Randomness":
-        """That of some images."""
         times, draw = SampledTimesteps(*(each[part] for each in self.times)), self.codec_noise
         return Randomness(times, self.eps[part], self.hidden[part], draw and (lambda: draw()[part]))
 
@@ -51,12 +43,12 @@ def randomness_of(
     eps_generator = generator(seed, "eps", step, device=device)
     if settings.timesteps == "uniform":
         t = torch.randint(1, T + 1, (size,), generator=t_generator)
-        times = SampledTimesteps(t, torch.ones(size, dtype=torch.float64), independent(size, t_generator))
+        times = SampledTimesteps(t, torch.ones(size, dtype=torch.float64), timesteps.independent(size, t_generator))
     elif density is not None:
-        times = around(density, stratified(size, t_generator), settings.timesteps_corrected)
+        times = timesteps.around(density, timesteps.stratified(size, t_generator), settings.timesteps_corrected)
     else:
-        probabilities = even(T) if recent is None else recent.probabilities()
-        times = sample_timesteps(probabilities, stratified(size, t_generator))
+        probabilities = timesteps.even(T) if recent is None else recent.probabilities()
+        times = timesteps.sample_timesteps(probabilities, timesteps.stratified(size, t_generator))
     hidden = torch.rand(size, generator=hidden_generator) < settings.label_dropout
     eps = torch.randn(size, *shape, generator=eps_generator, device=device)
 

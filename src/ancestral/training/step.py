@@ -21,7 +21,6 @@ A step gives a GPU its work and waits for nothing: whether numbers are finite, f
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -161,15 +160,8 @@ class Trainer:
         ]
         self.network, self.ema, self.engine = self.modules[0].network, self.modules[0].ema, self.modules[0].engine
         self.optimizers = [optimizer for module in self.modules for optimizer in module.optimizers]
-        self.loader = Loader(
-            images,
-            self.settings.batch_size,
-            task.seed,
-            task.config.data.flip,
-            self.device,
-            self.engine.local_slice,
-            spec=task.spec,
-        )
+        size, flip, part = self.settings.batch_size, task.config.data.flip, self.engine.local_slice
+        self.loader = Loader(images, size, task.seed, flip, self.device, part, spec=task.spec)
         self._clear()
         self.step, self.rollbacks = 0, 0
         self.non_finite, self._untrained = NonFiniteCounter(self.device), task.tensors()
@@ -264,19 +256,15 @@ class Trainer:
 
     def _gradient(self, module: ModuleTrainer, batch: Batch, random: Randomness) -> tuple[PerImage, Tensor]:
         """The losses of the whole batch, whose gradient is in the weights of this network alone, and its norm."""
-        of_part = partial(self._losses, module, batch, random.rows(self.engine.local_slice))
+        engine, own = module.engine, random.rows(self.engine.local_slice)
         with _fixed([other.network for other in self.modules if other is not module]):
-            losses = module.engine.backward(of_part, self.non_finite.is_due(self.step))
-            return losses, module.engine.norm()
-
-    def _losses(
-        self, module: ModuleTrainer, batch: Batch, random: Randomness, part: slice
-    ) -> tuple[PerImage, PerImage]:
-        """The losses of a part of this process's images, and the weight of each."""
-        return module.losses(module.engine.forward, batch.rows(part), random.rows(part))
+            losses = engine.backward(
+                lambda part: module.losses(engine.forward, batch.rows(part), own.rows(part)),
+                self.non_finite.is_due(self.step),
+            )
+            return losses, engine.norm()
 
     def _clear(self) -> None:
-        """Drops the gradients."""
         for module in self.modules:
             module.engine.clear()
 
@@ -285,12 +273,8 @@ class Trainer:
         return fraction_used(self.settings, self.step, self.images, self.engine.clock)
 
     def _diverged(self, batch: Batch, found: Sequence[tuple[PerImage, Tensor]]) -> Diverged:
-        gradients = {
-            module.prefix + name: weight.grad
-            for module in self.modules
-            for name, weight in module.engine.weights.items()
-            if weight.grad is not None
-        }
+        named = ((each.prefix, *pair) for each in self.modules for pair in each.engine.weights.items())
+        gradients = {prefix + name: weight.grad for prefix, name, weight in named if weight.grad is not None}
         layer = first_not_finite(gradients) or "the loss"
         losses, norm = (torch.stack(each).sum(0) for each in zip(*found, strict=True))
         lr = self.modules[0].learning_rate
@@ -319,7 +303,6 @@ def _fixed(networks: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def _together(parts: Sequence[Tensors]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of all, by file."""
     groups: dict[str, dict[str, Tensor]] = {}
     for part in parts:
         for group, tensors in part.items():
