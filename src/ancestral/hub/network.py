@@ -25,8 +25,6 @@ T = TypeVar("T")
 
 
 class ImageKeys(Keys):
-    """The images that a network is for."""
-
     sample_size: SizeKey | Annotated[list[SizeKey], Field(min_length=2, max_length=2)]
     in_channels: _Channels = 3
     out_channels: _Channels | None = 3
@@ -77,8 +75,6 @@ def with_images(
 
 @dataclass(frozen=True)
 class Form:
-    """How files have a network."""
-
     name: str  # of its class there
     read: Callable[[Json, Path], NetworkFolder]  # the keys of a file that lies at a path
     fits: Callable[[NetworkFolder], bool]  # whether a network can be written so

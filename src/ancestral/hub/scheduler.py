@@ -33,8 +33,6 @@ VARIANCE_TYPES = {
 
 
 class _Kind(NamedTuple):
-    """A class of scheduler."""
-
     sampler: str  # ours of the same rule
     clips: bool | None = None  # what a missing clip_sample means; None: it never clips, whatever its file says
     ends: tuple[float, float] = (0.0001, 0.02)  # what a missing beta_start and beta_end mean
@@ -200,7 +198,6 @@ def _check(holds: bool, keys: _Scheduler, path: Path, key: str, expected: str) -
 
 
 def scheduler_config(schedule: ScheduleDescription) -> Json:
-    """A scheduler's file."""
     if schedule.shift is not None:
         about = {"_class_name": FLOW, "_diffusers_version": DIFFUSERS_VERSION, "num_train_timesteps": 1000}
         return {**about, "shift": schedule.shift, "use_dynamic_shifting": False}

@@ -77,15 +77,10 @@ def is_diffusers_unet(settings: UNetSettings, height: int, width: int) -> bool:
 
 
 def _read(values: Json, path: Path) -> NetworkFolder:
-    keys = keys_of(_UNet2D, values, path)
-    settings = parse(UNetSettings, _settings_of(keys), f"settings in {path}")
-    return with_images(settings, keys, keys.num_class_embeds)
-
-
-def _settings_of(unet: _UNet2D) -> Json:
+    unet = keys_of(_UNet2D, values, path)
     adds = unet.resnet_time_scale_shift == "default"
     normalises = adds or unet.attn_norm_num_groups is not None
-    return {
+    settings = {
         "widths": unet.block_out_channels,
         "layers": unet.layers_per_block,
         "attention": [level for level, attends in enumerate(unet.attends) if attends],
@@ -100,6 +95,7 @@ def _settings_of(unet: _UNet2D) -> Json:
         "time_frequency_shift": unet.freq_shift,
         "downsample_padding": "even" if unet.downsample_padding else "right-bottom",
     }
+    return with_images(parse(UNetSettings, settings, f"settings in {path}"), unet, unet.num_class_embeds)
 
 
 def _config(network: NetworkFolder) -> Json:

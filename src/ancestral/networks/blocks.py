@@ -4,17 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
-from ancestral.networks.layers import (
-    Downsample,
-    Embedding,
-    GroupNorm,
-    TimeInput,
-    Upsample,
-    convolution,
-    linear,
-    sinusoids,
-    zeroed,
-)
+from ancestral.networks import layers
+from ancestral.networks.layers import Embedding, GroupNorm, TimeInput, convolution, linear, zeroed
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
 
@@ -33,7 +24,7 @@ def time_width(settings: UNetSettings) -> int:
 
 def time_waves(settings: UNetSettings, time: TimeInput) -> Embedding:
     """The sinusoids of time, (B, stem width), in the order of the settings."""
-    return sinusoids(time.float(), stem_width(settings), settings.time_order, settings.time_frequency_shift)
+    return layers.sinusoids(time.float(), stem_width(settings), settings.time_order, settings.time_frequency_shift)
 
 
 class ResnetBlock(nn.Module):
@@ -103,8 +94,8 @@ class DownLevel(nn.Module):
         in_widths = [in_width] + [width] * (settings.layers - 1)
         self.resnets = nn.ModuleList(ResnetBlock(settings, inner, width) for inner in in_widths)
         self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
-        halvings = int(level + 1 < len(settings.widths))
-        self.downsamplers = nn.ModuleList(Downsample(width, settings.downsample_padding) for _ in range(halvings))
+        halvings = range(int(level + 1 < len(settings.widths)))
+        self.downsamplers = nn.ModuleList(layers.Downsample(width, settings.downsample_padding) for _ in halvings)
 
     def forward(self, x: Images, time: Embedding) -> list[Tensor]:
         """The output of every block: each is a skip for the way up."""
@@ -149,7 +140,7 @@ class UpLevel(nn.Module):
             ResnetBlock(settings, inner + skip, width) for inner, skip in zip(in_widths, skip_widths, strict=True)
         )
         self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
-        self.upsamplers = nn.ModuleList(Upsample(width) for _ in range(int(level > 0)))
+        self.upsamplers = nn.ModuleList(layers.Upsample(width) for _ in range(int(level > 0)))
 
     def forward(self, x: Images, skips: list[Tensor], time: Embedding) -> Float[Tensor, "B out h w"]:
         """(B, in_width, H, W) -> (B, out_width, H', W'), taking its skips off the end of `skips`."""

@@ -51,7 +51,6 @@ def with_condition(
 
 
 def _rows(labels: Labels | None, null_class: int | None, time: Embedding) -> Labels:
-    """Which row each image has."""
     if null_class is not None:
         labels = torch.full(time.shape[:1], UNTOLD, device=time.device) if labels is None else labels
         return labels.masked_fill(labels < 0, null_class)

@@ -60,10 +60,7 @@ class DiTBlock(nn.Module):
 
 
 class DiT(Backbone):
-    """A transformer of (image, time, condition).
-
-    `null_class`: whether there is a row after those of the `num_classes` real classes, for an image of no class.
-    """
+    """A transformer of (image, time, condition)."""
 
     def __init__(
         self,
@@ -90,11 +87,7 @@ class DiT(Backbone):
         self.attribute_embedding = AttributeEmbedding(num_attributes, width) if num_attributes else None
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
-        """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides.
-
-        `time`: () or (B,), the network's own: index from 0, integer or not. Labels: (B,) in 0..num_classes - 1, or -1
-        for no class; None: no class for any.
-        """
+        """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides."""
         patch, (height, width) = self.side_multiple, x.shape[2:]
         if height % patch or width % patch:
             raise InputError(

@@ -30,7 +30,8 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
-        """The output for images x; `time`, () or (B,), is what the process tells a network of it, integer or not."""
+        """The output for images x; `time`, () or (B,), is what the process tells a network of it: an index from 0,
+        integer or not. Labels: (B,) in 0..num_classes - 1, or -1 for no class; None: no class for any."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:
@@ -50,6 +51,6 @@ def argument(network: nn.Module, condition: Condition, num_classes: int, x: Data
     return none if condition.labels is None else torch.where(condition.labels < 0, none, condition.labels)
 
 
-def inner_weights(network: nn.Module, ends: tuple[str, ...] = ENDS) -> list[str]:
-    """Names of the weights of two dimensions or more, but for those whose names begin with one of `ends`."""
-    return [name for name, weight in network.named_parameters() if weight.ndim > 1 and not name.startswith(ends)]
+def inner_weights(network: nn.Module) -> list[str]:
+    """Names of the weights of two dimensions or more, but for those whose names begin as `ENDS` says."""
+    return [name for name, weight in network.named_parameters() if weight.ndim > 1 and not name.startswith(ENDS)]

@@ -40,7 +40,6 @@ def convolution(in_width: int, out_width: int, kernel: Literal[1, 3] = 3) -> nn.
 
 
 def linear(in_width: int, out_width: int) -> nn.Linear:
-    """A linear layer with bias."""
     return initialised(nn.Linear(in_width, out_width))
 
 

@@ -20,17 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.condition import NOTHING_TOLD, Condition
-from ancestral.networks.blocks import (
-    Attention,
-    DownLevel,
-    FeatureMap,
-    Middle,
-    ResnetBlock,
-    UpLevel,
-    stem_width,
-    time_waves,
-    time_width,
-)
+from ancestral.networks import blocks
+from ancestral.networks.blocks import DownLevel, FeatureMap, stem_width, time_width
 from ancestral.networks.conditions import AttributeEmbedding, with_condition
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
@@ -39,10 +30,7 @@ from ancestral.tensors import Images
 
 
 class UNet(Backbone):
-    """A U-Net of (image, time, condition) whose tensors are named as in diffusers' `UNet2DModel`.
-
-    `null_class`: whether there is a row after those of the `num_classes` real classes, for an image of no class.
-    """
+    """A U-Net of (image, time, condition) whose tensors are named as in diffusers' `UNet2DModel`."""
 
     def __init__(
         self,
@@ -65,10 +53,10 @@ class UNet(Backbone):
         self.class_embedding = nn.Embedding(num_classes + null_class, time_width(settings)) if num_classes else None
         above = [stem_width(settings), *settings.widths]
         self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
-        self.mid_block = Middle(settings)
+        self.mid_block = blocks.Middle(settings)
         below = [*settings.widths[1:], settings.widths[-1]]
         self.up_blocks = nn.ModuleList(
-            UpLevel(settings, level, below[level], [settings.widths[level]] * settings.layers + [above[level]])
+            blocks.UpLevel(settings, level, below[level], [settings.widths[level]] * settings.layers + [above[level]])
             for level in reversed(levels)
         )
         self.conv_norm_out = GroupNorm(settings.norm_groups, settings.widths[0], settings.norm_eps)
@@ -79,11 +67,7 @@ class UNet(Backbone):
         self.attribute_embedding = AttributeEmbedding(num_attributes, time_width(settings)) if num_attributes else None
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
-        """The network's output, (B, out_channels, H, W), for images of any H and W.
-
-        `time`: () or (B,), the network's own: index from 0, integer or not. Labels: (B,) in 0..num_classes - 1, or -1
-        for no class; None: no class for any.
-        """
+        """The network's output, (B, out_channels, H, W), for images of any H and W."""
         return self.with_deep(x, time, None, condition)[0]
 
     def with_deep(
@@ -103,7 +87,7 @@ class UNet(Backbone):
         return h if self.mixer is None else self.mixer(h), deep
 
     def blocks(self) -> list[nn.Module]:
-        return [each for each in self.modules() if isinstance(each, ResnetBlock | Attention)]
+        return [each for each in self.modules() if isinstance(each, blocks.ResnetBlock | blocks.Attention)]
 
     def matrices(self) -> list[str]:
         return inner_weights(self)
@@ -126,5 +110,5 @@ class UNet(Backbone):
         return h
 
     def _embedding(self, time: TimeInput, condition: Condition) -> Embedding:
-        embedding = self.time_embedding(time_waves(self.settings, time))
+        embedding = self.time_embedding(blocks.time_waves(self.settings, time))
         return with_condition(embedding, condition, self.class_embedding, self.null_class, self.attribute_embedding)

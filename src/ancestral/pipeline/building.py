@@ -83,7 +83,6 @@ def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:
 
 
 def build_schedule(settings: ScheduleSettings) -> Schedule:
-    """The schedule that `settings` describe."""
     own = {name: value for name, value in settings if name not in ScheduleSettings.model_fields}
     rescaled = own.pop("zero_terminal_snr", False)
     try:

@@ -29,15 +29,7 @@ AttributeValues = object
 """None, numbers by the names of attributes, or several such dictionaries; `attributes_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
-ARGUMENTS = (
-    "num_images",
-    "labels",
-    "attributes",
-    "seed",
-    "seeds",
-    "output",
-    "on_progress",
-)  # of the call, beside settings
+ARGUMENTS = ("num_images", "labels", "attributes", "seed", "seeds", "output", "on_progress")  # beside settings
 MOST_SEEDS = 2**63
 
 
@@ -58,7 +50,6 @@ class Pictures(list[Image.Image]):
 
 
 def as_pillow(pixels: UInt8[Tensor, "C H W"]) -> Image.Image:
-    """One image as Pillow's."""
     if not 1 <= len(pixels) <= 4:
         raise InputError(f"expected 1 to 4 channels for Pillow, got {len(pixels)}; take output tensor or array")
     return picture_of(np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy()))

@@ -25,15 +25,7 @@ from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
-from ancestral.settings import (
-    AttributeSpec,
-    ComputeSettings,
-    Config,
-    ImageSpec,
-    RectifiedSchedule,
-    SamplingSettings,
-    parse,
-)
+from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings, parse
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
@@ -179,7 +171,7 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
         network = network.with_row_moved(len(spec.class_names), spec.null_class)
     described = hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
     said = (diffusion.prediction, diffusion.time, diffusion.variance == "learned")
-    if isinstance(diffusion.schedule, RectifiedSchedule) and said == ("flow", "flow", False):
+    if diffusion.schedule.name == "rectified" and said == ("flow", "flow", False):
         shift = diffusion.schedule.shift
         described = hub.ScheduleDescription((), "flow", "beta_tilde", "none", "flow", "ddim", shift)
     return hub.DiffusersFolder(network, described)

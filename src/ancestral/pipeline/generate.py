@@ -28,8 +28,6 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Keep:
-    """What is kept of the way."""
-
     images: Sequence[int] = ()  # their places, in the order in which frames hold them
     steps: int | None = None  # frames, at most, evenly spread; None: one of every step
     after: bool = False  # frames hold x after their step; else before it, and one more, at 0, holds the images
@@ -47,7 +45,6 @@ class Keep:
         return [i - part.start for i in self.images if part.start <= i < part.stop]
 
     def frame(self, step: Step, inside: list[int]) -> Frame:
-        """Of one step of a part."""
         t, x = (step.s, step.x_s) if self.after else (step.t, step.x_t)
         return Frame(t, self._state(x, inside), self._state(step.x0, inside))
 

@@ -21,23 +21,9 @@ from ancestral.errors import InputError
 from ancestral.networks.backbone import Backbone
 from ancestral.networks.interface import argument
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
+from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
-from ancestral.pipeline.calling import (
-    OUTPUTS,
-    SAME_OUTPUTS,
-    AttributeValues,
-    Classes,
-    Pictures,
-    as_output,
-    attributes_in,
-    attributes_of,
-    class_index,
-    labels_of,
-    one_of,
-    sampling_of,
-    seeds_of,
-    settings_of,
-)
+from ancestral.pipeline.calling import AttributeValues, Classes, Pictures, sampling_of, seeds_of
 from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
@@ -240,8 +226,8 @@ class Pipeline:
             on_progress: as in `generate`.
             settings: any setting of sampling, over those of `config.sampling`: sampler, steps, eta, guidance, ...
         """
-        how = settings_of(self.config.sampling, settings)
-        wanted = one_of(output, OUTPUTS, "output", SAME_OUTPUTS)
+        how = calling.settings_of(self.config.sampling, settings)
+        wanted = calling.one_of(output, calling.OUTPUTS, "output", calling.SAME_OUTPUTS)
         several = attributes if isinstance(attributes, list | tuple) and labels is None else labels
         of = seeds_of(num_images, several, seed, seeds)
         condition = self.condition(labels, len(of), attributes)
@@ -249,15 +235,22 @@ class Pipeline:
             raise InputError(
                 f"expected labels or attributes with guidance {settings['guidance']}, got none: nothing is followed"
             )
-        return as_output(self.generate(of, condition, how, on_progress=on_progress), wanted)
+        return calling.as_output(self.generate(of, condition, how, on_progress=on_progress), wanted)
 
     def condition(self, labels: Classes, count: int, attributes: AttributeValues = None) -> Condition:
         """What is asked of each of `count` images, given as in a call; a condition as it is."""
         if isinstance(labels, Condition):
             return labels
-        told = attributes_of(attributes, count, self.spec.attributes)
-        condition = Condition(labels_of(labels, count, self.class_names, self.num_classes), told)
-        return condition if condition == NOTHING_TOLD else self._of_all_kinds(condition, count)
+        classes = calling.labels_of(labels, count, self.class_names, self.num_classes)
+        numbers = calling.attributes_of(attributes, count, self.spec.attributes)
+        if classes is None and numbers is None:
+            return NOTHING_TOLD
+        # with what is not told of a kind that the network knows, so that two conditions have the same kinds
+        if classes is None and self.num_classes:
+            classes = torch.full((count,), UNTOLD)
+        if numbers is None and self.spec.attributes:
+            numbers = torch.full((count, len(self.spec.attributes)), torch.nan)
+        return Condition(classes, numbers)
 
     def in_turn(self, count: int, images: ImageSet | None = None) -> Condition:
         """Of `count` images: every class that may be asked for, in turn. Where the network knows attributes, what is
@@ -267,21 +260,12 @@ class Pipeline:
         means = torch.zeros(count, len(self.spec.attributes)) if self.spec.attributes else None
         return Condition(torch.arange(count) % len(self.class_names) if self.class_names else None, means)
 
-    def _of_all_kinds(self, condition: Condition, count: int) -> Condition:
-        """With what is not told of a kind that the network knows, so that two conditions have the same kinds."""
-        labels, attributes, _ = condition
-        if labels is None and self.num_classes:
-            labels = torch.full((count,), UNTOLD)
-        if attributes is None and self.spec.attributes:
-            attributes = torch.full((count, len(self.spec.attributes)), torch.nan)
-        return Condition(labels, attributes)
-
     def _negative(self, words: str | None) -> Condition:
         """What guidance moves away from, of one image: the class of that name, else attributes; None: nothing told."""
         if words is None:
             return NOTHING_TOLD
         if self.spec.attributes and "=" in words.removeprefix("=") and words not in self.class_names:
-            return Condition(attributes=attributes_of(attributes_in(words), 1, self.spec.attributes))
+            return Condition(attributes=calling.attributes_of(calling.attributes_in(words), 1, self.spec.attributes))
         return Condition(labels=torch.tensor([self.class_index(words)]))
 
     def argument(self, condition: Condition, x: Data) -> Condition | Labels | None:
@@ -385,7 +369,7 @@ class Pipeline:
 
     def class_index(self, name: str) -> int:
         """The label of a class, by name or number, as `calling.class_index` finds it."""
-        return class_index(name, self.class_names)
+        return calling.class_index(name, self.class_names)
 
     def weights_hash(self) -> str:
         """Names the weights that generated an image, by 16 hexadecimal digits."""

@@ -34,17 +34,9 @@ import torch
 from ancestral.diffusion.process import Prediction
 from ancestral.diffusion.schedules import Schedule
 from ancestral.sampling.denoiser import Denoiser
+from ancestral.sampling.samplers import exponential
 from ancestral.sampling.samplers.base import Noise, Sampler
-from ancestral.sampling.samplers.exponential import (
-    along_rho,
-    by_x0,
-    first_order,
-    is_finite,
-    level,
-    moment,
-    theta,
-    weights_of_x0,
-)
+from ancestral.sampling.samplers.exponential import first_order, is_finite, level
 from ancestral.tensors import Data, Timesteps
 
 REACH = 1 / 6
@@ -92,7 +84,7 @@ class Heun(Singlestep):
     def follow(self, denoise: Denoiser, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> Data:
         x_s = first_order(self.schedule, prediction, s)
         slope = 0.5 * (prediction.eps + denoise(x_s, s).eps)
-        return along_rho(self.schedule, x_t, t, s, slope)
+        return exponential.along_rho(self.schedule, x_t, t, s, slope)
 
 
 @dataclass(frozen=True)
@@ -104,10 +96,10 @@ class DPMSolver2S(Singlestep):
 
     def follow(self, denoise: Denoiser, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> Data:
         middle = self.between(t, s, 0.5)
-        if theta(self.schedule, t, s, middle) < 0.25:
+        if exponential.theta(self.schedule, t, s, middle) < 0.25:
             middle = s
         ahead = denoise(first_order(self.schedule, prediction, middle), middle)
-        return by_x0(self.schedule, x_t, t, s, [prediction, ahead])
+        return exponential.by_x0(self.schedule, x_t, t, s, [prediction, ahead])
 
     def between(self, t: Timesteps, s: Timesteps, share: float) -> Timesteps:
         """The timestep of the table nearest in log-SNR to `share` of the way from t to s, not t itself."""
@@ -124,12 +116,14 @@ class DPMSolver3S(DPMSolver2S):
 
     def follow(self, denoise: Denoiser, prediction: Prediction, x_t: Data, t: Timesteps, s: Timesteps) -> Data:
         one, two = self.between(t, s, 1 / 3), self.between(t, s, 2 / 3)
-        near = all(abs(theta(self.schedule, t, s, each) - k / 3) < REACH for k, each in ((1, one), (2, two)))
+        near = all(
+            abs(exponential.theta(self.schedule, t, s, each) - k / 3) < REACH for k, each in ((1, one), (2, two))
+        )
         if not (one > two and near):
             return super().follow(denoise, prediction, x_t, t, s)
         first = denoise(first_order(self.schedule, prediction, one), one)
         second = denoise(self._second_look(x_t, t, s, prediction, first, two), two)
-        return by_x0(self.schedule, x_t, t, s, [prediction, first, second])
+        return exponential.by_x0(self.schedule, x_t, t, s, [prediction, first, second])
 
     def _second_look(
         self, x_t: Data, t: Timesteps, s: Timesteps, prediction: Prediction, first: Prediction, two: Timesteps
@@ -137,12 +131,12 @@ class DPMSolver3S(DPMSolver2S):
         """u_2 by (3), (4)."""
         start, end, at_1, at_2 = (level(self.schedule, each) for each in (t, s, first.t, two))
         h, h_1, h_2 = (each.log_ratio - start.log_ratio for each in (end, at_1, at_2))
-        _, b_1, b_2 = weights_of_x0(h, [0.0, h_1 / h, h_2 / h])
+        _, b_1, b_2 = exponential.weights_of_x0(h, [0.0, h_1 / h, h_2 / h])
         gamma = (_ramp(h_2) + b_1 * at_1.alpha / (b_2 * at_2.alpha) * _ramp(h_1)) / h_1
-        mean = h_2 * moment(-h_2, 0) * prediction.x0 + gamma * (first.x0 - prediction.x0)
+        mean = h_2 * exponential.moment(-h_2, 0) * prediction.x0 + gamma * (first.x0 - prediction.x0)
         return at_2.sigma / start.sigma * x_t + at_2.alpha * mean
 
 
 def _ramp(u: float) -> float:
     """P(u) of (2)."""
-    return u * u * moment(-u, 1)
+    return u * u * exponential.moment(-u, 1)
