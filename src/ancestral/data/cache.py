@@ -85,7 +85,6 @@ def read_entry(entry: Path) -> Collection | None:
 
 
 def _column(path: Path) -> np.ndarray:
-    """What is known of every image, in memory."""
     check_regular(path)
     return frozen(np.load(path, allow_pickle=False))
 

@@ -37,8 +37,6 @@ LOSES = {"crop": "loses over a third of each", "squash": "distorts them"}
 
 @dataclass(frozen=True)
 class Balance:
-    """How even the classes are."""
-
     smallest: tuple[str, int]  # and how many images it has
     largest: tuple[str, int]
     ratio: float  # of largest to smallest
@@ -47,8 +45,6 @@ class Balance:
 
 @dataclass(frozen=True)
 class Attribute:
-    """An attribute of the images."""
-
     name: str
     least: float
     most: float

@@ -39,8 +39,6 @@ WAVES = 4  # waves across and down that pairs are sought by: 16 of grey
 
 
 class Finding(NamedTuple):
-    """One image, decoded."""
-
     facts: FileFacts
     height: int  # upright
     width: int

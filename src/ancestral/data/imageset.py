@@ -97,7 +97,6 @@ class ImageSet:
         )
 
     def has(self, names: tuple[str, ...]) -> bool:
-        """Whether it has the attributes of these names."""
         return {*names} <= {*self.attribute_names}
 
     @property
@@ -146,11 +145,9 @@ class ImageSet:
         )
 
     def in_memory(self) -> "ImageSet":
-        """The same images, read now."""
         return replace(self, images=frozen(self.pixels()))
 
     def unlabelled(self) -> "ImageSet":
-        """The same images with their classes forgotten."""
         return replace(self, labels=None, class_names=())
 
     def with_attributes(self, asked: tuple[str, ...]) -> "ImageSet":
@@ -188,7 +185,6 @@ class Collection(NamedTuple):
 
     @property
     def known(self) -> KnownOfImages:
-        """What is known of the images."""
         of = self.images
         columns = of.labels, of.class_names, of.captions, of.names, of.attributes, of.attribute_names
         return KnownOfImages(*columns, self.num_validation, self.num_test)
@@ -228,7 +224,6 @@ def chosen_attributes(there: tuple[str, ...], asked: tuple[str, ...]) -> tuple[s
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
-    """`array`, made read-only."""
     array.flags.writeable = False
     return array
 
@@ -290,7 +285,6 @@ def cuts(
 
 
 def divide(whole: Collection, validation: float, test: float) -> Parts:
-    """The parts by `cuts`."""
     ends = cuts(len(whole.images), whole.num_validation, whole.num_test, validation, test)
     train, watched, kept = (whole.images.sliced(*each) for each in ends)
     return Parts(train, watched, kept, whole.bad, whole.left_out, whole.notes)

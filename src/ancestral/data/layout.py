@@ -141,7 +141,6 @@ def _repeat_the_others(paths: Paths, level: int) -> bool:
 
 
 def _division(paths: Paths, level: int, splits: Splits) -> Division:
-    """By the folders at `level`."""
     kinds = parts_of(_at(paths, level))
     said = _listed([name for name, part in kinds.items() if part])
     has_train = "train" in kinds.values()

@@ -30,7 +30,6 @@ class Batch(NamedTuple):
     indices: Int64[Tensor, "B"]
 
     def rows(self, part: slice) -> "Batch":
-        """A part of this process's share."""
         return Batch(self.pixels[part], self.condition.rows(part), self.indices)
 
 

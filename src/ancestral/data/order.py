@@ -58,7 +58,6 @@ class PooledOrder:
         return int(self.bounds[-1])
 
     def sliced(self, seed: int, epoch: int, start: int, stop: int) -> Int64[Tensor, "n"]:
-        """As in `Shuffled`."""
         _, ends = self._epoch(seed, epoch)
         first, last = self._pools_at(ends, start), self._pools_at(ends, stop - 1)
         pieces = [self._pool(seed, epoch, k) for k in range(first, last + 1)] if stop > start else []

@@ -66,8 +66,6 @@ class Source:
 
 
 class Shard(ColumnFile):
-    """A file of images."""
-
     count: PositiveInt
 
 

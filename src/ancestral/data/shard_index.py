@@ -43,8 +43,6 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class ColumnFile(Settings):
-    """A file that holds rows of a column."""
-
     file: FileName
     bytes: PositiveInt
     sha256: Sha256
@@ -175,7 +173,7 @@ def read_index(remote: RemoteFolder) -> Index:
     return parse(Index, migrated(tree), where)
 
 
-def read_column(remote: RemoteFolder, index: Index, name: str) -> np.ndarray | None:
+def _column(remote: RemoteFolder, index: Index, name: str) -> np.ndarray | None:
     """All rows (N, ...) of a column out of `WHOLE`, or None where there is none such."""
     if (column := index.columns.get(name)) is None:
         return None
@@ -186,12 +184,12 @@ def read_column(remote: RemoteFolder, index: Index, name: str) -> np.ndarray | N
     return np.frombuffer(content, column.stored).reshape(index.count, *column.shape)
 
 
-def read_labels(remote: RemoteFolder, index: Index) -> np.ndarray | None:
-    """The labels (N,) int64 of a packed set, or None where it has no classes."""
-    labels = read_column(remote, index, LABELS)
+def read_whole(remote: RemoteFolder, index: Index) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """The labels (N,) int64 and the attributes (N, A) of a packed set, None where it has no such."""
+    labels, attributes = (_column(remote, index, name) for name in WHOLE)
     if labels is not None and labels.max() >= len(index.class_names):
         raise InputError(f"expected labels of {len(index.class_names)} classes in {remote.url}, got others; pack again")
-    return None if labels is None else frozen(labels.astype(np.int64))
+    return None if labels is None else frozen(labels.astype(np.int64)), attributes
 
 
 def check_settings(index: Index, settings: DataSettings, url: str) -> None:

@@ -27,22 +27,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ancestral.data import shard_index
 from ancestral.data.cache import locked
 from ancestral.data.imageset import Collection, ImageSet, Missing, Parts
 from ancestral.data.order import POOL, PooledOrder
 from ancestral.data.parallel import ReadAhead
-from ancestral.data.shard_index import (
-    ATTRIBUTES,
-    CAPTIONS,
-    IMAGES,
-    WHOLE,
-    ColumnFile,
-    Index,
-    check_settings,
-    read_column,
-    read_index,
-    read_labels,
-)
+from ancestral.data.shard_index import CAPTIONS, IMAGES, WHOLE, ColumnFile, Index
 from ancestral.data.store import RemoteFolder, remote_folder
 from ancestral.data.text_column import ENDS, decoded
 from ancestral.errors import CannotWrite, InputError
@@ -240,7 +230,6 @@ class ShardRows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all pixels."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
@@ -249,7 +238,6 @@ class ShardRows:
         return tuple(self._missing.values())
 
     def sliced(self, start: int, stop: int) -> "ShardRows":
-        """Images `start` to `stop` of these."""
         start, stop, _ = slice(start, stop).indices(len(self))
         return ShardRows(self.caches, self.start + start, self.start + stop)
 
@@ -350,14 +338,15 @@ class ShardTexts(Sequence[str]):
 def packed_set(source: str, settings: DataSettings) -> Collection:
     """The packed data set at a path or a URL."""
     place = remote_folder(source)
-    index = read_index(place)
-    check_settings(index, settings, source)
+    index = shard_index.read_index(place)
+    shard_index.check_settings(index, settings, source)
     names, folder = index.columns.keys() - {*WHOLE}, cache_folder() / "shards" / index.hash[:32]
     budget = _budget(index, source)
     rows = ShardRows({name: ShardCache(place, index, name, folder, budget) for name in names}, 0, index.count)
     captions = ShardTexts(rows, CAPTIONS) if CAPTIONS in names else index.captions
-    known = read_labels(place, index), index.class_names, captions, index.names, index.hash
-    whole = ImageSet(rows, *known, read_column(place, index, ATTRIBUTES), index.attribute_names)
+    labels, attributes = shard_index.read_whole(place, index)
+    known = labels, index.class_names, captions, index.names, index.hash, attributes, index.attribute_names
+    whole = ImageSet(rows, *known)
     return Collection(whole, index.num_test, index.num_validation, index.bad)
 
 

@@ -76,7 +76,6 @@ class RemoteFolder:
         return bytes(content)
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """A file piece by piece."""
         if self.local is not None and (self.local / name).exists():
             check_regular(self.local / name)
         with _explained(f"read {self.url_of(name)}"), self.files.open(self._path(name), "rb") as file:

@@ -30,21 +30,14 @@ WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]  # a
 
 @dataclass(frozen=True)
 class Windows:
-    """A denoiser of a canvas by one of windows (1). As many calls as windows, each of the whole batch.
-
-    Args:
-        height, width: of a window; not more than the canvas.
-        stride: pixels from one window to the next, at most a window; the last one is moved back to the edge.
-        feathered: weights that fall linearly towards a window's edges, so that no edge shows. False: all alike.
-        wraps: the canvas is a torus, and windows go around its edges: it tiles.
-    """
+    """A denoiser of a canvas by one of windows (1). As many calls as windows, each of the whole batch."""
 
     denoise: Denoiser
-    height: int
+    height: int  # of a window; not more than the canvas
     width: int
-    stride: int
-    feathered: bool = True
-    wraps: bool = False
+    stride: int  # pixels from one window to the next, at most a window; the last one is moved back to the edge
+    feathered: bool = True  # weights fall linearly towards a window's edges, so that no edge shows. False: all alike
+    wraps: bool = False  # the canvas is a torus, and windows go around its edges: it tiles
 
     def __post_init__(self) -> None:
         most = min(self.height, self.width)

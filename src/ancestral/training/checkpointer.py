@@ -20,16 +20,9 @@ from ancestral.errors import Diverged, InputError
 from ancestral.files import read_json
 from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Settings, TrainingSettings, parse
+from ancestral.training import checkpoint
 from ancestral.training.budget import leap_in_words, warmup_in_words
-from ancestral.training.checkpoint import (
-    Tensors,
-    discard_after,
-    load_checkpoint,
-    newest_checkpoint,
-    save_checkpoint,
-    tensor_files,
-    tensors_in,
-)
+from ancestral.training.checkpoint import Tensors, load_checkpoint, newest_checkpoint, save_checkpoint
 from ancestral.training.engine import rows_of
 from ancestral.training.training_log import TrainingLog
 
@@ -69,7 +62,11 @@ class Checkpointer:
                 self.say(leap)
             self._restore(tensors, state)
             self.say(f"resuming at step {self.trainer.step:,} ({self.trainer.images:,} images)")
-            self._mend()
+            averages = self.trainer.full_averages()
+            if averages is not None:
+                self.check()
+                if mended := self.trainer.task.mend(averages, self.run):
+                    self.say(mended)
         self.saved_seconds = self.engine.clock
 
     def after_step(self) -> None:
@@ -142,7 +139,7 @@ class Checkpointer:
         tensors, state = self._load(folder)
         self._restore(tensors, {**state, "seconds": trainer.seconds, "rollbacks": count})
         if self.processes.is_main:
-            discard_after(self.run.checkpoints, trainer.step)
+            checkpoint.discard_after(self.run.checkpoints, trainer.step)
         self.say(
             f"{str(fault).partition(';')[0]}: going back from step {at:,} to {trainer.step:,}, the learning rate times "
             f"{0.5**count:g} from there on (rollback {count} of {settings.rollbacks or ROLLBACKS})"
@@ -168,14 +165,6 @@ class Checkpointer:
         self.trainer.restore(tensors, state)
         self.log.cut(state["log_bytes"], self.trainer.step)
         self.saved_step, self.good_step = self.trainer.step, state.get("good_step")
-
-    def _mend(self) -> None:
-        """Writes what is kept of the averages where it is not what was saved last."""
-        averages = self.trainer.full_averages()
-        if averages is not None:
-            self.check()
-            if mended := self.trainer.task.mend(averages, self.run):
-                self.say(mended)
 
     def _all_sound(self, tensors: Tensors) -> bool:
         """Whether all weights, averages and moments that all processes hold are numbers, together."""
@@ -227,12 +216,12 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
-    wanted, groups = expected(counters.step), tensor_files(folder)
+    wanted, groups = expected(counters.step), checkpoint.tensor_files(folder)
     if groups.keys() != wanted.keys():
         return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"
     try:
-        faults = (_misfit(tensors_in(paths), wanted[group]) for group, paths in groups.items())
-        moments = (_moment_fault(counters.step, *moment) for moment in tensors_in(groups["optimizer"]))
+        faults = (_misfit(checkpoint.tensors_in(paths), wanted[group]) for group, paths in groups.items())
+        moments = (_moment_fault(counters.step, *moment) for moment in checkpoint.tensors_in(groups["optimizer"]))
         return next((fault for fault in chain(faults, moments) if fault is not None), None)
     except (OSError, RuntimeError, SafetensorError) as fault:
         return str(fault)

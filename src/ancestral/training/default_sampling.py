@@ -20,8 +20,6 @@ CHOICE = "sampling.json"
 
 
 class Choice(Settings):
-    """A choice, and what it takes the place of."""
-
     now: SamplingSettings
     before: SamplingSettings
 

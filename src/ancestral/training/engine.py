@@ -48,20 +48,12 @@ class Engine:
         average: the averaged network, which lies as the network does.
         stop_asked: whether this process was asked to stop.
         seconds: what its clock shows.
-
-    Attributes:
-        forward: what to call in place of the network.
-        weights: by their names in the network, the parameters to update; their `grad` is there after `norm`.
-        averages: the average of each of them, in the same order.
-        rows: how to come by the rest of them; None where there is no rest.
-        local_slice: this process's slice of a batch.
-        parts: the slices of that slice that are computed one after another.
     """
 
-    forward: Callable[..., Tensor]
-    weights: dict[str, nn.Parameter]
-    averages: list[Tensor]
-    rows: Rows | None = None
+    forward: Callable[..., Tensor]  # what to call in place of the network
+    weights: dict[str, nn.Parameter]  # by name in the network, those to update; their `grad` is there after `norm`
+    averages: list[Tensor]  # of each of them, in the same order
+    rows: Rows | None = None  # how to come by the rest of them; None where there is no rest
 
     def __init__(
         self,
@@ -78,8 +70,8 @@ class Engine:
         self.stop_asked, self.seconds = stop_asked, seconds
         self.last_stop, self.last_clock = False, 0.0  # as all processes know them since the last look
         self.batch_size = settings.batch_size
-        self.local_slice = processes.local_slice(self.batch_size)
-        self.parts = _parts(processes, self.batch_size, compute.micro_batch)
+        self.local_slice = processes.local_slice(self.batch_size)  # of a batch
+        self.parts = _parts(processes, self.batch_size, compute.micro_batch)  # of that, one computed after another
         self._distribute()
 
     def _distribute(self) -> None:

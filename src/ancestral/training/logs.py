@@ -75,12 +75,10 @@ class LogLines(NamedTuple):
 
 
 def read_log(path: Path) -> list[Record]:
-    """The records of a log."""
     return read_lines(path).records
 
 
 def read_lines(path: Path) -> LogLines:
-    """What a log holds."""
     lines = read_bytes(path, MOST_LOG).splitlines(keepends=True)
     records = [record for line in lines if (record := _parsed(line)) is not None]
     return LogLines(records, len(lines) - len(records))

@@ -26,7 +26,6 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def blank(width: int, height: int) -> Box:
-    """An empty box of `width` x `height` pixels."""
     return Image.new("RGB", (width, height), BACKGROUND)
 
 

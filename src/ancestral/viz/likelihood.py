@@ -24,24 +24,16 @@ NOISE_TO_DATA = "log-SNR (nats)   (left = noise, right = data)"
 
 @dataclass(frozen=True)
 class Terms:
-    """A bound, bits per dimension, as plain numbers.
+    """A bound, bits per dimension, as plain numbers."""
 
-    Args:
-        log_snr: (N + 1,) where the N stretches of the chain start, rising from noise, and where the last one ends.
-        bits, errors: (N,) what each stretch costs, and its standard error.
-        rmse: (N,) root mean squared error of the predicted image over each, levels of 0..255.
-        prior, reconstruction: L_T and L_0.
-        total, total_error: the bound and its standard error.
-    """
-
-    log_snr: Numbers
-    bits: Numbers
-    errors: Numbers
-    rmse: Numbers
-    prior: float
-    reconstruction: float
-    total: float
-    total_error: float
+    log_snr: Numbers  # (N + 1,) where the N stretches of the chain start, rising from noise, and the last one's end
+    bits: Numbers  # (N,) what each stretch costs
+    errors: Numbers  # (N,) its standard error
+    rmse: Numbers  # (N,) root mean squared error of the predicted image over each, levels of 0..255
+    prior: float  # L_T
+    reconstruction: float  # L_0
+    total: float  # the bound
+    total_error: float  # its standard error
 
     def __post_init__(self) -> None:
         assert len(self.log_snr) == len(self.bits) + 1 == len(self.errors) + 1 == len(self.rmse) + 1
