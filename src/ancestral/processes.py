@@ -59,7 +59,6 @@ class Processes:
 
     @property
     def is_single(self) -> bool:
-        """Whether there is no other."""
         return self.world_size == 1
 
     @property

@@ -138,7 +138,6 @@ def pack(argv: Sequence[str]) -> None:
 
 
 def packed(done: "Packed", dest: str) -> str:
-    """What is there, in words."""
     index = done.index
     height, width, channels = index.shape
     known = [f"{len(index.class_names)} classes"] if index.class_names else []

@@ -106,7 +106,6 @@ def _typed(field: FieldInfo) -> Typed:
 
 
 def _option(name: str, field: FieldInfo) -> str:
-    """What is typed for a field."""
     typed = _typed(field)
     return name if typed.nargs else f"--{typed.option or name.replace('_', '-')}"
 

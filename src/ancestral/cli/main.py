@@ -146,7 +146,6 @@ def run(words: Sequence[str]) -> int:
 
 
 def overview() -> str:
-    """The help of the whole."""
     from ancestral.presets import PRESETS
 
     presets = {name: (recipe.__doc__ or "").strip().splitlines()[0] for name, recipe in PRESETS.items()}

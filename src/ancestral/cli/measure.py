@@ -98,7 +98,6 @@ def train_classifier(argv: Sequence[str]) -> int:
 
 
 def show_accuracies(told: dict[str, Any]) -> None:
-    """The accuracies as a table."""
     if told["chance"] is None:
         tell("no image is held out to measure the classifier on (data.test 0)")
         return

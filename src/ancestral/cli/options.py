@@ -44,7 +44,6 @@ class Options(argparse.ArgumentParser):
 
     @property
     def names(self) -> list[str]:
-        """Of all options."""
         return [name for action in self._actions for name in action.option_strings]
 
     def settings(self, title: str, fields: Fields, branch: str = "") -> None:

@@ -103,7 +103,6 @@ def console(stderr: bool) -> "Console":
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
-    """For the console."""
     from rich import box
     from rich.table import Table
 

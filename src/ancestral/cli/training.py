@@ -105,7 +105,6 @@ class StepDisplay:
             self.console.print(f"{step.fraction:4.0%}  {self.summary(step, *time_left(step))}".rstrip())
 
     def render(self) -> RenderableType:
-        """The two lines."""
         if self.step is None:
             return Text("the first step ...", style="dim")
         step, line = self.step, Table.grid(padding=(0, 1))

@@ -67,7 +67,6 @@ def show(result: ResultEvent) -> None:
 
 
 def row(comparison: "Trial") -> list[str]:
-    """A comparison as the table has it."""
     from ancestral.tuning.choosing import TOGETHER, shown
 
     choice = f"all, {comparison.work}" if comparison.choice == TOGETHER else comparison.choice

@@ -84,7 +84,6 @@ class SchedulesSettings(WritingSettings):
 
     @property
     def settings(self) -> list[ScheduleSettings]:
-        """Of each schedule."""
         names = self.schedules or ("linear", "cosine")
         named = [{"schedule": {"name": name, "num_timesteps": self.timesteps}, "prediction": "v"} for name in names]
         return [parse(DiffusionSettings, each, "command line").schedule for each in named]

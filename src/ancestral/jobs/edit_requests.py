@@ -55,7 +55,6 @@ class EditRequest:
     yes: bool  # whether it may cost more than is usual
 
     def images(self) -> Pixels:
-        """Those given."""
         return torch.cat([each.pixels for each in self.given])
 
     def repeated(self) -> Pixels:

@@ -42,7 +42,6 @@ class ImageFacts(NamedTuple):
     shared: dict[str, str]
 
     def of(self, i: int) -> dict[str, str]:
-        """What the PNG file of image `i` says."""
         name = as_asked(self.classes[i]) if self.classes else "none"
         return {"seed": str(self.seeds[i]), "class": name, **self.shared}
 

@@ -42,12 +42,10 @@ def priced(
 
 
 def followed(what: str, work: StepwiseWork[T]) -> StagedWork[T]:
-    """Some work under a name."""
     return mapped(work, lambda progress: ProgressEvent(what, *progress))
 
 
 def generated(
     pipeline: Pipeline, seeds: Sequence[int], condition: Condition, settings: SamplingSettings
 ) -> StepwiseWork[Pixels]:
-    """One image for each seed."""
     return collected((yield from collecting(pipeline.generating(seeds, condition, settings)))).images

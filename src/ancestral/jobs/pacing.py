@@ -18,8 +18,6 @@ from ancestral.tuning.price import check_training
 
 @dataclass(frozen=True)
 class DevicePace:
-    """Training on one device."""
-
     seconds_per_step: float  # of an optimiser step, as busy as the machine is
     steps: int  # that the budget allows
     minutes: float  # that they take

@@ -33,10 +33,8 @@ def train(job: TrainClassifierSettings, stop: Callable[[], bool] = lambda: False
     claim([Output(file, CLASSIFIER)], job.overwrite)
     folder = RunFolder(file.with_suffix(""))
     check_folder(folder.path)
-    config, minutes = (
-        RunFolder(job.run).read_config(),
-        2.0 if job.minutes is None and job.steps is None else job.minutes,
-    )
+    config = RunFolder(job.run).read_config()
+    minutes = 2.0 if job.minutes is None and job.steps is None else job.minutes
     with together(job.device) as (device, processes, more):
         yield from more
         pipeline = Pipeline.load(job.run, device).with_processes(processes)

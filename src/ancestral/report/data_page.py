@@ -82,7 +82,6 @@ def attribute_rows(report: Report) -> list[tuple[str, str]]:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    """The largest first."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: -pair[1]))
 
 

@@ -17,8 +17,6 @@ VOID = {"meta", "link", "img", "source", "br"}  # elements without content
 
 
 class Html(str):
-    """Finished markup."""
-
     __slots__ = ()
 
 

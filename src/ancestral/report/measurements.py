@@ -163,7 +163,6 @@ def best_grids(found: Sweep) -> tuple[list[int], dict[str, list[SweepRow | None]
 
 
 def in_words(row: SweepRow) -> str:
-    """A row as a phrase."""
     found, frechet = row.choice, with_error(row.frechet, row.jackknife.error)
     steps = f"{found.steps} steps, {found.calls} network calls"
     return f"{found.sampler} on the grid {found.grid}, {steps}: Fréchet {frechet}"

@@ -48,7 +48,6 @@ def write_report(run: Path, out: Path) -> Iterator[str]:
 
 
 def page(facts: RunFacts) -> Generator[str, None, Html]:
-    """The whole document."""
     measured = [measurements.sweep(facts), measurements.likelihood(facts)]  # first: a damaged file is known at once
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
     generated = samples.generate(facts.pipeline, facts.parts.train)
@@ -141,7 +140,6 @@ def _beside(value: str, floor: str) -> Html:
 
 
 def _schedule(facts: RunFacts) -> Html:
-    """The curves of the noise schedule."""
     noise, settings = facts.pipeline.diffusion.schedule, facts.config.diffusion.schedule
     log_snr = noise.log_snr(torch.arange(noise.num_timesteps + 1))
     figure = schedule_curves({settings.name: (noise.betas, noise.alpha_bar, log_snr)})

@@ -27,7 +27,6 @@ LARGE = 48  # shorter side of images from which they are shown large, px
 
 
 def chart(title: str, alt: str, figure: Figure) -> Html:
-    """A chart under its title."""
     with Image.open(BytesIO(figure_to_png(figure, DPI)), formats=["PNG"]) as image:
         cover, plain = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
         small = image.convert("RGB").quantize(COLORS, cover, kmeans=1, dither=plain)

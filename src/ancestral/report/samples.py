@@ -65,7 +65,6 @@ def generate(pipeline: Pipeline, train: ImageSet) -> Samples:
 
 
 def _asked(pipeline: Pipeline, train: ImageSet, labels: Labels | None, count: int) -> Condition:
-    """Of each sample."""
     if not pipeline.spec.attributes:
         return Condition(labels)
     places = np.arange(count) % len(train)

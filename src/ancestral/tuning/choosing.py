@@ -247,5 +247,4 @@ def _trial(
 
 
 def shown(value: Value) -> str:
-    """A value of a choice in words."""
     return "as usual" if value is None else str(value)

@@ -48,13 +48,11 @@ class Price(NamedTuple):
 
     @property
     def words(self) -> str:
-        """One line."""
         calls = f"{self.calls:,} network calls of one image each, about {duration(self.seconds)}, "
         disk = f", {size_in_words(self.disk)} of disk" if self.disk else ""
         return f"{calls if self.calls else ''}{size_in_words(self.memory)} of memory{disk}"
 
     def as_tree(self) -> dict[str, Any]:
-        """As `--json` has it."""
         return {"network_calls": self.calls, "seconds": self.seconds, "memory": self.memory, "disk": self.disk}
 
 
@@ -182,7 +180,6 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
 
 
 def weights_bytes(config: Config, spec: ImageSpec) -> int:
-    """Of the network's weights."""
     return sum(parameter.nbytes for parameter in _weightless(config, spec).parameters())
 
 

@@ -87,8 +87,6 @@ def as_in_training(device: torch.device) -> Iterator[None]:
 
 
 class Stopwatch:
-    """Measures copies of a pipeline."""
-
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.actions: dict[tuple[Work, Choices], Action] = {}
