@@ -61,8 +61,6 @@ def commands() -> Commands:
 
 
 def bash(known: Commands) -> str:
-    """The script for bash."""
-
     def cases(names: Mapping[str, Iterable[str]]) -> list[str]:
         return [f'        "{case}") words="{" ".join(words)}" ;;' for case, words in names.items()]
 
@@ -106,7 +104,6 @@ def zsh(known: Commands) -> str:
 
 
 def fish(known: Commands) -> str:
-    """The script for fish."""
     from ancestral.cli.main import VERBS
 
     seen, line = "__fish_seen_subcommand_from", "complete -c ancestral -n"

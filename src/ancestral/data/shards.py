@@ -336,7 +336,6 @@ class ShardTexts(Sequence[str]):
 
 
 def packed_set(source: str, settings: DataSettings) -> Collection:
-    """The packed data set at a path or a URL."""
     place = remote_folder(source)
     index = shard_index.read_index(place)
     shard_index.check_settings(index, settings, source)

@@ -10,7 +10,6 @@ ENDS = np.dtype("<u8")
 
 
 def encoded(texts: Iterable[str]) -> bytes:
-    """The content of the file."""
     pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
     return b"".join([np.cumsum([0, *map(len, pieces)]).astype(ENDS).tobytes(), *pieces])
 

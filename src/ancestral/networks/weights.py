@@ -41,10 +41,11 @@ def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     return next((name for name, tensor in tensors.items() if not is_finite(tensor)), None)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes a network's tensors as a safetensors file; one that has two names is written under both."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: dict[str, str] | None = None) -> None:
+    """Writes a network's tensors as a safetensors file; one that has two names is written under both. `about`: the
+    file's metadata; None: that of torch."""
     apart = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_whole(path, save(apart, metadata={"format": "pt"}))
+    write_whole(path, save(apart, metadata=about or {"format": "pt"}))
 
 
 def check_answer(

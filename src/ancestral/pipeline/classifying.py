@@ -12,15 +12,14 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Float64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancestral.diffusion.process import GaussianDiffusion, NetworkTime
 from ancestral.errors import InputError, NonFinite
-from ancestral.files import check_regular, json_object, write_whole
+from ancestral.files import check_regular, json_object
 from ancestral.networks.classifier import Classifier
-from ancestral.networks.weights import first_not_finite, weights_hash
+from ancestral.networks.weights import first_not_finite, weights_hash, write_tensors
 from ancestral.sampling.guidance import LogProb
 from ancestral.settings import ImageSpec, Settings, UNetSettings, parse
 from ancestral.tensors import Images, Labels, PerImage, Timesteps
@@ -86,7 +85,6 @@ class NoisyClassifier:
 
     def save(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        tensors = {name: each.detach().cpu().contiguous() for name, each in self.network.state_dict().items()}
         said = Description(
             network=self.network.settings,
             images=self.spec,
@@ -96,7 +94,7 @@ class NoisyClassifier:
             num_held_out=self.num_held_out,
             digest=self.digest,
         )
-        write_whole(path, save(tensors, metadata={KEY: said.model_dump_json()}))
+        write_tensors(path, self.network.state_dict(), {KEY: said.model_dump_json()})
 
 
 def load_classifier(

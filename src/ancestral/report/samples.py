@@ -87,7 +87,6 @@ def sample_counts(pipeline: Pipeline) -> tuple[int, int]:
 
 
 def film_columns(pipeline: Pipeline) -> int:
-    """Images in a row of the film."""
     return max(1, min(4, FILM_WIDTH // pipeline.spec.width))
 
 

@@ -21,7 +21,6 @@ from ancestral.settings.base import field_names as field_names
 from ancestral.settings.data import AttributeSpec as AttributeSpec
 from ancestral.settings.data import DataSettings as DataSettings
 from ancestral.settings.data import ImageSpec as ImageSpec
-from ancestral.settings.diffusion import BetasSchedule as BetasSchedule
 from ancestral.settings.diffusion import CosineSchedule as CosineSchedule
 from ancestral.settings.diffusion import DiffusionSettings as DiffusionSettings
 from ancestral.settings.diffusion import LinearSchedule as LinearSchedule
@@ -30,7 +29,6 @@ from ancestral.settings.diffusion import RectifiedSchedule as RectifiedSchedule
 from ancestral.settings.diffusion import ReverseVariance as ReverseVariance
 from ancestral.settings.diffusion import ScaledLinearSchedule as ScaledLinearSchedule
 from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
-from ancestral.settings.diffusion import SigmoidSchedule as SigmoidSchedule
 from ancestral.settings.network import AnyNetwork as AnyNetwork
 from ancestral.settings.network import DiTSettings as DiTSettings
 from ancestral.settings.network import NetworkSettings as NetworkSettings

@@ -29,8 +29,6 @@ from ancestral.training.training_log import TrainingLog
 
 
 class Progress(NamedTuple):
-    """Where training is after a step."""
-
     step: int
     images: int
     fraction: float  # of the budget, 0..1

@@ -188,7 +188,6 @@ class Trainer:
 
     @property
     def images(self) -> int:
-        """Images seen so far."""
         return self.step * self.settings.batch_size
 
     @property
