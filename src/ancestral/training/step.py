@@ -21,6 +21,7 @@ A step gives a GPU its work and waits for nothing: whether numbers are finite, f
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -255,13 +256,16 @@ class Trainer:
 
     def _gradient(self, module: ModuleTrainer, batch: Batch, random: Randomness) -> tuple[PerImage, Tensor]:
         """The losses of the whole batch, whose gradient is in the weights of this network alone, and its norm."""
-        engine, own = module.engine, random.rows(self.engine.local_slice)
+        of_part = partial(self._losses, module, batch, random.rows(self.engine.local_slice))
         with _fixed([other.network for other in self.modules if other is not module]):
-            losses = engine.backward(
-                lambda part: module.losses(engine.forward, batch.rows(part), own.rows(part)),
-                self.non_finite.is_due(self.step),
-            )
-            return losses, engine.norm()
+            losses = module.engine.backward(of_part, self.non_finite.is_due(self.step))
+            return losses, module.engine.norm()
+
+    def _losses(
+        self, module: ModuleTrainer, batch: Batch, random: Randomness, part: slice
+    ) -> tuple[PerImage, PerImage]:
+        """The losses of a part of this process's images, and the weight of each."""
+        return module.losses(module.engine.forward, batch.rows(part), random.rows(part))
 
     def _clear(self) -> None:
         for module in self.modules:
