@@ -157,6 +157,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a class": ({"labels": [0]}, "expected no labels"),
     "nothing to follow": ({"guidance": 2}, "expected labels or attributes with guidance 2"),
     "negative": ({"attributes": {"spot": 1}, "guidance": 2, "negative": "age=1"}, "out of brightness, spot"),
+    "a tensor": ({"attributes": torch.zeros(2, 2)}, "names with numbers.*got Tensor"),
+    "twice": (
+        {"attributes": {"spot": 1}, "guidance": 2, "negative": "spot=1,spot=0"},
+        "each once, got 'spot=1,spot=0'",
+    ),
     "no negative": ({"attributes": {"spot": 1}, "guidance": 2, "negative": "spot=high"}, "NAME=NUMBER with commas"),
 }
 
@@ -194,6 +199,9 @@ def test_guidance_moves_away_from_all_that_is_not_wanted() -> None:
         away = predicted(made, unwanted)
         found = predicted(made, asked, guidance=2.5, negative=negative)
         torch.testing.assert_close(found, away + 2.5 * (given - away))
+    how = {"attributes": {"brightness": 70}, "guidance": 2.5, "output": "tensor"}
+    words = [made(2, negative=each, **how) for each in ({"spot": True}, "spot=1", "spot=true")]
+    assert isinstance(words[0], Tensor) and all(torch.equal(words[0], other) for other in words)  # type: ignore[arg-type]
 
 
 # Training and folders

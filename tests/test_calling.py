@@ -120,7 +120,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"labels": [[1], [2]]}, "got "),
     ({"labels": torch.zeros(2, 2, dtype=torch.int64)}, r"got \(2, 2\)"),
     ({"labels": 9}, r"labels in 0\.\.3"),
-    ({"labels": -1}, r"labels in 0\.\.3"),
+    ({"labels": -1}, r"labels in 0\.\.3 \(4: no class\)"),
     ({"labels": 2**70}, "the index of a class in"),
     ({"num_images": 1, "labels": [1, 2]}, "at most one label for each of 1 images, got 2"),
     ({"num_images": 0}, "at least one image"),

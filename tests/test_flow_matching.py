@@ -176,6 +176,7 @@ def test_another_scheduler_on_the_straight_path_is_read(tmp_path: Path) -> None:
     [
         ({"use_dynamic_shifting": True}, "use_dynamic_shifting: expected one of False, got True"),
         ({"invert_sigmas": True}, "invert_sigmas"),
+        ({"stochastic_sampling": True}, "stochastic_sampling"),
         ({"shift_terminal": 0.1}, "shift_terminal: expected none"),
         ({"num_train_timesteps": 500}, "num_train_timesteps: expected one of 1000, got 500"),
         ({"prediction_type": "epsilon"}, "prediction_type: expected one of flow_prediction"),

@@ -216,7 +216,7 @@ def test_attributes_are_asked_for_kept_and_repeated(
     assert again.code == 0 and "pixel for pixel" in again.err
     for folder, typed, expected in (
         (tmp_path / "faces", "agee=30", "out of age, smiling, got 'agee'"),
-        (tmp_path / "faces", "30", "NAME=NUMBER with commas between, got '30'"),
+        (tmp_path / "faces", "30", "NAME=NUMBER with commas between, each once, got '30'"),
         (trained, "age=30", "got 'age': this pipeline was trained without any"),
     ):
         refused = call(capsys, "sample", folder, "--attributes", typed, "--out", "out2")

@@ -102,6 +102,7 @@ class _Flow(Keys):
     thresholding: Literal[False] = False
     use_dynamic_shifting: Literal[False] = False
     invert_sigmas: Literal[False] = False
+    stochastic_sampling: Literal[False] = False
     shift_terminal: None = None
 
 

@@ -28,6 +28,7 @@ Classes = object
 AttributeValues = object
 """None, numbers by the names of attributes, or several such dictionaries; `attributes_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
+TRUTHS = {"true": "1", "false": "0"}  # of attributes, as metadata spells them too
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
 ARGUMENTS = ("num_images", "labels", "attributes", "seed", "seeds", "output", "on_progress")  # beside settings
 MOST_SEEDS = 2**63
@@ -61,6 +62,9 @@ def settings_of(base: SamplingSettings, given: dict[str, Any]) -> SamplingSettin
     for name in given:
         if name not in known:
             raise InputError(f"expected an argument of the call, got {name}{answer(name, known)}")
+    negative = given.get("negative")
+    if isinstance(negative, Mapping):
+        given = {**given, "negative": ",".join(f"{name}={value}" for name, value in negative.items())}
     return sampling_with(base, given, "the call")
 
 
@@ -117,8 +121,8 @@ def labels_of(labels: Classes, count: int, class_names: Sequence[str], num_class
 def attributes_of(given: AttributeValues, count: int, known: Sequence[AttributeSpec]) -> Tensor | None:
     """(count, A) float32 standardised attributes of each image, those given in turn; what is None, NaN or left out is
     not told. None where nothing is told of any."""
-    each: list[Any] = [given] if given is None or not isinstance(given, list | tuple) else [*given]
-    if not any(each):
+    each: list[Any] = [*given] if isinstance(given, list | tuple) else [given]
+    if all(one is None or (isinstance(one, Mapping) and not one) for one in each):
         return None
     if len(each) > count:
         raise InputError(f"expected at most one set of attributes for each of {count} images, got {len(each)}")
@@ -142,12 +146,15 @@ def _attribute_row(given: object, known: Sequence[AttributeSpec]) -> list[float]
 
 
 def attributes_in(text: str) -> dict[str, float]:
-    """The attributes in a line such as "age=0.3,smiling=1"."""
+    """The attributes in a line such as "age=0.3,smiling=true"."""
     pairs = [word.rpartition("=") for word in text.split(",")]
+    values = {name.strip(): TRUTHS.get(value.strip().lower(), value) for name, _, value in pairs if name.strip()}
     try:
-        return {name.strip(): float(value) for name, _, value in pairs if name.strip() or float("a name")}
+        if len(values) == len(pairs):
+            return {name: float(value) for name, value in values.items()}
     except ValueError:
-        raise InputError(f"expected attributes as NAME=NUMBER with commas between, got {text!r}") from None
+        pass
+    raise InputError(f"expected attributes as NAME=NUMBER with commas between, each once, got {text!r}")
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int:
@@ -171,7 +178,8 @@ def _label(label: object, class_names: Sequence[str], num_classes: int) -> int:
         raise InputError("expected a class for every image, got none for some")
     index = num_classes if label is None else whole(label, "the name or the index of a class")
     if index < 0 and class_names:
-        raise InputError(f"expected labels in 0..{len(class_names) - 1}, got {index}")
+        none = f" ({num_classes}: no class)" if num_classes else ""
+        raise InputError(f"expected labels in 0..{len(class_names) - 1}{none}, got {index}")
     return UNTOLD if num_classes and index == num_classes else index
 
 

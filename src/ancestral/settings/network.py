@@ -22,7 +22,7 @@ class UNetSettings(NetworkSettings):
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 128)
     """Channels at each level."""
     layers: Depth = 2
-    """ResNet blocks at each level on the way down (one more on the way up); of dit, its blocks."""
+    """ResNet blocks at each level on the way down (one more on the way up); of dit, its blocks (8)."""
     attention: Annotated[tuple[int, ...], Field(max_length=14)] = (2,)
     """Levels that attend after every ResNet block."""
     middle_layers: Annotated[int, Field(ge=0, le=100)] = 1
