@@ -8,6 +8,7 @@ import torch
 from pipelines import answering
 from torch import nn
 
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.datasets import load
 from ancestral.data.imageset import Parts
 from ancestral.evaluation.evaluate import as_pixels
@@ -60,7 +61,7 @@ def test_another_variance_is_the_same_network_with_other_noise(digits: Parts) ->
 
 def test_the_learned_variance_is_left_to_the_network(digits: Parts) -> None:
     pipeline = pipeline_of(digits, loss="hybrid")
-    chosen = as_chosen(pipeline, "learned", digits.train, None, UNCLIPPED)
+    chosen = as_chosen(pipeline, "learned", digits.train, NOTHING_TOLD, UNCLIPPED)
     assert chosen.diffusion == pipeline.diffusion
 
 
@@ -71,7 +72,7 @@ def test_a_network_that_says_zero_errs_by_the_images_themselves(digits: Parts, m
     pipeline = pipeline_of(digits, prediction="x0")
     nn.init.zeros_(pipeline.network.conv_out.weight)
     nn.init.zeros_(pipeline.network.conv_out.bias)
-    found = analytic(pipeline, digits.train, None, UNCLIPPED).ratio
+    found = analytic(pipeline, digits.train, NOTHING_TOLD, UNCLIPPED).ratio
     seen = from_pixels(as_pixels(digits.train.sliced(0, pipeline.compute.chunk))).double()
     timesteps = pipeline.diffusion.schedule.uniform_log_snr(variances.ESTIMATED_AT)[:-1]
     expected = seen.square().mean() / (1 - pipeline.diffusion.schedule.alpha_bar_at(timesteps))

@@ -178,4 +178,4 @@ def test_a_network_told_an_index_knows_its_own_timesteps_alone(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     done = call(capsys, "likelihood", trained, "--num-timesteps", "60")
-    assert done.code == 2 and "told the log-SNR" in done.err and done.err.count("\n") == 1
+    assert done.code == 2 and "told the noise itself" in done.err and done.err.count("\n") == 1
