@@ -68,6 +68,40 @@ def test_more_steps_go_on_from_the_checkpoint(tmp_path: Path, capsys: pytest.Cap
     assert [record["step"] for record in read_log(tmp_path / "run" / "log.jsonl")] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("numbers", [True, False])
+def test_a_run_begun_before_there_were_attributes_goes_on_by_the_same_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], numbers: bool
+) -> None:
+    """Also where its images have numbers beside them, which it does not begin to read."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((8, 8), 20 * i, np.uint8)).save(folder / f"{i}.png")
+    if numbers:
+        lines = [f"{i}.png,{i}" for i in range(12)]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,age", *lines]) + "\n")
+    words = [
+        "train",
+        folder,
+        *TINY,
+        "--data.size",
+        "8",
+        "--data.test",
+        "0.2",
+        "--out",
+        "run",
+        "--training.lr_schedule",
+        "constant",
+    ]
+    assert call(capsys, *words, "--training.steps", "2", "--data.attributes", "none").code == 0
+    file = tmp_path / "run" / "config.json"
+    config = json.loads(file.read_text())
+    assert config["data"].pop("attributes") == ["none"]
+    file.write_text(json.dumps(config))
+    done = call(capsys, *words, "--training.steps", "3")
+    assert done.code == 0 and "finished after step 3" in done.out, done.err
+
+
 def test_how_a_sweep_found_it_samples_best_survives_more_training(tmp_path: Path) -> None:
     """Unless file or flags say otherwise; an older version kept it in the pipeline only."""
     out, kept = tmp_path / "run", SamplingSettings(sampler="heun", steps=7, grid="karras")

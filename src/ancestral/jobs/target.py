@@ -104,6 +104,8 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     out = out or Path("runs") / _run_name(target or config.data.source)
     if "sampling" not in {*flags, *tree} and (stored := _stored_sampling(out)) is not None:
         config = config.model_copy(update={"sampling": stored})
+    if "attributes" not in {*tree.get("data", {}), *flags.get("data", {})} and (told := _stored_attributes(out)):
+        config = merged(config, {"data": {"attributes": told}}, str(out))
     return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
 
 
@@ -141,6 +143,13 @@ def _stored_sampling(out: Path) -> SamplingSettings | None:
             config = tree["config"] if file.name == "ancestral.json" else tree
             found = parse(SamplingSettings, config["sampling"], str(file))
             return found.model_copy(update={"variance": None}) if found.variance == "analytic" else found
+    return None
+
+
+def _stored_attributes(out: Path) -> Any:
+    """Which attributes the run in `out` reads, none where it is older than they are; None: no run."""
+    with suppress(InputError, KeyError, TypeError):
+        return migrated(read_json(out / "config.json"))["data"]["attributes"]
     return None
 
 
