@@ -193,6 +193,6 @@ def _is_nothing(entry: Path) -> bool:
 
 def _fixed_settings(config: Config) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name; what is read of images, their hash tells."""
-    apart = {"sampling": True, "compute": True, "training": ADJUSTABLE, "data": {"attributes"}}
+    apart: dict[str, Any] = {"sampling": True, "compute": True, "training": ADJUSTABLE, "data": {"attributes"}}
     tree = config.model_dump(mode="json", exclude=apart)
     return dict(flat(tree))
