@@ -154,7 +154,7 @@ class Trainer:
         asked: Callable[[], bool] = lambda: False,
     ) -> None:
         self.task, self.settings, self.device = task, task.config.training, task.device
-        torch.backends.cudnn.benchmark = True  # a GPU times its convolutions once: their shapes never change
+        torch.backends.cudnn.benchmark |= self.device.type == "cuda"  # it times convolutions once: shapes never change
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.modules = [
             ModuleTrainer(task, module, processes, parallel, asked, lambda: self.seconds) for module in task.modules
@@ -251,7 +251,8 @@ class Trainer:
         """That of the whole batch; and dropout's generator stands where this step has it."""
         processes = self.engine.processes
         of_process = () if processes.is_main else (processes.rank,)  # each has dropout of its own
-        torch.manual_seed(mix(self.task.seed, "dropout", self.step, *of_process))
+        seed = torch.manual_seed if self.device.type == "cuda" else torch.default_generator.manual_seed  # the quick one
+        seed(mix(self.task.seed, "dropout", self.step, *of_process))
         return self.task.randomness(self.step)
 
     def _gradient(self, module: ModuleTrainer, batch: Batch, random: Randomness) -> tuple[PerImage, Tensor]:
