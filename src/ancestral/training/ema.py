@@ -34,7 +34,7 @@ class ExponentialAverage:
         self.updates += taken
 
     @torch.no_grad()
-    def take_buffers(self, network: nn.Module) -> None:
+    def take_buffers(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> None:
         """What a network keeps beside its weights, such as the statistics of batch norm, is its newest."""
-        for own, newest in zip(self.network.buffers(), network.buffers(), strict=True):
+        for own, newest in pairs:
             own.copy_(newest)

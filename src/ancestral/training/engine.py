@@ -135,7 +135,8 @@ class Engine:
 
     def clear(self) -> None:
         """Frees the gradients."""
-        self.network.zero_grad(set_to_none=True)
+        for weight in self.weights.values():
+            weight.grad = None
 
     def tensors(self, network: nn.Module) -> dict[str, Tensor]:
         """What this process holds of a network of this kind, by name."""
@@ -222,10 +223,9 @@ class FullySharded(Engine):
         return whole
 
     def clear(self) -> None:
-        """Frees those of the rows too."""
+        """Frees those of the whole too."""
         super().clear()
-        for weight in self.weights.values():
-            weight.grad = None
+        self.network.zero_grad(set_to_none=True)
 
 
 def engine_of(processes: Processes, parallel: Parallel) -> type[Engine]:

@@ -64,6 +64,7 @@ class ModuleTrainer:
         self.ema = ExponentialAverage(self.network, module.settings.ema_decay)
         kind = engine_of(processes, parallel)
         self.engine = kind(processes, module, task.compute, task.config.training, self.ema.network, asked, seconds)
+        self.buffers = [*zip(self.ema.network.buffers(), self.network.buffers(), strict=True)]
         self.optimizers = optimizers_for(self.engine.weights, self.network, module.settings, self.engine.rows)
         self.means = RunningMeans(task.device)
         self.prefix = f"{module.name}." if module.name else ""
@@ -77,7 +78,7 @@ class ModuleTrainer:
             optimizer.found_inf = skip  # type: ignore[attr-defined]
             optimizer.step()
         self.ema.update(zip(self.engine.averages, self.engine.weights.values(), strict=True), finite)
-        self.ema.take_buffers(self.network)
+        self.ema.take_buffers(self.buffers)
 
     def set_learning_rate(self, images: int, fraction: float, factor: float) -> None:
         """That of a step after so many images, at this share of the budget, times `factor`."""
