@@ -46,9 +46,7 @@ def extractor(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Extract
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.mktemp("features")))
         patch.setattr("ancestral.evaluation.features.EPOCHS", 20)
-        train, test = as_pixels(parts.train), as_pixels(parts.test)
-        labels = [torch.tensor(part.labels) for part in (parts.train, parts.test)]
-        return finish(train_extractor(train, labels[0], test, labels[1], "digits"))
+        return finish(train_extractor(parts.train, parts.test))
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +160,8 @@ def test_features_see_no_image_that_is_compared(
     """Trap: features trained on what they compare push real test images away, the more the fewer images there are."""
     seen: list[tuple[Tensor, str]] = []
 
-    def learn(
-        images: Tensor, labels: Tensor, tested: Tensor, told: Tensor, data: str, *others: object
-    ) -> StepwiseWork[Extractor]:
-        seen.append((images, data))
+    def learn(train: ImageSet, test: ImageSet, seed: int) -> StepwiseWork[Extractor]:
+        seen.append((as_pixels(train), train.hash))
         yield from ()
         return extractor
 

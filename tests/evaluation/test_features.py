@@ -9,11 +9,26 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import InputError
-from ancestral.evaluation.features import Extractor, num_transforms, transform
-from ancestral.evaluation.features import train_extractor as training
+from ancestral.evaluation import features
+from ancestral.evaluation.features import Extractor, new_task, num_transforms, transform
 from ancestral.files import cache_folder
-from ancestral.progress import finish
+from ancestral.progress import StepwiseWork, finish
+from ancestral.training.checkpoint import load_checkpoint
+from ancestral.training.loop import train
+
+
+def image_set(images: Tensor, labels: Tensor | None, name: str) -> ImageSet:
+    known = None if labels is None else labels.numpy()
+    classes = () if labels is None else tuple(map(str, range(10)))
+    return ImageSet(images.permute(0, 2, 3, 1).numpy(), known, classes, None, None, name)
+
+
+def training(
+    images: Tensor, labels: Tensor | None, held_out: Tensor, answers: Tensor | None, name: str, seed: int = 0
+) -> StepwiseWork[Extractor]:
+    return features.train_extractor(image_set(images, labels, name), image_set(held_out, answers, name), seed)
 
 
 def train_extractor(*words: Any) -> Extractor:
@@ -126,6 +141,23 @@ def test_a_damaged_file_is_named_and_trained_again(
     assert kept().read_bytes() == whole
 
 
+@pytest.mark.parametrize("kind", ["labels", "transforms"])
+def test_it_is_what_the_loop_stopped_in_the_middle_makes_of_its_task(
+    digits: tuple[Tensor, Tensor], few_steps: Path, kind: str
+) -> None:
+    images, labels = digits[0][:300], digits[1][:300] if kind == "labels" else None
+    learnt = image_set(images[:200], None if labels is None else labels[:200], "digits")
+    rest = image_set(images[200:], None if labels is None else labels[200:], "others")
+    extractor = finish(features.train_extractor(learnt, rest))
+    run, parts = few_steps / "run", Parts(learnt, rest, rest)
+    steps = train(new_task(learnt, 0), parts, run, lambda text: None)
+    assert [next(steps).step for _ in range(3)] == [1, 2, 3]
+    steps.close()
+    assert len([*train(new_task(learnt, 0), parts, run, lambda text: None)]) == 7 - 3
+    tensors, _ = load_checkpoint(run / "checkpoints" / "step-00000007")
+    assert all(torch.equal(tensors["ema"][name], each) for name, each in extractor.network.state_dict().items())
+
+
 def test_without_labels_it_learns_transforms(digits: tuple[Tensor, Tensor]) -> None:
     """Chance is 1/8. The same task is taken where every image has the same label, from which nothing is learnt."""
     images, _ = digits
@@ -142,7 +174,7 @@ def test_the_transforms_are_the_symmetries_of_a_square_or_of_a_rectangle() -> No
     """All different, each but the diagonal turns undone by itself, and none moves a pixel of another image."""
     square, wide = torch.arange(2 * 9).reshape(2, 1, 3, 3).byte(), torch.arange(2 * 12).reshape(2, 1, 3, 4).byte()
     for images, count in ((square, 8), (wide, 4)):
-        assert num_transforms(images) == count
+        assert num_transforms(images.shape) == count
         seen = [transform(images, torch.full((2,), which)) for which in range(count)]
         assert len({tuple(image.flatten().tolist()) for image in seen}) == count
         assert all(torch.equal(image[0].flatten().sort().values, images[0].flatten()) for image in seen)

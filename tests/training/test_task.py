@@ -1,7 +1,7 @@
 """A task of two networks, a coder and its critic: the loop gives it all it gives a denoiser, and mixes no gradients."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ancestral.codec import PIXELS
 from ancestral.compute import Choices
 from ancestral.data.datasets import load
-from ancestral.data.imageset import ImageSet, Parts
+from ancestral.data.imageset import Parts
 from ancestral.data.loader import Batch
 from ancestral.errors import InputError
 from ancestral.processes import SINGLE_PROCESS, Processes
@@ -52,9 +52,6 @@ class Coding(Task):
     def with_compute(self, choices: Choices) -> "Coding":
         return Coding(self.parts, choices)
 
-    def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
-        return self.compute
-
     def coder_losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[Tensor, Tensor]:
         made = network(PIXELS.encode(batch.pixels) + 0.1 * random.eps)
         return made.flatten(1).mean(1) - 0.5 * self.critic(made)[:, 0], torch.ones(len(made))
@@ -70,9 +67,6 @@ class Coding(Task):
 
     def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
         save_file(averages[0].state_dict(), run.path / "coder.safetensors")
-
-    def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
-        return None
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ images are kept apart, and no more than are compared. Where too few are compared
 """
 
 import math
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -181,12 +182,11 @@ def evaluating(
 
 def extractor_of(parts: Parts, seed: int, fitted: Indices | None = None) -> StepwiseWork[Extractor]:
     """The features of a classifier trained on the training images at the places `fitted`, or None: on all of them."""
-    train, test = parts.train, parts.test
-    images, labels, data = as_pixels(train), _labels(train), train.hash + test.hash
+    train, test = in_memory(parts.train), in_memory(parts.test)
     if fitted is not None:
-        images, labels = images[fitted], None if labels is None else labels[fitted]
-        data += sha256(fitted.numpy().tobytes()).hexdigest()
-    return (yield from train_extractor(images, labels, as_pixels(test), _labels(test), data, seed))
+        some = fitted.numpy()
+        train = replace(train.ordered(some), hash=sha256(train.hash.encode() + some.tobytes()).hexdigest())
+    return (yield from train_extractor(train, test, seed))
 
 
 def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indices]:
@@ -196,12 +196,17 @@ def apart_of(parts: Parts, settings: EvaluationSettings) -> tuple[Indices, Indic
     return order[:count], order[count:]
 
 
-def as_pixels(images: ImageSet) -> Pixels:
-    """(N, C, H, W) uint8, copied into memory from wherever the set lies; of packed images 4 GiB at most."""
+def in_memory(images: ImageSet) -> ImageSet:
+    """The same images, read now; of packed images 4 GiB at most."""
     if not isinstance(images.images, np.ndarray) and images.images.nbytes > MOST_BYTES:
         got = f"{images.images.nbytes / 2**30:.1f}; this is not measured for larger sets"
         raise InputError(f"expected at most {MOST_BYTES // 2**30} GiB of packed images to compare with, got {got}")
-    return torch.from_numpy(np.array(np.moveaxis(images.pixels(), -1, 1), order="C"))
+    return images.in_memory()
+
+
+def as_pixels(images: ImageSet) -> Pixels:
+    """(N, C, H, W) uint8, copied into memory from wherever the set lies, as `in_memory`."""
+    return torch.from_numpy(np.array(np.moveaxis(in_memory(images).pixels(), -1, 1), order="C"))
 
 
 def gaussian_like(rows: Float64[Tensor, "N D"], count: int, seed: int) -> Float64[Tensor, "M D"]:
@@ -233,10 +238,6 @@ def check_counts(generated: int, parts: Parts, settings: EvaluationSettings, own
 def _pick(count: int, settings: EvaluationSettings) -> Shaped[Tensor, "N"]:
     """A seeded order, since sets may come sorted by class."""
     return torch.randperm(count, generator=generator(settings.seed, "evaluation", "pick", count))
-
-
-def _labels(images: ImageSet) -> Labels | None:
-    return None if images.labels is None else torch.tensor(images.labels)
 
 
 def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -> Comparison:

@@ -5,8 +5,8 @@ labels of the training images; where there are none, it learns to tell which tra
 down and, on square images, transposed: the 8 symmetries of a square). Features are standardised by the training
 images, so one unit is one deviation. How far to trust them is the held-out accuracy that stands beside them.
 
-A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again. Its
-loop is its own: a minute of work is no run to go on with, and another optimiser's rounding would be another measure.
+A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again. It is
+a task like any other, trained by the same steps; a minute of work is no run to go on with, so no folder of one is made.
 """
 
 import json
@@ -14,32 +14,37 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from ancestral.compute import Choices
+from ancestral.data.imageset import ImageSet
+from ancestral.data.loader import Batch
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, check_regular, json_object, write_whole
 from ancestral.networks.weights import tensors_hash
 from ancestral.progress import StepwiseWork
 from ancestral.rng import generator, mix
-from ancestral.tensors import Labels, Pixels, from_pixels
+from ancestral.settings import Config, ImageSpec, TrainingSettings
+from ancestral.tensors import Images, Labels, PerImage, Pixels, from_pixels
+from ancestral.training.randomness import Randomness
+from ancestral.training.step import Trainer
+from ancestral.training.task import Network, Task, Trainable
 
 Kind = Literal["labels", "transforms"]
-HeldOutPixels = UInt8[Tensor, "M C H W"]  # as those trained on, another number of them
-HeldOutLabels = Int64[Tensor, "M"]
 
-RECIPE = 2  # raise it when the network, its training or its file changes: no cached network of another one is used
+RECIPE = 3  # raise it when the network, its training or its file changes: no cached network of another one is used
 WIDTH = 64
 BATCH = 64
 CHUNK = 512
-PEAK_LR = 2e-3
 # the budget: 30 epochs, at least 10,000 images, but no more pixels than this (63,775 images of 28 x 28)
 EPOCHS, LEAST_IMAGES, MOST_PIXELS = 30, 10_000, 50_000_000
 
@@ -61,9 +66,48 @@ class FeatureNetwork(nn.Module):
         self.classifier = nn.Sequential(nn.SiLU(), nn.Linear(WIDTH, num_classes))
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; the stubs lack it
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
-        """(B, 64) features of images in [-1, 1]."""
+    def forward(self, images: Images) -> Float[Tensor, "B K"]:
+        """(B, K) scores of the classes, of images in [-1, 1]."""
+        return self.classifier(self.embedded(images))
+
+    def embedded(self, images: Images) -> Float[Tensor, "B D"]:
+        """(B, 64) features."""
         return self.features(self.down(self.stem(self.shrink(images))))
+
+
+class Recognising(Task):
+    """A feature network learns the label of an image, else which transform it is under: t - 1, so that logs tell it."""
+
+    def __init__(self, network: FeatureNetwork, spec: ImageSpec, config: Config, compute: Choices) -> None:
+        self.network, self.spec, self.config, self.compute = network, spec, config, compute
+        self.seed, self.device = mix(config.seed, "features"), torch.device("cpu")
+        self.num_timesteps = 1 if spec.class_names else num_transforms(spec.shape)
+        self.modules = (Trainable(network, config.training, self.losses, self._warm_up),)
+
+    def with_compute(self, choices: Choices) -> "Recognising":
+        return Recognising(self.network, self.spec, self.config, choices)
+
+    def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
+        """-log p(label or transform | image), nats."""
+        pixels, answers = _posed(batch.pixels, batch.condition.labels, random.times.t - 1)
+        with self.compute.autocast(self.device):
+            scores = network(from_pixels(pixels))
+        losses = nn.functional.cross_entropy(scores.float(), answers, reduction="none")
+        return losses, random.times.weight.to(losses)
+
+    def _warm_up(self, network: Network, count: int) -> PerImage:
+        return network(torch.zeros(count, *self.spec.shape)).sum(dim=1)
+
+
+def new_task(images: ImageSet, seed: int) -> Recognising:
+    """An untrained network and its recipe: AdamW, a short warm-up, a cosine to zero over the budget, no average."""
+    pixels = images.spec.height * images.spec.width // shrinkage(*images.shape[1:]) ** 2
+    steps = max(min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels) // BATCH, 1)
+    recipe = partial(TrainingSettings, optimizer="adamw", lr=2e-3, lr_schedule="cosine", clip_norm=None, ema_decay=0)
+    training = recipe(steps=steps, batch_size=BATCH, warmup_images=BATCH * min(50, steps // 4 + 1))
+    torch.manual_seed(mix(seed, "features", "weights"))
+    network = FeatureNetwork(images.shape, len(images.class_names) or num_transforms(images.shape))
+    return Recognising(network, images.spec, Config(training=training, seed=seed), Choices())
 
 
 @dataclass(frozen=True)
@@ -93,46 +137,40 @@ class Extractor:
         return float((self.classify(pixels) == asked).double().mean())
 
     def _computed(self, pixels: Pixels) -> Float[Tensor, "B D"]:
-        return torch.cat([self.network(from_pixels(part)) for part in torch.split(pixels, CHUNK)])  # it sees pixels
+        return torch.cat([self.network.embedded(from_pixels(part)) for part in torch.split(pixels, CHUNK)])
 
 
-def train_extractor(
-    images: Pixels,
-    labels: Labels | None,
-    held_out_images: HeldOutPixels,
-    held_out_labels: HeldOutLabels | None,
-    data_hash: str,
-    seed: int = 0,
-) -> StepwiseWork[Extractor]:
+def train_extractor(train: ImageSet, test: ImageSet, seed: int = 0) -> StepwiseWork[Extractor]:
     """The feature network of a data set: from the cache, else trained on the CPU, image by image, and kept there.
 
-    Without labels, or where all are the same, it learns to tell transforms. The training images, in an order that is a
-    function of `seed`, are the only ones it learns from; held-out images only measure it. Same seed, machine and
-    number of threads: the same bits. `data_hash` is that of the content of both sets of images.
+    Without labels, or where all are the same, it learns to tell transforms. The images of `train`, in an order that is
+    a function of `seed`, are the only ones it learns from; those of `test` only measure it. Same seed, machine and
+    number of threads: the same bits.
     """
-    if not len(images) or not len(held_out_images):
-        got = f"{len(images)} and {len(held_out_images)}"
+    if not len(train) or not len(test):
+        got = f"{len(train)} and {len(test)}"
         raise InputError(f"expected training and held-out images to learn from, got {got}; set data.test above 0")
-    told = labels if labels is not None and bool((labels != labels[0]).any()) else None
-    task = "transforms" if told is None else blake2b(told.numpy().tobytes(), digest_size=16).hexdigest()
-    key = "/".join(map(str, (RECIPE, data_hash, task, seed, *images.shape)))
+    if train.labels is None or test.labels is None or (train.labels == train.labels[0]).all():
+        train, test = train.unlabelled(), test.unlabelled()
+    aim = "transforms" if train.labels is None else blake2b(train.labels.tobytes(), digest_size=16).hexdigest()
+    key = "/".join(map(str, (RECIPE, train.hash + test.hash, aim, seed, len(train), *train.shape)))
     path = cache_folder() / "features" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
-    if (kept := _read(path, images)) is not None:
+    if path.exists() and (kept := _read(path, train.shape)) is not None:
         return kept
-    num_classes = num_transforms(images) if told is None else int(told.max()) + 1
-    with torch.random.fork_rng(devices=[]):  # the caller's random state is left as it was
-        torch.manual_seed(mix(seed, "features", "weights"))
-        network = FeatureNetwork(images.shape[1:], num_classes)
-    yield from _fit(network, images, told, seed)
-    network.eval().requires_grad_(False)
-    kind: Kind = "transforms" if told is None else "labels"
-    untested = Extractor(network, kind, num_classes, accuracy=0.0, num_held_out=len(held_out_images))
-    inputs, answers = _task(held_out_images, None if told is None else held_out_labels, seed, "held out")
-    extractor = replace(untested, accuracy=float((untested.classify(inputs) == answers).double().mean()))
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():  # it leaves the caller's
+        trainer = Trainer(task := new_task(train, seed), train)
+    while trainer.fraction < 1:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+            trainer.advance()
+        yield trainer.images, BATCH * (trainer.settings.steps or 0)
+    network, num_classes = task.network.eval().requires_grad_(False), len(train.class_names) or task.num_timesteps
+    which = torch.randint(num_classes, (len(test),), generator=generator(seed, "features", "transforms", "held out"))
+    seen, answers = _posed(torch.tensor(test.pixels()).permute(0, 3, 1, 2), test.condition(test.spec).labels, which)
+    untested = Extractor(network, "labels" if train.class_names else "transforms", num_classes, 0.0, len(test))
+    extractor = replace(untested, accuracy=float((untested.classify(seen) == answers).double().mean()))
     tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
-    about["digest"] = tensors_hash(tensors)  # safetensors has no checksum of its own
-    write_whole(path, save(tensors, metadata={"extractor": json.dumps(about)}))
+    write_whole(path, save(tensors, metadata={"extractor": json.dumps({**about, "digest": tensors_hash(tensors)})}))
     return extractor
 
 
@@ -141,9 +179,9 @@ def shrinkage(height: int, width: int) -> int:
     return max(1, round(min(height, width) / 48))
 
 
-def num_transforms(pixels: Pixels) -> int:
-    """8 for square images, 4 for others: transposing would change their shape."""
-    return 8 if pixels.shape[-1] == pixels.shape[-2] else 4
+def num_transforms(shape: Sequence[int]) -> int:
+    """8 for square images (..., H, W), 4 for others: transposing would change their shape."""
+    return 8 if shape[-1] == shape[-2] else 4
 
 
 def transform(pixels: Pixels, which: Labels) -> Pixels:
@@ -159,41 +197,13 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
 
 
-def _fit(network: FeatureNetwork, images: Pixels, labels: Labels | None, seed: int) -> StepwiseWork[None]:
-    """AdamW on the cross-entropy, with a short warm-up and a cosine to zero, over the whole budget."""
-    height, width = images.shape[-2:]
-    pixels = height * width // shrinkage(height, width) ** 2
-    steps = min(max(EPOCHS * len(images), LEAST_IMAGES), MOST_PIXELS // pixels) // BATCH
-    warmup = min(50, steps // 4 + 1)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_LR, weight_decay=0.01)
-    # one shuffle of all images after another, cut into batches without regard to where they meet
-    epochs = math.ceil(steps * BATCH / len(images))
-    orders = [torch.randperm(len(images), generator=generator(seed, "features", "order", i)) for i in range(epochs)]
-    for step, chosen in enumerate(torch.split(torch.cat(orders)[: steps * BATCH], BATCH)):
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK_LR * min(1, (step + 1) / warmup) * (1 + math.cos(math.pi * step / steps)) / 2
-        inputs, answers = _task(images[chosen], None if labels is None else labels[chosen], seed, step)
-        with torch.inference_mode(False), torch.enable_grad():
-            loss = nn.functional.cross_entropy(network.classifier(network(from_pixels(inputs))), answers)
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-        yield (step + 1) * BATCH, steps * BATCH
+def _posed(pixels: Pixels, labels: Labels | None, which: Labels) -> tuple[Pixels, Labels]:
+    """What to look at and what to answer: the labels, else `which` transform of each image."""
+    return (transform(pixels, which), which) if labels is None else (pixels, labels)
 
 
-def _task(pixels: Pixels, labels: Labels | None, seed: int, position: int | str) -> tuple[Pixels, Labels]:
-    """What to look at and what to answer: the labels, else a transform drawn for each image."""
-    if labels is not None:
-        return pixels, labels
-    draw = generator(seed, "features", "transforms", position)
-    which = torch.randint(num_transforms(pixels), (len(pixels),), generator=draw)
-    return transform(pixels, which), which
-
-
-def _read(path: Path, images: Pixels) -> Extractor | None:
-    """The kept extractor, or None where there is none or it is damaged, which the log tells."""
-    if not path.exists():
-        return None
+def _read(path: Path, shape: Sequence[int]) -> Extractor | None:
+    """The kept extractor, or None where it is damaged, which the log tells."""
     try:
         check_regular(path)
         with safe_open(path, framework="pt") as file:
@@ -201,7 +211,7 @@ def _read(path: Path, images: Pixels) -> Extractor | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if about.pop("digest") != tensors_hash(tensors):
             raise ValueError("its digest does not fit")
-        network = FeatureNetwork(images.shape[1:], about["num_classes"])
+        network = FeatureNetwork(shape, about["num_classes"])
         network.load_state_dict(tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as fault:
         logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)

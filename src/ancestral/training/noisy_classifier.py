@@ -3,7 +3,7 @@
 x_0 and its class from the data, t from 1..T, eps ~ N(0, I);  step along the gradient of log p(class | x_t)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,7 +21,6 @@ from ancestral.networks.weights import weights_hash
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import CLASSIFIER_FILE, Accuracy, NoisyClassifier, load_classifier
 from ancestral.presets import SMALL_UNET
-from ancestral.processes import Processes
 from ancestral.rng import generator, mix
 from ancestral.settings import Config, ImageSpec, TrainingSettings, UNetSettings
 from ancestral.tensors import Labels, PerImage
@@ -37,17 +36,9 @@ AT_ONCE = 256
 
 def recipe(of_run: TrainingSettings, steps: int | None, minutes: float | None) -> TrainingSettings:
     """How a classifier is trained, to the first limit that is reached; what is not its own is as for the run."""
-    own = {
-        "steps": steps,
-        "images": None,
-        "minutes": minutes,
-        "optimizer": "adamw",
-        "lr": 2e-3,
-        "weight_decay": 0.05,
-        "warmup_images": 50 * of_run.batch_size,
-        "lr_schedule": "cosine",
-    }
-    return TrainingSettings.model_validate({**of_run.model_dump(), **own})
+    budget = {"steps": steps, "images": None, "minutes": minutes, "warmup_images": 50 * of_run.batch_size}
+    own = {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 0.05, "lr_schedule": "cosine"}
+    return TrainingSettings.model_validate({**of_run.model_dump(), **budget, **own})
 
 
 def new_classifier(pipeline: Pipeline, class_names: tuple[str, ...], seed: int) -> NoisyClassifier:
@@ -78,10 +69,6 @@ class Classifying(Task):
 
     def with_compute(self, choices: Choices) -> "Classifying":
         return Classifying(self.classifier, self.config, choices, self.codec)
-
-    def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
-        """As the denoiser is, which is larger."""
-        return self.compute
 
     def losses(self, network: Network, batch: Batch, random: Randomness) -> tuple[PerImage, PerImage]:
         """-log p(class | x_t), nats."""

@@ -63,9 +63,9 @@ class Task(Protocol):
     def with_compute(self, choices: Choices) -> "Task":
         """The same task, computed so."""
 
-    @abstractmethod
     def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
         """How it is computed on this machine, of whose memory is said what does not fit."""
+        return self.compute
 
     def randomness(self, step: int) -> Randomness:
         """That of a step, for its whole batch."""
@@ -88,10 +88,10 @@ class Task(Protocol):
         """What the log shows of the averaged first network; all processes together. `images`: those trained on."""
         return None
 
-    @abstractmethod
     def save(self, averages: Sequence[nn.Module], run: RunFolder) -> None:
-        """Writes what is kept of the averaged networks."""
+        """Writes what is kept of the averaged networks beside checkpoints."""
+        return
 
-    @abstractmethod
     def mend(self, averages: Sequence[nn.Module], run: RunFolder) -> str | None:
         """Writes it where it is not what was saved last, and says so."""
+        return None
