@@ -89,7 +89,7 @@ def test_a_copy_of_the_package_is_broken_and_this_one_is_not() -> None:
     """The whole way, by a process of its own: the exit code is 1 and the failed checks are named."""
     mutation = NAMED["bits for nats"]
     one = noticed(mutation)
-    assert one.code == 1 and "bound: bits per dimension of log 256 nats" in one.failed
+    assert one.code == 1 and "losses: L_vlb over all t: the terms of the bound but L_T" in one.failed
     row = [*table([mutation], [one])][2]
     assert row.startswith("| bits for nats | `diffusion/likelihood.py` | 1 |") and one.fault == ""
     stale = noticed(mutation._replace(new="math.logg(2)"))
