@@ -63,7 +63,7 @@ OF_THE_SAMPLER = {
 }  # fmt: skip
 """Keys that only say where and how steps are taken, and in which array library."""
 NOT_OF_FLOW = OF_THE_SAMPLER | {
-    "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "stochastic_sampling", "use_flow_sigmas",
+    "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len", "use_flow_sigmas",
     "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr", "variance_type",
     "clip_sample", "clip_sample_range", "dynamic_thresholding_ratio", "sample_max_value",
 }  # fmt: skip
