@@ -407,7 +407,7 @@ MUTATIONS = (
     Mutation("a classifier on top of the network's own", "pipeline/guiding.py",
              "settings.guidance - networks.conditional", "settings.guidance"),
     Mutation("autoguidance by a weaker network of no class", "pipeline/guiding.py",
-             "networks.bind(known), networks.weaker(known))", "networks.bind(known), networks.weaker(None))"),
+             "networks.bind(known), networks.weaker(known))", "networks.bind(known), networks.weaker(known.null()))"),
     Mutation("published variance: beta_1", "diffusion/variances.py",
              "torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s))", "schedule.beta(t, s)"),
 )  # fmt: skip
