@@ -1,12 +1,13 @@
 """`ancestral train` in this process: what it says, what it leaves, and going on."""
 
 import json
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_calls import TINY, call
+from cli_calls import TINY, call, snapshot
 from PIL import Image
 from rich.console import Console
 
@@ -17,6 +18,16 @@ from ancestral.jobs.train import step_event, train
 from ancestral.settings import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress
+
+
+def folder_with_numbers(folder: Path, names: str, numbers: Callable[[int], str]) -> Path:
+    """A dozen images, and in their metadata the columns `names` with the `numbers` of the i-th."""
+    folder.mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((8, 8), 20 * i, np.uint8)).save(folder / f"{i}.png")
+    lines = [f"file_name,{names}", *(f"{i}.png,{numbers(i)}" for i in range(12))]
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
 
 
 def test_json_is_the_log_with_progress_and_people_are_told_elsewhere(
@@ -73,13 +84,9 @@ def test_a_run_begun_before_there_were_attributes_goes_on_by_the_same_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], numbers: bool
 ) -> None:
     """Also where its images have numbers beside them, which it does not begin to read."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(12):
-        Image.fromarray(np.full((8, 8), 20 * i, np.uint8)).save(folder / f"{i}.png")
-    if numbers:
-        lines = [f"{i}.png,{i}" for i in range(12)]
-        (folder / "metadata.csv").write_text("\n".join(["file_name,age", *lines]) + "\n")
+    folder = folder_with_numbers(tmp_path / "images", "age", str)
+    if not numbers:
+        (folder / "metadata.csv").unlink()
     words = [
         "train",
         folder,
@@ -100,6 +107,43 @@ def test_a_run_begun_before_there_were_attributes_goes_on_by_the_same_command(
     file.write_text(json.dumps(config))
     done = call(capsys, *words, "--training.steps", "3")
     assert done.code == 0 and "finished after step 3" in done.out, done.err
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("asked", ["none", "age", "size"])
+def test_what_else_is_read_of_the_images_is_refused_and_the_checkpoint_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], packed: bool, asked: str
+) -> None:
+    """Trap: its tensors are then of another network, which is no damage; or of the same, told something else."""
+    source = folder_with_numbers(tmp_path / "images", "age,size", lambda i: f"{i},{-i}")
+    if packed:
+        assert call(capsys, "data", "pack", source, "packed", "--size", "8").code == 0
+        source = Path("packed")
+    words = ["train", source, *TINY, "--data.test", "0.2", "--out", "run", "--training.steps", "2"]
+    words += [] if packed else ["--data.size", "8"]
+    assert call(capsys, *words, "--data.attributes", "age").code == 0
+    checkpoints = snapshot(tmp_path / "run" / "checkpoints")
+    done = call(capsys, *words, "--data.attributes", asked)
+    assert done.code == (0 if asked == "age" else 2)
+    assert done.err.count("\n") == int(asked != "age") and "damaged" not in done.out + done.err
+    assert snapshot(tmp_path / "run" / "checkpoints") == checkpoints
+
+
+def test_a_class_that_is_added_is_a_change_of_the_images_and_no_damage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(np.full((8, 8), 20 * i + ord(name), np.uint8)).save(tmp_path / "images" / name / f"{i}.png")
+    (tmp_path / "images" / "c").rename(tmp_path / "c")
+    words = ["train", tmp_path / "images", *TINY, "--data.size", "8", "--training.steps", "2", "--out", "run"]
+    assert call(capsys, *words).code == 0
+    checkpoints = snapshot(tmp_path / "run" / "checkpoints")
+    (tmp_path / "c").rename(tmp_path / "images" / "c")
+    done = call(capsys, *words)
+    assert done.code == 2 and "the images have changed" in done.err
+    assert snapshot(tmp_path / "run" / "checkpoints") == checkpoints
 
 
 def test_how_a_sweep_found_it_samples_best_survives_more_training(tmp_path: Path) -> None:

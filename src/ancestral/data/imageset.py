@@ -151,12 +151,13 @@ class ImageSet:
         return replace(self, labels=None, class_names=())
 
     def with_attributes(self, asked: tuple[str, ...]) -> "ImageSet":
-        """The same images with the attributes that `DataSettings.attributes` asks for, and no others."""
+        """The same images with the attributes that `DataSettings.attributes` asks for alone, which is other content."""
         names = chosen_attributes(self.attribute_names, asked)
         if self.attributes is None or names == self.attribute_names:
             return self
         columns = self.attributes[:, [self.attribute_names.index(name) for name in names]]
-        return replace(self, attributes=frozen(columns) if names else None, attribute_names=names)
+        other = sha256(f"{self.hash} {names}".encode()).hexdigest()
+        return replace(self, attributes=frozen(columns) if names else None, attribute_names=names, hash=other)
 
 
 class KnownOfImages(NamedTuple):

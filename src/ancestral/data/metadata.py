@@ -106,7 +106,7 @@ def _columns_of_numbers(
     notes: list[str] = []
     for name in names:
         values = [row.get(name) for row in rows]
-        numbers = [_number(value) for value in values]
+        numbers = [number_in(value) for value in values]
         others = [value for value, number in zip(values, numbers, strict=True) if number is None]
         told = sum(number is not None and not math.isnan(number) for number in numbers)
         if told and not others:
@@ -117,7 +117,7 @@ def _columns_of_numbers(
     return columns, tuple(notes)
 
 
-def _number(value: Any) -> float | None:
+def number_in(value: Any) -> float | None:
     """A number, true or false as 1 or 0; not a number where there is nothing, None where there is something else."""
     try:
         number = float(WORDS.get(value.strip().lower() if isinstance(value, str) else value, value))

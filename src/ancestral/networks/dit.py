@@ -72,7 +72,7 @@ class DiT(Backbone):
         num_attributes: int = 0,
     ) -> None:
         super().__init__()
-        self.settings, self.num_classes = settings, num_classes
+        self.settings = settings
         self.null_class = num_classes if null_class else None
         width, self.side_multiple = settings.width, settings.patch
         self.patches = nn.Conv2d(in_channels, width, settings.patch, settings.patch)

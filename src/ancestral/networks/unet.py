@@ -42,7 +42,7 @@ class UNet(Backbone):
         num_attributes: int = 0,
     ) -> None:
         super().__init__()
-        self.settings, self.num_classes = settings, num_classes
+        self.settings = settings
         self.roll_multiple = 2 ** (len(settings.widths) - 1)  # the coarsest pixel
         self.null_class = num_classes if null_class else None
         levels = range(len(settings.widths))

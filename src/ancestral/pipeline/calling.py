@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ancestral.condition import UNTOLD
 from ancestral.data.images import picture_of
+from ancestral.data.metadata import number_in
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
 from ancestral.settings import AttributeSpec, SamplingSettings, sampling_with
@@ -28,7 +29,6 @@ Classes = object
 AttributeValues = object
 """None, numbers by the names of attributes, or several such dictionaries; `attributes_of` says what else."""
 OUTPUTS = ("pil", "tensor", "array")
-TRUTHS = {"true": "1", "false": "0"}  # of attributes, as metadata spells them too
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
 ARGUMENTS = ("num_images", "labels", "attributes", "seed", "seeds", "output", "on_progress")  # beside settings
 MOST_SEEDS = 2**63
@@ -146,15 +146,13 @@ def _attribute_row(given: object, known: Sequence[AttributeSpec]) -> list[float]
 
 
 def attributes_in(text: str) -> dict[str, float]:
-    """The attributes in a line such as "age=0.3,smiling=true"."""
+    """The attributes in a line such as "age=0.3,smiling=true", the numbers as metadata may have them."""
     pairs = [word.rpartition("=") for word in text.split(",")]
-    values = {name.strip(): TRUTHS.get(value.strip().lower(), value) for name, _, value in pairs if name.strip()}
-    try:
-        if len(values) == len(pairs):
-            return {name: float(value) for name, value in values.items()}
-    except ValueError:
-        pass
-    raise InputError(f"expected attributes as NAME=NUMBER with commas between, each once, got {text!r}")
+    read = {name.strip(): number_in(value) for name, _, value in pairs if name.strip() and value.strip()}
+    values = {name: number for name, number in read.items() if number is not None}
+    if len(values) < len(pairs):
+        raise InputError(f"expected attributes as NAME=NUMBER with commas between, each once, got {text!r}")
+    return values
 
 
 def class_index(name: str, class_names: Sequence[str]) -> int:

@@ -149,7 +149,7 @@ class Checkpointer:
         """The checkpoint that the main process finds."""
         folder = None
         if self.processes.is_main:
-            fault = partial(unsound, self.trainer.settings.batch_size, self.trainer.expected)
+            fault = partial(unsound, self.data_hash, self.trainer.settings.batch_size, self.trainer.expected)
             folder = newest_checkpoint(self.run.checkpoints, self.say, up_to, fault)
         name = self.processes.broadcast("" if folder is None else folder.name)
         return self.run.checkpoints / name if name else None
@@ -205,9 +205,10 @@ class Counters(Settings):
         return self
 
 
-def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -> str | None:
+def unsound(data_hash: str, batch_size: int, expected: Callable[[int], Tensors], folder: Path) -> str | None:
     """Why training cannot go on from a checkpoint whose files are whole, or None; `expected`: tensors like those that
-    are to be there after a number of steps. One tensor is read at a time.
+    are to be there after a number of steps. One tensor is read at a time. One of other images is not damaged, though
+    its tensors may be of other classes: `resume` refuses it.
     """
     try:
         counters = parse(Counters, read_json(folder / "state.json"), "state.json")
@@ -216,6 +217,8 @@ def unsound(batch_size: int, expected: Callable[[int], Tensors], folder: Path) -
     counted = (int(folder.name.rpartition("-")[2]), counters.step * batch_size)
     if (counters.step, counters.images) != counted:
         return f"state.json says step {counters.step} and {counters.images} images, not {counted[0]} and {counted[1]}"
+    if counters.data != data_hash:
+        return None
     wanted, groups = expected(counters.step), checkpoint.tensor_files(folder)
     if groups.keys() != wanted.keys():
         return f"it holds {', '.join(sorted(groups)) or 'no tensors'}, not {', '.join(sorted(wanted))}"

@@ -80,7 +80,8 @@ def train(
             f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
         )
     say = say if processes.is_main else lambda text: None
-    with run.claimed(config) if processes.is_main else nullcontext(lambda: None) as check:
+    idle = ("data.attributes",) if parts.train.attributes is None else ()
+    with run.claimed(config, idle) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         found = run.read_config().training if processes.is_main else config.training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -57,8 +57,9 @@ class RunFolder:
         return parse(Config, migrated(read_settings(self.config)), str(self.config))
 
     @contextmanager
-    def claimed(self, config: Config) -> Iterator[Callable[[], None]]:
-        """Holds the run for one trainer, after checking that `config` continues what is there.
+    def claimed(self, config: Config, idle: Collection[str] = ()) -> Iterator[Callable[[], None]]:
+        """Holds the run for one trainer, after checking that `config` continues what is there, but for the settings
+        called `idle`, by dotted name, which mean nothing for its images.
 
         Gives a check to be called before anything is written, which raises CannotWrite where the folder was renamed,
         removed or replaced.
@@ -77,7 +78,7 @@ class RunFolder:
             check = partial(_check_same, self.path, os.fstat(folder))
             check()
             if self.config.is_file():
-                self._agree(config)
+                self._agree(config, idle)
             else:
                 self.adopt(config)
             yield check
@@ -159,9 +160,9 @@ class RunFolder:
                 said = f"{self.path} is being trained by another process; wait for it, or set --out"
                 raise InputError(said) from None
 
-    def _agree(self, config: Config) -> None:
+    def _agree(self, config: Config, idle: Collection[str]) -> None:
         before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
-        for name in sorted(before.keys() & now.keys()):  # the fields of another choice follow from its name
+        for name in sorted(before.keys() & now.keys() - {*idle}):  # the fields of another choice follow from its name
             if before[name] != now[name]:
                 raise InputError(
                     f"{self.path} was trained with {name} = {json.dumps(before[name])}, "
@@ -192,7 +193,6 @@ def _is_nothing(entry: Path) -> bool:
 
 
 def _fixed_settings(config: Config) -> dict[str, Any]:
-    """Every setting that a run cannot change, by dotted name; what is read of images, their hash tells."""
-    apart: dict[str, Any] = {"sampling": True, "compute": True, "training": ADJUSTABLE, "data": {"attributes"}}
-    tree = config.model_dump(mode="json", exclude=apart)
+    """Every setting that a run cannot change, by dotted name."""
+    tree = config.model_dump(mode="json", exclude={"sampling": True, "compute": True, "training": ADJUSTABLE})
     return dict(flat(tree))
