@@ -45,9 +45,9 @@ def compared(name: str, about: str, each: Mapping[str, Mapping[str, Config]], ar
     record = json.loads(file.read_text()) if file.is_file() else {"minutes": minutes, "speeds": {}, "runs": {}}
     for name, config in recipes.items() if not words.table else ():
         if name not in record["speeds"]:
-            record["speeds"][name] = speed_of(recipes[first], config)
-            if config.network == recipes[first].network:
-                record["speeds"][name]["ratio"] = 1.0  # the same products: what was measured is the noise of measuring
+            same = name != first and config.network == recipes[first].network
+            record["speeds"][name] = record["speeds"][first] if same else speed_of(recipes[first], config)
+            record["speeds"][first]["ratio"] = 1.0  # what was measured beside itself is the noise of measuring
             write_whole(file, json.dumps(record, indent=1) + "\n")
     for seed in range(words.seeds) if not words.table else ():
         for name in (name for name in recipes if f"{name}/{seed}" not in record["runs"]):
