@@ -18,7 +18,7 @@ ROWS = (
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
     {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec"},
-    {"presets", "compute", "run_states"},
+    {"presets", "compute", "run_states", "tokenizer"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
     {"hub", "editing", "image_inputs", "oracles"},
