@@ -29,7 +29,6 @@ RECIPES = {
     "optimiser by foreach": Recipe(optimizer="foreach"),
     "optimiser one by one": Recipe(optimizer="one-by-one"),
     "average one by one": Recipe(average="one-by-one"),
-    "attention written out": Recipe(attention="written-out"),
     "gradients kept": Recipe(gradients="kept"),
     "two micro-batches": Recipe(micro_batches=2),
     "four micro-batches": Recipe(micro_batches=4),
@@ -37,7 +36,6 @@ RECIPES = {
 }
 FORWARDS = {
     "channels first in memory": ForwardRecipe(memory="channels-first"),
-    "attention written out": ForwardRecipe(attention="written-out"),
     "dropout removed": ForwardRecipe(dropout="removed"),
     "no_grad": ForwardRecipe(grad="no-grad"),
     "half the threads": ForwardRecipe(threads=max(1, THREADS // 2)),

@@ -2,7 +2,8 @@
 
 Group normalisation with the SiLU that follows it: torch's own in the network's precision, the same in float32 between
 two casts, written by its moments (one scale and one shift for each image and channel), and compiled into one kernel
-with its SiLU. Attention: torch's fused kernel and the written-out form.
+with its SiLU. Attention: torch's fused kernel and the written-out form, in both precisions, with and without the way
+back.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.compute import computes_in_bfloat16
+from ancestral.networks.attention import written_out
 from ancestral.networks.layers import GroupNorm
 from benchmarks.machine import device
 from benchmarks.pairs import Case, Cases, Contestant, timed
@@ -22,10 +24,15 @@ NORMS = (
     (16, 128, 32, 32), (16, 256, 16, 32), (16, 256, 8, 32), (16, 256, 4, 32),
 )  # fmt: skip
 """(batch, channels, side, groups): the recipes' levels, then the paper's network."""
-ATTENTIONS = ((64, 1, 49, 128), (64, 4, 49, 64), (16, 1, 256, 256), (64, 4, 784, 16))
-"""(batch, heads, pixels, width of a head): the recipes, four heads, the paper's network, the teaching network."""
+ATTENTIONS = (
+    (64, 4, 16, 16), (64, 1, 49, 96), (64, 4, 49, 32), (64, 1, 64, 64), (64, 1, 196, 64), (64, 4, 196, 16),
+    (16, 1, 256, 256), (16, 4, 256, 64), (16, 4, 784, 16), (16, 1, 784, 256), (8, 4, 1024, 32), (8, 1, 1024, 256),
+)  # fmt: skip
+"""(batch, heads, tokens, width of a head): the recipes' and the paper's networks, and up to 32x32 pixels."""
 
 Form = Callable[[Tensor, nn.GroupNorm], Tensor]
+Run = Callable[[Callable[[Tensor], Tensor], Tensor], Callable[[], None]]
+"""What to time of a form and its input."""
 
 
 def parts(quick: bool) -> Cases:
@@ -35,7 +42,9 @@ def parts(quick: bool) -> Cases:
         for layout in (torch.channels_last, torch.contiguous_format):
             yield _norm_case(batch, channels, side, groups, layout, shortest)
     for shape in ((2, 2, 16, 8),) if quick else ATTENTIONS:
-        yield _attention_case(shape, shortest)
+        for dtype in (torch.float32, torch.bfloat16):
+            for run in (_both_ways, _forward):
+                yield _attention_case(shape, dtype, run, shortest)
 
 
 def _norm_case(batch: int, channels: int, side: int, groups: int, layout: torch.memory_format, shortest: float) -> Case:
@@ -83,16 +92,29 @@ def by_moments(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     return torch.addcmul(shift, x, scale)
 
 
-def _attention_case(shape: tuple[int, int, int, int], shortest: float) -> Case:
-    q = torch.randn(shape, device=device(), dtype=_dtype())
-    forms = {
-        "fused": lambda q: F.scaled_dot_product_attention(q, q, q),
-        "written out": lambda q: (q @ q.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ q,
-    }
+def _attention_case(shape: tuple[int, int, int, int], dtype: torch.dtype, run: Run, shortest: float) -> Case:
+    batch, heads, tokens, width = shape
+    x = torch.randn(batch, tokens, heads * width, device=device(), dtype=dtype)
+    forms: dict[str, Callable[..., Tensor]] = {"fused": F.scaled_dot_product_attention, "written out": written_out}
     contestants = [
-        Contestant(name, timed(_both_ways(form, q), shortest), precision=_name(q)) for name, form in forms.items()
+        Contestant(name, timed(run(partial(_of_heads, form, heads), x), shortest), precision=_name(x))
+        for name, form in forms.items()
     ]
-    return Case(f"attention, {'x'.join(map(str, shape))}", contestants)
+    way = "forward" if run is _forward else "both ways"
+    return Case(f"attention, {'x'.join(map(str, shape))}, {_name(x)}, {way}", contestants)
+
+
+def _of_heads(form: Callable[..., Tensor], heads: int, x: Tensor) -> Tensor:
+    each = x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
+    return form(each, each, each).transpose(1, 2).flatten(2)
+
+
+def _forward(form: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+    @torch.inference_mode()
+    def run() -> None:
+        form(x)
+
+    return run
 
 
 def _both_ways(form: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:

@@ -4,14 +4,12 @@ The defaults are the trainer's own choices. `choices` changes one at a time.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.backends import mkldnn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ancestral.condition import NOTHING_TOLD
 from ancestral.diffusion.losses import squared_error
@@ -31,7 +29,6 @@ class Recipe:
     Args:
         precision: "mixed-products" stores float32 and lets oneDNN multiply in bfloat16, without any cast in the graph.
         micro_batches: parts a batch is computed in, one after another.
-        attention: "written-out" computes its weights as a matrix.
         gradients: "kept" zeroes them in place, so that they are not allocated anew.
         threads: None: as many as torch chose.
     """
@@ -40,7 +37,6 @@ class Recipe:
     memory: Literal["channels-last", "channels-first"] = "channels-last"
     optimizer: Literal["fused", "foreach", "one-by-one"] = "fused"
     average: Literal["foreach", "one-by-one"] = "foreach"
-    attention: Literal["fused", "written-out"] = "fused"
     gradients: Literal["freed", "kept"] = "freed"
     micro_batches: int = 1
     compiled: bool = False
@@ -62,9 +58,9 @@ def recipe_step(work: Workload, recipe: Recipe) -> Callable[[], None]:
         return losses.sum() / work.batch_size
 
     def step() -> None:
-        with _switched(recipe):
-            for x0 in parts:
-                torch.autograd.backward(loss(x0))
+        _switch(recipe)
+        for x0 in parts:
+            torch.autograd.backward(loss(x0))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0, foreach=True)
         optimizer.step()
         _move(average, network, recipe)
@@ -87,7 +83,6 @@ class ForwardRecipe:
     precision: Literal["auto", "float32", "bfloat16", "mixed-products"] = "auto"
     memory: Literal["channels-last", "channels-first"] = "channels-last"
     weights: Literal["float32", "bfloat16"] = "float32"
-    attention: Literal["fused", "written-out"] = "fused"
     dropout: Literal["idle", "removed"] = "idle"
     grad: Literal["inference-mode", "no-grad"] = "inference-mode"
     batch: int | None = None
@@ -107,7 +102,8 @@ def recipe_forward(work: Workload, recipe: ForwardRecipe) -> Callable[[], None]:
     recording = torch.inference_mode if recipe.grad == "inference-mode" else torch.no_grad
 
     def forward() -> None:
-        with recording(), _switched(recipe), pipeline.compute.autocast(pipeline.device):
+        _switch(recipe)
+        with recording(), pipeline.compute.autocast(pipeline.device):
             network(x.to(dtype), time)
 
     return forward
@@ -130,13 +126,12 @@ def _laid_out(x: Tensor, recipe: Recipe | ForwardRecipe) -> Tensor:
     return x.contiguous(memory_format=_memory_format(recipe))
 
 
-def _switched(recipe: Recipe | ForwardRecipe) -> AbstractContextManager[None]:
-    """Sets what torch keeps per process; attention's kernel only while the context lasts."""
+def _switch(recipe: Recipe | ForwardRecipe) -> None:
+    """Sets what torch keeps per process."""
     torch.set_num_threads(recipe.threads or THREADS)
     products = "bf16" if recipe.precision == "mixed-products" else "ieee"
     for operation in (mkldnn.conv, mkldnn.matmul):  # type: ignore[attr-defined]
         operation.fp32_precision = products
-    return sdpa_kernel(SDPBackend.MATH) if recipe.attention == "written-out" else nullcontext()
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -25,6 +25,7 @@ REQUIRED = {
     *("gaussian.py", "sampling/guidance.py", "sampling/denoiser.py", "sampling/loop.py"),
     "rng.py",
     "pipeline/guiding.py",
+    "networks/attention.py",
     "networks/blocks.py",
     "networks/unet.py",
     "networks/dit.py",

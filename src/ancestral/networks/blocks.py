@@ -5,6 +5,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
 from ancestral.networks import layers
+from ancestral.networks.attention import attend
 from ancestral.networks.layers import Embedding, GroupNorm, TimeInput, convolution, linear, zeroed
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
@@ -70,14 +71,10 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(zeroed(linear(width, width)))
 
     def forward(self, x: Images) -> Images:
-        """(B, C, H, W) -> the same shape. Memory grows with HW, time with (HW)^2."""
+        """(B, C, H, W) -> the same shape. Of many pixels, memory grows with HW; time with (HW)^2."""
         pixels = self.group_norm(x).flatten(2).transpose(1, 2)
-        queries, keys, values = (self._by_head(to(pixels)) for to in (self.to_q, self.to_k, self.to_v))
-        seen = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
+        seen = attend(self.to_q(pixels), self.to_k(pixels), self.to_v(pixels), self.heads)
         return x + self.to_out(seen).transpose(1, 2).reshape(x.shape)
-
-    def _by_head(self, x: Float[Tensor, "B L C"]) -> Float[Tensor, "B heads L d"]:
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 def attention_or_nothing(settings: UNetSettings, width: int, attends: bool, normalises: bool = True) -> nn.Module:

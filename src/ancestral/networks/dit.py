@@ -22,13 +22,13 @@ from torch.nn import functional as F
 
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.errors import InputError
+from ancestral.networks.attention import Sequences, attend
 from ancestral.networks.conditions import AttributeEmbedding, with_condition
 from ancestral.networks.interface import Backbone
 from ancestral.networks.layers import Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
 from ancestral.settings import DiTSettings
 from ancestral.tensors import Images
 
-Sequences = Float[Tensor, "B L D"]
 WAVES = 256  # numbers in the sinusoids of time
 NORM_EPS = 1e-6  # of all normalisations but those before a perceptron
 
@@ -51,9 +51,7 @@ class DiTBlock(nn.Module):
         return x + gate_2 * self._perceptron(normed(x, self.norm_eps) * (1 + scale_2) + shift_2)
 
     def _attention(self, x: Sequences) -> Sequences:
-        """Vaswani et al. 2017, eq. 1, by heads."""
-        heads = (to(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v))
-        return self.dropout(self.to_out(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)))
+        return self.dropout(self.to_out(attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads)))
 
     def _perceptron(self, x: Sequences) -> Sequences:
         return self.narrow(self.dropout(F.gelu(self.widen(x), approximate="tanh")))

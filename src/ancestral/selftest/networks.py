@@ -153,18 +153,20 @@ def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
         yield block(x, time) - plain(x, time)
 
 
-@CHECKS("attention of two heads, pixel by pixel", 1e-12)
+@CHECKS("attention of {heads}, pixel by pixel", 1e-12, heads=("one head", "two heads"))
 @torch.no_grad()
-def attended(device: torch.device) -> Tensor:
+def attended(heads: str, device: torch.device) -> Tensor:
     """Softmax of q k / sqrt(d) over all pixels, added to what it was given."""
-    module, x = loud(Attention(NETWORK, 16), device), normal(2, 16, 2, 3, device=device)
+    width = 16 if heads == "one head" else 8
+    settings = NETWORK.model_copy(update={"head_width": width})
+    module, x = loud(Attention(settings, 16), device), normal(2, 16, 2, 3, device=device)
     normed = module.group_norm(x).flatten(2)
     wanted = x.flatten(2).clone()
     for image, pixel in ((i, j) for i in range(2) for j in range(6)):
         q, k, v = (to(normed[image].T) for to in (module.to_q, module.to_k, module.to_v))
-        heads = [slice(0, 8), slice(8, 16)]
-        shares = [torch.softmax(k[:, head] @ q[pixel, head] / 8**0.5, 0) for head in heads]
-        seen = torch.cat([share @ v[:, head] for share, head in zip(shares, heads, strict=True)])
+        parts = [slice(start, start + width) for start in range(0, 16, width)]
+        shares = [torch.softmax(k[:, part] @ q[pixel, part] / width**0.5, 0) for part in parts]
+        seen = torch.cat([share @ v[:, part] for share, part in zip(shares, parts, strict=True)])
         wanted[image, :, pixel] += module.to_out(seen)
     return module(x).flatten(2) - wanted
 
