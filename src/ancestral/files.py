@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time
+from importlib.util import find_spec
 from io import BufferedReader
 from pathlib import Path
 from stat import S_ISLNK, S_ISREG
@@ -278,6 +279,14 @@ def as_path(given: object) -> Path:
     with suppress(RuntimeError):  # no home folder is known
         return Path(text).expanduser()
     return Path(text)
+
+
+def packaged(package: str, name: str) -> Path:
+    """A data file of an installed package, which is not imported for it. InputError where the package is missing."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise InputError(f"expected the package {package}, got none; pip install ancestral brings it")
+    return Path(found.submodule_search_locations[0]) / name
 
 
 def cache_folder() -> Path:

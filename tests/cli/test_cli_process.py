@@ -55,6 +55,24 @@ def test_help_and_mistakes_load_nothing_heavy(tmp_path: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == {words: [code, []] for words, code in QUICK.items()}
 
 
+COMPILER = {"torch._dynamo", "torch._inductor", "sympy"}
+UNUSED = {
+    ("train", "digits", "--training.steps", "1", *TINY): {"sklearn", "scipy", "matplotlib", "torch.onnx", *COMPILER},
+    ("sample", "runs/digits", "--num-images", "1", "--steps", "2"): {"sklearn", "scipy", "torch.onnx", *COMPILER},
+    ("show", "schedule", "--json"): {"sklearn", "scipy", *COMPILER},
+    ("data", "check", "digits"): {"matplotlib", *COMPILER},
+    ("runs",): {"torch", "sklearn", "scipy", "matplotlib"},
+}
+
+
+def test_commands_load_only_what_they_need(tmp_path: Path) -> None:
+    """Traps: a normal weight on the device meta, an optimiser's step and a mode of torch each load torch's compiler."""
+    for words, unused in UNUSED.items():
+        code = f"import sys; from ancestral.cli.main import main; main({words!r}); print(*sorted(sys.modules))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        assert unused & {*done.stdout.splitlines()[-1].split()} == set(), words
+
+
 def test_the_overview_names_every_verb_and_preset(capsys: pytest.CaptureFixture[str]) -> None:
     from ancestral.cli.main import VERBS
     from ancestral.presets import PRESETS

@@ -17,6 +17,7 @@ from ancestral.data.cifar import Known, Labelled
 from ancestral.data.datasets import BUILT_IN, load
 from ancestral.data.download import RemoteFile
 from ancestral.errors import InputError
+from ancestral.files import packaged
 from ancestral.settings import DataSettings
 
 
@@ -76,6 +77,16 @@ def test_parts_of_photos_never_overlap(size: int | tuple[int, int]) -> None:
         rows = {picture[y, slice(*band)].tobytes() for picture in pictures for y in range(427)}
         crop = part.images[len(part) // 3]
         assert any(crop[0].tobytes() in row for row in rows), "a crop's first row stands inside its own band"
+
+
+def test_what_reads_a_packages_file_does_not_import_it() -> None:
+    """Trap: scikit-learn, imported for its digits, took a fifth of the time to the first training step."""
+    import sklearn.datasets
+
+    assert packaged("sklearn", "datasets/data/digits.csv.gz").is_file()
+    assert packaged("sklearn", "datasets").samefile(Path(sklearn.datasets.__file__).parent)
+    with pytest.raises(InputError, match="expected the package nowhere"):
+        packaged("nowhere", "file")
 
 
 def test_photos_too_large_say_how_large_they_may_be() -> None:

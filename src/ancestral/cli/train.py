@@ -8,6 +8,7 @@ from ancestral.cli.job_options import job_options, job_settings, named_config
 from ancestral.cli.options import Options
 from ancestral.cli.output import say, tell
 from ancestral.jobs.target import TrainSettings
+from ancestral.machine import loading
 from ancestral.settings import Config
 
 ABOUT = """\
@@ -37,8 +38,9 @@ def run(argv: Sequence[str]) -> int:
     job = job_settings(found, TrainSettings)
     plan = job.plan  # a faulty setting is told before torch is loaded
     if not found.dry_run:
-        from ancestral.cli.training import show_finished, show_training
-        from ancestral.jobs.train import train
+        with loading():
+            from ancestral.cli.training import show_finished, show_training
+            from ancestral.jobs.train import train
 
         return show_training(partial(train, job), found.json, partial(show_finished, found.json))
     from ancestral.pipeline.building import build_schedule

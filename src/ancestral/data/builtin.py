@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ancestral.colors import COLOR_CHANNELS, MODES
 from ancestral.data.cache import cached, digest
@@ -18,6 +19,7 @@ from ancestral.data.download import RemoteFile, locate
 from ancestral.data.images import fit, form, picture_of, to_array
 from ancestral.data.imageset import Collection, ImageSet, arranged, frozen
 from ancestral.errors import InputError
+from ancestral.files import packaged
 from ancestral.progress import ProgressEvent, StagedWork
 from ancestral.settings import DataSettings
 
@@ -73,21 +75,19 @@ FASHION_MNIST = IdxDataset(
 
 def digits(settings: DataSettings) -> StagedWork[Collection]:
     """1,797 handwritten digits, 8 x 8 grey (Alpaydin and Kaynak, 1998); their 0..16 becomes 0..255."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    with gzip.open(packaged("sklearn", "datasets/data/digits.csv.gz"), "rt") as file:
+        table = np.loadtxt(file, delimiter=",")  # a digit a line: its 64 pixels, and which it is
+    pixels = np.round(table[:, :-1].reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
     images = yield from refit(pixels, settings)
-    labels = bunch.target.astype(np.int64)
+    labels = table[:, -1].astype(np.int64)
     whole = ImageSet(images, labels, DIGITS, None, None, sha256(images.tobytes() + labels.tobytes()).hexdigest())
     return Collection(whole.ordered(arranged(labels, len(labels))))
 
 
 def photos(settings: DataSettings) -> StagedWork[Collection]:
     """Every crop on a grid of two photographs, 427 x 640 RGB. Each part has its own bands of columns: none overlap."""
-    from sklearn.datasets import load_sample_images
-
-    pictures = [np.asarray(picture, dtype=np.uint8) for picture in load_sample_images().images]
+    files = [packaged("sklearn", f"datasets/images/{name}.jpg") for name in ("china", "flower")]
+    pictures = [np.asarray(Image.open(file)) for file in files]
     height, width = settings.height_width or (PHOTO_SIZE, PHOTO_SIZE)
     bands = photo_bands(settings, *pictures[0].shape[:2])
     parts = [np.concatenate([crops(picture[:, slice(*band)], height, width) for picture in pictures]) for band in bands]

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from ancestral.hub.keys import Json, Keys, keys_of
 from ancestral.hub.weights import read_tensors
-from ancestral.networks.backbone import build
+from ancestral.networks.backbone import build, weightless
 from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
 
 CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
@@ -85,7 +84,7 @@ class Form:
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
         classes = network.num_class_embeds or 0
-        with torch.device("meta"):
+        with weightless():
             channels = network.in_channels, network.out_channels
             built = build(network.settings, *channels, classes, False, network.num_attributes)
         shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})

@@ -9,6 +9,7 @@ from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.repeating import ImageRecipe, compared, recipe
 from ancestral.jobs.settings import PictureSettings, Typed, folder_typed, seeds_from
+from ancestral.machine import loading
 from ancestral.outputs import claim, file_named
 from ancestral.settings import NumImages, Seed
 
@@ -57,10 +58,11 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
     changes = asked.changes(again.settings if again else None)
     seeds = again.seeds if again else seeds_from(asked.seed or 0, asked.num_images or 16)
     asked.check_film()
-    from ancestral.jobs import generated
-    from ancestral.jobs.running import allow, check_asked, together
-    from ancestral.pipeline import Pipeline
-    from ancestral.pipeline.generate import Keep, collected
+    with loading():
+        from ancestral.jobs import generated
+        from ancestral.jobs.running import allow, check_asked, together
+        from ancestral.pipeline import Pipeline
+        from ancestral.pipeline.generate import Keep, collected
 
     each = asked.each or (again is not None and len(seeds) == 1)
     folder = asked.folder("generated-again" if again else "generated")

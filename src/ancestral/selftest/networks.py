@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.condition import UNTOLD, Condition
-from ancestral.networks.backbone import Backbone, build
+from ancestral.networks.backbone import Backbone, build, weightless
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.dit import DiTBlock, places
 from ancestral.networks.layers import sinusoids
@@ -185,6 +185,6 @@ def in_phase(every: int, _: torch.device) -> int:
 
 @CHECKS("the DDPM paper's network has 35,746,307 parameters", 0)
 def published_size(_: torch.device) -> int:
-    with torch.device("meta"):
+    with weightless():
         unet = build(PRESETS["ddpm-cifar10"]().network, 3, 3)
     return sum(weight.numel() for weight in unet.parameters()) - 35_746_307

@@ -34,6 +34,10 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch sa
     """Bytes of the tensors that are made inside a `with` statement: `now` of those that are still there, and the most
     that it has been."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch loads its compiler, which takes a second, only to keep it out of here
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.most = 0

@@ -12,6 +12,7 @@ by 0.2 sqrt(max(m, n)) the step's entries are as large as Adam's, so that one le
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 import torch
@@ -57,12 +58,12 @@ def optimizers_for(
         named = network.matrices() if isinstance(network, Backbone) else inner_weights(network)
         inner = {name: weights[name] for name in named}
         rest = [weight for name, weight in weights.items() if name not in inner]
-        adam = torch.optim.Adam(rest, settings.lr, settings.betas, fused=True)
+        adam = Adam(rest, settings.lr, settings.betas, fused=True)
         return [Muon(inner.values(), settings.lr, rows=rows), adam]
     if settings.optimizer == "adam":
-        return [torch.optim.Adam(weights.values(), settings.lr, settings.betas, fused=True)]
+        return [Adam(weights.values(), settings.lr, settings.betas, fused=True)]
     decay = 0.01 if settings.weight_decay is None else settings.weight_decay
-    return [torch.optim.AdamW(weights.values(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
+    return [AdamW(weights.values(), settings.lr, settings.betas, weight_decay=decay, fused=True)]
 
 
 def moments_like(owner: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
@@ -72,11 +73,24 @@ def moments_like(owner: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tens
     return {"step": torch.empty((), device=weight.device), "exp_avg": weight, "exp_avg_sq": weight}
 
 
+class Adam(torch.optim.Adam):
+    """Torch's, without what torch wraps around it for its compiler, whose loading alone takes a second."""
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    step = torch.no_grad()(unwrap(torch.optim.Adam.step))
+
+
+class AdamW(Adam, torch.optim.AdamW):
+    """The same of torch's."""
+
+
 class Muon(torch.optim.Optimizer):
     """Steps along the orthogonalised Nesterov momentum of weights of two or more dimensions. Where these are `rows` of
     the network's, every process finds all directions. `found_inf`: () float on their device; where it is 1 a step
     changes nothing, as in torch's fused Adam.
     """
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
 
     def __init__(
         self, weights: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, rows: Rows | None = None

@@ -18,7 +18,7 @@ import torch
 from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
-from ancestral.networks.backbone import Backbone
+from ancestral.networks.backbone import Backbone, weightless
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import build_network
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
@@ -185,7 +185,7 @@ def weights_bytes(config: Config, spec: ImageSpec) -> int:
 
 def _weightless(config: Config, spec: ImageSpec) -> Backbone:
     """The network without memory for any weights."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), weightless():
         return build_network(config, spec)
 
 
