@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +11,19 @@ from rich.console import Console
 from ancestral.files import write_whole
 from ancestral.machine import keep_freed_memory
 from ancestral.viz.plots import figure_to_png
-from benchmarks.ceiling import best, ceilings
+from benchmarks import profile_plot, profile_table
+from benchmarks.bandwidth import bandwidths
+from benchmarks.ceiling import Ceiling, best, bfloat16_gain, ceilings
 from benchmarks.checkpoint import checkpoints
 from benchmarks.choices import choices
 from benchmarks.data import batches
-from benchmarks.machine import machine
+from benchmarks.machine import Machine, machine
 from benchmarks.memory import memory
 from benchmarks.pairs import Cases, Result, compare
 from benchmarks.parts import parts
 from benchmarks.plot import ratios
 from benchmarks.processes import processes
+from benchmarks.profile import profiles
 from benchmarks.record import file_for, written
 from benchmarks.run import sampling_run
 from benchmarks.startup import startup
@@ -40,7 +44,10 @@ BENCHMARKS: dict[str, Callable[[bool], Cases]] = {
     "parts": parts,
     "processes": processes,
 }
-ASKED_FOR = {"choices", "choices-paper", "parts", "processes"}
+PROFILE = "profile"
+"""The one that compares nobody: where our own time goes."""
+NAMES = (*BENCHMARKS, PROFILE)
+ASKED_FOR = {"choices", "choices-paper", "parts", "processes", PROFILE}
 """Run only by name: they serve whoever tunes the package, and take long."""
 ROUNDS, QUICK_ROUNDS = 5, 2
 
@@ -56,8 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(
             f"  {product.precision:9} {product.kind:12} {product.shape:34} {product.gflops_per_second:8.0f} GFLOP/s"
         )
+    console.print(f"  a convolution in bfloat16: {bfloat16_gain(highest):.2f} times as fast as in float32")
     file = file_for(here, words.out, words.quick)
-    for name in words.only or [name for name in BENCHMARKS if name not in ASKED_FOR]:
+    for name in words.only or [name for name in NAMES if name not in ASKED_FOR]:
+        if name == PROFILE:
+            _profile(file, here, highest, words.quick, rounds, console)
+            continue
         results = _measure(name, words.quick, words.full, rounds, console)
         record = written(file, here, highest, {name: results})
         console.print(table(name, results, best(highest)))
@@ -66,6 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_whole(file.with_name(f"{file.stem}-{name}.png"), figure_to_png(chart))
     console.print(f"written: {file}, and a chart for each benchmark beside it")
     return 0
+
+
+def _profile(file: Path, here: Machine, highest: list[Ceiling], quick: bool, rounds: int, console: Console) -> None:
+    streams = bandwidths(quick)
+    console.print(profile_table.bandwidth_table(streams))
+    found = profiles(quick, rounds, best(highest), streams, lambda what: console.print(f"[dim]{PROFILE}: {what}[/dim]"))
+    written(file, here, highest, {PROFILE: found}, {"bandwidth": [asdict(each) for each in streams]})
+    for each in found:
+        console.print(profile_table.table(each))
+    chart = profile_plot.shares(f"{here.gpu or here.processor}, {here.cores} cores", found)
+    write_whole(file.with_name(f"{file.stem}-{PROFILE}.png"), figure_to_png(chart, dpi=110))
 
 
 def _measure(name: str, quick: bool, full: bool, rounds: int, console: Console) -> list[Result]:
@@ -80,7 +102,7 @@ def _measure(name: str, quick: bool, full: bool, rounds: int, console: Console) 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--only", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument("--quick", action="store_true", help="tiny networks: to see that everything runs")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"measured rounds [{ROUNDS}]")
     parser.add_argument("--full", action="store_true", help="run: every peer's chain to its last step")

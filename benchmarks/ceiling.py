@@ -6,14 +6,13 @@ data sheet. One product counts two operations for each multiply-add.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from statistics import median
 
 import torch
 from torch.nn import functional as F
 
-from ancestral.compute import computes_in_bfloat16
-from benchmarks.machine import device
+from benchmarks.machine import device, precisions
 from benchmarks.pairs import timed
 
 PRODUCTS = (1024, 2048, 4096)
@@ -33,10 +32,17 @@ class Ceiling:
     gflops_per_second: float
 
 
+@cache
 def ceilings(quick: bool) -> list[Ceiling]:
-    """Every product at every size in every precision the machine is fast in."""
-    precisions = [torch.float32] + [torch.bfloat16] * computes_in_bfloat16(device())
-    return [_rate(*product) for precision in precisions for product in _products(precision, quick)]
+    """Every product at every size in every precision the machine has instructions for; measured once in a process."""
+    types = [getattr(torch, precision) for precision in precisions()]
+    return [_rate(*product) for dtype in types for product in _products(dtype, quick)]
+
+
+def bfloat16_gain(found: list[Ceiling]) -> float:
+    """How many times as fast as in float32 a convolution is in bfloat16, at the best of each; 1 where there is none."""
+    rates = best([each for each in found if each.kind == "convolution"])
+    return rates.get("bfloat16", rates["float32"]) / rates["float32"]
 
 
 def best(found: list[Ceiling]) -> dict[str, float]:

@@ -25,6 +25,8 @@ def markdown(record: Record) -> str:
     ceiling = best([Ceiling(**each) for each in record["ceiling"]])
     parts = []
     for name, found in record["benchmarks"].items():
+        if name == "profile":  # it has tables of its own: profile_table
+            continue
         rows = [row for each in found["results"] for row in _rows(as_result(each), ceiling)]
         kept = [i for i in range(len(COLUMNS)) if any(row[i] for row in rows)]
         lines = [[COLUMNS[i] for i in kept], ["---"] * len(kept), *([row[i] for i in kept] for row in rows)]

@@ -1,12 +1,13 @@
 """Ancestral as it comes: the trainer's own step, the pipeline's own steps, in the precision its settings choose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from ancestral.pipeline import Pipeline
+from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
 from ancestral.training.denoiser import Denoising
 from ancestral.training.step import Trainer
@@ -53,3 +54,9 @@ def sampling_steps(pipeline: Pipeline, images: int, settings: SamplingSettings, 
         return last.x_s
 
     return run
+
+
+def endless_sampling_steps(pipeline: Pipeline, images: int) -> Iterator[Step]:
+    """The steps that generate `images` in one batch as the recipe says, chain after chain."""
+    while True:
+        yield from pipeline.steps(range(images), None, pipeline.config.sampling)

@@ -11,6 +11,7 @@ from ancestral.files import write_whole
 from benchmarks.ceiling import Ceiling
 from benchmarks.machine import Machine
 from benchmarks.pairs import Result
+from benchmarks.profile import Profile
 
 Record = dict[str, Any]
 """{"machine": ..., "ceiling": [...], "benchmarks": {name: {"when": ..., "torch": ..., "results": [...]}}}"""
@@ -22,13 +23,18 @@ def file_for(machine: Machine, folder: Path, quick: bool) -> Path:
 
 
 def written(
-    file: Path, machine: Machine, ceilings: Sequence[Ceiling], results: Mapping[str, Sequence[Result]]
+    file: Path,
+    machine: Machine,
+    ceilings: Sequence[Ceiling],
+    results: Mapping[str, Sequence[Result | Profile]],
+    more: Mapping[str, Any] | None = None,
 ) -> Record:
-    """The file's record with these results in it; also written."""
+    """The file's record with these results in it, and `more` beside them; also written."""
     before: Record = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"benchmarks": {}}
     now, torch = datetime.now(UTC).isoformat(timespec="seconds"), machine.torch
     new = {
-        name: {"when": now, "torch": torch, "threads": machine.threads, "results": [asdict(each) for each in found]}
+        name: {"when": now, "torch": torch, "threads": machine.threads, **(more or {})}
+        | {"results": [asdict(each) for each in found]}
         for name, found in results.items()
     }
     record = {

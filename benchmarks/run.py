@@ -38,7 +38,7 @@ def sampling_run(quick: bool, full: bool = False) -> Cases:
             *peers,
             Contestant(teaching.NAME, _chain(published, timed_steps), None, "float32", _note(timed_steps, CHAIN)),
         ],
-        goals={teaching.NAME: 500.0},
+        goals={teaching.NAME: 800.0},
     )
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ancestral.data.imageset import ImageSet
 from ancestral.pipeline import Pipeline
-from ancestral.presets import ddpm_cifar10, digits, mnist, teaching
-from ancestral.settings import Config, ImageSpec
+from ancestral.presets import cifar10, ddpm_cifar10, digits, mnist, teaching
+from ancestral.settings import Config, DiTSettings, ImageSpec
 from ancestral.tensors import from_pixels
 
 IMAGES = 512
@@ -74,11 +74,19 @@ def smallest(quick: bool) -> Workload:
     return _workload("the digits recipe", digits(), (1, 8, 8), 64, quick)
 
 
+def transformer(quick: bool) -> Workload:
+    """A transformer of 9.7 million parameters on 256 patches of 2x2 pixels, without classes."""
+    network = DiTSettings(width=256, layers=8, heads=4)
+    config = cifar10().model_copy(update={"network": network.model_copy(update={"layers": 1} if quick else {})})
+    return _workload("a transformer at 32x32", config, (3, 32, 32), 32, quick)
+
+
 WORKLOADS: dict[str, Callable[[bool], Workload]] = {
     "paper": paper,
     "teaching": teaching_shape,
     "small": small,
     "smallest": smallest,
+    "transformer": transformer,
 }
 
 
