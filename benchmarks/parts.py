@@ -1,9 +1,8 @@
 """The parts of a network that have more than one form, alone, forward and backward, at the shapes where they are used.
 
-Group normalisation with the SiLU that follows it: torch's own in the network's precision, the same in float32 between
-two casts, written by its moments (one scale and one shift for each image and channel), and compiled into one kernel
-with its SiLU. Attention: torch's fused kernel and the written-out form, in both precisions, with and without the way
-back.
+Group normalisation with the SiLU that follows it, in both precisions: what the network does, which is our kernel where
+channels are last and a compiler is at hand; torch's own; torch's in float32 between two casts. Attention: torch's fused
+kernel and the written-out form, in both precisions, with and without the way back.
 """
 
 from collections.abc import Callable
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.compute import computes_in_bfloat16
 from ancestral.networks.attention import written_out
 from ancestral.networks.layers import GroupNorm
 from benchmarks.machine import device
@@ -30,7 +28,6 @@ ATTENTIONS = (
 )  # fmt: skip
 """(batch, heads, tokens, width of a head): the recipes' and the paper's networks, and up to 32x32 pixels."""
 
-Form = Callable[[Tensor, nn.GroupNorm], Tensor]
 Run = Callable[[Callable[[Tensor], Tensor], Tensor], Callable[[], None]]
 """What to time of a form and its input."""
 
@@ -39,36 +36,28 @@ def parts(quick: bool) -> Cases:
     """Seconds, forward and backward."""
     shortest = 0.0 if quick else 0.1
     for batch, channels, side, groups in ((2, 8, 4, 2),) if quick else NORMS:
-        for layout in (torch.channels_last, torch.contiguous_format):
-            yield _norm_case(batch, channels, side, groups, layout, shortest)
+        for dtype in (torch.float32, torch.bfloat16):
+            yield _norm_case(batch, channels, side, groups, dtype, shortest)
     for shape in ((2, 2, 16, 8),) if quick else ATTENTIONS:
         for dtype in (torch.float32, torch.bfloat16):
             for run in (_both_ways, _forward):
                 yield _attention_case(shape, dtype, run, shortest)
 
 
-def _norm_case(batch: int, channels: int, side: int, groups: int, layout: torch.memory_format, shortest: float) -> Case:
-    x = torch.randn(batch, channels, side, side, device=device(), dtype=_dtype()).contiguous(memory_format=layout)
+def _norm_case(batch: int, channels: int, side: int, groups: int, dtype: torch.dtype, shortest: float) -> Case:
+    x = torch.randn(batch, channels, side, side, device=device(), dtype=dtype).contiguous(
+        memory_format=torch.channels_last
+    )
     norm = GroupNorm(groups, channels).to(device())
-    forms: dict[str, Form] = {
-        "as the network does": lambda x, norm: norm(x),
-        "torch's own": _torchs,
-        "float32 between casts": _in_float32,
-        "by its moments": by_moments,
-    }
-    order = "channels last" if layout is torch.channels_last else "channels first"
-    whole: dict[str, Callable[[Tensor], Tensor]] = {
-        **{name: partial(_then_silu, form, norm) for name, form in forms.items()},
-        "compiled with SiLU": torch.compile(partial(_then_silu, _torchs, norm), dynamic=False),
+    forms: dict[str, Callable[[Tensor], Tensor]] = {
+        "as the network does": lambda x: norm(x, activates=True),
+        "torch's own": lambda x: F.silu(_torchs(x, norm)),
+        "float32 between casts": lambda x: F.silu(_in_float32(x, norm)),
     }
     contestants = [
-        Contestant(name, timed(_both_ways(form, x), shortest), precision=_name(x)) for name, form in whole.items()
+        Contestant(name, timed(_both_ways(form, x), shortest), precision=_name(x)) for name, form in forms.items()
     ]
-    return Case(f"group norm and SiLU, {batch}x{channels}x{side}x{side}, {groups} groups, {order}", contestants)
-
-
-def _then_silu(form: Form, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    return F.silu(form(x, norm))
+    return Case(f"group norm and SiLU, {batch}x{channels}x{side}x{side}, {groups} groups", contestants)
 
 
 def _torchs(x: Tensor, norm: nn.GroupNorm) -> Tensor:
@@ -77,19 +66,6 @@ def _torchs(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 def _in_float32(x: Tensor, norm: nn.GroupNorm) -> Tensor:
     return F.group_norm(x.float(), norm.num_groups, norm.weight, norm.bias, norm.eps).to(x.dtype)
-
-
-def by_moments(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """x scale + shift, both (B, C, 1, 1), from the sums of x and x^2 over the pixels of each channel."""
-    batch, channels, height, width = x.shape
-    sums, squares = (each.sum((2, 3), dtype=torch.float32) for each in (x, x.square()))
-    size = height * width * channels // norm.num_groups
-    mean, second = (each.view(batch, norm.num_groups, -1).sum(2, keepdim=True) / size for each in (sums, squares))
-    inverse = torch.rsqrt((second - mean.square()).clamp(min=0) + norm.eps)
-    scale = norm.weight.view(1, norm.num_groups, -1) * inverse
-    shift = norm.bias.view(1, norm.num_groups, -1) - mean * scale
-    scale, shift = (each.reshape(batch, channels, 1, 1).to(x.dtype) for each in (scale, shift))
-    return torch.addcmul(shift, x, scale)
 
 
 def _attention_case(shape: tuple[int, int, int, int], dtype: torch.dtype, run: Run, shortest: float) -> Case:
@@ -126,10 +102,6 @@ def _both_ways(form: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None
         leaf.grad = None
 
     return run
-
-
-def _dtype() -> torch.dtype:
-    return torch.bfloat16 if computes_in_bfloat16(device()) else torch.float32
 
 
 def _name(x: Tensor) -> str:

@@ -17,7 +17,7 @@ ROWS = (
     {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
-    {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec"},
+    {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native"},
     {"presets", "compute", "run_states", "tokenizer"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},
@@ -44,7 +44,7 @@ KNOWS_NOTHING_OF = {
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
     *("progress", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
-    *("settings", "files", "folders", "outputs", "presets", "run_states"),
+    *("settings", "files", "folders", "outputs", "presets", "run_states", "native"),
 }
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}

@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from ancestral import native
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, read_json, write_whole
 from ancestral.machine import processor, usable_cores
@@ -120,9 +121,12 @@ def time_on(device: torch.device) -> float:
 
 
 def machine_name(device: torch.device) -> str:
-    """What computes, how wide, and by which torch: choices measured under one name say nothing of another."""
-    what = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{processor()}, {usable_cores()} cores"
-    return f"{what}, torch {torch.__version__}"
+    """What computes, how wide, by which torch and with kernels of our own or not: choices measured under one name say
+    nothing of another."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    kernels = ", native kernels" if native.compiler() else ""
+    return f"{processor()}, {usable_cores()} cores, torch {torch.__version__}{kernels}"
 
 
 def load_tuned(network: NetworkSettings | None, spec: ImageSpec, device: torch.device) -> Choices | None:

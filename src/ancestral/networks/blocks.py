@@ -2,7 +2,6 @@
 
 from jaxtyping import Float
 from torch import Tensor, cat, nn
-from torch.nn import functional as F
 
 from ancestral.networks import layers
 from ancestral.networks.attention import attend
@@ -48,16 +47,15 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Images, time: Embedding) -> FeatureMap:
         """(B, in_width, H, W) -> (B, out_width, H, W); `time`, (B, time width), has been through SiLU."""
-        h = self._with_time(self.conv1(F.silu(self.norm1(x))), time)
-        h = self.conv2(self.dropout(F.silu(h)))
+        h = self._with_time(self.conv1(self.norm1(x, activates=True)), time)
+        h = self.conv2(self.dropout(h))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
     def _with_time(self, h: FeatureMap, time: Embedding) -> FeatureMap:
-        projected = self.time_emb_proj(time)[:, :, None, None]
+        projected = self.time_emb_proj(time)
         if not self.scales:
-            return self.norm2(h + projected)
-        scale, shift = projected.chunk(2, dim=1)
-        return self.norm2(h) * (1 + scale) + shift
+            return self.norm2(h, added=projected, activates=True)
+        return self.norm2(h, modulation=projected.chunk(2, dim=1), activates=True)
 
 
 class Attention(nn.Module):

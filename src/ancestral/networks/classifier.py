@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)
             h = below(above.halve(h), embedding)[-1]
-        return self.scores(F.silu(self.norm_out(h)).mean(dim=(2, 3)))
+        return self.scores(self.norm_out(h, activates=True).mean(dim=(2, 3)))
 
 
 def classifier_settings(unet: UNetSettings) -> UNetSettings:

@@ -12,6 +12,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ancestral.networks import fused
 from ancestral.tensors import Images
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
@@ -44,12 +45,36 @@ def linear(in_width: int, out_width: int) -> nn.Linear:
 
 
 class GroupNorm(nn.GroupNorm):
-    """Group normalisation that returns the type it is given (Wu and He 2018).
+    """Group normalisation that returns the type it is given (Wu and He 2018), with what stands around it.
 
-    Groups of fewer than 16 channels are normalised in float32: a CPU takes three times as long in bfloat16.
+    Where the kernel of `fused` does not apply, groups of fewer than 16 channels are normalised in float32: a CPU takes
+    three times as long in bfloat16.
     """
 
-    def forward(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
+    def forward(
+        self,
+        x: Float[Tensor, "B C *HW"],
+        added: Float[Tensor, "B C"] | None = None,
+        modulation: tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]] | None = None,
+        activates: bool = False,
+    ) -> Float[Tensor, "B C *HW"]:
+        """norm(x + added) (1 + scale) + shift, `modulation` being scale and shift; through SiLU if it `activates`."""
+        if fused.applies_to(x):
+            return fused.group_norm(x, self.num_groups, self.eps, *self._affine(modulation), added, activates)
+        h = self._normed(x if added is None else x + added[:, :, None, None])
+        if modulation is not None:
+            scale, shift = (each[:, :, None, None] for each in modulation)
+            h = h * (1 + scale) + shift
+        return F.silu(h) if activates else h
+
+    def _affine(self, modulation: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Gain and offset of each channel, (C,), or under a modulation (B, C)."""
+        if modulation is None:
+            return self.weight, self.bias
+        scale, shift = (each.float() for each in modulation)
+        return self.weight * (1 + scale), self.bias * (1 + scale) + shift
+
+    def _normed(self, x: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B C *HW"]:
         if not (x.dtype.itemsize == 2 and self.num_channels < 16 * self.num_groups):
             return super().forward(x).to(x.dtype)
         weight, bias = self.weight.float(), self.bias.float()

@@ -83,7 +83,7 @@ class UNet(Backbone):
         if deep is None:
             deep = self._deep(skips[-1], ups, embedding)
         h = last_up(deep, skips, embedding)
-        h = self.conv_out(F.silu(self.conv_norm_out(h)))
+        h = self.conv_out(self.conv_norm_out(h, activates=True))
         return h if self.mixer is None else self.mixer(h), deep
 
     def blocks(self) -> list[nn.Module]:

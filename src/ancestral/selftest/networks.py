@@ -12,7 +12,7 @@ from ancestral.condition import UNTOLD, Condition
 from ancestral.networks.backbone import Backbone, build, weightless
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.dit import DiTBlock, places
-from ancestral.networks.layers import sinusoids
+from ancestral.networks.layers import GroupNorm, sinusoids
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.denoiser import Cached
@@ -151,6 +151,23 @@ def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
         plain.norm2.bias.copy_(plain.norm2.bias * (1 + told[:8]) + told[8:])
         plain.norm2.weight.mul_(1 + told[:8])
         yield block(x, time) - plain(x, time)
+
+
+@CHECKS("norm, time by {how}: float32 and gradients as float64", 1e-4, how=("add", "scale-shift"))
+def in_one_pass(conditioning: str, device: torch.device) -> Iterator[Tensor]:
+    """On a CPU with a compiler float32 is the kernel's, and float64 never."""
+    found = (norm_gradients(conditioning, dtype, device) for dtype in (torch.float32, torch.float64))
+    yield from (ours.double() - truth for ours, truth in zip(*found, strict=True))
+
+
+def norm_gradients(conditioning: str, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """The output of a norm with SiLU, and the gradients of all that it is made of."""
+    norm, (x, upstream) = loud(GroupNorm(2, 24), device).to(dtype), normal(2, 2, 24, 5, 6, device=device).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    scale, shift = (row.to(dtype).requires_grad_() for row in normal(2, 2, 24, device=device))
+    rows = [shift] if conditioning == "add" else [scale, shift]
+    y = norm(x, added=shift, activates=True) if len(rows) == 1 else norm(x, modulation=(scale, shift), activates=True)
+    return [y, *torch.autograd.grad(y, [x, *rows, *norm.parameters()], upstream)]
 
 
 @CHECKS("attention of {heads}, pixel by pixel", 1e-12, heads=("one head", "two heads"))
