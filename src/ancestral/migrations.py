@@ -38,8 +38,12 @@ def settings(tree: Any) -> Any:
 def _setting(name: str, value: Any) -> Any:
     if name == "compute":
         return choices(value)
-    if name == "data" and isinstance(value, dict) and {*value} >= BEFORE_ATTRIBUTES and "attributes" not in value:
-        return {**value, "attributes": ["none"]}  # of what was not read its images have another hash
+    if name == "data" and isinstance(value, dict) and {*value} >= BEFORE_ATTRIBUTES:
+        return {
+            "attributes": ["none"],
+            "captions": "metadata",
+            **value,
+        }  # images of which more is read have another hash
     if name == "schedule" and isinstance(value, dict):  # each had the fields of all schedules, null unless given
         return {field: setting for field, setting in value.items() if setting is not None}
     return GUIDANCE_BY.get(value, value) if name == "guidance_by" and isinstance(value, str) else settings(value)

@@ -27,7 +27,9 @@ num-images | images | points | training.images <- n num num-samples samples coun
     num-image images num-images-per-prompt batch-count amount total num-images number-of-images n-images
 classes | data.labels <- labels label class class-labels y classes class-label class-name class-id
 data.labels | classes <- class-cond conditional cond unconditional num-classes class-conditional
-there are no texts yet; where a network knows classes, --classes names them <- prompt text caption prompts
+there are no texts yet; where a network knows classes, --classes names them <- prompt text prompts
+data.captions | there are no texts yet; where a network knows classes, --classes names them <- caption captions
+    caption-column caption-ext caption-extension
 training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife
 images are always generated with the averaged weights; --training.ema_decay says how long the average is <- ema use-ema
     no-ema

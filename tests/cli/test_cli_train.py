@@ -83,7 +83,7 @@ def test_more_steps_go_on_from_the_checkpoint(tmp_path: Path, capsys: pytest.Cap
 def test_a_run_begun_before_there_were_attributes_goes_on_by_the_same_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], numbers: bool
 ) -> None:
-    """Also where its images have numbers beside them, which it does not begin to read."""
+    """Also where its images have numbers or texts beside them, which it does not begin to read."""
     folder = folder_with_numbers(tmp_path / "images", "age", str)
     if not numbers:
         (folder / "metadata.csv").unlink()
@@ -103,7 +103,8 @@ def test_a_run_begun_before_there_were_attributes_goes_on_by_the_same_command(
     assert call(capsys, *words, "--training.steps", "2", "--data.attributes", "none").code == 0
     file = tmp_path / "run" / "config.json"
     config = json.loads(file.read_text())
-    assert config["data"].pop("attributes") == ["none"]
+    assert config["data"].pop("attributes") == ["none"] and config["data"].pop("captions") == "auto"
+    (next(folder.glob("*.png"))).with_suffix(".txt").write_text("a text")
     file.write_text(json.dumps(config))
     done = call(capsys, *words, "--training.steps", "3")
     assert done.code == 0 and "finished after step 3" in done.out, done.err

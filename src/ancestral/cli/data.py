@@ -94,12 +94,14 @@ def check(argv: Sequence[str]) -> None:
 def tables(report: "Report") -> "list[Table]":
     """The report in tables: what there is, classes, bad files, images that are or look the same, flat ones."""
     from ancestral.data.listing import by_reason
-    from ancestral.report.data_page import attribute_rows, overview
+    from ancestral.report.data_page import attribute_rows, caption_rows, overview, word_rows
 
     found = {
         report.source: overview(report),
         "classes": [(name, f"{count:,}") for name, count in report.classes.items()],
         "attributes": attribute_rows(report),
+        "captions": caption_rows(report),
+        "commonest words of captions": word_rows(report),
         "cannot be used": [*report.bad],
         "left out, by reason": [*by_reason(report.left_out).items()],
         "the same pixels": _grouped(report.duplicates),

@@ -10,6 +10,7 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data import finding, folder
+from ancestral.data.caption_check import VERY_LONG, CaptionCheck, check_captions
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
 from ancestral.data.finding import Alike, Finding, describe, examine
 from ancestral.data.images import BadImage, FileFacts, Fit, parse_color, picture_of
@@ -77,6 +78,7 @@ class Report:
     untrained: tuple[str, ...]  # classes of which there is no image to train on
     balance: Balance | None
     num_captions: int  # that say something
+    captions: CaptionCheck | None
     attributes: tuple[Attribute, ...]
     channels: int  # what `color` says; else 1 where every image is grey, and 3 otherwise
     labelled: bool  # whether training uses the classes
@@ -133,7 +135,8 @@ class FolderCheck:
         files, selection, bad = [*self.found], self.selection, self.bad
         known = folder.known(files, selection)
         order = arranged(known.labels, len(files), selection.numbers(files))
-        report = _report(printable(self.root), self.settings, self.found, known, order)
+        captions = {folder.shown(name): selection.annotations[name].text for name in files}
+        report = _report(printable(self.root), self.settings, self.found, known, order, captions)
         unread = len(selection.files) - (len(files) + len(bad) - len(selection.bad))
         report = replace(report, bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
         return replace(report, num_unread=unread)
@@ -154,13 +157,19 @@ class BuiltInCheck(NamedTuple):
             found[f"image {count}"] = describe(picture_of(pixels), FileFacts("array", mode, 8, False, False, ""))
             if count % 500 == 0:
                 yield ProgressEvent("checking", count, len(whole))
-        return _report(self.name, self.settings, found, collection.known, np.arange(len(whole)))
+        captions = dict(zip(found, whole.captions or (), strict=bool(whole.captions)))
+        return _report(self.name, self.settings, found, collection.known, np.arange(len(whole)), captions)
 
 
 def _report(
-    source: str, settings: DataSettings, found: dict[str, Finding], known: KnownOfImages, order: np.ndarray
+    source: str,
+    settings: DataSettings,
+    found: dict[str, Finding],
+    known: KnownOfImages,
+    order: np.ndarray,
+    captions: Mapping[str, str | None],
 ) -> Report:
-    """`order`: (N,) in which the images are stored."""
+    """`order`: (N,) in which the images are stored; `captions` by name, None where nothing is said."""
     labels, class_names = known.labels, known.class_names
     sizes = [(image.height, image.width) for image in found.values()]
     heights, widths = zip(*(sizes or [(0, 0)]), strict=True)
@@ -201,6 +210,7 @@ def _report(
         untrained=without_images(trained, class_names) if labelled else (),
         balance=balance(classes),
         num_captions=sum(map(bool, known.captions or ())),
+        captions=check_captions(captions),
         attributes=_attributes(known.attributes, known.attribute_names),
         channels=COLOR_CHANNELS.get(settings.color, 1 if all(image.grey for image in found.values()) else 3),
         labelled=labelled,
@@ -264,7 +274,7 @@ def enlargement(size: tuple[int, int], to: tuple[int, int], fit: Fit) -> float:
 
 def remarks(report: Report) -> tuple[str, ...]:
     """What in the report deserves a warning before training, one sentence each."""
-    return (*_remarks_on_files(report), *_remarks_on_classes(report), *_remarks_on_sizes(report))
+    return (*_remarks_on_files(report), *_remarks_on_classes(report), *_remarks_on_sizes(report), *_on_captions(report))
 
 
 def _remarks_on_files(report: Report) -> Iterator[str]:
@@ -315,6 +325,21 @@ def _remarks_on_sizes(report: Report) -> Iterator[str]:
             f"more than {LONG:g} times as long as wide, or wide as long: {_counted(report.num_long, 'image')}; "
             f"a {report.fit} {LOSES[report.fit]}, --data.fit pad keeps everything"
         )
+
+
+def _on_captions(report: Report) -> Iterator[str]:
+    if (found := report.captions) is None:
+        return
+    if found.missing or found.empty:
+        absent = len(found.missing) + len(found.empty)
+        yield f"without a caption: {_counted(absent, 'image')} of {report.num_images:,}, learnt as images of no text"
+    if found.cut:
+        yield (
+            f"longer than {found.length} tokens: {_counted(len(found.cut), 'caption')}, the end of which is dropped; "
+            f"the longest has {found.longest:,}"
+        )
+    if found.very_long:
+        yield f"longer than the {VERY_LONG} tokens that CLIP reads: {_counted(len(found.very_long), 'caption')}"
 
 
 def _some(classes: Sequence[str]) -> str:

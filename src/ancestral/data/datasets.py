@@ -5,6 +5,7 @@ To add a data set, write one function from settings to a `Collection` and name i
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def collecting(settings: DataSettings) -> StagedWork[Collection]:
     else:
         whole = yield from image_folder(folder, settings)
     images = whole.images.with_attributes(settings.attributes)
-    return whole._replace(images=images.unlabelled() if settings.labels == "none" else images)
+    images = images.unlabelled() if settings.labels == "none" else images
+    return whole._replace(images=replace(images, captions=None) if settings.captions == "none" else images)
 
 
 def find_folder(source: str) -> Path:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ancestral.colors import COLOR_CHANNELS
 from ancestral.data.cache import cached, digest
+from ancestral.data.captions import captioned
 from ancestral.data.images import BadImage, decode, fit, form, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, KnownOfImages, arranged, chosen_attributes, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
@@ -39,7 +40,8 @@ class Selection:
     annotations: dict[str, Annotation]  # class, text and attributes of every file
     attribute_names: tuple[str, ...]  # of those that are used
     parts: dict[str, Part]  # of every file; empty where the folder does not say
-    described: bool  # whether metadata says something of them
+    described: bool  # whether metadata or a caption says something of them
+    read: tuple[str, ...]  # the files that captions were read from, beside metadata
     bad: tuple[tuple[str, str], ...]  # (name, reason) of what is left out
     notes: tuple[str, ...]  # what can be read otherwise, a sentence each
 
@@ -59,13 +61,19 @@ def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
         form(settings),
         *read_as,
         *(f"attribute {name}" for name in selection.attribute_names),
+        *captions_read_as(settings),
     )
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
         return decode_folder(selection, settings, scratch / "rows")
 
-    whole = yield from cached(place, fingerprint(listing), build)
+    whole = yield from cached(place, fingerprint(listing, selection.read), build)
     return whole._replace(left_out=listing.others, notes=selection.notes)
+
+
+def captions_read_as(settings: DataSettings) -> tuple[str, ...]:
+    """What says that captions are other than those of the files that were read."""
+    return (f"captions {settings.captions}",) if settings.captions in ("none", "names", "txt") else ()
 
 
 def check_not_a_folder(settings: DataSettings, source: str) -> None:
@@ -73,6 +81,10 @@ def check_not_a_folder(settings: DataSettings, source: str) -> None:
     for name, value in (("labels", settings.labels), ("splits", settings.splits)):
         if value == "folders" or (name == "splits" and value != "auto"):
             raise InputError(f"expected data.{name} auto with {source}, which has no sub-folders, got {value}")
+    if settings.captions in ("txt", "names"):
+        raise InputError(
+            f"expected data.captions auto or none with {source}, which has no files, got {settings.captions}"
+        )
 
 
 def decode_folder(
@@ -141,17 +153,19 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
     labels, doubts = _labels(division, annotations if described else {}, settings)
     labels, without, more = _with_classes(labels, parts, settings)
     used = tuple(name for name in files if name in labels)
+    texts, read, on_captions = captioned(listing, annotations, settings.captions)
     attribute_names = tuple({column: 0 for name in used for column in annotations[name].attributes})
     left_out = [(shown(name), reason) for name, reason in (*division.left_out, *without)]
     return Selection(
         listing.root,
         used,
-        {name: annotations[name]._replace(label=labels[name]) for name in used},
+        {name: annotations[name]._replace(label=labels[name], text=texts[name]) for name in used},
         chosen_attributes(attribute_names, settings.attributes),
         {name: parts[name] for name in used} if parts else {},
-        described,
+        described or any(texts[name] is not None for name in used),
+        read,
         (*listing.bad, *bad, *left_out),
-        (*_products(listing), *notes, *division.notes, *doubts, *more),
+        (*_products(listing), *notes, *division.notes, *doubts, *more, *on_captions),
     )
 
 

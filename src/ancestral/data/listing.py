@@ -17,6 +17,7 @@ from ancestral.folders import PICTURES, FolderKind, check_holds_images, kind_by_
 from ancestral.text import as_utf8, printable
 
 METADATA = ("metadata.csv", "metadata.jsonl")
+CAPTION_TABLE = "captions.tsv"
 LABELS = "dataset.json"  # what the tools of StyleGAN and EDM write beside images: the class of each, by number
 # Files and folders, in lower case, that file managers leave behind; their folders hold copies and previews.
 OF_SYSTEMS = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".localized", ".directory"})
@@ -73,6 +74,8 @@ class Listing:
     bad: tuple[tuple[str, str], ...]  # (name, reason) of what could not be listed
     others: tuple[LeftOut, ...] = ()  # all else, counted
     products: tuple[tuple[str, FolderKind], ...] = ()  # (name, kind) of folders that ancestral wrote: not used
+    tables: tuple[str, ...] = ()  # names of files called captions.tsv, the outermost first
+    texts: tuple[str, ...] = ()  # names of .txt files beside an image of the same name
 
 
 def list_images(root: Path) -> Listing:
@@ -86,6 +89,8 @@ def list_images(root: Path) -> Listing:
     metadata: list[str] = []
     products: list[tuple[str, FolderKind]] = []
     others: list[tuple[str, str, str]] = []
+    tables: list[str] = []
+    texts: list[str] = []
     for here, folders, names in _walk(root, bad):
         prefix = "" if Path(here) == root else f"{Path(here).relative_to(root).as_posix()}/"
         if prefix and (kind := kind_by_names(Path(here), {*folders, *names})) is not None:
@@ -96,21 +101,34 @@ def list_images(root: Path) -> Listing:
         folders[:] = sorted(name for name in folders if not _is_hidden_folder(name))
         said = _metadata(Path(here), names)
         metadata += (prefix + name for name in said)
-        for name in sorted({*names} - {*said}):
-            if reason := _reason(here, name):
-                others.append((prefix + name, reason, suffix_of(name)))
-            else:
+        reasons = {name: _reason(here, name) for name in sorted({*names} - {*said})}
+        stems = {stem_of(name) for name, reason in reasons.items() if not reason}
+        for name, reason in reasons.items():
+            if not reason:
                 files.append(prefix + name)
-    listing = Listing(root, tuple(sorted(files)), tuple(metadata), tuple(bad), _counts(others), tuple(products))
+            elif reason == NOT_AN_IMAGE and name == CAPTION_TABLE:
+                tables.append(prefix + name)
+            elif reason == NOT_AN_IMAGE and name.endswith(".txt") and stem_of(name) in stems:
+                texts.append(prefix + name)
+            else:
+                others.append((prefix + name, reason, suffix_of(name)))
+    listed = tuple(sorted(files)), tuple(metadata), tuple(bad), _counts(others), tuple(products)
+    listing = Listing(root, *listed, tuple(tables), tuple(texts))
     if not files:
         raise InputError(_nothing_found(listing))
     return listing
 
 
-def fingerprint(listing: Listing) -> str:
-    """Names, sizes and times of change of everything that decides the content, as text."""
-    names = [*listing.files, *listing.metadata]
+def fingerprint(listing: Listing, read: Iterable[str] = ()) -> str:
+    """Names, sizes and times of change of everything that decides the content, `read` among it, as text."""
+    names = [*listing.files, *listing.metadata, *read]
     return "\n".join(f"{name!r} {_state(listing.root / name)}" for name in names) + f"\n{listing.bad}"
+
+
+def stem_of(name: str) -> str:
+    """A name without its suffix."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + (last.rpartition(".")[0] or last)
 
 
 def suffix_of(name: str) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from ancestral.colors import COLOR_CHANNELS, COLOR_OF
 from ancestral.data.cache import digest
 from ancestral.data.datasets import BUILT_IN, collecting, find_folder
-from ancestral.data.folder import classes, fitter, is_grey, known, select, shown, size, too_few
+from ancestral.data.folder import captions_read_as, classes, fitter, is_grey, known, select, shown, size, too_few
 from ancestral.data.images import BadImage, form, parse_color
 from ancestral.data.imageset import Collection, KnownOfImages, arranged
 from ancestral.data.listing import LeftOut, Listing, fingerprint, list_images
@@ -224,9 +224,9 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
         return its._replace(labels=None, class_names=()) if settings.labels == "none" else its
 
     root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
-    state = digest(
-        "folder, version 2", root, fingerprint(listing), form(settings), *read_as, *selection.attribute_names
-    )
+    listed = fingerprint(listing, selection.read)
+    known_as = *selection.attribute_names, *captions_read_as(settings)
+    state = digest("folder, version 2", root, listed, form(settings), *read_as, *known_as)
     beside = selection.bad, listing.others, selection.notes
     channels = None if settings.color in ("auto", "rgb") else COLOR_CHANNELS[settings.color]
     return Source(state, size(settings), channels, len(files), rows, described, *beside)

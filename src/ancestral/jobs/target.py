@@ -104,8 +104,9 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     out = out or Path("runs") / _run_name(target or config.data.source)
     if "sampling" not in {*flags, *tree} and (stored := _stored_sampling(out)) is not None:
         config = config.model_copy(update={"sampling": stored})
-    if "attributes" not in {*tree.get("data", {}), *flags.get("data", {})} and (told := _stored_attributes(out)):
-        config = merged(config, {"data": {"attributes": told}}, str(out))
+    said = {*tree.get("data", {}), *flags.get("data", {})}
+    if told := {name: value for name, value in _stored_readings(out).items() if name not in said}:
+        config = merged(config, {"data": told}, str(out))
     return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
 
 
@@ -146,11 +147,12 @@ def _stored_sampling(out: Path) -> SamplingSettings | None:
     return None
 
 
-def _stored_attributes(out: Path) -> Any:
-    """Which attributes the run in `out` reads, none where it is older than they are; None: no run."""
+def _stored_readings(out: Path) -> dict[str, Any]:
+    """Which attributes and captions the run in `out` reads, older than they are or not; empty where there is no run."""
     with suppress(InputError, KeyError, TypeError):
-        return migrated(read_json(out / "config.json"))["data"]["attributes"]
-    return None
+        stored = migrated(read_json(out / "config.json"))["data"]
+        return {name: stored[name] for name in ("attributes", "captions")}
+    return {}
 
 
 def _run_folder(target: str) -> Path | None:

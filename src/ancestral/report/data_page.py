@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from ancestral.colors import NAMES
+from ancestral.data.caption_check import VERY_LONG
 from ancestral.data.check import Report, remarks
 from ancestral.data.images import to_array
 from ancestral.data.listing import by_reason
@@ -39,6 +40,7 @@ def write_page(file: Path, report: Report, recipe: Sequence[str], sheet: Box | N
         "unused": ("Left out, by reason", _table("why", "suffix and files", left_out, hidden)),
         "classes": ("Classes", _table("class", "images", classes, f"The largest first.{unused}")),
         "attributes": ("Attributes", _table("attribute", "values", attribute_rows(report), "Numbers in the metadata.")),
+        "captions": ("Captions", _captions(report)),
         "shared": ("In more than one class", _groups([(group, "") for group in report.shared], picture_of)),
         "same": ("The same pixels", _groups([(group, "") for group in report.duplicates], picture_of)),
         "alike": ("Look the same", _groups(alike, picture_of)),
@@ -74,6 +76,48 @@ def overview(report: Report) -> list[tuple[str, str]]:
         "left out": f"{sum(each.count for each in report.left_out):,}",
     }
     return [(name, text) for name, text in found.items() if text not in ("", "0") or name == "usable images"]
+
+
+def caption_rows(report: Report) -> list[tuple[str, str]]:
+    """What the captions are like, in names and numbers; what there is none of is left out."""
+    if (of := report.captions) is None:
+        return []
+    tokens = f"{of.mean_tokens:.1f} on average, {of.longest:,} at most, of a vocabulary of {of.vocabulary:,}"
+    rows = {
+        "say something": f"{report.num_captions:,}",
+        "distinct": f"{of.distinct:,}",
+        "missing": _named(of.missing),
+        "empty": _named(of.empty),
+        "repeat another": f"{of.num_repeated:,}" if of.num_repeated else "",
+        "tokens": tokens,
+        f"cut at {of.length} tokens": _named(of.cut),
+        f"over {VERY_LONG} tokens": _named(of.very_long),
+        "words": f"{of.num_words:,}, of which {of.num_once:,} stand there once",
+    }
+    return [(name, text) for name, text in rows.items() if text]
+
+
+def word_rows(report: Report) -> list[tuple[str, str]]:
+    """The commonest words of captions, and how often they stand there."""
+    return [(word, f"{count:,}") for word, count in report.captions.words] if report.captions else []
+
+
+def _named(names: Sequence[str]) -> str:
+    """How many, and the first of them; nothing where there are none."""
+    return f"{len(names):,}, such as {', '.join(names[:3])}" if names else ""
+
+
+def _captions(report: Report) -> Html:
+    if report.captions is None:
+        return Html("")
+    repeated = [(shortened(text), f"{count:,}") for text, count in report.captions.repeated]
+    return joined(
+        [
+            pairs(caption_rows(report), "facts"),
+            _table("word", "times", word_rows(report), f"The commonest of {report.captions.num_words:,} words."),
+            _table("caption", "images", repeated, "Captions of several images, the commonest first."),
+        ]
+    )
 
 
 def attribute_rows(report: Report) -> list[tuple[str, str]]:

@@ -31,6 +31,9 @@ class DataSettings(Settings):
     )
     """auto: every column of numbers in a folder's metadata is an attribute of its images. none: no column is. Else the
     names of those that are."""
+    captions: Literal["auto", "none", "metadata", "txt", "names"] = "auto"
+    """auto: the texts in a folder's metadata, then captions.tsv, then a .txt beside each image. metadata, txt: those
+    alone. names: the names of the files. none: no captions."""
     splits: Literal["auto", "none", "folders"] = "auto"
     """auto: sub-folders called train, test and val (valid, validation, dev) are the parts of a folder's images. none:
     they are sub-folders like others. folders: they are, even beside others, whose images are trained on."""
