@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from torch.nn import functional as F
 
-from ancestral.networks.layers import GroupNorm
 from ancestral.networks.unet import UNet
 from ancestral.settings import UNetSettings
 from benchmarks import ours
@@ -23,7 +21,6 @@ from benchmarks.flops import forward_flops, step_flops
 from benchmarks.machine import Machine
 from benchmarks.markdown import markdown
 from benchmarks.pairs import Case, Contestant, compare, spread, timed
-from benchmarks.parts import by_moments
 from benchmarks.peers import diffusers, teaching
 from benchmarks.plot import ratios
 from benchmarks.recipe import recipe_forward, recipe_step
@@ -188,15 +185,6 @@ def test_every_choice_of_a_step_runs(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FORWARDS if "256" not in name])
 def test_every_choice_of_a_call_runs(name: str) -> None:
     recipe_forward(smallest(True), FORWARDS[name])()
-
-
-def test_normalising_by_moments_is_group_normalisation() -> None:
-    torch.manual_seed(0)
-    norm = GroupNorm(4, 12)
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    x = torch.randn(3, 12, 5, 7) * 2 + 0.5
-    torch.testing.assert_close(by_moments(x, norm), F.group_norm(x, 4, norm.weight, norm.bias, norm.eps))
 
 
 @pytest.mark.parametrize("name", ["checkpoint", pytest.param("run", marks=pytest.mark.slow)])
