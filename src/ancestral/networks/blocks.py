@@ -41,7 +41,7 @@ class ResnetBlock(nn.Module):
         self.conv1 = convolution(in_width, out_width)
         self.time_emb_proj = linear(time_width(settings), 2 * out_width if self.scales else out_width)
         self.norm2 = GroupNorm(settings.norm_groups, out_width, settings.norm_eps)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = layers.Dropout(settings.dropout)
         self.conv2 = zeroed(convolution(out_width, out_width))
         self.conv_shortcut = convolution(in_width, out_width, 1) if in_width != out_width else None
 

@@ -25,7 +25,7 @@ from ancestral.errors import InputError
 from ancestral.networks.attention import Sequences, attend
 from ancestral.networks.conditions import AttributeEmbedding, with_condition
 from ancestral.networks.interface import Backbone
-from ancestral.networks.layers import Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
+from ancestral.networks.layers import Dropout, Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
 from ancestral.settings import DiTSettings
 from ancestral.tensors import Images
 
@@ -42,7 +42,7 @@ class DiTBlock(nn.Module):
         self.modulation = zeroed(linear(width, 6 * width))
         self.to_q, self.to_k, self.to_v, self.to_out = (linear(width, width) for _ in range(4))
         self.widen, self.narrow = linear(width, settings.mlp_ratio * width), linear(settings.mlp_ratio * width, width)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(self, x: Sequences, told: Embedding) -> Sequences:
         """(B, L, D) -> the same shape; `told`, (B, D), has been through SiLU."""

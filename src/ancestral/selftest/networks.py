@@ -12,7 +12,7 @@ from ancestral.condition import UNTOLD, Condition
 from ancestral.networks.backbone import Backbone, build, weightless
 from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.dit import DiTBlock, places
-from ancestral.networks.layers import GroupNorm, sinusoids
+from ancestral.networks.layers import Dropout, GroupNorm, sinusoids
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.denoiser import Cached
@@ -186,6 +186,18 @@ def attended(heads: str, device: torch.device) -> Tensor:
         seen = torch.cat([share @ v[:, part] for share, part in zip(shares, parts, strict=True)])
         wanted[image, :, pixel] += module.to_out(seen)
     return module(x).flatten(2) - wanted
+
+
+@CHECKS("dropout: its share, its scale, the same on the way back", 1e-4)
+def dropped(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of 2^16 numbers; the share in standard errors, where it is more than five away from 0.1."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        x = torch.ones(2**16, dtype=torch.float64, device=device, requires_grad=True)
+        found = Dropout(0.1)(x)
+    (gradient,) = torch.autograd.grad(found.sum(), x)
+    away = ((found == 0).double().mean() - 0.1).abs() * 2**8 / 0.3
+    return away.where(away > 5, 0), gradient - (found > 0) / 0.9
 
 
 @CHECKS("cache: whole at every {n}. call, from the first on", 0, n=(1, 2, 3))
