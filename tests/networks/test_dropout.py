@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ancestral.networks.layers import Dropout
+from ancestral.networks.layers import Dropout, Linear, as_convolution
 
 
 def dropped(p: float, x: Tensor, seed: int = 0) -> Tensor:
@@ -49,3 +49,25 @@ def test_a_seed_has_one_mask_and_the_next_call_another() -> None:
     assert not torch.equal(layer(x), layer(x))
     assert torch.equal(layer.eval()(x), x)
     assert torch.equal(Dropout(0.0)(x), x)
+
+
+def test_a_linear_layer_as_a_convolution_has_the_same_output_and_gradients() -> None:
+    torch.manual_seed(0)
+    x, weight, bias, toward = (torch.randn(each, dtype=torch.float64) for each in ((4, 7, 6), (5, 6), (5,), (4, 7, 5)))
+    given = [each.requires_grad_() for each in (x, weight, bias)]
+    for found, wanted in zip(
+        *(
+            [form(*given), *torch.autograd.grad(form(*given), given, toward)]
+            for form in (as_convolution, torch.nn.functional.linear)
+        ),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_a_large_linear_layer_is_the_product_in_either_form() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(128, 256), torch.randn(8, 128, 128)
+    wanted = x.double() @ layer.weight.double().T + layer.bias.double()
+    assert layer(x).shape == wanted.shape
+    torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-4, atol=1e-5)
