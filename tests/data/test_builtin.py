@@ -296,7 +296,8 @@ def test_the_real_sets_have_their_published_counts(data_folder: Path, name: str,
 def test_names_are_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANCESTRAL_DATA", str(tmp_path))
     (tmp_path / "textures").mkdir()
-    assert set(BUILT_IN) == {"digits", "photos", "mnist", "fashion-mnist", "cifar10"}
+    named = {"digits", "photos", "mnist", "fashion-mnist", "cifar10", "shapes-one", "shapes", "shapes-three"}
+    assert set(BUILT_IN) == named
     for wrong, right in (("fashion_mnist", "fashion-mnist"), ("digit", "digits"), ("texture", "textures")):
         with pytest.raises(InputError, match=f"did you mean {right}"):
             load(DataSettings(source=wrong))

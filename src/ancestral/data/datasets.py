@@ -17,11 +17,13 @@ from ancestral.data.download import data_root
 from ancestral.data.folder import check_not_a_folder, image_folder
 from ancestral.data.images import parse_color
 from ancestral.data.imageset import Collection, Parts, divide
+from ancestral.data.shapes import shapes
 from ancestral.data.shards import held_out_in_memory, packed_set
 from ancestral.errors import InputError
 from ancestral.files import is_packed, is_url
 from ancestral.progress import StagedWork, finish
 from ancestral.settings import DataSettings
+from ancestral.settings.data import NUM_THINGS
 from ancestral.text import printable
 
 BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
@@ -30,6 +32,7 @@ BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
     "mnist": partial(idx_dataset, MNIST),
     "fashion-mnist": partial(idx_dataset, FASHION_MNIST),
     "cifar10": cifar10,
+    **{kind: partial(shapes, kind) for kind in NUM_THINGS},
 }
 """Names are data sets wherever they are given; a folder of such a name is given as ./name."""
 

@@ -149,7 +149,8 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
 def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:
     """Of the recipe for the data set, or for folders, at this size."""
     source = settings.source
-    preset = PRESETS[source]() if source in PRESETS else for_folder(str(find_folder(source).resolve()))
+    place = source if source in BUILT_IN else str(find_folder(source).resolve())
+    preset = PRESETS[source]() if source in PRESETS else for_folder(place)
     config = merged(preset, {"data": _given(settings, report, size)}, "command line")
     height, width = config.data.height_width or report.size
     names = tuple(report.classes) if report.labelled else ()

@@ -7,6 +7,7 @@ from typing import TypeVar
 from ancestral.condition import Condition
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import Parts
+from ancestral.data.shapes import compared_with
 from ancestral.errors import InputError
 from ancestral.jobs.events import NoteEvent, ProgressEvent
 from ancestral.jobs.running import allow
@@ -22,14 +23,14 @@ T = TypeVar("T")
 
 
 def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
-    """The data that the run was trained on, read by the main process first."""
+    """The data that the run was trained on, read by the main process first; of endless images the first."""
     with pipeline.processes.main_first():
         parts = yield from loading(config.data)
     if parts.train.class_names != pipeline.spec.class_names or not parts.train.has(pipeline.spec.attribute_names):
         raise InputError(
             f"the classes or attributes of {config.data.source} are no longer those {run} was trained on; restore them"
         )
-    return parts
+    return parts._replace(train=compared_with(parts.train))
 
 
 def priced(

@@ -20,6 +20,7 @@ from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
 from ancestral.settings import ComputeSettings, Config, PositiveFloat, SamplingSettings, merged, parse, read_settings
+from ancestral.settings.data import NUM_THINGS
 
 BUDGETS = ("steps", "images", "minutes")
 
@@ -117,6 +118,8 @@ def settings_of(target: str) -> Config:
         return parse(Config, migrated(read_settings(file)), str(file))
     if target in PRESETS:
         return PRESETS[target]()
+    if target in NUM_THINGS:
+        return for_folder(target)
     folder = None if is_url(target) else _folder(target)
     if is_url(target) or (folder is not None and kind_of(folder) == "packed data set"):
         from ancestral.data.shard_index import read_index

@@ -10,6 +10,7 @@ import torch
 
 from ancestral.condition import Condition
 from ancestral.data.imageset import ImageSet
+from ancestral.data.shapes import compared_with
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.evaluation.metrics import nearest
 from ancestral.pipeline import Pipeline
@@ -144,7 +145,7 @@ def data(facts: RunFacts) -> Html:
 def copies(facts: RunFacts, samples: Samples) -> Html:
     """The samples that lie nearest to a training image, each beside it: if there are copies, they are here."""
     every = facts.parts.train
-    some = every.sliced(0, max(1, MOST_TRAIN_BYTES // math.prod(every.shape)))
+    some = compared_with(every).sliced(0, max(1, MOST_TRAIN_BYTES // math.prod(every.shape)))
     train = as_pixels(some)
     found = nearest(samples.pixels, train)
     closest = found.distance.argsort()[:SHOWN].tolist()

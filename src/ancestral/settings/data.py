@@ -6,16 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ancestral.settings.base import Fraction, PositiveFloat, Settings, Side, Width
+from ancestral.settings.base import Fraction, NumImages, PositiveFloat, Settings, Side, Width
+
+NUM_THINGS = {"shapes-one": (1,), "shapes": (2,), "shapes-three": (1, 2, 3)}
+"""The data sets of drawn scenes, and how many things these have."""
 
 
 class DataSettings(Settings):
     """Which images, and how they are fitted to one size."""
 
     source: str = "digits"
-    """digits, photos, mnist, fashion-mnist, cifar10, a folder of images, or a packed data set: a folder or a URL."""
+    """digits, photos, mnist, fashion-mnist, cifar10, shapes, shapes-one, shapes-three, a folder of images, or a packed
+    data set: a folder or a URL."""
     size: Side | tuple[Side, Side] | None = None
-    """Side, or height and width, in pixels. None: as the data set comes; 32 for photos and folders."""
+    """Side, or height and width, in pixels. None: as the data set comes; 32 for photos, shapes and folders."""
     color: Literal["auto", "grey", "grey-alpha", "rgb", "rgba"] = "auto"
     """auto: grey where every image is grey, else rgb, opaque. grey-alpha and rgba: transparency is learnt too."""
     fit: Literal["crop", "pad", "squash"] = "crop"
@@ -41,6 +45,8 @@ class DataSettings(Settings):
     """Fraction of the images held out to watch the loss while training, where there is no validation part already."""
     test: Fraction = 0.1
     """Fraction held out for evaluation, where there is no test part already."""
+    scenes: NumImages | Literal["endless"] = 20_000
+    """How many scenes of shapes there are. endless: each is drawn as it is asked for, and 3,072 more are held out."""
 
     @property
     def height_width(self) -> tuple[int, int] | None:
