@@ -2,7 +2,7 @@
 #   make demo    train, measure and report on handwritten digits, in .venv (about five minutes on two cores)
 #   make check   lint, format, types
 #   make test    the tests, in three processes
-#   make test-float32   those that depend on the processor's precision, as on one without matrix units
+#   make test-float32   those that depend on the processor's precision, as on one without units for bfloat16
 #   make docs    the documentation, as HTML
 #   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
 #   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     highest = ceilings(words.quick)
     for product in highest:
         console.print(
-            f"  {product.precision:9} {product.kind:12} {product.shape:34} {product.gflops_per_second:8.0f} GFLOP/s"
+            f"  {product.precision:9} {product.kind:13} {product.shape:34} {product.gflops_per_second:8.0f} GFLOP/s"
         )
     console.print(f"  a convolution in bfloat16: {bfloat16_gain(highest):.2f} times as fast as in float32")
     file = file_for(here, words.out, words.quick)

@@ -10,6 +10,7 @@ from functools import cache, partial
 from statistics import median
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.machine import device, precisions
@@ -24,7 +25,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Ceiling:
-    """One product at one size: `kind` is matrix or convolution."""
+    """One product at one size: `kind` is matrix, convolution or its gradients."""
 
     kind: str
     precision: str
@@ -69,6 +70,15 @@ def _products(dtype: torch.dtype, quick: bool) -> Iterator[Product]:
         shape = f"{batch * wider}x{channels}x{side}x{side}, 3x3"
         flops = 2 * 9 * channels * x.numel()
         yield "convolution", dtype, shape, flops, partial(F.conv2d, x, w, padding=1)
+        yield "its gradients", dtype, shape, 2 * flops, partial(_gradients, torch.randn_like(x), x, w)
+
+
+def _gradients(upstream: Tensor, x: Tensor, w: Tensor) -> object:
+    """Those of x and w, from that of a 3x3 convolution."""
+    ones, none = [1, 1], [0, 0]
+    return torch.ops.aten.convolution_backward(
+        upstream, x, w, None, ones, ones, ones, False, none, 1, [True, True, False]
+    )
 
 
 @torch.inference_mode()

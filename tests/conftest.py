@@ -1,6 +1,7 @@
 """Settings of the whole suite: shapes are checked at run time, torch takes one thread, the data folder is announced."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -13,6 +14,8 @@ if not os.environ.get("ANCESTRAL_NO_SHAPE_CHECKS"):
 import pytest
 import torch
 from hypothesis import settings
+
+from ancestral.compute import computes_in_bfloat16
 
 torch.set_num_threads(1)
 settings.register_profile("suite", deadline=None, max_examples=25, derandomize=True)
@@ -31,16 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in LONGEST_FIRST)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test run decodes into its own cache, never the user's."""
-    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every test run decodes into its own cache, never the user's. What this machine is fast in is measured before the
+    first test, of whose output it would be part."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        computes_in_bfloat16("cpu")
+        yield
 
 
 @pytest.fixture(params=["float32", "bfloat16"])
 def usual_precision(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """What precision "auto" means: each kind of machine in turn, whichever this one is."""
-    monkeypatch.setattr("ancestral.compute.computes_in_bfloat16", lambda device: request.param == "bfloat16")
+    monkeypatch.setattr("ancestral.compute.computes_in_bfloat16", lambda *_, **__: request.param == "bfloat16")
     return str(request.param)
 
 

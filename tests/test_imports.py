@@ -17,7 +17,7 @@ ROWS = (
     {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors"},
-    {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native"},
+    {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native", "bfloat16"},
     {"presets", "compute", "run_states", "tokenizer"},
     {"diffusion"},
     {"sampling", "networks", "data", "viz"},

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 
-from ancestral import native
+from ancestral import bfloat16, native
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import cache_folder, read_json, write_whole
 from ancestral.machine import processor, usable_cores
@@ -22,6 +22,7 @@ from ancestral.migrations import choices as migrated
 from ancestral.names import meant
 from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumImages, Settings, Threads, parse
 
+CPU = torch.device("cpu")
 TORCHS_THREADS = torch.get_num_threads()  # what torch computes with unless told otherwise
 
 
@@ -64,7 +65,7 @@ def resolve(
     settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> Choices:
     """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
-    found = load_tuned(network, spec, device) or defaults(device)
+    found = load_tuned(network, spec, device) or defaults(device, measuring=settings.precision == "auto")
     if threads_are_given():
         found = found.model_copy(update={"threads": None})
     return found.overlaid(settings)
@@ -74,7 +75,7 @@ def in_words(
     choices: Choices, settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> str | None:
     """How training computes and by whose word, in one line; None where all is as usual."""
-    common, asked = defaults(device), given(settings)
+    common, asked = defaults(device, measuring=settings.precision == "auto"), given(settings)
     measured = load_tuned(network, spec, device) or common
     phrase_of = {  # that training makes use of
         "precision": f"in {choices.precision}",
@@ -92,20 +93,32 @@ def in_words(
     return f"computing {', '.join(parts)}" if parts else None
 
 
-def defaults(device: torch.device) -> Choices:
-    """What is right on most machines, as `benchmarks/choices.py` measures."""
-    cpu = Choices(precision="bfloat16" if computes_in_bfloat16(device.type) else "float32")
+def defaults(device: torch.device, measuring: bool = True) -> Choices:
+    """What is right on most machines, as `benchmarks/choices.py` measures; `measuring` as `computes_in_bfloat16`."""
+    cpu = Choices(precision="bfloat16" if computes_in_bfloat16(device.type, measuring) else "float32")
     return cpu if device.type == "cpu" else cpu.model_copy(update={"compile": "whole", "chunk": 512})
 
 
-def computes_in_bfloat16(device: str) -> bool:
-    """Whether bfloat16 is the machine's fast path: matrix units of the CPU (AMX) that oneDNN, which computes torch's
-    convolutions there, is not kept from by its environment; or a GPU that has it."""
+def computes_in_bfloat16(device: str, measuring: bool = True) -> bool:
+    """Whether bfloat16 is the machine's fast path: a GPU that has it; matrix units of the CPU (AMX); or vector units
+    for it (AVX512-BF16), where a measurement says so. Units of the CPU that oneDNN, which computes torch's convolutions
+    there, is kept from by its environment do not count.
+
+    Args:
+        measuring: whether to take half a second where it was never measured; else the answer then is no.
+    """
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
-    may_use_amx = "AMX" in allowed or allowed in ("ALL", "DEFAULT")
-    return device == "cpu" and may_use_amx and torch.cpu._is_amx_tile_supported()
+    all_are = allowed in ("ALL", "DEFAULT")
+    if (all_are or "AMX" in allowed) and torch.cpu._is_amx_tile_supported():
+        return True
+    may_use_vectors = all_are or any(unit in allowed for unit in ("AMX", "FP16", "BF16", "AVX10"))
+    if not (may_use_vectors and torch.cpu._is_avx512_bf16_supported()):
+        return False
+    return bfloat16.is_faster(f"{machine_name(CPU)}, oneDNN up to {allowed}", measuring)
 
 
 def threads_are_given() -> bool:

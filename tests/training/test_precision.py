@@ -1,4 +1,4 @@
-"""What every kind of machine keeps of the promises: "auto" is bfloat16 where there are matrix units, else float32.
+"""What every kind of machine keeps of the promises: "auto" is bfloat16 where the machine is fast in it, else float32.
 
 Each test runs as on both kinds, in this process. The marked ones run once more with the units hidden from torch itself
 (`make test-float32`), so that on a machine that has them the other kernels compute too.
@@ -11,7 +11,7 @@ import torch
 from runs import TWO_LEVELS, fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
-from ancestral import compute
+from ancestral import bfloat16, compute
 from ancestral.compute import computes_in_bfloat16
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
@@ -55,18 +55,36 @@ def test_an_image_alone_is_the_image_in_a_batch_up_to_rounding(tmp_path: Path, u
     assert torch.equal(pipeline.generate(range(6), labels, settings).int(), batch), "and the same batch to the bit"
 
 
-@pytest.mark.parametrize(
-    ("limit", "seen"),
-    [(None, True), ("ALL", True), ("AVX512_CORE_AMX", True), ("avx512_core_bf16", False), ("AVX2", False)],
-)
+# what the environment lets oneDNN use -> whether that includes matrix units, and vector units, for bfloat16
+LIMITS = {
+    None: (True, True),
+    "ALL": (True, True),
+    "AVX512_CORE_AMX": (True, True),
+    "avx512_core_bf16": (False, True),
+    "AVX512_CORE_FP16": (False, True),
+    "AVX512_CORE_VNNI": (False, False),
+    "AVX2": (False, False),
+}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("faster", [True, False])
 def test_units_that_the_environment_hides_are_not_counted_on(
-    monkeypatch: pytest.MonkeyPatch, limit: str | None, seen: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: str | None, faster: bool
 ) -> None:
-    """Trap: bfloat16 by emulation, at a tenth of float32's speed."""
-    monkeypatch.setattr(compute.torch.cpu, "_is_amx_tile_supported", lambda: True)
+    """Trap: bfloat16 by emulation, at a tenth of float32's speed. And matrix units need no measurement, vector units
+    one, without which they do not count either."""
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path))
+    monkeypatch.setattr(bfloat16, "measured_ratio", lambda: 2.0 if faster else 1.0)
+    monkeypatch.setattr(compute, "processor", lambda: f"the one of {tmp_path}")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if limit is not None:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert computes_in_bfloat16("cpu") == seen
-    monkeypatch.setattr(compute.torch.cpu, "_is_amx_tile_supported", lambda: False)
+    matrix, vector = LIMITS[limit]
+    for units, seen in {(True, True): matrix or (vector and faster), (False, True): vector and faster}.items():
+        monkeypatch.setattr(compute.torch.cpu, "_is_amx_tile_supported", lambda units=units: units[0])
+        monkeypatch.setattr(compute.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+        assert computes_in_bfloat16("cpu") == seen
+        assert any(tmp_path.iterdir()) == (vector and not (units[0] and matrix)), "measured where it has to be"
+    monkeypatch.setattr(compute.torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert not computes_in_bfloat16("cpu")

@@ -20,6 +20,7 @@ from runs import TRANSFORMER, TWO_LEVELS, fresh, tiny
 from safetensors.torch import load_file
 from test_resume import assert_same_run
 
+from ancestral.compute import Choices
 from ancestral.data.imageset import Parts
 from ancestral.data.loader import Loader
 from ancestral.errors import CannotWrite, Diverged, InputError, Lost
@@ -446,3 +447,14 @@ def test_pieces_are_dealt_in_turn_and_all_have_all_of_them(tmp_path: Path, count
     assert results[0][0] == [[k] * (k % 3) for k in range(count)]
     assert results[0][1] == [k % 3 for k in range(count)]
     assert results[0][2] == [f"{k} ü" * (k % 2) for k in range(count)] and results[0][3] == "from 0"
+
+
+def precision_of(processes: Processes, folder: Path) -> list[Any]:
+    own = Choices(precision="bfloat16", chunk=4) if processes.is_main else Choices(threads=1)
+    computed = small()[0].with_compute(own).with_processes(processes).compute
+    return [computed.precision, computed.chunk, computed.threads]
+
+
+def test_all_generate_as_the_main_one_has_chosen_each_on_threads_of_its_own(tmp_path: Path) -> None:
+    """Trap: machines that measured otherwise, of which each generates its images in a precision of its own."""
+    assert in_processes(2, precision_of, tmp_path) == [["bfloat16", 4, None], ["bfloat16", 4, 1]]

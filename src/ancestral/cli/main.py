@@ -170,14 +170,17 @@ def _line(kind: str, message: str) -> str:
 
 class _OneLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """A record of a log as a warning of ours."""
-        return _line("warning", super().format(record))
+        """A record of a log as a warning of ours, or as a note."""
+        text = super().format(record)
+        return _line("warning", text) if record.levelno >= logging.WARNING else printable(text)
 
 
 def _prepare_output() -> None:
     """What other libraries, and our own logs, warn of is shown as our warnings are; nothing fails by being printed."""
     warnings.formatwarning = lambda message, *_: _line("warning", str(message)) + "\n"
+    logging.getLogger("ancestral").setLevel(logging.INFO)  # notes of ours, and of others what they warn of
     if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.INFO)
         logging.lastResort.setFormatter(_OneLine())
     # where there is no output it is dropped; what the terminal's encoding lacks is escaped
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115

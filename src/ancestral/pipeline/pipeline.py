@@ -140,8 +140,11 @@ class Pipeline:
         return replace(self, weaker=weaker, classify=classify)
 
     def with_processes(self, processes: Processes) -> "Pipeline":
-        """The same pipeline that shares the work of `generate` with other processes."""
-        return replace(self, processes=processes)
+        """The same pipeline that shares the work of `generate` with other processes, together: all compute in the
+        precision and the chunks that the main one has chosen."""
+        chosen = Choices.model_validate_json(processes.broadcast(self.compute.model_dump_json()))
+        compute = chosen.model_copy(update={"threads": self.compute.threads})
+        return replace(self, processes=processes, compute=compute)
 
     def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
         """The same network, process and ends with another T."""

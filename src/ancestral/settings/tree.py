@@ -27,7 +27,8 @@ class ComputeSettings(Settings):
     this network on this machine decide, or without them what is right on most machines."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the network's products. auto: bfloat16 where the machine computes in it (AMX, CUDA), else float32."""
+    """Of the network's products. auto: bfloat16 where the machine is fast in it (AMX, CUDA, or so measured), else
+    float32."""
     compile: Literal["auto", "no", "whole"] = "auto"
     """Compile the network for training (no; whole on CUDA)."""
     threads: Threads | None = None
