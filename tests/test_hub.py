@@ -30,6 +30,7 @@ from ancestral.hub import (
     read_diffusers,
     write_diffusers,
 )
+from ancestral.networks.conditions import Told
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.sampling.denoiser import Denoiser, NetworkDenoiser, StaticClip
@@ -72,7 +73,7 @@ def contents(
     learned: bool = False,
 ) -> DiffusersFolder:
     outputs = 2 * channels if learned else channels
-    network = UNet(settings, channels, outputs, classes)
+    network = UNet(settings, channels, outputs, Told(classes))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, 0, 0.1)
     embeds = classes + 1 if classes else None
@@ -84,7 +85,7 @@ def contents(
 
 def rebuilt(network: NetworkFolder) -> UNet:
     classes = network.num_class_embeds or 0
-    unet = UNet(network.settings, network.in_channels, network.out_channels, classes, null_class=False)
+    unet = UNet(network.settings, network.in_channels, network.out_channels, Told(classes, null_class=False))
     unet.load_state_dict(network.tensors, strict=True)
     return unet.eval()
 

@@ -16,6 +16,7 @@ from ancestral.errors import InputError
 from ancestral.hub import from_meta
 from ancestral.hub.dit import DIT
 from ancestral.networks.backbone import build
+from ancestral.networks.conditions import Told
 from ancestral.networks.dit import DiT, places
 from ancestral.pipeline import Pipeline
 from ancestral.settings import Config, DiTSettings, ImageSpec, SamplingSettings, merged
@@ -64,7 +65,7 @@ def test_networks_of_the_paper_have_their_published_sizes(width: int, layers: in
     """Of 4 channels, a learned variance, 1000 classes and none. Meta's count has the table of 16x16 places, which is
     computed and no weight; ours has what is trained alone."""
     with torch.device("meta"):
-        network = build(DiTSettings(width=width, layers=layers, heads=heads), 4, 8, 1000)
+        network = build(DiTSettings(width=width, layers=layers, heads=heads), 4, 8, Told(1000))
     assert sum(parameter.numel() for parameter in network.parameters()) == published - 16 * 16 * width
 
 
@@ -183,10 +184,10 @@ def of_meta(network: DiT, side: int) -> dict[str, torch.Tensor]:
 
 
 def test_weights_of_meta_load_strictly_and_a_table_of_other_places_is_refused() -> None:
-    network = randomised(DiT(SMALL, 4, 8, 5))
+    network = randomised(DiT(SMALL, 4, 8, Told(5)))
     state = of_meta(network, 6)
     loaded = from_meta(state, 6)
-    DiT(SMALL, 4, 8, 5).load_state_dict(loaded, strict=True)
+    DiT(SMALL, 4, 8, Told(5)).load_state_dict(loaded, strict=True)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in network.state_dict().items())
     with pytest.raises(InputError, match="expected pos_embed of 5x5 patches"):
         from_meta(state, 5)
@@ -200,7 +201,7 @@ def test_an_image_that_the_patch_does_not_divide_is_refused_with_the_remedy() ->
 @torch.no_grad()
 def test_labels_are_never_dropped_by_the_network_itself() -> None:
     """diffusers drops them in training, in each block apart, so that the others tell what one has hidden."""
-    network = randomised(DiT(SMALL, 2, 2, 3))
+    network = randomised(DiT(SMALL, 2, 2, Told(3)))
     evaluated = network(X, TIMES, TOLD)
     assert torch.equal(network.train()(X, TIMES, TOLD), evaluated)
     assert not torch.allclose(network(X, TIMES, TOLD.null()), evaluated)

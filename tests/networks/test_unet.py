@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ancestral.condition import UNTOLD, Condition
 from ancestral.errors import InputError
+from ancestral.networks.conditions import Told
 from ancestral.networks.unet import UNet
 from ancestral.settings import UNetSettings
 
@@ -97,7 +98,7 @@ def test_diffusers_weights_load_strictly_and_give_the_same_output(name: str) -> 
     theirs_differ, ours_differ = PAIRS[name]
     theirs = randomised(UNet2DModel(**COMMON | theirs_differ)).eval()
     classes = 3 if "num_class_embeds" in theirs_differ else 0
-    ours = UNet(UNetSettings(**PLAIN | ours_differ), 2, theirs.config.out_channels, classes).eval()
+    ours = UNet(UNetSettings(**PLAIN | ours_differ), 2, theirs.config.out_channels, Told(classes)).eval()
     ours.load_state_dict(theirs.state_dict(), strict=True)
     x, time = torch.randn(3, 2, 16, 12), torch.tensor([0, 7, 999])
     labels = torch.tensor([0, 3, 1]) if classes else None
@@ -141,7 +142,7 @@ def test_middle_layers_are_counted_in_pairs(pairs: int) -> None:
 @pytest.mark.parametrize("conditioning", ["add", "scale-shift"])
 def test_a_new_network_predicts_zero_and_every_residual_branch_is_silent(conditioning: Any) -> None:
     """So the eps loss is 1 at initialisation."""
-    network = UNet(UNetSettings(**PLAIN | {"time_conditioning": conditioning}), 3, 3, 2)
+    network = UNet(UNetSettings(**PLAIN | {"time_conditioning": conditioning}), 3, 3, Told(2))
     assert network(torch.randn(2, 3, 8, 8), torch.tensor([1, 900]), Condition(torch.tensor([0, 2]))).abs().max() == 0
     silent = [name for name, p in network.named_parameters() if p.ndim > 1 and p.abs().max() == 0]
     assert silent and all(name.endswith(("conv2.weight", "to_out.0.weight", "conv_out.weight")) for name in silent)
@@ -151,7 +152,7 @@ def test_a_new_network_predicts_zero_and_every_residual_branch_is_silent(conditi
 
 def test_no_label_means_the_null_class_which_is_no_real_one() -> None:
     """Trap: the null class colliding with a real one."""
-    network = randomised(UNet(SMALL, 1, 1, num_classes=3)).eval()
+    network = randomised(UNet(SMALL, 1, 1, Told(3))).eval()
     x, time = torch.randn(4, 1, 8, 8), torch.tensor(10)
     assert network.class_embedding.num_embeddings == 4 and network.null_class == 3
     by_label = network(x[:1].expand(4, -1, -1, -1), time, Condition(torch.tensor([0, 1, 2, UNTOLD])))
@@ -171,7 +172,7 @@ LEVELS = pytest.mark.parametrize("widths", [(8,), (8, 16), (8, 4, 12)], ids=len)
 @LEVELS
 def test_a_call_resumed_with_its_own_deep_features_is_the_whole_call(widths: tuple[int, ...]) -> None:
     """Bit for bit, in a network of one, two and three levels."""
-    network = randomised(UNet(UNetSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, 3)).eval()
+    network = randomised(UNet(UNetSettings(**PLAIN | {"widths": widths, "attention": ()}), 2, 2, Told(3))).eval()
     x, time, told = torch.randn(3, 2, 9, 7), torch.tensor([1, 5, 900]), Condition(torch.tensor([0, UNTOLD, 1]))
     whole, deep = network.with_deep(x, time, None, told)
     assert torch.equal(whole, network(x, time, told))
@@ -205,7 +206,7 @@ def test_dropout_acts_in_training_only() -> None:
 
 @pytest.mark.parametrize("settings", [SMALL, UNetSettings(**PLAIN | {"time_conditioning": "scale-shift", "stem": 4})])
 def test_gradient_reaches_every_parameter(settings: UNetSettings) -> None:
-    network = randomised(UNet(settings, 2, 2, num_classes=1))
+    network = randomised(UNet(settings, 2, 2, Told(1)))
     x, time, told = torch.randn(2, 2, 8, 8), torch.tensor([3, 500]), Condition(torch.tensor([0, UNTOLD]))
     network(x, time, told).square().mean().backward()
     # A bias of the keys adds the same to every score of a query, and softmax does not see it.
@@ -238,7 +239,7 @@ def test_integer_fractional_and_shared_times_are_one_scale() -> None:
 
 def test_an_image_does_not_depend_on_its_batch() -> None:
     """Trap: a batch whose images change with its size. float64, because sums are split by shape."""
-    network = randomised(UNet(SMALL, 1, 1, num_classes=2)).double().eval()
+    network = randomised(UNet(SMALL, 1, 1, Told(2))).double().eval()
     x, time, told = torch.randn(5, 1, 9, 7).double(), torch.arange(5), Condition(torch.tensor([0, 1, UNTOLD, 0, 1]))
     together, each = network(x, time, told), (slice(i, i + 1) for i in range(5))
     alone = torch.cat([network(x[one], time[one], told.rows(one)) for one in each])

@@ -15,6 +15,7 @@ from torch import Tensor
 from ancestral.hub.keys import Json, Keys, keys_of
 from ancestral.hub.weights import read_tensors
 from ancestral.networks.backbone import build, weightless
+from ancestral.networks.conditions import Told
 from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
 
 CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
@@ -83,10 +84,9 @@ class Form:
 
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
-        classes = network.num_class_embeds or 0
+        told = Told(network.num_class_embeds or 0, False, network.num_attributes)
         with weightless():
-            channels = network.in_channels, network.out_channels
-            built = build(network.settings, *channels, classes, False, network.num_attributes)
+            built = build(network.settings, network.in_channels, network.out_channels, told)
         shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})
         return replace(network, tensors=self.loaded(read_tensors(folder, shapes), folder))
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ancestral.networks.conditions import NOTHING, Told
 from ancestral.networks.dit import DiT
 from ancestral.networks.interface import Backbone as Backbone
 from ancestral.networks.unet import UNet
@@ -20,15 +21,10 @@ def build(
     settings: NetworkSettings,
     in_channels: int,
     out_channels: int,
-    num_classes: int = 0,
-    null_class: bool = True,
-    num_attributes: int = 0,
+    told: Told = NOTHING,
 ) -> Backbone:
-    """The network that the settings describe, with random weights.
-
-    `null_class`: whether the label after those of the `num_classes` real classes stands for no class.
-    """
-    return BACKBONES[settings.name](settings, in_channels, out_channels, num_classes, null_class, num_attributes)
+    """The network that the settings describe, with random weights."""
+    return BACKBONES[settings.name](settings, in_channels, out_channels, told)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """What is told of an image beside its time, as a vector that is added to that of time."""
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -8,6 +10,29 @@ from ancestral.condition import UNTOLD, Attributes, Condition
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
 from ancestral.tensors import Labels
+
+
+class Told(NamedTuple):
+    """What a network may be told of an image."""
+
+    num_classes: int = 0
+    null_class: bool = True  # whether the label after those of the classes stands for no class
+    num_attributes: int = 0
+
+    def class_embedding(self, width: int) -> nn.Embedding | None:
+        """A row for each class, and one for no class; None: there are no classes."""
+        return nn.Embedding(self.num_classes + self.null_class, width) if self.num_classes else None
+
+    def attribute_embedding(self, width: int) -> "AttributeEmbedding | None":
+        return AttributeEmbedding(self.num_attributes, width) if self.num_attributes else None
+
+    @property
+    def null_row(self) -> int | None:
+        """The row of no class; None: there is none."""
+        return self.num_classes if self.null_class else None
+
+
+NOTHING = Told()
 
 
 class AttributeEmbedding(nn.Module):

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.errors import InputError
 from ancestral.networks.attention import Sequences, attend
-from ancestral.networks.conditions import AttributeEmbedding, with_condition
+from ancestral.networks.conditions import NOTHING, Told, with_condition
 from ancestral.networks.interface import Backbone
 from ancestral.networks.layers import Dropout, Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
 from ancestral.settings import DiTSettings
@@ -65,24 +65,22 @@ class DiT(Backbone):
         settings: DiTSettings,
         in_channels: int,
         out_channels: int,
-        num_classes: int = 0,
-        null_class: bool = True,
-        num_attributes: int = 0,
+        told: Told = NOTHING,
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.null_class = num_classes if null_class else None
+        self.null_class = told.null_row
         width, self.side_multiple = settings.width, settings.patch
         self.patches = nn.Conv2d(in_channels, width, settings.patch, settings.patch)
         nn.init.xavier_uniform_(self.patches.weight.data.flatten(1))  # of a linear layer, which it is
         nn.init.zeros_(cast(Tensor, self.patches.bias))
         self.time_embedding = TimeEmbedding(WAVES, width)
-        self.class_embedding = nn.Embedding(num_classes + null_class, width) if num_classes else None
+        self.class_embedding = told.class_embedding(width)
         self.transformer_blocks = nn.ModuleList(DiTBlock(settings) for _ in range(settings.layers))
         self.modulation = zeroed(linear(width, 2 * width))
         self.pixels = zeroed(linear(width, settings.patch**2 * out_channels))
         # last, so that all other weights are drawn as without attributes
-        self.attribute_embedding = AttributeEmbedding(num_attributes, width) if num_attributes else None
+        self.attribute_embedding = told.attribute_embedding(width)
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides."""

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks import blocks
 from ancestral.networks.blocks import DownLevel, FeatureMap, stem_width, time_width
-from ancestral.networks.conditions import AttributeEmbedding, with_condition
+from ancestral.networks.conditions import NOTHING, Told, with_condition
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
 from ancestral.settings import UNetSettings
@@ -37,20 +37,18 @@ class UNet(Backbone):
         settings: UNetSettings,
         in_channels: int,
         out_channels: int,
-        num_classes: int = 0,
-        null_class: bool = True,
-        num_attributes: int = 0,
+        told: Told = NOTHING,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.roll_multiple = 2 ** (len(settings.widths) - 1)  # the coarsest pixel
-        self.null_class = num_classes if null_class else None
+        self.null_class = told.null_row
         levels = range(len(settings.widths))
         self.conv_in = convolution(in_channels * (1 + 2 * len(settings.fourier)), stem_width(settings))
         with torch.no_grad():  # Fourier features count for nothing at first, since of noise they are noise
             self.conv_in.weight[:, in_channels:] = 0
         self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
-        self.class_embedding = nn.Embedding(num_classes + null_class, time_width(settings)) if num_classes else None
+        self.class_embedding = told.class_embedding(time_width(settings))
         above = [stem_width(settings), *settings.widths]
         self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
         self.mid_block = blocks.Middle(settings)
@@ -64,7 +62,7 @@ class UNet(Backbone):
         self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
         zeroed(self.conv_out if self.mixer is None else self.mixer)
         # last, so that all other weights are drawn as without attributes
-        self.attribute_embedding = AttributeEmbedding(num_attributes, time_width(settings)) if num_attributes else None
+        self.attribute_embedding = told.attribute_embedding(time_width(settings))
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W."""

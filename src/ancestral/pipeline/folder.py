@@ -23,6 +23,7 @@ from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
+from ancestral.networks.conditions import Told
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
 from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings, parse
@@ -53,9 +54,8 @@ class Contents(NamedTuple):
 
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
     """The network that the settings describe, with random weights; `spec`: of x0."""
-    null_class = spec.null_class != "none"
-    channels, count = (spec.channels, outputs(config.diffusion, spec)), len(spec.class_names)
-    network = build(config.network, *channels, count, null_class, len(spec.attributes))
+    told = Told(len(spec.class_names), spec.null_class != "none", len(spec.attributes))
+    network = build(config.network, spec.channels, outputs(config.diffusion, spec), told)
     if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
         raise InputError(
             f"expected images whose sides are multiples of {multiple} pixels, as network.patch is, got "

@@ -30,6 +30,7 @@ from ancestral.editing.tile import MeanOfRolls, RolledEachStep
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.backbone import build
 from ancestral.networks.classifier import Classifier, classifier_settings
+from ancestral.networks.conditions import Told
 from ancestral.oracles import eps_process, normal
 from ancestral.sampling.denoiser import Denoiser, DynamicClip, StaticClip
 from ancestral.sampling.guidance import ClassifierFree, ClassifierGuided, Composed, Rescaled, TwoCalls
@@ -180,6 +181,6 @@ def networks(name: str, device: torch.device) -> float:
     batch = [images(device), TIMES.to(device).double(), torch.tensor([0, 2, 1, UNTOLD, 0], device=device)]
     with torch.random.fork_rng(devices=[]):
         if name == "U-Net":
-            unet = loud(build(NETWORK, 2, 2, 3), device)
+            unet = loud(build(NETWORK, 2, 2, Told(3)), device)
             return told_apart(lambda x, time, labels: unet(x, time, Condition(labels)), *batch)
         return told_apart(loud(Classifier(classifier_settings(NETWORK), 2, 3), device), *batch[:2])

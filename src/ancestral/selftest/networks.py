@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ancestral.condition import UNTOLD, Condition
 from ancestral.networks.backbone import Backbone, build, weightless
 from ancestral.networks.blocks import Attention, ResnetBlock
+from ancestral.networks.conditions import Told
 from ancestral.networks.dit import DiTBlock, places
 from ancestral.networks.layers import Dropout, GroupNorm, sinusoids
 from ancestral.oracles import double, normal
@@ -39,7 +40,7 @@ def network(classes: int = 0, settings: NetworkSettings = NETWORK) -> Backbone:
     """A network of two channels, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(settings, 2, 2, classes).eval()
+        return build(settings, 2, 2, Told(classes)).eval()
 
 
 @CHECKS("a new {name} answers 0", 0, name=("U-Net", "transformer"))
@@ -123,7 +124,7 @@ def added_once(device: torch.device) -> Iterator[Tensor | float]:
 def hidden_whole(device: torch.device) -> Iterator[Tensor | float]:
     """Of one image of three, class and attributes; the others are told what they were."""
     with torch.random.fork_rng(devices=[]):
-        unet = loud(build(NETWORK, 2, 2, 3, num_attributes=2), device)
+        unet = loud(build(NETWORK, 2, 2, Told(3, num_attributes=2)), device)
     x, time, numbers = normal(3, 2, 4, 4, device=device), double(3, 500, 9, device=device), normal(3, 2, device=device)
     told = Condition(torch.arange(3, device=device), numbers)
     found = unet(x, time, told.hidden(torch.tensor([False, True, False], device=device)))
