@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__AVX512BW__) && defined(__AVX512DQ__)
+#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #include <immintrin.h>
 #define LANES 16
 #elif defined(__AVX2__)
@@ -75,6 +75,11 @@ INLINE floats bounded(floats t) {
 
 /* n numbers of an array, float32 or bfloat16, from the place `at`; the other lanes are 0. */
 INLINE floats load(const void *from, size at, size n, int half) {
+#if LANES == 16
+    __mmask16 lanes = 0xffff >> (LANES - n);
+    if (!half) return _mm512_maskz_loadu_ps(lanes, (const float *)from + at);
+    return widened((halves)_mm256_maskz_loadu_epi16(lanes, (const uint16_t *)from + at));
+#else
     floats x = {0};
     halves h = {0};
     if (!half) {
@@ -83,21 +88,30 @@ INLINE floats load(const void *from, size at, size n, int half) {
     }
     memcpy(&h, (const uint16_t *)from + at, 2 * n);
     return widened(h);
+#endif
 }
 
 /* To the nearest bfloat16, to the even one of two: carries are added below the last bit that is kept. */
-INLINE void store(void *to, size at, size n, int half, floats x) {
-    if (!half) {
-        memcpy((float *)to + at, &x, 4 * n);
-        return;
-    }
+INLINE halves rounded(floats x) {
 #if defined(__AVX512BF16__) && LANES == 16
-    halves h = (halves)_mm512_cvtneps_pbh(x);
+    return (halves)_mm512_cvtneps_pbh(x);
 #else
     words u = (words)x, nan = (words)(x != x);
-    halves h = narrowed((nan & 0x7fc0) | (~nan & ((u + 0x7fff + ((u >> 16) & 1)) >> 16)));
+    return narrowed((nan & 0x7fc0) | (~nan & ((u + 0x7fff + ((u >> 16) & 1)) >> 16)));
 #endif
-    memcpy((uint16_t *)to + at, &h, 2 * n);
+}
+
+INLINE void store(void *to, size at, size n, int half, floats x) {
+#if LANES == 16
+    __mmask16 lanes = 0xffff >> (LANES - n);
+    if (half) _mm256_mask_storeu_epi16((uint16_t *)to + at, lanes, (__m256i)rounded(x));
+    else _mm512_mask_storeu_ps((float *)to + at, lanes, x);
+#else
+    if (half) {
+        halves h = rounded(x);
+        memcpy((uint16_t *)to + at, &h, 2 * n);
+    } else memcpy((float *)to + at, &x, 4 * n);
+#endif
 }
 
 /* 1 / (1 + e^-z). e^t = 2^n e^r, n the integer next to t / log 2, e^r by its series. */
