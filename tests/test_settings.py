@@ -13,9 +13,12 @@ from ancestral.presets import PRESETS, for_folder
 from ancestral.settings import (
     Config,
     DiffusionSettings,
+    ImageSpec,
     LinearSchedule,
     ScaledLinearSchedule,
+    TextSpec,
     TrainingSettings,
+    UNetSettings,
     field_names,
     leaves,
     merged,
@@ -35,6 +38,11 @@ from ancestral.settings import (
         ({"network": {"norm_groups": 7}}, "norm_groups = 7 divides"),
         ({"network": {"attention": [5]}}, r"attention levels in 0\.\.2, got \[5\]"),
         ({"network": {"head_width": 24}}, "head_width = 24 divides"),
+        ({"text": {"width": 64}}, "text: expected no width with the text none, which does not use it"),
+        ({"text": {"name": "learned", "width": 30}}, "text: expected a width that heads = 4 .* divide, got 30"),
+        ({"text": {"name": "learned", "vocab_size": 100}}, "text.vocab_size: expected at least 514, got 100"),
+        ({"network": {"cross_attention": [2]}}, "no network.cross_attention with text.name none"),
+        ({"network": {"cross_attention": [1]}, "text": {"name": "learned"}}, r"levels of attention \[2\], got 1"),
         ({"training": {"minutes": None}}, "expected a budget"),
         ({"training": {"weight_decay": 0.1}}, "no weight_decay with adam"),
         ({"training": {"min_snr_gamma": 5}}, "no min_snr_gamma with weighting simple"),
@@ -165,3 +173,17 @@ def test_help_says_which_choice_a_setting_belongs_to() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         TrainingSettings(steps=1).lr = 1.0  # type: ignore[misc]
+
+
+def test_what_was_stored_before_there_was_text_means_what_it_did() -> None:
+    """A run's settings, a pipeline's images, and the network that a machine was tuned for, by whose text a file is
+    found: of none of them anything is stored that was not before."""
+    tree = json.loads(Config().model_dump_json())
+    assert tree.pop("text") == {"name": "none"} and "cross_attention" not in tree["network"]
+    assert parse(Config, tree, "config.json") == Config()
+    spec = ImageSpec(channels=1, height=8, width=8)
+    assert "text" not in spec.model_dump() and ImageSpec.model_validate(spec.model_dump()) == spec
+    told = spec.model_copy(update={"text": TextSpec(vocab_size=600, length=16)})
+    assert ImageSpec.model_validate(told.model_dump()) == told and told.kinds == "text"
+    crossing = UNetSettings(cross_attention=())
+    assert UNetSettings.model_validate(crossing.model_dump()) == crossing != UNetSettings()

@@ -174,5 +174,6 @@ def remove_tuned(network: NetworkSettings, spec: ImageSpec, device: torch.device
 
 def tuned_file(network: NetworkSettings, spec: ImageSpec, device: torch.device) -> Path:
     """Where the choices for this network on this machine are kept."""
-    key = json.dumps([machine_name(device), device.type, network.model_dump(mode="json", exclude={"name"}), spec.shape])
+    parts = [machine_name(device), device.type, network.model_dump(mode="json", exclude={"name"}), spec.shape]
+    key = json.dumps(parts if spec.text is None else [*parts, spec.text.model_dump()])
     return cache_folder() / "tuned" / f"{sha256(key.encode()).hexdigest()[:32]}.json"

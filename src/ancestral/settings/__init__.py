@@ -34,6 +34,12 @@ from ancestral.settings.network import DiTSettings as DiTSettings
 from ancestral.settings.network import NetworkSettings as NetworkSettings
 from ancestral.settings.network import UNetSettings as UNetSettings
 from ancestral.settings.sampling import SamplingSettings as SamplingSettings
+from ancestral.settings.text import POOL_HEADS as POOL_HEADS
+from ancestral.settings.text import AnyText as AnyText
+from ancestral.settings.text import LearnedText as LearnedText
+from ancestral.settings.text import NoText as NoText
+from ancestral.settings.text import TextSettings as TextSettings
+from ancestral.settings.text import TextSpec as TextSpec
 from ancestral.settings.training import TrainingSettings as TrainingSettings
 from ancestral.settings.tree import ComputeSettings as ComputeSettings
 from ancestral.settings.tree import Config as Config

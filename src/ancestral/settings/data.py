@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ancestral.settings.base import Fraction, NumImages, PositiveFloat, Settings, Side, Width
+from ancestral.settings.text import TextSpec
 
 NUM_THINGS = {"shapes-one": (1,), "shapes": (2,), "shapes-three": (1, 2, 3)}
 """The data sets of drawn scenes, and how many things these have."""
@@ -83,6 +84,8 @@ class ImageSpec(Settings):
     """Which class embedding of the folder stands for no class: last, as in all that is trained here; none of them; or
     that of an index. The others are the classes, in order."""
     attributes: tuple[AttributeSpec, ...] = ()
+    text: Annotated[TextSpec | None, Field(exclude_if=lambda text: text is None)] = None
+    """The tokens of a text that is told. None: no text is."""
 
     @model_validator(mode="after")
     def _null_class_is_one_of_them(self) -> ImageSpec:
@@ -96,11 +99,12 @@ class ImageSpec(Settings):
 
     @property
     def kinds(self) -> str:
-        """What a network may be told of an image: "10 classes, 2 attributes (age, smiling)"; "": nothing."""
+        """What a network may be told of an image: "10 classes, 2 attributes (age, smiling), text"; "": nothing."""
         names = self.attribute_names
         kinds = [f"{len(self.class_names)} classes"] if self.class_names else []
         some = ", ".join([*names[:6], *["..."] * (len(names) > 6)])
-        return ", ".join([*kinds, *[f"{len(names)} attribute{'s' * (len(names) > 1)} ({some})"] * bool(names)])
+        kinds += [f"{len(names)} attribute{'s' * (len(names) > 1)} ({some})"] * bool(names)
+        return ", ".join([*kinds, *["text"] * (self.text is not None)])
 
     @property
     def num_class_embeds(self) -> int | None:

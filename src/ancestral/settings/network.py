@@ -25,6 +25,10 @@ class UNetSettings(NetworkSettings):
     """ResNet blocks at each level on the way down (one more on the way up); of dit, its blocks (8)."""
     attention: Annotated[tuple[int, ...], Field(max_length=14)] = (2,)
     """Levels that attend after every ResNet block."""
+    cross_attention: Annotated[
+        tuple[int, ...] | None, Field(max_length=14, exclude_if=lambda levels: levels is None)
+    ] = None
+    """Levels, of those that attend, whose attention sees the text too, as the middle's does. None: all of them."""
     middle_layers: Annotated[int, Field(ge=0, le=100)] = 1
     """Attention and ResNet block pairs in the middle, after its first ResNet block."""
     middle_attention: bool = True
@@ -65,6 +69,8 @@ class UNetSettings(NetworkSettings):
         attends = [self.widths[level] for level in self.attention if 0 <= level < len(self.widths)]
         if len(attends) != len(self.attention):
             raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")
+        if others := sorted({*(self.cross_attention or ())} - {*self.attention}):
+            raise ValueError(f"expected cross_attention at levels of attention {list(self.attention)}, got {others[0]}")
         if self.middle_attention and self.middle_layers:
             attends.append(self.widths[-1])
         elif not self.middle_norm:

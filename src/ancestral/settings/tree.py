@@ -19,6 +19,7 @@ from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
 from ancestral.settings.network import AnyNetwork, UNetSettings
 from ancestral.settings.sampling import SamplingSettings
+from ancestral.settings.text import AnyText, NoText
 from ancestral.settings.training import TrainingSettings
 
 
@@ -46,6 +47,8 @@ class Config(Settings):
     diffusion: DiffusionSettings = DiffusionSettings()
     network: Annotated[AnyNetwork, Field(discriminator="name")] = UNetSettings()
     """unet: convolutions at several resolutions. dit: a transformer on patches of the image."""
+    text: Annotated[AnyText, Field(discriminator="name")] = NoText()
+    """none: captions are not read. learned: a tokenizer and an encoder of one's own, learned from the captions."""
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
     compute: ComputeSettings = ComputeSettings()
@@ -60,6 +63,9 @@ class Config(Settings):
                 f"expected the loss hybrid or vlb with diffusion.variance learned and no hybrid without, got {loss} "
                 f"with {diffusion.variance}: only a bound trains a variance"
             )
+        network = self.network
+        if isinstance(network, UNetSettings) and network.cross_attention is not None and self.text.name == "none":
+            raise ValueError("expected no network.cross_attention with text.name none: there is no text to attend to")
         if loss == "continuous" and (diffusion.time, diffusion.schedule.name) != ("log-snr", "log-snr"):
             raise ValueError(
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
