@@ -17,6 +17,7 @@ from benchmarks.ceiling import Ceiling, best, bfloat16_gain, ceilings
 from benchmarks.checkpoint import checkpoints
 from benchmarks.choices import choices
 from benchmarks.data import batches
+from benchmarks.drawing import drawing
 from benchmarks.machine import Machine, machine
 from benchmarks.memory import memory
 from benchmarks.pairs import Cases, Result, compare
@@ -43,11 +44,12 @@ BENCHMARKS: dict[str, Callable[[bool], Cases]] = {
     "choices-paper": partial(choices, key="paper"),
     "parts": parts,
     "processes": processes,
+    "drawing": drawing,
 }
 PROFILE = "profile"
 """The one that compares nobody: where our own time goes."""
 NAMES = (*BENCHMARKS, PROFILE)
-ASKED_FOR = {"choices", "choices-paper", "parts", "processes", PROFILE}
+ASKED_FOR = {"choices", "choices-paper", "parts", "processes", "drawing", PROFILE}
 """Run only by name: they serve whoever tunes the package, and take long."""
 ROUNDS, QUICK_ROUNDS = 5, 2
 

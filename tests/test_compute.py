@@ -14,10 +14,12 @@ from pipelines import SMALL, TINY, untrained
 
 from ancestral import compute
 from ancestral.compute import Choices, defaults, in_words, load_tuned, remove_tuned, resolve, save_tuned, tuned_file
+from ancestral.editing.operators import MeanPooled
+from ancestral.edits import restore, tile
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS
-from ancestral.settings import ComputeSettings, Config, ImageSpec, UNetSettings
+from ancestral.settings import ComputeSettings, Config, ImageSpec, SamplingSettings, UNetSettings, parse
 
 SPEC = ImageSpec(channels=1, height=8, width=8)
 CPU = torch.device("cpu")
@@ -65,6 +67,7 @@ def test_the_environments_threads_outrank_measured_ones_but_not_the_users_settin
             "threads": st.none() | st.integers(1, 99),
             "micro_batch": st.none() | st.integers(1, 99),
             "chunk": st.integers(1, 999),
+            "engine": st.sampled_from(["torch", "onnxruntime", "openvino"]),
         }
     )
 )
@@ -195,3 +198,59 @@ def test_who_makes_a_pipeline_decides_how_it_computes_and_its_constructor_does_n
         assert untrained().compute == tuned and torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def without(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a package is not installed."""
+    found = compute.find_spec
+    monkeypatch.setattr(compute, "find_spec", lambda each: None if each == name else found(each))
+
+
+def test_an_engine_that_is_asked_for_and_cannot_be_had_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ComputeSettings(engine="openvino")
+    assert resolve(asked, SMALL, SPEC, CPU).engine == "openvino"
+    with pytest.raises(InputError, match="one's own"):
+        resolve(asked, None, SPEC, CPU)
+    with pytest.raises(InputError, match=r"cuda.*--device cpu"):
+        resolve(asked, SMALL, SPEC, torch.device("cuda"))
+    without("openvino", monkeypatch)
+    with pytest.raises(InputError, match=r"pip install 'ancestral\[openvino\]'"):
+        resolve(asked, SMALL, SPEC, CPU)
+
+
+def test_an_engine_that_was_tuned_and_cannot_be_had_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tuned(Choices(engine="onnxruntime", chunk=8), SMALL, SPEC, CPU)
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU).engine == "onnxruntime"
+    assert resolve(ComputeSettings(precision="bfloat16"), SMALL, SPEC, CPU).engine == "torch"
+    without("onnxruntime", monkeypatch)
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == Choices(chunk=8)
+
+
+def test_bfloat16_is_not_asked_of_an_engine_without() -> None:
+    with pytest.raises(InputError, match="expected the precision float32 with the engine onnxruntime, got bfloat16"):
+        parse(ComputeSettings, {"engine": "onnxruntime", "precision": "bfloat16"}, "test")
+    assert Choices(engine="onnxruntime", precision="bfloat16").engine_precision == "float32"
+
+
+WITHOUT_ENGINE: dict[str, Callable[[Pipeline], object]] = {
+    "a cache of features": lambda made: [*made.steps([0], settings=SamplingSettings(steps=2, cache=2))],
+    "tiling by padding": lambda made: [*tile(made, 8, 8, [0], settings=SamplingSettings(steps=1), by="padding")],
+    "restoring by gradient": lambda made: [
+        *restore(made, MeanPooled(2), torch.zeros(1, 1, 4, 4), [0], settings=SamplingSettings(steps=1))
+    ],
+}
+
+
+@pytest.mark.parametrize("what", WITHOUT_ENGINE)
+def test_what_an_engine_cannot_do_it_is_not_asked_and_torch_does_where_it_was_tuned(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trap: an engine's graph pads as it was traced, has no deep features, and differentiates to nothing."""
+    monkeypatch.setattr("ancestral.networks.engines.by_engine", None)  # that calls it, fails
+    made = Pipeline.fresh(Config(network=SMALL), SPEC, CPU).with_compute(Choices(engine="openvino"))
+    WITHOUT_ENGINE[what](made)
+    asked = Pipeline.fresh(Config(network=SMALL, compute=ComputeSettings(engine="openvino")), SPEC, CPU)
+    with pytest.raises(InputError, match=rf"expected compute\.engine torch for {what}.*, got openvino"):
+        WITHOUT_ENGINE[what](asked)

@@ -9,6 +9,7 @@ import os
 import time
 from contextlib import AbstractContextManager, suppress
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -25,15 +26,31 @@ from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumI
 CPU = torch.device("cpu")
 TORCHS_THREADS = torch.get_num_threads()  # what torch computes with unless told otherwise
 
+PrecisionName = Literal["float32", "bfloat16"]
+EngineName = Literal["torch", "onnxruntime", "openvino"]
+ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
+"""Beside torch. Each is the name of its package and of our extra, which has the package onnx as well."""
+
 
 class Choices(Settings):
     """Every choice made. The fields are those of `ComputeSettings`."""
 
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: PrecisionName = "float32"
     compile: Literal["no", "whole"] = "no"
     threads: Threads | None = None  # None: `TORCHS_THREADS`, and on a GPU
     micro_batch: NumImages | None = None  # None: the whole batch
     chunk: NumImages = 64
+    engine: EngineName = "torch"
+
+    @property
+    def engine_precision(self) -> PrecisionName:
+        """That of the engine: ONNX Runtime computes in float32 alone."""
+        return "float32" if self.engine == "onnxruntime" else self.precision
+
+    @property
+    def by_torch(self) -> "Choices":
+        """These, but that torch calls the network."""
+        return self.model_copy(update={"engine": "torch"})
 
     def autocast(self, device: torch.device) -> AbstractContextManager[None]:
         """The network's precision on a device, for a `with` statement."""
@@ -65,10 +82,31 @@ def resolve(
     settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> Choices:
     """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
+    if settings.engine != "auto" and settings.engine != "torch":
+        check_engine(settings.engine, network, device)
     found = load_tuned(network, spec, device) or defaults(device, measuring=settings.precision == "auto")
     if threads_are_given():
         found = found.model_copy(update={"threads": None})
+    if found.engine != "torch" and (
+        not is_installed(found.engine) or (found.engine, settings.precision) == ("onnxruntime", "bfloat16")
+    ):
+        found = found.by_torch
     return found.overlaid(settings)
+
+
+def check_engine(engine: EngineName, network: NetworkSettings | None, device: torch.device) -> None:
+    """Raises InputError where the engine that was asked for cannot call this network here."""
+    if device.type != "cpu":
+        raise InputError(f"expected compute.engine torch on {device.type}, got {engine}; add --device cpu")
+    if network is None:
+        raise InputError(f"expected compute.engine torch for a network of one's own, got {engine}; leave it out")
+    if not is_installed(engine):
+        raise InputError(f"expected {engine} to be installed; run: pip install 'ancestral[{engine}]'")
+
+
+def is_installed(engine: EngineName) -> bool:
+    """Whether an engine beside torch can be used."""
+    return all(find_spec(name) is not None for name in (engine, "onnx"))
 
 
 def in_words(

@@ -202,6 +202,8 @@ def restore(
     """
     check_pixels(pipeline.codec, "restoring, since pixels are what was measured")
     settings, how = sampling_of(settings, pipeline.config.sampling), one_of(how, get_args(RestorationMethod), "how")
+    if how != "projection":
+        pipeline = pipeline.by_torch(f"restoring by {how}, which needs gradients")
     chain = _chain(pipeline, seeds, labels, settings.model_copy(update={"clip": "none"}))
     channels, height, width = operator(torch.zeros(1, *pipeline.spec.shape, device=pipeline.device)).shape[1:]
     seen = as_images(y, (channels, height, width), bounded=False)
@@ -245,6 +247,8 @@ def tile(
             each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
     """
     size, by = _size(pipeline, height, width), one_of(by, get_args(By), "by")
+    if by == "padding":
+        pipeline = pipeline.by_torch("tiling by padding, which pads otherwise than the network does")
     chain, settings = _chain(pipeline, seeds, labels, settings, size), sampling_of(settings, pipeline.config.sampling)
     denoise = pipeline.denoiser(pipeline.condition(labels, len(chain.x_T)), settings)
     match by:

@@ -54,7 +54,8 @@ def computed(tree: dict[str, Any]) -> dict[str, Any]:
     match tree:
         case {"choices": {"compile": "blocks" | "graphs"} | {"memory": "channels-first"}}:
             tree = {**tree, "machine": None}
-    return {name: choices(value) if name == "choices" else value for name, value in tree.items()}
+    # before there were engines, torch was the only one
+    return {name: {"engine": "torch", **choices(value)} if name == "choices" else value for name, value in tree.items()}
 
 
 def choices(tree: Any) -> Any:

@@ -44,6 +44,7 @@ the same command goes on where it stopped <- resume resume-from-checkpoint conti
 device <- gpu gpus cuda cpu use-cuda gpu-id device-id use-gpu accelerator no-cuda
 processes are started by torchrun --nproc-per-node N -m ancestral train ... <- num-gpus nproc nproc-per-node
     num-processes world-size distributed ddp multi-gpu nodes
+engine | compute.engine <- backend runtime provider execution-provider inference-engine onnx openvino onnxruntime ort
 compute.threads <- workers num-workers threads num-threads dataloader-num-workers j jobs cores
 a preset or the folder of the images is the first word, without an option <- data dataset data-dir data-path dataroot
     train-data-dir dataset-name input folder image-dir data-root path source root image-folder preset target

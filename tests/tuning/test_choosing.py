@@ -295,3 +295,33 @@ def test_faster_means_by_the_margin_and_in_most_pairs(ratios: list[float]) -> No
         assert outcome.faster == (len(ratios) >= FEWEST_PAIRS)
     if max(ratios) <= MARGIN:
         assert not outcome.faster
+
+
+ENGINES = [
+    Question("one image", "engine", ("openvino",)),
+    Question("one image", "engine", ("onnxruntime",)),
+    Question("generating", "engine", ("torch",)),
+]
+
+
+@pytest.mark.parametrize(("of_a_chunk", "chosen"), [(0.9, "onnxruntime"), (1.0, "onnxruntime"), (1.1, "torch")])
+def test_an_engine_that_is_fastest_for_one_image_stays_unless_torch_is_faster_for_a_chunk(
+    of_a_chunk: float, chosen: str
+) -> None:
+    def cost(work: Work, choices: Choices) -> float:
+        return {"torch": 1.0, "openvino": 0.5, "onnxruntime": 0.4 if work == "one image" else of_a_chunk}[
+            choices.engine
+        ]
+
+    found = Machine(cost).tune(ENGINES)
+    assert found.choices.engine == chosen
+    assert [(c.candidate, c.best) for c in found.comparisons if c.choice == "engine"] == [
+        ("openvino", "torch"),
+        ("onnxruntime", "openvino"),
+        ("torch", "onnxruntime"),
+    ]
+
+
+def test_torch_is_not_compared_with_itself() -> None:
+    found = Machine(lambda work, choices: 1.0).tune(ENGINES)
+    assert [c.candidate for c in found.comparisons] == ["openvino", "onnxruntime"]

@@ -82,3 +82,13 @@ def test_what_the_user_has_set_is_not_asked(setting: dict) -> None:
     """Even where it is the usual value."""
     fixed = CONFIG.model_copy(update={"compute": ComputeSettings(**setting)})
     assert {*asked()} - {*asked(config=fixed)} == {*setting}
+
+
+def test_each_engine_is_asked_of_one_image_and_torch_again_of_a_chunk() -> None:
+    assert "engine" not in asked()
+    found = [
+        (question.work, question.values)
+        for question in questions(Choices(), CONFIG, **LAPTOP, engines=("openvino", "onnxruntime"))
+        if question.choice == "engine"
+    ]
+    assert found == [("one image", ("openvino",)), ("one image", ("onnxruntime",)), ("generating", ("torch",))]

@@ -53,7 +53,7 @@ def job_options(
         fields = [(name, field, "as the pipeline says") for name, field, _ in leaves(SamplingSettings())]
         options.settings("how to generate", fields)
     if "compute" in kind.model_fields:
-        options.settings("how to compute", leaves(ComputeSettings(), "compute."))
+        options.settings("how to compute", leaves(ComputeSettings(), "compute."), short=("engine",))
     if issubclass(kind, ImagesSettings):
         fields = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in kind.no_flags]
         options.settings("how images are read", fields, "data")

@@ -4,7 +4,7 @@ import argparse
 import re
 import shutil
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -46,12 +46,16 @@ class Options(argparse.ArgumentParser):
     def names(self) -> list[str]:
         return [name for action in self._actions for name in action.option_strings]
 
-    def settings(self, title: str, fields: Fields, branch: str = "") -> None:
-        """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same."""
+    def settings(self, title: str, fields: Fields, branch: str = "", short: Collection[str] = ()) -> None:
+        """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same, and of
+        names in `short` the last part does."""
         group = self.add_argument_group(title)
         for name, field, default in fields:
             about = f"{field.description or ''} [{printable(shown(default))}]".replace("%", "%%")
-            self._add_setting(group, name, name, field, about, default)
+            last = name.rpartition(".")[2]
+            if last in short:
+                self._add_setting(group, last, name, field, about, default)
+            self._add_setting(group, name, name, field, argparse.SUPPRESS if last in short else about, default)
             if branch:
                 self._add_setting(group, f"{branch}.{name}", name, field, argparse.SUPPRESS, default)
 

@@ -121,7 +121,8 @@ def flow_check(
         raise InputError(f"expected at least 2 images, 1 step and 2 probes (0: an exact divergence), got {got}")
     # without bfloat16, the Jacobian of which is a staircase's
     in_float32 = pipeline.compute.model_copy(update={"precision": "float32"})
-    pipeline, diffusion = pipeline.with_compute(in_float32), pipeline.process(variance)
+    pipeline = pipeline.with_compute(in_float32).by_torch("the flow check, which needs gradients")
+    diffusion = pipeline.process(variance)
     chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
     pairs: list[BoundPair] = []

@@ -38,6 +38,8 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     results = task.results(request)
     task.files([result.name for result in results])  # before the work that some plans begin with
     plan = yield from task.plan(request)
+    if plan.pull_backs:
+        pipeline.by_torch("restoring by gradients")
     comparison, *places = task.files([name for name, _ in plan.made] + [result.name for result in results])
     count = settings.steps if plan.count is None else plan.count
     price = request.afford(len(results), count, plan.work, plan.size, plan.pull_backs, plan.whole)

@@ -148,7 +148,7 @@ def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Proces
     config, compute = RunFolder(job.run).read_config(), job.compute
     if compute.precision == "auto":  # what bfloat16 rounds away would count as bits
         compute = compute.model_copy(update={"precision": "float32"})
-    pipeline = Pipeline.load(job.run, device, compute)
+    pipeline = Pipeline.load(job.run, device, compute).by_torch("bits per dimension")
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
     pipeline = pipeline.with_processes(processes)

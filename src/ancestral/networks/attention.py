@@ -12,8 +12,10 @@ WHOLE = 256  # tokens whose matrix of scores a core's cache holds
 
 def attend(queries: Sequences, keys: Sequences, values: Sequences, heads: int) -> Sequences:
     """What each token sees of all; a head has D / heads neighbouring features."""
-    tokens, width = queries.shape[1], queries.shape[2] // heads
-    whole = is_written_out(tokens, width, heads, queries.dtype, queries.device)
+    tokens, width = int(queries.shape[1]), int(queries.shape[2]) // heads  # plain numbers, where it is traced too
+    # an engine that the call is traced for computes attention in a way of its own
+    traced = torch._C._get_tracing_state() is not None
+    whole = not traced and is_written_out(tokens, width, heads, queries.dtype, queries.device)
     form = written_out if whole else F.scaled_dot_product_attention
     q, k, v = (each.reshape(*each.shape[:2], heads, width).transpose(1, 2) for each in (queries, keys, values))
     return form(q, k, v).transpose(1, 2).flatten(2)

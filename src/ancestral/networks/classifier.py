@@ -35,7 +35,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Images, time: TimeInput) -> Float[Tensor, "B classes"]:
         """log p(class | x) but for a constant of each image, at any H and W; `time`, () or (B,), as for the U-Net."""
-        embedding = F.silu(self.time_embedding(time_waves(self.settings, time.expand(len(x)))))
+        embedding = F.silu(self.time_embedding(time_waves(self.settings, time.expand(x.shape[0]))))
         h = self.down_blocks[0](self.conv_in(x), embedding)[-1]
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)

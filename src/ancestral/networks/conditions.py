@@ -49,7 +49,7 @@ class AttributeEmbedding(nn.Module):
     def forward(self, attributes: Attributes | None, like: Embedding) -> Embedding:
         """(B, width), for images whose embedding of time is `like`; None: nothing is told of any."""
         if attributes is None:
-            attributes = like.new_full((len(like), self.num_attributes), float("nan"))
+            attributes = like.new_full((like.shape[0], self.num_attributes), float("nan"))
         known = torch.cat([attributes.nan_to_num(nan=0.0), ~attributes.isnan()], dim=1)
         return self.linear_2(F.silu(self.linear_1(known.to(self.linear_1.weight.dtype))))
 
@@ -77,7 +77,8 @@ def with_condition(
 
 def _rows(labels: Labels | None, null_class: int | None, time: Embedding) -> Labels:
     if null_class is not None:
-        labels = torch.full(time.shape[:1], UNTOLD, device=time.device) if labels is None else labels
+        untold = torch.full(time.shape[:1], UNTOLD, dtype=torch.int64, device=time.device)
+        labels = untold if labels is None else labels
         return labels.masked_fill(labels < 0, null_class)
     if labels is None:
         raise InputError("expected a class for every image, got none; this network knows no null class")

@@ -68,7 +68,7 @@ class DiT(Backbone):
         told: Told = NOTHING,
     ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: DiTSettings = settings
         self.null_class = told.null_row
         width, self.side_multiple = settings.width, settings.patch
         self.patches = nn.Conv2d(in_channels, width, settings.patch, settings.patch)
@@ -84,13 +84,13 @@ class DiT(Backbone):
 
     def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides."""
-        patch, (height, width) = self.side_multiple, x.shape[2:]
+        patch, (height, width) = self.side_multiple, map(int, x.shape[2:])
         if height % patch or width % patch:
             raise InputError(
                 f"expected sides that are multiples of the patch, {patch} pixels, got {height}x{width}; take other "
                 "sides, or train with another network.patch"
             )
-        grid, told = (height // patch, width // patch), F.silu(self._told(time.expand(len(x)), condition))
+        grid, told = (height // patch, width // patch), F.silu(self._told(time.expand(x.shape[0]), condition))
         tokens = self.patches(x).flatten(2).transpose(1, 2)
         tokens = tokens + places(*grid, self.settings.width, x.device).to(tokens.dtype)
         for block in self.transformer_blocks:
@@ -122,4 +122,4 @@ def places(rows: int, columns: int, width: int, device: torch.device) -> Float[T
 
 def normed(x: Sequences, eps: float) -> Sequences:
     """Each token with mean 0 and variance 1 (Ba et al. 2016)."""
-    return F.layer_norm(x, x.shape[-1:], eps=eps)
+    return F.layer_norm(x, [int(x.shape[-1])], eps=eps)  # a plain number, where the call is traced too

@@ -19,6 +19,9 @@ ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribu
 class Backbone(nn.Module):
     """A network of this package, as its settings describe it. What it is made of, its own module alone knows."""
 
+    settings: Any  # its own kind of NetworkSettings
+    null_class: int | None
+    """The label that stands for no class; None: none does."""
     side_multiple: int = 1
     """Pixels that the sides of an image must be multiples of."""
     roll_multiple: int | None = None

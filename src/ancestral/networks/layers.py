@@ -53,7 +53,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B out"]:
         is_small = x.numel() * self.out_features < 2**24
-        if torch.compiler.is_compiling() or is_small or x.dtype != torch.float32 or not slow_products(x.device.type):
+        traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+        if traced or is_small or x.dtype != torch.float32 or not slow_products(x.device.type):
             return super().forward(x)
         return as_convolution(x, self.weight, self.bias)
 

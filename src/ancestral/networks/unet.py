@@ -40,7 +40,7 @@ class UNet(Backbone):
         told: Told = NOTHING,
     ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: UNetSettings = settings
         self.roll_multiple = 2 ** (len(settings.widths) - 1)  # the coarsest pixel
         self.null_class = told.null_row
         levels = range(len(settings.widths))
@@ -75,7 +75,7 @@ class UNet(Backbone):
 
         `deep`: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
         """
-        embedding = F.silu(self._embedding(time.expand(len(x)), condition))
+        embedding = F.silu(self._embedding(time.expand(x.shape[0]), condition))
         stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks
         skips = [stem, *self.down_blocks[0](stem, embedding)]
         if deep is None:

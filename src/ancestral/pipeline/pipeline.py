@@ -130,6 +130,15 @@ class Pipeline:
             torch.set_num_threads(choices.threads)
         return replace(self, compute=choices)
 
+    def by_torch(self, what: str | None) -> "Pipeline":
+        """The same pipeline that calls its networks by torch, for `what` no other engine does: an InputError where
+        another was asked for. None: whatever was."""
+        asked = self.config.compute.engine
+        if what is not None and self.compute.engine == asked != "torch":
+            raise InputError(f"expected compute.engine torch for {what}, got {asked}; leave it out")
+        weaker = None if self.weaker is None else self.weaker.by_torch(what)
+        return replace(self, compute=self.compute.by_torch, weaker=weaker)
+
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
         placed = _laid_out(network.to(self.device))
@@ -384,7 +393,13 @@ class Pipeline:
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""
-        network = self.network.eval()
+        network, engine = self.network.eval(), self.compute.engine
+        if engine != "torch" and isinstance(network, Backbone) and cache == 1:
+            from ancestral.networks.engines import by_engine
+
+            called = by_engine(network, engine, self.compute.engine_precision)
+            return NetworkDenoiser(self.diffusion, lambda x, time: called(x, time, condition))
+        self.by_torch("a cache of features" if cache > 1 else "a network of one's own")
 
         def call(x: Data, time: Tensor) -> Data:
             output: Tensor = network(x, time, self.argument(condition, x))

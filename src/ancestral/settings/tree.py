@@ -38,6 +38,17 @@ class ComputeSettings(Settings):
     """Images of a batch that are computed at once: fewer take less memory, the gradient is the same (the whole)."""
     chunk: NumImages | None = None
     """Images generated at once (64; 512 on CUDA)."""
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = "auto"
+    """What calls the network where images are generated on a CPU; training is torch's (torch)."""
+
+    @model_validator(mode="after")
+    def _engine_has_the_precision(self) -> ComputeSettings:
+        if (self.engine, self.precision) == ("onnxruntime", "bfloat16"):
+            raise ValueError(
+                "expected the precision float32 with the engine onnxruntime, got bfloat16, in which it computes no "
+                "convolutions; take float32, or the engine openvino"
+            )
+        return self
 
 
 class Config(Settings):

@@ -76,7 +76,8 @@ class Denoising(Task):
 
     def grid(self, average: nn.Module, images: ImageSet) -> Pixels:
         """Each process generates it, since each may have to call the network for any to."""
-        pipeline = replace(self.pipeline, network=average, analytic=None)
+        by_torch = self.pipeline.compute.by_torch  # weights that change are not worth compiling
+        pipeline = replace(self.pipeline, network=average, analytic=None, compute=by_torch)
         seeds = [mix(0, "grid", i) for i in range(GRID_IMAGES)]
         return pipeline.generate(seeds, pipeline.in_turn(GRID_IMAGES, images))
 

@@ -19,7 +19,8 @@ from ancestral.compute import Choices, given
 from ancestral.errors import InputError
 from ancestral.settings import Config
 
-Work = Literal["training", "generating"]  # what is timed: optimiser steps, or steps of a chain as the settings have it
+Work = Literal["training", "one image", "generating"]
+"""What is timed: optimiser steps, or steps of a chain as the settings have it, of one image or of a chunk of them."""
 Value = str | int | None
 
 TOGETHER = "together"  # stands for a choice where all of them are compared
@@ -48,6 +49,7 @@ def questions(
     threads: int | None,
     images: int,
     compiling: bool,
+    engines: Sequence[str] = (),
 ) -> list[Question]:
     """What is open on a machine, the choices that matter most first; whatever the settings fix is not.
 
@@ -57,6 +59,8 @@ def questions(
         threads: that torch uses by itself; None where their number is not to be asked for.
         images: generated at once without passing half of the free memory.
         compiling: whether compiling is to be tried.
+        engines: that can call the network beside torch. They differ most for one image, which is quickly measured;
+            torch has to be faster for a chunk to be taken back.
     """
     batch, chunk, powers = config.training.batch_size, usual.chunk, range(1, 12)
     precisions = ("float32", "bfloat16") if bfloat16 else ()
@@ -67,6 +71,8 @@ def questions(
         *(Question("training", "threads", (number,)) for number in numbers_of_threads),
         Question("training", "micro_batch", tuple(batch >> k for k in range(1, batch.bit_length()))),
         Question("training", "compile", ("no" if usual.compile == "whole" else "whole",) if compiling else ()),
+        *(Question("one image", "engine", (name,)) for name in engines if name != usual.engine),
+        Question("generating", "engine", ("torch",) if engines else ()),
         Question("generating", "chunk", tuple(chunk << k for k in powers if chunk << k <= min(most, images))),
         Question("generating", "chunk", tuple(chunk >> k for k in powers if chunk >> k >= fewest)),
     ]
@@ -200,11 +206,14 @@ def choose(
     `seconds`. `compile_all`: compile wherever the choices do, though it takes minutes, and not only to compare that.
     """
     best, trials, speeds = usual, list[Trial](), dict[Work, Speed]()
-    comparer = Comparer(measure, seconds, clock, ahead=len(asked) + len(get_args(Work)))
-    for work in get_args(Work):
+    works = [work for work in get_args(Work) if work != "one image" or any(each.work == work for each in asked)]
+    comparer = Comparer(measure, seconds, clock, ahead=len(asked) + len(works))
+    for work in works:
         of_work = [question for question in asked if question.work == work]
         for question in of_work:
             for value in question.values:
+                if value == getattr(best, question.choice):
+                    break
                 trial = yield from _trial(comparer, question, value, best, compile_all)
                 trials.append(trial)
                 if not trial.taken:

@@ -11,7 +11,18 @@ from itertools import islice
 import numpy as np
 import torch
 
-from ancestral.compute import TORCHS_THREADS, Choices, computes_in_bfloat16, defaults, given, threads_are_given, time_on
+from ancestral.compute import (
+    ENGINES,
+    TORCHS_THREADS,
+    Choices,
+    EngineName,
+    computes_in_bfloat16,
+    defaults,
+    given,
+    is_installed,
+    threads_are_given,
+    time_on,
+)
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.machine import keep_freed_memory, usable_cores
@@ -61,8 +72,17 @@ def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) ->
             threads=None if threads_are_given() else TORCHS_THREADS,
             images=images_that_fit(bytes_of_an_image(pipeline), device),
             compiling=compiling or gpu,
+            engines=engines_for(pipeline),
         )
         return (yield from choose(start, asked, Stopwatch(pipeline), 60 * minutes, compile_all="compile" in fixed))
+
+
+def engines_for(pipeline: Pipeline) -> list[EngineName]:
+    """Those that can call the network in the precision that is set, where one is."""
+    if pipeline.device.type != "cpu" or pipeline.network_settings is None or pipeline.config.sampling.cache > 1:
+        return []
+    in_bfloat16 = pipeline.config.compute.precision == "bfloat16"
+    return [name for name in ENGINES if is_installed(name) and not (in_bfloat16 and name == "onnxruntime")]
 
 
 def bytes_of_an_image(pipeline: Pipeline) -> int:
@@ -106,11 +126,14 @@ class Stopwatch:
 
     def _action(self, work: Work, choices: Choices) -> Action:
         """Made when first asked for, and kept while it is one of those in use."""
-        known = self.actions.pop((work, choices), None)
+        key = work, choices
+        known = self.actions.pop(key, None)
         while known is None and len(self.actions) >= KEPT:
             self.actions.pop(next(iter(self.actions)))
+        if work == "one image":
+            choices = choices.model_copy(update={"chunk": 1})
         make = training if work == "training" else generating
-        self.actions[work, choices] = action = known or make(replica(self.pipeline, choices))
+        self.actions[key] = action = known or make(replica(self.pipeline, choices))
         return action
 
 

@@ -1,0 +1,223 @@
+"""A network's call by another engine than torch, ONNX Runtime or OpenVINO: on a CPU, without gradients.
+
+The network is traced once for the size of its images and the kinds of what it is told, as an ONNX graph, which is
+compiled once for each number of images. Both are kept in the cache, each behind a digest of itself: what is damaged is
+made again, and what has not been used for longest goes where all take more than `MOST_BYTES`. Weights may be changed in
+place between two bindings (`by_engine`), not within one.
+"""
+
+import io
+import json
+import os
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ancestral.compute import EngineName, PrecisionName
+from ancestral.condition import Condition
+from ancestral.errors import CannotWrite, InputError
+from ancestral.files import cache_folder, read_bytes, write_whole
+from ancestral.machine import processor
+from ancestral.networks.interface import Backbone
+from ancestral.networks.weights import weights_hash
+from ancestral.tensors import Data
+
+Call = Callable[[Data, Tensor, Condition], Data]  # as a network is called
+Infer = Callable[[Sequence[np.ndarray]], np.ndarray]  # the inputs, in order -> the output, which may be overwritten
+MOST_BYTES = 2**30  # that are kept on disk
+MOST_COMPILED = 4  # numbers of images that a network is held ready for, each with weights of its own
+OPSET = 17  # from 21 on group normalisation is one operator, which both engines compute slower than its parts
+
+
+class Wanted(NamedTuple):
+    """What one compiled form of a network is for."""
+
+    engine: EngineName
+    precision: PrecisionName
+    threads: int
+    told: tuple[tuple[str, tuple[int, ...]], ...]  # fields of `Condition`, and their shape without B
+    shape: tuple[int, ...]  # (B, C, H, W)
+
+
+class Compiled:
+    """Of one network with weights as they are now: its forms that are ready, the last used at the end."""
+
+    def __init__(self, network: Backbone) -> None:
+        self.stamp, self.weights = _stamp(network), weights_hash(network)
+        self.forms: dict[Wanted, Infer] = {}
+        self.lock = threading.Lock()
+
+    def form(self, network: Backbone, wanted: Wanted) -> Infer:
+        with self.lock:
+            infer = self.forms.pop(wanted, None) or self._made(network, wanted)
+            self.forms[wanted] = infer
+            while len(self.forms) > MOST_COMPILED:
+                self.forms.pop(next(iter(self.forms)))
+            return infer
+
+    def _made(self, network: Backbone, wanted: Wanted) -> Infer:
+        about = [self.weights, type(network).__name__, network.settings.model_dump(mode="json"), network.null_class]
+        traced = json.dumps([*about, wanted.told, wanted.shape[1:], OPSET, torch.__version__, version("onnx")])
+
+        def graph() -> bytes:
+            return kept(traced, lambda: onnx_graph(network, dict(wanted.told), wanted.shape[1:]))
+
+        try:
+            return ENGINES[wanted.engine](graph, wanted, traced)
+        except InputError:
+            raise
+        except Exception as fault:  # each engine has a type of its own
+            said = " ".join(str(fault).split())[:200] or type(fault).__name__
+            raise InputError(
+                f"expected {wanted.engine} to take this network, got: {said}; set --compute.engine torch"
+            ) from fault
+
+
+_compiled: WeakKeyDictionary[nn.Module, Compiled] = WeakKeyDictionary()
+
+
+def by_engine(network: Backbone, engine: EngineName, precision: PrecisionName) -> Call:
+    """The network as it is now, called by `engine` on so many threads as torch computes with."""
+    compiled = _compiled.get(network)
+    if compiled is None or compiled.stamp != _stamp(network):
+        compiled = _compiled[network] = Compiled(network)
+    ready = compiled
+
+    def call(x: Data, time: Tensor, condition: Condition) -> Data:
+        assert not (x.requires_grad and torch.is_grad_enabled()), "no engine but torch has gradients"
+        told = {name: each for name, each in condition._asdict().items() if each is not None}
+        shapes = tuple((name, (*each.shape[1:],)) for name, each in told.items())
+        wanted = Wanted(engine, precision, torch.get_num_threads(), shapes, (*x.shape,))
+        given = [x.float(), time.float().expand(x.shape[0]), *told.values()]
+        output = ready.form(network, wanted)([each.contiguous().numpy() for each in given])
+        return torch.from_numpy(output).clone(memory_format=torch.channels_last)
+
+    return call
+
+
+def onnx_graph(network: Backbone, told: Mapping[str, Sequence[int]], shape: Sequence[int]) -> bytes:
+    """The network on images of a shape (C, H, W), any number of them, that is told fields of a condition, each of a
+    shape without B: an ONNX file of inputs x, time and those, and nothing of where it was made."""
+    import onnx
+
+    file, inputs = io.BytesIO(), ["x", "time", *told]
+    kinds = {"attributes": torch.float32}  # others are whole numbers
+    others = [torch.zeros(2, *each, dtype=kinds.get(name, torch.int64)) for name, each in told.items()]
+    given = (torch.zeros(2, *shape), torch.zeros(2), *others)
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an exporter that is called old: the new one takes thirty times as long
+        torch.onnx.export(
+            _Told(network, [*told]).eval(),
+            given,
+            file,  # type: ignore[arg-type]  # which it takes
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=["output"],
+            dynamic_axes={name: {0: "batch"} for name in (*inputs, "output")},
+        )
+    model = onnx.load_model_from_string(file.getvalue())
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    return model.SerializeToString()
+
+
+class _Told(nn.Module):
+    """A network as a function of tensors alone."""
+
+    def __init__(self, network: Backbone, told: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.told = network, told
+
+    def forward(self, x: Tensor, time: Tensor, *told: Tensor) -> Tensor:
+        return self.network(x, time, Condition(**dict(zip(self.told, told, strict=True))))
+
+
+def _onnxruntime(graph: Callable[[], bytes], wanted: Wanted, about: str) -> Infer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = wanted.threads
+    options.add_free_dimension_override_by_name("batch", wanted.shape[0])
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # torch computes next, on the same cores
+    session = onnxruntime.InferenceSession(graph(), options, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def infer(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return session.run(None, dict(zip(names, arrays, strict=True)))[0]
+
+    return infer
+
+
+def _openvino(graph: Callable[[], bytes], wanted: Wanted, about: str) -> Infer:
+    import openvino
+
+    core, batch = openvino.Core(), wanted.shape[0]
+    how = {
+        "INFERENCE_NUM_THREADS": wanted.threads,
+        "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[wanted.precision],
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+    def compiled() -> bytes:
+        model = core.read_model(io.BytesIO(graph()))
+        model.reshape({each.any_name: [batch, *each.partial_shape[1:]] for each in model.inputs})
+        return core.compile_model(model, "CPU", how).export_model().getvalue()
+
+    blob = kept(json.dumps([about, how, batch, version("openvino"), processor()]), compiled)
+    request, lock = core.import_model(blob, "CPU", how).create_infer_request(), threading.Lock()
+
+    def infer(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        with lock:
+            return request.infer([*arrays], share_inputs=True)[0]
+
+    return infer
+
+
+ENGINES: dict[str, Callable[[Callable[[], bytes], Wanted, str], Infer]] = {
+    "onnxruntime": _onnxruntime,
+    "openvino": _openvino,
+}
+
+
+def kept(about: str, make: Callable[[], bytes]) -> bytes:
+    """What `make` gives, which `about` says all of; from the cache where it is there and whole."""
+    file = cache_folder() / "engines" / sha256(about.encode()).hexdigest()[:32]
+    with suppress(InputError, OSError):
+        content = read_bytes(file, MOST_BYTES)
+        if sha256(content[32:]).digest() == content[:32]:
+            os.utime(file)
+            return content[32:]
+    made = make()
+    with suppress(InputError, CannotWrite, OSError):  # a cache that cannot be written to costs time alone
+        write_whole(file, sha256(made).digest() + made)
+        _bound_size(file.parent)
+    return made
+
+
+def _bound_size(folder: Path) -> None:
+    """Removes what has not been used for longest, but for `MOST_BYTES`."""
+    total = 0
+    for file in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True):
+        total += file.stat().st_size
+        if total > MOST_BYTES:
+            file.unlink(missing_ok=True)
+
+
+def _stamp(network: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Other numbers once a weight is another tensor or was changed in place."""
+    weights = (*network.parameters(), *network.buffers())
+    return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in weights)
