@@ -39,3 +39,33 @@ def test_a_kind_that_a_network_is_not_told_stays_untold_through_all_of_it() -> N
     assert only.null().attributes is None and only.null().labels.tolist() == [UNTOLD]
     with pytest.raises(AssertionError, match="same kinds"):
         only.beside(NOTHING_TOLD)
+
+
+def blends() -> Condition:
+    """Of two images, each of two texts of three tokens."""
+    return Condition(tokens=torch.arange(12).reshape(2, 2, 3), weights=torch.tensor([[0.7, 0.3], [0.25, 0.75]]))
+
+
+def test_a_blend_is_taken_apart_and_hidden_as_a_whole_and_its_shares_with_it() -> None:
+    told = blends()
+    assert alike(told.rows(slice(0, 1)).beside(told.rows(slice(1, 2))), told)
+    assert alike(told.repeat(2), told.beside(told))
+    hidden = told.hidden(torch.tensor([False, True]))
+    assert hidden.weights.tolist() == [pytest.approx([0.7, 0.3]), [1, 0]]  # to the bit the empty text
+    assert hidden.tokens.tolist() == [told.tokens[0].tolist(), [[UNTOLD] * 3] * 2]
+    assert alike(told.hidden(torch.ones(2, dtype=torch.bool)), told.null())
+
+
+def test_a_text_stands_beside_a_blend_and_over_it_as_a_blend_of_itself_alone() -> None:
+    told, text = blends(), Condition(tokens=torch.tensor([[7, 8, 9]]))
+    both = told.beside(text)
+    assert both.tokens[2, 0].tolist() == [7, 8, 9] and both.weights[2].tolist() == [1, 0]
+    assert alike(both.rows(slice(0, 2)), told)
+    assert alike(text.beside(told).rows(slice(1, 3)), told)
+    over = told.null().overlaid(text)  # what a negative prompt does
+    assert over.tokens[:, 0].tolist() == [[7, 8, 9]] * 2 and over.weights.tolist() == [[1, 0]] * 2
+    under = text.null().overlaid(told.rows(slice(0, 1)))
+    assert alike(under, told.rows(slice(0, 1)))
+    assert alike(told.null().overlaid(Condition()), told.null()), "what a row does not tell stays as it is"
+    plain = text.repeat(2)
+    assert alike(plain.null().overlaid(text), plain), "two texts alone make no blend"

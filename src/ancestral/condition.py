@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 from ancestral.tensors import Labels
 
@@ -17,7 +18,8 @@ UNTOLD = -1
 """A label or token that is not told."""
 
 Attributes = Float32[Tensor, "B A"]
-Tokens = Int64[Tensor, "B L"]
+Tokens = Int64[Tensor, "B *K L"]
+Weights = Float32[Tensor, "B K"]
 
 
 class Condition(NamedTuple):
@@ -25,15 +27,20 @@ class Condition(NamedTuple):
 
     labels: Labels | None = None  # (B,), -1: not told
     attributes: Attributes | None = None  # (B, A), not a number: not told
-    tokens: Tokens | None = None  # (B, L), -1: not told
+    tokens: Tokens | None = None  # (B, L), or of blends of K texts (B, K, L); -1: not told
+    weights: Weights | None = None  # (B, K), the share of each text in a blend, 1 in all; None: a text each
 
     def null(self) -> "Condition":
         """As many images, of none of which anything is told."""
-        return Condition(*(None if each is None else torch.full_like(each, _untold(each)) for each in self))
+        hidden = self._each(lambda each: torch.full_like(each, _untold(each)))
+        return hidden if self.weights is None else hidden._replace(weights=_first(self.weights))
 
     def hidden(self, mask: Bool[Tensor, "B"]) -> "Condition":
         """Nothing is told of the images where `mask`."""
-        return self._each(lambda each: each.masked_fill(mask.reshape(-1, *[1] * (each.ndim - 1)), _untold(each)))
+        hidden = self._each(lambda each: torch.where(_beside_all(mask, each), _untold(each), each))
+        if self.weights is None:
+            return hidden
+        return hidden._replace(weights=torch.where(mask[:, None], _first(self.weights), self.weights))
 
     def rows(self, index: slice | Tensor) -> "Condition":
         """Of the images at `index`: a slice, (n,) positions, or (B,) bool."""
@@ -45,21 +52,36 @@ class Condition(NamedTuple):
 
     def beside(self, other: "Condition") -> "Condition":
         """Of both batches, one after the other. Both are told things of the same kinds."""
-        kinds, others = ([each is None for each in condition] for condition in (self, other))
+        both = self._alike(other), other._alike(self)
+        kinds, others = ([each is None for each in condition] for condition in both)
         assert kinds == others, "conditions of the same kinds"
-        return Condition(
-            *(None if a is None or b is None else torch.cat([a, b]) for a, b in zip(self, other, strict=True))
-        )
+        return Condition(*(None if a is None or b is None else torch.cat([a, b]) for a, b in zip(*both, strict=True)))
 
     def overlaid(self, row: "Condition") -> "Condition":
         """Of the same images, all of them told what `row`, of one image, tells; of other kinds as here."""
-        pairs = [*zip(self, row, strict=True)]
+        pairs = [*zip(self._alike(row), row._alike(self), strict=True)]
         assert not any(here is None and over is not None for here, over in pairs), "a kind that the images have"
         return Condition(*(here if here is None or over is None else over.expand_as(here) for here, over in pairs))
 
     def to(self, device: torch.device | str) -> "Condition":
         """The same on another device."""
         return self._each(lambda each: each.to(device))
+
+    def blend(self, count: int) -> "Condition":
+        """The same as a blend of so many texts, as many as there are or more: those that are added count nothing."""
+        tokens, weights = self.tokens, self.weights
+        if tokens is None or (weights is not None and weights.shape[1] == count):
+            return self
+        if weights is None:
+            tokens, weights = tokens[:, None], torch.ones(len(tokens), 1, device=tokens.device)
+        more = count - weights.shape[1]
+        added = tokens.new_full((len(tokens), more, tokens.shape[-1]), UNTOLD)
+        return self._replace(tokens=torch.cat([tokens, added], 1), weights=F.pad(weights, (0, more)))
+
+    def _alike(self, other: "Condition") -> "Condition":
+        """The same as a blend of as many texts as `other`, where either is one."""
+        counts = [each.weights.shape[1] for each in (self, other) if each.weights is not None]
+        return self.blend(max(counts)) if counts else self
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
         return Condition(*(None if each is None else change(each) for each in self))
@@ -70,3 +92,14 @@ NOTHING_TOLD = Condition()
 
 def _untold(like: Tensor) -> int | float:
     return float("nan") if like.is_floating_point() else UNTOLD
+
+
+def _first(weights: Weights) -> Weights:
+    """Those of a blend that is all its first text: where nothing is told, to the bit the empty text."""
+    first = torch.zeros_like(weights)
+    first[:, 0] = 1
+    return first
+
+
+def _beside_all(mask: Tensor, each: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (each.ndim - 1))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ancestral.condition import Condition
+from ancestral.data.caption_tokens import CaptionTokens
 from ancestral.data.listing import LeftOut
 from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
@@ -110,15 +111,25 @@ class ImageSet:
             check_mapping(self.images)
         return self.images[where]
 
-    def condition(self, spec: ImageSpec, where: slice | np.ndarray = slice(None)) -> Condition:
+    def condition(
+        self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokens_of: CaptionTokens | None = None
+    ) -> Condition:
         """What is known of the images at these positions, as a network for images of `spec` is told it: attributes
-        are standardised by its means and deviations."""
+        are standardised by its means and deviations, of captions there are `tokens_of`; None: nothing is told."""
         labels = None if self.labels is None or not spec.class_names else torch.tensor(self.labels[where])
-        if self.attributes is None or not spec.attributes:
-            return Condition(labels)
-        columns = (self.attributes[where, self.attribute_names.index(name)] for name in spec.attribute_names)
-        told = [each.standardised(column.astype(float)) for each, column in zip(spec.attributes, columns, strict=True)]
-        return Condition(labels, torch.tensor(np.stack(told, axis=1), dtype=torch.float32))
+        attributes = None
+        if self.attributes is not None and spec.attributes:
+            columns = (self.attributes[where, self.attribute_names.index(name)] for name in spec.attribute_names)
+            pairs = zip(spec.attributes, columns, strict=True)
+            told = [each.standardised(column.astype(float)) for each, column in pairs]
+            attributes = torch.tensor(np.stack(told, axis=1), dtype=torch.float32)
+        tokens = None if tokens_of is None else tokens_of(self.captions_at(where))
+        return Condition(labels, attributes, tokens)
+
+    def captions_at(self, where: slice | np.ndarray = slice(None)) -> list[str]:
+        """The captions of the images at these positions, "" where there is none."""
+        places = range(*where.indices(len(self))) if isinstance(where, slice) else where.tolist()
+        return [self.captions[i] if self.captions else "" for i in places]
 
     def sliced(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""

@@ -12,11 +12,13 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from ancestral.condition import Condition
+from ancestral.data.caption_tokens import CaptionTokens
 from ancestral.data.imageset import ImageSet, Missing
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
 from ancestral.settings import ImageSpec
 from ancestral.tensors import Pixels
+from ancestral.tokenizer import Tokenizer
 
 RESIDENT_SHARE = 0.25
 """Share of a device's free memory that the whole set may take up there."""
@@ -49,6 +51,7 @@ class Loader:
         local_slice: which of a batch's images are fetched.
         resident: move the set there once, or each batch; None: as above.
         spec: of the images of the network that is trained; None: those of the set.
+        tokenizer: of their captions; None: they are not told.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Loader:
         local_slice: slice = slice(None),
         resident: bool | None = None,
         spec: ImageSpec | None = None,
+        tokenizer: Tokenizer | None = None,
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.local_slice, self.order = local_slice, image_set.order
@@ -70,17 +74,20 @@ class Loader:
             resident = resident and image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
         self.resident = torch.tensor(image_set.images).to(self.device) if resident else None
         self.condition = image_set.condition(spec or image_set.spec).to(self.device)
+        self.tokens_of = None if tokenizer is None else CaptionTokens(tokenizer)
+        beside = self.tokens_of and image_set.captions and not isinstance(image_set.captions, tuple)
+        self.columns = ("images", "captions") if beside else ("images",)  # of what is fetched
         self._told = 0
 
     def batch(self, step: int) -> Batch:
         """Batch `step`, counted from 0, channels-last; where others stand in for missing images, with their indices."""
         stored = self.image_set.images
         indices = batch_positions(self.order, self.seed, step, self.batch_size)
-        own_indices = indices[self.local_slice]
+        own_indices, captions = indices[self.local_slice], None
         if not isinstance(stored, np.ndarray):
-            stored.read_ahead(self.seed, (step + 1) * self.batch_size)
-            columns, taken = stored.columns(own_indices.numpy(), ("images",))
-            read, own_indices[:] = columns["images"], torch.from_numpy(taken)
+            stored.read_ahead(self.seed, (step + 1) * self.batch_size, self.columns)
+            columns, taken = stored.columns(own_indices.numpy(), self.columns)
+            read, own_indices[:], captions = columns["images"], torch.from_numpy(taken), columns.get("captions")
         elif self.resident is None:
             read = self.image_set.pixels(own_indices.numpy())
         there = sent(own_indices, self.device)
@@ -89,7 +96,11 @@ class Loader:
         if self.flip:
             mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-        return Batch(pixels.contiguous(memory_format=torch.channels_last), self.condition.rows(there), indices)
+        condition = self.condition.rows(there)
+        if self.tokens_of is not None:
+            said = self.image_set.captions_at(own_indices.numpy()) if captions is None else captions
+            condition = condition._replace(tokens=sent(self.tokens_of(said), self.device))
+        return Batch(pixels.contiguous(memory_format=torch.channels_last), condition, indices)
 
     @property
     def missing(self) -> tuple[Missing, ...]:

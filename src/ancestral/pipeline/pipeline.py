@@ -431,7 +431,7 @@ class Pipeline:
 
     def _check(self, condition: Condition, settings: SamplingSettings) -> None:
         """Raises InputError unless condition and guidance are such as the networks were trained for."""
-        classes, knows_no_class, (labels, attributes, _) = self.num_classes, self.knows_null, condition
+        classes, knows_no_class, (labels, attributes, *_) = self.num_classes, self.knows_null, condition
         if settings.guidance_by == "classifier":
             if self.classify is None:
                 raise InputError(
