@@ -16,6 +16,7 @@ from pipelines import answering
 from ancestral.errors import InputError
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import CLASSIFIER_FILE, load_classifier
+from ancestral.training.optimizer import AdamW
 from ancestral.viz.pictures import read_metadata
 
 FEW = ("--num-images", "2", "--steps", "3", "--each")
@@ -81,7 +82,7 @@ def test_a_stopped_classifier_goes_on_and_ends_as_one_never_stopped(
     whole = call(capsys, "train-classifier", run, "--steps", "3", "--out", "whole.safetensors")
     assert whole.code == 0 and whole.out.splitlines()[-1] == "whole.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", signalling(torch.optim.AdamW.step))
+        patch.setattr(AdamW, "step", signalling(AdamW.step))
         stopped = call(capsys, "train-classifier", run, "--steps", "3")
     assert stopped.code == 143 and f"stopped and saved after step 1 in {run / 'classifier'}" in stopped.out
     assert not (run / CLASSIFIER_FILE).exists()

@@ -393,7 +393,9 @@ class Pipeline:
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""
-        network, engine = self.network.eval(), self.compute.engine
+        network, engine = self.network, self.compute.engine
+        if network.training:
+            network.eval()
         if engine != "torch" and isinstance(network, Backbone) and cache == 1:
             from ancestral.networks.engines import by_engine
 
