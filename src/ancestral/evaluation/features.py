@@ -5,38 +5,30 @@ labels of the training images; where there are none, it learns to tell which tra
 down and, on square images, transposed: the 8 symmetries of a square). Features are standardised by the training
 images, so one unit is one deviation. How far to trust them is the held-out accuracy that stands beside them.
 
-A network is trained once for each data set and kept in the cache, with a digest: a damaged file is trained again. It is
-a task like any other, trained by the same steps; a minute of work is no run to go on with, so no folder of one is made.
+A network is trained once for each data set, and kept (kept.py).
 """
 
-import json
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Float64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.errors import InputError
-from ancestral.files import cache_folder, check_regular, json_object, write_whole
-from ancestral.networks.weights import tensors_hash
+from ancestral.evaluation.kept import file_of, keep, kept, training
 from ancestral.progress import StepwiseWork
 from ancestral.rng import generator, mix
 from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.tensors import Images, Labels, PerImage, Pixels, from_pixels
 from ancestral.training.randomness import Randomness
-from ancestral.training.step import Trainer
 from ancestral.training.task import Network, Task, Trainable
 
 Kind = Literal["labels", "transforms"]
@@ -153,24 +145,23 @@ def train_extractor(train: ImageSet, test: ImageSet, seed: int = 0) -> StepwiseW
     if train.labels is None or test.labels is None or (train.labels == train.labels[0]).all():
         train, test = train.unlabelled(), test.unlabelled()
     aim = "transforms" if train.labels is None else blake2b(train.labels.tobytes(), digest_size=16).hexdigest()
-    key = "/".join(map(str, (RECIPE, train.hash + test.hash, aim, seed, len(train), *train.shape)))
-    path = cache_folder() / "features" / f"{blake2b(key.encode(), digest_size=16).hexdigest()}.safetensors"
-    if path.exists() and (kept := _read(path, train.shape)) is not None:
-        return kept
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():  # it leaves the caller's
-        trainer = Trainer(task := new_task(train, seed), train)
-    while trainer.fraction < 1:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
-            trainer.advance()
-        yield trainer.images, BATCH * (trainer.settings.steps or 0)
+    path = file_of("features", RECIPE, train.hash + test.hash, aim, seed, len(train), *train.shape)
+
+    def read(tensors: dict[str, Tensor], about: dict[str, Any]) -> Extractor:
+        network = FeatureNetwork(train.shape, about["num_classes"])
+        network.load_state_dict(tensors)
+        return Extractor(network.eval().requires_grad_(False), **about)
+
+    if (there := kept(path, "extractor", read)) is not None:
+        return there
+    task = yield from training(lambda: new_task(train, seed), train)
     network, num_classes = task.network.eval().requires_grad_(False), len(train.class_names) or task.num_timesteps
     which = torch.randint(num_classes, (len(test),), generator=generator(seed, "features", "transforms", "held out"))
     seen, answers = _posed(torch.tensor(test.pixels()).permute(0, 3, 1, 2), test.condition(test.spec).labels, which)
     untested = Extractor(network, "labels" if train.class_names else "transforms", num_classes, 0.0, len(test))
     extractor = replace(untested, accuracy=float((untested.classify(seen) == answers).double().mean()))
-    tensors = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
     about = {name: getattr(extractor, name) for name in ("kind", "num_classes", "accuracy", "num_held_out")}
-    write_whole(path, save(tensors, metadata={"extractor": json.dumps({**about, "digest": tensors_hash(tensors)})}))
+    keep(path, "extractor", network.state_dict(), about)
     return extractor
 
 
@@ -200,20 +191,3 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 def _posed(pixels: Pixels, labels: Labels | None, which: Labels) -> tuple[Pixels, Labels]:
     """What to look at and what to answer: the labels, else `which` transform of each image."""
     return (transform(pixels, which), which) if labels is None else (pixels, labels)
-
-
-def _read(path: Path, shape: Sequence[int]) -> Extractor | None:
-    """The kept extractor, or None where it is damaged, which the log tells."""
-    try:
-        check_regular(path)
-        with safe_open(path, framework="pt") as file:
-            about = json_object(file.metadata()["extractor"], "its metadata")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if about.pop("digest") != tensors_hash(tensors):
-            raise ValueError("its digest does not fit")
-        network = FeatureNetwork(shape, about["num_classes"])
-        network.load_state_dict(tensors)
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as fault:
-        logging.getLogger(__name__).warning("%s is damaged (%s): training its features again", path, fault)
-        return None
-    return Extractor(network.eval().requires_grad_(False), **about)
