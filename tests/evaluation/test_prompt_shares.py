@@ -11,8 +11,8 @@ from ancestral.evaluation.scene_facts import chance, prompts
 
 def measured(draws: Draws, count: int = 120, held_out: bool = False) -> dict[str, Share]:
     asked = prompts("shapes", "figures", held_out, count)
-    counts = counts_of(asked, pixels_of(draws(asked)))
-    return {share.name: share for share in shares_of(counts, [each.text for each in asked], 0)}
+    texts = [each.text for each in asked]
+    return {share.name: share for share in shares_of(counts_of(texts, pixels_of(draws(asked))), texts, 0)}
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -30,7 +30,7 @@ def test_one_that_does_not_listen_holds_what_chance_does() -> None:
 
 
 def test_one_that_swaps_attributes_is_found_out() -> None:
-    """Every colour and every shape is there, on the wrong things; where both things are alike in one, nothing can be."""
+    """Every colour and every shape is there, on the wrong things. Things that are alike in one cannot be swapped."""
     found = measured(swapping)
     assert found["swapped"].value == 1.0 and found["count"].value == 1.0
     assert found["whole"].value < 0.5

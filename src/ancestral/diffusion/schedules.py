@@ -96,7 +96,7 @@ class Schedule:
     def uniform_log_snr(self, steps: int) -> Timesteps:
         """Timesteps T = t_0 > ... > t_{steps-1} = 1 > 0, as even in log-SNR as the table allows: (steps + 1,)."""
         self._check(steps)
-        first, last = self._finite_ends()
+        first, last = self.finite_ends()
         return self._falling(self.nearest(torch.lerp(first, last, _evenly(steps))))
 
     def karras(self, steps: int, power: float = 7.0) -> Timesteps:
@@ -106,7 +106,7 @@ class Schedule:
         small one takes more of the steps where noise is high.
         """
         self._check(steps)
-        first, last = (torch.exp(-0.5 * each / power) for each in self._finite_ends())
+        first, last = (torch.exp(-0.5 * each / power) for each in self.finite_ends())
         return self._falling(self.nearest(-2 * power * torch.lerp(first, last, _evenly(steps)).log()))
 
     def middle(self, steps: int, most_noise: float = 80.0, least_noise: float = 0.03) -> Timesteps:
@@ -116,7 +116,7 @@ class Schedule:
         Above, x_t is noise to the eye and to the network; below, to neither: steps there are lost where there are few.
         """
         self._check(steps)
-        first, last = self._finite_ends()
+        first, last = self.finite_ends()
         start, end = first.clamp(min=-2 * math.log(most_noise)), last.clamp(max=-2 * math.log(least_noise))
         before = torch.tensor([self.num_timesteps] * int(start > first and steps > 1), dtype=torch.int64)
         inner = self.nearest(torch.lerp(start, end, _evenly(steps - len(before))))
@@ -137,7 +137,7 @@ class Schedule:
         """Log-SNR at which `nearest` passes from t + 1 to t, for t = T - 1, ..., 1."""
         return _rising_levels(self.alpha_bar)[1]
 
-    def _finite_ends(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
+    def finite_ends(self) -> tuple[Float64[Tensor, ""], Float64[Tensor, ""]]:
         """Log-SNR at T, or at T - 1 where none is left at T, and at 1."""
         levels, _ = _rising_levels(self.alpha_bar)
         return levels[0], levels[-1]

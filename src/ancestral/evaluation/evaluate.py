@@ -175,7 +175,7 @@ def evaluating(
         num_generated=len(generated),
         features=FeatureSpace.model_validate({**known, "width": of_train.shape[1], "num_fitted": num_fitted}),
         comparisons=tuple(_compare(name, *pair, settings.neighbours) for name, pair in pairs.items()),
-        nearness=tuple(_nearness(space, *sets) for space, sets in spaces.items()),
+        nearness=tuple(nearness_of(space, *sets) for space, sets in spaces.items()),
         agreement=agreement,
     )
 
@@ -250,7 +250,8 @@ def _compare(name: str, left: Features, right: Float64[Tensor, "M D"], k: int) -
     return Comparison(name=name, num_left=len(left), num_right=len(right), numbers=rows, too_few=few)
 
 
-def _nearness(space: str, generated: Tensor, held_out: Tensor, training: Tensor) -> Nearness:
+def nearness_of(space: str, generated: Tensor, held_out: Tensor, training: Tensor) -> Nearness:
+    """How near generated images and held-out ones are to the nearest training image."""
     measured = memorisation(nearest(generated, training).distance, nearest(held_out, training).distance)
     counts = {"num_generated": len(generated), "num_held_out": len(held_out), "num_training": len(training)}
     few = few_images(len(generated), len(held_out))

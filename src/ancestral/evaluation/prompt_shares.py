@@ -11,7 +11,8 @@ from itertools import combinations
 import numpy as np
 
 from ancestral.data.scenes import Statement
-from ancestral.evaluation.scene_facts import ScenePrompt, facts, is_swapped
+from ancestral.data.wording import parse_caption
+from ancestral.evaluation.scene_facts import facts, is_swapped
 from ancestral.evaluation.scene_reader import read_scene
 from ancestral.rng import mix
 from ancestral.settings import Settings
@@ -51,7 +52,7 @@ def _shares(counts: Counts, which: np.ndarray, drawn: np.ndarray) -> Iterator[Sh
             yield Share(name=name, value=held.sum() / asked.sum(), low=low, high=high)
 
 
-def counts_of(asked: Sequence[ScenePrompt], images: Pixels) -> Counts:
+def counts_of(asked: Sequence[str], images: Pixels) -> Counts:
     """Of each image: its facts, "all" and by kind; whether they hold as a "whole"; and whether colours and shapes are
     the right ones but "swapped", where a prompt can be misread so.
 
@@ -60,12 +61,12 @@ def counts_of(asked: Sequence[ScenePrompt], images: Pixels) -> Counts:
     """
     names = ("all", "whole", "count", "color", "shape", "size", "relation", "swapped")
     held, stated = ({name: np.zeros(len(asked)) for name in names} for _ in range(2))
-    for i, (prompt, image) in enumerate(zip(asked, images.permute(0, 2, 3, 1).numpy(), strict=True)):
-        seen = read_scene(image)
-        some = facts(prompt.says, seen)
+    for i, (text, image) in enumerate(zip(asked, images.permute(0, 2, 3, 1).numpy(), strict=True)):
+        says, seen = parse_caption(text), read_scene(image)
+        some = facts(says, seen)
         answers = [(fact.kind, fact.holds) for fact in some] + [("all", fact.holds) for fact in some]
         answers += [("whole", all(fact.holds for fact in some))]
-        answers += [("swapped", is_swapped(prompt.says, seen))] * can_be_swapped(prompt.says)
+        answers += [("swapped", is_swapped(says, seen))] * can_be_swapped(says)
         for name, holds in answers:
             held[name][i] += holds
             stated[name][i] += 1

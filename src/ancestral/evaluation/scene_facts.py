@@ -94,8 +94,12 @@ def prompts(kind: str, use: str, held_out: bool = False, count: int = 500) -> li
         place += 1
         if LISTS[mix(0, text) % 4 > 0] == use and (text not in known or place > 50 * count):
             known.add(text)
-            found.append(ScenePrompt(text, parse_caption(text)))
+            found.append(scene_prompt(text))
     return found
+
+
+def scene_prompt(text: str) -> ScenePrompt:
+    return ScenePrompt(text, parse_caption(text))
 
 
 def chance(kind: str, asked: Sequence[ScenePrompt], draws: int = 20) -> dict[str, float]:

@@ -20,6 +20,25 @@ class EvaluationSettings(Settings):
     seed: Seed = 0  # which images are chosen, and how the feature network is trained
 
 
+class PromptSettings(Settings):
+    """How well images are what prompts ask for."""
+
+    prompts: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 500
+    """of each list that is reported; of captions at most those of the test part"""
+    per_prompt: NumImages = 1
+    """images for each prompt, of different seeds"""
+    choosing: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 100
+    """prompts that guidance is chosen by, none of which is reported"""
+    guidances: tuple[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)], ...] = (1.0, 2.0, 3.0, 5.0)
+    """to choose from"""
+    lift_images: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 256
+    """held-out images whose caption lift is measured"""
+    lift_levels: NumTimesteps = 16
+    """levels of noise of each"""
+    seed: Seed = 0
+    """seed of everything that is drawn at random"""
+
+
 class LikelihoodSettings(Settings):
     """A bound on bits per dimension."""
 
