@@ -13,7 +13,7 @@ from ancestral.data.loader import Loader
 from ancestral.errors import InputError
 from ancestral.evaluation import retrieval
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.retrieval import Galleries, Pair, new_task, train_pair
+from ancestral.evaluation.retrieval import CaptionPair, Galleries, new_task, train_pair
 from ancestral.evaluation.text_evaluation import texts_of
 from ancestral.files import cache_folder
 from ancestral.progress import finish
@@ -28,7 +28,7 @@ def brief(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(retrieval, "EPOCHS", 1)
 
 
-def recall(pair: Pair, images: ImageSet, shown: ImageSet) -> tuple[float, int]:
+def recall(pair: CaptionPair, images: ImageSet, shown: ImageSet) -> tuple[float, int]:
     """R@1 of the captions of `images` for what is shown in their places, and the size of their galleries."""
     texts = texts_of(images)
     gallery = Galleries.drawn(texts, 0)

@@ -116,7 +116,7 @@ class Matching(Task):
 
 
 @dataclass(frozen=True)
-class Pair:
+class CaptionPair:
     """A trained pair of encoders, and what reads its captions."""
 
     network: PairNetwork
@@ -172,7 +172,7 @@ def new_task(images: ImageSet, captions: Sequence[str], tokenizer: Tokenizer, se
     return Matching(network, tokens, images.spec, Config(training=training, seed=seed), Choices())
 
 
-def train_pair(train: ImageSet, seed: int = 0) -> StepwiseWork[Pair]:
+def train_pair(train: ImageSet, seed: int = 0) -> StepwiseWork[CaptionPair]:
     """The pair of a data set: from the cache, else trained on the CPU on these images with their captions, and kept
     there. Same seed, machine and number of threads: the same bits."""
     if train.captions is None or len(train) < 2:
@@ -182,16 +182,16 @@ def train_pair(train: ImageSet, seed: int = 0) -> StepwiseWork[Pair]:
     said = sha256("\0".join(captions).encode("utf-8", "surrogatepass")).hexdigest()
     path = file_of("retrieval", RECIPE, train.hash, said, seed, len(train), *train.shape)
 
-    def read(tensors: dict[str, Tensor], about: dict[str, Any]) -> Pair:
+    def read(tensors: dict[str, Tensor], about: dict[str, Any]) -> CaptionPair:
         network = PairNetwork(train.shape, tokenizer)
         network.load_state_dict(tensors)
-        return Pair(network.eval().requires_grad_(False), tokenizer)
+        return CaptionPair(network.eval().requires_grad_(False), tokenizer)
 
     if (there := kept(path, "pair", read)) is not None:
         return there
     task = yield from training(lambda: new_task(train, captions, tokenizer, seed), train)
     keep(path, "pair", task.network.state_dict(), {})
-    return Pair(task.network.eval().requires_grad_(False), tokenizer)
+    return CaptionPair(task.network.eval().requires_grad_(False), tokenizer)
 
 
 def counts_of_hits(hits: Mapping[int, np.ndarray]) -> Counts:
