@@ -16,7 +16,7 @@ OWN_FILE = "ancestral.json"  # in every pipeline that this package wrote
 PACKING = "packing.json"  # what a packed data set has until it is whole
 PARTS = {
     *(OWN_FILE, "model_index.json", "network.json", "network.safetensors", "scheduler", "variance.json"),
-    *("unet", "transformer", "network"),
+    *("unet", "transformer", "network", "text_encoder", "tokenizer"),
 }
 """Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

@@ -154,7 +154,7 @@ def test_no_label_means_the_null_class_which_is_no_real_one() -> None:
     """Trap: the null class colliding with a real one."""
     network = randomised(UNet(SMALL, 1, 1, Told(3))).eval()
     x, time = torch.randn(4, 1, 8, 8), torch.tensor(10)
-    assert network.class_embedding.num_embeddings == 4 and network.null_class == 3
+    assert network.class_embedding.num_embeddings == 4 and network.told.null_row == 3
     by_label = network(x[:1].expand(4, -1, -1, -1), time, Condition(torch.tensor([0, 1, 2, UNTOLD])))
     torch.testing.assert_close(network(x[:1], time), by_label[3:])
     distances = torch.cdist(by_label.flatten(1), by_label.flatten(1)) + torch.eye(4)

@@ -77,7 +77,12 @@ def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = T
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
     told = schedule.time == "index" and schedule.prediction not in ("flow", "levels")
-    shared = (told or schedule.shift is not None) and not network.num_attributes and theirs.fits(network)
+    shared = (
+        (told or schedule.shift is not None)
+        and not network.num_attributes
+        and not network.text
+        and theirs.fits(network)
+    )
     form = theirs if shared else ours
     version = {"_diffusers_version": DIFFUSERS_VERSION}
     config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}

@@ -16,6 +16,7 @@ from ancestral.hub.keys import Json, Keys, keys_of
 from ancestral.hub.weights import read_tensors
 from ancestral.networks.backbone import build, weightless
 from ancestral.networks.conditions import Told
+from ancestral.networks.text import TextShape, shape_of
 from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
 
 CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
@@ -35,6 +36,7 @@ class _Own(ImageKeys):
 
     num_class_embeds: Annotated[int, Field(ge=1, le=MOST_CLASS_EMBEDS)] | None = None
     num_attributes: Annotated[int, Field(ge=0, le=4096)] = 0
+    text: dict[str, Any] | None = None
     settings: dict[str, Any]
 
 
@@ -51,6 +53,7 @@ class NetworkFolder:
     tensors: dict[str, Tensor] = field(repr=False)
     null_is_last: bool = field(default=False, compare=False)  # whether the file itself says so
     num_attributes: int = 0  # numbers that it is told of an image, which only our own files can say
+    text: TextShape | None = None  # the tokens of a text that it is told, and how it reads them
 
     @property
     def sample_size(self) -> int | list[int]:
@@ -84,7 +87,7 @@ class Form:
 
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
-        told = Told(network.num_class_embeds or 0, False, network.num_attributes)
+        told = Told(network.num_class_embeds or 0, False, network.num_attributes, network.text)
         with weightless():
             built = build(network.settings, network.in_channels, network.out_channels, told)
         shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})
@@ -98,8 +101,10 @@ def own(name: str) -> Form:
 
 def _read(values: Json, path: Path) -> NetworkFolder:
     keys = keys_of(_Own, values, path)
-    settings = parse(Config, {"network": keys.settings}, f"settings in {path}").network
-    return replace(with_images(settings, keys, keys.num_class_embeds), num_attributes=keys.num_attributes)
+    text = {} if keys.text is None else {"text": {"name": "learned", **keys.text}}
+    said = parse(Config, {"network": keys.settings, **text}, f"settings in {path}")
+    seen = with_images(said.network, keys, keys.num_class_embeds)
+    return replace(seen, num_attributes=keys.num_attributes, text=shape_of(said.text))
 
 
 def _config(network: NetworkFolder) -> Json:
@@ -109,5 +114,6 @@ def _config(network: NetworkFolder) -> Json:
         "out_channels": network.out_channels,
         "num_class_embeds": network.num_class_embeds,
         **({"num_attributes": network.num_attributes} if network.num_attributes else {}),
+        **({"text": network.text._asdict()} if network.text else {}),
         "settings": network.settings.model_dump(mode="json"),
     }

@@ -6,6 +6,8 @@ from torch import Tensor, cat, nn
 from ancestral.networks import layers
 from ancestral.networks.attention import attend
 from ancestral.networks.layers import Embedding, GroupNorm, TimeInput, convolution, linear, zeroed
+from ancestral.networks.spatial import SpatialTransformer
+from ancestral.networks.text import Text
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
 
@@ -75,28 +77,43 @@ class Attention(nn.Module):
         return x + self.to_out(seen).transpose(1, 2).reshape(x.shape)
 
 
-def attention_or_nothing(settings: UNetSettings, width: int, attends: bool, normalises: bool = True) -> nn.Module:
-    """Attention where `attends`, else the identity, which has no parameters."""
+def attention_or_nothing(
+    settings: UNetSettings, width: int, attends: bool, text_width: int = 0, normalises: bool = True
+) -> nn.Module:
+    """Attention where `attends`, to a text too where that has features, else the identity, which has no parameters."""
+    if attends and text_width:
+        return SpatialTransformer(settings, width, text_width)
     return Attention(settings, width, normalises) if attends else nn.Identity()
+
+
+def attended(attention: nn.Module, x: FeatureMap, text: Text | None) -> FeatureMap:
+    """`x` after such attention."""
+    return attention(x, text) if isinstance(attention, SpatialTransformer) else attention(x)
+
+
+def text_width_at(settings: UNetSettings, level: int, text_width: int) -> int:
+    """Features of the text that a level's attention sees; 0: it sees none."""
+    return text_width if settings.cross_attention is None or level in settings.cross_attention else 0
 
 
 class DownLevel(nn.Module):
     """A level on the way down: ResNet blocks, each with or without attention. `halve` leads to the level below."""
 
-    def __init__(self, settings: UNetSettings, level: int, in_width: int) -> None:
+    def __init__(self, settings: UNetSettings, level: int, in_width: int, text_width: int = 0) -> None:
         super().__init__()
         width, attends = settings.widths[level], level in settings.attention
+        seen = text_width_at(settings, level, text_width)
         in_widths = [in_width] + [width] * (settings.layers - 1)
         self.resnets = nn.ModuleList(ResnetBlock(settings, inner, width) for inner in in_widths)
-        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
+        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends, seen) for _ in in_widths)
         halvings = range(int(level + 1 < len(settings.widths)))
         self.downsamplers = nn.ModuleList(layers.Downsample(width, settings.downsample_padding) for _ in halvings)
 
-    def forward(self, x: Images, time: Embedding) -> list[Tensor]:
+    def forward(self, x: Images, time: Embedding, text: Text | None = None) -> list[Tensor]:
         """The output of every block: each is a skip for the way up."""
         outputs = []
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
-            x = attention(resnet(x, time))
+            x = attended(attention, resnet(x, time), text)
             outputs.append(x)
         return outputs
 
@@ -109,38 +126,43 @@ class DownLevel(nn.Module):
 class Middle(nn.Module):
     """The bottom of the U: a ResNet block, then pairs of attention and ResNet block."""
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, text_width: int = 0) -> None:
         super().__init__()
         width, pairs, attends = settings.widths[-1], settings.middle_layers, settings.middle_attention
         self.resnets = nn.ModuleList(ResnetBlock(settings, width, width) for _ in range(pairs + 1))
         self.attentions = nn.ModuleList(
-            attention_or_nothing(settings, width, attends, settings.middle_norm) for _ in range(pairs)
+            attention_or_nothing(settings, width, attends, text_width, settings.middle_norm) for _ in range(pairs)
         )
 
-    def forward(self, x: Images, time: Embedding) -> Images:
+    def forward(self, x: Images, time: Embedding, text: Text | None = None) -> Images:
         x = self.resnets[0](x, time)
         for attention, resnet in zip(self.attentions, self.resnets[1:], strict=True):
-            x = resnet(attention(x), time)
+            x = resnet(attended(attention, x, text), time)
         return x
 
 
 class UpLevel(nn.Module):
     """A level on the way up: twice the resolution comes last, so that the next level's skips, met last first, fit."""
 
-    def __init__(self, settings: UNetSettings, level: int, in_width: int, skip_widths: list[int]) -> None:
+    def __init__(
+        self, settings: UNetSettings, level: int, in_width: int, above_width: int, text_width: int = 0
+    ) -> None:
         super().__init__()
         width, attends = settings.widths[level], level in settings.attention
-        in_widths = [in_width] + [width] * (len(skip_widths) - 1)
+        seen = text_width_at(settings, level, text_width)
+        in_widths, skip_widths = [in_width] + [width] * settings.layers, [width] * settings.layers + [above_width]
         self.resnets = nn.ModuleList(
             ResnetBlock(settings, inner + skip, width) for inner, skip in zip(in_widths, skip_widths, strict=True)
         )
-        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends) for _ in in_widths)
+        self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends, seen) for _ in in_widths)
         self.upsamplers = nn.ModuleList(layers.Upsample(width) for _ in range(int(level > 0)))
 
-    def forward(self, x: Images, skips: list[Tensor], time: Embedding) -> Float[Tensor, "B out h w"]:
+    def forward(
+        self, x: Images, skips: list[Tensor], time: Embedding, text: Text | None = None
+    ) -> Float[Tensor, "B out h w"]:
         """(B, in_width, H, W) -> (B, out_width, H', W'), taking its skips off the end of `skips`."""
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
-            x = attention(resnet(cat([x, skips.pop()], dim=1), time))
+            x = attended(attention, resnet(cat([x, skips.pop()], dim=1), time), text)
         for upsample in self.upsamplers:
             x = upsample(x, skips[-1])
         return x

@@ -1,15 +1,16 @@
-"""What is told of an image beside its time, as a vector that is added to that of time."""
+"""What is told of an image beside its time: vectors that are added to that of time, and a text."""
 
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.condition import UNTOLD, Attributes, Condition
+from ancestral.condition import UNTOLD, Attributes, Condition, Tokens
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
-from ancestral.tensors import Labels
+from ancestral.networks.text import PooledText, Text, TextEncoder, TextShape
+from ancestral.tensors import Data, Labels
 
 
 class Told(NamedTuple):
@@ -18,6 +19,7 @@ class Told(NamedTuple):
     num_classes: int = 0
     null_class: bool = True  # whether the label after those of the classes stands for no class
     num_attributes: int = 0
+    text: TextShape | None = None
 
     def class_embedding(self, width: int) -> nn.Embedding | None:
         """A row for each class, and one for no class; None: there are no classes."""
@@ -26,6 +28,17 @@ class Told(NamedTuple):
     def attribute_embedding(self, width: int) -> "AttributeEmbedding | None":
         return AttributeEmbedding(self.num_attributes, width) if self.num_attributes else None
 
+    def text_encoder(self) -> TextEncoder | None:
+        return TextEncoder(self.text) if self.text else None
+
+    def pooled_text(self, width: int) -> PooledText | None:
+        return PooledText(self.text.width, width) if self.text else None
+
+    @property
+    def text_width(self) -> int:
+        """Features of a token of text; 0: there is no text."""
+        return self.text.width if self.text else 0
+
     @property
     def null_row(self) -> int | None:
         """The row of no class; None: there is none."""
@@ -33,6 +46,18 @@ class Told(NamedTuple):
 
 
 NOTHING = Told()
+
+
+class Embedded(NamedTuple):
+    """What a network makes of a condition, which serves all calls with it."""
+
+    vectors: tuple[Embedding, ...] = ()  # (B, D), added to that of time one after another
+    text: Text | None = None  # None: it reads none
+
+    def added_to(self, time: Embedding) -> Embedding:
+        for vector in self.vectors:
+            time = time + vector
+        return time
 
 
 class AttributeEmbedding(nn.Module):
@@ -46,40 +71,57 @@ class AttributeEmbedding(nn.Module):
         self.num_attributes = num_attributes
         self.linear_1, self.linear_2 = linear(2 * num_attributes, width), zeroed(linear(width, width))
 
-    def forward(self, attributes: Attributes | None, like: Embedding) -> Embedding:
-        """(B, width), for images whose embedding of time is `like`; None: nothing is told of any."""
+    def forward(self, attributes: Attributes | None, images: Data) -> Embedding:
+        """(B, width), of as many images; None: nothing is told of any."""
         if attributes is None:
-            attributes = like.new_full((like.shape[0], self.num_attributes), float("nan"))
+            attributes = self.linear_1.weight.new_full((images.shape[0], self.num_attributes), float("nan"))
         known = torch.cat([attributes.nan_to_num(nan=0.0), ~attributes.isnan()], dim=1)
         return self.linear_2(F.silu(self.linear_1(known.to(self.linear_1.weight.dtype))))
 
 
-def with_condition(
-    time: Embedding,
+def embedded(
     condition: Condition,
+    images: Data,
+    null_row: int | None,
     classes: nn.Embedding | None,
-    null_class: int | None,
     attributes: AttributeEmbedding | None,
-) -> Embedding:
-    """The embedding of time, and what a network with these embeddings is told beside it.
-
-    `null_class`: the row of `classes` for images of no class; None: there is none, and every image is to have a class.
+    encoder: TextEncoder | None,
+    pooled: PooledText | None,
+) -> Embedded:
+    """What a network with these embeddings makes of a condition of so many images. Raises InputError where it is told
+    what it does not know, or no class where it knows no null class.
     """
-    if classes is None and condition.labels is not None:
-        raise InputError("expected no labels, got some; this network was built without classes")
-    if attributes is None and condition.attributes is not None:
-        raise InputError("expected no attributes, got some; this network was built without")
-    embedding = time
+    known = {"labels": classes, "attributes": attributes, "tokens": encoder}
+    for kind, embedding in known.items():
+        if getattr(condition, kind) is not None and embedding is None:
+            without = {"labels": "classes", "tokens": "text"}.get(kind, kind)
+            raise InputError(f"expected no {kind}, got some; this network was built without {without}")
+    vectors, text = [], None
     if classes is not None:
-        embedding = embedding + classes(_rows(condition.labels, null_class, time))
-    return embedding if attributes is None else embedding + attributes(condition.attributes, time)
+        vectors.append(classes(_rows(condition.labels, null_row, images, classes.weight)))
+    if attributes is not None:
+        vectors.append(attributes(condition.attributes, images))
+    if encoder is not None and pooled is not None:
+        tokens = _tokens(condition.tokens, images, encoder)
+        text = Text(encoder(tokens), encoder.seen(tokens))
+        vectors.append(pooled(text))
+    return Embedded(tuple(vectors), text)
 
 
-def _rows(labels: Labels | None, null_class: int | None, time: Embedding) -> Labels:
-    if null_class is not None:
-        untold = torch.full(time.shape[:1], UNTOLD, dtype=torch.int64, device=time.device)
+def _rows(labels: Labels | None, null_row: int | None, images: Data, like: Tensor) -> Labels:
+    if null_row is not None:
+        untold = torch.full((images.shape[0],), UNTOLD, dtype=torch.int64, device=like.device)
         labels = untold if labels is None else labels
-        return labels.masked_fill(labels < 0, null_class)
+        return labels.masked_fill(labels < 0, null_row)
     if labels is None:
         raise InputError("expected a class for every image, got none; this network knows no null class")
     return labels
+
+
+def _tokens(tokens: Tokens | None, images: Data, encoder: TextEncoder) -> Tokens:
+    length = encoder.shape.length
+    if tokens is None:
+        return torch.full((images.shape[0], length), UNTOLD, device=next(encoder.parameters()).device)
+    if tokens.shape[1] != length:
+        raise InputError(f"expected {length} tokens of each text, got {tokens.shape[1]}; encode it by the tokenizer")
+    return tokens

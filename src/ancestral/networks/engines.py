@@ -66,7 +66,7 @@ class Compiled:
             return infer
 
     def _made(self, network: Backbone, wanted: Wanted) -> Infer:
-        about = [self.weights, type(network).__name__, network.settings.model_dump(mode="json"), network.null_class]
+        about = [self.weights, type(network).__name__, network.settings.model_dump(mode="json"), network.told]
         traced = json.dumps([*about, wanted.told, wanted.shape[1:], OPSET, torch.__version__, version("onnx")])
 
         def graph() -> bytes:

@@ -9,10 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ancestral.condition import NOTHING_TOLD, Condition
+from ancestral.networks.conditions import AttributeEmbedding, Embedded, Told, embedded
 from ancestral.networks.layers import TimeInput
+from ancestral.networks.text import PooledText, TextEncoder, text_attentions
 from ancestral.tensors import Data, Images, Labels
 
-ENDS = ("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribute_embedding.")
+ENDS = (
+    *("conv_in.", "conv_out.", "time_embedding.", "class_embedding.", "attribute_embedding.", "add_embedding."),
+    "text_encoder.text_model.embeddings.",
+)
 """Of a U-Net, what meets pixels, times and conditions."""
 
 
@@ -20,8 +25,7 @@ class Backbone(nn.Module):
     """A network of this package, as its settings describe it. What it is made of, its own module alone knows."""
 
     settings: Any  # its own kind of NetworkSettings
-    null_class: int | None
-    """The label that stands for no class; None: none does."""
+    told: Told
     side_multiple: int = 1
     """Pixels that the sides of an image must be multiples of."""
     roll_multiple: int | None = None
@@ -31,10 +35,38 @@ class Backbone(nn.Module):
     """(x, time, deep features of an earlier call or None, condition) -> (output, deep features). None: there are no
     features that change slowly."""
 
+    class_embedding: nn.Embedding | None
+    attribute_embedding: AttributeEmbedding | None
+    text_encoder: TextEncoder | None
+    add_embedding: PooledText | None
+
     @abstractmethod
-    def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
+    def forward(
+        self, x: Images, time: TimeInput, condition: Condition | Embedded = NOTHING_TOLD
+    ) -> Float[Tensor, "B out H W"]:
         """The output for images x; `time`, () or (B,), is what the process tells a network of it: an index from 0,
         integer or not. Labels: (B,) in 0..num_classes - 1, or -1 for no class; None: no class for any."""
+
+    def embedded(self, condition: Condition, count: int) -> Embedded:
+        """What all calls with a condition of `count` images have in common: `forward` takes it in its place."""
+        vectors, text = self.read(condition, torch.empty(count))
+        if text is None:
+            return Embedded(vectors)
+        layers = tuple(each.keys_values(text) for each in text_attentions(self))
+        return Embedded(vectors, text._replace(keys_values=layers))
+
+    def read(self, condition: Condition, images: Data) -> Embedded:
+        """The same without the keys and values of the layers that attend to text: each computes its own."""
+        numbers = (self.told.null_row, self.class_embedding, self.attribute_embedding)
+        return embedded(condition, images, *numbers, self.text_encoder, self.add_embedding)
+
+    def read_last(self, told: Told, width: int) -> None:
+        """Adds what reads attributes and text, after all else, whose weights are drawn as without them. `width`: of the
+        embedding of time."""
+        self.attribute_embedding = told.attribute_embedding(width)
+        self.text_encoder, self.add_embedding = told.text_encoder(), told.pooled_text(width)
+        for place, attention in enumerate(text_attentions(self)):
+            attention.place = place
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:

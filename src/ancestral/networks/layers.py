@@ -42,8 +42,8 @@ def convolution(in_width: int, out_width: int, kernel: Literal[1, 3] = 3) -> nn.
     return initialised(nn.Conv2d(in_width, out_width, kernel, padding=kernel // 2))
 
 
-def linear(in_width: int, out_width: int) -> nn.Linear:
-    return initialised(Linear(in_width, out_width))
+def linear(in_width: int, out_width: int, bias: bool = True) -> nn.Linear:
+    return initialised(Linear(in_width, out_width, bias=bias))
 
 
 class Linear(nn.Linear):

@@ -22,9 +22,11 @@ from torch.nn import functional as F
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks import blocks
 from ancestral.networks.blocks import DownLevel, FeatureMap, stem_width, time_width
-from ancestral.networks.conditions import NOTHING, Told, with_condition
+from ancestral.networks.conditions import NOTHING, Embedded, Told
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
+from ancestral.networks.spatial import SpatialTransformer
+from ancestral.networks.text import Text, TextLayer, text_attentions
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
 
@@ -42,7 +44,7 @@ class UNet(Backbone):
         super().__init__()
         self.settings: UNetSettings = settings
         self.roll_multiple = 2 ** (len(settings.widths) - 1)  # the coarsest pixel
-        self.null_class = told.null_row
+        self.told = told
         levels = range(len(settings.widths))
         self.conv_in = convolution(in_channels * (1 + 2 * len(settings.fourier)), stem_width(settings))
         with torch.no_grad():  # Fourier features count for nothing at first, since of noise they are noise
@@ -50,42 +52,44 @@ class UNet(Backbone):
         self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
         self.class_embedding = told.class_embedding(time_width(settings))
         above = [stem_width(settings), *settings.widths]
-        self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level]) for level in levels)
-        self.mid_block = blocks.Middle(settings)
+        self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level], told.text_width) for level in levels)
+        self.mid_block = blocks.Middle(settings, told.text_width)
         below = [*settings.widths[1:], settings.widths[-1]]
         self.up_blocks = nn.ModuleList(
-            blocks.UpLevel(settings, level, below[level], [settings.widths[level]] * settings.layers + [above[level]])
-            for level in reversed(levels)
+            blocks.UpLevel(settings, level, below[level], above[level], told.text_width) for level in reversed(levels)
         )
         self.conv_norm_out = GroupNorm(settings.norm_groups, settings.widths[0], settings.norm_eps)
         self.conv_out = convolution(settings.widths[0], settings.output_rank or out_channels)
         self.mixer = convolution(settings.output_rank, out_channels, 1) if settings.output_rank else None
         zeroed(self.conv_out if self.mixer is None else self.mixer)
-        # last, so that all other weights are drawn as without attributes
-        self.attribute_embedding = told.attribute_embedding(time_width(settings))
+        self.read_last(told, time_width(settings))
 
-    def forward(self, x: Images, time: TimeInput, condition: Condition = NOTHING_TOLD) -> Float[Tensor, "B out H W"]:
+    def forward(
+        self, x: Images, time: TimeInput, condition: Condition | Embedded = NOTHING_TOLD
+    ) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W."""
         return self.with_deep(x, time, None, condition)[0]
 
     def with_deep(
-        self, x: Images, time: TimeInput, deep: FeatureMap | None, condition: Condition = NOTHING_TOLD
+        self, x: Images, time: TimeInput, deep: FeatureMap | None, condition: Condition | Embedded = NOTHING_TOLD
     ) -> tuple[Float[Tensor, "B out H W"], FeatureMap]:
         """The output, and the features that met the first level on the way up.
 
         `deep`: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
         """
-        embedding = F.silu(self._embedding(time.expand(x.shape[0]), condition))
+        told = condition if isinstance(condition, Embedded) else self.read(condition, x)
+        embedding = F.silu(self._embedding(time.expand(x.shape[0]), told))
         stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks
-        skips = [stem, *self.down_blocks[0](stem, embedding)]
+        skips = [stem, *self.down_blocks[0](stem, embedding, told.text)]
         if deep is None:
-            deep = self._deep(skips[-1], ups, embedding)
-        h = last_up(deep, skips, embedding)
+            deep = self._deep(skips[-1], ups, embedding, told.text)
+        h = last_up(deep, skips, embedding, told.text)
         h = self.conv_out(self.conv_norm_out(h, activates=True))
         return h if self.mixer is None else self.mixer(h), deep
 
     def blocks(self) -> list[nn.Module]:
-        return [each for each in self.modules() if isinstance(each, blocks.ResnetBlock | blocks.Attention)]
+        kinds = blocks.ResnetBlock | blocks.Attention | SpatialTransformer | TextLayer
+        return [*text_attentions(self), *(each for each in self.modules() if isinstance(each, kinds))]
 
     def matrices(self) -> list[str]:
         return inner_weights(self)
@@ -95,18 +99,20 @@ class UNet(Backbone):
         waves = [wave(2**n * math.pi * x) for n in self.settings.fourier for wave in (torch.sin, torch.cos)]
         return torch.cat([x, *waves], dim=1) if waves else x
 
-    def _deep(self, x: FeatureMap, ups: list[nn.Module], embedding: Embedding) -> Float[Tensor, "B deep H W"]:
+    def _deep(
+        self, x: FeatureMap, ups: list[nn.Module], embedding: Embedding, text: Text | None
+    ) -> Float[Tensor, "B deep H W"]:
         """From the first level's output through all below it and back, at the first level's resolution."""
         skips = [x]  # no more is met of this one than its size
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)
             skips.append(above.halve(skips[-1]))
-            skips += below(skips[-1], embedding)
-        h = self.mid_block(skips[-1], embedding)
+            skips += below(skips[-1], embedding, text)
+        h = self.mid_block(skips[-1], embedding, text)
         for up in ups:
-            h = up(h, skips, embedding)
+            h = up(h, skips, embedding, text)
         return h
 
-    def _embedding(self, time: TimeInput, condition: Condition) -> Embedding:
+    def _embedding(self, time: TimeInput, told: Embedded) -> Embedding:
         embedding = self.time_embedding(blocks.time_waves(self.settings, time))
-        return with_condition(embedding, condition, self.class_embedding, self.null_class, self.attribute_embedding)
+        return told.added_to(embedding)

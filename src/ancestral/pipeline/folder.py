@@ -24,9 +24,20 @@ from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.conditions import Told
+from ancestral.networks.text import shape_of
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
-from ancestral.settings import AttributeSpec, ComputeSettings, Config, ImageSpec, SamplingSettings, parse
+from ancestral.settings import (
+    AttributeSpec,
+    ComputeSettings,
+    Config,
+    ImageSpec,
+    NoText,
+    SamplingSettings,
+    TextSpec,
+    parse,
+)
+from ancestral.tokenizer import Tokenizer
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: folder.network.settings,
@@ -34,11 +45,13 @@ SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "output channels": lambda folder: folder.network.out_channels,
     "class embeddings": lambda folder: folder.network.num_class_embeds,
     "attributes": lambda folder: folder.network.num_attributes,
+    "text": lambda folder: folder.network.text,
     "prediction": lambda folder: folder.schedule.prediction,
     "variance": lambda folder: VARIANCE_TYPES[folder.schedule.variance],
     "shift": lambda folder: folder.schedule.shift,
 }
 """What both the settings and the rest of a folder say, beside the betas."""
+TOKENIZER = "tokenizer"  # the folder of CLIP's files
 VARIANCE_FILE = "variance.json"  # the analytic variance and the hash of the weights it was measured with
 
 
@@ -50,11 +63,14 @@ class Contents(NamedTuple):
     codec: Codec
     network: nn.Module
     analytic: Analytic | None = None
+    tokenizer: Tokenizer | None = None
 
 
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
     """The network that the settings describe, with random weights; `spec`: of x0."""
-    told = Told(len(spec.class_names), spec.null_class != "none", len(spec.attributes))
+    told = Told(
+        len(spec.class_names), spec.null_class != "none", len(spec.attributes), shape_of(config.text, spec.text)
+    )
     network = build(config.network, spec.channels, outputs(config.diffusion, spec), told)
     if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
         raise InputError(
@@ -62,6 +78,18 @@ def build_network(config: Config, spec: ImageSpec) -> Backbone:
             f"{spec.height}x{spec.width}; set data.size or network.patch"
         )
     return network
+
+
+def with_tokens(config: Config, spec: ImageSpec, tokenizer: Tokenizer | None) -> ImageSpec:
+    """`spec` with the tokens of a tokenizer, or without one those that the settings ask for; none without text."""
+    if isinstance(config.text, NoText):
+        if tokenizer is not None:
+            raise InputError("expected no tokenizer with text.name none, got one; set text.name learned")
+        return spec.model_copy(update={"text": None})
+    if tokenizer is not None:
+        return spec.model_copy(update={"text": TextSpec(vocab_size=len(tokenizer), length=tokenizer.length)})
+    asked = TextSpec(vocab_size=config.text.vocab_size, length=config.text.length)
+    return spec.model_copy(update={"text": spec.text or asked})
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:
@@ -79,6 +107,8 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
             hub.write_diffusers(building, seen, is_pixels=isinstance(contents.codec, PixelCodec))
         else:
             write_own(building, contents.network)
+        if contents.tokenizer is not None:
+            contents.tokenizer.save(building / TOKENIZER)
         write_settings(building, contents.config, contents.spec, name_of(contents.codec))
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
@@ -152,7 +182,7 @@ def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -
         stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
     network = build_network(config, seen)
     network.load_state_dict(stored.tensors)
-    return Contents(config, spec, codec, network)
+    return Contents(config, spec, codec, network, tokenizer=_read_tokenizer(folder / TOKENIZER, spec))
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
@@ -166,7 +196,7 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
     diffusion, betas = config.diffusion, tuple(build_schedule(config.diffusion.schedule).betas.tolist())
     out_channels, clip = outputs(diffusion, spec), config.sampling.clip
     network = hub.NetworkFolder(config.network, channels, out_channels, height, width, spec.num_class_embeds, tensors)
-    network = replace(network, num_attributes=len(spec.attributes))
+    network = replace(network, num_attributes=len(spec.attributes), text=shape_of(config.text, spec.text))
     if tensors and isinstance(spec.null_class, int):
         network = network.with_row_moved(len(spec.class_names), spec.null_class)
     described = hub.ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip, diffusion.time)
@@ -210,6 +240,17 @@ def read_own_file(path: Path) -> tuple[Config, ImageSpec, str]:
         raise InputError(f"{path} is damaged (it says no {min(missing)}); copy the pipeline folder again")
     config, spec = parse(Config, own["config"], str(path)), parse(ImageSpec, own["images"], str(path))
     return config, spec, str(own.get("codec", "pixels"))
+
+
+def _read_tokenizer(folder: Path, spec: ImageSpec) -> Tokenizer | None:
+    """The tokenizer in a folder, which must make the tokens that the network is told; None: there is no such folder."""
+    if not folder.is_dir() or spec.text is None:
+        return None
+    tokenizer = Tokenizer.load(folder)
+    if (got := (len(tokenizer), tokenizer.length)) != (wanted := (spec.text.vocab_size, spec.text.length)):
+        counts = (f"{size} tokens, {length} of a text" for size, length in (wanted, got))
+        raise InputError(f"expected in {folder} a tokenizer of {next(counts)}, got {next(counts)}; copy it again")
+    return tokenizer
 
 
 def _read_variance(path: Path, contents: Contents) -> Analytic | None:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache as once
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import InputError
 from ancestral.networks.backbone import Backbone
+from ancestral.networks.conditions import Embedded
 from ancestral.networks.interface import argument
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
 from ancestral.pipeline.calling import AttributeValues, Classes, Pictures, sampling_of, seeds_of
 from ancestral.pipeline.classifying import NoisyClassifier
-from ancestral.pipeline.folder import Contents, build_network, read_folder, write_folder
+from ancestral.pipeline.folder import Contents, build_network, read_folder, with_tokens, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
 from ancestral.pipeline.guiding import Networks, guided
 from ancestral.processes import SINGLE_PROCESS, Processes
@@ -44,6 +46,7 @@ from ancestral.settings import (
     merged,
 )
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite
+from ancestral.tokenizer import Tokenizer
 
 VAST = 1e4  # no image on its way from noise holds a number so large
 
@@ -65,6 +68,7 @@ class Pipeline:
     analytic: Analytic | None = None  # the best variance of its reverse steps, measured for these weights
     weaker: "Pipeline | None" = None  # for the same images and schedule, to be guided by; it is not saved
     classify: NoisyClassifier | None = None  # likewise; it lends its classes to a network that knows none
+    tokenizer: Tokenizer | None = None  # of the texts that its network is told
     processes: Processes = SINGLE_PROCESS  # that share the work of `generate`, with pipelines of the same weights
 
     @classmethod
@@ -75,17 +79,19 @@ class Pipeline:
         device: torch.device | str | None = None,
         network: nn.Module | None = None,
         codec: Codec = PIXELS,
+        tokenizer: Tokenizer | None = None,
     ) -> "Pipeline":
         """An untrained pipeline, its weights drawn from the seed of `config`. `device`, None: CUDA where there is one.
 
         `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
-        `codec`: what makes x0 of the images.
+        `codec`: what makes x0 of the images. `tokenizer`: of the texts that the network is told.
         """
+        spec = with_tokens(config, spec, tokenizer)
         if network is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(generator(config.seed, "weights").initial_seed())
                 network = build_network(config, latent_spec(codec, spec))
-        return cls._of(Contents(config, spec, codec, network), device)
+        return cls._of(Contents(config, spec, codec, network, tokenizer=tokenizer), device)
 
     @classmethod
     def load(
@@ -113,13 +119,14 @@ class Pipeline:
 
     @classmethod
     def _of(cls, contents: Contents, device: torch.device | str | None) -> "Pipeline":
-        config, spec, codec, network, analytic = contents
+        config, spec, codec, network, analytic, tokenizer = contents
         if not isinstance(network, Backbone):  # which is told labels alone
-            spec = spec.model_copy(update={"attributes": ()})
+            spec = spec.model_copy(update={"attributes": (), "text": None})
         if config.diffusion.prediction == "levels" or config.training.loss in ("vlb", "hybrid"):
             check_pixels(codec, "diffusion.prediction levels and training.loss vlb or hybrid")
         where, diffusion, seen = on_device(device), build_diffusion(config.diffusion), latent_spec(codec, spec)
-        made = cls(config, spec, diffusion, _laid_out(network.to(where)), where, Choices(), codec, analytic)
+        placed = _laid_out(network.to(where))
+        made = cls(config, spec, diffusion, placed, where, Choices(), codec, analytic, tokenizer=tokenizer)
         if made.network_settings is None:
             check_answer(network, seen.shape, outputs(config.diffusion, seen), made.num_classes, where)
         return made.with_compute(resolve(config.compute, made.network_settings, seen, where))
@@ -142,7 +149,7 @@ class Pipeline:
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
         placed = _laid_out(network.to(self.device))
-        return Pipeline(self.config, self.spec, self.diffusion, placed, self.device, self.compute, self.codec)
+        return replace(self, network=placed, analytic=None, weaker=None, classify=None, processes=SINGLE_PROCESS)
 
     def with_guides(self, weaker: "Pipeline | None" = None, classify: NoisyClassifier | None = None) -> "Pipeline":
         """The same pipeline that others may guide: these, and none that it had. Nothing of them is saved."""
@@ -389,7 +396,7 @@ class Pipeline:
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder whole, as `write_folder` does. It says nothing of this machine."""
-        write_folder(folder, Contents(self.config, self.spec, self.codec, self.network, self.analytic))
+        write_folder(folder, Contents(self.config, self.spec, self.codec, self.network, self.analytic, self.tokenizer))
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""
@@ -403,20 +410,28 @@ class Pipeline:
             return NetworkDenoiser(self.diffusion, lambda x, time: called(x, time, condition))
         self.by_torch("a cache of features" if cache > 1 else "a network of one's own")
 
+        embedded = once(partial(self._embedded, network, condition))
+
         def call(x: Data, time: Tensor) -> Data:
-            output: Tensor = network(x, time, self.argument(condition, x))
+            told = embedded(x.shape[0]) if isinstance(network, Backbone) else self.argument(condition, x)
+            output: Tensor = network(x, time, told)
             return output
 
         if cache > 1:
-            if not (isinstance(network, Backbone) and network.with_deep):
+            if not (isinstance(network, Backbone) and (with_deep := network.with_deep)):
                 raise InputError(f"expected cache 1, got {cache}: this network has no deep features to keep")
-            call = Cached(partial(network.with_deep, condition=condition), cache)
+            call = Cached(lambda x, time, deep: with_deep(x, time, deep, embedded(x.shape[0])), cache)
 
         def in_precision(x: Data, time: Tensor) -> Data:
             with self.compute.autocast(self.device):
                 return call(x, time)
 
         return NetworkDenoiser(self.diffusion, in_precision)
+
+    @torch.no_grad()
+    def _embedded(self, network: nn.Module, condition: Condition, count: int) -> Embedded:
+        assert isinstance(network, Backbone)
+        return network.embedded(condition, count)
 
     def _cause(self, x_t: Data) -> str:
         """What has probably made a prediction at x_t that is not finite: said once it has, since looking takes time."""

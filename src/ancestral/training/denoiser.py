@@ -103,4 +103,5 @@ class Denoising(Task):
         return self.pipeline.with_network(average)
 
     def _fresh(self) -> nn.Module:
-        return Pipeline.fresh(self.config, self.pipeline.spec, "cpu", codec=self.pipeline.codec).network
+        codec, tokenizer = self.pipeline.codec, self.pipeline.tokenizer
+        return Pipeline.fresh(self.config, self.pipeline.spec, "cpu", codec=codec, tokenizer=tokenizer).network

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from ancestral.compute import Choices
 from ancestral.networks.backbone import Backbone
 from ancestral.networks.compiled import compiled
+from ancestral.networks.text import text_attentions
 from ancestral.processes import Processes, lost_if_broken
 from ancestral.settings import TrainingSettings
 from ancestral.tensors import PerImage
@@ -174,7 +175,7 @@ class FullySharded(Engine):
     def _distribute(self) -> None:
         """Blocks one by one, then what is left; all is dropped again after a forward pass, so that a network whose rows
         were updated meanwhile is never called with the weights it had."""
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
         mesh = dist.device_mesh.init_device_mesh(self.processes.device.type, (self.processes.world_size,))
         for network in (self.network, self.average):
@@ -182,6 +183,9 @@ class FullySharded(Engine):
             assert isinstance(network, Backbone), "a network whose blocks are known"
             for part in [*network.blocks(), network]:
                 fully_shard(part, mesh=mesh, reshard_after_forward=True)
+            register_fsdp_forward_method(network, "embedded")
+            for attention in text_attentions(network):
+                register_fsdp_forward_method(attention, "keys_values")
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
         self.averages = [*self.tensors(self.average).values()]
         self.lengths = {id(self.weights[name]): len(tensor) for name, tensor in self.network.named_parameters()}
