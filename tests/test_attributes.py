@@ -155,7 +155,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no names": ({"attributes": [0.5]}, "names with numbers.*got float"),
     "too many": ({"num_images": 1, "attributes": [{"spot": 1}] * 2}, "for each of 1 images, got 2"),
     "a class": ({"labels": [0]}, "expected no labels"),
-    "nothing to follow": ({"guidance": 2}, "expected labels or attributes with guidance 2"),
+    "nothing to follow": ({"guidance": 2}, "expected labels, attributes or a prompt with guidance 2"),
     "negative": ({"attributes": {"spot": 1}, "guidance": 2, "negative": "age=1"}, "out of brightness, spot"),
     "a tensor": ({"attributes": torch.zeros(2, 2)}, "names with numbers.*got Tensor"),
     "twice": (

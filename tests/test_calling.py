@@ -137,7 +137,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"output": "jpg"}, "out of pil, tensor, array, got 'jpg'"),
     ({"steps": 0}, "the call: steps: expected at least 1, got 0"),
     ({"steps": 5000}, "at most T = 1000 steps, got 5000"),
-    ({"guidance": 2}, "expected labels or attributes with guidance 2"),
+    ({"guidance": 2}, "expected labels, attributes or a prompt with guidance 2"),
     ({"sampler": "pndm"}, "did you mean ipndm-4"),
     ({"guidance_scale": 2}, "got guidance_scale; did you mean guidance"),
     ({"num_inference_steps": 2}, "did you mean steps"),

@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 ROWS = (
     {"text", "names", "migrations", "progress"},
     {"errors", "tensors", "rng", "synonyms"},
-    {"files", "machine", "contracts", "colors"},
+    {"files", "machine", "contracts", "colors", "prompts"},
     {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native", "bfloat16"},
     {"presets", "compute", "run_states", "tokenizer"},
     {"diffusion"},
@@ -44,7 +44,7 @@ KNOWS_NOTHING_OF = {
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
     *("progress", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
-    *("settings", "files", "folders", "outputs", "presets", "run_states", "native"),
+    *("settings", "files", "folders", "outputs", "presets", "run_states", "native", "prompts"),
 }
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}

@@ -35,3 +35,9 @@ def size_in_words(count: int) -> str:
     """Bytes as one says them."""
     size, unit = next(((size, unit) for size, unit in ((1e9, "GB"), (1e6, "MB")) if count >= size), (1e3, "kB"))
     return f"{count / size:,.1f} {unit}"
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """`text` on one line, its end cut off where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -21,6 +21,7 @@ from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
 from ancestral.rng import mix
 from ancestral.settings import AttributeSpec, ImageSpec
+from ancestral.tokenizer import Tokenizer
 
 SHUFFLE_SEED = 0  # of the data set, not of a run: runs with other seeds are compared on the same test part
 
@@ -112,10 +113,10 @@ class ImageSet:
         return self.images[where]
 
     def condition(
-        self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokens_of: CaptionTokens | None = None
+        self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokenizer: Tokenizer | None = None
     ) -> Condition:
         """What is known of the images at these positions, as a network for images of `spec` is told it: attributes
-        are standardised by its means and deviations, of captions there are `tokens_of`; None: nothing is told."""
+        are standardised by its means and deviations. `tokenizer`: of captions; None: they are not told."""
         labels = None if self.labels is None or not spec.class_names else torch.tensor(self.labels[where])
         attributes = None
         if self.attributes is not None and spec.attributes:
@@ -123,13 +124,14 @@ class ImageSet:
             pairs = zip(spec.attributes, columns, strict=True)
             told = [each.standardised(column.astype(float)) for each, column in pairs]
             attributes = torch.tensor(np.stack(told, axis=1), dtype=torch.float32)
-        tokens = None if tokens_of is None else tokens_of(self.captions_at(where))
+        tokens = None if tokenizer is None else CaptionTokens(tokenizer)(self.captions_at(where))
         return Condition(labels, attributes, tokens)
 
     def captions_at(self, where: slice | np.ndarray = slice(None)) -> list[str]:
         """The captions of the images at these positions, "" where there is none."""
-        places = range(*where.indices(len(self))) if isinstance(where, slice) else where.tolist()
-        return [self.captions[i] if self.captions else "" for i in places]
+        if isinstance(where, slice):
+            return [""] * len(range(*where.indices(len(self)))) if not self.captions else [*self.captions[where]]
+        return [self.captions[i] if self.captions else "" for i in where.tolist()]
 
     def sliced(self, start: int, stop: int) -> "ImageSet":
         """Images `start` to `stop`; the pixels are not copied."""

@@ -159,7 +159,7 @@ def add_flow_check(
         raise InputError(f"expected at most the {count} images measured by these weights, got others; measure it again")
     places = Subsample(measured.seed, len(test), measured.num_images, 0, 0).images()[:num_images].numpy()
     chosen = test.ordered(places)
-    condition = chosen.condition(pipeline.spec) if measured.given_classes else NOTHING_TOLD
+    condition = pipeline.known_of(chosen) if measured.given_classes else NOTHING_TOLD
     chain, pixels = pipeline.diffusion.schedule.uniform_log_snr(measured.steps), as_pixels(chosen)
     check = yield from flow_check(pipeline, pixels, condition, steps, probes, measured.seed, chain, variance)
     return measured.model_copy(update={"flow": check})

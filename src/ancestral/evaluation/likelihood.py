@@ -145,7 +145,7 @@ class Measurement:
         noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.latent_shape, pipeline.device)
         condition = NOTHING_TOLD
         if self.settings.given_classes:
-            condition = self.images.condition(pipeline.spec, places.numpy())
+            condition = pipeline.known_of(self.images, places.numpy())
         denoise = pipeline.denoiser(condition, SamplingSettings(clip="none"))
         visits = self.subsample.visits(start, stop)
         try:
@@ -228,7 +228,7 @@ def _check(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -
         raise InputError(f"expected 2 to {len(images)} images, which is all there are, got {count}")
     if settings.chain is not None and not min(2, T) <= settings.chain <= T:
         raise InputError(f"expected a chain of 2 to T = {T} steps, got {settings.chain}")
-    if settings.given_classes and images.condition(pipeline.spec, slice(0, 1)) == NOTHING_TOLD:
+    if settings.given_classes and pipeline.known_of(images, slice(0, 1)) == NOTHING_TOLD:
         raise InputError("expected no --given-classes: this pipeline was trained without them, or the images have none")
     if pipeline.spec.kinds and not settings.given_classes and not pipeline.config.training.label_dropout:
         raise InputError("expected --given-classes: trained with label_dropout 0, it knows no image without its class")

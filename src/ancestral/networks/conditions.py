@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.condition import UNTOLD, Attributes, Condition, Tokens
+from ancestral.condition import UNTOLD, Attributes, Condition, Tokens, Weights
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
 from ancestral.networks.text import PooledText, Text, TextEncoder, TextShape
@@ -102,8 +102,7 @@ def embedded(
     if attributes is not None:
         vectors.append(attributes(condition.attributes, images))
     if encoder is not None and pooled is not None:
-        tokens = _tokens(condition.tokens, images, encoder)
-        text = Text(encoder(tokens), encoder.seen(tokens))
+        text = _read(_tokens(condition.tokens, images, encoder), condition.weights, encoder)
         vectors.append(pooled(text))
     return Embedded(tuple(vectors), text)
 
@@ -122,6 +121,18 @@ def _tokens(tokens: Tokens | None, images: Data, encoder: TextEncoder) -> Tokens
     length = encoder.shape.length
     if tokens is None:
         return torch.full((images.shape[0], length), UNTOLD, device=next(encoder.parameters()).device)
-    if tokens.shape[1] != length:
-        raise InputError(f"expected {length} tokens of each text, got {tokens.shape[1]}; encode it by the tokenizer")
+    if tokens.shape[-1] != length:
+        raise InputError(f"expected {length} tokens of each text, got {tokens.shape[-1]}; encode it by the tokenizer")
     return tokens
+
+
+def _read(tokens: Tokens, weights: Weights | None, encoder: TextEncoder) -> Text:
+    """The states of texts; of a blend the mean of those of its texts, by their shares."""
+    if weights is None:
+        return Text(encoder(tokens), encoder.seen(tokens))
+    flat = tokens.flatten(0, 1)
+    states, seen = encoder(flat), encoder.seen(flat)
+    states = states.reshape(*tokens.shape, -1) * weights[..., None, None].to(states.dtype)
+    if seen is not None:  # what any of those that count shows
+        seen = (seen.reshape(tokens.shape) & (weights > 0)[..., None]).any(1)
+    return Text(states.sum(1), seen)

@@ -12,15 +12,17 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from ancestral.condition import UNTOLD
+from ancestral.condition import UNTOLD, Tokens, Weights
 from ancestral.data.images import picture_of
 from ancestral.data.metadata import number_in
 from ancestral.errors import InputError
 from ancestral.names import meant, spelled
+from ancestral.prompts import Prompts
 from ancestral.settings import AttributeSpec, SamplingSettings, sampling_with
 from ancestral.synonyms import answer
 from ancestral.tensors import Labels, Pixels
-from ancestral.text import as_utf8, normal_form
+from ancestral.text import as_utf8, normal_form, shortened
+from ancestral.tokenizer import Tokenizer
 from ancestral.viz.pictures import grid, png_bytes
 
 Name = TypeVar("Name", bound=str)
@@ -28,9 +30,16 @@ Classes = object
 """None, the name or index of one class, or several of these in a list, tensor or array; or a whole `Condition`."""
 AttributeValues = object
 """None, numbers by the names of attributes, or several such dictionaries; `attributes_of` says what else."""
+PromptsGiven = object
+"""None, a text, or several, of which None is no text; or `Prompts`."""
+SharesGiven = object
+"""None, or a number for each prompt, in a list, tensor or array."""
 OUTPUTS = ("pil", "tensor", "array")
 SAME_OUTPUTS = {"pillow": "pil", "image": "pil", "pt": "tensor", "torch": "tensor", "np": "array", "numpy": "array"}
-ARGUMENTS = ("num_images", "labels", "attributes", "seed", "seeds", "output", "on_progress")  # beside settings
+ARGUMENTS = (  # beside settings
+    *("num_images", "labels", "attributes", "prompt", "blend", "between"),
+    *("seed", "seeds", "output", "on_progress"),
+)
 MOST_SEEDS = 2**63
 
 
@@ -143,6 +152,48 @@ def _attribute_row(given: object, known: Sequence[AttributeSpec]) -> list[float]
     if infinite := [name for name, value in values.items() if math.isinf(value)]:
         raise InputError(f"expected a finite number for the attribute {infinite[0]}, got infinity")
     return [each.standardised(values.get(each.name, math.nan)) for each in known]
+
+
+def prompts_of(given: PromptsGiven, blend: SharesGiven = None, between: bool = False) -> Prompts:
+    """The texts given, mixed or in turn."""
+    if isinstance(given, Prompts):
+        return given.checked()
+    each: list[Any] = [*given] if isinstance(given, list | tuple) else [given]
+    if all(one is None for one in each):
+        each = []
+    if unlike := [one for one in each if not (one is None or isinstance(one, str))]:
+        raise InputError(f"expected a prompt as a text, or several in a list, got {type(unlike[0]).__name__}")
+    shares = None if blend is None else tuple(real(share, "a share in blend") for share in _several(blend))
+    return Prompts(tuple(one or "" for one in each), shares, bool(between)).checked()
+
+
+def tokens_of(prompts: Prompts, count: int, tokenizer: Tokenizer | None) -> tuple[Tokens | None, Weights | None]:
+    """The tokens of what is asked of each image, (count, L), or where some are blends (count, K, L) and the shares
+    (count, K); None where no text is asked for."""
+    if not prompts.texts:
+        return None, None
+    if tokenizer is None:
+        remedy = "train with --text.name learned on images with captions, or ask by class (--classes)"
+        raise InputError(f"expected no prompt, got {prompts.texts[0]!r}: this network reads no text; {remedy}")
+    mixtures = prompts.of_each(count)
+    most = max(len(mixture.texts) for mixture in mixtures)
+    rows = dict(zip(prompts.texts, tokenizer.encode(prompts.texts), strict=True))
+    untold = torch.full((tokenizer.length,), UNTOLD)
+    blank = [untold] * most
+    tokens = torch.stack([torch.stack([*(rows[text] for text in each.texts), *blank][:most]) for each in mixtures])
+    if most == 1:
+        return tokens[:, 0], None
+    return tokens, torch.tensor([[*each.shares, *[0.0] * most][:most] for each in mixtures])
+
+
+def cut_in_words(texts: Sequence[str], tokenizer: Tokenizer) -> str:
+    """That the end of texts is not read, and of the first what is; "" where all of them is."""
+    cut = [text for text in texts if tokenizer.cut([text])]
+    if not cut:
+        return ""
+    read = shortened(tokenizer.decode(tokenizer.encode(cut[:1])[0]), 200)
+    more = f"; {len(cut) - 1:,} more are cut" if len(cut) > 1 else ""
+    return f"a prompt of more than {tokenizer.length} tokens is cut, and only this of it is read: {read!r}{more}"
 
 
 def attributes_in(text: str) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """A pipeline: a process, a network, a codec, and what its images are: what training leaves and sampling needs."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache as once
@@ -25,7 +26,16 @@ from ancestral.networks.interface import argument
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
-from ancestral.pipeline.calling import AttributeValues, Classes, Pictures, sampling_of, seeds_of
+from ancestral.pipeline.calling import (
+    AttributeValues,
+    Classes,
+    Pictures,
+    PromptsGiven,
+    SharesGiven,
+    prompts_of,
+    sampling_of,
+    seeds_of,
+)
 from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.pipeline.folder import Contents, build_network, read_folder, with_tokens, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
@@ -226,18 +236,24 @@ class Pipeline:
         labels: Classes = None,
         *,
         attributes: AttributeValues = None,
+        prompt: PromptsGiven = None,
+        blend: SharesGiven = None,
+        between: bool = False,
         seed: int = 0,
         seeds: Iterable[object] | None = None,
         output: str = "pil",
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         **settings: Any,
     ) -> Pictures | Pixels | np.ndarray:
-        """Generated images. `pipeline(4, labels=["cat", 3], steps=20, guidance=2)`.
+        """Generated images. `pipeline(4, labels=["cat", 3], steps=20)`, `pipeline(prompt="a red square", guidance=3)`.
 
         Args:
-            num_images: None: as many as seeds, or as labels in a list, or one.
+            num_images: None: as many as seeds, or as labels, attributes or prompts in a list, or one.
             labels: the class of all, or of each in turn: name, index, or None for no class; a list, tensor or array.
             attributes: numbers by name, {"age": 0.3}, of all, or of each in a list; what is left out is not told.
+            prompt: what to show, in words, of all, or of each in turn; None: no text.
+            blend: all images show a mix of the prompts, by these shares.
+            between: images lie evenly on the way from the first prompt to the last.
             seed: of the first image; the next one's is 1 more.
             seeds: one for each image, in place of `seed`.
             output: "pil": a list of Pillow images, which a notebook shows as a grid; "tensor": (B, C, H, W) uint8, as
@@ -247,42 +263,65 @@ class Pipeline:
         """
         how = calling.settings_of(self.config.sampling, settings)
         wanted = calling.one_of(output, calling.OUTPUTS, "output", calling.SAME_OUTPUTS)
-        several = attributes if isinstance(attributes, list | tuple) and labels is None else labels
-        of = seeds_of(num_images, several, seed, seeds)
-        condition = self.condition(labels, len(of), attributes)
+        lists = [each for each in (attributes, prompt if blend is None else None) if isinstance(each, list | tuple)]
+        of = seeds_of(num_images, lists[0] if lists and labels is None else labels, seed, seeds)
+        asked, negative = prompts_of(prompt, blend, between), [how.negative] if how.negative else []
+        if self.tokenizer and (cut := calling.cut_in_words([*asked.texts, *negative], self.tokenizer)):
+            warnings.warn(cut, stacklevel=2)
+        condition = self.condition(labels, len(of), attributes, asked)
         if condition == NOTHING_TOLD and settings.get("guidance", 1) not in (0, 1):
             raise InputError(
-                f"expected labels or attributes with guidance {settings['guidance']}, got none: nothing is followed"
+                f"expected labels, attributes or a prompt with guidance {settings['guidance']}, got none: nothing is "
+                "followed"
             )
         return calling.as_output(self.generate(of, condition, how, on_progress=on_progress), wanted)
 
-    def condition(self, labels: Classes, count: int, attributes: AttributeValues = None) -> Condition:
+    def condition(
+        self,
+        labels: Classes = None,
+        count: int = 1,
+        attributes: AttributeValues = None,
+        prompt: PromptsGiven = None,
+        blend: SharesGiven = None,
+        between: bool = False,
+    ) -> Condition:
         """What is asked of each of `count` images, given as in a call; a condition as it is."""
         if isinstance(labels, Condition):
             return labels
         classes = calling.labels_of(labels, count, self.class_names, self.num_classes)
         numbers = calling.attributes_of(attributes, count, self.spec.attributes)
-        if classes is None and numbers is None:
+        tokens, weights = calling.tokens_of(prompts_of(prompt, blend, between), count, self.tokenizer)
+        if classes is None and numbers is None and tokens is None:
             return NOTHING_TOLD
         # with what is not told of a kind that the network knows, so that two conditions have the same kinds
         if classes is None and self.num_classes:
             classes = torch.full((count,), UNTOLD)
         if numbers is None and self.spec.attributes:
             numbers = torch.full((count, len(self.spec.attributes)), torch.nan)
-        return Condition(classes, numbers)
+        if tokens is None and self.spec.text is not None:
+            tokens = torch.full((count, self.spec.text.length), UNTOLD)
+        return Condition(classes, numbers, tokens, weights)
+
+    def known_of(self, images: ImageSet, where: slice | np.ndarray = slice(None)) -> Condition:
+        """What is known of the images at these positions, as the network is told it."""
+        return images.condition(self.spec, where, self.tokenizer)
 
     def in_turn(self, count: int, images: ImageSet | None = None) -> Condition:
-        """Of `count` images: every class that may be asked for, in turn. Where the network knows attributes, what is
-        known of `images`, in turn; without any, the mean of each attribute."""
-        if self.spec.attributes and images is not None:
-            return images.condition(self.spec, np.arange(count) % len(images))
+        """Of `count` images: every class that may be asked for, in turn. Where the network knows attributes or text,
+        what is known of `images`, in turn; without any, the mean of each attribute and the empty text."""
+        if (self.spec.attributes or self.spec.text) and images is not None:
+            return self.known_of(images, np.arange(count) % len(images))
         means = torch.zeros(count, len(self.spec.attributes)) if self.spec.attributes else None
-        return Condition(torch.arange(count) % len(self.class_names) if self.class_names else None, means)
+        tokens = None if self.tokenizer is None else self.tokenizer.encode([""] * count)
+        return Condition(torch.arange(count) % len(self.class_names) if self.class_names else None, means, tokens)
 
     def _negative(self, words: str | None) -> Condition:
-        """What guidance moves away from, of one image: the class of that name, else attributes; None: nothing told."""
+        """What guidance moves away from, of one image: a text, where the network reads texts, else the class of that
+        name, else attributes; None: nothing told."""
         if words is None:
             return NOTHING_TOLD
+        if self.tokenizer is not None:
+            return Condition(tokens=self.tokenizer.encode([words]))
         if self.spec.attributes and "=" in words.removeprefix("=") and words not in self.class_names:
             return Condition(attributes=calling.attributes_of(calling.attributes_in(words), 1, self.spec.attributes))
         return Condition(labels=torch.tensor([self.class_index(words)]))
@@ -448,7 +487,7 @@ class Pipeline:
 
     def _check(self, condition: Condition, settings: SamplingSettings) -> None:
         """Raises InputError unless condition and guidance are such as the networks were trained for."""
-        classes, knows_no_class, (labels, attributes, *_) = self.num_classes, self.knows_null, condition
+        classes, knows_no_class, (labels, attributes, tokens, _) = self.num_classes, self.knows_null, condition
         if settings.guidance_by == "classifier":
             if self.classify is None:
                 raise InputError(
@@ -477,6 +516,14 @@ class Pipeline:
             )
         if attributes is not None and attributes.shape[1] != (count := len(self.spec.attributes)):
             raise InputError(f"expected {count or 'no'} attributes of each image, got {attributes.shape[1]}")
+        length = self.spec.text.length if self.spec.text else None
+        if tokens is not None and tokens.shape[-1] != length:
+            raise InputError(f"expected {length or 'no'} tokens of each text, got {tokens.shape[-1]}")
+        if length and not self.knows_null and (tokens is None or not bool((tokens >= 0).any())):
+            raise InputError(
+                "expected a prompt for every image, got none: trained with label_dropout 0, this network knows no "
+                "image without; give --prompt"
+            )
         if settings.guidance_by == "autoguidance" and self.weaker is None:
             raise InputError("expected a weaker pipeline to be guided by, got none; name one with --weaker FOLDER")
         if settings.guidance_by == "classifier-free" and settings.guidance != 1:

@@ -14,7 +14,8 @@ from ancestral.data.listing import by_reason
 from ancestral.files import write_whole
 from ancestral.report.html import Html, element, joined, pairs, picture, section, styled, table
 from ancestral.report.page import document
-from ancestral.report.pictures import SIDE, captioned, shortened, tile, wall
+from ancestral.report.pictures import SIDE, captioned, tile, wall
+from ancestral.text import shortened
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import png_bytes
 

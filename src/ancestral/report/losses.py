@@ -48,7 +48,7 @@ def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]
     held_out = images.sliced(0, MOST_IMAGES)
     x0 = pipeline.codec.encode(as_pixels(held_out)).to(pipeline.device)
     eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
-    condition = held_out.condition(pipeline.spec).to(pipeline.device)
+    condition = pipeline.known_of(held_out).to(pipeline.device)
     noised = pipeline.diffusion.noised(x0, torch.full((len(x0),), t), eps)
     with torch.inference_mode():
         each = training_losses(pipeline, pipeline.network.eval(), noised, condition, squared_error).double()

@@ -18,10 +18,10 @@ from ancestral.files import write_whole
 from ancestral.report import losses, measurements, samples
 from ancestral.report.facts import RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
-from ancestral.report.pictures import chart, shortened
+from ancestral.report.pictures import chart
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
 from ancestral.settings import leaves
-from ancestral.text import printable
+from ancestral.text import printable, shortened
 from ancestral.viz.plots import schedule_curves
 
 CONTENTS = {

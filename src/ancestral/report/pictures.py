@@ -14,6 +14,7 @@ from PIL import Image
 from ancestral.data.images import picture_of
 from ancestral.report.html import Html, element, picture, styled
 from ancestral.tensors import Pixels
+from ancestral.text import shortened
 from ancestral.viz.pictures import png_bytes
 from ancestral.viz.plots import figure_to_png
 
@@ -49,12 +50,6 @@ def size_of(pixels: Pixels) -> Literal["small", "large"]:
 def captioned(caption: str, *images: Html) -> Html:
     """Images above one another, with words beneath."""
     return element("figure", *images, element("figcaption", shortened(caption)))
-
-
-def shortened(text: str, longest: int = 60) -> str:
-    """`text` on one line, its end cut off where it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def wall(figures: Iterable[Html], size: Literal["small", "large", "pair", "step"]) -> Html:

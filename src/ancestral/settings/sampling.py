@@ -34,7 +34,8 @@ class SamplingSettings(Settings):
     """What guides: the network's own prediction of no class (classifier-free guidance), that of a weaker network of the
     same class (autoguidance), or a classifier of noisy images, which also lends classes to a network without any."""
     negative: str | None = None
-    """A class, or attributes as in age=70, to move away from, in place of nothing told."""
+    """A class, attributes as in age=70, or of a network that reads texts a text: to move away from, in place of nothing
+    told."""
     guidance_rescale: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How far guided images are brought back to the contrast that they would have without: 0 not, 1 all the way."""
     guidance_interval: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]] | None = None
