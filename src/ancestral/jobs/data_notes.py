@@ -3,11 +3,13 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from ancestral.data.imageset import Parts
+from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.listing import BY_A_SYSTEM, by_reason
 from ancestral.data.packing import Packed
 from ancestral.jobs.events import NoteEvent
 from ancestral.text import printable
+from ancestral.tokenizer import Tokenizer
+from ancestral.training.vocabulary import in_words
 
 LISTED = 5  # Bad files and classes that a warning names
 
@@ -32,3 +34,11 @@ def notes_on_classes(untrained: Sequence[str]) -> Iterator[NoteEvent]:
         names = ", ".join(untrained[:LISTED]) + (" ..." if len(untrained) > LISTED else "")
         classes = "1 class" if len(untrained) == 1 else f"{len(untrained)} classes"
         yield NoteEvent(f"ancestral: warning: no image to train on in {classes}, which cannot be learned: {names}")
+
+
+def notes_on_text(tokenizer: Tokenizer | None, images: ImageSet) -> Iterator[NoteEvent]:
+    """What is read of the captions of images to train on, or how they could be."""
+    if tokenizer is not None:
+        yield NoteEvent(in_words(tokenizer, images))
+    elif images.captions:
+        yield NoteEvent("ancestral: note: the images have captions, which are not read; --text.name learned reads them")

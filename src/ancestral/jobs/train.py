@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing, contextmanager
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
 from ancestral.errors import InputError
-from ancestral.jobs.data_notes import notes_on, notes_on_classes
+from ancestral.jobs.data_notes import notes_on, notes_on_classes, notes_on_text
 from ancestral.jobs.events import Event, NoteEvent, ResultEvent, StartEvent, StepEvent
 from ancestral.jobs.running import allow, together
 from ancestral.jobs.target import TrainSettings
@@ -14,12 +14,14 @@ from ancestral.machine import started_together
 from ancestral.outputs import check_folder
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import build_schedule
+from ancestral.pipeline.folder import with_tokens
 from ancestral.processes import Processes
 from ancestral.settings import ImageSpec
 from ancestral.training import loop
 from ancestral.training.logs import Record
 from ancestral.training.loop import Progress
 from ancestral.training.run import RunFolder
+from ancestral.training.vocabulary import tokenizer_of
 from ancestral.tuning.price import check_training, of_training, unusual
 
 
@@ -47,13 +49,15 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
             parts = yield from loading(config.data)
         yield from notes_on(parts, config.data.source)
         yield from notes_on_classes(parts.untrained)
-        spec = parts.train.spec
+        tokenizer = tokenizer_of(config.text, parts.train, folder, config.data.source)
+        yield from notes_on_text(tokenizer, parts.train)
+        spec = with_tokens(config, parts.train.spec, tokenizer)
         check_training(config, spec, device, processes.world_size)
         if unusual(config, spec):
             price = of_training(config, spec, device, processes.world_size)
             remedy = "lower --compute.micro_batch, data.size or the width of the network"
             yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
-        pipeline = Pipeline.fresh(config, spec, device)
+        pipeline = Pipeline.fresh(config, spec, device, tokenizer=tokenizer)
         yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []

@@ -35,7 +35,7 @@ class Denoising(Task):
         self.pipeline, self.diffusion, self.config = pipeline, pipeline.diffusion, pipeline.config
         self.seed, self.spec, self.device = pipeline.config.seed, pipeline.latent_spec, pipeline.device
         self.compute, self.network_settings = pipeline.compute, pipeline.network_settings
-        self.num_timesteps = pipeline.diffusion.num_timesteps
+        self.num_timesteps, self.tokenizer = pipeline.diffusion.num_timesteps, pipeline.tokenizer
         settings = pipeline.config.training
         trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
         self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)

@@ -71,7 +71,7 @@ def train(
     keep_freed_memory()
     task = Denoising(task) if isinstance(task, Pipeline) else task
     config, run = task.config, run if isinstance(run, RunFolder) else RunFolder(run)
-    check_alike(processes, config, parts.train.hash, parallel)
+    check_alike(processes, config, parts.train.hash, parallel, task.tokenizer.hash if task.tokenizer else "none")
     if parallel == "fsdp" and any(module.fresh is None for module in task.modules):
         raise InputError("expected a network of this package with fsdp, got one of one's own; use ddp")
     if processes.world_size > config.training.batch_size:
@@ -83,6 +83,8 @@ def train(
     idle = ("data.attributes",) if parts.train.attributes is None else ()
     with run.claimed(config, idle) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
+        if processes.is_main and task.tokenizer is not None:
+            run.keep(task.tokenizer)
         found = run.read_config().training if processes.is_main else config.training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
         task = task.with_compute(_settled(task, parts, run, say, processes, parallel))
@@ -111,14 +113,16 @@ def train(
         checkpointer.finish()
 
 
-def check_alike(processes: Processes, config: Config, images: str, parallel: str) -> None:
-    """Compares settings and the hash of the images with those of the main process, together; InputError on every one.
+def check_alike(processes: Processes, config: Config, images: str, parallel: str, tokenizer: str = "none") -> None:
+    """Compares settings and the hashes of images and tokenizer with those of the main process, together; InputError on
+    every one.
 
     Each process was started by a command of its own, and sees a disk of its own. Were one told another learning rate,
     or did it see other images, their gradients would be averaged all the same and nothing would look wrong.
     """
     tree = config.model_dump(mode="json", exclude={"compute"})
-    first, *others = processes.all_gather({**dict(flat(tree)), "--parallel": parallel, "images of hash": images[:16]})
+    hashes = {"images of hash": images[:16], "a tokenizer of hash": tokenizer[:16]}
+    first, *others = processes.all_gather({**dict(flat(tree)), "--parallel": parallel, **hashes})
     faults = [
         f"process {rank} has {name} {json.dumps(other[name])}, not {json.dumps(first[name])}"
         for rank, other in enumerate(others, start=1)

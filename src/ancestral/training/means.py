@@ -77,7 +77,8 @@ class ValidationLoss:
         means, size = RunningMeans(task.device), task.compute.micro_batch or task.config.training.batch_size
         for part in (slice(start, start + size) for start in range(0, count, size)):
             pixels = torch.tensor(self.images.pixels(part), device=task.device).permute(0, 3, 1, 2)
-            batch = Batch(pixels, self.images.condition(task.spec, part).to(task.device), torch.arange(count)[part])
+            condition = self.images.condition(task.spec, part, task.tokenizer).to(task.device)
+            batch = Batch(pixels, condition, torch.arange(count)[part])
             losses, _ = task.modules[0].losses(network, batch, random.rows(part))
             means.add(losses, alike[part], t[part], steps, 0.0)
         found = means.means()

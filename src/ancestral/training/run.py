@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 from ancestral.settings import ComputeSettings, Config, flat, parse, read_settings
+from ancestral.tokenizer import Tokenizer
 
 ADJUSTABLE = {
     *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
@@ -47,6 +49,7 @@ class RunFolder:
         self.log = self.path / "log.jsonl"  # what the computation determines
         self.timing = self.path / "timing.jsonl"  # what the machine determines
         self.checkpoints = self.path / "checkpoints"  # everything a resume needs
+        self.tokenizer = self.path / "tokenizer"  # of its captions, where it reads text
         self.samples = self.path / "samples"  # grids generated on the way
         self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
 
@@ -68,7 +71,8 @@ class RunFolder:
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
         """
-        for entry in (self.config, self.compute, self.log, self.timing, self.checkpoints, self.samples, self.pipeline):
+        parts = (self.checkpoints, self.samples, self.pipeline, self.tokenizer)
+        for entry in (self.config, self.compute, self.log, self.timing, *parts):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -92,6 +96,18 @@ class RunFolder:
         for name in (self.config.name, self.compute.name):
             for left_behind in self.path.glob(f".{name}.*"):
                 left_behind.unlink(missing_ok=True)
+
+    def keep(self, tokenizer: Tokenizer) -> None:
+        """Keeps the tokenizer of the run's captions; an InputError where it has another one."""
+        if self.tokenizer.is_dir():
+            if Tokenizer.load(self.tokenizer).hash != tokenizer.hash:
+                raise InputError(f"expected the tokenizer in {self.tokenizer}, got another; load that one")
+            return
+        building = self.path / ".tokenizer.new"
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
+        tokenizer.save(building)
+        building.rename(self.tokenizer)
 
     def computed_on(self, machine: str) -> bool:
         """Whether this run was computed on that machine so far, and so goes on as it was."""

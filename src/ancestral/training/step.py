@@ -163,7 +163,7 @@ class Trainer:
         self.network, self.ema, self.engine = self.modules[0].network, self.modules[0].ema, self.modules[0].engine
         self.optimizers = [optimizer for module in self.modules for optimizer in module.optimizers]
         size, flip, part = self.settings.batch_size, task.config.data.flip, self.engine.local_slice
-        self.loader = Loader(images, size, task.seed, flip, self.device, part, spec=task.spec)
+        self.loader = Loader(images, size, task.seed, flip, self.device, part, None, task.spec, task.tokenizer)
         self._clear()
         self.step, self.rollbacks = 0, 0
         self.non_finite, self._untrained = NonFiniteCounter(self.device), task.tensors()
