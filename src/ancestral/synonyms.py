@@ -20,16 +20,19 @@ out <- output out-dir outdir output-dir save-dir savedir o out-path output-path 
 guidance | sampling.guidance <- cfg cfg-scale guidance-scale guidance-strength guidance-weight classifier-scale w
     cond-scale scale
 guidance_by | sampling.guidance_by <- guidance-type guidance-method
-negative | sampling.negative <- negative-class negative-label negative-prompt
+negative | sampling.negative <- negative-class negative-label negative-prompt negative-prompts
 steps | sampling.steps | calls <- num-inference-steps inference-steps sampling-steps timestep-respacing ddim-steps nfe
     sample-steps num-sampling-steps diffusion-steps
 num-images | images | points | training.images <- n num num-samples samples count number n-samples num-sample num-imgs
     num-image images num-images-per-prompt batch-count amount total num-images number-of-images n-images
 classes | data.labels <- labels label class class-labels y classes class-label class-name class-id
 data.labels | classes <- class-cond conditional cond unconditional num-classes class-conditional
-there are no texts yet; where a network knows classes, --classes names them <- prompt text prompts
-data.captions | there are no texts yet; where a network knows classes, --classes names them <- caption captions
+prompt | text.name | a prompt is given to `ancestral sample` and `ancestral edit` <- prompt text prompts
+prompts | a prompt is given to `ancestral sample` and `ancestral edit` <- prompt-file prompts-file from-file prompt-list
+data.captions | prompt | a prompt is given to `ancestral sample` and `ancestral edit` <- caption captions
     caption-column caption-ext caption-extension
+text.length <- max-length model-max-length max-tokens context-length token-length
+text.vocab_size <- vocab vocabulary vocab-size vocabulary-size
 training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife
 images are always generated with the averaged weights; --training.ema_decay says how long the average is <- ema use-ema
     no-ema

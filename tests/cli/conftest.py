@@ -6,6 +6,7 @@ from pathlib import Path
 import pipelines
 import pytest
 from cli_calls import TINY
+from PIL import Image
 
 from ancestral.cli.main import main
 from ancestral.pipeline import Pipeline
@@ -25,6 +26,21 @@ def unconditional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("trained") / "plain"
     words = ["train", "digits", *TINY, "--training.steps", "1", "--data.labels", "none", "--out", str(run)]
     assert main(words) == 0
+    return run
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps on a folder of small images with captions, its weights made to answer something."""
+    folder, run = tmp_path_factory.mktemp("texts") / "captioned", tmp_path_factory.mktemp("trained") / "texts"
+    folder.mkdir()
+    for i in range(24):
+        Image.new("L", (8, 8), 10 * i).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"a {'dark' if i < 12 else 'bright'} image, number {i}\n")
+    words = ["train", folder, "--data.size", "8", *TINY, "--text.name", "learned", "--text.width", "16"]
+    words += ["--text.length", "16", "--text.layers", "1", "--training.steps", "2", "--sampling.steps", "3"]
+    assert main([*map(str, words), "--out", str(run)]) == 0
+    pipelines.answering(Pipeline.load(run, "cpu")).save(run / "pipeline")
     return run
 
 

@@ -110,7 +110,10 @@ def test_what_other_programs_call_an_option_is_answered_with_the_one_that_does_i
 
 def test_what_does_not_exist_is_answered_with_the_reason() -> None:
     assert "--training.images N, where N is epochs times the number of images" in answer("--epochs", TRAIN)
-    assert "--classes" in answer("--prompt", TRAIN) and "goes on where it stopped" in answer("--resume", TRAIN)
+    assert "did you mean --text.name" in answer("--prompt", TRAIN)
+    assert "`ancestral sample`" in answer("--prompt", ["--steps"]) and "goes on where it stopped" in answer(
+        "--resume", TRAIN
+    )
     assert answer("guidance_scale", SAMPLING) == "; did you mean guidance?"
     assert answer("--xyzzy", TRAIN) == ""
 

@@ -23,14 +23,22 @@ FOREIGN_WORDS = ("Input should", "validation error", "internal error", "Tracebac
 
 
 @pytest.fixture(scope="module")
-def folders(trained: Path, unconditional: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(
+    trained: Path, unconditional: Path, texts: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
     """What the rows name by {word}."""
     pictures = tmp_path_factory.mktemp("some") / "pictures"
     pictures.mkdir()
     for i in range(4):
         noise = np.random.default_rng(i).integers(0, 256, (8, 8), dtype=np.uint8)
         Image.fromarray(noise).save(pictures / f"{i}.png")
-    return {"run": trained, "plain": unconditional, "pipeline": trained / "pipeline", "pictures": pictures}
+    return {
+        "run": trained,
+        "plain": unconditional,
+        "texts": texts,
+        "pipeline": trained / "pipeline",
+        "pictures": pictures,
+    }
 
 
 def words_of(row: str, here: Path, folders: dict[str, Path]) -> list[str]:

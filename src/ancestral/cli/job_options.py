@@ -121,6 +121,9 @@ def _add_field(options: Options, name: str, field: FieldInfo) -> None:
     if kind is bool:
         options.add_argument(*names, dest=name, action="store_true", help=about)
         return
+    if typed.repeated:
+        options.add_argument(*names, dest=name, metavar=typed.metavar, action="append", help=about.replace("%", "%%"))
+        return
     usual = typed.usual or (None if default is None else shown(default))
     options.add_argument(
         *names,

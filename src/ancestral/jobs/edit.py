@@ -31,9 +31,12 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     pipeline = Pipeline.load(task.run, device_named(task.device), task.compute, task.null_class)
     pipeline, settings = prepared(pipeline, task, changes, task.run)
     yield from generated.note_of_words(pipeline, task.classes)
-    condition = generated.condition_for(pipeline, task.classes, len(seeds), task.attributes)
+    prompts = task.asked_in_words
+    mixtures = prompts.of_each(len(seeds))
+    condition = generated.condition_for(pipeline, task.classes, len(seeds), task.attributes, prompts)
+    yield from generated.notes_of_prompts(pipeline, prompts, settings.negative)
     given = yield from read_images(task.paths, task.given_shape(pipeline.spec.shape))
-    request = EditRequest(pipeline, settings, condition, seeds, given, task.folder("edited"), task.yes)
+    request = EditRequest(pipeline, settings, condition, seeds, given, task.folder("edited"), task.yes, mixtures)
     request.refuse_more(len(seeds) * max(1, len(given)))
     results = task.results(request)
     task.files([result.name for result in results])  # before the work that some plans begin with

@@ -22,6 +22,7 @@ from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
 from ancestral.jobs.generated import as_asked, file_room
 from ancestral.jobs.running import allow
 from ancestral.pipeline import Pipeline
+from ancestral.prompts import Prompts, TextMix
 from ancestral.sampling.loop import Step
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Pixels
@@ -53,6 +54,7 @@ class EditRequest:
     given: list[GivenImage]
     folder: Path  # where the results go
     yes: bool  # whether it may cost more than is usual
+    mixtures: list[TextMix]  # what is asked of each seed's result in words
 
     def images(self) -> Pixels:
         return torch.cat([each.pixels for each in self.given])
@@ -69,10 +71,15 @@ class EditRequest:
         """What the names of each image's files begin with, where there are several images."""
         return [f"{i}-" for i in range(len(self.given))] if len(self.given) > 1 else [""]
 
-    def class_of(self, i: int) -> str:
-        """The class of seed `i`, as files say it."""
-        labels = self.condition.labels
-        return "none" if labels is None else as_asked(self.pipeline.class_names[int(labels[i])])
+    def asked_of(self, i: int) -> dict[str, str]:
+        """What was asked of seed `i`, as files say it: its class, and texts if there are any."""
+        label = -1 if self.condition.labels is None else int(self.condition.labels[i])
+        name = as_asked(self.pipeline.class_names[label]) if label >= 0 else "none"
+        return {"class": name, **Prompts.of(self.mixtures[i]).facts()}
+
+    def label_of(self, i: int, label: str) -> str:
+        """`label`, and the text that was asked of seed `i` where not all are asked the same."""
+        return f"{label}, {self.mixtures[i]}" if len({*self.mixtures}) > 1 else label
 
     def words(self, part: slice) -> tuple[list[int], Condition, SamplingSettings]:
         """What every call of `edits` takes, of some of all results: seeds, condition, settings."""

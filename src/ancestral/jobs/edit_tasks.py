@@ -92,10 +92,11 @@ class EditSettings(PictureSettings):
         return [Result(f"seed-{seed}", f"seed {seed}", {"seed": str(seed)}) for seed in self.result_seeds]
 
     def results(self, request: "EditRequest") -> list[Result]:
-        """Those of the first image given, then those of the second, ..., with class and image among their facts."""
+        """Those of the first image given, then those of the second, ..., with what was asked and image among their
+        facts."""
         images = [{"image sha256": image.digest} for image in request.given] or [{}]
         return [
-            Result(beginning + name, label, {**facts, "class": request.class_of(i), **image})
+            Result(beginning + name, request.label_of(i, label), {**facts, **request.asked_of(i), **image})
             for beginning, image in zip(request.beginnings(), images, strict=True)
             for i, (name, label, facts) in enumerate(self.each())
         ]
@@ -124,12 +125,12 @@ class EditSettings(PictureSettings):
         return own
 
     def changes(self, below: Changes | None = None) -> Changes:
-        """As of every job; guidance needs a class, attributes or another network to guide."""
+        """As of every job; guidance needs a class, attributes, a text or another network to guide."""
         changes = super().changes(below)
         guidance = str(changes.get("guidance", 1))
-        untold = self.classes == "none" and self.attributes is None
+        untold = self.classes == "none" and self.attributes is None and not self.asked_in_words.texts
         if guidance not in ("0", "1", "1.0") and untold and changes.get("guidance_by") is None:
-            raise InputError(f"expected --classes with --guidance {guidance}: without a class nothing guides")
+            raise InputError(f"expected --classes or --prompt with --guidance {guidance}: without, nothing guides")
         return changes
 
     def files(self, names: list[str]) -> list[Path]:
@@ -305,6 +306,8 @@ class InvertingSettings(OfImages):
         """As of every task, by a sampler that adds no noise unless another was asked for."""
         if self.classes == "all" or "," in self.classes:
             raise InputError(f"expected one class for {self.task()}, got {self.classes!r}; both ways go by the same")
+        if len({*self.asked_in_words.of_each(max(1, len(self.asked_in_words.texts)))}) > 1:
+            raise InputError(f"expected one prompt for {self.task()}, got several; both ways go by the same")
         return {"sampler": "ddim", **super().changes(below)}
 
 
@@ -356,8 +359,8 @@ class Interpolate(InvertingSettings):
     def results(self, request: "EditRequest") -> list[Result]:
         """Places on the way from 0 to 1."""
         places = [f"{i / (self.points - 1):.3g}" for i in range(self.points)]
-        named = request.class_of(0)
-        return [Result(f"point-{i}", place, {"point": place, "class": named}) for i, place in enumerate(places)]
+        asked = request.asked_of(0)
+        return [Result(f"point-{i}", place, {"point": place, **asked}) for i, place in enumerate(places)]
 
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits

@@ -18,8 +18,9 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.outputs import ARRAYS, FILM, GENERATED, Output
 from ancestral.pipeline import Pipeline
-from ancestral.pipeline.calling import as_pillow, attributes_in
+from ancestral.pipeline.calling import as_pillow, attributes_in, cut_in_words
 from ancestral.pipeline.generate import Advance, FinishedPart, Frame, Generated
+from ancestral.prompts import NO_PROMPTS, Prompts
 from ancestral.sampling.samplers import DDIM, Ancestral, DPMSolver2MSDE
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Labels
@@ -40,16 +41,25 @@ class ImageFacts(NamedTuple):
     seeds: range
     classes: list[str]  # the name of each image's class; empty where no class was asked for
     shared: dict[str, str]
+    prompts: Prompts = NO_PROMPTS
 
     def of(self, i: int) -> dict[str, str]:
-        name = as_asked(self.classes[i]) if self.classes else "none"
-        return {"seed": str(self.seeds[i]), "class": name, **self.shared}
+        asked = Prompts.of(self.prompts.of_each(len(self.seeds))[i]).facts()
+        return {**self._known(i), **asked, **self.shared}
 
     def of_all(self) -> dict[str, str]:
         """What the PNG file of all of them says."""
         which = {"seed": f"{self.seeds[0]} to {self.seeds[-1]}"} if len(self.seeds) > 1 else {}
         classes = {"class": ", ".join(map(as_asked, _period(self.classes)))} if self.classes else {}
-        return {**self.of(0), **which, **classes}
+        return {**self._known(0), **which, **classes, **self.prompts.facts(), **self.shared}
+
+    def captions(self) -> list[str] | None:
+        """What stands beneath each image: what was asked for; None where nothing was."""
+        texts = [str(each) for each in self.prompts.of_each(len(self.seeds))] if self.prompts.texts else []
+        return [", ".join(each) for each in zip(*filter(None, [self.classes, texts]), strict=True)] or None
+
+    def _known(self, i: int) -> dict[str, str]:
+        return {"seed": str(self.seeds[i]), "class": as_asked(self.classes[i]) if self.classes else "none"}
 
 
 class WantedFiles(NamedTuple):
@@ -69,10 +79,13 @@ class WantedFiles(NamedTuple):
         return [*(Output(self.out / name, GENERATED) for name in names), *others]
 
 
-def condition_for(pipeline: Pipeline, classes: str | None, count: int, attributes: str | None = None) -> Condition:
-    """Of `count` images, the classes of `labels_for`, and the attributes of a line such as "age=0.3,smiling=1"."""
+def condition_for(
+    pipeline: Pipeline, classes: str | None, count: int, attributes: str | None = None, prompts: Prompts = NO_PROMPTS
+) -> Condition:
+    """Of `count` images, the classes of `labels_for`, the attributes of a line such as "age=0.3,smiling=1", and what is
+    asked in words."""
     told = None if attributes is None else attributes_in(attributes)
-    return pipeline.condition(labels_for(pipeline, classes, count), count, told)
+    return pipeline.condition(labels_for(pipeline, classes, count), count, told, prompts)
 
 
 def labels_for(pipeline: Pipeline, classes: str | None, count: int) -> Labels | None:
@@ -97,6 +110,16 @@ def note_of_words(pipeline: Pipeline, classes: str | None) -> list[NoteEvent]:
     counts = classes in WORDS and classes in pipeline.class_names
     note = f"ancestral: note: --classes {classes} is no name here; ={classes} is the class that is called so"
     return [NoteEvent(note)] if counts else []
+
+
+def notes_of_prompts(pipeline: Pipeline, prompts: Prompts, negative: str | None) -> list[NoteEvent]:
+    """That texts are longer than the network reads them; that there is none though it does."""
+    if pipeline.tokenizer is None:
+        return []
+    if not prompts.texts:
+        return [NoteEvent("ancestral: note: this network reads texts and is told none; --prompt says what to show")]
+    cut = cut_in_words([*prompts.texts, *([negative] if negative else [])], pipeline.tokenizer)
+    return [NoteEvent(f"ancestral: warning: {cut}")] if cut else []
 
 
 def as_asked(name: str) -> str:
@@ -174,7 +197,7 @@ def write(
 ) -> Generator[NoteEvent | FileEvent, None, None]:
     """Writes what is wanted beside the files of single images."""
     (pixels, frames), grid, strip = generated, wanted.out / "grid.png", wanted.out / "strip.png"
-    pictures.save_png(pictures.grid(pixels, labels=facts.classes or None), grid, facts.of_all())
+    pictures.save_png(pictures.grid(pixels, labels=facts.captions()), grid, facts.of_all())
     yield FileEvent(grid)
     if wanted.strip:
         shown = pictures.pick(frames, 9)

@@ -8,6 +8,7 @@ from ancestral.contracts import LONGEST_NUMBER, accepts
 from ancestral.errors import InputError
 from ancestral.jobs.settings import Changes
 from ancestral.migrations import settings as migrated
+from ancestral.prompts import Prompts
 from ancestral.settings import MOST_IMAGES, MOST_SEED, SamplingSettings
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ NETWORKS = ("weights", "weaker", "classifier")  # what a file says of the networ
 
 
 class ImageRecipe(NamedTuple):
-    """How a file's images were generated; classes and attributes as the options take them, digests of the networks."""
+    """How a file's images were generated; classes and attributes as the options take them, what was asked in words, and
+    digests of the networks."""
 
     file: Path
     seeds: range
@@ -25,6 +27,7 @@ class ImageRecipe(NamedTuple):
     attributes: str | None
     settings: Changes
     networks: dict[str, str]
+    prompts: Prompts
 
     def check(self, facts: dict[str, str], class_names: Sequence[str]) -> None:
         """That the networks at hand, of which `facts` tell, generated the file, and that it names no class too many."""
@@ -54,7 +57,8 @@ def recipe(file: Path) -> ImageRecipe:
     if settings.get("variance") == "learned":  # of the run's own, which no setting names
         del settings["variance"]
     networks = {name: said[name] for name in NETWORKS if name in said}
-    return ImageRecipe(file, _seeds(said["seed"], file), said["class"], said.get("attributes"), settings, networks)
+    prompts, seeds = Prompts.read(said, str(file)), _seeds(said["seed"], file)
+    return ImageRecipe(file, seeds, said["class"], said.get("attributes"), settings, networks, prompts)
 
 
 def _seeds(text: str, file: Path) -> range:

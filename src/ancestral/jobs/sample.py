@@ -23,7 +23,7 @@ class SampleSettings(PictureSettings):
     """What `sample` is asked."""
 
     num_images: Annotated[NumImages | None, Typed("N", usual="16")] = None
-    """how many"""
+    """how many; the usual number is that of the prompts where these are more"""
     seed: Annotated[Seed | None, Typed("INT", usual="0")] = None
     """seed of the first image"""
     classes: Annotated[str | None, Typed("LIST", usual="all")] = None
@@ -42,11 +42,11 @@ class SampleSettings(PictureSettings):
     """x_t and the x0 estimate at up to 50 timesteps, as .npz"""
 
     def again(self) -> ImageRecipe | None:
-        """What --from names, beside which no seeds, classes or attributes are given."""
+        """What --from names, beside which no seeds, classes, attributes or prompts are given."""
         if self.from_file is None:
             return None
-        for name in ("seed", "num_images", "classes", "attributes"):
-            if getattr(self, name) is not None:
+        for name in ("seed", "num_images", "classes", "attributes", "prompt", "prompts", "blend", "between"):
+            if getattr(self, name) not in (None, (), False):
                 option = name.replace("_", "-")
                 raise InputError(f"expected no --{option} with --from, whose file says it; leave one out")
         return recipe(self.from_file)
@@ -56,7 +56,10 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
     """Generates images; several processes share the work, and the main one writes the files."""
     again = asked.again()
     changes = asked.changes(again.settings if again else None)
-    seeds = again.seeds if again else seeds_from(asked.seed or 0, asked.num_images or 16)
+    prompts = again.prompts if again else asked.asked_in_words
+    in_turn = 0 if prompts.blend or prompts.between else len(prompts.texts)
+    seeds = again.seeds if again else seeds_from(asked.seed or 0, asked.num_images or max(16, in_turn))
+    prompts.of_each(len(seeds))
     asked.check_film()
     with loading():
         from ancestral.jobs import generated
@@ -81,14 +84,15 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         classes, attributes = (again or asked).classes, (again or asked).attributes
         how |= {} if attributes is None else {"attributes": attributes}
         yield from generated.note_of_words(pipeline, classes)
-        condition = generated.condition_for(pipeline, classes, len(seeds), attributes)
+        condition = generated.condition_for(pipeline, classes, len(seeds), attributes, prompts)
+        yield from generated.notes_of_prompts(pipeline, prompts, settings.negative)
         check_asked(pipeline, condition, settings)
         yield NoteEvent(f"{len(seeds):,} images: {price.words}")
         shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
         keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels
         named = [] if labels is None else [pipeline.class_names[int(label)] for label in labels if label >= 0]
-        facts = generated.ImageFacts(seeds, named, how)
+        facts = generated.ImageFacts(seeds, named, how, prompts)
 
         def save(place: int, image: "Tensor") -> FileEvent:
             return files.write(image, folder / f"seed-{seeds[place]}.png", facts.of(place))

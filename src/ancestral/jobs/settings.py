@@ -5,13 +5,16 @@ The text beneath a field is its help; its type, bounds and default are those of 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ancestral.errors import InputError
+from ancestral.files import read_text
 from ancestral.outputs import folder_named
+from ancestral.prompts import Prompts
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
 
 Changes = dict[str, Any]  # settings by name, to be laid over those of a pipeline
@@ -25,6 +28,7 @@ class Typed:
     option: str | None = None  # its name
     also: str | None = None  # another name of it
     usual: str | None = None  # what the help says is taken where none is given; None: the default
+    repeated: bool = False  # whether it may be typed several times, and gathers what is typed
     such_as: str = ""  # an example, where a value is several numbers with the same sign between them as in `metavar`
     nargs: str | int = ""  # how many values a positional has, as argparse says it; "": it is an option
     none: str | None = None  # the word for None, if any
@@ -91,12 +95,39 @@ def folder_typed(word: str, option: str) -> Path | None:
 class PictureSettings(GeneratingSettings):
     """What jobs that write pictures of images are asked."""
 
+    prompt: Annotated[tuple[str, ...], Typed("TEXT", repeated=True)] = ()
+    """what to show, in words, of a network that reads texts; several times: of the images in turn"""
+    prompts: Annotated[Path | None, Typed("FILE")] = None
+    """the same, the lines of a text file"""
+    blend: Annotated[str | None, Typed("SHARES")] = None
+    """all images show a mix of the prompts, by shares such as 0.7,0.3"""
+    between: bool = False
+    """images lie evenly on the way from the first prompt to the last"""
     null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
     out: Annotated[Path | None, Typed("DIR", read=folder_typed)] = None
     """where files go"""
     film: Annotated[Path | None, Typed("FILE")] = None
     """how they were generated, x_t beside x0 estimates: .gif, .webp, .mp4, .png"""
+
+    @cached_property
+    def asked_in_words(self) -> Prompts:
+        """The prompts; an InputError where they mean nothing."""
+        texts = self.prompt
+        if self.prompts is not None:
+            if texts:
+                raise InputError("expected --prompt or --prompts, got both; leave one of them out")
+            texts = tuple(line.strip() for line in read_text(self.prompts).splitlines() if line.strip())
+            if not texts:
+                raise InputError(f"expected a prompt on each line of {self.prompts}, got none; write some into it")
+        if not texts and (self.blend is not None or self.between):
+            name = "between" if self.between else "blend"
+            raise InputError(f"expected --prompt with --{name}, got none; name the texts that are mixed")
+        try:
+            shares = None if self.blend is None else tuple(map(float, self.blend.split(",")))
+        except ValueError:
+            raise InputError(f"expected numbers with commas between for --blend, got {self.blend!r}") from None
+        return Prompts(texts, shares, self.between).checked()
 
     def folder(self, name: str) -> Path:
         """Where pictures go: as asked, or into the run; a folder that is only a pipeline is left as it is."""
