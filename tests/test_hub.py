@@ -611,7 +611,7 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
     [
         ("model_index.json", {"_class_name": "LDMPipeline"}),
         ("model_index.json", {"_class_name": ...}),
-        (UNET, {"_class_name": "UNet2DConditionModel"}),
+        (UNET, {"_class_name": "UNet3DConditionModel"}),
         (UNET, {"down_block_types": ["DownBlock2D", "SkipDownBlock2D"]}),
         (UNET, {"down_block_types": "DownBlock2D"}),
         (UNET, {"up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}),

@@ -42,6 +42,7 @@ from ancestral.settings import (
         ({"text": {"name": "learned", "width": 30}}, "text: expected a width that heads = 4 .* divide, got 30"),
         ({"text": {"name": "learned", "vocab_size": 100}}, "text.vocab_size: expected at least 514, got 100"),
         ({"network": {"cross_attention": [2]}}, "no network.cross_attention with text.name none"),
+        ({"network": {"middle_norm": False}, "text": {"name": "learned"}}, "expected network.middle_norm with text"),
         ({"network": {"cross_attention": [1]}, "text": {"name": "learned"}}, r"levels of attention \[2\], got 1"),
         ({"training": {"minutes": None}}, "expected a budget"),
         ({"training": {"weight_decay": 0.1}}, "no weight_decay with adam"),

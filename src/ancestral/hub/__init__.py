@@ -4,6 +4,7 @@
     scheduler/scheduler_config.json
     unet/config.json                             (transformer/ or network/ where it is no U-Net)
     unet/diffusion_pytorch_model.safetensors
+    text_encoder/config.json                     (with model.safetensors and tokenizer/, where it is told a text)
 
 Older repositories keep all files in the root, the network's settings as config.json, and name attention's layers query,
 key, value and proj_attn; both are read, neither is written. So are folders of other samplers (`DDIMPipeline`), and
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ancestral.errors import InputError
-from ancestral.files import write_whole
+from ancestral.files import read_json, write_whole
 from ancestral.folders import what_is
 from ancestral.gaussian import LEVELS
 from ancestral.hub.dit import DIT
@@ -28,8 +29,12 @@ from ancestral.hub.network import NetworkFolder as NetworkFolder
 from ancestral.hub.network import own
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
+from ancestral.hub.text import FOLDER as TEXT_ENCODER
+from ancestral.hub.text import without_encoder, write_encoder
 from ancestral.hub.unet import UNET
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
+from ancestral.hub.unet_condition import UNET_CONDITION
+from ancestral.hub.unet_condition import canonical as canonical
 from ancestral.hub.weights import WEIGHTS
 from ancestral.networks.weights import write_tensors
 
@@ -39,6 +44,9 @@ OWN = own("AncestralNetwork")
 PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, OWN)}
 """By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
 OTHERS = ("network", OWN, OWN)
+TEXT_PARTS = {TEXT_ENCODER: ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+LATENTS = ("vae", "vqvae", "movq")
+"""Parts of pipelines whose network does not see pixels."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     places += ["config.json"] if at != folder else []
     there = next((place for place in places if (folder / place).is_file()), places[0 if at != folder else 2])
     forms = {form.name: form for _, *both in (*PLACES.values(), OTHERS) for form in both}
+    forms[UNET_CONDITION.name] = UNET_CONDITION
     schedule, (name, values) = read_schedule(folder / there), read_named(at / "config.json", (*forms,))
     network = forms[name].read(values, at / "config.json")
     # a variance is learned exactly where the network has a second half of channels for it
@@ -76,25 +85,24 @@ def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = T
     `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows."""
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
+    theirs = UNET_CONDITION if theirs is UNET and network.text else theirs
     told = schedule.time == "index" and schedule.prediction not in ("flow", "levels")
-    shared = (
-        (told or schedule.shift is not None)
-        and not network.num_attributes
-        and not network.text
-        and theirs.fits(network)
-    )
+    shared = (told or schedule.shift is not None) and not network.num_attributes and theirs.fits(network)
     form = theirs if shared else ours
     version = {"_diffusers_version": DIFFUSERS_VERSION}
     config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}
     scheduler = scheduler_config(schedule)
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / place / "config.json", config)
-    write_tensors(folder / place / WEIGHTS, form.stored(network.tensors))
+    write_tensors(folder / place / WEIGHTS, form.stored(without_encoder(network.tensors)))
+    if network.text:
+        write_encoder(folder / TEXT_ENCODER, network.text, network.tensors)
     index = {
         "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
         **version,
         "scheduler": ["diffusers", scheduler["_class_name"]],
         place: ["ancestral" if form is ours else "diffusers", form.name],
+        **(TEXT_PARTS if network.text else {}),
     }
     _write_json(folder / MODEL_INDEX, index)
 
@@ -109,6 +117,12 @@ def _check_pipeline(folder: Path) -> None:
         )
     if not index.exists():
         raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {what_is(folder)}")
+    values = read_json(index)
+    if found := [part for part in LATENTS if part in values]:
+        raise InputError(
+            f"expected a pipeline whose network sees pixels, got {values.get('_class_name')!r:.60} in {folder}, whose "
+            f"network sees what its {found[0]} makes of them; load it by diffusers"
+        )
     read_named(index, PIPELINES)
 
 

@@ -78,7 +78,7 @@ def _fits(network: NetworkFolder) -> bool:
     """Whether diffusers' `DiTTransformer2DModel` can be this network and run images of this size."""
     settings = network.settings
     assert isinstance(settings, DiTSettings)
-    theirs = settings.mlp_ratio == 4 and settings.time_frequency_shift == 1
+    theirs = settings.mlp_ratio == 4 and settings.time_frequency_shift == 1 and network.text is None
     return theirs and network.height == network.width and (network.num_class_embeds or 0) > 1
 
 

@@ -12,7 +12,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 from torch import Tensor
 
+from ancestral.errors import InputError
 from ancestral.hub.keys import Json, Keys, keys_of
+from ancestral.hub.text import FOLDER as TEXT_ENCODER
+from ancestral.hub.text import of_encoder, read_encoder, read_shape, without_encoder
 from ancestral.hub.weights import read_tensors
 from ancestral.networks.backbone import build, weightless
 from ancestral.networks.conditions import Told
@@ -86,12 +89,16 @@ class Form:
     loaded: Callable[[dict[str, Tensor], Path], dict[str, Tensor]] = lambda tensors, path: tensors  # the other way
 
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
-        """The network with the tensors of a folder, whose shapes must be those of one built without memory."""
+        """The network with the tensors of a folder, whose shapes must be those of one built without memory; those of
+        its text encoder lie beside it."""
         told = Told(network.num_class_embeds or 0, False, network.num_attributes, network.text)
         with weightless():
             built = build(network.settings, network.in_channels, network.out_channels, told)
-        shapes = self.stored({name: list(tensor.shape) for name, tensor in built.state_dict().items()})
-        return replace(network, tensors=self.loaded(read_tensors(folder, shapes), folder))
+        shapes = {name: list(tensor.shape) for name, tensor in built.state_dict().items()}
+        tensors = self.loaded(read_tensors(folder, self.stored(without_encoder(shapes))), folder)
+        if network.text:
+            tensors |= read_encoder(folder.with_name(TEXT_ENCODER), of_encoder(shapes))
+        return replace(network, tensors=tensors)
 
 
 def own(name: str) -> Form:
@@ -103,8 +110,11 @@ def _read(values: Json, path: Path) -> NetworkFolder:
     keys = keys_of(_Own, values, path)
     text = {} if keys.text is None else {"text": {"name": "learned", **keys.text}}
     said = parse(Config, {"network": keys.settings, **text}, f"settings in {path}")
-    seen = with_images(said.network, keys, keys.num_class_embeds)
-    return replace(seen, num_attributes=keys.num_attributes, text=shape_of(said.text))
+    seen, shape = with_images(said.network, keys, keys.num_class_embeds), shape_of(said.text)
+    there = None if shape is None else read_shape(path.parent.with_name(TEXT_ENCODER))
+    if shape is not None and there != shape._replace(masked=False):
+        raise InputError(f"expected the text encoder beside {path} to be the one that it says, got another; copy both")
+    return replace(seen, num_attributes=keys.num_attributes, text=shape)
 
 
 def _config(network: NetworkFolder) -> Json:

@@ -127,7 +127,8 @@ def _config(network: NetworkFolder) -> Json:
 
 def _fits(network: NetworkFolder) -> bool:
     settings = network.settings
-    return isinstance(settings, UNetSettings) and is_diffusers_unet(settings, network.height, network.width)
+    fits = isinstance(settings, UNetSettings) and is_diffusers_unet(settings, network.height, network.width)
+    return fits and network.text is None
 
 
 UNET = Form("UNet2DModel", _read, _fits, _config)

@@ -30,9 +30,10 @@ FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 Shapes = Mapping[str, Sequence[int]]
 
 
-def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
-    """The tensors of a network as float32, refused before loading if names, shapes or types differ."""
-    paths, told = _files(folder)
+def read_tensors(folder: Path, shapes: Shapes, stem: str = STEM) -> dict[str, Tensor]:
+    """The tensors of a network as float32, refused before loading if names, shapes or types differ. `stem`: how the
+    names of the files begin."""
+    paths, told = _files(folder, stem)
     with ExitStack() as opened:
         try:
             files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in paths}
@@ -61,16 +62,16 @@ def read_tensors(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
     return tensors
 
 
-def _files(folder: Path) -> tuple[list[Path], dict[str, str] | None]:
+def _files(folder: Path, stem: str) -> tuple[list[Path], dict[str, str] | None]:
     """The files that hold all tensors, and which of them an index says that each is in; None: there is no index."""
     for precision in PRECISIONS:
-        whole = folder / f"{STEM}{precision}.safetensors"
+        whole = folder / f"{stem}{precision}.safetensors"
         if whole.is_file():
             return [whole], None
-        for index in (folder / f"{WEIGHTS}.index{precision}.json", folder / f"{whole.name}.index.json"):
+        for index in (folder / f"{stem}.safetensors.index{precision}.json", folder / f"{whole.name}.index.json"):
             if index.is_file():
                 return _shards(index)
-    raise InputError(f"expected the weights {folder / WEIGHTS}, {_what_is_there(folder)}")
+    raise InputError(f"expected the weights {folder / stem}.safetensors, {_what_is_there(folder)}")
 
 
 def _shards(index: Path) -> tuple[list[Path], dict[str, str]]:

@@ -16,10 +16,10 @@ EPS = 1e-6  # added to the variance in the normalisation before the block; elsew
 HEAD_WIDTH = 32
 
 
-def heads_of(settings: UNetSettings, width: int) -> int:
-    """Heads in a block: as wide as the settings say, or the most that are at least 32 wide and divide the width."""
-    if settings.head_width:
-        return width // settings.head_width
+def heads_of(head_width: int | None, width: int) -> int:
+    """Heads in a block; None: the most that are at least 32 wide and divide the width, or one."""
+    if head_width:
+        return max(1, width // head_width)
     return next(heads for heads in range(max(1, width // HEAD_WIDTH), 0, -1) if width % heads == 0)
 
 
@@ -30,7 +30,9 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.norm = GroupNorm(settings.norm_groups, width, EPS)
         self.proj_in, self.proj_out = convolution(width, width, 1), zeroed(convolution(width, width, 1))
-        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, text_width, heads_of(settings, width))])
+        self.transformer_blocks = nn.ModuleList(
+            [TransformerBlock(width, text_width, heads_of(settings.head_width, width))]
+        )
 
     def forward(self, x: Images, text: Text) -> Images:
         pixels = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)

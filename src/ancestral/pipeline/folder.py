@@ -32,6 +32,7 @@ from ancestral.settings import (
     ComputeSettings,
     Config,
     ImageSpec,
+    LearnedText,
     NoText,
     SamplingSettings,
     TextSpec,
@@ -40,7 +41,7 @@ from ancestral.settings import (
 from ancestral.tokenizer import Tokenizer
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
-    "network": lambda folder: folder.network.settings,
+    "network": lambda folder: hub.canonical(folder.network),
     "images": lambda folder: (folder.network.in_channels, folder.network.height, folder.network.width),
     "output channels": lambda folder: folder.network.out_channels,
     "class embeddings": lambda folder: folder.network.num_class_embeds,
@@ -291,8 +292,10 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
         class_names=tuple(str(index) for index in range(count) if index != left_out),
         null_class=null,
         attributes=tuple(AttributeSpec(name=str(index)) for index in range(network.num_attributes)),
+        text=network.text and TextSpec(vocab_size=network.text.vocab_size, length=network.text.length),
     )
-    return config.model_copy(update={"network": network.settings}), spec
+    text = LearnedText(**network.text._asdict()) if network.text else NoText()
+    return config.model_copy(update={"network": network.settings, "text": text}), spec
 
 
 def _null_class(network: hub.NetworkFolder, asked: int | None) -> int | Literal["last", "none"]:

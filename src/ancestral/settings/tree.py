@@ -74,9 +74,11 @@ class Config(Settings):
                 f"expected the loss hybrid or vlb with diffusion.variance learned and no hybrid without, got {loss} "
                 f"with {diffusion.variance}: only a bound trains a variance"
             )
-        network = self.network
-        if isinstance(network, UNetSettings) and network.cross_attention is not None and self.text.name == "none":
+        network, reads = self.network, self.text.name != "none"
+        if isinstance(network, UNetSettings) and network.cross_attention is not None and not reads:
             raise ValueError("expected no network.cross_attention with text.name none: there is no text to attend to")
+        if isinstance(network, UNetSettings) and not network.middle_norm and reads:
+            raise ValueError(f"expected network.middle_norm with text.name {self.text.name}, whose block normalises")
         if loss == "continuous" and (diffusion.time, diffusion.schedule.name) != ("log-snr", "log-snr"):
             raise ValueError(
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
