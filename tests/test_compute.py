@@ -35,7 +35,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_settings_or_measurements_all_is_as_usual() -> None:
-    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU) == Choices()
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU, SPEC) == Choices()
 
 
 def test_what_was_measured_outranks_the_usual_and_the_users_word_outranks_both() -> None:
@@ -130,7 +130,7 @@ DAMAGES = {
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_file_is_as_none(name: str) -> None:
     DAMAGES[name](save_tuned(TUNED, SMALL, SPEC, CPU))
-    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU)
+    assert resolve(ComputeSettings(), SMALL, SPEC, CPU) == defaults(CPU, SPEC)
 
 
 def test_what_is_forgotten_is_gone() -> None:
@@ -148,7 +148,7 @@ def test_a_pipeline_folder_says_nothing_of_the_machine_it_was_trained_on(tmp_pat
     Pipeline.fresh(Config(network=SMALL), SPEC, CPU).save(tmp_path / "plain")
     for name in ("asked", "plain"):
         loaded = Pipeline.load(tmp_path / name, CPU)
-        assert (loaded.config.compute, loaded.compute) == (ComputeSettings(), defaults(CPU))
+        assert (loaded.config.compute, loaded.compute) == (ComputeSettings(), defaults(CPU, SPEC))
     texts = [(tmp_path / name / "ancestral.json").read_text() for name in ("asked", "plain")]
     assert texts[0] == texts[1]
 
@@ -166,7 +166,7 @@ def told(choices: Choices, settings: ComputeSettings | None = None) -> str | Non
 
 
 def test_nothing_is_said_of_the_usual_nor_of_what_training_makes_no_use_of() -> None:
-    assert told(defaults(CPU)) is None
+    assert told(defaults(CPU, SPEC)) is None
     assert told(Choices(chunk=8)) is None
 
 

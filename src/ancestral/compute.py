@@ -25,6 +25,7 @@ from ancestral.settings import ComputeSettings, ImageSpec, NetworkSettings, NumI
 
 CPU = torch.device("cpu")
 TORCHS_THREADS = torch.get_num_threads()  # what torch computes with unless told otherwise
+LEAST_SIDE = 16  # pixels, from which vector units for bfloat16 pay; a step on 8x8 takes as long in either precision
 
 PrecisionName = Literal["float32", "bfloat16"]
 EngineName = Literal["torch", "onnxruntime", "openvino"]
@@ -84,7 +85,7 @@ def resolve(
     """All choices for a network on this machine. OMP_NUM_THREADS outranks a measured number of threads."""
     if settings.engine != "auto" and settings.engine != "torch":
         check_engine(settings.engine, network, device)
-    found = load_tuned(network, spec, device) or defaults(device, measuring=settings.precision == "auto")
+    found = load_tuned(network, spec, device) or defaults(device, spec, measuring=settings.precision == "auto")
     if threads_are_given():
         found = found.model_copy(update={"threads": None})
     if found.engine != "torch" and (
@@ -113,7 +114,7 @@ def in_words(
     choices: Choices, settings: ComputeSettings, network: NetworkSettings | None, spec: ImageSpec, device: torch.device
 ) -> str | None:
     """How training computes and by whose word, in one line; None where all is as usual."""
-    common, asked = defaults(device, measuring=settings.precision == "auto"), given(settings)
+    common, asked = defaults(device, spec, measuring=settings.precision == "auto"), given(settings)
     measured = load_tuned(network, spec, device) or common
     phrase_of = {  # that training makes use of
         "precision": f"in {choices.precision}",
@@ -131,18 +132,20 @@ def in_words(
     return f"computing {', '.join(parts)}" if parts else None
 
 
-def defaults(device: torch.device, measuring: bool = True) -> Choices:
+def defaults(device: torch.device, spec: ImageSpec, measuring: bool = True) -> Choices:
     """What is right on most machines, as `benchmarks/choices.py` measures; `measuring` as `computes_in_bfloat16`."""
-    cpu = Choices(precision="bfloat16" if computes_in_bfloat16(device.type, measuring) else "float32")
+    in_bfloat16 = computes_in_bfloat16(device.type, min(spec.height, spec.width), measuring)
+    cpu = Choices(precision="bfloat16" if in_bfloat16 else "float32")
     return cpu if device.type == "cpu" else cpu.model_copy(update={"compile": "whole", "chunk": 512})
 
 
-def computes_in_bfloat16(device: str, measuring: bool = True) -> bool:
+def computes_in_bfloat16(device: str, side: int | None = None, measuring: bool = True) -> bool:
     """Whether bfloat16 is the machine's fast path: a GPU that has it; matrix units of the CPU (AMX); or vector units
     for it (AVX512-BF16), where a measurement says so. Units of the CPU that oneDNN, which computes torch's convolutions
     there, is kept from by its environment do not count.
 
     Args:
+        side: the smaller one of the images, in pixels: below `LEAST_SIDE` vector units gain nothing. None: of any.
         measuring: whether to take half a second where it was never measured; else the answer then is no.
     """
     if device == "cuda":
@@ -154,7 +157,7 @@ def computes_in_bfloat16(device: str, measuring: bool = True) -> bool:
     if (all_are or "AMX" in allowed) and torch.cpu._is_amx_tile_supported():
         return True
     may_use_vectors = all_are or any(unit in allowed for unit in ("AMX", "FP16", "BF16", "AVX10"))
-    if not (may_use_vectors and torch.cpu._is_avx512_bf16_supported()):
+    if not (may_use_vectors and torch.cpu._is_avx512_bf16_supported()) or (side is not None and side < LEAST_SIDE):
         return False
     return bfloat16.is_faster(f"{machine_name(CPU)}, oneDNN up to {allowed}", measuring)
 

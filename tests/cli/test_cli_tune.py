@@ -25,7 +25,7 @@ QUICK = ["--minutes", "0.003"]
 
 def found(pipeline: Pipeline, minutes: float, compiling: bool) -> Generator[str, None, Tuning]:
     """What a machine might find that is fastest on four images at a time."""
-    usual = compute.defaults(pipeline.device).overlaid(pipeline.config.compute)
+    usual = compute.defaults(pipeline.device, pipeline.latent_spec).overlaid(pipeline.config.compute)
     comparisons = (
         Trial("training", "micro_batch", None, 4, PairedTimes((2.0, 3.0), (1.0, 1.5)), True),
         Trial("training", "together", "usual", "chosen", PairedTimes((2.0,), (1.0,)), True),

@@ -12,7 +12,7 @@ from runs import TWO_LEVELS, fresh, run_all, run_until, tiny
 from test_resume import assert_same_run
 
 from ancestral import bfloat16, compute
-from ancestral.compute import computes_in_bfloat16
+from ancestral.compute import LEAST_SIDE, computes_in_bfloat16
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
@@ -84,7 +84,8 @@ def test_units_that_the_environment_hides_are_not_counted_on(
     for units, seen in {(True, True): matrix or (vector and faster), (False, True): vector and faster}.items():
         monkeypatch.setattr(compute.torch.cpu, "_is_amx_tile_supported", lambda units=units: units[0])
         monkeypatch.setattr(compute.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-        assert computes_in_bfloat16("cpu") == seen
+        assert computes_in_bfloat16("cpu") == computes_in_bfloat16("cpu", LEAST_SIDE) == seen
+        assert computes_in_bfloat16("cpu", LEAST_SIDE - 1) == (units[0] and matrix), "small images gain by matrix units"
         assert any(tmp_path.iterdir()) == (vector and not (units[0] and matrix)), "measured where it has to be"
     monkeypatch.setattr(compute.torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert not computes_in_bfloat16("cpu")

@@ -70,7 +70,7 @@ def test_settings_are_held_and_a_stored_choice_is_no_setting() -> None:
         made = pipeline(CONFIG.model_copy(update={"compute": ComputeSettings(micro_batch=2)}))
         assert made.compute.chunk == 16
         found = tune(made, 1e-9, quiet)
-        assert found.usual == compute.defaults(CPU).model_copy(update={"micro_batch": 2})
+        assert found.usual == compute.defaults(CPU, SPEC).model_copy(update={"micro_batch": 2})
         assert "micro_batch" not in {c.choice for c in found.comparisons}
     finally:
         compute.remove_tuned(TINY, SPEC, CPU)

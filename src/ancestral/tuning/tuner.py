@@ -61,7 +61,7 @@ def tuning(pipeline: Pipeline, minutes: float = 1.0, compiling: bool = False) ->
     """
     keep_freed_memory()
     device, fixed = pipeline.device, given(pipeline.config.compute)
-    gpu, start = device.type == "cuda", defaults(device).overlaid(pipeline.config.compute)
+    gpu, start = device.type == "cuda", defaults(device, pipeline.latent_spec).overlaid(pipeline.config.compute)
     with as_in_training(device):
         asked = questions(
             start,
@@ -87,7 +87,7 @@ def engines_for(pipeline: Pipeline) -> list[EngineName]:
 
 def bytes_of_an_image(pipeline: Pipeline) -> int:
     """What generating one more image at once takes."""
-    usual = defaults(pipeline.device)
+    usual = defaults(pipeline.device, pipeline.latent_spec)
     choices = (usual.model_copy(update={"chunk": count, "compile": "no"}) for count in (1, 2))
     one, two = (peak_bytes(generating(replica(pipeline, each))) for each in choices)
     return two - one
