@@ -13,6 +13,7 @@ from ancestral.errors import InputError
 from ancestral.evaluation.evaluate import read_evaluation
 from ancestral.evaluation.likelihood import read_likelihood
 from ancestral.evaluation.sweep import read_sweep
+from ancestral.evaluation.text_evaluation import read_text_evaluation
 from ancestral.files import is_packed
 from ancestral.jobs.likelihood import record
 from ancestral.settings import Config, parse, read_settings
@@ -29,6 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "evaluation.json": read_evaluation,
     "likelihood.json": read_likelihood,
     "sweep.json": read_sweep,
+    "text.json": read_text_evaluation,
     "grid.png": read_metadata,
     "index.json": lambda path: read_index(remote_folder(str(path.parent))),
 }

@@ -23,7 +23,7 @@ from ancestral.progress import ProgressEvent, StepwiseWork, finish
 from ancestral.settings import DataSettings
 from ancestral.tensors import Pixels, from_pixels
 
-SMALL = PromptSettings(prompts=60, choosing=30, guidances=(1.0, 2.0, 4.0), lift_images=8, lift_levels=2)
+SMALL = PromptSettings(num_prompts=60, num_choosing=30, guidances=(1.0, 2.0, 4.0), lift_images=8, lift_levels=2)
 Draws = Callable[[Sequence[str], float], Pixels]
 
 
@@ -58,7 +58,7 @@ def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(draws: Draws, parts: Parts, calls: Any = None, source: str = "shapes", **changes: Any) -> TextEvaluation:
     settings = SMALL.model_copy(update=changes)
-    return finish(evaluating_text(model(draws, calls), parts, source, settings))
+    return finish(evaluating_text(model(draws, calls), parts, source, settings))[0]
 
 
 def values(found: TextEvaluation, name: str) -> dict[str, float]:
@@ -114,9 +114,11 @@ def test_held_out_prompts_name_a_pair_that_was_not_trained_on(shapes_parts: Part
     assert calls[3][0][:4:2] == calls[3][0][1:5:2] and len({*calls[3][1]}) == 120
 
 
-def test_progress_comes_to_its_end(shapes_parts: Parts) -> None:
+def test_progress_comes_to_its_end_and_images_are_shown_as_they_come(shapes_parts: Parts) -> None:
     events: list[ProgressEvent] = []
-    finish(evaluating_text(model(scenes), shapes_parts, "shapes", SMALL), events.append)
+    _, shown = finish(evaluating_text(model(scenes), shapes_parts, "shapes", SMALL), events.append)
+    assert list(shown.texts) == [prompt.text for prompt in prompts("shapes", "figures", count=32)]
+    assert torch.equal(shown.images, scenes(shown.texts, 1.0)) and shown.nearest.shape == shown.images.shape
     done = [event.done / event.total for event in events if event.what == "generating"]
     assert done == sorted(done) and 0.8 < done[-1] <= 1 and done[0] < 0.2
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ancestral.diffusion.level import Noised
+from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, generator, mix
@@ -65,7 +66,8 @@ def caption_lift(
             t = schedule.nearest(torch.lerp(clean, noisy, share)).to(part.device)
             noised = Noised.at(schedule.level(t), part, noise())
             told, asked = (each[start : start + chunk] for each in (others, captions))
-            lift += (squared_errors(noised, told) - squared_errors(noised, asked)).double().cpu()
+            with torch.no_grad():
+                lift += (squared_errors(noised, told) - squared_errors(noised, asked)).double().cpu()
             yield start * levels + (level + 1) * len(part), len(x0) * levels
         lifts.append(lift * float(clean - noisy) / (2 * math.log(2) * levels))
     bits = torch.cat(lifts)
@@ -76,6 +78,13 @@ def caption_lift(
         levels=levels,
         log_snr=(float(noisy), float(clean)),
     )
+
+
+def eps_errors(diffusion: GaussianDiffusion, output: Data, noised: Noised) -> PerImage:
+    """|| eps - eps_hat ||^2 of each image, summed over its numbers, as a loss."""
+    mean = diffusion.split_output(output, noised.x_t)[0].to(noised.x_t.dtype)
+    eps_hat = diffusion.parameterization.decode(mean, noised.x_t, *noised.level.over(noised.x_t))[1]
+    return (noised.eps - eps_hat).square().flatten(1).sum(1)
 
 
 def other_captions(captions: Sequence[str], seed: int) -> list[str]:

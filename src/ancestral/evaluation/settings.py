@@ -23,14 +23,14 @@ class EvaluationSettings(Settings):
 class PromptSettings(Settings):
     """How well images are what prompts ask for."""
 
-    prompts: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 500
-    """of each list that is reported; of captions at most those of the test part"""
+    num_prompts: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 500
+    """prompts of each list that is reported; of captions at most those of the test part"""
     per_prompt: NumImages = 1
     """images for each prompt, of different seeds"""
-    choosing: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 100
+    num_choosing: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 100
     """prompts that guidance is chosen by, none of which is reported"""
-    guidances: tuple[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)], ...] = (1.0, 2.0, 3.0, 5.0)
-    """to choose from"""
+    guidances: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1.0, 2.0, 3.0, 5.0)
+    """strengths of guidance to choose from"""
     lift_images: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 256
     """held-out images whose caption lift is measured"""
     lift_levels: NumTimesteps = 16

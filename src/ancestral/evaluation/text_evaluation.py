@@ -8,6 +8,7 @@ any of these are asked for. Images of no prompt are judged as if they had been a
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,6 +20,7 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError
 from ancestral.evaluation.caption_lift import Lift, SquaredErrors, caption_lift
 from ancestral.evaluation.evaluate import Nearness, as_pixels, in_memory, nearness_of
+from ancestral.evaluation.metrics import nearest
 from ancestral.evaluation.prompt_shares import Counts, Share, counts_of, shares_of
 from ancestral.evaluation.retrieval import RANKS, Galleries, counts_of_hits, train_pair
 from ancestral.evaluation.scene_facts import chance, prompts, reader_errors, scene_prompt
@@ -31,9 +33,11 @@ from ancestral.settings.data import NUM_THINGS
 from ancestral.tensors import Data, Pixels
 
 FILE = "text.json"  # where `ancestral evaluate RUN --text` leaves it in a run
+CURVE, PICTURE = "text.png", "text-images.png"  # beside it: shares against guidance, and `PromptedImages`
 READ = 2000  # scenes that the reader is tested on
 WORN = {"clean": (0.0, 0.0), "blurred": (0.75, 0.0), "noisy": (0.0, 8.0)}
 """Of the images that the reader is tested on: deviation of the blur, pixels, and of the noise, levels."""
+SHOWN = 32  # images, as they come
 LEAST_TO_CHOOSE = 20  # captions of the validation part, below which guidance is chosen by those of training images
 
 ImagesFor = Callable[[Sequence[str], Sequence[int], float], StepwiseWork[Pixels]]
@@ -103,20 +107,46 @@ class Prompted(NamedTuple):
     schedule: Schedule
     weights: str
     agreed: Callable[[float], float] = float  # of several processes: the guidance that the first one has chosen
+    main_first: Callable[[], AbstractContextManager[None]] = nullcontext  # what one of them learns, the others read
+
+
+class Asked(NamedTuple):
+    """Prompts, each as often as images are made for it."""
+
+    choosing: Sequence[str]
+    choosing_in_words: str
+    lists: Mapping[ListName, Sequence[str]]
+    guidances: tuple[float, ...]
+
+    @property
+    def first(self) -> ListName:
+        """The list that is judged with no prompt said, too."""
+        return next(iter(self.lists))
+
+    @property
+    def num_images(self) -> int:
+        """That are generated in all."""
+        figures = [len(texts) for texts in self.lists.values()]
+        return len(self.choosing) * len(self.guidances) + sum(figures) + figures[0]
 
 
 class Judge(NamedTuple):
-    """Prompts, of which each comes as often as images are made for it, and what is counted of these."""
+    """What is counted of images, and what is known of it."""
 
     by: Literal["all", "R@1"]
     counts: Callable[[Sequence[str], Pixels], Counts]
     chance: Callable[[Sequence[str]], dict[str, float]]
-    choosing: Sequence[str]
-    choosing_in_words: str
     choosing_ceiling: float
-    lists: Mapping[ListName, Sequence[str]]
-    real: Pixels | None = None  # images that the first list says what is on, each as often
-    known: Mapping[str, Any] = {}  # of what judges
+    real: Pixels | None = None  # images that the first list says what is on
+    known: Mapping[str, Any] = {}
+
+
+class PromptedImages(NamedTuple):
+    """Some images of the first list, as they come, and the training image nearest to each."""
+
+    texts: Sequence[str]
+    images: Pixels
+    nearest: Pixels
 
 
 @dataclass
@@ -141,64 +171,69 @@ class Generating:
         return (yield from mapped(self.images(texts, seeds, guidance), come))
 
 
-def evaluating_text(model: Prompted, parts: Parts, source: str, settings: PromptSettings) -> StagedWork[TextEvaluation]:
+def evaluating_text(
+    model: Prompted, parts: Parts, source: str, settings: PromptSettings
+) -> StagedWork[tuple[TextEvaluation, PromptedImages]]:
     """Asks for images by prompts, and judges them: by the reader where `source` is one of drawn scenes, else by the
     captions of the data, which has to have some."""
     began = time.monotonic()
     parts = captioned_parts(parts, source)
+    asked = asked_of(parts, source, settings)
     if source in NUM_THINGS:
-        judge = scene_judge(source, parts, settings)
+        judge = scene_judge(source, parts.train.shape[1])
     else:
-        judge = yield from caption_judge(parts, settings)
-    generate = Generating(model.images, settings.seed, num_images(judge, settings))
+        with model.main_first():
+            judge = yield from caption_judge(parts, asked, settings)
+    generate = Generating(model.images, settings.seed, asked.num_images)
 
     def shares(texts: Sequence[str], images: Pixels) -> tuple[Share, ...]:
         return shares_of(judge.counts(texts, images), texts, settings.seed)
 
+    def scores(name: ListName, texts: Sequence[str], images: Pixels) -> PromptScores:
+        counted = {"num_prompts": len({*texts}), "num_images": len(texts), "chance": judge.chance(texts)}
+        return PromptScores(name=name, shares=shares(texts, images), **counted)
+
     curve = []
     for guidance in settings.guidances:
-        images = yield from generate("choosing", judge.choosing, guidance)
-        curve.append(GuidancePoint(guidance=guidance, shares=shares(judge.choosing, images)))
+        images = yield from generate("choosing", asked.choosing, guidance)
+        curve.append(GuidancePoint(guidance=guidance, shares=shares(asked.choosing, images)))
     best = model.agreed(best_guidance(curve, judge.by))
 
-    scores, made = [], {}
-    for name, texts in judge.lists.items():
+    found, made = [], {}
+    for name, texts in asked.lists.items():
         made[name] = yield from generate(name, texts, best)
-        scores.append(_scores(name, texts, shares(texts, made[name]), judge))
-    first = next(iter(judge.lists))
-    texts = judge.lists[first]
-    images = yield from generate("no prompt", [""] * len(texts), 1.0)
-    scores.append(_scores("no prompt", texts, shares(texts, images), judge))
-    if judge.real is not None:
-        scores.append(_scores("real images", texts, shares(texts, judge.real), judge))
+        found.append(scores(name, texts, made[name]))
+    texts, images = asked.lists[asked.first], made[asked.first]
+    unasked = yield from generate("no prompt", [""] * len(texts), 1.0)
+    found.append(scores("no prompt", texts, unasked))
+    found += [] if judge.real is None else [scores("real images", texts, judge.real)]
 
-    some = parts.test.sliced(0, settings.lift_images)
-    x0, captions = model.encode(as_pixels(some)), texts_of(some)
-    work = caption_lift(model.schedule, x0, captions, model.squared_errors, settings.lift_levels, settings.seed)
-    lift = yield from mapped(work, lambda progress: ProgressEvent("measuring the lift of captions", *progress))
-    choosing_chance = judge.chance(judge.choosing)[judge.by]
-    return TextEvaluation(
+    lift = yield from _lift(model, parts.test, settings)
+    train = as_pixels(parts.train)
+    evaluation = TextEvaluation(
         source=source,
         weights=model.weights,
         settings=settings,
         chosen_by=judge.by,
-        choosing=judge.choosing_in_words,
-        choosing_chance=choosing_chance,
+        choosing=asked.choosing_in_words,
+        choosing_chance=judge.chance(asked.choosing)[judge.by],
         choosing_ceiling=judge.choosing_ceiling,
         guidance=best,
         curve=tuple(curve),
-        scores=tuple(scores),
+        scores=tuple(found),
         lift=lift,
-        nearness=nearness_of("pixels", made[first], as_pixels(parts.test), as_pixels(parts.train)),
+        nearness=nearness_of("pixels", images, as_pixels(parts.test), train),
         seconds=time.monotonic() - began,
         **judge.known,
     )
+    return evaluation, PromptedImages(texts[:SHOWN], images[:SHOWN], train[nearest(images[:SHOWN], train).indices])
 
 
-def num_images(judge: Judge, settings: PromptSettings) -> int:
-    """That are generated in all."""
-    lists = [*judge.lists.values()]
-    return len(judge.choosing) * len(settings.guidances) + sum(map(len, (*lists, lists[0])))
+def _lift(model: Prompted, test: ImageSet, settings: PromptSettings) -> StagedWork[Lift]:
+    some = test.sliced(0, settings.lift_images)
+    x0, captions = model.encode(as_pixels(some)), texts_of(some)
+    work = caption_lift(model.schedule, x0, captions, model.squared_errors, settings.lift_levels, settings.seed)
+    return (yield from mapped(work, lambda progress: ProgressEvent("measuring the lift of captions", *progress)))
 
 
 def best_guidance(curve: Sequence[GuidancePoint], by: str) -> float:
@@ -207,57 +242,69 @@ def best_guidance(curve: Sequence[GuidancePoint], by: str) -> float:
     return min(found, key=lambda guidance: (-found[guidance], guidance))
 
 
-def scene_judge(kind: str, parts: Parts, settings: PromptSettings) -> Judge:
-    """By the facts of fixed prompts, as the reader sees them; how often it errs is measured on images of this size."""
-    lists = {
-        "seen pairs": prompts(kind, "figures", count=settings.prompts),
-        "held-out pairs": prompts(kind, "figures", held_out=True, count=settings.prompts),
-    }
-    errors = {
-        name: reader_errors(kind, READ, blur, noise, parts.train.shape[1]) for name, (blur, noise) in WORN.items()
-    }
+def asked_of(parts: Parts, source: str, settings: PromptSettings) -> Asked:
+    """The prompts: fixed ones of drawn scenes, else captions, those that are reported of the test part."""
+
+    def each(texts: Sequence[str]) -> list[str]:
+        return [text for text in texts for _ in range(settings.per_prompt)]
+
+    def listed(use: str, count: int, held_out: bool = False) -> list[str]:
+        return each([prompt.text for prompt in prompts(source, use, held_out, count)])
+
+    if source in NUM_THINGS:
+        words = "prompts of pairs that were trained on, none of which is among those of the scores"
+        seen, held_out = (listed("figures", settings.num_prompts, held_out) for held_out in (False, True))
+        lists: dict[ListName, list[str]] = {"seen pairs": seen, "held-out pairs": held_out}
+        return Asked(listed("choosing", settings.num_choosing), words, lists, settings.guidances)
+    part, words = _to_choose_by(parts)
+    texts = texts_of(parts.test.sliced(0, settings.num_prompts))
+    choosing = texts_of(part.sliced(0, settings.num_choosing))
+    return Asked(each(choosing), words, {"generated": each(texts)}, settings.guidances)
+
+
+def scene_judge(kind: str, side: int) -> Judge:
+    """By the facts of prompts, as the reader sees them; how often it errs is measured on images of `side` pixels."""
+    errors = {name: reader_errors(kind, READ, blur, noise, side) for name, (blur, noise) in WORN.items()}
     return Judge(
         by="all",
         counts=counts_of,
         chance=lambda texts: chance(kind, [*map(scene_prompt, texts)]),
-        choosing=_repeated([each.text for each in prompts(kind, "choosing", count=settings.choosing)], settings),
-        choosing_in_words="prompts of pairs that were trained on, none of which is among those of the scores",
         choosing_ceiling=1 - errors["clean"]["all"],
-        lists={name: _repeated([each.text for each in some], settings) for name, some in lists.items()},  # type: ignore[misc]
         known={"reader_errors": errors},
     )
 
 
-def caption_judge(parts: Parts, settings: PromptSettings) -> StagedWork[Judge]:
+def caption_judge(parts: Parts, asked: Asked, settings: PromptSettings) -> StagedWork[Judge]:
     """By which of the captions of its list an image seems to be of, to encoders trained on real images."""
-    train, test = in_memory(parts.train), parts.test.sliced(0, settings.prompts)
+    train = in_memory(parts.train)
     pair = yield from mapped(train_pair(train, settings.seed), lambda come: ProgressEvent("learning captions", *come))
-    part, words = parts.validation, "captions of the validation part"
-    if len({*texts_of(part)}) < LEAST_TO_CHOOSE:
-        part, words = train, "captions of training images: the validation part has too few"
-    part = part.sliced(0, settings.choosing)
-    choosing, texts = (_repeated(texts_of(each), settings) for each in (part, test))
 
-    def counts(asked: Sequence[str], images: Pixels) -> Counts:
-        return counts_of_hits(pair.hits(images, asked, Galleries.drawn(asked, settings.seed)))
+    def counts(texts: Sequence[str], images: Pixels) -> Counts:
+        return counts_of_hits(pair.hits(images, texts, Galleries.drawn(texts, settings.seed)))
 
-    def by_chance(asked: Sequence[str]) -> dict[str, float]:
-        size = Galleries.drawn(asked, settings.seed).size
+    def by_chance(texts: Sequence[str]) -> dict[str, float]:
+        size = Galleries.drawn(texts, settings.seed).size
         return {f"R@{k}": min(k / size, 1.0) for k in RANKS}
 
-    real, seen = (as_pixels(each).repeat_interleave(settings.per_prompt, 0) for each in (test, part))
-    held, of = counts(choosing, seen)["R@1"]
+    def real(part: ImageSet, count: int) -> Pixels:
+        return as_pixels(part.sliced(0, count)).repeat_interleave(settings.per_prompt, 0)
+
+    held, of = counts(asked.choosing, real(_to_choose_by(parts)[0], settings.num_choosing))["R@1"]
     return Judge(
         by="R@1",
         counts=counts,
         chance=by_chance,
-        choosing=choosing,
-        choosing_in_words=words,
         choosing_ceiling=float(held.sum() / of.sum()),
-        lists={"generated": texts},
-        real=real,
-        known={"gallery": Galleries.drawn(texts, settings.seed).size, "num_fitted": len(train)},
+        real=real(parts.test, settings.num_prompts),
+        known={"gallery": Galleries.drawn(asked.lists["generated"], settings.seed).size, "num_fitted": len(train)},
     )
+
+
+def _to_choose_by(parts: Parts) -> tuple[ImageSet, str]:
+    """Images whose captions guidance is chosen by, and what they are."""
+    if len({*texts_of(parts.validation)}) >= LEAST_TO_CHOOSE:
+        return parts.validation, "captions of the validation part"
+    return parts.train, "captions of training images: the validation part has too few"
 
 
 def captioned_parts(parts: Parts, source: str) -> Parts:
@@ -284,12 +331,3 @@ def _captioned(images: ImageSet) -> ImageSet:
 def texts_of(images: ImageSet) -> list[str]:
     """The captions; none where there are none."""
     return [] if images.captions is None else [*images.captions]
-
-
-def _repeated(texts: Sequence[str], settings: PromptSettings) -> list[str]:
-    return [text for text in texts for _ in range(settings.per_prompt)]
-
-
-def _scores(name: ListName, texts: Sequence[str], shares: tuple[Share, ...], judge: Judge) -> PromptScores:
-    found = {"shares": shares, "chance": judge.chance(texts)}
-    return PromptScores(name=name, num_prompts=len({*texts}), num_images=len(texts), **found)
