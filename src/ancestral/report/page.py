@@ -15,7 +15,7 @@ import torch
 from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
-from ancestral.report import losses, measurements, samples
+from ancestral.report import losses, measurements, prompts, samples
 from ancestral.report.facts import RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart
@@ -31,13 +31,14 @@ CONTENTS = {
     "data": "Data",
     "copies": "Copies?",
     "quality": "Quality",
+    "text": "Text",
     "samplers": "Samplers",
     "likelihood": "Likelihood",
     "schedule": "Schedule",
     "sampling": "Sampling",
     "settings": "Settings",
 }
-"""Anchor -> its name at the top of the page, in the order of the sections."""
+"""Anchor -> its name at the top of the page, in the order of the sections; text only of a run that reads texts."""
 LONGEST = 80  # letters of a value in the table; whole values stand in the JSON below it
 
 
@@ -48,7 +49,8 @@ def write_report(run: Path, out: Path) -> Iterator[str]:
 
 
 def page(facts: RunFacts) -> Generator[str, None, Html]:
-    measured = [measurements.sweep(facts), measurements.likelihood(facts)]  # first: a damaged file is known at once
+    # first: a damaged file is known at once
+    text, measured = prompts.text(facts), [measurements.sweep(facts), measurements.likelihood(facts)]
     yield f"generating {samples.sample_counts(facts.pipeline)[1]} samples"
     generated = samples.generate(facts.pipeline, facts.parts.train)
     yield "making the film"
@@ -56,11 +58,13 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     yield "measuring the held-out loss"
     sections += [losses.losses(facts), samples.data(facts)]
     yield "looking for the nearest training images"
-    sections += [samples.copies(facts, generated), measurements.quality(facts), *measured]
+    sections += [samples.copies(facts, generated), measurements.quality(facts)]
+    sections += [*([] if text is None else [text]), *measured]
     sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), _settings(facts)]
     source = facts.config.data.source  # a name, or the path of a folder
     name = printable(Path(source).name or source)
-    return document(name, _top(facts), CONTENTS, sections, "ancestral report")
+    contents = {anchor: title for anchor, title in CONTENTS.items() if anchor != "text" or text is not None}
+    return document(name, _top(facts), contents, sections, "ancestral report")
 
 
 def document(name: str, top: Iterable[Html], contents: Mapping[str, str], sections: Iterable[Html], by: str) -> Html:

@@ -207,6 +207,33 @@ def sweep_curves(named: Sequence[Curve], others: Sequence[Curve], reference: flo
     return figure
 
 
+def guidance_curves(
+    guidances: Sequence[float],
+    shares: Mapping[str, Sequence[Sequence[float]]],
+    chosen: float,
+    chance: float,
+    ceiling: float,
+) -> Figure:
+    """Shares, each with the lower and the upper ends of its intervals, against guidance. `chosen`: the guidance that is
+    taken; `chance` and `ceiling`: between what the first share lies.
+    """
+    figure, (axes,) = panels(1, height=3.4)
+    for number, (name, (share, low, high)) in enumerate(shares.items()):
+        color = COLORS[number % len(COLORS)]
+        axes.plot(guidances, share, color=color, linestyle=DASHES[number % 4], marker="o", markersize=5, label=name)
+        axes.fill_between(guidances, low, high, color=color, alpha=0.15, linewidth=0)
+    first = next(iter(shares))
+    axes.axhline(ceiling, color=INK, linewidth=1.2, linestyle=":", label=f"ceiling of {first}")
+    axes.axhline(chance, color=GREY, linewidth=1.2, linestyle="--", label=f"chance of {first}")
+    axes.axvline(chosen, color=FAINT, linewidth=1.2, zorder=1, label=f"chosen: {chosen:g}")
+    axes.set_ylim(0, 1.03)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel("guidance   (1: none)")
+    axes.set_ylabel("share that holds")
+    _legend(figure, axes)
+    return figure
+
+
 def spaced(values: Sequence[int]) -> list[int]:
     """The largest of rising values, and those at least a sixth smaller than the one kept before: their numbers fit."""
     kept: list[int] = []
