@@ -26,6 +26,7 @@ SHOWN = b"ancestral show"
 CHECKED = b"ancestral data check"
 SWEPT = b"ancestral sweep"
 BOUND = b"ancestral evaluate"
+TEXTS = b"ancestral evaluate --text"
 ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}
 """Of files, which no folder of results should have."""
 PNG = b"\x89PNG"

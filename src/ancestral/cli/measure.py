@@ -12,6 +12,7 @@ from ancestral.jobs.events import ResultEvent
 from ancestral.jobs.measurement_settings import (
     EvaluateSettings,
     LikelihoodJobSettings,
+    PromptJobSettings,
     TrainClassifierSettings,
     VarianceSettings,
 )
@@ -20,6 +21,7 @@ from ancestral.settings import SamplingSettings, sampling_with
 if TYPE_CHECKING:
     from ancestral.evaluation.evaluate import Evaluation, Number
     from ancestral.evaluation.likelihood import Amount, Likelihood
+    from ancestral.evaluation.text_evaluation import TextEvaluation
 
 ABOUT_REPORT = "Write one self-contained HTML file about RUN: settings, data, curves, samples, film, numbers."
 ABOUT_EVALUATE = """\
@@ -29,7 +31,8 @@ Distances mean little alone, so each stands beside its floors: what real images 
 numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
 shows it.
 
-Bits per dimension of held-out images are measured by `ancestral likelihood`, which --likelihood stands for.
+Bits per dimension of held-out images are measured by `ancestral likelihood`, which --likelihood stands for; whether
+images are what prompts ask for by --text (`ancestral evaluate RUN --text --help`).
 """
 EXAMPLES_EVALUATE = (
     "ancestral evaluate runs/digits --images 2000",
@@ -37,6 +40,18 @@ EXAMPLES_EVALUATE = (
 )
 SHARES = ("precision", "recall", "density", "coverage")
 FEW = " (too few images)"  # stands beside a number that tells nothing
+ABOUT_TEXT = """\
+Generate images by prompts, and measure how much of what these ask for is in them.
+
+Guidance is chosen by prompts of their own. Of drawn shapes a reader tells which facts hold; of other images with
+captions, encoders trained on real images find each image's caption among others. Beside them stand chance, real images,
+the lift of captions and the nearest training images. The result is written to RUN/text.json with its pictures, and the
+report shows it.
+"""
+EXAMPLES_TEXT = (
+    "ancestral evaluate runs/shapes --text",
+    "ancestral evaluate runs/birds --text --num-prompts 200 --guidances 1 2 4",
+)
 ABOUT_LIKELIHOOD = """\
 Measure the bound on bits per dimension of held-out images, with every term and its error.
 
@@ -110,11 +125,30 @@ def evaluate(argv: Sequence[str]) -> None:
     if "--likelihood" in argv:
         likelihood([word for word in argv if word != "--likelihood"])
         return
+    if "--text" in argv:
+        text([word for word in argv if word != "--text"])
+        return
     job, as_json = asked(argv, "evaluate RUN", ABOUT_EVALUATE, EXAMPLES_EVALUATE, EvaluateSettings)
     sampling_with(SamplingSettings(), job.changes(), "command line")
     from ancestral.jobs.evaluate import evaluate
 
     show_result(evaluate(job), as_json, lambda result: show_evaluation(result.value))
+
+
+def text(argv: Sequence[str]) -> None:
+    job, as_json = asked(argv, "evaluate RUN --text", ABOUT_TEXT, EXAMPLES_TEXT, PromptJobSettings)
+    sampling_with(SamplingSettings(), job.changes(), "command line")
+    from ancestral.jobs.evaluate_text import evaluate_text
+
+    show_result(evaluate_text(job), as_json, lambda result: show_text(result.value))
+
+
+def show_text(result: "TextEvaluation") -> None:
+    """The shares as a table, the rest in sentences."""
+    from ancestral.report.prompts import rows, sentences
+
+    console(stderr=False).print(table(*rows(result)))
+    tell(*sentences(result))
 
 
 def show_evaluation(result: "Evaluation") -> None:
