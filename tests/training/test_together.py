@@ -46,6 +46,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "muon": {"training": {"optimizer": "muon"}},
     "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon"}},
     "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
+    "text": {
+        "network": TWO_LEVELS,
+        "text": {"name": "learned", "width": 16, "layers": 1, "length": 8},
+        "training": {"optimizer": "muon", "sample_every_steps": 2},
+    },
 }
 
 
@@ -120,7 +125,7 @@ def resume_matrix(
     ("world", "parallel", "variants", "stops"),
     [
         (2, "ddp", ["importance"], [5]),
-        (2, "fsdp", ["two levels", "transformer"], [3]),
+        (2, "fsdp", ["two levels", "transformer", "text"], [3]),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),
         pytest.param(3, "ddp", ["plain"], STOPS, marks=pytest.mark.slow),

@@ -165,12 +165,16 @@ class TextAttention(nn.Module):
         self.to_out = nn.Sequential(zeroed(linear(width, width)) if silent else linear(width, width))
 
     def keys_values(self, text: Text) -> KeysValues:
-        """What of a text does not depend on the image."""
+        """What of a text does not depend on the image. `forward`, in which weights that were gathered for it are to
+        stay, calls no method by which others are gathered."""
+        return self._of(text)
+
+    def _of(self, text: Text) -> KeysValues:
         return self.to_k(text.states), self.to_v(text.states)
 
     def forward(self, x: Sequences, text: Text) -> Sequences:
         """(B, L, D) -> the same shape."""
-        keys, values = text.keys_values[self.place] if text.keys_values else self.keys_values(text)
+        keys, values = text.keys_values[self.place] if text.keys_values else self._of(text)
         mask = None if text.seen is None else text.seen[:, None, None]
         return self.to_out(attend(self.to_q(x), keys, values, self.heads, mask))
 
