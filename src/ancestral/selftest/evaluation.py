@@ -6,15 +6,18 @@ the root of the variance over their count. A jackknife is checked by leaving out
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ancestral.diffusion.level import Noised
 from ancestral.diffusion.likelihood import bits_per_dim, step_term
 from ancestral.diffusion.probability_flow import Hutchinson
 from ancestral.diffusion.schedules import log_snr_linear
 from ancestral.evaluation.bound_sums import Subsample, chunk_sums, divided
+from ancestral.evaluation.caption_lift import caption_lift
 from ancestral.evaluation.likelihood import error_of_mean, mean
 from ancestral.evaluation.metrics import (
     frechet_distance,
@@ -24,8 +27,10 @@ from ancestral.evaluation.metrics import (
     nearest,
     neighbourhood,
 )
+from ancestral.evaluation.prompt_shares import shares_of
 from ancestral.evaluation.settings import GROUPS
 from ancestral.oracles import double, eps_process, gaussian, normal
+from ancestral.progress import finish
 from ancestral.selftest.checks import Checks
 
 CHECKS = Checks()
@@ -148,3 +153,29 @@ def own_noise(_: torch.device) -> Iterator[int | Tensor]:
     yield sum(one != other for one, other in zip(few.noise_seeds(places), same, strict=True))
     yield from (len(places) - len({*same}), (many.images()[:10] != places).sum())
     yield (many.visits(3, 9) != few.visits(3, 9)).sum()
+
+
+@CHECKS("caption lift: errors apart by 1 at every level", 1e-12)
+def caption_lifts(device: torch.device) -> tuple[float, float]:
+    """Told "b" an image errs by 1 more than told "a". Each of five is told "b" in place of "a", and one the other way:
+    in bits they are apart by the range of log-SNR over 2 log 2, and by minus that."""
+
+    def errors(noised: Noised, told: Sequence[str]) -> Tensor:
+        return noised.eps.square().sum(1) + double(*(text == "b" for text in told), device=device)
+
+    found = finish(caption_lift(TABLE, PIXELS.to(device), ["a"] * (IMAGES - 1) + ["b"], errors, 3, chunk=4))
+    clean, noisy = (float(each) for each in TABLE.ends_of_log_snr)
+    one = (clean - noisy) / (2 * math.log(2))
+    apart = double(*[one] * (IMAGES - 1), -one)
+    return found.bits / float(apart.mean()) - 1, found.standard_error / float(apart.std()) * IMAGES**0.5 - 1
+
+
+@CHECKS("intervals of shares by prompt: as wide as those of coins", 0.1)
+def intervals(_: torch.device) -> Iterator[float]:
+    """Of 100 prompts half hold, with all facts of all their images: 1.96 deviations of the mean of 100 coins."""
+    held = np.arange(100) % 2.0
+    for facts, images in ((1, 1), (5, 3)):
+        texts = [str(i) for i in range(100) for _ in range(images)]
+        counts = {"all": (facts * held.repeat(images), np.full(100 * images, float(facts)))}
+        (share,) = shares_of(counts, texts, 0)
+        yield (share.high - share.low) / (2 * 1.96 * 0.05) - 1
