@@ -21,7 +21,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.prompts import Prompts
 from ancestral.report.samples import generate
-from ancestral.settings import Config, LearnedText, SamplingSettings, TrainingSettings
+from ancestral.settings import Config, LearnedText, SamplingSettings, TrainingSettings, merged
 from ancestral.tokenizer import Tokenizer
 from ancestral.training.denoiser import Denoising
 from ancestral.training.loop import train
@@ -187,6 +187,24 @@ def test_held_out_loss_and_grid_are_of_the_captions_of_real_images(tmp_path: Pat
         losses.append([json.loads(line)["held_out_loss"] for line in lines])
     assert losses[0] != losses[1] and len(losses[0]) == 2
     assert len(generate(answering(made), parts().train).pixels) > 0
+
+
+def test_a_network_learns_what_words_mean() -> None:
+    """Trap: the caption of another image, which no loss tells from one's own at first."""
+    words = ["dark", "bright"]
+    images = made_up(200, words=words)
+    images = replace(images, images=np.where(images.images > 20, 230, 20).astype(np.uint8))
+    settings = merged(config(steps=100, batch_size=16, lr=4e-3, warmup_images=16, lr_schedule="constant"),
+                      {"diffusion": {"prediction": "x0"}}, "here")  # fmt: skip
+    tokenizer = Tokenizer.learn(images.captions, 540, 8)
+    pipeline = Pipeline.fresh(settings, images.spec, "cpu", tokenizer=tokenizer)
+    trainer = Trainer(Denoising(pipeline), images)
+    for _ in range(100):
+        trainer.advance()
+    made = pipeline.with_network(trainer.ema.network)
+    dark, bright = (made(8, prompt=word, output="tensor", steps=10).double().mean() for word in words)
+    mixed = made(8, prompt=words, blend=[0.5, 0.5], output="tensor", steps=10).double().mean()
+    assert dark < 60 and bright > 110 and dark + 20 < mixed < bright - 20, (dark, mixed, bright)
 
 
 # The tokenizer of a run

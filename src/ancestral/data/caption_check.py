@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ancestral.settings import LearnedText
 from ancestral.tokenizer import Tokenizer, words_of
 
 COMMONEST = 20  # words and repeated captions that are listed
@@ -35,7 +36,8 @@ def check_captions(captions: Mapping[str, str | None]) -> CaptionCheck | None:
     said = {name: text for name, text in captions.items() if text and text.strip()}
     if all(text is None for text in captions.values()):
         return None
-    tokenizer = Tokenizer.learn(said.values())
+    usual = LearnedText()
+    tokenizer = Tokenizer.learn(said.values(), usual.vocab_size, usual.length, usual.lower)
     tokens = {name: len(tokenizer.tokens(text)) + 2 for name, text in said.items()}
     words = Counter({word: n for word, n in words_of(said.values()).items() if any(map(str.isalnum, word))})
     counts = Counter(said.values())

@@ -143,7 +143,8 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
     elif pace is not None and suited != report.size:
         few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
         note = f"the images suit {report.size[0]}x{report.size[1]}, at which {few}"
-    return SuggestedRecipe(command(settings.source, _given(settings, report, size)), suited, pace, note)
+    read = " --text.name learned" if report.num_captions else ""
+    return SuggestedRecipe(command(settings.source, _given(settings, report, size)) + read, suited, pace, note)
 
 
 def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:

@@ -14,6 +14,7 @@ from ancestral.networks.blocks import Attention, ResnetBlock
 from ancestral.networks.conditions import Told
 from ancestral.networks.dit import DiTBlock, places
 from ancestral.networks.layers import Dropout, GroupNorm, sinusoids
+from ancestral.networks.text import TextShape
 from ancestral.oracles import double, normal
 from ancestral.presets import PRESETS
 from ancestral.sampling.denoiser import Cached
@@ -131,6 +132,29 @@ def hidden_whole(device: torch.device) -> Iterator[Tensor | float]:
     null, zero = unet(x, time), unet(x, time, Condition(attributes=0 * numbers))
     yield from (found[1] - null[1], (found - unet(x, time, told))[::2])
     if largest(zero - null) < 1e-6:
+        yield math.nan
+
+
+@CHECKS("texts: none is the empty one; a blend is a mean by shares", 1e-12)
+@torch.no_grad()
+def read_in_words(device: torch.device) -> Iterator[Tensor | float]:
+    """Of twenty tokens 18 begins a text and 19 ends it and fills it up; hidden are blends as a whole."""
+    with torch.random.fork_rng(devices=[]):
+        unet = loud(build(NETWORK, 2, 2, Told(text=TextShape(20, 5, 8, 2, 2))), device)
+    x, time = normal(3, 2, 4, 4, device=device), double(3, 500, 9, device=device)
+    rows = torch.tensor([[18, 3, 7, 19, 19], [18, 5, 3, 7, 19], [18, 19, 19, 19, 19]], device=device)
+    texts, empty, shares = Condition(tokens=rows), Condition(tokens=rows[2:].expand(3, -1)), double(0.7, 0.3)
+    null, one, other = (unet(x, time, each) for each in (empty, texts, texts.rows(torch.tensor([1, 0, 2]))))
+    yield from (unet(x, time) - null, unet(x, time, texts.null()) - null)
+    pairs = torch.stack([rows, rows[torch.tensor([1, 0, 2])]], 1)
+    weights = shares.float().to(device)
+    blends = Condition(tokens=pairs, weights=weights.expand(3, 2))
+    read = [unet.read(each, x).text for each in (blends, *(Condition(tokens=pairs[:, i]) for i in range(2)))]
+    mixed, *states = (text.states for text in read if text is not None)
+    yield mixed - (weights.double()[0] * states[0] + weights.double()[1] * states[1])
+    hidden = unet(x, time, blends.hidden(torch.tensor([False, True, False], device=device)))
+    yield from (hidden[1] - null[1], (hidden - unet(x, time, blends))[::2])
+    if min(largest(a[:2] - b[:2]) for a, b in ((one, null), (one, other), (hidden, one))) < 1e-6:
         yield math.nan
 
 

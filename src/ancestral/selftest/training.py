@@ -6,6 +6,7 @@ the time as a network is; a step is seen in what it leaves in Adam's first momen
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ancestral.condition import NOTHING_TOLD, UNTOLD
 from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import batch_indices
+from ancestral.data.loader import Loader, batch_indices
 from ancestral.diffusion.level import Noised
 from ancestral.diffusion.timesteps import RecentLosses, SampledTimesteps
 from ancestral.oracles import double, legendre, signs
@@ -22,6 +23,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.selftest.checks import Checks
 from ancestral.selftest.randomness import CPU
 from ancestral.settings import Config, ImageSpec, TrainingSettings
+from ancestral.tokenizer import Tokenizer
 from ancestral.training.budget import learning_rate
 from ancestral.training.denoiser import Denoising
 from ancestral.training.ema import ExponentialAverage
@@ -215,3 +217,17 @@ def hidden_conditions(_: torch.device) -> Tensor:
     wanted = torch.where(randomness_of(training, 0, 0, (1, 4, 4), 6, CPU, None).hidden, UNTOLD, own)
     labels, numbers = map(torch.cat, zip(*told, strict=True))
     return (labels != wanted).sum() + (numbers[:, 0].nan_to_num(UNTOLD) != wanted).sum()
+
+
+@CHECKS("texts in training: an image's own", 0)
+def captions_told(_: torch.device) -> Iterator[float]:
+    """Of seven of each batch's images: a text says the image's number, and all tokens are bytes."""
+    texts = replace(images(30), captions=tuple(f"no {i}" if i % 7 else "" for i in range(30)))
+    tokenizer = Tokenizer((), length=9)
+    loader = Loader(texts, 10, 0, local_slice=slice(2, 9), tokenizer=tokenizer)
+    for step in (0, 4, 2):
+        batch = loader.batch(step)
+        assert batch.condition.tokens is not None and texts.captions is not None
+        for row, place in zip(batch.condition.tokens, batch.indices[2:9].tolist(), strict=True):
+            told = "" if int(row.max()) < 0 else "".join(tokenizer.decode(row).split())
+            yield float(told != texts.captions[place].replace(" ", ""))
