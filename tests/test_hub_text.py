@@ -112,6 +112,14 @@ def test_what_is_written_is_read_with_its_tokenizer(
     assert all((tmp_path / "p" / path).read_bytes() == (tmp_path / "again" / path).read_bytes() for path in files)
 
 
+def test_levels_that_are_named_in_another_order_are_the_same_network(tmp_path: Path) -> None:
+    """Trap: a folder, with text or without, that its own writer then takes for one of two that do not fit."""
+    config = merged(Config(), {"network": {**WIDE, "attention": [2, 1, 2]}}, "test")
+    before = Pipeline.fresh(config, ImageSpec(channels=1, height=8, width=8), "cpu")
+    before.save(tmp_path / "p")
+    assert Pipeline.load(tmp_path / "p", "cpu").weights_hash() == before.weights_hash()
+
+
 def test_the_encoder_lies_in_its_own_folder_alone(tmp_path: Path) -> None:
     pipeline = written(tmp_path / "p")
     unet, encoder = load_file(tmp_path / "p" / UNET), load_file(tmp_path / "p/text_encoder/model.safetensors")

@@ -128,13 +128,15 @@ def _head_width(unet: _UNet2DCondition, levels: list[int], path: Path) -> int | 
 def canonical(network: NetworkFolder) -> NetworkSettings:
     """The settings of a network as its file has them, which says some in one way that we say in several."""
     settings = network.settings
-    if not isinstance(settings, UNetSettings) or network.text is None or not _all_attend(settings):
+    if not isinstance(settings, UNetSettings):
+        return settings
+    settings = settings.model_copy(update={"attention": tuple(sorted({*settings.attention}))})
+    if network.text is None or not _all_attend(settings):
         return settings
     widths = [settings.widths[level] for level in (*settings.attention, -1)]
     usual = all(heads_of(settings.head_width, width) == heads_of(None, width) for width in widths)
     head_width = None if usual else settings.head_width
-    changes = {"cross_attention": None, "head_width": head_width, "attention": tuple(sorted(settings.attention))}
-    return settings.model_copy(update=changes)
+    return settings.model_copy(update={"cross_attention": None, "head_width": head_width})
 
 
 def _all_attend(settings: UNetSettings) -> bool:

@@ -158,6 +158,25 @@ def read_in_words(device: torch.device) -> Iterator[Tensor | float]:
         yield math.nan
 
 
+@CHECKS("{name}: a text is read once, without padding", 1e-12, name=("U-Net", "transformer"))
+@torch.no_grad()
+def told_a_text(name: str, device: torch.device) -> Iterator[Tensor | float]:
+    """Of three images the last is not told; of two texts that begin alike the beginnings are."""
+    with torch.random.fork_rng(devices=[]):
+        settings = NETWORK if name == "U-Net" else TRANSFORMER
+        made = loud(build(settings, 2, 2, Told(text=TextShape(20, 6, 8, 2, 2, masked=True))), device)
+    tokens = torch.tensor([[18, 3, 4, 19, 19, 19], [18, 3, 5, 19, 19, 19], [UNTOLD] * 6], device=device)
+    x, time, told = normal(3, 2, 4, 4, device=device), double(3, 3, 3, device=device), Condition(tokens=tokens)
+    found, once = made(x, time, told), made.embedded(told, 3)
+    assert once.text is not None
+    apart = once.text.states[0] - once.text.states[1]
+    yield from (found - made(x, time, once), apart[:2])
+    if largest(apart[2]) < 1e-6 or largest(once.vectors[0][0] - once.vectors[0][1]) < 1e-6:
+        yield math.nan
+    made.get_parameter("text_encoder.text_model.embeddings.position_embedding.weight")[4:] += 1
+    yield found - made(x, time, told)
+
+
 @CHECKS("time by {how}: none is the identity", 1e-12, how=("add", "scale-shift"))
 @torch.no_grad()
 def identity_of(conditioning: str, device: torch.device) -> Iterator[Tensor]:
