@@ -122,3 +122,10 @@ def test_training_says_what_is_read_of_captions_and_goes_on_with_its_tokenizer(
     (folder / "captions.tsv").write_text("file\tcaption\n" + "".join(f"{i}.png\tother\n" for i in range(20)))
     code, _, err = call(capsys, "train", "run", "--training.steps", "6")
     assert code == 2 and "the images have changed" in err and Tokenizer.load(Path("run/tokenizer")).hash == kept
+    code, _, err = call(capsys, *learned[:-1], "other")
+    assert code == 0 and Tokenizer.load(Path("other/tokenizer")).hash != kept
+    code, _, err = call(capsys, "sample", "run", "--prompt", "word", "--guidance", "2", "--weaker", "other")
+    assert code == 2 and "of another text" in err, "trap: the tokens of one vocabulary told to another network"
+    (folder / "captions.tsv").unlink()
+    code, _, err = call(capsys, "likelihood", "other", "--given-classes")
+    assert code == 2 and "captions of" in err and "are no longer those other was trained on" in err

@@ -57,6 +57,7 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
         "another codec": other.codec == pipeline.codec,
         "other classes": other.spec.class_names == pipeline.spec.class_names,
         "other attributes": other.spec.attributes == pipeline.spec.attributes,
+        "another text": _text_of(other) == _text_of(pipeline),
         "another schedule": same_noise(other.diffusion.schedule.alpha_bar, pipeline.diffusion.schedule.alpha_bar),
     }
     if unlike := " and ".join(what for what, same in fits.items() if not same):
@@ -67,3 +68,8 @@ def _weaker(pipeline: "Pipeline", folder: Path) -> "Pipeline":
     if other.weights_hash() == pipeline.weights_hash():
         raise InputError(f"expected a weaker network, got {folder}, of the very same weights; name a checkpoint")
     return other
+
+
+def _text_of(pipeline: "Pipeline") -> str | None:
+    """What decides how texts are told; None: none are."""
+    return None if pipeline.tokenizer is None else pipeline.tokenizer.hash

@@ -26,10 +26,10 @@ def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:
     """The data that the run was trained on, read by the main process first; of endless images the first."""
     with pipeline.processes.main_first():
         parts = yield from loading(config.data)
-    if parts.train.class_names != pipeline.spec.class_names or not parts.train.has(pipeline.spec.attribute_names):
-        raise InputError(
-            f"the classes or attributes of {config.data.source} are no longer those {run} was trained on; restore them"
-        )
+    same = parts.train.class_names == pipeline.spec.class_names and parts.train.has(pipeline.spec.attribute_names)
+    if not same or (pipeline.spec.text and not parts.train.captions):
+        what = "classes, attributes or captions"
+        raise InputError(f"the {what} of {config.data.source} are no longer those {run} was trained on; restore them")
     return parts._replace(train=compared_with(parts.train))
 
 
