@@ -15,6 +15,7 @@ from ancestral.settings import (
     DataSettings,
     DiffusionSettings,
     DiTSettings,
+    LearnedText,
     LinearSchedule,
     LogSnrSchedule,
     SamplingSettings,
@@ -93,6 +94,15 @@ def cifar10() -> Config:
     return for_folder("cifar10", flip=True, minutes=60.0)
 
 
+def shapes_one() -> Config:
+    """Drawn scenes of one thing, 32x32 RGB, by their captions: twenty minutes."""
+    network = SMALL_UNET.model_copy(update={"widths": (32, 64, 96)})
+    config = _short("shapes-one", 20.0, batch_size=32, lr=1e-3, prediction="x0", network=network)
+    data = config.data.model_copy(update={"scenes": "endless"})
+    text = LearnedText(width=64, layers=2, length=16)
+    return config.model_copy(update={"data": data, "text": text})
+
+
 def ddpm_cifar10() -> Config:
     """The DDPM paper's unconditional CIFAR-10 recipe, 35.7 million parameters, 800,000 steps: for a GPU."""
     return Config(
@@ -147,8 +157,8 @@ def teaching() -> Config:
 PRESETS: dict[str, Callable[[], Config]] = {
     recipe.__name__.replace("_", "-"): recipe
     for recipe in (
-        digits, digits_dit, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, ddpm_cifar10, cifar10_gpu,
-        teaching,
+        digits, digits_dit, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, shapes_one, ddpm_cifar10,
+        cifar10_gpu, teaching,
     )
 }  # fmt: skip
 
