@@ -31,6 +31,7 @@ prompt | text.name | a prompt is given to `ancestral sample` and `ancestral edit
 prompts | a prompt is given to `ancestral sample` and `ancestral edit` <- prompt-file prompts-file from-file prompt-list
 data.captions | prompt | a prompt is given to `ancestral sample` and `ancestral edit` <- caption captions
     caption-column caption-ext caption-extension
+data.where <- filter subset query select
 text.length <- max-length model-max-length max-tokens context-length token-length
 text.vocab_size <- vocab vocabulary vocab-size vocabulary-size
 training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife

@@ -5,7 +5,7 @@ several that say something of an image the first counts, in the order above.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,7 @@ MOST_CAPTION = 2**20  # bytes of a .txt
 FILE_COLUMNS, CAPTION_COLUMNS = ("file", "file_name"), ("caption", "text")
 NUMBERS = re.compile(r"[\s(]*\d+\)?$")
 Texts = dict[str, str | None]
+Row = dict[str, str]
 
 
 class Captioned(NamedTuple):
@@ -38,7 +39,8 @@ def captioned(listing: Listing, annotations: Mapping[str, Annotation], how: Capt
         return Captioned({name: of_name(name) for name in annotations})
     found: Texts = {name: each.text if how != "txt" else None for name, each in annotations.items()}
     read, notes = list[str](), list[str]()
-    tables = _tables(listing, notes) if how == "auto" else {}
+    rows = rows_of_tables(listing, notes) if how == "auto" else {}
+    tables = {name: row[_column(row, CAPTION_COLUMNS)] for name, row in rows.items()}
     beside = _beside(listing, [*found], how, notes) if how in ("auto", "txt") else {}
     for kind, texts, files in (("captions.tsv", tables, listing.tables), ("a .txt beside each", beside, listing.texts)):
         mine = {name: text for name, text in texts.items() if name in found}
@@ -85,16 +87,15 @@ def _line(path: Path) -> str:
         raise InputError(f"{fault}; mend it, or set --data.captions metadata") from None
 
 
-def _tables(listing: Listing, notes: list[str]) -> Texts:
-    """What every captions.tsv says, the nearest above a file last. A name is that of a file in the same folder, or of
-    the only one below whose path ends so."""
-    found: Texts = {}
+def rows_of_tables(listing: Listing, notes: list[str]) -> dict[str, Row]:
+    """File -> what a captions.tsv says of it, by column; of several the nearest above the file. A name is that of a
+    file in the same folder, or of the only one below whose path ends so."""
+    found: dict[str, Row] = {}
     for table in listing.tables:
         folder = table.removesuffix(table.rpartition("/")[2])
         below = [name for name in listing.files if name.startswith(folder)]
         ends = _by_end({name[len(folder) :]: name for name in below})
-        find = finder(ends)
-        rows = _rows(listing.root / table)
+        find, rows = finder(ends), _rows(listing.root / table)
         named = {name: find(name) for name in rows}
         found |= {ends[meant]: rows[name] for name, meant in named.items() if meant is not None}
         if missing := [name for name, meant in named.items() if meant is None]:
@@ -112,28 +113,30 @@ def _by_end(files: Mapping[str, str]) -> dict[str, str]:
     return {**{end: file for end, file in ends.items() if file is not None}, **files}
 
 
-def _rows(path: Path) -> dict[str, str]:
-    """Name -> caption."""
+def _rows(path: Path) -> dict[str, Row]:
+    """Name -> the values of its row by column."""
     where = printable(path)
     head, *lines = read_text(path, MOST_BYTES).replace("\r\n", "\n").split("\n")
     columns = head.split("\t")
-    at = [
-        next((columns.index(name) for name in names if name in columns), -1)
-        for names in (FILE_COLUMNS, CAPTION_COLUMNS)
-    ]
-    if -1 in at:
+    if not {*FILE_COLUMNS} & {*columns} or not {*CAPTION_COLUMNS} & {*columns}:
         raise InputError(
             f"expected columns file and caption, apart by tabs, in {where}, got {head[:60]!r}; rename them"
         )
-    rows: dict[str, str] = {}
+    file, rows = _column(columns, FILE_COLUMNS), dict[str, Row]()
     for number, line in enumerate(lines, 2):
         values = line.split("\t")
         if not line:
             continue
         if len(values) != len(columns):
             raise InputError(f"expected {len(columns)} values in line {number} of {where}, got {len(values)}; mend it")
-        name, caption = (values[i] for i in at)
+        row = dict(zip(columns, map(str.strip, values), strict=True))
+        name = values[columns.index(file)]
         if name in rows:
             raise InputError(f"expected each file once in {where}, got {printable(name)!r} twice; remove one")
-        rows[name] = caption.strip()
+        rows[name] = row
     return rows
+
+
+def _column(columns: Collection[str], names: Sequence[str]) -> str:
+    """The first of the names that is a column."""
+    return next(name for name in names if name in columns)

@@ -138,7 +138,7 @@ class FolderCheck:
         captions = {folder.shown(name): selection.annotations[name].text for name in files}
         report = _report(printable(self.root), self.settings, self.found, known, order, captions)
         unread = len(selection.files) - (len(files) + len(bad) - len(selection.bad))
-        report = replace(report, bad=tuple(bad), left_out=counted(bad, self.listing.others), notes=selection.notes)
+        report = replace(report, bad=tuple(bad), left_out=counted(bad, selection.left_out), notes=selection.notes)
         return replace(report, num_unread=unread)
 
 

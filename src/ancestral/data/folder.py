@@ -16,9 +16,10 @@ from ancestral.data.captions import captioned
 from ancestral.data.images import BadImage, decode, fit, form, parse_color, read, to_array
 from ancestral.data.imageset import Collection, ImageSet, KnownOfImages, arranged, chosen_attributes, frozen
 from ancestral.data.layout import PARTS, Division, Part, class_folders, divided, few, folders_of
-from ancestral.data.listing import LABELS, Listing, fingerprint, list_images
+from ancestral.data.listing import LABELS, LeftOut, Listing, counted, fingerprint, list_images
 from ancestral.data.metadata import NOTHING_SAID, Annotation, finder, read_metadata
 from ancestral.data.parallel import each
+from ancestral.data.row_filter import filtered
 from ancestral.errors import InputError
 from ancestral.files import writing
 from ancestral.progress import ProgressEvent, StagedWork
@@ -41,8 +42,9 @@ class Selection:
     attribute_names: tuple[str, ...]  # of those that are used
     parts: dict[str, Part]  # of every file; empty where the folder does not say
     described: bool  # whether metadata or a caption says something of them
-    read: tuple[str, ...]  # the files that captions were read from, beside metadata
+    read: tuple[str, ...]  # the files beside metadata that decide what is used and its captions
     bad: tuple[tuple[str, str], ...]  # (name, reason) of what is left out
+    left_out: tuple[LeftOut, ...]  # what is left out beside, counted
     notes: tuple[str, ...]  # what can be read otherwise, a sentence each
 
     def numbers(self, files: Sequence[str]) -> np.ndarray | None:
@@ -62,13 +64,14 @@ def image_folder(root: Path, settings: DataSettings) -> StagedWork[Collection]:
         *read_as,
         *(f"attribute {name}" for name in selection.attribute_names),
         *captions_read_as(settings),
+        *(f"where {each}" for each in settings.where),
     )
 
     def build(scratch: Path) -> StagedWork[tuple[Collection, np.ndarray]]:
         return decode_folder(selection, settings, scratch / "rows")
 
     whole = yield from cached(place, fingerprint(listing, selection.read), build)
-    return whole._replace(left_out=listing.others, notes=selection.notes)
+    return whole._replace(left_out=selection.left_out, notes=selection.notes)
 
 
 def captions_read_as(settings: DataSettings) -> tuple[str, ...]:
@@ -84,6 +87,10 @@ def check_not_a_folder(settings: DataSettings, source: str) -> None:
     if settings.captions in ("txt", "names"):
         raise InputError(
             f"expected data.captions auto or none with {source}, which has no files, got {settings.captions}"
+        )
+    if settings.where:
+        raise InputError(
+            f"expected no data.where with {source}, which has no columns, got {settings.where[0]}; leave it out"
         )
 
 
@@ -141,6 +148,7 @@ def shown(name: str) -> str:
 def select(listing: Listing, settings: DataSettings) -> Selection:
     """The files to use: those that metadata names where there is some, in the parts and classes that folders say."""
     annotations, bad, notes = _annotated(listing)
+    everything, annotations = annotations, filtered(listing, annotations, settings.where)
     files = [name for name in listing.files if name in annotations]
     division = divided(folders_of(files), settings.splits)
     parts = division.parts
@@ -156,6 +164,7 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
     texts, read, on_captions = captioned(listing, annotations, settings.captions)
     attribute_names = tuple({column: 0 for name in used for column in annotations[name].attributes})
     left_out = [(shown(name), reason) for name, reason in (*division.left_out, *without)]
+    others = ((name, "by data.where") for name in everything if name not in annotations)
     return Selection(
         listing.root,
         used,
@@ -163,8 +172,9 @@ def select(listing: Listing, settings: DataSettings) -> Selection:
         chosen_attributes(attribute_names, settings.attributes),
         {name: parts[name] for name in used} if parts else {},
         described or any(texts[name] is not None for name in used),
-        read,
+        (*read, *(listing.tables if settings.where else ())),
         (*listing.bad, *bad, *left_out),
+        counted(others, listing.others),
         (*_products(listing), *notes, *division.notes, *doubts, *more, *on_captions),
     )
 

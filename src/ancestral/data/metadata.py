@@ -28,9 +28,10 @@ class Annotation(NamedTuple):
     label: str | None
     text: str | None
     attributes: Mapping[str, float]  # by column; not a number where nothing is said
+    row: Mapping[str, Any]  # every column, as it stands there
 
 
-NOTHING_SAID = Annotation(None, None, {})
+NOTHING_SAID = Annotation(None, None, {}, {})
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Annotation], tuple[str, ...]]:
@@ -149,7 +150,7 @@ def _annotation(where: str, row: dict[str, Any], columns: tuple[str, ...]) -> tu
         if not isinstance(value, str | int) or isinstance(value, bool) or (value == "" and column != "text"):
             raise InputError(f"expected {column} in {where}, got {value!r}")
     label, text = (str(row[column]) if column in columns else None for column in ("label", "text"))
-    return _inside(str(row["file_name"]), where), Annotation(label, text, {})
+    return _inside(str(row["file_name"]), where), Annotation(label, text, {}, row)
 
 
 def _inside(name: str, where: str) -> str:

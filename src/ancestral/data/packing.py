@@ -225,9 +225,9 @@ def folder_source(listing: Listing, settings: DataSettings) -> Source:
 
     root, read_as = str(listing.root.resolve()), (settings.labels, settings.splits)
     listed = fingerprint(listing, selection.read)
-    known_as = *selection.attribute_names, *captions_read_as(settings)
+    known_as = *selection.attribute_names, *captions_read_as(settings), *(f"where {each}" for each in settings.where)
     state = digest("folder, version 2", root, listed, form(settings), *read_as, *known_as)
-    beside = selection.bad, listing.others, selection.notes
+    beside = selection.bad, selection.left_out, selection.notes
     channels = None if settings.color in ("auto", "rgb") else COLOR_CHANNELS[settings.color]
     return Source(state, size(settings), channels, len(files), rows, described, *beside)
 

@@ -201,6 +201,11 @@ def check_settings(index: Index, settings: DataSettings, url: str) -> None:
         "fit": settings.fit in (DataSettings().fit, index.fit),
         "background": settings.background in (DataSettings().background, index.background),
     }
+    if settings.where:
+        raise InputError(
+            f"expected no data.where with {printable(url)}, which is packed, got {settings.where[0]}; pack the images "
+            "again with --where"
+        )
     check_not_a_folder(settings, printable(url))
     for name in (name for name, agrees in asked.items() if not agrees):
         raise InputError(

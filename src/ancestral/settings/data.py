@@ -13,6 +13,11 @@ NUM_THINGS = {"shapes-one": (1,), "shapes": (2,), "shapes-three": (1, 2, 3)}
 """The data sets of drawn scenes, and how many things these have."""
 
 
+def _several(value: Any) -> Any:
+    """A word alone as one of several."""
+    return (value,) if isinstance(value, str) else value
+
+
 class DataSettings(Settings):
     """Which images, and how they are fitted to one size."""
 
@@ -31,14 +36,15 @@ class DataSettings(Settings):
     """Mirror half of the training images left to right."""
     labels: Literal["auto", "none", "folders"] = "auto"
     """auto: train on class labels where the data has them. folders: by sub-folder, whatever else the folder says."""
-    attributes: Annotated[tuple[str, ...], BeforeValidator(lambda one: (one,) if isinstance(one, str) else one)] = (
-        "auto",
-    )
+    attributes: Annotated[tuple[str, ...], BeforeValidator(_several)] = ("auto",)
     """auto: every column of numbers in a folder's metadata is an attribute of its images. none: no column is. Else the
     names of those that are."""
     captions: Literal["auto", "none", "metadata", "txt", "names"] = "auto"
     """auto: the texts in a folder's metadata, then captions.tsv, then a .txt beside each image. metadata, txt: those
     alone. names: the names of the files. none: no captions."""
+    where: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    """COLUMN=VALUE: of a folder, only the images of which metadata or captions.tsv says so. Of one column any of
+    several values, of several columns all."""
     splits: Literal["auto", "none", "folders"] = "auto"
     """auto: sub-folders called train, test and val (valid, validation, dev) are the parts of a folder's images. none:
     they are sub-folders like others. folders: they are, even beside others, whose images are trained on."""
@@ -58,6 +64,12 @@ class DataSettings(Settings):
     def _leaves_something_to_train_on(self) -> DataSettings:
         if self.validation + self.test >= 1:
             raise ValueError(f"expected validation + test < 1, got {self.validation} + {self.test}")
+        return self
+
+    @model_validator(mode="after")
+    def _where_names_columns(self) -> DataSettings:
+        if wrong := [each for each in self.where if not each.partition("=")[0].strip() or "=" not in each]:
+            raise ValueError(f"expected data.where COLUMN=VALUE, such as variant=base, got {wrong[0]!r}")
         return self
 
 
