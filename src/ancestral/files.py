@@ -21,6 +21,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, time
+from hashlib import sha256
 from importlib.util import find_spec
 from io import BufferedReader
 from pathlib import Path
@@ -292,6 +293,25 @@ def packaged(package: str, name: str) -> Path:
 def cache_folder() -> Path:
     """$ANCESTRAL_CACHE, or ~/.cache/ancestral."""
     return Path(os.environ.get("ANCESTRAL_CACHE") or Path.home() / ".cache" / "ancestral").expanduser()
+
+
+def made_once(file: Path, make: Callable[[], bytes], most: int) -> bytes:
+    """What `make` gives; from `file` in the cache where that is there and whole, behind a digest of itself. What lies
+    in its folder and has not been used for longest goes where all of that takes more than `most` bytes."""
+    with suppress(InputError, OSError):
+        content = read_bytes(file, most)
+        if sha256(content[32:]).digest() == content[:32]:
+            os.utime(file)
+            return content[32:]
+    made = make()
+    with suppress(InputError, CannotWrite, OSError):  # a cache that cannot be written to costs time alone
+        write_whole(file, sha256(made).digest() + made)
+        total = 0
+        for each in sorted(file.parent.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True):
+            total += each.stat().st_size
+            if total > most:
+                each.unlink(missing_ok=True)
+    return made
 
 
 def is_url(source: str) -> bool:

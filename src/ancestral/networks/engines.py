@@ -8,14 +8,11 @@ place between two bindings (`by_engine`), not within one.
 
 import io
 import json
-import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -25,8 +22,8 @@ from torch import Tensor, nn
 
 from ancestral.compute import EngineName, PrecisionName
 from ancestral.condition import Condition
-from ancestral.errors import CannotWrite, InputError
-from ancestral.files import cache_folder, read_bytes, write_whole
+from ancestral.errors import InputError
+from ancestral.files import cache_folder, made_once
 from ancestral.machine import processor
 from ancestral.networks.interface import Backbone
 from ancestral.networks.weights import weights_hash
@@ -195,26 +192,7 @@ ENGINES: dict[str, Callable[[Callable[[], bytes], Wanted, str], Infer]] = {
 
 def kept(about: str, make: Callable[[], bytes]) -> bytes:
     """What `make` gives, which `about` says all of; from the cache where it is there and whole."""
-    file = cache_folder() / "engines" / sha256(about.encode()).hexdigest()[:32]
-    with suppress(InputError, OSError):
-        content = read_bytes(file, MOST_BYTES)
-        if sha256(content[32:]).digest() == content[:32]:
-            os.utime(file)
-            return content[32:]
-    made = make()
-    with suppress(InputError, CannotWrite, OSError):  # a cache that cannot be written to costs time alone
-        write_whole(file, sha256(made).digest() + made)
-        _bound_size(file.parent)
-    return made
-
-
-def _bound_size(folder: Path) -> None:
-    """Removes what has not been used for longest, but for `MOST_BYTES`."""
-    total = 0
-    for file in sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True):
-        total += file.stat().st_size
-        if total > MOST_BYTES:
-            file.unlink(missing_ok=True)
+    return made_once(cache_folder() / "engines" / sha256(about.encode()).hexdigest()[:32], make, MOST_BYTES)
 
 
 def _stamp(network: nn.Module) -> tuple[tuple[int, int], ...]:
