@@ -15,6 +15,7 @@ from ancestral.networks.backbone import build
 from ancestral.networks.conditions import Told
 from ancestral.networks.engines import by_engine, kept, onnx_graph
 from ancestral.networks.interface import Backbone
+from ancestral.networks.text import TextShape
 from ancestral.pipeline import Pipeline
 from ancestral.settings import DiTSettings, NetworkSettings, SamplingSettings, UNetSettings
 
@@ -29,9 +30,14 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def network(
-    settings: NetworkSettings, *shape: int, classes: int = 0, null: bool = True, attributes: int = 0
+    settings: NetworkSettings,
+    *shape: int,
+    classes: int = 0,
+    null: bool = True,
+    attributes: int = 0,
+    text: TextShape | None = None,
 ) -> Backbone:
-    made = build(settings, *shape, Told(classes, null, attributes)).eval()
+    made = build(settings, *shape, Told(classes, null, attributes, text)).eval()
     weights = torch.Generator().manual_seed(0)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=weights)
@@ -40,16 +46,21 @@ def network(
 
 LEVELS = UNetSettings(**{**SMALL.model_dump(), "fourier": (5,), "output_rank": 4, "downsample_padding": "right-bottom"})
 TOLD = Condition(torch.tensor([1, -1, 0]), torch.tensor([[0.5, 1], [torch.nan, 2], [torch.nan, torch.nan]]))
+BLEND = Condition(tokens=torch.arange(30).reshape(3, 2, 5), weights=torch.tensor([[0.7, 0.3], [1, 0], [0.25, 0.75]]))
 NETWORKS = {
     "told both": (lambda: network(SMALL, 3, 6, classes=2, attributes=2), TOLD),
     "told nothing of what it knows": (lambda: network(SMALL, 3, 6, classes=2, attributes=2), Condition()),
     "no null class": (lambda: network(SMALL, 1, 1, classes=2, null=False), Condition(torch.tensor([1, 1, 0]))),
+    "a blend of texts": (lambda: network(SMALL, 1, 1, text=TextShape(600, 5, 16, 1, 2)), BLEND),
     "levels, Fourier features": (lambda: network(LEVELS, 1, 256), Condition()),
     "transformer": (lambda: network(DiTSettings(width=16, layers=1, heads=2), 1, 1, classes=2), TOLD[:1]),
 }
 
 
-@pytest.mark.parametrize(("name", "engine"), [*((name, "onnxruntime") for name in NETWORKS), ("told both", "openvino")])
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [*((name, "onnxruntime") for name in NETWORKS), ("told both", "openvino"), ("a blend of texts", "openvino")],
+)
 def test_the_answer_is_torchs_for_any_number_of_images(name: str, engine: str) -> None:
     """Trap: the number of images, or that of the pixels, that it was traced with stays in the graph."""
     made, (condition, noise) = NETWORKS[name][0](), (Condition(*NETWORKS[name][1]), torch.Generator().manual_seed(1))

@@ -33,6 +33,7 @@ Call = Callable[[Data, Tensor, Condition], Data]  # as a network is called
 Infer = Callable[[Sequence[np.ndarray]], np.ndarray]  # the inputs, in order -> the output, which may be overwritten
 MOST_BYTES = 2**30  # that are kept on disk
 MOST_COMPILED = 4  # numbers of images that a network is held ready for, each with weights of its own
+REAL = ("attributes", "weights")  # fields of `Condition` that are no whole numbers
 OPSET = 17  # from 21 on group normalisation is one operator, which both engines compute slower than its parts
 
 
@@ -64,7 +65,7 @@ class Compiled:
 
     def _made(self, network: Backbone, wanted: Wanted) -> Infer:
         about = [self.weights, type(network).__name__, network.settings.model_dump(mode="json"), network.told]
-        traced = json.dumps([*about, wanted.told, wanted.shape[1:], OPSET, torch.__version__, version("onnx")])
+        traced = json.dumps([*about, wanted.told, REAL, wanted.shape[1:], OPSET, torch.__version__, version("onnx")])
 
         def graph() -> bytes:
             return kept(traced, lambda: onnx_graph(network, dict(wanted.told), wanted.shape[1:]))
@@ -108,8 +109,9 @@ def onnx_graph(network: Backbone, told: Mapping[str, Sequence[int]], shape: Sequ
     import onnx
 
     file, inputs = io.BytesIO(), ["x", "time", *told]
-    kinds = {"attributes": torch.float32}  # others are whole numbers
-    others = [torch.zeros(2, *each, dtype=kinds.get(name, torch.int64)) for name, each in told.items()]
+    others = [
+        torch.zeros(2, *each, dtype=torch.float32 if name in REAL else torch.int64) for name, each in told.items()
+    ]
     given = (torch.zeros(2, *shape), torch.zeros(2), *others)
     with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an exporter that is called old: the new one takes thirty times as long
