@@ -27,6 +27,8 @@ from torch import Tensor
 from ancestral.condition import Tokens
 from ancestral.errors import InputError
 from ancestral.files import MOST_TEXT, read_json, read_text, write_whole
+from ancestral.settings import TextSpec
+from ancestral.text_reader import TextReader
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -43,12 +45,15 @@ CHARACTERS = (*map(chr, PRINTED), *(chr(256 + i) for i in range(len(HIDDEN))))  
 NUMBER = {byte: number for number, byte in enumerate(BYTES)}
 CACHED = 2**15  # words whose tokens are kept
 LONGEST_CACHED = 64  # characters
+TOKENIZER = "tokenizer"  # the part of a folder that its files are
 FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 Join = tuple[int, int]
 
 
-class Tokenizer:
+class Tokenizer(TextReader):
     """The tokens of captions, `length` numbers each. `joins`: pairs of tokens; the n-th makes the token 512 + n."""
+
+    name = "learned"
 
     def __init__(self, joins: Sequence[Join], length: int = 32, lower: bool = True) -> None:
         if length < LEAST_LENGTH:
@@ -70,6 +75,14 @@ class Tokenizer:
     def __len__(self) -> int:
         """How many tokens there are."""
         return UNITS + len(self.joins) + 2
+
+    @property
+    def spec(self) -> TextSpec:
+        return TextSpec(vocab_size=len(self), length=self.length)
+
+    @property
+    def words(self) -> str:
+        return f"{len(self):,} tokens"
 
     @property
     def start(self) -> int:
@@ -134,6 +147,9 @@ class Tokenizer:
         contents = (vocabulary, f"#version: 0.2\n{merges}", json.dumps(about, indent=2), json.dumps(special, indent=2))
         for name, content in zip(FILES, contents, strict=True):
             write_whole(folder / name, content)
+
+    def write(self, folder: Path) -> None:
+        self.save(folder / TOKENIZER)
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ancestral.condition import UNTOLD, Tokens
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 
 KEPT = 2**15  # captions
 
@@ -15,7 +15,7 @@ KEPT = 2**15  # captions
 class CaptionTokens:
     """The tokens of captions, (B, L); of an image without a caption, which is the empty text, none are told."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: TextReader) -> None:
         self.length = tokenizer.length
         self._row = lru_cache(KEPT)(lambda caption: tokenizer.encode([caption])[0].numpy())
 

@@ -21,7 +21,7 @@ from ancestral.data.order import Order, Shuffled
 from ancestral.errors import InputError
 from ancestral.rng import mix
 from ancestral.settings import AttributeSpec, ImageSpec
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 
 SHUFFLE_SEED = 0  # of the data set, not of a run: runs with other seeds are compared on the same test part
 
@@ -113,7 +113,7 @@ class ImageSet:
         return self.images[where]
 
     def condition(
-        self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokenizer: Tokenizer | None = None
+        self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokenizer: TextReader | None = None
     ) -> Condition:
         """What is known of the images at these positions, as a network for images of `spec` is told it: attributes
         are standardised by its means and deviations. `tokenizer`: of captions; None: they are not told."""

@@ -18,7 +18,7 @@ from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
 from ancestral.settings import ImageSpec
 from ancestral.tensors import Pixels
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 
 RESIDENT_SHARE = 0.25
 """Share of a device's free memory that the whole set may take up there."""
@@ -64,7 +64,7 @@ class Loader:
         local_slice: slice = slice(None),
         resident: bool | None = None,
         spec: ImageSpec | None = None,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: TextReader | None = None,
     ) -> None:
         self.image_set, self.batch_size, self.seed, self.flip = image_set, batch_size, seed, flip
         self.local_slice, self.order = local_slice, image_set.order

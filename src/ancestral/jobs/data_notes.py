@@ -8,7 +8,7 @@ from ancestral.data.listing import BY_A_SYSTEM, by_reason
 from ancestral.data.packing import Packed
 from ancestral.jobs.events import NoteEvent
 from ancestral.text import printable
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 from ancestral.training.vocabulary import in_words
 
 LISTED = 5  # Bad files and classes that a warning names
@@ -36,7 +36,7 @@ def notes_on_classes(untrained: Sequence[str]) -> Iterator[NoteEvent]:
         yield NoteEvent(f"ancestral: warning: no image to train on in {classes}, which cannot be learned: {names}")
 
 
-def notes_on_text(tokenizer: Tokenizer | None, images: ImageSet) -> Iterator[NoteEvent]:
+def notes_on_text(tokenizer: TextReader | None, images: ImageSet) -> Iterator[NoteEvent]:
     """What is read of the captions of images to train on, or how they could be."""
     if tokenizer is not None:
         yield NoteEvent(in_words(tokenizer, images))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ancestral.condition import UNTOLD, Attributes, Condition, Tokens, Weights
+from ancestral.condition import UNTOLD, Attributes, Condition, Weights
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
 from ancestral.networks.text import PooledText, Text, TextEncoder, TextShape
@@ -29,7 +29,7 @@ class Told(NamedTuple):
         return AttributeEmbedding(self.num_attributes, width) if self.num_attributes else None
 
     def text_encoder(self) -> TextEncoder | None:
-        return TextEncoder(self.text) if self.text else None
+        return self.text.encoder() if self.text else None
 
     def pooled_text(self, width: int) -> PooledText | None:
         return PooledText(self.text.width, width) if self.text else None
@@ -102,7 +102,7 @@ def embedded(
     if attributes is not None:
         vectors.append(attributes(condition.attributes, images))
     if encoder is not None and pooled is not None:
-        text = _read(_tokens(condition.tokens, images, encoder), condition.weights, encoder)
+        text = _mixed(*encoder.read(condition, images.shape[0]), condition.weights)
         vectors.append(pooled(text))
     return Embedded(tuple(vectors), text)
 
@@ -117,22 +117,10 @@ def _rows(labels: Labels | None, null_row: int | None, images: Data, like: Tenso
     return labels
 
 
-def _tokens(tokens: Tokens | None, images: Data, encoder: TextEncoder) -> Tokens:
-    length = encoder.shape.length
-    if tokens is None:
-        return torch.full((images.shape[0], length), UNTOLD, device=next(encoder.parameters()).device)
-    if tokens.shape[-1] != length:
-        raise InputError(f"expected {length} tokens of each text, got {tokens.shape[-1]}; encode it by the tokenizer")
-    return tokens
-
-
-def _read(tokens: Tokens, weights: Weights | None, encoder: TextEncoder) -> Text:
-    """The states of texts; of a blend the mean of those of its texts, by their shares."""
+def _mixed(states: Tensor, seen: Tensor | None, weights: Weights | None) -> Text:
+    """Texts of states (B, M, W); of a blend, (B, K, M, W), the mean of those of its texts, by their shares."""
     if weights is None:
-        return Text(encoder(tokens), encoder.seen(tokens))
-    flat = tokens.flatten(0, 1)
-    states, seen = encoder(flat), encoder.seen(flat)
-    states = states.reshape(*tokens.shape, -1) * weights[..., None, None].to(states.dtype)
+        return Text(states, seen)
     if seen is not None:  # what any of those that count shows
-        seen = (seen.reshape(tokens.shape) & (weights > 0)[..., None]).any(1)
-    return Text(states.sum(1), seen)
+        seen = (seen & (weights > 0)[..., None]).any(1)
+    return Text((states * weights[..., None, None].to(states.dtype)).sum(1), seen)

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ancestral.condition import Tokens
+from ancestral.condition import UNTOLD, Condition, Tokens
+from ancestral.errors import InputError
 from ancestral.networks.attention import Sequences, attend
 from ancestral.networks.layers import Embedding, linear, zeroed
 from ancestral.settings import POOL_HEADS, LearnedText, TextSettings, TextSpec
@@ -34,6 +35,9 @@ class TextShape(NamedTuple):
     layers: int
     heads: int
     masked: bool = False  # whether what fills up a row is hidden from the image
+
+    def encoder(self) -> "TextEncoder":
+        return TextEncoder(self)
 
 
 def shape_of(settings: TextSettings, tokens: TextSpec | None = None) -> TextShape | None:
@@ -63,6 +67,19 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tokens) -> Float[Tensor, "B M W"]:
         return self.text_model(self.told(tokens))
+
+    def read(self, condition: Condition, count: int) -> tuple[Float[Tensor, "B *K M W"], Bool[Tensor, "B *K M"] | None]:
+        """The states of the texts of `count` images, and which of them are seen; None: all."""
+        length, tokens = self.shape.length, condition.tokens
+        if tokens is None:
+            tokens = torch.full((count, length), UNTOLD, device=next(self.parameters()).device)
+        if tokens.shape[-1] != length:
+            raise InputError(
+                f"expected {length} tokens of each text, got {tokens.shape[-1]}; encode it by the tokenizer"
+            )
+        flat = tokens.flatten(0, -2)
+        states, seen = self(flat), self.seen(flat)
+        return states.reshape(*tokens.shape, -1), None if seen is None else seen.reshape(tokens.shape)
 
     def told(self, tokens: Tokens) -> Tokens:
         """With the tokens of the empty text in rows of -1: what is not told (Ho and Salimans 2022)."""

@@ -22,7 +22,7 @@ from ancestral.settings import AttributeSpec, SamplingSettings, sampling_with
 from ancestral.synonyms import answer
 from ancestral.tensors import Labels, Pixels
 from ancestral.text import as_utf8, normal_form, shortened
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 from ancestral.viz.pictures import grid, png_bytes
 
 Name = TypeVar("Name", bound=str)
@@ -167,7 +167,7 @@ def prompts_of(given: PromptsGiven, blend: SharesGiven = None, between: bool = F
     return Prompts(tuple(one or "" for one in each), shares, bool(between)).checked()
 
 
-def tokens_of(prompts: Prompts, count: int, tokenizer: Tokenizer | None) -> tuple[Tokens | None, Weights | None]:
+def tokens_of(prompts: Prompts, count: int, tokenizer: TextReader | None) -> tuple[Tokens | None, Weights | None]:
     """The tokens of what is asked of each image, (count, L), or where some are blends (count, K, L) and the shares
     (count, K); None where no text is asked for."""
     if not prompts.texts:
@@ -186,7 +186,7 @@ def tokens_of(prompts: Prompts, count: int, tokenizer: Tokenizer | None) -> tupl
     return tokens, torch.tensor([[*each.shares, *[0.0] * most][:most] for each in mixtures])
 
 
-def cut_in_words(texts: Sequence[str], tokenizer: Tokenizer) -> str:
+def cut_in_words(texts: Sequence[str], tokenizer: TextReader) -> str:
     """That the end of texts is not read, and of the first what is; "" where all of them is."""
     cut = [text for text in texts if tokenizer.cut([text])]
     if not cut:

@@ -28,6 +28,7 @@ from ancestral.networks.text import shape_of
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
 from ancestral.settings import (
+    AnyText,
     AttributeSpec,
     ComputeSettings,
     Config,
@@ -38,7 +39,8 @@ from ancestral.settings import (
     TextSpec,
     parse,
 )
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
+from ancestral.tokenizer import TOKENIZER, Tokenizer
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: hub.canonical(folder.network),
@@ -52,7 +54,6 @@ SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "shift": lambda folder: folder.schedule.shift,
 }
 """What both the settings and the rest of a folder say, beside the betas."""
-TOKENIZER = "tokenizer"  # the folder of CLIP's files
 VARIANCE_FILE = "variance.json"  # the analytic variance and the hash of the weights it was measured with
 
 
@@ -64,7 +65,7 @@ class Contents(NamedTuple):
     codec: Codec
     network: nn.Module
     analytic: Analytic | None = None
-    tokenizer: Tokenizer | None = None
+    tokenizer: TextReader | None = None
 
 
 def build_network(config: Config, spec: ImageSpec) -> Backbone:
@@ -81,14 +82,15 @@ def build_network(config: Config, spec: ImageSpec) -> Backbone:
     return network
 
 
-def with_tokens(config: Config, spec: ImageSpec, tokenizer: Tokenizer | None) -> ImageSpec:
+def with_tokens(config: Config, spec: ImageSpec, tokenizer: TextReader | None) -> ImageSpec:
     """`spec` with the tokens of a tokenizer, or without one those that the settings ask for; none without text."""
+    if tokenizer is not None and tokenizer.name != config.text.name:
+        got = f"got one that is {tokenizer.name}; set text.name {tokenizer.name}"
+        raise InputError(f"expected no such tokenizer with text.name {config.text.name}, {got}")
     if isinstance(config.text, NoText):
-        if tokenizer is not None:
-            raise InputError("expected no tokenizer with text.name none, got one; set text.name learned")
         return spec.model_copy(update={"text": None})
     if tokenizer is not None:
-        return spec.model_copy(update={"text": TextSpec(vocab_size=len(tokenizer), length=tokenizer.length)})
+        return spec.model_copy(update={"text": tokenizer.spec})
     asked = TextSpec(vocab_size=config.text.vocab_size, length=config.text.length)
     return spec.model_copy(update={"text": spec.text or asked})
 
@@ -109,7 +111,7 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         else:
             write_own(building, contents.network)
         if contents.tokenizer is not None:
-            contents.tokenizer.save(building / TOKENIZER)
+            contents.tokenizer.write(building)
         write_settings(building, contents.config, contents.spec, name_of(contents.codec))
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
@@ -183,7 +185,7 @@ def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -
         stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
     network = build_network(config, seen)
     network.load_state_dict(stored.tensors)
-    return Contents(config, spec, codec, network, tokenizer=_read_tokenizer(folder / TOKENIZER, spec))
+    return Contents(config, spec, codec, network, tokenizer=_fitting_tokenizer(folder, config, spec))
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
@@ -243,14 +245,21 @@ def read_own_file(path: Path) -> tuple[Config, ImageSpec, str]:
     return config, spec, str(own.get("codec", "pixels"))
 
 
-def _read_tokenizer(folder: Path, spec: ImageSpec) -> Tokenizer | None:
-    """The tokenizer in a folder, which must make the tokens that the network is told; None: there is no such folder."""
-    if not folder.is_dir() or spec.text is None:
+def read_tokenizer(folder: Path, settings: AnyText) -> TextReader | None:
+    """What reads texts as the settings say, out of a folder that has it among its parts; None: it has none."""
+    if isinstance(settings, NoText) or not (folder / TOKENIZER).is_dir():
         return None
-    tokenizer = Tokenizer.load(folder)
-    if (got := (len(tokenizer), tokenizer.length)) != (wanted := (spec.text.vocab_size, spec.text.length)):
-        counts = (f"{size} tokens, {length} of a text" for size, length in (wanted, got))
-        raise InputError(f"expected in {folder} a tokenizer of {next(counts)}, got {next(counts)}; copy it again")
+    return Tokenizer.load(folder / TOKENIZER)
+
+
+def _fitting_tokenizer(folder: Path, config: Config, spec: ImageSpec) -> TextReader | None:
+    """The same, which must make the tokens that the network is told."""
+    tokenizer = read_tokenizer(folder, config.text)
+    if tokenizer is not None and spec.text is not None and tokenizer.spec != spec.text:
+        counts = (f"{each.vocab_size} tokens, {each.length} of a text" for each in (spec.text, tokenizer.spec))
+        raise InputError(
+            f"expected in {folder / TOKENIZER} a tokenizer of {next(counts)}, got {next(counts)}; copy it again"
+        )
     return tokenizer
 
 

@@ -56,7 +56,7 @@ from ancestral.settings import (
     merged,
 )
 from ancestral.tensors import Data, Labels, Pixels, Timesteps, is_finite
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 
 VAST = 1e4  # no image on its way from noise holds a number so large
 
@@ -78,7 +78,7 @@ class Pipeline:
     analytic: Analytic | None = None  # the best variance of its reverse steps, measured for these weights
     weaker: "Pipeline | None" = None  # for the same images and schedule, to be guided by; it is not saved
     classify: NoisyClassifier | None = None  # likewise; it lends its classes to a network that knows none
-    tokenizer: Tokenizer | None = None  # of the texts that its network is told
+    tokenizer: TextReader | None = None  # of the texts that its network is told
     processes: Processes = SINGLE_PROCESS  # that share the work of `generate`, with pipelines of the same weights
 
     @classmethod
@@ -89,7 +89,7 @@ class Pipeline:
         device: torch.device | str | None = None,
         network: nn.Module | None = None,
         codec: Codec = PIXELS,
-        tokenizer: Tokenizer | None = None,
+        tokenizer: TextReader | None = None,
     ) -> "Pipeline":
         """An untrained pipeline, its weights drawn from the seed of `config`. `device`, None: CUDA where there is one.
 

@@ -84,7 +84,7 @@ def train(
     with run.claimed(config, idle) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         if processes.is_main and task.tokenizer is not None:
-            run.keep(task.tokenizer)
+            run.keep(task.tokenizer, config.text)
         found = run.read_config().training if processes.is_main else config.training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
         task = task.with_compute(_settled(task, parts, run, say, processes, parallel))

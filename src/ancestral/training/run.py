@@ -15,13 +15,14 @@ from typing import Any, BinaryIO
 
 from ancestral.compute import Choices
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import as_path, open_to_append, write_whole
+from ancestral.files import as_path, open_to_append, put_in_place, write_whole
 from ancestral.folders import what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
-from ancestral.settings import ComputeSettings, Config, flat, parse, read_settings
-from ancestral.tokenizer import Tokenizer
+from ancestral.pipeline.folder import read_tokenizer
+from ancestral.settings import AnyText, ComputeSettings, Config, flat, parse, read_settings
+from ancestral.text_reader import TextReader
 
 ADJUSTABLE = {
     *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
@@ -97,17 +98,19 @@ class RunFolder:
             for left_behind in self.path.glob(f".{name}.*"):
                 left_behind.unlink(missing_ok=True)
 
-    def keep(self, tokenizer: Tokenizer) -> None:
+    def keep(self, tokenizer: TextReader, settings: AnyText) -> None:
         """Keeps the tokenizer of the run's captions; an InputError where it has another one."""
-        if self.tokenizer.is_dir():
-            if Tokenizer.load(self.tokenizer).hash != tokenizer.hash:
+        if (kept := read_tokenizer(self.path, settings)) is not None:
+            if kept.hash != tokenizer.hash:
                 raise InputError(f"expected the tokenizer in {self.tokenizer}, got another; load that one")
             return
-        building = self.path / ".tokenizer.new"
+        building = self.path / ".text.new"
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir()
-        tokenizer.save(building)
-        building.rename(self.tokenizer)
+        tokenizer.write(building)
+        for part in sorted(building.iterdir()):
+            put_in_place(part, self.path / part.name)
+        building.rmdir()
 
     def computed_on(self, machine: str) -> bool:
         """Whether this run was computed on that machine so far, and so goes on as it was."""

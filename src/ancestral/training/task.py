@@ -19,7 +19,7 @@ from ancestral.data.loader import Batch
 from ancestral.processes import Processes
 from ancestral.settings import Config, ImageSpec, NetworkSettings, TrainingSettings
 from ancestral.tensors import PerImage, Pixels
-from ancestral.tokenizer import Tokenizer
+from ancestral.text_reader import TextReader
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.run import RunFolder
 
@@ -58,7 +58,7 @@ class Task(Protocol):
     device: torch.device
     modules: tuple[Trainable, ...]
     num_timesteps: int = 1
-    tokenizer: Tokenizer | None = None  # of the captions that its networks are told; None: they are told none
+    tokenizer: TextReader | None = None  # of the captions that its networks are told; None: they are told none
     network_settings: NetworkSettings | None = None  # what a machine is tuned for; None: a network of one's own
 
     @abstractmethod

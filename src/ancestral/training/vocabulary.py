@@ -1,24 +1,24 @@
 """The tokenizer of a run: learned from the captions that are trained on, once, and kept beside its checkpoints."""
 
-from pathlib import Path
-
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
+from ancestral.pipeline.folder import read_tokenizer
 from ancestral.settings import AnyText, NoText
 from ancestral.text import printable
+from ancestral.text_reader import TextReader
 from ancestral.tokenizer import Tokenizer
 from ancestral.training.run import RunFolder
 
 LEARNED_FROM = 20_000  # captions, at most: the first of the images to train on, which are shuffled
 
 
-def tokenizer_of(settings: AnyText, images: ImageSet, run: RunFolder, source: str = "the images") -> Tokenizer | None:
+def tokenizer_of(settings: AnyText, images: ImageSet, run: RunFolder, source: str = "the images") -> TextReader | None:
     """The tokenizer that the run has kept, or of a new one that of the captions of `images`, which are trained on, as
     the settings of text say; None: no text is read. `source`: where the images come from, in words."""
     if isinstance(settings, NoText):
         return None
-    if (kept := _kept(run)) is not None:
-        return Tokenizer.load(kept)
+    if (kept := _kept(run, settings)) is not None:
+        return kept
     captions = images.captions_at(slice(0, LEARNED_FROM))
     if not any(map(str.strip, captions)):
         raise InputError(
@@ -28,7 +28,7 @@ def tokenizer_of(settings: AnyText, images: ImageSet, run: RunFolder, source: st
     return Tokenizer.learn(captions, settings.vocab_size, settings.length, settings.lower)
 
 
-def in_words(tokenizer: Tokenizer, images: ImageSet) -> str:
+def in_words(tokenizer: TextReader, images: ImageSet) -> str:
     """How many tokens there are, and what is lost of the captions of images that are trained on."""
     captions = images.captions_at(slice(0, LEARNED_FROM))
     said = [caption for caption in captions if caption.strip()]
@@ -37,15 +37,14 @@ def in_words(tokenizer: Tokenizer, images: ImageSet) -> str:
     share = tokenizer.cut(said) / max(1, len(said))
     first = f"the first {len(captions):,} of {len(images):,}" if len(captions) < len(images) else f"{len(said):,}"
     return (
-        f"text: {len(tokenizer):,} tokens, by {first} captions, of which {share:.1%} have more than "
+        f"text: {tokenizer.words}, by {first} captions, of which {share:.1%} have more than "
         f"{tokenizer.length} and are cut (text.length){untold}"
     )
 
 
-def _kept(run: RunFolder) -> Path | None:
-    """Where the run has its tokenizer. It is never learned anew where something has been trained with it."""
-    folders = run.tokenizer, run.pipeline / run.tokenizer.name
-    kept = next((folder for folder in folders if folder.is_dir()), None)
+def _kept(run: RunFolder, settings: AnyText) -> TextReader | None:
+    """The tokenizer that the run has. It is never learned anew where something has been trained with it."""
+    kept = read_tokenizer(run.path, settings) or read_tokenizer(run.pipeline, settings)
     if kept is None and run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
         raise InputError(
             f"expected the tokenizer of the run in {printable(str(run.tokenizer))}, got none; restore it, or train "
