@@ -1,6 +1,7 @@
 """Texts from captions to images: what is learnt from them, what a network is told, what is asked for and refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,8 +223,18 @@ def test_the_tokenizer_is_learned_from_what_is_trained_on_and_kept(tmp_path: Pat
     assert tokenizer_of(TEXT, other, run).hash == learned.hash, "trap: learned anew when the run goes on"
     with pytest.raises(InputError, match="tokenizer"):
         [*train(fresh(tokenizer=Tokenizer.learn(["x y"] * 9, 560, 12)), parts(), run, lambda text: None)]
+    about = run.tokenizer / "tokenizer_config.json"
+    before = about.read_text()
+    for word, changed in (("true", "false"), ('"model_max_length": 12', '"model_max_length": 13')):
+        about.write_text(before.replace(word, changed))
+        with pytest.raises(InputError, match="expected one tokenizer in"):
+            tokenizer_of(TEXT, images, run)
     for folder in (run.tokenizer, run.pipeline / "tokenizer"):
         folder.rename(folder.with_name("elsewhere"))
+    run.tokenizer.touch()
+    with pytest.raises(InputError, match="Not a directory"):
+        tokenizer_of(TEXT, images, run)
+    run.tokenizer.unlink()
     with pytest.raises(InputError, match="restore it"):
         tokenizer_of(TEXT, images, run)
     with pytest.raises(InputError, match="got none with the folder"):
@@ -295,6 +306,8 @@ def test_class_and_text_are_asked_for_together() -> None:
         ({"prompt": ["a", "b"], "blend": [1, float("nan")]}, "shares of 0 or more"),
         ({"prompt": ["a", "b"], "blend": [1, 1], "between": True}, "blend or between, got both"),
         ({"prompt": "a", "between": True}, "two prompts or more"),
+        ({"prompt": "caf\udce9"}, "of Unicode letters"),
+        ({"prompt": "a", "negative": "\ud83d", "guidance": 2}, "of Unicode letters"),
         ({"blend": [1]}, "a share in blend for each of 0 prompts"),
         ({"guidance": 2}, "or a prompt with guidance 2"),
     ],
@@ -304,7 +317,7 @@ def test_what_cannot_be_asked_for_is_refused(given: dict[str, Any], told: str) -
         answers()(**given)
 
 
-def test_a_network_without_text_refuses_prompts_and_one_that_knows_no_null_wants_them() -> None:
+def test_a_network_without_text_refuses_prompts_and_one_that_knows_no_null_wants_them(tmp_path: Path) -> None:
     plain = Pipeline.fresh(Config(network=SMALL), parts(classes=("a", "b")).train.spec, "cpu")
     with pytest.raises(InputError, match="this network reads no text"):
         plain(prompt="a red square")
@@ -312,6 +325,10 @@ def test_a_network_without_text_refuses_prompts_and_one_that_knows_no_null_wants
     with pytest.raises(InputError, match="a prompt for every image"):
         always(1)
     assert len(always(1, prompt="small")) == 1
+    always.save(tmp_path / "p")
+    shutil.rmtree(tmp_path / "p/tokenizer")
+    with pytest.raises(InputError, match="expected a tokenizer beside a network that reads texts"):
+        Pipeline.load(tmp_path / "p", "cpu")(1, prompt="small")
 
 
 # What a file says

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from ancestral.errors import InputError
-from ancestral.text import shortened
+from ancestral.text import is_unicode, shortened
 
 SHOWN = 70  # letters of a prompt that stand beneath an image
 
@@ -37,6 +37,8 @@ class Prompts(NamedTuple):
     def checked(self) -> "Prompts":
         """Itself, its shares 1 in all; raises InputError where it means nothing."""
         count = len(self.texts)
+        if wrong := [text for text in self.texts if not is_unicode(text)]:
+            raise InputError(f"expected a prompt of Unicode letters, got {wrong[0]!r}; its bytes are no UTF-8")
         if self.blend is not None and self.between:
             raise InputError("expected blend or between, got both; leave one of them out")
         if self.between and count < 2:
@@ -48,7 +50,7 @@ class Prompts(NamedTuple):
         whole = sum(self.blend)
         if not all(isfinite(share) and share >= 0 for share in self.blend) or not whole:
             shares = ",".join(f"{share:g}" for share in self.blend)
-            raise InputError(f"expected shares of 0 or more in blend, and some of more, got {shares}")
+            raise InputError(f"expected shares of 0 or more in blend, not all 0, got {shares}")
         return self if abs(whole - 1) < 1e-6 else self._replace(blend=tuple(share / whole for share in self.blend))
 
     def of_each(self, count: int) -> list[TextMix]:

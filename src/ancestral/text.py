@@ -26,6 +26,11 @@ def as_utf8(name: str) -> str:
     return name
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: bytes that are none, and halves of surrogate pairs, cannot."""
+    return not re.search("[\ud800-\udfff]", text)
+
+
 def normal_form(name: str) -> str:
     """The form in which two names are compared: accents that are typed apart count as those that are not (NFC)."""
     return unicodedata.normalize("NFC", name)

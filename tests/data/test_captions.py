@@ -176,6 +176,7 @@ def test_names_are_captions_on_request(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"captions.tsv": "name\twords\na.png\tfox\n"}, "expected columns file and caption"),
+        ({"captions.tsv": "file\tcaption\tcaption\na.png\tx\ty\n"}, "expected each column once in"),
         ({"captions.tsv": "file\tcaption\na.png\n"}, "expected 2 values in line 2 of"),
         ({"captions.tsv": "file\tcaption\na.png\tx\na.png\ty\n"}, "'a.png' twice"),
         ({"a.txt": "x" * (2**20 + 1)}, "at most 1,048,576 bytes, got more; mend it"),

@@ -5,6 +5,7 @@ several that say something of an image the first counts, in the order above.
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -118,6 +119,8 @@ def _rows(path: Path) -> dict[str, Row]:
     where = printable(path)
     head, *lines = read_text(path, MOST_BYTES).replace("\r\n", "\n").split("\n")
     columns = head.split("\t")
+    if twice := [name for name, count in Counter(filter(None, columns)).items() if count > 1]:
+        raise InputError(f"expected each column once in {where}, got {printable(twice[0])!r} twice; rename one")
     if not {*FILE_COLUMNS} & {*columns} or not {*CAPTION_COLUMNS} & {*columns}:
         raise InputError(
             f"expected columns file and caption, apart by tabs, in {where}, got {head[:60]!r}; rename them"

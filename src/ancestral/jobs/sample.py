@@ -87,7 +87,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         condition = generated.condition_for(pipeline, classes, len(seeds), attributes, prompts)
         yield from generated.notes_of_prompts(pipeline, prompts, settings.negative)
         check_asked(pipeline, condition, settings)
-        yield NoteEvent(f"{len(seeds):,} images: {price.words}")
+        yield NoteEvent(f"{'1 image' if len(seeds) == 1 else f'{len(seeds):,} images'}: {price.words}")
         shown = len(seeds) if wanted.arrays else generated.filmed(pipeline.latent_shape) if wanted.film else 1
         keep, files = Keep(range(min(shown, len(seeds))), generated.KEPT), generated.ImageFiles(folder, len(seeds))
         labels = condition.labels

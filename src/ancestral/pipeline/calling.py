@@ -167,11 +167,17 @@ def prompts_of(given: PromptsGiven, blend: SharesGiven = None, between: bool = F
     return Prompts(tuple(one or "" for one in each), shares, bool(between)).checked()
 
 
-def tokens_of(prompts: Prompts, count: int, tokenizer: TextReader | None) -> tuple[Tokens | None, Weights | None]:
+def tokens_of(
+    prompts: Prompts, count: int, tokenizer: TextReader | None, reads: bool
+) -> tuple[Tokens | None, Weights | None]:
     """The tokens of what is asked of each image, (count, L), or where some are blends (count, K, L) and the shares
-    (count, K); None where no text is asked for."""
+    (count, K); None where no text is asked for. `reads`: whether the network is told texts."""
     if not prompts.texts:
         return None, None
+    if tokenizer is None and reads:
+        raise InputError(
+            "expected a tokenizer beside a network that reads texts, got none; copy the whole folder again"
+        )
     if tokenizer is None:
         remedy = "train with --text.name learned on images with captions, or ask by class (--classes)"
         raise InputError(f"expected no prompt, got {prompts.texts[0]!r}: this network reads no text; {remedy}")

@@ -247,7 +247,7 @@ def read_own_file(path: Path) -> tuple[Config, ImageSpec, str]:
 
 def read_tokenizer(folder: Path, settings: AnyText) -> TextReader | None:
     """What reads texts as the settings say, out of a folder that has it among its parts; None: it has none."""
-    if isinstance(settings, NoText) or not (folder / TOKENIZER).is_dir():
+    if isinstance(settings, NoText) or not (folder / TOKENIZER).exists():
         return None
     return Tokenizer.load(folder / TOKENIZER)
 

@@ -290,7 +290,8 @@ class Pipeline:
             return labels
         classes = calling.labels_of(labels, count, self.class_names, self.num_classes)
         numbers = calling.attributes_of(attributes, count, self.spec.attributes)
-        tokens, weights = calling.tokens_of(prompts_of(prompt, blend, between), count, self.tokenizer)
+        reads = self.spec.text is not None
+        tokens, weights = calling.tokens_of(prompts_of(prompt, blend, between), count, self.tokenizer, reads)
         if classes is None and numbers is None and tokens is None:
             return NOTHING_TOLD
         # with what is not told of a kind that the network knows, so that two conditions have the same kinds

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ancestral.settings.base import NumTimesteps, Settings
 from ancestral.settings.diffusion import ReverseVariance
+from ancestral.text import is_unicode
 
 
 class SamplingSettings(Settings):
@@ -44,6 +45,13 @@ class SamplingSettings(Settings):
     """Keep the x0 estimate in [-1, 1]: by clipping, or by scaling it by its 99.5th percentile."""
     cache: NumTimesteps = 1
     """Compute the network's first level at every step, those below it only every so many; 1: all at every step."""
+
+    @field_validator("negative")
+    @classmethod
+    def _can_be_written(cls, negative: str | None) -> str | None:
+        if negative is not None and not is_unicode(negative):
+            raise ValueError(f"expected a negative of Unicode letters, got {negative!r}; its bytes are no UTF-8")
+        return negative
 
     @model_validator(mode="after")
     def _nothing_is_ignored(self) -> SamplingSettings:

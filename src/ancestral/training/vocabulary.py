@@ -43,11 +43,17 @@ def in_words(tokenizer: TextReader, images: ImageSet) -> str:
 
 
 def _kept(run: RunFolder, settings: AnyText) -> TextReader | None:
-    """The tokenizer that the run has. It is never learned anew where something has been trained with it."""
-    kept = read_tokenizer(run.path, settings) or read_tokenizer(run.pipeline, settings)
-    if kept is None and run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
+    """The tokenizer that the run has, and its pipeline too. It is never learned anew where something has been trained
+    with it, nor taken where it has changed since."""
+    kept = [each for folder in (run.path, run.pipeline) if (each := read_tokenizer(folder, settings)) is not None]
+    if len({each.hash for each in kept}) > 1:
+        raise InputError(
+            f"expected one tokenizer in {printable(run.path)} and {printable(run.pipeline)}, got two; restore the one "
+            "that has changed"
+        )
+    if not kept and run.checkpoints.is_dir() and any(run.checkpoints.iterdir()):
         raise InputError(
             f"expected the tokenizer of the run in {printable(str(run.tokenizer))}, got none; restore it, or train "
             "into another folder with --out"
         )
-    return kept
+    return kept[0] if kept else None
