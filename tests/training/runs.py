@@ -4,13 +4,14 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from standing import Forked, Script, forked
 
 from ancestral.data.datasets import load
-from ancestral.data.imageset import Parts
+from ancestral.data.imageset import ImageSet, Parts
 from ancestral.pipeline import Pipeline
 from ancestral.settings import (
     Config,
@@ -20,6 +21,7 @@ from ancestral.settings import (
     UNetSettings,
     merged,
 )
+from ancestral.tokenizer import Tokenizer
 from ancestral.training.loop import Progress, train
 from ancestral.training.run import RunFolder
 
@@ -49,8 +51,19 @@ def tiny(changes: dict[str, object] | None = None) -> Config:
 
 
 def fresh(config: Config) -> tuple[Pipeline, Parts]:
+    """Where texts are read, each image has a caption that names its class, but for every seventh."""
     parts = load(config.data)
-    return Pipeline.fresh(config, parts.train.spec), parts
+    if config.text.name == "none":
+        return Pipeline.fresh(config, parts.train.spec), parts
+    parts = parts._replace(train=captioned(parts.train), validation=captioned(parts.validation))
+    tokenizer = Tokenizer.learn(parts.train.captions or (), config.text.vocab_size, config.text.length)
+    return Pipeline.fresh(config, parts.train.spec, tokenizer=tokenizer), parts
+
+
+def captioned(images: ImageSet) -> ImageSet:
+    assert images.labels is not None
+    texts = [f"the {'large' if label % 2 else 'small'} digit {label}" for label in images.labels.tolist()]
+    return replace(images, captions=tuple("" if i % 7 == 6 else text for i, text in enumerate(texts)))
 
 
 def run_all(config: Config, folder: Path) -> list[Progress]:

@@ -47,9 +47,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon"}},
     "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
     "text": {
-        "network": TWO_LEVELS,
+        "network": {**TWO_LEVELS, "dropout": 0.0},
         "text": {"name": "learned", "width": 16, "layers": 1, "length": 8},
         "training": {"optimizer": "muon", "sample_every_steps": 2},
+        "sampling": {"cache": 2},
+    },
+    "text transformer": {
+        "network": {**TRANSFORMER, "dropout": 0.0},
+        "text": {"name": "learned", "width": 16, "layers": 1, "length": 8, "masked": True},
+        "training": {"sample_every_steps": 2},
+        "sampling": {"guidance": 2},
     },
 }
 
@@ -125,7 +132,8 @@ def resume_matrix(
     ("world", "parallel", "variants", "stops"),
     [
         (2, "ddp", ["importance"], [5]),
-        (2, "fsdp", ["two levels", "transformer", "text"], [3]),
+        (2, "fsdp", ["two levels", "transformer"], [3]),
+        (2, "fsdp", ["text", "text transformer"], [3]),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),
         pytest.param(3, "ddp", ["plain"], STOPS, marks=pytest.mark.slow),
@@ -200,7 +208,7 @@ EXACT = {"network": {"dropout": 0.0}, "compute": {"precision": "float32"}}
 gradient of shares is off by a thousandth, and Adam's first steps make a tenth of a weight of it."""
 
 
-SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance")]
+SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance", "text")]
 
 
 @pytest.mark.parametrize("variant", ["muon", "transformer", *SOAKED])

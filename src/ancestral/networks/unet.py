@@ -68,7 +68,7 @@ class UNet(Backbone):
         self, x: Images, time: TimeInput, condition: Condition | Embedded = NOTHING_TOLD
     ) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W."""
-        return self.with_deep(x, time, None, condition)[0]
+        return self._output(x, time, None, condition)[0]
 
     def with_deep(
         self, x: Images, time: TimeInput, deep: FeatureMap | None, condition: Condition | Embedded = NOTHING_TOLD
@@ -76,7 +76,13 @@ class UNet(Backbone):
         """The output, and the features that met the first level on the way up.
 
         `deep`: such features of an earlier call, (B, F, H, W): only the first level is computed. None: all levels.
+        Like `forward` it gathers the weights where they are spread over processes, so neither calls the other.
         """
+        return self._output(x, time, deep, condition)
+
+    def _output(
+        self, x: Images, time: TimeInput, deep: FeatureMap | None, condition: Condition | Embedded
+    ) -> tuple[Float[Tensor, "B out H W"], FeatureMap]:
         told = condition if isinstance(condition, Embedded) else self.read(condition, x)
         embedding = F.silu(self._embedding(time.expand(x.shape[0]), told))
         stem, (*ups, last_up) = self.conv_in(self._seen(x)), self.up_blocks

@@ -183,7 +183,8 @@ class FullySharded(Engine):
             assert isinstance(network, Backbone), "a network whose blocks are known"
             for part in [*network.blocks(), network]:
                 fully_shard(part, mesh=mesh, reshard_after_forward=True)
-            register_fsdp_forward_method(network, "embedded")
+            for method in ("embedded", *["with_deep"] * bool(network.with_deep)):  # what is called beside `forward`
+                register_fsdp_forward_method(network, method)
             for attention in text_attentions(network):
                 register_fsdp_forward_method(attention, "keys_values")
         self.weights = {name: nn.Parameter(rows) for name, rows in self.tensors(self.network).items()}
