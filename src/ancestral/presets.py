@@ -18,6 +18,7 @@ from ancestral.settings import (
     LearnedText,
     LinearSchedule,
     LogSnrSchedule,
+    NoText,
     SamplingSettings,
     TrainingSettings,
     UNetSettings,
@@ -96,11 +97,26 @@ def cifar10() -> Config:
 
 def shapes_one() -> Config:
     """Drawn scenes of one thing, 32x32 RGB, by their captions: twenty minutes."""
-    network = SMALL_UNET.model_copy(update={"widths": (32, 64, 96)})
-    config = _short("shapes-one", 20.0, batch_size=32, lr=1e-3, prediction="x0", network=network)
-    data = config.data.model_copy(update={"scenes": "endless"})
-    text = LearnedText(width=64, layers=2, length=16)
-    return config.model_copy(update={"data": data, "text": text})
+    data = DataSettings(source="shapes-one", scenes="endless")
+    return _captioned(data, 20.0, "x0", LearnedText(width=64, layers=2, length=10))
+
+
+def shapes() -> Config:
+    """Drawn scenes of two things, 32x32 RGB, by their captions: 45 minutes."""
+    data = DataSettings(source="shapes", scenes="endless")
+    return _captioned(data, 45.0, "x0", LearnedText(width=96, layers=3, length=20))
+
+
+def emoji() -> Config:
+    """Emoji, 32x32 RGB on white, by their names, from the folder `emoji` in $ANCESTRAL_DATA: thirty minutes."""
+    return _captioned(DataSettings(source="emoji"), 30.0, "v", LearnedText(width=96, length=24))
+
+
+def pixel_tiles() -> Config:
+    """Tiles of a game, 32x32 RGB on white, by their names, from the folder `pixel-tiles` in $ANCESTRAL_DATA: thirty
+    minutes."""
+    data = DataSettings(source="pixel-tiles", labels="none")
+    return _captioned(data, 30.0, "v", LearnedText(width=96, length=20))
 
 
 def ddpm_cifar10() -> Config:
@@ -157,8 +173,8 @@ def teaching() -> Config:
 PRESETS: dict[str, Callable[[], Config]] = {
     recipe.__name__.replace("_", "-"): recipe
     for recipe in (
-        digits, digits_dit, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, shapes_one, ddpm_cifar10,
-        cifar10_gpu, teaching,
+        digits, digits_dit, photos, mnist, mnist_nll, fashion_mnist, textures, cifar10, shapes_one, shapes, emoji,
+        pixel_tiles, ddpm_cifar10, cifar10_gpu, teaching,
     )
 }  # fmt: skip
 
@@ -168,9 +184,24 @@ def _glyphs(source: str) -> Config:
     return config.model_copy(update={"sampling": SamplingSettings(steps=20, grid="log-snr")})
 
 
-def for_folder(source: str, flip: bool = False, minutes: float = 20.0) -> Config:
-    """The recipe for images of the user's own: 32x32, by class where the folder has classes, twenty minutes."""
+def for_folder(source: str, flip: bool = False, minutes: float = 20.0, captioned: bool = False) -> Config:
+    """The recipe for images of the user's own: 32x32, by class where the folder has classes, twenty minutes.
+    `captioned`: that for a network that is told captions, by an encoder that is still to be named."""
+    if captioned:
+        return _captioned(DataSettings(source=source, flip=flip), minutes, "v")
     return _short(source, minutes, batch_size=16, lr=6e-4, prediction="v", flip=flip)
+
+
+def _captioned(
+    data: DataSettings, minutes: float, prediction: Literal["x0", "v"], text: LearnedText | None = None
+) -> Config:
+    """What a caption adds is decided where an image is nearly all noise: there most timesteps are drawn. Muon, which
+    learns it in half of Adam's steps, is worth its time."""
+    network = SMALL_UNET.model_copy(update={"widths": (32, 64, 96)})
+    config = _short(data.source, minutes, batch_size=32, lr=3e-3, prediction=prediction, network=network)
+    drawn = {"optimizer": "muon", "timesteps": "normal", "timesteps_mean": -2.0, "timesteps_std": 2.0}
+    training = config.training.model_copy(update=drawn)
+    return config.model_copy(update={"data": data, "text": text or NoText(), "training": training})
 
 
 def _short(

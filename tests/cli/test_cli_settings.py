@@ -7,11 +7,12 @@ import pytest
 from cli_calls import call
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ancestral.cli.options import Options, accepts, changes
 from ancestral.errors import InputError
 from ancestral.jobs.target import overlaid, plan
-from ancestral.presets import PRESETS
+from ancestral.presets import PRESETS, for_folder
 from ancestral.settings import Config, DataSettings, DiTSettings, UNetSettings, field_names, leaves, merged
 
 
@@ -150,3 +151,21 @@ def test_a_schedule_that_float64_cannot_hold_is_refused_before_anything(capsys: 
     for dry in ([], ["--dry-run"]):
         called = call(capsys, "train", "digits", *words, *dry)
         assert called.code == 2 and called.out == "" and "bring beta_end 0.99 nearer to 0.02" in called.err
+
+
+def test_a_folder_whose_captions_are_read_takes_their_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named by a flag or a file, of which the flag counts; what else is said still overrides it."""
+    Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
+    file = tmp_path / "text.json"
+    file.write_text(json.dumps({"text": {"name": "learned"}}))
+    plain, told = for_folder(str(tmp_path)).training, for_folder(str(tmp_path), captioned=True).training
+    assert plain != told
+
+    def training(*words: str | Path) -> dict:
+        return dry_run(capsys, tmp_path, *words)["training"]
+
+    assert training() == training("--config", file, "--text.name", "none") == plain.model_dump(mode="json")
+    assert training("--text.name", "learned") == training("--config", file) == told.model_dump(mode="json")
+    assert training("--text.name", "learned", "--training.optimizer", "adam")["optimizer"] == "adam"

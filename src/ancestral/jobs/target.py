@@ -98,9 +98,9 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     """
     if target is None and file is None:
         raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
-    config = Config() if target is None else settings_of(target)
-    out = out or (None if target is None else _run_folder(target))
     tree = {} if file is None else read_settings(file)
+    config = Config() if target is None else settings_of(target, _reads_captions(tree, flags))
+    out = out or (None if target is None else _run_folder(target))
     config = overlaid(overlaid(config, migrated(tree), str(file)), flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
     if "sampling" not in {*flags, *tree} and (stored := _stored_sampling(out)) is not None:
@@ -111,25 +111,33 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
 
 
-def settings_of(target: str) -> Config:
-    """Those of a run that goes on, or what a preset, a folder of images or a packed data set stands for."""
+def _reads_captions(*trees: dict[str, Any]) -> bool:
+    """Whether the last of these settings that says something of text says by what it is read."""
+    said = [tree["text"].get("name") for tree in trees if isinstance(tree.get("text"), dict)]
+    return next((name for name in reversed(said) if name), "none") != "none"
+
+
+def settings_of(target: str, captioned: bool = False) -> Config:
+    """Those of a run that goes on, or what a preset, a folder of images or a packed data set stands for;
+    `captioned`: of images of the user's own, whose captions are read."""
     if (run := _run_folder(target)) is not None:
         file = run / "config.json"
         return parse(Config, migrated(read_settings(file)), str(file))
     if target in PRESETS:
         return PRESETS[target]()
     if target in NUM_THINGS:
-        return for_folder(target)
+        return for_folder(target, captioned=captioned)
     folder = None if is_url(target) else _folder(target)
     if is_url(target) or (folder is not None and kind_of(folder) == "packed data set"):
         from ancestral.data.shard_index import read_index
         from ancestral.data.store import remote_folder
 
         source = target if folder is None else str(folder.resolve())
-        return merged(for_folder(source), {"data": read_index(remote_folder(source)).settings}, source)
+        config = for_folder(source, captioned=captioned)
+        return merged(config, {"data": read_index(remote_folder(source)).settings}, source)
     if folder is not None:
         check_holds_images(folder)
-        return for_folder(str(folder.resolve()))
+        return for_folder(str(folder.resolve()), captioned=captioned)
     if os.sep in target:
         raise InputError(f"expected a folder of images, got none at {target}; check the path")
     if (name := spelled(target, PRESETS)) in PRESETS:
