@@ -34,7 +34,7 @@ def deaf(noised: Noised, captions: Sequence[str]) -> PerImage:
     return listening(noised, ["one"] * len(captions))
 
 
-def measured(listen: bool, levels: int = 16) -> tuple[Lift, float]:
+def measured(listen: bool, levels: int = 16, up_to: float = math.inf) -> tuple[Lift, float]:
     """The lift of 200 images, and log2 p(x | c) / p(x | c') of the very same, in the mean."""
     captions = ["one", "other"] * 100
     draw = torch.Generator().manual_seed(0)
@@ -42,7 +42,8 @@ def measured(listen: bool, levels: int = 16) -> tuple[Lift, float]:
     x0 = means + math.sqrt(VARIANCE) * torch.randn(200, 4, generator=draw, dtype=torch.float64)
     others = torch.stack([MEANS[text] for text in other_captions(captions, 0)]).double()
     bits = ((x0 - others).square() - (x0 - means).square()).sum(1) / (2 * VARIANCE * math.log(2))
-    work = caption_lift(schedule(), x0.reshape(200, 1, 2, 2), captions, listening if listen else deaf, levels, chunk=77)
+    errors = listening if listen else deaf
+    work = caption_lift(schedule(), x0.reshape(200, 1, 2, 2), captions, errors, levels, chunk=77, up_to=up_to)
     return finish(work), float(bits.mean())
 
 
@@ -52,6 +53,14 @@ def test_the_lift_of_an_exact_model_is_the_log_ratio_of_its_densities() -> None:
     assert bits == pytest.approx(divergence, rel=0.15)
     assert lift.bits == pytest.approx(bits, rel=0.05)
     assert lift.bits > 5 * lift.standard_error > 0
+
+
+def test_a_lift_that_ends_sooner_is_that_of_images_with_so_much_noise() -> None:
+    """x_l in place of x: Gaussians whose variance is larger by 1 / SNR, and none of what is beyond counts."""
+    (lift, _), (whole, _) = measured(True, 64, up_to=0.0), measured(True, 64)
+    divergence = float((MEANS["one"] - MEANS["other"]).square().sum()) / (2 * (VARIANCE + 1) * math.log(2))
+    assert lift.log_snr[1] == 0 and lift.bits == pytest.approx(divergence, rel=0.15)
+    assert lift.bits < whole.bits / 3
 
 
 def test_a_model_that_does_not_listen_has_none() -> None:

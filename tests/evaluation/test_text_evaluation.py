@@ -117,7 +117,7 @@ def test_held_out_prompts_name_a_pair_that_was_not_trained_on(shapes_parts: Part
 def test_progress_comes_to_its_end_and_images_are_shown_as_they_come(shapes_parts: Parts) -> None:
     events: list[ProgressEvent] = []
     _, shown = finish(evaluating_text(model(scenes), shapes_parts, "shapes", SMALL), events.append)
-    assert list(shown.texts) == [prompt.text for prompt in prompts("shapes", "figures", count=32)]
+    assert list(shown.texts) == [prompt.text for prompt in prompts("shapes", "figures", count=60)]
     assert torch.equal(shown.images, scenes(shown.texts, 1.0)) and shown.nearest.shape == shown.images.shape
     done = [event.done / event.total for event in events if event.what == "generating"]
     assert done == sorted(done) and 0.8 < done[-1] <= 1 and done[0] < 0.2

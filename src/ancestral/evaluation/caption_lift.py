@@ -50,11 +50,13 @@ def caption_lift(
     levels: int = 16,
     seed: int = 0,
     chunk: int = 64,
+    up_to: float = math.inf,
 ) -> StepwiseWork[Lift]:
     """(2) of images x0 (N, ...) with their captions, `chunk` at a time; each is also told the caption of another image
-    that reads otherwise, drawn by the seed."""
+    that reads otherwise, drawn by the seed. `up_to`: the log-SNR at which the integral ends, if before t = 1."""
     others, lifts = other_captions(captions, seed), []
     noisy, clean = schedule.finite_ends()
+    clean = clean.clamp(max=up_to)
     for start in range(0, len(x0), chunk):
         part = x0[start : start + chunk]
         of_images = [mix(seed, "lift", i) for i in range(start, start + len(part))]

@@ -37,7 +37,10 @@ CURVE, PICTURE = "text.png", "text-images.png"  # beside it: shares against guid
 READ = 2000  # scenes that the reader is tested on
 WORN = {"clean": (0.0, 0.0), "blurred": (0.75, 0.0), "noisy": (0.0, 8.0)}
 """Of the images that the reader is tested on: deviation of the blur, pixels, and of the noise, levels."""
-SHOWN = 32  # images, as they come
+SHOWN = 64  # images, as they come
+LIFT_UP_TO = 0.0
+"""Log-SNR. From there on an image shows what a caption could say, and a wrong one adds the network's own errors alone,
+each times the SNR: of an exact network the rest of the integral is next to nothing, of a trained one nearly all."""
 LEAST_TO_CHOOSE = 20  # captions of the validation part, below which guidance is chosen by those of training images
 
 ImagesFor = Callable[[Sequence[str], Sequence[int], float], StepwiseWork[Pixels]]
@@ -232,7 +235,8 @@ def evaluating_text(
 def _lift(model: Prompted, test: ImageSet, settings: PromptSettings) -> StagedWork[Lift]:
     some = test.sliced(0, settings.lift_images)
     x0, captions = model.encode(as_pixels(some)), texts_of(some)
-    work = caption_lift(model.schedule, x0, captions, model.squared_errors, settings.lift_levels, settings.seed)
+    levels, seed = settings.lift_levels, settings.seed
+    work = caption_lift(model.schedule, x0, captions, model.squared_errors, levels, seed, up_to=LIFT_UP_TO)
     return (yield from mapped(work, lambda progress: ProgressEvent("measuring the lift of captions", *progress)))
 
 

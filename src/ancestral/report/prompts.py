@@ -112,7 +112,7 @@ def picture_of(shown: PromptedImages) -> Box:
     """Images, the training image nearest to each beside it, and what was asked for beneath."""
     between = torch.full_like(shown.images[..., : 1 + shown.images.shape[3] // 16], BETWEEN)
     pairs = torch.cat([shown.images, between, shown.nearest], dim=3)
-    return pictures.grid(pairs, 4, labels=[shortened(each, 120) for each in shown.texts])
+    return pictures.grid(pairs, 5, labels=[shortened(each, 120) for each in shown.texts])
 
 
 def _percent(share: float | None) -> str:
