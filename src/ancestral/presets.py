@@ -108,15 +108,14 @@ def shapes() -> Config:
 
 
 def emoji() -> Config:
-    """Emoji, 32x32 RGB on white, by their names, from the folder `emoji` in $ANCESTRAL_DATA: thirty minutes."""
-    return _captioned(DataSettings(source="emoji"), 30.0, "v", LearnedText(width=96, length=24))
+    """Emoji, 32x32 RGB on white, by their names, from the folder `emoji` in $ANCESTRAL_DATA: fifteen minutes."""
+    return _captioned(DataSettings(source="emoji"), 15.0, "v", LearnedText(width=96, length=24))
 
 
 def pixel_tiles() -> Config:
-    """Tiles of a game, 32x32 RGB on white, by their names, from the folder `pixel-tiles` in $ANCESTRAL_DATA: thirty
-    minutes."""
+    """A game's tiles, 32x32 RGB on white, by their names, from the folder `pixel-tiles` in $ANCESTRAL_DATA: as long."""
     data = DataSettings(source="pixel-tiles", labels="none")
-    return _captioned(data, 30.0, "v", LearnedText(width=96, length=20))
+    return _captioned(data, 15.0, "v", LearnedText(width=96, length=20))
 
 
 def ddpm_cifar10() -> Config:
