@@ -48,7 +48,10 @@ WITHOUT_TORCH = {
     *("settings", "files", "folders", "outputs", "presets", "run_states", "native", "prompts"),
 }
 """What the command line needs to answer --help: quick to import."""
-HEAVY = {"matplotlib", "sklearn", "scipy", "diffusers", "tensorboard", "torch.utils.tensorboard", "torch_fidelity"}
+HEAVY = {
+    *("matplotlib", "sklearn", "scipy", "diffusers", "transformers", "tensorboard", "torch.utils.tensorboard"),
+    "torch_fidelity",
+}
 """Imported inside the function that needs it, or for the type checker alone."""
 EXECUTES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "runpy"}
 """Modules that run what they read, or are made to run text."""

@@ -20,6 +20,7 @@ UNTOLD = -1
 Attributes = Float32[Tensor, "B A"]
 Tokens = Int64[Tensor, "B *K L"]
 Weights = Float32[Tensor, "B K"]
+States = Float32[Tensor, "B *K L W"]
 
 
 class Condition(NamedTuple):
@@ -29,6 +30,7 @@ class Condition(NamedTuple):
     attributes: Attributes | None = None  # (B, A), not a number: not told
     tokens: Tokens | None = None  # (B, L), or of blends of K texts (B, K, L); -1: not told
     weights: Weights | None = None  # (B, K), the share of each text in a blend, 1 in all; None: a text each
+    states: States | None = None  # of the tokens, by an encoder outside the network; None: none has read them
 
     def null(self) -> "Condition":
         """As many images, of none of which anything is told."""
@@ -69,6 +71,7 @@ class Condition(NamedTuple):
 
     def blend(self, count: int) -> "Condition":
         """The same as a blend of so many texts, as many as there are or more: those that are added count nothing."""
+        assert self.states is None, "texts that are yet to be read"
         tokens, weights = self.tokens, self.weights
         if tokens is None or (weights is not None and weights.shape[1] == count):
             return self

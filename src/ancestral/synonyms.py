@@ -32,6 +32,7 @@ prompts | a prompt is given to `ancestral sample` and `ancestral edit` <- prompt
 data.captions | prompt | a prompt is given to `ancestral sample` and `ancestral edit` <- caption captions
     caption-column caption-ext caption-extension
 data.where <- filter subset query select
+text.folder <- text-encoder text-encoder-path clip clip-model clip-version t5
 text.length <- max-length model-max-length max-tokens context-length token-length
 text.vocab_size <- vocab vocabulary vocab-size vocabulary-size
 training.ema_decay <- ema-decay ema-rate ema-beta ema-halflife

@@ -1,14 +1,21 @@
-"""What stands between captions and a network: whatever makes of texts the rows of tokens that a network is told."""
+"""What stands between captions and a network: whatever makes of texts the rows of tokens that a network is told.
+
+The network reads the tokens itself, by an encoder that is trained with it, or is given the states that an encoder
+outside makes of them.
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
-from ancestral.condition import Tokens
+from ancestral.condition import Condition, States, Tokens
 from ancestral.settings import TextSpec
+
+TEXT_ENCODER, TOKENIZER = "text_encoder", "tokenizer"  # parts of a pipeline's folder
 
 
 @runtime_checkable
@@ -30,6 +37,11 @@ class TextReader(Protocol):
 
     @property
     @abstractmethod
+    def parts(self) -> dict[str, list[str]]:
+        """The parts that `write` makes of a folder, with the library and the class that open each."""
+
+    @property
+    @abstractmethod
     def words(self) -> str:
         """What it is, in a few words."""
 
@@ -46,5 +58,14 @@ class TextReader(Protocol):
         """How many of the texts have more tokens than there is room for, so that `encode` drops their end."""
 
     @abstractmethod
-    def write(self, folder: Path) -> None:
-        """Writes it as parts of a folder, as those of a pipeline."""
+    def write(self, folder: Path, copies: Sequence[Path] = ()) -> None:
+        """Writes it as parts of a folder. `copies`: folders that may hold the very same files, to be linked to."""
+
+    def states(self, tokens: Tokens, device: torch.device) -> States | None:
+        """(B, *K, length, W) what an encoder outside the network makes of tokens, on `device`; they lie where these do.
+        None: the network's own encoder reads them."""
+        return None
+
+    def complete(self, condition: Condition, count: int, device: torch.device) -> Condition:
+        """A condition of `count` images on a device as the network is told it there."""
+        return condition

@@ -28,7 +28,7 @@ from ancestral.condition import Tokens
 from ancestral.errors import InputError
 from ancestral.files import MOST_TEXT, read_json, read_text, write_whole
 from ancestral.settings import TextSpec
-from ancestral.text_reader import TextReader
+from ancestral.text_reader import TOKENIZER, TextReader
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
@@ -45,7 +45,6 @@ CHARACTERS = (*map(chr, PRINTED), *(chr(256 + i) for i in range(len(HIDDEN))))  
 NUMBER = {byte: number for number, byte in enumerate(BYTES)}
 CACHED = 2**15  # words whose tokens are kept
 LONGEST_CACHED = 64  # characters
-TOKENIZER = "tokenizer"  # the part of a folder that its files are
 FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 Join = tuple[int, int]
 
@@ -79,6 +78,10 @@ class Tokenizer(TextReader):
     @property
     def spec(self) -> TextSpec:
         return TextSpec(vocab_size=len(self), length=self.length)
+
+    @property
+    def parts(self) -> dict[str, list[str]]:
+        return {TOKENIZER: ["transformers", "CLIPTokenizer"]}
 
     @property
     def words(self) -> str:
@@ -148,7 +151,7 @@ class Tokenizer(TextReader):
         for name, content in zip(FILES, contents, strict=True):
             write_whole(folder / name, content)
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Path, copies: Sequence[Path] = ()) -> None:
         self.save(folder / TOKENIZER)
 
     @classmethod

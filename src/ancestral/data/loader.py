@@ -74,7 +74,7 @@ class Loader:
             resident = resident and image_set.images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
         self.resident = torch.tensor(image_set.images).to(self.device) if resident else None
         self.condition = image_set.condition(spec or image_set.spec).to(self.device)
-        self.tokens_of = None if tokenizer is None else CaptionTokens(tokenizer)
+        self.tokenizer, self.tokens_of = tokenizer, None if tokenizer is None else CaptionTokens(tokenizer)
         beside = self.tokens_of and image_set.captions and not isinstance(image_set.captions, tuple)
         self.columns = ("images", "captions") if beside else ("images",)  # of what is fetched
         self._told = 0
@@ -97,9 +97,13 @@ class Loader:
             mirrored = sent(flips(self.seed, step, self.batch_size)[self.local_slice], self.device)
             pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
         condition = self.condition.rows(there)
-        if self.tokens_of is not None:
+        if self.tokenizer is not None and self.tokens_of is not None:
             said = self.image_set.captions_at(own_indices.numpy()) if captions is None else captions
-            condition = condition._replace(tokens=sent(self.tokens_of(said), self.device))
+            tokens = self.tokens_of(said)
+            states = self.tokenizer.states(tokens, self.device)
+            condition = condition._replace(
+                tokens=sent(tokens, self.device), states=None if states is None else sent(states, self.device)
+            )
         return Batch(pixels.contiguous(memory_format=torch.channels_last), condition, indices)
 
     @property

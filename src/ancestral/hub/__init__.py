@@ -15,7 +15,8 @@ error that names it, and the shapes in a weights file are compared with those it
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ancestral.errors import InputError
@@ -29,14 +30,15 @@ from ancestral.hub.network import NetworkFolder as NetworkFolder
 from ancestral.hub.network import own
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
-from ancestral.hub.text import FOLDER as TEXT_ENCODER
 from ancestral.hub.text import without_encoder, write_encoder
 from ancestral.hub.unet import UNET
 from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
 from ancestral.hub.unet_condition import UNET_CONDITION
 from ancestral.hub.unet_condition import canonical as canonical
 from ancestral.hub.weights import WEIGHTS
+from ancestral.networks.text import StatesShape, TextShape
 from ancestral.networks.weights import write_tensors
+from ancestral.text_reader import TEXT_ENCODER
 
 MODEL_INDEX = "model_index.json"
 PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
@@ -44,7 +46,6 @@ OWN = own("AncestralNetwork")
 PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, OWN)}
 """By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
 OTHERS = ("network", OWN, OWN)
-TEXT_PARTS = {TEXT_ENCODER: ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
 LATENTS = ("vae", "vqvae", "movq")
 """Parts of pipelines whose network does not see pixels."""
 
@@ -55,8 +56,9 @@ class DiffusersFolder:
     schedule: ScheduleDescription
 
 
-def read_diffusers(folder: Path) -> DiffusersFolder:
-    """The network and the schedule in a diffusers folder, nested or flat. Weights come as float32 on the CPU."""
+def read_diffusers(folder: Path, given: StatesShape | None = None) -> DiffusersFolder:
+    """The network and the schedule in a diffusers folder, nested or flat. Weights come as float32 on the CPU. `given`:
+    the states that an encoder gives the network; None: it reads its texts itself, if any."""
     if not folder.is_dir():
         raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
     _check_pipeline(folder)
@@ -69,6 +71,7 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     forms[UNET_CONDITION.name] = UNET_CONDITION
     schedule, (name, values) = read_schedule(folder / there), read_named(at / "config.json", (*forms,))
     network = forms[name].read(values, at / "config.json")
+    network = replace(network, text=given or forms[name].text(values, at / "config.json"))
     # a variance is learned exactly where the network has a second half of channels for it
     means = LEVELS if schedule.prediction == "levels" else 1
     expected = network.in_channels * (means + (schedule.variance == "learned"))
@@ -80,9 +83,12 @@ def read_diffusers(folder: Path) -> DiffusersFolder:
     return DiffusersFolder(forms[name].with_tensors(network, at), schedule)
 
 
-def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = True) -> None:
+def write_diffusers(
+    folder: Path, contents: DiffusersFolder, is_pixels: bool = True, others: Mapping[str, list[str]] | None = None
+) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
-    `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows."""
+    `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows. `others`: parts that are
+    written by others, with the library and the class of each."""
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
     theirs = UNET_CONDITION if theirs is UNET and network.text else theirs
@@ -95,14 +101,17 @@ def write_diffusers(folder: Path, contents: DiffusersFolder, is_pixels: bool = T
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / place / "config.json", config)
     write_tensors(folder / place / WEIGHTS, form.stored(without_encoder(network.tensors)))
-    if network.text:
+    trained = {}
+    if isinstance(network.text, TextShape):
         write_encoder(folder / TEXT_ENCODER, network.text, network.tensors)
+        trained = {TEXT_ENCODER: ["transformers", "CLIPTextModel"]}
     index = {
         "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
         **version,
         "scheduler": ["diffusers", scheduler["_class_name"]],
         place: ["ancestral" if form is ours else "diffusers", form.name],
-        **(TEXT_PARTS if network.text else {}),
+        **trained,
+        **(others or {}),
     }
     _write_json(folder / MODEL_INDEX, index)
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.hub.keys import Json, Keys, keys_of
-from ancestral.hub.text import FOLDER as TEXT_ENCODER
 from ancestral.hub.text import of_encoder, read_encoder, read_shape, without_encoder
 from ancestral.hub.weights import read_tensors
 from ancestral.networks.backbone import build, weightless
 from ancestral.networks.conditions import Told
-from ancestral.networks.text import TextShape, shape_of
+from ancestral.networks.text import StatesShape, TextShape
 from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
+from ancestral.text_reader import TEXT_ENCODER
 
 CLASS_EMBEDDING = "class_embedding.weight"  # the tensor with a row for each class
 SizeKey = Annotated[int, Field(ge=1, le=16_384)]
@@ -56,7 +56,7 @@ class NetworkFolder:
     tensors: dict[str, Tensor] = field(repr=False)
     null_is_last: bool = field(default=False, compare=False)  # whether the file itself says so
     num_attributes: int = 0  # numbers that it is told of an image, which only our own files can say
-    text: TextShape | None = None  # the tokens of a text that it is told, and how it reads them
+    text: TextShape | StatesShape | None = None  # the texts that it is told, and how it reads them
 
     @property
     def sample_size(self) -> int | list[int]:
@@ -87,6 +87,7 @@ class Form:
     config: Callable[[NetworkFolder], Json]  # the keys of its file
     stored: Callable[[Mapping[str, Any]], dict[str, Any]] = dict  # what bears our tensors' names, under the file's
     loaded: Callable[[dict[str, Tensor], Path], dict[str, Tensor]] = lambda tensors, path: tensors  # the other way
+    text: Callable[[Json, Path], TextShape | None] = lambda values, path: None  # what the network's own encoder reads
 
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory; those of
@@ -96,25 +97,31 @@ class Form:
             built = build(network.settings, network.in_channels, network.out_channels, told)
         shapes = {name: list(tensor.shape) for name, tensor in built.state_dict().items()}
         tensors = self.loaded(read_tensors(folder, self.stored(without_encoder(shapes))), folder)
-        if network.text:
+        if isinstance(network.text, TextShape):
             tensors |= read_encoder(folder.with_name(TEXT_ENCODER), of_encoder(shapes))
         return replace(network, tensors=tensors)
 
 
 def own(name: str) -> Form:
     """The form of a network that diffusers cannot be."""
-    return Form(name, _read, lambda network: True, _config)
+    return Form(name, _read, lambda network: True, _config, text=_text)
 
 
 def _read(values: Json, path: Path) -> NetworkFolder:
     keys = keys_of(_Own, values, path)
-    text = {} if keys.text is None else {"text": {"name": "learned", **keys.text}}
-    said = parse(Config, {"network": keys.settings, **text}, f"settings in {path}")
-    seen, shape = with_images(said.network, keys, keys.num_class_embeds), shape_of(said.text)
-    there = None if shape is None else read_shape(path.parent.with_name(TEXT_ENCODER))
-    if shape is not None and there != shape._replace(masked=False):
+    text = {"name": "none" if keys.text is None else "learned"}
+    said = parse(Config, {"network": keys.settings, "text": text}, f"settings in {path}")
+    seen = with_images(said.network, keys, keys.num_class_embeds)
+    return replace(seen, num_attributes=keys.num_attributes)
+
+
+def _text(values: Json, path: Path) -> TextShape | None:
+    if (said := keys_of(_Own, values, path).text) is None:
+        return None
+    shape = read_shape(path.parent.with_name(TEXT_ENCODER))._replace(masked=said.get("masked") is True)
+    if shape._asdict() != said:
         raise InputError(f"expected the text encoder beside {path} to be the one that it says, got another; copy both")
-    return replace(seen, num_attributes=keys.num_attributes, text=shape)
+    return shape
 
 
 def _config(network: NetworkFolder) -> Json:

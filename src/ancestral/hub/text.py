@@ -17,9 +17,10 @@ from ancestral.hub.keys import Json, Keys, keys_of
 from ancestral.hub.weights import Shapes, read_tensors
 from ancestral.networks.text import EPS, TextShape
 from ancestral.networks.weights import write_tensors
+from ancestral.text_reader import TEXT_ENCODER
 
-FOLDER, STEM = "text_encoder", "model"
-PREFIX = f"{FOLDER}."  # of its tensors' names in the network
+STEM = "model"
+PREFIX = f"{TEXT_ENCODER}."  # of its tensors' names in the network
 OF_THE_LIBRARY = frozenset({"transformers_version", "dtype", "torch_dtype", "initializer_factor", "initializer_range"})
 EncoderSize = Annotated[int, Field(ge=1, le=2**20)]
 

@@ -4,7 +4,6 @@ There every level that attends sees the text, as the middle does, and nothing of
 the number of heads, a list of one for each level. Our tensors bear its names.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +12,12 @@ from pydantic import Field, model_validator
 from ancestral.errors import InputError
 from ancestral.hub.keys import Json, keys_of
 from ancestral.hub.network import Form, ImageKeys, NetworkFolder, SizeKey, with_images
-from ancestral.hub.text import FOLDER, read_shape
+from ancestral.hub.text import read_shape
 from ancestral.hub.unet import is_diffusers_unet
 from ancestral.networks.spatial import heads_of
+from ancestral.networks.text import TextShape
 from ancestral.settings import MOST_CLASS_EMBEDS, POOL_HEADS, NetworkSettings, UNetSettings, parse
+from ancestral.text_reader import TEXT_ENCODER
 
 
 class _UNet2DCondition(ImageKeys):
@@ -88,13 +89,18 @@ class _UNet2DCondition(ImageKeys):
         return [kind == "CrossAttnDownBlock2D" for kind in self.down_block_types]
 
 
-def _read(values: Json, path: Path) -> NetworkFolder:
-    unet, text = keys_of(_UNet2DCondition, values, path), read_shape(path.parent.with_name(FOLDER))
+def _text(values: Json, path: Path) -> TextShape:
+    unet, text = keys_of(_UNet2DCondition, values, path), read_shape(path.parent.with_name(TEXT_ENCODER))
     if unet.cross_attention_dim != text.width:
         raise InputError(
-            f"expected cross_attention_dim {text.width} in {path}, the width of its {FOLDER}, got "
+            f"expected cross_attention_dim {text.width} in {path}, the width of its {TEXT_ENCODER}, got "
             f"{unet.cross_attention_dim}; copy the whole folder again"
         )
+    return text
+
+
+def _read(values: Json, path: Path) -> NetworkFolder:
+    unet = keys_of(_UNet2DCondition, values, path)
     attention = [level for level, attends in enumerate(unet.attends) if attends]
     settings = {
         "widths": unet.block_out_channels,
@@ -109,8 +115,7 @@ def _read(values: Json, path: Path) -> NetworkFolder:
         "time_frequency_shift": unet.freq_shift,
         "downsample_padding": "even" if unet.downsample_padding else "right-bottom",
     }
-    seen = with_images(parse(UNetSettings, settings, f"settings in {path}"), unet, unet.num_class_embeds)
-    return replace(seen, text=text)
+    return with_images(parse(UNetSettings, settings, f"settings in {path}"), unet, unet.num_class_embeds)
 
 
 def _head_width(unet: _UNet2DCondition, levels: list[int], path: Path) -> int | None:
@@ -179,4 +184,4 @@ def _config(network: NetworkFolder) -> Json:
     return unet.model_dump(mode="json")
 
 
-UNET_CONDITION = Form("UNet2DConditionModel", _read, _fits, _config)
+UNET_CONDITION = Form("UNet2DConditionModel", _read, _fits, _config, text=_text)

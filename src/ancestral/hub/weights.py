@@ -70,11 +70,11 @@ def _files(folder: Path, stem: str) -> tuple[list[Path], dict[str, str] | None]:
             return [whole], None
         for index in (folder / f"{stem}.safetensors.index{precision}.json", folder / f"{whole.name}.index.json"):
             if index.is_file():
-                return _shards(index)
-    raise InputError(f"expected the weights {folder / stem}.safetensors, {_what_is_there(folder)}")
+                return shards(index)
+    raise InputError(f"expected the weights {folder / stem}.safetensors, {what_is_there(folder)}")
 
 
-def _shards(index: Path) -> tuple[list[Path], dict[str, str]]:
+def shards(index: Path) -> tuple[list[Path], dict[str, str]]:
     """The files that an index names, all of them beside it."""
     told = read_json(index).get("weight_map")
     if not isinstance(told, dict) or not told or not all(map(_is_shard, told.values())):
@@ -104,7 +104,7 @@ def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[s
     return places
 
 
-def _what_is_there(folder: Path) -> str:
+def what_is_there(folder: Path) -> str:
     """What stands in place of weights that can be read, and what to do about it."""
     found = sorted(path.name for path in folder.iterdir() if path.suffix not in (".json", ".md"))
     if not found:

@@ -21,7 +21,7 @@ from ancestral.training import loop
 from ancestral.training.logs import Record
 from ancestral.training.loop import Progress
 from ancestral.training.run import RunFolder
-from ancestral.training.vocabulary import tokenizer_of
+from ancestral.training.vocabulary import existing_tokenizer, tokenizer_of
 from ancestral.tuning.price import check_training, of_training, unusual
 
 
@@ -43,8 +43,10 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
     folder = RunFolder(out)
     with together(job.device) as (device, processes, more):
         yield from more
+        known = existing_tokenizer(config.text, folder)
         if (size := config.data.height_width) is not None:  # before an image of that size is read
-            check_training(config, ImageSpec(channels=1, height=size[0], width=size[1]), device, processes.world_size)
+            least = with_tokens(config, ImageSpec(channels=1, height=size[0], width=size[1]), known)
+            check_training(config, least, device, processes.world_size)
         with processes.main_first():
             parts = yield from loading(config.data)
         yield from notes_on(parts, config.data.source)
@@ -54,7 +56,7 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
         spec = with_tokens(config, parts.train.spec, tokenizer)
         check_training(config, spec, device, processes.world_size)
         if unusual(config, spec):
-            price = of_training(config, spec, device, processes.world_size)
+            price = of_training(config, spec, device, processes.world_size, tokenizer)
             remedy = "lower --compute.micro_batch, data.size or the width of the network"
             yield NoteEvent(f"training takes about {allow(price, job.yes, device, processes, out, remedy).words}")
         pipeline = Pipeline.fresh(config, spec, device, tokenizer=tokenizer)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from ancestral.condition import UNTOLD, Attributes, Condition, Weights
 from ancestral.errors import InputError
 from ancestral.networks.layers import Embedding, linear, zeroed
-from ancestral.networks.text import PooledText, Text, TextEncoder, TextShape
+from ancestral.networks.text import GivenStates, PooledText, StatesShape, Text, TextEncoder, TextShape
 from ancestral.tensors import Data, Labels
 
 
@@ -19,7 +19,7 @@ class Told(NamedTuple):
     num_classes: int = 0
     null_class: bool = True  # whether the label after those of the classes stands for no class
     num_attributes: int = 0
-    text: TextShape | None = None
+    text: TextShape | StatesShape | None = None
 
     def class_embedding(self, width: int) -> nn.Embedding | None:
         """A row for each class, and one for no class; None: there are no classes."""
@@ -28,7 +28,7 @@ class Told(NamedTuple):
     def attribute_embedding(self, width: int) -> "AttributeEmbedding | None":
         return AttributeEmbedding(self.num_attributes, width) if self.num_attributes else None
 
-    def text_encoder(self) -> TextEncoder | None:
+    def text_encoder(self) -> TextEncoder | GivenStates | None:
         return self.text.encoder() if self.text else None
 
     def pooled_text(self, width: int) -> PooledText | None:
@@ -85,7 +85,7 @@ def embedded(
     null_row: int | None,
     classes: nn.Embedding | None,
     attributes: AttributeEmbedding | None,
-    encoder: TextEncoder | None,
+    encoder: TextEncoder | GivenStates | None,
     pooled: PooledText | None,
 ) -> Embedded:
     """What a network with these embeddings makes of a condition of so many images. Raises InputError where it is told
@@ -102,7 +102,7 @@ def embedded(
     if attributes is not None:
         vectors.append(attributes(condition.attributes, images))
     if encoder is not None and pooled is not None:
-        text = _mixed(*encoder.read(condition, images.shape[0]), condition.weights)
+        text = _mixed(*encoder.read(condition, images), condition.weights)
         vectors.append(pooled(text))
     return Embedded(tuple(vectors), text)
 

@@ -33,7 +33,7 @@ Call = Callable[[Data, Tensor, Condition], Data]  # as a network is called
 Infer = Callable[[Sequence[np.ndarray]], np.ndarray]  # the inputs, in order -> the output, which may be overwritten
 MOST_BYTES = 2**30  # that are kept on disk
 MOST_COMPILED = 4  # numbers of images that a network is held ready for, each with weights of its own
-REAL = ("attributes", "weights")  # fields of `Condition` that are no whole numbers
+REAL = ("attributes", "weights", "states")  # fields of `Condition` that are no whole numbers
 OPSET = 17  # from 21 on group normalisation is one operator, which both engines compute slower than its parts
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks.conditions import AttributeEmbedding, Embedded, Told, embedded
 from ancestral.networks.layers import TimeInput
-from ancestral.networks.text import PooledText, TextEncoder, text_attentions
+from ancestral.networks.text import GivenStates, PooledText, TextEncoder, text_attentions
 from ancestral.tensors import Data, Images, Labels
 
 ENDS = (
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
 
     class_embedding: nn.Embedding | None
     attribute_embedding: AttributeEmbedding | None
-    text_encoder: TextEncoder | None
+    text_encoder: TextEncoder | GivenStates | None
     add_embedding: PooledText | None
 
     @abstractmethod

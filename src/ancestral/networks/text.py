@@ -7,6 +7,8 @@ itself. A normalisation comes first in each residual branch,
 
 and last of all. Its tensors are named as in transformers' `CLIPTextModel`, those of the vector as in diffusers'
 `TextTimeEmbedding`: attention from the mean of the states, in the text's own place, to the mean and all states.
+
+An encoder that is not trained lies outside the network, which is given its states.
 """
 
 from typing import NamedTuple
@@ -19,10 +21,13 @@ from ancestral.condition import UNTOLD, Condition, Tokens
 from ancestral.errors import InputError
 from ancestral.networks.attention import Sequences, attend
 from ancestral.networks.layers import Embedding, linear, zeroed
-from ancestral.settings import POOL_HEADS, LearnedText, TextSettings, TextSpec
+from ancestral.settings import POOL_HEADS, FrozenText, LearnedText, TextSettings, TextSpec
+from ancestral.tensors import Data
 
 EPS = 1e-5  # added to the variance in every normalisation
 Shown = Bool[Tensor, "B M"]
+Read = tuple[Float[Tensor, "B *K M W"], Bool[Tensor, "B *K M"] | None]
+"""The states of the texts of a condition of as many images, and which of them are seen; None: all."""
 KeysValues = tuple[Float[Tensor, "B M D"], Float[Tensor, "B M D"]]
 
 
@@ -40,8 +45,23 @@ class TextShape(NamedTuple):
         return TextEncoder(self)
 
 
-def shape_of(settings: TextSettings, tokens: TextSpec | None = None) -> TextShape | None:
+class StatesShape(NamedTuple):
+    """The states of a text that a network is given by an encoder outside."""
+
+    length: int
+    width: int
+    masked: bool = False  # whether the tokens that are none, -1, are hidden from the image
+
+    def encoder(self) -> "GivenStates":
+        return GivenStates(self)
+
+
+def shape_of(settings: TextSettings, tokens: TextSpec | None = None) -> TextShape | StatesShape | None:
     """What the settings ask for, with the tokens that there are; None: no text."""
+    if isinstance(settings, FrozenText):
+        if tokens is None or tokens.encoder is None:
+            raise InputError("expected the encoder with text.name frozen, which says how wide its states are, got none")
+        return StatesShape(tokens.length, tokens.encoder.width, settings.masked)
     if not isinstance(settings, LearnedText):
         return None
     counts = tokens or settings
@@ -68,11 +88,10 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: Tokens) -> Float[Tensor, "B M W"]:
         return self.text_model(self.told(tokens))
 
-    def read(self, condition: Condition, count: int) -> tuple[Float[Tensor, "B *K M W"], Bool[Tensor, "B *K M"] | None]:
-        """The states of the texts of `count` images, and which of them are seen; None: all."""
+    def read(self, condition: Condition, images: Data) -> Read:
         length, tokens = self.shape.length, condition.tokens
         if tokens is None:
-            tokens = torch.full((count, length), UNTOLD, device=next(self.parameters()).device)
+            tokens = torch.full((images.shape[0], length), UNTOLD, device=next(self.parameters()).device)
         if tokens.shape[-1] != length:
             raise InputError(
                 f"expected {length} tokens of each text, got {tokens.shape[-1]}; encode it by the tokenizer"
@@ -95,6 +114,29 @@ class TextEncoder(nn.Module):
     def layers(self) -> list[nn.Module]:
         """Each of which reads what the one before it made."""
         return [each for each in self.modules() if isinstance(each, TextLayer)]
+
+
+class GivenStates(nn.Module):
+    """Takes the states that a condition has."""
+
+    def __init__(self, shape: StatesShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def read(self, condition: Condition, images: Data) -> Read:
+        states, wanted = condition.states, (self.shape.length, self.shape.width)
+        if states is None or states.shape[-2:] != wanted:
+            got = "none" if states is None else f"{(*states.shape[-2:],)}"
+            raise InputError(
+                f"expected states {wanted} of each text, got {got}; ask by a pipeline, which has its encoder"
+            )
+        if not self.shape.masked:
+            return states, None
+        assert condition.tokens is not None, "which of them are seen"
+        return states, condition.tokens >= 0
+
+    def layers(self) -> list[nn.Module]:
+        return []
 
 
 class TextModel(nn.Module):

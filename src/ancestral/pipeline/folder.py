@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -20,11 +21,12 @@ from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
 from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.hub.frozen_text import FrozenReader
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.conditions import Told
-from ancestral.networks.text import shape_of
+from ancestral.networks.text import StatesShape, TextShape, shape_of
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
 from ancestral.settings import (
@@ -32,6 +34,7 @@ from ancestral.settings import (
     AttributeSpec,
     ComputeSettings,
     Config,
+    FrozenText,
     ImageSpec,
     LearnedText,
     NoText,
@@ -39,8 +42,8 @@ from ancestral.settings import (
     TextSpec,
     parse,
 )
-from ancestral.text_reader import TextReader
-from ancestral.tokenizer import TOKENIZER, Tokenizer
+from ancestral.text_reader import TOKENIZER, TextReader
+from ancestral.tokenizer import Tokenizer
 
 SAID_TWICE: dict[str, Callable[[hub.DiffusersFolder], object]] = {
     "network": lambda folder: hub.canonical(folder.network),
@@ -87,12 +90,18 @@ def with_tokens(config: Config, spec: ImageSpec, tokenizer: TextReader | None) -
     if tokenizer is not None and tokenizer.name != config.text.name:
         got = f"got one that is {tokenizer.name}; set text.name {tokenizer.name}"
         raise InputError(f"expected no such tokenizer with text.name {config.text.name}, {got}")
+    if isinstance(config.text, FrozenText) and isinstance(tokenizer, FrozenReader):
+        wanted, found = (f"length {each.length}, masked {each.masked}" for each in (config.text, tokenizer))
+        if wanted != found:
+            raise InputError(f"expected the settings of text to be those of its reader, {found}, got {wanted}")
     if isinstance(config.text, NoText):
         return spec.model_copy(update={"text": None})
     if tokenizer is not None:
         return spec.model_copy(update={"text": tokenizer.spec})
-    asked = TextSpec(vocab_size=config.text.vocab_size, length=config.text.length)
-    return spec.model_copy(update={"text": spec.text or asked})
+    if isinstance(config.text, LearnedText) and spec.text is None:
+        asked = TextSpec(vocab_size=config.text.vocab_size, length=config.text.length)
+        return spec.model_copy(update={"text": asked})
+    return spec
 
 
 def write_folder(folder: Path | str, contents: Contents) -> None:
@@ -107,11 +116,12 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         if isinstance(contents.network, Backbone):
             weights = contents.network.state_dict()
             seen = _as_diffusers(contents.config, latent_spec(contents.codec, contents.spec), weights)
-            hub.write_diffusers(building, seen, is_pixels=isinstance(contents.codec, PixelCodec))
+            others = None if contents.tokenizer is None else contents.tokenizer.parts
+            hub.write_diffusers(building, seen, isinstance(contents.codec, PixelCodec), others)
         else:
             write_own(building, contents.network)
         if contents.tokenizer is not None:
-            contents.tokenizer.write(building)
+            contents.tokenizer.write(building, (folder, folder.parent))
         write_settings(building, contents.config, contents.spec, name_of(contents.codec))
         if contents.analytic is not None:
             write_variance(building, contents.network, contents.analytic)
@@ -170,11 +180,12 @@ def read_folder(folder: Path | str, null_class: int | None, network: nn.Module |
 
 
 def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -> Contents:
-    contents = hub.read_diffusers(folder)
     if not (folder / OWN_FILE).exists():
+        contents = hub.read_diffusers(folder)
         config, spec, name = *_as_ours(contents, null_class), "pixels"
     elif null_class is None:
         config, spec, name = read_own_file(folder / OWN_FILE)
+        contents = hub.read_diffusers(folder, _given(config, spec))
     else:
         raise InputError(f"expected no null class, got {null_class}: {folder / OWN_FILE} says which it is")
     codec = _codec_named(name, given, folder)
@@ -185,13 +196,21 @@ def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -
         stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
     network = build_network(config, seen)
     network.load_state_dict(stored.tensors)
-    return Contents(config, spec, codec, network, tokenizer=_fitting_tokenizer(folder, config, spec))
+    tokenizer = read_tokenizer(folder, config.text)
+    check_reads(tokenizer, spec.text, folder)
+    return Contents(config, spec, codec, network, tokenizer=tokenizer)
 
 
 def stored(folder: Path) -> tuple[str, SamplingSettings]:
     """The hash of the weights in a folder that `save` wrote, and how they are sampled; no network is made of them."""
-    config, *_ = read_own_file(folder / OWN_FILE)
-    return tensors_hash(hub.read_diffusers(folder).network.tensors), config.sampling
+    config, spec, _ = read_own_file(folder / OWN_FILE)
+    return tensors_hash(hub.read_diffusers(folder, _given(config, spec)).network.tensors), config.sampling
+
+
+def _given(config: Config, spec: ImageSpec) -> StatesShape | None:
+    """The states that an encoder outside gives the network; None: there is no such encoder."""
+    shape = shape_of(config.text, spec.text)
+    return shape if isinstance(shape, StatesShape) else None
 
 
 def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -> hub.DiffusersFolder:
@@ -249,18 +268,31 @@ def read_tokenizer(folder: Path, settings: AnyText) -> TextReader | None:
     """What reads texts as the settings say, out of a folder that has it among its parts; None: it has none."""
     if isinstance(settings, NoText) or not (folder / TOKENIZER).exists():
         return None
+    if isinstance(settings, FrozenText):
+        return FrozenReader(folder, settings.length, settings.masked)
     return Tokenizer.load(folder / TOKENIZER)
 
 
-def _fitting_tokenizer(folder: Path, config: Config, spec: ImageSpec) -> TextReader | None:
-    """The same, which must make the tokens that the network is told."""
-    tokenizer = read_tokenizer(folder, config.text)
-    if tokenizer is not None and spec.text is not None and tokenizer.spec != spec.text:
-        counts = (f"{each.vocab_size} tokens, {each.length} of a text" for each in (spec.text, tokenizer.spec))
-        raise InputError(
-            f"expected in {folder / TOKENIZER} a tokenizer of {next(counts)}, got {next(counts)}; copy it again"
-        )
-    return tokenizer
+def check_reads(tokenizer: TextReader | None, told: TextSpec | None, folder: Path) -> None:
+    """That what reads texts, out of a folder, is what a network was trained with that is told them so."""
+    if tokenizer is None and told is not None and told.encoder is not None:
+        raise InputError(f"expected {told.words} in {folder}, got none; copy the whole folder again")
+    if tokenizer is not None and told is not None and tokenizer.spec != told:
+        raise InputError(f"expected {told.words} in {folder}, got {tokenizer.spec.words}; copy the whole folder again")
+
+
+def named_tokenizer(settings: AnyText) -> TextReader | None:
+    """What reads texts as the settings say, out of the folder that they name; None: they name none."""
+    if not isinstance(settings, FrozenText):
+        return None
+    return FrozenReader(as_path(settings.folder), settings.length, settings.masked)
+
+
+def told_text(folder: Path) -> TextSpec | None:
+    """What the network in a pipeline's folder is told of texts; None: nothing, or nobody can say."""
+    with suppress(InputError):
+        return read_own_file(folder / OWN_FILE)[1].text
+    return None
 
 
 def _read_variance(path: Path, contents: Contents) -> Analytic | None:
@@ -294,6 +326,7 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
     sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
     config = parse(Config, {"diffusion": diffusion, "training": training, "sampling": sampling}, "the diffusers folder")
+    shape = network.text if isinstance(network.text, TextShape) else None
     spec = ImageSpec(
         channels=network.in_channels,
         height=network.height,
@@ -301,9 +334,9 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
         class_names=tuple(str(index) for index in range(count) if index != left_out),
         null_class=null,
         attributes=tuple(AttributeSpec(name=str(index)) for index in range(network.num_attributes)),
-        text=network.text and TextSpec(vocab_size=network.text.vocab_size, length=network.text.length),
+        text=shape and TextSpec(vocab_size=shape.vocab_size, length=shape.length),
     )
-    text = LearnedText(**network.text._asdict()) if network.text else NoText()
+    text = LearnedText(**shape._asdict()) if shape else NoText()
     return config.model_copy(update={"network": network.settings, "text": text}), spec
 
 

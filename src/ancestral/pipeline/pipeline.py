@@ -37,7 +37,7 @@ from ancestral.pipeline.calling import (
     seeds_of,
 )
 from ancestral.pipeline.classifying import NoisyClassifier
-from ancestral.pipeline.folder import Contents, build_network, read_folder, with_tokens, write_folder
+from ancestral.pipeline.folder import Contents, build_network, named_tokenizer, read_folder, with_tokens, write_folder
 from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
 from ancestral.pipeline.guiding import Networks, guided
 from ancestral.processes import SINGLE_PROCESS, Processes
@@ -96,6 +96,7 @@ class Pipeline:
         `network`: one of one's own instead, with its weights: a module of (x, time, labels), see docs/networks.md.
         `codec`: what makes x0 of the images. `tokenizer`: of the texts that the network is told.
         """
+        tokenizer = tokenizer or named_tokenizer(config.text)
         spec = with_tokens(config, spec, tokenizer)
         if network is None:
             with torch.random.fork_rng(devices=[]):
@@ -329,7 +330,13 @@ class Pipeline:
 
     def argument(self, condition: Condition, x: Data) -> Condition | Labels | None:
         """What the network is called with beside x (B, ...) and time."""
-        return argument(self.network, condition, self.num_classes, x)
+        return argument(self.network, self._complete(condition, x.shape[0]), self.num_classes, x)
+
+    def _complete(self, condition: Condition, count: int) -> Condition:
+        """With the states of its texts, where an encoder outside the network makes them."""
+        if self.tokenizer is None or self.spec.text is None:
+            return condition
+        return self.tokenizer.complete(condition, count, self.device)
 
     def denoiser(self, condition: Condition, settings: SamplingSettings) -> Denoiser:
         """The network with its condition bound, guided and clipped as `settings` say; with a cache, for one chain only.
@@ -440,17 +447,17 @@ class Pipeline:
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""
-        network, engine = self.network, self.compute.engine
+        network, engine, complete = self.network, self.compute.engine, once(partial(self._complete, condition))
         if network.training:
             network.eval()
         if engine != "torch" and isinstance(network, Backbone) and cache == 1:
             from ancestral.networks.engines import by_engine
 
             called = by_engine(network, engine, self.compute.engine_precision)
-            return NetworkDenoiser(self.diffusion, lambda x, time: called(x, time, condition))
+            return NetworkDenoiser(self.diffusion, lambda x, time: called(x, time, complete(x.shape[0])))
         self.by_torch("a cache of features" if cache > 1 else "a network of one's own")
 
-        embedded = once(partial(self._embedded, network, condition))
+        embedded = once(lambda count: self._embedded(network, complete(count), count))
 
         def call(x: Data, time: Tensor) -> Data:
             told = embedded(x.shape[0]) if isinstance(network, Backbone) else self.argument(condition, x)
@@ -488,7 +495,7 @@ class Pipeline:
 
     def _check(self, condition: Condition, settings: SamplingSettings) -> None:
         """Raises InputError unless condition and guidance are such as the networks were trained for."""
-        classes, knows_no_class, (labels, attributes, tokens, _) = self.num_classes, self.knows_null, condition
+        classes, knows_no_class, (labels, attributes, tokens, *_) = self.num_classes, self.knows_null, condition
         if settings.guidance_by == "classifier":
             if self.classify is None:
                 raise InputError(

@@ -36,6 +36,8 @@ from ancestral.settings.network import UNetSettings as UNetSettings
 from ancestral.settings.sampling import SamplingSettings as SamplingSettings
 from ancestral.settings.text import POOL_HEADS as POOL_HEADS
 from ancestral.settings.text import AnyText as AnyText
+from ancestral.settings.text import EncoderSpec as EncoderSpec
+from ancestral.settings.text import FrozenText as FrozenText
 from ancestral.settings.text import LearnedText as LearnedText
 from ancestral.settings.text import NoText as NoText
 from ancestral.settings.text import TextSettings as TextSettings

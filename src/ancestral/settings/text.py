@@ -32,7 +32,7 @@ class LearnedText(TextSettings):
     vocab_size: Vocabulary = 1024
     """Most tokens that are learned: fewer, where no pair of them stands in the captions twice."""
     length: Length = 32
-    """Tokens of a caption, start and end among them; a longer one is cut."""
+    """Tokens of a caption, start and end among them; a longer one is cut (of frozen 77)."""
     width: Width = 128
     """Features of a token."""
     layers: Depth = 3
@@ -54,12 +54,49 @@ class LearnedText(TextSettings):
         return self
 
 
-AnyText = NoText | LearnedText
+class FrozenText(TextSettings):
+    """A text encoder that exists already, CLIP or T5, which is never trained."""
+
+    name: Literal["frozen"] = "frozen"
+    folder: str = ""
+    """Folder of transformers that holds it and its tokenizer, side by side or as text_encoder and tokenizer."""
+    length: Length = 77
+    """Tokens of a caption, start and end among them; a longer one is cut."""
+    masked: bool = False
+    """Hide from the encoder and the image the tokens that only fill up a caption; Stable Diffusion shows them."""
+
+    @model_validator(mode="after")
+    def _names_a_folder(self) -> FrozenText:
+        if not self.folder:
+            raise ValueError("expected text.folder with text.name frozen, got none; name the folder of a text encoder")
+        return self
+
+
+AnyText = NoText | LearnedText | FrozenText
+
+
+class EncoderSpec(Settings):
+    """A text encoder outside a network, which is told the states that it makes of tokens."""
+
+    kind: str
+    """Its class in transformers."""
+    width: Width
+    """Features of a state."""
+    hash: str
+    """SHA-256 of its files, its tokenizer's, and of how both are asked, in hexadecimal."""
 
 
 class TextSpec(Settings):
-    """The tokens that a network is told a text in: how many there are, and how many a text has. The last two of the
-    vocabulary are start and end, and the end fills up a row."""
+    """The tokens that a network is told a text in: how many there are, and how many a text has. Where the network reads
+    them itself, the last two of the vocabulary are start and end, and the end fills up a row."""
 
-    vocab_size: Vocabulary
+    vocab_size: Annotated[int, Field(ge=1, le=2**20)]
     length: Length
+    encoder: Annotated[EncoderSpec | None, Field(exclude_if=lambda encoder: encoder is None)] = None
+    """What reads them outside the network. None: the network's own encoder does."""
+
+    @property
+    def words(self) -> str:
+        if self.encoder is not None:
+            return f"{self.encoder.kind} of hash {self.encoder.hash[:16]}, {self.length} tokens of a text"
+        return f"a tokenizer of {self.vocab_size} tokens, {self.length} of a text"

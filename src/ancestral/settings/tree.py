@@ -59,7 +59,8 @@ class Config(Settings):
     network: Annotated[AnyNetwork, Field(discriminator="name")] = UNetSettings()
     """unet: convolutions at several resolutions. dit: a transformer on patches of the image."""
     text: Annotated[AnyText, Field(discriminator="name")] = NoText()
-    """none: captions are not read. learned: a tokenizer and an encoder of one's own, learned from the captions."""
+    """none: captions are not read. learned: a tokenizer and an encoder of one's own, learned from the captions. frozen:
+    those in a folder of transformers, CLIP or T5 (extra `text`)."""
     training: TrainingSettings = TrainingSettings(minutes=30)
     sampling: SamplingSettings = SamplingSettings()
     compute: ComputeSettings = ComputeSettings()

@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 
 from ancestral.compute import Choices
 from ancestral.errors import CannotWrite, InputError
-from ancestral.files import as_path, open_to_append, put_in_place, write_whole
+from ancestral.files import as_path, open_to_append, put_in_place, write_whole, writing
 from ancestral.folders import what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 from ancestral.pipeline.folder import read_tokenizer
 from ancestral.settings import AnyText, ComputeSettings, Config, flat, parse, read_settings
-from ancestral.text_reader import TextReader
+from ancestral.text_reader import TEXT_ENCODER, TOKENIZER, TextReader
 
 ADJUSTABLE = {
     *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
@@ -50,7 +50,8 @@ class RunFolder:
         self.log = self.path / "log.jsonl"  # what the computation determines
         self.timing = self.path / "timing.jsonl"  # what the machine determines
         self.checkpoints = self.path / "checkpoints"  # everything a resume needs
-        self.tokenizer = self.path / "tokenizer"  # of its captions, where it reads text
+        self.tokenizer = self.path / TOKENIZER  # of its captions, where it reads text
+        self.text_encoder = self.path / TEXT_ENCODER  # that exists already, where that reads it
         self.samples = self.path / "samples"  # grids generated on the way
         self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
 
@@ -72,7 +73,7 @@ class RunFolder:
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
         """
-        parts = (self.checkpoints, self.samples, self.pipeline, self.tokenizer)
+        parts = (self.checkpoints, self.samples, self.pipeline, self.tokenizer, self.text_encoder)
         for entry in (self.config, self.compute, self.log, self.timing, *parts):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
@@ -105,12 +106,13 @@ class RunFolder:
                 raise InputError(f"expected the tokenizer in {self.tokenizer}, got another; load that one")
             return
         building = self.path / ".text.new"
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir()
-        tokenizer.write(building)
-        for part in sorted(building.iterdir()):
-            put_in_place(part, self.path / part.name)
-        building.rmdir()
+        with writing(self.path, "free space, or choose another folder with --out"):
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir()
+            tokenizer.write(building)
+            for part in sorted(building.iterdir()):  # the tokenizer, by which all are found, last
+                put_in_place(part, self.path / part.name)
+            building.rmdir()
 
     def computed_on(self, machine: str) -> bool:
         """Whether this run was computed on that machine so far, and so goes on as it was."""

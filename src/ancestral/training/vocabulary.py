@@ -1,9 +1,10 @@
-"""The tokenizer of a run: learned from the captions that are trained on, once, and kept beside its checkpoints."""
+"""The tokenizer of a run, kept beside its checkpoints: learned from the captions that are trained on, once, or of an
+encoder that exists already."""
 
 from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
-from ancestral.pipeline.folder import read_tokenizer
-from ancestral.settings import AnyText, NoText
+from ancestral.pipeline.folder import check_reads, named_tokenizer, read_tokenizer, told_text
+from ancestral.settings import AnyText, LearnedText, NoText
 from ancestral.text import printable
 from ancestral.text_reader import TextReader
 from ancestral.tokenizer import Tokenizer
@@ -25,7 +26,14 @@ def tokenizer_of(settings: AnyText, images: ImageSet, run: RunFolder, source: st
             f"expected captions with text.name {settings.name}, got none with {printable(source)}; write them beside "
             "the images, as docs/text.md says, or set text.name none"
         )
+    if not isinstance(settings, LearnedText):
+        return named_tokenizer(settings)
     return Tokenizer.learn(captions, settings.vocab_size, settings.length, settings.lower)
+
+
+def existing_tokenizer(settings: AnyText, run: RunFolder) -> TextReader | None:
+    """The same where no captions are needed for it; None: it is yet to be learned, or no text is read."""
+    return _kept(run, settings) or named_tokenizer(settings)
 
 
 def in_words(tokenizer: TextReader, images: ImageSet) -> str:
@@ -45,6 +53,8 @@ def in_words(tokenizer: TextReader, images: ImageSet) -> str:
 def _kept(run: RunFolder, settings: AnyText) -> TextReader | None:
     """The tokenizer that the run has, and its pipeline too. It is never learned anew where something has been trained
     with it, nor taken where it has changed since."""
+    if isinstance(settings, NoText):
+        return None
     kept = [each for folder in (run.path, run.pipeline) if (each := read_tokenizer(folder, settings)) is not None]
     if len({each.hash for each in kept}) > 1:
         raise InputError(
@@ -56,4 +66,6 @@ def _kept(run: RunFolder, settings: AnyText) -> TextReader | None:
             f"expected the tokenizer of the run in {printable(str(run.tokenizer))}, got none; restore it, or train "
             "into another folder with --out"
         )
+    if kept:
+        check_reads(kept[0], told_text(run.pipeline), run.path)
     return kept[0] if kept else None

@@ -23,6 +23,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import build_network
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
 from ancestral.text import size_in_words
+from ancestral.text_reader import TextReader
 from ancestral.training.memory import SHARE, LiveBytes, available_bytes, footprint, halved
 
 MEASURED = 100  # calls of one image, of which one is spent on measuring
@@ -161,7 +162,9 @@ def unusual(config: Config, spec: ImageSpec) -> bool:
     return spec.height * spec.width > 64**2 or config.training.batch_size > 512
 
 
-def of_training(config: Config, spec: ImageSpec, device: torch.device, processes: int = 1) -> Price:
+def of_training(
+    config: Config, spec: ImageSpec, device: torch.device, processes: int = 1, tokenizer: TextReader | None = None
+) -> Price:
     """Training: memory for weights, a batch, and the images that are computed at once; disk for checkpoints. Its time
     is its budget's. What an image takes is tried at a small size, and grows with its pixels. InputError as for
     `check_training`.
@@ -170,7 +173,7 @@ def of_training(config: Config, spec: ImageSpec, device: torch.device, processes
     multiple = _weightless(config, spec).side_multiple
     most = max(multiple, TRIED_SIDE // multiple * multiple)
     small = spec.model_copy(update={"height": min(spec.height, most), "width": min(spec.width, most)})
-    pipeline = Pipeline.fresh(config, small, device)
+    pipeline = Pipeline.fresh(config, small, device, tokenizer=tokenizer)
     pipeline.network.requires_grad_(True)
     tried = footprint(pipeline, TRIED_IMAGES, TRIED_IMAGES).kept
     one = tried * spec.height * spec.width // (TRIED_IMAGES * small.height * small.width)
