@@ -79,6 +79,23 @@ def test_each_part_is_opened_alone_and_answers_alike(tmp_path: Path, classes: in
     )
 
 
+def test_the_pooled_text_is_at_its_first_end(tmp_path: Path) -> None:
+    """Trap 31: what fills a row up is the end too. By the numbers in the file, and as of old (eos_token_id 2) by the
+    largest of a row."""
+    transformers = pytest.importorskip("transformers")
+    written(tmp_path / "p")
+    tokens = TOKENIZER.encode(["red", *TEXTS[1:]])
+    first = [row.index(TOKENIZER.end) for row in tokens.tolist()]
+    assert first == [1 + len(TOKENIZER.tokens("red")), 1, TOKENIZER.length - 1] and first[0] < first[2]
+    config = tmp_path / "p/text_encoder/config.json"
+    for legacy in (False, True):
+        if legacy:
+            changed(config, eos_token_id=2)
+        with torch.no_grad():
+            found = transformers.CLIPTextModel.from_pretrained(tmp_path / "p/text_encoder").eval()(tokens)
+        torch.testing.assert_close(found.pooler_output, found.last_hidden_state[torch.arange(3), first])
+
+
 @pytest.mark.parametrize(
     ("network", "text", "name"),
     [

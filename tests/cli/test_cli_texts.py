@@ -59,22 +59,11 @@ def test_prompts_of_a_file_give_an_image_each_and_a_long_one_is_cut_and_said(
     assert code == 0 and "warning" not in err and len([*Path("lines").glob("seed-*.png")]) == 17
     assert read_metadata(Path("lines/seed-16.png"))["prompt"] == "image 16"
     long = "a dark image " + "very " * 2000 + "bright"
-    words = (
-        "sample",
-        texts,
-        "--prompt",
-        long,
-        "--prompt",
-        "dark",
-        "--num-images",
-        "2",
-        "--steps",
-        "1",
-        "--out",
-        "long",
-    )
-    code, _, err = call(capsys, *words)
+    asked = ("--prompt", long, "--prompt", "dark", "--num-images", "2")
+    code, _, err = call(capsys, "sample", texts, *asked, "--steps", "1", "--out", "long")
     assert code == 0 and "a prompt of more than 16 tokens is cut" in err and "'a dark image very very" in err
+    tokenizer = Tokenizer.load(texts / "tokenizer")
+    assert f"{tokenizer.decode(tokenizer.encode([long])[0])!r}\n" in err, "trap 29: no more than is read"
     height, width, _ = pixels_of("long/grid.png").shape
     assert width < 600 and height < 500, "a long prompt is shortened beneath its image"
     assert read_metadata(Path("long/grid.png"))["prompts"] == json.dumps([long, "dark"])

@@ -129,6 +129,9 @@ def test_padding_is_hidden_from_every_part_or_from_none(settings: NetworkSetting
     places[5:] += 10 * torch.randn(2, SHAPE.width)
     changed, moved = asked(network, told, 2), network.read(told, torch.empty(2)).vectors[0]
     assert torch.equal(changed, before) == masked and torch.equal(moved, vector) == masked
+    places[4] += 10 * torch.randn(SHAPE.width)
+    ended, heard = asked(network, told, 2), network.read(told, torch.empty(2)).vectors[0]
+    assert not torch.equal(ended, changed) and not torch.equal(heard, moved), "the first end is no padding"
 
 
 @pytest.mark.parametrize(("settings", "masked"), [*product(NETWORKS, (False, True))])
