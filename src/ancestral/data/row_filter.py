@@ -10,8 +10,6 @@ from ancestral.errors import InputError
 from ancestral.names import meant
 from ancestral.text import printable, shortened
 
-NAMED = 8  # columns or values that an error names
-
 
 def filtered(listing: Listing, annotations: dict[str, Annotation], where: Sequence[str]) -> dict[str, Annotation]:
     """The annotations of the files of which all of `where` holds, COLUMN=VALUE each; of one column any of its values.
