@@ -127,6 +127,7 @@ VARIED = {
     "long middle": {"middle_layers": 2},
     "no middle": {"middle_layers": 0},
     "fourier": {"fourier": (0, 7)},
+    "positions": {"positions": True},
     "rank": {"output_rank": 5},
 }
 
@@ -281,7 +282,7 @@ def test_what_is_a_diffusers_unet() -> None:
     assert is_diffusers_unet(SETTINGS.model_copy(update={"stem": 8}), 8, 8)
     assert not is_diffusers_unet(SETTINGS, 8, 7)
     assert not is_diffusers_unet(UNetSettings(widths=(32, 32, 32, 32), attention=()), 28, 28)
-    for beyond in ("own stem", "long middle", "no middle", "fourier", "rank"):
+    for beyond in ("own stem", "long middle", "no middle", "fourier", "positions", "rank"):
         assert not is_diffusers_unet(SETTINGS.model_copy(update=VARIED[beyond]), 8, 8)
 
 

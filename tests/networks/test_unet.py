@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from ancestral.condition import UNTOLD, Condition
 from ancestral.errors import InputError
-from ancestral.networks.conditions import Told
+from ancestral.networks.blocks import attended
+from ancestral.networks.conditions import NOTHING, Told
+from ancestral.networks.layers import placed
+from ancestral.networks.text import Text, TextShape
 from ancestral.networks.unet import UNet
 from ancestral.settings import UNetSettings
 
@@ -216,6 +219,38 @@ def test_gradient_reaches_every_parameter(settings: UNetSettings) -> None:
         if "to_k.bias" not in name and (p.grad is None or p.grad.abs().max() < 1e-9)
     ]
     assert still == []
+
+
+@pytest.mark.parametrize("told", [NOTHING, Told(text=TextShape(600, 8, 64, 1, 4))], ids=["self", "text"])
+def test_with_positions_pixels_that_look_alike_are_told_apart(told: Told) -> None:
+    """Without them a layer of attention gives pixels of one colour one answer, above what is below or not."""
+    for known in (False, True):
+        network = randomised(UNet(UNetSettings(**PLAIN | {"positions": known}), 1, 1, told))
+        alike, text = torch.full((1, 16, 4, 6), 0.5), None if told is NOTHING else Text(torch.randn(1, 8, 64))
+        answer = attended(network.mid_block.attentions[0], alike, text)[0]
+        apart = {"down": answer[:, 0, 3] - answer[:, 2, 3], "across": answer[:, 1, 0] - answer[:, 1, 4]}
+        assert {way: bool(difference.abs().max() > 1e-2) for way, difference in apart.items()} == {
+            "down": known, "across": known
+        }  # fmt: skip
+
+
+def test_positions_are_those_of_the_pixels_and_no_weights() -> None:
+    """Trap: rows and columns change places in an image that is no square."""
+    by_pixel = placed(torch.zeros(2, 15, 8), torch.zeros(2, 8, 3, 5))[1].unflatten(0, (3, 5))
+    across, down = by_pixel.chunk(2, dim=2)
+    assert torch.equal(across, across[:1].expand(3, -1, -1))
+    assert torch.equal(down, down[:, :1].expand(-1, 5, -1))
+    assert len(by_pixel.flatten(0, 1).unique(dim=0)) == 15
+    assert UNet(UNetSettings(**PLAIN), 1, 1).state_dict().keys() == (
+        UNet(UNetSettings(**PLAIN | {"positions": True}), 1, 1).state_dict().keys()
+    )
+
+
+def test_positions_without_attention_or_of_odd_widths_are_refused() -> None:
+    with pytest.raises(InputError, match="expected positions with attention"):
+        UNetSettings(**PLAIN | {"attention": (), "middle_attention": False, "positions": True})
+    with pytest.raises(InputError, match="expected even attended widths"):
+        UNetSettings(**PLAIN | {"widths": (8, 15), "norm_groups": 1, "positions": True})
 
 
 def test_time_is_told_apart_under_bfloat16() -> None:

@@ -73,7 +73,8 @@ def is_diffusers_unet(settings: UNetSettings, height: int, width: int) -> bool:
     own_stem = settings.stem not in (None, settings.widths[0])
     own_middle = settings.middle_layers != 1 or (settings.time_conditioning == "add" and not settings.middle_norm)
     own_ends = own_stem or settings.fourier or settings.output_rank
-    return not own_ends and not own_middle and height % halvings == 0 and width % halvings == 0
+    own_parts = own_ends or own_middle or settings.positions
+    return not own_parts and height % halvings == 0 and width % halvings == 0
 
 
 def _read(values: Json, path: Path) -> NetworkFolder:

@@ -65,7 +65,7 @@ class Attention(nn.Module):
 
     def __init__(self, settings: UNetSettings, width: int, normalises: bool = True) -> None:
         super().__init__()
-        self.heads = width // (settings.head_width or width)
+        self.heads, self.positions = width // (settings.head_width or width), settings.positions
         self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps) if normalises else nn.Identity()
         self.to_q, self.to_k, self.to_v = (linear(width, width) for _ in range(3))
         self.to_out = nn.Sequential(zeroed(linear(width, width)))
@@ -73,6 +73,8 @@ class Attention(nn.Module):
     def forward(self, x: Images) -> Images:
         """(B, C, H, W) -> the same shape. Of many pixels, memory grows with HW; time with (HW)^2."""
         pixels = self.group_norm(x).flatten(2).transpose(1, 2)
+        if self.positions:
+            pixels = layers.placed(pixels, x)
         seen = attend(self.to_q(pixels), self.to_k(pixels), self.to_v(pixels), self.heads)
         return x + self.to_out(seen).transpose(1, 2).reshape(x.shape)
 

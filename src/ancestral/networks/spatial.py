@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.networks.attention import Sequences, attend
-from ancestral.networks.layers import GroupNorm, convolution, linear, zeroed
+from ancestral.networks.layers import GroupNorm, convolution, linear, placed, zeroed
 from ancestral.networks.text import Text, TextAttention
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
@@ -28,6 +28,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, settings: UNetSettings, width: int, text_width: int) -> None:
         super().__init__()
+        self.positions = settings.positions
         self.norm = GroupNorm(settings.norm_groups, width, EPS)
         self.proj_in, self.proj_out = convolution(width, width, 1), zeroed(convolution(width, width, 1))
         self.transformer_blocks = nn.ModuleList(
@@ -36,6 +37,8 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Images, text: Text) -> Images:
         pixels = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
+        if self.positions:
+            pixels = placed(pixels, x)
         for block in self.transformer_blocks:
             pixels = block(pixels, text)
         return x + self.proj_out(pixels.transpose(1, 2).reshape(x.shape))

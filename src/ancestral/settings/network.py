@@ -35,6 +35,8 @@ class UNetSettings(NetworkSettings):
     """Attend in the middle."""
     middle_norm: bool = True
     """Normalise what the middle attends to; published networks with scale-shift do not."""
+    positions: Annotated[bool, Field(exclude_if=lambda known: not known)] = False
+    """Pixels that attend know their places, by cosines over the image: for texts that say what is above what."""
     head_width: Width | None = None
     """Channels of an attention head. None: one head."""
     stem: Width | None = None
@@ -75,7 +77,11 @@ class UNetSettings(NetworkSettings):
             attends.append(self.widths[-1])
         elif not self.middle_norm:
             raise ValueError("expected middle_norm without an attention in the middle, which is all that it is for")
+        if self.positions and not attends:
+            raise ValueError("expected positions with attention, at a level or in the middle, got none of it")
         for width in attends:
+            if self.positions and width % 2:
+                raise ValueError(f"expected even attended widths, for positions on two axes, got {width}")
             if self.head_width and width % self.head_width:
                 raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
         return self
