@@ -102,9 +102,16 @@ def shapes_one() -> Config:
 
 
 def shapes() -> Config:
-    """Drawn scenes of two things, 32x32 RGB, by their captions: 45 minutes."""
+    """Drawn scenes of two things, 32x32 RGB, by their captions: 45 minutes.
+
+    Where one thing is to another is learned by pixels that know their places, at a third of the rate, and where there
+    is nothing but noise.
+    """
     data = DataSettings(source="shapes", scenes="endless")
-    return _captioned(data, 45.0, "x0", LearnedText(width=96, layers=3, length=20))
+    config = _captioned(data, 45.0, "x0", LearnedText(width=96, layers=3, length=20))
+    training = config.training.model_copy(update={"lr": 1e-3, "timesteps_mean": -3.0, "timesteps_std": 3.0})
+    network = config.network.model_copy(update={"positions": True})
+    return config.model_copy(update={"network": network, "training": training})
 
 
 def emoji() -> Config:

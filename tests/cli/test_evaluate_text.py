@@ -28,6 +28,7 @@ FEW = [
     *("--lift-images", "4", "--lift-levels", "2", "--steps", "2"),
 ]
 TEXT = ["--text.name", "learned", "--text.width", "16", "--text.layers", "1", "--data.test", "0.2"]
+WITHOUT_ATTENTION = ["--network.no_positions"]  # which the preset has, for pixels that attend
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,19 @@ def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         run = tmp_path_factory.mktemp("runs") / "shapes"
-        words = ["train", "shapes", *TINY, *TEXT, "--data.scenes", "60", "--training.steps", "2", "--out", str(run)]
+        words = [
+            "train",
+            "shapes",
+            *TINY,
+            *WITHOUT_ATTENTION,
+            *TEXT,
+            "--data.scenes",
+            "60",
+            "--training.steps",
+            "2",
+            "--out",
+            str(run),
+        ]
         assert main(words) == 0
     return run
 

@@ -78,7 +78,9 @@ class UNetSettings(NetworkSettings):
         elif not self.middle_norm:
             raise ValueError("expected middle_norm without an attention in the middle, which is all that it is for")
         if self.positions and not attends:
-            raise ValueError("expected positions with attention, at a level or in the middle, got none of it")
+            raise ValueError(
+                "expected positions with attention, at a level or in the middle, got none of it: do without them"
+            )
         for width in attends:
             if self.positions and width % 2:
                 raise ValueError(f"expected even attended widths, for positions on two axes, got {width}")
