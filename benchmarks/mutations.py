@@ -366,7 +366,7 @@ MUTATIONS = (
     Mutation("an attribute that is not told is 0", "networks/conditions.py",
              "~attributes.isnan()", "torch.ones_like(attributes)"),
     Mutation("a share's deviation for its error", "evaluation/metrics.py",
-             "float(counts.std()) / math.sqrt(len(counts))", "float(counts.std())"),
+             "float(values.std()) / math.sqrt(len(values))", "float(values.std())"),
     Mutation("likelihood: the deviation for the error", "evaluation/likelihood.py",
              "math.sqrt(spread / len(values))", "math.sqrt(spread)"),
     Mutation("probes: the deviation for the error", "diffusion/probability_flow.py",

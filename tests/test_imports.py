@@ -50,7 +50,7 @@ WITHOUT_TORCH = {
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {
     *("matplotlib", "sklearn", "scipy", "diffusers", "transformers", "tensorboard", "torch.utils.tensorboard"),
-    "torch_fidelity",
+    *("torch_fidelity", "constriction"),
 }
 """Imported inside the function that needs it, or for the type checker alone."""
 EXECUTES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "code", "runpy"}

@@ -121,9 +121,9 @@ def test_the_minutes_of_each_section_are_those_of_its_files() -> None:
     assert f"{WORDS_A_MINUTE} words a minute" in PAGE
 
 
-def test_an_afternoon_is_about_four_and_a_half_hours() -> None:
-    assert "about four and a half hours" in PAGE
-    assert sum(stop.minutes() for stop in ORDER) / 60 == pytest.approx(4.5, abs=0.5)
+def test_an_afternoon_is_about_five_hours() -> None:
+    assert "about five hours" in PAGE
+    assert sum(stop.minutes() for stop in ORDER) / 60 == pytest.approx(5, abs=0.5)
 
 
 def test_the_ten_minutes_are_no_more() -> None:

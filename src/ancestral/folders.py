@@ -11,8 +11,9 @@ from ancestral.errors import InputError
 from ancestral.files import INDEX, half_of, is_packed
 from ancestral.text import printable
 
-FolderKind = Literal["run", "pipeline", "checkpoint", "packed data set"]
+FolderKind = Literal["run", "codec run", "pipeline", "checkpoint", "packed data set"]
 OWN_FILE = "ancestral.json"  # in every pipeline that this package wrote
+CODEC, CODEC_FILE = "codec", "codec.json"  # what the run of an autoencoder makes, and its settings
 PACKING = "packing.json"  # what a packed data set has until it is whole
 PARTS = {
     *(OWN_FILE, "model_index.json", "network.json", "network.safetensors", "scheduler", "variance.json"),
@@ -23,6 +24,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} generates with it",
+    "codec run": "ancestral train-codec {} goes on with it",
     "pipeline": "ancestral sample {} generates with it",
     "checkpoint": "ancestral train goes on with the run that it belongs to",
     "packed data set": "ancestral train {} trains on it",
@@ -40,6 +42,8 @@ def kind_by_names(folder: Path, names: Set[str]) -> FolderKind | None:
     """The same, with the names of what lies in it."""
     if "config.json" in names and names & {"lock", "log.jsonl", "checkpoints", "pipeline"}:
         return "run"
+    if CODEC_FILE in names and names & {"lock", "log.jsonl", "checkpoints", CODEC}:
+        return "codec run"
     if names & {"model_index.json", OWN_FILE} or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
         return "pipeline"
     if {"manifest.json", "state.json"} <= names:

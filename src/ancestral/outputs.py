@@ -84,7 +84,7 @@ def check_folder(folder: Path, room: int = LEAST_ROOM) -> None:
     folder = folder.absolute()
     _check_names(folder.parts, 255)
     for place in (folder, *folder.parents):
-        if _holds(place.parent, "config.json", "lock"):
+        if _holds(place.parent, "config.json", "lock") or _holds(place.parent, "codec.json", "lock"):
             check_part(place)
     for place in (real := folder.resolve(), *real.parents):
         if _holds(place, "model_index.json") or _holds(place, "manifest.json", "state.json") or is_packed(place):

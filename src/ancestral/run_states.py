@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple
 from ancestral.colors import NAMES
 from ancestral.errors import InputError
 from ancestral.files import open_regular, parse_json, read_json
+from ancestral.folders import CODEC, CODEC_FILE
 from ancestral.migrations import settings as migrated
-from ancestral.settings import Config, parse
+from ancestral.settings import AnyConfig, CodecConfig, Config, parse
 
 MALFORMED = (ValueError, LookupError, TypeError)
 """What reading a file that is missing (an InputError, which is a ValueError) or says something else may raise."""
@@ -34,7 +35,8 @@ class RunState(NamedTuple):
 
 def find_runs(folder: Path, depth: int = 3) -> Iterator[Path]:
     """The run folders at and up to `depth` folders below `folder`, by their names; none inside another run."""
-    if (folder / "config.json").exists() and ((folder / "lock").exists() or (folder / "checkpoints").is_dir()):
+    settings = any((folder / name).exists() for name in ("config.json", CODEC_FILE))
+    if settings and ((folder / "lock").exists() or (folder / "checkpoints").is_dir()):
         yield folder
         return
     with suppress(OSError):
@@ -59,8 +61,11 @@ def state_of(run: Path) -> RunState:
     with suppress(*MALFORMED):  # the first comparison of an evaluation is of generated images
         numbers = read_json(run / "evaluation.json")["comparisons"][0]["numbers"]
         about["frechet"] = next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)
+    is_codec = (run / CODEC_FILE).exists()
+    kind: type[CodecConfig] | type[Config] = CodecConfig if is_codec else Config
+    file, made = (CODEC_FILE, CODEC) if is_codec else ("config.json", "pipeline")
     try:
-        config = parse(Config, migrated(read_json(run / "config.json")), "config.json")
+        config: AnyConfig = parse(kind, migrated(read_json(run / file)), file)
     except InputError as wrong:
         return RunState(state="damaged", fault=str(wrong), **about)
     with suppress(*MALFORMED):
@@ -68,9 +73,9 @@ def state_of(run: Path) -> RunState:
         about["size"] = f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
     if _is_held(run / "lock"):
         return RunState(state="training", **about)
-    if fault := _fault(run):
+    if fault := _fault(run, made):
         return RunState(state="damaged", fault=fault, **about)
-    return RunState(state="finished" if _is_finished(config, run, last) else "stopped", **about)
+    return RunState(state="finished" if _is_finished(config, run, last, made) else "stopped", **about)
 
 
 def _is_held(lock: Path) -> bool:
@@ -83,19 +88,19 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _fault(run: Path) -> str:
-    """What is wrong with a run that no one trains; empty where nothing is to be seen."""
+def _fault(run: Path, made: str) -> str:
+    """What is wrong with a run that no one trains and that makes a folder `made`; empty where nothing is to be seen."""
     kept = [*(run / "checkpoints").glob("step-*")]
     broken = [each.name for each in kept if not (each / "manifest.json").is_file()]
     if broken:
         return f"{broken[0]} has no manifest"
     if not kept and any((run / "checkpoints").glob("damaged-*")):
         return "every checkpoint was set aside as damaged"
-    return "checkpoints and no pipeline" if kept and not (run / "pipeline").is_dir() else ""
+    return f"checkpoints and no {made}" if kept and not (run / made).is_dir() else ""
 
 
-def _is_finished(config: Config, run: Path, last: dict[str, Any]) -> bool:
-    """Whether what was logged or saved last has reached a limit of the budget, and the pipeline is there."""
+def _is_finished(config: AnyConfig, run: Path, last: dict[str, Any], made: str) -> bool:
+    """Whether what was logged or saved last has reached a limit of the budget, and the folder `made` is there."""
     budget = config.training
     used = (
         (_number(last, "step", int), budget.steps),
@@ -104,7 +109,7 @@ def _is_finished(config: Config, run: Path, last: dict[str, Any]) -> bool:
         (_number(_last_saved(run), "seconds", float), budget.minutes and 60 * budget.minutes),
     )
     reached = any(amount is not None and limit is not None and amount >= limit for amount, limit in used)
-    return reached and (run / "pipeline").is_dir()
+    return reached and (run / made).is_dir()
 
 
 def _last_line(path: Path) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def _number(values: dict[str, Any], name: str, kind: type[int] | type[float]) ->
 def _changed(run: Path) -> float:
     """When the run last wrote, in seconds since 1970."""
     times = [0.0]
-    for name in ("log.jsonl", "timing.jsonl", "config.json", "pipeline"):
+    for name in ("log.jsonl", "timing.jsonl", "config.json", CODEC_FILE, "pipeline", CODEC):
         with suppress(OSError):
             times.append((run / name).stat().st_mtime)
     return max(times)

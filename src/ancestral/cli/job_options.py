@@ -17,7 +17,17 @@ from ancestral.jobs.measurement_settings import RunSettings
 from ancestral.jobs.settings import Typed
 from ancestral.jobs.target import TargetSettings, settings_of
 from ancestral.names import meant, spelled
-from ancestral.settings import ComputeSettings, Config, DataSettings, SamplingSettings, Settings, field_names, leaves
+from ancestral.settings import (
+    AnyConfig,
+    CodecConfig,
+    ComputeSettings,
+    Config,
+    DataSettings,
+    SamplingSettings,
+    Settings,
+    field_names,
+    leaves,
+)
 
 J = TypeVar("J", bound=Settings)
 LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "classifier")
@@ -41,7 +51,7 @@ def job_options(
     examples: Sequence[str],
     kind: type[Settings],
     about_json: str = "print the result as JSON",
-    defaults: Config | None = None,
+    defaults: AnyConfig | None = None,
 ) -> Options:
     """The options of a job, with --json and --debug; of all settings of a run, the help states those of `defaults`."""
     options = Options(command, words, about, examples)
@@ -57,9 +67,12 @@ def job_options(
     if issubclass(kind, ImagesSettings):
         fields = [leaf for leaf in leaves(DataSettings()) if leaf[0] not in kind.no_flags]
         options.settings("how images are read", fields, "data")
-    if issubclass(kind, TargetSettings):
-        for name in Config.model_fields:
-            group = [leaf for leaf in leaves(defaults or Config(), every=True) if leaf[0].split(".")[0] == name]
+    tree = defaults or (Config() if issubclass(kind, TargetSettings) else None)
+    if tree is not None:
+        hidden: frozenset[str] = tree.NO_FLAGS if isinstance(tree, CodecConfig) else frozenset()
+        offered = [leaf for leaf in leaves(tree, every=True) if leaf[0] not in hidden]
+        for name in type(tree).model_fields:
+            group = [leaf for leaf in offered if leaf[0].split(".")[0] == name]
             options.settings("settings of the run" if name == "seed" else f"settings: {name}", group)
     return options
 
@@ -78,7 +91,8 @@ def job_settings(found: Namespace, kind: type[J]) -> J:
     options = {name: _option(name, field) for name, field in fields.items()}
     words = {name: word for name, word in vars(found).items() if name in fields and word is not None}
     values = {name: _value(word, options[name], _typed(fields[name])) for name, word in words.items()}
-    typed = changes(found, [*leaves(Config(), every=True), *leaves(DataSettings()), *leaves(SamplingSettings())])
+    of_runs = [*leaves(Config(), every=True), *leaves(CodecConfig(), every=True)]
+    typed = changes(found, [*of_runs, *leaves(DataSettings()), *leaves(SamplingSettings())])
     if "compute" in kind.model_fields:
         values["compute"] = typed.pop("compute", {})
     values |= {name: typed for name, field in kind.model_fields.items() if accepts(field.annotation, dict)}

@@ -33,6 +33,7 @@ VERBS = {
     "likelihood": "measure the bound on bits per dimension of held-out images",
     "sweep": "measure samplers against network calls, and keep to the best",
     "train-classifier": "train a classifier of noisy images, to guide a run's network by",
+    "train-codec": "train an autoencoder of images: the latents of latent diffusion",
     "variance": "measure the best variance of a network's reverse steps",
     "tune": "measure how this machine trains and generates fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
@@ -43,7 +44,7 @@ VERBS = {
 }
 MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
 """Verbs whose words are in measure.py; of the others each has a module."""
-TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep", "train-classifier")
+TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep", "train-classifier", "train-codec")
 """Verbs that several processes can do together."""
 OUT_OF_MEMORY = re.compile(
     "[Cc](an't|annot) allocate memory|could not create a (primitive|memory)|CUDA out of memory|"

@@ -93,6 +93,13 @@ class Memorisation(NamedTuple):
     nearer: float
 
 
+def mean_estimate(values: Float64[Tensor, "N"] | Bool[Tensor, "N"]) -> Estimate:
+    """Mean over images, with its standard error; of a single image there is none."""
+    values = values.double()
+    error = float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None
+    return Estimate(float(values.mean()), error)
+
+
 def frechet_distance(a: Features, b: Others) -> float:
     """Fréchet distance (1) of the Gaussians fitted to the rows of `a` and `b`; it is squared, as is usual."""
     return gaussian_frechet(_moments(a), _moments(b))
@@ -177,7 +184,7 @@ def neighbourhood(real: Features, generated: Others, k: int = 5) -> Neighbourhoo
         dense.append((distances < real_radii).double().sum(dim=1) / k)
         recalled |= (distances <= radii[:, None]).any(dim=0)
         covered |= (distances < real_radii).any(dim=0)
-    return Neighbourhood(_mean(torch.cat(precise)), _mean(recalled), _mean(torch.cat(dense)), _mean(covered))
+    return Neighbourhood(*(mean_estimate(each) for each in (torch.cat(precise), recalled, torch.cat(dense), covered)))
 
 
 def nearest(queries: Vectors, references: Shaped[Tensor, "M ..."]) -> Nearest:
@@ -246,12 +253,6 @@ def _distances(x: Features, y: Others) -> Float64[Tensor, "N M"]:
 def _radii(x: Features, k: int) -> Float64[Tensor, "N"]:
     """Distance of each row to its k-th neighbour among the others (the nearest of k + 1 is itself)."""
     return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in torch.split(x, CHUNK)])
-
-
-def _mean(counts: Float64[Tensor, "N"] | Bool[Tensor, "N"]) -> Estimate:
-    """Mean over images with its standard error."""
-    counts = counts.double()
-    return Estimate(float(counts.mean()), float(counts.std()) / math.sqrt(len(counts)))
 
 
 def _search(queries: Shaped[Tensor, "N D"], references: Shaped[Tensor, "M ..."]) -> Int64[Tensor, "N"]:

@@ -4,7 +4,17 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from ancestral.settings import MOST_IMAGES, NumImages, NumTimesteps, ReverseVariance, SamplingSettings, Seed, Settings
+from ancestral.settings import (
+    MOST_IMAGES,
+    NumImages,
+    NumTimesteps,
+    PositiveFloat,
+    PositiveInt,
+    ReverseVariance,
+    SamplingSettings,
+    Seed,
+    Settings,
+)
 
 SAMPLERS: tuple[str, ...] = get_args(SamplingSettings.model_fields["sampler"].annotation)
 GRIDS: tuple[str, ...] = get_args(get_args(SamplingSettings.model_fields["grid"].annotation)[0])
@@ -65,3 +75,24 @@ class SweepSettings(Settings):
     """steps of the reference from the same noise"""
     seed: Seed = 0
     """seed of the images"""
+
+
+class RateSettings(Settings):
+    """Bytes against quality of a codec's images."""
+
+    num_images: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 200
+    """held-out images that are coded, at most"""
+    num_fitted: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 500
+    """training images that steps and tables are fitted to, at most"""
+    steps: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (24.0, 36.0, 54.0, 81.0, 120.0, 180.0, 270.0)
+    """of quantisation, in levels of 0..255 that they move an image by"""
+    qualities: Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(min_length=2)] = (
+        *(0, 2, 5, 10, 20, 35, 50, 65, 75, 90),
+    )
+    """of JPEG and WebP files"""
+    num_shown: NumImages = 6
+    """held-out images of the picture, the first"""
+    shown_bytes: PositiveInt = 400
+    """of each image in the picture, at most"""
+    seed: Seed = 0
+    """seed of the noise that finds out what each channel is worth"""

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
@@ -19,10 +19,20 @@ from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
 from ancestral.presets import PRESETS, for_folder
-from ancestral.settings import ComputeSettings, Config, PositiveFloat, SamplingSettings, merged, parse, read_settings
+from ancestral.settings import (
+    AnyConfig,
+    ComputeSettings,
+    Config,
+    PositiveFloat,
+    SamplingSettings,
+    merged,
+    parse,
+    read_settings,
+)
 from ancestral.settings.data import NUM_THINGS
 
 BUDGETS = ("steps", "images", "minutes")
+C = TypeVar("C", bound=AnyConfig)
 
 
 class RunPlan(NamedTuple):
@@ -33,7 +43,7 @@ class RunPlan(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _path(word: str, option: str) -> Path | None:
+def path_typed(word: str, option: str) -> Path | None:
     """What was typed; None: nothing was."""
     return Path(word) if word else None
 
@@ -43,7 +53,7 @@ class TargetSettings(ComputingSettings):
 
     target: Annotated[str | None, Typed("TARGET", nargs="?")] = None
     """a preset, a folder of images or a run; may be left out with --config"""
-    config: Annotated[Path | None, Typed("FILE", read=_path)] = None
+    config: Annotated[Path | None, Typed("FILE", read=path_typed)] = None
     """settings, .toml or .json; the config.json of any run is one"""
     settings: Annotated[Changes, Field(default_factory=dict)]
     """By name, nested as in a file: laid over those of target and file."""
@@ -52,7 +62,7 @@ class TargetSettings(ComputingSettings):
 class TrainSettings(TargetSettings, CostlySettings):
     """A network is trained."""
 
-    out: Annotated[Path | None, Typed("DIR", usual="runs/<name of the target>", read=_path)] = None
+    out: Annotated[Path | None, Typed("DIR", usual="runs/<name of the target>", read=path_typed)] = None
     """folder of the run"""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """of several processes, whether each holds all weights or some rows of each"""
@@ -127,14 +137,10 @@ def settings_of(target: str, captioned: bool = False) -> Config:
         return PRESETS[target]()
     if target in NUM_THINGS:
         return for_folder(target, captioned=captioned)
-    folder = None if is_url(target) else _folder(target)
+    folder = None if is_url(target) else place_of(target)
     if is_url(target) or (folder is not None and kind_of(folder) == "packed data set"):
-        from ancestral.data.shard_index import read_index
-        from ancestral.data.store import remote_folder
-
         source = target if folder is None else str(folder.resolve())
-        config = for_folder(source, captioned=captioned)
-        return merged(config, {"data": read_index(remote_folder(source)).settings}, source)
+        return merged(for_folder(source, captioned=captioned), {"data": packed_settings(source)}, source)
     if folder is not None:
         check_holds_images(folder)
         return for_folder(str(folder.resolve()), captioned=captioned)
@@ -143,6 +149,14 @@ def settings_of(target: str, captioned: bool = False) -> Config:
     if (name := spelled(target, PRESETS)) in PRESETS:
         return PRESETS[name]()
     raise InputError(f"expected a preset or a folder of images, got {target!r}; {meant(target, PRESETS)}")
+
+
+def packed_settings(source: str) -> dict[str, Any]:
+    """Those of the data that a packed data set says of itself."""
+    from ancestral.data.shard_index import read_index
+    from ancestral.data.store import remote_folder
+
+    return read_index(remote_folder(source)).settings
 
 
 def _stored_sampling(out: Path) -> SamplingSettings | None:
@@ -172,7 +186,7 @@ def _run_folder(target: str) -> Path | None:
     return folder if target not in PRESETS and kind_of(folder) == "run" else None
 
 
-def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:
+def overlaid(base: C, changes: dict[str, Any], where: str) -> C:
     """`base` with `changes` laid over it; a budget among them, of whatever kind, replaces that of `base`."""
     training = changes.get("training")
     if isinstance(training, dict) and any(training.get(kind) is not None for kind in BUDGETS):
@@ -183,10 +197,10 @@ def overlaid(base: Config, changes: dict[str, Any], where: str) -> Config:
 def _run_name(target: str) -> str:
     """That of a preset, however it was spelled, or of the folder."""
     name = Path(target).resolve().name or "run"
-    return name if _folder(target) else spelled(name, PRESETS)
+    return name if place_of(target) else spelled(name, PRESETS)
 
 
-def _folder(target: str) -> Path | None:
+def place_of(target: str) -> Path | None:
     """A path that exists, or the folder of that name among the data sets of $ANCESTRAL_DATA."""
     places = [Path(target).expanduser()]
     if (root := os.environ.get("ANCESTRAL_DATA")) and os.sep not in target:

@@ -194,12 +194,13 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Repeats the nearest pixel up to a given size, then convolves."""
+    """Repeats the nearest pixel up to a given size, or twice, then convolves."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.conv = convolution(width, width)
 
-    def forward(self, x: Float[Tensor, "B C h w"], like: Float[Tensor, "B skip H W"]) -> Images:
-        """`x` at the resolution of `like`, the skip it is about to meet."""
-        return self.conv(F.interpolate(x, size=like.shape[-2:], mode="nearest"))
+    def forward(self, x: Float[Tensor, "B C h w"], like: Float[Tensor, "B skip H W"] | None = None) -> Images:
+        """`x` at the resolution of `like`, the skip it is about to meet. None: at twice its own."""
+        size = [2 * side for side in x.shape[-2:]] if like is None else like.shape[-2:]
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))

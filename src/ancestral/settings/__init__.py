@@ -18,6 +18,13 @@ from ancestral.settings.base import Side as Side
 from ancestral.settings.base import Threads as Threads
 from ancestral.settings.base import choices as choices
 from ancestral.settings.base import field_names as field_names
+from ancestral.settings.codec import AnyAutoencoder as AnyAutoencoder
+from ancestral.settings.codec import AutoencoderSettings as AutoencoderSettings
+from ancestral.settings.codec import KLSettings as KLSettings
+from ancestral.settings.codec import PlainSettings as PlainSettings
+from ancestral.settings.codec import VQSettings as VQSettings
+from ancestral.settings.codec_run import AnyConfig as AnyConfig
+from ancestral.settings.codec_run import CodecConfig as CodecConfig
 from ancestral.settings.data import AttributeSpec as AttributeSpec
 from ancestral.settings.data import DataSettings as DataSettings
 from ancestral.settings.data import ImageSpec as ImageSpec

@@ -148,9 +148,9 @@ def _altered(field: FieldInfo, **changed: Any) -> FieldInfo:
     return altered
 
 
-def merged(base: Config, changes: dict[str, Any], where: str) -> Config:
+def merged(base: S, changes: dict[str, Any], where: str) -> S:
     """`base` with the nested `changes` laid over it, checked as a whole."""
-    return parse(Config, _laid(base, changes), where)
+    return parse(type(base), _laid(base, changes), where)
 
 
 def _laid(base: Settings, changes: dict[str, Any]) -> dict[str, Any]:

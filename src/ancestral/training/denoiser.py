@@ -18,6 +18,7 @@ from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import name_of, stored, write_settings
 from ancestral.processes import Processes
 from ancestral.rng import mix
+from ancestral.settings import Config
 from ancestral.tensors import PerImage, Pixels
 from ancestral.training.loss import level_of, losses_of_black, training_losses
 from ancestral.training.memory import fit_micro_batch
@@ -30,6 +31,8 @@ GRID_IMAGES = 40
 
 class Denoising(Task):
     """The network of a pipeline, by the loss of its settings. `recent`: losses that timesteps are sampled by."""
+
+    config: Config
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.diffusion, self.config = pipeline, pipeline.diffusion, pipeline.config
@@ -63,7 +66,7 @@ class Denoising(Task):
         losses = training_losses(self.pipeline, network, noised, condition)
         return losses, (self.weighting(self.diffusion, level) * random.times.weight).to(losses)
 
-    def after(self, random: Randomness, losses: PerImage) -> None:
+    def after(self, random: Randomness, losses: PerImage, taken: Tensor, processes: Processes) -> None:
         if self.recent is not None:
             self.recent = self.recent.after(random.times.t, losses)
 

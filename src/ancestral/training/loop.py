@@ -17,7 +17,7 @@ from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
-from ancestral.settings import Config, TrainingSettings, flat
+from ancestral.settings import AnyConfig, Config, TrainingSettings, flat
 from ancestral.training.checkpointer import Checkpointer
 from ancestral.training.denoiser import Denoising
 from ancestral.training.engine import Parallel
@@ -83,9 +83,9 @@ def train(
     idle = ("data.attributes",) if parts.train.attributes is None else ()
     with run.claimed(config, idle) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
-        if processes.is_main and task.tokenizer is not None:
+        if processes.is_main and task.tokenizer is not None and isinstance(config, Config):
             run.keep(task.tokenizer, config.text)
-        found = run.read_config().training if processes.is_main else config.training
+        found = run.read(type(config)).training if processes.is_main else config.training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
         task = task.with_compute(_settled(task, parts, run, say, processes, parallel))
         trainer = Trainer(task, parts.train, processes, parallel, asked)
@@ -113,7 +113,7 @@ def train(
         checkpointer.finish()
 
 
-def check_alike(processes: Processes, config: Config, images: str, parallel: str, tokenizer: str = "none") -> None:
+def check_alike(processes: Processes, config: AnyConfig, images: str, parallel: str, tokenizer: str = "none") -> None:
     """Compares settings and the hashes of images and tokenizer with those of the main process, together; InputError on
     every one.
 

@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from ancestral.compute import Choices
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, put_in_place, write_whole, writing
-from ancestral.folders import what_is
+from ancestral.folders import CODEC, CODEC_FILE, what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 from ancestral.pipeline.folder import read_tokenizer
-from ancestral.settings import AnyText, ComputeSettings, Config, flat, parse, read_settings
+from ancestral.settings import AnyConfig, AnyText, ComputeSettings, Config, flat, parse, read_settings
 from ancestral.text_reader import TEXT_ENCODER, TOKENIZER, TextReader
 
 ADJUSTABLE = {
@@ -31,10 +31,12 @@ ADJUSTABLE = {
 """Settings of training that may change when a run goes on: they do not change what a step computes, but for a budget
 that the learning rate falls over (`budget.py`)."""
 LEFT_BEHIND = re.compile(
-    r"lock|\.(config|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
+    r"lock|\.(config|codec|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
 )
 """Names in a folder that is as good as empty."""
 FILLED = ("checkpoints", "samples", "log.jsonl", "timing.jsonl")  # nothing while nothing is in it
+
+C = TypeVar("C", bound=AnyConfig)
 
 
 @dataclass(init=False)
@@ -54,15 +56,20 @@ class RunFolder:
         self.text_encoder = self.path / TEXT_ENCODER  # that exists already, where that reads it
         self.samples = self.path / "samples"  # grids generated on the way
         self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
+        self.codec = self.path / CODEC  # those of an autoencoder
 
     def read_config(self) -> Config:
         """The settings of this run. Raises InputError where there is none, or its config.json is damaged."""
         if not self.config.is_file():
             raise InputError(f"expected a run folder with a config.json, got {what_is(self.path)}")
-        return parse(Config, migrated(read_settings(self.config)), str(self.config))
+        return self.read(Config)
+
+    def read(self, kind: type[C]) -> C:
+        """The same, of what the run is of."""
+        return parse(kind, migrated(read_settings(self.config)), str(self.config))
 
     @contextmanager
-    def claimed(self, config: Config, idle: Collection[str] = ()) -> Iterator[Callable[[], None]]:
+    def claimed(self, config: AnyConfig, idle: Collection[str] = ()) -> Iterator[Callable[[], None]]:
         """Holds the run for one trainer, after checking that `config` continues what is there, but for the settings
         called `idle`, by dotted name, which mean nothing for its images.
 
@@ -73,7 +80,7 @@ class RunFolder:
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
         """
-        parts = (self.checkpoints, self.samples, self.pipeline, self.tokenizer, self.text_encoder)
+        parts = (self.checkpoints, self.samples, self.pipeline, self.codec, self.tokenizer, self.text_encoder)
         for entry in (self.config, self.compute, self.log, self.timing, *parts):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
@@ -92,7 +99,7 @@ class RunFolder:
             os.close(folder)
             lock.close()
 
-    def adopt(self, config: Config) -> None:
+    def adopt(self, config: AnyConfig) -> None:
         """Keeps the settings that the run goes on with, and removes what a kill in the middle of that left behind."""
         write_whole(self.config, config.model_dump_json(indent=2) + "\n")
         for name in (self.config.name, self.compute.name):
@@ -181,14 +188,22 @@ class RunFolder:
                 said = f"{self.path} is being trained by another process; wait for it, or set --out"
                 raise InputError(said) from None
 
-    def _agree(self, config: Config, idle: Collection[str]) -> None:
-        before, now = _fixed_settings(self.read_config()), _fixed_settings(config)
+    def _agree(self, config: AnyConfig, idle: Collection[str]) -> None:
+        before, now = _fixed_settings(self.read(type(config))), _fixed_settings(config)
         for name in sorted(before.keys() & now.keys() - {*idle}):  # the fields of another choice follow from its name
             if before[name] != now[name]:
                 raise InputError(
                     f"{self.path} was trained with {name} = {json.dumps(before[name])}, "
                     f"not {json.dumps(now[name])}; repeat its settings, or train into another folder with --out"
                 )
+
+
+class CodecRunFolder(RunFolder):
+    """The folder of the run of an autoencoder, whose settings bear another name: nothing takes it for a pipeline's."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path)
+        self.config = self.path / CODEC_FILE
 
 
 def _check_same(path: Path, claimed: os.stat_result) -> None:
@@ -213,7 +228,7 @@ def _is_nothing(entry: Path) -> bool:
     return all(map(_is_nothing, entry.iterdir())) if entry.is_dir() else entry.stat().st_size == 0
 
 
-def _fixed_settings(config: Config) -> dict[str, Any]:
+def _fixed_settings(config: AnyConfig) -> dict[str, Any]:
     """Every setting that a run cannot change, by dotted name."""
     tree = config.model_dump(mode="json", exclude={"sampling": True, "compute": True, "training": ADJUSTABLE})
     return dict(flat(tree))

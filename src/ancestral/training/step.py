@@ -173,6 +173,7 @@ class Trainer:
         """Algorithm 1, one step on the next batch, or none where it is not finite: Diverged after MOST_IN_A_ROW."""
         for module in self.modules:
             module.set_learning_rate(self.images, self.fraction, 0.5**self.rollbacks)
+        self.task.before(self.step, self.fraction)
         batch = self.loader.batch(self.step)  # x_0 ~ q(x_0)
         random = self._randomness()  # t ~ Uniform({1, ..., T}), eps ~ N(0, I)
         found = [self._gradient(module, batch, random) for module in self.modules]
@@ -183,7 +184,7 @@ class Trainer:
         for module, (losses, norm) in zip(self.modules, found, strict=True):
             module.descend(norm, finite)
             module.means.add(losses, random.times.weight, random.times.t, self.task.num_timesteps, norm, finite)
-        self.task.after(random, found[0][0])
+        self.task.after(random, found[0][0], finite, self.engine.processes)
         self._clear()
         self.step += 1
         self.fraction = self._fraction()
@@ -202,6 +203,7 @@ class Trainer:
         missing, record = sum(each.num_images for each in self.loader.missing), dict[str, Any]()
         for module in self.modules:
             record |= {module.prefix.replace(".", "_") + key: value for key, value in module.record().items()}
+        record |= self.task.record()
         record = {"step": self.step, "images": self.images, **record, "skipped": int(self.non_finite.skipped)}
         return {**record, "missing": missing} if missing else record
 

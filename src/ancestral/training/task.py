@@ -8,7 +8,7 @@ by none. So a discriminator is one more `Trainable`, whose losses call the other
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.processes import Processes
-from ancestral.settings import Config, ImageSpec, NetworkSettings, TrainingSettings
+from ancestral.settings import AnyConfig, ImageSpec, NetworkSettings, TrainingSettings
 from ancestral.tensors import PerImage, Pixels
 from ancestral.text_reader import TextReader
 from ancestral.training.randomness import Randomness, randomness_of
@@ -51,7 +51,7 @@ class Task(Protocol):
     """Something to train. `config.training` has the budget, the batch size and when what is written; `seed` is that of
     all that is random; `num_timesteps` is 1 where there is no time to tell the losses of a log apart by."""
 
-    config: Config
+    config: AnyConfig
     seed: int
     spec: ImageSpec
     compute: Choices
@@ -74,9 +74,18 @@ class Task(Protocol):
         settings, shape = self.config.training, self.spec.shape
         return randomness_of(settings, self.seed, step, shape, self.num_timesteps, self.device, None)
 
-    def after(self, random: Randomness, losses: PerImage) -> None:
-        """Is told the losses (B,) of the first network of a step, in all processes alike."""
+    def before(self, step: int, fraction: float) -> None:
+        """Is told which step comes, and the share of the budget that is used, 0..1, in all processes alike."""
         return
+
+    def after(self, random: Randomness, losses: PerImage, taken: Tensor, processes: Processes) -> None:
+        """Is told the losses (B,) of the first network of a step, and whether it was taken, () bool, in all processes
+        alike."""
+        return
+
+    def record(self) -> Mapping[str, Any]:
+        """What a line of the log has beside the losses, since this was last asked."""
+        return {}
 
     def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
         """What a resume needs beside networks and optimisers, by file."""

@@ -1,0 +1,51 @@
+"""The tree of settings of a run that trains an autoencoder: that of a diffusion model without noise and sampling."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field, model_validator
+
+from ancestral.settings.base import Seed, Settings
+from ancestral.settings.codec import AnyAutoencoder, KLSettings
+from ancestral.settings.data import DataSettings
+from ancestral.settings.training import TrainingSettings
+from ancestral.settings.tree import ComputeSettings, Config
+
+
+class CodecConfig(Settings):
+    """Everything the run of an autoencoder is made of."""
+
+    data: DataSettings = DataSettings()
+    codec: Annotated[AnyAutoencoder, Field(discriminator="name")] = KLSettings()
+    """plain: latents are numbers. kl: they are drawn from a normal distribution, as in Stable Diffusion. vq: they are
+    codes out of a book."""
+    training: TrainingSettings = TrainingSettings(minutes=30)
+    compute: ComputeSettings = ComputeSettings()
+    seed: Seed = 0
+    """Seed of everything that is random."""
+
+    OF_NOISE: ClassVar[tuple[str, ...]] = (
+        *("loss", "timesteps", "timesteps_mean", "timesteps_std", "timesteps_corrected", "weighting", "min_snr_gamma"),
+        "label_dropout",
+    )
+    """Settings of training that are of a denoiser: here they have no other value than the usual one."""
+    NO_FLAGS: ClassVar[frozenset[str]] = frozenset(
+        [*(f"training.{name}" for name in OF_NOISE), "compute.engine", "compute.chunk"]
+    )
+    """Settings that no command line offers."""
+
+    @model_validator(mode="after")
+    def _nothing_is_ignored(self) -> CodecConfig:
+        fields = TrainingSettings.model_fields
+        for name in self.OF_NOISE:
+            if (value := getattr(self.training, name)) != fields[name].default:
+                raise ValueError(f"expected no training.{name} for an autoencoder, got {value}: there is no noise")
+        for name in ("engine", "chunk"):
+            if (value := getattr(self.compute, name)) != ComputeSettings.model_fields[name].default:
+                raise ValueError(f"expected no compute.{name} for an autoencoder, got {value}: nothing is generated")
+        return self
+
+
+AnyConfig = Config | CodecConfig
+"""Everything a run is made of, whatever it trains."""
