@@ -109,8 +109,8 @@ def shapes() -> Config:
     is nothing but noise.
     """
     data = DataSettings(source="shapes", scenes="endless")
-    config = _captioned(data, 45.0, "x0", LearnedText(width=96, layers=3, length=20))
-    training = config.training.model_copy(update={"lr": 1e-3, "timesteps_mean": -3.0, "timesteps_std": 3.0})
+    config = _captioned(data, 45.0, "x0", LearnedText(width=96, layers=3, length=20), lr=1e-3)
+    training = config.training.model_copy(update={"timesteps_mean": -3.0, "timesteps_std": 3.0})
     network = config.network.model_copy(update={"positions": True})
     return config.model_copy(update={"network": network, "training": training})
 
@@ -123,7 +123,7 @@ def emoji() -> Config:
 def pixel_tiles() -> Config:
     """A game's tiles, 32x32 RGB on white, by their names, from the folder `pixel-tiles` in $ANCESTRAL_DATA: as long."""
     data = DataSettings(source="pixel-tiles", labels="none")
-    return _captioned(data, 15.0, "v", LearnedText(width=96, length=20))
+    return _captioned(data, 15.0, "v", LearnedText(width=96, length=20), lr=1e-3)
 
 
 def ddpm_cifar10() -> Config:
@@ -211,12 +211,16 @@ def for_codec(source: str, size: int | None = None, flip: bool = False) -> Codec
 
 
 def _captioned(
-    data: DataSettings, minutes: float, prediction: Literal["x0", "v"], text: LearnedText | None = None
+    data: DataSettings,
+    minutes: float,
+    prediction: Literal["x0", "v"],
+    text: LearnedText | None = None,
+    lr: float = 3e-3,
 ) -> Config:
     """What a caption adds is decided where an image is nearly all noise: there most timesteps are drawn. Muon, which
     learns it in half of Adam's steps, is worth its time."""
     network = SMALL_UNET.model_copy(update={"widths": (32, 64, 96)})
-    config = _short(data.source, minutes, batch_size=32, lr=3e-3, prediction=prediction, network=network)
+    config = _short(data.source, minutes, batch_size=32, lr=lr, prediction=prediction, network=network)
     drawn = {"optimizer": "muon", "timesteps": "normal", "timesteps_mean": -2.0, "timesteps_std": 2.0}
     training = config.training.model_copy(update=drawn)
     return config.model_copy(update={"data": data, "text": text or NoText(), "training": training})
