@@ -10,7 +10,7 @@ import torch
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet
-from ancestral.evaluation.codec_quality import code_counts, codebook_use, quality, restored
+from ancestral.evaluation.codec_quality import code_counts, codebook_use, decoded, quality
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.hub.autoencoder import read_autoencoder
 from ancestral.jobs.codec_target import TrainCodecSettings
@@ -24,7 +24,7 @@ from ancestral.networks.latents import KLCodec, LatentCodec, VQCodec
 from ancestral.outputs import check_folder
 from ancestral.processes import Processes
 from ancestral.settings import CodecConfig
-from ancestral.tensors import Images, PerImage, Pixels
+from ancestral.tensors import Images, PerImage
 from ancestral.training import loop
 from ancestral.training.codec import CodecTask
 from ancestral.training.codec_losses import kl_nats
@@ -84,41 +84,37 @@ def measured(folder: Path, images: ImageSet, device: torch.device) -> dict[str, 
     codec = read_autoencoder(folder)
     codec.network.to(device)
     pixels = torch.tensor(images.pixels(slice(0, count))).permute(0, 3, 1, 2)
-    made = torch.cat([restored(codec, part.to(device)).cpu() for part in torch.split(pixels, AT_ONCE)])
-    found = quality(pixels, made)
-    means, stds = _moments(codec, pixels, device)
+    moments = [codec.moments(part.to(device)) for part in torch.split(pixels, AT_ONCE)]
+    mean, std = (torch.cat(each) for each in zip(*moments, strict=True))
+    channels, height, width = images.shape
+    found = quality(pixels, decoded(codec, mean, (height, width)).cpu())
+    means, stds = _of_channels(mean.double(), std.double())
     about: dict[str, Any] = {
         "num_held_out": count,
         "psnr": found.psnr.value,
         "psnr_error": found.psnr.standard_error,
         "ssim": found.ssim.value,
         "ssim_error": found.ssim.standard_error,
-        "latents": list(codec.shape((pixels.shape[1], pixels.shape[2], pixels.shape[3]))),
+        "latents": list(codec.shape((channels, height, width))),
         "latent_means": means,
         "latent_stds": stds,
     }
-    return about | _of_its_kind(codec, pixels, device)
+    return about | _of_its_kind(codec, mean, std)
 
 
-def _moments(codec: LatentCodec, pixels: Pixels, device: torch.device) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel of x0, over what is drawn, float64."""
-    found = [[each.double() for each in codec.moments(part.to(device))] for part in torch.split(pixels, AT_ONCE)]
-    mean, variance = torch.cat([mean for mean, _ in found]), torch.cat([std.square() for _, std in found])
+def _of_channels(mean: Images, std: Images) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel of x0, over what is drawn."""
     m = mean.mean(dim=(0, 2, 3), keepdim=True)
-    std = ((mean - m).square() + variance).mean(dim=(0, 2, 3)).sqrt()
-    return m.flatten().tolist(), std.tolist()
+    deviations = ((mean - m).square() + std.square()).mean(dim=(0, 2, 3)).sqrt()
+    return m.flatten().tolist(), deviations.tolist()
 
 
-def _of_its_kind(codec: LatentCodec, pixels: Pixels, device: torch.device) -> dict[str, Any]:
+def _of_its_kind(codec: LatentCodec, mean: Images, std: Images) -> dict[str, Any]:
     """The nats that a variational one sends, or how many codes are in use."""
     if isinstance(codec, VQCodec):
-        indices = torch.cat([codec.indices(codec.encode(part.to(device))) for part in torch.split(pixels, AT_ONCE)])
-        use = codebook_use(code_counts(indices, codec.codes))
+        use = codebook_use(code_counts(codec.indices(mean), codec.codes))
         return {"codes_used": use.used, "bits_per_code": use.entropy}
-    if not isinstance(codec, KLCodec):
-        return {}
-    bits = [_bits(*codec.moments(part.to(device))) for part in torch.split(pixels, AT_ONCE)]
-    return {"kl_bits_per_image": float(torch.cat(bits).mean())}
+    return {"kl_bits_per_image": float(_bits(mean, std).mean())} if isinstance(codec, KLCodec) else {}
 
 
 def _bits(mean: Images, std: Images) -> PerImage:
