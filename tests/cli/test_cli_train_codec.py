@@ -14,7 +14,7 @@ from ancestral.data import datasets
 from ancestral.hub.autoencoder import read_autoencoder
 from ancestral.presets import for_codec
 from ancestral.settings import CodecConfig, parse
-from ancestral.settings.data import BUILT_IN
+from ancestral.settings.data import DATA_SETS
 
 TINY = [
     *("--codec.widths", "8", "8"),
@@ -121,7 +121,7 @@ def test_the_settings_are_those_of_the_recipe(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_names_of_data_sets_are_those_that_there_are() -> None:
     """They are completed and understood without loading what reads the data."""
-    assert {*BUILT_IN} == {*datasets.BUILT_IN}
+    assert {*DATA_SETS} == {*datasets.BUILT_IN}
 
 
 def test_the_help_says_what_there_is_and_nothing_of_noise(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,10 +42,10 @@ def parts() -> dict[str, tuple[str, ...]]:
 def first_words() -> dict[str, tuple[str, ...]]:
     """What the first word after a verb may be, beside a folder."""
     from ancestral.presets import PRESETS
-    from ancestral.settings.data import BUILT_IN
+    from ancestral.settings.data import DATA_SETS
 
     presets = tuple(PRESETS)
-    return {"train": presets, "train-codec": BUILT_IN, "tune": presets, "completion": ("bash", "zsh", "fish")}
+    return {"train": presets, "train-codec": DATA_SETS, "tune": presets, "completion": ("bash", "zsh", "fish")}
 
 
 def commands() -> Commands:

@@ -1,6 +1,7 @@
 """The data sets by name, and `load`: settings -> train, validation and test parts.
 
-To add a data set, write one function from settings to a `Collection` and name it in `BUILT_IN`.
+To add a data set, write one function from settings to a `Collection` and name it in `BUILT_IN`, and in
+`DATA_SETS` of the settings, by which commands know it before any data is loaded.
 """
 
 import difflib
@@ -34,7 +35,7 @@ BUILT_IN: dict[str, Callable[[DataSettings], StagedWork[Collection]]] = {
     "cifar10": cifar10,
     **{kind: partial(shapes, kind) for kind in NUM_THINGS},
 }
-"""Names are data sets wherever they are given; a folder of such a name is given as ./name."""
+"""Those of `DATA_SETS`, each with what collects it."""
 
 
 def load(settings: DataSettings) -> Parts:

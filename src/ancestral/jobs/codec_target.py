@@ -18,7 +18,7 @@ from ancestral.jobs.target import overlaid, packed_settings, path_typed, place_o
 from ancestral.names import meant
 from ancestral.presets import for_codec
 from ancestral.settings import CodecConfig, merged, parse, read_settings
-from ancestral.settings.data import BUILT_IN
+from ancestral.settings.data import DATA_SETS
 
 SIDE = 64  # of images in a folder, px, unless said otherwise: what is smaller hardly needs an autoencoder
 
@@ -56,7 +56,7 @@ def codec_plan(target: str | None, file: Path | None, flags: dict[str, Any], out
     its own settings in place of the recipe's."""
     if target is None and file is None:
         raise InputError(
-            f"expected a folder of images, a data set ({', '.join(BUILT_IN)}), a run, or --config FILE; name one"
+            f"expected a folder of images, a data set ({', '.join(DATA_SETS)}), a run, or --config FILE; name one"
         )
     config = CodecConfig() if target is None else codec_settings_of(target)
     tree = {} if file is None else read_settings(file)
@@ -69,7 +69,7 @@ def codec_settings_of(target: str) -> CodecConfig:
     """Those of a run that goes on, or what a data set, a folder of images or a packed data set stands for."""
     if (run := _run(target)) is not None:
         return parse(CodecConfig, read_settings(run / CODEC_FILE), str(run / CODEC_FILE))
-    if target in BUILT_IN:
+    if target in DATA_SETS:
         return for_codec(target)
     if is_url(target):
         return merged(for_codec(target), {"data": packed_settings(target)}, target)
@@ -77,7 +77,7 @@ def codec_settings_of(target: str) -> CodecConfig:
     if folder is None and os.sep in target:
         raise InputError(f"expected a folder of images, got none at {target}; check the path")
     if folder is None:
-        raise InputError(f"expected a folder of images or a data set, got {target!r}; {meant(target, BUILT_IN)}")
+        raise InputError(f"expected a folder of images or a data set, got {target!r}; {meant(target, DATA_SETS)}")
     source = str(folder.resolve())
     if kind_of(folder) == "packed data set":
         return merged(for_codec(source), {"data": packed_settings(source)}, source)
@@ -88,4 +88,4 @@ def codec_settings_of(target: str) -> CodecConfig:
 def _run(target: str) -> Path | None:
     """The folder of a run that a target names, or None where it names something else."""
     folder = Path(target).expanduser()
-    return folder if target not in BUILT_IN and kind_of(folder) == "codec run" else None
+    return folder if target not in DATA_SETS and kind_of(folder) == "codec run" else None

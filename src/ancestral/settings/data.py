@@ -11,7 +11,7 @@ from ancestral.settings.text import TextSpec
 
 NUM_THINGS = {"shapes-one": (1,), "shapes": (2,), "shapes-three": (1, 2, 3)}
 """The data sets of drawn scenes, and how many things these have."""
-BUILT_IN = ("digits", "photos", "mnist", "fashion-mnist", "cifar10", *NUM_THINGS)
+DATA_SETS = ("digits", "photos", "mnist", "fashion-mnist", "cifar10", *NUM_THINGS)
 """Names of data sets, wherever they are given; a folder of such a name is given as ./name."""
 
 
