@@ -610,7 +610,7 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("model_index.json", {"_class_name": "LDMPipeline"}),
+        ("model_index.json", {"_class_name": "IFPipeline"}),
         ("model_index.json", {"_class_name": ...}),
         (UNET, {"_class_name": "UNet3DConditionModel"}),
         (UNET, {"down_block_types": ["DownBlock2D", "SkipDownBlock2D"]}),

@@ -14,10 +14,12 @@ from ancestral.text import printable
 FolderKind = Literal["run", "codec run", "pipeline", "checkpoint", "packed data set"]
 OWN_FILE = "ancestral.json"  # in every pipeline that this package wrote
 CODEC, CODEC_FILE = "codec", "codec.json"  # what the run of an autoencoder makes, and its settings
+AUTOENCODER = "autoencoder"  # the run inside a run of diffusion in latents
+AUTOENCODERS = ("vae", "vqvae")  # names that a pipeline has for the part that makes latents
 PACKING = "packing.json"  # what a packed data set has until it is whole
 PARTS = {
     *(OWN_FILE, "model_index.json", "network.json", "network.safetensors", "scheduler", "variance.json"),
-    *("unet", "transformer", "network", "text_encoder", "tokenizer"),
+    *("unet", "transformer", "network", "text_encoder", "tokenizer", *AUTOENCODERS),
 }
 """Of a pipeline."""
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")

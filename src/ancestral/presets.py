@@ -16,17 +16,26 @@ from ancestral.settings import (
     DataSettings,
     DiffusionSettings,
     DiTSettings,
+    KLSettings,
     LearnedText,
     LinearSchedule,
     LogSnrSchedule,
     NoText,
+    PlainSettings,
     SamplingSettings,
     TrainingSettings,
     UNetSettings,
+    VQSettings,
 )
+from ancestral.settings.codec import SHARE
+from ancestral.settings.data import DATA_SETS
+from ancestral.settings.training import ADJUSTABLE
 
 SMALL_UNET = UNetSettings(widths=(24, 48, 96), layers=1, attention=(2,), norm_groups=4, time_conditioning="scale-shift")
 """For images of 28 to 64 pixels: 1.6 million parameters. Four groups, since narrow groups are slow to normalise."""
+
+
+LATENT_SIDE = 64  # px, of images whose latents are diffused, unless said otherwise: smaller ones hardly need it
 
 
 def digits() -> Config:
@@ -208,6 +217,32 @@ def for_codec(source: str, size: int | None = None, flip: bool = False) -> Codec
     training = for_folder(source).training
     own = {"minutes": 30.0, "lr": 1e-3, "warmup_images": 3200}
     return CodecConfig(data=DataSettings(source=source, size=size, flip=flip), training=training.model_copy(update=own))
+
+
+def autoencoder_of(config: Config) -> CodecConfig:
+    """The run of the autoencoder that a run of diffusion trains first, by its share of the budget."""
+    codec, training = config.codec, config.training
+    assert isinstance(codec, PlainSettings | KLSettings | VQSettings), "others are not trained"
+    own = for_codec(config.data.source).training
+    shared = {name: getattr(training, name) for name in ADJUSTABLE}
+    return CodecConfig(
+        data=config.data,
+        codec=codec.model_copy(update={"share": SHARE}),
+        training=own.model_copy(update=shared).with_share(codec.share),
+        compute=config.compute.model_copy(update={"engine": "auto", "chunk": None}),
+        seed=config.seed,
+    )
+
+
+def in_latents(config: Config) -> Config:
+    """A recipe of pixels for latents, whose x0 has no bound."""
+    size = config.data.size or (None if config.data.source in DATA_SETS else LATENT_SIDE)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"size": size}),
+            "sampling": config.sampling.model_copy(update={"clip": "none"}),
+        }
+    )
 
 
 def _captioned(

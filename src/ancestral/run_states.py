@@ -101,7 +101,7 @@ def _fault(run: Path, made: str) -> str:
 
 def _is_finished(config: AnyConfig, run: Path, last: dict[str, Any], made: str) -> bool:
     """Whether what was logged or saved last has reached a limit of the budget, and the folder `made` is there."""
-    budget = config.training
+    budget = config.own_training
     used = (
         (_number(last, "step", int), budget.steps),
         (_number(last, "images", int), budget.images),

@@ -14,7 +14,8 @@ from rich.console import Console
 from ancestral.cli.training import StepDisplay, clock
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent, ResultEvent, StartEvent, StepEvent
 from ancestral.jobs.target import TrainSettings, plan
-from ancestral.jobs.train import step_event, train
+from ancestral.jobs.train import train
+from ancestral.jobs.training_events import step_event
 from ancestral.settings import Config, SamplingSettings
 from ancestral.training.logs import read_log
 from ancestral.training.loop import Progress

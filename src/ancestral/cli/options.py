@@ -48,7 +48,7 @@ class Options(argparse.ArgumentParser):
 
     def settings(self, title: str, fields: Fields, branch: str = "", short: Collection[str] = ()) -> None:
         """Adds a group of flags, `--<name>` for each field; with a branch, `--<branch>.<name>` means the same, and of
-        names in `short` the last part does."""
+        names in `short` the last part does. The name of a choice is also given as `--<choice>`: --codec kl."""
         group = self.add_argument_group(title)
         for name, field, default in fields:
             about = f"{field.description or ''} [{printable(shown(default))}]".replace("%", "%%")
@@ -56,6 +56,8 @@ class Options(argparse.ArgumentParser):
             if last in short:
                 self._add_setting(group, last, name, field, about, default)
             self._add_setting(group, name, name, field, argparse.SUPPRESS if last in short else about, default)
+            if name.endswith(".name"):
+                self._add_setting(group, name.removesuffix(".name"), name, field, argparse.SUPPRESS, default)
             if branch:
                 self._add_setting(group, f"{branch}.{name}", name, field, argparse.SUPPRESS, default)
 

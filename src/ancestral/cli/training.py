@@ -75,8 +75,10 @@ def _followed(events: Job, as_json: bool, lines: bool) -> ResultEvent:
     with moving if shown.console.is_terminal else nullcontext():
         for event in events:
             match event:
-                case NoteEvent(text):
+                case NoteEvent(text) | StartEvent(text):
                     shown.console.print(printable(text))
+                case ProgressEvent(what, done, total):
+                    shown.wait_for(f"{what}: {done:,} of {total:,}")
                 case StepEvent(record=record):
                     shown.show(event)
                     if record and as_json and lines:
@@ -94,6 +96,7 @@ class StepDisplay:
         self.console, self.last = console, -QUIET_SECONDS
         self.step: StepEvent | None = None
         self.losses: dict[str, float] = {}
+        self.waiting = "the first step ..."
 
     def show(self, step: StepEvent) -> None:
         """Remembers the state, with the newest losses; prints a record if it is time. A terminal refreshes itself."""
@@ -104,9 +107,14 @@ class StepDisplay:
             self.last = step.seconds
             self.console.print(f"{step.fraction:4.0%}  {self.summary(step, *time_left(step))}".rstrip())
 
+    def wait_for(self, what: str) -> None:
+        """What is done before the next step, in words."""
+        self.step, self.waiting = None, what
+        self.losses.clear()
+
     def render(self) -> RenderableType:
         if self.step is None:
-            return Text("the first step ...", style="dim")
+            return Text(self.waiting, style="dim")
         step, line = self.step, Table.grid(padding=(0, 1))
         bar = ProgressBar(1.0, step.fraction, width=40)
         line.add_row(bar, f"{step.fraction:.0%}", *time_left(step) or [""])

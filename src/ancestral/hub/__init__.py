@@ -1,10 +1,13 @@
-"""Folders of other projects: a diffusers `DDPMPipeline` folder to and from settings and tensors.
+"""Folders of other projects: a folder of a diffusers pipeline to and from settings and tensors. Written are those of a
+`DDPMPipeline`, an `LDMPipeline` (latents, told nothing) and a `StableDiffusionPipeline` (latents, told a text), each
+where it gives the same images; else that of an `AncestralPipeline`, which says which parts are diffusers' own.
 
     model_index.json
     scheduler/scheduler_config.json
     unet/config.json                             (transformer/ or network/ where it is no U-Net)
     unet/diffusion_pytorch_model.safetensors
     text_encoder/config.json                     (with model.safetensors and tokenizer/, where it is told a text)
+    vae/ or vqvae/                               (the autoencoder of which it sees latents, where it does)
 
 Older repositories keep all files in the root, the network's settings as config.json, and name attention's layers query,
 key, value and proj_attn; both are read, neither is written. So are folders of other samplers (`DDIMPipeline`), and
@@ -19,15 +22,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ancestral.codec import PIXELS, Codec, PixelCodec
 from ancestral.errors import InputError
 from ancestral.files import read_json, write_whole
-from ancestral.folders import what_is
+from ancestral.folders import AUTOENCODERS, what_is
 from ancestral.gaussian import LEVELS
+from ancestral.hub.autoencoder import class_of, write_autoencoder
 from ancestral.hub.dit import DIT
 from ancestral.hub.dit import from_meta as from_meta
 from ancestral.hub.keys import DIFFUSERS_VERSION, Json, read_named
+from ancestral.hub.network import Form, own
 from ancestral.hub.network import NetworkFolder as NetworkFolder
-from ancestral.hub.network import own
 from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_config
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
 from ancestral.hub.text import without_encoder, write_encoder
@@ -36,18 +41,20 @@ from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
 from ancestral.hub.unet_condition import UNET_CONDITION
 from ancestral.hub.unet_condition import canonical as canonical
 from ancestral.hub.weights import WEIGHTS
+from ancestral.networks.latents import KLCodec, LatentCodec, PlainCodec
 from ancestral.networks.text import StatesShape, TextShape
 from ancestral.networks.weights import write_tensors
-from ancestral.text_reader import TEXT_ENCODER
+from ancestral.text_reader import TEXT_ENCODER, TOKENIZER
 
 MODEL_INDEX = "model_index.json"
-PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline")
+LATENT, OF_TEXT = "LDMPipeline", "StableDiffusionPipeline"
+PIPELINES = ("DDPMPipeline", "DDIMPipeline", "PNDMPipeline", "AncestralPipeline", LATENT, OF_TEXT)
 OWN = own("AncestralNetwork")
 PLACES = {"unet": ("unet", UNET, own("AncestralUNet")), "dit": ("transformer", DIT, OWN)}
 """By the name of a network: the folder it lies in, its form there, and its form where diffusers cannot be it."""
 OTHERS = ("network", OWN, OWN)
-LATENTS = ("vae", "vqvae", "movq")
-"""Parts of pipelines whose network does not see pixels."""
+ABSENT = {name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")}
+"""Parts of a `StableDiffusionPipeline` that it may do without."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,19 @@ def read_diffusers(folder: Path, given: StatesShape | None = None) -> DiffusersF
 
 
 def write_diffusers(
-    folder: Path, contents: DiffusersFolder, is_pixels: bool = True, others: Mapping[str, list[str]] | None = None
+    folder: Path,
+    contents: DiffusersFolder,
+    codec: Codec = PIXELS,
+    sample_size: int = 32,
+    others: Mapping[str, list[str]] | None = None,
 ) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
-    `is_pixels`: whether what the network sees is images: it is all that a DDPMPipeline knows. `others`: parts that are
-    written by others, with the library and the class of each."""
+
+    Args:
+        codec: between images and what the network sees. An autoencoder is written too.
+        sample_size: side of its images, px.
+        others: parts that are written by others, with the library and the class of each.
+    """
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
     theirs = UNET_CONDITION if theirs is UNET and network.text else theirs
@@ -97,23 +112,45 @@ def write_diffusers(
     form = theirs if shared else ours
     version = {"_diffusers_version": DIFFUSERS_VERSION}
     config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}
-    scheduler = scheduler_config(schedule)
+    parts = {}
+    if isinstance(network.text, TextShape):
+        write_encoder(folder / TEXT_ENCODER, network.text, network.tensors)
+        parts[TEXT_ENCODER] = ["transformers", "CLIPTextModel"]
+    parts |= others or {}
+    kind = _pipeline_class(form, network, schedule, codec, parts)
+    if isinstance(codec, LatentCodec):
+        at = "vqvae" if kind == LATENT else "vae"
+        write_autoencoder(folder / at, codec, sample_size)
+        parts[at] = ["diffusers", class_of(codec)]
+    scheduler = scheduler_config(schedule) | ({"steps_offset": 1} if kind == OF_TEXT else {})  # it sees to that itself
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / place / "config.json", config)
     write_tensors(folder / place / WEIGHTS, form.stored(without_encoder(network.tensors)))
-    trained = {}
-    if isinstance(network.text, TextShape):
-        write_encoder(folder / TEXT_ENCODER, network.text, network.tensors)
-        trained = {TEXT_ENCODER: ["transformers", "CLIPTextModel"]}
     index = {
-        "_class_name": "DDPMPipeline" if form is UNET and is_pixels else "AncestralPipeline",
+        "_class_name": kind,
         **version,
         "scheduler": ["diffusers", scheduler["_class_name"]],
         place: ["ancestral" if form is ours else "diffusers", form.name],
-        **trained,
-        **(others or {}),
+        **parts,
+        **({**ABSENT, "requires_safety_checker": False} if kind == OF_TEXT else {}),
     }
     _write_json(folder / MODEL_INDEX, index)
+
+
+def _pipeline_class(
+    form: Form, network: NetworkFolder, schedule: ScheduleDescription, codec: Codec, parts: Mapping[str, list[str]]
+) -> str:
+    """The pipeline of diffusers that gives the images of ours, or our own. There latents are not clipped, a text is
+    read by a `CLIPTextModel` and all its tokens are seen."""
+    clips = schedule.clip != "none"
+    if form is UNET and isinstance(codec, PixelCodec):
+        return "DDPMPipeline"
+    if form is UNET and isinstance(codec, LatentCodec) and not network.num_class_embeds and not clips:
+        return LATENT
+    text = network.text
+    read = isinstance(text, TextShape) and not text.masked and parts.get(TOKENIZER, [""])[-1] == "CLIPTokenizer"
+    seen = isinstance(codec, KLCodec | PlainCodec) and not network.num_class_embeds and not clips
+    return OF_TEXT if form is UNET_CONDITION and read and seen else "AncestralPipeline"
 
 
 def _check_pipeline(folder: Path) -> None:
@@ -127,12 +164,17 @@ def _check_pipeline(folder: Path) -> None:
     if not index.exists():
         raise InputError(f"expected a run, or a pipeline folder with {MODEL_INDEX}, got {what_is(folder)}")
     values = read_json(index)
-    if found := [part for part in LATENTS if part in values]:
+    if "movq" in values:
         raise InputError(
-            f"expected a pipeline whose network sees pixels, got {values.get('_class_name')!r:.60} in {folder}, whose "
-            f"network sees what its {found[0]} makes of them; load it by diffusers"
+            f"expected a pipeline of pixels, or of the latents of an AutoencoderKL or VQModel, got one of a movq in "
+            f"{folder}; load it by diffusers"
         )
-    read_named(index, PIPELINES)
+    name, _ = read_named(index, PIPELINES)
+    if name in (LATENT, OF_TEXT) and not any((folder / place).is_dir() for place in AUTOENCODERS):
+        raise InputError(
+            f"expected the autoencoder of the {name} in {folder} as {' or '.join(AUTOENCODERS)}, got none; copy the "
+            "whole folder again"
+        )
 
 
 def _write_json(path: Path, values: Json) -> None:

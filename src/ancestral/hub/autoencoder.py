@@ -141,13 +141,17 @@ FORMS: dict[str, tuple[type[_AutoencoderKeys], type[AutoencoderSettings]]] = {
 """By the name of a class there: the keys of its file, and what it is here."""
 
 
+def class_of(codec: LatentCodec) -> str:
+    """The class of diffusers that a codec is written as."""
+    return "VQModel" if isinstance(codec.network.settings, VQSettings) else "AutoencoderKL"
+
+
 def write_autoencoder(folder: Path, codec: LatentCodec, sample_size: int = 32) -> None:
     """Writes a codec as a folder of diffusers, over what stands there under the same names. `sample_size`: side of the
     images that it was trained on, px: diffusers takes it for the side of a tile, when it is asked for tiles."""
     network = codec.network
-    is_vq = isinstance(network.settings, VQSettings)
     config = {
-        "_class_name": "VQModel" if is_vq else "AutoencoderKL",
+        "_class_name": class_of(codec),
         "_diffusers_version": DIFFUSERS_VERSION,
         **_config(network, sample_size).model_dump(mode="json"),
     }

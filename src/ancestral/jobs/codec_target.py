@@ -16,11 +16,9 @@ from ancestral.folders import CODEC_FILE, check_holds_images, kind_of
 from ancestral.jobs.settings import Changes, ComputingSettings, Typed
 from ancestral.jobs.target import overlaid, packed_settings, path_typed, place_of
 from ancestral.names import meant
-from ancestral.presets import for_codec
+from ancestral.presets import LATENT_SIDE, for_codec
 from ancestral.settings import CodecConfig, merged, parse, read_settings
 from ancestral.settings.data import DATA_SETS
-
-SIDE = 64  # of images in a folder, px, unless said otherwise: what is smaller hardly needs an autoencoder
 
 
 class CodecPlan(NamedTuple):
@@ -82,7 +80,7 @@ def codec_settings_of(target: str) -> CodecConfig:
     if kind_of(folder) == "packed data set":
         return merged(for_codec(source), {"data": packed_settings(source)}, source)
     check_holds_images(folder)
-    return for_codec(source, SIDE)
+    return for_codec(source, LATENT_SIDE)
 
 
 def _run(target: str) -> Path | None:

@@ -31,7 +31,7 @@ class DevicePace:
 def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:
     """Measures the recipe `config`, uncompiled, on random images in place of the `num_images` to train on."""
     check_training(config, spec, device)
-    pipeline, training = Pipeline.fresh(config, spec, device), config.training
+    pipeline, training = Pipeline.fresh(config, spec, device), config.own_training
     fitting = fit_micro_batch(pipeline, tuner.random_images(pipeline), lambda words: None)
     pipeline = pipeline.with_compute(fitting)
     at_once, peak = fitting.micro_batch or training.batch_size, peak_bytes(pipeline)

@@ -18,7 +18,7 @@ from ancestral.jobs.settings import Changes, ComputingSettings, CostlySettings, 
 from ancestral.migrations import no_choices
 from ancestral.migrations import settings as migrated
 from ancestral.names import meant, spelled
-from ancestral.presets import PRESETS, for_folder
+from ancestral.presets import PRESETS, for_folder, in_latents
 from ancestral.settings import (
     AnyConfig,
     ComputeSettings,
@@ -109,7 +109,9 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     if target is None and file is None:
         raise InputError(f"expected a preset ({', '.join(PRESETS)}), a folder of images, a run, or --config FILE")
     tree = {} if file is None else read_settings(file)
-    config = Config() if target is None else settings_of(target, _reads_captions(tree, flags))
+    config = Config() if target is None else settings_of(target, _choice("text", "none", tree, flags) != "none")
+    if _choice("codec", config.codec.name, tree, flags) != "pixels" and config.codec.name == "pixels":
+        config = in_latents(config)
     out = out or (None if target is None else _run_folder(target))
     config = overlaid(overlaid(config, migrated(tree), str(file)), flags, "command line")
     out = out or Path("runs") / _run_name(target or config.data.source)
@@ -121,10 +123,10 @@ def plan(target: str | None, file: Path | None, flags: dict[str, Any], out: Path
     return RunPlan(config, out, tuple(f"{file}: {words}" for words in no_choices(tree)))
 
 
-def _reads_captions(*trees: dict[str, Any]) -> bool:
-    """Whether the last of these settings that says something of text says by what it is read."""
-    said = [tree["text"].get("name") for tree in trees if isinstance(tree.get("text"), dict)]
-    return next((name for name in reversed(said) if name), "none") != "none"
+def _choice(branch: str, usual: str, *trees: dict[str, Any]) -> str:
+    """The name that a branch of settings has by the last of these that says one, or else as usual."""
+    said = [tree[branch].get("name") for tree in trees if isinstance(tree.get(branch), dict)]
+    return next((str(name) for name in reversed(said) if name), usual)
 
 
 def settings_of(target: str, captioned: bool = False) -> Config:

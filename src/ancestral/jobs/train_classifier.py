@@ -13,7 +13,7 @@ from ancestral.jobs.events import Event, FileEvent, ResultEvent, StartEvent
 from ancestral.jobs.measurement_settings import TrainClassifierSettings
 from ancestral.jobs.measuring import data_of
 from ancestral.jobs.running import together
-from ancestral.jobs.train import shown
+from ancestral.jobs.training_events import shown
 from ancestral.outputs import CLASSIFIER, Output, check_folder, claim
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import CLASSIFIER_FILE, NoisyClassifier, load_classifier

@@ -17,7 +17,7 @@ from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.data_notes import notes_on
 from ancestral.jobs.events import Event, ResultEvent, StartEvent
 from ancestral.jobs.running import together
-from ancestral.jobs.train import curves, shown
+from ancestral.jobs.training_events import curves, shown
 from ancestral.networks.autoencoder import Autoencoder
 from ancestral.networks.backbone import weightless
 from ancestral.networks.latents import KLCodec, LatentCodec, VQCodec
@@ -49,7 +49,7 @@ def train_codec(job: TrainCodecSettings, stop: Callable[[], bool] = lambda: Fals
         yield from notes_on(parts, config.data.source)
         check_memory(config, parts.train, device, processes)
         task = CodecTask(config, parts.train, device)
-        yield StartEvent(_beginning(task, folder, processes))
+        yield StartEvent(beginning(task, folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []
             extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
@@ -122,7 +122,8 @@ def _bits(mean: Images, std: Images) -> PerImage:
     return kl_nats(DiagonalGaussian(mean.double(), 2 * std.double().log())) / log(2)
 
 
-def _beginning(task: CodecTask, folder: CodecRunFolder, processes: Processes) -> str:
+def beginning(task: CodecTask, folder: CodecRunFolder, processes: Processes) -> str:
+    """What is trained on what, and where, in words."""
     height, width = task.size
     z, h, w = task.spec.shape
     weights = sum(parameter.numel() for parameter in task.autoencoder.parameters())

@@ -11,8 +11,10 @@ root of the mean of s^2. x0 of a codebook is what was encoded before it became c
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import ClassVar
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Self
 
 import torch
 from jaxtyping import Float64, Int64, UInt8
@@ -21,6 +23,7 @@ from torch import Tensor
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.autoencoder import Autoencoder, Latents
 from ancestral.networks.quantizer import Quantizer
+from ancestral.networks.weights import tensors_hash
 from ancestral.settings import KLSettings, VQSettings
 from ancestral.tensors import Data, Images, Pixels, from_pixels, is_finite, to_pixels
 
@@ -39,6 +42,21 @@ class LatentCodec:
     mean: OfChannels
     std: OfChannels
     bound: ClassVar[float | None] = None
+
+    @cached_property
+    def hash(self) -> str:
+        """Of all that decides what it makes of images, 16 hexadecimal digits."""
+        statistics = {"latents.mean": self.mean, "latents.std": self.std}
+        return tensors_hash({**self.network.state_dict(), **statistics})
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes, whatever it is given."""
+        return self.network.decoder.conv_out.weight.device
+
+    def to(self, device: torch.device) -> Self:
+        """The same codec that computes on another device, with weights of its own there; itself where it does."""
+        return self if device == self.device else replace(self, network=deepcopy(self.network).to(device))
 
     def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """(z, h, w) of the x0 of images (C, H, W), h and w being H and W over the factor, rounded up."""
@@ -59,9 +77,9 @@ class LatentCodec:
     def moments(self, pixels: Pixels) -> tuple[Latents, Latents]:
         """Mean and deviation of the x0 of images, which a cache may keep: a draw is mean + std * noise. Of latents that
         are not drawn the deviation is 0."""
-        mu, sigma = latent_moments(self.network, pixels)
+        mu, sigma = latent_moments(self.network, pixels.to(self.device))
         m, s = self._statistics(mu)
-        return (mu - m) / s, sigma / s
+        return ((mu - m) / s).to(pixels.device), (sigma / s).to(pixels.device)
 
     @torch.no_grad()
     def decode(self, x0: Latents) -> Pixels:
@@ -76,8 +94,8 @@ class LatentCodec:
 
     def images(self, x0: Latents) -> Images:
         """The same in [-1, 1], neither rounded nor clipped, and with its gradient."""
-        with torch.autocast(x0.device.type, enabled=False):
-            return self.network.decoded(self._decodable(self.latents(x0)))
+        with torch.autocast(self.device.type, enabled=False):
+            return self.network.decoded(self._decodable(self.latents(x0.to(self.device)))).to(x0.device)
 
     def latents(self, x0: Latents) -> Latents:
         """x0 as the network has it, with its own mean and deviation."""

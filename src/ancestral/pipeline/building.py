@@ -13,11 +13,20 @@ from ancestral.diffusion.variances import Variance, beta, beta_published, beta_t
 from ancestral.errors import InputError
 from ancestral.sampling import samplers
 from ancestral.sampling.samplers import Sampler
-from ancestral.settings import DiffusionSettings, ImageSpec, SamplingSettings, ScheduleSettings
+from ancestral.settings import (
+    AnyCodec,
+    AutoencoderSettings,
+    DiffusionSettings,
+    ImageSpec,
+    KLSettings,
+    PixelSettings,
+    SamplingSettings,
+    ScheduleSettings,
+)
 from ancestral.tensors import Timesteps
 
 CODECS: dict[str, Callable[[], Codec]] = {"pixels": PixelCodec}
-"""Those that a pipeline's folder names; one of one's own is given to whoever loads it."""
+"""Those that a pipeline's folder names and that hold nothing; one of one's own is given to whoever loads it."""
 PARAMETERIZATIONS: dict[str, Parameterization] = {
     "eps": PredictsEps(),
     "x0": PredictsX0(),
@@ -75,6 +84,16 @@ def latent_spec(codec: Codec, spec: ImageSpec) -> ImageSpec:
     """What the network sees of images: the shape of their x0, and their classes."""
     channels, height, width = codec.shape(spec.shape)
     return spec.model_copy(update={"channels": channels, "height": height, "width": width})
+
+
+def planned_spec(settings: AnyCodec, spec: ImageSpec) -> ImageSpec:
+    """`latent_spec` by the settings of a codec that is yet to be made; of a frozen one it is unknown, so that it is
+    taken for one of the usual size."""
+    if isinstance(settings, PixelSettings):
+        return spec
+    own = settings if isinstance(settings, AutoencoderSettings) else KLSettings()
+    height, width = (-(-side // own.factor) for side in (spec.height, spec.width))
+    return spec.model_copy(update={"channels": own.channels, "height": height, "width": width})
 
 
 def outputs(settings: DiffusionSettings, spec: ImageSpec) -> int:

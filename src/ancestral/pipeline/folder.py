@@ -16,16 +16,19 @@ import torch
 from torch import Tensor, nn
 
 from ancestral import hub
-from ancestral.codec import Codec, PixelCodec
+from ancestral.codec import Codec
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
-from ancestral.folders import OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.folders import AUTOENCODERS, OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.frozen_text import FrozenReader
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.conditions import Told
+from ancestral.networks.latents import CODECS as AUTOENCODER_CODECS
+from ancestral.networks.latents import LatentCodec
 from ancestral.networks.text import StatesShape, TextShape, shape_of
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
@@ -113,13 +116,19 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
         carry_over(building, folder, is_pipeline_part)  # of a save that was killed
         shutil.rmtree(building, ignore_errors=True)
         building.mkdir(parents=True)
+        spec, codec = contents.spec, contents.codec
+        side = min(spec.height, spec.width)
         if isinstance(contents.network, Backbone):
             weights = contents.network.state_dict()
-            seen = _as_diffusers(contents.config, latent_spec(contents.codec, contents.spec), weights)
+            seen = _as_diffusers(contents.config, latent_spec(codec, spec), weights)
             others = None if contents.tokenizer is None else contents.tokenizer.parts
-            hub.write_diffusers(building, seen, isinstance(contents.codec, PixelCodec), others)
+            hub.write_diffusers(building, seen, codec, side, others)
         else:
             write_own(building, contents.network)
+            if isinstance(contents.codec, LatentCodec):
+                write_autoencoder(
+                    building / AUTOENCODERS[0], contents.codec, min(contents.spec.height, contents.spec.width)
+                )
         if contents.tokenizer is not None:
             contents.tokenizer.write(building, (folder, folder.parent))
         write_settings(building, contents.config, contents.spec, name_of(contents.codec))
@@ -151,18 +160,31 @@ def write_variance(folder: Path, network: nn.Module, analytic: Analytic) -> None
 
 
 def name_of(codec: Codec) -> str:
-    """What a folder calls its codec: by its name in `CODECS`; one of one's own by its class."""
+    """What a folder calls its codec: by its name in `CODECS`, an autoencoder by what it is, one of one's own by its
+    class."""
+    if isinstance(codec, LatentCodec):
+        return codec.network.settings.name
     names = (name for name, kind in CODECS.items() if kind is type(codec))
     return next(names, f"{type(codec).__module__}.{type(codec).__qualname__}")
 
 
 def _codec_named(name: str, given: Codec | None, folder: Path) -> Codec:
-    codec = CODECS[name]() if given is None and name in CODECS else given
+    codec = given
+    if given is None and name in AUTOENCODER_CODECS:
+        codec = _autoencoder_in(folder)
+    elif given is None and name in CODECS:
+        codec = CODECS[name]()
     if codec is None or name_of(codec) != name:
         got, kind = "none" if codec is None else name_of(codec), name.rpartition(".")[2]
         how = f"give it: Pipeline.load(folder, codec={kind}(...))"
         raise InputError(f"expected the codec that {folder} was saved with, {name}, got {got}; {how}")
     return codec
+
+
+def _autoencoder_in(folder: Path) -> LatentCodec:
+    places = (folder / name for name in AUTOENCODERS)
+    place = next((place for place in places if place.is_dir()), folder / AUTOENCODERS[0])
+    return read_autoencoder(place)
 
 
 def read_folder(folder: Path | str, null_class: int | None, network: nn.Module | None, codec: Codec | None) -> Contents:
@@ -182,7 +204,10 @@ def read_folder(folder: Path | str, null_class: int | None, network: nn.Module |
 def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -> Contents:
     if not (folder / OWN_FILE).exists():
         contents = hub.read_diffusers(folder)
-        config, spec, name = *_as_ours(contents, null_class), "pixels"
+        there = any((folder / name).is_dir() for name in AUTOENCODERS)
+        given = _autoencoder_in(folder) if there and given is None else given
+        config, spec = _as_ours(contents, null_class, given)
+        name = "pixels" if given is None else name_of(given)
     elif null_class is None:
         config, spec, name = read_own_file(folder / OWN_FILE)
         contents = hub.read_diffusers(folder, _given(config, spec))
@@ -311,8 +336,9 @@ def _read_variance(path: Path, contents: Contents) -> Analytic | None:
     return measured if found.get("weights") == weights_hash(contents.network) else None
 
 
-def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Config, ImageSpec]:
-    """Settings that say what a folder of diffusers holds; its classes are named by their index there."""
+def _as_ours(contents: hub.DiffusersFolder, null_class: int | None, codec: Codec | None) -> tuple[Config, ImageSpec]:
+    """Settings that say what a folder of diffusers holds; its classes are named by their index there. `codec`: of whose
+    latents its network sees; None: it sees pixels."""
     network, described = contents.network, contents.schedule
     null, count = _null_class(network, null_class), network.num_class_embeds or 0
     left_out = count - 1 if null == "last" else null
@@ -323,7 +349,7 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
     said = {"prediction": described.prediction, "variance": described.variance, "time": described.time}
     diffusion = {"schedule": schedule, **said}
     chain = steps if described.sampler == "ancestral" else min(50, steps)
-    sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip}
+    sampling = {"sampler": described.sampler, "steps": chain, "clip": described.clip if codec is None else "none"}
     training = {"minutes": 30, "loss": "hybrid" if described.variance == "learned" else "simple"}
     config = parse(Config, {"diffusion": diffusion, "training": training, "sampling": sampling}, "the diffusers folder")
     shape = network.text if isinstance(network.text, TextShape) else None
@@ -337,7 +363,23 @@ def _as_ours(contents: hub.DiffusersFolder, null_class: int | None) -> tuple[Con
         text=shape and TextSpec(vocab_size=shape.vocab_size, length=shape.length),
     )
     text = LearnedText(**shape._asdict()) if shape else NoText()
-    return config.model_copy(update={"network": network.settings, "text": text}), spec
+    config = config.model_copy(update={"network": network.settings, "text": text})
+    return (config, spec) if codec is None else _of_latents(config, spec, codec)
+
+
+def _of_latents(config: Config, spec: ImageSpec, codec: Codec) -> tuple[Config, ImageSpec]:
+    """The same of the images of an autoencoder, from the size of what its network sees."""
+    if not isinstance(codec, LatentCodec):
+        raise InputError(f"expected no codec for a folder of diffusers but an autoencoder, got {name_of(codec)}")
+    own = codec.network.settings
+    if spec.channels != own.channels:
+        raise InputError(
+            f"expected a network of the autoencoder's {own.channels} latent channels, got one of {spec.channels}; copy "
+            "the whole folder again"
+        )
+    sides = {"height": spec.height * own.factor, "width": spec.width * own.factor}
+    images = spec.model_copy(update={"channels": codec.network.image_channels, **sides})
+    return config.model_copy(update={"codec": own}), images
 
 
 def _null_class(network: hub.NetworkFolder, asked: int | None) -> int | Literal["last", "none"]:

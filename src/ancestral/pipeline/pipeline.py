@@ -23,6 +23,7 @@ from ancestral.errors import InputError
 from ancestral.networks.backbone import Backbone
 from ancestral.networks.conditions import Embedded
 from ancestral.networks.interface import argument
+from ancestral.networks.latents import LatentCodec
 from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
 from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
@@ -136,7 +137,7 @@ class Pipeline:
         if config.diffusion.prediction == "levels" or config.training.loss in ("vlb", "hybrid"):
             check_pixels(codec, "diffusion.prediction levels and training.loss vlb or hybrid")
         where, diffusion, seen = on_device(device), build_diffusion(config.diffusion), latent_spec(codec, spec)
-        placed = _laid_out(network.to(where))
+        placed, codec = _laid_out(network.to(where)), codec.to(where) if isinstance(codec, LatentCodec) else codec
         made = cls(config, spec, diffusion, placed, where, Choices(), codec, analytic, tokenizer=tokenizer)
         if made.network_settings is None:
             check_answer(network, seen.shape, outputs(config.diffusion, seen), made.num_classes, where)
@@ -190,7 +191,9 @@ class Pipeline:
         if where == self.device:
             return self
         choices = resolve(self.config.compute, self.network_settings, self.latent_spec, where)
-        return replace(self, network=copy.deepcopy(self.network).to(where), device=where).with_compute(choices)
+        codec = self.codec.to(where) if isinstance(self.codec, LatentCodec) else self.codec
+        network = copy.deepcopy(self.network).to(where)
+        return replace(self, network=network, codec=codec, device=where).with_compute(choices)
 
     @property
     def latent_spec(self) -> ImageSpec:

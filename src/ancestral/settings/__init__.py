@@ -19,8 +19,11 @@ from ancestral.settings.base import Threads as Threads
 from ancestral.settings.base import choices as choices
 from ancestral.settings.base import field_names as field_names
 from ancestral.settings.codec import AnyAutoencoder as AnyAutoencoder
+from ancestral.settings.codec import AnyCodec as AnyCodec
 from ancestral.settings.codec import AutoencoderSettings as AutoencoderSettings
+from ancestral.settings.codec import FrozenSettings as FrozenSettings
 from ancestral.settings.codec import KLSettings as KLSettings
+from ancestral.settings.codec import PixelSettings as PixelSettings
 from ancestral.settings.codec import PlainSettings as PlainSettings
 from ancestral.settings.codec import VQSettings as VQSettings
 from ancestral.settings.codec_run import AnyConfig as AnyConfig

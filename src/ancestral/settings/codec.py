@@ -1,4 +1,4 @@
-"""Settings of the autoencoders there are, each with the losses that it is trained by."""
+"""Settings of what x0 is made of: pixels, or an autoencoder, each with the losses that it is trained by."""
 
 from __future__ import annotations
 
@@ -10,12 +10,38 @@ from ancestral.settings.base import Depth, Fraction, PositiveFloat, Settings, Wi
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]  # of a loss beside another one
 ADVERSARIAL_START = 0.5
+SHARE = 0.5
 
 
-class AutoencoderSettings(Settings):
-    """What the settings of all autoencoders have. Levels count from 0, full resolution; each next one halves it."""
+class CodecSettings(Settings):
+    """What the settings of all codecs have."""
 
     name: str
+
+
+class PixelSettings(CodecSettings):
+    """x0 is the pixels themselves."""
+
+    name: Literal["pixels"] = "pixels"
+
+
+class FrozenSettings(CodecSettings):
+    """An autoencoder that exists already, which is not trained. Its latents are standardised anew, for the images."""
+
+    name: Literal["frozen"] = "frozen"
+    folder: str = ""
+    """Folder of a run of `train-codec`, or of an AutoencoderKL or VQModel of diffusers."""
+
+    @model_validator(mode="after")
+    def _names_a_folder(self) -> FrozenSettings:
+        if not self.folder:
+            raise ValueError("expected codec.folder with codec.name frozen, got none; name the folder of one")
+        return self
+
+
+class AutoencoderSettings(CodecSettings):
+    """What the settings of all autoencoders have. Levels count from 0, full resolution; each next one halves it."""
+
     widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=4)] = (32, 64, 96)
     """Channels at each level: two, three or four levels make latents of a half, a quarter or an eighth of the sides."""
     channels: Annotated[int, Field(ge=1, le=4096)] = 4
@@ -32,6 +58,8 @@ class AutoencoderSettings(Settings):
     """Weight of a discriminator of patches, measured in the same way; 0: none."""
     adversarial_start: Fraction = ADVERSARIAL_START
     """Share of the budget after which the discriminator is heard."""
+    share: Annotated[float, Field(gt=0, lt=1)] = SHARE
+    """Share of a budget for both that the autoencoder is trained for, before diffusion in its latents."""
 
     @property
     def factor(self) -> int:
@@ -76,3 +104,4 @@ class VQSettings(AutoencoderSettings):
 
 
 AnyAutoencoder = PlainSettings | KLSettings | VQSettings
+AnyCodec = PixelSettings | PlainSettings | KLSettings | VQSettings | FrozenSettings

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 
 from ancestral.settings.base import Seed, Settings
-from ancestral.settings.codec import AnyAutoencoder, KLSettings
+from ancestral.settings.codec import SHARE, AnyAutoencoder, KLSettings
 from ancestral.settings.data import DataSettings
 from ancestral.settings.training import TrainingSettings
 from ancestral.settings.tree import ComputeSettings, Config
@@ -31,7 +31,7 @@ class CodecConfig(Settings):
     )
     """Settings of training that are of a denoiser: here they have no other value than the usual one."""
     NO_FLAGS: ClassVar[frozenset[str]] = frozenset(
-        [*(f"training.{name}" for name in OF_NOISE), "compute.engine", "compute.chunk"]
+        [*(f"training.{name}" for name in OF_NOISE), "compute.engine", "compute.chunk", "codec.share"]
     )
     """Settings that no command line offers."""
 
@@ -44,7 +44,14 @@ class CodecConfig(Settings):
         for name in ("engine", "chunk"):
             if (value := getattr(self.compute, name)) != ComputeSettings.model_fields[name].default:
                 raise ValueError(f"expected no compute.{name} for an autoencoder, got {value}: nothing is generated")
+        if self.codec.share != SHARE:
+            raise ValueError(f"expected no codec.share for an autoencoder alone, got {self.codec.share}: it has all")
         return self
+
+    @property
+    def own_training(self) -> TrainingSettings:
+        """How the network of this run is trained."""
+        return self.training
 
 
 AnyConfig = Config | CodecConfig

@@ -8,6 +8,13 @@ from pydantic import Field, model_validator
 
 from ancestral.settings.base import Fraction, NumImages, PositiveFloat, PositiveInt, Settings
 
+ADJUSTABLE = {
+    *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
+    *("checkpoint_every_minutes", "keep_checkpoints", "milestone_every_steps", "on_divergence", "rollbacks"),
+}
+"""Settings that may change when a run goes on: they do not change what a step computes, but for a budget that the
+learning rate falls over (`training/budget.py`)."""
+
 
 class TrainingSettings(Settings):
     """Algorithm 1 and its budget. Training ends at the first limit that is reached."""
@@ -93,3 +100,9 @@ class TrainingSettings(Settings):
         if self.rollbacks is not None and self.on_divergence != "rollback":
             raise ValueError("expected no rollbacks with on_divergence stop: use on_divergence rollback")
         return self
+
+    def with_share(self, share: float) -> TrainingSettings:
+        """The same with a share of the budget, of which at least a step and an image is left."""
+        budget: dict[str, float | None] = {"minutes": self.minutes and share * self.minutes}
+        budget |= {name: n and max(1, round(share * n)) for name, n in (("steps", self.steps), ("images", self.images))}
+        return self.model_copy(update=budget)

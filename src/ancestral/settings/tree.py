@@ -15,6 +15,7 @@ from ancestral.errors import InputError
 from ancestral.files import read_json, read_toml
 from ancestral.names import SAME, spelled
 from ancestral.settings.base import NumImages, S, Seed, Settings, Threads, choices, field_names
+from ancestral.settings.codec import AnyCodec, AutoencoderSettings, PixelSettings
 from ancestral.settings.data import DataSettings
 from ancestral.settings.diffusion import DiffusionSettings
 from ancestral.settings.network import AnyNetwork, UNetSettings
@@ -55,6 +56,9 @@ class Config(Settings):
     """Everything a run is made of."""
 
     data: DataSettings = DataSettings()
+    codec: Annotated[AnyCodec, Field(discriminator="name")] = PixelSettings()
+    """What is diffused. pixels: the images themselves. plain, kl, vq: latents of an autoencoder that is trained first
+    (docs/autoencoders.md). frozen: those of one that exists already."""
     diffusion: DiffusionSettings = DiffusionSettings()
     network: Annotated[AnyNetwork, Field(discriminator="name")] = UNetSettings()
     """unet: convolutions at several resolutions. dit: a transformer on patches of the image."""
@@ -89,9 +93,29 @@ class Config(Settings):
             raise ValueError(
                 f"expected sampling.guidance_by classifier-free, got {by}: name other networks to `sample`"
             )
+        if self.codec.name != "pixels":
+            self._has_latents()
         if self.sampling.steps > (timesteps := diffusion.schedule.num_timesteps):
             raise ValueError(f"expected sampling.steps <= num_timesteps = {timesteps}, got {self.sampling.steps}")
         return self
+
+    def _has_latents(self) -> None:
+        """That nothing is asked of latents which pixels alone have: a bound, and levels."""
+        name, loss = self.codec.name, self.training.loss
+        if (clip := self.sampling.clip) != "none":
+            raise ValueError(f"expected sampling.clip none with codec.name {name}, whose x0 has no bound, got {clip}")
+        if loss in ("vlb", "hybrid") or self.diffusion.prediction == "levels":
+            got = f"{loss} and {self.diffusion.prediction}"
+            raise ValueError(
+                f"expected another training.loss than vlb and hybrid and another diffusion.prediction than levels with "
+                f"codec.name {name}, got {got}: they are of the 256 levels of pixels"
+            )
+
+    @property
+    def own_training(self) -> TrainingSettings:
+        """How the network is trained: by what an autoencoder that is trained first leaves of the budget."""
+        training, codec = self.training, self.codec
+        return training.with_share(1 - codec.share) if isinstance(codec, AutoencoderSettings) else training
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:

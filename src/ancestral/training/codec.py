@@ -221,14 +221,7 @@ class CodecTask(Task):
     def codec(self, average: nn.Module) -> LatentCodec:
         """The codec of such a network, its statistics measured on the images to train on."""
         assert isinstance(average, Autoencoder)
-        return latent_codec(average, *latent_statistics(average, self._some()))
-
-    def _some(self) -> Iterator[Pixels]:
-        """Batches of at most `MEASURED` of the images, the first ones: a set is shuffled."""
-        count = min(MEASURED, len(self.images))
-        for start in range(0, count, AT_ONCE):
-            part = slice(start, min(start + AT_ONCE, count))
-            yield torch.tensor(self.images.pixels(part)).permute(0, 3, 1, 2).to(self.device)
+        return latent_codec(average, *latent_statistics(average, some_images(self.images, self.device)))
 
     def _networks(self, channels: int) -> tuple[Autoencoder, PatchDiscriminator | None]:
         with torch.random.fork_rng(devices=[]):
@@ -352,6 +345,14 @@ class CodecTask(Task):
     def _warm_discriminator_up(self, network: Network, count: int) -> PerImage:
         x = torch.zeros(count, self.autoencoder.image_channels, *self.size, device=self.device)
         return network(x).flatten(1).mean(1)
+
+
+def some_images(images: ImageSet, device: torch.device) -> Iterator[Pixels]:
+    """Batches of at most `MEASURED` of the images on a device, the first ones: a set is shuffled."""
+    count = min(MEASURED, len(images))
+    for start in range(0, count, AT_ONCE):
+        part = slice(start, min(start + AT_ONCE, count))
+        yield torch.tensor(images.pixels(part)).permute(0, 3, 1, 2).to(device)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
+from ancestral.data.latents import LatentRows
 from ancestral.data.loader import Batch
 from ancestral.diffusion.level import Noised
 from ancestral.diffusion.losses import min_snr, uniform
@@ -19,7 +20,7 @@ from ancestral.pipeline.folder import name_of, stored, write_settings
 from ancestral.processes import Processes
 from ancestral.rng import mix
 from ancestral.settings import Config
-from ancestral.tensors import PerImage, Pixels
+from ancestral.tensors import Images, PerImage, Pixels
 from ancestral.training.loss import level_of, losses_of_black, training_losses
 from ancestral.training.memory import fit_micro_batch
 from ancestral.training.randomness import Randomness, randomness_of
@@ -34,12 +35,14 @@ class Denoising(Task):
 
     config: Config
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, latents: LatentRows | None = None) -> None:
+        """`latents`: of the images to train on, by the pipeline's codec; None: each batch is encoded at its step."""
+        self.latents = latents
         self.pipeline, self.diffusion, self.config = pipeline, pipeline.diffusion, pipeline.config
         self.seed, self.spec, self.device = pipeline.config.seed, pipeline.latent_spec, pipeline.device
         self.compute, self.network_settings = pipeline.compute, pipeline.network_settings
         self.num_timesteps, self.tokenizer = pipeline.diffusion.num_timesteps, pipeline.tokenizer
-        settings = pipeline.config.training
+        settings = pipeline.config.own_training
         trial, fresh = partial(losses_of_black, pipeline), self._fresh if pipeline.network_settings else None
         self.modules = (Trainable(pipeline.network, settings, self.losses, trial, fresh),)
         self.weighting = min_snr(settings.min_snr_gamma or 5.0) if settings.weighting == "min-snr" else uniform
@@ -48,7 +51,7 @@ class Denoising(Task):
         self.density = normal(self.diffusion.schedule, mean, std) if settings.timesteps == "normal" else None
 
     def with_compute(self, choices: Choices) -> "Denoising":
-        return Denoising(self.pipeline.with_compute(choices))
+        return Denoising(self.pipeline.with_compute(choices), self.latents)
 
     def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
         return fit_micro_batch(self.pipeline, images, say, processes)
@@ -61,10 +64,15 @@ class Denoising(Task):
         """The square in Algorithm 1."""
         condition, level = batch.condition.hidden(random.hidden), level_of(self.pipeline, random.times)
         with torch.no_grad():
-            x0 = self.pipeline.codec.encode(batch.pixels, random.codec_noise)
+            x0 = self._x0(batch, random)
         noised = Noised.at(level, x0.contiguous(memory_format=torch.channels_last), random.eps)
         losses = training_losses(self.pipeline, network, noised, condition)
         return losses, (self.weighting(self.diffusion, level) * random.times.weight).to(losses)
+
+    def _x0(self, batch: Batch, random: Randomness) -> Images:
+        if batch.moments is not None:
+            return batch.moments.draw(random.codec_noise)
+        return self.pipeline.codec.encode(batch.pixels, random.codec_noise)
 
     def after(self, random: Randomness, losses: PerImage, taken: Tensor, processes: Processes) -> None:
         if self.recent is not None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ancestral.compute import Choices, given, in_words, machine_name
-from ancestral.data.imageset import Parts
+from ancestral.data.imageset import ImageSet, Parts
 from ancestral.errors import Diverged, InputError
 from ancestral.machine import keep_freed_memory
 from ancestral.pipeline import Pipeline
@@ -80,12 +80,11 @@ def train(
             f"{config.training.batch_size}; set --training.batch_size higher, or start fewer"
         )
     say = say if processes.is_main else lambda text: None
-    idle = ("data.attributes",) if parts.train.attributes is None else ()
-    with run.claimed(config, idle) if processes.is_main else nullcontext(lambda: None) as check:
+    with run.claimed(config, idle_settings(parts.train)) if processes.is_main else nullcontext(lambda: None) as check:
         processes.barrier()
         if processes.is_main and task.tokenizer is not None and isinstance(config, Config):
             run.keep(task.tokenizer, config.text)
-        found = run.read(type(config)).training if processes.is_main else config.training
+        found = (run.read(type(config)) if processes.is_main else config).own_training
         before = TrainingSettings.model_validate_json(processes.broadcast(found.model_dump_json()))
         task = task.with_compute(_settled(task, parts, run, say, processes, parallel))
         trainer = Trainer(task, parts.train, processes, parallel, asked)
@@ -111,6 +110,11 @@ def train(
             checkpointer.save()
             raise
         checkpointer.finish()
+
+
+def idle_settings(images: ImageSet) -> tuple[str, ...]:
+    """The settings, by dotted name, that mean nothing for these images."""
+    return ("data.attributes",) if images.attributes is None else ()
 
 
 def check_alike(processes: Processes, config: AnyConfig, images: str, parallel: str, tokenizer: str = "none") -> None:

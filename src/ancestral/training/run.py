@@ -16,20 +16,15 @@ from typing import Any, BinaryIO, TypeVar
 from ancestral.compute import Choices
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, open_to_append, put_in_place, write_whole, writing
-from ancestral.folders import CODEC, CODEC_FILE, what_is
+from ancestral.folders import AUTOENCODER, CODEC, CODEC_FILE, what_is
 from ancestral.migrations import computed
 from ancestral.migrations import settings as migrated
 from ancestral.outputs import check_part
 from ancestral.pipeline.folder import read_tokenizer
 from ancestral.settings import AnyConfig, AnyText, ComputeSettings, Config, flat, parse, read_settings
+from ancestral.settings.training import ADJUSTABLE
 from ancestral.text_reader import TEXT_ENCODER, TOKENIZER, TextReader
 
-ADJUSTABLE = {
-    *("steps", "images", "minutes", "log_every_steps", "sample_every_steps", "checkpoint_every_steps"),
-    *("checkpoint_every_minutes", "keep_checkpoints", "milestone_every_steps", "on_divergence", "rollbacks"),
-}
-"""Settings of training that may change when a run goes on: they do not change what a step computes, but for a budget
-that the learning rate falls over (`budget.py`)."""
 LEFT_BEHIND = re.compile(
     r"lock|\.(config|codec|compute)\.json\..*|\.building-.*|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.nfs.*"
 )
@@ -57,6 +52,8 @@ class RunFolder:
         self.samples = self.path / "samples"  # grids generated on the way
         self.pipeline = self.path / "pipeline"  # the averaged weights with all that sampling needs
         self.codec = self.path / CODEC  # those of an autoencoder
+        self.autoencoder = self.path / AUTOENCODER  # a run of its own, of the autoencoder whose latents are diffused
+        self.latents = self.path / "latents"  # that it makes of the images to train on
 
     def read_config(self) -> Config:
         """The settings of this run. Raises InputError where there is none, or its config.json is damaged."""
@@ -80,8 +77,9 @@ class RunFolder:
         system's: they go with the process that held them, however that ended. One is on the folder itself, so that a
         removed lock file lets nobody in; the other on the file, for network disks that lock no folders.
         """
+        files = (self.config, self.compute, self.log, self.timing)
         parts = (self.checkpoints, self.samples, self.pipeline, self.codec, self.tokenizer, self.text_encoder)
-        for entry in (self.config, self.compute, self.log, self.timing, *parts):
+        for entry in (*files, *parts, self.autoencoder, self.latents):
             check_part(entry)  # what is written in a run is written there, and not where a link leads
         lock = self._make()
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)

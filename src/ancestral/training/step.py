@@ -154,7 +154,7 @@ class Trainer:
         parallel: Parallel = "ddp",
         asked: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.task, self.settings, self.device = task, task.config.training, task.device
+        self.task, self.settings, self.device = task, task.config.own_training, task.device
         torch.backends.cudnn.benchmark |= self.device.type == "cuda"  # it times convolutions once: shapes never change
         self.seconds_before, self.started = 0.0, time.monotonic()
         self.modules = [
@@ -163,7 +163,8 @@ class Trainer:
         self.network, self.ema, self.engine = self.modules[0].network, self.modules[0].ema, self.modules[0].engine
         self.optimizers = [optimizer for module in self.modules for optimizer in module.optimizers]
         size, flip, part = self.settings.batch_size, task.config.data.flip, self.engine.local_slice
-        self.loader = Loader(images, size, task.seed, flip, self.device, part, None, task.spec, task.tokenizer)
+        told = task.spec, task.tokenizer
+        self.loader = Loader(images, size, task.seed, flip, self.device, part, None, *told, task.latents)
         self._clear()
         self.step, self.rollbacks = 0, 0
         self.non_finite, self._untrained = NonFiniteCounter(self.device), task.tensors()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ancestral.compute import Choices
 from ancestral.data.imageset import ImageSet
+from ancestral.data.latents import LatentRows
 from ancestral.data.loader import Batch
 from ancestral.processes import Processes
 from ancestral.settings import AnyConfig, ImageSpec, NetworkSettings, TrainingSettings
@@ -48,8 +49,8 @@ class Trainable:
 
 @runtime_checkable
 class Task(Protocol):
-    """Something to train. `config.training` has the budget, the batch size and when what is written; `seed` is that of
-    all that is random; `num_timesteps` is 1 where there is no time to tell the losses of a log apart by."""
+    """Something to train. `config.own_training` has the budget, the batch size and when what is written; `seed` is that
+    of all that is random; `num_timesteps` is 1 where there is no time to tell the losses of a log apart by."""
 
     config: AnyConfig
     seed: int
@@ -60,6 +61,7 @@ class Task(Protocol):
     num_timesteps: int = 1
     tokenizer: TextReader | None = None  # of the captions that its networks are told; None: they are told none
     network_settings: NetworkSettings | None = None  # what a machine is tuned for; None: a network of one's own
+    latents: LatentRows | None = None  # of the images, encoded beforehand; None: batches are of pixels
 
     @abstractmethod
     def with_compute(self, choices: Choices) -> "Task":

@@ -1,0 +1,111 @@
+"""The first part of the job `train` where latents are diffused: an autoencoder, in a run of its own inside the run, and
+what it makes of the images.
+
+It is trained by its share of the budget, or taken from a folder, and stays as it is once diffusion has begun.
+"""
+
+from collections.abc import Callable, Generator
+
+import torch
+
+from ancestral.codec import PIXELS, Codec
+from ancestral.data.imageset import ImageSet, Parts
+from ancestral.data.latents import LatentRows
+from ancestral.errors import InputError
+from ancestral.files import as_path, put_in_place, writing
+from ancestral.folders import AUTOENCODERS, CODEC, kind_of
+from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
+from ancestral.hub.weights import WEIGHTS
+from ancestral.jobs.events import Event, NoteEvent, StartEvent
+from ancestral.jobs.target import TrainSettings
+from ancestral.jobs.train_codec import beginning, check_memory
+from ancestral.jobs.training_events import curves, shown
+from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics
+from ancestral.presets import autoencoder_of
+from ancestral.processes import Processes
+from ancestral.progress import StagedWork
+from ancestral.settings import Config, FrozenSettings, PixelSettings
+from ancestral.training import loop
+from ancestral.training.codec import CodecTask, some_images
+from ancestral.training.latents import latents_of
+from ancestral.training.loop import Progress
+from ancestral.training.run import CodecRunFolder, RunFolder
+
+
+def codec_of(
+    config: Config,
+    parts: Parts,
+    run: RunFolder,
+    job: TrainSettings,
+    device: torch.device,
+    processes: Processes,
+    stop: Callable[[], bool],
+) -> Generator[Event, None, Codec | Progress]:
+    """What x0 is made by in this run, once it is there; the last step where its training was stopped, which goes on the
+    next time."""
+    if isinstance(config.codec, PixelSettings):
+        return PIXELS
+    place = CodecRunFolder(run.autoencoder)
+    if not _has_begun(run):
+        if isinstance(config.codec, FrozenSettings):
+            with processes.main_first():
+                yield from _take_over(config.codec, parts.train, place, device)
+        else:
+            task = CodecTask(autoencoder_of(config), parts.train, device)
+            check_memory(task.config, parts.train, device, processes)
+            share = f"first, by {config.codec.share:.0%} of the budget: "
+            yield StartEvent(share + beginning(task, place, processes))
+            with curves(place, job.tensorboard and processes.is_main) as write:
+                said: list[str] = []
+                steps = loop.train(task, parts, place, said.append, stop, processes)
+                last = yield from shown(steps, said, write)
+            if last is not None and last.stop and last.fraction < 1:
+                return last
+            processes.barrier()  # the main one has saved
+    codec = read_autoencoder(place.codec).to(device)
+    _check_same(codec, run)
+    return codec
+
+
+def encoded(
+    codec: Codec, images: ImageSet, mirrored: bool, run: RunFolder, processes: Processes
+) -> StagedWork[LatentRows | None]:
+    """The latents of the images to train on, in a file of the run; None: pixels."""
+    if not isinstance(codec, LatentCodec):
+        return None
+    with processes.main_first():
+        return (yield from latents_of(codec, images, mirrored, run.latents))
+
+
+def _has_begun(run: RunFolder) -> bool:
+    """Whether diffusion has."""
+    return run.checkpoints.is_dir() and any(run.checkpoints.iterdir())
+
+
+def _take_over(
+    settings: FrozenSettings, images: ImageSet, run: CodecRunFolder, device: torch.device
+) -> Generator[Event, None, None]:
+    """Writes an autoencoder that exists already into a run, its latents standardised for these images."""
+    if (run.codec / WEIGHTS).is_file():
+        return
+    place = as_path(settings.folder)
+    inside = [place / CODEC] if kind_of(place) == "codec run" else [place / name for name in AUTOENCODERS]
+    found = read_autoencoder(next((each for each in inside if each.is_dir()), place)).to(device)
+    found.shape(images.shape)  # or an InputError
+    yield NoteEvent(f"taking the autoencoder in {place}; its latents are standardised for these images")
+    codec = latent_codec(found.network, *latent_statistics(found.network, some_images(images, device)))
+    building = run.path / f".{CODEC}.new"
+    with writing(run.path, "free space, or choose another folder with --out"):
+        building.mkdir(parents=True, exist_ok=True)
+        write_autoencoder(building, codec, min(images.shape[1:]))
+        put_in_place(building, run.codec)
+
+
+def _check_same(codec: LatentCodec, run: RunFolder) -> None:
+    """That the pipeline of the run, where there is one, has the same autoencoder."""
+    for place in (run.pipeline / name for name in AUTOENCODERS):
+        if place.is_dir() and read_autoencoder(place).hash != codec.hash:
+            raise InputError(
+                f"expected the autoencoder that {run.pipeline} has in {run.autoencoder / CODEC}, got another; restore "
+                "it, or train into another folder with --out"
+            )

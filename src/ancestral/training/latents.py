@@ -1,0 +1,88 @@
+"""Latents of the images to train on, encoded once and kept with the run: encoding is not paid at each step.
+
+`RUN/latents/<key>.npy` holds what data/latents.py says, in the order of the images. The key is of codec and images, so
+that what another codec has made is never taken; images are encoded in blocks, a shard after the other, and of a file
+that a kill has left half written the whole blocks are kept.
+"""
+
+import os
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ancestral.data.imageset import ImageSet
+from ancestral.data.latents import LatentRows
+from ancestral.errors import InputError
+from ancestral.files import writing
+from ancestral.networks.latents import KLCodec, LatentCodec
+from ancestral.progress import ProgressEvent, StagedWork
+
+VERSION = 1
+BLOCK = 64  # images encoded at once, and written together
+
+
+def latents_of(codec: LatentCodec, images: ImageSet, mirrored: bool, folder: Path) -> StagedWork[LatentRows]:
+    """The moments of all images, and with `mirrored` of their mirror images, from a file in `folder` that is made
+    where there is none. Other files of the kind are removed."""
+    key = sha256(f"{VERSION} {codec.hash} {images.hash} {images.shape} {mirrored}".encode()).hexdigest()[:32]
+    file, part = folder / f"{key}.npy", folder / f"{key}.part"
+    shape = (len(images), 1 + mirrored, 1 + isinstance(codec, KLCodec), *_last(codec.shape(images.shape)))
+    if not file.is_file():
+        with writing(folder, "free space"):
+            folder.mkdir(exist_ok=True)
+            yield from _written(part, shape, codec, images, mirrored)
+            part.replace(file)
+            for other in folder.iterdir():
+                if other != file and other.suffix in (".npy", ".part"):
+                    other.unlink()
+    rows = np.load(file, mmap_mode="r", allow_pickle=False)
+    if rows.shape != shape or rows.dtype != np.float16:
+        raise InputError(f"{file} is damaged; remove it, and the latents are encoded anew")
+    return LatentRows(rows)
+
+
+def _written(
+    part: Path, shape: tuple[int, ...], codec: LatentCodec, images: ImageSet, mirrored: bool
+) -> Iterator[ProgressEvent]:
+    """Writes what is missing of a file of that shape."""
+    total, block = shape[0], 2 * int(np.prod(shape[1:])) * BLOCK
+    with part.open("ab") as file:
+        if not file.tell():
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            file.flush()
+        header = _header_bytes(part)
+        done = (file.tell() - header) // block * BLOCK
+        file.truncate(header + done // BLOCK * block)
+        file.seek(0, os.SEEK_END)
+        for start in range(done, total, BLOCK):
+            pixels = torch.tensor(images.pixels(slice(start, start + BLOCK))).permute(0, 3, 1, 2)
+            file.write(_encoded(codec, pixels, mirrored).numpy().tobytes())
+            yield ProgressEvent("encoding images", min(start + BLOCK, total), total)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _header_bytes(path: Path) -> int:
+    """Length of the header of a .npy file."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        return file.tell()
+
+
+def _encoded(codec: LatentCodec, pixels: Tensor, mirrored: bool) -> Tensor:
+    """(b, V, M, h, w, z) float16."""
+    views = [pixels, pixels.flip(3)] if mirrored else [pixels]
+    drawn = isinstance(codec, KLCodec)
+    stacked = [torch.stack(codec.moments(view)[: 1 + drawn], dim=1) for view in views]
+    return torch.stack(stacked, dim=1).permute(0, 1, 2, 4, 5, 3).half().contiguous().cpu()
+
+
+def _last(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """(z, h, w) as (h, w, z)."""
+    z, h, w = shape
+    return h, w, z
