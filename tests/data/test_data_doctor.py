@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from ancestral.data.finding import ALIKE, ANYWHERE, centred, contrast, shared, s
 from ancestral.jobs import check_data, pacing
 from ancestral.jobs.check_data import pictures, seen, spread
 from ancestral.jobs.target import plan
-from ancestral.settings import DataSettings, ImageSpec, TrainingSettings, parse
+from ancestral.presets import for_codec, for_folder, in_latents
+from ancestral.settings import Config, DataSettings, ImageSpec, KLSettings, TrainingSettings, merged, parse
 
 BOMB_BYTES = 32 * 2**20
 """What all bad files together may add to the memory that the same folder takes without them."""
@@ -381,7 +383,9 @@ def test_the_size_is_the_largest_that_leaves_enough_steps(
 ) -> None:
     asked = []
 
-    def pace(config: object, spec: ImageSpec, *_: object) -> pacing.DevicePace:
+    def pace(config: Config, spec: ImageSpec, *_: object) -> pacing.DevicePace:
+        if config.codec.name == "kl":
+            return replace(pace_of(1000), first=replace(pace_of(500), seconds_per_step=2.0))
         asked.append(spec.height)
         return pace_of(steps[spec.height])
 
@@ -390,6 +394,9 @@ def test_the_size_is_the_largest_that_leaves_enough_steps(
     recipe = json.loads(capsys.readouterr().out)["recipe"]
     assert (asked, recipe["size"], recipe["pace"]["steps"]) == (tried, [size, size], steps[size])
     assert ("few" in recipe["note"]) == (steps[size] < check_data.FEWEST_STEPS or size < 64)
+    larger = recipe["larger"]  # half of the budget has to hold 2000 steps of 2 s, the other half as many of 1 s
+    assert larger["command"].endswith("--data.size 64 --data.fit crop --codec kl --training.minutes 140")
+    assert (larger["pace"]["steps"], larger["pace"]["first"]["steps"]) == (4200, 2100)
 
 
 def test_a_pace_is_measured_and_a_budget_is_the_nearest_limit(folder: Path) -> None:
@@ -399,8 +406,20 @@ def test_a_pace_is_measured_and_a_budget_is_the_nearest_limit(folder: Path) -> N
     assert found.weights > 1_000_000 and found.minutes == pytest.approx(20, rel=0.05)
     assert found.visits == pytest.approx(found.steps * 16 / 60)
     assert found.peak_bytes > 4 * 4 * found.weights, "weights, their average, and two moments"
+    assert found.first is None, "no autoencoder"
     budget = TrainingSettings(minutes=1.0, images=320, steps=500, batch_size=16)
     assert [pacing.steps_of(budget, seconds) for seconds in (0.01, 10.0)] == [20, 6]
+
+
+def test_the_pace_of_latents_is_that_of_an_autoencoder_and_of_what_it_leaves() -> None:
+    data = DataSettings(source="x", size=16)
+    config = in_latents(for_folder("x").model_copy(update={"data": data}), KLSettings(widths=(8, 16), share=0.25))
+    config = merged(config, {"network": {"widths": (8, 16), "attention": ()}, "training": {"minutes": 20.0}}, "")
+    spec = ImageSpec(channels=3, height=16, width=16)
+    found = pacing.pace(config, spec, 60, pacing.torch.device("cpu"))
+    assert found.first is not None and found.first.at_once == for_codec("x").training.batch_size
+    assert (found.minutes, found.first.minutes) == (pytest.approx(15, rel=0.05), pytest.approx(5, rel=0.05))
+    assert found.first.peak_bytes > found.first.weights * 16, "weights, gradients, moments and their average"
 
 
 def test_where_memory_is_short_a_step_is_timed_in_the_parts_that_training_would_take(

@@ -87,7 +87,8 @@ def check(argv: Sequence[str]) -> None:
         noted = [f"ancestral: note: {note}" for note in report.notes]
         warned = [f"ancestral: warning: {remark}" for remark in recommended.tree["warnings"]]
         written = [f"written: {file}" for file in files]
-        for line in (*noted, *warned, *written, *recipe.takes, f"train with: {recipe.command}"):
+        larger = [*recipe.larger.takes, f"or with: {recipe.larger.command}"] if recipe.larger else []
+        for line in (*noted, *warned, *written, *recipe.takes, f"train with: {recipe.command}", *larger):
             say(line)
 
 

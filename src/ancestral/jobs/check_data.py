@@ -1,6 +1,7 @@
 """The jobs of `data check`: what is in a folder of images, and then how to train on it."""
 
 import dataclasses
+import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Container, Generator
@@ -25,10 +26,10 @@ from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.running import device_named
 from ancestral.jobs.show import contact_sheet
 from ancestral.outputs import CHECKED, DATA_PAGE, Output, claim
-from ancestral.presets import PRESETS, for_folder
+from ancestral.presets import LATENT_SIDE, PRESETS, for_folder, in_latents
 from ancestral.progress import finish
 from ancestral.report.data_page import write_page
-from ancestral.settings import DataSettings, ImageSpec, merged
+from ancestral.settings import DataSettings, ImageSpec, KLSettings, merged
 from ancestral.text import size_in_words
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import save_png
@@ -38,6 +39,7 @@ SHEET = 48  # images of a contact sheet, at most
 SHEET_PIXELS = 1_250_000  # of a contact sheet of large images, before it is enlarged
 SMALLEST = 32  # size at which a recipe begins; smaller images keep theirs
 FEWEST_STEPS = 2000  # steps that a recipe's budget has to allow at a size for it to be recommended
+MINUTES_OF_LATENTS = 30  # at least: an autoencoder's and diffusion's
 SLOWER = 3.0  # how much slower at least a step is at twice the size: whether to try it at all
 
 Size = int | tuple[int, int] | None  # as in `DataSettings`
@@ -51,6 +53,7 @@ class SuggestedRecipe:
     size: tuple[int, int]  # (height, width) that it trains at
     pace: pacing.DevicePace | None  # what it takes; None where nothing was measured
     note: str  # why it is not the suggested size, or what to mind; else ""
+    larger: "SuggestedRecipe | None" = None  # in latents, at the size that suits the images
 
     @property
     def takes(self) -> list[str]:
@@ -64,6 +67,10 @@ class SuggestedRecipe:
                 f"{pace.weights:,} weights at {height}x{width}, about {size_in_words(pace.peak_bytes)} of memory with "
                 f"{pace.at_once} images at a time",
             ]
+            if first := pace.first:
+                own = f"{first.steps:,} steps of {first.seconds_per_step:.2g} s, {first.weights:,} weights"
+                memory = f"about {size_in_words(first.peak_bytes)} of memory"
+                lines.insert(0, f"an autoencoder first, in {first.minutes:.0f} minutes: {own}, {memory}")
         return [*lines, *([self.note] if self.note else [])]
 
 
@@ -104,6 +111,8 @@ def recommend(job: CheckSettings, report: Report, timed: bool) -> Generator[Even
         yield FileEvent(job.sheet)
     if job.page:
         told = [recipe.command, *recipe.takes] if recipe else []
+        if recipe and recipe.larger:
+            told += [f"Or: {recipe.larger.command}", *recipe.larger.takes]
         write_page(job.page, report, told, sheet, pictures(job.data))
         yield FileEvent(job.page)
     yield ResultEvent(as_tree(report, recipe, job.sheet if recipe else None, job.page), recipe)
@@ -144,14 +153,36 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
         few = f"{pace.minutes:.0f} minutes leave fewer than {FEWEST_STEPS:,} steps"
         note = f"the images suit {report.size[0]}x{report.size[1]}, at which {few}"
     read = " --text.name learned" if report.num_captions else ""
-    return SuggestedRecipe(command(settings.source, _given(settings, report, size)) + read, suited, pace, note)
+    words = command(settings.source, _given(settings, report, size)) + read
+    larger = (yield from _in_latents(job, report, read)) if timed else None
+    return SuggestedRecipe(words, suited, pace, note, larger)
 
 
-def _pace(settings: DataSettings, report: Report, size: Size, device: str | None) -> pacing.DevicePace:
-    """Of the recipe for the data set, or for folders, at this size."""
+def _in_latents(job: CheckSettings, report: Report, read: str) -> Generator[Event, None, SuggestedRecipe | None]:
+    """How to train on a folder at the size that suits it by the latents of an autoencoder: in as many minutes as both
+    need for enough steps. None: the images are small, or another size was asked for."""
+    settings, size = job.data, report.suggested_size
+    if settings.source in BUILT_IN or settings.size is not None or size < LATENT_SIDE:
+        return None
+    yield ProgressEvent("timing training steps in latents", 0, 1)
+    found = _pace(settings, report, size, job.device, latent=True)
+    assert found.first is not None, "an autoencoder is timed too"
+    share = KLSettings().share
+    needed = max(found.first.seconds_per_step / share, found.seconds_per_step / (1 - share)) * FEWEST_STEPS / 60
+    minutes = max(MINUTES_OF_LATENTS, 10 * math.ceil(needed / 10))
+    given = {"codec": "kl", "training.minutes": str(minutes)}
+    words = command(settings.source, _given(settings, report, size), given) + read
+    return SuggestedRecipe(words, (size, size), found.within(float(minutes), share), "")
+
+
+def _pace(
+    settings: DataSettings, report: Report, size: Size, device: str | None, latent: bool = False
+) -> pacing.DevicePace:
+    """Of the recipe for the data set, or for folders, at this size; `latent`: of the one that diffuses latents."""
     source = settings.source
     place = source if source in BUILT_IN else str(find_folder(source).resolve())
     preset = PRESETS[source]() if source in PRESETS else for_folder(place)
+    preset = in_latents(preset, KLSettings()) if latent else preset
     config = merged(preset, {"data": _given(settings, report, size)}, "command line")
     height, width = config.data.height_width or report.size
     names = tuple(report.classes) if report.labelled else ()
@@ -166,15 +197,21 @@ def _given(settings: DataSettings, report: Report, size: Size) -> dict[str, Any]
     return {name: value for name, value in {**suggested, **asked}.items() if name != "source"}
 
 
-def command(source: str, given: dict[str, Any]) -> str:
-    """`ancestral train` with these settings of the data."""
-    words = ["ancestral", "train", source]
+def command(source: str, given: dict[str, Any], others: dict[str, str] | None = None) -> str:
+    """`ancestral train` with these settings of the data, and others by dotted name."""
+    words = [
+        "ancestral",
+        "train",
+        source,
+        *(word for each in (others or {}).items() for word in (f"--{each[0]}", each[1])),
+    ]
     for name, value in given.items():
         if isinstance(value, bool):
             words.append(f"--data.{name}" if value else f"--data.no_{name}")
         else:
             values = value if isinstance(value, tuple) else (value,)
             words += [f"--data.{name}", *("none" if each is None else str(each) for each in values)]
+    words += [word for name, value in (others or {}).items() for word in (f"--{name}", value)]
     return shlex.join(words)
 
 

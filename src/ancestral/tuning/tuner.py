@@ -28,6 +28,7 @@ from ancestral.errors import InputError
 from ancestral.machine import keep_freed_memory, usable_cores
 from ancestral.pipeline import Pipeline
 from ancestral.progress import finish
+from ancestral.settings import ImageSpec
 from ancestral.training.denoiser import Denoising
 from ancestral.training.memory import peak_bytes
 from ancestral.training.step import Trainer
@@ -171,9 +172,14 @@ def generating(pipeline: Pipeline) -> Action:
 
 def random_images(pipeline: Pipeline) -> ImageSet:
     """A batch of noise of the pipeline's shape, in all its classes."""
-    (channels, height, width), names = pipeline.spec.shape, pipeline.spec.class_names
-    draws, count = np.random.default_rng(0), pipeline.config.training.batch_size
+    return noise(pipeline.spec, pipeline.config.training.batch_size)
+
+
+def noise(spec: ImageSpec, count: int) -> ImageSet:
+    """So many images of noise, in all classes."""
+    (channels, height, width), names = spec.shape, spec.class_names
+    draws = np.random.default_rng(0)
     pixels = draws.integers(0, 256, (count, height, width, channels), dtype=np.uint8)
     labels = draws.integers(0, len(names), count) if names else None
-    attributes = np.zeros((count, len(pipeline.spec.attributes)), np.float32) if pipeline.spec.attributes else None
-    return ImageSet(pixels, labels, names, None, None, "noise", attributes, pipeline.spec.attribute_names)
+    attributes = np.zeros((count, len(spec.attributes)), np.float32) if spec.attributes else None
+    return ImageSet(pixels, labels, names, None, None, "noise", attributes, spec.attribute_names)
