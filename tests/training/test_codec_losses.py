@@ -11,6 +11,7 @@ from ancestral.networks.discriminator import PatchDiscriminator, levels_for
 from ancestral.rng import generator
 from ancestral.training.codec_losses import (
     LEAST_SCALE,
+    ImageGradients,
     RandomFilters,
     RecentMeans,
     factors,
@@ -107,10 +108,12 @@ def test_the_gradient_at_the_last_weight_is_autograds() -> None:
     assert in_bfloat16.dtype == torch.float32
 
 
+@pytest.mark.parametrize("by", ["filters", "gradients"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 24), (4, 17, 33)])
-def test_the_perceptual_term_alone_lowers_itself(shape: tuple[int, int, int]) -> None:
+def test_the_perceptual_term_alone_lowers_itself(shape: tuple[int, int, int], by: str) -> None:
     """Trap: one that is computed without a gradient."""
-    x, distance = noise(2, *shape).tanh(), RandomFilters(shape[0], seed=0)
+    distance = RandomFilters(shape[0], seed=0) if by == "filters" else ImageGradients()
+    x = noise(2, *shape).tanh()
     y = (0.1 * noise(*x.shape, seed=1)).requires_grad_()
     before = float(distance(x, y).sum().detach())
     for _ in range(20):
@@ -130,6 +133,14 @@ def test_random_filters_depend_on_the_seed_alone() -> None:
     torch.testing.assert_close(first(x, y)[1:], first(x[1:], y[1:]))
     assert first(x, x).tolist() == [0.0, 0.0]
     torch.testing.assert_close(first(x, y), first(x + 0.3, y + 0.3), rtol=0.1, atol=0)  # brightness is not its matter
+
+
+def test_gradients_see_edges_and_not_brightness() -> None:
+    x = noise(2, 3, 32, 32)
+    assert float(ImageGradients()(x, x + 0.3).max()) < 1e-6
+    edge = torch.zeros(1, 1, 8, 8)
+    edge[..., 4:] = 1.0  # one of seven differences across, none of seven down, at the only scale there is
+    torch.testing.assert_close(ImageGradients()(edge, torch.zeros_like(edge)), torch.tensor([1 / 14]))
 
 
 def test_a_blurred_texture_is_farther_than_one_out_of_place() -> None:

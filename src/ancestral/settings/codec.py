@@ -54,6 +54,9 @@ class AutoencoderSettings(CodecSettings):
     """Attend at the lowest level, in encoder and decoder."""
     perceptual: Weight = 0.5
     """Weight of the perceptual loss: its gradient at the decoder's last layer over the reconstruction's; 0: none."""
+    perceptual_by: Literal["filters", "gradients"] = "filters"
+    """What is compared by it. filters: how much random filters at several scales answer around each place. gradients:
+    the differences of neighbouring pixels, at the same scales."""
     adversarial: Weight = 0.0
     """Weight of a discriminator of patches, measured in the same way; 0: none."""
     adversarial_start: Fraction = ADVERSARIAL_START
@@ -73,6 +76,8 @@ class AutoencoderSettings(CodecSettings):
                 raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
         if self.adversarial_start != ADVERSARIAL_START and not self.adversarial:
             raise ValueError("expected adversarial_start with adversarial above 0, got it without a discriminator")
+        if self.perceptual_by != "filters" and not self.perceptual:
+            raise ValueError(f"expected perceptual_by with perceptual above 0, got {self.perceptual_by} without any")
         return self
 
 

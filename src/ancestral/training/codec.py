@@ -42,6 +42,7 @@ from ancestral.rng import generator, mix
 from ancestral.settings import CodecConfig, ImageSpec, KLSettings, VQSettings
 from ancestral.tensors import Images, PerImage, Pixels, from_pixels, to_pixels
 from ancestral.training.codec_losses import (
+    ImageGradients,
     RandomFilters,
     RecentMeans,
     factors,
@@ -102,7 +103,8 @@ class CodecTask(Task):
         image_spec = ImageSpec(channels=channels, height=height, width=width)
         self.compute = compute or resolve(config.compute, None, image_spec, device)
         self.autoencoder, self.discriminator = self._networks(channels)
-        self.perceive = RandomFilters(channels, self.seed).to(device)
+        filters = config.codec.perceptual_by == "filters"
+        self.perceive = (RandomFilters(channels, self.seed) if filters else ImageGradients()).to(device)
         self.modules = tuple(self._trainables())
         self.fraction, self.step = 0.0, 0
         self._forget()

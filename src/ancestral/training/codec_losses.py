@@ -36,6 +36,9 @@ LEAST_SCALE = BIN_WIDTH / 2  # of the Laplace distribution: half of what the pix
 DECAY = 0.99  # of what is averaged over the recent steps
 MOST_FACTOR, NO_GRADIENT = 1e4, 1e-4  # of (3)
 
+SCALES = 3  # at which images are compared, each half as large as the one before
+LEAST_SIDE = 8  # px of an image at the smallest scale
+
 Scores = Float[Tensor, "B h w"]
 
 
@@ -110,6 +113,21 @@ def last_weight_gradient(
     return at_weight
 
 
+class ImageGradients(nn.Module):
+    """A distance of images by the differences of neighbouring pixels at several scales: edges count, flats do not."""
+
+    def forward(self, x: Images, y: Images) -> PerImage:
+        """The mean distance of all differences, (B,), float32."""
+        d, found = x.float() - y.float(), list[PerImage]()
+        for _ in range(SCALES):
+            down, across = d[..., 1:, :] - d[..., :-1, :], d[..., 1:] - d[..., :-1]
+            found.append((down.abs().flatten(1).mean(1) + across.abs().flatten(1).mean(1)) / 2)
+            if min(d.shape[-2:]) < 2 * LEAST_SIDE:
+                break
+            d = F.avg_pool2d(d, 2)
+        return torch.stack(found).mean(0)
+
+
 class RandomFilters(nn.Module):
     """A distance of images by random filters at several scales, which are drawn from a seed and never trained.
 
@@ -119,14 +137,13 @@ class RandomFilters(nn.Module):
     2018), and random ones hardly worse: it is a distance of the distributions of patches (Amir and Weiss 2021).
     """
 
-    WIDTH, SCALES = 24, 3
+    WIDTH = 24
     SIDE = 5  # px of a filter
-    LEAST_SIDE = 8  # px of an image at the smallest scale
 
     def __init__(self, image_channels: int, seed: int) -> None:
         super().__init__()
         draws = generator(seed, "perceptual filters")
-        drawn = torch.randn(self.SCALES, self.WIDTH, image_channels, self.SIDE, self.SIDE, generator=draws)
+        drawn = torch.randn(SCALES, self.WIDTH, image_channels, self.SIDE, self.SIDE, generator=draws)
         drawn = drawn - drawn.mean(dim=(3, 4), keepdim=True)  # brightness is none of its matter
         self.filters = nn.Buffer(drawn / drawn.flatten(2).norm(dim=2)[:, :, None, None, None])
 
@@ -139,7 +156,7 @@ class RandomFilters(nn.Module):
                 around = F.avg_pool2d(answers, 4, stride=2, padding=1, ceil_mode=True)
                 a, b = around.chunk(2)
                 found.append((a - b).abs().flatten(1).mean(1))
-                if min(both.shape[-2:]) < 2 * self.LEAST_SIDE:
+                if min(both.shape[-2:]) < 2 * LEAST_SIDE:
                     break
                 both = F.avg_pool2d(both, 2)
         return torch.stack(found).mean(0)
