@@ -1,8 +1,8 @@
 """`python -m benchmarks.perceptual`: which perceptual loss an autoencoder should be trained by.
 
 Autoencoders of one shape see the same images by each loss, whose cost is a hundredth of a step. Their reconstructions
-of held-out images are judged by PSNR, SSIM, the distance by random filters of other seeds than any was trained with, and
-the Fréchet distance to real held-out images in the features of a classifier. What is kept is written to
+of held-out images are judged by PSNR, SSIM, the distance by random filters of other seeds than any was trained with,
+and the Fréchet distance to real held-out images in the features of a classifier. What is found is written to
 benchmarks/results/perceptual-<data>.json as it comes; `--table` prints it.
 """
 

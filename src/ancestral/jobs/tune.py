@@ -11,6 +11,7 @@ from ancestral.jobs.running import device_named
 from ancestral.jobs.target import TuneSettings
 from ancestral.machine import usable_cores
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.building import planned_spec
 from ancestral.progress import mapped
 from ancestral.tuning import tuner
 
@@ -58,4 +59,4 @@ def _measured(job: TuneSettings) -> Generator[Event, None, Pipeline]:
         return Pipeline.load(source, device, job.compute())
     yield from map(NoteEvent, source.notes)
     parts = yield from loading(source.config.data)
-    return Pipeline.fresh(source.config, parts.train.spec, device)
+    return Pipeline.fresh(source.config, planned_spec(source.config.codec, parts.train.spec), device)
