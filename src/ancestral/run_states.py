@@ -19,7 +19,8 @@ MALFORMED = (ValueError, LookupError, TypeError)
 
 
 class RunState(NamedTuple):
-    """A run in a line. None: not known yet. `changed`: seconds since 1970; `size`: of its images, in words."""
+    """A run in a line. None: not known yet, or of no such run. `psnr`: of an autoencoder, dB; `changed`: seconds since
+    1970; `size`: of its images, in words."""
 
     run: str
     state: Literal["training", "stopped", "finished", "damaged"]
@@ -28,6 +29,7 @@ class RunState(NamedTuple):
     loss: float | None = None
     bits_per_dim: float | None = None
     frechet: float | None = None
+    psnr: float | None = None
     size: str = ""
     changed: float = 0.0
     fault: str = ""
@@ -61,6 +63,8 @@ def state_of(run: Path) -> RunState:
     with suppress(*MALFORMED):  # the first comparison of an evaluation is of generated images
         numbers = read_json(run / "evaluation.json")["comparisons"][0]["numbers"]
         about["frechet"] = next((float(each["value"]) for each in numbers if each["name"] == "frechet"), None)
+    with suppress(*MALFORMED):
+        about["psnr"] = float(read_json(run / "quality.json")["psnr"])
     is_codec = (run / CODEC_FILE).exists()
     kind: type[CodecConfig] | type[Config] = CodecConfig if is_codec else Config
     file, made = (CODEC_FILE, CODEC) if is_codec else ("config.json", "pipeline")
@@ -69,13 +73,24 @@ def state_of(run: Path) -> RunState:
     except InputError as wrong:
         return RunState(state="damaged", fault=str(wrong), **about)
     with suppress(*MALFORMED):
-        images = read_json(run / "pipeline" / "ancestral.json")["images"]
-        about["size"] = f"{images['height']}x{images['width']} {NAMES.get(images['channels'], '')}".strip()
+        about["size"] = _size(config, run)
     if _is_held(run / "lock"):
         return RunState(state="training", **about)
     if fault := _fault(run, made):
         return RunState(state="damaged", fault=fault, **about)
     return RunState(state="finished" if _is_finished(config, run, last, made) else "stopped", **about)
+
+
+def _size(config: AnyConfig, run: Path) -> str:
+    """Height, width and colours of the images, as what the run has made says."""
+    if isinstance(config, CodecConfig):
+        images = read_json(run / CODEC / "config.json")
+        side, channels = images["sample_size"], images["in_channels"]
+        height, width = config.data.height_width or (side, side)
+    else:
+        images = read_json(run / "pipeline" / "ancestral.json")["images"]
+        height, width, channels = images["height"], images["width"], images["channels"]
+    return f"{height}x{width} {NAMES.get(channels, '')}".strip()
 
 
 def _is_held(lock: Path) -> bool:

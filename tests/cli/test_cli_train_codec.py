@@ -11,7 +11,9 @@ from cli_calls import call, snapshot
 from PIL import Image
 
 from ancestral.data import datasets
+from ancestral.evaluation.codec_measurement import FILE, read_measurement
 from ancestral.hub.autoencoder import read_autoencoder
+from ancestral.networks.weights import weights_hash
 from ancestral.presets import for_codec
 from ancestral.settings import CodecConfig, parse
 from ancestral.settings.data import DATA_SETS
@@ -60,6 +62,9 @@ def test_a_folder_of_images_becomes_a_codec(tmp_path: Path, capsys: pytest.Captu
     assert (config["_class_name"], config["scaling_factor"], config["in_channels"]) == ("AutoencoderKL", 1.0, 3)
     assert read_autoencoder(Path(result["codec"])).network.image_channels == 3
     assert [each.name for each in Path("runs/birds-codec/samples").iterdir()] == ["step-00000002.png"]
+    kept = read_measurement(Path("runs/birds-codec/quality.json"))
+    assert {**result, **kept.model_dump(mode="json", exclude_none=True)} == result and kept.step == 2
+    assert kept.weights == weights_hash(read_autoencoder(Path(result["codec"])).network)
 
 
 def test_a_run_goes_on_and_is_finished(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +76,26 @@ def test_a_run_goes_on_and_is_finished(coded: Path, tmp_path: Path, capsys: pyte
     assert again.code == 0 and "is finished already" in again.out
     listed = call(capsys, "runs", run, "--json")
     (state,) = json.loads(listed.out)
-    assert (state["state"], state["steps"]) == ("finished", 3)
+    assert (state["state"], state["steps"], state["size"]) == ("finished", 3, "8x8 grey")
+    kept = read_measurement(run / "quality.json")
+    assert (kept.step, kept.psnr) == (3, state["psnr"]) and kept.weights != read_measurement(coded / FILE).weights
+    assert f"{kept.psnr:.4g}  8x8 grey" in call(capsys, "runs", run).out
+
+
+def test_what_is_no_file_of_the_run_is_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trap: an hour of training, and then no place for what it is worth."""
+    (tmp_path / "run" / "quality.json").mkdir(parents=True)
+    done = call(capsys, "train-codec", "digits", *TINY, "--training.steps", "2", "--out", "run")
+    assert (done.code, done.err.count("\n")) == (2, 1) and "quality.json to be a regular file" in done.err
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_without_held_out_images_nothing_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data.test", "0", "--training.steps", "1", "--out", "run"]
+    done = call(capsys, "train-codec", "digits", *TINY, *words)
+    assert done.code == 0 and "no image is held out" in done.out and not Path("run/quality.json").exists()
 
 
 def test_a_codec_run_is_called_what_it_is(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

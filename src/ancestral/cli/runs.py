@@ -18,7 +18,7 @@ List the runs in FOLDER and below it: what each is doing, how far it has come, a
 A run is training (another process holds it), stopped (the same command goes on), finished, or damaged.
 """
 EXAMPLES = ("ancestral runs", "ancestral runs ~/experiments --json")
-HEADERS = ("run", "state", "steps", "images", "loss", "bits/dim", "Fréchet", "size", "changed")
+HEADERS = ("run", "state", "steps", "images", "loss", "bits/dim", "Fréchet", "PSNR", "size", "changed")
 
 
 class RunsSettings(Settings):
@@ -48,7 +48,8 @@ def table(states: Sequence[RunState]) -> list[str]:
 
 def cells(state: RunState) -> list[str]:
     """What the table says of a run, in the order of `HEADERS`."""
-    counts, numbers = (state.steps, state.images), (state.loss, state.bits_per_dim, state.frechet)
+    counts = (state.steps, state.images)
+    numbers = (state.loss, state.bits_per_dim, state.frechet, state.psnr)
     return [
         state.run,
         f"{state.state} ({state.fault})" if state.fault else state.state,
