@@ -26,7 +26,7 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 USES: dict[FolderKind, str] = {
     "run": "ancestral train {} goes on with it, ancestral sample {} generates with it",
-    "codec run": "ancestral train-codec {} goes on with it",
+    "codec run": "ancestral train-codec {} goes on with it, ancestral rate {} measures it",
     "pipeline": "ancestral sample {} generates with it",
     "checkpoint": "ancestral train goes on with the run that it belongs to",
     "packed data set": "ancestral train {} trains on it",
@@ -86,27 +86,36 @@ def is_pipeline_part(name: str) -> bool:
     return (half_of(name) or name) in PARTS
 
 
-def check_run(folder: Path, or_pipeline: bool = False) -> None:
-    """That a folder is a run's, or a pipeline's where that is enough."""
+def check_run(folder: Path, *others: FolderKind) -> None:
+    """That a folder is a run's, or of another kind where that is enough."""
     kind = kind_of(folder)
     is_run = kind == "run" or (kind is None and (folder / "config.json").is_file())
-    if not is_run and not (or_pipeline and kind == "pipeline"):
+    if not is_run and kind not in others:
         raise InputError(f"expected a run folder with a config.json, got {what_is(folder)}")
 
 
-def what_is(folder: Path) -> str:
-    """What lies at a path where a run is wanted, and what to do with it, in words."""
-    name, kind = printable(folder), kind_of(folder)
+def check_codec(folder: Path) -> None:
+    """That a folder is the run of an autoencoder, or may hold one in the form of diffusers."""
+    kind = kind_of(folder)
+    alone = kind == "pipeline" and not any((folder / name).exists() for name in (OWN_FILE, "model_index.json"))
+    if kind != "codec run" and not alone and not (kind is None and (folder / "config.json").is_file()):
+        expected = "the run of an autoencoder, or a folder of an AutoencoderKL or VQModel"
+        raise InputError(f"expected {expected}, got {what_is(folder, 'codec run')}")
+
+
+def what_is(folder: Path, wanted: Literal["run", "codec run"] = "run") -> str:
+    """What lies at a path where such a run is wanted, and what to do with it, in words."""
+    name, kind, verb = printable(folder), kind_of(folder), "train" if wanted == "run" else "train-codec"
     if kind is not None:
         return f"a {kind}: {name}; {use_of(folder, kind)}"
     if not folder.is_dir():
-        return f"{name}, which is no folder; `ancestral train` makes a run"
+        return f"{name}, which is no folder; `ancestral {verb}` makes a run"
     inside = [*islice(folder.rglob("*"), 1000)]
-    if runs := [path for path in inside if path.is_dir() and kind_of(path) == "run"]:
+    if runs := [path for path in inside if path.is_dir() and kind_of(path) == wanted]:
         return f"{name}; name a run in it, such as {printable(min(runs))}"
     if any(path.suffix.lower() in PICTURES for path in inside):
-        return f"a folder of images: {name}; ancestral train {name} makes a run of it"
-    return f"{name}; `ancestral train` makes a run"
+        return f"a folder of images: {name}; ancestral {verb} {name} makes a run of it"
+    return f"{name}; `ancestral {verb}` makes a run"
 
 
 def use_of(folder: Path, kind: FolderKind) -> str:

@@ -25,6 +25,7 @@ DATA_PAGE = b"Written by ancestral data check."
 SHOWN = b"ancestral show"
 CHECKED = b"ancestral data check"
 SWEPT = b"ancestral sweep"
+RATED = b"ancestral rate"
 BOUND = b"ancestral evaluate"
 TEXTS = b"ancestral evaluate --text"
 ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}

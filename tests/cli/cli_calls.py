@@ -18,6 +18,16 @@ TINY = [
     *("--compute.precision", "float32"),
     *("--data.validation", "0.01"),
 ]
+TINY_CODEC = [
+    *("--codec.widths", "8", "8"),
+    *("--codec.channels", "2"),
+    *("--codec.norm_groups", "4"),
+    *("--training.batch_size", "8"),
+    *("--compute.precision", "float32"),
+    *("--training.checkpoint_every_steps", "2"),
+    *("--training.log_every_steps", "1"),
+    *("--training.sample_every_steps", "2"),
+]
 
 
 class Called(NamedTuple):

@@ -1,11 +1,11 @@
-"""Two trained runs for the verbs that need one; trained once, read by many."""
+"""Trained runs for the verbs that need one; trained once, read by many."""
 
 import shutil
 from pathlib import Path
 
 import pipelines
 import pytest
-from cli_calls import TINY
+from cli_calls import TINY, TINY_CODEC
 from PIL import Image
 
 from ancestral.cli.main import main
@@ -41,6 +41,14 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words += ["--text.length", "16", "--text.layers", "1", "--training.steps", "2", "--sampling.steps", "3"]
     assert main([*map(str, words), "--out", str(run)]) == 0
     pipelines.answering(Pipeline.load(run, "cpu")).save(run / "pipeline")
+    return run
+
+
+@pytest.fixture(scope="session")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An autoencoder's run of two steps on `digits`."""
+    run = tmp_path_factory.mktemp("coded") / "digits-codec"
+    assert main(["train-codec", "digits", *TINY_CODEC, "--training.steps", "2", "--out", str(run)]) == 0
     return run
 
 

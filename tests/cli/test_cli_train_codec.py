@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli_calls import call, snapshot
+from cli_calls import TINY_CODEC, call, snapshot
 from PIL import Image
 
 from ancestral.data import datasets
@@ -17,27 +17,6 @@ from ancestral.networks.weights import weights_hash
 from ancestral.presets import for_codec
 from ancestral.settings import CodecConfig, parse
 from ancestral.settings.data import DATA_SETS
-
-TINY = [
-    *("--codec.widths", "8", "8"),
-    *("--codec.channels", "2"),
-    *("--codec.norm_groups", "4"),
-    *("--training.batch_size", "8"),
-    *("--compute.precision", "float32"),
-    *("--training.checkpoint_every_steps", "2"),
-    *("--training.log_every_steps", "1"),
-    *("--training.sample_every_steps", "2"),
-]
-
-
-@pytest.fixture(scope="session")
-def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two steps on `digits`."""
-    from ancestral.cli.main import main
-
-    run = tmp_path_factory.mktemp("coded") / "digits-codec"
-    assert main(["train-codec", "digits", *TINY, "--training.steps", "2", "--out", str(run)]) == 0
-    return run
 
 
 def records(out: str) -> list[dict[str, Any]]:
@@ -51,7 +30,7 @@ def test_a_folder_of_images_becomes_a_codec(tmp_path: Path, capsys: pytest.Captu
     for i in range(20):
         Image.fromarray(noise.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
     words = ["--training.steps", "2", "--data.size", "17", "--json"]
-    done = call(capsys, "train-codec", folder, *TINY, *words)
+    done = call(capsys, "train-codec", folder, *TINY_CODEC, *words)
     assert done.code == 0, done.err
     *steps, result = records(done.out)
     assert [each["step"] for each in steps] == [1, 2] and {"loss", "reconstruction_nats", "fraction"} <= {*steps[0]}
@@ -87,14 +66,14 @@ def test_what_is_no_file_of_the_run_is_refused_before_training(
 ) -> None:
     """Trap: an hour of training, and then no place for what it is worth."""
     (tmp_path / "run" / "quality.json").mkdir(parents=True)
-    done = call(capsys, "train-codec", "digits", *TINY, "--training.steps", "2", "--out", "run")
+    done = call(capsys, "train-codec", "digits", *TINY_CODEC, "--training.steps", "2", "--out", "run")
     assert (done.code, done.err.count("\n")) == (2, 1) and "quality.json to be a regular file" in done.err
     assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
 def test_without_held_out_images_nothing_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data.test", "0", "--training.steps", "1", "--out", "run"]
-    done = call(capsys, "train-codec", "digits", *TINY, *words)
+    done = call(capsys, "train-codec", "digits", *TINY_CODEC, *words)
     assert done.code == 0 and "no image is held out" in done.out and not Path("run/quality.json").exists()
 
 

@@ -1,6 +1,5 @@
 """Bytes against quality: steps that do what the equation says, a fair comparison, and what is written."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +24,11 @@ from ancestral.evaluation.rate import (
     channel_gains,
     encoded,
     equal_bytes,
-    file_curves,
-    latent_curve,
+    file_points,
+    latent_points,
     measuring_rate,
     picture,
+    read_rate,
     save,
     table,
 )
@@ -94,7 +94,7 @@ def test_a_channel_that_the_decoder_ignores_costs_nothing() -> None:
 def test_steps_leave_the_error_that_they_say() -> None:
     """Equation (1) where nothing is left out: q² / 12 to a number, and a twelfth for pixels rounded to levels."""
     codec, step = fit_linear_codec(waves(), 4, 48), 6.0
-    point = latent_curve("", codec, Sets(waves(), waves(5)), (step,)).points[0]
+    (point,) = latent_points(codec, Sets(waves(), waves(5)), (step,))
     rounding = Rounding(codec, step / channel_gains(codec, waves()).sqrt())
     again = rounding.images(rounding.symbols(encoded(codec, waves(5))), waves(5))
     error = (again.double() - waves(5).double()).square().mean().item()
@@ -124,7 +124,7 @@ def test_nothing_is_learned_from_the_images_that_are_coded() -> None:
     """Trap: tables fitted to the images coded cost nothing and know everything. Coded alone, an image takes what it
     takes in company."""
     codec = fit_linear_codec(waves(), 4, 2)
-    bytes_of = lambda held_out: latent_curve("", codec, Sets(waves(), held_out), (8.0,)).points[0].bytes.value  # noqa: E731
+    bytes_of = lambda held_out: next(latent_points(codec, Sets(waves(), held_out), (8.0,))).bytes.value  # noqa: E731
     alone = [bytes_of(waves(5)[i : i + 1]) for i in range(5)]
     assert bytes_of(waves(5)) == pytest.approx(sum(alone) / 5)
 
@@ -148,6 +148,14 @@ def curve(name: str, *points: tuple[float, float]) -> RateCurve:
     return RateCurve(name=name, knob="step", points=tuple(made))
 
 
+def test_how_far_it_has_come_is_told_point_by_point() -> None:
+    """Of three codecs at two steps, and three ways to write a file at two qualities."""
+    told = [*measuring_rate(fit_linear_codec(waves(), 4, 2), waves(), waves(5), SETTINGS)]
+    assert [each.done for each in told] == [*range(13)] and {each.total for each in told} == {12}
+    told = [*measuring_rate(FourGreys(), waves(), waves(5), SETTINGS)]
+    assert (told[0].done, told[-1].done, told[-1].total) == (0, 11, 11)
+
+
 def test_between_settings_decibels_follow_the_logarithm_of_bytes() -> None:
     """Half way from 100 to 400 bytes is 200; beyond the settings there is nothing to say."""
     found = equal_bytes([curve("a", (400, 30), (100, 20)), curve("b", (300, 1), (500, 2))], 200.0)
@@ -158,17 +166,18 @@ def test_between_settings_decibels_follow_the_logarithm_of_bytes() -> None:
 def test_images_with_transparency_are_compared_over_white() -> None:
     opacity = torch.zeros(2, 1, 16, 16, dtype=torch.uint8)
     hidden = torch.cat([waves(2), opacity], dim=1)
-    for each in file_curves(hidden, (50,)):
-        assert each.points[0].quality.psnr.value > 60
+    found = dict(file_points(hidden, (50,)))
+    assert len(found) == 3 and all(each.quality.psnr.value > 60 for each in found.values())
 
 
 def test_what_is_written_reads_back(measured: RateDistortion, tmp_path: Path) -> None:
     codec = fit_linear_codec(waves(), 4, 2)
-    save(tmp_path, measured, picture(codec, waves(), waves(5), SETTINGS, "ours"))
-    assert RateDistortion.model_validate(json.loads((tmp_path / "rate.json").read_text())) == measured
-    for name in ("rate.png", "rate-images.png"):
-        with Image.open(tmp_path / name) as image:
-            assert image.width > 300
+    shown = picture(codec, waves(), waves(5), SETTINGS, "ours")
+    file, *pictures = save(tmp_path / "rate.json", measured, shown)
+    assert read_rate(file) == measured and [each.name for each in pictures] == ["rate.png", "rate-images.png"]
+    for each in pictures:
+        with Image.open(each) as image:
+            assert image.width > 300 and image.info["Software"] == "ancestral rate"
     lines = table(measured)
     assert lines[0][:2] == ["bytes", "ours"] and {len(line) for line in lines} == {7}
     assert len(lines) == 1 + 3 and any("dB" in cell for cell in lines[1])

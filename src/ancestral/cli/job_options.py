@@ -39,8 +39,10 @@ def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], 
     verb, _, words = usage.partition(" ")
     found = job_options(f"ancestral {verb}", words, about, examples, kind).words(argv)
     job = job_settings(found, kind)
-    if isinstance(job, RunSettings | ReportSettings):
+    if isinstance(job, RunSettings):
         check_run(job.run)
+    if isinstance(job, ReportSettings):
+        check_run(job.run, "codec run")
     return job, found.json
 
 

@@ -34,6 +34,7 @@ VERBS = {
     "sweep": "measure samplers against network calls, and keep to the best",
     "train-classifier": "train a classifier of noisy images, to guide a run's network by",
     "train-codec": "train an autoencoder of images: the latents of latent diffusion",
+    "rate": "measure the bytes of an autoencoder's latents against its images, beside PCA, JPEG, WebP",
     "variance": "measure the best variance of a network's reverse steps",
     "tune": "measure how this machine trains and generates fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",

@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> None:
     if compared := [name for name in ("sampler", "steps", "grid", "eta", "variance", "cache") if name in changes]:
         raise InputError(f"expected no --{compared[0]} with ancestral sweep, which compares them; leave it out")
     sampling_with(SamplingSettings(), changes, "command line")
-    check_run(job.run, or_pipeline=True)
+    check_run(job.run, "pipeline")
     from ancestral.jobs.sweep import sweep
 
     result = show_result(sweep(job), as_json, lambda result: show(result.value.found))

@@ -16,10 +16,10 @@ payload is the like of it, a JPEG's whole file and a WebP's are what a disk woul
 stated. Curves at one setting for all images; a mean of bytes is compared with a mean of bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,22 +43,34 @@ from ancestral.evaluation.image_files import FileOf, best_within, from_files, jp
 from ancestral.evaluation.linear_codec import LinearCodec, fit_linear_codec
 from ancestral.evaluation.metrics import Estimate, mean_estimate
 from ancestral.evaluation.settings import RateSettings
-from ancestral.files import write_whole
-from ancestral.progress import ProgressEvent, StagedWork
+from ancestral.files import read_json, write_whole
+from ancestral.outputs import RATED
+from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.rng import generator
-from ancestral.settings import Settings
+from ancestral.settings import Settings, parse
 from ancestral.tensors import Pixels, over_white
 from ancestral.viz import pictures
 from ancestral.viz.boxes import Box
 from ancestral.viz.plots import figure_to_png
 from ancestral.viz.rate import RateLine, rate_figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 NUDGE = 0.5  # of x0 in units, half a deviation, by which a channel is moved to see what it is worth
 LEAST_GAIN = 1e-6  # of the largest: a channel that the decoder does not look at is coded as zeros
 SIDE = 1024  # px, a multiple of every factor
 SHOWN_STEPS = 13  # from the smallest step to the largest, out of which each shown image takes its own
 JPEG_FILE, JPEG_PAYLOAD, WEBP = "JPEG, file", "JPEG, payload", "WebP, file"
+AS_FILES: dict[str, tuple[FileOf, Callable[[bytes], int]]] = {
+    JPEG_PAYLOAD: (jpeg, jpeg_payload),
+    JPEG_FILE: (jpeg, len),
+    WEBP: (webp, len),
+}
+"""How an image is written as a file, and which of its bytes are counted."""
+FILE = "rate.json"
 
+Knob = Literal["step", "quality", "codes"]
 LatentNumbers = Float[Tensor, "B c h w"]
 HeldOut = UInt8[Tensor, "M C H W"]  # beside training images, of which there are others
 
@@ -91,7 +103,7 @@ class RateCurve(Settings):
     """A way to write images down."""
 
     name: str
-    knob: Literal["step", "quality", "codes"]
+    knob: Knob
     points: tuple[RatePoint, ...]
 
 
@@ -114,6 +126,7 @@ class RateDistortion(Settings):
     codebook: CodebookUse | None  # None: it has none
     curves: tuple[RateCurve, ...]  # the codec's first
     equal_bytes: tuple[EqualBytes, ...]
+    weights: str | None = None  # of the codec: their hash; None: nothing says which they are
 
 
 class Sets(NamedTuple):
@@ -151,54 +164,59 @@ def measuring_rate(
 ) -> StagedWork[RateDistortion]:
     """All of it. `fitted`: training images, from which alone anything is learned; `name`: of the codec's curve."""
     sets = Sets(fitted[: settings.num_fitted], held_out[: settings.num_images])
-    on_host = Sets(*(each.cpu() for each in sets))
-    image = (fitted.shape[1], fitted.shape[2], fitted.shape[3])
-    linear = linear_codecs(codec, on_host.fitted)
-    total = 2 + len(linear)
+    image, indexed = (fitted.shape[1], fitted.shape[2], fitted.shape[3]), isinstance(codec, IndexedCodec)
+    linear = linear_codecs(codec, sets.fitted.cpu())
+    knobs: dict[str, Knob] = {name: "codes" if indexed else "step", **dict.fromkeys(linear, "step")}
+    knobs |= dict.fromkeys(AS_FILES, "quality")
+    counts = {"codes": 1, "step": len(settings.steps), "quality": len(settings.qualities)}
+    total = sum(counts[knob] for knob in knobs.values())
 
     yield ProgressEvent("bytes and quality", 0, total)
-    curves = [own_curve(name, codec, sets, settings)]
-    for other, each in linear.items():
-        yield ProgressEvent("bytes and quality", len(curves), total)
-        curves += [latent_curve(other, each, on_host, settings.steps, settings.seed)]
-    yield ProgressEvent("bytes and quality", len(curves), total)
-    curves += file_curves(on_host.held_out, settings.qualities)
-    yield ProgressEvent("bytes and quality", total, total)
+    points: dict[str, list[RatePoint]] = {each: [] for each in knobs}
+    for done, (way, point) in enumerate(_all_points(name, codec, linear, sets, settings), start=1):
+        points[way].append(point)
+        yield ProgressEvent("bytes and quality", done, total)
+    curves = [RateCurve(name=way, knob=knobs[way], points=tuple(found)) for way, found in points.items()]
 
     return RateDistortion(
         image=image,
         x0=codec.shape(image),
         num_fitted=len(sets.fitted),
-        restored=quality(on_host.held_out, restored(codec, sets.held_out).cpu()),
+        restored=quality(sets.held_out.cpu(), restored(codec, sets.held_out).cpu()),
         codebook=_codebook(codec, sets.held_out) if isinstance(codec, IndexedCodec) else None,
         curves=tuple(curves),
         equal_bytes=tuple(equal_bytes(curves, size) for size in _compared(curves[0], settings.shown_bytes)),
     )
 
 
-def own_curve(name: str, codec: Codec, sets: Sets, settings: RateSettings) -> RateCurve:
-    """The codec's: its indices, or its x0 at every step."""
+def _all_points(
+    name: str, codec: Codec, linear: dict[str, LinearCodec], sets: Sets, settings: RateSettings
+) -> Iterator[tuple[str, RatePoint]]:
+    """Those of every curve, each with the curve's name: the codec's, at every step or of its indices, the others'."""
+    on_host = Sets(*(each.cpu() for each in sets))
     if isinstance(codec, IndexedCodec):
-        return index_curve(name, codec, sets)
-    return latent_curve(name, codec, sets, settings.steps, settings.seed)
+        yield name, index_point(codec, sets)
+    else:
+        yield from ((name, point) for point in latent_points(codec, sets, settings.steps, settings.seed))
+    for other, each in linear.items():
+        yield from ((other, point) for point in latent_points(each, on_host, settings.steps, settings.seed))
+    yield from file_points(on_host.held_out, settings.qualities)
 
 
-def latent_curve(name: str, codec: Codec, sets: Sets, steps: tuple[float, ...], seed: int = 0) -> RateCurve:
+def latent_points(codec: Codec, sets: Sets, steps: tuple[float, ...], seed: int = 0) -> Iterator[RatePoint]:
     """Of x0 that is rounded; `steps` are q of (1)."""
     gains = channel_gains(codec, sets.fitted, seed)
     fitted, held_out = (encoded(codec, each) for each in sets)
-    points = []
     for step in steps:
         rounding = Rounding(codec, step / gains.sqrt())
         sizes, kept = coded(fit_symbols(rounding.symbols(fitted)), rounding.symbols(held_out))
-        points.append(rate_point(step, sizes, sets.held_out, rounding.images(kept, sets.held_out)))
-    return RateCurve(name=name, knob="step", points=tuple(points))
+        yield rate_point(step, sizes, sets.held_out, rounding.images(kept, sets.held_out))
 
 
-def index_curve(name: str, codec: IndexedCodec, sets: Sets) -> RateCurve:
-    """Of indices of a codebook, a single point: there is nothing to round."""
+def index_point(codec: IndexedCodec, sets: Sets) -> RatePoint:
+    """Of indices of a codebook, a single one: there is nothing to round."""
     images, sizes = _indices_coded(codec, sets)
-    return RateCurve(name=name, knob="codes", points=(rate_point(float(codec.codes), sizes, sets.held_out, images),))
+    return rate_point(float(codec.codes), sizes, sets.held_out, images)
 
 
 def linear_codecs(codec: Codec, fitted: Pixels) -> dict[str, LinearCodec]:
@@ -211,19 +229,18 @@ def linear_codecs(codec: Codec, fitted: Pixels) -> dict[str, LinearCodec]:
     return {f"PCA, {each} channels": fit_linear_codec(fitted, factor, each) for each in numbers}
 
 
-def file_curves(images: Pixels, qualities: tuple[int, ...]) -> list[RateCurve]:
-    """Of JPEG's payload, of its files, and of WebP's files; images with transparency are laid over white."""
+def file_points(images: Pixels, qualities: tuple[int, ...]) -> Iterator[tuple[str, RatePoint]]:
+    """At each quality those of JPEG's payload, of its files, and of WebP's files, by these names; images with
+    transparency are laid over white."""
     opaque = over_white(images.cpu())
     pillow = to_images(opaque)
-    points: dict[str, list[RatePoint]] = {JPEG_PAYLOAD: [], JPEG_FILE: [], WEBP: []}
     for each in qualities:
         for write, sizes in ((jpeg, {JPEG_PAYLOAD: jpeg_payload, JPEG_FILE: len}), (webp, {WEBP: len})):
             files = [write(image, each) for image in pillow]
             worth = quality(opaque, from_files(files, opaque.shape[1]))
             for name, size in sizes.items():
                 mean = mean_estimate(_sizes(files, size))
-                points[name].append(RatePoint(knob=float(each), bytes=mean, quality=worth))
-    return [RateCurve(name=name, knob="quality", points=tuple(found)) for name, found in points.items()]
+                yield name, RatePoint(knob=float(each), bytes=mean, quality=worth)
 
 
 def coded(model: SymbolModel, symbols: Symbols) -> tuple[Float64[Tensor, "N"], Symbols]:
@@ -281,8 +298,8 @@ def table(result: RateDistortion) -> list[list[str]]:
     return lines
 
 
-def figure_png(result: RateDistortion) -> bytes:
-    """The curves, as a PNG file."""
+def figure(result: RateDistortion) -> "Figure":
+    """The curves."""
     lines = {
         curve.name: RateLine(
             bytes=[point.bytes.value for point in curve.points],
@@ -291,32 +308,55 @@ def figure_png(result: RateDistortion) -> bytes:
         )
         for curve in result.curves
     }
-    return figure_to_png(rate_figure(lines, result.restored.psnr.value, result.restored.ssim.value))
+    return rate_figure(lines, result.restored.psnr.value, result.restored.ssim.value)
 
 
-def picture(codec: Codec, fitted: Pixels, held_out: HeldOut, settings: RateSettings, name: str = "codec") -> Box:
+def picturing(
+    codec: Codec, fitted: Pixels, held_out: HeldOut, settings: RateSettings, name: str = "codec"
+) -> StagedWork[Box]:
     """The first held-out images above what each way makes of them in at most so many bytes; beside each row the means
     of its bytes and of its PSNR. What does not fit at its lowest quality is shown with the bytes that it takes."""
     sets = Sets(fitted[: settings.num_fitted], held_out[: settings.num_shown])
     on_host = Sets(*(each.cpu() for each in sets))
-    most, opaque = settings.shown_bytes, over_white(on_host.held_out)
-    rows = {name: _own_shown(codec, sets, settings)}
-    for other, each in linear_codecs(codec, on_host.fitted).items():
+    opaque, linear = over_white(on_host.held_out), linear_codecs(codec, on_host.fitted)
+    rows, total = dict[str, Restored](), 1 + len(linear) + len(AS_FILES)
+    yield ProgressEvent("the picture", 0, total)
+    rows[name] = _own_shown(codec, sets, settings)
+    for other, each in linear.items():
+        yield ProgressEvent("the picture", len(rows), total)
         rows[other] = _latents_within(each, on_host, settings)
-    rows[JPEG_PAYLOAD] = _files_within(opaque, jpeg, most, jpeg_payload)
-    rows[JPEG_FILE] = _files_within(opaque, jpeg, most, len)
-    rows[WEBP] = _files_within(opaque, webp, most, len)
+    for other, (write, size) in AS_FILES.items():
+        yield ProgressEvent("the picture", len(rows), total)
+        rows[other] = _files_within(opaque, write, settings.shown_bytes, size)
+    yield ProgressEvent("the picture", total, total)
     found = {what: (shown.sizes.mean(), psnr(opaque, shown.images).mean()) for what, shown in rows.items()}
     labels = [f"{what}: {size:.0f} bytes, {decibels:.1f} dB" for what, (size, decibels) in found.items()]
     images = torch.cat([opaque, *(over_white(shown.images) for shown in rows.values())])
     return pictures.grid(images, columns=len(opaque), labels=["originals", *labels])
 
 
-def save(folder: Path, result: RateDistortion, shown: Box) -> None:
-    """rate.json, rate.png and rate-images.png."""
-    write_whole(folder / "rate.json", result.model_dump_json(indent=1))
-    write_whole(folder / "rate.png", figure_png(result))
-    pictures.save_png(shown, folder / "rate-images.png")
+def picture(codec: Codec, fitted: Pixels, held_out: HeldOut, settings: RateSettings, name: str = "codec") -> Box:
+    """The end of `picturing`."""
+    return finish(picturing(codec, fitted, held_out, settings, name))
+
+
+def read_rate(file: Path) -> RateDistortion:
+    """What `save` wrote as JSON; an InputError where it cannot be read."""
+    return parse(RateDistortion, read_json(file), str(file))
+
+
+def save(file: Path, result: RateDistortion, shown: Box) -> tuple[Path, Path, Path]:
+    """Writes rate.json, and beside it rate.png and rate-images.png, or whatever `file` is called; all three."""
+    curves, images = beside(file)
+    write_whole(file, result.model_dump_json(indent=1) + "\n")
+    write_whole(curves, figure_to_png(figure(result), writer=RATED.decode()))
+    pictures.save_png(shown, images, {"Software": RATED.decode()})
+    return file, curves, images
+
+
+def beside(file: Path) -> tuple[Path, Path]:
+    """Where the curves and the picture of a measurement lie."""
+    return file.with_suffix(".png"), file.with_name(f"{file.stem}-images.png")
 
 
 def _own_shown(codec: Codec, sets: Sets, settings: RateSettings) -> Restored:

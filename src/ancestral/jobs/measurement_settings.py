@@ -1,17 +1,45 @@
 """What the jobs that measure a run are asked. Imports no torch."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 from ancestral.errors import InputError
-from ancestral.evaluation.settings import GRIDS, SAMPLERS, LikelihoodSettings, PromptSettings, SweepSettings
-from ancestral.jobs.settings import CostlySettings, GeneratingSettings, JobSettings, Typed
+from ancestral.evaluation.settings import (
+    GRIDS,
+    SAMPLERS,
+    LikelihoodSettings,
+    PromptSettings,
+    RateSettings,
+    SweepSettings,
+)
+from ancestral.folders import CODEC, CODEC_FILE, check_codec, kind_of
+from ancestral.jobs.data_settings import ImagesSettings
+from ancestral.jobs.settings import (
+    ComputingSettings,
+    CostlySettings,
+    GeneratingSettings,
+    JobSettings,
+    Typed,
+    WritingSettings,
+    folder_typed,
+)
 from ancestral.names import SAME, meant, spelled
 from ancestral.outputs import file_named
-from ancestral.settings import MOST_IMAGES, ComputeSettings, NumImages, NumTimesteps, PositiveFloat, Seed
+from ancestral.settings import (
+    MOST_IMAGES,
+    CodecConfig,
+    ComputeSettings,
+    DataSettings,
+    NumImages,
+    NumTimesteps,
+    PositiveFloat,
+    Seed,
+    parse,
+    read_settings,
+)
 
 SeveralImages = Annotated[int, Field(ge=2, le=MOST_IMAGES)]
 
@@ -104,3 +132,48 @@ class SweepJobSettings(SweepSettings, GeneratingSettings):
     """out of those of --grid"""
     keep: Annotated[bool, Typed(also="dry-run")] = False
     """measure, and keep how RUN generates, whatever is best"""
+
+
+class RatePlan(NamedTuple):
+    """The folder of the codec that is measured, its images, and the folder that results go to."""
+
+    codec: Path
+    data: DataSettings
+    out: Path
+
+
+class RateJobSettings(RateSettings, ImagesSettings, WritingSettings, ComputingSettings):
+    """Bytes of a codec's latents are measured against what its images are worth."""
+
+    codec: Annotated[Path, Typed("CODEC", nargs=1)]
+    """the run of an autoencoder, or a folder of an AutoencoderKL or VQModel"""
+    source: Annotated[str, Typed("FOLDER_OR_SET", option="data", usual="those of the run")] = ""
+    """the images: a folder, a packed data set, or the name of a data set"""
+    out: Annotated[Path | None, Typed("DIR", usual="RUN/rate", read=folder_typed)] = None
+    """where files go"""
+
+    @cached_property
+    def plan(self) -> RatePlan:
+        """What is measured, on what; an InputError where the words do not say it."""
+        check_codec(self.codec)
+        run = _codec_run(self.codec)
+        out = self.out or (Path("rate") if run is None else run / "rate")
+        return RatePlan(self.codec if run is None else run / CODEC, self._images(run), out)
+
+    def _images(self, run: Path | None) -> DataSettings:
+        if self.source:
+            return self.data
+        if run is None:
+            raise InputError(f"expected --data FOLDER_OR_SET with {self.codec}, which is no run; name the images")
+        if self.images:
+            name = next(iter(self.images))
+            raise InputError(f"expected --data with --{name}, got none: a run's own images stay as they are; name some")
+        return parse(CodecConfig, read_settings(run / CODEC_FILE), str(run / CODEC_FILE)).data
+
+
+def _codec_run(folder: Path) -> Path | None:
+    """The run that a folder is, or whose codec it is; None: of none."""
+    if kind_of(folder) == "codec run":
+        return folder
+    parent = folder.absolute().parent
+    return parent if folder.absolute().name == CODEC and kind_of(parent) == "codec run" else None
