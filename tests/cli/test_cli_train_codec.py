@@ -79,7 +79,7 @@ def test_without_held_out_images_nothing_is_measured(capsys: pytest.CaptureFixtu
 
 def test_a_codec_run_is_called_what_it_is(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = snapshot(coded)
-    for verb in ("train", "sample", "report", "evaluate"):
+    for verb in ("train", "sample", "evaluate"):
         done = call(capsys, verb, coded)
         assert (done.code, done.err.count("\n")) == (2, 1) and "train-codec" in done.err, done.err
     assert snapshot(coded) == before

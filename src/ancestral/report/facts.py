@@ -2,7 +2,8 @@
 
 import math
 import shlex
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,25 @@ from ancestral.evaluation import evaluate
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.pipeline import Pipeline
 from ancestral.report.html import Html, element, section
-from ancestral.settings import Config
+from ancestral.settings import AnyConfig, Config
 from ancestral.text import printable
 from ancestral.training.logs import LogLines, read_lines
 from ancestral.training.run import RunFolder
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """A run, its averaged weights, its data, its logs and, where it has been evaluated, its numbers."""
+class LoggedRun(ABC):
+    """A run of whatever is trained, and its logs."""
 
     folder: RunFolder
-    config: Config
-    pipeline: Pipeline
-    parts: Parts
+    config: AnyConfig
     log: list[dict[str, Any]]
     timing: list[dict[str, Any]]
-    evaluation: Evaluation | None
-    left_out: int = 0  # lines of the logs that are none, as a full disk tears them
+    left_out: int = field(default=0, kw_only=True)  # lines of the logs that are none, as a full disk tears them
+
+    @abstractmethod
+    def weights_hash(self) -> str:
+        """That of the averaged weights."""
 
     def curve(self, quantity: str) -> tuple[list[int], list[Any]]:
         """(images seen, values) of the lines of the log that hold `quantity`."""
@@ -50,14 +52,27 @@ class RunFacts:
         known = [*takewhile(lambda line: line["step"] <= reached, (line for line in self.timing if "minutes" in line))]
         return known[-1]["minutes"] if known else None
 
+    def command(self, verb: str) -> Html:
+        """What measures this run by a verb, for a shell."""
+        return element("code", f"ancestral {verb} {shlex.quote(printable(str(self.folder.path)))}")
+
+
+@dataclass(frozen=True)
+class RunFacts(LoggedRun):
+    """A run, its averaged weights, its data, its logs and, where it has been evaluated, its numbers."""
+
+    config: Config
+    pipeline: Pipeline
+    parts: Parts
+    evaluation: Evaluation | None
+
+    def weights_hash(self) -> str:
+        return self.pipeline.weights_hash()
+
     def held_out(self) -> tuple[str, ImageSet] | None:
         """The part whose images were not trained on, by name: validation where there is one, else test."""
         named = {"validation": self.parts.validation, "test": self.parts.test}
         return next(((name, images) for name, images in named.items() if len(images)), None)
-
-    def command(self, verb: str) -> Html:
-        """What measures this run by a verb, for a shell."""
-        return element("code", f"ancestral {verb} {shlex.quote(printable(str(self.folder.path)))}")
 
 
 def read_facts(path: Path) -> RunFacts:
@@ -72,10 +87,16 @@ def read_facts(path: Path) -> RunFacts:
         expected = f"images of shape {pipeline.spec.shape}, {pipeline.spec.kinds or 'no classes'}"
         got = f"{parts.train.shape}, {parts.train.spec.kinds or 'none'}: restore the images that the run was trained on"
         raise InputError(f"expected {expected} in {printable(config.data.source)}, got {got}")
-    log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
-    file, left_out = path / evaluate.FILE, log.left_out + timing.left_out
+    (log, timing), file = read_logs(folder), path / evaluate.FILE
     evaluation = evaluate.read_evaluation(file) if file.is_file() else None
-    return RunFacts(folder, config, pipeline, parts, log.records, timing.records, evaluation, left_out)
+    left_out = log.left_out + timing.left_out
+    return RunFacts(folder, config, log.records, timing.records, pipeline, parts, evaluation, left_out=left_out)
+
+
+def read_logs(folder: RunFolder) -> tuple[LogLines, LogLines]:
+    """What a run has logged, and when; nothing where there is no file yet."""
+    log, timing = (read_lines(file) if file.is_file() else LogLines([], 0) for file in (folder.log, folder.timing))
+    return log, timing
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -94,14 +115,14 @@ def with_error(value: float, error: float | None) -> str:
     return f"{value:,.{places}f} ± {error:,.{places}f}".replace("-", "−")
 
 
-def not_measured(facts: RunFacts, anchor: str, title: str, verb: str) -> Html:
+def not_measured(facts: LoggedRun, anchor: str, title: str, verb: str) -> Html:
     """A section that says which command measures what it would show."""
     return section(anchor, title, element("p", "Not measured yet: run ", facts.command(verb), " and report again."))
 
 
-def out_of_date(facts: RunFacts, words: str, weights: str, verb: str) -> list[Html]:
+def out_of_date(facts: LoggedRun, words: str, weights: str, verb: str) -> list[Html]:
     """A warning where the network has other weights now; `words` begin it."""
-    now = facts.pipeline.weights_hash()
+    now = facts.weights_hash()
     if weights == now:
         return []
     said = f"{words} other weights, {weights}; this page shows {now}. Run "

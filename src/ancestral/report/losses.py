@@ -11,7 +11,7 @@ from ancestral.diffusion.losses import squared_error
 from ancestral.evaluation.evaluate import as_pixels
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.classifying import CLASSIFIER_FILE
-from ancestral.report.facts import RunFacts, number
+from ancestral.report.facts import LoggedRun, RunFacts, number
 from ancestral.report.html import Html, element, joined, section, styled
 from ancestral.report.pictures import chart
 from ancestral.rng import generator
@@ -32,15 +32,21 @@ MEANING = {  # what the curves of a loss show
 
 def losses(facts: RunFacts) -> Html:
     """Loss against images seen, whole and by quarter of t, learning rate and gradient norm, loss against t."""
-    charts = [*_over_training(facts), *_over_t(facts), *_optimiser(facts), *_of_classifier(facts)]
+    charts = [*_over_training(facts), *_over_t(facts), *optimiser(facts), *_of_classifier(facts)]
     words = (
         f"{MEANING[facts.config.training.loss].format(facts.config.diffusion.prediction)} Training loss is that of the "
         "weights being trained; held-out loss is that of their average, at timesteps and noise that never change."
     )
-    said = [words] if facts.log else [words, "Nothing has been logged yet: no curves of training."]
+    said = [words, *missing(facts)]
+    return section("losses", "Losses", *(element("p", each) for each in said), styled("div", "charts", *charts))
+
+
+def missing(facts: LoggedRun) -> list[str]:
+    """What the logs do not tell, in sentences."""
+    said = [] if facts.log else ["Nothing has been logged yet: no curves of training."]
     if facts.left_out:
         said.append(f"{facts.left_out:,} lines of the logs are no records and were left out.")
-    return section("losses", "Losses", *(element("p", each) for each in said), styled("div", "charts", *charts))
+    return said
 
 
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
@@ -74,7 +80,8 @@ def _over_training(facts: RunFacts) -> list[Html]:
     return [whole, chart("Training loss by quarter of t", alt, plots.loss_by_quarter(seen, quarters))]
 
 
-def _optimiser(facts: RunFacts) -> list[Html]:
+def optimiser(facts: LoggedRun) -> list[Html]:
+    """Learning rate and gradient norm."""
     seen, rates = facts.curve("lr")
     if not seen:
         return []

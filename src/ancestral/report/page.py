@@ -11,16 +11,17 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
 from ancestral.report import losses, measurements, prompts, samples
-from ancestral.report.facts import RunFacts, number, read_facts
+from ancestral.report.facts import LoggedRun, RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart
 from ancestral.sampling.samplers import DDIM, DPMSolver2MSDE
-from ancestral.settings import leaves
+from ancestral.settings import CodecConfig, leaves
 from ancestral.text import printable, shortened
 from ancestral.viz.plots import schedule_curves
 
@@ -60,7 +61,7 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     yield "looking for the nearest training images"
     sections += [samples.copies(facts, generated), measurements.quality(facts)]
     sections += [*([] if text is None else [text]), *measured]
-    sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), _settings(facts)]
+    sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), settings(facts, "train")]
     source = facts.config.data.source  # a name, or the path of a folder
     name = printable(Path(source).name or source)
     contents = {anchor: title for anchor, title in CONTENTS.items() if anchor != "text" or text is not None}
@@ -98,19 +99,21 @@ def _top(facts: RunFacts) -> list[Html]:
     kinds = printable(facts.pipeline.spec.kinds) or "without classes"
     kind = f"{height} × {width} {NAMES[channels]}"
     words = f"A denoising diffusion model trained on {printable(facts.config.data.source)}: {kind}, {kinds}."
-    return [element("p", words), pairs([*_training(facts), *_distances(facts.evaluation)], "numbers")]
+    training = training_numbers(facts, facts.pipeline.network, len(facts.parts.validation) > 0)
+    return [element("p", words), pairs([*training, *_distances(facts.evaluation)], "numbers")]
 
 
-def _training(facts: RunFacts) -> list[tuple[str, str]]:
+def training_numbers(facts: LoggedRun, network: nn.Module, has_validation: bool) -> list[tuple[str, str]]:
+    """How long what was trained, and what it came to on the images of the validation part, if there is one."""
     images, minutes, loss = facts.last("images"), facts.minutes(), facts.last("held_out_loss")
-    parameters = sum(parameter.numel() for parameter in facts.pipeline.network.parameters())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     rate = images / (60 * minutes) if images and minutes else None
     return [
         ("images seen", _known(images, ",.0f")),
         ("minutes of training", _known(minutes, ".1f")),
         ("images per second", _known(rate, ",.0f")),
         ("parameters", f"{parameters:,}"),
-        ("held-out loss", _known(loss, ".4f") if len(facts.parts.validation) else _small("no validation part")),
+        ("held-out loss", _known(loss, ".4f") if has_validation else _small("no validation part")),
     ]
 
 
@@ -172,12 +175,15 @@ def _sampling(facts: RunFacts, count: int) -> Html:
     return section("sampling", "How the samples were generated", pairs(items, "facts"))
 
 
-def _settings(facts: RunFacts) -> Html:
-    """Every setting with its meaning, and the command that repeats the run."""
+def settings(facts: LoggedRun, verb: str) -> Html:
+    """Every setting with its meaning, and the command, of a verb, that repeats the run."""
     path = shlex.quote(printable(str(facts.folder.config)))
-    command = element("pre", element("code", f"ancestral train --config {path} --out AGAIN"))
+    command = element("pre", element("code", f"ancestral {verb} --config {path} --out AGAIN"))
     rows = []
+    idle: frozenset[str] = facts.config.NO_FLAGS if isinstance(facts.config, CodecConfig) else frozenset()
     for name, field, value in leaves(facts.config):
+        if name in idle:
+            continue
         said = element("code", shortened(_said(value), LONGEST))
         rows.append((element("code", name), joined([said, styled("span", "help", field.description or "")])))
     budget = " (a budget in minutes ends after as many steps as the machine makes in it)"

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
 
 from ancestral.data.images import picture_of
+from ancestral.errors import InputError
+from ancestral.files import read_bytes
 from ancestral.report.html import Html, element, picture, styled
 from ancestral.tensors import Pixels
 from ancestral.text import shortened
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 DPI = 200
 COLORS = 64  # thin curves need few colours; a chart of 64 is a third of the size
 SIDE = 128  # least side of a tile, about, px; browsers shrink well and enlarge badly
+WIDEST = 1600  # px, of a picture that was made by another command
+MOST_BYTES = 2**26  # of its file
 LARGE = 48  # shorter side of images from which they are shown large, px
 
 
@@ -45,6 +50,18 @@ def tile(pixels: Pixels, alt: str) -> Html:
 def size_of(pixels: Pixels) -> Literal["small", "large"]:
     """How much room images need to be seen."""
     return "large" if min(pixels.shape[2:]) >= LARGE else "small"
+
+
+def saved(file: Path, words: str) -> Html:
+    """A PNG file that another command left, below words; shrunk where it is wider than a page can show."""
+    try:
+        with Image.open(BytesIO(read_bytes(file, MOST_BYTES)), formats=["PNG"]) as image:
+            shown = image.convert("RGB")
+    except OSError:
+        raise InputError(f"expected {file} to be a whole PNG file, got another; remove it") from None
+    shown.thumbnail((WIDEST, shown.height))
+    content = picture(png_bytes(shown), words, shown.size, "card")
+    return element("figure", element("figcaption", words), content)
 
 
 def captioned(caption: str, *images: Html) -> Html:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 
 from ancestral.evaluation.prompt_shares import Share
 from ancestral.evaluation.text_evaluation import FILE, PICTURE, PromptedImages, TextEvaluation, read_text_evaluation
-from ancestral.files import read_bytes
 from ancestral.report.facts import RunFacts, not_measured, number, out_of_date, with_error
-from ancestral.report.html import Html, element, picture, section, styled, table
-from ancestral.report.pictures import chart
+from ancestral.report.html import Html, element, section, styled, table
+from ancestral.report.pictures import chart, saved
 from ancestral.text import shortened
 from ancestral.viz import pictures
 from ancestral.viz.boxes import Box
@@ -26,7 +23,6 @@ TITLE = "Does it show what it is told?"
 TITLES = {"all": "facts", "whole": "whole prompts", "color": "colour"}
 """Of shares; others are called by their names."""
 BETWEEN = 160  # grey between an image and the one nearest to it
-MOST_BYTES = 2**24  # of a picture that is shown
 
 
 def text(facts: RunFacts) -> Html | None:
@@ -124,8 +120,5 @@ def _some(facts: RunFacts) -> list[Html]:
     file = facts.folder.path / PICTURE
     if not file.is_file():
         return []
-    content = read_bytes(file, MOST_BYTES)
-    with Image.open(BytesIO(content), formats=["PNG"]) as image:
-        size = image.size
     words = "The first prompts of the list, none picked: what was generated, and the training image nearest to it."
-    return [element("figure", element("figcaption", words), picture(content, words, size, "card"))]
+    return [saved(file, words)]
