@@ -84,7 +84,16 @@ class RateSettings(Settings):
     """held-out images that are coded, at most"""
     num_fitted: Annotated[int, Field(ge=2, le=MOST_IMAGES)] = 500
     """training images that steps and tables are fitted to, at most"""
-    steps: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (24.0, 36.0, 54.0, 81.0, 120.0, 180.0, 270.0)
+    steps: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (
+        16.0,
+        24.0,
+        36.0,
+        54.0,
+        81.0,
+        120.0,
+        180.0,
+        270.0,
+    )
     """of quantisation, in levels of 0..255 that they move an image by"""
     qualities: Annotated[tuple[Annotated[int, Field(ge=0, le=100)], ...], Field(min_length=2)] = (
         *(0, 2, 5, 10, 20, 35, 50, 65, 75, 90),

@@ -12,13 +12,14 @@ from ancestral.codec import PIXELS, Codec
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.latents import LatentRows
 from ancestral.errors import InputError
+from ancestral.evaluation.codec_measurement import FILE
 from ancestral.files import as_path, put_in_place, writing
 from ancestral.folders import AUTOENCODERS, CODEC, kind_of
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.weights import WEIGHTS
 from ancestral.jobs.events import Event, NoteEvent, StartEvent
 from ancestral.jobs.target import TrainSettings
-from ancestral.jobs.train_codec import beginning, check_memory
+from ancestral.jobs.train_codec import beginning, check_memory, keep_measurement
 from ancestral.jobs.training_events import curves, shown
 from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics
 from ancestral.presets import autoencoder_of
@@ -64,6 +65,11 @@ def codec_of(
             processes.barrier()  # the main one has saved
     codec = read_autoencoder(place.codec).to(device)
     _check_same(codec, run)
+    if processes.is_main and not (place.path / FILE).is_file():
+        found = keep_measurement(place, None, parts.test, device)
+        if found is not None:
+            psnr = f"PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.3f}"
+            yield NoteEvent(f"{found.num_held_out:,} held-out images through the autoencoder: {psnr}")
     return codec
 
 

@@ -154,8 +154,8 @@ def _recipe(job: CheckSettings, report: Report, timed: bool) -> Generator[Event,
         note = f"the images suit {report.size[0]}x{report.size[1]}, at which {few}"
     read = " --text.name learned" if report.num_captions else ""
     words = command(settings.source, _given(settings, report, size)) + read
-    larger = (yield from _in_latents(job, report, read)) if timed else None
-    return SuggestedRecipe(words, suited, pace, note, larger)
+    other = (yield from _in_latents(job, report, read)) if timed else None
+    return SuggestedRecipe(words, suited, pace, note, other)
 
 
 def _in_latents(job: CheckSettings, report: Report, read: str) -> Generator[Event, None, SuggestedRecipe | None]:

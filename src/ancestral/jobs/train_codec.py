@@ -9,7 +9,7 @@ import torch
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
 from ancestral.data.imageset import ImageSet
-from ancestral.evaluation.codec_measurement import FILE, measured
+from ancestral.evaluation.codec_measurement import FILE, CodecMeasurement, measured
 from ancestral.files import check_replaceable, write_whole
 from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.data_notes import notes_on
@@ -26,6 +26,8 @@ from ancestral.training import loop
 from ancestral.training.codec import CodecTask
 from ancestral.training.run import CodecRunFolder
 from ancestral.tuning.price import COPIES, refuse_more_than_is_free
+
+NOT_MEASURED = {"num_held_out": 0}
 
 
 def train_codec(job: TrainCodecSettings, stop: Callable[[], bool] = lambda: False) -> Generator[Event, None, None]:
@@ -53,7 +55,8 @@ def train_codec(job: TrainCodecSettings, stop: Callable[[], bool] = lambda: Fals
         tree: dict[str, Any] = {"finished": False, "run": str(folder.path), "codec": str(folder.codec)}
         if last is None or not last.stop or last.fraction >= 1:
             step = state_of(folder.path).steps if last is None else last.step
-            tree |= {"finished": True, **(_measured(folder, step, parts.test, device) if processes.is_main else {})}
+            found = keep_measurement(folder, step, parts.test, device) if processes.is_main else None
+            tree |= {"finished": True, **(found.model_dump(mode="json", exclude_none=True) if found else NOT_MEASURED)}
         yield ResultEvent(tree, last and last.step)
 
 
@@ -66,13 +69,15 @@ def check_memory(config: CodecConfig, images: ImageSet, device: torch.device, pr
     refuse_more_than_is_free(COPIES * weights + batch, device, remedy)
 
 
-def _measured(folder: CodecRunFolder, step: int | None, images: ImageSet, device: torch.device) -> dict[str, Any]:
-    """What the finished codec is worth, which is kept in the run; of no images, that there are none."""
+def keep_measurement(
+    folder: CodecRunFolder, step: int | None, images: ImageSet, device: torch.device
+) -> CodecMeasurement | None:
+    """What the finished codec is worth, which is kept in the run; of no images, None."""
     if not len(images):
-        return {"num_held_out": 0}
+        return None
     found = measured(folder.codec, step, images, device)
     write_whole(folder.path / FILE, found.model_dump_json(indent=2, exclude_none=True) + "\n")
-    return found.model_dump(mode="json", exclude_none=True)
+    return found
 
 
 def beginning(task: CodecTask, folder: CodecRunFolder, processes: Processes) -> str:

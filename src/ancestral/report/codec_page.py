@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 
 from ancestral.evaluation import codec_measurement, rate
@@ -12,6 +11,7 @@ from ancestral.files import write_whole
 from ancestral.hub.autoencoder import read_autoencoder
 from ancestral.networks.latents import LatentCodec
 from ancestral.networks.weights import weights_hash
+from ancestral.report.autoencoder import last_grid, quality_rows
 from ancestral.report.facts import LoggedRun, not_measured, number, out_of_date, read_logs, with_error
 from ancestral.report.html import Html, element, pairs, section, styled, table
 from ancestral.report.losses import missing, optimiser
@@ -35,7 +35,7 @@ TERMS = {
     "reconstruction_nats": ("Reconstruction", "nats for each number"),
     "kl_nats_per_latent": ("KL divergence", "nats for each latent"),
     "commitment": ("Distance to the codes", "mean square, for each latent"),
-    "perceptual": ("Distance by random filters", "distance"),
+    "perceptual": ("Perceptual distance", "distance"),
     "adversarial": ("How unlikely the discriminator finds it", "loss"),
 }
 """What the log has beside the loss: the title of its curve, and its unit."""
@@ -102,13 +102,11 @@ def _top(facts: CodecFacts) -> list[Html]:
 
 def _images(facts: CodecFacts) -> Html:
     """The last grid that was saved."""
-    title, grids = "Images, and what is made of them", sorted(facts.folder.samples.glob("step-*.png"))
-    if not grids:
+    title, shown = "Images, and what is made of them", last_grid(facts.folder)
+    if shown is None:
         every = f"{facts.config.training.sample_every_steps:,} steps (training.sample_every_steps)"
         return section("images", title, element("p", f"No grid was saved yet: one is every {every}."))
-    step = int(grids[-1].stem.removeprefix("step-"))
-    words = f"The first training images, none picked, each row above what is made of it after step {step:,}."
-    return section("images", title, saved(grids[-1], words))
+    return section("images", title, shown)
 
 
 def _losses(facts: CodecFacts) -> Html:
@@ -131,8 +129,8 @@ def _losses(facts: CodecFacts) -> Html:
         "The loss is the reconstruction, in nats for each number of an image, and what latents cost. Training loss is "
         "that of the weights being trained; held-out loss is that of their average."
     )
-    said = [element("p", each) for each in (words, *missing(facts))]
-    return section("losses", "Losses", *said, styled("div", "charts", *charts, *optimiser(facts)))
+    lines = [element("p", each) for each in (words, *missing(facts))]
+    return section("losses", "Losses", *lines, styled("div", "charts", *charts, *optimiser(facts)))
 
 
 def _quality(facts: CodecFacts) -> Html:
@@ -143,26 +141,7 @@ def _quality(facts: CodecFacts) -> Html:
     stale = out_of_date(facts, "These are numbers of", found.weights, "train-codec")
     after = "" if found.step is None else f" after step {found.step:,}"
     caption = f"Of {found.num_held_out:,} held-out images{after}, with one standard error."
-    return section("quality", title, *stale, table(["quantity", "measured"], _rows(found), caption))
-
-
-def _rows(found: CodecMeasurement) -> Iterator[list[str]]:
-    z, h, w = found.latents
-    yield ["PSNR, dB ↑", with_error(found.psnr, found.psnr_error)]
-    yield ["SSIM ↑", with_error(found.ssim, found.ssim_error)]
-    yield ["latents of an image", f"{h} × {w} × {z}"]
-    if (bits := found.kl_bits_per_image) is not None:
-        yield ["KL divergence, bits", f"{number(bits)} for an image, {number(bits / prod(found.latents))} for a latent"]
-    if found.codes_used is not None and (bits := found.bits_per_code) is not None:
-        yield ["codes in use", f"{found.codes_used:.1%}"]
-        yield ["entropy of indices, bits", f"{number(bits)} for an index, {number(bits * h * w)} for an image"]
-    means, stds = found.latent_means, found.latent_stds
-    yield ["means of latent channels", f"{_signed(min(means))} to {_signed(max(means))}; 0 is right"]
-    yield ["their deviations", f"{min(stds):.3f} to {max(stds):.3f}; 1 is right"]
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # the sum makes 0 of -0
+    return section("quality", title, *stale, table(["quantity", "measured"], quality_rows(found), caption))
 
 
 def _rate(facts: CodecFacts) -> Html:

@@ -17,6 +17,7 @@ from ancestral.colors import NAMES
 from ancestral.evaluation.evaluate import Evaluation
 from ancestral.files import write_whole
 from ancestral.report import losses, measurements, prompts, samples
+from ancestral.report.autoencoder import autoencoder
 from ancestral.report.facts import LoggedRun, RunFacts, number, read_facts
 from ancestral.report.html import Html, element, joined, pairs, section, styled
 from ancestral.report.pictures import chart
@@ -30,6 +31,7 @@ CONTENTS = {
     "film": "Film",
     "losses": "Losses",
     "data": "Data",
+    "autoencoder": "Autoencoder",
     "copies": "Copies?",
     "quality": "Quality",
     "text": "Text",
@@ -39,7 +41,7 @@ CONTENTS = {
     "sampling": "Sampling",
     "settings": "Settings",
 }
-"""Anchor -> its name at the top of the page, in the order of the sections; text only of a run that reads texts."""
+"""Anchor -> its name at the top of the page, in the order of the sections; some are of some runs only."""
 LONGEST = 80  # letters of a value in the table; whole values stand in the JSON below it
 
 
@@ -57,14 +59,19 @@ def page(facts: RunFacts) -> Generator[str, None, Html]:
     yield "making the film"
     sections = [samples.samples(facts, generated), samples.becoming(facts, generated)]
     yield "measuring the held-out loss"
-    sections += [losses.losses(facts), samples.data(facts)]
+    sections += [
+        losses.losses(facts),
+        samples.data(facts),
+        *([] if (latents := autoencoder(facts)) is None else [latents]),
+    ]
     yield "looking for the nearest training images"
     sections += [samples.copies(facts, generated), measurements.quality(facts)]
     sections += [*([] if text is None else [text]), *measured]
     sections += [_schedule(facts), _sampling(facts, len(generated.pixels)), settings(facts, "train")]
     source = facts.config.data.source  # a name, or the path of a folder
     name = printable(Path(source).name or source)
-    contents = {anchor: title for anchor, title in CONTENTS.items() if anchor != "text" or text is not None}
+    absent = {anchor for anchor, there in (("text", text), ("autoencoder", latents)) if there is None}
+    contents = {anchor: title for anchor, title in CONTENTS.items() if anchor not in absent}
     return document(name, _top(facts), contents, sections, "ancestral report")
 
 
