@@ -256,7 +256,7 @@ MUTATIONS = (
              "direction = residual + square / before.where(before > 0, torch.ones_like(before)) * direction",
              "direction = residual"),
     Mutation("windows added, not averaged", "editing/canvas.py", "total / weights for", "total for"),
-    Mutation("windows: the far edge left out", "editing/canvas.py",
+    Mutation("windows: the far edge left out", "windows.py",
              "[*range(0, length - window, stride), length - window]",
              "[*range(0, length - window + 1, stride)]"),
     Mutation("windows: feathered on one side", "editing/canvas.py", "torch.minimum(ramp, ramp.flip(0))", "ramp"),

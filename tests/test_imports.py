@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 
 ROWS = (
-    {"text", "names", "migrations", "progress"},
+    {"text", "names", "migrations", "progress", "windows"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors", "prompts"},
     {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native", "bfloat16"},
@@ -44,7 +44,7 @@ KNOWS_NOTHING_OF = {
 }
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
-    *("progress", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
+    *("progress", "windows", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
     *("settings", "files", "folders", "outputs", "presets", "run_states", "native", "prompts"),
 }
 """What the command line needs to answer --help: quick to import."""

@@ -7,12 +7,13 @@ from hypothesis import strategies as st
 
 from ancestral.diffusion.parameterization import Prediction
 from ancestral.diffusion.schedules import cosine
-from ancestral.editing.canvas import Windows, starts
+from ancestral.editing.canvas import Windows
 from ancestral.errors import InputError
 from ancestral.oracles import CorrelatedData, GaussianData, moments
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.sampling.loop import sample
 from ancestral.sampling.samplers import DDIM, Noise
+from ancestral.windows import starts
 
 SCHEDULE = cosine(50)
 T = torch.tensor(30)

@@ -24,6 +24,7 @@ from ancestral.diffusion.parameterization import Prediction
 from ancestral.errors import InputError
 from ancestral.sampling.denoiser import Denoiser
 from ancestral.tensors import Images, Timesteps
+from ancestral.windows import starts
 
 WindowIndex = tuple[EllipsisType, Int64[Tensor, "h 1"], Int64[Tensor, "w"]]  # an index of images
 
@@ -71,16 +72,6 @@ class Windows:
         if not self.feathered:
             return like.new_ones(self.height, self.width)
         return torch.outer(_tent(self.height, like), _tent(self.width, like))
-
-
-def starts(length: int, window: int, stride: int, wraps: bool) -> list[int]:
-    """Where windows begin along one side: every `stride` pixels, and one that ends at the edge unless it wraps.
-
-    A side of a window's length that wraps has windows at every stride too: that is what closes its seam.
-    """
-    if wraps:
-        return list(range(0, length, stride))
-    return [*range(0, length - window, stride), length - window]
 
 
 def _tent(length: int, like: Images) -> Float[Tensor, "n"]:

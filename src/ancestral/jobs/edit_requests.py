@@ -16,7 +16,6 @@ from ancestral import edits
 from ancestral.colors import NAMES, WHITE
 from ancestral.condition import Condition
 from ancestral.data.images import as_channels, decode, fit, load, read, to_array
-from ancestral.editing.canvas import starts
 from ancestral.errors import InputError
 from ancestral.jobs.events import Event, NoteEvent, ProgressEvent
 from ancestral.jobs.generated import as_asked, file_room
@@ -28,6 +27,7 @@ from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, Pixels
 from ancestral.text import printable
 from ancestral.tuning.price import Price, of_chains, refuse_more_than_is_free
+from ancestral.windows import starts
 
 REMEDY = "ask for fewer or smaller images or --steps"
 Sides = tuple[int, int]

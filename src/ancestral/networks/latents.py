@@ -17,12 +17,13 @@ from functools import cached_property
 from typing import ClassVar, Self
 
 import torch
-from jaxtyping import Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.autoencoder import Autoencoder, Latents
 from ancestral.networks.quantizer import Quantizer
+from ancestral.networks.tiled import USUAL, Scale, Tiling, in_tiles
 from ancestral.networks.weights import tensors_hash
 from ancestral.settings import KLSettings, VQSettings
 from ancestral.tensors import Data, Images, Pixels, from_pixels, is_finite, to_pixels
@@ -33,7 +34,8 @@ OfChannels = Float64[Tensor, "z"]
 @dataclass(frozen=True, eq=False)
 class LatentCodec:
     """What the three have in common: the interface of `ancestral.codec.Codec`. The network computes in float32,
-    whatever surrounds it; images whose sides are no multiples of its factor are continued by reflection.
+    whatever surrounds it; images whose sides are no multiples of its factor are continued by reflection, and large ones
+    are encoded and decoded in tiles (networks/tiled.py).
 
     `mean`, `std`: of the channels of the latents that `network` makes, on any device.
     """
@@ -41,6 +43,7 @@ class LatentCodec:
     network: Autoencoder
     mean: OfChannels
     std: OfChannels
+    tiling: Tiling = USUAL
     bound: ClassVar[float | None] = None
 
     @cached_property
@@ -77,7 +80,9 @@ class LatentCodec:
     def moments(self, pixels: Pixels) -> tuple[Latents, Latents]:
         """Mean and deviation of the x0 of images, which a cache may keep: a draw is mean + std * noise. Of latents that
         are not drawn the deviation is 0."""
-        mu, sigma = latent_moments(self.network, pixels.to(self.device))
+        factor = self.network.settings.factor
+        there = reflected(pixels.to(self.device), factor)
+        mu, sigma = in_tiles(self._network_moments, there, Scale(factor, 1), self.tiling).chunk(2, dim=1)
         m, s = self._statistics(mu)
         return ((mu - m) / s).to(pixels.device), (sigma / s).to(pixels.device)
 
@@ -94,13 +99,19 @@ class LatentCodec:
 
     def images(self, x0: Latents) -> Images:
         """The same in [-1, 1], neither rounded nor clipped, and with its gradient."""
+        scale = Scale(1, self.network.settings.factor)
         with torch.autocast(self.device.type, enabled=False):
-            return self.network.decoded(self._decodable(self.latents(x0.to(self.device)))).to(x0.device)
+            z = self._decodable(self.latents(x0.to(self.device)))
+            return in_tiles(self.network.decoded, z, scale, self.tiling).to(x0.device)
 
     def latents(self, x0: Latents) -> Latents:
         """x0 as the network has it, with its own mean and deviation."""
         m, s = self._statistics(x0)
         return x0.float() * s + m
+
+    def _network_moments(self, pixels: Pixels) -> Float[Tensor, "B both h w"]:
+        """`latent_moments`, one after the other."""
+        return torch.cat(latent_moments(self.network, pixels), dim=1)
 
     def _decodable(self, z: Latents) -> Latents:
         return z
