@@ -188,6 +188,23 @@ def test_a_codebook_of_diffusers_is_read(tmp_path: Path) -> None:
     assert bool(quantize.embedding.weight.isfinite().all()), "it can be trained on"
 
 
+def test_a_decoder_that_overflows_half_precision_is_right(tmp_path: Path) -> None:
+    """Trap: published decoders reach more than 65,504, the largest number of float16, and images are black. Whatever
+    the file and the surroundings are in, ours computes in float32."""
+    theirs, x0 = written_by_diffusers(tmp_path), torch.randn(1, 3, 4, 6)
+    with torch.no_grad():
+        theirs.decoder.conv_in.weight.fill_(0)
+        theirs.decoder.conv_in.bias.copy_(torch.linspace(-6e4, 6e4, 8))
+        theirs.decoder.mid_block.resnets[0].conv2.bias.copy_(torch.linspace(-6e4, 6e4, 8))
+        theirs.half().save_pretrained(tmp_path)
+        z = x0 / 0.18215
+        assert not theirs.decode(z.half()).sample.isfinite().all(), "float16 cannot hold it"
+        right = theirs.float().decode(z).sample
+        with torch.autocast("cpu", torch.float16):
+            found = read_autoencoder(tmp_path).images(x0)
+    torch.testing.assert_close(found, right, atol=1e-4, rtol=1e-4)
+
+
 def test_files_have_neither_sums_nor_counts_of_a_codebook(tmp_path: Path) -> None:
     write_autoencoder(tmp_path, codec_of("vq"))
     names = load_file(tmp_path / WEIGHTS).keys()

@@ -123,6 +123,45 @@ def test_the_loss_is_the_bound_in_nats_of_each_number(parts: Parts) -> None:
     assert weights.tolist() == [1.0] * 8 and losses.dtype == torch.float32
 
 
+def test_the_likelihood_has_the_scale_of_recent_errors(parts: Parts) -> None:
+    """Trap: a scale of 1, or a parameter that no optimiser holds: nats are then those of nobody's errors."""
+    task = task_of(tiny({"perceptual": 0.0}), parts)
+    noisy(task)
+    trainer = Trainer(task, parts.train)
+    batch, random = trainer.loader.batch(0), task.randomness(0)
+    x = from_pixels(batch.pixels)
+    with torch.no_grad():
+        errors = (x - task.autoencoder(x, random.eps).images).abs().mean(dim=(0, 2, 3))
+    trainer.advance()
+    torch.testing.assert_close(task.recent_errors.means.float(), errors)
+    with torch.no_grad():
+        losses, _ = task.losses(task.autoencoder, batch, random)
+        coded = task.autoencoder(x, random.eps)
+        bound = (laplace_nats(x, coded.images, errors) + kl_nats(coded.posterior)) / 64
+    torch.testing.assert_close(losses, bound)
+
+
+def test_in_bfloat16_weights_norms_and_the_last_layer_are_float32(parts: Parts) -> None:
+    """Trap: weights of losses that overflow or round away in half precision, and images of half of the levels."""
+    config = tiny({"adversarial": 0.5, "adversarial_start": 0.0})
+    tasks = [CodecTask(config, parts.train, CPU, Choices(precision=each)) for each in ("float32", "bfloat16")]
+    for task in tasks:
+        noisy(task)
+        trainer = Trainer(task, parts.train)
+        trainer.advance()
+        batch, random = trainer.loader.batch(1), task.randomness(1)
+        losses, _ = task.losses(task.autoencoder, batch, random)
+        assert losses.dtype == torch.float32
+        networks = [each.network for each in task.modules] + [trainer.ema.network]
+        assert {weight.dtype for network in networks for weight in network.parameters()} == {torch.float32}
+        with task.compute.autocast(CPU):
+            images = task.autoencoder(from_pixels(batch.pixels)).images
+        assert not torch.equal(images, images.bfloat16().float()), "they have no more levels than bfloat16"
+    one, other = (task.norms for task in tasks)
+    assert not torch.equal(one.sums, other.sums), "it was computed in bfloat16"
+    torch.testing.assert_close(other.means, one.means, rtol=0.05, atol=0)
+
+
 def test_terms_are_heard_as_loud_as_their_weights_say(parts: Parts) -> None:
     """The gradient at the decoder's last weight is that of the reconstruction plus 0.5 and 0.25 of it in length, along
     the perceptual one and the discriminator's. Trap: a weight that is itself differentiated, or not in float32."""
