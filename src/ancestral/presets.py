@@ -249,7 +249,7 @@ def autoencoder_of(config: Config) -> CodecConfig:
     return CodecConfig(
         data=config.data,
         codec=codec.model_copy(update={"share": SHARE}),
-        training=own.model_copy(update=shared).with_share(codec.share),
+        training=own.model_copy(update=shared).parted(codec.share)[0],
         compute=config.compute.model_copy(update={"engine": "auto", "chunk": None}),
         seed=config.seed,
     )

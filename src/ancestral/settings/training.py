@@ -101,8 +101,11 @@ class TrainingSettings(Settings):
             raise ValueError("expected no rollbacks with on_divergence stop: use on_divergence rollback")
         return self
 
-    def with_share(self, share: float) -> TrainingSettings:
-        """The same with a share of the budget, of which at least a step and an image is left."""
-        budget: dict[str, float | None] = {"minutes": self.minutes and share * self.minutes}
-        budget |= {name: n and max(1, round(share * n)) for name, n in (("steps", self.steps), ("images", self.images))}
-        return self.model_copy(update=budget)
+    def parted(self, share: float) -> tuple[TrainingSettings, TrainingSettings]:
+        """The same with a share of the budget, and with what that leaves; each has at least a step and an image."""
+        first: dict[str, float | None] = {"minutes": self.minutes and share * self.minutes}
+        rest: dict[str, float | None] = {"minutes": self.minutes and self.minutes - share * self.minutes}
+        for name, number in (("steps", self.steps), ("images", self.images)):
+            part = number and max(1, round(share * number))
+            first[name], rest[name] = part, number and part and max(1, number - part)
+        return self.model_copy(update=first), self.model_copy(update=rest)

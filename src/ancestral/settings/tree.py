@@ -115,7 +115,7 @@ class Config(Settings):
     def own_training(self) -> TrainingSettings:
         """How the network is trained: by what an autoencoder that is trained first leaves of the budget."""
         training, codec = self.training, self.codec
-        return training.with_share(1 - codec.share) if isinstance(codec, AutoencoderSettings) else training
+        return training.parted(codec.share)[1] if isinstance(codec, AutoencoderSettings) else training
 
 
 def parse(kind: type[S], values: Any, where: str) -> S:
