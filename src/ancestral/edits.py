@@ -228,7 +228,10 @@ def canvas(
     stride: int | None = None,
 ) -> Iterator[Step]:
     """Images of another size than the pipeline's, not smaller, from noise, by windows `stride` pixels apart."""
-    return _chain(pipeline, seeds, labels, settings, _size(pipeline, height, width), stride).steps()
+    size, (_, own_height, own_width) = _size(pipeline, height, width), pipeline.spec.shape
+    if any(side < own for side, own in zip(size, pipeline.latent_shape[1:], strict=True)):
+        raise InputError(f"expected a canvas of at least {own_height} x {own_width} pixels, got {height} x {width}")
+    return _chain(pipeline, seeds, labels, settings, size, stride).steps()
 
 
 def tile(
@@ -258,9 +261,8 @@ def tile(
             if coarsest is None:
                 raise InputError("expected a network of convolutions to tile by padding, got another; tile by rolls")
             if any(side % coarsest for side in size):
-                raise InputError(
-                    f"expected sides that are multiples of {coarsest}, got {size[0]}x{size[1]}; tile by rolls instead"
-                )
+                of, got = "" if isinstance(pipeline.codec, PixelCodec) else " latents", f"{size[0]}x{size[1]}"
+                raise InputError(f"expected sides of multiples of {coarsest}{of}, got {got}; tile by rolls instead")
             denoise = Circular(denoise, tuple(each.network for each in (pipeline, pipeline.weaker) if each is not None))
         case "rolls":
             denoise = RolledEachStep(denoise)

@@ -5,6 +5,7 @@ all of them.
 """
 
 from collections.abc import Generator
+from functools import partial
 from itertools import islice
 
 import torch
@@ -49,12 +50,13 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     facts = {"task": task.task(), **plan.options, **generated.how_generated(pipeline, settings)}
     facts |= {} if task.attributes is None else {"attributes": task.attributes}
 
+    decode = partial(pipeline.decode, size=plan.size)
     files, first = generated.ImageFiles(comparison.parent, len(places)), len(plan.made)
     keep = Keep(range(min(generated.filmed(pipeline.latent_shape), len(results))), generated.KEPT, after=True)
     chains, decoded = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu), list[Pixels]()
 
     def save(place: int, x0: Tensor) -> FileEvent:
-        decoded.append(pipeline.codec.decode(x0[None]))
+        decoded.append(decode(x0[None]))
         return files.write(decoded[-1][0], places[first + place], {**results[place].facts, **facts})
 
     for (_, made), place in zip(plan.made, places, strict=False):
@@ -69,7 +71,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
         yield FileEvent(task.film)
     elif task.film:
         names = "x after the step", "estimate of x₀"
-        yield from generated.write_film(frames, len(results), task.film, pipeline.codec, names)
+        yield from generated.write_film(frames, len(results), task.film, decode, names)
     paths = [str(file) for file in (comparison, *places, *([task.film] if task.film else []))]
     yield ResultEvent({"files": paths, **numbers, "price": price.as_tree()}, numbers)
 

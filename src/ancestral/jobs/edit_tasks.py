@@ -325,10 +325,10 @@ class Invert(InvertingSettings):
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral.tensors import mean_over_image
 
-        codec = request.pipeline.codec
-        x0 = codec.encode(request.repeated())
+        x0 = request.pipeline.codec.encode(request.repeated())
         x_T = yield from request.inverted(self.corrections, self.grain)
-        noises = codec.decode(x_T / 3).cpu()  # of pixels three deviations each way from grey to black and white
+        # of pixels three deviations each way from grey to black and white
+        noises = request.pipeline.decode(x_T / 3).cpu()
         return EditPlan(
             request.from_noise(x_T),
             {"corrections": str(self.corrections)},

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ancestral.codec import Codec
 from ancestral.condition import Condition
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
@@ -33,6 +32,9 @@ FILMED, FILM_BYTES = 100, 2**30
 """Images that a film shows, and memory that they may take while they are generated, at most."""
 WORDS = ("none", "all")
 """What --classes takes for no class and for every one; classes that are called so are asked for as =none and =all."""
+
+Decode = Callable[[Tensor], Tensor]
+"""What makes pixels of x0, or of a state on the way to it."""
 
 
 class ImageFacts(NamedTuple):
@@ -193,7 +195,7 @@ class ImageFiles:
 
 
 def write(
-    generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles, codec: Codec
+    generated: Generated, facts: ImageFacts, labels: Labels | None, wanted: WantedFiles, decode: Decode
 ) -> Generator[NoteEvent | FileEvent, None, None]:
     """Writes what is wanted beside the files of single images."""
     (pixels, frames), grid, strip = generated, wanted.out / "grid.png", wanted.out / "strip.png"
@@ -201,12 +203,12 @@ def write(
     yield FileEvent(grid)
     if wanted.strip:
         shown = pictures.pick(frames, 9)
-        x_t, x0 = (torch.cat([codec.decode(state[:1]) for state in states]) for states in _states(shown))
+        x_t, x0 = (torch.cat([decode(state[:1]) for state in states]) for states in _states(shown))
         rows = [("xₜ", x_t), ("estimate of x₀", x0)]
         pictures.save_png(pictures.strip(rows, [frame.t for frame in shown]), strip, facts.of(0))
         yield FileEvent(strip)
     if wanted.film is not None:
-        yield from write_film(frames, len(pixels), wanted.film, codec)
+        yield from write_film(frames, len(pixels), wanted.film, decode)
     if wanted.arrays is not None:
         _write_arrays(frames, facts.seeds, labels, wanted.arrays)
         yield FileEvent(wanted.arrays)
@@ -238,10 +240,10 @@ def _period(names: list[str]) -> list[str]:
 
 
 def write_film(
-    frames: list[Frame], count: int, file: Path, codec: Codec, names: tuple[str, str] = ("xₜ", "estimate of x₀")
+    frames: list[Frame], count: int, file: Path, decode: Decode, names: tuple[str, str] = ("xₜ", "estimate of x₀")
 ) -> Generator[NoteEvent | FileEvent, None, None]:
     """How those of all `count` images that were kept were generated; `names` stand above states and estimates."""
-    x_t, x0 = ([codec.decode(state[:FILMED]) for state in states] for states in _states(frames))
+    x_t, x0 = ([decode(state[:FILMED]) for state in states] for states in _states(frames))
     pictures.save_film(pictures.film(x_t, x0, [frame.t for frame in frames], names=names), file)
     if (shown := len(x_t[0])) < count:
         yield NoteEvent(f"{file} shows the first {shown} of {count} images")

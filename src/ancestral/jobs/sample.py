@@ -101,7 +101,7 @@ def sample(asked: SampleSettings) -> Generator[Event, None, None]:
         parts = yield from files.written(chains, save if each and processes.is_main else None)
         images = collected(parts, keep)
     if processes.is_main:
-        yield from generated.write(images, facts, labels, wanted, pipeline.codec)
+        yield from generated.write(images, facts, labels, wanted, pipeline.decode)
         if again and len(seeds) == 1:
             yield NoteEvent(compared(again.file, images.images))
         paths = [str(output.path) for output in wanted.outputs()]

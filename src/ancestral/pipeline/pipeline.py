@@ -364,7 +364,7 @@ class Pipeline:
     ) -> Iterator[Step]:
         """The steps from noise to one image for each seed, all in one batch; a seed gives the same image in any batch.
 
-        The last one's `x_s` holds the images as x0, which `codec.decode` makes pixels of. `settings`, None: those of
+        The last one's `x_s` holds the images as x0, which `decode` makes pixels of. `settings`, None: those of
         `config.sampling`.
         """
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
@@ -404,7 +404,15 @@ class Pipeline:
         def steps_of(part: slice) -> Iterator[Step]:
             return self.steps(of[part], condition.rows(part), settings)
 
-        return generating(steps_of, parts, settings.steps, keep, self.codec.decode, self.processes)
+        return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes)
+
+    def decode(self, x0: Data, size: tuple[int, int] | None = None) -> Pixels:
+        """The images (height, width) of some x0, or of states of that shape; `size` None: that of the pipeline's images
+        where x0 has the shape of theirs, else all that the codec makes. One that makes latents of squares of pixels may
+        have continued the images to whole ones, which is cut off here.
+        """
+        height, width = size or (self.spec.shape[1:] if x0.shape[1:] == self.latent_shape else (None, None))
+        return self.codec.decode(x0)[..., :height, :width]
 
     def chunks(self, count: int, chunk: int | None = None) -> list[slice]:
         """`count` images in stretches of `chunk`; None: of `compute.chunk`."""
