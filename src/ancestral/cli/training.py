@@ -40,7 +40,8 @@ def show_training(
         run, number = result.tree["run"], requests[0].signal
         if not result.tree["finished"]:
             why = "nobody reads the output any more: " if out.gone and not number else ""
-            speak(f"{why}stopped and saved after step {result.value:,} in {run}; the same command goes on from there")
+            after = "" if result.value is None else f" after step {result.value:,}"
+            speak(f"{why}stopped and saved{after} in {run}; the same command goes on from there")
             return 128 + (number or (signal.SIGPIPE if out.gone else signal.SIGTERM))
         finish(result)
         return 0

@@ -59,7 +59,12 @@ def scene_at(kind: str, place: int) -> tuple[Scene, str]:
 
 def compared_with(images: ImageSet) -> ImageSet:
     """The images that others are compared with: all, or the first of an endless set."""
-    return images.sliced(0, MOST_COMPARED) if isinstance(images.images, SceneRows) else images
+    return images.sliced(0, MOST_COMPARED) if is_endless(images) else images
+
+
+def is_endless(images: ImageSet) -> bool:
+    """Whether images are drawn as they are asked for, more than anyone could keep."""
+    return isinstance(images.images, SceneRows)
 
 
 class SceneRows:

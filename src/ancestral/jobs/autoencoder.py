@@ -5,6 +5,7 @@ It is trained by its share of the budget, or taken from a folder, and stays as i
 """
 
 from collections.abc import Callable, Generator
+from contextlib import closing
 
 import torch
 
@@ -18,13 +19,13 @@ from ancestral.folders import AUTOENCODERS, CODEC, kind_of
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.weights import WEIGHTS
 from ancestral.jobs.events import Event, NoteEvent, StartEvent
-from ancestral.jobs.target import TrainSettings
+from ancestral.jobs.target import TrainSettings, extends
 from ancestral.jobs.train_codec import beginning, check_memory, keep_measurement
 from ancestral.jobs.training_events import curves, shown
 from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics
 from ancestral.presets import autoencoder_of
 from ancestral.processes import Processes
-from ancestral.progress import StagedWork
+from ancestral.progress import StagedWork, finish
 from ancestral.settings import Config, FrozenSettings, PixelSettings
 from ancestral.training import loop
 from ancestral.training.codec import CodecTask, some_images
@@ -58,8 +59,8 @@ def codec_of(
             yield StartEvent(share + beginning(task, place, processes))
             with curves(place, job.tensorboard and processes.is_main) as write:
                 said: list[str] = []
-                steps = loop.train(task, parts, place, said.append, stop, processes)
-                last = yield from shown(steps, said, write)
+                steps = loop.train(task, parts, place, said.append, stop, processes, extend=extends(job))
+                last = yield from shown(_keeping(config, run, steps) if processes.is_main else steps, said, write)
             if last is not None and last.stop and last.fraction < 1:
                 return last
             processes.barrier()  # the main one has saved
@@ -74,13 +75,34 @@ def codec_of(
 
 
 def encoded(
-    codec: Codec, images: ImageSet, mirrored: bool, run: RunFolder, processes: Processes
+    codec: LatentCodec,
+    images: ImageSet,
+    mirrored: bool,
+    run: RunFolder,
+    processes: Processes,
+    stop: Callable[[], bool],
 ) -> StagedWork[LatentRows | None]:
-    """The latents of the images to train on, in a file of the run; None: pixels."""
-    if not isinstance(codec, LatentCodec):
+    """The latents of the images to train on, in a file of the run, which the main process makes; None: it was stopped,
+    and goes on the next time."""
+    stopped = False
+    if processes.is_main:
+        with closing(latents_of(codec, images, mirrored, run.latents)) as work:
+            for event in work:
+                yield event
+                if stopped := event.done < event.total and stop():
+                    break
+    if processes.broadcast("stopped" if stopped else ""):
         return None
-    with processes.main_first():
-        return (yield from latents_of(codec, images, mirrored, run.latents))
+    return finish(latents_of(codec, images, mirrored, run.latents))
+
+
+def _keeping(config: Config, run: RunFolder, steps: Generator[Progress, None, None]) -> Generator[Progress, None, None]:
+    """The same steps. With the first of them, when nothing is refused any more, the run takes the settings over."""
+    with closing(steps):
+        for number, step in enumerate(steps):
+            if not number:
+                run.adopt(config)
+            yield step
 
 
 def _has_begun(run: RunFolder) -> bool:

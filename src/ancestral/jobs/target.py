@@ -188,6 +188,11 @@ def _run_folder(target: str) -> Path | None:
     return folder if target not in PRESETS and kind_of(folder) == "run" else None
 
 
+def extends(job: TrainSettings) -> bool:
+    """Whether the learning rate may rise again where a run goes on with a larger budget: its schedule is repeated."""
+    return "lr_schedule" in job.settings.get("training", {})
+
+
 def overlaid(base: C, changes: dict[str, Any], where: str) -> C:
     """`base` with `changes` laid over it; a budget among them, of whatever kind, replaces that of `base`."""
     training = changes.get("training")

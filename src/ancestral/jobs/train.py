@@ -7,14 +7,16 @@ from typing import Any
 from ancestral.codec import PixelCodec
 from ancestral.colors import NAMES
 from ancestral.data.datasets import loading
+from ancestral.data.shapes import is_endless
 from ancestral.errors import InputError
 from ancestral.jobs.autoencoder import codec_of, encoded
 from ancestral.jobs.data_notes import notes_on, notes_on_classes, notes_on_text
 from ancestral.jobs.events import Event, NoteEvent, ResultEvent, StartEvent
 from ancestral.jobs.running import allow, together
-from ancestral.jobs.target import TrainSettings
+from ancestral.jobs.target import TrainSettings, extends
 from ancestral.jobs.training_events import curves, shown
 from ancestral.machine import started_together
+from ancestral.networks.latents import LatentCodec
 from ancestral.outputs import check_folder
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import build_schedule, planned_spec
@@ -70,14 +72,18 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
             if isinstance(codec, Progress):
                 yield ResultEvent(_outcome(folder, False), codec.step)
                 return
-            latents = yield from encoded(codec, parts.train, config.data.flip, folder, processes)
+            latents = None
+            if isinstance(codec, LatentCodec) and not is_endless(parts.train):
+                latents = yield from encoded(codec, parts.train, config.data.flip, folder, processes, stop)
+                if latents is None:
+                    yield ResultEvent(_outcome(folder, False))
+                    return
         pipeline = Pipeline.fresh(config, spec, device, codec=codec, tokenizer=tokenizer)
         yield StartEvent(_beginning(pipeline, len(parts.train), folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []
-            extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
             task = Denoising(pipeline, latents)
-            steps = loop.train(task, parts, folder, said.append, stop, processes, job.parallel, extends)
+            steps = loop.train(task, parts, folder, said.append, stop, processes, job.parallel, extends(job))
             last = yield from shown(steps, said, write)
         stopped = last is not None and last.stop and last.fraction < 1
         yield ResultEvent(_outcome(folder, not stopped), last and last.step)

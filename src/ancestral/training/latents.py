@@ -5,8 +5,10 @@ that what another codec has made is never taken; images are encoded in blocks, a
 that a kill has left half written the whole blocks are kept.
 """
 
+import io
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,26 +41,26 @@ def latents_of(codec: LatentCodec, images: ImageSet, mirrored: bool, folder: Pat
             for other in folder.iterdir():
                 if other != file and other.suffix in (".npy", ".part"):
                     other.unlink()
-    rows = np.load(file, mmap_mode="r", allow_pickle=False)
-    if rows.shape != shape or rows.dtype != np.float16:
-        raise InputError(f"{file} is damaged; remove it, and the latents are encoded anew")
-    return LatentRows(rows)
+    with suppress(ValueError, EOFError):
+        rows = np.load(file, mmap_mode="r", allow_pickle=False)
+        if rows.shape == shape and rows.dtype == np.float16:
+            return LatentRows(rows)
+    raise InputError(f"{file} is damaged; remove it, and the latents are encoded anew")
 
 
 def _written(
     part: Path, shape: tuple[int, ...], codec: LatentCodec, images: ImageSet, mirrored: bool
 ) -> Iterator[ProgressEvent]:
     """Writes what is missing of a file of that shape."""
-    total, block = shape[0], 2 * int(np.prod(shape[1:])) * BLOCK
-    with part.open("ab") as file:
-        if not file.tell():
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
-            file.flush()
-        header = _header_bytes(part)
-        done = (file.tell() - header) // block * BLOCK
-        file.truncate(header + done // BLOCK * block)
-        file.seek(0, os.SEEK_END)
-        for start in range(done, total, BLOCK):
+    total, block, header = shape[0], 2 * int(np.prod(shape[1:])) * BLOCK, _header(shape)
+    with part.open("a+b") as file:  # what is written goes to its end
+        file.seek(0)
+        if file.read(len(header)) != header:
+            file.truncate(0)
+            file.write(header)
+        blocks = (file.seek(0, os.SEEK_END) - len(header)) // block
+        file.truncate(len(header) + blocks * block)
+        for start in range(blocks * BLOCK, total, BLOCK):
             pixels = torch.tensor(images.pixels(slice(start, start + BLOCK))).permute(0, 3, 1, 2)
             file.write(_encoded(codec, pixels, mirrored).numpy().tobytes())
             yield ProgressEvent("encoding images", min(start + BLOCK, total), total)
@@ -66,12 +68,11 @@ def _written(
         os.fsync(file.fileno())
 
 
-def _header_bytes(path: Path) -> int:
-    """Length of the header of a .npy file."""
-    with path.open("rb") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        return file.tell()
+def _header(shape: tuple[int, ...]) -> bytes:
+    """That of a .npy file."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def _encoded(codec: LatentCodec, pixels: Tensor, mirrored: bool) -> Tensor:
