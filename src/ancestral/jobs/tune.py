@@ -59,4 +59,5 @@ def _measured(job: TuneSettings) -> Generator[Event, None, Pipeline]:
         return Pipeline.load(source, device, job.compute())
     yield from map(NoteEvent, source.notes)
     parts = yield from loading(source.config.data)
-    return Pipeline.fresh(source.config, planned_spec(source.config.codec, parts.train.spec), device)
+    seen = planned_spec(source.config.codec, parts.train.spec)  # no autoencoder is needed to measure what sees latents
+    return Pipeline.fresh(source.config, seen, device)
