@@ -5,13 +5,14 @@ halfway to its neighbours; the first and the last bin are open (Ho et al. 2020, 
 
     P(x_k) = F(z_{k+1}) - F(z_k),   z_k = ((k - 1/2) / 127.5 - 1 - mean) / sigma,   z_0 = -inf, z_256 = +inf     (1)
 
-with F the standard normal distribution function. Far from the mean both terms round to the same number, so (1) is
-taken in the log, on the side where F is small (F(b) - F(a) = F(-a) - F(-b)):
+with F the standard normal distribution function, or that of another symmetric distribution. Far from the mean both
+terms round to the same number, so (1) is taken in the log, on the side where F is small (F(b) - F(a) = F(-a) - F(-b)):
 
     log (F(b) - F(a)) = log F(b) + log(1 - exp(log F(a) - log F(b))),   a + b <= 0                                (2)
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -42,12 +43,7 @@ class DiagonalGaussian(NamedTuple):
 
     def log_prob_of_bins(self, x0: Data) -> Float64[Tensor, "B ..."]:
         """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...). Finite `log_var` only."""
-        level = level_of(x0)
-        lower = torch.where(level == 0, -math.inf, self._standardised((level - 0.5) / 127.5 - 1))
-        upper = torch.where(level == 255, math.inf, self._standardised((level + 0.5) / 127.5 - 1))
-        right = lower + upper > 0  # by (2), where F is small
-        a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
-        return log_ndtr(b) + torch.log(-torch.expm1(log_ndtr(a) - log_ndtr(b)))
+        return level_log_prob(x0, self._standardised, log_ndtr)
 
     def _standardised(self, x: Data) -> Data:
         return (x - self.mean.double()) * torch.exp(-0.5 * self.log_var.double())
@@ -57,6 +53,23 @@ class DiagonalGaussian(NamedTuple):
         gap = (self.mean - other.mean) ** 2 * torch.exp(-other.log_var)
         ratio = self.log_var - other.log_var
         return 0.5 * (gap + torch.exp(ratio) - 1 - ratio)
+
+
+def level_log_prob(
+    x0: Data, standardised: Callable[[Tensor], Tensor], log_cdf: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, "B ..."]:
+    """Log-probability (1) of the level of every element of x0, nats, float64: (B, ...).
+
+    Args:
+        standardised: of points (B, ...) in [-1, 1], float64: how far from the centre, in scales of the distribution.
+        log_cdf: log F of the distribution with centre 0 and scale 1, which is symmetric.
+    """
+    level = level_of(x0)
+    lower = torch.where(level == 0, -math.inf, standardised((level - 0.5) / 127.5 - 1))
+    upper = torch.where(level == 255, math.inf, standardised((level + 0.5) / 127.5 - 1))
+    right = lower + upper > 0  # by (2), where F is small
+    a, b = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
+    return log_cdf(b) + torch.log(-torch.expm1(log_cdf(a) - log_cdf(b)))
 
 
 def level_of(x0: Data) -> Float64[Tensor, "B ..."]:

@@ -56,7 +56,8 @@ ABOUT_LIKELIHOOD = """\
 Measure the bound on bits per dimension of held-out images, with every term and its error.
 
 Nothing is generated. The result is written to RUN/likelihood.json, and the report shows it. Stopped, it goes on when
-the same command is given again.
+the same command is given again. Of a model of a kl autoencoder's latents it has three terms, and the autoencoder alone
+stands beside it.
 """
 EXAMPLES_LIKELIHOOD = (
     "ancestral likelihood runs/mnist --images all --timesteps 64",
@@ -187,13 +188,7 @@ def likelihood(argv: Sequence[str]) -> None:
 
 def show_likelihood(result: "Likelihood") -> None:
     """What was measured, the terms as a table, and which noise they are paid at."""
-    terms = {
-        "total": result.total,
-        f"L_T, t = {result.num_timesteps}": result.prior,
-        "diffusion, t > 1": result.diffusion,
-        "L_0": result.reconstruction,
-    }
-    rows = [(name, _measured(amount)) for name, amount in terms.items()]
+    rows = [(name, _measured(amount)) for name, amount in terms_of(result).items()]
     console(stderr=False).print(heading(result), table(("bits per dimension", ""), rows))
     images, timesteps = result.error_from_images, result.error_from_timesteps
     tell(f"of its error {images:.2g} is the images', {timesteps:.2g} that of timesteps and noise; they add in squares")
@@ -201,10 +196,35 @@ def show_likelihood(result: "Likelihood") -> None:
         tell(f"it says little: {result.too_few}")
     if result.diffusion.value > 0:
         tell(quarters(result))
+    if (latents := result.latents) is not None:
+        scales = ", ".join(f"{scale:.3g}" for scale in latents.decoder.scales)
+        tell(f"saved over the autoencoder alone, paired over the images: {_measured(latents.gain)}")
+        tell(f"p(x|z) has the scale {scales}, measured on {latents.decoder.num_images:,} training images")
     if (check := result.flow) is not None:
         flow, bound, difference = map(_measured, (check.flow, check.bound, check.difference))
-        images_and_steps = f"{check.num_images:,} images under the probability flow, {check.steps:,} steps"
+        what = "images" if result.latents is None else "images' latents"
+        images_and_steps = f"{check.num_images:,} {what} under the probability flow, {check.steps:,} steps"
         tell(f"{images_and_steps}: {flow}, the bound of the same {bound}, difference {difference}")
+
+
+def terms_of(result: "Likelihood") -> dict[str, "Amount"]:
+    """The total, its terms, and of latents the autoencoder alone."""
+    bound = {
+        f"L_T, t = {result.num_timesteps}": result.prior,
+        "diffusion, t > 1": result.diffusion,
+        "L_0": result.reconstruction,
+    }
+    if (latents := result.latents) is None:
+        return {"total": result.total, **bound}
+    return {
+        "total": result.total,
+        "-log p(x|z), the pixels": latents.pixels,
+        "log q(z|x)": latents.posterior,
+        "bound on -log p(z)": latents.prior,
+        **{f"  {name}": amount for name, amount in bound.items()},
+        "the autoencoder alone": latents.autoencoder,
+        "  KL(q(z|x) || N(0, I))": latents.kl,
+    }
 
 
 def heading(result: "Likelihood") -> str:
@@ -212,9 +232,10 @@ def heading(result: "Likelihood") -> str:
     chain = "all" if result.steps == result.num_timesteps else f"{result.steps:,}"
     drawn = "all of them" if result.timesteps == result.steps - 1 else f"{result.timesteps:,} of them"
     variance = result.variance.replace("_", " ")
+    latents = "" if result.latents is None else f" in {result.latents.dims:,} latents"
     density = "p(x | class), each image's class given" if result.given_classes else "p(x), no class given"
     return (
-        f"{result.num_images:,} {result.part} images of {result.dims:,} dimensions, {chain} steps of "
+        f"{result.num_images:,} {result.part} images of {result.dims:,} dimensions{latents}, {chain} steps of "
         f"T = {result.num_timesteps:,}, {drawn} and L_0 for each image; {variance} variance; {density}"
     )
 

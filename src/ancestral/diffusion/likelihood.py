@@ -40,9 +40,10 @@ from ancestral.gaussian import DiagonalGaussian
 from ancestral.tensors import Data, PerImage, Timesteps
 
 Decoder = Callable[[DiagonalGaussian, Data], Data]
-"""(p(x_0 | x_t), x_0) -> log-probability of every element, nats, (B, ...). For data that are not pixels (latents)
-`DiagonalGaussian.log_prob`: the bound is then on a density."""
+"""(p(x_0 | x_t), x_0) -> log-probability of every element, nats, (B, ...). `PIXELS` is that of bins; for data that are
+not pixels (latents) there is `DENSITY`: the bound is then on a density."""
 PIXELS: Decoder = DiagonalGaussian.log_prob_of_bins
+DENSITY: Decoder = DiagonalGaussian.log_prob
 
 
 class BoundTerm(NamedTuple):

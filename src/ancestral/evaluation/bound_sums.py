@@ -34,7 +34,7 @@ from jaxtyping import Int64
 from pydantic import Field
 from torch import Tensor
 
-from ancestral.diffusion.likelihood import bits_per_dim, prior_term, step_term
+from ancestral.diffusion.likelihood import DENSITY, PIXELS, bits_per_dim, prior_term, step_term
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import NonFinite
@@ -102,8 +102,8 @@ class Subsample:
 class Sums(Settings):
     """Of one chunk, the unit of work: a few hundred numbers whatever the images are, which add up over chunks.
 
-    Bits are bits per dimension, and visits count with their weight. The first three are of each image, the next four
-    of each stretch.
+    Bits are bits per dimension of images, and visits count with their weight. The first three are of each image, the
+    next four of each stretch; the last three are of each image, and empty unless x0 is latents.
     """
 
     prior: tuple[float, ...]  # L_T
@@ -111,11 +111,15 @@ class Sums(Settings):
     reconstruction: tuple[float, ...]  # L_0
     bits: tuple[float, ...]  # over images
     bits_squared: tuple[float, ...]  # the squares of what it costs each image
-    errors_squared: tuple[float, ...]  # mean squared error of the predicted x0, squared pixel levels, over its visits
+    errors_squared: tuple[float, ...]
+    """mean squared error of the predicted x0 over its visits: in squared pixel levels, or, of latents, as they are"""
     visits: tuple[int, ...]
     differences: tuple[float, ...]  # between neighbouring parts, over images: (3), with the weight
     differences_squared: float  # over images and pairs of parts
     seconds: Annotated[float, Field(ge=0)] = 0.0
+    pixels: tuple[float, ...] = ()  # as in `latent_likelihood.CodecNats`
+    posterior: tuple[float, ...] = ()
+    kl: tuple[float, ...] = ()
 
 
 class Walk(NamedTuple):
@@ -145,14 +149,17 @@ def chunk_sums(
     subsample: Subsample,
     visits: Int64[Tensor, "B K"],
     noise: Callable[[], Data],
+    latents_of: int | None = None,
 ) -> Sums:
     """The sums of a chunk, by K + 1 calls of the denoiser: L_0, then the visits in their order.
 
     Args:
-        x0: (B, ...) pixels in [-1, 1]; a ValueError where it is none.
+        x0: (B, ...) pixels in [-1, 1], a ValueError where it is none; or latents.
         noise: the next standard normal draw, (B, ...): one a call.
+        latents_of: where x0 is latents, of which L_0 is a density: the dimensions of an image, which bits are of.
     """
-    dims, device = x0[0].numel(), x0.device
+    device = x0.device
+    dims, decoder, unit = (x0[0].numel(), PIXELS, LEVELS_IN_ONE) if latents_of is None else (latents_of, DENSITY, 1.0)
     chain, images = walk.chain.to(device), torch.arange(len(x0), device=device)
     lengths = torch.tensor([end - start for start, end in pairwise(walk.edges)], dtype=torch.int64)
     stretch_of = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # each step's
@@ -161,8 +168,8 @@ def chunk_sums(
         """Bits per dimension, and the squared error of the predicted x0."""
         x_t = diffusion.q_sample(x0, t, noise())
         prediction = denoise(x_t, t)
-        nats = step_term(diffusion, prediction, x0, x_t, t, s)
-        return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * LEVELS_IN_ONE**2
+        nats = step_term(diffusion, prediction, x0, x_t, t, s, decoder)
+        return bits_per_dim(nats, dims), mean_over_image((prediction.x0.double() - x0.double()) ** 2) * unit**2
 
     reconstruction, _ = visit(chain[-2], chain[-1])
     bits = torch.zeros(2, len(x0), len(lengths), dtype=torch.float64, device=device)

@@ -21,6 +21,8 @@ above; that shows a network far from the score of any density, and no fault of e
 the gradient of anything: f is the density of the flow that it drives, and its figure is a bound on -log P of the model
 "flow, then decoder" in its own right. Only the solver's steps err, at third order: twice the steps tell.
 
+Of latents both are bounds on -log p(z), of one draw of z and with the density as decoder: see latent_likelihood.py.
+
 Uniform dequantisation, bound (4) of diffusion/probability_flow.py, is not compared: it costs at least 0.18 nats, 0.25
 bits, more for every pixel whose level is certain.
 """
@@ -32,17 +34,18 @@ from typing import NamedTuple
 
 import torch
 
-from ancestral.codec import check_pixels
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.data.imageset import ImageSet
-from ancestral.diffusion.likelihood import PIXELS, Decoder, bits_per_dim, bound_terms
+from ancestral.diffusion.likelihood import DENSITY, PIXELS, Decoder, bits_per_dim, bound_terms
 from ancestral.diffusion.probability_flow import Denoise, Divergence, Exact, Hutchinson, forward_flow_bound, rademacher
 from ancestral.diffusion.process import GaussianDiffusion
 from ancestral.diffusion.schedules import Schedule
 from ancestral.errors import InputError, NonFinite
 from ancestral.evaluation.bound_sums import Subsample
 from ancestral.evaluation.evaluate import as_pixels
-from ancestral.evaluation.likelihood import FlowCheck, Likelihood, mean
+from ancestral.evaluation.latent_likelihood import check_likelihood, variance_of_steps
+from ancestral.evaluation.likelihood import POSTERIOR, FlowCheck, Likelihood, mean
+from ancestral.networks.latents import KLCodec
 from ancestral.pipeline import Pipeline
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
@@ -113,26 +116,28 @@ def flow_check(
         probes: of the divergence at every step; 0: exactly, one backward pass for every number in an image.
         seed: image i of any call with this seed meets the same noise.
         chain: timesteps from T to 0 of the variational bound. None: all.
-        variance: of its reverse steps. None: the pipeline's own.
+        variance: of its reverse steps. None: the pipeline's own, of latents as `variance_of_steps` has it.
     """
-    check_pixels(pipeline.codec, "bits per dimension")
+    check_likelihood(pipeline.codec)
     if len(images) < 2 or steps < 1 or probes < 0 or probes == 1:
         got = f"{len(images)}, {steps} and {probes}"
         raise InputError(f"expected at least 2 images, 1 step and 2 probes (0: an exact divergence), got {got}")
     # without bfloat16, the Jacobian of which is a staircase's
     in_float32 = pipeline.compute.model_copy(update={"precision": "float32"})
     pipeline = pipeline.with_compute(in_float32).by_torch("the flow check, which needs gradients")
-    diffusion = pipeline.process(variance)
+    diffusion = pipeline.process(variance_of_steps(pipeline, variance))
+    decoder = DENSITY if isinstance(pipeline.codec, KLCodec) else PIXELS
     chain = torch.arange(diffusion.num_timesteps, -1, -1) if chain is None else chain
     grid = flow_grid(diffusion.schedule, steps, int(chain[-2]))
     pairs: list[BoundPair] = []
     for part in torch.split(torch.arange(len(images)), pipeline.compute.chunk):
-        x0 = pipeline.codec.encode(images[part].to(pipeline.device))
         denoise = pipeline.denoiser(condition.rows(part), SamplingSettings(clip="none"))
-        seeds = [mix(seed, "flow check", i) for i in part.tolist()]
-        noise, signs = (ImageNoise(seeds, x0.shape[1:], pipeline.device, stream=name) for name in ("chain", "probes"))
+        seeds, streams = [mix(seed, "flow check", i) for i in part.tolist()], (POSTERIOR, "chain", "probes")
+        draws = [ImageNoise(seeds, pipeline.latent_shape, pipeline.device, stream=name) for name in streams]
+        posterior, noise, signs = draws
+        x0 = pipeline.codec.encode(images[part].to(pipeline.device), posterior)
         divergence: Divergence = Hutchinson(probes, rademacher(signs)) if probes else Exact()
-        pairs.append(paired(diffusion, denoise, x0, chain, grid, divergence, noise))
+        pairs.append(paired(diffusion, denoise, x0, chain, grid, divergence, noise, decoder))
         yield int(part[-1]) + 1, len(images)
     bound, flow = (bits_per_dim(torch.cat(nats).cpu(), images[0].numel()) for nats in zip(*pairs, strict=True))
     if not bool((bound + flow).isfinite().all()):
@@ -152,7 +157,7 @@ def add_flow_check(
     probes: int = 4,
 ) -> StepwiseWork[Likelihood]:
     """`measured`, of the images of `test`, with the flow check of the first `num_images` of them, along its own chain;
-    `variance` is that of its reverse steps, None: the pipeline's own.
+    `variance` is that of its reverse steps, None: as in `flow_check`.
     """
     if pipeline.weights_hash() != measured.weights or not num_images <= measured.num_images <= len(test):
         count = measured.num_images

@@ -11,6 +11,9 @@ The second is estimated within images, by (3) of `bound_sums`. The one draw of n
 
 Nothing is clipped and nothing is guided: the bound is on the model that was trained. The network computes in the
 pipeline's precision, the terms in float64.
+
+Of a pipeline of latents these are the terms of the bound on -log p(z), of one draw of z for each image, and the figure
+is the whole of (2) of `latent_likelihood`. Bits are per dimension of the image all the same.
 """
 
 import math
@@ -24,19 +27,25 @@ from typing import Any
 
 import torch
 
-from ancestral.codec import check_pixels
 from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
+from ancestral.diffusion.likelihood import bits_per_dim
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Subsample, Sums, Walk, chunk_sums, divided
+from ancestral.evaluation.latent_likelihood import check_likelihood, codec_nats, posterior_of, variance_of_steps
 from ancestral.evaluation.metrics import few_images
+from ancestral.evaluation.pixel_likelihood import LaplaceDecoder
 from ancestral.evaluation.settings import LikelihoodSettings
 from ancestral.files import read_json
+from ancestral.networks.latents import KLCodec
+from ancestral.networks.weights import tensors_hash
 from ancestral.pipeline import Pipeline
 from ancestral.rng import ImageNoise
 from ancestral.settings import SamplingSettings, Settings, parse
+from ancestral.tensors import Data, Pixels
 
 FILE = "likelihood.json"  # where `ancestral likelihood RUN` leaves it in a run
+POSTERIOR = "posterior"  # the stream of the noise that latents are drawn by
 
 
 class Amount(Settings):
@@ -54,11 +63,12 @@ class Stretch(Settings):
     log_snr: float  # in its middle
     bits: float  # sum of its terms, bits per dimension
     standard_error: float
-    rmse: float  # root of the mean squared error of the predicted x0 over it, in pixel levels 0..255
+    rmse: float
+    """root of the mean squared error of the predicted x0 over it: in pixel levels 0..255; of latents, as they are"""
 
 
 class FlowCheck(Settings):
-    """The bound beside the likelihood under the probability flow, of the same images."""
+    """The bound beside the likelihood under the probability flow, of the same images; of latents, that on -log p(z)."""
 
     num_images: int
     steps: int
@@ -66,6 +76,21 @@ class FlowCheck(Settings):
     bound: Amount
     flow: Amount
     difference: Amount  # paired over the images
+
+
+class LatentTerms(Settings):
+    """Of a model of latents, the terms of `Likelihood.total`, which are the first three, and the autoencoder alone: (2)
+    and (5) of `latent_likelihood`."""
+
+    pixels: Amount  # -log p(x|z)
+    posterior: Amount  # log q(z|x), a density of x0
+    prior: Amount  # the bound on -log p(z), a density of x0: L_T, all L_(t,s) and L_0
+    kl: Amount  # KL(q(z|x) || N(0, I))
+    autoencoder: Amount  # `pixels` and `kl`: its evidence lower bound
+    gain: Amount  # `autoencoder` less the total, image by image
+    dims: int  # numbers of the x0 of an image
+    decoder: LaplaceDecoder  # p(x|z), and on how many images it was measured
+    codec: str  # hash of the autoencoder and the statistics of its latents
 
 
 class Likelihood(Settings):
@@ -91,6 +116,7 @@ class Likelihood(Settings):
     seconds: float
     flow: FlowCheck | None = None
     too_few: str = ""  # why the figure says little, so few images were measured; "" where it does
+    latents: LatentTerms | None = None  # where x0 is latents, of which prior, diffusion and reconstruction are then
 
 
 def read_likelihood(file: Path) -> Likelihood:
@@ -107,6 +133,7 @@ class Measurement:
     settings: LikelihoodSettings
     subsample: Subsample
     walk: Walk
+    decoder: LaplaceDecoder | None = None  # p(x|z), where x0 is latents
 
     @property
     def num_chunks(self) -> int:
@@ -121,6 +148,7 @@ class Measurement:
     def belongs_to(self) -> dict[str, Any]:
         """Everything that the sums depend on, fit for JSON."""
         pipeline = self.pipeline
+        codec = {} if self.decoder is None else {"codec": self._codec_hash, "decoder": self.decoder.model_dump()}
         return {
             "weights": pipeline.weights_hash(),
             "diffusion": pipeline.config.diffusion.model_dump(mode="json"),
@@ -132,6 +160,7 @@ class Measurement:
             "given_classes": self.settings.given_classes,
             "variance": self.variance,
             "computed": [pipeline.device.type, pipeline.compute.precision, pipeline.compute.chunk],
+            **codec,
         }
 
     @torch.inference_mode()
@@ -141,8 +170,9 @@ class Measurement:
         start, stop = chunk * size, min((chunk + 1) * size, self.subsample.num_images)
         pipeline, places = self.pipeline, self.subsample.images()[start:stop]
         pixels = torch.tensor(self.images.pixels(places.numpy()), device=pipeline.device).permute(0, 3, 1, 2)
-        x0 = pipeline.codec.encode(pixels).contiguous(memory_format=torch.channels_last)
-        noise = ImageNoise(self.subsample.noise_seeds(places), pipeline.latent_shape, pipeline.device)
+        seeds = self.subsample.noise_seeds(places)
+        x0, of_codec = self._encoded(pixels, seeds)
+        noise = ImageNoise(seeds, pipeline.latent_shape, pipeline.device)
         condition = NOTHING_TOLD
         if self.settings.given_classes:
             condition = pipeline.known_of(self.images, places.numpy())
@@ -150,20 +180,41 @@ class Measurement:
         visits = self.subsample.visits(start, stop)
         try:
             process = pipeline.process(self.settings.variance)
-            found = chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise)
+            latents_of = None if self.decoder is None else pixels[0].numel()
+            found = chunk_sums(process, denoise, x0, self.walk, self.subsample, visits, noise, latents_of)
         except ValueError as fault:
             raise InputError(f"the bound cannot be taken: {' '.join(str(fault).split())}") from None
-        return found.model_copy(update={"seconds": time.perf_counter() - begun})
+        return found.model_copy(update={**of_codec, "seconds": time.perf_counter() - begun})
+
+    def _encoded(self, pixels: Pixels, seeds: Sequence[int]) -> tuple[Data, dict[str, tuple[float, ...]]]:
+        """x0, and what the codec adds to `Sums`. Latents are drawn, from the seed of each image."""
+        codec = self.pipeline.codec
+        if not isinstance(codec, KLCodec) or self.decoder is None:
+            return codec.encode(pixels).contiguous(memory_format=torch.channels_last), {}
+        posterior = posterior_of(codec, pixels)
+        noise = ImageNoise(seeds, posterior.mean.shape[1:], pixels.device, stream=POSTERIOR)
+        x0 = posterior.sample(noise().double()).float().contiguous(memory_format=torch.channels_last)
+        nats = codec_nats(codec, self.decoder, pixels, posterior, x0)
+        bits = (bits_per_dim(each, pixels[0].numel()).tolist() for each in nats)
+        return x0, dict(zip(nats._fields, map(tuple, bits), strict=True))
+
+    @property
+    def _codec_hash(self) -> str:
+        codec = self.pipeline.codec
+        assert isinstance(codec, KLCodec)
+        return tensors_hash({**codec.network.state_dict(), "mean": codec.mean, "std": codec.std})
 
     def result(self, sums: Sequence[Sums]) -> Likelihood:
         """The figures, from the sums of all chunks."""
         assert len(sums) == self.num_chunks
         of_images = zip(*((s.prior, s.diffusion, s.reconstruction) for s in sums), strict=True)
         priors, diffusions, reconstructions = map(joined, of_images)
-        total = mean([sum(terms) for terms in zip(priors, diffusions, reconstructions, strict=True)])
+        bounds = [sum(terms) for terms in zip(priors, diffusions, reconstructions, strict=True)]
         prior, reconstruction = mean(priors), mean(reconstructions)
         stretches = tuple(self._stretches(sums))
         diffusion = mean(diffusions).model_copy(update={"value": float(sum(stretch.bits for stretch in stretches))})
+        total = summed(bounds, prior, diffusion, reconstruction)
+        total, latents = (total, None) if self.decoder is None else self._whole(sums, bounds, total, self.decoder)
         from_timesteps = min(error_within(sums), total.standard_error)
         return Likelihood(
             num_images=self.subsample.num_images,
@@ -175,7 +226,7 @@ class Measurement:
             weights=self.pipeline.weights_hash(),
             given_classes=self.settings.given_classes,
             variance=self.variance,
-            total=total.model_copy(update={"value": prior.value + diffusion.value + reconstruction.value}),
+            total=total,
             prior=prior,
             diffusion=diffusion,
             reconstruction=reconstruction,
@@ -184,6 +235,29 @@ class Measurement:
             stretches=stretches,
             seconds=math.fsum(s.seconds for s in sums),
             too_few=few_images(self.subsample.num_images),
+            latents=latents,
+        )
+
+    def _whole(
+        self, sums: Sequence[Sums], bounds: Sequence[float], bound: Amount, decoder: LaplaceDecoder
+    ) -> tuple[Amount, LatentTerms]:
+        """The total and the terms of latents, from the bound on -log p(z) of each image and its mean."""
+        pixels, posteriors, kls = map(joined, zip(*((s.pixels, s.posterior, s.kl) for s in sums), strict=True))
+        wholes = [sum(terms) for terms in zip(pixels, posteriors, bounds, strict=True)]
+        alone = [sum(terms) for terms in zip(pixels, kls, strict=True)]
+        pixel, posterior, kl = mean(pixels), mean(posteriors), mean(kls)
+        total, autoencoder = summed(wholes, pixel, posterior, bound), summed(alone, pixel, kl)
+        gained = mean([one - other for one, other in zip(alone, wholes, strict=True)])
+        return total, LatentTerms(
+            pixels=pixel,
+            posterior=posterior,
+            prior=bound,
+            kl=kl,
+            autoencoder=autoencoder,
+            gain=gained.model_copy(update={"value": autoencoder.value - total.value}),
+            dims=math.prod(self.pipeline.latent_shape),
+            decoder=decoder,
+            codec=self._codec_hash,
         )
 
     def _stretches(self, sums: Sequence[Sums]) -> Iterator[Stretch]:
@@ -203,9 +277,18 @@ class Measurement:
             )
 
 
-def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> Measurement:
-    """The measurement of `images`, which the pipeline was not trained on; an InputError where they do not fit."""
-    check_pixels(pipeline.codec, "bits per dimension")
+def planned(
+    pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings, decoder: LaplaceDecoder | None = None
+) -> Measurement:
+    """The measurement of `images`, which the pipeline was not trained on; an InputError where they do not fit.
+
+    `decoder`: how likely pixels are given latents, measured on images to train on (`fitting_decoder`); None: of pixels.
+    """
+    check_likelihood(pipeline.codec)
+    if isinstance(pipeline.codec, KLCodec) and decoder is None:
+        raise InputError("expected how likely pixels are given latents, got None; give what fitting_decoder measures")
+    assert decoder is None or isinstance(pipeline.codec, KLCodec), "pixels are not decoded"
+    settings = settings.model_copy(update={"variance": variance_of_steps(pipeline, settings.variance)})
     pipeline.process(settings.variance)
     _check(pipeline, images, settings)
     schedule = pipeline.diffusion.schedule
@@ -215,7 +298,7 @@ def planned(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) 
     if draws == 1 < steps:
         raise InputError("expected at least 2 timesteps, got 1: what their choice adds to the error would stay unknown")
     subsample = Subsample(settings.seed, len(images), settings.num_images or len(images), steps, draws)
-    return Measurement(pipeline, images, settings, subsample, divided(schedule, chain, subsample.widest_gap))
+    return Measurement(pipeline, images, settings, subsample, divided(schedule, chain, subsample.widest_gap), decoder)
 
 
 def _check(pipeline: Pipeline, images: ImageSet, settings: LikelihoodSettings) -> None:
@@ -239,6 +322,11 @@ def mean(values: Sequence[float]) -> Amount:
     centre = math.fsum(values) / len(values)
     spread = math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1)
     return Amount(value=centre, standard_error=math.sqrt(spread / len(values)))
+
+
+def summed(values: Sequence[float], *parts: Amount) -> Amount:
+    """Of one value for each image, the mean, to the digit the sum of its `parts`, with its standard error."""
+    return mean(values).model_copy(update={"value": sum(part.value for part in parts)})
 
 
 def error_of_mean(total: float, squares: float, count: int) -> float:

@@ -17,15 +17,19 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import ValidationError
 
+from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.evaluation.bound_sums import Sums
 from ancestral.evaluation.flow_check import add_flow_check
+from ancestral.evaluation.latent_likelihood import check_likelihood
 from ancestral.evaluation.likelihood import FILE, Measurement, planned, read_likelihood
+from ancestral.evaluation.pixel_likelihood import LaplaceDecoder, fitting_decoder
 from ancestral.files import cannot_write, open_to_append, parse_json, read_bytes, write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
 from ancestral.jobs.measuring import data_of, followed, priced
 from ancestral.jobs.running import together
+from ancestral.networks.latents import KLCodec
 from ancestral.outputs import BOUND, Output, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.processes import Processes
@@ -133,7 +137,8 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
             raise
         result = measurement.result(kept.sums)
         if job.flow is not None:
-            work = add_flow_check(pipeline, measurement.images, result, job.flow, job.variance)
+            variance = measurement.settings.variance
+            work = add_flow_check(pipeline, measurement.images, result, job.flow, variance)
             result = yield from followed("checking against the flow", work)
         write_whole(file, result.model_dump_json(indent=2) + "\n")
         yield FileEvent(file)
@@ -152,9 +157,23 @@ def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Proces
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
     pipeline = pipeline.with_processes(processes)
-    images = (yield from data_of(job.run, config, pipeline)).test
+    check_likelihood(pipeline.codec)
+    parts = yield from data_of(job.run, config, pipeline)
+    images, decoder = parts.test, (yield from decoder_of(pipeline, parts.train, job.seed))
     usual = {} if "num_images" in job.model_fields_set else {"num_images": min(USUAL_IMAGES, len(images)) or None}
-    return planned(pipeline, images, job.model_copy(update=usual))
+    return planned(pipeline, images, job.model_copy(update=usual), decoder)
+
+
+def decoder_of(pipeline: Pipeline, train: ImageSet, seed: int) -> StagedWork[LaplaceDecoder | None]:
+    """How likely pixels are given latents, as the main process measures it; None where x0 is pixels."""
+    codec, processes = pipeline.codec, pipeline.processes
+    if not isinstance(codec, KLCodec):
+        return None
+    measured = ""
+    if processes.is_main:
+        work = fitting_decoder(codec, train, seed, pipeline.device, pipeline.compute.chunk)
+        measured = (yield from followed("measuring the decoder", work)).model_dump_json()
+    return LaplaceDecoder.model_validate_json(processes.broadcast(measured))
 
 
 def finished(

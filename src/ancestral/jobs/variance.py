@@ -69,9 +69,9 @@ def measured(pipeline: Pipeline, images: ImageSet, grid: Timesteps, seed: int) -
     for number, start in enumerate(starts):
         part = images.sliced(start, start + pipeline.compute.chunk)
         seeds = [mix(seed, "variance", start + i) for i in range(len(part))]
-        noise = ImageNoise(seeds, pipeline.latent_shape, pipeline.device)
-        pixels = as_pixels(part).to(pipeline.device)  # whose x0 is drawn, where a codec draws it, as in training
-        x0 = pipeline.codec.encode(pixels, noise).contiguous(memory_format=torch.channels_last)
+        shape, device = pipeline.latent_shape, pipeline.device
+        noise, drawn = ImageNoise(seeds, shape, device), ImageNoise(seeds, shape, device, stream="codec")
+        x0 = pipeline.codec.encode(as_pixels(part).to(device), drawn).contiguous(memory_format=torch.channels_last)
         total += errors_of_x0(pipeline.diffusion, denoise, x0, grid, noise) * len(part)
         yield number + 1, len(starts)
     return replace(from_errors(pipeline.diffusion.schedule, grid, total / len(images)), num_images=len(images))

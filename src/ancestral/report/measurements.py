@@ -12,7 +12,7 @@ from ancestral.diffusion.schedules import Schedule
 from ancestral.evaluation import likelihood as bounds
 from ancestral.evaluation import sweep as sweeps
 from ancestral.evaluation.evaluate import Evaluation
-from ancestral.evaluation.likelihood import Amount, FlowCheck, Likelihood
+from ancestral.evaluation.likelihood import Amount, FlowCheck, LatentTerms, Likelihood
 from ancestral.evaluation.sweep import Sweep, SweepRow
 from ancestral.outputs import BOUND
 from ancestral.pipeline.building import build_schedule
@@ -226,7 +226,7 @@ def likelihood(facts: RunFacts) -> Html:
         element("p", element("strong", f"{_amount(measured.total)} bits/dim"), meaning),
         *_charts(measured, build_schedule(settings)),
         _terms(measured),
-        *([] if measured.flow is None else [_flow(measured.flow)]),
+        *([] if measured.flow is None else [_flow(measured.flow, measured.latents is not None)]),
         pairs(measured_on, "facts"),
     )
 
@@ -238,18 +238,18 @@ def picture(measured: Likelihood, schedule: Schedule) -> bytes:
 
 def plain(measured: Likelihood, schedule: Schedule) -> Terms:
     """The numbers that the pictures show; `schedule` is the one that was measured on."""
-    stretches = measured.stretches
+    stretches, bound = measured.stretches, measured.total if measured.latents is None else measured.latents.prior
     log_snr = schedule.log_snr(torch.tensor([stretches[0].t, *(stretch.s for stretch in stretches)]))
     log_snr[0] = log_snr[0] if log_snr[0].isfinite() else log_snr[1] - 1  # where no signal is left
     return Terms(
         log_snr=log_snr.numpy(),
         bits=np.array([stretch.bits for stretch in stretches]),
         errors=np.array([stretch.standard_error for stretch in stretches]),
-        rmse=np.array([stretch.rmse for stretch in stretches]),
+        rmse=np.array([stretch.rmse for stretch in stretches]) if measured.latents is None else None,
         prior=measured.prior.value,
         reconstruction=measured.reconstruction.value,
-        total=measured.total.value,
-        total_error=measured.total.standard_error,
+        total=bound.value,
+        total_error=bound.standard_error,
     )
 
 
@@ -259,17 +259,18 @@ def _charts(measured: Likelihood, schedule: Schedule) -> list[Html]:
         return []
     terms = plain(measured, schedule)
     peak = measured.stretches[int(np.argmax(terms.bits / np.diff(terms.log_snr)))]
-    densest, total = number(peak.log_snr), _amount(measured.total)
+    densest, total = number(peak.log_snr), with_error(terms.total, terms.total_error)
     over = f"bits/dim over log-SNR, densest near {densest}, and their sum up to {total} bits/dim"
-    bought = f"error of the predicted image against bits received, from {number(terms.rmse[0])} levels to 0"
-    charts = [
-        chart("Terms of the bound over the noise", over, bound_figure(terms)),
-        chart("Progressive coding: error against bits", bought, coding_figure(terms)),
-    ]
+    charts = [chart("Terms of the bound over the noise", over, bound_figure(terms))]
+    if terms.rmse is not None:
+        bought = f"error of the predicted image against bits received, from {number(terms.rmse[0])} levels to 0"
+        charts.append(chart("Progressive coding: error against bits", bought, coding_figure(terms)))
     return [styled("div", "charts", *charts)]
 
 
 def _terms(measured: Likelihood) -> Html:
+    if measured.latents is not None:
+        return _terms_of_latents(measured, measured.latents)
     named = {
         "L_T, the end of the chain against noise": measured.prior,
         "steps of the chain": measured.diffusion,
@@ -277,24 +278,49 @@ def _terms(measured: Likelihood) -> Html:
         "together": measured.total,
     }
     rows = [[name, _amount(amount), f"{amount.value / measured.total.value:.1%}"] for name, amount in named.items()]
-    by_images, by_timesteps = number(measured.error_from_images, 2), number(measured.error_from_timesteps, 2)
+    return table(["term", "bits/dim", "share"], rows, f"The bound, term by term, {_errors(measured)}")
+
+
+def _terms_of_latents(measured: Likelihood, latents: LatentTerms) -> Html:
+    """The three terms, what the last is made of, and the autoencoder alone."""
+    named = {
+        "-log p(x|z), the pixels given their latents": latents.pixels,
+        "log q(z|x), a density": latents.posterior,
+        "the bound on -log p(z), a density": latents.prior,
+        "of which L_T, the end of the chain against noise": measured.prior,
+        "of which steps of the chain": measured.diffusion,
+        "of which L_0, the latents": measured.reconstruction,
+        "together": measured.total,
+        "the autoencoder alone, z from N(0, I)": latents.autoencoder,
+        "of which KL(q(z|x) || N(0, I))": latents.kl,
+        "what the diffusion model saves, image by image": latents.gain,
+    }
     caption = (
-        f"The bound, term by term, with one standard error. That of the whole is {by_images} from the choice of images "
-        f"and {by_timesteps} from that of timesteps; their squares add."
+        f"The bound of {measured.dims:,} numbers in {latents.dims:,} latents, term by term, {_errors(measured)} A term "
+        "of a density may be negative; the two together, and the whole, are not."
     )
-    return table(["term", "bits/dim", "share"], rows, caption)
+    return table(["term", "bits/dim"], [[name, _amount(amount)] for name, amount in named.items()], caption)
 
 
-def _flow(check: FlowCheck) -> Html:
-    """The same images under the probability flow."""
+def _errors(measured: Likelihood) -> str:
+    by_images, by_timesteps = number(measured.error_from_images, 2), number(measured.error_from_timesteps, 2)
+    return (
+        f"with one standard error. That of the whole is {by_images} from the choice of images and {by_timesteps} from "
+        "that of timesteps; their squares add."
+    )
+
+
+def _flow(check: FlowCheck, of_latents: bool) -> Html:
+    """The same images, or their latents, under the probability flow."""
     rows = [
         ["variational bound", _amount(check.bound)],
         ["probability flow", _amount(check.flow)],
         ["difference, image by image", _amount(check.difference)],
     ]
     how = "exact divergence" if check.probes == 0 else f"{check.probes} probes of the divergence"
+    what = f"the latents of {check.num_images:,}" if of_latents else f"{check.num_images:,}"
     caption = (
-        f"Cross-check on {check.num_images:,} images: the probability flow ({check.steps:,} steps, {how}) has a "
+        f"Cross-check on {what} images: the probability flow ({check.steps:,} steps, {how}) has a "
         "density of its own. It is expected below the bound, by what the chain's Gaussian steps miss."
     )
     return table(["model", "bits/dim"], rows, caption)

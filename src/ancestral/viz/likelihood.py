@@ -29,14 +29,17 @@ class Terms:
     log_snr: Numbers  # (N + 1,) where the N stretches of the chain start, rising from noise, and the last one's end
     bits: Numbers  # (N,) what each stretch costs
     errors: Numbers  # (N,) its standard error
-    rmse: Numbers  # (N,) root mean squared error of the predicted image over each, levels of 0..255
+    rmse: Numbers | None
+    """(N,) root mean squared error of the predicted image over each, levels of 0..255; None: of latents, which have no
+    levels, and of which no number of bits is all"""
     prior: float  # L_T
     reconstruction: float  # L_0
-    total: float  # the bound
+    total: float  # the bound; of latents that on -log p(z)
     total_error: float  # its standard error
 
     def __post_init__(self) -> None:
-        assert len(self.log_snr) == len(self.bits) + 1 == len(self.errors) + 1 == len(self.rmse) + 1
+        assert len(self.log_snr) == len(self.bits) + 1 == len(self.errors) + 1
+        assert self.rmse is None or len(self.rmse) == len(self.bits)
         assert bool(np.isfinite(self.log_snr).all() and (np.diff(self.log_snr) > 0).all()), "log-SNR rises, and ends"
 
     @property
@@ -46,8 +49,8 @@ class Terms:
 
 
 def likelihood_figure(terms: Terms) -> Figure:
-    """All of it, in one picture: `bound_figure` above `coding_figure`."""
-    return _figure(terms, _density, _cumulative, _coding)
+    """All of it, in one picture: `bound_figure` above `coding_figure`, which latents have none of."""
+    return bound_figure(terms) if terms.rmse is None else _figure(terms, _density, _cumulative, _coding)
 
 
 def bound_figure(terms: Terms) -> Figure:
@@ -73,23 +76,26 @@ def _density(axes: Axes, terms: Terms) -> None:
 
 
 def _cumulative(axes: Axes, terms: Terms) -> None:
-    """The sum so far: from L_T, over the stretches, and up by L_0 to the bound."""
+    """The sum so far: from L_T, over the stretches, and by L_0 to the bound: up, or, of a density, down as well."""
     start, end = terms.log_snr[0], terms.log_snr[-1]
     axes.plot(terms.log_snr, terms.received, color=COLORS[0])
     axes.plot([end, end], [terms.received[-1], terms.total], color=COLORS[1], linewidth=2.4, solid_capstyle="butt")
     axes.plot(start, terms.prior, "o", color=COLORS[2], markersize=6, clip_on=False, zorder=4)
     dot: dict[str, Any] = {"fmt": "o", "color": COLORS[1], "capsize": 4, "markersize": 6, "clip_on": False}
     axes.errorbar(end, terms.total, yerr=terms.total_error, **dot)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=min(0.0, 1.12 * terms.total))
     axes.margins(y=0.12)
     _beside(axes, start, terms.prior, f"$L_T$ {said(terms.prior)}", (2.0, 9.0), "left")
-    ending = f"+ $L_0$ {said(terms.reconstruction)}\n= {said(terms.total)}"
+    sign = "+" if terms.reconstruction >= 0 else "−"
+    ending = f"{sign} $L_0$ {said(abs(terms.reconstruction))}\n= {said(terms.total)}"
     _beside(axes, end, terms.total, ending, (-12.0, -18.0), "right")
-    _named(axes, "Their sum, from noise to the image", NOISE_TO_DATA, "bits/dim so far")
+    title = "Their sum, from noise to the image" if terms.rmse is not None else "Their sum, from noise to the latents"
+    _named(axes, title, NOISE_TO_DATA, "bits/dim so far")
 
 
 def _coding(axes: Axes, terms: Terms) -> None:
     """Distortion against rate: each stretch at the middle of its bits; the last bits, L_0, make the image exact."""
+    assert terms.rmse is not None
     middle = 0.5 * (terms.received[:-1] + terms.received[1:])
     axes.plot(middle, terms.rmse, color=COLORS[0], marker="o", markersize=3.5)
     axes.plot([middle[-1], terms.total], [terms.rmse[-1], 0.0], color=COLORS[0], linestyle=":")
