@@ -73,7 +73,7 @@ def codec_nats(
         posterior: q(z|x), of x0.
         x0: a draw from it.
     """
-    likely = decoder.log_prob(pixels, decoded_within(codec, x0, pixels.shape[2:]))
+    likely = decoder.log_prob(pixels, decoded_within(codec, x0, (pixels.shape[2], pixels.shape[3])))
     entropy = 0.5 * (posterior.log_var + math.log(2 * math.pi * math.e))
     return CodecNats(-likely.flatten(1).sum(1), -entropy.flatten(1).sum(1), kl_nats(posterior))
 

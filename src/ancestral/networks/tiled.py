@@ -26,7 +26,7 @@ from ancestral.errors import InputError
 from ancestral.windows import starts
 
 Planes = Shaped[Tensor, "B C H W"]  # pixels to encode, or latents to decode
-Made = Float[Tensor, "B _ _ _"]
+Computed = Float[Tensor, "B _ _ _"]
 MULTIPLE = 32  # px, of sides and overlaps: a quarter of it is the largest factor of an autoencoder
 
 
@@ -64,7 +64,7 @@ class Scale(NamedTuple):
         return max(self)
 
 
-class Stretch(NamedTuple):
+class Covered(NamedTuple):
     """What of one side is covered by a tile: of the input, of the output, and the weights there."""
 
     taken: slice
@@ -72,7 +72,7 @@ class Stretch(NamedTuple):
     weight: Float[Tensor, "n"]
 
 
-def in_tiles(compute: Callable[[Planes], Made], x: Planes, scale: Scale, tiling: Tiling) -> Made:
+def in_tiles(compute: Callable[[Planes], Computed], x: Planes, scale: Scale, tiling: Tiling) -> Computed:
     """`compute` of x, (B, C, H, W), where images are large in tiles (1): of one image after the other, so that no more
     than a tile of one is computed at once. With its gradient, for which all that is computed is kept."""
     sides = [side // scale.taken for side in x.shape[-2:]]  # in latents
@@ -90,7 +90,7 @@ def in_tiles(compute: Callable[[Planes], Made], x: Planes, scale: Scale, tiling:
     return total
 
 
-def stretches(latents: int, scale: Scale, tiling: Tiling) -> Iterator[Stretch]:
+def stretches(latents: int, scale: Scale, tiling: Tiling) -> Iterator[Covered]:
     """How tiles cover a side of so many latents; their weights, float32 on the CPU, add to 1."""
     largest, overlap = tiling.side // scale.factor, tiling.overlap // scale.factor
     side = min(latents, largest)
@@ -101,7 +101,7 @@ def stretches(latents: int, scale: Scale, tiling: Tiling) -> Iterator[Stretch]:
         weight[made] = _weight(side * scale.made, overlap * scale.made, made.start > 0, made.stop < len(weight))
     weights /= weights.sum(dim=0)
     for weight, (taken, made) in zip(weights.float(), slices, strict=True):
-        yield Stretch(taken, made, weight[made])
+        yield Covered(taken, made, weight[made])
 
 
 def _weight(length: int, overlap: int, cut_before: bool, cut_behind: bool) -> Float64[Tensor, "n"]:
