@@ -125,6 +125,13 @@ def test_no_leap_is_none(before: list[float | None]) -> None:
     assert spikes.warning(record(99, SPIKE)) is None
 
 
+def test_nats_of_a_density_are_negative_and_no_leap_for_that() -> None:
+    """Trap: five times a negative median lies below every loss."""
+    spikes = Spikes()
+    assert [spikes.warning(record(step, -1.1)) for step in range(2 * FEWEST)] == [None] * 2 * FEWEST
+    assert spikes.warning(record(50, 4.0)) is not None
+
+
 def test_training_says_a_leap_when_it_logs_it(tmp_path: Path) -> None:
     pipeline, parts = fresh(tiny({"training": {"log_every_steps": 1}}))
     said: list[str] = []

@@ -19,6 +19,7 @@ from ancestral.training.step import Trainer
 from ancestral.viz.pictures import grid, save_png
 
 SPIKE = 5.0  # times the median of the recent losses, above which a loss is a spike
+SPIKE_NATS = 4.0  # above a median that is negative, as the nats of a density may be
 RECENT, FEWEST = 20, 5  # lines of the log that the median is taken of, at most and at least
 
 
@@ -36,7 +37,7 @@ class Spikes:
         if loss is None:
             return None
         usual = median(self.losses) if len(self.losses) >= FEWEST else loss
-        was_inside, self.inside = self.inside, loss > SPIKE * usual
+        was_inside, self.inside = self.inside, loss > (SPIKE * usual if usual > 0 else usual + SPIKE_NATS)
         self.losses.append(loss)
         if not self.inside or was_inside:
             return None
