@@ -256,13 +256,16 @@ def autoencoder_of(config: Config) -> CodecConfig:
 
 
 def in_latents(config: Config, codec: AnyCodec | None = None) -> Config:
-    """A recipe of pixels for latents, whose x0 has no bound. `codec`: None: yet to be named."""
+    """A recipe of pixels for latents, whose x0 has no bound, and of which a step sees twice as many. `codec`: None: yet
+    to be named."""
     size = config.data.size or (None if config.data.source in DATA_SETS else LATENT_SIDE)
     own = config.network
     is_usual = own.model_copy(update={"widths": SMALL_UNET.widths}) == SMALL_UNET
+    steps = {"batch_size": 32, "lr": 1e-3} if config.training.batch_size < 32 else {}
     changes = {
         "data": config.data.model_copy(update={"size": size}),
         "network": LATENT_UNET if is_usual else own,
+        "training": config.training.model_copy(update=steps),
         "sampling": config.sampling.model_copy(update={"clip": "none"}),
     }
     return config.model_copy(update=changes | ({"codec": codec} if codec else {}))
