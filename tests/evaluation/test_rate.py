@@ -124,7 +124,10 @@ def test_nothing_is_learned_from_the_images_that_are_coded() -> None:
     """Trap: tables fitted to the images coded cost nothing and know everything. Coded alone, an image takes what it
     takes in company."""
     codec = fit_linear_codec(waves(), 4, 2)
-    bytes_of = lambda held_out: next(latent_points(codec, Sets(waves(), held_out), (8.0,))).bytes.value  # noqa: E731
+
+    def bytes_of(held_out: Pixels) -> float:
+        return next(latent_points(codec, Sets(waves(), held_out), (8.0,))).bytes.value
+
     alone = [bytes_of(waves(5)[i : i + 1]) for i in range(5)]
     assert bytes_of(waves(5)) == pytest.approx(sum(alone) / 5)
 

@@ -4,15 +4,23 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from runs import TRANSFORMER, TWO_LEVELS, fresh, run_all, tiny
+from test_codec_training import tiny as codec_config
 
 from ancestral import machine
+from ancestral.data.datasets import load
+from ancestral.networks.weights import weights_hash
+from ancestral.settings import merged
 from ancestral.training import memory
+from ancestral.training.codec import CodecTask
 from ancestral.training.denoiser import Denoising
+from ancestral.training.loop import train
 from ancestral.training.memory import available_bytes, fit_micro_batch, footprint, peak_bytes
+from ancestral.training.run import CodecRunFolder
 from ancestral.training.step import Trainer
 
 SMALL = {"data": {"size": 16}, "network": TWO_LEVELS, "training": {"batch_size": 64}}
@@ -55,6 +63,56 @@ def test_the_estimate_is_the_measured_peak_within_a_quarter(changes: dict, micro
 
     measured = peak_bytes(begin)
     assert measured / FACTOR < estimate.new < measured * FACTOR, f"{estimate} against {measured}"
+
+
+AUTOENCODERS: dict[str, tuple[dict[str, Any], int | None]] = {
+    "kl": ({}, None),
+    "filters": ({"widths": (8, 8), "perceptual": 1.0}, 8),
+    "a discriminator": ({"adversarial": 0.5, "adversarial_start": 0.0}, None),
+    "codes": ({"name": "vq", "codes": 16}, 8),
+}
+
+
+@pytest.mark.parametrize("name", AUTOENCODERS)
+def test_an_autoencoder_s_estimate_is_the_measured_peak_within_a_quarter(name: str) -> None:
+    """With filters, a discriminator and all. Estimating leaves weights, codes, random numbers as they were."""
+    changes, micro_batch = AUTOENCODERS[name]
+    compute = {"micro_batch": micro_batch, "precision": "float32"}
+    data = {"source": "photos", "size": 32}
+    config = merged(codec_config(changes, batch_size=32), {"data": data, "compute": compute}, "the test")
+    parts = load(config.data)
+    task = CodecTask(config, parts.train, torch.device("cpu"))
+    weights, state = weights_hash(task.autoencoder), torch.get_rng_state()
+    estimate = task.footprint(micro_batch or 32, 32)
+    assert weights_hash(task.autoencoder) == weights and torch.equal(torch.get_rng_state(), state)
+    assert not task.window.any() and task.step == 0
+    trainers: list[Trainer] = []
+
+    def begin() -> None:
+        trainers.append(Trainer(task, parts.train))
+        trainers[0].advance()
+
+    measured = peak_bytes(begin)
+    assert measured / FACTOR < estimate.new < measured * FACTOR, f"{estimate} against {measured}"
+    moments = [m for name, m in trainers[0].tensors()["optimizer"].items() if not name.endswith(".step")]
+    if name != "a discriminator":  # whose moments are a file of their own
+        assert estimate.moments == sum(moment.nbytes for moment in moments)
+
+
+def test_an_autoencoder_s_batch_is_halved_until_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the run goes on as it began when memory is free later."""
+    config = codec_config(batch_size=16, steps=1)
+    parts = load(config.data)
+    task = CodecTask(config, parts.train, torch.device("cpu"))
+    free(monkeypatch, int(task.footprint(4, 16).new / memory.SHARE) + 100)
+    said: list[str] = []
+    for steps in (1, 2):
+        again = merged(config, {"training": {"steps": steps}}, "the test")
+        for _ in train(CodecTask(again, parts.train, task.device), parts, CodecRunFolder(tmp_path), said.append):
+            pass
+        assert json.loads((tmp_path / "compute.json").read_text())["choices"]["micro_batch"] == 4
+        free(monkeypatch, 10**9)
+    assert len([line for line in said if "4 of them are computed at a time" in line]) == 1
 
 
 BOUNDS = {

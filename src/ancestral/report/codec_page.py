@@ -129,8 +129,8 @@ def _losses(facts: CodecFacts) -> Html:
         "The loss is the reconstruction, in nats for each number of an image, and what latents cost. Training loss is "
         "that of the weights being trained; held-out loss is that of their average."
     )
-    lines = [element("p", each) for each in (words, *missing(facts))]
-    return section("losses", "Losses", *lines, styled("div", "charts", *charts, *optimiser(facts)))
+    paragraphs = [element("p", each) for each in (words, *missing(facts))]
+    return section("losses", "Losses", *paragraphs, styled("div", "charts", *charts, *optimiser(facts)))
 
 
 def _quality(facts: CodecFacts) -> Html:

@@ -20,6 +20,7 @@ Codes are moved after a step, by what that step has encoded; none is moved where
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from math import log, prod
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ancestral.compute import Choices, resolve
+from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.errors import InputError
@@ -53,7 +55,8 @@ from ancestral.training.codec_losses import (
     last_weight_gradient,
     unlikely,
 )
-from ancestral.training.randomness import Randomness
+from ancestral.training.memory import Footprint, fit, moment_bytes, peak_bytes
+from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.run import RunFolder
 from ancestral.training.task import Network, Task, Trainable
 
@@ -114,6 +117,31 @@ class CodecTask(Task):
         if choices.threads is not None:
             torch.set_num_threads(choices.threads)
         return CodecTask(self.config, self.images, self.device, choices)
+
+    def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
+        batch_size = self.config.training.batch_size
+        return fit(self.compute, batch_size, self.footprint, images, self.device, say, processes)
+
+    def footprint(self, at_once: int, batch_size: int) -> Footprint:
+        """The estimate with so many images at once, of so many of a batch in one process: losses and their gradients
+        are computed of 2 and of 4 images, by networks that nothing else is done with."""
+        weights = sum(each.nbytes for module in self.modules for each in module.network.parameters())
+        moments = sum(moment_bytes(module.network, module.settings) for module in self.modules)
+        pixels = self.autoencoder.image_channels * prod(self.size)
+        batch = pixels * batch_size + 4 * prod(self.spec.shape) * self.config.training.batch_size
+        trial = CodecTask(self.config, self.images, self.device, self.compute)
+        two, four = (peak_bytes(partial(trial._try, count)) for count in (2, 4))
+        return Footprint(weights, weights, moments, weights, batch, two + (at_once - 2) * (four - two) // 2)
+
+    def _try(self, count: int) -> None:
+        """All that is computed of so many black images in a step, once the discriminator is heard."""
+        self.before(1, 1.0)
+        settings = self.config.training.model_copy(update={"batch_size": count})
+        random = randomness_of(settings, self.seed, 1, self.spec.shape, 1, self.device, None)
+        pixels = torch.zeros(count, self.autoencoder.image_channels, *self.size, dtype=torch.uint8, device=self.device)
+        for module in self.modules:
+            losses, _ = module.losses(module.network, Batch(pixels, NOTHING_TOLD, torch.arange(count)), random)
+            torch.autograd.grad(losses.sum(), [*module.network.parameters()], allow_unused=True)
 
     @property
     def is_heard(self) -> bool:

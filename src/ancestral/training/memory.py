@@ -8,11 +8,12 @@ uses inside itself is not seen, nor what the allocator holds back: `SHARE` leave
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +24,7 @@ from ancestral.machine import free_memory
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import outputs
 from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.settings import TrainingSettings
 from ancestral.text import size_in_words
 from ancestral.training.loss import losses_of_black
 from ancestral.training.optimizer import Muon, optimizers_for
@@ -95,18 +97,23 @@ def footprint(pipeline: Pipeline, at_once: int | None = None, batch_size: int | 
     size = batch_size or settings.batch_size
     count = at_once or size
     weights = sum(parameter.nbytes for parameter in pipeline.network.parameters())
-    moments = sum(
-        parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
-        for optimizer in optimizers_for(dict(pipeline.network.named_parameters()), pipeline.network, settings)
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    )
+    moments = moment_bytes(pipeline.network, settings)
     channels, height, width = pipeline.latent_shape
     batch = 4 * (size + settings.batch_size) * channels * height * width
     output = 4 * outputs(pipeline.config.diffusion, pipeline.latent_spec) * height * width
     two, four = kept_bytes(pipeline, 2), kept_bytes(pipeline, 4)
     kept = two + (count - 2) * (four - two) // 2 + 2 * count * output
     return Footprint(weights, weights, moments, weights, batch, kept)
+
+
+def moment_bytes(network: nn.Module, settings: TrainingSettings) -> int:
+    """Bytes of the moments that the optimisers of a network keep."""
+    return sum(
+        parameter.nbytes * (1 if isinstance(optimizer, Muon) else 2)
+        for optimizer in optimizers_for(dict(network.named_parameters()), network, settings)
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    )
 
 
 def kept_bytes(pipeline: Pipeline, count: int) -> int:
@@ -125,26 +132,43 @@ def kept_bytes(pipeline: Pipeline, count: int) -> int:
 def fit_micro_batch(
     pipeline: Pipeline, images: ImageSet, say: Callable[[str], None], processes: Processes = SINGLE_PROCESS
 ) -> Choices:
-    """The pipeline's choices, with fewer images at once where the whole batch would not fit, which is said; a number of
-    images that was set or tuned is kept.
+    """The pipeline's choices, with fewer images at once where the whole batch would not fit."""
+    batch_size, needs = pipeline.config.training.batch_size, partial(footprint, pipeline)
+    return fit(pipeline.compute, batch_size, needs, images, pipeline.device, say, processes)
+
+
+def fit(
+    choices: Choices,
+    batch_size: int,
+    needs: Callable[[int, int], Footprint],
+    images: ImageSet,
+    device: torch.device,
+    say: Callable[[str], None],
+    processes: Processes = SINGLE_PROCESS,
+) -> Choices:
+    """The choices, with fewer images at once where the whole batch would not fit, which is said; a number of images
+    that was set or tuned is kept.
 
     Where one image does not fit, that is said too, and tried, since the estimate may be wrong. Of several processes
     each has its share of the batch, and on a CPU of the memory; that fully_shard divides weights too is left out.
+
+    Args:
+        needs: what training takes with so many images at once, of so many of a batch in one process.
     """
-    choices, whole = pipeline.compute, -(-pipeline.config.training.batch_size // processes.world_size)
-    free = available_bytes(pipeline.device)
-    if free is not None and pipeline.device.type == "cpu":
+    whole = -(-batch_size // processes.world_size)
+    free = available_bytes(device)
+    if free is not None and device.type == "cpu":
         free //= processes.local_world_size
     if choices.micro_batch is not None or free is None:
         return choices
     pixels = images.images
-    if isinstance(pixels, np.ndarray) and pipeline.device.type == "cuda" and pixels.nbytes <= RESIDENT_SHARE * free:
+    if isinstance(pixels, np.ndarray) and device.type == "cuda" and pixels.nbytes <= RESIDENT_SHARE * free:
         free -= pixels.nbytes  # which the loader will move to the GPU
     room = int(SHARE * free)
-    needed = footprint(pipeline, batch_size=whole)
+    needed = needs(whole, whole)
     if needed.new <= room:
         return choices
-    per_image = (footprint(pipeline, 2 * whole, whole).kept - needed.kept) / whole
+    per_image = (needs(2 * whole, whole).kept - needed.kept) / whole
     rest = needed.new - whole * per_image
     count = halved(whole, per_image, room - rest)
     fits = rest + count * per_image <= room
