@@ -1,5 +1,7 @@
 """The pictures of a likelihood, read through their figures: areas, sums, ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,17 @@ def test_bits_are_said_with_three_digits(bits: float, words: str) -> None:
 def test_levels_that_do_not_rise_from_a_finite_end_are_a_mistake(levels: np.ndarray) -> None:
     with pytest.raises(AssertionError):
         Terms(levels, BITS, BITS, BITS, 0.0, 0.0, 0.4, 0.0)
+
+
+LATENTS = replace(TERMS, rmse=None, reconstruction=-0.9, total=0.02 + BITS.sum() - 0.9)
+
+
+def test_a_bound_on_a_density_goes_down_at_its_end_and_stays_in_the_picture() -> None:
+    axes = bound_figure(LATENTS).axes[1]
+    assert np.diff(axes.lines[1].get_ydata())[0] == pytest.approx(-0.9)
+    assert axes.get_ylim()[0] < LATENTS.total < 0
+    assert axes.texts[1].get_text() == f"− $L_0$ 0.900\n= {said(LATENTS.total)}"
+
+
+def test_of_latents_no_picture_is_exact_after_so_many_bits() -> None:
+    assert len(likelihood_figure(LATENTS).axes) == 2

@@ -60,7 +60,7 @@ class LikelihoodSettings(Settings):
     given_classes: bool = False
     """tell the network each image's class, for p(x | class)"""
     variance: ReverseVariance | None = None
-    """of the reverse steps, in place of the pipeline's own"""
+    """of the reverse steps, in place of the pipeline's own; of latents, where none is asked for: beta"""
 
 
 class SweepSettings(Settings):

@@ -12,8 +12,10 @@ from ancestral.diffusion import probability_flow as flow
 from ancestral.diffusion.likelihood import prior_term, step_term
 from ancestral.diffusion.probability_flow import Divergence, Exact, Hutchinson
 from ancestral.diffusion.process import GaussianDiffusion
-from ancestral.diffusion.schedules import Schedule, linear, zero_terminal_snr
+from ancestral.diffusion.schedules import Schedule, linear, log_snr_linear, zero_terminal_snr
 from ancestral.diffusion.variances import beta, beta_tilde
+from ancestral.evaluation.bound_sums import Subsample, chunk_sums, divided
+from ancestral.evaluation.pixel_likelihood import laplace_log_prob
 from ancestral.gaussian import BIN_WIDTH, DiagonalGaussian
 from ancestral.oracles import GaussianData, Mixture, double, eps_process, gaussian, log_normal, normal, pixel_levels
 from ancestral.selftest.checks import Checks
@@ -130,6 +132,39 @@ def fixed_gap(T: int, steps: int, fixed: str, device: torch.device) -> Tensor:
     ratio = data.reverse_variance(t, s) / extreme
     wanted = 0.5 * (ratio - 1 - ratio.log()).sum(0).mean()
     return excess(eps_process(data.schedule, FIXED[fixed]), data, grid) / wanted - 1
+
+
+# Latents
+
+
+@CHECKS("p(x|z): 256 levels add to 1", 1e-12)
+def levels_of_laplace(device: torch.device) -> Iterator[Tensor]:
+    """Of a Laplace distribution anywhere in and around [-1, 1], from a tenth of a bin to far wider than all."""
+    levels = torch.arange(256, dtype=torch.uint8, device=device)[:, None, None, None]
+    for y in (-1.4, -1.0, 0.003, 0.7, 2.5):
+        for scale in double(7e-4, 0.004, 0.1, 20.0, device=device):
+            y_of_all = torch.full(levels.shape, y, dtype=torch.float64, device=device)
+            yield laplace_log_prob(levels, y_of_all, scale).exp().sum() - 1
+
+
+@CHECKS(
+    "posterior and bound on -log p(z): the KL, latents of deviation {deviation}", 1e-9, deviation=(0.3, 1.0, 25.0)
+)
+def latents_of_any_unit(deviation: float, device: torch.device) -> Tensor:
+    """z from N(0.4, 0.5) where p(z) is N(-0.2, 1.3), as x_0 = z / deviation: by densities of the normal law alone."""
+    q_mean, q_variance, p_mean, p_variance = 0.4, 0.5, -0.2, 1.3
+    wanted = 0.5 * (math.log(p_variance / q_variance) + (q_variance + (q_mean - p_mean) ** 2) / p_variance - 1)
+    schedule = log_snr_linear(100, 12.0, -26.0)
+    means, variances = double(p_mean / deviation, device=device), double(p_variance / deviation**2, device=device)
+    data = GaussianData(schedule, means, variances)
+    each = oracles.signs(2, device)  # quadratic in the draw of x_0 and in the noise
+    x0, eps = (q_mean + math.sqrt(q_variance) * each[:, :1]) / deviation, each[:, 1:]
+    sample = Subsample(0, 4, 4, 99, 99)
+    walk = divided(schedule, schedule.trailing(100), 1)
+    diffusion, visits = eps_process(schedule, data.exact), sample.visits(0, 4)
+    sums = chunk_sums(diffusion, data, x0, walk, sample, visits, lambda: eps, latents_of=1)
+    bound = double(*sums.prior, *sums.diffusion, *sums.reconstruction).sum() / 4 * math.log(2)
+    return bound - oracles.entropy(double(q_variance / deviation**2)) - wanted
 
 
 # The flow
