@@ -1,7 +1,9 @@
 """Folders of autoencoders: with diffusers itself as the oracle, both ways, and every way to say a scale."""
 
+import copy
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ancestral.codec import PIXELS
 from ancestral.errors import InputError
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.networks.autoencoder import Autoencoder
@@ -95,6 +98,25 @@ def test_what_is_written_is_read(kind: str, channels: int, tmp_path: Path) -> No
     again = tmp_path / "again"
     write_autoencoder(again, read)
     assert (again / WEIGHTS).read_bytes() == (tmp_path / "codec" / WEIGHTS).read_bytes()
+
+
+@every_kind
+def test_codecs_of_one_folder_are_equal_and_others_are_not(kind: str, tmp_path: Path) -> None:
+    """By what they hold. Trap: two that were read one after the other are two, and a weaker run is no guide."""
+    write_autoencoder(tmp_path, codec_of(kind))
+    one, same = (read_autoencoder(tmp_path) for _ in range(2))
+    assert one == same and hash(one) == hash(same) and len({one, same}) == 1
+    others = {"mean": replace(one, mean=one.mean + 1e-6), "std": replace(one, std=one.std * (1 + 1e-9))}
+    others["weights"] = replace(one, network=copy.deepcopy(one.network))
+    assert replace(one, network=copy.deepcopy(one.network)) == one, "a copy is the same"
+    with torch.no_grad():
+        others["weights"].network.decoder.conv_out.bias[0] += 1e-4  # type: ignore[index]
+    groups = one.network.settings.model_copy(update={"norm_groups": 1})
+    others["groups"] = replace(one, network=Autoencoder(groups, 3))
+    others["groups"].network.load_state_dict(one.network.state_dict())
+    others["kind"] = (PlainCodec if kind == "kl" else KLCodec)(one.network, one.mean, one.std)
+    assert [name for name, other in others.items() if other == one] == []
+    assert one != PIXELS
 
 
 @every_kind

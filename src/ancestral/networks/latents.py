@@ -35,7 +35,7 @@ OfChannels = Float64[Tensor, "z"]
 class LatentCodec:
     """What the three have in common: the interface of `ancestral.codec.Codec`. The network computes in float32,
     whatever surrounds it; images whose sides are no multiples of its factor are continued by reflection, and large ones
-    are encoded and decoded in tiles (networks/tiled.py).
+    are encoded and decoded in tiles (networks/tiled.py). Two are equal whose x0 means the same, whatever their tiles.
 
     `mean`, `std`: of the channels of the latents that `network` makes, on any device.
     """
@@ -46,11 +46,21 @@ class LatentCodec:
     tiling: Tiling = USUAL
     bound: ClassVar[float | None] = None
 
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, LatentCodec) and type(self) is type(other) and self.hash == other.hash
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
     @cached_property
     def hash(self) -> str:
-        """Of all that decides what it makes of images, 16 hexadecimal digits."""
-        statistics = {"latents.mean": self.mean, "latents.std": self.std}
-        return tensors_hash({**self.network.state_dict(), **statistics})
+        """Of all that x0 depends on: tensors and their norms' groups, mean and deviation, as they were when first asked
+        for. 16 hexadecimal digits."""
+        groups = torch.tensor(self.network.settings.norm_groups)
+        about = {"codec.mean": self.mean, "codec.std": self.std, "codec.norm_groups": groups}
+        return tensors_hash({**self.network.state_dict(), **about})
 
     @property
     def device(self) -> torch.device:
