@@ -68,7 +68,7 @@ def read_diffusers(folder: Path, given: StatesShape | None = None) -> DiffusersF
     the states that an encoder gives the network; None: it reads its texts itself, if any."""
     if not folder.is_dir():
         raise InputError(f"expected a pipeline folder, got {folder}, which is no folder")
-    _check_pipeline(folder)
+    pipeline = _pipeline_in(folder)
     inside = (folder / place for place, *_ in (*PLACES.values(), OTHERS))
     at = next((place for place in inside if place.is_dir()), folder)
     places = ["scheduler/scheduler_config.json", "scheduler/config.json", "scheduler_config.json"]
@@ -77,6 +77,13 @@ def read_diffusers(folder: Path, given: StatesShape | None = None) -> DiffusersF
     forms = {form.name: form for _, *both in (*PLACES.values(), OTHERS) for form in both}
     forms[UNET_CONDITION.name] = UNET_CONDITION
     schedule, (name, values) = read_schedule(folder / there), read_named(at / "config.json", (*forms,))
+    if pipeline == OF_TEXT:
+        schedule = replace(schedule, clip="none")  # whatever its file says: it never clips latents
+    if pipeline == LATENT and schedule.clip != "none":
+        raise InputError(
+            f"expected a scheduler that does not clip in {folder / there}, since latents have no bound, got one that "
+            "does; set its clip_sample and thresholding false"
+        )
     network = forms[name].read(values, at / "config.json")
     network = replace(network, text=given or forms[name].text(values, at / "config.json"))
     # a variance is learned exactly where the network has a second half of channels for it
@@ -145,16 +152,19 @@ def _pipeline_class(
     clips = schedule.clip != "none"
     if form is UNET and isinstance(codec, PixelCodec):
         return "DDPMPipeline"
-    if form is UNET and isinstance(codec, LatentCodec) and not network.num_class_embeds and not clips:
+    if network.num_class_embeds or clips or schedule.shift is not None:  # their schedulers are not those of flows
+        return "AncestralPipeline"
+    if form is UNET and isinstance(codec, LatentCodec) and network.height == network.width:
         return LATENT
     text = network.text
     read = isinstance(text, TextShape) and not text.masked and parts.get(TOKENIZER, [""])[-1] == "CLIPTokenizer"
-    seen = isinstance(codec, KLCodec | PlainCodec) and not network.num_class_embeds and not clips
+    seen = isinstance(codec, KLCodec | PlainCodec)
     return OF_TEXT if form is UNET_CONDITION and read and seen else "AncestralPipeline"
 
 
-def _check_pipeline(folder: Path) -> None:
-    """Other pipelines have parts that change what the network sees: a latent space, a text."""
+def _pipeline_in(folder: Path) -> str:
+    """The class of the pipeline in a folder. Other classes have parts that change what the network sees, and are
+    refused."""
     index = folder / MODEL_INDEX
     if not index.exists() and any((folder / place).is_file() for place in ("config.json", "unet/config.json")):
         raise InputError(
@@ -175,6 +185,7 @@ def _check_pipeline(folder: Path) -> None:
             f"expected the autoencoder of the {name} in {folder} as {' or '.join(AUTOENCODERS)}, got none; copy the "
             "whole folder again"
         )
+    return name
 
 
 def _write_json(path: Path, values: Json) -> None:

@@ -176,7 +176,8 @@ def _codec_named(name: str, given: Codec | None, folder: Path) -> Codec:
         codec = CODECS[name]()
     if codec is None or name_of(codec) != name:
         got, kind = "none" if codec is None else name_of(codec), name.rpartition(".")[2]
-        how = f"give it: Pipeline.load(folder, codec={kind}(...))"
+        own = name in (*CODECS, *AUTOENCODER_CODECS)
+        how = "copy the whole folder again" if own else f"give it: Pipeline.load(folder, codec={kind}(...))"
         raise InputError(f"expected the codec that {folder} was saved with, {name}, got {got}; {how}")
     return codec
 
