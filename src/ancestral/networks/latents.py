@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
@@ -67,7 +67,7 @@ class LatentCodec:
         """Where it computes, whatever it is given."""
         return self.network.decoder.conv_out.weight.device
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "LatentCodec":
         """The same codec that computes on another device, with weights of its own there; itself where it does."""
         return self if device == self.device else replace(self, network=deepcopy(self.network).to(device))
 
