@@ -269,10 +269,13 @@ def test_a_folder_that_was_moved_gives_the_same_images(
     assert torch.equal(Pipeline.load(tmp_path / "moved", "cpu", FLOAT32)(2, **asked), before), "over itself"
 
 
-def test_each_part_of_a_folder_is_opened_alone_and_answers_alike(clip: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooled", [True, False])
+def test_each_part_of_a_folder_is_opened_alone_and_answers_alike(clip: Path, tmp_path: Path, pooled: bool) -> None:
     diffusers = pytest.importorskip("diffusers")
-    made = answers(clip)
-    made.save(tmp_path / "p")
+    settings = merged(config(clip), {"text": {"pooled": pooled}}, "test")
+    answering(Pipeline.fresh(settings, parts().train.spec, "cpu")).save(tmp_path / "p")
+    made = Pipeline.load(tmp_path / "p", "cpu")
+    assert ("add_embedding" in dict(made.network.named_children())) == pooled == made.config.text.pooled
     unet = diffusers.UNet2DConditionModel.from_pretrained(tmp_path / "p/unet").eval()
     with torch.no_grad():
         wanted = unet(X, T, encoder_hidden_states=states_there(tmp_path / "p", ASKED, LENGTH, False)).sample

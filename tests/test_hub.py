@@ -129,6 +129,7 @@ VARIED = {
     "fourier": {"fourier": (0, 7)},
     "positions": {"positions": True},
     "rank": {"output_rank": 5},
+    "heads": {"head_width": None, "heads": 4},
 }
 
 

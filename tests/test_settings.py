@@ -13,7 +13,9 @@ from ancestral.presets import PRESETS, for_folder
 from ancestral.settings import (
     Config,
     DiffusionSettings,
+    FrozenText,
     ImageSpec,
+    LearnedText,
     LinearSchedule,
     ScaledLinearSchedule,
     TextSpec,
@@ -38,8 +40,15 @@ from ancestral.settings import (
         ({"network": {"norm_groups": 7}}, "norm_groups = 7 divides"),
         ({"network": {"attention": [5]}}, r"attention levels in 0\.\.2, got \[5\]"),
         ({"network": {"head_width": 24}}, "head_width = 24 divides"),
+        ({"network": {"heads": 24}}, "heads = 24 divides"),
+        ({"network": {"heads": 4, "head_width": 32}}, "expected head_width or heads, got both"),
         ({"text": {"width": 64}}, "text: expected no width with the text none, which does not use it"),
         ({"text": {"name": "learned", "width": 30}}, "text: expected a width that heads = 4 .* divide, got 30"),
+        ({"text": {"name": "learned", "width": 30, "pooled": False}}, "a width that heads = 4 divides, got 30"),
+        (
+            {"text": {"name": "learned", "pooled": False}, "network": {"cross_attention": [], "middle_layers": 0}},
+            "expected text.pooled with a network in which nothing attends",
+        ),
         ({"text": {"name": "learned", "vocab_size": 100}}, "text.vocab_size: expected at least 514, got 100"),
         ({"network": {"cross_attention": [2]}}, "no network.cross_attention with text.name none"),
         ({"network": {"middle_norm": False}, "text": {"name": "learned"}}, "expected network.middle_norm with text"),
@@ -186,5 +195,10 @@ def test_what_was_stored_before_there_was_text_means_what_it_did() -> None:
     assert "text" not in spec.model_dump() and ImageSpec.model_validate(spec.model_dump()) == spec
     told = spec.model_copy(update={"text": TextSpec(vocab_size=600, length=16)})
     assert ImageSpec.model_validate(told.model_dump()) == told and told.kinds == "text"
-    crossing = UNetSettings(cross_attention=())
-    assert UNetSettings.model_validate(crossing.model_dump()) == crossing != UNetSettings()
+    for beyond in (UNetSettings(cross_attention=()), UNetSettings(heads=4)):
+        assert UNetSettings.model_validate(beyond.model_dump()) == beyond != UNetSettings()
+        assert not {"cross_attention", "heads"} & UNetSettings().model_dump().keys()
+    for text in (LearnedText(), FrozenText(folder="clip")):
+        without = text.model_copy(update={"pooled": False})
+        assert "pooled" not in text.model_dump()
+        assert type(text).model_validate(without.model_dump()) == without != text

@@ -261,6 +261,20 @@ def test_the_tokenizer_is_learned_from_what_is_trained_on_and_kept(tmp_path: Pat
         tokenizer_of(TEXT, replace(images, captions=None), RunFolder(tmp_path / "new"), "the folder")
 
 
+def test_a_run_whose_text_is_not_pooled_goes_on_and_is_opened_again(tmp_path: Path) -> None:
+    run, images = RunFolder(tmp_path / "run"), parts()
+    tokenizer = tokenizer_of(TEXT, images.train, run)
+    for steps in (2, 4):
+        settings = merged(config(steps=steps), {"text": {"pooled": False}}, "test")
+        made = Pipeline.fresh(settings, images.train.spec, "cpu", tokenizer=tokenizer)
+        [*train(made, images, run, lambda text: None)]
+    after = Pipeline.load(run.path, "cpu")
+    assert "add_embedding" not in {name.partition(".")[0] for name in after.network.state_dict()}
+    assert after.config.text == made.config.text and after.config.training.steps == 4
+    asked: dict[str, Any] = {"prompt": ASKED, "guidance": 3.0, "output": "tensor", "steps": 3}
+    assert torch.equal(after(4, **asked), Pipeline.load(run.path, "cpu")(4, **asked))
+
+
 def trained(processes: Processes, folder: Path, stops: list[int]) -> list[list[Any]]:
     """The weights and the last batch's tokens of a run that is stopped after so many steps and goes on."""
     for count in [*stops, 99]:

@@ -71,7 +71,8 @@ network.widths <- base-channels model-channels dim channels num-channels ch-mult
     nf block-out-channels base-dim hidden-size unet-dim
 network.layers <- num-res-blocks layers-per-block num-layers depth res-blocks
 network.attention <- attention-resolutions attn attn-resolutions use-attention attention-levels
-network.head_width <- heads num-heads num-head-channels attention-head-dim head-dim n-heads
+network.heads <- heads num-heads n-heads num-attention-heads
+network.head_width <- num-head-channels attention-head-dim head-dim
 diffusion.prediction <- objective pred-type prediction-type parameterization predict pred-objective
 diffusion.variance | variance <- learn-sigma sigma-type variance-type
 data.flip <- horizontal-flip random-flip augment hflip augmentation mirror random-horizontal-flip

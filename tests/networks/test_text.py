@@ -83,9 +83,25 @@ def test_a_new_network_answers_0_and_texts_are_as_one(settings: NetworkSettings)
 
 
 @KINDS
-def test_every_way_from_the_text_to_the_image_learns(settings: NetworkSettings) -> None:
+def test_without_a_vector_of_the_whole_the_rest_is_the_same(settings: NetworkSettings) -> None:
+    """By seed and name; the tokens are heard alone."""
+    torch.manual_seed(1)
+    with_vector = build(settings, 1, 1, Told(text=SHAPE))
+    torch.manual_seed(1)
+    without = build(settings, 1, 1, Told(text=SHAPE._replace(pooled=False)))
+    tensors = without.state_dict()
+    wanted = {name: each for name, each in with_vector.state_dict().items() if not name.startswith("add_embedding.")}
+    assert tensors.keys() == wanted.keys() and all(torch.equal(tensors[name], wanted[name]) for name in wanted)
+    network = made(settings, Told(text=SHAPE._replace(pooled=False)))
+    assert network.read(Condition(tokens=TOKENS), torch.empty(3)).vectors == ()
+    told, empty = asked(network, Condition(tokens=TOKENS)), asked(network, Condition())
+    assert (told[:2] - empty[:2]).abs().amax(dim=(1, 2, 3)).min() > 1e-3
+
+
+@pytest.mark.parametrize(("settings", "pooled"), [*product(NETWORKS, (True, False))])
+def test_every_way_from_the_text_to_the_image_learns(settings: NetworkSettings, pooled: bool) -> None:
     """Trap: zeros behind zeros, through which no gradient comes. After a few steps all weights have moved."""
-    network = made(settings, Told(text=SHAPE), silent=True).train().requires_grad_(True)
+    network = made(settings, Told(text=SHAPE._replace(pooled=pooled)), silent=True).train().requires_grad_(True)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(4):
@@ -175,6 +191,7 @@ def test_heads_are_32_wide_or_as_the_settings_say() -> None:
 
     assert [heads(width) for width in (8, 32, 48, 96, 112, 128)] == [1, 1, 1, 3, 2, 4]
     assert heads(64, head_width=16) == 4
+    assert [heads(width, heads=8) for width in (8, 64)] == [8, 8]
 
 
 @KINDS

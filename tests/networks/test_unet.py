@@ -64,6 +64,7 @@ PLAIN: dict[str, Any] = {"widths": (8, 16), "layers": 1, "attention": (1,), "nor
 PAIRS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "plain": ({}, {}),
     "two heads": ({"attention_head_dim": 8}, {"head_width": 8}),
+    "two heads, counted": ({"attention_head_dim": 8}, {"heads": 2}),
     "scale-shift": (
         {"resnet_time_scale_shift": "scale_shift", "attn_norm_num_groups": 4},
         {"time_conditioning": "scale-shift"},

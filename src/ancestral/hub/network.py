@@ -118,8 +118,9 @@ def _read(values: Json, path: Path) -> NetworkFolder:
 def _text(values: Json, path: Path) -> TextShape | None:
     if (said := keys_of(_Own, values, path).text) is None:
         return None
-    shape = read_shape(path.parent.with_name(TEXT_ENCODER))._replace(masked=said.get("masked") is True)
-    if shape._asdict() != said:
+    shape = read_shape(path.parent.with_name(TEXT_ENCODER))
+    shape = shape._replace(masked=said.get("masked") is True, pooled=said.get("pooled") is not False)
+    if _said(shape) != said:
         raise InputError(f"expected the text encoder beside {path} to be the one that it says, got another; copy both")
     return shape
 
@@ -131,6 +132,11 @@ def _config(network: NetworkFolder) -> Json:
         "out_channels": network.out_channels,
         "num_class_embeds": network.num_class_embeds,
         **({"num_attributes": network.num_attributes} if network.num_attributes else {}),
-        **({"text": network.text._asdict()} if network.text else {}),
+        **({"text": _said(network.text)} if network.text else {}),
         "settings": network.settings.model_dump(mode="json"),
     }
+
+
+def _said(text: TextShape | StatesShape) -> Json:
+    """As a file has it, which says nothing of a vector of the whole where there is one, as in all files of old."""
+    return {name: value for name, value in text._asdict().items() if name != "pooled" or not value}

@@ -21,7 +21,9 @@ from ancestral.text_reader import TEXT_ENCODER
 
 STEM = "model"
 PREFIX = f"{TEXT_ENCODER}."  # of its tensors' names in the network
+INNER = "text_model."  # of their names in a file, but for those of transformers from 5 on
 OF_THE_LIBRARY = frozenset({"transformers_version", "dtype", "torch_dtype", "initializer_factor", "initializer_range"})
+LEGACY = (0, 2, 1)  # bos, eos and pad_token_id of old
 EncoderSize = Annotated[int, Field(ge=1, le=2**20)]
 
 
@@ -39,6 +41,7 @@ class _CLIPText(Keys):
     hidden_act: Literal["quick_gelu"] = "quick_gelu"
     layer_norm_eps: Annotated[float, Field(ge=EPS, le=EPS)] = EPS
     attention_dropout: Annotated[int | float, Field(ge=0, le=0)] = 0
+    dropout: Any = Field(default=None, exclude=True)  # of old; of no use there
     bos_token_id: int
     eos_token_id: int
     pad_token_id: int
@@ -68,7 +71,9 @@ def read_shape(folder: Path) -> TextShape:
     keys = keys_of(_CLIPText, read_json(path), path, OF_THE_LIBRARY)
     ends = (keys.bos_token_id, keys.eos_token_id, keys.pad_token_id)
     wanted = (keys.vocab_size - 2, keys.vocab_size - 1, keys.vocab_size - 1)
-    if ends != wanted or keys.intermediate_size != 4 * keys.hidden_size:
+    # CLIP's own files have numbers of another vocabulary; they find what is pooled there, no states
+    known = all(end in both for end, both in zip(ends, zip(wanted, LEGACY, strict=True), strict=True))
+    if not known or keys.intermediate_size != 4 * keys.hidden_size:
         raise InputError(
             f"expected bos, eos and pad_token_id {wanted} and intermediate_size {4 * keys.hidden_size} in {path}, got "
             f"{ends} and {keys.intermediate_size}; other encoders cannot be this network's"
@@ -95,4 +100,10 @@ def write_encoder(folder: Path, shape: TextShape, tensors: Mapping[str, Tensor])
 
 def read_encoder(folder: Path, shapes: Shapes) -> dict[str, Tensor]:
     """The tensors of an encoder under the names that they have in the network; shapes as `of_encoder` names them."""
-    return {PREFIX + name: tensor for name, tensor in read_tensors(folder, shapes, STEM).items()}
+    return {PREFIX + name: tensor for name, tensor in read_tensors(folder, shapes, STEM, _named).items()}
+
+
+def _named(stored: str) -> str | None:
+    """Old files hold the numbers 0, 1, ... of the places too."""
+    name = INNER + stored.removeprefix(INNER)
+    return None if name == f"{INNER}embeddings.position_ids" else name

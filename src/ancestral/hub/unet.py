@@ -128,8 +128,9 @@ def _config(network: NetworkFolder) -> Json:
 
 def _fits(network: NetworkFolder) -> bool:
     settings = network.settings
-    fits = isinstance(settings, UNetSettings) and is_diffusers_unet(settings, network.height, network.width)
-    return fits and network.text is None
+    if not isinstance(settings, UNetSettings) or settings.heads or network.text:
+        return False
+    return is_diffusers_unet(settings, network.height, network.width)
 
 
 UNET = Form("UNet2DModel", _read, _fits, _config)

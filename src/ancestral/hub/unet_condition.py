@@ -1,7 +1,8 @@
 """A U-Net of diffusers that is told a text, `UNet2DConditionModel`, to and from the settings of ours.
 
 There every level that attends sees the text, as the middle does, and nothing of it is masked. `attention_head_dim` is
-the number of heads, a list of one for each level. Our tensors bear its names.
+the number of heads, or a list of one for each level. With `addition_embed_type` text, a vector of the whole is added to
+that of time; Stable Diffusion's own has none. Our tensors bear its names.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ from ancestral.hub.keys import Json, keys_of
 from ancestral.hub.network import Form, ImageKeys, NetworkFolder, SizeKey, with_images
 from ancestral.hub.text import read_shape
 from ancestral.hub.unet import is_diffusers_unet
-from ancestral.networks.spatial import heads_of
+from ancestral.networks.spatial import heads_of, usual_heads
 from ancestral.networks.text import TextShape
 from ancestral.settings import MOST_CLASS_EMBEDS, POOL_HEADS, NetworkSettings, UNetSettings, parse
 from ancestral.text_reader import TEXT_ENCODER
@@ -51,8 +52,8 @@ class _UNet2DCondition(ImageKeys):
     dual_cross_attention: Literal[False] = False
     use_linear_projection: Literal[False] = False
     class_embed_type: None = None
-    addition_embed_type: Literal["text"]
-    addition_embed_type_num_heads: Annotated[int, Field(ge=POOL_HEADS, le=POOL_HEADS)]
+    addition_embed_type: Literal["text"] | None = None
+    addition_embed_type_num_heads: SizeKey = 64
     addition_time_embed_dim: None = None
     upcast_attention: Literal[False] = False
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
@@ -81,7 +82,15 @@ class _UNet2DCondition(ImageKeys):
             )
         if [kind == "CrossAttnUpBlock2D" for kind in reversed(self.up_block_types)] != self.attends:
             raise ValueError("expected up_block_types to be the mirror image of down_block_types, got another order")
+        if self.addition_embed_type and (pools := self.addition_embed_type_num_heads) != POOL_HEADS:
+            raise ValueError(f"expected addition_embed_type_num_heads {POOL_HEADS}, got {pools}")
         return self
+
+    @property
+    def heads(self) -> list[int]:
+        """Of each level."""
+        heads = self.attention_head_dim
+        return heads if isinstance(heads, list) else [heads] * len(self.block_out_channels)
 
     @property
     def attends(self) -> list[bool]:
@@ -96,17 +105,20 @@ def _text(values: Json, path: Path) -> TextShape:
             f"expected cross_attention_dim {text.width} in {path}, the width of its {TEXT_ENCODER}, got "
             f"{unet.cross_attention_dim}; copy the whole folder again"
         )
-    return text
+    return text._replace(pooled=unet.addition_embed_type is not None)
 
 
 def _read(values: Json, path: Path) -> NetworkFolder:
     unet = keys_of(_UNet2DCondition, values, path)
     attention = [level for level, attends in enumerate(unet.attends) if attends]
+    heads = _heads({(unet.block_out_channels[level], unet.heads[level]) for level in (*attention, -1)})
+    if heads is None:
+        raise InputError(f"expected heads of one width or of one number at all levels of {path}, got {unet.heads}")
     settings = {
         "widths": unet.block_out_channels,
         "layers": unet.layers_per_block,
         "attention": attention,
-        "head_width": _head_width(unet, [*attention, -1], path),
+        **heads,
         "dropout": unet.dropout,
         "norm_groups": unet.norm_num_groups,
         "norm_eps": unet.norm_eps,
@@ -118,16 +130,14 @@ def _read(values: Json, path: Path) -> NetworkFolder:
     return with_images(parse(UNetSettings, settings, f"settings in {path}"), unet, unet.num_class_embeds)
 
 
-def _head_width(unet: _UNet2DCondition, levels: list[int], path: Path) -> int | None:
-    """Of a head at the levels that attend: None where all are as wide as unless told otherwise."""
-    widths, heads = unet.block_out_channels, unet.attention_head_dim
-    pairs = {(widths[level], heads[level] if isinstance(heads, list) else heads) for level in levels}
-    if all(count == heads_of(None, width) for width, count in pairs):
-        return None
-    found = {width / count for width, count in pairs}
-    if len(found) > 1 or not min(found).is_integer():
-        raise InputError(f"expected heads of one width at all levels of {path}, got {sorted(found)}")
-    return int(min(found))
+def _heads(levels: set[tuple[int, int]]) -> dict[str, int | None] | None:
+    """The settings with which levels of these widths have so many heads each; None: there are none."""
+    sizes, counts = {width / count for width, count in levels}, {count for _, count in levels}
+    if all(count == usual_heads(width) for width, count in levels):
+        return {"head_width": None, "heads": None}
+    if len(sizes) == 1 and (size := min(sizes)).is_integer():
+        return {"head_width": int(size), "heads": None}
+    return {"head_width": None, "heads": min(counts)} if len(counts) == 1 else None
 
 
 def canonical(network: NetworkFolder) -> NetworkSettings:
@@ -138,10 +148,9 @@ def canonical(network: NetworkFolder) -> NetworkSettings:
     settings = settings.model_copy(update={"attention": tuple(sorted({*settings.attention}))})
     if network.text is None or not _all_attend(settings):
         return settings
-    widths = [settings.widths[level] for level in (*settings.attention, -1)]
-    usual = all(heads_of(settings.head_width, width) == heads_of(None, width) for width in widths)
-    head_width = None if usual else settings.head_width
-    return settings.model_copy(update={"cross_attention": None, "head_width": head_width})
+    widths = {settings.widths[level] for level in (*settings.attention, -1)}
+    heads = _heads({(width, heads_of(settings, width)) for width in widths})
+    return settings.model_copy(update={"cross_attention": None, **(heads or {})})
 
 
 def _all_attend(settings: UNetSettings) -> bool:
@@ -176,8 +185,8 @@ def _config(network: NetworkFolder) -> Json:
         norm_num_groups=settings.norm_groups,
         norm_eps=settings.norm_eps,
         cross_attention_dim=text.width,
-        attention_head_dim=[heads_of(settings.head_width, width) for width in settings.widths],
-        addition_embed_type="text",
+        attention_head_dim=[heads_of(settings, width) for width in settings.widths],
+        addition_embed_type="text" if text.pooled else None,
         addition_embed_type_num_heads=POOL_HEADS,
         resnet_time_scale_shift="default" if settings.time_conditioning == "add" else "scale_shift",
     )

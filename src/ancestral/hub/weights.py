@@ -9,7 +9,7 @@
 Where several are there the first precision is read, and of one precision the whole file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,23 @@ FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 Shapes = Mapping[str, Sequence[int]]
 
 
-def read_tensors(folder: Path, shapes: Shapes, stem: str = STEM) -> dict[str, Tensor]:
+def current_name(name: str) -> str:
+    """`name` with attention's layers as they are called now."""
+    owner, _, kind = name.rpartition(".")
+    above, _, layer = owner.rpartition(".")
+    return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if "attentions" in above.split(".") else name
+
+
+def read_tensors(
+    folder: Path, shapes: Shapes, stem: str = STEM, named: Callable[[str], str | None] = current_name
+) -> dict[str, Tensor]:
     """The tensors of a network as float32, refused before loading if names, shapes or types differ. `stem`: how the
-    names of the files begin."""
+    names of the files begin. `named`: what one is called now that a file calls so; None: it is of no use."""
     paths, told = _files(folder, stem)
     with ExitStack() as opened:
         try:
             files = {path: opened.enter_context(safe_open(path, framework="pt")) for path in paths}
-            places = _places(files, told)
+            places = _places(files, told, named)
             for name in sorted(shapes.keys() ^ places.keys()):
                 problem = "is missing" if name in shapes else "belongs to no layer"
                 raise InputError(f"expected {paths[0]} to fit its config.json, got weights where {name!r} {problem}")
@@ -90,12 +99,15 @@ def _is_shard(name: Any) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors") and not {"/", "\\", "\0"} & {*name}
 
 
-def _places(files: Mapping[Path, Any], told: Mapping[str, str] | None) -> dict[str, tuple[Path, str]]:
+def _places(
+    files: Mapping[Path, Any], told: Mapping[str, str] | None, named: Callable[[str], str | None]
+) -> dict[str, tuple[Path, str]]:
     """The file of each tensor and the name it has there, by its current name."""
     places: dict[str, tuple[Path, str]] = {}
     for path, file in files.items():
         for stored in file.keys():  # noqa: SIM118 (not a dict)
-            name = _current_name(stored)
+            if (name := named(stored)) is None:
+                continue
             if name in places:
                 raise InputError(f"expected {name!r} once, got it in {places[name][0]} and in {path}; copy it again")
             if told is not None and told.get(stored) != path.name:
@@ -111,10 +123,3 @@ def what_is_there(folder: Path) -> str:
         return "got none; copy the whole folder"
     remedy = "save them so, without variant=..., and shards with their index"
     return f"got {', '.join(found[:3])}; only safetensors are read, since loading pickles can run code: {remedy}"
-
-
-def _current_name(name: str) -> str:
-    """`name` with attention's layers as they are called now."""
-    owner, _, kind = name.rpartition(".")
-    above, _, layer = owner.rpartition(".")
-    return f"{above}.{NAMES_IN_OLD_FILES.get(layer, layer)}.{kind}" if "attentions" in above.split(".") else name

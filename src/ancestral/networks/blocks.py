@@ -65,7 +65,8 @@ class Attention(nn.Module):
 
     def __init__(self, settings: UNetSettings, width: int, normalises: bool = True) -> None:
         super().__init__()
-        self.heads, self.positions = width // (settings.head_width or width), settings.positions
+        self.heads = settings.heads or width // (settings.head_width or width)
+        self.positions = settings.positions
         self.group_norm = GroupNorm(settings.norm_groups, width, settings.norm_eps) if normalises else nn.Identity()
         self.to_q, self.to_k, self.to_v = (linear(width, width) for _ in range(3))
         self.to_out = nn.Sequential(zeroed(linear(width, width)))

@@ -32,7 +32,7 @@ class Told(NamedTuple):
         return self.text.encoder() if self.text else None
 
     def pooled_text(self, width: int) -> PooledText | None:
-        return PooledText(self.text.width, width) if self.text else None
+        return PooledText(self.text.width, width) if self.text and self.text.pooled else None
 
     @property
     def text_width(self) -> int:
@@ -101,8 +101,9 @@ def embedded(
         vectors.append(classes(_rows(condition.labels, null_row, images, classes.weight)))
     if attributes is not None:
         vectors.append(attributes(condition.attributes, images))
-    if encoder is not None and pooled is not None:
+    if encoder is not None:
         text = _mixed(*encoder.read(condition, images), condition.weights)
+    if text is not None and pooled is not None:
         vectors.append(pooled(text))
     return Embedded(tuple(vectors), text)
 

@@ -16,10 +16,15 @@ EPS = 1e-6  # added to the variance in the normalisation before the block; elsew
 HEAD_WIDTH = 32
 
 
-def heads_of(head_width: int | None, width: int) -> int:
-    """Heads in a block; None: the most that are at least 32 wide and divide the width, or one."""
-    if head_width:
-        return max(1, width // head_width)
+def heads_of(settings: UNetSettings, width: int) -> int:
+    """Heads in a block of that width."""
+    if settings.head_width:
+        return max(1, width // settings.head_width)
+    return settings.heads or usual_heads(width)
+
+
+def usual_heads(width: int) -> int:
+    """Where the settings do not say: the most that are at least 32 wide and divide the width, or one."""
     return next(heads for heads in range(max(1, width // HEAD_WIDTH), 0, -1) if width % heads == 0)
 
 
@@ -31,9 +36,7 @@ class SpatialTransformer(nn.Module):
         self.positions = settings.positions
         self.norm = GroupNorm(settings.norm_groups, width, EPS)
         self.proj_in, self.proj_out = convolution(width, width, 1), zeroed(convolution(width, width, 1))
-        self.transformer_blocks = nn.ModuleList(
-            [TransformerBlock(width, text_width, heads_of(settings.head_width, width))]
-        )
+        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, text_width, heads_of(settings, width))])
 
     def forward(self, x: Images, text: Text) -> Images:
         pixels = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)

@@ -40,6 +40,7 @@ class TextShape(NamedTuple):
     layers: int
     heads: int
     masked: bool = False  # whether what fills up a row is hidden from the image
+    pooled: bool = True  # whether a network is told one vector of the whole too
 
     def encoder(self) -> "TextEncoder":
         return TextEncoder(self)
@@ -51,6 +52,7 @@ class StatesShape(NamedTuple):
     length: int
     width: int
     masked: bool = False  # whether the tokens that are none, -1, are hidden from the image
+    pooled: bool = True  # whether a network is told one vector of the whole too
 
     def encoder(self) -> "GivenStates":
         return GivenStates(self)
@@ -61,11 +63,11 @@ def shape_of(settings: TextSettings, tokens: TextSpec | None = None) -> TextShap
     if isinstance(settings, FrozenText):
         if tokens is None or tokens.encoder is None:
             raise InputError("expected the encoder with text.name frozen, which says how wide its states are, got none")
-        return StatesShape(tokens.length, tokens.encoder.width, settings.masked)
+        return StatesShape(tokens.length, tokens.encoder.width, settings.masked, settings.pooled)
     if not isinstance(settings, LearnedText):
         return None
-    counts = tokens or settings
-    return TextShape(counts.vocab_size, counts.length, settings.width, settings.layers, settings.heads, settings.masked)
+    counts, told = tokens or settings, (settings.masked, settings.pooled)
+    return TextShape(counts.vocab_size, counts.length, settings.width, settings.layers, settings.heads, *told)
 
 
 class Text(NamedTuple):

@@ -39,6 +39,8 @@ class UNetSettings(NetworkSettings):
     """Pixels that attend know their places, by cosines over the image: for texts that say what is above what."""
     head_width: Width | None = None
     """Channels of an attention head. None: one head."""
+    heads: Annotated[Width | None, Field(exclude_if=lambda heads: heads is None)] = None
+    """Attention heads at every level, however wide, in place of head_width; of dit, in every block (4)."""
     stem: Width | None = None
     """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
     dropout: Fraction = 0.0
@@ -84,9 +86,18 @@ class UNetSettings(NetworkSettings):
         for width in attends:
             if self.positions and width % 2:
                 raise ValueError(f"expected even attended widths, for positions on two axes, got {width}")
-            if self.head_width and width % self.head_width:
-                raise ValueError(f"expected attended widths that head_width = {self.head_width} divides, got {width}")
+            for name in ("head_width", "heads"):
+                if (size := getattr(self, name)) and width % size:
+                    raise ValueError(f"expected attended widths that {name} = {size} divides, got {width}")
+        if self.heads and self.head_width:
+            raise ValueError("expected head_width or heads, got both: one follows from the other")
         return self
+
+    @property
+    def attends_to_text(self) -> bool:
+        """Whether anything would, in a network that is told a text."""
+        levels = self.attention if self.cross_attention is None else self.cross_attention
+        return bool(levels) or (self.middle_attention and self.middle_layers > 0)
 
 
 class DiTSettings(NetworkSettings):

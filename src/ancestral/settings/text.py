@@ -11,6 +11,7 @@ from ancestral.settings.base import Depth, Settings, Width
 Vocabulary = Annotated[int, Field(ge=514, le=2**20)]  # every byte, within a word and at its end; start and end
 POOL_HEADS = 4  # of the attention by which a text becomes one vector
 Length = Annotated[int, Field(ge=3, le=2**14)]  # start, a token and end
+Pooled = Annotated[bool, Field(exclude_if=lambda pooled: pooled)]
 
 
 class TextSettings(Settings):
@@ -43,14 +44,14 @@ class LearnedText(TextSettings):
     """Read captions in lower case."""
     masked: bool = False
     """Hide from the image the tokens that only fill up a caption; Stable Diffusion shows them."""
+    pooled: Pooled = True
+    """Add one vector of the whole text to that of time; Stable Diffusion has none."""
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> LearnedText:
-        if self.width % self.heads or self.width % POOL_HEADS:
-            raise ValueError(
-                f"expected a width that heads = {self.heads} and the {POOL_HEADS} heads that pool a text divide, got "
-                f"{self.width}"
-            )
+        if self.width % self.heads or (self.pooled and self.width % POOL_HEADS):
+            divisors = f" and the {POOL_HEADS} heads that pool a text divide" if self.pooled else " divides"
+            raise ValueError(f"expected a width that heads = {self.heads}{divisors}, got {self.width}")
         return self
 
 
@@ -64,6 +65,8 @@ class FrozenText(TextSettings):
     """Tokens of a caption, start and end among them; a longer one is cut."""
     masked: bool = False
     """Hide from the encoder and the image the tokens that only fill up a caption; Stable Diffusion shows them."""
+    pooled: Pooled = True
+    """Add one vector of the whole text to that of time; Stable Diffusion has none."""
 
     @model_validator(mode="after")
     def _names_a_folder(self) -> FrozenText:

@@ -84,6 +84,9 @@ class Config(Settings):
             raise ValueError("expected no network.cross_attention with text.name none: there is no text to attend to")
         if isinstance(network, UNetSettings) and not network.middle_norm and reads:
             raise ValueError(f"expected network.middle_norm with text.name {self.text.name}, whose block normalises")
+        pooled = isinstance(self.text, NoText) or self.text.pooled
+        if isinstance(network, UNetSettings) and not pooled and not network.attends_to_text:
+            raise ValueError("expected text.pooled with a network in which nothing attends to the text, got it off")
         if loss == "continuous" and (diffusion.time, diffusion.schedule.name) != ("log-snr", "log-snr"):
             raise ValueError(
                 "expected diffusion.time log-snr and diffusion.schedule.name log-snr with the loss continuous, got "
