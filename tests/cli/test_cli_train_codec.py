@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ranks
 from cli_calls import TINY_CODEC, call, snapshot
 from PIL import Image
+from standing import Forked, Module, Script
+from test_resume import assert_same_run
 
 from ancestral.data import datasets
 from ancestral.evaluation.codec_measurement import FILE, read_measurement
@@ -75,6 +78,29 @@ def test_without_held_out_images_nothing_is_measured(capsys: pytest.CaptureFixtu
     words = ["--data.test", "0", "--training.steps", "1", "--out", "run"]
     done = call(capsys, "train-codec", "digits", *TINY_CODEC, *words)
     assert done.code == 0 and "no image is held out" in done.out and not Path("run/quality.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["kl", "vq"])
+def test_ctrl_c_in_two_processes_saves_and_the_same_command_goes_on(kind: str, tmp_path: Path) -> None:
+    """Bit for bit as if it had not been stopped. One of them is, while it saves step 4: both take one more."""
+    few = ["train-codec", "digits", *TINY_CODEC, "--codec.name", kind, "--training.steps", "7", "--out"]
+    stopping = Path(ranks.__file__).with_name("stopping.py")
+
+    def together(*before: str, out: str) -> list[tuple[int, str]]:
+        """Exit codes and what was said: of `ancestral`, or of what signals itself."""
+        port, words = ranks.free_port(), [*few, out]
+        work = Script(stopping, *before, *words) if before else Module("ancestral", *words)
+        started = [Forked(work, tmp_path, ranks.environment(rank, 2, port)) for rank in range(2)]
+        with started[0], started[1]:
+            said = ["".join(process.communicate(timeout=240)) for process in started]
+            return [(process.wait(), each) for process, each in zip(started, said, strict=True)]
+
+    assert [code for code, _ in together(out="whole")] == [0, 0]
+    stopped = together("SIGINT", "1", out="run")
+    assert stopped[0][0] == 130 and "stopped and saved after step 5" in stopped[0][1], stopped
+    assert "resuming at step 5" in together(out="run")[0][1]
+    assert_same_run(tmp_path / "run", tmp_path / "whole", "codec/diffusion_pytorch_model.safetensors")
 
 
 def test_a_codec_run_is_called_what_it_is(coded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from ranks import in_processes
 from safetensors.torch import load as load_tensors
 from test_resume import assert_same_run
 from torch import Tensor
@@ -18,7 +17,7 @@ from ancestral.data.imageset import Parts
 from ancestral.errors import InputError
 from ancestral.hub.autoencoder import read_autoencoder
 from ancestral.networks.latents import latent_moments
-from ancestral.processes import SINGLE_PROCESS, Processes
+from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import CodecConfig, DataSettings, merged, parse
 from ancestral.tensors import from_pixels
 from ancestral.training.checkpoint import load_checkpoint
@@ -279,24 +278,6 @@ def test_parts_of_a_batch_are_the_batch(parts: Parts) -> None:
     torch.testing.assert_close(whole.recent_errors.sums, cut.recent_errors.sums, rtol=1e-4, atol=1e-7)
     for a, b in zip(whole.autoencoder.parameters(), cut.autoencoder.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-4)
-
-
-def coded(processes: Processes, folder: Path) -> list[float]:
-    """What every process runs: the losses of all steps, and what a codec is made of them by."""
-    config = tiny({"adversarial": 0.5, "adversarial_start": 0.0})
-    found = load(config.data)
-    steps = train(task_of(config, found), found, CodecRunFolder(folder), quiet, lambda: False, processes)
-    assert len([*steps]) == 6
-    records = [each for each in read_log(folder / "log.jsonl") if "loss" in each]
-    names = ("loss", "discriminator_loss", "reconstruction_nats", "kl_bits_per_image", "perceptual")
-    return [float(each[name]) for each in records for name in names]
-
-
-def test_two_processes_train_a_codec_as_one_does(tmp_path: Path) -> None:
-    """Trap: a scale, and weights of terms, that are those of one process."""
-    alone = coded(SINGLE_PROCESS, tmp_path / "one")
-    for found in in_processes(2, coded, tmp_path / "two"):
-        torch.testing.assert_close(found, alone, rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
