@@ -106,6 +106,6 @@ class TrainingSettings(Settings):
         first: dict[str, float | None] = {"minutes": self.minutes and share * self.minutes}
         rest: dict[str, float | None] = {"minutes": self.minutes and self.minutes - share * self.minutes}
         for name, number in (("steps", self.steps), ("images", self.images)):
-            part = number and max(1, round(share * number))
+            part = number and max(1, min(round(share * number), number - 1))
             first[name], rest[name] = part, number and part and max(1, number - part)
         return self.model_copy(update=first), self.model_copy(update=rest)
