@@ -140,20 +140,22 @@ def pixel_tiles() -> Config:
 
 def textures_64() -> Config:
     """Wall and floor textures, 64x64 RGB, in latents of 16x16, from the folder `textures`: 45 minutes."""
-    return in_latents(for_folder("textures", flip=True, minutes=45.0), KLSettings())
+    codec = KLSettings(kl_weight=0.7, perceptual=0.1)
+    return in_latents(for_folder("textures", flip=True, minutes=45.0), codec)
 
 
 def emoji_64() -> Config:
     """Emoji, 64x64 RGB on white, in latents of 16x16, by their names, from the folder `emoji`: 45 minutes."""
     data = DataSettings(source="emoji")
-    return in_latents(_captioned(data, 45.0, "v", LearnedText(width=96, length=24), lr=1e-3), KLSettings())
+    codec = KLSettings(kl_weight=0.3, perceptual=0.1)  # flat colours and sharp edges are worth more bits
+    return in_latents(_captioned(data, 45.0, "v", LearnedText(width=96, length=24), lr=1e-3), codec)
 
 
 def photos_128() -> Config:
     """128x128 crops of scikit-learn's two photographs, RGB, in latents of 32x32: an hour."""
     config = for_folder("photos", minutes=60.0)
     data = config.data.model_copy(update={"size": 128})
-    return in_latents(config.model_copy(update={"data": data}), KLSettings())
+    return in_latents(config.model_copy(update={"data": data}), KLSettings(kl_weight=0.7, perceptual=0.1))
 
 
 def ddpm_cifar10() -> Config:
