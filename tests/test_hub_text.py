@@ -278,7 +278,8 @@ def test_what_does_not_go_together_is_refused_in_one_line(tmp_path: Path) -> Non
     assert "tokenizer of" in fault("tokenizer/tokenizer_config.json", model_max_length=10)
     assert "differ in text" in fault("text_encoder/config.json", num_attention_heads=2)
     latents = {"vae": ["diffusers", "AutoencoderKL"], "_class_name": "StableDiffusionPipeline"}
-    assert "got 'StableDiffusionPipeline'" in (said := fault("model_index.json", **latents)) and "its vae" in said
+    assert "the autoencoder of the StableDiffusionPipeline" in (said := fault("model_index.json", **latents))
+    assert "as vae or vqvae, got none" in said
 
 
 def test_stable_diffusions_networks_are_read_as_they_are_published(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_a_fault_is_one_line_that_names_it(changes: dict, message: str) -> None:
 def test_every_preset_survives_the_trip_through_json(name: str) -> None:
     config = PRESETS[name]()
     assert parse(Config, json.loads(config.model_dump_json()), "json") == config
-    assert config.data.source in (name, "digits", "cifar10", "mnist")
+    assert config.data.source in (name, "digits", "cifar10", "mnist") or config.codec.name != "pixels"
 
 
 def test_a_folders_recipe_trains_on_that_folder() -> None:

@@ -147,7 +147,7 @@ def levels_of_laplace(device: torch.device) -> Iterator[Tensor]:
             yield laplace_log_prob(levels, y_of_all, scale).exp().sum() - 1
 
 
-@CHECKS("posterior and bound on -log p(z): the KL, latents of deviation {deviation}", 1e-9, deviation=(0.3, 1.0, 25.0))
+@CHECKS("latents of deviation {deviation}: bound and entropy are the KL", 1e-9, deviation=(0.3, 1.0, 25.0))
 def latents_of_any_unit(deviation: float, device: torch.device) -> Tensor:
     """z from N(0.4, 0.5) where p(z) is N(-0.2, 1.3), as x_0 = z / deviation: by densities of the normal law alone."""
     q_mean, q_variance, p_mean, p_variance = 0.4, 0.5, -0.2, 1.3
