@@ -79,7 +79,7 @@ def judged(codec: LatentCodec, parts: Parts) -> dict[str, float]:
     pixels = torch.tensor(parts.test.pixels()).permute(0, 3, 1, 2)
     moments = [codec.moments(part) for part in torch.split(pixels, 64)]
     mean, std = (torch.cat(each) for each in zip(*moments, strict=True))
-    made = decoded(codec, mean, tuple(pixels.shape[2:]))
+    made = decoded(codec, mean, (pixels.shape[2], pixels.shape[3]))
     found, filters = quality(pixels, made), [RandomFilters(pixels.shape[1], seed) for seed in JUDGES]
     x, y = from_pixels(pixels), from_pixels(made)
     labels = None if parts.test.labels is None else torch.tensor(parts.test.labels)
