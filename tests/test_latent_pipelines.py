@@ -132,7 +132,8 @@ def test_what_is_saved_generates_the_same_wherever_it_is_loaded(
 
 def test_the_class_in_the_index_is_one_that_gives_the_same_images(tmp_path: Path) -> None:
     """Elsewhere a flow has no such scheduler, latents are square, and texts reach no codebook."""
-    wide, flow = (3, 16, 32), {"diffusion": {"schedule": {"name": "rectified"}, "prediction": "flow", "time": "flow"}}
+    path = {"schedule": {"name": "rectified"}, "prediction": "flow", "time": "flow"}
+    wide, flow = (3, 16, 32), dict[str, Any](diffusion=path)
     for number, (expected, made) in enumerate(
         [
             ("LDMPipeline", latent("kl", tmp_path)),
@@ -206,7 +207,7 @@ def test_images_whose_sides_no_factor_divides_are_as_large_as_those_of_training(
     images = made.generate(SEEDS)
     assert images.shape == (3, 1, 9, 13)
     assert torch.equal(images, made.codec.decode(last.x_s)[..., :9, :13])
-    assert made.decode(last.x_s, (10, 14)).shape[2:] == (10, 14) and made(1, seed=5)[0].size == (13, 9)  # type: ignore[index]
+    assert made.decode(last.x_s, (10, 14)).shape[2:] == (10, 14) and made(1, seed=5)[0].size == (13, 9)
 
 
 def test_a_larger_canvas_is_as_large_as_asked_for_and_not_below_the_pipeline(tmp_path: Path) -> None:

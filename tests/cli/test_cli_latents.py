@@ -305,7 +305,7 @@ def test_odd_sizes_are_those_of_the_images_everywhere(tmp_path: Path, capsys: py
         ["invert", image],
         ["canvas", "--size", "10x9"],
     ):
-        done = call(capsys, "edit", task[0], run, *task[1:], "--steps", "2", "--json")
+        done = call(capsys, "edit", str(task[0]), run, *map(str, task[1:]), "--steps", "2", "--json")
         assert done.code == 0, done.err
         _, first, *_ = json.loads(done.out)["files"]
         assert size(Path(first)) == ((9, 10) if task[0] == "canvas" else (7, 9))
