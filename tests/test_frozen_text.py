@@ -21,7 +21,15 @@ from ancestral.errors import InputError
 from ancestral.hub.frozen_text import FrozenReader
 from ancestral.pipeline import Pipeline
 from ancestral.processes import SINGLE_PROCESS, Processes
-from ancestral.settings import ComputeSettings, Config, DiTSettings, FrozenText, NetworkSettings, TrainingSettings
+from ancestral.settings import (
+    ComputeSettings,
+    Config,
+    DiTSettings,
+    FrozenText,
+    NetworkSettings,
+    TrainingSettings,
+    merged,
+)
 from ancestral.training.checkpoint import load_checkpoint, newest_checkpoint
 from ancestral.training.denoiser import Denoising
 from ancestral.training.loop import train
