@@ -52,8 +52,10 @@ def missing(facts: LoggedRun) -> list[str]:
 def loss_at(pipeline: Pipeline, images: ImageSet, t: int) -> tuple[float, float]:
     """Mean loss at t of the first 128 of `images`, on noise that is the same for every t, and its standard error."""
     held_out = images.sliced(0, MOST_IMAGES)
-    x0 = pipeline.codec.encode(as_pixels(held_out)).to(pipeline.device)
-    eps = torch.randn(x0.shape, generator=generator(pipeline.config.seed, "loss-by-t")).to(pipeline.device)
+    shape, seed = (len(held_out), *pipeline.latent_shape), pipeline.config.seed
+    # drawn, where a codec draws it: that is what was trained on
+    x0 = pipeline.codec.encode(as_pixels(held_out), lambda: torch.randn(shape, generator=generator(seed, "loss-x0")))
+    x0, eps = (each.to(pipeline.device) for each in (x0, torch.randn(shape, generator=generator(seed, "loss-by-t"))))
     condition = pipeline.known_of(held_out).to(pipeline.device)
     noised = pipeline.diffusion.noised(x0, torch.full((len(x0),), t), eps)
     with torch.inference_mode():

@@ -61,7 +61,7 @@ def generate(pipeline: Pipeline, train: ImageSet) -> Samples:
     of_each_class = list(range(0, count, per_class)) if pipeline.num_classes else []
     every = of_each_class + [i for i in range(count) if i not in of_each_class]
     shown = every[: columns * (2 if columns > 2 else 1)]
-    keep = Keep(shown, decode=pipeline.codec.decode)
+    keep = Keep(shown, decode=pipeline.decode)
     places = _places(train, labels, count)
     told = pipeline.spec.attributes or pipeline.spec.text
     condition = pipeline.known_of(train, places)._replace(labels=labels) if told else Condition(labels)
