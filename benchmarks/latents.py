@@ -8,10 +8,8 @@ step is measured beside them.
 import argparse
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
-from ancestral.data.imageset import ImageSet
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import planned_spec
 from ancestral.presets import SMALL_UNET, autoencoder_of
@@ -19,6 +17,7 @@ from ancestral.settings import Config, ImageSpec, KLSettings, SamplingSettings, 
 from ancestral.training.codec import CodecTask
 from ancestral.training.denoiser import Denoising
 from ancestral.training.step import Trainer
+from ancestral.tuning.tuner import noise
 from benchmarks.pairs import Case, Contestant, compare, timed
 
 ROUNDS = 7
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = Config(codec=KLSettings(), network=SMALL_UNET, training=training, sampling=SamplingSettings(clip="none"))
     pixels = ImageSpec(channels=3, height=words.size, width=words.size)
     latents = planned_spec(config.codec, pixels)
-    images = noise(pixels)
+    images = noise(pixels, 4 * BATCH)
     made = {"pixels": _trainer(config, pixels), "latents": _trainer(config, latents)}
     made["autoencoder"] = Trainer(CodecTask(autoencoder_of(config), images, torch.device("cpu")), images)
     steps = [Contestant(name, timed(each.advance, 0.5, each.settings.batch_size)) for name, each in made.items()]
@@ -46,15 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def noise(spec: ImageSpec) -> ImageSet:
-    """Images of random pixels."""
-    draws = np.random.default_rng(0)
-    pixels = draws.integers(0, 256, (4 * BATCH, spec.height, spec.width, spec.channels), dtype=np.uint8)
-    return ImageSet(pixels, None, (), None, None, "noise")
-
-
 def _trainer(config: Config, spec: ImageSpec) -> Trainer:
-    return Trainer(Denoising(Pipeline.fresh(config, spec, "cpu")), noise(spec))
+    return Trainer(Denoising(Pipeline.fresh(config, spec, "cpu")), noise(spec, 4 * BATCH))
 
 
 if __name__ == "__main__":

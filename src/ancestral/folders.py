@@ -81,6 +81,11 @@ def check_takes_pipeline(folder: Path) -> None:
         )
 
 
+def autoencoder_in(folder: Path) -> Path | None:
+    """The part of a pipeline that makes latents; None: there is none."""
+    return next((folder / name for name in AUTOENCODERS if (folder / name).is_dir()), None)
+
+
 def is_pipeline_part(name: str) -> bool:
     """Whether a pipeline folder consists of what has that name, be it half written."""
     return (half_of(name) or name) in PARTS

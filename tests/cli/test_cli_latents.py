@@ -366,3 +366,12 @@ def test_the_variance_is_of_latents_as_training_draws_them(run: Path) -> None:
 
 def test_the_budget_is_said_of_the_training_it_is_for() -> None:
     assert TrainingSettings(steps=1).parted(0.5)[0].steps == TrainingSettings(steps=1).parted(0.5)[1].steps == 1
+
+
+def test_a_measurement_of_other_weights_is_made_anew(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Trap: of an autoencoder that was trained on, what it was worth before stood in the report."""
+    file = run / "autoencoder" / "quality.json"
+    kept = file.read_text()
+    file.write_text(json.dumps({**json.loads(kept), "weights": "0" * 16, "psnr": 1.0}))
+    assert call(capsys, "train", run).code == 0
+    assert file.read_text() == kept

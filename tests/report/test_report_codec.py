@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +29,6 @@ TRAIN = (
     "--training.steps 4 --training.log_every_steps 1 --training.sample_every_steps 2 --compute.precision float32"
 )
 RATE = "rate --num-images 6 --num-fitted 20 --steps 40 160 --qualities 10 80 --num-shown 2 --shown-bytes 24"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The fixture of this module keeps what it makes in the tests' cache too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import io
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -67,14 +67,6 @@ def hostile_folder(path: Path, key: str) -> Path:
         lines.append(json.dumps({"file_name": f"{i}.png", key: HOSTILE[i % 3]}))
     (path / "metadata.jsonl").write_text("\n".join(lines))
     return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fixtures of this module decode into the tests' cache too, before each test's own setting counts."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANCESTRAL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from pathlib import Path
 from ancestral.codec import PIXELS, Codec, PixelCodec
 from ancestral.errors import InputError
 from ancestral.files import read_json, write_whole
-from ancestral.folders import AUTOENCODERS, what_is
+from ancestral.folders import AUTOENCODERS, autoencoder_in, what_is
 from ancestral.gaussian import LEVELS
 from ancestral.hub.autoencoder import class_of, write_autoencoder
 from ancestral.hub.dit import DIT
@@ -180,7 +180,7 @@ def _pipeline_in(folder: Path) -> str:
             f"{folder}; load it by diffusers"
         )
     name, _ = read_named(index, PIPELINES)
-    if name in (LATENT, OF_TEXT) and not any((folder / place).is_dir() for place in AUTOENCODERS):
+    if name in (LATENT, OF_TEXT) and autoencoder_in(folder) is None:
         raise InputError(
             f"expected the autoencoder of the {name} in {folder} as {' or '.join(AUTOENCODERS)}, got none; copy the "
             "whole folder again"

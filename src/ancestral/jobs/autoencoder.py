@@ -5,7 +5,7 @@ It is trained by its share of the budget, or taken from a folder, and stays as i
 """
 
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import torch
 
@@ -13,9 +13,9 @@ from ancestral.codec import PIXELS, Codec
 from ancestral.data.imageset import ImageSet, Parts
 from ancestral.data.latents import LatentRows
 from ancestral.errors import InputError
-from ancestral.evaluation.codec_measurement import FILE
+from ancestral.evaluation.codec_measurement import FILE, read_measurement
 from ancestral.files import as_path, put_in_place, writing
-from ancestral.folders import AUTOENCODERS, CODEC, kind_of
+from ancestral.folders import CODEC, autoencoder_in, kind_of
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.weights import WEIGHTS
 from ancestral.jobs.events import Event, NoteEvent, StartEvent
@@ -23,6 +23,7 @@ from ancestral.jobs.target import TrainSettings, extends
 from ancestral.jobs.train_codec import beginning, check_memory, keep_measurement
 from ancestral.jobs.training_events import curves, shown
 from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics
+from ancestral.networks.weights import weights_hash
 from ancestral.presets import autoencoder_of
 from ancestral.processes import Processes
 from ancestral.progress import StagedWork, finish
@@ -59,14 +60,14 @@ def codec_of(
             yield StartEvent(share + beginning(task, place, processes))
             with curves(place, job.tensorboard and processes.is_main) as write:
                 said: list[str] = []
-                steps = loop.train(task, parts, place, said.append, stop, processes, extend=extends(job))
+                steps = loop.train(task, parts, place, said.append, stop, processes, extend=extends(job.settings))
                 last = yield from shown(_keeping(config, run, steps) if processes.is_main else steps, said, write)
             if last is not None and last.stop and last.fraction < 1:
                 return last
             processes.barrier()  # the main one has saved
     codec = read_autoencoder(place.codec).to(device)
     _check_same(codec, run)
-    if processes.is_main and not (place.path / FILE).is_file():
+    if processes.is_main and not _is_measured(place, codec):
         found = keep_measurement(place, None, parts.test, device)
         if found is not None:
             psnr = f"PSNR {found.psnr:.2f} dB, SSIM {found.ssim:.3f}"
@@ -117,8 +118,8 @@ def _take_over(
     if (run.codec / WEIGHTS).is_file():
         return
     place = as_path(settings.folder)
-    inside = [place / CODEC] if kind_of(place) == "codec run" else [place / name for name in AUTOENCODERS]
-    found = read_autoencoder(next((each for each in inside if each.is_dir()), place)).to(device)
+    inside = place / CODEC if kind_of(place) == "codec run" else autoencoder_in(place) or place
+    found = read_autoencoder(inside).to(device)
     found.shape(images.shape)  # or an InputError
     yield NoteEvent(f"taking the autoencoder in {place}; its latents are standardised for these images")
     codec = latent_codec(found.network, *latent_statistics(found.network, some_images(images, device)))
@@ -131,9 +132,16 @@ def _take_over(
 
 def _check_same(codec: LatentCodec, run: RunFolder) -> None:
     """That the pipeline of the run, where there is one, has the same autoencoder."""
-    for place in (run.pipeline / name for name in AUTOENCODERS):
-        if place.is_dir() and read_autoencoder(place).hash != codec.hash:
-            raise InputError(
-                f"expected the autoencoder that {run.pipeline} has in {run.autoencoder / CODEC}, got another; restore "
-                "it, or train into another folder with --out"
-            )
+    place = autoencoder_in(run.pipeline)
+    if place is not None and read_autoencoder(place) != codec:
+        raise InputError(
+            f"expected the autoencoder that {run.pipeline} has in {run.autoencoder / CODEC}, got another; restore it, "
+            "or train into another folder with --out"
+        )
+
+
+def _is_measured(run: CodecRunFolder, codec: LatentCodec) -> bool:
+    """Whether it is kept what this codec is worth, and not one of before it was trained on."""
+    with suppress(InputError):
+        return read_measurement(run.path / FILE).weights == weights_hash(codec.network)
+    return False

@@ -188,9 +188,10 @@ def _run_folder(target: str) -> Path | None:
     return folder if target not in PRESETS and kind_of(folder) == "run" else None
 
 
-def extends(job: TrainSettings) -> bool:
-    """Whether the learning rate may rise again where a run goes on with a larger budget: its schedule is repeated."""
-    return "lr_schedule" in job.settings.get("training", {})
+def extends(settings: dict[str, Any]) -> bool:
+    """Whether the learning rate may rise again where a run goes on with a larger budget: its schedule is repeated among
+    the settings that were typed."""
+    return "lr_schedule" in settings.get("training", {})
 
 
 def overlaid(base: C, changes: dict[str, Any], where: str) -> C:

@@ -83,7 +83,7 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []
             task = Denoising(pipeline, latents)
-            steps = loop.train(task, parts, folder, said.append, stop, processes, job.parallel, extends(job))
+            steps = loop.train(task, parts, folder, said.append, stop, processes, job.parallel, extends(job.settings))
             last = yield from shown(steps, said, write)
         stopped = last is not None and last.stop and last.fraction < 1
         yield ResultEvent(_outcome(folder, not stopped), last and last.step)

@@ -15,6 +15,7 @@ from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.data_notes import notes_on
 from ancestral.jobs.events import Event, ResultEvent, StartEvent
 from ancestral.jobs.running import together
+from ancestral.jobs.target import extends
 from ancestral.jobs.training_events import curves, shown
 from ancestral.networks.autoencoder import Autoencoder
 from ancestral.networks.backbone import weightless
@@ -48,8 +49,7 @@ def train_codec(job: TrainCodecSettings, stop: Callable[[], bool] = lambda: Fals
         yield StartEvent(beginning(task, folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []
-            extends = "lr_schedule" in job.settings.get("training", {})  # so the learning rate may rise again
-            steps = loop.train(task, parts, folder, said.append, stop, processes, extend=extends)
+            steps = loop.train(task, parts, folder, said.append, stop, processes, extend=extends(job.settings))
             last = yield from shown(steps, said, write)
         processes.barrier()  # the main one has saved
         tree: dict[str, Any] = {"finished": False, "run": str(folder.path), "codec": str(folder.codec)}

@@ -20,7 +20,7 @@ from ancestral.codec import Codec
 from ancestral.diffusion.variances import Analytic
 from ancestral.errors import CannotWrite, InputError
 from ancestral.files import as_path, carry_over, put_in_place, read_json, write_whole
-from ancestral.folders import AUTOENCODERS, OWN_FILE, check_takes_pipeline, is_pipeline_part
+from ancestral.folders import AUTOENCODERS, OWN_FILE, autoencoder_in, check_takes_pipeline, is_pipeline_part
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.frozen_text import FrozenReader
 from ancestral.hub.scheduler import VARIANCE_TYPES
@@ -171,7 +171,7 @@ def name_of(codec: Codec) -> str:
 def _codec_named(name: str, given: Codec | None, folder: Path) -> Codec:
     codec = given
     if given is None and name in AUTOENCODER_CODECS:
-        codec = _autoencoder_in(folder)
+        codec = _read_autoencoder_in(folder)
     elif given is None and name in CODECS:
         codec = CODECS[name]()
     if codec is None or name_of(codec) != name:
@@ -182,9 +182,8 @@ def _codec_named(name: str, given: Codec | None, folder: Path) -> Codec:
     return codec
 
 
-def _autoencoder_in(folder: Path) -> LatentCodec:
-    places = (folder / name for name in AUTOENCODERS)
-    place = next((place for place in places if place.is_dir()), folder / AUTOENCODERS[0])
+def _read_autoencoder_in(folder: Path) -> LatentCodec:
+    place = autoencoder_in(folder) or folder / AUTOENCODERS[0]
     return read_autoencoder(place)
 
 
@@ -205,8 +204,7 @@ def read_folder(folder: Path | str, null_class: int | None, network: nn.Module |
 def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -> Contents:
     if not (folder / OWN_FILE).exists():
         contents = hub.read_diffusers(folder)
-        there = any((folder / name).is_dir() for name in AUTOENCODERS)
-        given = _autoencoder_in(folder) if there and given is None else given
+        given = _read_autoencoder_in(folder) if given is None and autoencoder_in(folder) else given
         config, spec = _as_ours(contents, null_class, given)
         name = "pixels" if given is None else name_of(given)
     elif null_class is None:
