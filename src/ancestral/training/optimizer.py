@@ -34,10 +34,33 @@ def orthogonalised(matrices: Matrices) -> Matrices:
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(ROUNDS):
-        square = x @ x.mT
-        x = A * x + (B * square + C * square @ square) @ x
+    x = _of_long_rows(x) if x.shape[2] >= 2 * x.shape[1] else _of_short_rows(x)
     return x.mT if tall else x
+
+
+def _of_short_rows(x: Matrices) -> Matrices:
+    for _ in range(ROUNDS):
+        x = _factor(x @ x.mT) @ x
+    return x
+
+
+def _of_long_rows(x: Matrices) -> Matrices:
+    """The same in a third of the time for kernels of 3x3: a round multiplies X by a polynomial of the square X X', and
+    the next round's square follows from it, so that the long rows are met at the beginning and the end only."""
+    square = x @ x.mT
+    product = factor = _factor(square)
+    for _ in range(ROUNDS - 1):
+        square = factor @ (square @ factor)
+        factor = _factor(square)
+        product = factor @ product
+    return product @ x
+
+
+def _factor(square: Float[Tensor, "count m m"]) -> Float[Tensor, "count m m"]:
+    """a + b X X' + c (X X')^2, of X X'."""
+    factor = B * square + C * square @ square
+    factor.diagonal(dim1=1, dim2=2).add_(A)
+    return factor
 
 
 class Rows(NamedTuple):
