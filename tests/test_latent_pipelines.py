@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -366,3 +367,25 @@ def test_a_network_of_other_latents_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "vqvae")
     codec_of("kl", tmp_path / "vqvae")
     assert "expected a network of the autoencoder's 2 latent channels, got one of 3" in refusal(tmp_path)
+
+
+# tiles
+
+
+def test_images_of_tiles_roll_with_their_latents(tmp_path: Path) -> None:
+    """Their edges are like any other place then, which they are not where the decoder sees zeros around them."""
+    pipeline = latent("kl", tmp_path)
+    x0 = torch.randn(4, 2, 12, 12)
+    rolled = x0.roll((3, 5), (-2, -1))
+
+    def apart(decode: Callable[[Tensor], Tensor]) -> Tensor:
+        return (decode(rolled).int() - decode(x0).roll((6, 10), (-2, -1)).int()).abs()
+
+    assert apart(lambda x0: edits.decoded_tiles(pipeline, x0)).max() <= 2
+    assert apart(pipeline.decode).max() > 20
+    assert edits.decoded_tiles(pipeline, x0).shape == (4, 3, 24, 24)
+
+
+def test_tiles_are_of_whole_latents(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"whole latents.* got 16x15"):
+        edits.tile(latent("kl", tmp_path), 16, 15, SEEDS)

@@ -41,9 +41,10 @@ from ancestral.sampling.denoiser import Denoiser, Finite, clipped
 from ancestral.sampling.loop import Chain, Step, computed
 from ancestral.sampling.samplers import DDIM, Sampler
 from ancestral.settings import SamplingSettings
-from ancestral.tensors import Data, Timesteps, to_pixels
+from ancestral.tensors import Data, Pixels, Timesteps, to_pixels
 
 MOST = 2**31  # of whole numbers
+AROUND = 16  # latents around a tile that its decoder is shown
 Seeds = Iterable[object]
 Sampling = SamplingSettings | None
 By = Literal["padding", "rolls", "windows"]
@@ -250,6 +251,11 @@ def tile(
             each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
     """
     size, by = _size(pipeline, height, width), one_of(by, get_args(By), "by")
+    if any(side == more for side, more in zip(size, _size(pipeline, height + 1, width + 1), strict=True)):
+        raise InputError(
+            f"expected sides of whole latents, so that nothing is cut off, got {height}x{width}; take multiples "
+            "of what the autoencoder divides sides by"
+        )
     if by == "padding":
         pipeline = pipeline.by_torch("tiling by padding, which pads otherwise than the network does")
     chain, settings = _chain(pipeline, seeds, labels, settings, size), sampling_of(settings, pipeline.config.sampling)
@@ -269,6 +275,18 @@ def tile(
         case "windows":
             denoise = Windows(denoise, *pipeline.latent_shape[1:], stride_of(pipeline), wraps=True)
     return chain._replace(denoise=denoise).steps()
+
+
+def decoded_tiles(pipeline: Pipeline, x0: Data) -> Pixels:
+    """The images that tile of the x0 of `tile`. A decoder of latents is shown what lies around the edges, as far as it
+    looks."""
+    if isinstance(pipeline.codec, PixelCodec):
+        return pipeline.codec.decode(x0)
+    height, width = x0.shape[-2:]
+    around = min(AROUND, height, width)
+    images = pipeline.codec.decode(F.pad(x0, (around,) * 4, mode="circular"))
+    rows, columns = images.shape[-2] // (height + 2 * around), images.shape[-1] // (width + 2 * around)
+    return images[..., around * rows : (around + height) * rows, around * columns : (around + width) * columns]
 
 
 def _chain(

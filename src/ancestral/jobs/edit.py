@@ -50,7 +50,7 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     facts = {"task": task.task(), **plan.options, **generated.how_generated(pipeline, settings)}
     facts |= {} if task.attributes is None else {"attributes": task.attributes}
 
-    decode = partial(pipeline.decode, size=plan.size)
+    decode = plan.decode or partial(pipeline.decode, size=plan.size)
     files, first = generated.ImageFiles(comparison.parent, len(places)), len(plan.made)
     keep = Keep(range(min(generated.filmed(pipeline.latent_shape), len(results))), generated.KEPT, after=True)
     chains, decoded = generating(plan.steps, pipeline.chunks(len(results)), count, keep, Tensor.cpu), list[Pixels]()

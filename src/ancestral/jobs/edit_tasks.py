@@ -6,6 +6,7 @@ Imports no torch: what computes is imported when a task is done, so that its hel
 from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -54,6 +55,7 @@ class EditPlan:
     count: int | None = None  # steps of a chain; None: as the settings of sampling say
     rows: "list[list[NamedImage]] | None" = None
     """What the comparison shows before the results of each image given, or of all; None: the images given."""
+    decode: "Callable[[Images], Pixels] | None" = None  # None: as the pipeline does
     after: "tuple[NamedImage, ...]" = ()  # what it shows after them
     tilings: int = 1  # how often it shows each of them, in both directions
     measure: "Callable[[Images], dict[str, Any]]" = lambda x0: {}  # of the results -> numbers, by name
@@ -546,16 +548,18 @@ class Tile(ManyResults):
     def plan(self, request: "EditRequest") -> Planning:
         from ancestral import edits
         from ancestral.editing.tile import seam
+        from ancestral.tensors import from_pixels
 
         yield from ()
         _, own_height, own_width = request.pipeline.spec.shape
         height, width = self.size or (own_height, own_width)
-        whole, bound = self.by != "windows", request.pipeline.codec.bound
+        whole, decode = self.by != "windows", partial(edits.decoded_tiles, request.pipeline)
         return EditPlan(
             lambda part: edits.tile(request.pipeline, height, width, *request.words(part), self.by),
             {"size": f"{height}x{width}", "by": self.by},
             tilings=2,  # in each direction: a picture that shows the seams
-            measure=lambda x0: {"seam_ratio": float(seam(x0 if bound is None else x0.clamp(-bound, bound)).ratio)},
+            decode=decode,
+            measure=lambda x0: {"seam_ratio": float(seam(from_pixels(decode(x0))).ratio)},
             size=(height, width),
             work=-(-height * width // (own_height * own_width))
             if whole
