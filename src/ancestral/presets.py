@@ -140,14 +140,14 @@ def pixel_tiles() -> Config:
 
 def textures_64() -> Config:
     """Wall and floor textures, 64x64 RGB, in latents of 16x16, from the folder `textures`: 45 minutes."""
-    codec = KLSettings(kl_weight=0.7, perceptual=0.1)
+    codec = KLSettings(kl_weight=0.7, perceptual=0.1, share=0.35)
     return in_latents(for_folder("textures", flip=True, minutes=45.0), codec)
 
 
 def emoji_64() -> Config:
     """Emoji, 64x64 RGB on white, in latents of 16x16, by their names, from the folder `emoji`: 45 minutes."""
     data = DataSettings(source="emoji")
-    codec = KLSettings(kl_weight=0.3, perceptual=0.1)  # flat colours and sharp edges are worth more bits
+    codec = KLSettings(kl_weight=0.3, perceptual=0.1, share=0.25)  # flat colours and sharp edges are worth more bits
     return in_latents(_captioned(data, 45.0, "v", LearnedText(width=96, length=24), lr=1e-3), codec)
 
 
