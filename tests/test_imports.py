@@ -57,7 +57,7 @@ EXECUTES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "sh
 """Modules that run what they read, or are made to run text."""
 RUNS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.hub.load"}
 """Functions that do. A network's own `.eval()` is none of them."""
-READS_TENSORS_ONLY = {"ancestral.evaluation.inception"}
+READS_TENSORS_ONLY = {"ancestral.hub.published"}
 """The one place that opens a published .pth file, with the reader that refuses everything but tensors."""
 
 
@@ -236,8 +236,8 @@ def test_what_executes_its_input_is_found(text: str) -> None:
 
 def test_the_exception_for_published_weights_is_narrow() -> None:
     with_tensors, with_anything = "torch.load(path, weights_only=True)", "torch.load(path, weights_only=False)"
-    assert executes("ancestral.evaluation.inception", with_tensors) == []
-    assert executes("ancestral.evaluation.inception", with_anything)
+    assert executes("ancestral.hub.published", with_tensors) == []
+    assert executes("ancestral.hub.published", with_anything)
     assert executes("ancestral.hub", with_tensors)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from ancestral.errors import InputError
+from ancestral.hub.published import read_pth
 from ancestral.tensors import Pixels, over_white
 
 # the file of torch-fidelity's release v0.2.0, converted from the TensorFlow network of 2015
@@ -39,16 +40,8 @@ class Inception:
 
 def load_inception(weights: Path) -> Inception:
     """Inception-v3 with the weights in the file `weights`, which is read as tensors and nothing else."""
-    if not weights.is_file():
-        raise InputError(f"expected the Inception weights {WEIGHTS} (torch-fidelity's release v0.2.0), got {weights}")
     # torch-fidelity leaves it to torch's default how to unpickle; a file that would run code is refused before
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-        named = isinstance(content, dict) and all(isinstance(value, Tensor) for value in content.values())
-    except Exception:  # torch.load raises whatever a damaged file makes its readers raise
-        named = False
-    if not named:
-        raise InputError(f"expected {weights} to hold named tensors only, got something else; use {WEIGHTS}")
+    read_pth(weights, f"the Inception weights {WEIGHTS} (torch-fidelity's release v0.2.0)")
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as fault:
