@@ -168,6 +168,26 @@ def test_a_run_goes_on_bit_for_bit_wherever_it_was_stopped(
     assert_same(tmp_path / "run", whole(kind))
 
 
+def learning(seen: list[Event]) -> bool:
+    return any(isinstance(event, ProgressEvent) and event.what == "learning features" for event in seen)
+
+
+def test_features_are_learned_first_and_go_where_the_run_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_features: None
+) -> None:
+    """Trap: others that are learned anew on another machine, or none. There is no cache where the run goes on."""
+    by_features = {"codec": {"perceptual_by": "features"}}
+    seen = ran(job(tmp_path / "whole", **by_features))
+    assert ended(seen) and learning(seen) and learning(seen[: [*map(type, seen)].index(StartEvent)])
+    stopped = ran(job(tmp_path / "run", **by_features), at_step(2, 1))
+    assert not ended(stopped) and not learning(stopped), "they are in the cache"
+    monkeypatch.setenv("ANCESTRAL_CACHE", str(tmp_path / "empty"))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    again = ran(job(tmp_path / "moved", **by_features))
+    assert ended(again) and not learning(again)
+    assert_same(tmp_path / "moved", tmp_path / "whole")
+
+
 @pytest.mark.parametrize("moment", ["between", "encoding"])
 def test_a_kill_between_the_phases_loses_nothing(moment: str, tmp_path: Path, whole: Callable[[str], Path]) -> None:
     process = forked(Script(Path(__file__), tmp_path / "run", moment), Path.cwd())

@@ -66,6 +66,10 @@ class FeatureNetwork(nn.Module):
         """(B, 64) features."""
         return self.features(self.down(self.stem(self.shrink(images))))
 
+    def stages(self) -> list[nn.Module]:
+        """The convolutions, up to each resolution."""
+        return [nn.Sequential(self.shrink, self.stem), *self.down]
+
 
 class Recognising(Task):
     """A feature network learns the label of an image, else which transform it is under: t - 1, so that logs tell it."""

@@ -19,6 +19,7 @@ from ancestral.folders import CODEC, autoencoder_in, kind_of
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.weights import WEIGHTS
 from ancestral.jobs.events import Event, NoteEvent, StartEvent
+from ancestral.jobs.perceptual import learned
 from ancestral.jobs.target import TrainSettings, extends
 from ancestral.jobs.train_codec import beginning, check_memory, keep_measurement
 from ancestral.jobs.training_events import curves, shown
@@ -54,8 +55,10 @@ def codec_of(
             with processes.main_first():
                 yield from _take_over(config.codec, parts.train, place, device)
         else:
-            task = CodecTask(autoencoder_of(config), parts.train, device)
-            check_memory(task.config, parts.train, device, processes)
+            own = autoencoder_of(config)
+            check_memory(own, parts.train, device, processes)
+            perceive = yield from learned(own, parts, place, processes)
+            task = CodecTask(own, parts.train, device, perceive=perceive)
             share = f"first, by {config.codec.share:.0%} of the budget: "
             yield StartEvent(share + beginning(task, place, processes))
             with curves(place, job.tensorboard and processes.is_main) as write:

@@ -14,6 +14,7 @@ from ancestral.files import check_replaceable, write_whole
 from ancestral.jobs.codec_target import TrainCodecSettings
 from ancestral.jobs.data_notes import notes_on
 from ancestral.jobs.events import Event, ResultEvent, StartEvent
+from ancestral.jobs.perceptual import learned
 from ancestral.jobs.running import together
 from ancestral.jobs.target import extends
 from ancestral.jobs.training_events import curves, shown
@@ -45,7 +46,8 @@ def train_codec(job: TrainCodecSettings, stop: Callable[[], bool] = lambda: Fals
             parts = yield from loading(config.data)
         yield from notes_on(parts, config.data.source)
         check_memory(config, parts.train, device, processes)
-        task = CodecTask(config, parts.train, device)
+        perceive = yield from learned(config, parts, folder, processes)
+        task = CodecTask(config, parts.train, device, perceive=perceive)
         yield StartEvent(beginning(task, folder, processes))
         with curves(folder, job.tensorboard and processes.is_main) as write:
             said: list[str] = []

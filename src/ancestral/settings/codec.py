@@ -54,9 +54,12 @@ class AutoencoderSettings(CodecSettings):
     """Attend at the lowest level, in encoder and decoder."""
     perceptual: Weight = 0.5
     """Weight of the perceptual loss: its gradient at the decoder's last layer over the reconstruction's; 0: none."""
-    perceptual_by: Literal["filters", "gradients"] = "filters"
+    perceptual_by: Literal["filters", "gradients", "features", "lpips"] = "filters"
     """What is compared by it. filters: how much random filters at several scales answer around each place. gradients:
-    the differences of neighbouring pixels, at the same scales."""
+    the differences of neighbouring pixels, at the same scales. features: what a small network sees that has learned to
+    tell the labels or symmetries of the training images. lpips: what AlexNet or VGG16 see, by perceptual_weights."""
+    perceptual_weights: str = ""
+    """With lpips, the file of its weights, .pth or .safetensors: the state dict of LPIPS of the package lpips."""
     adversarial: Weight = 0.0
     """Weight of a discriminator of patches, measured in the same way; 0: none."""
     adversarial_start: Fraction = ADVERSARIAL_START
@@ -78,6 +81,10 @@ class AutoencoderSettings(CodecSettings):
             raise ValueError("expected adversarial_start with adversarial above 0, got it without a discriminator")
         if self.perceptual_by != "filters" and not self.perceptual:
             raise ValueError(f"expected perceptual_by with perceptual above 0, got {self.perceptual_by} without any")
+        if self.perceptual_by == "lpips" and not self.perceptual_weights:
+            raise ValueError("expected perceptual_weights with perceptual_by lpips, got none; name the file of them")
+        if self.perceptual_weights and self.perceptual_by != "lpips":
+            raise ValueError(f"expected perceptual_weights with perceptual_by lpips, got it with {self.perceptual_by}")
         return self
 
 

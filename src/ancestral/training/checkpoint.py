@@ -83,7 +83,7 @@ def save_checkpoint(
         write_whole(building / "manifest.json", json.dumps({"format": number, "files": files}))
         put_in_place(building, folder)
         flush(root)
-        for old in _complete(root)[:-keep]:
+        for old in complete_checkpoints(root)[:-keep]:
             if not spared(_step(old)):
                 shutil.rmtree(old)
         return ""
@@ -99,6 +99,11 @@ def save_checkpoint(
     return folder
 
 
+def complete_checkpoints(root: Path) -> list[Path]:
+    """Those under `root` that were written to their end, damaged since or not, oldest first."""
+    return sorted((path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()), key=_step)
+
+
 def newest_checkpoint(
     root: Path,
     say: Callable[[str], None],
@@ -112,7 +117,7 @@ def newest_checkpoint(
         up_to: the step of the newest one to be considered; None: all are.
         content_fault: what is wrong with the content of one whose files are those of its manifest, or None.
     """
-    folders = [folder for folder in _complete(root) if up_to is None or _step(folder) <= up_to]
+    folders = [folder for folder in complete_checkpoints(root) if up_to is None or _step(folder) <= up_to]
     for folder in reversed(folders):
         fault = _fault(folder) or content_fault(folder)
         if fault is None:
@@ -132,7 +137,7 @@ def newest_checkpoint(
 def discard_after(root: Path, step: int) -> None:
     """Removes the checkpoints under `root` that are newer than `step`."""
     try:
-        for folder in _complete(root):
+        for folder in complete_checkpoints(root):
             if _step(folder) > step:
                 shutil.rmtree(folder)
     except OSError as fault:
@@ -185,10 +190,6 @@ def averaged_weights(folder: Path) -> dict[str, Tensor]:
     if not all(weight.dtype == torch.float32 and bool(weight.isfinite().all()) for weight in weights.values()):
         raise InputError(f"the checkpoint {folder} is damaged (averages that are no numbers); name another one")
     return weights
-
-
-def _complete(root: Path) -> list[Path]:
-    return sorted((path for path in root.glob("step-*") if path.name[5:].isdecimal() and path.is_dir()), key=_step)
 
 
 def _step(folder: Path) -> int:

@@ -4,7 +4,7 @@ With the losses of codec_losses.py, z drawn from q(z|x) and y the images made of
 
     ( -log p(x|z) + kl_weight KL ) / D   +   f_P P(x, y)   +   f_A A(y)                                              (1)
 
-P the distance by random filters, A how unlikely the discriminator takes y to be, D the numbers of an image. Of vq the
+P the perceptual distance, A how unlikely the discriminator takes y to be, D the numbers of an image. Of vq the
 mean squared distance to the codes stands in place of the KL. The loss that is reported, of training and of held-out
 images, is the first part alone: f_P and f_A change from step to step, and what is in nats means the same in every run.
 
@@ -15,7 +15,8 @@ gradient in the network as L.
 The discriminator has a loss of its own, learns and is heard from `adversarial_start` on, and sees pictures that carry
 no gradient. The loop holds each of the two fixed while the other one's loss is followed.
 
-Beside networks and optimisers, a resume needs the recent errors and norms, and the sums that the log is about to show.
+Beside networks and optimisers, a resume needs the recent errors and norms, and the sums that the log is about to show;
+of features that were learned, these too.
 Codes are moved after a step, by what that step has encoded; none is moved where the step was not taken.
 """
 
@@ -34,11 +35,13 @@ from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.errors import InputError
+from ancestral.files import as_path
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.networks.autoencoder import Autoencoder, Coded
 from ancestral.networks.discriminator import PatchDiscriminator, levels_for
 from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics, reflected
+from ancestral.networks.weights import weights_hash
 from ancestral.processes import Processes
 from ancestral.rng import generator, mix
 from ancestral.settings import CodecConfig, ImageSpec, KLSettings, VQSettings
@@ -55,6 +58,7 @@ from ancestral.training.codec_losses import (
     last_weight_gradient,
     unlikely,
 )
+from ancestral.training.lpips import read_lpips
 from ancestral.training.memory import Footprint, fit, moment_bytes, peak_bytes
 from ancestral.training.randomness import Randomness, randomness_of
 from ancestral.training.run import RunFolder
@@ -64,6 +68,7 @@ MEASURED = 10_000  # images to train on that the statistics of the latents are o
 AT_ONCE = 64
 GRID_IMAGES, GRID_COLUMNS = 20, 10
 LEAST_SIDE = 8  # px, of images that a discriminator has patches of
+PERCEIVE = "perceive."  # before the names of what a checkpoint has of the perceptual distance
 REVIVAL_STEPS = 100  # between two looks for codes that nothing is near to
 LAST_REVIVAL = 0.8  # share of the budget after which codes are left as they are
 DISCRIMINATOR_BETAS = (0.5, 0.9)  # of its optimiser: what it has to tell apart changes all the time
@@ -89,10 +94,16 @@ class CodecTask(Task):
     window: Tensor  # sums of the terms of `CodecTerms` since the last line of the log, and the images they are of
 
     def __init__(
-        self, config: CodecConfig, images: ImageSet, device: torch.device, compute: Choices | None = None
+        self,
+        config: CodecConfig,
+        images: ImageSet,
+        device: torch.device,
+        compute: Choices | None = None,
+        perceive: nn.Module | None = None,
     ) -> None:
         """`images`: those to train on. Weights depend on the seed of `config` alone. `compute`: None: as its settings
-        and the machine have it."""
+        and the machine have it. `perceive`: the perceptual distance of images, (x, y) -> (B,), which must be given
+        where that is by features; None: as the settings name it."""
         channels, height, width = images.shape
         self.config, self.images, self.device, self.settings = config, images, device, config.codec
         self.seed, self.size = mix(config.seed, "codec"), (height, width)
@@ -106,8 +117,7 @@ class CodecTask(Task):
         image_spec = ImageSpec(channels=channels, height=height, width=width)
         self.compute = compute or resolve(config.compute, None, image_spec, device)
         self.autoencoder, self.discriminator = self._networks(channels)
-        filters = config.codec.perceptual_by == "filters"
-        self.perceive = (RandomFilters(channels, self.seed) if filters else ImageGradients()).to(device)
+        self.perceive = (perceive or self._distance(channels)).to(device)
         self.modules = tuple(self._trainables())
         self.fraction, self.step = 0.0, 0
         self._forget()
@@ -116,7 +126,7 @@ class CodecTask(Task):
     def with_compute(self, choices: Choices) -> "CodecTask":
         if choices.threads is not None:
             torch.set_num_threads(choices.threads)
-        return CodecTask(self.config, self.images, self.device, choices)
+        return CodecTask(self.config, self.images, self.device, choices, self.perceive)
 
     def fitted(self, images: ImageSet, say: Callable[[str], None], processes: Processes) -> Choices:
         batch_size = self.config.training.batch_size
@@ -129,7 +139,7 @@ class CodecTask(Task):
         moments = sum(moment_bytes(module.network, module.settings) for module in self.modules)
         pixels = self.autoencoder.image_channels * prod(self.size)
         batch = pixels * batch_size + 4 * prod(self.spec.shape) * self.config.training.batch_size
-        trial = CodecTask(self.config, self.images, self.device, self.compute)
+        trial = CodecTask(self.config, self.images, self.device, self.compute, self.perceive)
         two, four = (peak_bytes(partial(trial._try, count)) for count in (2, 4))
         return Footprint(weights, weights, moments, weights, batch, two + (at_once - 2) * (four - two) // 2)
 
@@ -213,13 +223,20 @@ class CodecTask(Task):
     def tensors(self) -> Mapping[str, Mapping[str, Tensor]]:
         recent = {"errors": self.recent_errors, "norms": self.norms}
         kept = {f"{name}.{key}": getattr(each, key) for name, each in recent.items() for key in ("sums", "counts")}
-        return {"codec": {**kept, "window": self.window}}
+        distance = {f"{PERCEIVE}{name}": each for name, each in self._perceived().items()}
+        return {"codec": {**kept, "window": self.window, **distance}}
 
     def restore(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
         kept = {name: each.to(self.device) for name, each in tensors["codec"].items()}
         self.recent_errors = RecentMeans(kept["errors.sums"], kept["errors.counts"])
         self.norms = RecentMeans(kept["norms.sums"], kept["norms.counts"])
         self.window = kept["window"]
+        distance = {name.removeprefix(PERCEIVE): each for name, each in kept.items() if name.startswith(PERCEIVE)}
+        if self.settings.perceptual_by == "features":
+            self.perceive.load_state_dict(distance)
+        elif not all(torch.equal(each, distance[name].cpu()) for name, each in self._perceived().items()):
+            file = self.settings.perceptual_weights
+            raise InputError(f"expected the codec.perceptual_weights that this run began with, got others in {file}")
 
     @torch.no_grad()
     def grid(self, average: nn.Module, images: ImageSet) -> Pixels:
@@ -260,6 +277,28 @@ class CodecTask(Task):
             torch.manual_seed(mix(self.seed, "discriminator"))
             critic = PatchDiscriminator(channels, levels_for(*self.size)) if self.settings.adversarial else None
         return autoencoder, None if critic is None else _laid_out(critic, self.device)
+
+    def _distance(self, channels: int) -> nn.Module:
+        """The perceptual one, where the settings say all of it."""
+        match self.settings.perceptual_by:
+            case "filters":
+                return RandomFilters(channels, self.seed)
+            case "gradients":
+                return ImageGradients()
+            case "lpips":
+                return read_lpips(as_path(self.settings.perceptual_weights), *self.size)
+        raise InputError(
+            "expected `perceive` with codec.perceptual_by features, got none; ancestral.jobs.perceptual has it"
+        )
+
+    def _perceived(self) -> dict[str, Tensor]:
+        """What a resume needs of the perceptual distance: features that were learned, or which weights it has."""
+        match self.settings.perceptual_by:
+            case "features":
+                return self.perceive.state_dict()
+            case "lpips":
+                return {"hash": torch.tensor([*bytes.fromhex(weights_hash(self.perceive))], dtype=torch.uint8)}
+        return {}
 
     def _trainables(self) -> Iterator[Trainable]:
         settings = self.config.training

@@ -113,8 +113,9 @@ def train(
 
 
 def idle_settings(images: ImageSet) -> tuple[str, ...]:
-    """The settings, by dotted name, that mean nothing for these images."""
-    return ("data.attributes",) if images.attributes is None else ()
+    """The settings, by dotted name, that mean nothing for these images, or say where a file lies that a checkpoint
+    knows by its content."""
+    return ("codec.perceptual_weights", *(("data.attributes",) if images.attributes is None else ()))
 
 
 def check_alike(processes: Processes, config: AnyConfig, images: str, parallel: str, tokenizer: str = "none") -> None:
