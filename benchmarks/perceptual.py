@@ -1,8 +1,8 @@
 """`python -m benchmarks.perceptual`: which perceptual loss an autoencoder should be trained by.
 
-Autoencoders of one shape see the same images by each loss, whose cost is a hundredth of a step. Their reconstructions
-of held-out images are judged by PSNR, SSIM, the distance by random filters of other seeds than any was trained with,
-and the Fréchet distance to real held-out images in the features of a classifier. What is found is written to
+Autoencoders of one shape see the same images by each loss. Their reconstructions of held-out images are judged by PSNR,
+SSIM, the distance by random filters of other seeds than any was trained with, and the Fréchet distance to real held-out
+images in the features of a classifier, of another seed than the features trained by. What is found is written to
 benchmarks/results/perceptual-<data>.json as it comes; `--table` prints it.
 """
 
@@ -22,8 +22,11 @@ from ancestral.evaluation.evaluate import evaluate
 from ancestral.evaluation.settings import EvaluationSettings
 from ancestral.files import write_whole
 from ancestral.hub.autoencoder import read_autoencoder
+from ancestral.jobs.perceptual import learned
 from ancestral.networks.latents import LatentCodec
 from ancestral.presets import for_codec
+from ancestral.processes import SINGLE_PROCESS
+from ancestral.progress import finish
 from ancestral.settings import CodecConfig, merged
 from ancestral.tensors import from_pixels
 from ancestral.training.codec import CodecTask
@@ -37,6 +40,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "filters, 0.5": {"perceptual": 0.5},
     "filters, 1": {"perceptual": 1.0},
     "gradients, 0.5": {"perceptual": 0.5, "perceptual_by": "gradients"},
+    "features, 0.5": {"perceptual": 0.5, "perceptual_by": "features"},
 }
 JUDGES = range(1000, 1004)  # seeds of filters
 
@@ -68,7 +72,9 @@ def measured(config: CodecConfig) -> dict[str, float]:
     parts = load(config.data)
     with tempfile.TemporaryDirectory() as folder:
         run = CodecRunFolder(Path(folder) / "run")
-        for _ in train(CodecTask(config, parts.train, torch.device("cpu")), parts, run, lambda text: None):
+        perceive = finish(learned(config, parts, run, SINGLE_PROCESS))
+        task = CodecTask(config, parts.train, torch.device("cpu"), perceive=perceive)
+        for _ in train(task, parts, run, lambda text: None):
             pass
         return judged(read_autoencoder(run.codec), parts)
 
