@@ -8,7 +8,6 @@ import torch
 
 from ancestral.compute import time_on
 from ancestral.errors import InputError
-from ancestral.jobs.perceptual import untrained
 from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import planned_spec
@@ -63,8 +62,7 @@ def _autoencoder_pace(config: Config, spec: ImageSpec, num_images: int, device: 
     """Of the run that trains an autoencoder first."""
     own = autoencoder_of(config)
     images = tuner.noise(spec, own.training.batch_size)
-    perceive = untrained(spec.shape) if own.codec.perceptual_by == "features" else None
-    trainer = Trainer(CodecTask(own, images, device, perceive=perceive), images)
+    trainer = Trainer(CodecTask(own, images, device), images)
     peak, found = _held_bytes(device) + new_bytes(trainer.advance), list[float]()
     while not found or (len(found) < 3 and sum(found) < 2.0):
         begun = time_on(device)

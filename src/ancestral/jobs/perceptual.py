@@ -1,7 +1,7 @@
 """The perceptual distance by features: what a small network sees in images once it has learned to tell them apart.
 
-It is a network as `evaluate` judges by, of another seed and by all of the training images: a reconstruction that only
-looks right to the network it was trained by is not to be judged by the same. A run holds it in its checkpoints.
+It is a network as `evaluate` judges by, of another seed: a reconstruction is not to be judged by what it was trained to
+please. A run holds it in its checkpoints.
 """
 
 from collections.abc import Generator
@@ -26,12 +26,12 @@ SEED = mix(0, "perceptual features")  # no seed that anyone judges by, and that 
 def learned(
     config: CodecConfig, parts: Parts, run: RunFolder, processes: Processes
 ) -> Generator[Event, None, FeatureDistance | None]:
-    """The distance that a run is trained by, together; None: one that is not learned. Of a run that goes on without its
-    weights, which are in the checkpoint."""
+    """The distance that a run is trained by, together; None: none that is learned. Where the run goes on, its weights
+    are in the checkpoint that it goes on from, and not here."""
     if config.codec.perceptual_by != "features":
         return None
     if processes.broadcast("goes on" if complete_checkpoints(run.checkpoints) else ""):
-        return untrained(parts.train.shape)
+        return FeatureDistance(FeatureNetwork(parts.train.shape, 1).stages())
     with processes.main_first():
         extractor = yield from followed("learning features", learning(parts))
     held_out = f"{extractor.accuracy:.1%} of {extractor.num_held_out:,} held-out images told rightly"
@@ -46,8 +46,3 @@ def learning(parts: Parts) -> StepwiseWork[Extractor]:
     """Features of the first images to train on, from the cache where they are known; others are held out."""
     train, test = (in_memory(images.sliced(0, min(MEASURED, len(images)))) for images in (parts.train, parts.test))
     return (yield from train_extractor(train, test, SEED))
-
-
-def untrained(shape: tuple[int, int, int]) -> FeatureDistance:
-    """A distance that costs as much and sees nothing yet, for images (C, H, W)."""
-    return FeatureDistance(FeatureNetwork(shape, 1).stages())
