@@ -53,6 +53,9 @@ class Fetched(Protocol):
         """Columns such as images and captions of the images there, others in place of those of which one has gone bad,
         and where they are: no row has columns from different images."""
 
+    def lose(self, where: np.ndarray, reason: str) -> None:
+        """From now on others stand in for the images of the files that these are in."""
+
     def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = ("images",)) -> None:
         """Begins to fetch columns of what follows `place` of the endless row of `order`; returns at once."""
 
@@ -111,6 +114,14 @@ class ImageSet:
         if isinstance(self.images, np.ndarray):
             check_mapping(self.images)
         return self.images[where]
+
+    def stretch(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Images to train on, `start` to `stop`, (n, H, W, C), others in place of missing ones, and where they are."""
+        where = np.arange(*slice(start, stop).indices(len(self)))
+        if isinstance(self.images, np.ndarray):
+            return self.pixels(slice(start, stop)), where
+        columns, taken = self.images.columns(where, ("images",))
+        return columns["images"], taken
 
     def condition(
         self, spec: ImageSpec, where: slice | np.ndarray = slice(None), tokenizer: TextReader | None = None

@@ -35,13 +35,18 @@ class LatentMoments(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentRows:
-    """(N, V, M, h, w, z) float16, mapped: V 2 with mirror images and else 1, M 2 with deviations and else 1. In half
-    precision a latent of deviation 1 is 0.0005 off at most where it is below 1, a hundredth of a usual deviation."""
+    """(N, V, M, h, w, z) float16, mapped: V 2 with mirror images and else 1, M 2 with deviations and else 1; where an
+    image was missing, not numbers. In half precision a latent of deviation 1 is 0.0005 off at most where it is below 1,
+    a hundredth of a usual deviation."""
 
     rows: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def missing(self, where: np.ndarray) -> np.ndarray:
+        """Which of these images were, (n,) bool."""
+        return np.isnan(self.rows[where, 0, 0, 0, 0, 0])
 
     def moments(
         self, where: Int64[Tensor, "b"], mirrored: Bool[Tensor, "b"] | None, device: torch.device

@@ -110,10 +110,13 @@ class Loader:
     def _fetched(self, step: int, where: Int64[Tensor, "b"]) -> dict[str, Any]:
         """The columns of images that are fetched; where others stand in for missing ones, `where` becomes theirs."""
         stored = self.image_set.images
-        if isinstance(stored, np.ndarray) or not self.columns:
+        if isinstance(stored, np.ndarray):
             return {}
         stored.read_ahead(self.seed, (step + 1) * self.batch_size, self.columns)
         columns, taken = stored.columns(where.numpy(), self.columns)
+        while self.latents is not None and (missing := self.latents.missing(taken)).any():
+            stored.lose(taken[missing], "as when latents were encoded")
+            columns, taken = stored.columns(where.numpy(), self.columns)
         where[:] = torch.from_numpy(taken)
         return columns
 

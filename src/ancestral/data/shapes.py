@@ -107,6 +107,9 @@ class SceneRows:
                 columns["images"][at : at + TOGETHER] = draw(scenes[at : at + TOGETHER], self.side)
         return {name: columns[name] for name in names}, where
 
+    def lose(self, where: np.ndarray, reason: str) -> None:
+        """There are no files."""
+
     def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = ("images",)) -> None:
         """There is nothing to wait for."""
 

@@ -265,6 +265,10 @@ class ShardRows:
             todo = np.concatenate([places for *_, places in failed]) if failed else todo[:0]
         return out, taken
 
+    def lose(self, where: np.ndarray, reason: str) -> None:
+        for shard in np.unique(self._shard_of(where)).tolist():
+            self._mark_missing(shard, self._url(IMAGES, shard), reason)
+
     def read_ahead(self, seed: int, place: int, names: tuple[str, ...] = (IMAGES,)) -> None:
         """Fetches the shards of the pool that `place` of the endless row lies in, and of the next, in a thread."""
         (epoch, pool), shards = self.order.pools_from(seed, place)
@@ -278,17 +282,25 @@ class ShardRows:
     ) -> Iterator[tuple[int, str, str, np.ndarray]]:
         """Reads positions[todo] into out[todo] of each column; yields (shard of the part, file, reason, places) of what
         cannot be had."""
-        shard_of = np.searchsorted(self.order.bounds, positions[todo], side="right") - 1
+        shard_of = self._shard_of(positions[todo])
         for shard in np.unique(shard_of).tolist():
             places = todo[shard_of == shard]
             rows = positions[places] + self.start - self.bounds[shard]
             for name, values in out.items():
-                cache, number = self.caches[name], self.first + shard
                 try:
-                    cache.read(number, rows, values, places)
+                    self.caches[name].read(self.first + shard, rows, values, places)
                 except Gone as fault:
-                    yield shard, cache.remote.url_of(cache.column.files[number].file), str(fault), places
+                    yield shard, self._url(name, shard), str(fault), places
                     break
+
+    def _shard_of(self, positions: np.ndarray) -> np.ndarray:
+        """The shard of the part that each is in."""
+        return np.searchsorted(self.order.bounds, positions, side="right") - 1
+
+    def _url(self, name: str, shard: int) -> str:
+        """Where the file of a column lies."""
+        cache = self.caches[name]
+        return cache.remote.url_of(cache.column.files[self.first + shard].file)
 
     def _substitutes(self, positions: np.ndarray) -> np.ndarray:
         """The positions, but of images that are missing those of the ones in their place."""

@@ -243,7 +243,7 @@ class CodecTask(Task):
         """Rows of images, and below each what is made of them."""
         assert isinstance(average, Autoencoder)
         count = min(GRID_IMAGES, len(images))
-        pixels = torch.tensor(images.pixels(slice(0, count))).permute(0, 3, 1, 2)
+        pixels = torch.tensor(images.stretch(0, count)[0]).permute(0, 3, 1, 2)
         made = to_pixels(reconstructed(average, pixels.to(self.device))).cpu()
         rows = zip(*(torch.split(each, GRID_COLUMNS) for each in (pixels, made)), strict=True)
         return torch.cat([_row(each) for row in rows for each in row])
@@ -420,8 +420,8 @@ def some_images(images: ImageSet, device: torch.device) -> Iterator[Pixels]:
     """Batches of at most `MEASURED` of the images on a device, the first ones: a set is shuffled."""
     count = min(MEASURED, len(images))
     for start in range(0, count, AT_ONCE):
-        part = slice(start, min(start + AT_ONCE, count))
-        yield torch.tensor(images.pixels(part)).permute(0, 3, 1, 2).to(device)
+        pixels, _ = images.stretch(start, min(start + AT_ONCE, count))
+        yield torch.tensor(pixels).permute(0, 3, 1, 2).to(device)
 
 
 @torch.no_grad()

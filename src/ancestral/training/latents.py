@@ -61,8 +61,10 @@ def _written(
         blocks = (file.seek(0, os.SEEK_END) - len(header)) // block
         file.truncate(len(header) + blocks * block)
         for start in range(blocks * BLOCK, total, BLOCK):
-            pixels = torch.tensor(images.pixels(slice(start, start + BLOCK))).permute(0, 3, 1, 2)
-            file.write(_encoded(codec, pixels, mirrored).numpy().tobytes())
+            pixels, taken = images.stretch(start, start + BLOCK)
+            rows = _encoded(codec, torch.tensor(pixels).permute(0, 3, 1, 2), mirrored).numpy()
+            rows[taken != start + np.arange(len(taken))] = np.nan
+            file.write(rows.tobytes())
             yield ProgressEvent("encoding images", min(start + BLOCK, total), total)
         file.flush()
         os.fsync(file.fileno())
