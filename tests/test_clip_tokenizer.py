@@ -4,12 +4,16 @@ Loading transformers takes seconds, so all that needs it is here. Texts may diff
 of Unicode are too old to know, and nowhere else.
 """
 
+import json
 import random
 import unicodedata
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ancestral.errors import InputError
 from ancestral.tokenizer import Tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -81,3 +85,55 @@ def test_every_character_is_of_the_same_kind(ours: Tokenizer, theirs: Any) -> No
 def test_rows_are_read_alike(ours: Tokenizer, theirs: Any) -> None:
     for row in ours.encode([*CAPTIONS, "It's 12 ÜNÏ!", "🐕‍🦺" * 9, ""]):
         assert ours.decode(row) == theirs.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def older(tree: Any) -> None:
+    """As transformers 4 wrote it."""
+    tree["model"]["merges"] = [" ".join(pair) for pair in tree["model"]["merges"]]
+    split, bytewise = tree["pre_tokenizer"]["pretokenizers"]
+    split["pattern"]["Regex"] = split["pattern"]["Regex"].partition("endoftext\\|>|")[2]
+    del bytewise["use_regex"], tree["model"]["ignore_merges"]
+    tree["added_tokens"][0]["normalized"] = True
+
+
+@pytest.mark.parametrize("change", [lambda tree: None, older])
+def test_one_file_says_the_same_as_four(ours: Tokenizer, theirs: Any, tmp_path: Path, change: Callable) -> None:
+    theirs.save_pretrained(tmp_path)
+    assert not (tmp_path / "vocab.json").exists() and not (tmp_path / "merges.txt").exists()
+    _change(tmp_path, change)
+    assert Tokenizer.load(tmp_path).hash == ours.hash
+
+
+def _change(folder: Path, change: Callable[[Any], object]) -> None:
+    tree = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    change(tree)
+    (folder / "tokenizer.json").write_text(json.dumps(tree), "utf-8")
+
+
+OTHERS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "no model": (lambda tree: tree.pop("model"), "expected the"),
+    "another model": (lambda tree: tree["model"].update(type="Unigram"), "the model of"),
+    "dropped joins": (lambda tree: tree["model"].update(dropout=0.1), "the model of"),
+    "whole words first": (lambda tree: tree["model"].update(ignore_merges=True), "the model of"),
+    "a key that nobody knows": (lambda tree: tree["model"].update(new=1), "the model of"),
+    "a token of one's own": (lambda tree: tree["added_tokens"].append({"id": 999, "content": "<cat>"}), "added_tokens"),
+    "capitals": (lambda tree: tree["normalizer"]["normalizers"].pop(), "the normalizer of"),
+    "accents": (lambda tree: tree["normalizer"]["normalizers"].append({"type": "StripAccents"}), "the normalizer of"),
+    "whole numbers": (lambda tree: tree["pre_tokenizer"]["pretokenizers"][0].update(pattern=0), "pre_tokenizer of"),
+    "other words": (lambda tree: tree["pre_tokenizer"]["pretokenizers"][1].update(use_regex=False), "pre_tokenizer of"),
+    "no start": (lambda tree: tree.update(post_processor=None), "the post_processor of"),
+    "a join before its parts": (lambda tree: tree["model"]["merges"].reverse(), "known by then in join 1 of"),
+    "a join that is none": (lambda tree: tree["model"]["merges"].__setitem__(3, 7), "known by then in join 4 of"),
+    "another vocabulary": (lambda tree: tree["model"]["vocab"].update({"!": 1}), "to list the tokens"),
+    "no vocabulary": (lambda tree: tree["model"].pop("vocab"), "to list the tokens"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_that_says_anything_else_is_one_line(theirs: Any, tmp_path: Path, name: str) -> None:
+    change, message = OTHERS[name]
+    theirs.save_pretrained(tmp_path)
+    _change(tmp_path, change)
+    with pytest.raises(InputError, match=message) as caught:
+        Tokenizer.load(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -126,8 +126,8 @@ def _swapped(text: str) -> str:
 DAMAGE = {
     "no merges": (lambda folder: (folder / "merges.txt").unlink(), "cannot read .*merges.txt"),
     "no vocabulary": (lambda folder: (folder / "vocab.json").unlink(), "cannot read .*vocab.json"),
-    "merges in another order": (_edit("merges.txt", _swapped), "line .* of|to list the tokens"),
-    "half of the merges": (_edit("merges.txt", lambda text: text[: len(text) // 2]), "line .* of|to list the tokens"),
+    "merges in another order": (_edit("merges.txt", _swapped), "join .* of|to list the tokens"),
+    "half of the merges": (_edit("merges.txt", lambda text: text[: len(text) // 2]), "join .* of|to list the tokens"),
     "a token less": (_edit("vocab.json", lambda text: text.replace('"!": 0, ', "")), "to list the tokens"),
     "cut off": (_edit("vocab.json", lambda text: text[:99]), "not valid JSON"),
     "no version": (_edit("merges.txt", lambda text: text[14:]), "to begin with #version"),

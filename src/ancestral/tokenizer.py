@@ -46,6 +46,10 @@ NUMBER = {byte: number for number, byte in enumerate(BYTES)}
 CACHED = 2**15  # words whose tokens are kept
 LONGEST_CACHED = 64  # characters
 FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+ONE_FILE = "tokenizer.json"
+"""What newer transformers write in place of the first two, and of the last: these, and how texts become words."""
+SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+UNHEEDED = ("trim_offsets", "normalized")  # of it: of places in a text, and of <|ENDOFTEXT|> in capitals
 Join = tuple[int, int]
 
 
@@ -156,8 +160,8 @@ class Tokenizer(TextReader):
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """The tokenizer of such files, ours or CLIP's own; an InputError for any other."""
-        about, there = read_json(folder / FILES[2]), read_json(folder / FILES[0])
+        """The tokenizer of such files, ours, CLIP's own or `ONE_FILE`; an InputError for any other."""
+        about, words, one = read_json(folder / FILES[2]), folder / FILES[0], folder / ONE_FILE
         length, lower = about.get("model_max_length"), about.get("do_lower_case", True)
         kinds = about.get("tokenizer_class", "CLIPTokenizer"), about.get("pad_token", END)
         said = kinds in {("CLIPTokenizer", END), ("CLIPTokenizerFast", END)}
@@ -166,11 +170,13 @@ class Tokenizer(TextReader):
                 f"expected a CLIPTokenizer with a model_max_length, padded with {END}, in {folder / FILES[2]}, got "
                 "another; choose the folder of one"
             )
-        found = cls(_read_joins(folder / FILES[1]), length, lower)
+        if one.exists() and not words.exists():
+            words, (there, joins) = one, _read_one_file(one, lower)
+        else:
+            there, joins = read_json(words), _read_joins(folder / FILES[1])
+        found = cls(joins, length, lower)
         if there != {word: number for number, word in enumerate(found.vocabulary)}:
-            raise InputError(
-                f"expected {folder / FILES[0]} to list the tokens that {FILES[1]} makes, got others; copy both again"
-            )
+            raise InputError(f"expected {words} to list the tokens that its joins make, got others; copy it again")
         return found
 
     @cached_property
@@ -303,23 +309,63 @@ def _joins(words: Counter[str], most: int) -> list[Join]:
     return joins
 
 
+def _read_one_file(path: Path, lower: bool) -> tuple[Any, list[Join]]:
+    """The vocabulary and the joins in `ONE_FILE`, where all else in it is as CLIP has it."""
+    values = read_json(path)
+    model = values["model"] = dict(values["model"]) if isinstance(values.get("model"), dict) else {}
+    vocabulary, merges = model.pop("vocab", None), model.pop("merges", None)
+    merges = merges if isinstance(merges, list) else []
+    for name, usual in _usual(UNITS + len(merges), lower).items():
+        if _plain(values.get(name)) not in usual:
+            raise InputError(f"expected the {name} of a CLIPTokenizer in {path}, got another; choose the folder of one")
+    lines = [" ".join(map(str, each)) if isinstance(each, list) else str(each) for each in merges]
+    return vocabulary, _joins_in(lines, path)
+
+
+def _usual(start: int, lower: bool) -> dict[str, list[Any]]:
+    """What `_plain` leaves of the branches of `ONE_FILE`, all that they may be."""
+    specials = {START: start, END: start + 1}
+    normalizers = [{"type": "NFC"}, {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}]
+    patterns = (SPLIT, rf"<\|startoftext\|>|<\|endoftext\|>|{SPLIT}")
+    split = [{"type": "Split", "pattern": {"Regex": each}, "behavior": "Removed", "invert": True} for each in patterns]
+    return {
+        "added_tokens": [[{"id": number, "content": word, "special": True} for word, number in specials.items()]],
+        "normalizer": [{"type": "Sequence", "normalizers": normalizers + [{"type": "Lowercase"}] * lower}],
+        "pre_tokenizer": [{"type": "Sequence", "pretokenizers": [each, {"type": "ByteLevel"}]} for each in split],
+        "post_processor": [{"type": "RobertaProcessing", "sep": [END, start + 1], "cls": [START, start]}],
+        "model": [{"type": "BPE", "unk_token": END, "end_of_word_suffix": END_OF_WORD}],
+    }
+
+
+def _plain(tree: Any) -> Any:
+    """JSON without the keys that change no token, as they are or at all."""
+    if isinstance(tree, list):
+        return [_plain(each) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    heeded = {key: value for key, value in tree.items() if key not in UNHEEDED and (key, value) != ("use_regex", True)}
+    return {key: _plain(value) for key, value in heeded.items() if value or key == "use_regex"}
+
+
 def _read_joins(path: Path) -> list[Join]:
     """The pairs in merges.txt, by the numbers of their tokens."""
-    units = [*CHARACTERS, *(character + END_OF_WORD for character in CHARACTERS)]
-    number = {unit: i for i, unit in enumerate(units)}
-    joins: list[Join] = []
     first, *lines = read_text(path).split("\n")
     if not first.startswith("#version"):
         raise InputError(
             f"expected {path} to begin with #version: 0.2, got {first[:40]!r}; choose that of a CLIPTokenizer"
         )
-    for i, line in enumerate(lines, 2):
+    return _joins_in([line for line in lines if line], path)
+
+
+def _joins_in(lines: Sequence[str], path: Path) -> list[Join]:
+    units = [*CHARACTERS, *(character + END_OF_WORD for character in CHARACTERS)]
+    number = {unit: i for i, unit in enumerate(units)}
+    joins: list[Join] = []
+    for i, line in enumerate(lines, 1):
         left, _, right = line.partition(" ")
-        if not line:
-            continue
         if left not in number or right not in number or left + right in number:
             raise InputError(
-                f"expected two tokens known by then in line {i} of {path}, got {line[:40]!r}; copy it again"
+                f"expected two tokens known by then in join {i} of {path}, got {line[:40]!r}; copy it again"
             )
         joins.append((number[left], number[right]))
         number[left + right] = len(number)
