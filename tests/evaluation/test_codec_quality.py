@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+from ancestral.codec import PixelCodec
 from ancestral.errors import InputError
 from ancestral.evaluation.codec_quality import C1, code_counts, codebook_use, psnr, quality, restored, ssim
 from ancestral.evaluation.linear_codec import fit_linear_codec
-from ancestral.tensors import Pixels
+from ancestral.networks.tiled import at_once
+from ancestral.tensors import Images, Pixels
 
 
 def constant(value: int, size: tuple[int, int] = (16, 12)) -> Pixels:
@@ -43,6 +45,25 @@ def test_the_mean_is_of_decibels_and_not_of_errors() -> None:
     assert found.num_images == 2 and found.psnr.value == pytest.approx(sum(each) / 2)
     assert found.psnr.standard_error == pytest.approx(abs(each[0] - each[1]) / 2)
     assert quality(constant(1), constant(2)).psnr.standard_error is None
+
+
+def test_no_more_is_computed_at_once_than_of_one_large_image() -> None:
+    """And what is found does not depend on it."""
+    counts: list[int] = []
+
+    class Counting(PixelCodec):
+        def decode(self, x0: Images) -> Pixels:
+            counts.append(len(x0))
+            return super().decode(x0)
+
+    images = torch.randint(0, 256, (6, 1, 512, 512), dtype=torch.uint8)
+    made = restored(Counting(), images)
+    assert torch.equal(made, images) and counts == [4, 2]
+    assert (at_once(128, 128), at_once(129, 128), at_once(2000, 600)) == (64, 63, 1)
+    pairs = [*zip(images[:, None], images.flip(0)[:, None], strict=True)]
+    for measure in (psnr, ssim):
+        alone = torch.cat([measure(*pair) for pair in pairs])
+        torch.testing.assert_close(measure(images, images.flip(0)), alone, rtol=1e-12, atol=0)
 
 
 def test_similarity_of_flat_images_is_that_of_their_means() -> None:

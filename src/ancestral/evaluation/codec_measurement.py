@@ -13,6 +13,7 @@ from ancestral.files import read_json
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.hub.autoencoder import read_autoencoder
 from ancestral.networks.latents import KLCodec, LatentCodec, VQCodec
+from ancestral.networks.tiled import at_once
 from ancestral.networks.weights import weights_hash
 from ancestral.settings import Settings, parse
 from ancestral.tensors import Images, PerImage
@@ -20,7 +21,6 @@ from ancestral.training.codec_losses import kl_nats
 
 FILE = "quality.json"  # in the folder of the run
 MEASURED = 1000  # held-out images, at most
-AT_ONCE = 64
 
 
 class CodecMeasurement(Settings):
@@ -58,9 +58,9 @@ def measured(folder: Path, step: int | None, images: ImageSet, device: torch.dev
     weights = weights_hash(codec.network)
     codec.network.to(device)
     pixels = torch.tensor(images.pixels(slice(0, MEASURED))).permute(0, 3, 1, 2)
-    moments = [codec.moments(part.to(device)) for part in torch.split(pixels, AT_ONCE)]
-    mean, std = (torch.cat(each) for each in zip(*moments, strict=True))
     channels, height, width = images.shape
+    moments = [codec.moments(part.to(device)) for part in torch.split(pixels, at_once(height, width))]
+    mean, std = (torch.cat(each) for each in zip(*moments, strict=True))
     found = quality(pixels, decoded(codec, mean, (height, width)).cpu())
     means, stds = _of_channels(mean.double(), std.double())
     return CodecMeasurement(

@@ -21,7 +21,7 @@ Images with transparency are laid over white before either.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
@@ -30,22 +30,15 @@ from torch import Tensor
 from ancestral.codec import Codec
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Estimate, mean_estimate
+from ancestral.networks.tiled import at_once
 from ancestral.settings import Settings
 from ancestral.tensors import Pixels, over_white
 
 WINDOW, DEVIATION = 11, 1.5  # px
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-CHUNK = 64  # images at once
 
 SomeImages = UInt8[Tensor, "_ _ _ _"]
 """(N, C, H, W); two sets that are compared may differ in transparency."""
-
-
-class OfEach(NamedTuple):
-    """PSNR (dB) and SSIM of each image."""
-
-    psnr: Float64[Tensor, "N"]
-    ssim: Float64[Tensor, "N"]
 
 
 class Quality(Settings):
@@ -71,39 +64,32 @@ class CodebookUse(Settings):
 
 def psnr(originals: SomeImages, images: SomeImages) -> Float64[Tensor, "N"]:
     """Peak signal-to-noise ratio (1) of each image, dB."""
-    x, y = _comparable(originals, images)
-    error = (x.double() - y.double()).square().flatten(1).mean(dim=1)
-    return 10 * (255**2 / error.clamp(min=1 / x[0].numel())).log10()
+    return _of_pairs(_decibels, originals, images)
 
 
 def ssim(originals: SomeImages, images: SomeImages) -> Float64[Tensor, "N"]:
     """Structural similarity (2) of each image, 1 where they are equal."""
-    pairs = zip(*(torch.split(each, CHUNK) for each in _comparable(originals, images)), strict=True)
-    return torch.cat([_similarity(x.double(), y.double()) for x, y in pairs])
-
-
-def of_each(originals: SomeImages, images: SomeImages) -> OfEach:
-    return OfEach(psnr(originals, images), ssim(originals, images))
+    return _of_pairs(_similarity, originals, images)
 
 
 def quality(originals: SomeImages, images: SomeImages) -> Quality:
     """What the images of a codec are worth beside the originals, (N, C, H, W) both."""
-    each = of_each(originals, images)
-    return Quality(num_images=len(originals), psnr=mean_estimate(each.psnr), ssim=mean_estimate(each.ssim))
+    found = {"psnr": psnr(originals, images), "ssim": ssim(originals, images)}
+    return Quality(num_images=len(originals), **{name: mean_estimate(each) for name, each in found.items()})
 
 
 @torch.no_grad()
 def restored(codec: Codec, pixels: Pixels) -> Pixels:
     """What the codec makes of its own x0 of these images, as large as they are."""
     height, width = pixels.shape[-2:]
-    parts = [decoded(codec, codec.encode(part), (height, width)) for part in torch.split(pixels, CHUNK)]
-    return torch.cat(parts)
+    parts = torch.split(pixels, at_once(height, width))
+    return torch.cat([decoded(codec, codec.encode(part), (height, width)) for part in parts])
 
 
 @torch.no_grad()
 def decoded(codec: Codec, x0: Float[Tensor, "B c h w"], size: tuple[int, int]) -> Pixels:
     """The images (H, W) of some x0, which a codec may have made of images padded at the right and the bottom."""
-    parts = [codec.decode(part)[..., : size[0], : size[1]] for part in torch.split(x0, CHUNK)]
+    parts = [codec.decode(part)[..., : size[0], : size[1]] for part in torch.split(x0, at_once(*size))]
     return torch.cat(parts)
 
 
@@ -121,12 +107,22 @@ def codebook_use(counts: Int64[Tensor, "K"]) -> CodebookUse:
     return CodebookUse(codes=len(counts), used=used, entropy=abs(float((some * some.log2()).sum())))
 
 
+def _of_pairs(measure: Callable[[Tensor, Tensor], Tensor], originals: SomeImages, images: SomeImages) -> Tensor:
+    pairs = zip(*(torch.split(x, at_once(*x.shape[2:])) for x in _comparable(originals, images)), strict=True)
+    return torch.cat([measure(x.double(), y.double()) for x, y in pairs])
+
+
 def _comparable(originals: SomeImages, images: SomeImages) -> tuple[SomeImages, SomeImages]:
     x, y = over_white(originals), over_white(images)
     if x.shape != y.shape or not len(x) or {x.dtype, y.dtype} != {torch.uint8}:
         got = " and ".join(f"{tuple(each.shape)} {each.dtype}".replace("torch.", "") for each in (originals, images))
         raise InputError(f"expected two sets of as many uint8 images of one size, got {got}; give an image of each")
     return x, y
+
+
+def _decibels(x: Float64[Tensor, "B C H W"], y: Float64[Tensor, "B C H W"]) -> Float64[Tensor, "B"]:
+    error = (x - y).square().flatten(1).mean(dim=1)
+    return 10 * (255**2 / error.clamp(min=1 / x[0].numel())).log10()
 
 
 def _similarity(x: Float64[Tensor, "B C H W"], y: Float64[Tensor, "B C H W"]) -> Float64[Tensor, "B"]:

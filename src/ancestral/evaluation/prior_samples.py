@@ -11,6 +11,7 @@ import torch
 from ancestral.codec import Codec
 from ancestral.errors import InputError
 from ancestral.networks.latents import KLCodec, cropped
+from ancestral.networks.tiled import at_once
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import Classes
 from ancestral.rng import ImageNoise
@@ -18,8 +19,6 @@ from ancestral.settings import SamplingSettings
 from ancestral.tensors import Pixels
 from ancestral.viz.boxes import Box
 from ancestral.viz.pictures import grid
-
-AT_ONCE = 64  # images
 
 
 def prior_samples(
@@ -29,7 +28,7 @@ def prior_samples(
     that a diffusion model of its latents begins with."""
     if not isinstance(codec, KLCodec):
         raise InputError(f"expected a kl autoencoder to sample from, got {type(codec).__name__}, which has no prior")
-    parts = torch.split(torch.tensor([*seeds]), AT_ONCE)
+    parts = torch.split(torch.tensor([*seeds]), at_once(*shape[1:]))
     noise = (ImageNoise(part.tolist(), codec.shape(shape), device) for part in parts)
     return torch.cat([cropped(codec.decode(draw()), shape[1:]).cpu() for draw in noise])
 

@@ -28,7 +28,6 @@ from torch import Tensor
 
 from ancestral.codec import Codec
 from ancestral.evaluation.codec_quality import (
-    CHUNK,
     CodebookUse,
     Quality,
     code_counts,
@@ -44,6 +43,7 @@ from ancestral.evaluation.linear_codec import LinearCodec, fit_linear_codec
 from ancestral.evaluation.metrics import Estimate, mean_estimate
 from ancestral.evaluation.settings import RateSettings
 from ancestral.files import read_json, write_whole
+from ancestral.networks.tiled import at_once
 from ancestral.outputs import RATED
 from ancestral.progress import ProgressEvent, StagedWork, finish
 from ancestral.rng import generator
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUDGE = 0.5  # of x0 in units, half a deviation, by which a channel is moved to see what it is worth
+MOVED = 64  # images of which one is
 LEAST_GAIN = 1e-6  # of the largest: a channel that the decoder does not look at is coded as zeros
 SIDE = 1024  # px, a multiple of every factor
 SHOWN_STEPS = 13  # from the smallest step to the largest, out of which each shown image takes its own
@@ -255,22 +256,25 @@ def coded(model: SymbolModel, symbols: Symbols) -> tuple[Float64[Tensor, "N"], S
 def encoded(codec: Codec, pixels: Pixels) -> LatentNumbers:
     """x0 on the host."""
     with torch.no_grad():
-        return torch.cat([codec.encode(part).cpu() for part in torch.split(pixels, CHUNK)])
+        return torch.cat([codec.encode(part).cpu() for part in torch.split(pixels, at_once(*pixels.shape[2:]))])
 
 
 @torch.no_grad()
 def channel_gains(codec: Codec, pixels: Pixels, seed: int = 0) -> Float64[Tensor, "c"]:
     """g of (1): squared levels in all of the image for a unit of squared error in a channel of x0, measured by moving
     every number of one channel by +-`NUDGE`."""
-    part = pixels[:CHUNK]
-    x0 = codec.encode(part)
-    still = codec.decode(x0).double()
+    x0, together = encoded(codec, pixels[:MOVED]), at_once(*pixels.shape[2:])
+
+    def images(x0: LatentNumbers) -> Float64[Tensor, "B C _ _"]:
+        return torch.cat([codec.decode(part) for part in torch.split(x0, together)]).double()
+
+    still = images(x0)
     signs = torch.randint(2, x0[:, 0].shape, generator=generator(seed, "gains")).to(x0) * 2 - 1
     energy = torch.zeros(x0.shape[1], dtype=torch.float64)
     for channel in range(x0.shape[1]):
         moved = x0.clone()
         moved[:, channel] += NUDGE * signs
-        energy[channel] = (codec.decode(moved).double() - still).square().sum().cpu()
+        energy[channel] = (images(moved) - still).square().sum()
     gains = energy / (signs.numel() * NUDGE**2)
     return gains.clamp(min=max(LEAST_GAIN * float(gains.max()), torch.finfo(torch.float32).tiny))
 
@@ -406,15 +410,15 @@ def _at(curve: RateCurve, size: float, value: Callable[[RatePoint], float]) -> f
 def _indices_coded(codec: IndexedCodec, sets: Sets) -> Restored:
     fitted, held_out = (_indices(codec, each)[:, None].numpy() for each in sets)
     sizes, kept = coded(fit_symbols(fitted, codec.codes), held_out)
-    parts = torch.split(torch.from_numpy(kept[:, 0]).to(sets.held_out.device), CHUNK)
     height, width = sets.held_out.shape[2:]
-    images = [codec.decode(codec.of_indices(part))[..., :height, :width].cpu() for part in parts]
-    return Restored(torch.cat(images), sizes)
+    x0 = codec.of_indices(torch.from_numpy(kept[:, 0]).to(sets.held_out.device))
+    return Restored(decoded(codec, x0, (height, width)).cpu(), sizes)
 
 
 def _indices(codec: IndexedCodec, pixels: Pixels) -> Int64[Tensor, "N h w"]:
     with torch.no_grad():
-        return torch.cat([codec.indices(codec.encode(part)).cpu() for part in torch.split(pixels, CHUNK)])
+        parts = torch.split(pixels, at_once(*pixels.shape[2:]))
+        return torch.cat([codec.indices(codec.encode(part)).cpu() for part in parts])
 
 
 def _codebook(codec: IndexedCodec, pixels: Pixels) -> CodebookUse:

@@ -51,6 +51,13 @@ class Tiling:
 
 
 USUAL = Tiling()
+MOST_TOGETHER = 64
+
+
+def at_once(height: int, width: int) -> int:
+    """How many images of so many pixels a side are computed together: `MOST_TOGETHER`, or as few as have no more pixels
+    than the largest image that is not cut."""
+    return max(1, min(MOST_TOGETHER, USUAL.whole // (height * width)))
 
 
 class Scale(NamedTuple):

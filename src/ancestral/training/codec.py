@@ -41,6 +41,7 @@ from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.networks.autoencoder import Autoencoder, Coded
 from ancestral.networks.discriminator import PatchDiscriminator, levels_for
 from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics, reflected
+from ancestral.networks.tiled import at_once
 from ancestral.networks.weights import weights_hash
 from ancestral.processes import Processes
 from ancestral.rng import generator, mix
@@ -65,7 +66,6 @@ from ancestral.training.run import RunFolder
 from ancestral.training.task import Network, Task, Trainable
 
 MEASURED = 10_000  # images to train on that the statistics of the latents are of, at most
-AT_ONCE = 64
 GRID_IMAGES, GRID_COLUMNS = 20, 10
 LEAST_SIDE = 8  # px, of images that a discriminator has patches of
 PERCEIVE = "perceive."  # before the names of what a checkpoint has of the perceptual distance
@@ -418,9 +418,9 @@ class CodecTask(Task):
 
 def some_images(images: ImageSet, device: torch.device) -> Iterator[Pixels]:
     """Batches of at most `MEASURED` of the images on a device, the first ones: a set is shuffled."""
-    count = min(MEASURED, len(images))
-    for start in range(0, count, AT_ONCE):
-        pixels, _ = images.stretch(start, min(start + AT_ONCE, count))
+    count, together = min(MEASURED, len(images)), at_once(*images.shape[1:])
+    for start in range(0, count, together):
+        pixels, _ = images.stretch(start, min(start + together, count))
         yield torch.tensor(pixels).permute(0, 3, 1, 2).to(device)
 
 

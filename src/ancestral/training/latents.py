@@ -21,10 +21,10 @@ from ancestral.data.latents import LatentRows
 from ancestral.errors import InputError
 from ancestral.files import writing
 from ancestral.networks.latents import KLCodec, LatentCodec
+from ancestral.networks.tiled import at_once
 from ancestral.progress import ProgressEvent, StagedWork
 
 VERSION = 1
-BLOCK = 64  # images encoded at once, and written together
 
 
 def latents_of(codec: LatentCodec, images: ImageSet, mirrored: bool, folder: Path) -> StagedWork[LatentRows]:
@@ -52,7 +52,8 @@ def _written(
     part: Path, shape: tuple[int, ...], codec: LatentCodec, images: ImageSet, mirrored: bool
 ) -> Iterator[ProgressEvent]:
     """Writes what is missing of a file of that shape."""
-    total, block, header = shape[0], 2 * int(np.prod(shape[1:])) * BLOCK, _header(shape)
+    total, together, header = shape[0], at_once(*images.shape[1:]), _header(shape)
+    block = 2 * int(np.prod(shape[1:])) * together  # bytes of what is encoded and written together
     with part.open("a+b") as file:  # what is written goes to its end
         file.seek(0)
         if file.read(len(header)) != header:
@@ -60,12 +61,12 @@ def _written(
             file.write(header)
         blocks = (file.seek(0, os.SEEK_END) - len(header)) // block
         file.truncate(len(header) + blocks * block)
-        for start in range(blocks * BLOCK, total, BLOCK):
-            pixels, taken = images.stretch(start, start + BLOCK)
+        for start in range(blocks * together, total, together):
+            pixels, taken = images.stretch(start, start + together)
             rows = _encoded(codec, torch.tensor(pixels).permute(0, 3, 1, 2), mirrored).numpy()
             rows[taken != start + np.arange(len(taken))] = np.nan
             file.write(rows.tobytes())
-            yield ProgressEvent("encoding images", min(start + BLOCK, total), total)
+            yield ProgressEvent("encoding images", min(start + together, total), total)
         file.flush()
         os.fsync(file.fileno())
 
