@@ -426,11 +426,13 @@ def test_where_memory_is_short_a_step_is_timed_in_the_parts_that_training_would_
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ancestral.training.memory.available_bytes", lambda device: 60 * 2**20)
-    monkeypatch.setattr("ancestral.jobs.pacing.seconds_per_step", lambda pipeline: float(pipeline.compute.micro_batch))
+    monkeypatch.setattr("ancestral.jobs.pacing.seconds_per_step", lambda task, images: float(task.compute.micro_batch))
     config = plan(str(folder), None, {"data": {"size": 32}}, None).config
     spec = ImageSpec(channels=3, height=32, width=32, class_names=())
-    found = pacing.pace(config, spec, 60, pacing.torch.device("cpu"))
-    assert found.at_once == found.seconds_per_step < config.training.batch_size
+    for recipe in (config, in_latents(config, KLSettings())):
+        found = pacing.pace(recipe, spec, 60, pacing.torch.device("cpu"))
+        found = found.first or found
+        assert found.at_once == found.seconds_per_step < config.training.batch_size
 
 
 def test_json_holds_everything_and_measures_nothing_unless_asked(

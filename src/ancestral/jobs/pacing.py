@@ -1,24 +1,27 @@
 """What training with a recipe will take on this machine: the time of a few real steps, and an estimate of memory."""
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 import torch
 
 from ancestral.compute import time_on
+from ancestral.data.imageset import ImageSet
 from ancestral.errors import InputError
 from ancestral.machine import cpu_field
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.building import planned_spec
 from ancestral.presets import autoencoder_of
+from ancestral.processes import SINGLE_PROCESS
 from ancestral.settings import Config, ImageSpec, TrainingSettings
 from ancestral.training.codec import CodecTask
-from ancestral.training.memory import fit_micro_batch, footprint
-from ancestral.training.memory import peak_bytes as new_bytes
+from ancestral.training.denoiser import Denoising
+from ancestral.training.memory import Footprint, footprint
 from ancestral.training.step import Trainer
+from ancestral.training.task import Task
 from ancestral.tuning import tuner
-from ancestral.tuning.choosing import CannotCompute
 from ancestral.tuning.price import check_training
 
 
@@ -44,48 +47,45 @@ class DevicePace:
 
 def pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:
     """Measures the recipe `config`, uncompiled, on random images in place of the `num_images` to train on."""
-    seen, training = planned_spec(config.codec, spec), config.own_training
-    first = _autoencoder_pace(config, spec, num_images, device) if seen != spec else None
+    seen, first = planned_spec(config.codec, spec), None
+    if seen != spec:
+        own = autoencoder_of(config)
+        images = tuner.noise(spec, own.training.batch_size)
+        autoencoder = CodecTask(own, images, device)
+        first = _pace(autoencoder, autoencoder.footprint, images, num_images)
     check_training(config, seen, device)
     pipeline = Pipeline.fresh(config, seen, device)
-    fitting = fit_micro_batch(pipeline, tuner.random_images(pipeline), lambda words: None)
-    pipeline = pipeline.with_compute(fitting)
-    at_once, peak = fitting.micro_batch or training.batch_size, peak_bytes(pipeline)
-    seconds = seconds_per_step(pipeline)
+    found = _pace(Denoising(pipeline), partial(footprint, pipeline), tuner.random_images(pipeline), num_images)
+    return replace(found, first=first)
+
+
+def _pace(task: Task, needs: Callable[[int, int], Footprint], images: ImageSet, num_images: int) -> DevicePace:
+    """Of one network and what is trained with it. `needs`: as of `training.memory.fit`."""
+    fitting = task.fitted(images, lambda words: None, SINGLE_PROCESS)
+    task, training, device = task.with_compute(fitting), task.config.own_training, task.device
+    at_once = fitting.micro_batch or training.batch_size
+    needed = needs(at_once, training.batch_size)
+    peak = sum(needed) if device.type == "cuda" else needed.new + _held_bytes()
+    seconds = seconds_per_step(task, images)
     steps = steps_of(training, seconds)
-    weights = sum(parameter.numel() for parameter in pipeline.network.parameters())
+    weights = sum(parameter.numel() for parameter in task.modules[0].network.parameters())
     visits = steps * training.batch_size / max(num_images, 1)
-    return DevicePace(seconds, steps, steps * seconds / 60, visits, peak, at_once, weights, str(device), first)
+    return DevicePace(seconds, steps, steps * seconds / 60, visits, peak, at_once, weights, str(device))
 
 
-def _autoencoder_pace(config: Config, spec: ImageSpec, num_images: int, device: torch.device) -> DevicePace:
-    """Of the run that trains an autoencoder first."""
-    own = autoencoder_of(config)
-    images = tuner.noise(spec, own.training.batch_size)
-    trainer = Trainer(CodecTask(own, images, device), images)
-    peak, found = _held_bytes(device) + new_bytes(trainer.advance), list[float]()
-    while not found or (len(found) < 3 and sum(found) < 2.0):
-        begun = time_on(device)
-        trainer.advance()
-        found.append(time_on(device) - begun)
-    seconds, batch = median(found), own.training.batch_size
-    steps = steps_of(own.training, seconds)
-    weights = sum(parameter.numel() for parameter in trainer.network.parameters())
-    visits = steps * batch / max(num_images, 1)
-    return DevicePace(seconds, steps, steps * seconds / 60, visits, peak, batch, weights, str(device))
-
-
-def seconds_per_step(pipeline: Pipeline) -> float:
-    """The middle of up to three measurements, after one that warms up; none begins after two seconds."""
-    watch, choices = tuner.Stopwatch(pipeline), pipeline.compute.model_copy(update={"compile": "no"})
+def seconds_per_step(task: Task, images: ImageSet) -> float:
+    """The middle of three steps, or of all in 0.3 s, after one that warms up; none begins after two seconds."""
+    found = list[float]()
     try:
-        watch("training", choices)
-        begun, found = time.monotonic(), [watch("training", choices)]
-        while len(found) < 3 and time.monotonic() - begun < 2.0:
-            found.append(watch("training", choices))
-    except CannotCompute as fault:
-        raise InputError(str(fault)) from None
-    return pipeline.config.training.batch_size * median(found)
+        trainer = Trainer(task.with_compute(task.compute.model_copy(update={"compile": "no"})), images)
+        trainer.advance()
+        while sum(found) < 0.3 or (len(found) < 3 and sum(found) < 2.0):
+            begun = time_on(task.device)
+            trainer.advance()
+            found.append(time_on(task.device) - begun)
+    except RuntimeError as fault:  # torch's, for want of memory
+        raise InputError(f"this machine cannot: {' '.join(str(fault).split())}") from None
+    return median(found)
 
 
 def steps_of(training: TrainingSettings, seconds: float) -> int:
@@ -95,15 +95,7 @@ def steps_of(training: TrainingSettings, seconds: float) -> int:
     return max(1, round(min(limit for limit in (training.steps, by_images, by_time) if limit is not None)))
 
 
-def peak_bytes(pipeline: Pipeline) -> int:
-    """What training takes at most: what this process holds already, and what training adds to it."""
-    needed = footprint(pipeline, pipeline.compute.micro_batch)
-    return sum(needed) if pipeline.device.type == "cuda" else needed.new + _held_bytes(pipeline.device)
-
-
-def _held_bytes(device: torch.device) -> int:
-    """What this process holds: the interpreter, torch and its libraries, or on a GPU the tensors."""
-    if device.type == "cuda":
-        return torch.cuda.memory_allocated(device)
+def _held_bytes() -> int:
+    """What this process holds: the interpreter, torch and its libraries."""
     held = cpu_field("/proc/self/status", "VmRSS")
     return 0 if held is None else 1024 * int(held.split()[0])
