@@ -189,11 +189,16 @@ def test_a_damaged_or_missing_autoencoder_is_one_line(tmp_path: Path) -> None:
     assert "differ in images" in refusal(folder)
 
 
-def test_another_device_has_weights_of_its_own(tmp_path: Path) -> None:
-    made = latent("kl", tmp_path)
+def test_another_device_has_weights_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = latent("kl", tmp_path).with_guides(weaker := latent("kl", tmp_path))
     assert made.to("cpu") is made and isinstance(made.codec, LatentCodec)
-    moved = made.codec.to(torch.device("meta"))
-    assert moved.device.type == "meta" and made.codec.device.type == "cpu" and made.codec.to(made.device) is made.codec
+    assert made.codec.to(made.device) is made.codec
+    monkeypatch.setattr("ancestral.pipeline.pipeline.on_device", torch.device)
+    moved = made.to("meta")
+    for pipeline, device in ((made, "cpu"), (moved, "meta")):
+        assert isinstance(pipeline.codec, LatentCodec)
+        found = {pipeline.device, pipeline.codec.device, *(each.device for each in pipeline.network.parameters())}
+        assert found == {torch.device(device)} and pipeline.weaker is weaker
 
 
 # sizes

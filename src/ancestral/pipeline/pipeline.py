@@ -190,10 +190,9 @@ class Pipeline:
         where = on_device(device)
         if where == self.device:
             return self
-        choices = resolve(self.config.compute, self.network_settings, self.latent_spec, where)
-        codec = self.codec.to(where) if isinstance(self.codec, LatentCodec) else self.codec
-        network = copy.deepcopy(self.network).to(where)
-        return replace(self, network=network, codec=codec, device=where).with_compute(choices)
+        network = copy.deepcopy(self.network)
+        moved = self._of(Contents(self.config, self.spec, self.codec, network, self.analytic, self.tokenizer), where)
+        return replace(moved, weaker=self.weaker, classify=self.classify, processes=self.processes)
 
     @property
     def latent_spec(self) -> ImageSpec:
