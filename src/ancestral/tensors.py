@@ -29,6 +29,11 @@ def mean_over_image(x: Data) -> PerImage:
     return x.reshape(x.shape[0], -1).mean(dim=1)
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on `device`. Out of pinned memory a GPU fetches it by itself, and nobody waits."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def to_pixels(x: Float[Tensor, "..."]) -> UInt8[Tensor, "..."]:
     """[-1, 1] -> 0..255, rounded to nearest and clipped. The inverse of `from_pixels` on all 256 values."""
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from ancestral.condition import NOTHING_TOLD
 from ancestral.data.imageset import ImageSet
-from ancestral.data.loader import Loader, batch_indices, flips, sent
+from ancestral.data.loader import Loader, batch_indices, flips
+from ancestral.tensors import sent
 
 
 @given(st.integers(0, 2**40), st.integers(1, 40), st.integers(1, 30))

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from runs import fresh, no_numbers, tiny
@@ -14,7 +15,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ancestral.compute import Choices
+from ancestral.data import latents as latents_module
 from ancestral.data import loader as loader_module
+from ancestral.data.latents import LatentRows
 from ancestral.errors import Diverged
 from ancestral.training import randomness as randomness_module
 from ancestral.training import step as step_module
@@ -80,14 +83,14 @@ def on_meta(seed: int, *position: int | str, device: torch.device | str = "cpu")
     return None if torch.device(device).type == "meta" else torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("weighting", ["simple", "min-snr"])
+@pytest.mark.parametrize(("weighting", "kept"), [("simple", False), ("min-snr", False), ("simple", True)])
 def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
-    weighting: str, monkeypatch: pytest.MonkeyPatch
+    weighting: str, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a device whose tensors have shapes only, everything but the optimiser, which is torch's own: asking for a
     number fails there, and so does a batch, a noise level or a sum that was left on the CPU. Nothing is copied but by
-    `sent`, since other copies wait."""
-    for module in (randomness_module, loader_module):
+    `sent`, since other copies wait. `kept`: on latents that were encoded beforehand."""
+    for module in (randomness_module, loader_module, latents_module):
         monkeypatch.setattr(module, "sent", lambda tensor, device: torch.empty_like(tensor, device=device))
     monkeypatch.setattr(randomness_module, "generator", on_meta)
     monkeypatch.setattr(Choices, "autocast", lambda self, device: nullcontext())
@@ -95,7 +98,9 @@ def test_a_step_needs_no_number_of_its_device_and_mixes_no_devices(
     changes = {"training": {"weighting": weighting}, "compute": {"precision": "float32"}}
     pipeline, parts = fresh(tiny(changes))
     pipeline = replace(pipeline, network=pipeline.network.to("meta"), device=torch.device("meta"))
-    trainer = Trainer(Denoising(pipeline), parts.train)
+    _, *shape = parts.train.images.shape
+    latents = LatentRows(np.zeros((len(parts.train), 2, 2, *shape), np.float16)) if kept else None
+    trainer = Trainer(Denoising(pipeline, latents), parts.train)
     assert trainer.non_finite.every == MOST_IN_A_ROW
     trainer.step = MOST_IN_A_ROW - 2
     trainer.advance()

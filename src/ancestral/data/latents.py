@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from ancestral.data.imageset import check_mapping
-from ancestral.tensors import Data
+from ancestral.tensors import Data, sent
 
 LatentMaps = Float32[Tensor, "B z h w"]
 
@@ -55,5 +55,5 @@ class LatentRows:
         check_mapping(self.rows)
         view = 0 if mirrored is None else mirrored.long().numpy()
         stored = torch.from_numpy(self.rows[where.numpy(), view])  # (b, M, h, w, z)
-        found = stored.to(device).float().permute(1, 0, 4, 2, 3)
+        found = sent(stored, device).float().permute(1, 0, 4, 2, 3)
         return LatentMoments(found[0], found[1] if len(found) > 1 else None)

@@ -18,7 +18,7 @@ from ancestral.data.latents import LatentMoments, LatentRows
 from ancestral.data.order import Shuffled, batch_positions
 from ancestral.rng import generator
 from ancestral.settings import ImageSpec
-from ancestral.tensors import Pixels
+from ancestral.tensors import Pixels, sent
 from ancestral.text_reader import TextReader
 
 RESIDENT_SHARE = 0.25
@@ -153,11 +153,6 @@ class Loader:
         new, self._told = self.missing[self._told :], len(self.missing)
         words = "warning: {} is missing ({}): others stand in for its {:,} images"
         return [words.format(*missing) for missing in new]
-
-
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`. Out of pinned memory a GPU fetches it by itself, and nobody waits."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def flips(seed: int, step: int, batch_size: int) -> Tensor:

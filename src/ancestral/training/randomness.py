@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ancestral.data.loader import sent
 from ancestral.diffusion import timesteps
 from ancestral.diffusion.timesteps import RecentLosses, SampledTimesteps
 from ancestral.rng import generator
 from ancestral.settings import TrainingSettings
+from ancestral.tensors import sent
 
 
 class Randomness(NamedTuple):
