@@ -26,10 +26,10 @@ from ancestral.hub import (
     DiffusersFolder,
     NetworkFolder,
     ScheduleDescription,
-    is_diffusers_unet,
     read_diffusers,
     write_diffusers,
 )
+from ancestral.hub.unet import is_diffusers_unet
 from ancestral.networks.conditions import Told
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline

@@ -39,7 +39,6 @@ REACH = {
 """How far a shape reaches from its centroid to the left, right, top and bottom, in radii."""
 RADII = {"small": 3.6 / 32, "large": 6 / 32}
 SHAPES, SIZES = tuple(REACH), tuple(RADII)
-RELATIONS = ("above", "below", "left of", "right of")
 GAP = 2 / 32
 MARGIN = 0.5 / 32
 MOST_ASIDE = 0.6

@@ -21,7 +21,7 @@ Images with transparency are laid over white before either.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Float64, Int64, UInt8
@@ -30,6 +30,7 @@ from torch import Tensor
 from ancestral.codec import Codec
 from ancestral.errors import InputError
 from ancestral.evaluation.metrics import Estimate, mean_estimate
+from ancestral.networks.latents import cropped
 from ancestral.networks.tiled import at_once
 from ancestral.settings import Settings
 from ancestral.tensors import Pixels, over_white
@@ -56,11 +57,6 @@ class CodebookUse(Settings):
     used: float  # share of them that stand for something in the set
     entropy: float  # bits to an index, of the shares of the set; what one costs where neighbours tell nothing
 
-    @property
-    def perplexity(self) -> float:
-        """How many codes, used alike, would have this entropy."""
-        return 2**self.entropy
-
 
 def psnr(originals: SomeImages, images: SomeImages) -> Float64[Tensor, "N"]:
     """Peak signal-to-noise ratio (1) of each image, dB."""
@@ -81,16 +77,14 @@ def quality(originals: SomeImages, images: SomeImages) -> Quality:
 @torch.no_grad()
 def restored(codec: Codec, pixels: Pixels) -> Pixels:
     """What the codec makes of its own x0 of these images, as large as they are."""
-    height, width = pixels.shape[-2:]
-    parts = torch.split(pixels, at_once(height, width))
-    return torch.cat([decoded(codec, codec.encode(part), (height, width)) for part in parts])
+    parts = torch.split(pixels, at_once(*pixels.shape[2:]))
+    return torch.cat([decoded(codec, codec.encode(part), part.shape[2:]) for part in parts])
 
 
 @torch.no_grad()
-def decoded(codec: Codec, x0: Float[Tensor, "B c h w"], size: tuple[int, int]) -> Pixels:
+def decoded(codec: Codec, x0: Float[Tensor, "B c h w"], size: Sequence[int]) -> Pixels:
     """The images (H, W) of some x0, which a codec may have made of images padded at the right and the bottom."""
-    parts = [codec.decode(part)[..., : size[0], : size[1]] for part in torch.split(x0, at_once(*size))]
-    return torch.cat(parts)
+    return torch.cat([cropped(codec.decode(part), size) for part in torch.split(x0, at_once(*size))])
 
 
 def code_counts(indices: Int64[Tensor, "..."], codes: int) -> Int64[Tensor, "K"]:

@@ -24,6 +24,7 @@ from ancestral.data.imageset import ImageSet
 from ancestral.data.loader import Batch
 from ancestral.errors import InputError
 from ancestral.evaluation.kept import file_of, keep, kept, training
+from ancestral.networks.weights import channels_last
 from ancestral.progress import StepwiseWork
 from ancestral.rng import generator, mix
 from ancestral.settings import Config, ImageSpec, TrainingSettings
@@ -56,7 +57,7 @@ class FeatureNetwork(nn.Module):
             nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * WIDTH, WIDTH), nn.BatchNorm1d(WIDTH, affine=False)
         )
         self.classifier = nn.Sequential(nn.SiLU(), nn.Linear(WIDTH, num_classes))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; the stubs lack it
+        channels_last(self)
 
     def forward(self, images: Images) -> Float[Tensor, "B K"]:
         """(B, K) scores of the classes, of images in [-1, 1]."""

@@ -46,10 +46,10 @@ from typing import NamedTuple
 
 from ancestral.codec import Codec, PixelCodec
 from ancestral.errors import InputError
-from ancestral.evaluation.pixel_likelihood import LaplaceDecoder, decoded_within
+from ancestral.evaluation.pixel_likelihood import LaplaceDecoder
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.networks.autoencoder import Latents
-from ancestral.networks.latents import KLCodec
+from ancestral.networks.latents import KLCodec, cropped
 from ancestral.pipeline import Pipeline
 from ancestral.settings import ReverseVariance
 from ancestral.tensors import PerImage, Pixels
@@ -73,7 +73,7 @@ def codec_nats(
         posterior: q(z|x), of x0.
         x0: a draw from it.
     """
-    likely = decoder.log_prob(pixels, decoded_within(codec, x0, (pixels.shape[2], pixels.shape[3])))
+    likely = decoder.log_prob(pixels, cropped(codec.images(x0), pixels.shape[2:]))
     entropy = 0.5 * (posterior.log_var + math.log(2 * math.pi * math.e))
     return CodecNats(-likely.flatten(1).sum(1), -entropy.flatten(1).sum(1), kl_nats(posterior))
 

@@ -26,8 +26,7 @@ from torch import Tensor
 
 from ancestral.data.imageset import ImageSet
 from ancestral.gaussian import BIN_WIDTH, level_log_prob
-from ancestral.networks.autoencoder import Latents
-from ancestral.networks.latents import KLCodec
+from ancestral.networks.latents import KLCodec, cropped
 from ancestral.progress import StepwiseWork
 from ancestral.rng import ImageNoise, mix
 from ancestral.settings import PositiveFloat, Settings
@@ -59,12 +58,6 @@ def _log_cdf(u: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
     return torch.where(u <= 0, u - math.log(2), torch.log1p(-0.5 * torch.exp(-u)))
 
 
-def decoded_within(codec: KLCodec, x0: Latents, size: tuple[int, int]) -> Images:
-    """What the decoder answers, without what the encoder had continued: its first H rows and W columns."""
-    height, width = size
-    return codec.images(x0)[..., :height, :width]
-
-
 def fitting_decoder(
     codec: KLCodec, images: ImageSet, seed: int, device: torch.device, chunk: int
 ) -> StepwiseWork[LaplaceDecoder]:
@@ -77,7 +70,7 @@ def fitting_decoder(
         pixels = torch.tensor(images.pixels(slice(start, places.stop))).permute(0, 3, 1, 2).to(device)
         noise = ImageNoise([mix(seed, "decoder", i) for i in places], codec.shape(images.shape), device)
         with torch.inference_mode():
-            y = decoded_within(codec, codec.encode(pixels, noise), images.shape[1:])
+            y = cropped(codec.images(codec.encode(pixels, noise)), images.shape[1:])
             found = [laplace_log_prob(pixels, y, scale).sum(dim=(0, 2, 3)) for scale in scales]
         total += torch.stack(found, dim=1).cpu()
         yield places.stop, count

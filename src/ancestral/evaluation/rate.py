@@ -157,7 +157,7 @@ class Rounding:
     def images(self, symbols: Symbols, like: Pixels) -> Pixels:
         """As large, and on the same device, as `like`."""
         x0 = torch.from_numpy(symbols).double() * self.steps[:, None, None]
-        return decoded(self.codec, x0.float().to(like.device), (like.shape[2], like.shape[3])).cpu()
+        return decoded(self.codec, x0.float().to(like.device), like.shape[2:]).cpu()
 
 
 def measuring_rate(
@@ -410,9 +410,8 @@ def _at(curve: RateCurve, size: float, value: Callable[[RatePoint], float]) -> f
 def _indices_coded(codec: IndexedCodec, sets: Sets) -> Restored:
     fitted, held_out = (_indices(codec, each)[:, None].numpy() for each in sets)
     sizes, kept = coded(fit_symbols(fitted, codec.codes), held_out)
-    height, width = sets.held_out.shape[2:]
     x0 = codec.of_indices(torch.from_numpy(kept[:, 0]).to(sets.held_out.device))
-    return Restored(decoded(codec, x0, (height, width)).cpu(), sizes)
+    return Restored(decoded(codec, x0, sets.held_out.shape[2:]).cpu(), sizes)
 
 
 def _indices(codec: IndexedCodec, pixels: Pixels) -> Int64[Tensor, "N h w"]:

@@ -37,7 +37,6 @@ from ancestral.hub.scheduler import VARIANCE_TYPES, read_schedule, scheduler_con
 from ancestral.hub.scheduler import ScheduleDescription as ScheduleDescription
 from ancestral.hub.text import without_encoder, write_encoder
 from ancestral.hub.unet import UNET
-from ancestral.hub.unet import is_diffusers_unet as is_diffusers_unet
 from ancestral.hub.unet_condition import UNET_CONDITION
 from ancestral.hub.unet_condition import canonical as canonical
 from ancestral.hub.weights import WEIGHTS

@@ -23,10 +23,10 @@ SLOPE = 0.2  # of the rectifier below 0
 class PatchDiscriminator(nn.Module):
     """Scores (B, h, w) of the patches of images (B, C, H, W), whose shorter side has at least 2^levels pixels."""
 
-    def __init__(self, image_channels: int, levels: int = LEVELS, width: int = WIDTH) -> None:
+    def __init__(self, image_channels: int, levels: int = LEVELS) -> None:
         super().__init__()
-        widths = [width * 2**level for level in range(levels)]
-        self.conv_in = halving(image_channels, width)
+        widths = [WIDTH * 2**level for level in range(levels)]
+        self.conv_in = halving(image_channels, WIDTH)
         self.levels = nn.ModuleList(halving(above, 2 * above) for above in widths[:-1])
         self.norms = nn.ModuleList(GroupNorm(GROUPS, wide) for wide in widths[1:])
         self.conv_mid, self.norm_mid = convolution(widths[-1], widths[-1]), GroupNorm(GROUPS, widths[-1])

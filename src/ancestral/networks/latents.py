@@ -10,14 +10,14 @@ Codes are compared by their distances, which a deviation for each channel would 
 root of the mean of s^2. x0 of a codebook is what was encoded before it became codes, and decoding makes codes of it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Float64, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, Shaped, UInt8
 from torch import Tensor
 
 from ancestral.errors import InputError, NonFinite
@@ -226,7 +226,7 @@ def reflected(pixels: Pixels, multiple: int) -> UInt8[Tensor, "B C _ _"]:
     return pixels
 
 
-def cropped(pixels: Pixels, size: tuple[int, int]) -> UInt8[Tensor, "B C _ _"]:
+def cropped(images: Shaped[Tensor, "B C _ _"], size: Sequence[int]) -> Shaped[Tensor, "B C _ _"]:
     """The images without what was continued: the first H rows and W columns."""
     height, width = size
-    return pixels[:, :, :height, :width]
+    return images[:, :, :height, :width]

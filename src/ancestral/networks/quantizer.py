@@ -29,6 +29,8 @@ from ancestral.processes import lost_if_broken
 EPSILON = 1e-5
 CLUSTERINGS = 10
 """Times that the means of clusters are computed at the start."""
+LEAST = 0.03
+"""Of an even share, the count below which a code is started anew."""
 MOST_DISTANCES = 2**24
 """Distances that are in memory at once."""
 LatentVectors = Float[Tensor, "N D"]
@@ -105,11 +107,11 @@ class Quantizer(nn.Module):
         self.sums.copy_(self.embedding.weight * self.counts[:, None])
 
     @torch.no_grad()
-    def revive(self, z: Float[Tensor, "B D h w"], draws: torch.Generator, least: float = 0.03) -> Tensor:
-        """Starts codes anew at vectors of z whose count is below `least` of an even share, and says, (K,) bool, which;
+    def revive(self, z: Float[Tensor, "B D h w"], draws: torch.Generator) -> Tensor:
+        """Starts codes anew at vectors of z whose count is below `LEAST` of an even share, and says, (K,) bool, which;
         all processes together, with the same `draws`, which are on the CPU."""
         share = self.counts.mean()
-        dead = self.counts < least * share
+        dead = self.counts < LEAST * share
         fresh = _drawn(vectors_of(z.float()), len(dead), draws)
         self.embedding.weight.copy_(torch.where(dead[:, None], fresh, self.embedding.weight))
         self.sums.copy_(torch.where(dead[:, None], fresh * share, self.sums))

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +21,13 @@ from ancestral.files import open_regular, read_json, write_whole
 from ancestral.networks.interface import argument
 from ancestral.tensors import is_finite
 
+N = TypeVar("N", bound=nn.Module)
 NOTE, WEIGHTS = "network.json", "network.safetensors"
+
+
+def channels_last(network: N) -> N:
+    """The network, the numbers of its kernels in the order in memory that is fastest."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
 
 
 def weights_hash(network: nn.Module) -> str:

@@ -24,7 +24,7 @@ from ancestral.networks.backbone import Backbone
 from ancestral.networks.conditions import Embedded
 from ancestral.networks.interface import argument
 from ancestral.networks.latents import LatentCodec
-from ancestral.networks.weights import check_answer, first_not_finite, weights_hash
+from ancestral.networks.weights import channels_last, check_answer, first_not_finite, weights_hash
 from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
 from ancestral.pipeline.calling import (
@@ -137,7 +137,7 @@ class Pipeline:
         if config.diffusion.prediction == "levels" or config.training.loss in ("vlb", "hybrid"):
             check_pixels(codec, "diffusion.prediction levels and training.loss vlb or hybrid")
         where, diffusion, seen = on_device(device), build_diffusion(config.diffusion), latent_spec(codec, spec)
-        placed, codec = _laid_out(network.to(where)), codec.to(where) if isinstance(codec, LatentCodec) else codec
+        placed, codec = channels_last(network.to(where)), codec.to(where) if isinstance(codec, LatentCodec) else codec
         made = cls(config, spec, diffusion, placed, where, Choices(), codec, analytic, tokenizer=tokenizer)
         if made.network_settings is None:
             check_answer(network, seen.shape, outputs(config.diffusion, seen), made.num_classes, where)
@@ -160,7 +160,7 @@ class Pipeline:
 
     def with_network(self, network: nn.Module) -> "Pipeline":
         """The same pipeline around another network of the same shape; what guides it and what was measured is left."""
-        placed = _laid_out(network.to(self.device))
+        placed = channels_last(network.to(self.device))
         return replace(self, network=placed, analytic=None, weaker=None, classify=None, processes=SINGLE_PROCESS)
 
     def with_guides(self, weaker: "Pipeline | None" = None, classify: NoisyClassifier | None = None) -> "Pipeline":
@@ -552,8 +552,3 @@ class Pipeline:
                     f"expected guidance 1, got {settings.guidance:g}: this network knows no null class to guide by; it "
                     "was trained with label_dropout 0, or elsewhere (--null-class N says which class stands for none)"
                 )
-
-
-def _laid_out(network: nn.Module) -> nn.Module:
-    """The network, the numbers of its weights in the order in memory that is fastest."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

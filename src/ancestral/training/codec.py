@@ -23,7 +23,7 @@ Codes are moved after a step, by what that step has encoded; none is moved where
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from math import log, prod
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -40,9 +40,9 @@ from ancestral.gaussian import DiagonalGaussian
 from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.networks.autoencoder import Autoencoder, Coded
 from ancestral.networks.discriminator import PatchDiscriminator, levels_for
-from ancestral.networks.latents import LatentCodec, latent_codec, latent_statistics, reflected
+from ancestral.networks.latents import LatentCodec, cropped, latent_codec, latent_statistics, reflected
 from ancestral.networks.tiled import at_once
-from ancestral.networks.weights import weights_hash
+from ancestral.networks.weights import channels_last, weights_hash
 from ancestral.processes import Processes
 from ancestral.rng import generator, mix
 from ancestral.settings import CodecConfig, ImageSpec, KLSettings, VQSettings
@@ -72,7 +72,6 @@ PERCEIVE = "perceive."  # before the names of what a checkpoint has of the perce
 REVIVAL_STEPS = 100  # between two looks for codes that nothing is near to
 LAST_REVIVAL = 0.8  # share of the budget after which codes are left as they are
 DISCRIMINATOR_BETAS = (0.5, 0.9)  # of its optimiser: what it has to tell apart changes all the time
-N = TypeVar("N", bound=nn.Module)
 
 
 class CodecTerms(NamedTuple):
@@ -273,10 +272,10 @@ class CodecTask(Task):
     def _networks(self, channels: int) -> tuple[Autoencoder, PatchDiscriminator | None]:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(mix(self.seed, "weights"))
-            autoencoder = _laid_out(Autoencoder(self.settings, channels), self.device)
+            autoencoder = channels_last(Autoencoder(self.settings, channels)).to(self.device)
             torch.manual_seed(mix(self.seed, "discriminator"))
             critic = PatchDiscriminator(channels, levels_for(*self.size)) if self.settings.adversarial else None
-        return autoencoder, None if critic is None else _laid_out(critic, self.device)
+        return autoencoder, None if critic is None else channels_last(critic).to(self.device)
 
     def _distance(self, channels: int) -> nn.Module:
         """The perceptual one, where the settings say all of it."""
@@ -429,7 +428,7 @@ def reconstructed(network: Autoencoder, pixels: Pixels) -> Images:
     """What a network makes of images, by the means of their latents, of their size, in float32."""
     x = from_pixels(reflected(pixels, network.settings.factor))
     with torch.autocast(x.device.type, enabled=False):
-        return network(x).images[..., : pixels.shape[2], : pixels.shape[3]]
+        return cropped(network(x).images, pixels.shape[2:])
 
 
 def _alike(x: Images) -> PerImage:
@@ -444,8 +443,3 @@ def _float(posterior: DiagonalGaussian) -> DiagonalGaussian:
 def _row(pixels: Pixels) -> UInt8[Tensor, "_ C H W"]:
     """A whole row of the grid: white where images are missing."""
     return F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, GRID_COLUMNS - len(pixels)), value=255)
-
-
-def _laid_out(network: N, device: torch.device) -> N:
-    """The network on a device, its kernels as its images lie there."""
-    return network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
