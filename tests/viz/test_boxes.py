@@ -26,6 +26,7 @@ def test_wrapping_loses_no_letter(words: list[str]) -> None:
 
 
 def test_words_that_fit_are_not_broken() -> None:
+    assert boxes.wrapped("medium-light skin", 14, 90) == ["medium-", "light skin"]
     assert set(" ".join(boxes.wrapped("coat ankle boot shirt", 14, 90)).split()) == {"coat", "ankle", "boot", "shirt"}
 
 

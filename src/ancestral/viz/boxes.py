@@ -3,6 +3,7 @@
 Nothing overlaps and nothing is cut off: a caption that is too long wraps, and a column is as wide as its widest box.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from math import ceil
@@ -93,15 +94,15 @@ def table(cells: Sequence[Sequence[Box]], gap: int, down: float = 0.5) -> Box:
 
 
 def wrapped(string: str, size: int, width: int | None) -> list[str]:
-    """Greedy lines of at most `width` px, broken between words, and within a word that alone is too wide."""
+    """Greedy lines of at most `width` px, broken between words, behind a hyphen, and within what alone is too wide."""
     lines = [""]
-    for word in string.split():
-        longer = f"{lines[-1]} {word}".strip()
+    for piece in re.findall(r"\s*(?:-*[^\s-]+-*|-+)", string):
+        longer = (lines[-1] + re.sub(r"^\s+", " ", piece)).strip()
         if width is None or text_width(longer, size) <= width:
             lines[-1] = longer
             continue
         lines.append("")
-        for letter in word:
+        for letter in piece.strip():
             if lines[-1] and text_width(lines[-1] + letter, size) > width:
                 lines.append("")
             lines[-1] += letter
