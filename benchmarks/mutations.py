@@ -450,6 +450,13 @@ MUTATIONS = (
              "networks.bind(known), networks.weaker(known))", "networks.bind(known), networks.weaker(known.null()))"),
     Mutation("published variance: beta_1", "diffusion/variances.py",
              "torch.where(s == 0, _least(schedule, t, s), schedule.beta(t, s))", "schedule.beta(t, s)"),
+    Mutation("plan: the past from the wrong end", "sampling/plan.py", "_pair([i - len(before)])", "_pair([-1 - i])"),
+    Mutation("plan: an interval without an end", "sampling/plan.py", "first <= t <= last", "first <= t"),
+    Mutation("runner: too much noise on the way up", "../ancestral_lite/plans.py", "(1 - share**2) ** 0.5",
+             "(1 - share) ** 0.5"),
+    Mutation("runner: a past kept over the way up", "../ancestral_lite/plans.py", "past.clear()", "past.copy()"),
+    Mutation("normals: half a pair thrown away", "../ancestral_lite/normals.py",
+             "self._left[:count], self._left[count:]", "self._left[:count], []"),
 )  # fmt: skip
 """One of each kind of mistake, most of them found in public code or made while this was written."""
 

@@ -23,6 +23,7 @@ REQUIRED = {
     *(f"diffusion/{name}.py" for name in ("schedules", "process", "parameterization", "variances", "analytic")),
     *(f"diffusion/{name}.py" for name in ("likelihood", "losses", "timesteps", "probability_flow")),
     *("gaussian.py", "sampling/guidance.py", "sampling/denoiser.py", "sampling/loop.py"),
+    *("sampling/plan.py", "../ancestral_lite/plans.py", "../ancestral_lite/normals.py"),
     "rng.py",
     "pipeline/guiding.py",
     "networks/attention.py",

@@ -46,6 +46,7 @@ from ancestral.progress import finish
 from ancestral.rng import ImageNoise, generator
 from ancestral.sampling.denoiser import Cached, Denoiser, Finite, NetworkDenoiser, clipped
 from ancestral.sampling.loop import Chain, Step
+from ancestral.sampling.plan import Plan, compile_plan
 from ancestral.sampling.samplers import Sampler
 from ancestral.settings import (
     ComputeSettings,
@@ -442,6 +443,16 @@ class Pipeline:
     def timesteps(self, settings: SamplingSettings) -> Timesteps:
         """The falling timesteps of `settings`, (steps + 1,)."""
         return build_grid(settings, self.sampler(settings), self.diffusion.schedule)
+
+    def plan(self, settings: SamplingSettings | None = None) -> Plan:
+        """How its images are generated as a table of numbers, for runners without torch (docs/plans.md).
+
+        The label of no class is the one after the last, as for a network of one's own.
+        """
+        settings = sampling_of(settings, self.config.sampling)
+        null = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        sampler, timesteps = self.sampler(settings), self.timesteps(settings)
+        return compile_plan(self.diffusion, sampler, timesteps, settings, self.codec.bound, null)
 
     def class_index(self, name: str) -> int:
         """The label of a class, by name or number, as `calling.class_index` finds it."""

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+import ancestral_lite as lite
 from ancestral.data.loader import batch_indices, flips
 from ancestral.oracles import double
 from ancestral.rng import ImageNoise, generator, mix
@@ -30,6 +31,14 @@ def recorded(_: torch.device) -> tuple[Tensor, int]:
     first = ImageNoise([17], (3,), dtype=torch.float64)()[0]
     recorded = double(-1.4930069097636214, 1.5770358482092568, 0.6468870969403772)
     return first - recorded, mix(17, "sample") - 5955173394685240372
+
+
+@NOISE("the noise of images by NumPy is torch's", 1e-6)
+def by_numpy(_: torch.device) -> Iterator[Tensor]:
+    """Blocks of 16, their rest, and fewer than 16 numbers, in draws one after the other."""
+    for shape in ((1, 8, 8), (3, 5, 7), (1, 3, 3), (17,), (5,)):
+        ours, theirs = ImageNoise(range(50), shape), lite.ImageNoise(range(50), shape)
+        yield from (ours() - torch.from_numpy(theirs()) for _ in range(3))
 
 
 @NOISE("image 17 alone is image 17 in a batch", 0)
