@@ -67,6 +67,8 @@ def inpaint(
     Each stretch of `jump` steps is gone down `rounds` times, and back up between by q(x_t | x_s); the last step, onto
     0, once (Lugmayr et al. 2022).
     """
+    if rounds < 1 or jump < 1:
+        raise ValueError(f"expected rounds and jumps of at least 1, got {rounds} and {jump}")
     levels, (*above, last) = _levels(plan), plan["steps"]
 
     def kept(x: Array, t: int) -> Array:
@@ -142,6 +144,8 @@ def _asked(plan: Plan, level: Plan, network: Network, x: Array, labels: Labels) 
     time = np.full(len(x), level["time"], np.float32)
     output = network(level["scale"] * x, time, labels).astype(x.dtype)
     means = x.shape[1] * (256 if plan["output"] == "levels" else 1)
+    if output.shape[:2] not in ((len(x), means), (len(x), means + x.shape[1])):
+        raise ValueError(f"expected an output of {len(x)} images and {means} channels, got {output.shape}")
     answer, coeff = output[:, :means], output[:, means:]
     if plan["output"] == "levels":
         answer = _expected(answer, x, level["alpha"], level["sigma"])

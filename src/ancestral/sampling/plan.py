@@ -189,12 +189,14 @@ def _move(sampler: Sampler, before: Timesteps, t: Timesteps, s: Timesteps) -> Pl
 
     def denoise(x: Tensor, at: Timesteps) -> Prediction:
         calls.append(PlanCall(t=int(at), x=axes.terms(x)))
-        return Prediction(at, *axes.new(*_pair([len(calls) - 1])), axes.coefficient)
+        x0, eps = axes.new(*_pair([len(calls) - 1]))
+        return Prediction(at, x0, eps, axes.coefficient)
 
     x_s, kept = sampler.step(denoise, x_t, t, s, past, lambda: axes.new("noise")[0])
     x, noise = axes.terms(x_s), None
     if "noise" in axes.names:
-        noise, _ = x_s[:, axes.names.index("noise")].tolist(), x.pop("noise", None)
+        x.pop("noise", None)
+        noise = x_s[:, axes.names.index("noise")].tolist()
     return PlanMove(calls=tuple(calls), x=x, noise=noise, x0=axes.terms(kept.x0), eps=axes.terms(kept.eps))
 
 

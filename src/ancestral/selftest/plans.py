@@ -5,6 +5,7 @@ Both call one network, an arbitrary smooth function, and are given the same draw
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ NONE = 3  # no class, as a plan names it; here it is -1
 KEPT = torch.tensor([True, False])
 ROUNDS = (None, Rounds(3, jump=2), Rounds(2, jump=9))
 TIMES: tuple[NetworkTime, ...] = ("index", "log-snr", "flow", "sit")
-GUIDED = {
+GUIDED: dict[str, dict[str, Any]] = {
     "by none": {"guidance": 1.0},
     "to no class": {"guidance": 0.0},
     "away from no class": {"guidance": 3.0},
