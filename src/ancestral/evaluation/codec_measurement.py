@@ -4,6 +4,7 @@ from math import log
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 
@@ -53,11 +54,12 @@ def read_measurement(file: Path) -> CodecMeasurement:
 @torch.no_grad()
 def measured(folder: Path, step: int | None, images: ImageSet, device: torch.device) -> CodecMeasurement:
     """What the codec in a folder, that of this step, is worth on at most `MEASURED` of the images, of which there must
-    be some."""
+    be some: evenly from all of them, since sets may come sorted."""
     codec = read_autoencoder(folder)
     weights = weights_hash(codec.network)
     codec.network.to(device)
-    pixels = torch.tensor(images.pixels(slice(0, MEASURED))).permute(0, 3, 1, 2)
+    some = np.linspace(0, len(images), min(len(images), MEASURED), endpoint=False).astype(np.int64)
+    pixels = torch.tensor(images.pixels(some)).permute(0, 3, 1, 2)
     channels, height, width = images.shape
     moments = [codec.moments(part.to(device)) for part in torch.split(pixels, at_once(height, width))]
     mean, std = (torch.cat(each) for each in zip(*moments, strict=True))
