@@ -6,6 +6,7 @@
 #   make docs    the documentation, as HTML
 #   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
 #   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)
+#   make engine  the browser's kernels, to the bytes that are committed: with Debian's clang 14 and lld
 #   make setup   only what test, check and docs need
 #   make clean   removes the environment and what tools left behind, never runs/
 
@@ -13,6 +14,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 RUN ?= runs/demo
+KERNELS ?= src/ancestral/share/net.wasm
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -27,7 +29,7 @@ export GOMP_SPINCOUNT ?= 10000
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-float32 soak check docs bench setup clean
+.PHONY: demo test test-float32 soak check docs bench engine setup clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/ancestral train digits --out $(RUN)
@@ -56,6 +58,11 @@ docs: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+engine:
+	clang --target=wasm32 -msimd128 -mbulk-memory -O3 -std=c11 -Wall -Wextra -nostdlib -Wl,--no-entry \
+		-Wl,--export=__heap_base -Wl,--strip-all -o $(KERNELS) src/ancestral/share/net.c
+	chmod 644 $(KERNELS)
 
 setup: $(VENV)/.installed-dev
 

@@ -26,7 +26,7 @@ ROWS = (
     {"pipeline"},
     {"training", "edits"},
     {"evaluation"},
-    {"report", "tuning", "selftest"},
+    {"report", "tuning", "selftest", "share"},
     {"jobs"},
     {"cli", "web"},
     {"__main__"},

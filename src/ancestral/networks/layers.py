@@ -140,12 +140,16 @@ def sinusoids(
 
     Computed in float32 whatever surrounds it: bfloat16 has eight bits and takes t = 998 for 1000.
     """
-    half = width // 2
-    index = torch.arange(half, dtype=torch.float32, device=time.device)
-    frequencies = torch.exp(-math.log(10000) * index / max(half - frequency_shift, 1))
-    angles = time.float()[:, None] * frequencies
+    angles = time.float()[:, None] * frequencies(width, frequency_shift, time.device)
     halves = (angles.sin(), angles.cos())
     return torch.cat(halves if order == "sin-cos" else halves[::-1], dim=1)
+
+
+def frequencies(width: int, shift: Literal[0, 1], device: torch.device) -> Float[Tensor, "half"]:
+    """w_i of `sinusoids`, float32."""
+    half = width // 2
+    index = torch.arange(half, dtype=torch.float32, device=device)
+    return torch.exp(-math.log(10000) * index / max(half - shift, 1))
 
 
 def placed(pixels: Float[Tensor, "B L D"], x: Images) -> Float[Tensor, "B L D"]:

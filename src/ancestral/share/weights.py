@@ -1,0 +1,99 @@
+"""A U-Net as one file for the browser's engine (`network.js`): safetensors, in whose metadata the settings stand.
+
+Weights of two dimensions and more lie as the engine multiplies them, (blocks, rows, 8): eight outputs at a time, zeros
+where there are fewer, and a row for each number of the input. They are stored in 32, 16 or 8 bits, the last times a
+factor for each output, and become float32 when they are read. Vectors keep 32 bits. `rounded` is the pipeline of torch
+that computes with the very numbers of the file.
+"""
+
+import copy
+import json
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor
+from torch.nn import functional as F
+
+from ancestral.codec import check_pixels
+from ancestral.errors import InputError
+from ancestral.networks.blocks import stem_width
+from ancestral.networks.layers import frequencies
+from ancestral.networks.unet import UNet
+from ancestral.pipeline import Pipeline
+from ancestral.tensors import is_finite
+
+Bits = Literal[32, 16, 8]
+LANES = 8  # outputs that the engine computes side by side
+ABOUT = "ancestral"  # the key of the settings in the metadata
+EMBEDDING = "class_embedding.weight"  # a linear layer of one-hot classes, of which a row is looked up
+
+
+def packed(pipeline: Pipeline, bits: Bits = 16) -> bytes:
+    """The file of a pipeline's network. Raises InputError for one that the engine does not compute."""
+    network = _supported(pipeline)
+    about = {
+        "network": network.settings.model_dump(mode="json"),
+        "shape": pipeline.latent_shape,
+        "num_classes": network.told.num_classes,
+        "null_class": network.told.null_class,
+    }
+    width, shift = stem_width(network.settings), network.settings.time_frequency_shift
+    tensors = {"frequencies": frequencies(width, shift, torch.device("cpu"))}
+    for name, weight in network.state_dict().items():
+        tensors |= {f"{name}{part}": each.contiguous() for part, each in _stored(name, weight.cpu(), bits).items()}
+    return save(tensors, {ABOUT: json.dumps(about)})
+
+
+def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
+    """The pipeline with the weights that the file holds."""
+    network = copy.deepcopy(_supported(pipeline))
+    with torch.no_grad():
+        for name, weight in network.state_dict().items():
+            weight.copy_(_read(name, _stored(name, weight, bits), weight.shape))
+    return pipeline.with_network(network)
+
+
+def _supported(pipeline: Pipeline) -> UNet:
+    network = pipeline.network
+    check_pixels(pipeline.codec, "a page")
+    told = network.told if isinstance(network, UNet) else None
+    unknown = {
+        f"a network of kind {type(network).__name__}": told is None,
+        "one that is told a text": told is not None and told.text is not None,
+        "one that is told attributes": told is not None and told.num_attributes > 0,
+    }
+    for what, there in unknown.items():
+        if there:
+            raise InputError(f"expected a U-Net that is told classes or nothing, got {what}; use `ancestral sample`")
+    assert isinstance(network, UNet)
+    return network
+
+
+def _stored(name: str, weight: Tensor, bits: Bits) -> dict[str, Tensor]:
+    """What the file holds of a tensor: itself under "", and the factors of 8 bits under ".scale"."""
+    if weight.ndim < 2:
+        return {"": weight.float()}
+    outputs = (weight.T if name == EMBEDDING else weight).movedim(1, -1).flatten(1).float()
+    padded = F.pad(outputs, (0, 0, 0, -len(outputs) % LANES))
+    blocks = padded.unflatten(0, (-1, LANES)).mT
+    if bits == 32:
+        return {"": blocks}
+    if bits == 16:
+        halves = blocks.half()
+        if not is_finite(halves):
+            raise InputError(f"expected weights that 16 bits hold, got {blocks.abs().max():g} in {name}; take 32 bits")
+        return {"": halves}
+    scale = (blocks.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+    return {"": (blocks / scale).round().to(torch.int8), ".scale": scale}
+
+
+def _read(name: str, stored: dict[str, Tensor], shape: torch.Size) -> Float[Tensor, "..."]:
+    """The tensor of that shape that the engine computes with."""
+    numbers = stored[""].float() * stored.get(".scale", 1)
+    if len(shape) < 2:
+        return numbers
+    of, inner, *kernel = shape[::-1] if name == EMBEDDING else shape
+    outputs = numbers.mT.flatten(0, 1)[:of].reshape(of, *kernel, inner).movedim(-1, 1)
+    return outputs.T if name == EMBEDDING else outputs

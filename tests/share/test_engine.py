@@ -1,0 +1,235 @@
+"""The browser's engine in a real browser: its networks, its random numbers and its page against torch."""
+
+import shutil
+import subprocess
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pipelines import untrained
+from torch import nn
+
+from ancestral.condition import Condition
+from ancestral.diffusion.categorical import PredictsCategorical
+from ancestral.errors import InputError
+from ancestral.pipeline import Pipeline
+from ancestral.presets import PRESETS
+from ancestral.rng import ImageNoise
+from ancestral.settings import DiTSettings, UNetSettings
+from ancestral.share.engine import bare_page
+from ancestral.share.weights import Bits, packed, rounded
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+CLANG = "Debian clang version 14.0.6"
+HARNESS = """
+const bytes = (text) => Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0)).buffer;
+window.computed = async (file, x, time, label) =>
+  [...(await Network.open(wasm, bytes(file))).call(Float32Array.from(x), time, label)];
+window.expected = (output, x, ...rest) => [...expected(Float32Array.from(output), Float32Array.from(x), ...rest)];
+window.noise = (seed, count, draws) => {
+  const noise = new ImageNoise(seed, count);
+  return Array.from({ length: draws }, () => [...noise.next()]);
+};
+"""
+SMALL: dict[str, Any] = {"widths": (8, 16), "layers": 1, "attention": (1,), "norm_groups": 4}
+CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
+    "channels that neither four nor eight divides": (
+        (3, 7, 5), {"widths": (6, 10), "stem": 14, "norm_groups": 2, "attention": (0, 1), "heads": 2},
+    ),
+    "odd sides, padded evenly": ((1, 5, 3), {"widths": (8, 8, 12, 8), "attention": ()}),
+    "odd sides, padded right and bottom, down to one pixel": (
+        (1, 7, 5), {"widths": (8, 8, 12, 8), "attention": (), "downsample_padding": "right-bottom"},
+    ),
+    "scale and shift, Fourier features of three channels": (
+        (3, 8, 8), {"time_conditioning": "scale-shift", "fourier": (0, 3, 7)},
+    ),
+    "places, more pixels than scores in memory at a time, and no multiple of four": (
+        (1, 11, 7), {"attention": (0, 1), "positions": True, "head_width": 4},
+    ),
+    "a middle of more, without normalisation": (
+        (1, 8, 8), {"middle_layers": 3, "middle_norm": False, "positions": True},
+    ),
+    "a middle of one block": ((1, 8, 8), {"middle_layers": 0, "attention": ()}),
+    "no attention in the middle, three blocks a level": ((1, 8, 8), {"middle_attention": False, "layers": 3}),
+    "the other sinusoids, a large epsilon, dropout": (
+        (1, 8, 8), {"time_order": "cos-sin", "time_frequency_shift": 0, "norm_eps": 0.1, "dropout": 0.5},
+    ),
+    "one level": ((1, 4, 4), {"widths": (12,), "attention": (0,)}),
+    "not square, mixed out of a few channels": ((2, 6, 10), {"output_rank": 5}),
+}  # fmt: skip
+
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed: the engine is not tried in a browser")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def call(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    """Calls a function of the harness, in a page opened from a file, of which nothing is complained."""
+    complaints: list[str] = []
+    page = opened(browser, tmp_path_factory.mktemp("page") / "engine.html", bare_page(HARNESS), complaints)
+    yield lambda name, *given: page.evaluate(f"given => window.{name}(...given)", given)
+    assert complaints == []
+
+
+def opened(browser: Any, file: Path, text: str, complaints: list[str]) -> Any:
+    """A page, and in `complaints` what the browser says of it and what it asks for beside the file."""
+    file.write_text(text, encoding="utf-8")
+    page = browser.new_page()
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda r: complaints.append(r.url) if r.url not in ("data:,", file.as_uri()) else None)
+    page.goto(file.as_uri())
+    return page
+
+
+def filled(pipeline: Pipeline) -> Pipeline:
+    """The pipeline with random numbers where a new network has none, so that every weight counts."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in pipeline.network.parameters():
+            if weight.ndim < 2:
+                weight += 0.1 * torch.randn(weight.shape, generator=generator)
+            elif not weight.any():
+                nn.init.xavier_uniform_(weight, 0.5, generator)
+    return pipeline
+
+
+def error(call: Call, pipeline: Pipeline, bits: Bits, time: float, label: int | None) -> float:
+    """The largest difference between the browser's output for an image and torch's, of the same weights."""
+    x = torch.randn(1, *pipeline.latent_shape, generator=torch.Generator().manual_seed(1))
+    file = b64encode(packed(pipeline, bits)).decode()
+    got = torch.tensor(call("computed", file, x.flatten().tolist(), time, label))
+    condition = Condition() if label is None else Condition(labels=torch.tensor([label]))
+    with torch.no_grad():
+        wanted = rounded(pipeline, bits).network.eval()(x, torch.tensor([time]), condition)
+    assert wanted.std() > 0.1
+    return float((got - wanted.flatten()).abs().max())
+
+
+def preset(name: str, shape: tuple[int, int, int], num_classes: int) -> Pipeline:
+    config = PRESETS[name]()
+    changes = {"network": config.network, "diffusion": config.diffusion}
+    return filled(untrained(shape, tuple(map(str, range(num_classes))), changes))
+
+
+def refused(pipeline: Pipeline) -> str:
+    with pytest.raises(InputError) as refusal:
+        packed(pipeline)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(("bits", "label"), [(32, 7), (16, 7), (8, 7), (32, None)])
+def test_digits_are_torchs_in_all_bits(call: Call, bits: Bits, label: int | None) -> None:
+    assert error(call, preset("digits", (1, 8, 8), 10), bits, 999.0, label) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "num_classes", "time"),
+    [("mnist", (1, 28, 28), 10, 1.0), ("photos", (3, 32, 32), 0, 500.0)],
+)
+def test_larger_presets_are_torchs(
+    call: Call, name: str, shape: tuple[int, int, int], num_classes: int, time: float
+) -> None:
+    assert error(call, preset(name, shape, num_classes), 32, time, 3 if num_classes else None) <= 1e-5
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_setting_is_torchs(call: Call, name: str) -> None:
+    shape, changes = CASES[name]
+    pipeline = filled(untrained(shape, changes={"network": UNetSettings(**{**SMALL, **changes})}))
+    assert max(error(call, pipeline, bits, -3.7, None) for bits in (32, 8)) <= 1e-5
+
+
+def test_levels_become_x0(call: Call) -> None:
+    logits, x = torch.randn(1, 2 * 256, 3, 5), torch.randn(1, 2, 3, 5)
+    alpha, sigma = torch.tensor(0.9), torch.tensor(0.02)
+    x0, _ = PredictsCategorical().decode(logits, x, alpha, sigma)
+    got = call("expected", logits.flatten().tolist(), x.flatten().tolist(), 15, float(alpha), float(sigma))
+    assert (torch.tensor(got) - x0.flatten()).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 64, 784])
+def test_random_numbers_are_torchs(call: Call, count: int) -> None:
+    for seed in (0, 1, 2**40 + 1, 2**63 - 1, -(2**63)):
+        noise = ImageNoise([seed], (count,))
+        for draw in call("noise", str(seed), count, 3):
+            assert (torch.tensor(draw) - noise()[0]).abs().max() <= 1e-6
+
+
+def test_labels_that_there_are_not_are_refused(call: Call) -> None:
+    pipeline = untrained((1, 4, 4), ("a", "b"), {"network": UNetSettings(**SMALL)})
+    certain = Pipeline.fresh(pipeline.config, pipeline.spec.model_copy(update={"null_class": "none"}), "cpu")
+    for each, label in ((pipeline, 3), (pipeline, -1), (certain, None), (certain, 2)):
+        with pytest.raises(Exception, match=r"expected a label in 0\.\.1, got"):
+            error(call, each, 16, 1.0, label)
+
+
+def test_the_policy_lets_the_engine_run_and_nothing_else(browser: Any, tmp_path: Path) -> None:
+    attempts = """
+        window.made = await WebAssembly.compile(wasm).catch(String);
+        window.got = await fetch("https://example.com").catch(String);
+    """
+    complaints: list[str] = []
+    page = opened(browser, tmp_path / "strict.html", bare_page(attempts), complaints)
+    page.wait_for_function("window.got")
+    assert page.evaluate("made instanceof WebAssembly.Module") and page.evaluate("got").startswith("TypeError")
+    stricter = bare_page(attempts).replace(" 'wasm-unsafe-eval'", "")
+    page = opened(browser, tmp_path / "stricter.html", stricter, complaints)
+    page.wait_for_function("window.got")
+    assert "CompileError" in page.evaluate("made")
+    page = opened(
+        browser, tmp_path / "altered.html", bare_page(attempts).replace("class Twister", "class  Twister"), complaints
+    )
+    assert page.evaluate("typeof made") == "undefined"
+
+
+def test_rounded_weights_are_near_output_by_output_and_their_file_is_small() -> None:
+    pipeline = preset("digits", (1, 8, 8), 10)
+    weights = pipeline.network.state_dict()
+    total = sum(weight.numel() for weight in weights.values())
+    for bits, step in {32: 0.0, 16: 2**-11, 8: 1.00001 / 254}.items():
+        near = rounded(pipeline, bits).network.state_dict()
+        assert len(packed(pipeline, bits)) < bits / 8 * total + 60_000
+        for name, weight in weights.items():
+            exact, off = by_output(name, weight), by_output(name, near[name] - weight)
+            bound = step * exact.abs().amax(1) + 1e-7 * (bits == 16) if weight.ndim > 1 else 0 * exact[:, 0]
+            assert (off.abs().amax(1) <= bound).all(), name
+
+
+def by_output(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """(outputs, inputs); the embedding of classes has a row for each input."""
+    return weight.T if name == "class_embedding.weight" else weight.reshape(len(weight), -1)
+
+
+def test_what_the_engine_does_not_compute_is_refused() -> None:
+    tiny = untrained(changes={"network": DiTSettings(width=8, layers=1, heads=2)})
+    assert refused(tiny).startswith("expected a U-Net that is told classes or nothing, got a network of kind DiT;")
+    huge = untrained()
+    with torch.no_grad():
+        huge.network.conv_in.weight[0, 0, 0, 0] = 7e4
+    assert "got 70000 in conv_in.weight; take 32 bits" in refused(huge)
+
+
+def test_the_kernels_are_what_their_source_compiles_to(tmp_path: Path) -> None:
+    if not (found := shutil.which("clang")) or CLANG not in subprocess.check_output([found, "--version"], text=True):
+        pytest.skip(f"{CLANG} is not installed: the kernels are not built again")
+    made = tmp_path / "net.wasm"
+    subprocess.run(["make", "engine", f"KERNELS={made}"], cwd=ROOT, check=True, capture_output=True)
+    committed = (ROOT / "src/ancestral/share/net.wasm").read_bytes()
+    assert sha256(made.read_bytes()).hexdigest() == sha256(committed).hexdigest()
