@@ -21,7 +21,7 @@ NETWORKS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "photos": (3, 32, 32), "m
 CALLS = 200
 SCRIPT = """
 window.opened = async (text) => {
-  window.network = await Network.open(wasm, Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0)).buffer);
+  window.network = await Network.open(wasm, bytes(text).buffer);
 };
 window.called = (count) => {
   const x = new ImageNoise(0, network.about.shape.reduce((a, b) => a * b)).next();

@@ -11,12 +11,18 @@ from importlib.resources import files
 MODULES = ("network.js", "random.js")
 KERNELS = "net.wasm"
 LOADED = f"""
-const wasm = Uint8Array.from(atob(document.getElementById("{KERNELS}").textContent), (byte) => byte.charCodeAt(0));
+function bytes(base64) {{
+  const text = atob(base64), found = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) found[i] = text.charCodeAt(i);
+  return found;
+}}
+const wasm = bytes(document.getElementById("{KERNELS}").textContent);
 """
 
 
 def bare_page(script: str) -> str:
-    """A page that runs `script` after the engine, whose names it knows, with the kernels as `wasm`."""
+    """A page that runs `script` after the engine, whose names it knows, beside the kernels as `wasm` and `bytes`, which
+    reads base64."""
     folder = files("ancestral.share")
     modules = [folder.joinpath(name).read_text(encoding="utf-8") for name in MODULES]
     whole = "\n".join([*modules, LOADED, script])

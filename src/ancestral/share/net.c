@@ -31,7 +31,8 @@ INLINE void store(float *to, quad x, int n) {
     }
 }
 
-/* e^t = 2^n e^r, n the integer next to t / log 2, e^r by its series. t is bounded to where it is a normal float32. */
+/* e^t = 2^n e^r, n the integer next to t / log 2, e^r by its series: within 1.0e-7 of its value. t is bounded to where
+   e^t is a normal number. */
 INLINE quad exponential(quad t) {
     const quad magic = splat(12582912); /* 1.5 2^23, where neighbours are 1 apart */
     t = (quad)wasm_f32x4_min(wasm_f32x4_max((v128_t)t, wasm_f32x4_const_splat(-87)), wasm_f32x4_const_splat(88));
@@ -138,8 +139,8 @@ EXPORT(attend)(float *y, const float *q, const float *k, const float *v, float *
 }
 
 /* Group normalisation of x + added, times 1 + scale, plus shift, and through SiLU if it `activates`: (height width,
-   channels) to rows that are `row` numbers apart. `added`, `scale`, `shift`: (channels,) or NULL. `scratch`: 3 (channels
-   + 4) numbers. */
+   channels) to rows that are `row` numbers apart. `added`, `scale`, `shift`: (channels,) or NULL. `scratch`: channels
+   and 4 more, three times. */
 EXPORT(normalise)(float *y, const float *x, const float *added, const float *gain, const float *bias,
                   const float *scale, const float *shift, float *scratch, int height, int width, int row, int channels,
                   int groups, float eps, int activates) {

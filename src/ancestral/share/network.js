@@ -114,7 +114,7 @@ export class Network {
     return y;
   }
 
-  /** A convolution of all that it is given, zeros around an image too, or the same linear layer of each pixel; + added. */
+  /** A convolution of all that it is given, zeros around an image too, or a linear layer of each pixel; plus added. */
   product(x, name, added = null, stride = 1) {
     const { at, rows } = this.weights[`${name}.weight`], bias = this.weights[`${name}.bias`];
     const side = Math.sqrt(rows / x.c), [h, w] = [x.h, x.w].map((length) => Math.floor((length - side) / stride) + 1);
@@ -246,8 +246,9 @@ const silu = (x) => x / (1 + Math.exp(-x));
 /** cos(k pi u) at the middles u of so many parts of 0 to 1, in torch's steps of float32. */
 function halfWaves(count, width) {
   return Float32Array.from({ length: count * width }, (_, i) => {
-    const middle = Math.fround((Math.floor(i / width) + 0.5) / count), once = Math.fround(Math.fround(Math.PI) * middle);
-    return Math.cos(Math.fround(once * (((i % width) % HALF_WAVES) + 1)));
+    const middle = Math.fround((Math.floor(i / width) + 0.5) / count);
+    const angle = Math.fround(Math.fround(Math.PI) * middle);
+    return Math.cos(Math.fround(angle * (((i % width) % HALF_WAVES) + 1)));
   });
 }
 
@@ -261,8 +262,10 @@ function parsed(file) {
     F16: (name) => singles(new Uint16Array(bytes(name))),
     I8: (name, rows) => scaled(new Int8Array(bytes(name)), new Float32Array(bytes(`${name}.scale`)), 8 * rows),
   };
-  const tensors = Object.entries(entries).map(([name, { dtype, shape }]) => [name, shape[1], read[dtype](name, shape[1])]);
-  return { about: JSON.parse(metadata.ancestral), tensors };
+  return {
+    about: JSON.parse(metadata.ancestral),
+    tensors: Object.entries(entries).map(([name, { dtype, shape: [, rows] }]) => [name, rows, read[dtype](name, rows)]),
+  };
 }
 
 /** IEEE half precision to single: the bits moved to where float32 has them, and the exponent set right by a factor. */

@@ -1,9 +1,9 @@
 /**
  * The normal numbers of an image's seed: those that `ancestral.rng.ImageNoise` draws by torch on a CPU.
  *
- * The seed and the stream are mixed by BLAKE2b (RFC 7693). torch's generator is the Mersenne Twister of 32 bits
- * (Matsumoto and Nishimura 1998), seeded by the last 32 bits of what comes out. From 16 numbers on, each has one draw of
- * 24 bits, u in [0, 1), and in every block of 16 the first eight and the last make pairs (Box and Muller 1958)
+ * The seed and the stream are mixed by BLAKE2b (RFC 7693), the last 32 bits of which seed torch's generator, the
+ * Mersenne Twister (Matsumoto and Nishimura 1998). From 16 numbers on, each has one draw of 24 bits, u in [0, 1), and
+ * in every block of 16 the first eight and the last make pairs (Box and Muller 1958)
  *
  *     r = sqrt(-2 log(1 - u_i)),  theta = 2 pi u_(i + 8):    z_i = r cos theta,  z_(i + 8) = r sin theta
  *
@@ -12,7 +12,10 @@
  */
 
 export class ImageNoise {
-  /** @param {bigint | number | string} seed a whole number, beyond 2^53 not a `number` @param {number} count numbers of an image */
+  /**
+   * @param {bigint | number | string} seed a whole number; beyond 2^53 no `number`
+   * @param {number} count numbers of an image
+   */
   constructor(seed, count, stream = "sample") {
     this.twister = new Twister(Number(mix(`${seed}/${stream}`) & 0xffffffffn));
     this.count = count;

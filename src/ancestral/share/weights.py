@@ -56,19 +56,17 @@ def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
 
 
 def _supported(pipeline: Pipeline) -> UNet:
+    check_pixels(pipeline.codec, "the browser's engine")
     network = pipeline.network
-    check_pixels(pipeline.codec, "a page")
-    told = network.told if isinstance(network, UNet) else None
-    unknown = {
-        f"a network of kind {type(network).__name__}": told is None,
-        "one that is told a text": told is not None and told.text is not None,
-        "one that is told attributes": told is not None and told.num_attributes > 0,
-    }
-    for what, there in unknown.items():
-        if there:
-            raise InputError(f"expected a U-Net that is told classes or nothing, got {what}; use `ancestral sample`")
-    assert isinstance(network, UNet)
-    return network
+    if not isinstance(network, UNet):
+        got = type(network).__name__
+    elif network.told.text is not None:
+        got = "one that is told a text"
+    elif network.told.num_attributes:
+        got = "one that is told attributes"
+    else:
+        return network
+    raise InputError(f"expected a U-Net that is told classes or nothing, got {got}; generate with `ancestral sample`")
 
 
 def _stored(name: str, weight: Tensor, bits: Bits) -> dict[str, Tensor]:
