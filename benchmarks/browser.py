@@ -6,6 +6,7 @@ Milliseconds are processor time of the page's thread, so that other work on the 
 import tempfile
 from base64 import b64encode
 from pathlib import Path
+from typing import Any
 
 import torch
 from playwright.sync_api import Page, sync_playwright
@@ -61,9 +62,9 @@ def _row(page: Page, name: str, file: bytes) -> str:
     return f"| {name} | {len(file) / 1e6:.2f} | {opened:.0f} | {each:.2f} | {memory / 1e6:.1f} |"
 
 
-def _busy(metrics: dict[str, list[dict[str, float]]]) -> float:
+def _busy(metrics: Any) -> float:
     """Seconds of the processor that the page's tasks have taken."""
-    return next(each["value"] for each in metrics["metrics"] if each["name"] == "TaskDuration")
+    return next(float(each["value"]) for each in metrics["metrics"] if each["name"] == "TaskDuration")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _stored(name: str, weight: Tensor, bits: Bits) -> dict[str, Tensor]:
         return {"": weight.float()}
     outputs = (weight.T if name == EMBEDDING else weight).movedim(1, -1).flatten(1).float()
     padded = F.pad(outputs, (0, 0, 0, -len(outputs) % LANES))
-    blocks = padded.unflatten(0, (-1, LANES)).mT
+    blocks = padded.reshape(-1, LANES, padded.shape[1]).mT
     if bits == 32:
         return {"": blocks}
     if bits == 16:
