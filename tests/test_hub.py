@@ -130,6 +130,8 @@ VARIED = {
     "positions": {"positions": True},
     "rank": {"output_rank": 5},
     "heads": {"head_width": None, "heads": 4},
+    "resnet": {"resampling": "resnet", "time_conditioning": "scale-shift"},
+    "waves": {"waves": 12},
 }
 
 
@@ -146,7 +148,7 @@ def test_what_is_written_is_read(name: str, classes: int, size: tuple[int, int],
     assert all(torch.equal(read.network.tensors[name], tensor) for name, tensor in written.network.tensors.items())
 
 
-@pytest.mark.parametrize("name", [*VARIED][:5])
+@pytest.mark.parametrize("name", [*[*VARIED][:5], "resnet"])
 @pytest.mark.parametrize("classes", [0, 3])
 def test_diffusers_loads_what_is_written_and_gives_the_same_output(name: str, classes: int, tmp_path: Path) -> None:
     settings = SETTINGS.model_copy(update=VARIED[name])
@@ -283,7 +285,7 @@ def test_what_is_a_diffusers_unet() -> None:
     assert is_diffusers_unet(SETTINGS.model_copy(update={"stem": 8}), 8, 8)
     assert not is_diffusers_unet(SETTINGS, 8, 7)
     assert not is_diffusers_unet(UNetSettings(widths=(32, 32, 32, 32), attention=()), 28, 28)
-    for beyond in ("own stem", "long middle", "no middle", "fourier", "positions", "rank"):
+    for beyond in ("own stem", "long middle", "no middle", "fourier", "positions", "rank", "waves"):
         assert not is_diffusers_unet(SETTINGS.model_copy(update=VARIED[beyond]), 8, 8)
 
 
@@ -618,7 +620,7 @@ def test_no_folder_and_a_file_are_refused(tmp_path: Path) -> None:
         (UNET, {"down_block_types": "DownBlock2D"}),
         (UNET, {"up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}),
         (UNET, {"act_fn": "gelu"}),
-        (UNET, {"downsample_type": "resnet"}),
+        (UNET, {"downsample_type": "kernel"}),
         (UNET, {"upsample_type": "resnet"}),
         (UNET, {"center_input_sample": True}),
         (UNET, {"time_embedding_type": "fourier"}),

@@ -112,11 +112,10 @@ def test_diffusers_weights_load_strictly_and_give_the_same_output(name: str) -> 
     assert expected.std() > 0.1
 
 
-@given(st.integers(1, 19), st.integers(1, 19), st.integers(1, 4), st.sampled_from(["even", "right-bottom"]))
-def test_any_size_and_channel_count(height: int, width: int, channels: int, padding: Any) -> None:
-    settings = UNetSettings(
-        widths=(4, 4, 8, 8), layers=1, attention=(2,), norm_groups=2, head_width=4, downsample_padding=padding
-    )
+@given(st.integers(1, 19), st.integers(1, 19), st.integers(1, 4), st.sampled_from(["even", "right-bottom", "resnet"]))
+def test_any_size_and_channel_count(height: int, width: int, channels: int, way: Any) -> None:
+    by: dict[str, Any] = {"resampling": way} if way == "resnet" else {"downsample_padding": way}
+    settings = UNetSettings(widths=(4, 4, 8, 8), layers=1, attention=(2,), norm_groups=2, head_width=4, **by)
     x = torch.randn(2, channels, height, width)
     assert UNet(settings, channels, 2 * channels)(x, torch.tensor(5)).shape == (2, 2 * channels, height, width)
 

@@ -23,16 +23,16 @@ class _UNet2D(ImageKeys):
     time_embedding_type: Literal["positional"] = "positional"
     mid_block_type: Literal["UNetMidBlock2D"] = "UNetMidBlock2D"
     mid_block_scale_factor: Annotated[int | float, Field(ge=1, le=1)] = 1
-    downsample_type: Literal["conv"] = "conv"
-    upsample_type: Literal["conv"] = "conv"
+    downsample_type: Literal["conv", "resnet"] = "conv"  # of levels that attend; of the others their type says it
+    upsample_type: Literal["conv", "resnet"] = "conv"
     class_embed_type: None = None
     act_fn: Literal["silu", "swish"] = "silu"
     block_out_channels: list[SizeKey] = Field([224, 448, 672, 896], min_length=1, max_length=16)
     layers_per_block: Annotated[int, Field(ge=1, le=64)] = 2
-    down_block_types: list[Literal["DownBlock2D", "AttnDownBlock2D"]] = Field(
+    down_block_types: list[Literal["DownBlock2D", "ResnetDownsampleBlock2D", "AttnDownBlock2D"]] = Field(
         ["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]
     )
-    up_block_types: list[Literal["UpBlock2D", "AttnUpBlock2D"]] = Field(
+    up_block_types: list[Literal["UpBlock2D", "ResnetUpsampleBlock2D", "AttnUpBlock2D"]] = Field(
         ["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]
     )
     add_attention: bool = True
@@ -59,6 +59,10 @@ class _UNet2D(ImageKeys):
             raise ValueError("expected down_block_types as many as block_out_channels, got more or fewer")
         if [kind == "AttnUpBlock2D" for kind in reversed(self.up_block_types)] != self.attends:
             raise ValueError("expected up_block_types to be the mirror image of down_block_types, got another order")
+        if len(self._resamplings) > 1:
+            raise ValueError(
+                "expected blocks, downsample_type and upsample_type of convolutions or of ResNet blocks, got both"
+            )
         return self
 
     @property
@@ -66,11 +70,24 @@ class _UNet2D(ImageKeys):
         """Whether each level has attention."""
         return [kind == "AttnDownBlock2D" for kind in self.down_block_types]
 
+    @property
+    def resampling(self) -> Literal["convolution", "resnet"]:
+        """As the settings call it, of all levels that change the resolution."""
+        return "resnet" if self._resamplings == {"resnet"} else "convolution"
+
+    @property
+    def _resamplings(self) -> set[str]:
+        """The kinds there are, those of the last level down and of the last up, which lead nowhere, left out."""
+        of_type = {"DownBlock2D": "conv", "UpBlock2D": "conv"}
+        of_type |= {"ResnetDownsampleBlock2D": "resnet", "ResnetUpsampleBlock2D": "resnet"}
+        down = {of_type.get(kind, self.downsample_type) for kind in self.down_block_types[:-1]}
+        return down | {of_type.get(kind, self.upsample_type) for kind in self.up_block_types[:-1]}
+
 
 def is_diffusers_unet(settings: UNetSettings, height: int, width: int) -> bool:
     """Whether diffusers' `UNet2DModel` can be this network and run images of this size."""
     halvings = 2 ** (len(settings.widths) - 1)
-    own_stem = settings.stem not in (None, settings.widths[0])
+    own_stem = {settings.stem, settings.waves} - {None, settings.widths[0]}
     own_middle = settings.middle_layers != 1 or (settings.time_conditioning == "add" and not settings.middle_norm)
     own_ends = own_stem or settings.fourier or settings.output_rank
     own_parts = own_ends or own_middle or settings.positions
@@ -94,7 +111,8 @@ def _read(values: Json, path: Path) -> NetworkFolder:
         "time_conditioning": "add" if adds else "scale-shift",
         "time_order": "cos-sin" if unet.flip_sin_to_cos else "sin-cos",
         "time_frequency_shift": unet.freq_shift,
-        "downsample_padding": "even" if unet.downsample_padding else "right-bottom",
+        "downsample_padding": "even" if unet.downsample_padding or unet.resampling == "resnet" else "right-bottom",
+        "resampling": unet.resampling,
     }
     return with_images(parse(UNetSettings, settings, f"settings in {path}"), unet, unet.num_class_embeds)
 
@@ -103,6 +121,8 @@ def _config(network: NetworkFolder) -> Json:
     settings = network.settings
     assert isinstance(settings, UNetSettings)
     attends = [level in settings.attention for level in range(len(settings.widths))]
+    convolves = settings.resampling == "convolution"
+    down, up = ("DownBlock2D", "UpBlock2D") if convolves else ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
     unet = _UNet2D.model_construct(
         sample_size=network.sample_size,
         in_channels=network.in_channels,
@@ -110,8 +130,10 @@ def _config(network: NetworkFolder) -> Json:
         num_class_embeds=network.num_class_embeds,
         block_out_channels=list(settings.widths),
         layers_per_block=settings.layers,
-        down_block_types=["AttnDownBlock2D" if attending else "DownBlock2D" for attending in attends],
-        up_block_types=["AttnUpBlock2D" if attending else "UpBlock2D" for attending in reversed(attends)],
+        down_block_types=["AttnDownBlock2D" if attending else down for attending in attends],
+        up_block_types=["AttnUpBlock2D" if attending else up for attending in reversed(attends)],
+        downsample_type="conv" if convolves else "resnet",
+        upsample_type="conv" if convolves else "resnet",
         add_attention=settings.middle_attention,
         attention_head_dim=settings.head_width,
         dropout=settings.dropout,

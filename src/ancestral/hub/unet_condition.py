@@ -162,7 +162,8 @@ def _fits(network: NetworkFolder) -> bool:
     settings, text = network.settings, network.text
     if not isinstance(settings, UNetSettings) or text is None or text.masked or not settings.middle_attention:
         return False
-    return _all_attend(settings) and is_diffusers_unet(settings, network.height, network.width)
+    is_theirs = settings.resampling == "convolution" and is_diffusers_unet(settings, network.height, network.width)
+    return is_theirs and _all_attend(settings)
 
 
 def _config(network: NetworkFolder) -> Json:

@@ -1,5 +1,8 @@
 """ResNet blocks, self-attention, and the levels of a U-Net that are made of them."""
 
+from collections.abc import Callable
+from functools import partial
+
 from jaxtyping import Float
 from torch import Tensor, cat, nn
 
@@ -15,25 +18,31 @@ FeatureMap = Float[Tensor, "B features H W"]
 
 
 def stem_width(settings: UNetSettings) -> int:
-    """Channels of the first convolution, and of the sinusoids of time."""
+    """Channels of the first convolution."""
     return settings.stem or settings.widths[0]
 
 
+def num_waves(settings: UNetSettings) -> int:
+    """How many sinusoids of time there are."""
+    return settings.waves or stem_width(settings)
+
+
 def time_width(settings: UNetSettings) -> int:
-    """Width of the time embedding: four times that of the stem (Ho et al. 2020, appendix B)."""
-    return 4 * stem_width(settings)
+    """Width of the time embedding: four times that of the sinusoids (Ho et al. 2020, appendix B)."""
+    return 4 * num_waves(settings)
 
 
 def time_waves(settings: UNetSettings, time: TimeInput) -> Embedding:
-    """The sinusoids of time, (B, stem width), in the order of the settings."""
-    return layers.sinusoids(time.float(), stem_width(settings), settings.time_order, settings.time_frequency_shift)
+    """The sinusoids of time, (B, how many), in the order of the settings."""
+    return layers.sinusoids(time.float(), num_waves(settings), settings.time_order, settings.time_frequency_shift)
 
 
 class ResnetBlock(nn.Module):
     """x + conv(dropout(silu(norm(conv(silu(norm(x))) + time)))) (Ho et al. 2020, appendix B).
 
     With `scale-shift`, time scales and shifts the second normalisation instead (Nichol and Dhariwal 2021, section 3).
-    A 1x1 convolution carries x where the width changes.
+    A 1x1 convolution carries x where the width changes. Where the resolution changes, it does so before the first
+    convolution, and that of x with it (Dhariwal and Nichol 2021, section 3).
     """
 
     def __init__(self, settings: UNetSettings, in_width: int, out_width: int) -> None:
@@ -47,9 +56,15 @@ class ResnetBlock(nn.Module):
         self.conv2 = zeroed(convolution(out_width, out_width))
         self.conv_shortcut = convolution(in_width, out_width, 1) if in_width != out_width else None
 
-    def forward(self, x: Images, time: Embedding) -> FeatureMap:
-        """(B, in_width, H, W) -> (B, out_width, H, W); `time`, (B, time width), has been through SiLU."""
-        h = self._with_time(self.conv1(self.norm1(x, activates=True)), time)
+    def forward(
+        self, x: Images, time: Embedding, resized: Callable[[Tensor], Tensor] | None = None
+    ) -> Float[Tensor, "B out h w"]:
+        """(B, in_width, H, W) -> (B, out_width, H, W); `time`, (B, time width), has been through SiLU. `resized`: what
+        changes H and W; None: nothing."""
+        h = self.norm1(x, activates=True)
+        if resized is not None:
+            h, x = resized(h), resized(x)
+        h = self._with_time(self.conv1(h), time)
         h = self.conv2(self.dropout(h))
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
@@ -110,7 +125,11 @@ class DownLevel(nn.Module):
         self.resnets = nn.ModuleList(ResnetBlock(settings, inner, width) for inner in in_widths)
         self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends, seen) for _ in in_widths)
         halvings = range(int(level + 1 < len(settings.widths)))
-        self.downsamplers = nn.ModuleList(layers.Downsample(width, settings.downsample_padding) for _ in halvings)
+        convolves = settings.resampling == "convolution"
+        self.downsamplers = nn.ModuleList(
+            layers.Downsample(width, settings.downsample_padding) if convolves else ResnetBlock(settings, width, width)
+            for _ in halvings
+        )
 
     def forward(self, x: Images, time: Embedding, text: Text | None = None) -> list[Tensor]:
         """The output of every block: each is a skip for the way up."""
@@ -120,10 +139,10 @@ class DownLevel(nn.Module):
             outputs.append(x)
         return outputs
 
-    def halve(self, x: Images) -> Float[Tensor, "B C h w"]:
+    def halve(self, x: Images, time: Embedding) -> Float[Tensor, "B C h w"]:
         """The last block's output at half the resolution; the lowest level has no way to."""
         (downsample,) = self.downsamplers
-        return downsample(x)
+        return downsample(x, time, layers.halved) if isinstance(downsample, ResnetBlock) else downsample(x)
 
 
 class Middle(nn.Module):
@@ -158,7 +177,10 @@ class UpLevel(nn.Module):
             ResnetBlock(settings, inner + skip, width) for inner, skip in zip(in_widths, skip_widths, strict=True)
         )
         self.attentions = nn.ModuleList(attention_or_nothing(settings, width, attends, seen) for _ in in_widths)
-        self.upsamplers = nn.ModuleList(layers.Upsample(width) for _ in range(int(level > 0)))
+        convolves = settings.resampling == "convolution"
+        self.upsamplers = nn.ModuleList(
+            layers.Upsample(width) if convolves else ResnetBlock(settings, width, width) for _ in range(int(level > 0))
+        )
 
     def forward(
         self, x: Images, skips: list[Tensor], time: Embedding, text: Text | None = None
@@ -167,5 +189,8 @@ class UpLevel(nn.Module):
         for resnet, attention in zip(self.resnets, self.attentions, strict=True):
             x = attended(attention, resnet(cat([x, skips.pop()], dim=1), time), text)
         for upsample in self.upsamplers:
-            x = upsample(x, skips[-1])
+            if isinstance(upsample, ResnetBlock):
+                x = upsample(x, time, partial(layers.enlarged, like=skips[-1]))
+            else:
+                x = upsample(x, skips[-1])
         return x

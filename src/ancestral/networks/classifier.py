@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, channels_last, nn
 from torch.nn import functional as F
 
-from ancestral.networks.blocks import DownLevel, stem_width, time_waves, time_width
+from ancestral.networks.blocks import DownLevel, num_waves, stem_width, time_waves, time_width
 from ancestral.networks.layers import GroupNorm, TimeEmbedding, TimeInput, convolution, linear, zeroed
 from ancestral.settings import UNetSettings
 from ancestral.tensors import Images
@@ -27,7 +27,7 @@ class Classifier(nn.Module):
         self.settings = settings
         above = [stem_width(settings), *settings.widths]
         self.conv_in = convolution(in_channels, stem_width(settings))
-        self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
+        self.time_embedding = TimeEmbedding(num_waves(settings), time_width(settings))
         self.down_blocks = nn.ModuleList(DownLevel(settings, n, above[n]) for n in range(len(settings.widths)))
         self.norm_out = GroupNorm(settings.norm_groups, settings.widths[-1], settings.norm_eps)
         self.scores = zeroed(linear(settings.widths[-1], num_classes))
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         h = self.down_blocks[0](self.conv_in(x), embedding)[-1]
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)
-            h = below(above.halve(h), embedding)[-1]
+            h = below(above.halve(h, embedding), embedding)[-1]
         return self.scores(self.norm_out(h, activates=True).mean(dim=(2, 3)))
 
 

@@ -197,6 +197,17 @@ class Downsample(nn.Module):
         return self.conv(x)
 
 
+def enlarged(x: Float[Tensor, "B C h w"], like: Float[Tensor, "B skip H W"] | None = None) -> Float[Tensor, "B C H W"]:
+    """The nearest pixels, repeated to the resolution of `like`; None: to twice that of `x`."""
+    size = [2 * side for side in x.shape[-2:]] if like is None else like.shape[-2:]
+    return F.interpolate(x, size=size, mode="nearest")
+
+
+def halved(x: Images) -> Float[Tensor, "B C h w"]:
+    """Means of two by two pixels, at an odd edge of those that are there."""
+    return F.avg_pool2d(x, 2, ceil_mode=True)
+
+
 class Upsample(nn.Module):
     """Repeats the nearest pixel up to a given size, or twice, then convolves."""
 
@@ -206,5 +217,4 @@ class Upsample(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C h w"], like: Float[Tensor, "B skip H W"] | None = None) -> Images:
         """`x` at the resolution of `like`, the skip it is about to meet. None: at twice its own."""
-        size = [2 * side for side in x.shape[-2:]] if like is None else like.shape[-2:]
-        return self.conv(F.interpolate(x, size=size, mode="nearest"))
+        return self.conv(enlarged(x, like))

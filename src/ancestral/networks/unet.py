@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.networks import blocks
-from ancestral.networks.blocks import DownLevel, FeatureMap, stem_width, time_width
+from ancestral.networks.blocks import DownLevel, FeatureMap, num_waves, stem_width, time_width
 from ancestral.networks.conditions import NOTHING, Embedded, Told
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import Embedding, GroupNorm, TimeEmbedding, TimeInput, convolution, zeroed
@@ -49,7 +49,7 @@ class UNet(Backbone):
         self.conv_in = convolution(in_channels * (1 + 2 * len(settings.fourier)), stem_width(settings))
         with torch.no_grad():  # Fourier features count for nothing at first, since of noise they are noise
             self.conv_in.weight[:, in_channels:] = 0
-        self.time_embedding = TimeEmbedding(stem_width(settings), time_width(settings))
+        self.time_embedding = TimeEmbedding(num_waves(settings), time_width(settings))
         self.class_embedding = told.class_embedding(time_width(settings))
         above = [stem_width(settings), *settings.widths]
         self.down_blocks = nn.ModuleList(DownLevel(settings, level, above[level], told.text_width) for level in levels)
@@ -112,7 +112,7 @@ class UNet(Backbone):
         skips = [x]  # no more is met of this one than its size
         for above, below in pairwise(self.down_blocks):
             assert isinstance(above, DownLevel)
-            skips.append(above.halve(skips[-1]))
+            skips.append(above.halve(skips[-1], embedding))
             skips += below(skips[-1], embedding, text)
         h = self.mid_block(skips[-1], embedding, text)
         for up in ups:

@@ -42,7 +42,9 @@ class UNetSettings(NetworkSettings):
     heads: Annotated[Width | None, Field(exclude_if=lambda heads: heads is None)] = None
     """Attention heads at every level, however wide, in place of head_width; of dit, in every block (4)."""
     stem: Width | None = None
-    """Channels of the first convolution; the time embedding is four times as wide. None: those of level 0."""
+    """Channels of the first convolution. None: those of level 0."""
+    waves: Annotated[Width | None, Field(exclude_if=lambda waves: waves is None)] = None
+    """Sinusoids of time; its embedding is four times as wide. None: as many as channels of the first convolution."""
     dropout: Fraction = 0.0
     """Dropout inside every block."""
     norm_groups: Width = 32
@@ -61,6 +63,10 @@ class UNetSettings(NetworkSettings):
     """Lowest frequency of the embedding of time: 1 / 10000 with 1, one step above it with 0."""
     downsample_padding: Literal["even", "right-bottom"] = "even"
     """Zeros around the image before a stride-2 convolution; the DDPM paper's network pads right and bottom only."""
+    resampling: Annotated[
+        Literal["convolution", "resnet"], Field(exclude_if=lambda resampling: resampling == "convolution")
+    ] = "convolution"
+    """What changes the resolution between levels: a convolution, or a ResNet block that averages or repeats pixels."""
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> UNetSettings:
@@ -68,8 +74,10 @@ class UNetSettings(NetworkSettings):
         for width in (first, *self.widths):
             if width % self.norm_groups:
                 raise ValueError(f"expected widths that norm_groups = {self.norm_groups} divides, got {width}")
-        if first % 2:
-            raise ValueError(f"expected an even first width, got {first}")
+        if (waves := self.waves or first) % 2:
+            raise ValueError(f"expected an even {'number of waves' if self.waves else 'first width'}, got {waves}")
+        if self.resampling == "resnet" and self.downsample_padding != "even":
+            raise ValueError("expected no downsample_padding with resampling resnet, which pads nothing")
         attends = [self.widths[level] for level in self.attention if 0 <= level < len(self.widths)]
         if len(attends) != len(self.attention):
             raise ValueError(f"expected attention levels in 0..{len(self.widths) - 1}, got {list(self.attention)}")
