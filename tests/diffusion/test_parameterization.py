@@ -83,3 +83,5 @@ def test_network_time_is_the_zero_based_index() -> None:
     process = GaussianDiffusion(linear(), PredictsEps(), beta_tilde)
     assert process.network_time(process.schedule.level(torch.tensor(1000)), x).tolist() == [999.0, 999.0]
     assert process.network_time(process.schedule.level(torch.tensor([1, 7])), x).tolist() == [0.0, 6.0]
+    of_4000 = GaussianDiffusion(linear(4000), PredictsEps(), beta_tilde, "thousandths")
+    assert of_4000.network_time(of_4000.schedule.level(torch.tensor([1, 4000])), x).tolist() == [0.0, 999.75]

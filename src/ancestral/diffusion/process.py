@@ -33,7 +33,7 @@ from ancestral.diffusion.variances import Variance
 from ancestral.gaussian import DiagonalGaussian
 from ancestral.tensors import Data, Timesteps, broadcast_like
 
-NetworkTime = Literal["index", "log-snr", "flow", "sit"]
+NetworkTime = Literal["index", "thousandths", "log-snr", "flow", "sit"]
 
 
 @dataclass(frozen=True)
@@ -119,18 +119,23 @@ class GaussianDiffusion:
         One of flow matching elsewhere is given the point of the straight path, z = x_t / (alpha + sigma). By that of
         SiT (Ma et al. 2024) time runs from noise to image, and so does the velocity.
         """
-        if self.time in ("index", "log-snr"):
+        if self.time in ("index", "thousandths", "log-snr"):
             return network(x_t, self.network_time(level, x_t), *condition)
         output = network(x_t / sum(level.over(x_t)), self.network_time(level, x_t), *condition)
         return -output if self.time == "sit" else output
 
     def network_time(self, level: Level, x_t: Data) -> Tensor:
-        """What the network is told of a level, (B,) float32: the index t - 1 of published weights; the log-SNR, scaled;
-        1000 tau, tau = sigma / (alpha + sigma); or 1 - tau."""
+        """What the network is told of a level, (B,) float32: the index t - 1 of published weights, or 1000 / T of it;
+        the log-SNR, scaled; 1000 tau, tau = sigma / (alpha + sigma); or 1 - tau."""
         tau = level.sigma / (level.alpha + level.sigma)
-        of = {"log-snr": lambda: time_of_log_snr(level.log_snr), "flow": lambda: 1000 * tau, "sit": lambda: 1 - tau}
-        time = of[self.time]() if self.time in of else level.t - 1
-        return time.to(x_t.device, torch.float32).expand(x_t.shape[0])
+        of = {
+            "index": lambda: level.t - 1,
+            "thousandths": lambda: (level.t - 1) * (1000 / self.num_timesteps),
+            "log-snr": lambda: time_of_log_snr(level.log_snr),
+            "flow": lambda: 1000 * tau,
+            "sit": lambda: 1 - tau,
+        }
+        return of[self.time]().to(x_t.device, torch.float32).expand(x_t.shape[0])
 
 
 def time_of_log_snr(log_snr: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:

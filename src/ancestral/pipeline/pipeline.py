@@ -177,7 +177,7 @@ class Pipeline:
 
     def with_num_timesteps(self, num_timesteps: int) -> "Pipeline":
         """The same network, process and ends with another T."""
-        if self.config.diffusion.time == "index" or self.config.diffusion.schedule.name == "betas":
+        if self.config.diffusion.time in ("index", "thousandths") or self.config.diffusion.schedule.name == "betas":
             raise InputError(
                 f"expected T = {self.diffusion.num_timesteps}, got {num_timesteps}: only a network that is told the "
                 "noise itself (diffusion.time log-snr or flow) knows other timesteps than its own"

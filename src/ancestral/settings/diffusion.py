@@ -121,9 +121,10 @@ class DiffusionSettings(Settings):
     variance: Literal["beta", "beta_published", "beta_tilde", "learned"] = "beta_tilde"
     """Variance of a reverse step: beta is exact for unit-variance data, beta_tilde for constant data; beta_published:
     beta, but of the last step beta_tilde, as in the DDPM paper's program; learned: the network says where between."""
-    time: Literal["index", "log-snr", "flow", "sit"] = "index"
-    """What the network is told of time: the timestep's index, or the log-SNR, which also names the times between. flow:
-    1000 tau, beside x_t on the straight path, as networks of flow matching are elsewhere. sit: as SiT's are."""
+    time: Literal["index", "thousandths", "log-snr", "flow", "sit"] = "index"
+    """What the network is told of time: the timestep's index, the same as thousandths of T, or the log-SNR, which also
+    names the times between. flow: 1000 tau, beside x_t on the straight path, as networks of flow matching are
+    elsewhere. sit: as SiT's are."""
 
     @model_validator(mode="after")
     def _something_to_predict_from(self) -> DiffusionSettings:
