@@ -36,6 +36,7 @@ VERBS = {
     "train-codec": "train an autoencoder of images: the latents of latent diffusion",
     "rate": "measure the bytes of an autoencoder's latents against its images, beside PCA, JPEG, WebP",
     "variance": "measure the best variance of a network's reverse steps",
+    "import": "make a pipeline of weights that another program trained",
     "tune": "measure how this machine trains and generates fastest with a network, and keep to it",
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it; pack one as shards",
@@ -45,6 +46,8 @@ VERBS = {
 }
 MEASURING = ("report", "evaluate", "likelihood", "train-classifier", "variance")
 """Verbs whose words are in measure.py; of the others each has a module."""
+MODULES = {"import": "imports"}
+"""Of verbs that are words of Python."""
 TOGETHER = ("train", "sample", "evaluate", "likelihood", "sweep", "train-classifier", "train-codec")
 """Verbs that several processes can do together."""
 OUT_OF_MEMORY = re.compile(
@@ -144,7 +147,7 @@ def run(words: Sequence[str]) -> int:
             f"expected one process for ancestral {verb}, got {os.environ['WORLD_SIZE']}; "
             f"start it without a launcher, which is for {', '.join(TOGETHER)}"
         )
-    name = verb.replace("-", "_")
+    name = MODULES.get(verb, verb.replace("-", "_"))
     module, function = ("measure", name) if verb in MEASURING else (name, "run")
     with loading():
         view = import_module(f"ancestral.cli.{module}")

@@ -88,6 +88,15 @@ def build_network(config: Config, spec: ImageSpec) -> Backbone:
     return network
 
 
+def network_of(config: Config, spec: ImageSpec, stored: hub.NetworkFolder) -> Backbone:
+    """That network with the weights that a folder holds."""
+    if isinstance(spec.null_class, int):
+        stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
+    network = build_network(config, spec)
+    network.load_state_dict(stored.tensors)
+    return network
+
+
 def with_tokens(config: Config, spec: ImageSpec, tokenizer: TextReader | None) -> ImageSpec:
     """`spec` with the tokens of a tokenizer, or without one those that the settings ask for; none without text."""
     if tokenizer is not None and tokenizer.name != config.text.name:
@@ -205,7 +214,7 @@ def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -
     if not (folder / OWN_FILE).exists():
         contents = hub.read_diffusers(folder)
         given = _read_autoencoder_in(folder) if given is None and autoencoder_in(folder) else given
-        config, spec = _as_ours(contents, null_class, given)
+        config, spec = as_ours(contents, null_class, given)
         name = "pixels" if given is None else name_of(given)
     elif null_class is None:
         config, spec, name = read_own_file(folder / OWN_FILE)
@@ -215,11 +224,7 @@ def _read_diffusers(folder: Path, null_class: int | None, given: Codec | None) -
     codec = _codec_named(name, given, folder)
     seen = latent_spec(codec, spec)
     _check_agreement(folder, config, seen, contents)
-    stored = contents.network
-    if isinstance(spec.null_class, int):
-        stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
-    network = build_network(config, seen)
-    network.load_state_dict(stored.tensors)
+    network = network_of(config, seen, contents.network)
     tokenizer = read_tokenizer(folder, config.text)
     check_reads(tokenizer, spec.text, folder)
     return Contents(config, spec, codec, network, tokenizer=tokenizer)
@@ -335,7 +340,7 @@ def _read_variance(path: Path, contents: Contents) -> Analytic | None:
     return measured if found.get("weights") == weights_hash(contents.network) else None
 
 
-def _as_ours(contents: hub.DiffusersFolder, null_class: int | None, codec: Codec | None) -> tuple[Config, ImageSpec]:
+def as_ours(contents: hub.DiffusersFolder, null_class: int | None, codec: Codec | None) -> tuple[Config, ImageSpec]:
     """Settings that say what a folder of diffusers holds; its classes are named by their index there. `codec`: of whose
     latents its network sees; None: it sees pixels."""
     network, described = contents.network, contents.schedule

@@ -1,0 +1,57 @@
+"""`ancestral import`: the words of the command and what it has found; the work is `ancestral.jobs.imports`."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ancestral.cli.job_options import asked
+from ancestral.cli.output import tell
+from ancestral.cli.view import show_result
+from ancestral.colors import NAMES
+from ancestral.jobs.import_settings import ImportSettings
+from ancestral.settings import UNetSettings
+
+if TYPE_CHECKING:
+    from ancestral.jobs.imports import Imported
+
+ABOUT = """\
+Make a pipeline folder of weights that another program trained: a .pt or .safetensors file of OpenAI's
+improved-diffusion or guided-diffusion. Every verb then generates with it, edits and measures; so does diffusers, where
+it can be such a network.
+
+The file says what the network looks like, but for the options below, which are at what those programs take by
+themselves. With a wrong one images are noise: give the flags that the weights were published with. Nothing in a file is
+run; pickles, and networks that cannot be had exactly, are refused by name. Folders of diffusers need no import.
+"""
+EXAMPLES = (
+    "ancestral import cifar10_uncond_50M_500K.pt cifar10 --timesteps 4000 --schedule cosine",
+    "ancestral import 64x64_diffusion.pt imagenet-64 --head-width 64 --new-attention-order --schedule cosine",
+    "ancestral import lsun_bedroom.pt bedrooms --head-width 64",
+)
+
+
+def run(argv: Sequence[str]) -> None:
+    job, as_json = asked(argv, "import SOURCE FOLDER", ABOUT, EXAMPLES, ImportSettings)
+    from ancestral.jobs.imports import import_weights
+
+    show_result(import_weights(job), as_json, lambda result: show(result.value, job))
+
+
+def show(imported: "Imported", job: ImportSettings) -> None:
+    """What the file said, what it did not, and what to do next."""
+    (channels, height, width), network, diffusion = (
+        imported.spec.shape,
+        imported.config.network,
+        imported.config.diffusion,
+    )
+    assert isinstance(network, UNetSettings)
+    kind = NAMES.get(channels, f"of {channels} channels")
+    tell(f"{height}x{width} {kind}, {imported.spec.kinds or 'no classes'}, {imported.num_weights:,} weights")
+    widths, levels = (" ".join(map(str, numbers)) or "none" for numbers in (network.widths, network.attention))
+    learned = "learned" if diffusion.variance == "learned" else "not learned"
+    tell(f"in the file: widths {widths}, layers {network.layers}, attention {levels}, variance {learned}")
+    heads = f"head width {job.head_width}" if job.head_width else f"heads {job.heads or 4}"
+    said = f"{heads}, {'new' if job.new_attention_order else 'old'} attention order, {job.schedule} schedule"
+    tell(f"not in the file: {said}, T = {job.timesteps}, prediction {job.prediction}")
+    tell("if what it generates is noise, one of these is not as it was trained")
+    tell(shlex.join(["ancestral", "sample", str(job.folder)]))

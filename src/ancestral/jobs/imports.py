@@ -1,0 +1,61 @@
+"""The job `import`: the weights of another program as a pipeline folder."""
+
+import os
+from collections.abc import Generator
+from typing import NamedTuple
+
+from ancestral.codec import PIXELS
+from ancestral.errors import InputError
+from ancestral.hub import DiffusersFolder, ScheduleDescription
+from ancestral.hub.foreign import read_foreign
+from ancestral.hub.openai import Asked, read_openai
+from ancestral.jobs.events import Event, ProgressEvent, ResultEvent
+from ancestral.jobs.import_settings import STEPS, ImportSettings
+from ancestral.outputs import check_folder
+from ancestral.pipeline.building import build_schedule
+from ancestral.pipeline.folder import Contents, as_ours, network_of, write_folder
+from ancestral.settings import Config, ImageSpec, merged
+from ancestral.text import printable
+
+WHAT = "importing"
+
+
+class Imported(NamedTuple):
+    """What a checkpoint has become."""
+
+    config: Config
+    spec: ImageSpec
+    num_weights: int
+
+
+def import_weights(job: ImportSettings) -> Generator[Event, None, None]:
+    """Reads and writes; the result's value is what was `Imported`."""
+    if os.path.lexists(job.folder) and any(job.folder.iterdir()):
+        raise InputError(f"expected a new folder, got {printable(job.folder)}, which holds something; choose another")
+    check_folder(job.folder, room=2 * job.source.stat().st_size if job.source.is_file() else 0)  # of weights in float16
+    yield ProgressEvent(WHAT, 0, 3)
+    tensors = read_foreign(job.source)
+    yield ProgressEvent(WHAT, 1, 3)
+    asked = Asked(job.size, job.heads or (None if job.head_width else 4), job.head_width, job.new_attention_order)
+    found = read_openai(tensors, asked, job.source)
+    diffusion = job.diffusion(learned=found.out_channels == 2 * found.in_channels)
+    betas = tuple(build_schedule(diffusion.schedule).betas.tolist())
+    said = ScheduleDescription(betas, diffusion.prediction, diffusion.variance, clip="static", time=diffusion.time)
+    config, spec = as_ours(DiffusersFolder(found, said), job.null_class, None)
+    schedule = diffusion.schedule.model_dump()
+    changes = {"diffusion": {"schedule": schedule}, "sampling": {"steps": min(STEPS, job.timesteps)}}
+    config = merged(config, changes, "command line")
+    network = network_of(config, spec, found)
+    yield ProgressEvent(WHAT, 2, 3)
+    write_folder(job.folder, Contents(config, spec, PIXELS, network))
+    imported = Imported(config, spec, sum(tensor.numel() for tensor in found.tensors.values()))
+    tree = {
+        "folder": str(job.folder),
+        "shape": spec.shape,
+        "classes": len(spec.class_names),
+        "weights": imported.num_weights,
+        "network": config.network.model_dump(mode="json"),
+        "diffusion": config.diffusion.model_dump(mode="json"),
+    }
+    yield ProgressEvent(WHAT, 3, 3)
+    yield ResultEvent(tree, imported)
