@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from cli_calls import Called, call, snapshot
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -181,6 +182,43 @@ def test_a_class_may_stand_for_none(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert pipeline.class_names == ("0", "2", "3", "4") and pipeline.knows_null
     rows = weights("improved-labels")["label_emb.weight"][[0, 2, 3, 4, 1]]
     torch.testing.assert_close(pipeline.network.state_dict()["class_embedding.weight"], rows, rtol=0, atol=0)
+
+
+def test_of_images_it_becomes_a_run_that_is_measured_and_not_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("ant", "bee", "cow", "dog", "elk")
+    for name, pixels in zip(
+        names * 12, np.random.RandomState(6).randint(0, 256, (60, 8, 8), dtype=np.uint8), strict=True
+    ):
+        (tmp_path / "pictures" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{name}/{pixels.sum()}.png")
+    words = (
+        "--size",
+        "8",
+        "--heads",
+        "2",
+        "--timesteps",
+        "8",
+        "--schedule",
+        "cosine",
+        "--data",
+        str(tmp_path / "pictures"),
+    )
+    assert brought(capsys, weights("improved-labels"), *words, at=tmp_path).code == 0
+    assert Pipeline.load(tmp_path / "new").class_names == names
+    assert (
+        call(capsys, "likelihood", tmp_path / "new", "--images", "3", "--timesteps", "2", "--given-classes").code == 0
+    )
+    before = snapshot(tmp_path / "new/pipeline")
+    code, _, err = call(capsys, "train", tmp_path / "new")
+    assert code == 2 and "expected checkpoints" in err and snapshot(tmp_path / "new/pipeline") == before
+
+
+def test_images_of_other_classes_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--size", "8", "--heads", "2", "--data", "digits")
+    code, _, err = brought(capsys, weights("improved-labels"), *words, at=tmp_path)
+    assert code == 2 and "1x8x8 images of 5 classes" in err and not (tmp_path / "new").exists()
 
 
 def without(name: str) -> Tensors:

@@ -22,9 +22,11 @@ it can be such a network.
 The file says what the network looks like, but for the options below, which are at what those programs take by
 themselves. With a wrong one images are noise: give the flags that the weights were published with. Nothing in a file is
 run; pickles, and networks that cannot be had exactly, are refused by name. Folders of diffusers need no import.
+
+A pipeline knows no images. To evaluate it and to measure its bound, name some by --data.
 """
 EXAMPLES = (
-    "ancestral import cifar10_uncond_50M_500K.pt cifar10 --timesteps 4000 --schedule cosine",
+    "ancestral import cifar10_uncond_50M_500K.pt runs/openai --timesteps 4000 --schedule cosine --data cifar10",
     "ancestral import 64x64_diffusion.pt imagenet-64 --head-width 64 --new-attention-order --schedule cosine",
     "ancestral import lsun_bedroom.pt bedrooms --head-width 64",
 )
@@ -54,4 +56,4 @@ def show(imported: "Imported", job: ImportSettings) -> None:
     said = f"{heads}, {'new' if job.new_attention_order else 'old'} attention order, {job.schedule} schedule"
     tell(f"not in the file: {said}, T = {job.timesteps}, prediction {job.prediction}")
     tell("if what it generates is noise, one of these is not as it was trained")
-    tell(shlex.join(["ancestral", "sample", str(job.folder)]))
+    tell(*(shlex.join(["ancestral", verb, str(job.folder)]) for verb in ("sample", *["likelihood"] * bool(job.data))))

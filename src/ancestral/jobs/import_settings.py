@@ -40,6 +40,8 @@ class ImportSettings(Settings):
     """of a network that has not learned its own (beta_tilde: --sigma_small there)"""
     null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, which guidance needs; neither program trains one"""
+    data: Annotated[str, Typed("FOLDER_OR_SET", usual="none")] = ""
+    """images like those it was trained on: FOLDER becomes a run of them, which evaluate and likelihood take, too"""
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> "ImportSettings":

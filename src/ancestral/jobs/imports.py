@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from ancestral.codec import PIXELS
+from ancestral.data.datasets import loading
 from ancestral.errors import InputError
 from ancestral.hub import DiffusersFolder, ScheduleDescription
 from ancestral.hub.foreign import read_foreign
@@ -14,10 +15,13 @@ from ancestral.jobs.import_settings import STEPS, ImportSettings
 from ancestral.outputs import check_folder
 from ancestral.pipeline.building import build_schedule
 from ancestral.pipeline.folder import Contents, as_ours, network_of, write_folder
+from ancestral.progress import StagedWork
 from ancestral.settings import Config, ImageSpec, merged
 from ancestral.text import printable
+from ancestral.training.run import RunFolder
 
 WHAT = "importing"
+COLORS = {1: "grey", 2: "grey-alpha", 3: "rgb", 4: "rgba"}
 
 
 class Imported(NamedTuple):
@@ -45,9 +49,14 @@ def import_weights(job: ImportSettings) -> Generator[Event, None, None]:
     schedule = diffusion.schedule.model_dump()
     changes = {"diffusion": {"schedule": schedule}, "sampling": {"steps": min(STEPS, job.timesteps)}}
     config = merged(config, changes, "command line")
-    network = network_of(config, spec, found)
+    network, run, place = network_of(config, spec, found), RunFolder(job.folder), job.folder
     yield ProgressEvent(WHAT, 2, 3)
-    write_folder(job.folder, Contents(config, spec, PIXELS, network))
+    if job.data:
+        config, spec = yield from _of_images(job.data, config, spec)
+        place = run.pipeline
+    write_folder(place, Contents(config, spec, PIXELS, network))
+    if job.data:
+        run.adopt(config)
     imported = Imported(config, spec, sum(tensor.numel() for tensor in found.tensors.values()))
     tree = {
         "folder": str(job.folder),
@@ -59,3 +68,19 @@ def import_weights(job: ImportSettings) -> Generator[Event, None, None]:
     }
     yield ProgressEvent(WHAT, 3, 3)
     yield ResultEvent(tree, imported)
+
+
+def _of_images(source: str, config: Config, spec: ImageSpec) -> StagedWork[tuple[Config, ImageSpec]]:
+    """The same of images that are there, which name the classes."""
+    size, color = (spec.height, spec.width), COLORS.get(spec.channels, "auto")
+    labels = "auto" if spec.class_names else "none"
+    data = {"source": source, "size": size, "color": color, "labels": labels, "attributes": "none", "captions": "none"}
+    config = merged(config, {"data": data}, "command line")
+    images = (yield from loading(config.data)).train
+    if len(images.class_names) != len(spec.class_names) or images.shape != spec.shape:
+        wanted, got = (
+            f"{each.shape[0]}x{each.shape[1]}x{each.shape[2]} images of {len(each.class_names) or 'no'} classes"
+            for each in (spec, images)
+        )
+        raise InputError(f"expected {wanted} in {source}, got {got}; name others by --data, or none")
+    return config, spec.model_copy(update={"class_names": images.class_names})

@@ -47,6 +47,9 @@ def train(job: TrainSettings, stop: Callable[[], bool] = lambda: False) -> Gener
         )
     check_folder(out)
     folder = RunFolder(out)
+    if folder.pipeline.is_dir() and not folder.checkpoints.is_dir():
+        got = f"none beside {folder.pipeline}, which would be written over"
+        raise InputError(f"expected checkpoints in {out} to go on from, got {got}; train into another folder by --out")
     with together(job.device) as (device, processes, more):
         yield from more
         known = existing_tokenizer(config.text, folder)
