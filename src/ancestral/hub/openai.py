@@ -13,7 +13,6 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ancestral.errors import InputError, NonFinite
@@ -51,7 +50,7 @@ ENDS = {
 """The layers there, each with the name it has here; of qkv there are three here."""
 
 
-class Asked(NamedTuple):
+class OpenAIOptions(NamedTuple):
     """What a file does not say."""
 
     side: int | None = None  # of the images, px; None: that of `SIDES`
@@ -65,7 +64,7 @@ def is_openai(names: Collection[str]) -> bool:
     return {"time_embed.0.weight", "input_blocks.0.0.weight", "output_blocks.0.0.in_layers.0.weight"} <= {*names}
 
 
-def read_openai(tensors: Mapping[str, Tensor], asked: Asked, source: Path) -> NetworkFolder:
+def read_openai(tensors: Mapping[str, Tensor], asked: OpenAIOptions, source: Path) -> NetworkFolder:
     """The network whose tensors these are, in float32; `source`: the file, for errors."""
     shapes = _Shapes(tensors, source)
     settings = shapes.settings(asked)
@@ -107,7 +106,7 @@ class _Shapes:
             raise _unlike(self.source, f"no {name} of {axis + 1} axes")
         return shape[axis]
 
-    def settings(self, asked: Asked) -> UNetSettings:
+    def settings(self, asked: OpenAIOptions) -> UNetSettings:
         """Those of the network. Of a level's blocks on the way up, one more than on the way down, the last enlarges."""
         ups = next(n for n in count() if f"output_blocks.{n}.0.in_layers.0.weight" not in self.tensors)
         layers = next(filter(self._enlarges, range(ups)), ups - 1)
@@ -138,7 +137,7 @@ class _Shapes:
         return any(f"output_blocks.{block}.{way}.weight" in self.tensors for way in ways)
 
 
-def _heads(asked: Asked, attended: set[int]) -> dict[str, int | None]:
+def _heads(asked: OpenAIOptions, attended: set[int]) -> dict[str, int | None]:
     """As the settings say it in the way that diffusers can have too: one head, or heads of one width, if they are."""
     if asked.heads == 1:
         return {}
@@ -207,9 +206,9 @@ def _renamed(
 def _apart(values: Tensor, heads: int, new_order: bool) -> list[Tensor]:
     """q, k and v of a tensor with the rows of (1) or (2), the rows of a head as neighbours."""
     rows = values.flatten(1) if values.ndim > 1 else values
-    axis = 0 if new_order else 1
-    grouped = rows.unflatten(0, (3, heads, -1) if new_order else (heads, 3, -1))
-    return [each.flatten(0, 1).contiguous() for each in torch.unbind(grouped, axis)]
+    order = (3, heads, -1) if new_order else (heads, 3, -1)
+    parts = rows.reshape(*order, *rows.shape[1:]).unbind(0 if new_order else 1)
+    return [part.flatten(0, 1).contiguous() for part in parts]
 
 
 def _unlike(source: Path, got: str) -> InputError:

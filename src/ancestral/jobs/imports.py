@@ -9,7 +9,7 @@ from ancestral.data.datasets import loading
 from ancestral.errors import InputError
 from ancestral.hub import DiffusersFolder, ScheduleDescription
 from ancestral.hub.foreign import read_foreign
-from ancestral.hub.openai import Asked, read_openai
+from ancestral.hub.openai import OpenAIOptions, read_openai
 from ancestral.jobs.events import Event, ProgressEvent, ResultEvent
 from ancestral.jobs.import_settings import STEPS, ImportSettings
 from ancestral.outputs import check_folder
@@ -40,7 +40,9 @@ def import_weights(job: ImportSettings) -> Generator[Event, None, None]:
     yield ProgressEvent(WHAT, 0, 3)
     tensors = read_foreign(job.source)
     yield ProgressEvent(WHAT, 1, 3)
-    asked = Asked(job.size, job.heads or (None if job.head_width else 4), job.head_width, job.new_attention_order)
+    asked = OpenAIOptions(
+        job.size, job.heads or (None if job.head_width else 4), job.head_width, job.new_attention_order
+    )
     found = read_openai(tensors, asked, job.source)
     diffusion = job.diffusion(learned=found.out_channels == 2 * found.in_channels)
     betas = tuple(build_schedule(diffusion.schedule).betas.tolist())
