@@ -229,6 +229,9 @@ def test_what_the_engine_does_not_compute_is_refused() -> None:
         "DiT;": untrained(changes={"network": DiTSettings(width=8, layers=1, heads=2)}),
         "Conv2d;": untrained().with_network(nn.Conv2d(1, 1, 1)),
         "one that is told a text;": untrained().with_network(UNet(UNetSettings(**SMALL), 1, 1, text)),
+        "one whose ResNet blocks change the resolution, or whose waves are counted apart;": untrained(
+            changes={"network": UNetSettings(**SMALL, resampling="resnet")}
+        ),
         "one that is told attributes;": Pipeline.fresh(untrained().config, attributed, "cpu"),
     }
     for got, pipeline in others.items():

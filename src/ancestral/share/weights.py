@@ -64,6 +64,8 @@ def _supported(pipeline: Pipeline) -> UNet:
         got = "one that is told a text"
     elif network.told.num_attributes:
         got = "one that is told attributes"
+    elif network.settings.resampling == "resnet" or network.settings.waves:
+        got = "one whose ResNet blocks change the resolution, or whose waves are counted apart"
     else:
         return network
     raise InputError(f"expected a U-Net that is told classes or nothing, got {got}; generate with `ancestral sample`")
