@@ -89,7 +89,7 @@ def build_network(config: Config, spec: ImageSpec) -> Backbone:
 
 
 def network_of(config: Config, spec: ImageSpec, stored: hub.NetworkFolder) -> Backbone:
-    """That network with the weights that a folder holds."""
+    """The network that the settings describe, with weights that are stored; `spec`: of x0."""
     if isinstance(spec.null_class, int):
         stored = stored.with_row_moved(spec.null_class, len(spec.class_names))
     network = build_network(config, spec)
