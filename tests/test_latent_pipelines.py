@@ -391,5 +391,5 @@ def test_images_of_tiles_roll_with_their_latents(tmp_path: Path) -> None:
 
 
 def test_tiles_are_of_whole_latents(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"whole latents.* got 16x15"):
+    with pytest.raises(InputError, match=r"multiples of 2, .*got 16x15"):
         edits.tile(latent("kl", tmp_path), 16, 15, SEEDS)

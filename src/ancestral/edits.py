@@ -34,6 +34,7 @@ from ancestral.editing.tile import Circular, RolledEachStep
 from ancestral.errors import InputError
 from ancestral.image_inputs import AnyImages, AnyMask, ImageBatch, as_images, as_mask
 from ancestral.networks.backbone import Backbone
+from ancestral.networks.latents import LatentCodec
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.calling import Classes, one_of, real, sampling_of, seeds_of, whole
 from ancestral.rng import ImageNoise
@@ -251,10 +252,10 @@ def tile(
             each step rolls the image around. windows: of the pipeline's size, around the edges; the sides not smaller.
     """
     size, by = _size(pipeline, height, width), one_of(by, get_args(By), "by")
-    if any(side == more for side, more in zip(size, _size(pipeline, height + 1, width + 1), strict=True)):
+    factor = pipeline.codec.network.settings.factor if isinstance(pipeline.codec, LatentCodec) else 1
+    if height % factor or width % factor:
         raise InputError(
-            f"expected sides of whole latents, so that nothing is cut off, got {height}x{width}; take multiples "
-            "of what the autoencoder divides sides by"
+            f"expected sides of multiples of {factor}, so that tiles are of whole latents, got {height}x{width}"
         )
     if by == "padding":
         pipeline = pipeline.by_torch("tiling by padding, which pads otherwise than the network does")

@@ -54,13 +54,18 @@ def trained(processes: Processes, folder: Path, kind: str, least: float = 0.0, s
         return bool(stop) and len(seen.steps) >= stop - 1 and processes.rank == processes.world_size - 1
 
     def revive(quantizer: Quantizer, z: Tensor, draws: torch.Generator) -> Tensor:
-        dead = own(quantizer, z, draws, least)
+        dead = own(quantizer, z, draws)
         seen.revived.append(int(dead.sum()))
         seen.codes.append(quantizer.embedding.weight.numpy().tobytes().hex())
         return dead
 
     own, at = Quantizer.revive, "ancestral.training.codec"
-    with patch(f"{at}.REVIVAL_STEPS", 1), patch(f"{at}.LAST_REVIVAL", 2), patch.object(Quantizer, "revive", revive):
+    with (
+        patch(f"{at}.REVIVAL_STEPS", 1),
+        patch(f"{at}.LAST_REVIVAL", 2),
+        patch("ancestral.networks.quantizer.LEAST", least),
+        patch.object(Quantizer, "revive", revive),
+    ):
         run = train(task, parts, CodecRunFolder(folder), quiet, wish, processes)
         for progress in run:
             seen.steps.append(progress.step)
