@@ -88,8 +88,6 @@ class CodecTask(Task):
     """An autoencoder on the images of its settings, and how what is kept of it comes into a folder."""
 
     config: CodecConfig
-    recent_errors: RecentMeans
-    norms: RecentMeans
     window: Tensor  # sums of the terms of `CodecTerms` since the last line of the log, and the images they are of
 
     def __init__(
@@ -119,7 +117,8 @@ class CodecTask(Task):
         self.perceive = (perceive or self._distance(channels)).to(device)
         self.modules = tuple(self._trainables())
         self.fraction, self.step = 0.0, 0
-        self._forget()
+        self.recent_errors, self.norms = RecentMeans.none(channels, device), RecentMeans.none(3, device)
+        self.window = torch.zeros(len(CodecTerms._fields) + 1, dtype=torch.float64, device=device)
         self._begin()
 
     def with_compute(self, choices: Choices) -> "CodecTask":
@@ -305,12 +304,6 @@ class CodecTask(Task):
         if self.discriminator is not None:
             own, warm_up = settings.model_copy(update={"betas": DISCRIMINATOR_BETAS}), self._warm_discriminator_up
             yield Trainable(self.discriminator, own, self.discriminator_losses, warm_up, name="discriminator")
-
-    def _forget(self) -> None:
-        """Nothing was seen yet."""
-        self.recent_errors = RecentMeans.none(self.autoencoder.image_channels, self.device)
-        self.norms = RecentMeans.none(3, self.device)
-        self.window = torch.zeros(len(CodecTerms._fields) + 1, dtype=torch.float64, device=self.device)
 
     def _begin(self) -> None:
         """Nothing was seen in this step."""
