@@ -128,6 +128,8 @@ def test_a_step_encodes_each_image_once_by_noise_of_its_own(digits: Parts, at_on
     Trainer(Denoising(latent(whole)), digits.train).advance()
     Trainer(Denoising(latent(codec, compute={"precision": "float32", "micro_batch": at_once})), digits.train).advance()
     assert len(whole.seen) == 1 and torch.equal(torch.cat(codec.seen), whole.seen[0])
+    draws = [task.randomness(step).codec_noise() for task in [Denoising(latent(whole))] for step in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2]), "by (seed, step)"
     Trainer(Denoising(latent(again := SpaceToDepth(), seed=1)), digits.train).advance()
     assert not torch.equal(again.seen[0], whole.seen[0])
     off = whole.seen[0] - 2 * F.pixel_unshuffle(from_pixels(whole.decode(whole.seen[0])), 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ancestral.errors import InputError
-from ancestral.evaluation.entropy_coding import Symbols, fit_symbols
+from ancestral.evaluation.entropy_coding import ROOM, Symbols, fit_symbols
 
 RANDOM = np.random.default_rng(0)
 
@@ -70,12 +70,15 @@ def test_a_symbol_that_training_images_never_had_can_be_coded() -> None:
 
 
 def test_what_lies_beyond_the_tables_is_clamped_first() -> None:
-    model, image = fit_symbols(smooth(20)), np.zeros((1, 2, 8, 8), np.int64)
-    image[0, 1, 4, 4] = 1000
+    fitted, image = smooth(20), np.zeros((1, 2, 8, 8), np.int64)
+    model = fit_symbols(fitted)
+    image[0, 1, 4, 4:6] = 1000, -1000
     with pytest.raises(InputError, match="clamp them first"):
         model.encode(image[0])
     kept = model.clamped(image)
-    assert 0 < kept[0, 1, 4, 4] < 100 and (kept[image == 0] == 0).all()
+    assert [*kept[0, 1, 4, 4:6]] == [fitted[:, 1].max() + ROOM, fitted[:, 1].min() - ROOM] and (
+        kept[image == 0] == 0
+    ).all()
     np.testing.assert_array_equal(model.decode(model.encode(kept[0]), 8, 8), kept[0])
 
 

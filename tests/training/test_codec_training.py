@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 from test_resume import assert_same_run
 from torch import Tensor
 
@@ -88,10 +89,10 @@ def noisy(task: CodecTask) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_codec_goes_on_bit_for_bit(kind: str, parts: Parts, tmp_path: Path) -> None:
-    """Trap: a codebook whose sums and counts are no part of a checkpoint."""
+    """Between two lines of the log. Trap: a codebook whose sums and counts are no part of a checkpoint."""
     config = tiny(KINDS[kind])
     ran(config, parts, tmp_path / "whole")
-    ran(config, parts, tmp_path / "run", steps=4)
+    ran(config, parts, tmp_path / "run", steps=3)
     ran(config, parts, tmp_path / "run")
     assert_same_run(tmp_path / "run", tmp_path / "whole", WEIGHTS)
     tensors, _ = load_checkpoint(tmp_path / "run" / "checkpoints" / "step-00000006")
@@ -103,10 +104,11 @@ def test_a_codec_goes_on_bit_for_bit(kind: str, parts: Parts, tmp_path: Path) ->
     assert (tmp_path / "run" / "samples" / "step-00000006.png").is_file()
 
 
-def test_the_loss_is_the_bound_in_nats_of_each_number(parts: Parts) -> None:
+@pytest.mark.parametrize("kl_weight", [1.0, 0.3])
+def test_the_loss_is_the_bound_in_nats_of_each_number(kl_weight: float, parts: Parts) -> None:
     """Trap: two reductions beside each other. With no perceptual term and a weight of 1 it is -ELBO / D, and its
     gradient that of -ELBO / D."""
-    task = task_of(tiny({"perceptual": 0.0}), parts)
+    task = task_of(tiny({"perceptual": 0.0, "kl_weight": kl_weight}), parts)
     noisy(task)
     trainer = Trainer(task, parts.train)
     batch, random = trainer.loader.batch(0), task.randomness(0)
@@ -114,12 +116,28 @@ def test_the_loss_is_the_bound_in_nats_of_each_number(parts: Parts) -> None:
     x = from_pixels(batch.pixels)
     posterior = task.autoencoder.posterior(x)
     y = task.autoencoder.decoded(posterior.sample(random.eps))
-    bound = (laplace_nats(x, y, torch.ones(1)) + kl_nats(posterior)) / 64
+    bound = (laplace_nats(x, y, torch.ones(1)) + kl_weight * kl_nats(posterior)) / 64
     torch.testing.assert_close(losses, bound)
     parameters = [*task.autoencoder.parameters()]
     found, wanted = (torch.autograd.grad(each.mean(), parameters) for each in (losses, bound))
     torch.testing.assert_close(found, wanted)
     assert weights.tolist() == [1.0] * 8 and losses.dtype == torch.float32
+
+
+def test_the_loss_of_codes_has_the_mean_square_of_the_distance_to_them(parts: Parts) -> None:
+    task = task_of(tiny({**KINDS["vq"], "commitment": 0.3}), parts)
+    noisy(task)
+    trainer = Trainer(task, parts.train)
+    batch, random = trainer.loader.batch(0), task.randomness(0)
+    losses, _ = task.losses(task.autoencoder, batch, random)
+    x = from_pixels(batch.pixels)
+    coded = task.autoencoder(x)
+    assert coded.quantized is not None
+    distance = (coded.encoded - coded.quantized.latents.detach()).square().flatten(1).mean(1)
+    wanted = laplace_nats(x, coded.images, torch.ones(1)) / 64 + 0.3 * distance
+    torch.testing.assert_close(losses, wanted)
+    parameters = [*task.autoencoder.parameters()]
+    torch.testing.assert_close(*(torch.autograd.grad(each.mean(), parameters) for each in (losses, wanted)))
 
 
 def test_the_likelihood_has_the_scale_of_recent_errors(parts: Parts) -> None:
@@ -208,6 +226,8 @@ def test_no_gradient_of_one_network_reaches_the_other(parts: Parts) -> None:
         trainer._clear()
     trainer.advance()
     assert all(each.grad is None and each.requires_grad for each in (*codec, *critic))
+    task.discriminator_losses(task.discriminator, batch, random)[0].sum().backward()
+    assert all(each.grad is None for each in codec), "also where nobody holds it fixed"
 
 
 def test_a_discriminator_that_is_not_heard_does_not_learn(parts: Parts) -> None:
@@ -248,12 +268,27 @@ def test_a_step_that_is_not_taken_moves_neither_codes_nor_means(parts: Parts) ->
 def test_codes_start_where_images_are(parts: Parts) -> None:
     """Trap: codes around 0 that all images are far from, of which one is used. Those of the first batch are in use."""
     task = task_of(tiny(KINDS["vq"]), parts)
+    torch.nn.init.constant_(task.autoencoder.quant_conv.bias, 5.0)
     trainer = Trainer(task, parts.train)
     trainer.advance()
     assert task.autoencoder.quantize is not None
     pixels = torch.tensor(parts.test.pixels(slice(0, 64))).permute(0, 3, 1, 2)
     indices = task.autoencoder.quantize.indices(task.autoencoder.encoded(from_pixels(pixels)))
     assert len(indices.unique()) >= 8
+
+
+def test_a_code_that_nothing_is_near_to_is_revived_until_late(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ancestral.training.codec.REVIVAL_STEPS", 2)
+    task = task_of(tiny(KINDS["vq"], steps=10), parts)
+    trainer, found = Trainer(task, parts.train), []
+    trainer.advance()
+    assert task.autoencoder.quantize is not None
+    count, total, code = (each[0] for each in task.autoencoder.quantize.buffers())
+    while trainer.fraction < 1:
+        code.fill_(1000), total.fill_(10), count.fill_(0.01)
+        trainer.advance()
+        found.append(float(code.abs().max()) < 100)
+    assert found == [True, False] * 4 + [False], "at every second step, but in the last fifth of the budget"
 
 
 def test_held_out_images_move_nothing_and_are_given_a_bound(parts: Parts) -> None:
@@ -317,6 +352,10 @@ def test_a_codec_that_is_not_the_checkpoints_is_written_anew(parts: Parts, tmp_p
     said.clear()
     assert len([*train(task_of(longer, parts), parts, CodecRunFolder(tmp_path), said.append)]) == 0
     assert not any("was not that of the checkpoint" in line for line in said), said
+    for name in ("encoder.conv_in.bias", "decoder.conv_in.bias"):
+        file.write_bytes(save_tensors({**after, name: after[name] + 1}))
+        assert len([*train(task_of(longer, parts), parts, CodecRunFolder(tmp_path), said.append)]) == 0
+        assert torch.equal(load_tensors(file.read_bytes())[name], after[name]) and said.pop()
 
 
 def test_any_size_and_transparency(parts: Parts) -> None:
