@@ -57,7 +57,7 @@ MUTATIONS = (
     Mutation("variance of the jump from the signal", "diffusion/process.py",
              "broadcast_like((1 - self.schedule.alpha_bar_at(t)).log(), x0)",
              "broadcast_like(self.schedule.alpha_bar_at(t).log(), x0)"),
-    Mutation("network told t, not t - 1", "diffusion/process.py", "else level.t - 1", "else level.t"),
+    Mutation("network told t, not t - 1", "diffusion/process.py", '"index": lambda: level.t - 1,', '"index": lambda: level.t,'),
     Mutation("v with its sign turned", "diffusion/parameterization.py", "return alpha * eps - sigma * x0",
              "return alpha * eps + sigma * x0"),
     Mutation("x_0 from v by the wrong level", "diffusion/parameterization.py",
