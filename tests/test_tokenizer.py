@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ancestral.errors import InputError
-from ancestral.tokenizer import BYTES, CHARACTERS, END, FILES, START, UNITS, Tokenizer
+from ancestral.tokenizer import CHARACTERS, FILES, Tokenizer
+from ancestral_lite.bytepairs import BYTES, END, START, UNITS
 
 CAPTIONS = ["a small red circle above a large blue square", "a red fox's 12 cubs", "Two RED circles"] * 3
 ODD = {

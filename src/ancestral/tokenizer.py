@@ -1,21 +1,14 @@
-"""Captions as rows of token numbers: byte-level byte-pair encoding as CLIP has it, learned from captions.
+"""Captions as rows of token numbers, by a tokenizer that is learned from them.
 
-A text is brought into one form (NFC, white space collapsed, lower case) and split into words: contractions, stretches
-of letters, single digits, stretches of anything else. A word is its bytes, the last of them marked as its end, so there
-is no word that cannot be written. Then neighbours are joined, in the order in which the joins were learned: at each
-step the pair that is commonest in the captions (Sennrich et al. 2016; Radford et al. 2021). Numbers of tokens are those
-of CLIP's vocab.json:
-
-    0 .. 255  a byte     256 .. 511  a byte that ends a word     512 ..  joins, in order     last two  start and end
+How a text becomes tokens stands in `ancestral_lite.bytepairs`. The joins are learned one after the other, each of the
+pair of neighbours that is commonest in the captions by then (Sennrich et al. 2016).
 """
 
 import heapq
 import json
-import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -29,31 +22,34 @@ from ancestral.errors import InputError
 from ancestral.files import MOST_TEXT, read_json, read_text, write_whole
 from ancestral.settings import TextSpec
 from ancestral.text_reader import TOKENIZER, TextReader
+from ancestral_lite.bytepairs import (
+    BYTES,
+    END,
+    HIDDEN,
+    NO_SPACE,
+    PRINTED,
+    START,
+    UNITS,
+    BytePairs,
+    Join,
+    normal,
+    parts_of,
+    replaced,
+    units,
+    words_in,
+)
 
-START, END = "<|startoftext|>", "<|endoftext|>"
 END_OF_WORD = "</w>"
-UNITS = 512  # tokens of one byte
 LEAST_LENGTH = 3  # start, a token and end
-SPECIAL = re.compile("|".join(map(re.escape, (START, END))))
-SPACE = "\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's White_Space; \s of `re` has more
-NO_SPACE = re.compile(f"[^{SPACE}]+")
-CONTRACTION = re.compile("'(?:s|t|re|ve|m|ll|d)")
-PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))  # bytes that stand for themselves as characters
-HIDDEN = tuple(byte for byte in range(256) if byte not in PRINTED)  # those that stand as characters from 256 on
-BYTES = (*PRINTED, *HIDDEN)
 CHARACTERS = (*map(chr, PRINTED), *(chr(256 + i) for i in range(len(HIDDEN))))  # of vocab.json, for `BYTES`
-NUMBER = {byte: number for number, byte in enumerate(BYTES)}
-CACHED = 2**15  # words whose tokens are kept
-LONGEST_CACHED = 64  # characters
 FILES = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
 ONE_FILE = "tokenizer.json"
 """What newer transformers write in place of the first two, and of the last: these, and how texts become words."""
 SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 UNHEEDED = ("trim_offsets", "normalized")  # of it: of places in a text, and of <|ENDOFTEXT|> in capitals
-Join = tuple[int, int]
 
 
-class Tokenizer(TextReader):
+class Tokenizer(BytePairs, TextReader):
     """The tokens of captions, `length` numbers each. `joins`: pairs of tokens; the n-th makes the token 512 + n."""
 
     name = "learned"
@@ -61,9 +57,7 @@ class Tokenizer(TextReader):
     def __init__(self, joins: Sequence[Join], length: int = 32, lower: bool = True) -> None:
         if length < LEAST_LENGTH:
             raise InputError(f"expected a length of at least {LEAST_LENGTH} tokens, got {length}")
-        self.joins, self.length, self.lower = tuple(joins), length, lower
-        self._made = {pair: UNITS + i for i, pair in enumerate(self.joins)}
-        self._cached = lru_cache(CACHED)(self._tokens_of)
+        super().__init__(joins, length, lower)
 
     @classmethod
     def learn(
@@ -74,10 +68,6 @@ class Tokenizer(TextReader):
         if vocab_size < UNITS + 2:
             raise InputError(f"expected a vocabulary of at least {UNITS + 2} tokens, got {vocab_size}")
         return cls(_joins(words_of(captions, lower), vocab_size - UNITS - 2), length, lower)
-
-    def __len__(self) -> int:
-        """How many tokens there are."""
-        return UNITS + len(self.joins) + 2
 
     @property
     def spec(self) -> TextSpec:
@@ -91,40 +81,13 @@ class Tokenizer(TextReader):
     def words(self) -> str:
         return f"{len(self):,} tokens"
 
-    @property
-    def start(self) -> int:
-        return len(self) - 2
-
-    @property
-    def end(self) -> int:
-        """The number of <|endoftext|>, which ends a text and fills up its row; the largest of all."""
-        return len(self) - 1
-
     def encode(self, texts: Sequence[str]) -> Tokens:
         """(B, length) int64: start, the tokens of a text or as many as there is room for, end, and end to the last."""
-        rows = []
-        for text in texts:
-            row = [self.start, *self.tokens(text)[: self.length - 2], self.end]
-            rows.append(row + [self.end] * (self.length - len(row)))
-        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), self.length)
-
-    def tokens(self, text: str) -> list[int]:
-        """All tokens of a text, without start and end; where it says <|startoftext|> or <|endoftext|> it has those."""
-        numbers: list[int] = []
-        for special, part in _parts(text):
-            if special:
-                numbers.append(self.start if special == START else self.end)
-            for word in NO_SPACE.findall(_normal(part, self.lower)):
-                numbers += self._cached(word) if len(word) <= LONGEST_CACHED else self._tokens_of(word)
-        return numbers
+        return torch.tensor(self.rows(texts), dtype=torch.int64).reshape(len(texts), self.length)
 
     def pieces(self, text: str) -> list[str]:
         """The same as they stand in vocab.json."""
         return [self.vocabulary[number] for number in self.tokens(text)]
-
-    def cut(self, texts: Iterable[str]) -> int:
-        """How many of the texts have more tokens than there is room for, so that `encode` drops their end."""
-        return sum(len(self.tokens(text)) > self.length - 2 for text in texts)
 
     def decode(self, row: Sequence[int] | Tensor) -> str:
         """The text of a row of tokens, its words apart; what is no UTF-8, as where a text was cut, is U+FFFD."""
@@ -188,93 +151,23 @@ class Tokenizer(TextReader):
             found.append(found[left] + found[right])
         return [*found, b"", b""]
 
-    def _tokens_of(self, stretch: str) -> list[int]:
-        """Of a stretch without white space."""
-        return [number for word in _split(stretch) for number in self._joined(_units(word))]
-
-    def _joined(self, numbers: list[int]) -> list[int]:
-        """The units of a word after all joins, at each step the earliest one that applies, wherever it does."""
-        made = self._made
-        while len(numbers) > 1:
-            join = min((made[pair] for pair in pairwise(numbers) if pair in made), default=None)
-            if join is None:
-                break
-            numbers = _replaced(numbers, self.joins[join - UNITS], join)
-        return numbers
-
 
 def words_of(captions: Iterable[str], lower: bool = True) -> Counter[str]:
     """The words of captions, as they are tokenised, and how often each stands there."""
     stretches: Counter[str] = Counter()
     for caption in captions:
-        for _, part in _parts(caption):
-            stretches.update(NO_SPACE.findall(_normal(part, lower)))
+        for _, part in parts_of(caption):
+            stretches.update(NO_SPACE.findall(normal(part, lower)))
     words: Counter[str] = Counter()
     for stretch, count in stretches.items():
-        for word in _split(stretch):
+        for word in words_in(stretch):
             words[word] += count
     return words
 
 
-def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """A text as (special token or "", what follows it)."""
-    if "<|" not in text:
-        yield "", text
-        return
-    yield from zip(["", *SPECIAL.findall(text)], SPECIAL.split(text), strict=True)
-
-
-def _normal(text: str, lower: bool) -> str:
-    """NFC, and in lower case character by character: a sigma at the end of a word is like any other."""
-    text = text if text.isascii() else unicodedata.normalize("NFC", text)
-    return text.replace("Σ", "σ").lower() if lower else text
-
-
-def _split(stretch: str) -> Iterator[str]:
-    """The words in a stretch without white space: '(?:s|t|re|ve|m|ll|d)|[letters]+|[number]|[other]+, the first that
-    matches."""
-    start = 0
-    while start < len(stretch):
-        if found := CONTRACTION.match(stretch, start):
-            stop = found.end()
-        else:
-            kind, stop = _kind(stretch[start]), start + 1
-            while kind != "N" and stop < len(stretch) and _kind(stretch[stop]) == kind:
-                stop += 1
-        yield stretch[start:stop]
-        start = stop
-
-
-def _kind(character: str) -> str:
-    """L for letters, N for numbers, of any script; "" for anything else."""
-    kind = unicodedata.category(character)[0]
-    return kind if kind in "LN" else ""
-
-
-def _units(word: str) -> list[int]:
-    """The bytes of a word as tokens; half a surrogate pair, which JSON can say, is its three bytes."""
-    numbers = [NUMBER[byte] for byte in word.encode("utf-8", "surrogatepass")]
-    numbers[-1] += len(BYTES)
-    return numbers
-
-
-def _replaced(numbers: Sequence[int], pair: Join, by: int) -> list[int]:
-    """`by` in place of each `pair`, from the left."""
-    found: list[int] = []
-    at, (left, right) = 0, pair
-    while at < len(numbers):
-        if numbers[at] == left and at + 1 < len(numbers) and numbers[at + 1] == right:
-            found.append(by)
-            at += 2
-        else:
-            found.append(numbers[at])
-            at += 1
-    return found
-
-
 def _joins(words: Counter[str], most: int) -> list[Join]:
     """At most `most` joins, each of the commonest pair by then; of several the lowest, and none that stands once."""
-    spelled = [(_units(word), count) for word, count in sorted(words.items())]
+    spelled = [(units(word), count) for word, count in sorted(words.items())]
     counts: Counter[Join] = Counter()
     places: defaultdict[Join, set[int]] = defaultdict(set)
     for place, (numbers, count) in enumerate(spelled):
@@ -295,7 +188,7 @@ def _joins(words: Counter[str], most: int) -> list[Join]:
         joins.append(best)
         for place in places.pop(best):
             numbers, count = spelled[place]
-            after = _replaced(numbers, best, made)
+            after = replaced(numbers, best, made)
             spelled[place] = after, count
             for pair in pairwise(numbers):
                 counts[pair] -= count
