@@ -28,7 +28,11 @@ SWEPT = b"ancestral sweep"
 RATED = b"ancestral rate"
 BOUND = b"ancestral evaluate"
 TEXTS = b"ancestral evaluate --text"
-ENDINGS = {".png", ".apng", ".gif", ".webp", ".mp4", ".html", ".npz", ".json", ".safetensors", ".jpg", ".jpeg", ".pdf"}
+EXPORTED = b"ancestral-onnx"
+ENDINGS = {
+    *(".png", ".apng", ".gif", ".webp", ".mp4", ".jpg", ".jpeg", ".pdf"),
+    *(".html", ".npz", ".json", ".safetensors", ".onnx"),
+}
 """Of files, which no folder of results should have."""
 PNG = b"\x89PNG"
 BEGINNINGS = {".png": PNG, ".apng": PNG, ".gif": b"GIF8", ".webp": b"RIFF", ".html": b"<!doctype html>", ".npz": b"PK"}

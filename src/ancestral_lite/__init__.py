@@ -4,6 +4,8 @@ Nothing here imports torch or the package `ancestral`, and what is in JSON elsew
 the dictionary that its file holds.
 """
 
+from ancestral_lite.model import Asked as Asked
+from ancestral_lite.model import Model as Model
 from ancestral_lite.normals import ImageNoise as ImageNoise
 from ancestral_lite.normals import torch_normals as torch_normals
 from ancestral_lite.plans import Array as Array

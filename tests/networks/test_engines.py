@@ -13,7 +13,8 @@ from ancestral.errors import InputError
 from ancestral.networks import engines
 from ancestral.networks.backbone import build
 from ancestral.networks.conditions import Told
-from ancestral.networks.engines import by_engine, kept, onnx_graph
+from ancestral.networks.engines import by_engine, kept
+from ancestral.networks.graphs import network_graph
 from ancestral.networks.interface import Backbone
 from ancestral.networks.text import TextShape
 from ancestral.pipeline import Pipeline
@@ -75,7 +76,7 @@ def test_the_answer_is_torchs_for_any_number_of_images(name: str, engine: str) -
 
 
 def test_a_graph_says_nothing_of_where_it_was_made() -> None:
-    graph = onnx_graph(network(SMALL, 1, 1), {}, (1, 8, 8))
+    graph = network_graph(network(SMALL, 1, 1), {}, (1, 8, 8)).SerializeToString()
     for secret in (str(Path.home()), str(Path.cwd()), "unet.py", "site-packages"):
         assert secret.encode() not in graph
 

@@ -145,7 +145,8 @@ def _add_field(options: Options, name: str, field: FieldInfo) -> None:
         *names,
         dest=name,
         metavar=typed.metavar or metavar(kind),
-        nargs="+" if accepts(kind, tuple) and not typed.such_as else None,
+        nargs="?" if typed.bare else "+" if accepts(kind, tuple) and not typed.such_as else None,
+        const="" if typed.bare else None,
         required=field.is_required(),
         help=(f"{about} [{usual}]" if usual else about).replace("%", "%%"),
     )

@@ -31,6 +31,7 @@ class Typed:
     repeated: bool = False  # whether it may be typed several times, and gathers what is typed
     such_as: str = ""  # an example, where a value is several numbers with the same sign between them as in `metavar`
     nargs: str | int = ""  # how many values a positional has, as argparse says it; "": it is an option
+    bare: bool = False  # whether the option may stand without a value, which is read as ""
     none: str | None = None  # the word for None, if any
     read: Callable[[Any, str], Any] | None = None  # a word, or the list of several, and the option's name -> the value
 

@@ -26,7 +26,17 @@ from ancestral.errors import InputError
 from ancestral.networks.attention import Sequences, attend
 from ancestral.networks.conditions import NOTHING, Embedded, Told
 from ancestral.networks.interface import Backbone
-from ancestral.networks.layers import Dropout, Embedding, TimeEmbedding, TimeInput, linear, sinusoids, zeroed
+from ancestral.networks.layers import (
+    Dropout,
+    Embedding,
+    Side,
+    TimeEmbedding,
+    TimeInput,
+    linear,
+    sides,
+    sinusoids,
+    zeroed,
+)
 from ancestral.networks.text import Text, TextAttention, text_attentions
 from ancestral.settings import DiTSettings
 from ancestral.tensors import Images
@@ -90,7 +100,7 @@ class DiT(Backbone):
         self, x: Images, time: TimeInput, condition: Condition | Embedded = NOTHING_TOLD
     ) -> Float[Tensor, "B out H W"]:
         """The network's output, (B, out_channels, H, W), for images of any H and W that the patch divides."""
-        patch, (height, width) = self.side_multiple, map(int, x.shape[2:])
+        patch, (height, width) = self.side_multiple, sides(x)
         if height % patch or width % patch:
             raise InputError(
                 f"expected sides that are multiples of the patch, {patch} pixels, got {height}x{width}; take other "
@@ -104,7 +114,7 @@ class DiT(Backbone):
             tokens = block(tokens, embedding, told.text)
         shift, scale = self.modulation(embedding)[:, None].chunk(2, dim=2)
         pixels = self.pixels(normed(tokens, NORM_EPS) * (1 + scale) + shift)
-        apart = pixels.unflatten(2, (patch, patch, -1)).unflatten(1, grid)  # (B, rows, columns, p, p, out)
+        apart = pixels.reshape(x.shape[0], *grid, patch, patch, -1)  # (B, rows, columns, p, p, out)
         return apart.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
     def blocks(self) -> list[nn.Module]:
@@ -121,7 +131,7 @@ class DiT(Backbone):
         return told.added_to(embedding)
 
 
-def places(rows: int, columns: int, width: int, device: torch.device) -> Float[Tensor, "L D"]:
+def places(rows: Side, columns: Side, width: int, device: torch.device) -> Float[Tensor, "L D"]:
     """Where each patch lies, row after row: the sinusoids of its column, then those of its row."""
     counted = (torch.arange(n, dtype=torch.float32, device=device) for n in (rows, columns))
     down, along = (sinusoids(numbers, width // 2, "sin-cos", frequency_shift=0) for numbers in counted)

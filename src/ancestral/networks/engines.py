@@ -9,8 +9,7 @@ place between two bindings (`by_engine`), not within one.
 import io
 import json
 import threading
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from ancestral.condition import Condition
 from ancestral.errors import InputError
 from ancestral.files import cache_folder, made_once
 from ancestral.machine import processor
+from ancestral.networks.graphs import OPSET, REAL, network_graph
 from ancestral.networks.interface import Backbone
 from ancestral.networks.weights import weights_hash
 from ancestral.tensors import Data
@@ -33,8 +33,6 @@ Call = Callable[[Data, Tensor, Condition], Data]  # as a network is called
 Infer = Callable[[Sequence[np.ndarray]], np.ndarray]  # the inputs, in order -> the output, which may be overwritten
 MOST_BYTES = 2**30  # that are kept on disk
 MOST_COMPILED = 4  # numbers of images that a network is held ready for, each with weights of its own
-REAL = ("attributes", "weights", "states")  # fields of `Condition` that are no whole numbers
-OPSET = 17  # from 21 on group normalisation is one operator, which both engines compute slower than its parts
 
 
 class Wanted(NamedTuple):
@@ -68,7 +66,7 @@ class Compiled:
         traced = json.dumps([*about, wanted.told, REAL, wanted.shape[1:], OPSET, torch.__version__, version("onnx")])
 
         def graph() -> bytes:
-            return kept(traced, lambda: onnx_graph(network, dict(wanted.told), wanted.shape[1:]))
+            return kept(traced, lambda: network_graph(network, dict(wanted.told), wanted.shape[1:]).SerializeToString())
 
         try:
             return ENGINES[wanted.engine](graph, wanted, traced)
@@ -101,47 +99,6 @@ def by_engine(network: Backbone, engine: EngineName, precision: PrecisionName) -
         return torch.from_numpy(output).clone(memory_format=torch.channels_last)
 
     return call
-
-
-def onnx_graph(network: Backbone, told: Mapping[str, Sequence[int]], shape: Sequence[int]) -> bytes:
-    """The network on images of a shape (C, H, W), any number of them, that is told fields of a condition, each of a
-    shape without B: an ONNX file of inputs x, time and those, and nothing of where it was made."""
-    import onnx
-
-    file, inputs = io.BytesIO(), ["x", "time", *told]
-    others = [
-        torch.zeros(2, *each, dtype=torch.float32 if name in REAL else torch.int64) for name, each in told.items()
-    ]
-    given = (torch.zeros(2, *shape), torch.zeros(2), *others)
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of an exporter that is called old: the new one takes thirty times as long
-        torch.onnx.export(
-            _Told(network, [*told]).eval(),
-            given,
-            file,  # type: ignore[arg-type]  # which it takes
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=inputs,
-            output_names=["output"],
-            dynamic_axes={name: {0: "batch"} for name in (*inputs, "output")},
-        )
-    model = onnx.load_model_from_string(file.getvalue())
-    for node in model.graph.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-    model.graph.ClearField("value_info")
-    return model.SerializeToString()
-
-
-class _Told(nn.Module):
-    """A network as a function of tensors alone."""
-
-    def __init__(self, network: Backbone, told: Sequence[str]) -> None:
-        super().__init__()
-        self.network, self.told = network, told
-
-    def forward(self, x: Tensor, time: Tensor, *told: Tensor) -> Tensor:
-        return self.network(x, time, Condition(**dict(zip(self.told, told, strict=True))))
 
 
 def _onnxruntime(graph: Callable[[], bytes], wanted: Wanted, about: str) -> Infer:

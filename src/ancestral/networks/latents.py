@@ -111,7 +111,7 @@ class LatentCodec:
         """The same in [-1, 1], neither rounded nor clipped, and with its gradient."""
         scale = Scale(1, self.network.settings.factor)
         with torch.autocast(self.device.type, enabled=False):
-            z = self._decodable(self.latents(x0.to(self.device)))
+            z = self.decodable(self.latents(x0.to(self.device)))
             return in_tiles(self.network.decoded, z, scale, self.tiling).to(x0.device)
 
     def latents(self, x0: Latents) -> Latents:
@@ -123,7 +123,8 @@ class LatentCodec:
         """`latent_moments`, one after the other."""
         return torch.cat(latent_moments(self.network, pixels), dim=1)
 
-    def _decodable(self, z: Latents) -> Latents:
+    def decodable(self, z: Latents) -> Latents:
+        """Latents of the network as its decoder has them."""
         return z
 
     def _statistics(self, like: Latents) -> tuple[Tensor, Tensor]:
@@ -166,7 +167,7 @@ class VQCodec(LatentCodec):
         assert self.network.quantize is not None
         return self.network.quantize
 
-    def _decodable(self, z: Latents) -> Latents:
+    def decodable(self, z: Latents) -> Latents:
         return self._quantizer(z).latents
 
 

@@ -20,6 +20,7 @@ from ancestral.tensors import Images
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Embedding = Float[Tensor, "B D"]
 TimeInput = Real[Tensor, "..."]  # () or (B,): the time a network is told, integer or not
+Side = int | Tensor
 HALF_WAVES = 8  # of a cosine over a side, which say where a pixel is
 
 
@@ -155,16 +156,22 @@ def frequencies(width: int, shift: Literal[0, 1], device: torch.device) -> Float
 def placed(pixels: Float[Tensor, "B L D"], x: Images) -> Float[Tensor, "B L D"]:
     """The features of the pixels of `x`, row after row, with the place of each in the whole image added: `HALF_WAVES`
     across and as many down, in turn until all D features have one. They are of mean 0 and as large as each other."""
-    (rows, columns), width = map(int, x.shape[2:]), int(pixels.shape[2]) // 2
+    (rows, columns), width = sides(x), int(pixels.shape[2]) // 2
     across, down = half_waves(columns, width, x.device), half_waves(rows, width, x.device)
     there = torch.cat([across.expand(rows, -1, -1), down[:, None].expand(-1, columns, -1)], dim=2)
     return pixels + there.flatten(0, 1).to(pixels.dtype)
 
 
-def half_waves(count: int, width: int, device: torch.device) -> Float[Tensor, "L W"]:
+def half_waves(count: Side, width: int, device: torch.device) -> Float[Tensor, "L W"]:
     """cos(k pi u) at the middles u of so many parts of 0 to 1, k from 1 to `HALF_WAVES` and again from 1."""
     middles = (torch.arange(count, device=device) + 0.5) / count
     return (math.pi * middles[:, None] * (torch.arange(width, device=device) % HALF_WAVES + 1)).cos()
+
+
+def sides(x: Images) -> tuple[Side, Side]:
+    """Height and width: plain numbers, but where a call is traced, so that the trace holds for others."""
+    height, width = x.shape[2:]
+    return (height, width) if torch.jit.is_tracing() else (int(height), int(width))
 
 
 class TimeEmbedding(nn.Module):

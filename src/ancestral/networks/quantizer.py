@@ -81,7 +81,7 @@ class Quantizer(nn.Module):
 
     def codes(self, indices: Int64[Tensor, "B h w"]) -> Float[Tensor, "B D h w"]:
         """The codes of indices."""
-        return self.embedding.weight[indices].movedim(-1, 1)
+        return self.embedding.weight[indices].permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def update(self, z: Float[Tensor, "B D h w"], indices: Int64[Tensor, "B h w"]) -> None:
@@ -128,7 +128,9 @@ class Quantizer(nn.Module):
     def _nearest(self, vectors: LatentVectors) -> Int64[Tensor, "N"]:
         codes = self.embedding.weight
         lengths, rows = codes.square().sum(dim=1), max(1, MOST_DISTANCES // len(codes))
-        return torch.cat([(lengths - 2 * part @ codes.T).argmin(dim=1) for part in torch.split(vectors, rows)])
+        # a trace holds for any number of vectors where it does not cut them
+        parts = [vectors] if torch.jit.is_tracing() else torch.split(vectors, rows)
+        return torch.cat([(lengths - 2 * part @ codes.T).argmin(dim=1) for part in parts])
 
     def _gathered(
         self, vectors: LatentVectors, indices: Int64[Tensor, "N"]
@@ -142,7 +144,7 @@ class Quantizer(nn.Module):
 
 def vectors_of(z: Float[Tensor, "B D h w"]) -> LatentVectors:
     """The vectors of latents, image after image, row after row: (B h w, D)."""
-    return z.movedim(1, -1).flatten(0, -2)
+    return z.permute(0, 2, 3, 1).flatten(0, -2)
 
 
 def _drawn(vectors: LatentVectors, count: int, draws: torch.Generator) -> Float[Tensor, "K D"]:

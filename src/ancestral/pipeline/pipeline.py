@@ -447,10 +447,12 @@ class Pipeline:
     def plan(self, settings: SamplingSettings | None = None) -> Plan:
         """How its images are generated as a table of numbers, for runners without torch (docs/plans.md).
 
-        The label of no class is the one after the last, as for a network of one's own.
+        The label of no class is the one after the last, as for a network of one's own; it stands for a negative text
+        and for negative attributes too.
         """
         settings = sampling_of(settings, self.config.sampling)
-        null = self.num_classes if settings.negative is None else self.class_index(settings.negative)
+        negative = self._negative(settings.negative).labels
+        null = self.num_classes if negative is None else int(negative)
         sampler, timesteps = self.sampler(settings), self.timesteps(settings)
         return compile_plan(self.diffusion, sampler, timesteps, settings, self.codec.bound, null)
 
