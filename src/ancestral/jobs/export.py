@@ -20,6 +20,11 @@ from ancestral.text import size_in_words
 PLACES = "RUN/model.onnx, or RUN/onnx; for a mere pipeline ./model.onnx or ./onnx"
 
 
+def _whole(word: str, option: str) -> int | str:
+    """A number that was typed; other words as they are."""
+    return int(word) if word.isdecimal() else word
+
+
 class ExportSettings(WritingSettings):
     """What `export` is asked."""
 
@@ -27,7 +32,7 @@ class ExportSettings(WritingSettings):
     """folder of a run or a pipeline"""
     onnx: Annotated[Path | None, Typed("FILE_OR_FOLDER", bare=True, usual=PLACES, read=path_typed)]
     """as ONNX: a file, or with text or latents a folder of two or three"""
-    weights: Literal[32, 16, 8] = 32
+    weights: Annotated[Literal[32, 16, 8], Typed(read=_whole)] = 32
     """bits of a weight in the file; all are computed with in 32"""
     null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
@@ -43,9 +48,11 @@ def export(asked: ExportSettings) -> Generator[Event, None, None]:
         from ancestral.jobs.running import check_asked
         from ancestral.pipeline import Pipeline
         from ancestral.pipeline.exporting import exported, files_of
+        from ancestral.sampling.plan import check_plannable
     pipeline = Pipeline.load(asked.run, "cpu", null_class=asked.null_class)
     settings = sampling_with(pipeline.config.sampling, asked.sampling, "command line")
     names = files_of(pipeline)
+    check_plannable(settings)
     check_asked(pipeline, pipeline.in_turn(1), settings)
     places = {name: _place(asked, name, len(names) > 1) for name in names}
     room = 5 * sum(each.numel() for each in pipeline.network.parameters())

@@ -137,11 +137,7 @@ def compile_plan(
         bound: of |x0|, that of the codec.
         null: the label that guidance moves away from and that guidance 0 asks for.
     """
-    if settings.guidance_by != "classifier-free":
-        by = settings.guidance_by
-        raise InputError(f"expected guidance_by classifier-free in a plan, got {by}: a runner calls one network")
-    if settings.cache > 1:
-        raise InputError(f"expected cache 1 in a plan, got {settings.cache}: a runner keeps no features")
+    check_plannable(settings)
     if settings.clip != "none" and bound is None:
         raise InputError(f"expected clip none where x0 has no bound, got {settings.clip}")
     steps = []
@@ -162,6 +158,15 @@ def compile_plan(
         levels=tuple(_level(diffusion, settings, torch.tensor(t)) for t in asked),
         steps=tuple(steps),
     )
+
+
+def check_plannable(settings: SamplingSettings) -> None:
+    """Raises InputError for what no table of one network's calls holds."""
+    if settings.guidance_by != "classifier-free":
+        by = settings.guidance_by
+        raise InputError(f"expected guidance_by classifier-free in a plan, got {by}: a runner calls one network")
+    if settings.cache > 1:
+        raise InputError(f"expected cache 1 in a plan, got {settings.cache}: a runner keeps no features")
 
 
 class _Axes:
