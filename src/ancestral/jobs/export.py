@@ -13,7 +13,7 @@ from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.settings import Changes, Typed, WritingSettings
 from ancestral.jobs.target import path_typed
 from ancestral.machine import loading
-from ancestral.outputs import EXPORTED, Output, claim
+from ancestral.outputs import EXPORTED, Output, claim, folder_named
 from ancestral.settings import MOST_CLASS_EMBEDS, sampling_with
 from ancestral.text import size_in_words
 
@@ -57,7 +57,7 @@ def export(asked: ExportSettings) -> Generator[Event, None, None]:
     places = {name: _place(asked, name, len(names) > 1) for name in names}
     room = 5 * sum(each.numel() for each in pipeline.network.parameters())
     claim([Output(place, EXPORTED) for place in places.values()], asked.overwrite, room=room)
-    for name, content in reversed(exported(pipeline, settings, asked.weights).items()):
+    for name, content in exported(pipeline, settings, asked.weights).items():
         write_whole(places[name], content)
         yield FileEvent(places[name])
     sizes = [place.stat().st_size for place in places.values()]
@@ -69,8 +69,8 @@ def _place(asked: ExportSettings, name: str, several: bool) -> Path:
     """Where a file goes."""
     own = asked.run if (asked.run / "pipeline").is_dir() else Path()
     place = asked.onnx or own / ("onnx" if several else name)
-    if place.suffix != ".onnx":
-        return place / name
+    if place.suffix.lower() != ".onnx":
+        return folder_named(str(place), "--onnx") / name
     if several and asked.onnx is not None:
         raise InputError(f"expected a folder for --onnx, got {str(place)!r}: text and latents take files beside it")
     return place

@@ -6,7 +6,7 @@ Layers start as in the DDPM paper's code: uniform weights whose variance is 2 / 
 
 import math
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float, Real
@@ -20,7 +20,7 @@ from ancestral.tensors import Images
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Embedding = Float[Tensor, "B D"]
 TimeInput = Real[Tensor, "..."]  # () or (B,): the time a network is told, integer or not
-Side = int | Tensor
+Side = Any  # int; where a call is traced, a number of the trace
 HALF_WAVES = 8  # of a cosine over a side, which say where a pixel is
 
 
@@ -171,7 +171,8 @@ def half_waves(count: Side, width: int, device: torch.device) -> Float[Tensor, "
 def sides(x: Images) -> tuple[Side, Side]:
     """Height and width: plain numbers, but where a call is traced, so that the trace holds for others."""
     height, width = x.shape[2:]
-    return (height, width) if torch.jit.is_tracing() else (int(height), int(width))
+    traced = torch._C._get_tracing_state() is not None
+    return (height, width) if traced else (int(height), int(width))
 
 
 class TimeEmbedding(nn.Module):

@@ -129,7 +129,8 @@ class Quantizer(nn.Module):
         codes = self.embedding.weight
         lengths, rows = codes.square().sum(dim=1), max(1, MOST_DISTANCES // len(codes))
         # a trace holds for any number of vectors where it does not cut them
-        parts = [vectors] if torch.jit.is_tracing() else torch.split(vectors, rows)
+        traced = torch._C._get_tracing_state() is not None
+        parts = [vectors] if traced else torch.split(vectors, rows)
         return torch.cat([(lengths - 2 * part @ codes.T).argmin(dim=1) for part in parts])
 
     def _gathered(

@@ -59,24 +59,24 @@ def files_of(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def exported(pipeline: Pipeline, settings: SamplingSettings, bits: Bits = 32) -> dict[str, bytes]:
-    """The files, by their names. `settings`: how images are generated with them, as a plan."""
+    """The files, by their names, model.onnx last. `settings`: how images are generated with them, as a plan."""
     names, plan = files_of(pipeline), pipeline.plan(settings)
     assert isinstance(pipeline.network, Backbone)
     network = rounded(pipeline.network, bits).cpu().eval()
-    checked = _checked(pipeline, network, plan)
     shared = {"format": FORMAT, "version": str(VERSION), "weights": pipeline.weights_hash()}
     facts = {
         "plan": plan.to_json(),
         "about": json.dumps(_about(pipeline, settings, names, bits)),
         "schedule": json.dumps(pipeline.diffusion.schedule.alpha_bar.tolist()),
         "settings": json.dumps(_settings(pipeline, settings)),
-        "check": json.dumps(checked),
+        "check": json.dumps(_checked(pipeline, network, plan)),
     }
-    graphs = {TEXT: _text_graph, MODEL: _model_graph}  # in this order, as the last puts states in the text's place
-    made = {name: (graph(pipeline, network), pipeline.network) for name, graph in graphs.items() if name in names}
+    files = {}
+    if TEXT in names:  # before the network is given states in place of its encoder
+        files[TEXT] = _file(_text_graph(network), pipeline.network, bits, shared)
     if isinstance(codec := pipeline.codec, LatentCodec):
-        made[DECODER] = _decoder_graph(codec, bits, pipeline.latent_shape), codec.network
-    return {name: _file(*made[name], bits, shared | (facts if name == MODEL else {})) for name in names}
+        files[DECODER] = _file(_decoder_graph(codec, bits, pipeline.latent_shape), codec.network, bits, shared)
+    return files | {MODEL: _file(_model_graph(pipeline, network), pipeline.network, bits, shared | facts)}
 
 
 def _file(graph: "ModelProto", module: nn.Module, bits: Bits, facts: Mapping[str, str]) -> bytes:
@@ -122,7 +122,7 @@ class _Text(nn.Module):
         return states if seen is None else (states, torch.where(seen, tokens.clamp(min=0), -1))
 
 
-def _text_graph(pipeline: Pipeline, network: Backbone) -> "ModelProto":
+def _text_graph(network: Backbone) -> "ModelProto":
     encoder = network.text_encoder
     assert isinstance(encoder, TextEncoder)
     tokens = torch.zeros(2, encoder.shape.length, dtype=torch.int64)
