@@ -439,7 +439,7 @@ MUTATIONS = (
     Mutation("transformer: places column after column", "networks/dit.py",
              "dim=2).flatten(0, 1)", "dim=2).transpose(0, 1).flatten(0, 1)"),
     Mutation("transformer: columns before rows in the image", "networks/dit.py",
-             "unflatten(1, grid)", "unflatten(1, grid[::-1]).transpose(1, 2)"),
+             "*grid, patch, patch, -1)", "*grid[::-1], patch, patch, -1).transpose(1, 2)"),
     Mutation("transformer: a last layer that is loud at first", "networks/dit.py",
              "self.pixels = zeroed(linear(width, settings.patch**2 * out_channels))",
              "self.pixels = linear(width, settings.patch**2 * out_channels)"),

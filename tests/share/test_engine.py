@@ -19,6 +19,7 @@ from ancestral.condition import Condition
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.errors import InputError
 from ancestral.networks.conditions import Told
+from ancestral.networks.rounding import Bits
 from ancestral.networks.text import TextShape
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
@@ -26,7 +27,7 @@ from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise
 from ancestral.settings import AttributeSpec, DiTSettings, ImageSpec, UNetSettings
 from ancestral.share.engine import bare_page
-from ancestral.share.weights import Bits, packed, rounded
+from ancestral.share.weights import packed, rounded
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]

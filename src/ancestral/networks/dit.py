@@ -29,7 +29,7 @@ from ancestral.networks.interface import Backbone
 from ancestral.networks.layers import (
     Dropout,
     Embedding,
-    Side,
+    Extent,
     TimeEmbedding,
     TimeInput,
     linear,
@@ -131,7 +131,7 @@ class DiT(Backbone):
         return told.added_to(embedding)
 
 
-def places(rows: Side, columns: Side, width: int, device: torch.device) -> Float[Tensor, "L D"]:
+def places(rows: Extent, columns: Extent, width: int, device: torch.device) -> Float[Tensor, "L D"]:
     """Where each patch lies, row after row: the sinusoids of its column, then those of its row."""
     counted = (torch.arange(n, dtype=torch.float32, device=device) for n in (rows, columns))
     down, along = (sinusoids(numbers, width // 2, "sin-cos", frequency_shift=0) for numbers in counted)

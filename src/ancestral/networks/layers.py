@@ -20,7 +20,7 @@ from ancestral.tensors import Images
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 Embedding = Float[Tensor, "B D"]
 TimeInput = Real[Tensor, "..."]  # () or (B,): the time a network is told, integer or not
-Side = Any  # int; where a call is traced, a number of the trace
+Extent = Any  # int; where a call is traced, a number of the trace
 HALF_WAVES = 8  # of a cosine over a side, which say where a pixel is
 
 
@@ -162,13 +162,13 @@ def placed(pixels: Float[Tensor, "B L D"], x: Images) -> Float[Tensor, "B L D"]:
     return pixels + there.flatten(0, 1).to(pixels.dtype)
 
 
-def half_waves(count: Side, width: int, device: torch.device) -> Float[Tensor, "L W"]:
+def half_waves(count: Extent, width: int, device: torch.device) -> Float[Tensor, "L W"]:
     """cos(k pi u) at the middles u of so many parts of 0 to 1, k from 1 to `HALF_WAVES` and again from 1."""
     middles = (torch.arange(count, device=device) + 0.5) / count
     return (math.pi * middles[:, None] * (torch.arange(width, device=device) % HALF_WAVES + 1)).cos()
 
 
-def sides(x: Images) -> tuple[Side, Side]:
+def sides(x: Images) -> tuple[Extent, Extent]:
     """Height and width: plain numbers, but where a call is traced, so that the trace holds for others."""
     height, width = x.shape[2:]
     traced = torch._C._get_tracing_state() is not None

@@ -8,7 +8,6 @@ that computes with the very numbers of the file.
 
 import copy
 import json
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -20,11 +19,11 @@ from ancestral.codec import check_pixels
 from ancestral.errors import InputError
 from ancestral.networks.blocks import stem_width
 from ancestral.networks.layers import frequencies
+from ancestral.networks.rounding import Bits
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.tensors import is_finite
 
-Bits = Literal[32, 16, 8]
 LANES = 8  # outputs that the engine computes side by side
 ABOUT = "ancestral"  # the key of the settings in the metadata
 EMBEDDING = "class_embedding.weight"  # a linear layer of one-hot classes, of which a row is looked up
