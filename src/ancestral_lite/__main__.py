@@ -79,16 +79,20 @@ def _check(model: Model) -> None:
 
 
 def _generated(model: Model, asked: argparse.Namespace, count: int) -> NDArray[np.uint8]:
-    classes = None if asked.classes == "all" else [] if asked.classes == "none" else asked.classes.split(",")
+    several = asked.classes not in model.asking.classes
+    named = [each.strip() for each in asked.classes.split(",")] if several else [asked.classes]
+    classes = {"all": None, "none": []}.get(asked.classes, named)
     attributes = None if asked.attributes is None else attributes_in(asked.attributes)
-    table = model.asked(count, classes, attributes, asked.prompt, asked.negative)
-    seeds, images, total = range(asked.seed, asked.seed + count), [], len(model.plan["steps"])
+    whole = model.asked(count, classes, attributes, asked.prompt, asked.negative)
+    if model.asking.tokenizer and (cut := model.asking.tokenizer.cut(asked.prompt)):
+        print(f"ancestral_lite: note: the end of {cut} of the prompts is not read: too many tokens", file=sys.stderr)
+    seeds, images = range(asked.seed, asked.seed + count), []
     for start in range(0, count, AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        for number, step in enumerate(model.steps(seeds[part], table.part(part), asked.guidance), 1):
+        for number, step in enumerate(model.steps(seeds[part], whole.part(part), asked.guidance), 1):
             last = step
             if sys.stderr.isatty():
-                print(f"\r{start} of {count} images, step {number} of {total} ", end="", file=sys.stderr)
+                print(f"\r{start} of {count} images, step {number} ", end="", file=sys.stderr)
         images.append(model.pixels(last.x_s))
     return np.concatenate(images)
 

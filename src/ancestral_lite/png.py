@@ -9,19 +9,23 @@ from numpy.typing import NDArray
 
 COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by channels: grey, grey and opacity, RGB, RGB and opacity
 GAP = 2  # pixels between images
+SIDE = 96  # pixels, about, of an image that is enlarged
 
 Pixels = NDArray[np.uint8]
 
 
-def grid(images: Pixels, columns: int | None = None) -> Pixels:
-    """Images (B, C, H, W) in reading order as one, (C, H, W), white between them. `columns`, None: as many as rows."""
-    count, channels, height, width = images.shape
-    columns = columns or ceil(sqrt(count))
-    rows = ceil(count / columns)
-    whole = np.full((channels, rows * (height + GAP) - GAP, columns * (width + GAP) - GAP), 255, np.uint8)
+def grid(images: Pixels) -> Pixels:
+    """Images (B, C, H, W) in reading order as one, (C, H, W), about as many rows as columns, white between them. Small
+    ones are enlarged by a whole factor."""
+    count, channels, *sides = images.shape
+    factor = max(1, SIDE // max(sides))
+    images = images.repeat(factor, axis=2).repeat(factor, axis=3)
+    columns = ceil(sqrt(count))
+    height, width = (factor * side + GAP for side in sides)
+    whole = np.full((channels, ceil(count / columns) * height - GAP, columns * width - GAP), 255, np.uint8)
     for number, image in enumerate(images):
-        top, left = number // columns * (height + GAP), number % columns * (width + GAP)
-        whole[:, top : top + height, left : left + width] = image
+        top, left = number // columns * height, number % columns * width
+        whole[:, top : top + height - GAP, left : left + width - GAP] = image
     return whole
 
 

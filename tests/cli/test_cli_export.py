@@ -22,7 +22,7 @@ def test_a_run_becomes_one_file_that_generates_its_images(answering: Path, capsy
     pipeline = Pipeline.load(answering, "cpu")
     (image,) = pipeline.generate([0], ["7"], SamplingSettings(steps=3, sampler="dpm++2m")).numpy()
     with Image.open("one.png") as file:
-        assert np.abs(np.asarray(file).astype(int) - image[0]).max() <= 1
+        assert np.abs(np.asarray(file)[::12, ::12].astype(int) - image[0]).max() <= 1
 
 
 def test_where_it_goes_and_what_it_replaces(answering: Path, capsys: pytest.CaptureFixture[str]) -> None:
