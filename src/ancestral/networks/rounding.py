@@ -39,7 +39,7 @@ def stored(name: str, weight: Tensor, bits: Bits) -> Stored:
         halves = weight.half()
         if not is_finite(halves):
             most = f"{weight.abs().max():g} in {name}"
-            raise InputError(f"expected weights that 16 bits hold, got {most}; take --weights 32")
+            raise InputError(f"expected weights that 16 bits hold, got {most}; take 32 bits")
         return Stored(halves)
     inputs = (0,) if name.endswith("embedding.weight") else (*range(1, weight.ndim),)
     most_of_outputs = weight.float().abs().amax(inputs, keepdim=True)

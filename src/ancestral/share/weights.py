@@ -6,23 +6,21 @@ factor for each output, and become float32 when they are read. Vectors keep 32 b
 that computes with the very numbers of the file.
 """
 
-import copy
 import json
 
 import torch
-from jaxtyping import Float
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
 
 from ancestral.codec import check_pixels
 from ancestral.errors import InputError
+from ancestral.networks import rounding
 from ancestral.networks.blocks import stem_width
 from ancestral.networks.layers import frequencies
-from ancestral.networks.rounding import Bits
+from ancestral.networks.rounding import Bits, stored
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
-from ancestral.tensors import is_finite
 
 LANES = 8  # outputs that the engine computes side by side
 ABOUT = "ancestral"  # the key of the settings in the metadata
@@ -41,17 +39,16 @@ def packed(pipeline: Pipeline, bits: Bits = 16) -> bytes:
     width, shift = stem_width(network.settings), network.settings.time_frequency_shift
     tensors = {"frequencies": frequencies(width, shift, torch.device("cpu"))}
     for name, weight in network.state_dict().items():
-        tensors |= {f"{name}{part}": each.contiguous() for part, each in _stored(name, weight.cpu(), bits).items()}
+        numbers, scale = stored(name, weight.cpu(), bits)
+        tensors[name] = _laid_out(name, numbers)
+        if scale is not None:
+            tensors[f"{name}.scale"] = _laid_out(name, scale)
     return save(tensors, {ABOUT: json.dumps(about)})
 
 
 def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
     """The pipeline with the weights that the file holds."""
-    network = copy.deepcopy(_supported(pipeline))
-    with torch.no_grad():
-        for name, weight in network.state_dict().items():
-            weight.copy_(_read(name, _stored(name, weight, bits), weight.shape))
-    return pipeline.with_network(network)
+    return pipeline.with_network(rounding.rounded(_supported(pipeline), bits))
 
 
 def _supported(pipeline: Pipeline) -> UNet:
@@ -70,29 +67,10 @@ def _supported(pipeline: Pipeline) -> UNet:
     raise InputError(f"expected a U-Net that is told classes or nothing, got {got}; generate with `ancestral sample`")
 
 
-def _stored(name: str, weight: Tensor, bits: Bits) -> dict[str, Tensor]:
-    """What the file holds of a tensor: itself under "", and the factors of 8 bits under ".scale"."""
+def _laid_out(name: str, weight: Tensor) -> Tensor:
+    """A weight, or its factors, as the engine multiplies it."""
     if weight.ndim < 2:
-        return {"": weight.float()}
-    outputs = (weight.T if name == EMBEDDING else weight).movedim(1, -1).flatten(1).float()
+        return weight
+    outputs = (weight.T if name == EMBEDDING else weight).movedim(1, -1).flatten(1)
     padded = F.pad(outputs, (0, 0, 0, -len(outputs) % LANES))
-    blocks = padded.reshape(-1, LANES, padded.shape[1]).mT
-    if bits == 32:
-        return {"": blocks}
-    if bits == 16:
-        halves = blocks.half()
-        if not is_finite(halves):
-            raise InputError(f"expected weights that 16 bits hold, got {blocks.abs().max():g} in {name}; take 32 bits")
-        return {"": halves}
-    scale = (blocks.abs().amax(1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
-    return {"": (blocks / scale).round().to(torch.int8), ".scale": scale}
-
-
-def _read(name: str, stored: dict[str, Tensor], shape: torch.Size) -> Float[Tensor, "..."]:
-    """The tensor of that shape that the engine computes with."""
-    numbers = stored[""].float() * stored.get(".scale", 1)
-    if len(shape) < 2:
-        return numbers
-    of, inner, *kernel = shape[::-1] if name == EMBEDDING else shape
-    outputs = numbers.mT.flatten(0, 1)[:of].reshape(of, *kernel, inner).movedim(-1, 1)
-    return outputs.T if name == EMBEDDING else outputs
+    return padded.reshape(-1, LANES, padded.shape[1]).mT.contiguous()
