@@ -1,4 +1,4 @@
-"""No public type of the package bears a name that another one bears."""
+"""No public type of the packages bears a name that another one bears."""
 
 import ast
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def twice(texts: dict[str, str]) -> dict[str, list[str]]:
 
 
 def test_every_public_type_has_a_name_of_its_own() -> None:
-    paths = sorted((SOURCE / "ancestral").rglob("*.py"))
+    paths = sorted(SOURCE.rglob("*.py"))
     assert len(paths) > 100
     assert twice({str(path.relative_to(SOURCE)): path.read_text(encoding="utf-8") for path in paths}) == {}
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ancestral_lite.bytepairs import BytePairs
 
 UNTOLD = -1  # a class or a token that is not told; an attribute that is not is no number
-Rows = dict[str, NDArray[Any]]
+ToldRows = dict[str, NDArray[Any]]
 """By kinds, of those that a network knows: labels (B,), attributes (B, A) standardised, tokens (B, L)."""
 
 
@@ -31,11 +31,13 @@ class Asking:
         there = {"classes": self.classes, "attributes": self.attributes, "a prompt": self.tokenizer}
         return [kind for kind, any_there in there.items() if any_there]
 
-    def rows(self, count: int, classes: Sequence[str], attributes: Mapping[str, float], prompts: Sequence[str]) -> Rows:
+    def rows(
+        self, count: int, classes: Sequence[str], attributes: Mapping[str, float], prompts: Sequence[str]
+    ) -> ToldRows:
         """Of `count` images, classes and prompts in turn; of what is left out nothing is told."""
         if prompts and not self.tokenizer:
             raise ValueError(f"expected no prompt, got {prompts[0]!r}: this model reads no text")
-        rows: Rows = {}
+        rows: ToldRows = {}
         if labels := [self._label(each) for each in classes] or [UNTOLD] * bool(self.classes):
             rows["labels"] = np.array(labels, np.int64)
         if numbers := self._numbers(attributes):
@@ -45,7 +47,7 @@ class Asking:
             rows["tokens"] = np.array(texts, np.int64)
         return {kind: each[np.arange(count) % len(each)] for kind, each in rows.items()}
 
-    def away(self, negative: str | None) -> Rows:
+    def away(self, negative: str | None) -> ToldRows:
         """Of one image, what guidance moves away from: a text where the network reads texts, else a class or attributes
         as in age=70; None: nothing told."""
         if negative is None:

@@ -8,24 +8,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ancestral_lite.asking import Asking, Rows
-from ancestral_lite.normals import ImageNoise
-from ancestral_lite.plans import Array, Labels, Network, Plan, Step, read_plan, sample
+from ancestral_lite.asking import Asking, ToldRows
+from ancestral_lite.normals import SeededNoise
+from ancestral_lite.plans import Array, LabelArray, NetworkCall, PlanTable, StepTaken, read_plan, sample
 
 FORMAT, VERSION = "ancestral-onnx", "1"
 MODEL, TEXT, DECODER = "model.onnx", "text.onnx", "decoder.onnx"
 CHECKED = 8  # numbers of noise and output that a model holds of each of two seeds
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """What is asked of images: the network's inputs beside x and time, a row for each image, and one more, that
     guidance moves away from. A plan's labels are numbers of rows."""
 
-    rows: Rows
+    rows: ToldRows
     tells: bool  # whether anything is
     has_away: bool  # whether the network knows the last row
 
-    def part(self, where: slice) -> "Asked":
+    def part(self, where: slice) -> "Request":
         """Of some of the images."""
         images = {name: np.concatenate([each[:-1][where], each[-1:]]) for name, each in self.rows.items()}
         return self._replace(rows=images)
@@ -43,7 +43,7 @@ class Model:
         path = path / MODEL if path.is_dir() else path
         self._session, facts = _opened(path, threads)
         try:
-            self.plan: Plan = read_plan(facts["plan"])
+            self.plan: PlanTable = read_plan(facts["plan"])
             self.about: dict[str, Any] = json.loads(facts["about"])
             self._checked: dict[str, Any] = json.loads(facts["check"])
             self.asking = Asking(self.about)
@@ -65,7 +65,7 @@ class Model:
         attributes: Mapping[str, float] | None = None,
         prompts: Sequence[str] = (),
         negative: str | None = None,
-    ) -> Asked:
+    ) -> Request:
         """What is asked of `count` images.
 
         Args:
@@ -86,19 +86,19 @@ class Model:
             told = self._beside[TEXT].run(None, {"tokens": rows.pop("tokens")})
             rows |= dict(zip(("states", "tokens"), told, strict=False))
         known = negative is not None or self.asking.knows_null
-        return Asked(rows, bool(classes or attributes or prompts), known)
+        return Request(rows, bool(classes or attributes or prompts), known)
 
-    def network(self, asked: Asked) -> Network:
+    def network(self, asked: Request) -> NetworkCall:
         """The network for a plan whose labels are numbers of rows; None, as where nothing is told: the first."""
 
-        def call(x: Array, time: NDArray[np.float32], labels: Labels) -> Array:
+        def call(x: Array, time: NDArray[np.float32], labels: LabelArray) -> Array:
             which = np.zeros(len(x), np.int64) if labels is None else labels
             told = {name: each[which] for name, each in asked.rows.items()}
             return self._session.run(None, {"x": x.astype(np.float32, copy=False), "time": time, **told})[0]
 
         return call
 
-    def steps(self, seeds: Sequence[int], asked: Asked, guidance: float | None = None) -> Iterator[Step]:
+    def steps(self, seeds: Sequence[int], asked: Request, guidance: float | None = None) -> Iterator[StepTaken]:
         """Every step of a batch, an image for each seed, of which as many are asked. `guidance`, None: as exported."""
         if guidance not in (None, 1):
             if not asked.tells:
@@ -109,7 +109,7 @@ class Model:
                 )
         plan = self.plan if guidance is None else guided(self.plan, guidance)
         labels = np.arange(len(seeds)) if asked.tells else None
-        return sample(plan | {"null": len(seeds)}, self.network(asked), ImageNoise(seeds, self.shape), labels)
+        return sample(plan | {"null": len(seeds)}, self.network(asked), SeededNoise(seeds, self.shape), labels)
 
     def pixels(self, x0: Array) -> NDArray[np.uint8]:
         """The images (B, C, H, W) of x0, or of a state on the way to it."""
@@ -122,13 +122,13 @@ class Model:
         """How far noise and the network's first answer are from torch's, of which the model holds some numbers."""
         means = {each["name"]: each["mean"] for each in self.asking.attributes}
         asked = self.asked(2, None, means, [""] if self.asking.tokenizer else [])
-        level, x = self.plan["levels"][0], ImageNoise(self._checked["seeds"], self.shape)()
+        level, x = self.plan["levels"][0], SeededNoise(self._checked["seeds"], self.shape)()
         output = self.network(asked)(level["scale"] * x, np.full(2, level["time"], np.float32), np.arange(2))
         found = {"noise": _some(x), "output": _some(output)}
         return {name: float(np.abs(each - np.array(self._checked[name])).max()) for name, each in found.items()}
 
 
-def guided(plan: Plan, guidance: float) -> Plan:
+def guided(plan: PlanTable, guidance: float) -> PlanTable:
     """The plan with another guidance, where it guides; where it does not at all, everywhere."""
     nowhere = all(level["guidance"] == 1 for level in plan["levels"])
     levels = [level | {"guidance": guidance if nowhere or level["guidance"] != 1 else 1} for level in plan["levels"]]

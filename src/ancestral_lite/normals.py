@@ -69,7 +69,7 @@ def torch_normals(seed: int, shape: Sequence[int]) -> NDArray[np.float32]:
     return Generator(seed).normals(shape)
 
 
-class ImageNoise:
+class SeededNoise:
     """The noise of `ancestral.rng.ImageNoise`: one generator an image, so a seed gives the same image in any batch.
 
     The first call returns x_T, (B, *shape) float32, the later ones the noise of the steps.

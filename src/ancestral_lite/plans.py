@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Plan = dict[str, Any]
+PlanTable = dict[str, Any]
 Array = NDArray[np.floating]
-Labels = NDArray[np.integer] | None
-Network = Callable[[Array, NDArray[np.float32], Labels], Array]
-Noise = Callable[[], Array]
+LabelArray = NDArray[np.integer] | None
+NetworkCall = Callable[[Array, NDArray[np.float32], LabelArray], Array]
+NoiseCall = Callable[[], Array]
 VERSION = 1
 
 
-class Step(NamedTuple):
+class StepTaken(NamedTuple):
     """One step t -> s: from x_t to x_s by way of the estimate of x0 made at x_t."""
 
     t: int
@@ -30,7 +30,7 @@ class Step(NamedTuple):
     x0: Array
 
 
-class Prediction(NamedTuple):
+class PredictedPair(NamedTuple):
     """The pair with x_t = alpha x0 + sigma eps, and what the network says of the variance, if anything."""
 
     x0: Array
@@ -38,7 +38,7 @@ class Prediction(NamedTuple):
     variance_coeff: Array
 
 
-def read_plan(text: bytes | str) -> Plan:
+def read_plan(text: bytes | str) -> PlanTable:
     """The plan that `ancestral` has written."""
     plan = json.loads(text)
     kind = (plan.get("format"), plan.get("version")) if isinstance(plan, dict) else (None, None)
@@ -47,21 +47,21 @@ def read_plan(text: bytes | str) -> Plan:
     return plan
 
 
-def sample(plan: Plan, network: Network, noise: Noise, labels: Labels = None) -> Iterator[Step]:
+def sample(plan: PlanTable, network: NetworkCall, noise: NoiseCall, labels: LabelArray = None) -> Iterator[StepTaken]:
     """Every step from noise, the first draw of `noise`, to images, the last step's `x_s`."""
     return _walked(plan, network, labels, noise, [plan["steps"]], lambda x, t: x)
 
 
 def inpaint(
-    plan: Plan,
-    network: Network,
-    noise: Noise,
+    plan: PlanTable,
+    network: NetworkCall,
+    noise: NoiseCall,
     image: Array,
     keep: NDArray[np.bool_],
-    labels: Labels = None,
+    labels: LabelArray = None,
     rounds: int = 10,
     jump: int = 1,
-) -> Iterator[Step]:
+) -> Iterator[StepTaken]:
     """The same with what `image` (B, C, H, W) holds where `keep` is True, which broadcasts over it, kept to the bit.
 
     Each stretch of `jump` steps is gone down `rounds` times, and back up between by q(x_t | x_s); the last step, onto
@@ -80,15 +80,15 @@ def inpaint(
 
 
 def _walked(
-    plan: Plan,
-    network: Network,
-    labels: Labels,
-    noise: Noise,
-    legs: Sequence[Sequence[Plan]],
+    plan: PlanTable,
+    network: NetworkCall,
+    labels: LabelArray,
+    noise: NoiseCall,
+    legs: Sequence[Sequence[PlanTable]],
     kept: Callable[[Array, int], Array],
-) -> Iterator[Step]:
+) -> Iterator[StepTaken]:
     levels, now = _levels(plan), plan["steps"][0]["t"]
-    x, past = kept(noise(), now), deque[Prediction](maxlen=max(len(step["moves"]) for step in plan["steps"]))
+    x, past = kept(noise(), now), deque[PredictedPair](maxlen=max(len(step["moves"]) for step in plan["steps"]))
     for leg in legs:
         if (t := leg[0]["t"]) > now:
             share = levels[t]["alpha"] / levels[now]["alpha"]
@@ -99,7 +99,7 @@ def _walked(
             vectors = {"x": x}
             for number, prediction in enumerate(past, -len(past)):
                 vectors |= _named(prediction, number)
-            asked: list[Prediction] = []
+            asked: list[PredictedPair] = []
             for number, call in enumerate(move["calls"]):
                 asked.append(predicted(plan, levels[call["t"]], network, _sum(call["x"], vectors), labels))
                 vectors |= _named(asked[-1], number)
@@ -110,12 +110,12 @@ def _walked(
             now, x_s = step["s"], kept(x_s, step["s"])
             if not np.isfinite(x_s).all():
                 raise ValueError(f"expected finite numbers, got others at t = {now}; take more steps or less guidance")
-            past.append(Prediction(_sum(move["x0"], vectors), _sum(move["eps"], vectors), coeff))
-            yield Step(step["t"], now, x, x_s, past[-1].x0)
+            past.append(PredictedPair(_sum(move["x0"], vectors), _sum(move["eps"], vectors), coeff))
+            yield StepTaken(step["t"], now, x, x_s, past[-1].x0)
             x = x_s
 
 
-def predicted(plan: Plan, level: Plan, network: Network, x: Array, labels: Labels) -> Prediction:
+def predicted(plan: PlanTable, level: PlanTable, network: NetworkCall, x: Array, labels: LabelArray) -> PredictedPair:
     """The network at x, guided and clipped."""
     scale, given = level["guidance"], labels
     if labels is not None and scale != 1:
@@ -127,7 +127,7 @@ def predicted(plan: Plan, level: Plan, network: Network, x: Array, labels: Label
         both = _asked(plan, level, network, np.concatenate([x, x]), given)
         (x0, away), (eps, eps_away), (coeff, _) = (np.split(each, 2) for each in both)
         pushed = x0 + (scale - 1) * (x0 - away)
-        prediction = Prediction(pushed, eps + (scale - 1) * (eps - eps_away), coeff)
+        prediction = PredictedPair(pushed, eps + (scale - 1) * (eps - eps_away), coeff)
         if share := plan["rescale"]:
             back = _spread(x0) / np.maximum(_spread(pushed), np.finfo(x.dtype).tiny)
             prediction = _with_x0(level, (1 - share + share * back) * pushed, x, coeff)
@@ -140,7 +140,7 @@ def predicted(plan: Plan, level: Plan, network: Network, x: Array, labels: Label
     return _with_x0(level, bound * np.clip(prediction.x0, -most, most) / most, x, prediction.variance_coeff)
 
 
-def _asked(plan: Plan, level: Plan, network: Network, x: Array, labels: Labels) -> Prediction:
+def _asked(plan: PlanTable, level: PlanTable, network: NetworkCall, x: Array, labels: LabelArray) -> PredictedPair:
     time = np.full(len(x), level["time"], np.float32)
     output = network(level["scale"] * x, time, labels).astype(x.dtype)
     means = x.shape[1] * (256 if plan["output"] == "levels" else 1)
@@ -150,7 +150,7 @@ def _asked(plan: Plan, level: Plan, network: Network, x: Array, labels: Labels) 
     if plan["output"] == "levels":
         answer = _expected(answer, x, level["alpha"], level["sigma"])
     (of_x, of_answer), (eps_of_x, eps_of_answer) = level["x0"], level["eps"]
-    return Prediction(of_x * x + of_answer * answer, eps_of_x * x + eps_of_answer * answer, coeff)
+    return PredictedPair(of_x * x + of_answer * answer, eps_of_x * x + eps_of_answer * answer, coeff)
 
 
 def _expected(logits: Array, x: Array, alpha: float, sigma: float) -> Array:
@@ -162,8 +162,8 @@ def _expected(logits: Array, x: Array, alpha: float, sigma: float) -> Array:
     return (weights * values).sum(axis=2) / weights.sum(axis=2)
 
 
-def _with_x0(level: Plan, x0: Array, x: Array, coeff: Array) -> Prediction:
-    return Prediction(x0, (x - level["alpha"] * x0) / level["sigma"], coeff)
+def _with_x0(level: PlanTable, x0: Array, x: Array, coeff: Array) -> PredictedPair:
+    return PredictedPair(x0, (x - level["alpha"] * x0) / level["sigma"], coeff)
 
 
 def _spread(x0: Array) -> Array:
@@ -176,9 +176,9 @@ def _sum(terms: dict[str, float], vectors: dict[str, Array]) -> Array:
     return sum(others, first)
 
 
-def _named(prediction: Prediction, number: int) -> dict[str, Array]:
+def _named(prediction: PredictedPair, number: int) -> dict[str, Array]:
     return {f"x0.{number}": prediction.x0, f"eps.{number}": prediction.eps}
 
 
-def _levels(plan: Plan) -> dict[int, Plan]:
+def _levels(plan: PlanTable) -> dict[int, PlanTable]:
     return {level["t"]: level for level in plan["levels"]}

@@ -11,10 +11,10 @@ COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by channels: grey, grey and op
 GAP = 2  # pixels between images
 SIDE = 96  # pixels, about, of an image that is enlarged
 
-Pixels = NDArray[np.uint8]
+ByteImages = NDArray[np.uint8]
 
 
-def grid(images: Pixels) -> Pixels:
+def grid(images: ByteImages) -> ByteImages:
     """Images (B, C, H, W) in reading order as one, (C, H, W), about as many rows as columns, white between them. Small
     ones are enlarged by a whole factor."""
     count, channels, *sides = images.shape
@@ -29,7 +29,7 @@ def grid(images: Pixels) -> Pixels:
     return whole
 
 
-def png(image: Pixels) -> bytes:
+def png(image: ByteImages) -> bytes:
     """The file of an image (C, H, W) of 1 to 4 channels."""
     channels, height, width = image.shape
     if channels not in COLOR_TYPES:

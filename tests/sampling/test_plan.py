@@ -49,11 +49,11 @@ def small() -> Pipeline:
     return answering(untrained((1, 8, 8), ("a", "b", "c"), changes))
 
 
-def network_of(pipeline: Pipeline) -> lite.Network:
+def network_of(pipeline: Pipeline) -> lite.NetworkCall:
     """Its network for a runner."""
 
     @torch.inference_mode()
-    def network(x: lite.Array, time: lite.Array, labels: lite.Labels) -> lite.Array:
+    def network(x: lite.Array, time: lite.Array, labels: lite.LabelArray) -> lite.Array:
         condition = pipeline.condition(torch.as_tensor(labels), len(x))
         return pipeline.network(torch.from_numpy(x), torch.from_numpy(time), condition).numpy()
 
@@ -71,7 +71,7 @@ def test_a_seed_gives_the_pipelines_image_without_torch(settings: dict[str, Any]
     """In float32: rounding alone is between them, and one level of a pixel at the most."""
     pipeline, how = small(), SamplingSettings(steps=8, **settings)
     plan = lite.read_plan(pipeline.plan(how).to_json())
-    theirs = [*lite.sample(plan, network_of(pipeline), lite.ImageNoise(SEEDS, (1, 8, 8)), LABELS.numpy())]
+    theirs = [*lite.sample(plan, network_of(pipeline), lite.SeededNoise(SEEDS, (1, 8, 8)), LABELS.numpy())]
     ours = [*pipeline.steps(SEEDS, LABELS, how)]
     assert [(step.t, step.s) for step in ours] == [(step.t, step.s) for step in theirs]
     end = torch.from_numpy(theirs[-1].x_s)
@@ -83,7 +83,7 @@ def test_a_seed_gives_the_filling_of_an_edit_and_keeps_pixels_to_the_bit() -> No
     pipeline, how, keep = small(), SamplingSettings(sampler="dpm++2m", steps=6), outside_box(8, 8, 2, 2, 6, 7)
     image = torch.linspace(-1, 1, 64).reshape(1, 1, 8, 8)
     plan = lite.read_plan(pipeline.plan(how).to_json())
-    given = lite.ImageNoise(SEEDS, (1, 8, 8)), image.numpy(), keep.numpy(), LABELS.numpy(), 3, 2
+    given = lite.SeededNoise(SEEDS, (1, 8, 8)), image.numpy(), keep.numpy(), LABELS.numpy(), 3, 2
     *_, found = lite.inpaint(plan, network_of(pipeline), *given)
     *_, wanted = inpaint(pipeline, image, keep, SEEDS, LABELS, how, Rounds(3, jump=2))
     assert float((wanted.x_s - torch.from_numpy(found.x_s)).abs().max()) < 1e-4

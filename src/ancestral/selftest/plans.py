@@ -53,17 +53,17 @@ def network(outputs: int, x: Tensor, time: Tensor, labels: Tensor | None) -> Ten
     return torch.tanh(inside + 0.2 * told[:, None] - 0.02 * time.double()[:, None])
 
 
-def by_numpy(outputs: int) -> lite.Network:
+def by_numpy(outputs: int) -> lite.NetworkCall:
     """The same for a runner."""
 
-    def called(x: lite.Array, time: lite.Array, labels: lite.Labels) -> lite.Array:
+    def called(x: lite.Array, time: lite.Array, labels: lite.LabelArray) -> lite.Array:
         told = None if labels is None else torch.from_numpy(labels)
         return network(outputs, torch.from_numpy(x), torch.from_numpy(time), told).numpy()
 
     return called
 
 
-def read(diffusion: GaussianDiffusion, sampler: Sampler, settings: SamplingSettings, grid: Tensor) -> lite.Plan:
+def read(diffusion: GaussianDiffusion, sampler: Sampler, settings: SamplingSettings, grid: Tensor) -> lite.PlanTable:
     """The plan as a file holds it."""
     null = NONE if settings.negative is None else int(settings.negative)
     written = compile_plan(diffusion, sampler, grid, settings, 0.9, null).to_json()
@@ -92,7 +92,7 @@ def apart(
     one, other = iter(draws), iter(draws.numpy())
     denoise, noise = denoiser(diffusion, settings, outputs), one.__next__
     arguments = plan, by_numpy(outputs), other.__next__
-    theirs: Iterator[lite.Step]
+    theirs: Iterator[lite.StepTaken]
     if rounds is None:
         ours: Iterator[Step] = sample(denoise, sampler, noise(), grid, noise)
         theirs = lite.sample(*arguments, LABELS.numpy())

@@ -37,7 +37,7 @@ def recorded(_: torch.device) -> tuple[Tensor, int]:
 def by_numpy(_: torch.device) -> Iterator[Tensor]:
     """Blocks of 16, their rest, and fewer than 16 numbers, in draws one after the other."""
     for shape in ((1, 8, 8), (3, 5, 7), (1, 3, 3), (17,), (5,)):
-        ours, theirs = ImageNoise(range(50), shape), lite.ImageNoise(range(50), shape)
+        ours, theirs = ImageNoise(range(50), shape), lite.SeededNoise(range(50), shape)
         yield from (ours() - torch.from_numpy(theirs()) for _ in range(3))
 
 
