@@ -62,7 +62,8 @@ def edit(task: EditSettings) -> Generator[Event, None, None]:
     for (_, made), place in zip(plan.made, places, strict=False):
         yield files.write(made[0], place, facts)
     x0, frames = collected((yield from files.written(chains, save, price.words)), keep)
-    numbers, pixels = plan.measure(x0), torch.cat(decoded)
+    pixels = torch.cat(decoded)
+    numbers = plan.measure(x0, pixels)
     every = {key: ", ".join(dict.fromkeys(result.facts[key] for result in results)) for key in results[0].facts}
     pictures.save_png(_comparison(plan, plan.rows or request.rows(), results, pixels), comparison, {**every, **facts})
     yield FileEvent(comparison)

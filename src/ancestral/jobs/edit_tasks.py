@@ -58,7 +58,8 @@ class EditPlan:
     decode: "Callable[[Images], Pixels] | None" = None  # None: as the pipeline does
     after: "tuple[NamedImage, ...]" = ()  # what it shows after them
     tilings: int = 1  # how often it shows each of them, in both directions
-    measure: "Callable[[Images], dict[str, Any]]" = lambda x0: {}  # of the results -> numbers, by name
+    measure: "Callable[[Images, Pixels], dict[str, Any]]" = lambda x0, pixels: {}
+    """Of the x0 of the results and of their images: numbers, by name."""
     made: "tuple[NamedImage, ...]" = ()  # pictures made on the way, with the ends of their files' names
     is_path: bool = False  # results lie on a path, which a film goes along; else it shows how they came to be
     size: tuple[int, int] | None = None  # height and width of a result; None: the pipeline's
@@ -335,7 +336,7 @@ class Invert(InvertingSettings):
             request.from_noise(x_T),
             {"corrections": str(self.corrections)},
             rows=[[*row, ("its noise", noise[None])] for row, noise in zip(request.rows(), noises, strict=True)],
-            measure=lambda again: {"round_trip_error": mean_over_image((again - x0) ** 2).sqrt().tolist()},
+            measure=lambda again, _: {"round_trip_error": mean_over_image((again - x0) ** 2).sqrt().tolist()},
         )
 
 
@@ -553,13 +554,13 @@ class Tile(ManyResults):
         yield from ()
         _, own_height, own_width = request.pipeline.spec.shape
         height, width = self.size or (own_height, own_width)
-        whole, decode = self.by != "windows", partial(edits.decoded_tiles, request.pipeline)
+        whole = self.by != "windows"
         return EditPlan(
             lambda part: edits.tile(request.pipeline, height, width, *request.words(part), self.by),
             {"size": f"{height}x{width}", "by": self.by},
             tilings=2,  # in each direction: a picture that shows the seams
-            decode=decode,
-            measure=lambda x0: {"seam_ratio": float(seam(from_pixels(decode(x0))).ratio)},
+            decode=partial(edits.decoded_tiles, request.pipeline),
+            measure=lambda _, pixels: {"seam_ratio": float(seam(from_pixels(pixels)).ratio)},
             size=(height, width),
             work=-(-height * width // (own_height * own_width))
             if whole

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from ancestral.codec import PIXELS
+from ancestral.colors import COLOR_OF
 from ancestral.data.datasets import loading
 from ancestral.errors import InputError
 from ancestral.hub import DiffusersFolder, ScheduleDescription
@@ -21,7 +22,6 @@ from ancestral.text import printable
 from ancestral.training.run import RunFolder
 
 WHAT = "importing"
-COLORS = {1: "grey", 2: "grey-alpha", 3: "rgb", 4: "rgba"}
 
 
 class Imported(NamedTuple):
@@ -74,7 +74,7 @@ def import_weights(job: ImportSettings) -> Generator[Event, None, None]:
 
 def _of_images(source: str, config: Config, spec: ImageSpec) -> StagedWork[tuple[Config, ImageSpec]]:
     """The same of images that are there, which name the classes."""
-    size, color = (spec.height, spec.width), COLORS.get(spec.channels, "auto")
+    size, color = (spec.height, spec.width), COLOR_OF.get(spec.channels, "auto")
     labels = "auto" if spec.class_names else "none"
     data = {"source": source, "size": size, "color": color, "labels": labels, "attributes": "none", "captions": "none"}
     config = merged(config, {"data": data}, "command line")

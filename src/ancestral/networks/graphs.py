@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 OPSET = 20  # from 21 on group normalisation is one operator, which engines compute slower than its parts
-Named = Mapping[str, tuple[str, str]]
+SideNames = Mapping[str, tuple[str, str]]
 """What height and width are called, of the inputs and outputs whose size is free."""
 NOT_STORED = Stored(torch.empty(0))
 REAL = ("attributes", "weights", "states")  # fields of `Condition` that are no whole numbers
@@ -51,7 +51,7 @@ class _Told(nn.Module):
 
 
 def onnx_graph(
-    module: nn.Module, given: Mapping[str, Tensor], outputs: Sequence[str], sides: Named | None = None
+    module: nn.Module, given: Mapping[str, Tensor], outputs: Sequence[str], sides: SideNames | None = None
 ) -> "ModelProto":
     """`module` on as many images as are given at a time; `given`: an example of each of its inputs, of two images.
 
