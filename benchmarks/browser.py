@@ -25,8 +25,8 @@ window.opened = async (text) => {
   window.network = await Network.open(wasm, bytes(text).buffer);
 };
 window.called = (count) => {
-  const x = new ImageNoise(0, network.about.shape.reduce((a, b) => a * b)).next();
-  for (let i = 0; i < count; i++) network.call(x, 500);
+  const x = new ImageNoise(0, network.about.shape.reduce((a, b) => a * b)).next(), told = network.read({});
+  for (let i = 0; i < count; i++) network.call(x, 500, told);
 };
 """
 

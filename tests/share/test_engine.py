@@ -1,5 +1,6 @@
 """The browser's engine in a real browser: its networks, its random numbers and its page against torch."""
 
+import re
 import shutil
 import subprocess
 from base64 import b64encode
@@ -14,27 +15,50 @@ import torch
 from latent_pipelines import averaging
 from pipelines import untrained
 from torch import nn
+from torch.nn import functional as F
 
 from ancestral.condition import Condition
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.errors import InputError
 from ancestral.networks.conditions import Told
 from ancestral.networks.rounding import Bits
-from ancestral.networks.text import TextShape
+from ancestral.networks.text import StatesShape
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise
-from ancestral.settings import AttributeSpec, DiTSettings, ImageSpec, UNetSettings
-from ancestral.share.engine import bare_page
+from ancestral.settings import AttributeSpec, Config, DiTSettings, ImageSpec, LearnedText, NoText, UNetSettings
+from ancestral.share.engine import bare_page, joined
 from ancestral.share.weights import packed, rounded
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
 CLANG = "Debian clang version 14.0.6"
 HARNESS = """
-window.computed = async (file, x, time, label) =>
-  [...(await Network.open(wasm, bytes(file).buffer)).call(Float32Array.from(x), time, label)];
+const opened = (file) => Network.open(wasm, bytes(file).buffer);
+window.computed = async (file, x, time, asked) => {
+  const network = await opened(file);
+  return [...network.call(Float32Array.from(x), time, network.read(asked))];
+};
+window.told = async (file, asked) => {
+  const network = await opened(file), first = structuredClone(network.read(asked));
+  const x = new Float32Array(network.about.shape.reduce((a, b) => a * b)).fill(0.5), before = network.call(x, 1, first);
+  network.call(x.map((each) => -each), 2, network.read({}));
+  const after = network.call(x, 1, first);
+  return { tokens: first.states.length / network.about.text.width, same: before.every((each, i) => each === after[i]) };
+};
+window.refused = async (file, asked) => {
+  const network = await opened(file);
+  try {
+    return network.read(asked);
+  } catch (error) {
+    return String(error);
+  }
+};
+window.gelu = async (file, numbers) => {
+  const { kernels } = await opened(file), ones = numbers.map(() => 1);
+  return [...kernels.read(kernels.gated(kernels.filled(1, 1, [...ones, ...numbers])))];
+};
 window.expected = (output, x, ...rest) => [...expected(Float32Array.from(output), Float32Array.from(x), ...rest)];
 window.noise = (seed, count, draws) => {
   const noise = new ImageNoise(seed, count);
@@ -67,6 +91,33 @@ CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "one level": ((1, 4, 4), {"widths": (12,), "attention": (0,)}),
     "not square, mixed out of a few channels": ((2, 6, 10), {"output_rank": 5}),
 }  # fmt: skip
+
+
+TOKENS = [518, 3, 77, 300, 519, 519, 519]
+"""Start, a text, and ends, of a vocabulary of 520."""
+ATTRIBUTES = (AttributeSpec(name="age"), AttributeSpec(name="height"))
+TOLD: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "a text": ({}, {}, {"length": 7}, {"tokens": TOKENS}),
+    "no text": ({}, {}, {"length": 7}, {}),
+    "a text without its end, in six features": (
+        {}, {}, {"length": 4, "width": 6, "masked": True, "pooled": False}, {"tokens": TOKENS[:4]},
+    ),
+    "a masked text, attention of a width": (
+        {}, {"head_width": 4, "attention": (0, 1)}, {"length": 7, "masked": True}, {"tokens": TOKENS},
+    ),
+    "a text that some levels see, places, heads": (
+        {"height": 5, "width": 7},
+        {"widths": (8, 16, 32), "attention": (0, 2), "cross_attention": (2,), "positions": True, "heads": 4},
+        {"length": 7, "pooled": False}, {"tokens": TOKENS},
+    ),
+    "one of two attributes": ({"attributes": ATTRIBUTES}, {}, {}, {"attributes": [0.7, float("nan")]}),
+    "no attributes": ({"attributes": ATTRIBUTES}, {}, {}, {}),
+    "a class, a text and attributes": (
+        {"attributes": ATTRIBUTES, "class_names": ("a", "b")}, {}, {"length": 7},
+        {"label": 1, "tokens": TOKENS, "attributes": [-1.5, 0.0]},
+    ),
+}  # fmt: skip
+"""What a network is told: the images, the network and the text encoder, if it reads any, and what is asked for."""
 
 
 Call = Callable[..., Any]
@@ -116,22 +167,35 @@ def filled(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def error(call: Call, pipeline: Pipeline, bits: Bits, time: float, label: int | None) -> float:
-    """The largest difference between the browser's output for an image and torch's, of the same weights."""
+def error(call: Call, pipeline: Pipeline, bits: Bits, time: float, **asked: Any) -> float:
+    """The largest difference between the browser's output for an image and torch's, of the same weights. What is asked
+    for makes a difference."""
     x = torch.randn(1, *pipeline.latent_shape, generator=torch.Generator().manual_seed(1))
     file = b64encode(packed(pipeline, bits)).decode()
-    got = torch.tensor(call("computed", file, x.flatten().tolist(), time, label))
-    condition = Condition() if label is None else Condition(labels=torch.tensor([label]))
+    got = torch.tensor(call("computed", file, x.flatten().tolist(), time, asked))
+    names = {"label": "labels", "attributes": "attributes", "tokens": "tokens"}
+    condition = Condition(**{names[kind]: torch.tensor([each]) for kind, each in asked.items() if each is not None})
+    network = rounded(pipeline, bits).network.eval()
     with torch.no_grad():
-        wanted = rounded(pipeline, bits).network.eval()(x, torch.tensor([time]), condition)
+        wanted, untold = (network(x, torch.tensor([time]), each) for each in (condition, Condition()))
     assert wanted.std() > 0.1
+    assert (wanted - untold).abs().max() > 1e-2 or condition == Condition()
     return float((got - wanted.flatten()).abs().max())
 
 
 def preset(name: str, shape: tuple[int, int, int], num_classes: int) -> Pipeline:
     config = PRESETS[name]()
-    changes = {"network": config.network, "diffusion": config.diffusion}
+    changes = {"network": config.network, "diffusion": config.diffusion, "text": config.text}
     return filled(untrained(shape, tuple(map(str, range(num_classes))), changes))
+
+
+def telling(name: str) -> tuple[Pipeline, dict[str, Any]]:
+    """A pipeline that is told something, and what is asked of it."""
+    spec, changes, text, asked = TOLD[name]
+    shape = {"vocab_size": 520, "width": 12, "layers": 2, "heads": 2, **text}
+    config = Config(network=UNetSettings(**{**SMALL, **changes}), text=LearnedText(**shape) if text else NoText())
+    sides = {"channels": 1, "height": 8, "width": 8}
+    return filled(Pipeline.fresh(config, ImageSpec(**{**sides, **spec}), "cpu")), asked
 
 
 def refused(pipeline: Pipeline) -> str:
@@ -142,24 +206,46 @@ def refused(pipeline: Pipeline) -> str:
 
 @pytest.mark.parametrize(("bits", "label"), [(32, 7), (16, 7), (8, 7), (32, None)])
 def test_digits_are_torchs_in_all_bits(call: Call, bits: Bits, label: int | None) -> None:
-    assert error(call, preset("digits", (1, 8, 8), 10), bits, 999.0, label) <= 1e-5
+    assert error(call, preset("digits", (1, 8, 8), 10), bits, 999.0, label=label) <= 1e-5
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "num_classes", "time"),
-    [("mnist", (1, 28, 28), 10, 1.0), ("photos", (3, 32, 32), 0, 500.0)],
+    ("name", "shape", "num_classes", "time", "asked"),
+    [
+        ("mnist", (1, 28, 28), 10, 1.0, {"label": 3}),
+        ("photos", (3, 32, 32), 0, 500.0, {}),
+        ("shapes", (3, 32, 32), 0, 999.0, {"tokens": [1022, *range(500, 511), *[1023] * 8]}),
+    ],
 )
 def test_larger_presets_are_torchs(
-    call: Call, name: str, shape: tuple[int, int, int], num_classes: int, time: float
+    call: Call, name: str, shape: tuple[int, int, int], num_classes: int, time: float, asked: dict[str, Any]
 ) -> None:
-    assert error(call, preset(name, shape, num_classes), 16, time, 3 if num_classes else None) <= 1e-5
+    assert error(call, preset(name, shape, num_classes), 16, time, **asked) <= 1e-5
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_setting_is_torchs(call: Call, name: str) -> None:
     shape, changes = CASES[name]
     pipeline = filled(untrained(shape, changes={"network": UNetSettings(**{**SMALL, **changes})}))
-    assert max(error(call, pipeline, bits, -3.7, None) for bits in (32, 8)) <= 1e-5
+    assert max(error(call, pipeline, bits, -3.7) for bits in (32, 8)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_whatever_is_told_is_torchs(call: Call, name: str) -> None:
+    pipeline, asked = telling(name)
+    assert max(error(call, pipeline, bits, 30.0, **asked) for bits in (16, 8)) <= 1e-5
+
+
+def test_what_is_read_once_serves_all_calls_and_holds_the_tokens_that_are_seen(call: Call) -> None:
+    for name, tokens in (("a text", 7), ("a masked text, attention of a width", 5)):
+        pipeline, asked = telling(name)
+        assert call("told", b64encode(packed(pipeline)).decode(), asked) == {"tokens": tokens, "same": True}
+
+
+def test_gelu_is_within_1e_7(call: Call) -> None:
+    x = torch.linspace(-12, 12, 48_001)
+    got = torch.tensor(call("gelu", b64encode(packed(untrained())).decode(), x.tolist())).double()
+    assert ((got - F.gelu(x.double())).abs() / x.abs().clamp(min=1)).max() <= 1e-7
 
 
 def test_levels_become_x0(call: Call) -> None:
@@ -183,7 +269,24 @@ def test_labels_that_there_are_not_are_refused(call: Call) -> None:
     certain = Pipeline.fresh(pipeline.config, pipeline.spec.model_copy(update={"null_class": "none"}), "cpu")
     for each, label in ((pipeline, 3), (pipeline, -1), (certain, None), (certain, 2)):
         with pytest.raises(Exception, match=r"expected a label in 0\.\.1, got"):
-            error(call, each, 16, 1.0, label)
+            error(call, each, 16, 1.0, label=label)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "complaint"),
+    [
+        ("a text", {"label": 0}, "expected no label, got 0"),
+        ("a text", {"attributes": [0.5]}, "expected no attributes, got 1"),
+        ("a text", {"tokens": TOKENS[:6]}, "expected 7 tokens, got 6"),
+        ("a text", {"tokens": [*TOKENS[:6], 520]}, "expected tokens in 0..519, got 520"),
+        ("a text", {"tokens": [*TOKENS[:6], 1.5]}, "expected tokens in 0..519, got 1.5"),
+        ("no attributes", {"attributes": [0.5]}, "expected 2 attributes, got 1"),
+        ("no attributes", {"tokens": TOKENS}, "expected no tokens, got 7"),
+    ],
+)
+def test_what_a_network_is_never_told_is_refused(call: Call, name: str, asked: dict[str, Any], complaint: str) -> None:
+    pipeline, _ = telling(name)
+    assert call("refused", b64encode(packed(pipeline)).decode(), asked) == f"RangeError: {complaint}"
 
 
 def test_the_policy_lets_the_engine_run_and_nothing_else(browser: Any, tmp_path: Path) -> None:
@@ -205,6 +308,23 @@ def test_the_policy_lets_the_engine_run_and_nothing_else(browser: Any, tmp_path:
     assert page.evaluate("typeof made") == "undefined"
 
 
+def test_the_modules_are_one_plain_script_also_of_a_worker(browser: Any) -> None:
+    script = joined()
+    assert re.search(r"^\s*(import|export|await)\b", script, re.MULTILINE) is None
+    page = browser.new_page()
+    given = [f"{script}\npostMessage([typeof Network, typeof ImageNoise, typeof expected])"]
+    said = page.evaluate(
+        """given => new Promise((resolve, reject) => {
+          const worker = new Worker(URL.createObjectURL(new Blob(given)));
+          worker.onmessage = ({ data }) => resolve(data);
+          worker.onerror = ({ message }) => reject(message);
+        })""",
+        given,
+    )
+    page.close()
+    assert said == ["function"] * 3
+
+
 def test_rounded_weights_are_near_output_by_output_and_their_file_is_small() -> None:
     pipeline = preset("digits", (1, 8, 8), 10)
     weights = pipeline.network.state_dict()
@@ -224,19 +344,19 @@ def by_output(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 
 def test_what_the_engine_does_not_compute_is_refused() -> None:
-    attributed = ImageSpec(channels=1, height=4, width=4, attributes=(AttributeSpec(name="age"),))
-    text = Told(text=TextShape(vocab_size=9, length=4, width=8, layers=1, heads=2))
+    states = Told(text=StatesShape(length=4, width=8))
     others = {
         "DiT;": untrained(changes={"network": DiTSettings(width=8, layers=1, heads=2)}),
         "Conv2d;": untrained().with_network(nn.Conv2d(1, 1, 1)),
-        "one that is told a text;": untrained().with_network(UNet(UNetSettings(**SMALL), 1, 1, text)),
+        "one that is told a text by an encoder of others;": untrained().with_network(
+            UNet(UNetSettings(**SMALL), 1, 1, states)
+        ),
         "one whose ResNet blocks change the resolution, or whose waves are counted apart;": untrained(
             changes={"network": UNetSettings(**SMALL, resampling="resnet")}
         ),
-        "one that is told attributes;": Pipeline.fresh(untrained().config, attributed, "cpu"),
     }
     for got, pipeline in others.items():
-        expected = f"expected a U-Net that is told classes or nothing, got {got} generate with `ancestral sample`"
+        expected = f"expected a U-Net in pixels, got {got} generate with `ancestral sample`"
         assert refused(pipeline) == expected
     assert "got one of KLCodec's latents" in refused(replace(untrained(), codec=averaging()))
     huge = untrained()

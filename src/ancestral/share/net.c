@@ -1,4 +1,4 @@
-/* The kernels of the U-Net for WebAssembly with SIMD: products, group normalisation, attention, and copies.
+/* The kernels of the networks for WebAssembly with SIMD: products, normalisation, attention, activations, and copies.
 
    A feature map is (pixels, channels) in memory, float32, and pixels are rows of an image one after another. Weights of
    a product are (blocks, rows, 8): eight output channels are computed at a time, of which only those that exist are
@@ -115,24 +115,25 @@ INLINE void softmax(float *row, int length, int pitch, quad scale) {
     for (int i = 0; i < pitch; i += 4) store(row + i, load(row + i) / sum(total), 4);
 }
 
-/* softmax(q k' / sqrt(d)) v of heads of d neighbouring channels, all (length, channels). `scratch`: length rounded up
-   to a multiple of four, times d + QUERIES. */
-EXPORT(attend)(float *y, const float *q, const float *k, const float *v, float *scratch, int length, int channels,
-               int heads) {
-    int d = channels / heads, pitch = (length + 3) & ~3;
+/* softmax(q k' / sqrt(d)) v of heads of d neighbouring channels: q and y (length, channels), k and v (seen, channels).
+   If `causal`, a query sees the keys up to its own. `scratch`: seen rounded up to a multiple of four, times
+   d + QUERIES. */
+EXPORT(attend)(float *y, const float *q, const float *k, const float *v, float *scratch, int length, int seen,
+               int channels, int heads, int causal) {
+    int d = channels / heads, pitch = (seen + 3) & ~3;
     float *keys = scratch, *scores = scratch + d * pitch;
     quad scale = splat(1 / __builtin_sqrtf(d));
     for (int at = 0; at < channels; at += d) {
-        for (int i = 0; i < length; i++)
+        for (int i = 0; i < seen; i++)
             for (int j = 0; j < d; j++) keys[j * pitch + i] = k[i * channels + at + j];
         for (int first = 0; first < length; first += QUERIES) {
             int n = least(QUERIES, length - first);
             multiply((struct product){.y = scores, .x = q + first * channels + at, .w = keys, .pixels = n,
-                                      .out = length, .pitch = pitch, .width = n, .column = channels, .runs = 1,
+                                      .out = seen, .pitch = pitch, .width = n, .column = channels, .runs = 1,
                                       .run = d, .step = pitch, .block = 8});
-            for (int i = 0; i < n; i++) softmax(scores + i * pitch, length, pitch, scale);
+            for (int i = 0; i < n; i++) softmax(scores + i * pitch, causal ? first + i + 1 : seen, pitch, scale);
             multiply((struct product){.y = y + first * channels + at, .x = scores, .w = v + at, .pixels = n, .out = d,
-                                      .pitch = channels, .width = n, .column = pitch, .runs = 1, .run = length,
+                                      .pitch = channels, .width = n, .column = pitch, .runs = 1, .run = seen,
                                       .step = channels, .block = 8});
         }
     }
@@ -172,6 +173,58 @@ EXPORT(normalise)(float *y, const float *x, const float *added, const float *gai
                 quad z = (load(x + c) - load(means + c)) * load(slopes + c) + load(offsets + c);
                 store(y + i * row + j * channels + c, activates ? z / (1 + exponential(-z)) : z, channels - c);
             }
+}
+
+/* The first n of four numbers, or all, and zeros. */
+INLINE quad only(quad x, int n) {
+    return n >= 4 ? x : (quad){n > 0 ? x[0] : 0, n > 1 ? x[1] : 0, n > 2 ? x[2] : 0, 0};
+}
+
+/* Layer normalisation of (pixels, channels), each pixel by itself, times base + gain, plus bias. `gain`, `bias`:
+   (channels,) or NULL. */
+EXPORT(normalise_pixels)(float *y, const float *x, const float *gain, const float *bias, int pixels, int channels,
+                         float base, float eps) {
+    for (int p = 0; p < pixels; p++, x += channels, y += channels) {
+        quad total = splat(0), squares = splat(0);
+        for (int c = 0; c < channels; c += 4) total += only(load(x + c), channels - c);
+        quad mean = splat(sum(total) / channels);
+        for (int c = 0; c < channels; c += 4) {
+            quad d = only(load(x + c) - mean, channels - c);
+            squares += d * d;
+        }
+        quad rstd = splat(1 / __builtin_sqrtf(sum(squares) / channels + eps));
+        for (int c = 0; c < channels; c += 4) {
+            quad z = (load(x + c) - mean) * rstd * (gain ? load(gain + c) + base : splat(base));
+            store(y + c, bias ? z + load(bias + c) : z, channels - c);
+        }
+    }
+}
+
+/* x / (1 + e^-(slope x + cubic x^3)) of `count` numbers, in place: SiLU, and gelu by either approximation. */
+EXPORT(activate)(float *y, int count, float slope, float cubic) {
+    for (int i = 0; i < count; i += 4) {
+        quad x = load(y + i);
+        store(y + i, x / (1 + exponential(-(x * (slope + cubic * x * x)))), count - i);
+    }
+}
+
+/* gelu, x Phi(x) = max(x, 0) - a Phi(-a), a = |x|: to 1e-7 of the larger of 1 and a. Phi(-a) e^(a^2/2) is a polynomial
+   in t = 1 / (1 + a/2) to 1e-8 where it counts, fitted by least squares. */
+INLINE quad gelu(quad x) {
+    quad a = (quad)wasm_f32x4_abs((v128_t)x), t = 2 / (2 + a);
+    quad p = t * -0.05691929f + 0.26766983f;
+    p = p * t - 0.45667255f;
+    p = p * t + 0.2394002f;
+    p = p * t + 0.10226347f;
+    p = p * t + 0.20495422f;
+    p = p * t + 0.1993027f;
+    return (quad)wasm_f32x4_max((v128_t)x, wasm_f32x4_const_splat(0)) - a * (exponential(-0.5f * a * a) * (p * t));
+}
+
+/* The first half of (pixels, 2 width) times gelu of the second. */
+EXPORT(gate)(float *y, const float *x, int pixels, int width) {
+    for (int p = 0; p < pixels; p++, x += 2 * width, y += width)
+        for (int c = 0; c < width; c += 4) store(y + c, load(x + c) * gelu(load(x + width + c)), width - c);
 }
 
 /* Copies (h, w, channels) to (height, width, channels), each pixel from the nearest above and to the left. y has `row`

@@ -1,4 +1,4 @@
-"""A U-Net as one file for the browser's engine (`network.js`): safetensors, in whose metadata the settings stand.
+"""A network as one file for the browser's engine (`network.js`): safetensors, in whose metadata the settings stand.
 
 Weights of two dimensions and more lie as the engine multiplies them, (blocks, rows, 8): eight outputs at a time, zeros
 where there are fewer, and a row for each number of the input. They are stored in 32, 16 or 8 bits, the last times a
@@ -7,6 +7,7 @@ that computes with the very numbers of the file.
 """
 
 import json
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -16,34 +17,29 @@ from torch.nn import functional as F
 from ancestral.codec import check_pixels
 from ancestral.errors import InputError
 from ancestral.networks import rounding
-from ancestral.networks.blocks import stem_width
+from ancestral.networks.blocks import num_waves
 from ancestral.networks.layers import frequencies
 from ancestral.networks.rounding import Bits, stored
+from ancestral.networks.text import TextEncoder
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 
 LANES = 8  # outputs that the engine computes side by side
 ABOUT = "ancestral"  # the key of the settings in the metadata
-EMBEDDING = "class_embedding.weight"  # a linear layer of one-hot classes, of which a row is looked up
+EMBEDDING = "embedding.weight"  # ends the name of a linear layer of noughts and a one, of which a row is looked up
 
 
 def packed(pipeline: Pipeline, bits: Bits = 16) -> bytes:
     """The file of a pipeline's network. Raises InputError for one that the engine does not compute."""
     network = _supported(pipeline)
-    about = {
-        "network": network.settings.model_dump(mode="json"),
-        "shape": pipeline.latent_shape,
-        "num_classes": network.told.num_classes,
-        "null_class": network.told.null_class,
-    }
-    width, shift = stem_width(network.settings), network.settings.time_frequency_shift
+    width, shift = num_waves(network.settings), network.settings.time_frequency_shift
     tensors = {"frequencies": frequencies(width, shift, torch.device("cpu"))}
     for name, weight in network.state_dict().items():
         numbers, scale = stored(name, weight.cpu(), bits)
         tensors[name] = _laid_out(name, numbers)
         if scale is not None:
             tensors[f"{name}.scale"] = _laid_out(name, scale)
-    return save(tensors, {ABOUT: json.dumps(about)})
+    return save(tensors, {ABOUT: json.dumps(_about(pipeline, network))})
 
 
 def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
@@ -51,26 +47,37 @@ def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
     return pipeline.with_network(rounding.rounded(_supported(pipeline), bits))
 
 
+def _about(pipeline: Pipeline, network: UNet) -> dict[str, Any]:
+    told, encoder = network.told, network.text_encoder
+    return {
+        "network": network.settings.model_dump(mode="json"),
+        "shape": pipeline.latent_shape,
+        "image": pipeline.spec.shape,
+        "num_classes": told.num_classes,
+        "null_class": told.null_class,
+        "num_attributes": told.num_attributes,
+        "text": encoder.shape._asdict() if isinstance(encoder, TextEncoder) else None,
+    }
+
+
 def _supported(pipeline: Pipeline) -> UNet:
     check_pixels(pipeline.codec, "the browser's engine")
     network = pipeline.network
     if not isinstance(network, UNet):
         got = type(network).__name__
-    elif network.told.text is not None:
-        got = "one that is told a text"
-    elif network.told.num_attributes:
-        got = "one that is told attributes"
+    elif network.text_encoder is not None and not isinstance(network.text_encoder, TextEncoder):
+        got = "one that is told a text by an encoder of others"
     elif network.settings.resampling == "resnet" or network.settings.waves:
         got = "one whose ResNet blocks change the resolution, or whose waves are counted apart"
     else:
         return network
-    raise InputError(f"expected a U-Net that is told classes or nothing, got {got}; generate with `ancestral sample`")
+    raise InputError(f"expected a U-Net in pixels, got {got}; generate with `ancestral sample`")
 
 
 def _laid_out(name: str, weight: Tensor) -> Tensor:
     """A weight, or its factors, as the engine multiplies it."""
     if weight.ndim < 2:
         return weight
-    outputs = (weight.T if name == EMBEDDING else weight).movedim(1, -1).flatten(1)
+    outputs = (weight.T if name.endswith(EMBEDDING) else weight).movedim(1, -1).flatten(1)
     padded = F.pad(outputs, (0, 0, 0, -len(outputs) % LANES))
     return padded.reshape(-1, LANES, padded.shape[1]).mT.contiguous()
