@@ -29,6 +29,7 @@ RATED = b"ancestral rate"
 BOUND = b"ancestral evaluate"
 TEXTS = b"ancestral evaluate --text"
 EXPORTED = b"ancestral-onnx"
+SHARED = b"Written by ancestral share."
 ENDINGS = {
     *(".png", ".apng", ".gif", ".webp", ".mp4", ".jpg", ".jpeg", ".pdf"),
     *(".html", ".npz", ".json", ".safetensors", ".onnx"),

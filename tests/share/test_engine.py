@@ -28,7 +28,8 @@ from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise
 from ancestral.settings import AttributeSpec, Config, DiTSettings, ImageSpec, LearnedText, NoText, UNetSettings
-from ancestral.share.engine import bare_page, joined
+from ancestral.share.engine import MODULES, bare_page
+from ancestral.share.scripts import joined
 from ancestral.share.weights import packed, rounded
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -309,7 +310,7 @@ def test_the_policy_lets_the_engine_run_and_nothing_else(browser: Any, tmp_path:
 
 
 def test_the_modules_are_one_plain_script_also_of_a_worker(browser: Any) -> None:
-    script = joined()
+    script = joined(MODULES)
     assert re.search(r"^\s*(import|export|await)\b", script, re.MULTILINE) is None
     page = browser.new_page()
     given = [f"{script}\npostMessage([typeof Network, typeof ImageNoise, typeof expected])"]

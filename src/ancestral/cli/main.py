@@ -29,6 +29,7 @@ VERBS = {
     "sample": "generate images, and films of how they were generated",
     "edit": "inpaint, vary, interpolate, restore, enlarge, continue or tile images",
     "export": "write a model as ONNX, to be run without torch and without this package",
+    "share": "write a model as one HTML file that generates in a browser",
     "report": "one page that shows a run: curves, samples, film, numbers",
     "evaluate": "measure generated images against held-out ones, beside the floors",
     "likelihood": "measure the bound on bits per dimension of held-out images",

@@ -10,7 +10,7 @@ from pydantic import Field
 from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
-from ancestral.jobs.settings import Changes, Typed, WritingSettings
+from ancestral.jobs.settings import Changes, Typed, WritingSettings, whole_typed
 from ancestral.jobs.target import path_typed
 from ancestral.machine import loading
 from ancestral.outputs import EXPORTED, Output, claim, folder_named
@@ -20,11 +20,6 @@ from ancestral.text import size_in_words
 PLACES = "RUN/model.onnx, or RUN/onnx; for a mere pipeline ./model.onnx or ./onnx"
 
 
-def _whole(word: str, option: str) -> int | str:
-    """A number that was typed; other words as they are."""
-    return int(word) if word.isdecimal() else word
-
-
 class ExportSettings(WritingSettings):
     """What `export` is asked."""
 
@@ -32,7 +27,7 @@ class ExportSettings(WritingSettings):
     """folder of a run or a pipeline"""
     onnx: Annotated[Path | None, Typed("FILE_OR_FOLDER", bare=True, usual=PLACES, read=path_typed)]
     """as ONNX: a file, or with text or latents a folder of two or three"""
-    weights: Annotated[Literal[32, 16, 8], Typed(read=_whole)] = 32
+    weights: Annotated[Literal[32, 16, 8], Typed(read=whole_typed)] = 32
     """bits of a weight in the file; all are computed with in 32"""
     null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
     """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""

@@ -109,7 +109,7 @@ class TrainClassifierSettings(RunSettings):
     """where it is kept"""
 
 
-def _known(names: tuple[str, ...], words: list[str], option: str) -> list[str]:
+def known(names: tuple[str, ...], words: list[str], option: str) -> list[str]:
     """The words as the names that they spell."""
     same = SAME.get(option.removeprefix("--").removesuffix("s"))
     found = [spelled(word, names, same) for word in words]
@@ -126,9 +126,9 @@ class SweepJobSettings(SweepSettings, GeneratingSettings):
     """folder of a run, or of a pipeline that was copied from one"""
     calls: Annotated[tuple[NumTimesteps, ...], Typed("N")] = (5, 10, 20)
     """network calls for an image, at most"""
-    samplers: Annotated[tuple[str, ...], Typed("NAME", usual="all", read=partial(_known, SAMPLERS))] = SAMPLERS
+    samplers: Annotated[tuple[str, ...], Typed("NAME", usual="all", read=partial(known, SAMPLERS))] = SAMPLERS
     """out of those of --sampler"""
-    grids: Annotated[tuple[str, ...], Typed("NAME", usual="all", read=partial(_known, GRIDS))] = GRIDS
+    grids: Annotated[tuple[str, ...], Typed("NAME", usual="all", read=partial(known, GRIDS))] = GRIDS
     """out of those of --grid"""
     keep: Annotated[bool, Typed(also="dry-run")] = False
     """measure, and keep how RUN generates, whatever is best"""

@@ -88,6 +88,11 @@ class GeneratingSettings(JobSettings, CostlySettings):
         return {**changes, "guidance_by": by}
 
 
+def whole_typed(word: str, option: str) -> int | str:
+    """A number that was typed; other words as they are."""
+    return int(word) if word.isdecimal() else word
+
+
 def folder_typed(word: str, option: str) -> Path | None:
     """The folder that was typed; None: nothing was."""
     return folder_named(word, option) if word else None

@@ -320,7 +320,7 @@ class Pipeline:
         tokens = None if self.tokenizer is None else self.tokenizer.encode([""] * count)
         return Condition(torch.arange(count) % len(self.class_names) if self.class_names else None, means, tokens)
 
-    def _negative(self, words: str | None) -> Condition:
+    def negative(self, words: str | None) -> Condition:
         """What guidance moves away from, of one image: a text, where the network reads texts, else the class of that
         name, else attributes; None: nothing told."""
         if words is None:
@@ -351,7 +351,7 @@ class Pipeline:
         networks = Networks(
             bind=partial(self._bound, settings.cache),
             conditional=self.num_classes > 0,
-            negative=self._negative(settings.negative).to(self.device),
+            negative=self.negative(settings.negative).to(self.device),
             schedule=schedule,
             weaker=None if self.weaker is None else partial(self.weaker._bound, settings.cache),
             classify=self.classify,
@@ -451,7 +451,7 @@ class Pipeline:
         and for negative attributes too.
         """
         settings = sampling_of(settings, self.config.sampling)
-        negative = self._negative(settings.negative).labels
+        negative = self.negative(settings.negative).labels
         null = self.num_classes if negative is None else int(negative)
         sampler, timesteps = self.sampler(settings), self.timesteps(settings)
         return compile_plan(self.diffusion, sampler, timesteps, settings, self.codec.bound, null)

@@ -46,6 +46,11 @@ export class Network {
     return this.network.call(x, embedding, states && kernels.filled(1, states.length / about.text.width, states));
   }
 
+  /** The image (C, H, W) of x0. */
+  decoded(x0) {
+    return x0;
+  }
+
   /** The embedding of time with the vectors added, through SiLU, as every block takes it. */
   embedded(time, vectors) {
     const { kernels } = this, angles = kernels.tensor("frequencies").map((frequency) => time * frequency);

@@ -1,0 +1,94 @@
+"""`share`: a model as one HTML file that generates in a browser (docs/share.md)."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ancestral.errors import InputError
+from ancestral.evaluation.settings import SAMPLERS
+from ancestral.files import write_whole
+from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
+from ancestral.jobs.measurement_settings import known
+from ancestral.jobs.settings import Changes, Typed, WritingSettings, whole_typed
+from ancestral.machine import loading
+from ancestral.outputs import SHARED, Output, claim, file_named
+from ancestral.settings import MOST_CLASS_EMBEDS, NumTimesteps, SamplingSettings, sampling_with
+from ancestral.text import size_in_words
+
+OFFERED = ("ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2")
+MOST_IMAGES = 64
+MOST_WORDS = 500  # letters
+
+
+def _file(word: str, option: str) -> Path | None:
+    return file_named(word or None, option, [".html"])
+
+
+def _samplers(words: list[str], option: str) -> tuple[str, ...]:
+    return SAMPLERS if words == ["all"] else tuple(known(SAMPLERS, words, option))
+
+
+class ShareSettings(WritingSettings):
+    """What `share` is asked."""
+
+    run: Annotated[Path, Typed("RUN", nargs=1)]
+    """folder of a run or a pipeline"""
+    out: Annotated[Path | None, Typed("FILE", usual="RUN/share.html, or ./share.html", read=_file)] = None
+    """the page, .html"""
+    weights: Annotated[Literal[32, 16, 8], Typed(read=whole_typed)] = 16
+    """bits of a weight in the file; all are computed with in 32"""
+    samplers: Annotated[tuple[str, ...], Typed("NAME", usual=" ".join(OFFERED), read=_samplers)] = OFFERED
+    """what the page offers beside the sampler that is the run's own; all: every one"""
+    step_counts: Annotated[tuple[NumTimesteps, ...], Typed("N")] = (5, 10, 20, 50)
+    """by how many steps each of them"""
+    num_images: Annotated[int, Typed("N"), Field(ge=1, le=MOST_IMAGES)] = 16
+    """how many images the page generates at first"""
+    prompt: Annotated[tuple[str, ...], Typed("TEXT", repeated=True)] = ()
+    """what the page shows at first, of a network that reads texts; several times: in turn"""
+    name: Annotated[
+        str | None, Typed("TEXT", usual="the folder's name"), Field(min_length=1, max_length=MOST_WORDS)
+    ] = None
+    """the page's title"""
+    words: Annotated[str, Typed("TEXT", usual="none"), Field(max_length=MOST_WORDS)] = ""
+    """what the page says of the model beneath its title"""
+    null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
+    """index of the class that stands for no class, in a folder that diffusers wrote, which does not say"""
+    sampling: Annotated[Changes, Field(default_factory=dict)]
+    """How the page generates when it is opened, where it is not as the pipeline says."""
+
+
+def share(asked: ShareSettings) -> Generator[Event, None, None]:
+    """Writes the page."""
+    with loading():
+        from ancestral.jobs.running import check_asked
+        from ancestral.pipeline import Pipeline
+        from ancestral.sampling.plan import check_plannable
+        from ancestral.share.page import Sharing, check_shareable, page
+    pipeline = Pipeline.load(asked.run, "cpu", null_class=asked.null_class)
+    check_shareable(pipeline)
+    usual = sampling_with(pipeline.config.sampling, asked.sampling, "command line")
+    check_plannable(usual)
+    check_asked(pipeline, pipeline.in_turn(1), usual)
+    if asked.prompt and pipeline.tokenizer is None:
+        raise InputError(f"expected no --prompt, got {asked.prompt[0]!r}: this network reads no texts; leave it out")
+    place = asked.out or (asked.run if (asked.run / "pipeline").is_dir() else Path()) / "share.html"
+    claim([Output(place, SHARED)], asked.overwrite)
+    plans = list(dict.fromkeys([usual, *_offered(asked, usual, pipeline.diffusion.schedule.num_timesteps)]))
+    name = asked.name or asked.run.resolve().name
+    sharing = Sharing(name, plans, asked.weights, asked.prompt, asked.words, asked.num_images)
+    text = yield from page(pipeline, sharing)
+    write_whole(place, text)
+    yield FileEvent(place)
+    size = place.stat().st_size
+    yield NoteEvent(f"{size_in_words(size)}, weights in {asked.weights} bits; open it in a browser, or send it")
+    yield ResultEvent({"files": [str(place)], "bytes": [size]})
+
+
+def _offered(asked: ShareSettings, usual: SamplingSettings, num_timesteps: int) -> Iterator[SamplingSettings]:
+    """How else the page can generate."""
+    for sampler in (usual.sampler, *asked.samplers):
+        for steps in asked.step_counts:
+            if steps <= num_timesteps:
+                yield sampling_with(usual, {"sampler": sampler, "steps": steps}, "command line")

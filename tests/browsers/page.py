@@ -1,0 +1,122 @@
+"""What a page of every browser can, and what is done by scripts in the page."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+OPEN = ("data:", "blob:", "about:")
+"""Addresses that nothing is asked for."""
+MIDDLE = """(selector) => {
+  const found = document.querySelector(selector);
+  if (!found) throw new Error(`there is no ${selector}`);
+  found.scrollIntoView({ behavior: "instant", block: "center", inline: "center" });
+  const { left, top, width, height } = found.getBoundingClientRect();
+  const [x, y] = [Math.floor(left + width / 2), Math.floor(top + height / 2)], hit = document.elementFromPoint(x, y);
+  if (!found.contains(hit)) throw new Error(`${selector} is covered by ${hit?.outerHTML.slice(0, 100)}`);
+  return [x, y];
+}"""
+FINDINGS = """async (standards) => {
+  const { violations } = await axe.run({ runOnly: standards });
+  return violations.flatMap(({ id, impact, help, nodes }) =>
+    nodes.map(({ target }) => `${id} (${impact}): ${help}: ${target.join(" ")}`));
+}"""
+
+Points = Sequence[tuple[int, int]]
+
+
+class ScriptError(Exception):
+    """A script of a test threw in the page, or the browser refused a command."""
+
+
+class Page(ABC):
+    """A page in a browser. Lengths are CSS pixels, positions are in the viewport."""
+
+    @property
+    @abstractmethod
+    def complaints(self) -> list[str]:
+        """What was written to the console, thrown and not caught, forbidden by the page's policy, and asked for beside
+        the page itself, since it was opened. What WebKit does not tell: `browsers.webkit`."""
+
+    @abstractmethod
+    def answer(self, script: str) -> Any:
+        """The string that the promise of an expression becomes."""
+
+    @abstractmethod
+    def resize(self, width: int, height: int) -> None: ...
+
+    @abstractmethod
+    def key(self, name: str) -> None:
+        """Presses a key by its name in the standard, "a", "Tab", "ArrowLeft", "Space", or several: "Shift+Tab"."""
+
+    @abstractmethod
+    def drag(self, points: Points) -> None:
+        """Presses the mouse at the first point, moves it to each, and releases it at the last."""
+
+    @abstractmethod
+    def screenshot(self, file: Path) -> None:
+        """Writes the viewport as PNG."""
+
+    @abstractmethod
+    def dark(self, on: bool) -> None:
+        """Sets `prefers-color-scheme`: Firefox for all its pages, WebKit by opening the page anew."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def evaluate(self, expression: str, *given: Any) -> Any:
+        """The value of an expression, or of a function called with what is given; promises are awaited.
+
+        It is run whatever the page's policy is, and returns what JSON can hold: NaN and undefined become None, a typed
+        array an object, so make it a list by `[...array]`.
+
+        Raises:
+            ScriptError: the expression throws, or its promise is rejected.
+        """
+        value = f"({expression}\n)" + (f"(...{json.dumps(given)})" if given else "")
+        tried = f"try {{ return JSON.stringify({{ value: await {value} }}); }}"
+        caught = "catch (error) { return JSON.stringify({ error: String(error) }); }"
+        found = json.loads(self.answer(f"(async () => {{ {tried} {caught} }})()"))
+        if "error" in found:
+            raise ScriptError(found["error"])
+        return found.get("value")
+
+    def wait(self, expression: str, seconds: float = 30) -> None:
+        """Returns once the expression is true, which is looked at every few milliseconds."""
+        end = f"const end = performance.now() + {1000 * seconds};"
+        late = "if (performance.now() > end) throw new Error('it is not true yet');"
+        again = f"while (!(await ({expression}\n))) {{ {late} await new Promise((done) => setTimeout(done, 5)); }}"
+        self.evaluate(f"(async () => {{ {end} {again} }})()")
+
+    def click(self, selector: str) -> None:
+        """Scrolls to the first element that fits and clicks at its middle, which nothing may cover."""
+        x, y = self.evaluate(MIDDLE, selector)
+        self.drag([(x, y)])
+
+    def axe(self, standards: Sequence[str] = STANDARDS) -> list[str]:
+        """What axe-core finds: the rule, how grave it is, what is asked, and the element; a line for each."""
+        pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+        source = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+        self.evaluate(f"(() => {{ if (!window.axe) {{ {source}\n }} }})()")
+        found: list[str] = self.evaluate(FINDINGS, list(standards))
+        return found
+
+    def resources(self) -> list[str]:
+        """What the page has asked for by its own account."""
+        names = self.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
+        return [name for name in names if not name.startswith(OPEN)]
+
+
+class Browser(NamedTuple):
+    """Opens pages; what is not closed before is closed with the browser."""
+
+    page: Callable[[str], Page]
+
+    def open(self, what: Path | str) -> Page:
+        """A new page of a file or an address, once it has loaded."""
+        return self.page(what.resolve().as_uri() if isinstance(what, Path) else what)

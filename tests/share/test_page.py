@@ -1,0 +1,436 @@
+"""The page of a model, in real browsers: it generates what torch generates, and asks for nothing."""
+
+import gzip
+import math
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
+from getpass import getuser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browsers import Browser, Page, opened_browser
+from PIL import Image, ImageSequence
+from pipelines import SMALL, answering, untrained
+
+from ancestral import edits
+from ancestral.cli.main import main
+from ancestral.editing.inpaint import Rounds
+from ancestral.pipeline import Pipeline
+from ancestral.presets import PRESETS
+from ancestral.progress import finish
+from ancestral.settings import AttributeSpec, Config, ImageSpec, LearnedText, SamplingSettings
+from ancestral.share.engine import bare_page
+from ancestral.share.page import Sharing, page
+from ancestral.share.scripts import joined
+from ancestral.share.weights import rounded
+from ancestral.tokenizer import Tokenizer
+
+CLASSES = ("one", "two", "three")
+SIX = ("ddim", "ancestral", "dpm++2m", "heun", "unipc-2", "dpm++2m-sde")
+SEEDS = 20
+DONE = "/ in |Stopped/.test(document.querySelector('#status').textContent) || !document.querySelector('#alert').hidden"
+IMAGES = """(channels) => [...document.querySelectorAll("#grid canvas")].map((canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [...data].filter((_, i) => i % 4 < channels);
+})"""
+ASK = """(values) => {
+  document.querySelector("#status").textContent = "";
+  for (const [id, value] of Object.entries(values)) {
+    const field = document.getElementById(id);
+    field.value = value;
+    for (const kind of ["input", "change"]) field.dispatchEvent(new Event(kind, { bubbles: true }));
+    if (String(field.value) !== String(value)) throw new Error(`${id} offers no ${value}`);
+  }
+}"""
+
+
+def model(shape: tuple[int, int, int] = (1, 8, 8), classes: tuple[str, ...] = CLASSES, **changes: Any) -> Pipeline:
+    """A pipeline that answers, with the weights that pages of it hold."""
+    return rounded(answering(untrained(shape, classes, {"network": SMALL, **changes})))
+
+
+def written(folder: Path, pipeline: Pipeline, plans: Sequence[SamplingSettings], **more: Any) -> Path:
+    """The page of a pipeline, as a file."""
+    file = folder / "page.html"
+    sharing = Sharing("a model", plans, **more)
+    file.write_text(finish(page(pipeline, sharing)), encoding="utf-8")
+    return file
+
+
+def asked(shown: Page, press: str = "#generate", **values: object) -> np.ndarray:
+    """The images that the page comes to, (B, H W, C), once such fields are set and a button is pressed."""
+    shown.evaluate(ASK, values)
+    shown.click(press)
+    return result(shown)
+
+
+def result(shown: Page, channels: int = 1) -> np.ndarray:
+    shown.wait(DONE)
+    assert shown.evaluate("document.querySelector('#alert').textContent") == ""
+    return np.array(shown.evaluate(IMAGES, channels), int)
+
+
+def flat(pixels: torch.Tensor) -> np.ndarray:
+    """Images (B, C, H, W) as a page's canvases have them, (B, H W C)."""
+    return pixels.permute(0, 2, 3, 1).flatten(1).numpy().astype(int)
+
+
+def agree(got: np.ndarray, pixels: torch.Tensor) -> bool:
+    """Whether no value is another by more than a level, and no more than one of a thousand begun."""
+    apart = np.abs(got - flat(pixels))
+    return bool(apart.max() <= 1 and (apart > 0).sum() <= math.ceil(1e-3 * apart.size))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with opened_browser("chromium") as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("name", ["chromium", "firefox", "webkit"])
+def test_every_browser_generates_the_pixels_of_torch_and_asks_for_nothing(name: str, tmp_path: Path) -> None:
+    pipeline, plans = model(), [SamplingSettings(sampler=each, steps=10) for each in SIX]
+    file = written(tmp_path, pipeline, plans, images=SEEDS)
+    labels = [i % len(CLASSES) for i in range(SEEDS)]
+    with opened_browser(name) as browser:
+        shown = browser.open(file)
+        result(shown)
+        for settings in plans:
+            got = asked(shown, sampler=settings.sampler, steps=10)
+            assert agree(got, pipeline.generate(range(SEEDS), labels, settings)), settings.sampler
+        assert shown.complaints == []
+        assert shown.resources() == []
+
+
+def test_every_sampler_guided_is_that_of_torch(chromium: Browser, tmp_path: Path) -> None:
+    plans = [
+        SamplingSettings(sampler=each, steps=10)
+        for each in SamplingSettings.model_fields["sampler"].annotation.__args__
+    ]
+    pipeline = model()
+    shown = chromium.open(written(tmp_path, pipeline, plans, images=4))
+    result(shown)
+    for settings in plans:
+        got = asked(shown, sampler=settings.sampler, steps=10, guidance="2", **{"class": "2"})
+        assert agree(got, pipeline.generate(range(4), [2] * 4, settings.model_copy(update={"guidance": 2.0}))), settings
+
+
+GUIDED = {"sampler": "dpm++2m", "steps": 8, "guidance": 3.0}
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "noise as the network says": (
+        {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "steps": 1}},
+        {"sampler": "ancestral", "steps": 8},
+    ),
+    "levels of pixels": ({"diffusion": {"prediction": "levels"}}, {"sampler": "ddim", "steps": 8}),
+    "dynamic clipping, guidance at some levels, brought back": (
+        {}, {**GUIDED, "clip": "dynamic", "guidance_interval": (0.3, 20.0), "guidance_rescale": 0.7},
+    ),
+    "away from a class": ({}, {**GUIDED, "negative": "two"}),
+    "not clipped, noise added": ({}, {"sampler": "ddim", "steps": 8, "eta": 0.5, "clip": "none"}),
+    "no label": ({}, {"sampler": "ddim", "steps": 8, "guidance": 0.0}),
+    "flow": (
+        {"diffusion": {"schedule": {"name": "rectified"}, "prediction": "flow"}}, {"sampler": "euler", "steps": 8},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_ways_to_generate_are_those_of_torch(kind: str, chromium: Browser, tmp_path: Path) -> None:
+    changes, sampling = KINDS[kind]
+    pipeline, settings = model(**changes), SamplingSettings(**sampling)
+    got = result(chromium.open(written(tmp_path, pipeline, [settings], images=6)))
+    assert agree(got, pipeline.generate(range(6), [i % 3 for i in range(6)], settings))
+
+
+def test_what_is_not_painted_is_kept_and_the_rest_is_filled_as_torch_does(chromium: Browser, tmp_path: Path) -> None:
+    """By the mouse and then by the keyboard: the same mask."""
+    pipeline, settings = model(), SamplingSettings(sampler="dpm++2m", steps=5)
+    shown = chromium.open(written(tmp_path, pipeline, [settings], images=2))
+    source = result(shown)[1]
+    shown.click("#grid button:nth-child(2)")
+    masks = []
+    for by_mouse in (True, False):
+        shown.click("#paint")
+        if by_mouse:
+            shown.evaluate("document.querySelector('#mask').scrollIntoView({ block: 'center' })")
+            left, top, width = shown.evaluate(
+                "(({ x, y, width }) => [x, y, width])(document.querySelector('#mask').getBoundingClientRect())"
+            )
+            shown.drag([(int(left + x * width / 8), int(top + 2.5 * width / 8)) for x in (2.5, 3.5, 4.5, 5.5)])
+        else:
+            for key in ["ArrowUp"] * 2 + ["ArrowLeft"] * 2 + ["Shift+ArrowRight"] * 3:
+                shown.key(key)
+        filled = asked(shown, "#fill", rounds="3")
+        kept = np.ones((8, 8), bool)
+        kept[2, 2:6] = False
+        assert (filled[:, kept.flatten()] == source[kept.flatten()]).all()
+        image = torch.from_numpy(source.reshape(1, 1, 8, 8).astype(np.uint8)).expand(2, -1, -1, -1)
+        *_, last = edits.inpaint(pipeline, image, torch.from_numpy(kept), range(2), [1, 1], settings, Rounds(3))
+        assert agree(filled, pipeline.decode(last.x_s))
+        masks.append(shown.evaluate("document.querySelector('#mask').getAttribute('aria-label')").split(";")[0])
+        shown.click("#paint")
+        shown.click("#grid button:nth-child(1)")
+    assert masks == ["Mask: 4 of 64 pixels painted"] * 2
+
+
+CAUGHT = """(() => {
+  HTMLAnchorElement.prototype.click = function () { window.saved.name = this.download; };
+  URL.createObjectURL = (blob) => (window.saved = { blob });
+})()"""
+
+
+def saved(shown: Page, kind: str) -> tuple[str, Image.Image]:
+    """What a button saves: the name, and the picture as Pillow reads it."""
+    shown.evaluate("(() => { window.saved = {}; })()")
+    shown.click(f"#save-{kind}")
+    shown.wait("window.saved.name")
+    content = shown.evaluate("window.saved.blob.arrayBuffer().then((buffer) => [...new Uint8Array(buffer)])")
+    return shown.evaluate("window.saved.name"), Image.open(BytesIO(bytes(content)))
+
+
+def test_images_and_films_are_saved_as_they_are_seen(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=3))
+    images = result(shown)
+    shown.evaluate(CAUGHT)
+    shown.click("#grid button:nth-child(2)")
+    names, (image, film, grid) = zip(*(saved(shown, kind) for kind in ("image", "film", "grid")), strict=True)
+    assert names == ("a-model-1.png", "a-model-1-film.png", "a-model-grid.png")
+    whole = np.kron(images[1].reshape(8, 8), np.ones((32, 32), int))
+    assert (np.asarray(image.convert("L")) == whole).all()
+    frames = [np.asarray(frame.convert("L"), int) for frame in ImageSequence.Iterator(film)]
+    assert len(frames) == 6
+    assert (frames[-1] == whole).all()
+    assert (frames[0] != whole).any()
+    assert grid.getpixel((0, 0))[0] == images[0][0]
+    assert grid.size == (2 * 8 * 16 + 16, 2 * 8 * 16 + 16)
+    assert grid.getpixel((9 * 16, 0))[0] == images[1][0]
+    assert grid.getpixel((0, 9 * 16))[0] == images[2][0]
+    assert grid.getpixel((9 * 16, 9 * 16))[3] == 0, "there are three"
+
+
+def test_films_show_noise_or_estimates_of_the_chosen_image(chromium: Browser, tmp_path: Path) -> None:
+    pipeline, settings = model(), SamplingSettings(steps=5)
+    shown = chromium.open(written(tmp_path, pipeline, [settings], images=2))
+    result(shown)
+    shown.click("#grid button:nth-child(2)")
+    steps = list(pipeline.steps([0, 1], [0, 1], settings))
+    pixels = "document.querySelector('#shown').getContext('2d').getImageData(0, 0, 8, 8).data"
+    seen = f"[...{pixels}].filter((_, i) => i % 4 === 0)"
+    shown.evaluate("document.querySelector('#position').focus()")
+    for shows in ("x_t", "x_0"):
+        shown.evaluate(f"document.querySelector('input[value={shows}]').click()")
+        shown.key("Home")
+        for step in steps:
+            wanted = pipeline.decode(step.x_t if shows == "x_t" else step.x0)[1:]
+            assert agree(np.array([shown.evaluate(seen)]), wanted)
+            shown.key("ArrowRight")
+        assert agree(np.array([shown.evaluate(seen)]), pipeline.decode(steps[-1].x_s)[1:]), "last comes the image"
+    assert "class two" in shown.evaluate("document.querySelector('#moment').textContent")
+
+
+def test_what_is_asked_stands_in_the_address(chromium: Browser, tmp_path: Path) -> None:
+    plans = [SamplingSettings(steps=5), SamplingSettings(sampler="dpm++2m", steps=5)]
+    file = written(tmp_path, model(), plans, images=2)
+    shown = chromium.open(file)
+    result(shown)
+    wanted = asked(shown, seed="41", images="3", sampler="dpm++2m", guidance="2.5", **{"class": "1"})
+    address = shown.evaluate("location.href")
+    assert (result(chromium.open(address)) == wanted).all()
+    assert (asked(shown, "#next")[0] != wanted).any()
+    assert shown.evaluate("document.querySelector('#seed').value") == "44"
+
+
+def test_generating_is_stopped_within_a_call(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(
+        written(tmp_path, model(), [SamplingSettings(steps=5), SamplingSettings(steps=1000)], images=2)
+    )
+    result(shown)
+    shown.evaluate(ASK, {"steps": "1000"})
+    shown.click("#generate")
+    shown.wait("document.querySelector('#status').textContent.includes('%')")
+    shown.click("#stop")
+    result(shown)
+    assert shown.evaluate("document.querySelector('#status').textContent").startswith("Stopped: 0 images")
+    steps = int(shown.evaluate("document.querySelector('#position').max"))
+    assert 0 < steps < 999
+    assert asked(shown, steps="5").shape == (2, 64), "and it goes on"
+
+
+@pytest.mark.parametrize(("scheme", "width"), [(s, w) for s in ("light", "dark") for w in (320, 390, 1200)])
+def test_the_page_is_within_reach_of_everybody(scheme: str, width: int, chromium: Browser, tmp_path: Path) -> None:
+    """By axe-core's rules of WCAG 2.2 AA, with the brush and without; nothing is wider than the window, and the
+    keyboard comes to all that there is to press."""
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    shown.dark(scheme == "dark")
+    shown.resize(width, 800)
+    result(shown)
+    assert shown.evaluate("document.documentElement.dataset.theme") == scheme
+    for paints in (False, True):
+        if paints:
+            shown.click("#paint")
+        assert shown.axe() == []
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        there = shown.evaluate(
+            "[...document.querySelectorAll('button, input, select, textarea, [tabindex]')]"
+            ".filter((each) => each.checkVisibility() && !each.disabled && each.type !== 'radio').length"
+        )
+        shown.evaluate("(() => { document.activeElement.blur(); window.reached = new Set(); })()")
+        for _ in range(there + 3):
+            shown.key("Tab")
+            shown.evaluate("(() => { window.reached.add(document.activeElement); })()")
+        reached = shown.evaluate(
+            "[...window.reached].filter((each) => each.type !== 'radio' && each !== document.body).length"
+        )
+        assert reached == there
+
+
+def test_nothing_is_said_of_who_made_it_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "private-place" / "birds"
+    untrained(classes=CLASSES, changes={"data": {"source": str(tmp_path / "private-photographs")}}).save(run)
+    assert main(["share", str(run), "--out", str(tmp_path / "birds.html"), "--step-counts", "5"]) == 0
+    text = (tmp_path / "birds.html").read_text(encoding="utf-8")
+    for private in ("private", str(tmp_path), str(Path.home()), f"/{getuser()}/"):
+        assert private not in text
+    for block in ("weights", "plans"):
+        content = gzip.decompress(b64decode(text.split(f'id="{block}">')[1].split("<")[0]))
+        assert b"private" not in content
+    assert "<title>birds</title>" in text
+
+
+@pytest.mark.parametrize("bits", [32, 16, 8])
+def test_a_page_is_hardly_larger_than_its_weights(bits: int) -> None:
+    pipeline = Pipeline.fresh(PRESETS["digits"](), ImageSpec(channels=1, height=8, width=8, class_names=CLASSES), "cpu")
+    plans = [SamplingSettings(sampler=each, steps=steps) for each in SIX for steps in (5, 10, 20, 50)]
+    text = finish(page(pipeline, Sharing("digits", plans, bits)))
+    count = sum(each.numel() for each in pipeline.network.parameters())
+    assert len(text) <= 4 / 3 * count * bits / 8 + 150_000
+
+
+def test_names_are_shown_and_never_read_as_html(chromium: Browser, tmp_path: Path) -> None:
+    hostile = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
+    pipeline = model(classes=(hostile, "{{style}}", "two"))
+    shown = chromium.open(written(tmp_path, pipeline, [SamplingSettings(steps=5)], images=2, words=hostile))
+    result(shown)
+    assert shown.evaluate("document.title") == "a model"
+    assert shown.evaluate("document.querySelector('#class').options[1].text") == hostile
+    assert shown.evaluate("document.querySelector('#lead').textContent").startswith(hostile)
+    assert shown.complaints == []
+
+
+def test_an_image_of_ones_own_is_painted_over(chromium: Browser, tmp_path: Path) -> None:
+    pipeline = model((3, 8, 8))
+    shown = chromium.open(written(tmp_path, pipeline, [SamplingSettings(steps=5)], images=2))
+    result(shown, 3)
+    own = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    Image.fromarray(own).save(tmp_path / "own.png")
+    shown.click("#paint")
+    content = list((tmp_path / "own.png").read_bytes())
+    shown.evaluate(
+        """(content) => {
+          const chosen = new DataTransfer(), field = document.querySelector("#file");
+          chosen.items.add(new File([Uint8Array.from(content)], "own.png", { type: "image/png" }));
+          field.files = chosen.files;
+          field.dispatchEvent(new Event("change"));
+        }""",
+        content,
+    )
+    shown.wait("document.querySelector('#moment').textContent.startsWith('your own')")
+    assert (result(shown, 3)[0] == own.reshape(-1)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--samplers", "best"], "expected --samplers out of"),
+        (["--prompt", "a bird"], "expected no --prompt, got 'a bird': this network reads no texts"),
+        (["--out", "page.pdf"], "expected --out to end in .html"),
+        (["--num-images", "65"], "--num-images"),
+        (["--guidance_by", "autoguidance"], "expected guidance_by classifier-free in a plan"),
+        (["--cache", "3"], "expected cache 1 in a plan"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    untrained(classes=CLASSES).save(tmp_path / "run")
+    assert main(["share", str(tmp_path / "run"), *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert "\n" not in error
+
+
+def test_a_page_is_replaced_and_another_file_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    untrained(classes=CLASSES).save(tmp_path / "run")
+    share = ["share", "run", "--samplers", "ddim", "--step-counts", "5"]
+    assert main(share) == 0
+    assert main(share) == 0
+    (tmp_path / "share.html").write_text("<!doctype html>mine")
+    assert main(share) == 2
+    assert (tmp_path / "share.html").read_text() == "<!doctype html>mine"
+    assert sorted(each.name for each in (tmp_path / "run").iterdir()) == [
+        "ancestral.json",
+        "model_index.json",
+        "scheduler",
+        "unet",
+    ]
+
+
+TEXTS = (
+    "a red bird",
+    "",
+    "It's 42 BIRDS'll  fly;\tà la carte",
+    "Σίσυφος ΟΔΟΣ",
+    "ẛ̣ é",
+    "红色的鸟 🐦‍⬛!!",
+    "a<|endoftext|>b",
+)
+
+
+@pytest.fixture(scope="module")
+def reader() -> Pipeline:
+    """A pipeline that reads texts and is told attributes, by a tokenizer of a few joins."""
+    tokenizer = Tokenizer.learn(["a red bird", "a red bird's nest", "it's 42 birds", "σοσ οδοσ"] * 3, 560, 12)
+    attributes = (AttributeSpec(name="age", mean=40, std=20), AttributeSpec(name="smiling", mean=0.5, std=0.5))
+    spec = ImageSpec(channels=3, height=8, width=8, attributes=attributes)
+    config = Config(network=SMALL, text=LearnedText(width=32, layers=1, length=12))
+    return rounded(answering(Pipeline.fresh(config, spec, "cpu", tokenizer=tokenizer)))
+
+
+@pytest.mark.parametrize("lower", [True, False])
+def test_texts_are_the_tokens_of_python(lower: bool, reader: Pipeline, chromium: Browser, tmp_path: Path) -> None:
+    assert isinstance(reader.tokenizer, Tokenizer)
+    tokenizer = Tokenizer(reader.tokenizer.joins, 12, lower)
+    script = joined(["tokens.js"]) + "\nwindow.tokenized = tokenized;"
+    (tmp_path / "tokens.html").write_text(bare_page(script), encoding="utf-8")
+    shown = chromium.open(tmp_path / "tokens.html")
+    by = {"joins": tokenizer.joins, "length": 12, "lower": lower}
+    found = shown.evaluate("(texts, by) => texts.map((text) => tokenized(text, by))", TEXTS, by)
+    assert [each["row"] for each in found] == tokenizer.rows(TEXTS)
+    assert sum(each["cut"] for each in found) == tokenizer.cut(TEXTS) == 3
+
+
+def test_prompts_and_attributes_are_told(reader: Pipeline, chromium: Browser, tmp_path: Path) -> None:
+    settings, prompts = SamplingSettings(steps=5, guidance=2.0, negative="birds"), ["a red bird", "it's a nest" * 9]
+    shown = chromium.open(written(tmp_path, reader, [settings], images=3, prompts=prompts))
+    wanted = reader.generate(range(3), reader.condition(None, 3, None, prompts), settings)
+    assert agree(result(shown, 3), wanted)
+    assert shown.evaluate("document.querySelector('#status').textContent").endswith(
+        "the end of a prompt is not read: too many words"
+    )
+    shown.evaluate(ASK, {"prompt": " \nσοσ\n", "attribute-0": "70", "guidance": "1"})
+    shown.click("#generate")
+    wanted = reader.generate(
+        range(3),
+        reader.condition(None, 3, {"age": 70}, "σοσ"),
+        settings.model_copy(update={"guidance": 1.0, "negative": None}),
+    )
+    assert agree(result(shown, 3), wanted)
+    assert shown.evaluate("document.querySelector('#command').textContent") == (
+        "ancestral sample RUN --seed 0 --num-images 3 --prompt 'σοσ' --attributes age=70 --sampler ddim --steps 5 "
+        "--guidance 1"
+    )
