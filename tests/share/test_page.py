@@ -126,8 +126,9 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"sampler": "ancestral", "steps": 8},
     ),
     "levels of pixels": ({"diffusion": {"prediction": "levels"}}, {"sampler": "ddim", "steps": 8}),
-    "dynamic clipping, guidance at some levels, brought back": (
-        {}, {**GUIDED, "clip": "dynamic", "guidance_interval": (0.3, 20.0), "guidance_rescale": 0.7},
+    "dynamic clipping": ({}, {"sampler": "ddim", "steps": 8, "clip": "dynamic"}),
+    "guidance at some levels, brought back": (
+        {}, {**GUIDED, "clip": "none", "guidance_interval": (0.3, 20.0), "guidance_rescale": 0.7},
     ),
     "away from a class": ({}, {**GUIDED, "negative": "two"}),
     "not clipped, noise added": ({}, {"sampler": "ddim", "steps": 8, "eta": 0.5, "clip": "none"}),

@@ -1,6 +1,6 @@
 /**
- * Pictures as PNG, several as a film (APNG): W3C's Portable Network Graphics, third edition. Pixels are compressed by the
- * browser.
+ * Pictures as PNG, several as a film (APNG): W3C's Portable Network Graphics, third edition. Pixels are compressed by
+ * the browser.
  *
  * @typedef {{width: number, height: number, pixels: Uint8Array}} Picture RGBA, row after row
  */
@@ -35,13 +35,17 @@ function filtered({ width, height, pixels }) {
   const row = 4 * width, rows = new Uint8Array((row + 1) * height);
   for (let y = 0; y < height; y++) {
     rows[y * (row + 1)] = 2;
-    for (let i = 0; i < row; i++) rows[y * (row + 1) + 1 + i] = pixels[y * row + i] - (y ? pixels[(y - 1) * row + i] : 0);
+    for (let i = 0; i < row; i++) {
+      const above = y ? pixels[(y - 1) * row + i] : 0;
+      rows[y * (row + 1) + 1 + i] = pixels[y * row + i] - above;
+    }
   }
   return rows;
 }
 
 async function compressed(bytes) {
-  return new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"))).arrayBuffer());
+  const stream = new Blob([bytes]).stream().pipeThrough(new CompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** Length, kind, content, and a check of the last two. */

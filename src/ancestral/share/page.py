@@ -25,7 +25,10 @@ from ancestral.text import printable
 from ancestral.tokenizer import Tokenizer
 
 WORKER = (*MODULES, "plan.js", "tokens.js", "worker.js")
-PAGE = ("mask.js", "pictures.js", "apng.js", "pool.js", "choice.js", "page.js")
+PAGE = (
+    *("elements.js", "choice.js", "request.js", "pictures.js", "apng.js", "images.js", "mask.js", "painting.js"),
+    *("pool.js", "page.js"),
+)
 IMAGES = 16  # that a page generates when it is opened
 
 

@@ -17,8 +17,8 @@ export function fromRgba(from, [channels, height, width]) {
   const size = height * width, colored = channels > 2, to = new Uint8Array(channels * size);
   for (let i = 0; i < size; i++) {
     const [r, g, b, a] = from.subarray(4 * i, 4 * i + 4);
-    const over = (each) => (channels % 2 ? Math.round((each * a + 255 * (255 - a)) / 255) : each); // white shows through
-    const colors = colored ? [r, g, b].map(over) : [over(Math.round(0.299 * r + 0.587 * g + 0.114 * b))];
+    const overWhite = (each) => (channels % 2 ? Math.round((each * a + 255 * (255 - a)) / 255) : each);
+    const colors = colored ? [r, g, b].map(overWhite) : [overWhite(Math.round(0.299 * r + 0.587 * g + 0.114 * b))];
     [...colors, ...(channels % 2 ? [] : [a])].forEach((each, c) => (to[i + c * size] = each));
   }
   return to;

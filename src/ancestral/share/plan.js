@@ -1,6 +1,6 @@
 /**
- * The runner of plans (docs/plans.md) for one image: it adds arrays, calls the network and clips; every number is in the
- * plan. `ancestral_lite.plans` is the same in NumPy, for many.
+ * The runner of plans (docs/plans.md) for one image: it adds arrays, calls the network and clips; every number is in
+ * the plan. `ancestral_lite.plans` is the same in NumPy, for many.
  *
  * @typedef {{t: number, s: number, x: Float32Array, xs: Float32Array, x0: Float32Array}} Step from x_t to x_s by way of
  *   the estimate of x0
@@ -70,7 +70,8 @@ function predicted(plan, level, shape, predict, x) {
     }
   }
   if (plan.bound === null) return pair;
-  const most = plan.quantile === null ? plan.bound : Math.max(quantile(pair.x0.map(Math.abs), plan.quantile), plan.bound);
+  const reach = plan.quantile === null ? 0 : quantile(pair.x0.map(Math.abs), plan.quantile);
+  const most = Math.max(reach, plan.bound);
   const clipped = pair.x0.map((each) => (plan.bound * Math.min(Math.max(each, -most), most)) / most);
   return withX0(level, clipped, x, pair.variance);
 }

@@ -1,7 +1,7 @@
 /**
  * Texts as rows of token numbers: what `ancestral_lite.bytepairs` does, whose header says how.
  *
- * @typedef {{joins: [number, number][], length: number, lower: boolean}} Tokenizer the n-th join makes the token 512 + n
+ * @typedef {{joins: [number, number][], length: number, lower: boolean}} Tokenizer the n-th join makes token 512 + n
  */
 
 const UNITS = 512; // tokens of one byte
@@ -13,7 +13,8 @@ const SPECIAL = /(<\|startoftext\|>|<\|endoftext\|>)/;
 
 /** Start, the tokens of a text or as many as there is room for, end, and end to the last; and whether some were cut. */
 export function tokenized(text, { joins, length, lower }) {
-  const start = UNITS + joins.length, end = start + 1, made = new Map(joins.map((pair, i) => [String(pair), UNITS + i]));
+  const start = UNITS + joins.length, end = start + 1;
+  const made = new Map(joins.map((pair, i) => [String(pair), UNITS + i]));
   const tokens = text.split(SPECIAL).flatMap((part, i) => {
     if (i % 2) return [part.startsWith("<|s") ? start : end];
     const stretches = inOneForm(part, lower).split(SPACE).filter(Boolean);
