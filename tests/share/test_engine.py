@@ -91,6 +91,12 @@ CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     ),
     "one level": ((1, 4, 4), {"widths": (12,), "attention": (0,)}),
     "not square, mixed out of a few channels": ((2, 6, 10), {"output_rank": 5}),
+    "more waves than channels, blocks that change the resolution, of odd sides": (
+        (1, 7, 5), {"widths": (6, 8, 12), "norm_groups": 2, "resampling": "resnet", "waves": 10},
+    ),
+    "fewer waves, blocks that change the resolution by scale and shift": (
+        (1, 8, 8), {"resampling": "resnet", "waves": 2, "time_conditioning": "scale-shift", "layers": 2},
+    ),
 }  # fmt: skip
 
 
@@ -351,9 +357,6 @@ def test_what_the_engine_does_not_compute_is_refused() -> None:
         "Conv2d;": untrained().with_network(nn.Conv2d(1, 1, 1)),
         "one that is told a text by an encoder of others;": untrained().with_network(
             UNet(UNetSettings(**SMALL), 1, 1, states)
-        ),
-        "one whose ResNet blocks change the resolution, or whose waves are counted apart;": untrained(
-            changes={"network": UNetSettings(**SMALL, resampling="resnet")}
         ),
     }
     for got, pipeline in others.items():

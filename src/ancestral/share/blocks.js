@@ -13,16 +13,20 @@ export class Blocks {
     this.groups = { groups: settings.norm_groups, eps: settings.norm_eps };
   }
 
-  /** `embedding`: of time and what is told, through SiLU; null: none. */
-  resnet(x, name, embedding = null) {
+  /**
+   * `embedding`: of time and what is told, through SiLU; null: none. `resized`: of a map and a border the map at another
+   * resolution, in a border of zeros; null: it stays as it is.
+   */
+  resnet(x, name, embedding = null, resized = null) {
     const { kernels } = this, active = { border: 1, activates: true };
     return kernels.scoped(() => {
-      const h = kernels.product(kernels.normed(x, `${name}.norm1`, this.groups, active), `${name}.conv1`);
+      const first = kernels.normed(x, `${name}.norm1`, this.groups, { border: resized ? 0 : 1, activates: true });
+      const h = kernels.product(resized ? resized(first, 1) : first, `${name}.conv1`), same = resized ? resized(x, 0) : x;
       const { at: time, c } = embedding ? kernels.product(embedding, `${name}.time_emb_proj`) : { at: 0, c: 0 };
       const told = c > h.c ? { scale: time, shift: time + 4 * h.c } : { added: time };
       const second = kernels.normed(h, `${name}.norm2`, this.groups, { ...active, ...told });
       const shortcut = kernels.has(`${name}.conv_shortcut.weight`);
-      const added = shortcut ? kernels.product(x, `${name}.conv_shortcut`) : x;
+      const added = shortcut ? kernels.product(same, `${name}.conv_shortcut`) : same;
       return kernels.product(second, `${name}.conv2`, { added });
     });
   }

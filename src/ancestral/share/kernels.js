@@ -117,6 +117,14 @@ export class Kernels {
     return y;
   }
 
+  /** A map at half the resolution, by means of pixels, in a border of zeros. */
+  halved(x, border) {
+    const half = { h: Math.ceil(x.h / 2), w: Math.ceil(x.w / 2) };
+    const [y, inner] = this.bordered(half, x.c, border, border, border);
+    this.compute.halve(inner, x.at, x.h, x.w, x.c, y.w * y.c);
+    return y;
+  }
+
   /** A map with zeros around it, `before` above and to the left, and the address of the first pixel within. */
   bordered({ h, w }, c, before, below, right) {
     const y = this.map(before + h + below, before + w + right, c);

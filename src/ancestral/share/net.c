@@ -236,3 +236,17 @@ EXPORT(place)(float *y, const float *x, int h, int w, int height, int width, int
             for (int c = 0; c < channels; c += 4) store(y + i * row + j * column + c, load(from + c), channels - c);
         }
 }
+
+/* Means of two by two pixels, at an odd edge of those that there are: (h, w, channels) to half the sides, rounded up, in
+   rows that are `row` apart. */
+EXPORT(halve)(float *y, const float *x, int h, int w, int channels, int row) {
+    for (int i = 0; i < h; i += 2)
+        for (int j = 0; j < w; j += 2) {
+            int below = i + 1 < h ? w * channels : 0, beside = j + 1 < w ? channels : 0; /* else the same pixel again */
+            const float *from = x + (i * w + j) * channels;
+            for (int c = 0; c < channels; c += 4, from += 4) {
+                quad upper = load(from) + load(from + beside), lower = load(from + below) + load(from + below + beside);
+                store(y + i / 2 * row + j / 2 * channels + c, 0.25f * (upper + lower), channels - c);
+            }
+        }
+}

@@ -9,6 +9,7 @@ export class UNet {
     this.settings = settings;
     this.shape = shape;
     this.blocks = new Blocks(kernels, settings);
+    this.resamples = settings.resampling === "resnet";
   }
 
   /** The output (channels, H, W) for x (C, H, W). `embedding`: of time and what is told, through SiLU. */
@@ -19,7 +20,7 @@ export class UNet {
     let h = kernels.product(kernels.framed(this.seen(x)), "conv_in");
     const skips = [h];
     widths.forEach((_, level) => {
-      if (level) skips.push((h = this.halved(h, `down_blocks.${level - 1}.downsamplers.0`)));
+      if (level) skips.push((h = this.halved(h, `down_blocks.${level - 1}.downsamplers.0`, embedding)));
       for (let i = 0; i < layers; i++) skips.push((h = block(h, `down_blocks.${level}`, i)));
     });
     h = blocks.resnet(h, "mid_block.resnets.0", embedding);
@@ -28,7 +29,7 @@ export class UNet {
       h = blocks.resnet(h, `mid_block.resnets.${i + 1}`, embedding);
     }
     widths.forEach((_, up) => {
-      if (up) h = this.enlarged(h, `up_blocks.${up - 1}.upsamplers.0`, skips.at(-1));
+      if (up) h = this.enlarged(h, `up_blocks.${up - 1}.upsamplers.0`, embedding, skips.at(-1));
       for (let i = 0; i <= layers; i++) h = block(kernels.joined(h, skips.pop()), `up_blocks.${up}`, i);
     });
     const normed = kernels.normed(h, "conv_norm_out", blocks.groups, { border: 1, activates: true });
@@ -36,15 +37,20 @@ export class UNet {
     return kernels.planes(kernels.has("mixer.weight") ? kernels.product(h, "mixer") : h);
   }
 
-  halved(x, name) {
-    const { kernels } = this, even = this.settings.downsample_padding === "even";
+  /** At half the resolution, by a convolution or a ResNet block. */
+  halved(x, name, embedding) {
+    const { kernels, blocks } = this, even = this.settings.downsample_padding === "even";
+    if (this.resamples) return blocks.resnet(x, name, embedding, (map, border) => kernels.halved(map, border));
     const [below, right] = [x.h, x.w].map((side) => (even ? 1 : Math.max(1, 3 - side)));
     const convolved = () => kernels.product(kernels.framed(x, x, +even, below, right), `${name}.conv`, { stride: 2 });
     return kernels.scoped(convolved);
   }
 
-  enlarged(x, name, like) {
-    return this.kernels.scoped(() => this.kernels.product(this.kernels.framed(x, like), `${name}.conv`));
+  /** At the resolution of another map, in the same ways. */
+  enlarged(x, name, embedding, like) {
+    const { kernels, blocks } = this, framed = (map, border) => kernels.framed(map, like, border, border, border);
+    if (this.resamples) return blocks.resnet(x, name, embedding, framed);
+    return kernels.scoped(() => kernels.product(framed(x, 1), `${name}.conv`));
   }
 
   /** The image and its Fourier features, angles in float32 as torch's are. */

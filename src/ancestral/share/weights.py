@@ -67,8 +67,6 @@ def _supported(pipeline: Pipeline) -> UNet:
         got = type(network).__name__
     elif network.text_encoder is not None and not isinstance(network.text_encoder, TextEncoder):
         got = "one that is told a text by an encoder of others"
-    elif network.settings.resampling == "resnet" or network.settings.waves:
-        got = "one whose ResNet blocks change the resolution, or whose waves are counted apart"
     else:
         return network
     raise InputError(f"expected a U-Net in pixels, got {got}; generate with `ancestral sample`")
