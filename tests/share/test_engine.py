@@ -100,6 +100,13 @@ CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+PATCHED: dict[str, tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]]] = {
+    "patches of one pixel, more of them than scores in memory at a time": (
+        (1, 9, 8), {"patch": 1, "width": 12, "heads": 3, "norm_eps": 0.1}, {},
+    ),
+    "patches of four pixels, not square": ((3, 8, 12), {"patch": 4, "mlp_ratio": 1, "time_frequency_shift": 0}, {}),
+    "a text and a class": ((1, 6, 4), {"heads": 4}, {"label": 0, "tokens": [518, 9, 519, 519]}),
+}  # fmt: skip
 TOKENS = [518, 3, 77, 300, 519, 519, 519]
 """Start, a text, and ends, of a vocabulary of 520."""
 ATTRIBUTES = (AttributeSpec(name="age"), AttributeSpec(name="height"))
@@ -221,6 +228,7 @@ def test_digits_are_torchs_in_all_bits(call: Call, bits: Bits, label: int | None
     [
         ("mnist", (1, 28, 28), 10, 1.0, {"label": 3}),
         ("photos", (3, 32, 32), 0, 500.0, {}),
+        ("digits-dit", (1, 8, 8), 10, 3.0, {"label": 9}),
         ("shapes", (3, 32, 32), 0, 999.0, {"tokens": [1022, *range(500, 511), *[1023] * 8]}),
     ],
 )
@@ -235,6 +243,15 @@ def test_every_setting_is_torchs(call: Call, name: str) -> None:
     shape, changes = CASES[name]
     pipeline = filled(untrained(shape, changes={"network": UNetSettings(**{**SMALL, **changes})}))
     assert max(error(call, pipeline, bits, -3.7) for bits in (32, 8)) <= 1e-5
+
+
+@pytest.mark.parametrize("name", PATCHED)
+def test_transformers_are_torchs(call: Call, name: str) -> None:
+    shape, changes, asked = PATCHED[name]
+    text = {"text": LearnedText(vocab_size=520, length=4, width=12, layers=1, heads=2)} if "tokens" in asked else {}
+    network = DiTSettings(**{"width": 16, "layers": 2, "heads": 2, **changes})
+    pipeline = filled(untrained(shape, ("a", "b")[: 2 * len(asked)], {"network": network, **text}))
+    assert max(error(call, pipeline, bits, 999.0, **asked) for bits in (32, 8)) <= 1e-5
 
 
 @pytest.mark.parametrize("name", TOLD)
@@ -353,14 +370,13 @@ def by_output(name: str, weight: torch.Tensor) -> torch.Tensor:
 def test_what_the_engine_does_not_compute_is_refused() -> None:
     states = Told(text=StatesShape(length=4, width=8))
     others = {
-        "DiT;": untrained(changes={"network": DiTSettings(width=8, layers=1, heads=2)}),
         "Conv2d;": untrained().with_network(nn.Conv2d(1, 1, 1)),
         "one that is told a text by an encoder of others;": untrained().with_network(
             UNet(UNetSettings(**SMALL), 1, 1, states)
         ),
     }
     for got, pipeline in others.items():
-        expected = f"expected a U-Net in pixels, got {got} generate with `ancestral sample`"
+        expected = f"expected a U-Net or a transformer in pixels, got {got} generate with `ancestral sample`"
         assert refused(pipeline) == expected
     assert "got one of KLCodec's latents" in refused(replace(untrained(), codec=averaging()))
     huge = untrained()

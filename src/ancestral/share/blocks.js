@@ -14,14 +14,15 @@ export class Blocks {
   }
 
   /**
-   * `embedding`: of time and what is told, through SiLU; null: none. `resized`: of a map and a border the map at another
-   * resolution, in a border of zeros; null: it stays as it is.
+   * `embedding`: of time and what is told, through SiLU; null: none. `resized`: of a map and a border the map at
+   * another resolution, in a border of zeros; null: it stays as it is.
    */
   resnet(x, name, embedding = null, resized = null) {
     const { kernels } = this, active = { border: 1, activates: true };
     return kernels.scoped(() => {
-      const first = kernels.normed(x, `${name}.norm1`, this.groups, { border: resized ? 0 : 1, activates: true });
-      const h = kernels.product(resized ? resized(first, 1) : first, `${name}.conv1`), same = resized ? resized(x, 0) : x;
+      const first = kernels.normed(x, `${name}.norm1`, this.groups, { ...active, border: resized ? 0 : 1 });
+      const h = kernels.product(resized ? resized(first, 1) : first, `${name}.conv1`);
+      const same = resized ? resized(x, 0) : x;
       const { at: time, c } = embedding ? kernels.product(embedding, `${name}.time_emb_proj`) : { at: 0, c: 0 };
       const told = c > h.c ? { scale: time, shift: time + 4 * h.c } : { added: time };
       const second = kernels.normed(h, `${name}.norm2`, this.groups, { ...active, ...told });

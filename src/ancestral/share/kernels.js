@@ -77,6 +77,20 @@ export class Kernels {
     return y;
   }
 
+  /** Layer normalisation without weights, times 1 + scale, plus shift, these at addresses. */
+  modulated(x, eps, scale = 0, shift = 0) {
+    const y = this.map(x.h, x.w, x.c);
+    this.compute.normalise_pixels(y.at, x.at, scale, shift, x.h * x.w, x.c, 1, eps);
+    return y;
+  }
+
+  /** x + gate h, the gate at an address. */
+  gatedSum(x, gate, h) {
+    const y = this.map(x.h, x.w, x.c);
+    this.compute.add_gated(y.at, x.at, gate, h.at, x.h * x.w, x.c);
+    return y;
+  }
+
   /**
    * What each pixel of x sees of those of another map. `named`: of q, k, v the name of the layer that makes it.
    * `causal`: of those up to its own place alone.

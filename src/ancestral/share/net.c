@@ -200,6 +200,12 @@ EXPORT(normalise_pixels)(float *y, const float *x, const float *gain, const floa
     }
 }
 
+/* x + gate h of (pixels, channels). `gate`: (channels,). */
+EXPORT(add_gated)(float *y, const float *x, const float *gate, const float *h, int pixels, int channels) {
+    for (int p = 0; p < pixels; p++, x += channels, h += channels, y += channels)
+        for (int c = 0; c < channels; c += 4) store(y + c, load(x + c) + load(gate + c) * load(h + c), channels - c);
+}
+
 /* x / (1 + e^-(slope x + cubic x^3)) of `count` numbers, in place: SiLU, and gelu by either approximation. */
 EXPORT(activate)(float *y, int count, float slope, float cubic) {
     for (int i = 0; i < count; i += 4) {
@@ -237,8 +243,8 @@ EXPORT(place)(float *y, const float *x, int h, int w, int height, int width, int
         }
 }
 
-/* Means of two by two pixels, at an odd edge of those that there are: (h, w, channels) to half the sides, rounded up, in
-   rows that are `row` apart. */
+/* Means of two by two pixels, at an odd edge of those that there are: (h, w, channels) to half the sides, rounded up,
+   in rows that are `row` apart. */
 EXPORT(halve)(float *y, const float *x, int h, int w, int channels, int row) {
     for (int i = 0; i < h; i += 2)
         for (int j = 0; j < w; j += 2) {

@@ -1,10 +1,11 @@
 /** The network of a file that `ancestral.share.weights` packed, one image at a time, by the kernels of net.wasm. */
 
 import { Conditions } from "./conditions.js";
+import { DiT } from "./dit.js";
 import { Kernels } from "./kernels.js";
 import { UNet } from "./unet.js";
 
-const NETWORKS = { unet: UNet };
+const NETWORKS = { unet: UNet, dit: DiT }; // by the names of their settings
 
 export class Network {
   /** @param {BufferSource} wasm net.wasm @param {ArrayBuffer} file settings and weights @returns {Promise<Network>} */
@@ -55,7 +56,7 @@ export class Network {
   embedded(time, vectors) {
     const { kernels } = this, angles = kernels.tensor("frequencies").map((frequency) => time * frequency);
     const halves = [[...angles.map(Math.sin)], [...angles.map(Math.cos)]];
-    const waves = (this.about.network.time_order === "sin-cos" ? halves : halves.reverse()).flat();
+    const waves = (this.about.time_order === "sin-cos" ? halves : halves.reverse()).flat();
     const hidden = kernels.activated(kernels.product(kernels.filled(1, 1, waves), "time_embedding.linear_1"));
     const y = kernels.product(hidden, "time_embedding.linear_2"), sums = kernels.read(y);
     for (const vector of vectors) vector.forEach((each, c) => (sums[c] += each));

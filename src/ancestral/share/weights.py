@@ -18,6 +18,7 @@ from ancestral.codec import check_pixels
 from ancestral.errors import InputError
 from ancestral.networks import rounding
 from ancestral.networks.blocks import num_waves
+from ancestral.networks.dit import WAVES, DiT
 from ancestral.networks.layers import frequencies
 from ancestral.networks.rounding import Bits, stored
 from ancestral.networks.text import TextEncoder
@@ -32,8 +33,7 @@ EMBEDDING = "embedding.weight"  # ends the name of a linear layer of noughts and
 def packed(pipeline: Pipeline, bits: Bits = 16) -> bytes:
     """The file of a pipeline's network. Raises InputError for one that the engine does not compute."""
     network = _supported(pipeline)
-    width, shift = num_waves(network.settings), network.settings.time_frequency_shift
-    tensors = {"frequencies": frequencies(width, shift, torch.device("cpu"))}
+    tensors = _frequencies(network)
     for name, weight in network.state_dict().items():
         numbers, scale = stored(name, weight.cpu(), bits)
         tensors[name] = _laid_out(name, numbers)
@@ -47,10 +47,20 @@ def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
     return pipeline.with_network(rounding.rounded(_supported(pipeline), bits))
 
 
-def _about(pipeline: Pipeline, network: UNet) -> dict[str, Any]:
+def _frequencies(network: UNet | DiT) -> dict[str, Tensor]:
+    """Of the sinusoids of time, and of a transformer's places."""
+    device, shift = torch.device("cpu"), network.settings.time_frequency_shift
+    if isinstance(network, UNet):
+        return {"frequencies": frequencies(num_waves(network.settings), shift, device)}
+    places = frequencies(network.settings.width // 2, 0, device)
+    return {"frequencies": frequencies(WAVES, shift, device), "place_frequencies": places}
+
+
+def _about(pipeline: Pipeline, network: UNet | DiT) -> dict[str, Any]:
     told, encoder = network.told, network.text_encoder
     return {
         "network": network.settings.model_dump(mode="json"),
+        "time_order": network.settings.time_order if isinstance(network, UNet) else "cos-sin",
         "shape": pipeline.latent_shape,
         "image": pipeline.spec.shape,
         "num_classes": told.num_classes,
@@ -60,16 +70,16 @@ def _about(pipeline: Pipeline, network: UNet) -> dict[str, Any]:
     }
 
 
-def _supported(pipeline: Pipeline) -> UNet:
+def _supported(pipeline: Pipeline) -> UNet | DiT:
     check_pixels(pipeline.codec, "the browser's engine")
     network = pipeline.network
-    if not isinstance(network, UNet):
+    if not isinstance(network, UNet | DiT):
         got = type(network).__name__
     elif network.text_encoder is not None and not isinstance(network.text_encoder, TextEncoder):
         got = "one that is told a text by an encoder of others"
     else:
         return network
-    raise InputError(f"expected a U-Net in pixels, got {got}; generate with `ancestral sample`")
+    raise InputError(f"expected a U-Net or a transformer in pixels, got {got}; generate with `ancestral sample`")
 
 
 def _laid_out(name: str, weight: Tensor) -> Tensor:
