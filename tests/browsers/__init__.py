@@ -1,4 +1,4 @@
-"""One interface to three browsers: Chromium by Playwright, Firefox by WebDriver BiDi, WebKitGTK by WebDriver under Xvfb.
+"""One interface to three browsers: Chromium, Firefox, and WebKitGTK as Safari's next of kin on Linux.
 
 with opened_browser("firefox") as browser:
     page = browser.open(tmp_path / "page.html")
@@ -28,4 +28,4 @@ def opened_browser(name: str) -> Iterator[Browser]:
     if missing := [program for program in BROWSERS[name].PROGRAMS if not which(program)]:
         pytest.skip(f"{missing[0]} is not installed: pages are not tried in {name}")
     with TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True) as folder, ExitStack() as stack:
-        yield BROWSERS[name].opened(Path(folder), stack)
+        yield Browser(name, BROWSERS[name].opened(Path(folder), stack))

@@ -1,37 +1,33 @@
-"""Chromium, by Playwright. It tells of all that is complained of, workers included."""
+"""Chromium, by Playwright. It tells of all that is complained of, in workers too, but not what they are forbidden."""
 
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import which
 from typing import Any
-from urllib.parse import urldefrag
 
 import pytest
 
-from browsers.page import OPEN, Browser, Page, Points
+from browsers.page import Opens, Page, Points
 
 PROGRAMS = ("chromium",)
 
 
-def opened(folder: Path, stack: ExitStack) -> Browser:
+def opened(folder: Path, stack: ExitStack) -> Opens:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     playwright = stack.enter_context(api.sync_playwright())
     browser = playwright.chromium.launch(executable_path=which("chromium"), args=["--no-sandbox"])
     stack.callback(browser.close)
-    return Browser(lambda url: ChromiumPage(browser.new_page(), url))
+    return lambda url: ChromiumPage(browser.new_page(), url)
 
 
 class ChromiumPage(Page):
     def __init__(self, page: Any, url: str) -> None:
-        self.page, self.told, own = page, list[str](), urldefrag(url).url
+        super().__init__(url)
+        self.page, self.told = page, list[str]()
         page.on("console", lambda message: self.told.append(message.text))
         page.on("pageerror", lambda error: self.told.append(str(error)))
-        page.on("request", lambda request: self.asked(request.url) if urldefrag(request.url).url != own else None)
+        page.on("request", lambda request: self.told.extend(self.others([request.url])))
         page.goto(url)
-
-    def asked(self, url: str) -> None:
-        if not url.startswith(OPEN):
-            self.told.append(url)
 
     @property
     def complaints(self) -> list[str]:
@@ -60,6 +56,3 @@ class ChromiumPage(Page):
 
     def dark(self, on: bool) -> None:
         self.page.emulate_media(color_scheme="dark" if on else "light")
-
-    def close(self) -> None:
-        self.page.close()

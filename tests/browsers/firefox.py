@@ -1,4 +1,6 @@
-"""Firefox, by WebDriver BiDi over a web socket. It tells of all that is complained of, workers included."""
+"""Firefox, by WebDriver BiDi over a web socket. It tells of all that is complained of, in workers too, but not of
+requests for files.
+"""
 
 import asyncio
 import re
@@ -8,13 +10,12 @@ from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urldefrag
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from browsers.page import OPEN, Browser, Page, Points, ScriptError
-from browsers.webdriver import SECONDS, key_actions, mouse_actions, running, until
+from browsers.page import Opens, ScriptError
+from browsers.webdriver import SECONDS, DrivenPage, running, until
 
 PROGRAMS = ("firefox-esr",)
 
@@ -22,30 +23,29 @@ Ask = Callable[..., Any]
 Events = list[dict[str, Any]]
 
 
-def opened(folder: Path, stack: ExitStack) -> Browser:
-    profile, output = folder / "profile", folder / "output"
-    profile.mkdir()
-    remote = ["--remote-debugging-port=0", "--remote-allow-system-access"]  # which setting the colours takes
-    command = ["firefox-esr", "-headless", "-no-remote", "-profile", str(profile), *remote]
+def opened(folder: Path, stack: ExitStack) -> Opens:
+    output, events = folder / "output", Events()
+    remote = ["--remote-debugging-port=0", "--remote-allow-system-access"]  # the second for `dark`
+    command = ["firefox-esr", "-headless", "-no-remote", "-profile", str(folder), *remote]
     process = stack.enter_context(running(command, output, HOME=str(folder)))
     address = until(process, lambda: re.search(r"ws://\S+(?=\n)", output.read_text()))[0]
-    events: Events = []
     ask = connected(f"{address}/session", events, stack)
     ask("session.new", capabilities={})
     ask("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
-    return Browser(lambda url: FirefoxPage(ask, events, url))
+    return lambda url: FirefoxPage(ask, events, url)
 
 
 def connected(address: str, events: Events, stack: ExitStack) -> Ask:
-    """A function that returns the result of a command; events that arrive before it are kept.
+    """A function that returns the result of a command; what is told of before it arrives is added to `events`.
 
-    The web socket is read in a thread of its own, because Playwright may have a loop in this one."""
-    aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pages are not tried in firefox")
+    The web socket is read in a thread of its own, because Playwright may have a loop in this one.
+    """
+    aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed")
     portal = stack.enter_context(start_blocking_portal())
     client = stack.enter_context(portal.wrap_async_context_manager(portal.call(aiohttp.ClientSession)))
     connecting = client.ws_connect(address, max_msg_size=0)
     socket = stack.enter_context(portal.wrap_async_context_manager(connecting))
-    numbers = count(1)
+    numbers = count()
 
     async def result(method: str, params: dict[str, Any]) -> Any:
         number = next(numbers)
@@ -60,19 +60,22 @@ def connected(address: str, events: Events, stack: ExitStack) -> Ask:
     return lambda method, **params: portal.call(result, method, params)
 
 
-class FirefoxPage(Page):
+class FirefoxPage(DrivenPage):
     def __init__(self, ask: Ask, events: Events, url: str) -> None:
-        self.ask, self.events, self.own = ask, events, urldefrag(url).url
+        super().__init__(url)
+        self.ask, self.events = ask, events
         self.context = ask("browsingContext.create", type="tab")["context"]
-        ask("browsingContext.navigate", context=self.context, url=url, wait="complete")
+        self.command("browsingContext.navigate", url=url, wait="complete")
+
+    def command(self, method: str, **params: Any) -> Any:
+        return self.ask(method, context=self.context, **params)
 
     @property
     def complaints(self) -> list[str]:
-        asked = self.resources()  # what has been told arrives before the answer
+        asked = self.asked()  # what has been told arrives before the answer
         ours = [event for event in self.events if event.get("source", event).get("context") in (self.context, None)]
         told = [event["text"] if "text" in event else event["request"]["url"] for event in ours]
-        others = [url for url in [*told, *asked] if urldefrag(url).url != self.own and not url.startswith(OPEN)]
-        return [*dict.fromkeys(others)]
+        return [*dict.fromkeys([*self.others(told), *asked])]
 
     def answer(self, script: str) -> Any:
         got = self.ask("script.evaluate", expression=script, awaitPromise=True, target={"context": self.context})
@@ -81,25 +84,17 @@ class FirefoxPage(Page):
         return got["result"]["value"]
 
     def resize(self, width: int, height: int) -> None:
-        self.ask("browsingContext.setViewport", context=self.context, viewport={"width": width, "height": height})
-
-    def key(self, name: str) -> None:
-        self.act(key_actions(name))
-
-    def drag(self, points: Points) -> None:
-        self.act(mouse_actions(points))
+        self.command("browsingContext.setViewport", viewport={"width": width, "height": height})
 
     def act(self, actions: dict[str, Any]) -> None:
-        self.ask("browsingContext.activate", context=self.context)
-        self.ask("input.performActions", context=self.context, actions=[actions])
+        self.command("browsingContext.activate")
+        self.command("input.performActions", actions=[actions])
 
     def screenshot(self, file: Path) -> None:
-        file.write_bytes(b64decode(self.ask("browsingContext.captureScreenshot", context=self.context)["data"]))
+        file.write_bytes(b64decode(self.command("browsingContext.captureScreenshot")["data"]))
 
     def dark(self, on: bool) -> None:
         window = self.ask("browsingContext.getTree", **{"moz:scope": "chrome"})["contexts"][0]["context"]
         script = f"Services.prefs.setIntPref('layout.css.prefers-color-scheme.content-override', {int(not on)})"
         self.ask("script.evaluate", expression=script, awaitPromise=False, target={"context": window})
-
-    def close(self) -> None:
-        self.ask("browsingContext.close", context=self.context)
+        self.wait(f"matchMedia('(prefers-color-scheme: {'dark' if on else 'light'})').matches")

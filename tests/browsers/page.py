@@ -1,17 +1,16 @@
-"""What a page of every browser can, and what is done by scripts in the page."""
+"""What a page can in every browser, and what is done by scripts in the page."""
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urldefrag
 
 import pytest
 
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-OPEN = ("data:", "blob:", "about:")
-"""Addresses that nothing is asked for."""
 MIDDLE = """(selector) => {
   const found = document.querySelector(selector);
   if (!found) throw new Error(`there is no ${selector}`);
@@ -27,6 +26,7 @@ FINDINGS = """async (standards) => {
     nodes.map(({ target }) => `${id} (${impact}): ${help}: ${target.join(" ")}`));
 }"""
 
+Opens = Callable[[str], "Page"]
 Points = Sequence[tuple[int, int]]
 
 
@@ -35,20 +35,24 @@ class ScriptError(Exception):
 
 
 class Page(ABC):
-    """A page in a browser. Lengths are CSS pixels, positions are in the viewport."""
+    """A page in a browser, open as long as that is. Lengths are CSS pixels, positions are in the viewport."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     @property
     @abstractmethod
     def complaints(self) -> list[str]:
-        """What was written to the console, thrown and not caught, forbidden by the page's policy, and asked for beside
-        the page itself, since it was opened. What WebKit does not tell: `browsers.webkit`."""
+        """What was written to the console, thrown and not caught, forbidden by the page's policy, or asked for beside
+        the page itself. The modules of the browsers say what each does not tell."""
 
     @abstractmethod
     def answer(self, script: str) -> Any:
         """The string that the promise of an expression becomes."""
 
     @abstractmethod
-    def resize(self, width: int, height: int) -> None: ...
+    def resize(self, width: int, height: int) -> None:
+        """Sets the size of the viewport."""
 
     @abstractmethod
     def key(self, name: str) -> None:
@@ -65,9 +69,6 @@ class Page(ABC):
     @abstractmethod
     def dark(self, on: bool) -> None:
         """Sets `prefers-color-scheme`: Firefox for all its pages, WebKit by opening the page anew."""
-
-    @abstractmethod
-    def close(self) -> None: ...
 
     def evaluate(self, expression: str, *given: Any) -> Any:
         """The value of an expression, or of a function called with what is given; promises are awaited.
@@ -89,7 +90,7 @@ class Page(ABC):
     def wait(self, expression: str, seconds: float = 30) -> None:
         """Returns once the expression is true, which is looked at every few milliseconds."""
         end = f"const end = performance.now() + {1000 * seconds};"
-        late = "if (performance.now() > end) throw new Error('it is not true yet');"
+        late = f"if (performance.now() > end) throw new Error({json.dumps(f'not true in {seconds} s: {expression}')});"
         again = f"while (!(await ({expression}\n))) {{ {late} await new Promise((done) => setTimeout(done, 5)); }}"
         self.evaluate(f"(async () => {{ {end} {again} }})()")
 
@@ -106,17 +107,22 @@ class Page(ABC):
         found: list[str] = self.evaluate(FINDINGS, list(standards))
         return found
 
-    def resources(self) -> list[str]:
+    def asked(self) -> list[str]:
         """What the page has asked for by its own account."""
-        names = self.evaluate("performance.getEntriesByType('resource').map((each) => each.name)")
-        return [name for name in names if not name.startswith(OPEN)]
+        return self.others(self.evaluate("performance.getEntriesByType('resource').map((each) => each.name)"))
+
+    def others(self, told: Iterable[str]) -> list[str]:
+        """All but the address of the page, and those for which nobody is asked."""
+        own = urldefrag(self.url).url
+        return [each for each in told if urldefrag(each).url != own and not each.startswith(("data:", "blob:"))]
 
 
 class Browser(NamedTuple):
-    """Opens pages; what is not closed before is closed with the browser."""
+    """Opens pages, which are closed with it."""
 
-    page: Callable[[str], Page]
+    name: str
+    opens: Opens
 
     def open(self, what: Path | str) -> Page:
         """A new page of a file or an address, once it has loaded."""
-        return self.page(what.resolve().as_uri() if isinstance(what, Path) else what)
+        return self.opens(what.resolve().as_uri() if isinstance(what, Path) else what)

@@ -3,23 +3,22 @@
 import os
 import signal
 import subprocess
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
 
-from browsers.page import Points
+from browsers.page import Page, Points
 
-SECONDS = 60
+SECONDS = 120
 """How long a browser may take to start, or to answer."""
-KEYS = dict(
-    zip(
-        "Backspace Tab Enter Shift Control Alt Escape PageUp PageDown End Home "
-        "ArrowLeft ArrowUp ArrowRight ArrowDown Delete Space".split(),
-        "\ue003\ue004\ue007\ue008\ue009\ue00a\ue00c\ue00e\ue00f\ue010\ue011\ue012\ue013\ue014\ue015\ue017 ",
-        strict=True,
-    )
+KEYS = (
+    {"Backspace": "\ue003", "Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Space": " ", "Delete": "\ue017"}
+    | {"Shift": "\ue008", "Control": "\ue009", "Alt": "\ue00a"}
+    | {"PageUp": "\ue00e", "PageDown": "\ue00f", "End": "\ue010", "Home": "\ue011"}
+    | {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
 )
 
 T = TypeVar("T")
@@ -44,19 +43,23 @@ def until(process: subprocess.Popen[bytes], found: Callable[[], T | None]) -> T:
     end = monotonic() + SECONDS
     while (value := found()) is None:
         with suppress(subprocess.TimeoutExpired):
-            raise RuntimeError(f"{process.args} ended with {process.wait(0.02)}")
+            raise RuntimeError(f"{process.args!r} ended with {process.wait(0.02)}")
         if monotonic() > end:
-            raise TimeoutError(f"{process.args} is not ready after {SECONDS} s")
+            raise TimeoutError(f"{process.args!r} is not ready after {SECONDS} s")
     return value
 
 
-def key_actions(name: str) -> dict[str, Any]:
-    keys = [KEYS.get(key, key) for key in (name.split("+") if len(name) > 1 else [name])]
-    down, up = ([{"type": kind, "value": key} for key in keys] for kind in ("keyDown", "keyUp"))
-    return {"type": "key", "id": "keyboard", "actions": [*down, *reversed(up)]}
+class DrivenPage(Page):
+    @abstractmethod
+    def act(self, actions: dict[str, Any]) -> None:
+        """Has one device do what WebDriver's standard calls a sequence of actions."""
 
+    def key(self, name: str) -> None:
+        keys = [KEYS.get(key, key) for key in (name.split("+") if len(name) > 1 else [name])]
+        down, up = ([{"type": kind, "value": key} for key in keys] for kind in ("keyDown", "keyUp"))
+        self.act({"type": "key", "id": "keyboard", "actions": [*down, *reversed(up)]})
 
-def mouse_actions(points: Points) -> dict[str, Any]:
-    first, *moves = ({"type": "pointerMove", "x": x, "y": y, "duration": 0} for x, y in points)
-    down, up = ({"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp"))
-    return {"type": "pointer", "id": "mouse", "actions": [first, down, *moves, up]}
+    def drag(self, points: Points) -> None:
+        first, *moves = ({"type": "pointerMove", "x": x, "y": y, "duration": 0} for x, y in points)
+        down, up = ({"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp"))
+        self.act({"type": "pointer", "id": "mouse", "actions": [first, down, *moves, up]})

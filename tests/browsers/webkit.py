@@ -1,8 +1,9 @@
 """WebKitGTK's MiniBrowser, by WebDriver, on a display of Xvfb's.
 
-Its driver tells nothing of what is complained of. A file is therefore opened as a copy that begins with LISTENER, before
-the page's own policy. What is not seen: what a worker writes to the console, throws or is forbidden, what WebKit itself
-writes there, and of a page that is no file all but what it asks for.
+Its driver tells nothing of what is complained of. A file is therefore opened as a copy that begins with LISTENER,
+before the page's policy, and of whose neighbours there is none. What is not seen: what workers write to the console,
+ask for or are forbidden, what WebKit itself writes there, what an error in a file says ("Script error." stands for it),
+and of a page that is no file all but what it asks for.
 """
 
 import json
@@ -16,13 +17,13 @@ from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from browsers.page import Browser, Page, Points, ScriptError
-from browsers.webdriver import SECONDS, key_actions, mouse_actions, running, until
+from browsers.page import Opens, ScriptError
+from browsers.webdriver import SECONDS, DrivenPage, running, until
 
 MINI_BROWSER = str(next(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), "MiniBrowser"))
 PROGRAMS = ("WebKitWebDriver", "Xvfb", MINI_BROWSER)
 NARROW = "window * { min-width: 0; min-height: 0; padding: 0; margin: 0; border-width: 0; font-size: 1px }"
-"""Style of MiniBrowser's own window, which its tools would keep from being less than 447 pixels wide."""
+"""Style of MiniBrowser's own window, whose buttons keep it from being less than 447 pixels wide."""
 LISTENER = """<script>
 window.complaints = [];
 for (const name of ["debug", "error", "info", "log", "warn"]) {
@@ -36,38 +37,41 @@ document.currentScript.remove();
 </script>"""
 
 
-def opened(folder: Path, stack: ExitStack) -> Browser:
+def opened(folder: Path, stack: ExitStack) -> Opens:
     style, output = folder / "gtk-3.0/gtk.css", folder / "output"
     style.parent.mkdir()
     style.write_text(NARROW)
     command = ["Xvfb", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "2000x2000x24"]
     xvfb = stack.enter_context(running(command, output))
-    display = until(xvfb, lambda: re.match(r"(?m)\d+$", output.read_text()))[0]
+    display = until(xvfb, lambda: re.search(r"(?m)^\d+(?=\n)", output.read_text()))[0]
     folders = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"), str(folder))
     environment = {**folders, "DISPLAY": f":{display}", "GDK_BACKEND": "x11", "NO_AT_BRIDGE": "1"}
-    return Browser(lambda url: WebKitPage(listening(url, folder), environment, stack.enter_context(ExitStack())))
+    return lambda url: WebKitPage(listening(url, folder), environment, stack.enter_context(ExitStack()))
 
 
 def listening(url: str, folder: Path) -> str:
-    """The address of a copy of a file that tells what is complained of; another address as it is."""
+    """The address of a copy of a file with the listener in it; any other address as it is."""
     if urlsplit(url).scheme != "file":
         return url
     file = Path(unquote(urlsplit(url).path))
     copy = Path(mkdtemp(dir=folder)) / file.name
-    before, doctype, rest = re.match(r"(\s*)(<!doctype[^>]*>)?(.*)", file.read_text("utf-8"), re.I | re.S).groups("")
-    copy.write_text(before + doctype + LISTENER + rest, "utf-8-sig")
+    text = re.sub(r"^(\s*<!doctype[^>]*>)?", lambda doctype: doctype[0] + LISTENER, file.read_text("utf-8"), flags=re.I)
+    copy.write_text(text, "utf-8-sig")
     return url.replace(urldefrag(url).url, copy.as_uri())
 
 
-class WebKitPage(Page):
+class WebKitPage(DrivenPage):
+    """A page with a driver and a browser of its own, since a driver has one session at a time."""
+
     def __init__(self, url: str, environment: dict[str, str], stack: ExitStack) -> None:
-        self.url, self.environment, self.stack = url, environment, stack
+        super().__init__(url)
+        self.environment, self.stack = environment, stack
         self.start()
 
     def start(self, *settings: str) -> None:
-        self.port = free_port()
-        output = Path(self.environment["HOME"]) / "driver"
-        command = ["WebKitWebDriver", f"--port={self.port}"]
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.port = server.getsockname()[1]
+        command, output = ["WebKitWebDriver", f"--port={self.port}"], Path(self.environment["HOME"]) / "driver"
         process = self.stack.enter_context(running(command, output, **self.environment))
         until(process, self.ready)
         options = {"binary": MINI_BROWSER, "args": ["--automation", *settings]}
@@ -96,33 +100,23 @@ class WebKitPage(Page):
 
     @property
     def complaints(self) -> list[str]:
-        return [*self.evaluate("window.complaints ?? []"), *self.resources()]
+        return [*self.evaluate("window.complaints ?? []"), *self.asked()]
 
     def answer(self, script: str) -> Any:
         return self.post("execute/sync", script=f"return {script}", args=[])
 
     def resize(self, width: int, height: int) -> None:
-        frame = self.evaluate("[outerWidth - innerWidth, outerHeight - innerHeight]")
-        self.post("window/rect", width=width + frame[0], height=height + frame[1])
+        across, down = self.evaluate("[outerWidth - innerWidth, outerHeight - innerHeight]")
+        self.post("window/rect", width=width + across, height=height + down)
         self.wait(f"innerWidth === {width} && innerHeight === {height}")
 
-    def key(self, name: str) -> None:
-        self.post("actions", actions=[key_actions(name)])
-
-    def drag(self, points: Points) -> None:
-        self.post("actions", actions=[mouse_actions(points)])
+    def act(self, actions: dict[str, Any]) -> None:
+        self.post("actions", actions=[actions])
 
     def screenshot(self, file: Path) -> None:
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # is painted
         file.write_bytes(b64decode(self.ask("GET", f"{self.session}/screenshot")))
 
     def dark(self, on: bool) -> None:
-        self.close()
-        self.start(*["--dark-mode"][: int(on)])
-
-    def close(self) -> None:
         self.stack.close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+        self.start(*(["--dark-mode"] if on else []))
