@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from latent_pipelines import averaging
+from latent_pipelines import of_latents
 from pipelines import untrained
 from torch import nn
 from torch.nn import functional as F
@@ -20,14 +20,29 @@ from torch.nn import functional as F
 from ancestral.condition import Condition
 from ancestral.diffusion.categorical import PredictsCategorical
 from ancestral.errors import InputError
+from ancestral.networks.autoencoder import Autoencoder
 from ancestral.networks.conditions import Told
+from ancestral.networks.latents import LatentCodec, cropped, latent_codec
 from ancestral.networks.rounding import Bits
 from ancestral.networks.text import StatesShape
+from ancestral.networks.tiled import Tiling
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.rng import ImageNoise
-from ancestral.settings import AttributeSpec, Config, DiTSettings, ImageSpec, LearnedText, NoText, UNetSettings
+from ancestral.settings import (
+    AttributeSpec,
+    AutoencoderSettings,
+    Config,
+    DiTSettings,
+    ImageSpec,
+    KLSettings,
+    LearnedText,
+    NoText,
+    PlainSettings,
+    UNetSettings,
+    VQSettings,
+)
 from ancestral.share.engine import MODULES, bare_page
 from ancestral.share.scripts import joined
 from ancestral.share.weights import packed, rounded
@@ -36,28 +51,26 @@ CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
 CLANG = "Debian clang version 14.0.6"
 HARNESS = """
-const opened = (file) => Network.open(wasm, bytes(file).buffer);
-window.computed = async (file, x, time, asked) => {
-  const network = await opened(file);
-  return [...network.call(Float32Array.from(x), time, network.read(asked))];
-};
-window.told = async (file, asked) => {
-  const network = await opened(file), first = structuredClone(network.read(asked));
-  const x = new Float32Array(network.about.shape.reduce((a, b) => a * b)).fill(0.5), before = network.call(x, 1, first);
+let network;
+window.opened = async (file) => void (network = await Network.open(wasm, bytes(file).buffer));
+window.computed = (x, time, asked) => [...network.call(Float32Array.from(x), time, network.read(asked))];
+window.decoded = (x0) => [...network.decoded(Float32Array.from(x0))];
+window.told = (asked) => {
+  const first = structuredClone(network.read(asked)), x = new ImageNoise(0, network.about.shape[1] ** 2).next();
+  const before = network.call(x, 1, first);
   network.call(x.map((each) => -each), 2, network.read({}));
   const after = network.call(x, 1, first);
   return { tokens: first.states.length / network.about.text.width, same: before.every((each, i) => each === after[i]) };
 };
-window.refused = async (file, asked) => {
-  const network = await opened(file);
+window.refused = (asked) => {
   try {
     return network.read(asked);
   } catch (error) {
     return String(error);
   }
 };
-window.gelu = async (file, numbers) => {
-  const { kernels } = await opened(file), ones = numbers.map(() => 1);
+window.gelu = (numbers) => {
+  const { kernels } = network, ones = numbers.map(() => 1);
   return [...kernels.read(kernels.gated(kernels.filled(1, 1, [...ones, ...numbers])))];
 };
 window.expected = (output, x, ...rest) => [...expected(Float32Array.from(output), Float32Array.from(x), ...rest)];
@@ -107,6 +120,13 @@ PATCHED: dict[str, tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]]] 
     "patches of four pixels, not square": ((3, 8, 12), {"patch": 4, "mlp_ratio": 1, "time_frequency_shift": 0}, {}),
     "a text and a class": ((1, 6, 4), {"heads": 4}, {"label": 0, "tokens": [518, 9, 519, 519]}),
 }  # fmt: skip
+DECODED: dict[str, tuple[tuple[int, int, int], AutoencoderSettings]] = {
+    "a quarter of the sides, attention, images that were continued": (
+        (3, 13, 18), KLSettings(widths=(4, 6, 10), channels=3, norm_groups=2, middle_attention=True, layers=2),
+    ),
+    "half of the sides": ((1, 8, 6), PlainSettings(widths=(8, 8), norm_groups=4)),
+    "codes": ((1, 16, 8), VQSettings(widths=(8, 12), channels=5, norm_groups=4, codes=30)),
+}  # fmt: skip
 TOKENS = [518, 3, 77, 300, 519, 519, 519]
 """Start, a text, and ends, of a vocabulary of 520."""
 ATTRIBUTES = (AttributeSpec(name="age"), AttributeSpec(name="height"))
@@ -135,6 +155,19 @@ TOLD: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, 
 
 
 Call = Callable[..., Any]
+
+
+class Altered(UNet):
+    """A network of one's own."""
+
+
+class Negated:
+    """A codec of one's own."""
+
+    bound = 1.0
+
+    def shape(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
+        return image
 
 
 @pytest.fixture(scope="module")
@@ -170,9 +203,10 @@ def opened(browser: Any, file: Path, text: str, complaints: list[str]) -> Any:
 
 def filled(pipeline: Pipeline) -> Pipeline:
     """The pipeline with random numbers where a new network has none, so that every weight counts."""
-    generator = torch.Generator().manual_seed(0)
+    generator, codec = torch.Generator().manual_seed(0), pipeline.codec
+    parts = [pipeline.network, *([codec.network] if isinstance(codec, LatentCodec) else [])]
     with torch.no_grad():
-        for weight in pipeline.network.parameters():
+        for weight in (weight for part in parts for weight in part.parameters()):
             if weight.ndim < 2:
                 weight += 0.1 * torch.randn(weight.shape, generator=generator)
             else:
@@ -181,19 +215,34 @@ def filled(pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
+def opened_in_page(call: Call, pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
+    """What torch computes with the weights of the file that is now open in the page."""
+    call("opened", b64encode(packed(pipeline, bits)).decode())
+    return rounded(pipeline, bits)
+
+
 def error(call: Call, pipeline: Pipeline, bits: Bits, time: float, **asked: Any) -> float:
     """The largest difference between the browser's output for an image and torch's, of the same weights. What is asked
     for makes a difference."""
+    same = opened_in_page(call, pipeline, bits)
     x = torch.randn(1, *pipeline.latent_shape, generator=torch.Generator().manual_seed(1))
-    file = b64encode(packed(pipeline, bits)).decode()
-    got = torch.tensor(call("computed", file, x.flatten().tolist(), time, asked))
+    got = torch.tensor(call("computed", x.flatten().tolist(), time, asked))
     names = {"label": "labels", "attributes": "attributes", "tokens": "tokens"}
     condition = Condition(**{names[kind]: torch.tensor([each]) for kind, each in asked.items() if each is not None})
-    network = rounded(pipeline, bits).network.eval()
     with torch.no_grad():
-        wanted, untold = (network(x, torch.tensor([time]), each) for each in (condition, Condition()))
+        wanted, untold = (same.network.eval()(x, torch.tensor([time]), each) for each in (condition, Condition()))
     assert wanted.std() > 0.1
     assert (wanted - untold).abs().max() > 1e-2 or condition == Condition()
+    return float((got - wanted.flatten()).abs().max())
+
+
+def decoding_error(call: Call, same: Pipeline) -> float:
+    """The largest difference between the image of some x0 by the file that is open and by torch with its weights."""
+    x0 = torch.randn(1, *same.latent_shape, generator=torch.Generator().manual_seed(2))
+    got, codec = torch.tensor(call("decoded", x0.flatten().tolist())), same.codec
+    with torch.no_grad():
+        wanted = cropped(codec.images(x0), same.spec.shape[1:]) if isinstance(codec, LatentCodec) else x0
+    assert wanted.std() > 0.1
     return float((got - wanted.flatten()).abs().max())
 
 
@@ -201,6 +250,18 @@ def preset(name: str, shape: tuple[int, int, int], num_classes: int) -> Pipeline
     config = PRESETS[name]()
     changes = {"network": config.network, "diffusion": config.diffusion, "text": config.text}
     return filled(untrained(shape, tuple(map(str, range(num_classes))), changes))
+
+
+def in_latents(shape: tuple[int, int, int], settings: AutoencoderSettings, changes: dict[str, Any]) -> Pipeline:
+    """A pipeline of images of a shape, in the latents of an autoencoder."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        autoencoder = Autoencoder(settings, shape[0])
+        if isinstance(settings, VQSettings) and autoencoder.quantize is not None:
+            autoencoder.quantize.take(torch.randn(settings.codes, settings.channels))
+    statistics = (torch.linspace(low, high, settings.channels, dtype=torch.float64) for low, high in ((-1, 1), (1, 2)))
+    spec = ImageSpec(channels=shape[0], height=shape[1], width=shape[2])
+    return filled(Pipeline.fresh(Config(**changes), spec, "cpu", codec=latent_codec(autoencoder, *statistics)))
 
 
 def telling(name: str) -> tuple[Pipeline, dict[str, Any]]:
@@ -254,6 +315,38 @@ def test_transformers_are_torchs(call: Call, name: str) -> None:
     assert max(error(call, pipeline, bits, 999.0, **asked) for bits in (32, 8)) <= 1e-5
 
 
+@pytest.mark.parametrize("name", DECODED)
+def test_images_of_latents_are_torchs(call: Call, name: str) -> None:
+    shape, settings = DECODED[name]
+    pipeline = in_latents(shape, settings, {"network": UNetSettings(**SMALL)})
+    for bits in (32, 16, 8):
+        assert decoding_error(call, opened_in_page(call, pipeline, bits)) <= 1e-5
+
+
+def test_of_pixels_x0_is_the_image(call: Call) -> None:
+    assert decoding_error(call, opened_in_page(call, untrained())) == 0
+
+
+def test_a_preset_of_latents_is_torchs(call: Call) -> None:
+    config = PRESETS["emoji-64"]()
+    assert isinstance(config.codec, KLSettings)
+    changes = {"network": config.network, "text": config.text, "diffusion": config.diffusion}
+    pipeline = in_latents((3, 64, 64), config.codec, changes)
+    assert error(call, pipeline, 16, 500.0, tokens=[1022, *range(600, 610), *[1023] * 13]) <= 1e-5
+    assert decoding_error(call, rounded(pipeline)) <= 1e-4
+
+
+def test_the_file_of_latents_names_no_file_and_holds_no_encoder() -> None:
+    settings = KLSettings(perceptual_by="lpips", perceptual_weights="/home/somebody/lpips.pth")
+    pipeline = in_latents((1, 16, 16), settings, {"network": UNetSettings(**SMALL)})
+    file, codec = packed(pipeline, 32), pipeline.codec
+    assert isinstance(codec, LatentCodec)
+    assert b"somebody" not in file and b"encoder." not in file
+    decoding = sum(each.numel() for each in codec.network.decoder.parameters())
+    network = sum(each.numel() for each in pipeline.network.parameters())
+    assert 4 * (decoding + network) < len(file) < 4 * (decoding + network) + 40_000
+
+
 @pytest.mark.parametrize("name", TOLD)
 def test_whatever_is_told_is_torchs(call: Call, name: str) -> None:
     pipeline, asked = telling(name)
@@ -263,12 +356,14 @@ def test_whatever_is_told_is_torchs(call: Call, name: str) -> None:
 def test_what_is_read_once_serves_all_calls_and_holds_the_tokens_that_are_seen(call: Call) -> None:
     for name, tokens in (("a text", 7), ("a masked text, attention of a width", 5)):
         pipeline, asked = telling(name)
-        assert call("told", b64encode(packed(pipeline)).decode(), asked) == {"tokens": tokens, "same": True}
+        opened_in_page(call, pipeline)
+        assert call("told", asked) == {"tokens": tokens, "same": True}
 
 
 def test_gelu_is_within_1e_7(call: Call) -> None:
-    x = torch.linspace(-12, 12, 48_001)
-    got = torch.tensor(call("gelu", b64encode(packed(untrained())).decode(), x.tolist())).double()
+    x = torch.linspace(-12, 12, 9_601)
+    opened_in_page(call, untrained())
+    got = torch.tensor(call("gelu", x.tolist())).double()
     assert ((got - F.gelu(x.double())).abs() / x.abs().clamp(min=1)).max() <= 1e-7
 
 
@@ -310,7 +405,8 @@ def test_labels_that_there_are_not_are_refused(call: Call) -> None:
 )
 def test_what_a_network_is_never_told_is_refused(call: Call, name: str, asked: dict[str, Any], complaint: str) -> None:
     pipeline, _ = telling(name)
-    assert call("refused", b64encode(packed(pipeline)).decode(), asked) == f"RangeError: {complaint}"
+    opened_in_page(call, pipeline)
+    assert call("refused", asked) == f"RangeError: {complaint}"
 
 
 def test_the_policy_lets_the_engine_run_and_nothing_else(browser: Any, tmp_path: Path) -> None:
@@ -369,16 +465,29 @@ def by_output(name: str, weight: torch.Tensor) -> torch.Tensor:
 
 def test_what_the_engine_does_not_compute_is_refused() -> None:
     states = Told(text=StatesShape(length=4, width=8))
+    sample, export = "generate with `ancestral sample`", "write it by `ancestral export RUN --onnx`"
+    package, engine = "expected a network of this package", "for the browser's engine"
+    latents = of_latents((1, 8, 8)).with_network(untrained().network)
+    whole = in_latents((1, 16, 16), PlainSettings(widths=(8, 8)), {"network": UNetSettings(**SMALL)})
+    assert isinstance(whole.codec, LatentCodec)
+    tiles = replace(whole, codec=replace(whole.codec, tiling=Tiling(whole=100, side=64, overlap=32)))
+    tiles = replace(tiles, spec=tiles.spec.model_copy(update={"width": 66}))
     others = {
-        "Conv2d;": untrained().with_network(nn.Conv2d(1, 1, 1)),
-        "one that is told a text by an encoder of others;": untrained().with_network(
+        f"{package} {engine}, got Conv2d; {sample}": untrained().with_network(nn.Conv2d(1, 1, 1)),
+        f"{package} {engine}, got Altered; {export}": untrained().with_network(Altered(UNetSettings(**SMALL), 1, 1)),
+        f"expected text.name learned {engine}, got frozen; {sample}": untrained().with_network(
             UNet(UNetSettings(**SMALL), 1, 1, states)
         ),
+        f"expected pixels or an autoencoder of this package {engine}, got Negated; {sample}": replace(
+            untrained(), codec=Negated()
+        ),
+        f"expected pixels or an autoencoder of this package {engine}, got Averaging; {export}": latents,
+        f"expected images that are decoded whole {engine}, got 66x16 pixels, which are decoded in tiles; {export}": (
+            tiles
+        ),
     }
-    for got, pipeline in others.items():
-        expected = f"expected a U-Net or a transformer in pixels, got {got} generate with `ancestral sample`"
-        assert refused(pipeline) == expected
-    assert "got one of KLCodec's latents" in refused(replace(untrained(), codec=averaging()))
+    for complaint, pipeline in others.items():
+        assert refused(pipeline) == complaint
     huge = untrained()
     with torch.no_grad():
         huge.network.get_parameter("conv_in.weight")[0] = 7e4

@@ -6,7 +6,10 @@ nothing may be fetched.
 
 from ancestral.share.scripts import digest, joined, kernels
 
-MODULES = ("kernels.js", "blocks.js", "text.js", "conditions.js", "unet.js", "dit.js", "network.js", "random.js")
+MODULES = (
+    *("kernels.js", "blocks.js", "text.js", "conditions.js", "unet.js", "dit.js", "decoder.js", "network.js"),
+    "random.js",
+)
 """No two of them give a name to different things, and none uses another's while it is read."""
 KERNELS = "net.wasm"
 LOADED = f"""

@@ -1,6 +1,7 @@
 /** The network of a file that `ancestral.share.weights` packed, one image at a time, by the kernels of net.wasm. */
 
 import { Conditions } from "./conditions.js";
+import { Decoder } from "./decoder.js";
 import { DiT } from "./dit.js";
 import { Kernels } from "./kernels.js";
 import { UNet } from "./unet.js";
@@ -19,6 +20,7 @@ export class Network {
     this.kernels = new Kernels(compute, tensors);
     this.conditions = new Conditions(this.kernels, about);
     this.network = new NETWORKS[about.network.name](this.kernels, about.network, about.shape);
+    this.decoder = about.codec && new Decoder(this.kernels, about); // null: x0 is pixels
   }
 
   /**
@@ -40,16 +42,23 @@ export class Network {
    * @param {Told} told what `read` returns
    */
   call(x, time, { vectors, states }) {
-    const { kernels, about } = this, count = about.shape.reduce((a, b) => a * b);
-    if (x.length !== count) throw new RangeError(`expected ${count} numbers, got ${x.length}`);
-    kernels.clear();
+    const { kernels, about } = this;
+    this.begin(x);
     const embedding = this.embedded(Math.fround(time), vectors);
     return this.network.call(x, embedding, states && kernels.filled(1, states.length / about.text.width, states));
   }
 
-  /** The image (C, H, W) of x0. */
+  /** The image (C, H, W) of x0 (c, h, w), in [-1, 1] or a little beyond: of a network in pixels x0 itself. */
   decoded(x0) {
-    return x0;
+    this.begin(x0);
+    return this.decoder ? this.decoder.decoded(x0) : x0;
+  }
+
+  /** Memory for what is made of x alone. */
+  begin(x) {
+    const count = this.about.shape.reduce((a, b) => a * b);
+    if (x.length !== count) throw new RangeError(`expected ${count} numbers, got ${x.length}`);
+    this.kernels.clear();
   }
 
   /** The embedding of time with the vectors added, through SiLU, as every block takes it. */

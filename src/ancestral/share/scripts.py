@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from hashlib import sha256
 from importlib.resources import files
 
-BETWEEN_MODULES = re.compile(r"^import [^;]*;\n|^export ", re.MULTILINE)
+LEFT_OUT = re.compile(r"^import [^;]*;\n|^export |^ */\*\*.*?\*/\n", re.MULTILINE | re.DOTALL)
+"""What stands between modules, and their documentation, which nobody reads in a page."""
 
 
 def joined(modules: Iterable[str]) -> str:
     """The modules, by names of files, without their imports and exports. Their names are of one script then."""
-    return "\n".join(BETWEEN_MODULES.sub("", source(name)) for name in modules)
+    return "\n".join(LEFT_OUT.sub("", source(name)) for name in modules)
 
 
 def source(name: str) -> str:
