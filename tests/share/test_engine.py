@@ -45,7 +45,7 @@ from ancestral.settings import (
 )
 from ancestral.share.engine import MODULES, bare_page
 from ancestral.share.scripts import joined
-from ancestral.share.weights import packed, rounded
+from ancestral.share.weights import macs, packed, rounded
 
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
@@ -264,6 +264,13 @@ def in_latents(shape: tuple[int, int, int], settings: AutoencoderSettings, chang
     return filled(Pipeline.fresh(Config(**changes), spec, "cpu", codec=latent_codec(autoencoder, *statistics)))
 
 
+def patched(shape: tuple[int, int, int], changes: dict[str, Any], asked: dict[str, Any]) -> Pipeline:
+    """A transformer that is told classes and texts of four tokens, if anything is asked of it."""
+    text = {"text": LearnedText(vocab_size=520, length=4, width=12, layers=1, heads=2)} if asked else {}
+    network = DiTSettings(**{"width": 16, "layers": 2, "heads": 2, **changes})
+    return filled(untrained(shape, ("a", "b")[: 2 * len(asked)], {"network": network, **text}))
+
+
 def telling(name: str) -> tuple[Pipeline, dict[str, Any]]:
     """A pipeline that is told something, and what is asked of it."""
     spec, changes, text, asked = TOLD[name]
@@ -308,10 +315,7 @@ def test_every_setting_is_torchs(call: Call, name: str) -> None:
 
 @pytest.mark.parametrize("name", PATCHED)
 def test_transformers_are_torchs(call: Call, name: str) -> None:
-    shape, changes, asked = PATCHED[name]
-    text = {"text": LearnedText(vocab_size=520, length=4, width=12, layers=1, heads=2)} if "tokens" in asked else {}
-    network = DiTSettings(**{"width": 16, "layers": 2, "heads": 2, **changes})
-    pipeline = filled(untrained(shape, ("a", "b")[: 2 * len(asked)], {"network": network, **text}))
+    pipeline, asked = patched(*PATCHED[name]), PATCHED[name][2]
     assert max(error(call, pipeline, bits, 999.0, **asked) for bits in (32, 8)) <= 1e-5
 
 
@@ -443,6 +447,25 @@ def test_the_modules_are_one_plain_script_also_of_a_worker(browser: Any) -> None
     )
     page.close()
     assert said == ["function"] * 3
+
+
+def test_multiply_adds_are_those_of_every_layer_of_a_transformer_told_a_text() -> None:
+    pipeline = patched((1, 6, 4), {"patch": 2}, {"label": 0, "tokens": [518, 9, 519, 519]})
+    pixels, tokens, width, words, features = 24, 6, 16, 4, 12
+    waves = 256 * width + width**2
+    own = 6 * width**2 + 4 * tokens * width**2 + 2 * tokens**2 * width
+    text = 2 * tokens * width**2 + 2 * words * features * width + 2 * tokens * words * width
+    perceptron = 8 * tokens * width**2
+    ends = pixels * width + 2 * width**2 + width * pixels
+    assert macs(pipeline) == waves + 2 * (own + text + perceptron) + ends
+
+
+def test_multiply_adds_are_those_of_every_layer_of_the_smallest_u_net() -> None:
+    pixels, width, embedded = 64, 8, 32
+    waves, ends = width * embedded + embedded**2, 2 * 9 * pixels * width
+    block = 2 * 9 * pixels * width**2 + embedded * width
+    joined_block = block + 9 * pixels * width**2 + 2 * pixels * width**2  # of twice the width, which a shortcut carries
+    assert macs(untrained()) == waves + ends + 3 * block + 2 * joined_block
 
 
 def test_rounded_weights_are_near_output_by_output_and_their_file_is_small() -> None:

@@ -15,12 +15,15 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from ancestral.codec import PixelCodec
+from ancestral.condition import Condition
 from ancestral.errors import InputError
 from ancestral.networks import rounding
 from ancestral.networks.autoencoder import Autoencoder
-from ancestral.networks.backbone import Backbone
+from ancestral.networks.backbone import Backbone, weightless
 from ancestral.networks.blocks import num_waves
 from ancestral.networks.dit import WAVES, DiT
 from ancestral.networks.latents import LatentCodec
@@ -29,6 +32,7 @@ from ancestral.networks.rounding import Bits, stored
 from ancestral.networks.text import TextEncoder
 from ancestral.networks.unet import UNet
 from ancestral.pipeline import Pipeline
+from ancestral.pipeline.folder import build_network
 
 LANES = 8  # outputs that the engine computes side by side
 ABOUT = "ancestral"  # the key of the settings in the metadata
@@ -57,6 +61,20 @@ def rounded(pipeline: Pipeline, bits: Bits = 16) -> Pipeline:
     network, codec = _supported(pipeline)
     same = pipeline.with_network(rounding.rounded(network, bits))
     return same if codec is None else replace(same, codec=replace(codec, network=rounding.rounded(codec.network, bits)))
+
+
+def macs(pipeline: Pipeline) -> int:
+    """Multiply-adds of a call of the network for one image, of convolutions, linear layers and attention, counted on
+    shapes alone. What it is told is read before."""
+    _supported(pipeline)
+    with torch.random.fork_rng(devices=[]), weightless():
+        network = build_network(pipeline.config, pipeline.latent_spec).eval()
+        x, time = torch.zeros(1, *pipeline.latent_shape), torch.zeros(1)
+        told = network.read(Condition(labels=torch.zeros(1, dtype=torch.int64) if pipeline.num_classes else None), x)
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:  # written out, as the engine computes attention
+            network(x, time, told)
+    return int(counter.get_total_flops()) // 2
 
 
 def _frequencies(network: UNet | DiT) -> dict[str, Tensor]:
