@@ -22,9 +22,9 @@ from ancestral.editing.inpaint import Rounds
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
 from ancestral.progress import finish
-from ancestral.settings import AttributeSpec, Config, ImageSpec, LearnedText, SamplingSettings
+from ancestral.settings import AttributeSpec, Config, ImageSpec, LearnedText, SamplingSettings, UNetSettings
 from ancestral.share.engine import bare_page
-from ancestral.share.page import Sharing, page
+from ancestral.share.page import Sharing, images_at_first, page
 from ancestral.share.scripts import joined
 from ancestral.share.weights import rounded
 from ancestral.tokenizer import Tokenizer
@@ -434,3 +434,21 @@ def test_prompts_and_attributes_are_told(reader: Pipeline, chromium: Browser, tm
         "ancestral sample RUN --seed 0 --num-images 3 --prompt 'σοσ' --attributes age=70 --sampler ddim --steps 5 "
         "--guidance 1"
     )
+
+
+def test_a_network_that_is_too_large_is_refused_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wide = UNetSettings(widths=(64,), layers=4, attention=(), middle_attention=False)
+    untrained((3, 128, 128), changes={"network": wide}).save(tmp_path / "run")
+    assert main(["share", "run"]) == 2
+    assert "million; write it by `ancestral export RUN --onnx`" in capsys.readouterr().err
+    assert not (tmp_path / "share.html").exists()
+
+
+def test_a_page_opens_with_as_many_images_as_take_seconds() -> None:
+    pipeline = untrained(classes=CLASSES)
+    few, many = (pipeline.plan(SamplingSettings(sampler="heun", steps=50, guidance=each)) for each in (3.0, 1.0))
+    assert [images_at_first(macs, many) for macs in (10**6, 10**8, 2 * 10**9)] == [16, 4, 1]
+    assert images_at_first(10**8, few) == 2

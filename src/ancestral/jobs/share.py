@@ -43,7 +43,9 @@ class ShareSettings(WritingSettings):
     """what the page offers beside the sampler that is the run's own; all: every one"""
     step_counts: Annotated[tuple[NumTimesteps, ...], Typed("N")] = (5, 10, 20, 50)
     """by how many steps each of them"""
-    num_images: Annotated[int, Typed("N"), Field(ge=1, le=MOST_IMAGES)] = 16
+    num_images: Annotated[
+        Annotated[int, Field(ge=1, le=MOST_IMAGES)] | None, Typed("N", usual="as many as take seconds")
+    ] = None
     """how many images the page generates at first"""
     prompt: Annotated[tuple[str, ...], Typed("TEXT", repeated=True)] = ()
     """what the page shows at first, of a network that reads texts; several times: in turn"""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ancestral.codec import PixelCodec
 from ancestral.colors import NAMES
+from ancestral.errors import InputError
 from ancestral.networks.rounding import Bits
 from ancestral.pipeline import Pipeline
 from ancestral.progress import ProgressEvent, StagedWork
@@ -29,14 +30,17 @@ PAGE = (
     *("elements.js", "choice.js", "request.js", "pictures.js", "apng.js", "images.js", "mask.js", "painting.js"),
     *("pool.js", "page.js"),
 )
-IMAGES = 16  # that a page generates when it is opened
+MOST_MACS = 2 * 10**9  # multiply-adds of a call: a tenth of a second or more
+PATIENCE = 4 * 10**10  # multiply-adds of all that a page generates when it is opened: a few seconds
+MOST_AT_FIRST = 16  # images
 
 
 class Sharing(NamedTuple):
     """What a page offers.
 
     plans: how images are generated, the first as they are when the page is opened; prompts: those that stand in the
-    page at first; words: what the page says of the model in its own words, "" nothing.
+    page at first; words: what the page says of the model in its own words, "" nothing; images: how many it generates
+    when it is opened, None: as many as take seconds.
     """
 
     name: str
@@ -44,12 +48,18 @@ class Sharing(NamedTuple):
     bits: Bits = 16
     prompts: Sequence[str] = ()
     words: str = ""
-    images: int = IMAGES
+    images: int | None = None
 
 
-def check_shareable(pipeline: Pipeline) -> None:
-    """Raises InputError for a network that the engine does not compute, or not in a time that anybody waits."""
-    weights._supported(pipeline)
+def check_shareable(pipeline: Pipeline) -> int:
+    """The multiply-adds of a call. Raises InputError for a network that the engine does not compute, or not in a time
+    that anybody waits."""
+    if (count := weights.macs(pipeline)) > MOST_MACS:
+        raise InputError(
+            f"expected at most {MOST_MACS / 1e6:,.0f} million multiply-adds in a network of a page, got "
+            f"{count / 1e6:,.0f} million; write it by `ancestral export RUN --onnx`"
+        )
+    return count
 
 
 def page(pipeline: Pipeline, sharing: Sharing) -> StagedWork[str]:
@@ -80,6 +90,14 @@ def page(pipeline: Pipeline, sharing: Sharing) -> StagedWork[str]:
         before, after = text.split(f"{{{{{name}}}}}")
         text = before + part + after
     return text
+
+
+def images_at_first(macs: int, plan: Plan) -> int:
+    """As many as take seconds."""
+    guided = {level.t for level in plan.levels if level.guidance not in (0, 1)}
+    calls = [call.t for step in plan.steps for call in step.moves[-1].calls]
+    each = macs * sum(1 + (t in guided) for t in calls)
+    return max(1, min(MOST_AT_FIRST, PATIENCE // each))
 
 
 def _block(content: bytes) -> str:
@@ -129,7 +147,7 @@ def _about(pipeline: Pipeline, sharing: Sharing, plans: Sequence[Plan]) -> dict[
         "in_pixels": isinstance(pipeline.codec, PixelCodec),
         "samplers": samplers,
         "usual": {"sampler": usual.sampler, "steps": usual.steps, "guidance": usual.guidance},
-        "images": sharing.images,
+        "images": sharing.images or images_at_first(check_shareable(pipeline), plans[0]),
     }
 
 
