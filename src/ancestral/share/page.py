@@ -31,7 +31,7 @@ PAGE = (
     *("pool.js", "page.js"),
 )
 MOST_MACS = 2 * 10**9  # multiply-adds of a call: a tenth of a second or more
-PATIENCE = 4 * 10**10  # multiply-adds of all that a page generates when it is opened: a few seconds
+PATIENCE = 8 * 10**10  # multiply-adds of all that a page generates when it is opened: a few seconds
 MOST_AT_FIRST = 16  # images
 
 
