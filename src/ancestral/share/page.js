@@ -22,7 +22,8 @@ async function start() {
   listen();
   const [weights, text] = await Promise.all([unpacked("weights"), unpacked("plans")]);
   plans = JSON.parse(new TextDecoder().decode(text));
-  pool = new Pool(part("worker").textContent, { wasm: bytes(part("kernels").textContent), file: weights.buffer });
+  const model = { wasm: bytes(part("kernels").textContent), file: weights.buffer };
+  pool = new Pool(part("worker").textContent, model, about.parameters);
   await generate();
 }
 

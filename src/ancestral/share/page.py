@@ -136,6 +136,7 @@ def _about(pipeline: Pipeline, sharing: Sharing, plans: Sequence[Plan]) -> dict[
         "file": "".join(each if each.isalnum() else "-" for each in sharing.name.lower()).strip("-") or "images",
         "lead": " ".join(filter(None, [sharing.words, _lead(pipeline)])),
         "facts": _facts(pipeline, sharing),
+        "parameters": _parameters(pipeline),
         "image": spec.shape,
         "classes": spec.class_names,
         "attributes": [each.model_dump() for each in spec.attributes],
@@ -149,6 +150,10 @@ def _about(pipeline: Pipeline, sharing: Sharing, plans: Sequence[Plan]) -> dict[
         "usual": {"sampler": usual.sampler, "steps": usual.steps, "guidance": usual.guidance},
         "images": sharing.images or images_at_first(check_shareable(pipeline), plans[0]),
     }
+
+
+def _parameters(pipeline: Pipeline) -> int:
+    return sum(each.numel() for each in pipeline.network.parameters())
 
 
 def _away(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, Any]:
@@ -169,7 +174,7 @@ def _lead(pipeline: Pipeline) -> str:
 
 
 def _facts(pipeline: Pipeline, sharing: Sharing) -> list[tuple[str, str]]:
-    count, config = sum(each.numel() for each in pipeline.network.parameters()), pipeline.config
+    count, config = _parameters(pipeline), pipeline.config
     kinds = pipeline.spec.kinds or "nothing"
     source = config.data.source
     trained = [("Trained on", source)] if source in DATA_SETS else []  # the path of a folder is nobody else's

@@ -1,16 +1,21 @@
 /** Workers that hold the network, and jobs that wait for one of them. */
 
 const MOST_WORKERS = 8;
+const MOST_BYTES = 2 ** 28; // of weights in all workers, which phones have too
 
 export class Pool {
-  /** @param {string} script of a worker @param {{wasm: Uint8Array, file: ArrayBuffer}} model what each is sent */
-  constructor(script, model) {
+  /**
+   * @param {string} script of a worker @param {{wasm: Uint8Array, file: ArrayBuffer}} model what each is sent
+   * @param {number} parameters of the network, each of four bytes in a worker
+   */
+  constructor(script, model, parameters) {
     this.url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
     this.model = model;
     this.idle = [];
     this.busy = new Map(); // worker -> its job
     this.waiting = [];
-    this.most = Math.max(1, Math.min(navigator.hardwareConcurrency ?? 2, MOST_WORKERS));
+    const fit = Math.floor(MOST_BYTES / (4 * parameters));
+    this.most = Math.max(1, Math.min(navigator.hardwareConcurrency ?? 2, MOST_WORKERS, fit));
   }
 
   /**
