@@ -56,7 +56,7 @@ def model(shape: tuple[int, int, int] = (1, 8, 8), classes: tuple[str, ...] = CL
 def written(folder: Path, pipeline: Pipeline, plans: Sequence[SamplingSettings], **more: Any) -> Path:
     """The page of a pipeline, as a file."""
     file = folder / "page.html"
-    sharing = Sharing("a model", plans, **more)
+    sharing = Sharing(**{"name": "a model", "plans": plans, **more})
     file.write_text(finish(page(pipeline, sharing)), encoding="utf-8")
     return file
 
@@ -313,9 +313,10 @@ def test_a_page_is_hardly_larger_than_its_weights(bits: int) -> None:
 def test_names_are_shown_and_never_read_as_html(chromium: Browser, tmp_path: Path) -> None:
     hostile = "</script><script>document.title = 'taken'</script><img src=x onerror=alert(1)>"
     pipeline = model(classes=(hostile, "{{style}}", "two"))
-    shown = chromium.open(written(tmp_path, pipeline, [SamplingSettings(steps=5)], images=2, words=hostile))
+    settings = SamplingSettings(steps=5)
+    shown = chromium.open(written(tmp_path, pipeline, [settings], images=2, words=hostile, name="{{worker}} & <b>"))
     result(shown)
-    assert shown.evaluate("document.title") == "a model"
+    assert shown.evaluate("document.title") == "{{worker}} & <b>"
     assert shown.evaluate("document.querySelector('#class').options[1].text") == hostile
     assert shown.evaluate("document.querySelector('#lead').textContent").startswith(hostile)
     assert shown.complaints == []

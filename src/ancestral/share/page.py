@@ -5,6 +5,7 @@ scripts. It asks the network for nothing, and says nothing of the folder that th
 import gzip
 import html
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -84,12 +85,8 @@ def page(pipeline: Pipeline, sharing: Sharing) -> StagedWork[str]:
         "worker": joined(WORKER),
         "script": script,
     }
-    text = source("page.html")
-    for name, part in parts.items():
-        assert "</script" not in part, "which would end the block that it stands in"
-        before, after = text.split(f"{{{{{name}}}}}")
-        text = before + part + after
-    return text
+    assert not any("</script" in part for part in parts.values()), "which would end the block that it stands in"
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], source("page.html"))
 
 
 def images_at_first(macs: int, plan: Plan) -> int:
@@ -146,9 +143,9 @@ def _about(pipeline: Pipeline, sharing: Sharing, plans: Sequence[Plan]) -> dict[
         "can_guide": pipeline.knows_null or usual.negative is not None,
         "away": _away(pipeline, usual),
         "in_pixels": isinstance(pipeline.codec, PixelCodec),
-        "samplers": samplers,
+        "samplers": {name: sorted(counts) for name, counts in samplers.items()},
         "usual": {"sampler": usual.sampler, "steps": usual.steps, "guidance": usual.guidance},
-        "images": sharing.images or images_at_first(check_shareable(pipeline), plans[0]),
+        "images": sharing.images or images_at_first(weights.macs(pipeline), plans[0]),
     }
 
 

@@ -18,6 +18,7 @@ export function offer() {
   if (free) part("class").append(new Option("none in particular", "none"));
   part("prompt-field").hidden = !text;
   part("prompt").value = about.prompts.join("\n");
+  part("prompt").required = Boolean(text) && !free;
   part("attributes-field").hidden = !attributes.length;
   attributes.forEach(({ name }, i) => {
     const field = element("label", `${name} `), input = element("input"), placeholder = free ? "any" : "";
@@ -30,6 +31,7 @@ export function offer() {
   part("sampler").append(...Object.keys(about.samplers).map((name) => new Option(name)));
   part("seed").value = 0;
   part("images").value = about.images;
+  part("guidance").max = Math.max(8, usual.guidance);
   part("guidance").value = usual.guidance;
   part("sampler").value = usual.sampler;
   offerSteps(usual.steps);
