@@ -49,8 +49,10 @@ ASK = """(values) => {
 
 
 def model(shape: tuple[int, int, int] = (1, 8, 8), classes: tuple[str, ...] = CLASSES, **changes: Any) -> Pipeline:
-    """A pipeline that answers, with the weights that pages of it hold."""
-    return rounded(answering(untrained(shape, classes, {"network": SMALL, **changes})))
+    """A pipeline that answers, with the weights that pages of it hold. It predicts v unless told otherwise: of weights
+    at random x0 would be far beyond what pixels show."""
+    usual = {"network": SMALL, "diffusion": {"prediction": "v"}}
+    return rounded(answering(untrained(shape, classes, usual | changes)))
 
 
 def written(folder: Path, pipeline: Pipeline, plans: Sequence[SamplingSettings], **more: Any) -> Path:
@@ -121,7 +123,7 @@ def test_every_sampler_guided_is_that_of_torch(chromium: Browser, tmp_path: Path
 GUIDED = {"sampler": "dpm++2m", "steps": 8, "guidance": 3.0}
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "noise as the network says": (
-        {"diffusion": {"variance": "learned"}, "training": {"loss": "hybrid", "steps": 1}},
+        {"diffusion": {"prediction": "v", "variance": "learned"}, "training": {"loss": "hybrid", "steps": 1}},
         {"sampler": "ancestral", "steps": 8},
     ),
     "levels of pixels": ({"diffusion": {"prediction": "levels"}}, {"sampler": "ddim", "steps": 8}),
@@ -398,7 +400,7 @@ def reader() -> Pipeline:
     tokenizer = Tokenizer.learn(["a red bird", "a red bird's nest", "it's 42 birds", "σοσ οδοσ"] * 3, 560, 12)
     attributes = (AttributeSpec(name="age", mean=40, std=20), AttributeSpec(name="smiling", mean=0.5, std=0.5))
     spec = ImageSpec(channels=3, height=8, width=8, attributes=attributes)
-    config = Config(network=SMALL, text=LearnedText(width=32, layers=1, length=12))
+    config = Config(network=SMALL, text=LearnedText(width=32, layers=1, length=12), diffusion={"prediction": "v"})
     return rounded(answering(Pipeline.fresh(config, spec, "cpu", tokenizer=tokenizer)))
 
 
