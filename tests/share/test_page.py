@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import shlex
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from getpass import getuser
@@ -343,6 +344,30 @@ def test_an_image_of_ones_own_is_painted_over(chromium: Browser, tmp_path: Path)
     )
     shown.wait("document.querySelector('#moment').textContent.startsWith('your own')")
     assert (result(shown, 3)[0] == own.reshape(-1)).all()
+
+
+def test_the_command_that_a_page_shows_generates_its_images(chromium: Browser, tmp_path: Path) -> None:
+    """A run has a grid for its own sampler, which others do not take over; what was asked stays with its sampler."""
+    changes = {"sampling": {"sampler": "ddim", "grid": "quadratic", "steps": 5}, "diffusion": {"prediction": "v"}}
+    pipeline = model(**changes)
+    pipeline.save(tmp_path / "run")
+    words = ["--samplers", "ddim", "dpm++2m", "--step-counts", "5", "--num-images", "4"]
+    share = ["share", str(tmp_path / "run"), "--sampler", "dpm++2m-sde", "--eta", "0.3", "--clip", "none", *words]
+    assert main([*share, "--out", str(tmp_path / "page.html")]) == 0
+    shown = chromium.open(tmp_path / "page.html")
+    result(shown)
+    for sampler in ("dpm++2m-sde", "ddim", "dpm++2m"):
+        got = asked(shown, sampler=sampler)
+        command = shown.evaluate("document.querySelector('#command').textContent").replace("RUN", str(tmp_path / "run"))
+        out = tmp_path / sampler
+        assert main([*shlex.split(command)[1:], "--out", str(out), "--each", "--compute.precision", "float32"]) == 0
+        pixels = [
+            np.asarray(Image.open(each).convert("L"), int).flatten()
+            for each in sorted({*out.glob("*.png")} - {out / "grid.png"})
+        ]
+        assert len(pixels) == 4
+        assert np.abs(got - pixels).max() <= 1
+    assert "--eta" not in command
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from ancestral.settings import MOST_CLASS_EMBEDS, NumTimesteps, SamplingSettings
 from ancestral.text import size_in_words
 
 OFFERED = ("ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2")
+OF_SAMPLER = ("eta", "variance", "grid")  # settings that belong to the sampler that they were asked with
 MOST_IMAGES = 64
 MOST_WORDS = 500  # letters
 
@@ -71,15 +72,17 @@ def share(asked: ShareSettings) -> Generator[Event, None, None]:
     pipeline = Pipeline.load(asked.run, "cpu", null_class=asked.null_class)
     check_shareable(pipeline)
     usual = sampling_with(pipeline.config.sampling, asked.sampling, "command line")
+    num_timesteps = pipeline.diffusion.schedule.num_timesteps
     check_plannable(usual)
     check_asked(pipeline, pipeline.in_turn(1), usual)
     if asked.prompt and pipeline.tokenizer is None:
         raise InputError(f"expected no --prompt, got {asked.prompt[0]!r}: this network reads no texts; leave it out")
     place = asked.out or (asked.run if (asked.run / "pipeline").is_dir() else Path()) / "share.html"
     claim([Output(place, SHARED)], asked.overwrite)
-    plans = list(dict.fromkeys([usual, *_offered(asked, usual, pipeline.diffusion.schedule.num_timesteps)]))
+    offered = [each for each in _offered(asked, pipeline.config.sampling, usual) if each.steps <= num_timesteps]
     name = asked.name or asked.run.resolve().name
-    sharing = Sharing(name, plans, asked.weights, asked.prompt, asked.words, asked.num_images)
+    plans = list(dict.fromkeys([usual, *offered]))
+    sharing = Sharing(name, plans, asked.weights, asked.prompt, asked.words, asked.num_images, asked.sampling)
     text = yield from page(pipeline, sharing)
     write_whole(place, text)
     yield FileEvent(place)
@@ -88,9 +91,11 @@ def share(asked: ShareSettings) -> Generator[Event, None, None]:
     yield ResultEvent({"files": [str(place)], "bytes": [size]})
 
 
-def _offered(asked: ShareSettings, usual: SamplingSettings, num_timesteps: int) -> Iterator[SamplingSettings]:
-    """How else the page can generate."""
+def _offered(asked: ShareSettings, own: SamplingSettings, usual: SamplingSettings) -> Iterator[SamplingSettings]:
+    """How else the page can generate: as the run with another sampler, by so many steps, under what was asked."""
     for sampler in (usual.sampler, *asked.samplers):
+        kept = {
+            name: value for name, value in asked.sampling.items() if sampler == usual.sampler or name not in OF_SAMPLER
+        }
         for steps in asked.step_counts:
-            if steps <= num_timesteps:
-                yield sampling_with(usual, {"sampler": sampler, "steps": steps}, "command line")
+            yield sampling_with(own, kept | {"sampler": sampler, "steps": steps}, "command line")

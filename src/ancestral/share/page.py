@@ -7,8 +7,9 @@ import html
 import json
 import re
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ancestral.codec import PixelCodec
@@ -41,7 +42,8 @@ class Sharing(NamedTuple):
 
     plans: how images are generated, the first as they are when the page is opened; prompts: those that stand in the
     page at first; words: what the page says of the model in its own words, "" nothing; images: how many it generates
-    when it is opened, None: as many as take seconds.
+    when it is opened, None: as many as take seconds; changes: what of the first plan was asked, by names of settings,
+    that the run does not say itself.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Sharing(NamedTuple):
     prompts: Sequence[str] = ()
     words: str = ""
     images: int | None = None
+    changes: Mapping[str, Any] = MappingProxyType({})
 
 
 def check_shareable(pipeline: Pipeline) -> int:
@@ -145,12 +148,20 @@ def _about(pipeline: Pipeline, sharing: Sharing, plans: Sequence[Plan]) -> dict[
         "in_pixels": isinstance(pipeline.codec, PixelCodec),
         "samplers": {name: sorted(counts) for name, counts in samplers.items()},
         "usual": {"sampler": usual.sampler, "steps": usual.steps, "guidance": usual.guidance},
+        "flags": _flags(sharing.changes),
         "images": sharing.images or images_at_first(weights.macs(pipeline), plans[0]),
     }
 
 
 def _parameters(pipeline: Pipeline) -> int:
     return sum(each.numel() for each in pipeline.network.parameters())
+
+
+def _flags(changes: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """What was asked beside what the form asks, as the command line takes it."""
+    others = {name: each for name, each in changes.items() if name not in ("sampler", "steps", "guidance")}
+    values = {name: each if isinstance(each, list | tuple) else [each] for name, each in others.items()}
+    return [(name, [str(word) for word in words]) for name, words in values.items()]
 
 
 def _away(pipeline: Pipeline, settings: SamplingSettings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import { guided, planOf } from "./choice.js";
 import { about, asNumber, element, part } from "./elements.js";
 
 const MOST_SEED = 2n ** 63n - 1n;
+const OF_SAMPLER = ["eta", "variance", "grid"]; // settings that belong to the sampler they were asked with
 const FIELDS = ["class", "prompt", "seed", "images", "sampler", "steps", "guidance"];
 
 /** Fills the form with what there is to choose, as the model generates unless asked otherwise. */
@@ -123,6 +124,9 @@ export function showCommand() {
   if (numbers.length) words.push("--attributes", numbers.join(","));
   words.push("--sampler", part("sampler").value, "--steps", part("steps").value);
   if (!part("guidance-field").hidden) words.push("--guidance", part("guidance").value);
+  const isUsual = part("sampler").value === about.usual.sampler;
+  const flags = about.flags.filter(([name]) => isUsual || !OF_SAMPLER.includes(name));
+  words.push(...flags.flatMap(([name, values]) => [`--${name}`, ...values]));
   const quoted = (word) => (/^[\w.,:=+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
   part("command").textContent = words.map(quoted).join(" ");
 }
