@@ -11,42 +11,74 @@ from typing import Any
 import torch
 from playwright.sync_api import Page, sync_playwright
 
+from ancestral.codec import PIXELS, Codec
+from ancestral.networks.autoencoder import Autoencoder
+from ancestral.networks.latents import latent_codec
 from ancestral.pipeline import Pipeline
 from ancestral.presets import PRESETS
-from ancestral.settings import ImageSpec
+from ancestral.settings import ImageSpec, KLSettings, PlainSettings, VQSettings
 from ancestral.share.engine import bare_page
-from ancestral.share.weights import packed
+from ancestral.share.weights import macs, packed
 
 CHROMIUM = "/usr/bin/chromium"
-NETWORKS = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "photos": (3, 32, 32), "mnist-nll": (1, 28, 28)}
+NETWORKS = {
+    "digits": (1, 8, 8),
+    "digits-dit": (1, 8, 8),
+    "mnist": (1, 28, 28),
+    "photos": (3, 32, 32),
+    "shapes": (3, 32, 32),
+    "emoji-64": (3, 64, 64),
+    "mnist-nll": (1, 28, 28),
+}
 CALLS = 200
 SCRIPT = """
 window.opened = async (text) => {
   window.network = await Network.open(wasm, bytes(text).buffer);
 };
 window.called = (count) => {
-  const x = new ImageNoise(0, network.about.shape.reduce((a, b) => a * b)).next(), told = network.read({});
+  const told = network.read({}), x = noise();
   for (let i = 0; i < count; i++) network.call(x, 500, told);
 };
+window.read = (count) => {
+  for (let i = 0; i < count; i++) network.read({});
+};
+window.decoded = (count) => {
+  const x0 = noise();
+  for (let i = 0; i < count; i++) network.decoded(x0);
+};
+const noise = () => new ImageNoise(0, network.about.shape.reduce((a, b) => a * b)).next();
 """
 
 
 def main() -> None:
-    print("| network | file of 16 bits, MB | to open it, ms | a call, ms | memory, MB |\n|---|---|---|---|---|")
+    print(
+        "| network | multiply-adds of a call, M | file of 16 bits, MB | to open it, ms | to read what is told, ms | "
+        "a call, ms | to decode, ms | memory, MB |\n" + "|---" * 8 + "|"
+    )
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "engine.html")
         file.write_text(bare_page(SCRIPT), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for name, (channels, height, width) in NETWORKS.items():
+        for name, shape in NETWORKS.items():
             page = browser.new_page()
             page.goto(file.as_uri())
-            spec = ImageSpec(channels=channels, height=height, width=width)
-            print(_row(page, name, packed(Pipeline.fresh(PRESETS[name](), spec, torch.device("cpu")))))
+            print(_row(page, name, _untrained(name, shape)))
             page.close()
         browser.close()
 
 
-def _row(page: Page, name: str, file: bytes) -> str:
+def _untrained(name: str, shape: tuple[int, int, int]) -> Pipeline:
+    config, (channels, height, width) = PRESETS[name](), shape
+    spec = ImageSpec(channels=channels, height=height, width=width)
+    codec: Codec = PIXELS
+    if isinstance(config.codec, PlainSettings | KLSettings | VQSettings):
+        zeros, ones = (torch.full((config.codec.channels,), each, dtype=torch.float64) for each in (0.0, 1.0))
+        codec = latent_codec(Autoencoder(config.codec, channels), zeros, ones)
+    return Pipeline.fresh(config, spec, torch.device("cpu"), codec=codec)
+
+
+def _row(page: Page, name: str, pipeline: Pipeline) -> str:
+    file = packed(pipeline)
     devtools = page.context.new_cdp_session(page)
     devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
 
@@ -57,9 +89,12 @@ def _row(page: Page, name: str, file: bytes) -> str:
 
     opened = milliseconds("opened", b64encode(file).decode())
     milliseconds("called", CALLS // 10)  # the browser compiles again what is called often
-    each = milliseconds("called", CALLS) / CALLS
+    each, read = (milliseconds(what, CALLS) / CALLS for what in ("called", "read"))
+    decodes = pipeline.codec != PIXELS
+    decoded = f"{milliseconds('decoded', CALLS // 10) / (CALLS // 10):.1f}" if decodes else ""
     memory = page.evaluate("network.kernels.memory.buffer.byteLength")
-    return f"| {name} | {len(file) / 1e6:.2f} | {opened:.0f} | {each:.2f} | {memory / 1e6:.1f} |"
+    sizes = f"{macs(pipeline) / 1e6:.0f} | {len(file) / 1e6:.2f}"
+    return f"| {name} | {sizes} | {opened:.0f} | {read:.2f} | {each:.2f} | {decoded} | {memory / 1e6:.1f} |"
 
 
 def _busy(metrics: Any) -> float:

@@ -26,7 +26,7 @@ export class Blocks {
       const { at: time, c } = embedding ? kernels.product(embedding, `${name}.time_emb_proj`) : { at: 0, c: 0 };
       const told = c > h.c ? { scale: time, shift: time + 4 * h.c } : { added: time };
       const second = kernels.normed(h, `${name}.norm2`, this.groups, { ...active, ...told });
-      const shortcut = kernels.has(`${name}.conv_shortcut.weight`);
+      const shortcut = kernels.has(`${name}.conv_shortcut`);
       const added = shortcut ? kernels.product(same, `${name}.conv_shortcut`) : same;
       return kernels.product(second, `${name}.conv2`, { added });
     });
@@ -35,10 +35,10 @@ export class Blocks {
   /** After attention of the pixels to each other, to a text too, or without any. */
   attended(x, name, text = null) {
     const { kernels } = this, { heads, head_width: width } = this.settings;
-    if (kernels.has(`${name}.proj_in.weight`)) return this.transformed(x, name, text);
-    if (!kernels.has(`${name}.to_q.weight`)) return x;
+    if (text && kernels.has(`${name}.proj_in`)) return this.transformed(x, name, text);
+    if (!kernels.has(`${name}.to_q`)) return x;
     return kernels.scoped(() => {
-      const normalises = kernels.has(`${name}.group_norm.weight`);
+      const normalises = kernels.has(`${name}.group_norm`);
       const pixels = this.placed(normalises ? kernels.normed(x, `${name}.group_norm`, this.groups) : x);
       const y = kernels.attended(pixels, heads ?? x.c / (width ?? x.c), (letter) => `${name}.to_${letter}`);
       return kernels.product(y, `${name}.to_out.0`, { added: x });

@@ -21,7 +21,7 @@ export class Conditions {
     const { kernels, about } = this, vectors = [], keep = (map) => vectors.push(kernels.read(map).slice());
     const [row, numbers, words] = [this.labelled(label), this.attributed(attributes), this.worded(tokens)];
     kernels.clear();
-    if (row !== null) vectors.push(kernels.row("class_embedding.weight", row, this.width));
+    if (row !== null) vectors.push(kernels.row("class_embedding", row, this.width));
     if (numbers) keep(this.embedded(numbers));
     if (!words) return { vectors, states: null };
     const states = textStates(kernels, about.text, words);
@@ -31,7 +31,7 @@ export class Conditions {
 
   /** Features of the embedding of time. */
   get width() {
-    return this.kernels.tensor("time_embedding.linear_2.bias").length;
+    return this.kernels.tensor("time_embedding.linear_2", "bias").length;
   }
 
   /** The row of a class, or of none; null: the network knows no classes. */

@@ -3,7 +3,7 @@
 import { Blocks } from "./blocks.js";
 
 const DECODER_EPS = 1e-6; // of all its normalisations
-const CODES = "quantize.embedding.weight";
+const CODES = "quantize.embedding";
 
 export class Decoder {
   /** @param {Kernels} kernels @param {object} about of the file, whose `codec` are the settings of the autoencoder */
@@ -36,7 +36,7 @@ export class Decoder {
   /** What the decoder is given: x0 with the mean and deviation of its channels, or of vectors the nearest codes. */
   latents(x0) {
     const { kernels } = this, [, h, w] = this.shape, z = kernels.interleaved(x0, h, w), numbers = kernels.read(z);
-    const mean = kernels.tensor("codec.mean"), std = kernels.tensor("codec.std");
+    const mean = kernels.tensor("codec", "mean"), std = kernels.tensor("codec", "std");
     numbers.forEach((each, i) => (numbers[i] = Math.fround(each * std[i % z.c]) + mean[i % z.c]));
     if (!this.codes.length) return z;
     for (let at = 0; at < numbers.length; at += z.c) {

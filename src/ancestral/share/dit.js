@@ -50,7 +50,7 @@ export class DiT {
 
   /** Of each token those of its column, then those of its row. */
   sinusoids() {
-    const frequencies = this.kernels.tensor("place_frequencies"), { patch, width } = this.settings;
+    const frequencies = this.kernels.tensor("places", "frequencies"), { patch, width } = this.settings;
     const [rows, columns] = this.shape.slice(1).map((side) => side / patch);
     const all = new Float32Array(rows * columns * width);
     for (let p = 0, at = 0; p < rows * columns; p++) {

@@ -16,9 +16,10 @@ export class Kernels {
     this.compute = compute;
     this.memory = compute.memory;
     this.top = compute.__heap_base.value;
-    this.weights = {}; // of every tensor its address, how many numbers it has, and how many an output is made of
+    this.layers = {}; // of each its weight and bias: address, how many numbers, and how many an output is made of
     for (const [name, rows, numbers] of tensors) {
-      this.weights[name] = { at: this.filled(1, 1, numbers).at, count: numbers.length, rows };
+      const dot = name.lastIndexOf("."), layer = (this.layers[name.slice(0, dot)] ??= {});
+      layer[name.slice(dot + 1)] = { at: this.filled(1, 1, numbers).at, count: numbers.length, rows };
     }
     this.bottom = this.top;
   }
@@ -28,24 +29,23 @@ export class Kernels {
     this.top = this.bottom;
   }
 
-  has(name) {
-    return name in this.weights;
+  has(layer) {
+    return layer in this.layers;
   }
 
-  /** A vector. */
-  tensor(name) {
-    const { at, count } = this.weights[name];
+  tensor(layer, part) {
+    const { at, count } = this.layers[layer][part];
     return this.numbers(at, count);
   }
 
   /** How many rows an embedding has. */
-  rows(name) {
-    return this.weights[name].rows;
+  rows(layer) {
+    return this.layers[layer].weight.rows;
   }
 
   /** A row of an embedding; of a linear layer, the weights of one input. */
-  row(name, index, width) {
-    const { rows } = this.weights[name], table = this.tensor(name);
+  row(layer, index, width) {
+    const rows = this.rows(layer), table = this.tensor(layer, "weight");
     return Float32Array.from({ length: width }, (_, c) => table[(c >> 3) * 8 * rows + index * 8 + (c & 7)]);
   }
 
@@ -53,27 +53,27 @@ export class Kernels {
    * A convolution of all that it is given, zeros around an image too, or a linear layer of each pixel; plus `added`.
    * `outputs`: channels, of a layer without bias.
    */
-  product(x, name, { added = null, stride = 1, outputs = 0 } = {}) {
-    const { at, rows } = this.weights[`${name}.weight`], bias = this.weights[`${name}.bias`];
-    const side = Math.sqrt(rows / x.c), [h, w] = [x.h, x.w].map((length) => Math.floor((length - side) / stride) + 1);
-    const y = this.map(h, w, bias?.count ?? outputs);
-    this.compute.convolve(y.at, x.at, at, bias?.at ?? 0, added?.at ?? 0, h, w, x.w, stride, side, x.c, y.c);
+  product(x, layer, { added = null, stride = 1, outputs = 0 } = {}) {
+    const { weight, bias } = this.layers[layer], side = Math.sqrt(weight.rows / x.c);
+    const h = Math.floor((x.h - side) / stride) + 1, w = Math.floor((x.w - side) / stride) + 1;
+    const y = this.map(h, w, bias?.count ?? outputs), from = added?.at ?? 0;
+    this.compute.convolve(y.at, x.at, weight.at, bias?.at ?? 0, from, h, w, x.w, stride, side, x.c, y.c);
     return y;
   }
 
   /** Group normalisation of x + added, times 1 + scale, plus shift, these at addresses; in a border of zeros. */
-  normed(x, name, { groups, eps }, { border = 0, activates = false, added = 0, scale = 0, shift = 0 } = {}) {
-    const gain = this.weights[`${name}.weight`].at, bias = this.weights[`${name}.bias`].at;
-    const scratch = this.take(3 * (x.c + 4)), [y, inner] = this.bordered(x, x.c, border, border, border);
-    const shape = [x.h, x.w, y.w * y.c, x.c];
-    this.compute.normalise(inner, x.at, added, gain, bias, scale, shift, scratch, ...shape, groups, eps, +activates);
+  normed(x, layer, { groups, eps }, { border = 0, activates = false, added = 0, scale = 0, shift = 0 } = {}) {
+    const { weight, bias } = this.layers[layer], scratch = this.take(3 * (x.c + 4));
+    const [y, inner] = this.bordered(x, x.c, border, border, border), shape = [x.h, x.w, y.w * y.c, x.c];
+    const affine = [weight.at, bias.at, scale, shift];
+    this.compute.normalise(inner, x.at, added, ...affine, scratch, ...shape, groups, eps, +activates);
     return y;
   }
 
   /** Layer normalisation. */
-  layerNormed(x, name, eps) {
-    const y = this.map(x.h, x.w, x.c), gain = this.weights[`${name}.weight`].at, bias = this.weights[`${name}.bias`].at;
-    this.compute.normalise_pixels(y.at, x.at, gain, bias, x.h * x.w, x.c, 0, eps);
+  layerNormed(x, layer, eps) {
+    const y = this.map(x.h, x.w, x.c), { weight, bias } = this.layers[layer];
+    this.compute.normalise_pixels(y.at, x.at, weight.at, bias.at, x.h * x.w, x.c, 0, eps);
     return y;
   }
 

@@ -63,7 +63,7 @@ export class Network {
 
   /** The embedding of time with the vectors added, through SiLU, as every block takes it. */
   embedded(time, vectors) {
-    const { kernels } = this, angles = kernels.tensor("frequencies").map((frequency) => time * frequency);
+    const { kernels } = this, angles = kernels.tensor("time", "frequencies").map((frequency) => time * frequency);
     const halves = [[...angles.map(Math.sin)], [...angles.map(Math.cos)]];
     const waves = (this.about.time_order === "sin-cos" ? halves : halves.reverse()).flat();
     const hidden = kernels.activated(kernels.product(kernels.filled(1, 1, waves), "time_embedding.linear_1"));
@@ -101,7 +101,9 @@ function parsed(file) {
   };
   return {
     about: JSON.parse(metadata.ancestral),
-    tensors: Object.entries(entries).map(([name, { dtype, shape: [, rows] }]) => [name, rows, read[dtype](name, rows)]),
+    tensors: Object.entries(entries)
+      .filter(([name]) => !name.endsWith(".scale"))
+      .map(([name, { dtype, shape: [, rows] }]) => [name, rows, read[dtype](name, rows)]),
   };
 }
 

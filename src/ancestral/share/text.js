@@ -15,8 +15,8 @@ export function textStates(kernels, { vocab_size: vocabulary, length, width, hea
   const model = "text_encoder.text_model", embedding = `${model}.embeddings`;
   let x = kernels.map(1, length, width);
   [...tokens].forEach((token, place) => {
-    const there = kernels.row(`${embedding}.position_embedding.weight`, place, width);
-    const state = kernels.row(`${embedding}.token_embedding.weight`, token, width).map((each, c) => each + there[c]);
+    const there = kernels.row(`${embedding}.position_embedding`, place, width);
+    const state = kernels.row(`${embedding}.token_embedding`, token, width).map((each, c) => each + there[c]);
     kernels.read(x).set(state, place * width);
   });
   for (let i = 0; i < layers; i++) x = textLayer(kernels, x, `${model}.encoder.layers.${i}`, heads);
@@ -37,7 +37,7 @@ function textLayer(kernels, x, name, heads) {
 /** One vector of all states: attention from their mean, in the text's own place, to the mean and to them. */
 export function pooledText(kernels, states) {
   const name = "add_embedding", x = kernels.layerNormed(states, `${name}.norm1`, LAYER_EPS), { w: count, c: width } = x;
-  const place = kernels.tensor(`${name}.pool.positional_embedding`).filter((_, i) => i % 8 === 0); // first of 8 outputs
+  const place = kernels.tensor(`${name}.pool`, "positional_embedding").filter((_, i) => i % 8 === 0); // of 8 outputs
   const read = kernels.read(x), mean = place.map((each, c) => {
     let sum = 0;
     for (let i = 0; i < count; i++) sum += read[i * width + c];

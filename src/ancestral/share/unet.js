@@ -34,7 +34,7 @@ export class UNet {
     });
     const normed = kernels.normed(h, "conv_norm_out", blocks.groups, { border: 1, activates: true });
     h = kernels.product(normed, "conv_out");
-    return kernels.planes(kernels.has("mixer.weight") ? kernels.product(h, "mixer") : h);
+    return kernels.planes(kernels.has("mixer") ? kernels.product(h, "mixer") : h);
   }
 
   /** At half the resolution, by a convolution or a ResNet block. */

@@ -81,9 +81,9 @@ def _frequencies(network: UNet | DiT) -> dict[str, Tensor]:
     """Of the sinusoids of time, and of a transformer's places."""
     device, shift = torch.device("cpu"), network.settings.time_frequency_shift
     if isinstance(network, UNet):
-        return {"frequencies": frequencies(num_waves(network.settings), shift, device)}
+        return {"time.frequencies": frequencies(num_waves(network.settings), shift, device)}
     places = frequencies(network.settings.width // 2, 0, device)
-    return {"frequencies": frequencies(WAVES, shift, device), "place_frequencies": places}
+    return {"time.frequencies": frequencies(WAVES, shift, device), "places.frequencies": places}
 
 
 def _about(pipeline: Pipeline, network: UNet | DiT, codec: LatentCodec | None) -> dict[str, Any]:
