@@ -1,4 +1,4 @@
-"""`python -m benchmarks.share_page PAGE.html ...`: how soon pages of `ancestral share` have generated, and how they scrub.
+"""`python -m benchmarks.share_page PAGE.html ...`: how soon pages of `ancestral share` generate, and how they scrub.
 
 A page is opened from disk in Chromium several times, for one image by the steps that it offers at first, and the median
 is told. Then a finger moves over the film, on a window of a phone's size: 180 moves, one a frame.
@@ -41,8 +41,8 @@ def main(files: list[str]) -> None:
             seconds = median(_opened(page, file) for _ in range(OPENED))
             scrubbed: dict[str, Any] = page.evaluate(SCRUB)
             work, frame = sorted(scrubbed["work"]), median(scrubbed["frames"])
-            most = work[int(0.99 * len(work))]
-            print(f"| {file.stem} | {file.stat().st_size / 1e6:.2f} | {seconds:.2f} | {median(work):.2f}, {most:.2f} | {frame:.1f} |")
+            size, most = file.stat().st_size / 1e6, work[int(0.99 * len(work))]
+            print(f"| {file.stem} | {size:.2f} | {seconds:.2f} | {median(work):.2f}, {most:.2f} | {frame:.1f} |")
             page.close()
         browser.close()
 
