@@ -129,6 +129,9 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "levels of pixels": ({"diffusion": {"prediction": "levels"}}, {"sampler": "ddim", "steps": 8}),
     "dynamic clipping": ({}, {"sampler": "ddim", "steps": 8, "clip": "dynamic"}),
+    "dynamic clipping of what is within": (
+        {"diffusion": {"prediction": "x0"}}, {"sampler": "ddim", "steps": 8, "clip": "dynamic"},
+    ),
     "guidance at some levels, brought back": (
         {}, {**GUIDED, "clip": "none", "guidance_interval": (0.3, 20.0), "guidance_rescale": 0.7},
     ),
@@ -178,6 +181,17 @@ def test_what_is_not_painted_is_kept_and_the_rest_is_filled_as_torch_does(chromi
         shown.click("#paint")
         shown.click("#grid button:nth-child(1)")
     assert masks == ["Mask: 4 of 64 pixels painted"] * 2
+
+
+def test_a_wide_brush_paints_right_of_and_below_its_middle(chromium: Browser, tmp_path: Path) -> None:
+    shown = chromium.open(written(tmp_path, model(), [SamplingSettings(steps=5)], images=2))
+    source = result(shown)[0].reshape(8, 8)
+    shown.click("#paint")
+    shown.evaluate(ASK, {"size": "2"})
+    shown.evaluate("document.querySelector('#mask').focus()")
+    shown.key("Space")
+    changed = (asked(shown, "#fill", rounds="1").reshape(-1, 8, 8) != source).any(0)
+    assert np.argwhere(changed).tolist() == [[4, 4], [4, 5], [5, 4], [5, 5]]
 
 
 CAUGHT = """(() => {
