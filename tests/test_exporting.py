@@ -89,6 +89,9 @@ MODELS: dict[str, Callable[[], Pipeline]] = {
     "a transformer of latents": lambda: made(
         (3, 16, 23), "kl", {"class_names": CLASSES}, network={"name": "dit", "width": 16, "layers": 1, "heads": 2}
     ),
+    "linear attention": lambda: made(
+        (1, 8, 8), spec={"class_names": CLASSES}, network={"name": "linear-attention", "widths": (8, 16), "heads": 2}
+    ),
     "text in a codebook's latents": lambda: made((3, 16, 16), "vq", text=TEXT, network=CROSS),
 }
 ASKED: dict[str, dict[str, Any]] = {

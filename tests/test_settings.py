@@ -53,6 +53,16 @@ from ancestral.settings import (
         ({"network": {"cross_attention": [2]}}, "no network.cross_attention with text.name none"),
         ({"network": {"middle_norm": False}, "text": {"name": "learned"}}, "expected network.middle_norm with text"),
         ({"network": {"cross_attention": [1]}, "text": {"name": "learned"}}, r"levels of attention \[2\], got 1"),
+        (
+            {"network": {"name": "linear-attention", "widths": [8], "full_attention": [1]}},
+            r"full_attention levels in 0\.\.0, got \[1\]",
+        ),
+        ({"network": {"name": "linear-attention", "stem": 9}}, "an even number of waves, got 9"),
+        ({"network": {"name": "linear-attention", "layers": 2}}, "no layers with the network linear-attention"),
+        (
+            {"text": {"name": "learned", "pooled": False}, "network": {"name": "linear-attention"}},
+            "expected text.pooled with a network in which nothing attends",
+        ),
         ({"training": {"minutes": None}}, "expected a budget"),
         ({"training": {"weight_decay": 0.1}}, "no weight_decay with adam"),
         ({"training": {"min_snr_gamma": 5}}, "no min_snr_gamma with weighting simple"),

@@ -43,6 +43,7 @@ TINY = Config(
 """One level, since laws of training are of steps and not of layers."""
 TWO_LEVELS = {"widths": (8, 16), "attention": (1,), "middle_attention": True}
 """A network that has all the kinds of layers, for what depends on them, and learns something in seconds."""
+ATTENDS = {"name": "linear-attention", "widths": (8, 8), "heads": 1, "head_width": 4, "dropout": 0.1}
 TRANSFORMER = {"name": "dit", "width": 16, "layers": 2, "heads": 2, "dropout": 0.1}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import TRANSFORMER, TWO_LEVELS, fresh, run_all, run_until, start, tiny
+from runs import ATTENDS, TRANSFORMER, TWO_LEVELS, fresh, run_all, run_until, start, tiny
 from safetensors.torch import load_file
 
 from ancestral.diffusion.timesteps import RecentLosses
@@ -57,7 +57,9 @@ LEARNED = {
 
 
 @pytest.mark.parametrize(
-    "changes", [LIKELIHOOD, LEARNED, {"network": TRANSFORMER}], ids=["likelihood", "learned variance", "transformer"]
+    "changes",
+    [LIKELIHOOD, LEARNED, {"network": TRANSFORMER}, {"network": ATTENDS}],
+    ids=["likelihood", "learned variance", "transformer", "linear attention"],
 )
 def test_every_loss_and_draw_of_timesteps_goes_on_as_if_never_stopped(tmp_path: Path, changes: dict) -> None:
     """With importance sampling the recent losses are state: all 4 timesteps are warm soon after the stop."""

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from ranks import in_processes, start_processes
-from runs import TRANSFORMER, TWO_LEVELS, fresh, tiny
+from runs import ATTENDS, TRANSFORMER, TWO_LEVELS, fresh, tiny
 from safetensors.torch import load_file
 from test_resume import assert_same_run
 
@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "parts": {"compute": {"micro_batch": 2}},
     "muon": {"training": {"optimizer": "muon"}},
     "transformer": {"network": {**TRANSFORMER, "dropout": 0.0}, "training": {"optimizer": "muon"}},
+    "linear attention": {"network": {**ATTENDS, "dropout": 0.0}, "training": {"optimizer": "muon"}},
     "importance": {"training": {"loss": "vlb", "timesteps": "importance"}},
     "text": {
         "network": {**TWO_LEVELS, "dropout": 0.0},
@@ -132,7 +133,7 @@ def resume_matrix(
     ("world", "parallel", "variants", "stops"),
     [
         (2, "ddp", ["importance"], [5]),
-        (2, "fsdp", ["two levels", "transformer"], [3]),
+        (2, "fsdp", ["two levels", "transformer", "linear attention"], [3]),
         (2, "fsdp", ["text", "text transformer"], [3]),
         pytest.param(1, "ddp", ["bf16", "parts", "muon"], STOPS, marks=pytest.mark.slow),
         pytest.param(2, "ddp", ["plain", "importance", "bf16", "parts"], STOPS, marks=pytest.mark.slow),
@@ -208,7 +209,7 @@ EXACT = {"network": {"dropout": 0.0}, "compute": {"precision": "float32"}}
 gradient of shares is off by a thousandth, and Adam's first steps make a tenth of a weight of it."""
 
 
-SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance", "text")]
+SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance", "text", "linear attention")]
 
 
 @pytest.mark.parametrize("variant", ["muon", "transformer", *SOAKED])

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ancestral.errors import InputError
 from ancestral.folders import kind_of, use_of
+from ancestral.hub.lucidrains import is_milestone
 from ancestral.hub.openai import is_openai
 from ancestral.hub.published import read_checkpoint
 
-READ = "a .pt or .safetensors file of improved-diffusion or guided-diffusion"
+READ = "a .pt or .safetensors file of improved-diffusion, guided-diffusion or denoising-diffusion-pytorch"
 ELSEWHERE = "generate with that program, or train on its images by `ancestral train FOLDER`"
 
 
@@ -27,11 +28,6 @@ def _some(*ends: str) -> Callable[[Collection[str]], bool]:
 
 
 FOREIGN = (
-    _Foreign(
-        _some("downs.0.0.block1.proj.weight"),
-        "a milestone of lucidrains' denoising_diffusion_pytorch",
-        "whose U-Net divides a pixel's features by their norm and attends to weights of its own, as none here does",
-    ),
     _Foreign(
         _some("timestep_embed.weight", "time_emb.weight"),
         "a network of k-diffusion",
@@ -69,7 +65,7 @@ def read_foreign(source: Path) -> dict[str, Tensor]:
     for foreign in FOREIGN:
         if foreign.is_this(tensors):
             raise InputError(f"expected {READ}, got {foreign.what}: {source}, {foreign.why}; {foreign.remedy}")
-    if not is_openai(tensors):
+    if not is_openai(tensors) and not is_milestone(tensors):
         some = ", ".join([*tensors][:3]) or "none"
         raise InputError(f"expected {READ}, got a file of other tensors: {source} ({some}); {ELSEWHERE}")
     return tensors

@@ -12,13 +12,14 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 from torch import Tensor
 
-from ancestral.errors import InputError
+from ancestral.errors import InputError, NonFinite
 from ancestral.hub.keys import Json, Keys, keys_of
 from ancestral.hub.text import of_encoder, read_encoder, read_shape, without_encoder
 from ancestral.hub.weights import read_tensors
 from ancestral.networks.backbone import build, weightless
 from ancestral.networks.conditions import Told
 from ancestral.networks.text import StatesShape, TextShape
+from ancestral.networks.weights import first_not_finite
 from ancestral.settings import MOST_CLASS_EMBEDS, Config, NetworkSettings, parse
 from ancestral.text_reader import TEXT_ENCODER
 
@@ -63,6 +64,23 @@ class NetworkFolder:
         """As a file has it."""
         return self.height if self.height == self.width else [self.height, self.width]
 
+    def built(self) -> dict[str, Tensor]:
+        """The state of a network of these settings, built without memory."""
+        told = Told(self.num_class_embeds or 0, False, self.num_attributes, self.text)
+        with weightless():
+            return build(self.settings, self.in_channels, self.out_channels, told).state_dict()
+
+    def check_tensors(self, unlike: Callable[[str], InputError], source: Path) -> None:
+        """That they are those of its settings, and finite. `unlike`: the error that says what there is instead."""
+        built = self.built()
+        for name in sorted(built.keys() ^ self.tensors.keys()):
+            raise unlike(f"{'no ' if name in built else ''}tensor for {name}")
+        for name, tensor in built.items():
+            if tensor.shape != (found := self.tensors[name].shape):
+                raise unlike(f"{tuple(found)} for {name}, not {tuple(tensor.shape)}")
+        if (bad := first_not_finite(self.tensors)) is not None:
+            raise NonFinite(f"expected finite weights, got NaN or infinity for {bad} in {source}; take other weights")
+
     def with_row_moved(self, source: int, target: int) -> "NetworkFolder":
         """The same with one row of the class embedding taken out and put in elsewhere, the others in order."""
         order = [*range(self.num_class_embeds or 0)]
@@ -92,10 +110,7 @@ class Form:
     def with_tensors(self, network: NetworkFolder, folder: Path) -> NetworkFolder:
         """The network with the tensors of a folder, whose shapes must be those of one built without memory; those of
         its text encoder lie beside it."""
-        told = Told(network.num_class_embeds or 0, False, network.num_attributes, network.text)
-        with weightless():
-            built = build(network.settings, network.in_channels, network.out_channels, told)
-        shapes = {name: list(tensor.shape) for name, tensor in built.state_dict().items()}
+        shapes = {name: list(tensor.shape) for name, tensor in network.built().items()}
         tensors = self.loaded(read_tensors(folder, self.stored(without_encoder(shapes))), folder)
         if isinstance(network.text, TextShape):
             tensors |= read_encoder(folder.with_name(TEXT_ENCODER), of_encoder(shapes))

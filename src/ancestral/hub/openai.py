@@ -15,11 +15,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ancestral.errors import InputError, NonFinite
+from ancestral.errors import InputError
 from ancestral.hub.network import NetworkFolder
-from ancestral.networks.backbone import build, weightless
-from ancestral.networks.conditions import Told
-from ancestral.networks.weights import first_not_finite
 from ancestral.settings import UNetSettings, parse
 
 SIDES = {
@@ -79,17 +76,10 @@ def read_openai(tensors: Mapping[str, Tensor], asked: OpenAIOptions, source: Pat
     if side is None:
         widths = " ".join(map(str, settings.widths))
         raise InputError(f"expected --size, the side of the images, which widths {widths} do not tell of {source}")
-    with weightless():
-        built = build(settings, channels, outputs, Told(classes or 0, null_class=False)).state_dict()
     ours = dict(_renamed(tensors, settings, asked.new_order, source))
-    for name in sorted(built.keys() ^ ours.keys()):
-        raise _unlike(source, f"{'no ' if name in built else ''}tensor for {name}")
-    for name, tensor in built.items():
-        if tensor.shape != ours[name].shape:
-            raise _unlike(source, f"{tuple(ours[name].shape)} for {name}, not {tuple(tensor.shape)}")
-    if (bad := first_not_finite(ours)) is not None:
-        raise NonFinite(f"expected finite weights, got NaN or infinity for {bad} in {source}; take other weights")
-    return NetworkFolder(settings, channels, outputs, side, side, classes, ours)
+    network = NetworkFolder(settings, channels, outputs, side, side, classes, ours)
+    network.check_tensors(lambda got: _unlike(source, got), source)
+    return network
 
 
 class _Shapes:

@@ -10,18 +10,21 @@ from ancestral.jobs.settings import Typed, folder_typed
 from ancestral.settings import MOST_CLASS_EMBEDS, DiffusionSettings, NumTimesteps, Settings, Side, parse
 from ancestral.settings.base import Width
 
-STEPS = 250  # of a chain, as both programs advise
+STEPS = 250  # of a chain, as all three programs advise
+NOT_IN_MILESTONES = {"source", "folder", "size", "null_class", "data"}
+"""Fields that say what a milestone of denoising-diffusion-pytorch does not."""
 
 
 class ImportSettings(Settings):
-    """A checkpoint becomes a pipeline; what its file does not say is as its program has it, unless told."""
+    """A checkpoint becomes a pipeline; what its file does not say is as its program has it, unless told. Of a milestone
+    this is the size alone."""
 
     source: Annotated[Path, Typed("SOURCE", nargs=1)]
     """a file of weights: .pt or .safetensors"""
     folder: Annotated[Path, Typed("FOLDER", nargs=1, read=folder_typed)]
     """where the pipeline goes, a new folder"""
     size: Annotated[Side | None, Typed("PX", usual="what the widths are usual for")] = None
-    """side of the images"""
+    """side of the images (needed for a milestone of denoising-diffusion-pytorch)"""
     heads: Annotated[Width | None, Typed("N", usual="4")] = None
     """attention heads at every level (--num_heads there)"""
     head_width: Annotated[Width | None, Typed("CHANNELS")] = None
@@ -39,7 +42,7 @@ class ImportSettings(Settings):
     variance: Annotated[Literal["beta_published", "beta_tilde"] | None, Typed(usual="beta_published")] = None
     """of a network that has not learned its own (beta_tilde: --sigma_small there)"""
     null_class: Annotated[Annotated[int, Field(ge=0, le=MOST_CLASS_EMBEDS - 1)] | None, Typed("N")] = None
-    """index of the class that stands for no class, which guidance needs; neither program trains one"""
+    """index of the class that stands for no class, which guidance needs; no program trains one"""
     data: Annotated[str, Typed("FOLDER_OR_SET", usual="none")] = ""
     """images like those it was trained on: FOLDER becomes a run of them, which evaluate and likelihood take, too"""
 

@@ -11,10 +11,15 @@ from torch.overrides import TorchFunctionMode
 from ancestral.networks.conditions import NOTHING, Told
 from ancestral.networks.dit import DiT
 from ancestral.networks.interface import Backbone as Backbone
+from ancestral.networks.linear_attention import LinearAttentionUNet
 from ancestral.networks.unet import UNet
 from ancestral.settings import NetworkSettings
 
-BACKBONES: dict[str, Callable[..., Backbone]] = {"unet": UNet, "dit": DiT}
+BACKBONES: dict[str, Callable[..., Backbone]] = {
+    "unet": UNet,
+    "dit": DiT,
+    "linear-attention": LinearAttentionUNet,
+}
 
 
 def build(

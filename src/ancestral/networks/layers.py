@@ -5,6 +5,7 @@ Layers start as in the DDPM paper's code: uniform weights whose variance is 2 / 
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -39,7 +40,7 @@ def zeroed(layer: Layer) -> Layer:
     return layer
 
 
-def convolution(in_width: int, out_width: int, kernel: Literal[1, 3] = 3) -> nn.Conv2d:
+def convolution(in_width: int, out_width: int, kernel: Literal[1, 3, 7] = 3) -> nn.Conv2d:
     """A convolution that keeps the resolution."""
     return initialised(nn.Conv2d(in_width, out_width, kernel, padding=kernel // 2))
 
@@ -176,15 +177,16 @@ def sides(x: Images) -> tuple[Extent, Extent]:
 
 
 class TimeEmbedding(nn.Module):
-    """Two linear layers with SiLU between them, on the sinusoids of time."""
+    """Two linear layers with SiLU between them, or another activation, on the sinusoids of time."""
 
-    def __init__(self, in_width: int, out_width: int) -> None:
+    def __init__(self, in_width: int, out_width: int, activation: Callable[[Tensor], Tensor] = F.silu) -> None:
         super().__init__()
+        self.activation = activation
         self.linear_1 = linear(in_width, out_width)
         self.linear_2 = linear(out_width, out_width)
 
     def forward(self, waves: Embedding) -> Float[Tensor, "B out"]:
-        return self.linear_2(F.silu(self.linear_1(waves.to(self.linear_1.weight.dtype))))
+        return self.linear_2(self.activation(self.linear_1(waves.to(self.linear_1.weight.dtype))))
 
 
 class Downsample(nn.Module):

@@ -82,8 +82,8 @@ def build_network(config: Config, spec: ImageSpec) -> Backbone:
     network = build(config.network, spec.channels, outputs(config.diffusion, spec), told)
     if spec.height % (multiple := network.side_multiple) or spec.width % multiple:
         raise InputError(
-            f"expected images whose sides are multiples of {multiple} pixels, as network.patch is, got "
-            f"{spec.height}x{spec.width}; set data.size or network.patch"
+            f"expected images whose sides are multiples of {multiple} pixels, as its patch or levels ask, got "
+            f"{spec.height}x{spec.width}; set data.size, or network.patch or network.widths"
         )
     return network
 

@@ -41,6 +41,7 @@ from ancestral.settings.diffusion import ScaledLinearSchedule as ScaledLinearSch
 from ancestral.settings.diffusion import ScheduleSettings as ScheduleSettings
 from ancestral.settings.network import AnyNetwork as AnyNetwork
 from ancestral.settings.network import DiTSettings as DiTSettings
+from ancestral.settings.network import LinearAttentionSettings as LinearAttentionSettings
 from ancestral.settings.network import NetworkSettings as NetworkSettings
 from ancestral.settings.network import UNetSettings as UNetSettings
 from ancestral.settings.sampling import SamplingSettings as SamplingSettings

@@ -14,6 +14,11 @@ class NetworkSettings(Settings):
 
     name: str
 
+    @property
+    def attends_to_text(self) -> bool:
+        """Whether anything would, in a network that is told a text."""
+        return True
+
 
 class UNetSettings(NetworkSettings):
     """The shape of the U-Net. Levels count from 0, full resolution; each next one halves it."""
@@ -38,9 +43,9 @@ class UNetSettings(NetworkSettings):
     positions: Annotated[bool, Field(exclude_if=lambda known: not known)] = False
     """Pixels that attend know their places, by cosines over the image: for texts that say what is above what."""
     head_width: Width | None = None
-    """Channels of an attention head. None: one head."""
+    """Channels of an attention head. None: one head; of linear-attention 32."""
     heads: Annotated[Width | None, Field(exclude_if=lambda heads: heads is None)] = None
-    """Attention heads at every level, however wide, in place of head_width; of dit, in every block (4)."""
+    """Attention heads at every level, however wide, in place of head_width; of dit and linear-attention, everywhere (4)."""
     stem: Width | None = None
     """Channels of the first convolution. None: those of level 0."""
     waves: Annotated[Width | None, Field(exclude_if=lambda waves: waves is None)] = None
@@ -103,7 +108,6 @@ class UNetSettings(NetworkSettings):
 
     @property
     def attends_to_text(self) -> bool:
-        """Whether anything would, in a network that is told a text."""
         levels = self.attention if self.cross_attention is None else self.cross_attention
         return bool(levels) or (self.middle_attention and self.middle_layers > 0)
 
@@ -138,4 +142,49 @@ class DiTSettings(NetworkSettings):
         return self
 
 
-AnyNetwork = UNetSettings | DiTSettings
+class LinearAttentionSettings(NetworkSettings):
+    """The shape of the U-Net that attends at every level. Levels count from 0, full resolution; each next one halves
+    it, so sides must be multiples of 2^(levels - 1)."""
+
+    name: Literal["linear-attention"] = "linear-attention"
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=14)] = (64, 128, 256)
+    """Channels below each level, and on its way up."""
+    full_attention: Annotated[tuple[int, ...] | None, Field(max_length=14)] = None
+    """Levels whose pixels attend to one another by pairs; others do in linear time. None: the lowest alone."""
+    heads: Width = 4
+    """Heads of attention at every level."""
+    head_width: Width = 32
+    """Channels of a head, whatever the width of the level."""
+    memories: Annotated[int, Field(ge=1, le=4096)] = 4
+    """Keys and values that are weights, which every attention sees beside those of the pixels."""
+    stem: Width | None = None
+    """Channels of the first convolution. None: those of level 0."""
+    waves: Width | None = None
+    """Sinusoids of time; its embedding is four times as wide. None: as many as channels of the first convolution."""
+    dropout: Fraction = 0.0
+    """Dropout inside every block."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> LinearAttentionSettings:
+        if self.num_waves % 2:
+            raise ValueError(f"expected an even number of waves, got {self.num_waves}")
+        if not {*self.full_levels} <= {*range(len(self.widths))}:
+            raise ValueError(
+                f"expected full_attention levels in 0..{len(self.widths) - 1}, got {list(self.full_levels)}"
+            )
+        return self
+
+    @property
+    def attends_to_text(self) -> bool:
+        return False
+
+    @property
+    def full_levels(self) -> tuple[int, ...]:
+        return (len(self.widths) - 1,) if self.full_attention is None else self.full_attention
+
+    @property
+    def num_waves(self) -> int:
+        return self.waves or self.stem or self.widths[0]
+
+
+AnyNetwork = UNetSettings | DiTSettings | LinearAttentionSettings

@@ -61,7 +61,8 @@ class Config(Settings):
     (docs/autoencoders.md). frozen: those of one that exists already."""
     diffusion: DiffusionSettings = DiffusionSettings()
     network: Annotated[AnyNetwork, Field(discriminator="name")] = UNetSettings()
-    """unet: convolutions at several resolutions. dit: a transformer on patches of the image."""
+    """unet: convolutions at several resolutions. dit: a transformer on patches of the image.
+    linear-attention: a U-Net that attends at every level, in linear time at most."""
     text: Annotated[AnyText, Field(discriminator="name")] = NoText()
     """none: captions are not read. learned: a tokenizer and an encoder of one's own, learned from the captions. frozen:
     those in a folder of transformers, CLIP or T5 (extra `text`)."""
@@ -85,7 +86,7 @@ class Config(Settings):
         if isinstance(network, UNetSettings) and not network.middle_norm and reads:
             raise ValueError(f"expected network.middle_norm with text.name {self.text.name}, whose block normalises")
         pooled = isinstance(self.text, NoText) or self.text.pooled
-        if isinstance(network, UNetSettings) and not pooled and not network.attends_to_text:
+        if not pooled and not network.attends_to_text:
             raise ValueError("expected text.pooled with a network in which nothing attends to the text, got it off")
         if loss == "continuous" and (diffusion.time, diffusion.schedule.name) != ("log-snr", "log-snr"):
             raise ValueError(
