@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from browsers import Browser, Page, ScriptError
+from browsers import BROWSERS, Browser, Page, ScriptError, opened_browser
+from browsers.webdriver import running, until
 from PIL import Image
 
 from ancestral.rng import ImageNoise, mix
@@ -181,3 +182,15 @@ def test_axe_finds_what_is_wrong_under_a_policy_that_allows_no_script(
     assert used.axe() == []
     found = opened(each_browser, tmp_path, WRONG).axe()
     assert [each.partition(" ")[0] for each in sorted(found)] == ["color-contrast", "html-has-lang", "label"]
+
+
+def test_a_browser_that_is_missing_skips_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for name in BROWSERS:
+        with pytest.raises(pytest.skip.Exception, match=f"is not installed: pages are not tried in {name}"):
+            opened_browser(name).__enter__()
+
+
+def test_a_browser_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    with running(["false"], tmp_path / "output") as process, pytest.raises(RuntimeError, match="ended with 1"):
+        until(process, lambda: None)
