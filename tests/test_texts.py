@@ -213,8 +213,7 @@ def test_a_network_learns_what_words_mean() -> None:
         trainer.advance()
     made = pipeline.with_network(trainer.ema.network)
     dark, bright = (made(8, prompt=word, output="tensor", steps=10).double().mean() for word in words)
-    mixed = made(8, prompt=words, blend=[0.5, 0.5], output="tensor", steps=10).double().mean()
-    assert dark < 60 and bright > 110 and dark + 20 < mixed < bright - 20, (dark, mixed, bright)
+    assert dark < 60 and bright > 110, (dark, bright)
     x_T = torch.randn(64, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
     def x0(condition: Condition) -> float:
@@ -222,8 +221,10 @@ def test_a_network_learns_what_words_mean() -> None:
             return float(made.denoiser(condition, SamplingSettings(clip="none"))(x_T, torch.tensor(1000)).x0.mean())
 
     told, null = [x0(made.condition(None, 64, prompt=word)) for word in words], x0(Condition())
-    mean = told[0] + bright_ones.mean() * (told[1] - told[0])
-    assert abs(null - mean) < 0.35 * (told[1] - told[0]), (told, null)
+    mixed = x0(made.condition(None, 64, prompt=words, blend=[0.5, 0.5]))
+    gap = told[1] - told[0]
+    assert told[0] + 0.1 * gap < mixed < told[1] - 0.1 * gap, (told, mixed)
+    assert abs(null - told[0] - bright_ones.mean() * gap) < 0.35 * gap, (told, null)
     chance = made.generate(range(64), Condition(), SamplingSettings(steps=5)).double().mean(dim=(1, 2, 3)) > 125
     assert abs(chance.double().mean() - bright_ones.mean()) < 0.3
 
