@@ -261,6 +261,45 @@ def test_what_is_asked_stands_in_the_address(chromium: Browser, tmp_path: Path) 
     assert shown.evaluate("document.querySelector('#seed').value") == "44"
 
 
+def test_guidance_is_changed_where_there_is_any(chromium: Browser, tmp_path: Path) -> None:
+    pipeline, settings = model(), SamplingSettings(**GUIDED, guidance_interval=(0.3, 20.0))
+    shown = chromium.open(written(tmp_path, pipeline, [settings], images=6))
+    result(shown)
+    wanted = pipeline.generate(range(6), [1] * 6, settings.model_copy(update={"guidance": 1.5}))
+    assert agree(asked(shown, guidance="1.5", **{"class": "1"}), wanted)
+
+
+def test_the_slider_stays_where_it_is_put_and_follows_at_its_end(chromium: Browser, tmp_path: Path) -> None:
+    plans = [SamplingSettings(steps=5), SamplingSettings(steps=1000)]
+    shown = chromium.open(written(tmp_path, model(), plans, images=1))
+    result(shown)
+    shown.evaluate(ASK, {"steps": "1000"})
+    shown.click("#generate")
+    slider = "document.querySelector('#position')"
+    shown.wait(f"{slider}.max > 2")
+    assert shown.evaluate(f"{slider}.value === {slider}.max")
+    shown.evaluate(f"{slider}.focus()")
+    shown.key("Home")
+    reached = shown.evaluate(f"{slider}.max")
+    shown.wait(f"{slider}.max > {reached} + 2")
+    assert shown.evaluate(f"{slider}.value") == "0"
+    shown.key("End")
+    shown.wait(f"{slider}.max > {reached} + 9 && {slider}.value === {slider}.max")
+    shown.click("#stop")
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_transparency_is_shown_and_saved(channels: int, chromium: Browser, tmp_path: Path) -> None:
+    pipeline, settings = model((channels, 8, 8)), SamplingSettings(steps=5)
+    shown = chromium.open(written(tmp_path, pipeline, [settings], images=1))
+    result(shown)
+    shown.evaluate(CAUGHT)
+    _, picture = saved(shown, "image")
+    wanted = pipeline.generate([0], [0], settings)[0].permute(1, 2, 0).numpy()
+    colors = wanted if channels == 4 else wanted[..., [0, 0, 0, 1]]
+    assert np.abs(np.asarray(picture, int)[16::32, 16::32] - colors).max() <= 1
+
+
 def test_generating_is_stopped_within_a_call(chromium: Browser, tmp_path: Path) -> None:
     shown = chromium.open(
         written(tmp_path, model(), [SamplingSettings(steps=5), SamplingSettings(steps=1000)], images=2)
@@ -427,6 +466,7 @@ TEXTS = (
     "",
     "It's 42 BIRDS'll  fly;\tà la carte",
     "Σίσυφος ΟΔΟΣ",
+    "ΟΔΟΣ",
     "ẛ̣ é",
     "红色的鸟 🐦‍⬛!!",
     "a<|endoftext|>b",
