@@ -15,9 +15,11 @@ export function isPainting() {
   return brush !== null;
 }
 
-/** What a worker is to keep of the image; null: nothing is painted yet. */
+/** What a worker is to keep of the image; null: nothing is painted yet. The mask is hardly seen then, so that what is
+ * filled is, until it is painted on. */
 export function filling() {
   if (!brush || brush.mask.isEmpty) return null;
+  part("mask").classList.add("filled");
   return { pixels: brush.source, keep: brush.mask.kept(CHANNELS), rounds: asNumber("rounds") };
 }
 
@@ -47,6 +49,7 @@ export function paint() {
 /** What is painted over from now on, with nothing painted yet. Fillings are told what the image was told. */
 function takeUp({ seed, told, words }, source) {
   askFor(told);
+  part("mask").classList.remove("filled");
   brush = { mask: new Mask(HEIGHT, WIDTH), source, at: [WIDTH >> 1, HEIGHT >> 1], last: null };
   showImages([{ seed, told, words, frames: [], whole: source }]);
   showMask();
@@ -81,6 +84,7 @@ function bounded(x, most) {
 }
 
 function dab(to) {
+  part("mask").classList.remove("filled");
   const value = Number(part("erase").getAttribute("aria-pressed") !== "true");
   brush.mask.line(brush.last ?? to, to, asNumber("size"), value);
   brush.at = brush.last = to;
@@ -134,6 +138,7 @@ export async function openFile() {
 
 /** Does to the mask what a button says. @param {"undo" | "invert" | "clear"} act */
 export function change(act) {
+  part("mask").classList.remove("filled");
   brush.mask[act]();
   showMask();
 }
