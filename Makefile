@@ -6,6 +6,7 @@
 #   make docs    the documentation, as HTML
 #   make soak    the tests that take long: kills, restarts, long runs (about half an hour on two cores)
 #   make bench   the benchmarks, beside the peers and the machine (about half an hour on two cores)
+#   make models  the released models but digits, trained, measured and packed in dist/ (85 minutes of training on two cores)
 #   make engine  the browser's kernels, to the bytes that are committed: with Debian's clang 14 and lld
 #   make setup   only what test, check and docs need
 #   make clean   removes the environment and what tools left behind, never runs/
@@ -29,7 +30,7 @@ export GOMP_SPINCOUNT ?= 10000
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test test-float32 soak check docs bench engine setup clean
+.PHONY: demo test test-float32 soak check docs bench models engine setup clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/ancestral train digits --out $(RUN)
@@ -50,7 +51,7 @@ soak: $(VENV)/.installed-dev
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src examples benchmarks
+	$(BIN)/mypy src examples benchmarks distribution
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
@@ -58,6 +59,9 @@ docs: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks
+
+models: $(VENV)/.installed-dev
+	$(BIN)/python distribution/models.py
 
 engine:
 	clang --target=wasm32 -msimd128 -mbulk-memory -O3 -std=c11 -Wall -Wextra -nostdlib -Wl,--no-entry \

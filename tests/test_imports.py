@@ -17,6 +17,7 @@ ROWS = (
     {"text", "names", "migrations", "progress", "windows"},
     {"errors", "tensors", "rng", "synonyms"},
     {"files", "machine", "contracts", "colors", "prompts"},
+    {"models"},
     {"settings", "folders", "gaussian", "outputs", "processes", "condition", "codec", "native", "bfloat16"},
     {"presets", "compute", "run_states", "text_reader"},
     {"tokenizer"},
@@ -45,7 +46,7 @@ KNOWS_NOTHING_OF = {
 """Lower parts that a part must do without all the same."""
 WITHOUT_TORCH = {
     *("progress", "windows", "text", "names", "migrations", "synonyms", "contracts", "errors", "colors", "machine"),
-    *("settings", "files", "folders", "outputs", "presets", "run_states", "native", "prompts"),
+    *("settings", "files", "models", "folders", "outputs", "presets", "run_states", "native", "prompts"),
 }
 """What the command line needs to answer --help: quick to import."""
 HEAVY = {

@@ -1,5 +1,8 @@
 """What work takes is known before it is done, at a price that is small beside it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,32 @@ def test_measuring_costs_a_few_hundredths_of_the_work_or_one_call(pipeline: Pipe
     clock.seen = []
     call_cost(pipeline, SamplingSettings(guidance=2.0), 1000, 10**6)
     assert max(clock.seen) == 128, "as many as are computed at once, and guidance doubles what it doubles in the work"
+
+
+TIMED = """
+from pathlib import Path
+from ancestral.native import compiler
+from ancestral.pipeline import Pipeline
+from ancestral.settings import SamplingSettings
+from ancestral.tuning import price
+
+clock, there = price.time_on, []
+
+def time_on(device):
+    there.append([*Path().rglob("fused-*.so")])
+    return clock(device)
+
+price.time_on = time_on
+price.call_cost(Pipeline.load("digits", "cpu"), SamplingSettings(), 16, 800)
+print(len(there) > 2, compiler() is None or all(there))
+"""
+
+
+def test_the_kernel_is_compiled_before_a_call_is_timed(tmp_path: Path) -> None:
+    """Trap: on a new machine the compiler's seconds were those of every call: an hour for sixteen digits."""
+    words, environment = [sys.executable, "-c", TIMED], os.environ | {"ANCESTRAL_CACHE": str(tmp_path)}
+    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"
 
 
 def test_the_price_is_that_of_all_images_windows_and_calls(pipeline: Pipeline, clock: Clock) -> None:

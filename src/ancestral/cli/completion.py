@@ -10,7 +10,7 @@ from ancestral.errors import InputError
 from ancestral.names import meant, spelled
 
 ABOUT = """\
-Print a script by which SHELL (bash, zsh or fish) completes verbs, options, presets and the names of values.
+Print a script by which SHELL (bash, zsh or fish) completes verbs, options, presets, models and the names of values.
 
   bash  source <(ancestral completion bash)             in ~/.bashrc
   zsh   source <(ancestral completion zsh)              in ~/.zshrc
@@ -41,11 +41,14 @@ def parts() -> dict[str, tuple[str, ...]]:
 
 def first_words() -> dict[str, tuple[str, ...]]:
     """What the first word after a verb may be, beside a folder."""
+    from ancestral.models import models
     from ancestral.presets import PRESETS
     from ancestral.settings.data import DATA_SETS
 
-    presets = tuple(PRESETS)
-    return {"train": presets, "train-codec": DATA_SETS, "tune": presets, "completion": ("bash", "zsh", "fish")}
+    presets, named = tuple(PRESETS), tuple(models())
+    of_models = dict.fromkeys(("sample", "share", "export", "evaluate", "likelihood", "sweep"), named)
+    others = {"train-codec": DATA_SETS, "completion": ("bash", "zsh", "fish")}
+    return {"train": presets, "tune": presets, **of_models, **others}
 
 
 def commands() -> Commands:

@@ -12,7 +12,8 @@ from ancestral.names import meant, spelled
 ABOUT = """\
 usage: ancestral edit TASK RUN [IMAGE ...] [--help] [options]
 
-What a trained model does beside generating from noise. RUN is the folder of a run or a pipeline.
+What a trained model does beside generating from noise. RUN is the folder of a run or a pipeline, or a
+model that comes along, by its name.
 
 {tasks}
 

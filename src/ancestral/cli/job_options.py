@@ -14,7 +14,7 @@ from ancestral.errors import InputError
 from ancestral.folders import check_run
 from ancestral.jobs.data_settings import ImagesSettings, ReportSettings
 from ancestral.jobs.measurement_settings import RunSettings
-from ancestral.jobs.settings import Typed
+from ancestral.jobs.settings import JobSettings, Typed
 from ancestral.jobs.target import TargetSettings, settings_of
 from ancestral.names import meant, spelled
 from ancestral.settings import (
@@ -35,12 +35,13 @@ LAST = ("null_class", "out", "overwrite", "film", "device", "yes", "weaker", "cl
 
 
 def asked(argv: Sequence[str], usage: str, about: str, examples: Sequence[str], kind: type[J]) -> tuple[J, bool]:
-    """What was typed, as the settings of a job, and whether its result is wanted as JSON. A run has to be there."""
+    """What was typed, as the settings of a job, and whether its result is wanted as JSON. What it is a job on has to be
+    there: a run, or where that is enough a pipeline."""
     verb, _, words = usage.partition(" ")
     found = job_options(f"ancestral {verb}", words, about, examples, kind).words(argv)
     job = job_settings(found, kind)
-    if isinstance(job, RunSettings):
-        check_run(job.run)
+    if isinstance(job, JobSettings):
+        check_run(job.run, *(() if isinstance(job, RunSettings) else ("pipeline",)))
     if isinstance(job, ReportSettings):
         check_run(job.run, "codec run")
     return job, found.json
@@ -130,6 +131,8 @@ def _add_field(options: Options, name: str, field: FieldInfo) -> None:
     """The option or positional of one field."""
     typed, kind, option = _typed(field), field.annotation, _option(name, field)
     about, default = field.description or "", None if field.is_required() else field.default
+    if typed.names is not None:
+        about = f"{about}: {typed.names()}"
     if typed.nargs:
         options.add_argument(option, metavar=typed.metavar, help=about, nargs=None if typed.nargs == 1 else typed.nargs)
         return

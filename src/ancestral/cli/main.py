@@ -59,6 +59,7 @@ OUT_OF_MEMORY = re.compile(
 """In the messages of the system, of torch, of oneDNN beneath it, of CUDA and of C++."""
 AMOUNT = re.compile(r"allocate ([\d.]+) ?([bKMGTP])(ytes|iB)")
 EXAMPLES = {
+    "ancestral sample digits": "images by a model that comes along, at once",
     "ancestral train digits": "two minutes, no download",
     "ancestral sample runs/digits --film film.gif": "what it learned, and how it generates",
     "ancestral report runs/digits": "curves, samples and numbers on one page",
@@ -158,10 +159,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def overview() -> str:
+    from ancestral.models import about
     from ancestral.presets import PRESETS
 
     presets = {name: (recipe.__doc__ or "").strip().splitlines()[0] for name, recipe in PRESETS.items()}
-    tables = {"verbs": VERBS, "presets, for ancestral train": presets, "examples": EXAMPLES}
+    tables = {"verbs": VERBS, "presets, for ancestral train": presets}
+    tables |= {"models that come along, for ancestral sample": about(), "examples": EXAMPLES}
     lines = ["usage: ancestral VERB [--help] ...", "", "Denoising diffusion you can train, measure and read."]
     for title, rows in tables.items():
         width = max(map(len, rows))

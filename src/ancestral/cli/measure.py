@@ -28,8 +28,8 @@ ABOUT_EVALUATE = """\
 Generate images from RUN and measure them against images it was not trained on.
 
 Distances mean little alone, so each stands beside its floors: what real images score against real images at the same
-numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, and the report
-shows it.
+numbers, and what a Gaussian fitted to the data scores. The result is written to RUN/evaluation.json, for a mere
+pipeline to ./evaluation.json, and the report shows it.
 
 Bits per dimension of held-out images are measured by `ancestral likelihood`, which --likelihood stands for; whether
 images are what prompts ask for by --text (`ancestral evaluate RUN --text --help`).
@@ -45,8 +45,8 @@ Generate images by prompts, and measure how much of what these ask for is in the
 
 Guidance is chosen by prompts of their own. Of drawn shapes a reader tells which facts hold; of other images with
 captions, encoders trained on real images find each image's caption among others. Beside them stand chance, real images,
-the lift of captions and the nearest training images. The result is written to RUN/text.json with its pictures, and the
-report shows it.
+the lift of captions and the nearest training images. The result is written to RUN/text.json, for a mere
+pipeline to ./text.json, with its pictures, and the report shows it.
 """
 EXAMPLES_TEXT = (
     "ancestral evaluate runs/shapes --text",
@@ -55,9 +55,9 @@ EXAMPLES_TEXT = (
 ABOUT_LIKELIHOOD = """\
 Measure the bound on bits per dimension of held-out images, with every term and its error.
 
-Nothing is generated. The result is written to RUN/likelihood.json, and the report shows it. Stopped, it goes on when
-the same command is given again. Of a model of a kl autoencoder's latents it has three terms, and the autoencoder alone
-stands beside it.
+Nothing is generated. The result is written to RUN/likelihood.json, for a mere pipeline to ./likelihood.json, and the
+report shows it. Stopped, it goes on when the same command is given again. Of a model of a kl autoencoder's latents it
+has three terms, and the autoencoder alone stands beside it.
 """
 EXAMPLES_LIKELIHOOD = (
     "ancestral likelihood runs/mnist --images all --timesteps 64",

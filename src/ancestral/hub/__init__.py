@@ -41,6 +41,7 @@ from ancestral.hub.unet_condition import UNET_CONDITION
 from ancestral.hub.unet_condition import canonical as canonical
 from ancestral.hub.weights import WEIGHTS
 from ancestral.networks.latents import KLCodec, LatentCodec, PlainCodec
+from ancestral.networks.rounding import FloatBits, in_bits
 from ancestral.networks.text import StatesShape, TextShape
 from ancestral.networks.weights import write_tensors
 from ancestral.text_reader import TEXT_ENCODER, TOKENIZER
@@ -102,6 +103,7 @@ def write_diffusers(
     codec: Codec = PIXELS,
     sample_size: int = 32,
     others: Mapping[str, list[str]] | None = None,
+    bits: FloatBits = 32,
 ) -> None:
     """Writes `contents` as a diffusers folder, over what stands there under the same names; the index comes last.
 
@@ -109,6 +111,7 @@ def write_diffusers(
         codec: between images and what the network sees. An autoencoder is written too.
         sample_size: side of its images, px.
         others: parts that are written by others, with the library and the class of each.
+        bits: of a weight in the files; vectors keep 32.
     """
     network, schedule = contents.network, contents.schedule
     place, theirs, ours = PLACES.get(network.settings.name, OTHERS)
@@ -118,20 +121,20 @@ def write_diffusers(
     form = theirs if shared else ours
     version = {"_diffusers_version": DIFFUSERS_VERSION}
     config = {"_class_name": form.name, **(version if shared else {}), **form.config(network)}
-    parts = {}
+    parts, tensors = {}, in_bits(network.tensors, bits)
     if isinstance(network.text, TextShape):
-        write_encoder(folder / TEXT_ENCODER, network.text, network.tensors)
+        write_encoder(folder / TEXT_ENCODER, network.text, tensors)
         parts[TEXT_ENCODER] = ["transformers", "CLIPTextModel"]
     parts |= others or {}
     kind = _pipeline_class(form, network, schedule, codec, parts)
     if isinstance(codec, LatentCodec):
         at = "vqvae" if kind == LATENT else "vae"
-        write_autoencoder(folder / at, codec, sample_size)
+        write_autoencoder(folder / at, codec, sample_size, bits)
         parts[at] = ["diffusers", class_of(codec)]
     scheduler = scheduler_config(schedule) | ({"steps_offset": 1} if kind == OF_TEXT else {})  # it sees to that itself
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _write_json(folder / place / "config.json", config)
-    write_tensors(folder / place / WEIGHTS, form.stored(without_encoder(network.tensors)))
+    write_tensors(folder / place / WEIGHTS, form.stored(without_encoder(tensors)))
     index = {
         "_class_name": kind,
         **version,

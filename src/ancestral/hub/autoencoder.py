@@ -31,6 +31,7 @@ from ancestral.hub.weights import WEIGHTS, read_tensors
 from ancestral.networks.autoencoder import LOG_VARIANCES, Autoencoder
 from ancestral.networks.backbone import weightless
 from ancestral.networks.latents import LatentCodec, OfChannels, latent_codec
+from ancestral.networks.rounding import FloatBits, in_bits
 from ancestral.networks.weights import write_tensors
 from ancestral.settings import AutoencoderSettings, KLSettings, PlainSettings, VQSettings, parse
 
@@ -146,7 +147,7 @@ def class_of(codec: LatentCodec) -> str:
     return "VQModel" if isinstance(codec.network.settings, VQSettings) else "AutoencoderKL"
 
 
-def write_autoencoder(folder: Path, codec: LatentCodec, sample_size: int = 32) -> None:
+def write_autoencoder(folder: Path, codec: LatentCodec, sample_size: int = 32, bits: FloatBits = 32) -> None:
     """Writes a codec as a folder of diffusers, over what stands there under the same names. `sample_size`: side of the
     images that it was trained on, px: diffusers takes it for the side of a tile, when it is asked for tiles."""
     network = codec.network
@@ -157,7 +158,7 @@ def write_autoencoder(folder: Path, codec: LatentCodec, sample_size: int = 32) -
     }
     tensors = folded(network.settings, network.state_dict(), codec.mean, codec.std)
     write_whole(folder / "config.json", json.dumps(config, indent=2, allow_nan=False) + "\n")
-    write_tensors(folder / WEIGHTS, tensors)
+    write_tensors(folder / WEIGHTS, in_bits(tensors, bits))
 
 
 def read_autoencoder(folder: Path) -> LatentCodec:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ancestral.errors import InputError
-from ancestral.jobs.settings import Changes, Typed, WritingSettings
+from ancestral.jobs.settings import Changes, RunOrModel, Typed, WritingSettings
 from ancestral.names import SAME, meant, spelled
 from ancestral.outputs import file_named
 from ancestral.settings import (
@@ -128,7 +128,7 @@ class ShowDataSettings(ImagesSettings, WritingSettings):
 
 
 class ReportSettings(WritingSettings):
-    run: Annotated[Path, Typed("RUN", nargs=1)]
+    run: Annotated[RunOrModel, Typed("RUN", nargs=1)]
     """folder of a run"""
     out: Annotated[Path | None, replace(HTML_FILE, usual="RUN/report.html")] = None
     """where the page goes"""

@@ -9,30 +9,31 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import EvaluateSettings
-from ancestral.jobs.measuring import data_of, followed, generated, priced
+from ancestral.jobs.measuring import data_of, followed, generated, priced, run_and_results
 from ancestral.jobs.running import check_asked, together
 from ancestral.outputs import place_for
 from ancestral.pipeline import Pipeline
 from ancestral.rng import mix
-from ancestral.training.run import RunFolder
+from ancestral.training.default_sampling import config_of
 from ancestral.tuning.price import of_chains
 
 
 def evaluate(job: EvaluateSettings) -> Generator[Event, None, None]:
     """Generates images, measures them and writes evaluation.json; the result's value is the evaluation."""
     count, asked = job.num_images, EvaluationSettings(seed=job.seed)
-    file = place_for(job.run / FILE, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
+    run, out = run_and_results(job.run)
+    file = place_for(out / FILE, count, lambda file: read_evaluation(file).num_generated, job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
-        config, pipeline = RunFolder(job.run).read_config(), Pipeline.load(job.run, device, job.compute)
-        pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), job.run)
+        config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
+        pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         extractor = None if job.inception is None else load_inception(job.inception)
-        parts = yield from data_of(job.run, config, pipeline)
+        parts = yield from data_of(run, config, pipeline)
         check_counts(count, parts, asked, extractor is None)
         price = of_chains(pipeline, settings, count, pipeline.sampler(settings).network_calls(settings.steps))
         condition = pipeline.in_turn(count, parts.train)
         check_asked(pipeline, condition, settings)
-        price = yield from priced(price, job, pipeline, job.run, "lower --images or --steps", f"{count:,} images")
+        price = yield from priced(price, job, pipeline, out, "lower --images or --steps", f"{count:,} images")
         seeds = [mix(job.seed, "evaluation", i) for i in range(count)]
         images = yield from followed("generating", generated(pipeline, seeds, condition, settings))
         if not processes.is_main:

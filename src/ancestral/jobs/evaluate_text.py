@@ -22,7 +22,7 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import PromptJobSettings
-from ancestral.jobs.measuring import data_of, generated, priced
+from ancestral.jobs.measuring import data_of, generated, priced, run_and_results
 from ancestral.jobs.running import check_asked, together
 from ancestral.outputs import GENERATED, TEXTS, Output, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -30,8 +30,8 @@ from ancestral.progress import StepwiseWork
 from ancestral.report.prompts import figure, picture_of
 from ancestral.settings import SamplingSettings
 from ancestral.tensors import Data, PerImage, Pixels
+from ancestral.training.default_sampling import config_of
 from ancestral.training.loss import training_losses
-from ancestral.training.run import RunFolder
 from ancestral.tuning.price import of_chains
 from ancestral.viz.pictures import save_png
 from ancestral.viz.plots import figure_to_png
@@ -41,26 +41,27 @@ def evaluate_text(job: PromptJobSettings) -> Generator[Event, None, None]:
     """Generates images, judges them and writes text.json and its pictures; the result's value is the evaluation."""
     if "guidance" in job.sampling:
         raise InputError("expected no --guidance with --text, which chooses it; name one or more by --guidances")
-    config = RunFolder(job.run).read_config()
+    run, out = run_and_results(job.run)
+    config = config_of(run)
     if config.text.name == "none":
-        raise InputError(f"expected a run that reads texts, got {job.run}; train one with --text.name learned")
+        raise InputError(f"expected a run that reads texts, got {run}; train one with --text.name learned")
     file = place_for(
-        job.run / FILE, job.num_prompts, lambda file: read_text_evaluation(file).settings.num_prompts, job.overwrite
+        out / FILE, job.num_prompts, lambda file: read_text_evaluation(file).settings.num_prompts, job.overwrite
     )
     curve, picture = (file.with_name(name.replace("text", file.stem, 1)) for name in (CURVE, PICTURE))
     claim([Output(curve, TEXTS), Output(picture, GENERATED)], job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
-        pipeline = Pipeline.load(job.run, device, job.compute)
-        pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), job.run)
-        parts = captioned_parts((yield from data_of(job.run, config, pipeline)), config.data.source)
+        pipeline = Pipeline.load(run, device, job.compute)
+        pipeline, settings = prepared(pipeline.with_processes(processes), job, job.changes(), run)
+        parts = captioned_parts((yield from data_of(run, config, pipeline)), config.data.source)
         asked = asked_of(parts, config.data.source, job)
         for guidance in job.guidances:
             at = settings.model_copy(update={"guidance": guidance})
             check_asked(pipeline, pipeline.condition(None, 1, prompt=asked.choosing[:1]), at)
         count, calls = asked.num_images, pipeline.sampler(settings).network_calls(settings.steps)
         price = of_chains(pipeline, settings.model_copy(update={"guidance": max(job.guidances)}), count, calls)
-        price = yield from priced(price, job, pipeline, job.run, "lower --num-prompts or --steps", f"{count:,} images")
+        price = yield from priced(price, job, pipeline, out, "lower --num-prompts or --steps", f"{count:,} images")
         result, shown = yield from evaluating_text(prompted(pipeline, settings), parts, config.data.source, job)
         if not processes.is_main:
             return

@@ -10,7 +10,7 @@ from pydantic import Field
 from ancestral.errors import InputError
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
-from ancestral.jobs.settings import Changes, Typed, WritingSettings, whole_typed
+from ancestral.jobs.settings import RUN, Changes, RunOrModel, Typed, WritingSettings, whole_typed
 from ancestral.jobs.target import path_typed
 from ancestral.machine import loading
 from ancestral.outputs import EXPORTED, Output, claim, folder_named
@@ -23,8 +23,8 @@ PLACES = "RUN/model.onnx, or RUN/onnx; for a mere pipeline ./model.onnx or ./onn
 class ExportSettings(WritingSettings):
     """What `export` is asked."""
 
-    run: Annotated[Path, Typed("RUN", nargs=1)]
-    """folder of a run or a pipeline"""
+    run: Annotated[RunOrModel, RUN]
+    """folder of a run or a pipeline, or the name of a model that comes along"""
     onnx: Annotated[Path | None, Typed("FILE_OR_FOLDER", bare=True, usual=PLACES, read=path_typed)]
     """as ONNX: a file, or with text or latents a folder of two or three"""
     weights: Annotated[Literal[32, 16, 8], Typed(read=whole_typed)] = 32

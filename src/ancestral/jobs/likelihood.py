@@ -27,7 +27,7 @@ from ancestral.evaluation.pixel_likelihood import LaplaceDecoder, fitting_decode
 from ancestral.files import cannot_write, open_to_append, parse_json, read_bytes, write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.measurement_settings import LikelihoodJobSettings
-from ancestral.jobs.measuring import data_of, followed, priced
+from ancestral.jobs.measuring import data_of, followed, priced, run_and_results
 from ancestral.jobs.running import together
 from ancestral.networks.latents import KLCodec
 from ancestral.outputs import BOUND, Output, claim, place_for
@@ -36,7 +36,7 @@ from ancestral.processes import Processes
 from ancestral.progress import StagedWork
 from ancestral.report.measurements import picture
 from ancestral.settings import SamplingSettings
-from ancestral.training.run import RunFolder
+from ancestral.training.default_sampling import config_of
 from ancestral.tuning.price import Price, of_chains
 
 USUAL_IMAGES = 1000
@@ -123,8 +123,9 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
     pipeline, count = measurement.pipeline, measurement.subsample.num_images
     if (job.flow or 0) > count:
         raise InputError(f"expected --flow of at most the {count} images measured, got {job.flow}")
-    file = place_for(job.run / FILE, count, lambda file: read_likelihood(file).num_images, job.overwrite)
-    figure, partial = file.with_suffix(".png"), job.run / PARTIAL
+    out = run_and_results(job.run)[1]
+    file = place_for(out / FILE, count, lambda file: read_likelihood(file).num_images, job.overwrite)
+    figure, partial = file.with_suffix(".png"), out / PARTIAL
     claim([Output(figure, BOUND)], job.overwrite)
     with record(partial, measurement.belongs_to()) as kept:
         if kept.restarted:
@@ -150,15 +151,16 @@ def _recorded(job: LikelihoodJobSettings, measurement: Measurement) -> Generator
 
 def prepared(job: LikelihoodJobSettings, device: torch.device, processes: Processes) -> StagedWork[Measurement]:
     """The run with its test images, and what is to be measured."""
-    config, compute = RunFolder(job.run).read_config(), job.compute
+    run, compute = run_and_results(job.run)[0], job.compute
+    config = config_of(run)
     if compute.precision == "auto":  # what bfloat16 rounds away would count as bits
         compute = compute.model_copy(update={"precision": "float32"})
-    pipeline = Pipeline.load(job.run, device, compute).by_torch("bits per dimension")
+    pipeline = Pipeline.load(run, device, compute).by_torch("bits per dimension")
     if job.num_timesteps is not None:
         pipeline = pipeline.with_num_timesteps(job.num_timesteps)
     pipeline = pipeline.with_processes(processes)
     check_likelihood(pipeline.codec)
-    parts = yield from data_of(job.run, config, pipeline)
+    parts = yield from data_of(run, config, pipeline)
     images, decoder = parts.test, (yield from decoder_of(pipeline, parts.train, job.seed))
     usual = {} if "num_images" in job.model_fields_set else {"num_images": min(USUAL_IMAGES, len(images)) or None}
     return planned(pipeline, images, job.model_copy(update=usual), decoder)
@@ -189,7 +191,7 @@ def finished(
         return Price(0, 0.0, 0)
     price = of_chains(pipeline, SamplingSettings(clip="none"), left, calls)
     work, remedy = f"{left:,} images x {calls:,} calls", "lower --images or --timesteps"
-    price = yield from priced(price, job, pipeline, job.run, remedy, work)
+    price = yield from priced(price, job, pipeline, run_and_results(job.run)[1], remedy, work)
     chunks = range(first, measurement.num_chunks)
     texts = pipeline.processes.map(chunks, lambda chunk: measurement.sums(chunk).model_dump_json())
     for chunk, text in zip(chunks, texts, strict=True):

@@ -1,4 +1,4 @@
-"""What the jobs that measure a run share: its data, the price of the work, and how far work has come."""
+"""What the jobs that measure a run or a pipeline share: its data, where results go, the price, and how far work is."""
 
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -17,9 +17,18 @@ from ancestral.pipeline.generate import collected, collecting
 from ancestral.progress import StagedWork, StepwiseWork, mapped
 from ancestral.settings import Config, SamplingSettings
 from ancestral.tensors import Pixels
+from ancestral.training.default_sampling import run_of
+from ancestral.training.run import RunFolder
 from ancestral.tuning.price import Price
 
 T = TypeVar("T")
+
+
+def run_and_results(folder: Path) -> tuple[Path, Path]:
+    """The run that a folder is or belongs to, else itself, and where results go: into the run, or of a mere pipeline,
+    which is left as it is, to the current folder."""
+    run = run_of(folder)
+    return run, run if RunFolder(run).config.is_file() else Path()
 
 
 def data_of(run: Path, config: Config, pipeline: Pipeline) -> StagedWork[Parts]:

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ancestral.errors import InputError
 from ancestral.files import read_text
+from ancestral.models import in_words, resolved
 from ancestral.outputs import folder_named
 from ancestral.prompts import Prompts
 from ancestral.settings import MOST_CLASS_EMBEDS, MOST_SEED, ComputeSettings, Settings
@@ -34,6 +35,13 @@ class Typed:
     bare: bool = False  # whether the option may stand without a value, which is read as ""
     none: str | None = None  # the word for None, if any
     read: Callable[[Any, str], Any] | None = None  # a word, or the list of several, and the option's name -> the value
+    names: Callable[[], str] | None = None  # what the help says at last, as it is when it is asked for
+
+
+RunOrModel = Annotated[Path, BeforeValidator(resolved)]
+"""The folder of a run or of a pipeline, or of the model that a word names."""
+RUN = Typed("RUN", nargs=1, names=in_words)
+"""How a `RunOrModel` is typed."""
 
 
 class WritingSettings(Settings):
@@ -53,8 +61,8 @@ class ComputingSettings(Settings):
 class JobSettings(WritingSettings, ComputingSettings):
     """What every job on a run or a pipeline is asked."""
 
-    run: Annotated[Path, Typed("RUN", nargs=1)]
-    """folder of a run or a pipeline"""
+    run: Annotated[RunOrModel, RUN]
+    """folder of a run or a pipeline, or the name of a model that comes along"""
 
 
 class CostlySettings(ComputingSettings):
@@ -67,7 +75,7 @@ class CostlySettings(ComputingSettings):
 class GeneratingSettings(JobSettings, CostlySettings):
     """What every job that generates images is asked."""
 
-    weaker: Annotated[Path | None, Typed("FOLDER")] = None
+    weaker: Annotated[RunOrModel | None, Typed("FOLDER")] = None
     """a run, pipeline or RUN/checkpoints/step-... to move away from (guidance_by autoguidance)"""
     classifier: Annotated[Path | None, Typed("FILE", usual="RUN/classifier.safetensors")] = None
     """of noisy images, by `train-classifier` (guidance_by classifier)"""

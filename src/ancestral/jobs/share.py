@@ -11,7 +11,7 @@ from ancestral.evaluation.settings import SAMPLERS
 from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, NoteEvent, ResultEvent
 from ancestral.jobs.measurement_settings import known
-from ancestral.jobs.settings import Changes, Typed, WritingSettings, whole_typed
+from ancestral.jobs.settings import RUN, Changes, RunOrModel, Typed, WritingSettings, whole_typed
 from ancestral.machine import loading
 from ancestral.outputs import SHARED, Output, claim, file_named
 from ancestral.settings import MOST_CLASS_EMBEDS, NumTimesteps, SamplingSettings, sampling_with
@@ -34,8 +34,8 @@ def _samplers(words: list[str], option: str) -> tuple[str, ...]:
 class ShareSettings(WritingSettings):
     """What `share` is asked."""
 
-    run: Annotated[Path, Typed("RUN", nargs=1)]
-    """folder of a run or a pipeline"""
+    run: Annotated[RunOrModel, RUN]
+    """folder of a run or a pipeline, or the name of a model that comes along"""
     out: Annotated[Path | None, Typed("FILE", usual="RUN/share.html, or ./share.html", read=_file)] = None
     """the page, .html"""
     weights: Annotated[Literal[32, 16, 8], Typed(read=whole_typed)] = 16

@@ -15,8 +15,9 @@ from ancestral.files import write_whole
 from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import SweepJobSettings
-from ancestral.jobs.measuring import data_of, followed, generated, priced
+from ancestral.jobs.measuring import data_of, followed, generated, priced, run_and_results
 from ancestral.jobs.running import together
+from ancestral.models import comes_along, resolved
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
 from ancestral.report.measurements import figure, in_words
@@ -39,17 +40,17 @@ class Swept(NamedTuple):
 
 def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
     """Measures what is not yet in RUN/sweep.json and stores what it decides; the result's value is `Swept`."""
-    run = run_of(job.run)
-    if not job.keep:
+    run, out = run_and_results(job.run)
+    stays = job.keep or comes_along(run)  # nothing but its settings is written into a mere pipeline
+    if not stays:
         check_part(RunFolder(run).pipeline)
-    out = run if RunFolder(run).config.is_file() else Path()  # nothing but its settings is written into a mere pipeline
     file = place_for(out / evaluated.FILE, job.images, lambda file: read_sweep(file).settings.images, job.overwrite)
     picture = file.with_suffix(".png")
     claim([Output(picture, SWEPT)], job.overwrite)
     with together(job.device) as (device, processes, notes):
         yield from notes
         with processes.main_first():
-            if processes.is_main and not job.keep:
+            if processes.is_main and not stays:
                 check_free(run)
                 agreed(run)
         config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
@@ -65,7 +66,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
         write_whole(picture, figure_to_png(figure(found), writer=SWEPT.decode()))
         yield FileEvent(picture)
         decision = evaluated.decide(found)
-        stored = decision.row is not None and not job.keep and common.guidance_by == "classifier-free"
+        stored = decision.row is not None and not stays and common.guidance_by == "classifier-free"
         if decision.row is not None and stored:
             best = decision.row.choice
             made = chosen(common, best.sampler, best.grid, best.steps)
@@ -78,7 +79,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
 
 def restore(folder: Path) -> Generator[Event, None, None]:
     """Undoes the last choice; the result's value is a sentence."""
-    run = run_of(folder)
+    run = run_of(resolved(folder))
     agreed(run)
     before = restored(run)
     said = f"{run} generates images as before the last sweep: {before.sampler}, {before.steps} steps"
@@ -94,6 +95,8 @@ def outcome(run: Path, decision: Decision, stored: bool, wanted: bool) -> str:
         return f"{run} generates images from now on, unless asked otherwise, by {choice}; --restore undoes it"
     if not wanted:
         return f"not stored (--keep): {choice}"
+    if comes_along(run):
+        return f"not stored: a model that comes along stays as it is: {choice}"
     return f"not stored: a pipeline generates images without other networks unless they are named: {choice}"
 
 

@@ -52,6 +52,11 @@ def applies_to(x: Tensor) -> bool:
     )
 
 
+def prepare() -> None:
+    """Compiles the kernel, where this machine has not done so yet: a first call would take seconds more."""
+    _kernel()
+
+
 def _is_looked_into() -> bool:
     """Whether operations are traced, transformed or differentiated forward as they run."""
     return (

@@ -4,6 +4,7 @@ Who reads them computes in float32. Weights of one dimension, which are few, kee
 linear layer of a row of noughts and a one: its outputs are its columns.
 """
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Literal, NamedTuple, TypeVar
 
@@ -15,6 +16,8 @@ from ancestral.errors import InputError
 from ancestral.tensors import is_finite
 
 Bits = Literal[32, 16, 8]
+FloatBits = Literal[32, 16]
+"""Of weights that any reader of safetensors takes as they are."""
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -45,6 +48,16 @@ def stored(name: str, weight: Tensor, bits: Bits) -> Stored:
     most_of_outputs = weight.float().abs().amax(inputs, keepdim=True)
     scale = (most_of_outputs / 127).clamp(min=torch.finfo(torch.float32).tiny)
     return Stored((weight / scale).round().to(torch.int8), scale)
+
+
+def in_bits(tensors: Mapping[str, Tensor], bits: FloatBits) -> dict[str, Tensor]:
+    """The tensors of a network as a file of so many bits holds them; whole numbers stay. InputError as of `stored`."""
+    if bits == 32:
+        return {**tensors}
+    halves = (
+        (name, stored(name, each, bits).numbers if each.is_floating_point() else each) for name, each in tensors.items()
+    )
+    return dict(halves)
 
 
 def rounded(module: Module, bits: Bits) -> Module:

@@ -19,6 +19,7 @@ from ancestral.condition import NOTHING_TOLD
 from ancestral.errors import InputError
 from ancestral.files import open_regular, read_json, write_whole
 from ancestral.networks.interface import argument
+from ancestral.networks.rounding import FloatBits, in_bits
 from ancestral.tensors import is_finite
 
 N = TypeVar("N", bound=nn.Module)
@@ -79,9 +80,9 @@ def check_answer(
         raise InputError(f"expected {_class_name(network)} to answer {wanted} to {tuple(x.shape)}, got {got}")
 
 
-def write_own(folder: Path, network: nn.Module) -> None:
+def write_own(folder: Path, network: nn.Module, bits: FloatBits = 32) -> None:
     """Writes the tensors of a network of one's own, parameters and buffers, and the note."""
-    write_tensors(folder / WEIGHTS, network.state_dict())
+    write_tensors(folder / WEIGHTS, in_bits(network.state_dict(), bits))
     write_whole(folder / NOTE, json.dumps({"class": _class_name(network)}) + "\n")
 
 

@@ -25,10 +25,12 @@ from ancestral.hub.autoencoder import read_autoencoder, write_autoencoder
 from ancestral.hub.frozen_text import FrozenReader
 from ancestral.hub.scheduler import VARIANCE_TYPES
 from ancestral.migrations import settings as migrated
+from ancestral.models import check_unchanged, in_words, resolved
 from ancestral.networks.backbone import Backbone, build
 from ancestral.networks.conditions import Told
 from ancestral.networks.latents import CODECS as AUTOENCODER_CODECS
 from ancestral.networks.latents import LatentCodec
+from ancestral.networks.rounding import FloatBits
 from ancestral.networks.text import StatesShape, TextShape, shape_of
 from ancestral.networks.weights import NOTE, fill_own, tensors_hash, weights_hash, write_own
 from ancestral.pipeline.building import CODECS, build_schedule, latent_spec, outputs
@@ -116,8 +118,14 @@ def with_tokens(config: Config, spec: ImageSpec, tokenizer: TextReader | None) -
     return spec
 
 
-def write_folder(folder: Path | str, contents: Contents) -> None:
-    """Writes the folder whole, beside the old one first, whose place it takes; other files in a pipeline's are kept."""
+def write_folder(folder: Path | str, contents: Contents, bits: FloatBits = 32) -> None:
+    """Writes the folder whole, beside the old one first, whose place it takes; other files in a pipeline's are kept.
+
+    `bits`: of a weight in the files; an encoder of texts that exists already stays as it is. With 16 the analytic
+    variance is left out, which was measured with other weights.
+    """
+    if bits not in (32, 16):
+        raise InputError(f"expected weights in 32 or 16 bits, got {bits}")
     folder = Path(os.path.abspath(as_path(folder)))  # noqa: PTH100 (dots are taken away, a link is not followed)
     check_takes_pipeline(folder)
     building = folder.with_name(f".{folder.name}.new")
@@ -131,19 +139,20 @@ def write_folder(folder: Path | str, contents: Contents) -> None:
             weights = contents.network.state_dict()
             seen = _as_diffusers(contents.config, latent_spec(codec, spec), weights)
             others = None if contents.tokenizer is None else contents.tokenizer.parts
-            hub.write_diffusers(building, seen, codec, side, others)
+            hub.write_diffusers(building, seen, codec, side, others, bits)
         else:
-            write_own(building, contents.network)
-            if isinstance(contents.codec, LatentCodec):
-                write_autoencoder(
-                    building / AUTOENCODERS[0], contents.codec, min(contents.spec.height, contents.spec.width)
-                )
+            write_own(building, contents.network, bits)
+            if isinstance(codec, LatentCodec):
+                write_autoencoder(building / AUTOENCODERS[0], codec, side, bits)
         if contents.tokenizer is not None:
             contents.tokenizer.write(building, (folder, folder.parent))
         write_settings(building, contents.config, contents.spec, name_of(contents.codec))
-        if contents.analytic is not None:
+        if contents.analytic is not None and bits == 32:
             write_variance(building, contents.network, contents.analytic)
         put_in_place(building, folder, is_pipeline_part)
+    except InputError:  # of weights that 16 bits do not hold
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     except (OSError, CannotWrite) as fault:
         shutil.rmtree(building, ignore_errors=True)
         why = fault.strerror if isinstance(fault, OSError) else fault
@@ -198,7 +207,8 @@ def _read_autoencoder_in(folder: Path) -> LatentCodec:
 
 def read_folder(folder: Path | str, null_class: int | None, network: nn.Module | None, codec: Codec | None) -> Contents:
     """What is in a folder, on the CPU; arguments and errors as of `Pipeline.load`."""
-    folder = _pipeline_folder(as_path(folder))
+    folder = _pipeline_folder(resolved(folder))
+    check_unchanged(folder)
     if (folder / NOTE).is_file():
         network = fill_own(folder, network)
         config, spec, name = read_own_file(folder / OWN_FILE)
@@ -261,7 +271,8 @@ def _as_diffusers(config: Config, spec: ImageSpec, tensors: dict[str, Tensor]) -
 def _pipeline_folder(folder: Path) -> Path:
     """`folder`, or the pipeline inside it where it is a run."""
     if not folder.is_dir():
-        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; check the path")
+        remedy = f"check the path, or name a model that comes along: {in_words()}"
+        raise InputError(f"expected a run or pipeline folder, got {folder}, which is no folder; {remedy}")
     if (folder / "pipeline").is_dir():
         return folder / "pipeline"
     if (folder / "config.json").is_file() and (folder / "lock").is_file():

@@ -24,6 +24,7 @@ from ancestral.networks.backbone import Backbone
 from ancestral.networks.conditions import Embedded
 from ancestral.networks.interface import argument
 from ancestral.networks.latents import LatentCodec
+from ancestral.networks.rounding import FloatBits
 from ancestral.networks.weights import channels_last, check_answer, first_not_finite, weights_hash
 from ancestral.pipeline import calling
 from ancestral.pipeline.building import VARIANCES, build_diffusion, build_grid, build_sampler, latent_spec, outputs
@@ -464,9 +465,10 @@ class Pipeline:
         """Names the weights that generated an image, by 16 hexadecimal digits."""
         return weights_hash(self.network)
 
-    def save(self, folder: Path | str) -> None:
-        """Writes the folder whole, as `write_folder` does. It says nothing of this machine."""
-        write_folder(folder, Contents(self.config, self.spec, self.codec, self.network, self.analytic, self.tokenizer))
+    def save(self, folder: Path | str, bits: FloatBits = 32) -> None:
+        """Writes the folder whole, as `write_folder` does. It says nothing of this machine. `bits`: of a weight."""
+        contents = Contents(self.config, self.spec, self.codec, self.network, self.analytic, self.tokenizer)
+        write_folder(folder, contents, bits)
 
     def _bound(self, cache: int, condition: Condition) -> Denoiser:
         """The network with its condition bound, in the precision that this machine is fast in."""

@@ -19,6 +19,7 @@ from ancestral.compute import time_on
 from ancestral.editing.posterior import linearised
 from ancestral.errors import InputError, NonFinite
 from ancestral.networks.backbone import Backbone, weightless
+from ancestral.networks.fused import prepare
 from ancestral.pipeline import Pipeline
 from ancestral.pipeline.folder import build_network
 from ancestral.settings import MOST_IMAGES, Config, ImageSpec, SamplingSettings
@@ -78,6 +79,7 @@ def call_cost(
         calls: that the work takes, each for one image.
         pull_backs: backward passes of a call, as guidance by a gradient has them.
     """
+    prepare()  # what is compiled once is no part of any call
     call = partial(_call, pipeline, settings, pull_backs)
     count, (seconds, memory) = 1, _observed(call(1), pipeline.device)
     most = min(images, pipeline.compute.chunk, images_that_fit(memory, pipeline.device))
