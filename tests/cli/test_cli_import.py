@@ -225,17 +225,8 @@ def without(name: str) -> Tensors:
     return {each: tensor for each, tensor in weights("improved").items() if each != name}
 
 
-def lucidrains() -> dict[str, Any]:
-    ema = {
-        "ema_model.model.init_conv.weight": torch.zeros(8, 3, 7, 7),
-        "ema_model.model.downs.0.0.block1.proj.weight": ROW,
-    }
-    return {"step": 9, "model": {"betas": ROW}, "opt": {"state": {0: {"exp_avg": ROW}}}, "ema": ema, "version": "2.0"}
-
-
 ROW = torch.zeros(2)
 REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
-    "lucidrains": (lucidrains, "", "denoising_diffusion_pytorch"),
     "k-diffusion": (lambda: {"inner_model.timestep_embed.weight": ROW}, "", "k-diffusion"),
     "latent diffusion": (lambda: {"state_dict": {"model.diffusion_model.out.2.bias": ROW}}, "", "latent diffusion"),
     "a classifier": (lambda: {"input_blocks.0.0.weight": ROW, "out.0.weight": ROW}, "", "classifier"),

@@ -218,7 +218,9 @@ def test_the_graph_has_no_shape_that_depends_on_data() -> None:
 
 def test_what_the_package_does_with_a_network_it_refuses_or_does_for_a_transformer_too() -> None:
     """No features to cache, no edges to see around; sides in multiples of the patch, also where training is tried."""
-    with pytest.raises(InputError, match=r"multiples of 2 pixels, as its patch or levels ask, got 7x8; set data.size, or"):
+    with pytest.raises(
+        InputError, match=r"multiples of 2 pixels, as its patch or levels ask, got 7x8; set data.size, or"
+    ):
         pipeline(size=(7, 8))
     made = pipeline()
     with pytest.raises(InputError, match="expected cache 1, got 2: this network has no deep features"):

@@ -75,7 +75,9 @@ def test_every_weight_is_heard_and_learns() -> None:
     """Trap: a part that is built and not called. Those that are used for nothing yet, branches that start at 0, let
     gradients through once the last layer does."""
     network = loud(build(SMALL, 2, 2, Told(2))).train()
-    network(torch.randn(3, 2, 8, 8), torch.tensor([3, 4, 5]), Condition(torch.tensor([0, 1, -1]))).square().sum().backward()
+    network(
+        torch.randn(3, 2, 8, 8), torch.tensor([3, 4, 5]), Condition(torch.tensor([0, 1, -1]))
+    ).square().sum().backward()
     silent = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
     assert silent == []
     muon = network.matrices()

@@ -209,7 +209,9 @@ EXACT = {"network": {"dropout": 0.0}, "compute": {"precision": "float32"}}
 gradient of shares is off by a thousandth, and Adam's first steps make a tenth of a weight of it."""
 
 
-SOAKED = [pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance", "text", "linear attention")]
+SOAKED = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "parts", "importance", "text", "linear attention")
+]
 
 
 @pytest.mark.parametrize("variant", ["muon", "transformer", *SOAKED])

@@ -19,9 +19,10 @@ Make a pipeline folder of weights that another program trained: a .pt or .safete
 improved-diffusion or guided-diffusion, or a milestone of lucidrains' denoising-diffusion-pytorch. Every verb then
 generates with it, edits and measures; so does diffusers, where it can be such a network.
 
-A milestone says all but --size. Of the others the file says what the network looks like, but for the options below,
-which are at what those programs take by themselves. With a wrong one images are noise: give the flags that the weights were published with. Nothing in a file is
-run; pickles, and networks that cannot be had exactly, are refused by name. Folders of diffusers need no import.
+A milestone says all but --size. A file of OpenAI's says what the network looks like, but for the options below, which
+are at what those programs take by themselves. With a wrong one images are noise: give the flags that the weights were
+published with. Nothing in a file is run; pickles, and networks that cannot be had exactly, are refused by name. Folders
+of diffusers need no import.
 
 A pipeline knows no images. To evaluate it and to measure its bound, name some by --data.
 """
@@ -66,7 +67,7 @@ def _tell_milestone(diffusion: DiffusionSettings, network: LinearAttentionSettin
     levels, heads = _words(network.full_levels), f"heads {network.heads} of width {network.head_width}"
     said = f"{diffusion.schedule.name} schedule, T = {diffusion.schedule.num_timesteps}"
     tell(f"in the file: widths {_words(network.widths)}, full attention {levels}, {heads}, {_learned(diffusion)},")
-    tell(f"  {said}, prediction {diffusion.prediction}; of two networks the average was taken")
+    tell(f"  {said}, prediction {diffusion.prediction}; its averaged weights, where it has some")
     tell("not in the file: the size, and whether images were from -1 to 1, as auto_normalize makes them there")
 
 

@@ -168,7 +168,9 @@ def _process(tensors: Mapping[str, Tensor], place: str, learned: bool, source: P
     prediction = "eps" if learned else _prediction(schedule, weights, source)
     variance = "learned" if learned else "beta_tilde"
     return parse(
-        DiffusionSettings, {"schedule": said, "prediction": prediction, "variance": variance}, f"the process of {source}"
+        DiffusionSettings,
+        {"schedule": said, "prediction": prediction, "variance": variance},
+        f"the process of {source}",
     )
 
 
@@ -192,9 +194,7 @@ def _prediction(schedule: schedules.Schedule, weights: Tensor, source: Path) -> 
         raise _unlike(source, f"{tuple(weights.shape)} weights of the loss for {len(ratio)} timesteps")
     capped = {"eps": weights * ratio, "x0": weights, "v": weights * (ratio + 1)}
     fits = [
-        name
-        for name, found in capped.items()
-        if torch.allclose(found, ratio.clamp(max=found.max()), rtol=1e-3, atol=0)
+        name for name, found in capped.items() if torch.allclose(found, ratio.clamp(max=found.max()), rtol=1e-3, atol=0)
     ]
     if len(fits) != 1:
         raise _unlike(source, "weights of the loss that do not tell what it predicts")

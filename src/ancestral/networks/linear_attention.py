@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from ancestral.condition import NOTHING_TOLD, Condition
 from ancestral.errors import InputError
 from ancestral.networks.attention import Attended, Sequences, attend
-from ancestral.networks.blocks import FeatureMap
 from ancestral.networks.conditions import NOTHING, Embedded, Told
 from ancestral.networks.interface import Backbone, inner_weights
 from ancestral.networks.layers import (
@@ -101,7 +100,7 @@ class MemoryAttention(nn.Module):
 def attend_linearly(queries: Sequences, keys: Attended, values: Attended, heads: int) -> Sequences:
     """(2), in time and memory that grow with L; a head has D / heads neighbouring features."""
     q, k, v = (each.unflatten(2, (heads, -1)).transpose(1, 2) for each in (queries, keys, values))
-    seen = q.softmax(dim=3) @ (k.softmax(dim=2).mT @ v) * q.shape[3] ** -0.5
+    seen = q.softmax(dim=3) @ (k.softmax(dim=2).transpose(2, 3) @ v) * q.shape[3] ** -0.5
     return seen.transpose(1, 2).flatten(2)
 
 
@@ -122,14 +121,14 @@ class _Level(nn.Module):
         self.attention = MemoryAttention(settings, width, full)
         self.onward, self.resizes = onward, resizes
 
-    def down(self, x: Images, time: Embedding, skips: list[Tensor]) -> FeatureMap:
+    def down(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
         """What the next level is given; both blocks leave a skip."""
         first, second = self.resnets
         skips.append(first(x, time))
         skips.append(self.attention(second(skips[-1], time)))
         return self.onward(F.pixel_unshuffle(skips[-1], 2) if self.resizes else skips[-1])
 
-    def up(self, x: Images, time: Embedding, skips: list[Tensor]) -> FeatureMap:
+    def up(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
         """The same; both blocks take a skip off the end."""
         for resnet in self.resnets:
             x = resnet(torch.cat([x, skips.pop()], dim=1), time)

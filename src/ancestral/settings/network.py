@@ -45,7 +45,7 @@ class UNetSettings(NetworkSettings):
     head_width: Width | None = None
     """Channels of an attention head. None: one head; of linear-attention 32."""
     heads: Annotated[Width | None, Field(exclude_if=lambda heads: heads is None)] = None
-    """Attention heads at every level, however wide, in place of head_width; of dit and linear-attention, everywhere (4)."""
+    """Attention heads at every level, however wide, in place of head_width; of dit, linear-attention everywhere (4)."""
     stem: Width | None = None
     """Channels of the first convolution. None: those of level 0."""
     waves: Annotated[Width | None, Field(exclude_if=lambda waves: waves is None)] = None
