@@ -188,6 +188,9 @@ def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     for page in DOCS.rglob("*.md"):
         assert (tmp_path / "html" / page.relative_to(DOCS).with_suffix(".html")).is_file()
+    text = read(tmp_path / "html" / "share.html")
+    assert 'href="digits.html"' in text, "a page that generates, which lies beside the others"
+    assert "Written by ancestral share." in read(tmp_path / "html" / "digits.html")
 
 
 def test_every_word_of_the_glossary_links_the_paper_or_library_that_uses_it() -> None:
