@@ -191,7 +191,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str, str]] = {
         lambda: changed(**{"model.mid_attn.mem_kv": torch.zeros(2, 1, 4, 12)}), "--size 8", "attn_heads",
     ),
     "memory of other axes": (
-        lambda: changed(**{"model.ups.0.2.mem_kv": torch.zeros(2, 3)}), "--size 8", "attention.memory",
+        lambda: changed(**{"model.ups.0.2.mem_kv": torch.zeros(2, 3)}), "--size 8", "ups.0.2.mem_kv of 4 axes",
     ),
     "a tensor less": (
         lambda: changed(**{"model.final_res_block.res_conv.bias": None}), "--size 8", "resnet_out.conv_shortcut.bias",

@@ -118,10 +118,10 @@ class _Shapes:
     def settings(self) -> LinearAttentionSettings:
         levels = next(n for n in count() if f"downs.{n}.0.block1.proj.weight" not in self.tensors)
         full = [n for n in range(levels) if f"downs.{n}.2.to_out.weight" in self.tensors]
-        attentions = {"mid_attn": True, **{f"downs.{n}.2": n in full for n in range(levels)}}
-        heads = {self._heads(f"{name}.mem_kv", is_full) for name, is_full in attentions.items()}
-        if len(heads) > 1:
-            raise _unlike(self.source, "attn_heads or attn_dim_head that differ from level to level")
+        heads = {self._heads(name) for name in self.tensors if name.endswith(".mem_kv")}
+        if len(heads) != 1:
+            wrong = "attn_heads or attn_dim_head that differ from level to level" if heads else "no mem_kv"
+            raise _unlike(self.source, wrong)
         ((number, width, memories),) = heads
         settings = {
             "widths": [self.of(f"ups.{levels - 1 - n}.0.block1.proj.weight", 4)[0] for n in range(levels)],
@@ -134,11 +134,16 @@ class _Shapes:
         }
         return parse(LinearAttentionSettings, settings, str(self.source))
 
-    def _heads(self, name: str, is_full: bool) -> tuple[int, int, int]:
-        """Their number, their width, and the keys that are weights."""
+    def _heads(self, name: str) -> tuple[int, int, int]:
+        """Their number, their width, and the keys that are weights, of what holds these."""
         _, heads, *sizes = self.of(name, 4)
-        memories, width = sizes if is_full else sizes[::-1]
+        width, memories = sizes if _is_linear(self.tensors, name) else sizes[::-1]
         return heads, width, memories
+
+
+def _is_linear(own: Mapping[str, Tensor], memory: str) -> bool:
+    """Whether the attention with the tensor `memory` is, whose output is normalised."""
+    return f"{memory.rpartition('.')[0]}.to_out.0.weight" in own
 
 
 def _renamed(own: Mapping[str, Tensor], source: Path) -> Iterator[tuple[str, Tensor]]:
@@ -146,11 +151,11 @@ def _renamed(own: Mapping[str, Tensor], source: Path) -> Iterator[tuple[str, Ten
     for name, tensor in own.items():
         if not tensor.is_floating_point():
             raise _unlike(source, f"{name}, {tensor.dtype}, which no layer has")
-        here, layer, values = name, name.rpartition(".")[0], tensor.float()
+        here, values = name, tensor.float()
         for there, ours in NAMES:
             here = re.sub(there, ours, here)
-        if name.endswith(".mem_kv") and values.ndim == 4:
-            tokens = values.mT if f"{layer}.to_out.0.weight" in own else values  # (2, heads, memories, head width)
+        if name.endswith(".mem_kv"):
+            tokens = values.mT if _is_linear(own, name) else values  # (2, heads, memories, head width)
             values = tokens.transpose(1, 2).flatten(2)
         elif name.endswith(".g"):
             values = values.flatten()
@@ -191,7 +196,7 @@ def _prediction(schedule: schedules.Schedule, weights: Tensor, source: Path) -> 
     """That of (1) whose cap, the largest of all, explains the weights."""
     ratio = schedule.log_snr(torch.arange(1, schedule.num_timesteps + 1)).exp()
     if weights.shape != ratio.shape:
-        raise _unlike(source, f"{tuple(weights.shape)} weights of the loss for {len(ratio)} timesteps")
+        raise _unlike(source, f"no {len(ratio)} weights of the loss, one for each beta")
     capped = {"eps": weights * ratio, "x0": weights, "v": weights * (ratio + 1)}
     fits = [
         name for name, found in capped.items() if torch.allclose(found, ratio.clamp(max=found.max()), rtol=1e-3, atol=0)

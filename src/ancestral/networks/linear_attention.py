@@ -99,7 +99,7 @@ class MemoryAttention(nn.Module):
 
 def attend_linearly(queries: Sequences, keys: Attended, values: Attended, heads: int) -> Sequences:
     """(2), in time and memory that grow with L; a head has D / heads neighbouring features."""
-    q, k, v = (each.unflatten(2, (heads, -1)).transpose(1, 2) for each in (queries, keys, values))
+    q, k, v = (each.reshape(*each.shape[:2], heads, -1).transpose(1, 2) for each in (queries, keys, values))
     seen = q.softmax(dim=3) @ (k.softmax(dim=2).transpose(2, 3) @ v) * q.shape[3] ** -0.5
     return seen.transpose(1, 2).flatten(2)
 
@@ -121,14 +121,18 @@ class _Level(nn.Module):
         self.attention = MemoryAttention(settings, width, full)
         self.onward, self.resizes = onward, resizes
 
-    def down(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
+
+class _Down(_Level):
+    def forward(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
         """What the next level is given; both blocks leave a skip."""
         first, second = self.resnets
         skips.append(first(x, time))
         skips.append(self.attention(second(skips[-1], time)))
         return self.onward(F.pixel_unshuffle(skips[-1], 2) if self.resizes else skips[-1])
 
-    def up(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
+
+class _Up(_Level):
+    def forward(self, x: Images, time: Embedding, skips: list[Tensor]) -> Float[Tensor, "B out h w"]:
         """The same; both blocks take a skip off the end."""
         for resnet in self.resnets:
             x = resnet(torch.cat([x, skips.pop()], dim=1), time)
@@ -153,7 +157,7 @@ class LinearAttentionUNet(Backbone):
         self.class_embedding = told.class_embedding(time_width)
         ends = [*enumerate(zip((stem, *widths), widths, strict=False))]  # channels above and below each level
         self.down_levels = nn.ModuleList(
-            _Level(
+            _Down(
                 settings,
                 above,
                 above,
@@ -171,7 +175,7 @@ class LinearAttentionUNet(Backbone):
             ]
         )
         self.up_levels = nn.ModuleList(
-            _Level(settings, above + below, below, level in full, convolution(below, above), level > 0)
+            _Up(settings, above + below, below, level in full, convolution(below, above), level > 0)
             for level, (above, below) in reversed(ends)
         )
         self.resnet_out = PixelNormBlock(settings, 2 * stem, stem)
@@ -194,11 +198,11 @@ class LinearAttentionUNet(Backbone):
         x = stem = self.conv_in(x)
         skips: list[Tensor] = []
         for level in self.down_levels:
-            x = level.down(x, embedding, skips)
+            x = level(x, embedding, skips)
         first, attention, second = self.mid_block
         x = second(attention(first(x, embedding)), embedding)
         for level in self.up_levels:
-            x = level.up(x, embedding, skips)
+            x = level(x, embedding, skips)
         return self.conv_out(self.resnet_out(torch.cat([x, stem], dim=1), embedding))
 
     def blocks(self) -> list[nn.Module]:
