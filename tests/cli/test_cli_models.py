@@ -1,7 +1,10 @@
 """Commands with a model that comes along: it is named, its results go to the current folder, it stays as it is."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_calls import call, snapshot
@@ -10,6 +13,16 @@ from test_cli_sweep import CHOICE, EIGHT, SMALL, won
 
 import ancestral.models
 from ancestral.cli.completion import first_words
+from ancestral.jobs.edit_tasks import TASKS
+from ancestral.jobs.export import ExportSettings
+from ancestral.jobs.measurement_settings import (
+    EvaluateSettings,
+    LikelihoodJobSettings,
+    PromptJobSettings,
+    SweepJobSettings,
+)
+from ancestral.jobs.sample import SampleSettings
+from ancestral.jobs.share import ShareSettings
 from ancestral.pipeline import Pipeline
 
 OURS = Path(ancestral.models.__file__).parent
@@ -32,6 +45,14 @@ def dots(answering: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch:
 
 def unchanged(before: dict[str, bytes | None]) -> bool:
     return {name: each for name, each in snapshot(OURS).items() if "__pycache__" not in name} == before
+
+
+JOBS = (SampleSettings, ShareSettings, EvaluateSettings, PromptJobSettings, LikelihoodJobSettings, SweepJobSettings)
+
+
+@pytest.mark.parametrize("kind", [*JOBS, TASKS["tile"], partial(ExportSettings, onnx=None)])
+def test_every_job_that_takes_a_pipeline_takes_a_name(kind: Callable[..., Any]) -> None:
+    assert kind(run="digits").run == OURS / "digits" and kind(run="./digits").run == Path.cwd() / "digits"
 
 
 def test_digits_are_sampled_with_a_film_in_an_empty_folder(
