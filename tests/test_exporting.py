@@ -62,7 +62,9 @@ def made(
     spec: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Pipeline:
-    """A pipeline that answers something; of latents, in half of the sides, rounded up."""
+    """A pipeline that answers something; of latents, in half of the sides, rounded up. It predicts v unless told
+    otherwise: of weights at random, x0 by eps would be far beyond what pixels show, and so would differences."""
+    changes = {"diffusion": {"prediction": "v"}} | changes
     config, tokenizer = merged(BASE, changes, "test"), TOKENIZER if "text" in changes else None
     images = ImageSpec(channels=shape[0], height=shape[1], width=shape[2], **(spec or {}))
     if codec is None:
@@ -195,7 +197,8 @@ def test_every_sampler_is_a_plan_that_gives_torchs_images(kind: str, exports: Ex
     *_, ours = pipeline.steps(seeds, torch.arange(6) % 3, settings)
     model.plan = lite.read_plan(pipeline.plan(settings).to_json())
     *_, theirs = model.steps(seeds, model.asked(6))
-    assert np.abs(theirs.x_s - ours.x_s.numpy()).max() < 1e-4
+    most = 3e-4 if kind in ("deis-4", "ipndm-4") else 1e-4  # these two have large factors of either sign
+    assert np.abs(theirs.x_s - ours.x_s.numpy()).max() < most
     assert np.abs(model.pixels(theirs.x_s).astype(int) - pipeline.decode(ours.x_s).numpy()).max() <= 1
 
 
