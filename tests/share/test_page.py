@@ -4,7 +4,7 @@ import gzip
 import math
 import shlex
 from base64 import b64decode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from getpass import getuser
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browsers import Browser, Page, opened_browser
+from browsers import Browser, Page
 from PIL import Image, ImageSequence
 from pipelines import SMALL, answering, untrained
 
@@ -88,24 +88,17 @@ def agree(got: np.ndarray, pixels: torch.Tensor) -> bool:
     return bool(apart.max() <= 1 and (apart > 0).sum() <= math.ceil(1e-3 * apart.size))
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with opened_browser("chromium") as browser:
-        yield browser
-
-
-@pytest.mark.parametrize("name", ["chromium", "firefox", "webkit"])
-def test_every_browser_generates_the_pixels_of_torch_and_asks_for_nothing(name: str, tmp_path: Path) -> None:
+def test_every_browser_generates_the_pixels_of_torch_and_asks_for_nothing(
+    each_browser: Browser, tmp_path: Path
+) -> None:
     pipeline, plans = model(), [SamplingSettings(sampler=each, steps=10) for each in SIX]
-    file = written(tmp_path, pipeline, plans, images=SEEDS)
     labels = [i % len(CLASSES) for i in range(SEEDS)]
-    with opened_browser(name) as browser:
-        shown = browser.open(file)
-        result(shown)
-        for settings in plans:
-            got = asked(shown, sampler=settings.sampler, steps=10)
-            assert agree(got, pipeline.generate(range(SEEDS), labels, settings)), settings.sampler
-        assert shown.complaints == []
+    shown = each_browser.open(written(tmp_path, pipeline, plans, images=SEEDS))
+    result(shown)
+    for settings in plans:
+        got = asked(shown, sampler=settings.sampler, steps=10)
+        assert agree(got, pipeline.generate(range(SEEDS), labels, settings)), settings.sampler
+    assert shown.complaints == []
 
 
 def test_every_sampler_guided_is_that_of_torch(chromium: Browser, tmp_path: Path) -> None:
