@@ -164,6 +164,8 @@ def card(
     images, minutes = (json.loads(file.read_text().splitlines()[-1]) for file in (folder.log, folder.timing))
     count = sum(each.numel() for each in rounded.network.parameters())
     speed = images["images"] / minutes["minutes"] / 60
+    rows = of_text if what.reads_text else of_images
+    errors = "in brackets 95 % intervals" if what.reads_text else "± is one standard error"
     lines = [
         f"# {name}: {what.about}",
         "",
@@ -181,10 +183,9 @@ def card(
         "## Measured",
         "",
         f"By `ancestral {' '.join([words[0], name, *words[1:]])}`: the weights of this file, which were rounded first, "
-        "beside the same before rounding; ± is one standard error.",
+        f"beside the same before rounding; {errors}.",
         "",
     ]
-    rows = of_text if what.reads_text else of_images
     return "\n".join([*lines, *rows(after, before)]) + "\n"
 
 
