@@ -254,6 +254,11 @@ def test_what_is_asked_stands_in_the_address(chromium: Browser, tmp_path: Path) 
     assert (result(chromium.open(address)) == wanted).all()
     assert (asked(shown, "#next")[0] != wanted).any()
     assert shown.evaluate("document.querySelector('#seed').value") == "44"
+    assert "--seed 44 " in shown.evaluate("document.querySelector('#command').textContent")
+    shown.evaluate("(() => { document.querySelector('#status').textContent = ''; location.hash = 'seed=41'; })()")
+    assert (result(shown) == wanted).all(), "another address in the same page"
+    beside = chromium.open(address.replace("seed=41", "seed=-1").replace("images=3", "images=1e9"))
+    assert (len(result(beside)), beside.evaluate("document.querySelector('#seed').value")) == (2, "0")
 
 
 def test_guidance_is_changed_where_there_is_any(chromium: Browser, tmp_path: Path) -> None:

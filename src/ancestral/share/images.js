@@ -127,6 +127,7 @@ export async function save(kind) {
   if (kind === "image") return download(await png([gridOf([seen(image, asNumber("position"))], about.image)]), name);
   const every = Math.ceil(image.frames.length / MOST_FRAMES), steps = image.frames.filter((_, i) => i % every === 0);
   const frames = [...steps.map((frame) => frame[shows()]), ...(image.whole ? [image.whole] : [])];
+  if (!frames.length) frames.push(blank());
   const times = frames.map((_, i) => (i === frames.length - 1 ? LAST : FRAME));
   return download(await png(frames.map((frame) => gridOf([frame], about.image)), times), `${name}-film`);
 }

@@ -117,7 +117,15 @@ function listen() {
   });
   on("stop", "click", stop);
   on("theme", "click", () => showTheme(document.documentElement.dataset.theme !== "dark"));
-  on("sampler", "change", () => offerSteps(asNumber("steps")));
+  on("sampler", "change", () => {
+    offerSteps(asNumber("steps"));
+    showCommand();
+  });
+  addEventListener("hashchange", () => {
+    restore();
+    showCommand();
+    generate().catch(fail);
+  });
   on("guidance", "input", showGuidance);
   on("position", "input", scrub);
   for (const radio of document.querySelectorAll("input[name=shows]")) {

@@ -9,6 +9,7 @@ import { about, asNumber, element, part } from "./elements.js";
 
 const MOST_SEED = 2n ** 63n - 1n;
 const OF_SAMPLER = ["eta", "variance", "grid"]; // settings that belong to the sampler they were asked with
+const OF_GUIDANCE = ["negative", "guidance_interval", "guidance_rescale"]; // that mean nothing without
 const FIELDS = ["class", "prompt", "seed", "images", "sampler", "steps", "guidance"];
 
 /** Fills the form with what there is to choose, as the model generates unless asked otherwise. */
@@ -58,7 +59,9 @@ export function restore() {
     const value = kept.get(name), field = part(name);
     if (value === null) continue;
     if (field.options && ![...field.options].some((option) => option.value === value)) continue;
+    const before = field.value;
     field.value = value;
+    if (!field.checkValidity()) field.value = before;
     if (name === "sampler") offerSteps(about.usual.steps);
   }
   about.attributes.forEach(({ name }, i) => {
@@ -102,8 +105,9 @@ export function chosenPlan(plans, isTold) {
 
 /** The form asks for other seeds, those that follow. */
 export function askForNext() {
-  const next = BigInt(part("seed").value) + BigInt(part("images").value);
+  const next = BigInt(part("seed").value) + BigInt(asNumber("images"));
   part("seed").value = String(next > MOST_SEED ? 0n : next);
+  showCommand();
 }
 
 /** The form asks for what an image was told. @param {Row | null} told */
@@ -125,7 +129,9 @@ export function showCommand() {
   words.push("--sampler", part("sampler").value, "--steps", part("steps").value);
   if (!part("guidance-field").hidden) words.push("--guidance", part("guidance").value);
   const isUsual = part("sampler").value === about.usual.sampler;
-  const flags = about.flags.filter(([name]) => isUsual || !OF_SAMPLER.includes(name));
+  const isGuided = ![0, 1].includes(asNumber("guidance"));
+  const isMeant = (name) => (isUsual || !OF_SAMPLER.includes(name)) && (isGuided || !OF_GUIDANCE.includes(name));
+  const flags = about.flags.filter(([name]) => isMeant(name));
   words.push(...flags.flatMap(([name, values]) => [`--${name}`, ...values]));
   const quoted = (word) => (/^[\w.,:=+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
   part("command").textContent = words.map(quoted).join(" ");
