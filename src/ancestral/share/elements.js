@@ -21,6 +21,7 @@ export function fail(fault) {
   part("stop").disabled = true;
   part("alert").hidden = false;
   part("alert").textContent = `Something went wrong: ${fault.message}`;
+  part("alert").scrollIntoView({ block: "nearest" });
 }
 
 /** The content of a block of the page, which is base64. */

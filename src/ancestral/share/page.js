@@ -100,7 +100,8 @@ function stop() {
 function abandoning(act) {
   run++;
   stop();
-  part("stop").disabled = true;
+  part("stop").disabled = part("alert").hidden = true;
+  if (part("status").textContent.includes("%")) say(""); // of what is abandoned
   return act();
 }
 
