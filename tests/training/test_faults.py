@@ -252,7 +252,7 @@ def test_the_newest_is_the_one_of_the_largest_step(tmp_path: Path) -> None:
 
 
 def test_a_second_trainer_process_refuses_in_one_line_and_a_killed_ones_lock_is_taken_over(tmp_path: Path) -> None:
-    config = tiny({"training": {"steps": 10_000}})
+    config = tiny({"training": {"steps": 10_000, "checkpoint_every_steps": 10_000}})
     with start(tmp_path, config) as first:
         assert first.stdout is not None
         first.stdout.readline()
