@@ -19,10 +19,18 @@ export function commandBox(title = "The same by the command line") {
   const show = (/** @type {string} */ text) => {
     code.textContent = text;
     wrong.textContent = "";
+    element.hidden = !text;
     pre.hidden = copy.hidden = !text;
   };
   show("");
-  return { element, show, fault: (words) => (wrong.textContent = words) };
+  return {
+    element,
+    show,
+    fault(words) {
+      wrong.textContent = words;
+      element.hidden = !words && !code.textContent;
+    },
+  };
 }
 
 /**

@@ -37,7 +37,7 @@ export function newRun({ root, go }, like) {
   const about = h("p", { class: "soft" });
   const name = text("Name", "", { help: "Small letters, digits and -; a folder is called so.", change: () => ((named = true), ask()) });
   const amount = number("Budget", null, { min: 0, optional: true, change: () => setBudget() });
-  const unit = select("of", Object.entries(BUDGETS).map(([value, label]) => ({ value, label })), "minutes", { change: () => {
+  const unit = select("counted in", Object.entries(BUDGETS).map(([value, label]) => ({ value, label })), "minutes", { change: () => {
     amount.value = TYPICAL[unit.value];
     setBudget();
   } });

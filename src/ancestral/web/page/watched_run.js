@@ -127,7 +127,7 @@ function warningsOf(run, records, said) {
 /** Stopping, going on, and another like it. @param {string} id */
 function controlsOf(id) {
   const box = commandBox(), more = number("More", 5, { min: 0, step: "any" });
-  const unit = select("of", named(BUDGETS), "minutes");
+  const unit = select("counted in", named(BUDGETS), "minutes");
   const send = async (/** @type {object | null} */ budget) => {
     fail("");
     const { command } = await post(`/api/runs/${id}/continue`, { budget });
@@ -147,7 +147,7 @@ function controlsOf(id) {
     const run = runOf(id), name = /** @type {keyof typeof BUDGETS} */ (unit.value), total = (run?.[name] ?? 0) + (more.value ?? 0);
     return send({ [name]: name === "minutes" ? Number(total.toFixed(3)) : Math.round(total) });
   });
-  const extension = h("fieldset", { class: "more" }, h("legend", null, "A longer budget"), h("div", { class: "pair" }, more.element, unit.element), extend);
+  const extension = h("fieldset", { class: "more" }, h("legend", null, "A longer budget"), more.element, unit.element, extend);
   const links = h("p", { class: "actions" },
     h("a", { class: "button", href: address("draw", { run: id }) }, "Draw with it"),
     h("a", { class: "button", href: address("train", { like: id }) }, "Train another like it"),
