@@ -43,6 +43,7 @@ class RunRoutes:
         return [
             Route("/api/state", self.state),
             Route("/api/runs", self.begin, methods=["POST"]),
+            Route("/api/plans", self.plan, methods=["POST"]),
             Route("/api/runs/{id}", self.run),
             *(Route(f"/api/runs/{{id}}/{name}", partial(self.log, name)) for name in ("log", "timing")),
             Route("/api/runs/{id}/grids/{step:int}.png", self.grid),
@@ -110,6 +111,14 @@ class RunRoutes:
         asked = await body_of(request, NewRun)
         found = self.library.new_run(asked.name)
         return await self._train(found, await asyncio.to_thread(asked.job, self.library, found.path))
+
+    async def plan(self, request: Request) -> Response:
+        """What a run would be: its settings, all of them, and the command. Nothing is begun."""
+        asked = await body_of(request, NewRun)
+        job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
+        packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
+        settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
+        return answer({"command": command("train", job), "settings": settings})
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""

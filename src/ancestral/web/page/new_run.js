@@ -11,6 +11,7 @@ import { runOf, state } from "./store.js";
 /** @typedef {Map<string, any>} Values by dotted names of settings */
 /** @typedef {{element: HTMLElement, show: (values: Values, base: Values) => void}} SettingField */
 
+const PLANS = "/api/plans"; // what a run would be
 const BUDGETS = { minutes: "minutes", images: "images", steps: "steps" };
 const TYPICAL = /** @type {Record<string, number>} */ ({ minutes: 5, images: 100_000, steps: 2000 });
 const OFFERED = {
@@ -81,10 +82,11 @@ export function newRun({ root, go }, like) {
     const [settings, from] = [tree(changed), { data: data.value || null, preset: preset.value || null, like: like ?? null }];
     return { name: name.value, ...from, settings, schedule: schedule.value || null };
   }
-  const live = liveCommand(box, () => ({ kind: "train", view: "train", run: null, settings: body(changes) }), {
+  const live = liveCommand(box, () => body(changes), {
+    path: PLANS,
     fault: (fault) => lines.fault(fault),
     answer: (answer) => {
-      now = new Map(flat(answer.settings));
+      now = new Map(flat(answer.settings ?? {}));
       showAll();
     },
   });
@@ -94,11 +96,10 @@ export function newRun({ root, go }, like) {
     const of = JSON.stringify([data.value, preset.value]);
     if (of === baseOf) return live();
     baseOf = of;
-    const plain = { ...body(new Map()), schedule: null };
-    post("/api/commands", { kind: "train", view: "train", run: null, settings: plain }).then(
+    post(PLANS, { ...body(new Map()), name: "new", schedule: null }).then(
       (answer) => {
         if (of !== baseOf || closed) return;
-        base = new Map(flat(answer.settings));
+        base = new Map(flat(answer.settings ?? {}));
         now = new Map(base);
         for (const [key, value] of changes) if (isSame(value, base.get(key))) changes.delete(key);
         showAll();
