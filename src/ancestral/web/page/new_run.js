@@ -92,6 +92,7 @@ export function newRun({ root, go }, like) {
   });
 
   function ask() {
+    name.fault(isTaken(name.value) ? "There is a run of this name; choose another." : "");
     about.textContent = state.presets.find((each) => each.name === preset.value)?.about ?? "";
     const of = JSON.stringify([data.value, preset.value]);
     if (of === baseOf) return live();
@@ -129,10 +130,9 @@ export function newRun({ root, go }, like) {
     if (named) return;
     const from = model?.name ?? (preset.value || state.data.find(({ id }) => id === data.value)?.name || "run");
     const plain = from.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 58) || "run";
-    const taken = new Set([...state.runs.values()].map((each) => each.name));
-    let number = 1;
-    while (taken.has(number === 1 ? plain : `${plain}-${number}`)) number++;
-    name.value = number === 1 ? plain : `${plain}-${number}`;
+    let free = plain;
+    for (let number = 2; isTaken(free); number++) free = `${plain}-${number}`;
+    name.value = free;
   }
 
   async function begin() {
@@ -156,6 +156,11 @@ export function newRun({ root, go }, like) {
   };
 }
 
+/** @param {string} name */
+function isTaken(name) {
+  return [...state.runs.values()].some((each) => each.place === name);
+}
+
 /** All settings as lines. @param {Values} changes @param {() => {base: Values, now: Values}} known @param {() => void} ask */
 function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
@@ -165,7 +170,9 @@ function linesOf(changes, known, ask) {
     change: () => {
       try {
         const { base, now } = known();
-        for (const [key, value] of fromLines(all.value)) {
+        const lines = fromLines(all.value);
+        for (const key of changes.keys()) if (!lines.has(key)) changes.delete(key);
+        for (const [key, value] of lines) {
           if (isSame(value, changes.has(key) ? changes.get(key) : now.get(key))) continue;
           if (isSame(value, base.get(key))) changes.delete(key);
           else changes.set(key, value);
