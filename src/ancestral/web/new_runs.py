@@ -21,11 +21,13 @@ SCHEDULES = "schedules"  # in the studio's folder
 
 
 class NewRun(Settings):
-    """A network is to be trained: on a data folder, by a preset, or by a preset on a data folder."""
+    """A network is to be trained: on a data folder, by a preset, or by a preset on a data folder; `like`: with the
+    settings of a run in place of a preset's."""
 
     name: Name
     data: str | None = None
     preset: str | None = None
+    like: str | None = None
     settings: Annotated[dict[str, Any], Field(default_factory=dict)]
     schedule: str | None = None
     yes: bool = False
@@ -37,13 +39,15 @@ class NewRun(Settings):
         data = None if self.data is None else library.data_folder(self.data)
         if self.preset is not None and self.preset not in PRESETS:
             raise InputError(f"expected a preset, got {self.preset!r}; {meant(self.preset, PRESETS)}")
-        if data is not None and self.preset is not None:
+        file = None if self.like is None else settings_file(library.found(self.like))
+        if data is not None and (self.preset is not None or file is not None):
             settings = laid(settings, "data", {"source": str(data)})
         if self.schedule is not None:
             stored = Schedules(library.folder).read(self.schedule)
             settings = laid(settings, "diffusion", {"schedule": stored})
-        target = self.preset or (data and str(data))
-        job = parse(TrainSettings, {"target": target, "settings": settings, "out": out, "yes": self.yes}, self.name)
+        target = self.preset or (None if file else data and str(data))
+        asked = {"target": target, "config": file, "settings": settings, "out": out, "yes": self.yes}
+        job = parse(TrainSettings, asked, self.name)
         if data is None or kind_of(data) != "packed data set":  # whose index asks for torch
             _ = job.plan
         return job
@@ -129,4 +133,9 @@ def train_words(job: TrainSettings) -> list[str]:
         else:
             several = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
-    return [*words, *(["--out", str(job.out)] if job.out else []), *(["--yes"] if job.yes else [])]
+    return [
+        *words,
+        *(["--config", str(job.config)] if job.config else []),
+        *(["--out", str(job.out)] if job.out else []),
+        *(["--yes"] if job.yes else []),
+    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from starlette.routing import Route
 from ancestral.errors import InputError
 from ancestral.evaluation.settings import SAMPLERS
 from ancestral.files import json_object
+from ancestral.folders import kind_of
 from ancestral.jobs.target import TrainSettings
 from ancestral.presets import PRESETS
 from ancestral.settings import Settings, parse
@@ -44,8 +46,9 @@ class RunRoutes:
         return [
             Route("/api/state", self.state),
             Route("/api/runs", self.begin, methods=["POST"]),
+            Route("/api/plans", self.plan, methods=["POST"]),
             Route("/api/runs/{id}", self.run),
-            Route("/api/runs/{id}/log", self.log),
+            *(Route(f"/api/runs/{{id}}/{name}", partial(self.log, name)) for name in ("log", "timing")),
             Route("/api/runs/{id}/grids/{step:int}.png", self.grid),
             Route("/api/runs/{id}/numbers/{name}", self.numbers),
             Route("/api/runs/{id}/settings.json", self.settings),
@@ -84,13 +87,13 @@ class RunRoutes:
         card = self.watcher.seen[found.id].card if found.id in self.watcher.seen else {}
         return answer({**await asyncio.to_thread(details, found), **card})
 
-    async def log(self, request: Request) -> Response:
-        """The records of a log from a byte on."""
+    async def log(self, name: str, request: Request) -> Response:
+        """The records of a log, of what was computed or of the time it took, from a byte on."""
         start = request.query_params.get("from", "0")
         if not start.isdecimal() or len(start) > 15:
             raise InputError(f"expected a whole number of bytes for from, got {start!r}; begin at 0")
         try:
-            log = self._found(request).inside("log.jsonl")
+            log = self._found(request).inside(f"{name}.jsonl")
         except UnknownId:
             if request.path_params["id"] not in self.watcher.seen:
                 raise
@@ -118,6 +121,14 @@ class RunRoutes:
         found = self.library.new_run(asked.name)
         return await self._train(found, await asyncio.to_thread(asked.job, self.library, found.path))
 
+    async def plan(self, request: Request) -> Response:
+        """What a run would be: its settings, all of them, and the command. Nothing is begun."""
+        asked = await body_of(request, NewRun)
+        job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
+        packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
+        settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
+        return answer({"command": command_of(job), "settings": settings})
+
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
         asked, found = await body_of(request, Continued), self._found(request)
@@ -144,13 +155,17 @@ class RunRoutes:
         return answer({"id": asked.name})
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
-        words = train_words(job)
-        self.trainings.start(found.id, words)
+        self.trainings.start(found.id, train_words(job))
         self.watcher.begin(found)
-        return answer({"run": found.id, "command": shlex.join(["ancestral", *words])})
+        return answer({"run": found.id, "command": command_of(job)})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])
+
+
+def command_of(job: TrainSettings) -> str:
+    """What does the same at a command line."""
+    return shlex.join(["ancestral", *train_words(job)])
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:
