@@ -85,7 +85,8 @@ class RunRoutes:
             return answer(self.watcher.seen[begun.id].card)
         found = self._found(request)
         card = self.watcher.seen[found.id].card if found.id in self.watcher.seen else {}
-        return answer({**await asyncio.to_thread(details, found), **card})
+        said = self.trainings.said(found.id)
+        return answer({**await asyncio.to_thread(details, found), **card, "said": said})
 
     async def log(self, name: str, request: Request) -> Response:
         """The records of a log, of what was computed or of the time it took, from a byte on."""
