@@ -162,10 +162,11 @@ def packed_settings(source: str) -> dict[str, Any]:
 
 
 def stored_sampling(out: Path) -> SamplingSettings | None:
-    """How the run in `out` samples, as its pipeline says (older versions told the run's settings nothing of a sweep) or
-    its settings; None: no run. An analytic variance is not kept: it was measured of weights that training changes.
+    """How the run or pipeline in `out` samples, as its pipeline says (older versions told the run's settings nothing of
+    a sweep) or its settings; None: neither. An analytic variance is not kept: it was measured of weights that
+    training changes.
     """
-    for file in (out / "pipeline" / "ancestral.json", out / "config.json"):
+    for file in (out / "pipeline" / "ancestral.json", out / "ancestral.json", out / "config.json"):
         with suppress(InputError, KeyError, TypeError):
             tree: Any = migrated(read_json(file))
             config = tree["config"] if file.name == "ancestral.json" else tree
