@@ -138,7 +138,7 @@ class Lane:
         there = self._there()
         if self.worker is None or (self.worker.done() and (there is None or not there.is_alive)):
             self.jobs.publish("worker", {"state": "loading", "run": run})
-            self.worker = asyncio.create_task(Worker.started(self.nice))
+            self.worker = asyncio.create_task(Worker.started(nice=self.nice))
             self.worker.add_done_callback(lambda task: self._started(task, run))
         return self.worker
 
@@ -179,7 +179,7 @@ class Lane:
         how = {"out": str(job.folder), "one_thread": self.jobs.is_training()}
         order = {"kind": job.order.kind, "task": job.order.task, "settings": settings, **how}
         worker.send({"do": "run", "job": job.id, **order})
-        async for message in worker.messages():
+        while (message := await worker.message()) is not None:
             self.jobs.heard(job, message)
             if job.state in ENDS:
                 return
