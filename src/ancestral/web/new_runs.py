@@ -69,7 +69,7 @@ class Continued(Settings):
 
     def job(self, found: Found) -> TrainSettings:
         """The settings of the job. The rate of learning may rise again where it fell over the smaller budget."""
-        settings: Annotated[dict[str, Any], Field(default_factory=dict)]
+        settings: dict[str, Any] = {}
         limits = self.budget.model_dump(exclude_none=True) if self.budget else {}
         if limits:
             before = read_settings(settings_file(found)).get("training", {})
@@ -133,4 +133,9 @@ def train_words(job: TrainSettings) -> list[str]:
         else:
             several = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
-    return [*words, *(["--out", str(job.out)] if job.out else []), *(["--yes"] if job.yes else [])]
+    return [
+        *words,
+        *(["--config", str(job.config)] if job.config else []),
+        *(["--out", str(job.out)] if job.out else []),
+        *(["--yes"] if job.yes else []),
+    ]
