@@ -7,11 +7,13 @@ from pathlib import Path
 from subprocess import run
 from typing import Any
 
+import numpy as np
 import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
-from studio_calls import TINY, StudioProcess
+from PIL import Image
+from studio_calls import TINY, StudioProcess, opened_studio
 
 from ancestral.settings import flat
 
@@ -209,6 +211,36 @@ def test_what_is_wrong_with_a_new_run_is_said_where_it_is_typed(chromium: Browse
     page.wait("!document.querySelector('[aria-invalid=true]')")
     page.evaluate(FILL, {"Learning rate": "0.25", "Budget": "7"})
     page.wait(shows("--training.lr 0.25") + " && " + shows("--training.minutes 7"))
+
+
+def test_images_are_looked_at_before_they_are_trained_on(chromium: Browser, tmp_path: Path) -> None:
+    """Of two classes, one image twice, and one file that is none."""
+    birds, rows = tmp_path / "data" / "birds", np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3), np.uint8)
+    for number, pixels in enumerate(rows):
+        folder = birds / ("red" if number < 4 else "blue")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    shutil.copy(birds / "red" / "0.png", birds / "red" / "again.png")
+    (birds / "red" / "broken.png").write_bytes(b"no picture")
+    with opened_studio(tmp_path / "runs", "--data", tmp_path / "data") as studio:
+        page = opened(chromium, studio, "#/train")
+        page.wait(shows("ancestral train digits"))
+        page.evaluate(FILL, {"Images": "data~birds"})
+        page.wait(has_button("Take the suggestion"), 60)
+        found = page.evaluate("document.querySelector('.data-check').innerText")
+        for words in (
+            "usable images\n8",
+            "heights, px\n16",
+            "classes\n2",
+            "same pixels as another\n1",
+            "only 8 images",
+        ):
+            assert words in found
+        assert "red/broken.png" in page.evaluate("document.querySelector('.data-check').textContent")
+        page.evaluate(PRESS, "Take the suggestion")
+        page.wait(shows(f"ancestral train {birds} --data.size 16"))
+        assert page.evaluate(ALERT) == ""
+        assert page.complaints == []
 
 
 def test_names_are_shown_and_never_read_as_html(chromium: Browser, studio: StudioProcess) -> None:

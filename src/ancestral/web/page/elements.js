@@ -38,7 +38,9 @@ export function svg(tag, props, ...children) {
 
 /** @param {Element} made @param {Props | null | undefined} props @param {(Child | Child[])[]} children */
 function fill(made, props, children) {
-  made.append(...children.flat().flatMap((each) => (isThere(each) ? [each instanceof Node ? each : String(each)] : [])));
+  made.append(
+    ...children.flat().flatMap((each) => (isThere(each) ? [each instanceof Node ? each : String(each)] : [])),
+  );
   for (const [name, value] of Object.entries(props ?? {})) {
     if (!isThere(value)) continue;
     if (typeof value === "function") made.addEventListener(name.replace(/^on/, ""), value);
@@ -98,7 +100,8 @@ export function say(words) {
 
 /** What went wrong, for people; "" takes it back. @param {unknown} fault */
 export function fail(fault) {
-  const alert = part("alert"), words = fault instanceof Error ? fault.message : String(fault);
+  const alert = part("alert"),
+    words = fault instanceof Error ? fault.message : String(fault);
   alert.hidden = !words;
   alert.textContent = words;
   if (words) alert.scrollIntoView({ block: "nearest" });

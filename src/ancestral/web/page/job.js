@@ -59,7 +59,8 @@ export function watch(id, told) {
     if (name === "state") look();
     else if (name === "frame" && data.job === id) told.frame?.(data);
     else if (name === "result" && data.id === id) end(data);
-    else if (name === "job" && data.id === id) hasEnded(data) ? look() : told.progress?.({ ...state.jobs.get(id), ...data });
+    else if (name === "job" && data.id === id)
+      hasEnded(data) ? look() : told.progress?.({ ...state.jobs.get(id), ...data });
   });
   look();
   return () => {

@@ -57,7 +57,8 @@ async function main() {
 
 /** Shows what the address names: the open view goes on where it is the same. */
 function show() {
-  const { view: name, params } = route(), view = views.find((each) => each.name === name);
+  const { view: name, params } = route(),
+    view = views.find((each) => each.name === name);
   if (!view) return go(runs.name, {}, { replace: true });
   const run = runOf(params.run);
   showLinks(view, params);

@@ -35,6 +35,10 @@ export function progressOf(run) {
 /** What was measured of a run, by name. @param {Run} run @returns {[string, string][]} */
 export function numbersOf(run) {
   /** @type {[string, number | null | undefined][]} */
-  const all = [["loss", run.loss], ["bits/dim", run.bits_per_dim], ["Fréchet distance", run.frechet]];
+  const all = [
+    ["loss", run.loss],
+    ["bits/dim", run.bits_per_dim],
+    ["Fréchet distance", run.frechet],
+  ];
   return all.flatMap(([name, value]) => (value === null || value === undefined ? [] : [[name, measured(value)]]));
 }

@@ -14,7 +14,8 @@ export function tree(values) {
   /** @type {Tree} */
   const whole = {};
   for (const [name, value] of values) {
-    const path = name.split("."), last = /** @type {string} */ (path.pop());
+    const path = name.split("."),
+      last = /** @type {string} */ (path.pop());
     let at = whole;
     for (const each of path) at = at[each] = isTree(at[each]) ? at[each] : {};
     at[last] = value;
@@ -29,7 +30,10 @@ function isTree(value) {
 
 /** A value as a line has it. @param {any} value */
 export function spelled(value) {
-  const plain = typeof value === "string" && /^[A-Za-z][\w+.\/-]*$/.test(value) && !["true", "false", "null", "none"].includes(value);
+  const plain =
+    typeof value === "string" &&
+    /^[A-Za-z][\w+.\/-]*$/.test(value) &&
+    !["true", "false", "null", "none"].includes(value);
   return plain ? value : JSON.stringify(value);
 }
 
