@@ -53,7 +53,8 @@ export function lineChart(element, chart) {
   };
 }
 
-/** A curve without axes, of a card. @param {number[]} values @param {string} label */
+/** A curve without axes, of a card.
+ * @param {number[]} values @param {string} label */
 export function sparkline(values, label) {
   const [width, height] = [120, 32],
     all = values.filter(Number.isFinite),
@@ -68,7 +69,8 @@ export function sparkline(values, label) {
   return svg("svg", { ...about, preserveAspectRatio: "none" }, line);
 }
 
-/** A number in few characters. @param {number} value */
+/** A number in few characters.
+ * @param {number} value */
 export function short(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${trimmed((value / 1e6).toPrecision(3))}M`;
@@ -197,7 +199,8 @@ function place(scale, value) {
   return Number.isFinite(found) ? found : null;
 }
 
-/** The least and the largest of as many places as can be told apart. @param {(number | null)[][]} points */
+/** The least and the largest of as many places as can be told apart.
+ * @param {(number | null)[][]} points */
 function thinned(points) {
   if (points.length <= MOST_POINTS) return points;
   const size = Math.ceil((2 * points.length) / MOST_POINTS),
@@ -280,7 +283,8 @@ function pointOut(whole, legend, chart, x, { left, end, top, floor }) {
   });
 }
 
-/** The place of the nearest point that is there; -1 where none is. @param {Series} series @param {number} wanted */
+/** The place of the nearest point that is there; -1 where none is.
+ * @param {Series} series @param {number} wanted */
 function near(series, wanted) {
   let best = -1,
     least = Infinity;
@@ -292,7 +296,8 @@ function near(series, wanted) {
   return best;
 }
 
-/** What a chart shows, in rows, once somebody asks for it. @param {HTMLDetailsElement} table @param {Chart} chart */
+/** What a chart shows, in rows, once somebody asks for it.
+ * @param {HTMLDetailsElement} table @param {Chart} chart */
 function tabulate(table, chart) {
   if (!table.firstChild) table.append(h("summary", null, "As a table"));
   if (!table.open) return;

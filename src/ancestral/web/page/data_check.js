@@ -109,7 +109,8 @@ function listed(title, words) {
   );
 }
 
-/** What suits the images. @param {Tree} result @param {(suggestion: Map<string, any>) => void} take
+/** What suits the images.
+ * @param {Tree} result @param {(suggestion: Map<string, any>) => void} take
  * @param {Node | null} time */
 function suggestion({ suggested_size: size, suggested_fit: fit, recipe }, take, time) {
   if (!size) return null;

@@ -21,7 +21,8 @@ export function startJob(body) {
   return post("/api/jobs", body);
 }
 
-/** Asks a job to stop; its end is told by the events. @param {string} id */
+/** Asks a job to stop; its end is told by the events.
+ * @param {string} id */
 export function stopJob(id) {
   return del(`/api/jobs/${id}`);
 }

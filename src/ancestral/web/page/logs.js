@@ -64,7 +64,8 @@ class Log {
     });
   }
 
-  /** Fetches what is new; asked again meanwhile, once more after that. @returns {Promise<void>} */
+  /** Fetches what is new; asked again meanwhile, once more after that.
+   * @returns {Promise<void>} */
   fetch() {
     this.again = this.fetching !== null;
     this.fetching ??= this.read().finally(() => {

@@ -91,14 +91,16 @@ function showLinks(view, params) {
   part("views").replaceChildren(...links);
 }
 
-/** Goes to the view without an entry in the address, which names views. @param {Event} event */
+/** Goes to the view without an entry in the address, which names views.
+ * @param {Event} event */
 function skip(event) {
   if (!(event.target instanceof Element && event.target.matches("a.skip"))) return;
   event.preventDefault();
   part("main").focus();
 }
 
-/** A view that is not there yet. @param {string} name @param {string} title @returns {View} */
+/** A view that is not there yet.
+ * @param {string} name @param {string} title @returns {View} */
 function pending(name, title) {
   return {
     name,

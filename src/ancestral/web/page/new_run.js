@@ -106,7 +106,8 @@ export function newRun({ root, go }, like) {
   root.append(form);
   on(form, "submit", (event) => event.preventDefault());
 
-  /** What the server is asked. @param {Values} changed */
+  /** What the server is asked.
+   * @param {Values} changed */
   function body(changed) {
     const [settings, from] = [
       tree(changed),

@@ -2,14 +2,16 @@
 
 /** @typedef {{[name: string]: any}} Tree */
 
-/** The values of a tree by dotted name. @param {Tree} tree @param {string} [before] @returns {[string, any][]} */
+/** The values of a tree by dotted name.
+ * @param {Tree} tree @param {string} [before] @returns {[string, any][]} */
 export function flat(tree, before = "") {
   return Object.entries(tree).flatMap(([name, value]) =>
     isTree(value) ? flat(value, `${before}${name}.`) : [/** @type {[string, any]} */ ([before + name, value])],
   );
 }
 
-/** The tree of values by dotted name. @param {Iterable<[string, any]>} values @returns {Tree} */
+/** The tree of values by dotted name.
+ * @param {Iterable<[string, any]>} values @returns {Tree} */
 export function tree(values) {
   /** @type {Tree} */
   const whole = {};
@@ -28,7 +30,8 @@ function isTree(value) {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-/** A value as a line has it. @param {any} value */
+/** A value as a line has it.
+ * @param {any} value */
 export function spelled(value) {
   const plain =
     typeof value === "string" &&

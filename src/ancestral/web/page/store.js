@@ -62,7 +62,8 @@ export function subscribe(names, listener) {
   return () => sets.forEach((each) => each?.delete(listener));
 }
 
-/** A run or a model that comes along. @param {string | undefined} id @returns {Run | null} */
+/** A run or a model that comes along.
+ * @param {string | undefined} id @returns {Run | null} */
 export function runOf(id) {
   return state.runs.get(id ?? "") ?? state.models.get(id ?? "") ?? null;
 }

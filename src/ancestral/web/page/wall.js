@@ -57,7 +57,7 @@ export function previewWall(run) {
     show(to) {
       const before = steps[at()],
         followed = at() === steps.length - 1;
-      const kept = followed || before === undefined ? to.length - 1 : to.findLastIndex((step) => step <= before);
+      const kept = followed || before === undefined ? to.length - 1 : to.filter((step) => step <= before).length - 1;
       steps = to;
       slider.max = String(Math.max(0, to.length - 1));
       slider.value = String(Math.max(0, kept));

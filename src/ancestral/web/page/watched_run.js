@@ -137,24 +137,27 @@ function capital(word) {
   return word[0].toUpperCase() + word.slice(1);
 }
 
-/** Items of a list, which is left alone where it has them already. @param {HTMLElement} list @param {string[]} items */
+/** Items of a list, which is left alone where it has them already.
+ * @param {HTMLElement} list @param {string[]} items */
 function showList(list, items) {
   if (items.join("\n") === list.dataset.items) return;
   list.dataset.items = items.join("\n");
   list.replaceChildren(...items.map((each) => h("li", null, each)));
 }
 
-/** What is wrong, in words. @param {Run} run @param {LogRecord[]} records @returns {string[]} */
+/** What is wrong, in words.
+ * @param {Run} run @param {LogRecord[]} records @returns {string[]} */
 function warningsOf(run, records) {
-  const last = records.findLast((each) => "loss" in each),
+  const last = records.filter((each) => "loss" in each).at(-1),
     skipped = last?.skipped ?? 0;
   const diverged =
     last?.loss === null ? "It has diverged: the loss is no number any more. Train with a smaller training.lr." : "";
-  const few = `${counted(skipped)} steps were skipped: their gradient was not finite. The learning rate may be too high.`;
+  const few = `${counted(skipped)} steps were skipped: their gradient was not finite. Lower training.lr.`;
   return [run.fault, diverged, skipped ? few : ""].filter(Boolean);
 }
 
-/** Stopping, going on, and another like it. @param {string} id */
+/** Stopping, going on, and another like it.
+ * @param {string} id */
 function controlsOf(id) {
   const box = commandBox(),
     more = number("More", 5, { min: 0, step: "any" });
@@ -229,7 +232,8 @@ function named(names) {
   return Object.entries(names).map(([value, label]) => ({ value, label }));
 }
 
-/** The curves of the log. @param {Params} params @param {(change: Params) => void} change */
+/** The curves of the log.
+ * @param {Params} params @param {(change: Params) => void} change */
 function curvesOf(params, change) {
   const along = select("Along", named(ALONG), "images", { change: (x) => change({ x }) });
   const log = checkbox("Logarithmic losses", true, { change: (on) => change({ log: on ? "" : "0" }) });
@@ -298,7 +302,8 @@ function curvesOf(params, change) {
   };
 }
 
-/** What else was logged, of an autoencoder or a codec. @param {LogRecord[]} records */
+/** What else was logged, of an autoencoder or a codec.
+ * @param {LogRecord[]} records */
 function others(records) {
   const names = new Set(records.flatMap((each) => Object.keys(each)));
   return [...names].filter((name) => !KNOWN.includes(name) && records.some((each) => typeof each[name] === "number"));
