@@ -5,16 +5,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ancestral import migrations
 from ancestral.files import read_json
 from ancestral.folders import OWN_FILE
-from ancestral.migrations import settings as migrated
 from ancestral.run_states import MALFORMED, state_of
 from ancestral.settings import CodecConfig, Config, ImageSpec, parse
 from ancestral.web.library import Found
 
 BUDGETS = ("steps", "images", "minutes")
-NUMBERS = ("sweep", "likelihood", "evaluation", "quality", "rate")
-"""Files of measurements in a run, without their ending."""
+NUMBERS = {
+    **{name: f"{name}.json" for name in ("sweep", "likelihood", "evaluation", "quality")},
+    "rate": "rate/rate.json",
+}
+"""Measurements of a run, and where in it they lie."""
 GRID = re.compile(r"step-(\d+)\.png")
 CHECKPOINT = re.compile(r"step-(\d+)")
 
@@ -74,7 +77,7 @@ def details(found: Found) -> dict[str, Any]:
         "shape": [*images.shape] if images else None,
         **(diffusion_of(config) if isinstance(config, Config) else {}),
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
-        "numbers": [name for name in NUMBERS if (found.path / f"{name}.json").is_file()],
+        "numbers": [name for name, file in NUMBERS.items() if (found.path / file).is_file()],
     }
 
 
@@ -93,13 +96,13 @@ def config_of(found: Found) -> Config | CodecConfig | None:
     """The settings of a run, of which its pipeline knows better how to sample; None: it does not say."""
     if found.kind == "autoencoder":
         with suppress(*MALFORMED):
-            return parse(CodecConfig, migrated(read_json(settings_file(found))), "codec.json")
+            return parse(CodecConfig, migrations.settings(read_json(settings_file(found))), "codec.json")
         return None
     config: Config | None = None
     with suppress(*MALFORMED):
-        config = parse(Config, migrated(read_json(pipeline_of(found) / OWN_FILE))["config"], OWN_FILE)
+        config = parse(Config, migrations.settings(read_json(pipeline_of(found) / OWN_FILE))["config"], OWN_FILE)
     with suppress(*MALFORMED):
-        own = parse(Config, migrated(read_json(settings_file(found))), "config.json")
+        own = parse(Config, migrations.settings(read_json(settings_file(found))), "config.json")
         return own.model_copy(update={"sampling": config.sampling}) if config else own
     return config
 
@@ -121,6 +124,12 @@ def size_of(images: ImageSpec) -> str:
     from ancestral.colors import NAMES
 
     return f"{images.height}x{images.width} {NAMES.get(images.channels, '')}".strip()
+
+
+def numbers_of(name: str, file: Path) -> Any:
+    """What a file of measurements holds, which an earlier version may have written."""
+    renamed = {"sweep": migrations.sweep, "evaluation": migrations.evaluation}.get(name)
+    return renamed(read_json(file)) if renamed else read_json(file)
 
 
 def numbered(folder: Path, name: re.Pattern[str]) -> list[int]:

@@ -13,7 +13,8 @@ import { view as train } from "./train.js";
 
 // of noise
 
-// of measurements
+import { view as numbers } from "./numbers.js";
+import { view as share } from "./share.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /**
@@ -34,9 +35,8 @@ const views = [
   pending("edit", "Edit"),
   // of noise
   pending("schedule", "Schedule"),
-  // of measurements
-  pending("numbers", "Numbers"),
-  pending("share", "Share"),
+  numbers,
+  share,
   // the tour
   pending("tour", "Tour"),
 ];
