@@ -1,6 +1,7 @@
 """The endpoints of runs: what there is, what was logged and measured, and trainings that begin, go on and stop."""
 
 import asyncio
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -43,7 +44,7 @@ class RunRoutes:
             Route("/api/state", self.state),
             Route("/api/runs", self.begin, methods=["POST"]),
             Route("/api/runs/{id}", self.run),
-            Route("/api/runs/{id}/log", self.log),
+            *(Route(f"/api/runs/{{id}}/{name}", partial(self.log, name)) for name in ("log", "timing")),
             Route("/api/runs/{id}/grids/{step:int}.png", self.grid),
             Route("/api/runs/{id}/numbers/{name}", self.numbers),
             Route("/api/runs/{id}/settings.json", self.settings),
@@ -80,12 +81,12 @@ class RunRoutes:
         card = self.watcher.seen[found.id].card if found.id in self.watcher.seen else {}
         return answer({**await asyncio.to_thread(details, found), **card})
 
-    async def log(self, request: Request) -> Response:
-        """The records of a log from a byte on."""
+    async def log(self, name: str, request: Request) -> Response:
+        """The records of a log, of what was computed or of the time it took, from a byte on."""
         start = request.query_params.get("from", "0")
         if not start.isdecimal() or len(start) > 15:
             raise InputError(f"expected a whole number of bytes for from, got {start!r}; begin at 0")
-        log = self._file(request, "log.jsonl", missing_is_fine=True)
+        log = self._file(request, f"{name}.jsonl", missing_is_fine=True)
         read = log_tail.Read([], 0) if log is None else await asyncio.to_thread(log_tail.read_from, log, int(start))
         return answer(read._asdict())
 

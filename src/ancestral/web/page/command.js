@@ -27,32 +27,32 @@ export function commandBox(title = "The same by the command line") {
 
 /**
  * Keeps a box at what a body would be by the command line. The server checks it without beginning anything: what is
- * wrong is shown in the box, and told to `check` ("": nothing is).
+ * wrong is shown in the box, and told to `fault` ("": nothing is), the answer to `answer`.
  *
  * @param {CommandBox} box @param {() => object | null} body as of POST /api/jobs; null: nothing to say yet
- * @param {(fault: string) => void} [check]
+ * @param {{fault?: (words: string) => void, answer?: (answer: any) => void}} [told]
  * @returns {() => void} to be called whenever what is asked has changed
  */
-export function liveCommand(box, body, check = () => {}) {
+export function liveCommand(box, body, told = {}) {
   let timer = 0, number = 0;
-  const tell = (/** @type {string} */ fault) => {
-    box.fault(fault);
-    check(fault);
-  };
   return () => {
     clearTimeout(timer);
     const own = ++number;
     timer = setTimeout(async () => {
       const asked = body();
       if (!asked) return box.show("");
+      let wrong = "";
       try {
-        const { command } = await post("/api/commands", asked);
+        const answer = await post("/api/commands", asked);
         if (own !== number) return;
-        box.show(command);
-        tell("");
+        box.show(answer.command);
+        told.answer?.(answer);
       } catch (fault) {
-        if (own === number && fault instanceof ApiError) tell(fault.message);
+        if (own !== number || !(fault instanceof ApiError)) return;
+        wrong = fault.message;
       }
+      box.fault(wrong);
+      told.fault?.(wrong);
     }, PATIENCE);
   };
 }
