@@ -2,11 +2,13 @@
 
 import re
 from contextlib import suppress
+from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from ancestral import migrations
-from ancestral.files import read_json
+from ancestral.files import parse_json, read_json
 from ancestral.folders import OWN_FILE
 from ancestral.run_states import MALFORMED, state_of
 from ancestral.settings import CodecConfig, Config, ImageSpec, parse
@@ -19,6 +21,7 @@ NUMBERS = {
 }
 """Measurements of a run, and where in it they lie."""
 GRID = re.compile(r"step-(\d+)\.png")
+MOST_HEADER = 2**24  # bytes that say what tensors a file holds
 CHECKPOINT = re.compile(r"step-(\d+)")
 
 
@@ -77,6 +80,8 @@ def details(found: Found) -> dict[str, Any]:
         "shape": [*images.shape] if images else None,
         **(diffusion_of(config) if isinstance(config, Config) else {}),
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
+        "parameters": parameters(pipeline_of(found)),
+        "writes_onnx": find_spec("onnx") is not None,
         "numbers": [name for name, file in NUMBERS.items() if (found.path / file).is_file()],
     }
 
@@ -124,6 +129,17 @@ def size_of(images: ImageSpec) -> str:
     from ancestral.colors import NAMES
 
     return f"{images.height}x{images.width} {NAMES.get(images.channels, '')}".strip()
+
+
+def parameters(pipeline: Path) -> int:
+    """Numbers in all networks of a pipeline, by the headers of their files."""
+    count = 0
+    for file in pipeline.glob("*/*.safetensors"):
+        with suppress(*MALFORMED), file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            tensors = parse_json(content.read(min(length, MOST_HEADER)), file.name)
+            count += sum(prod(each["shape"]) for name, each in tensors.items() if name != "__metadata__")
+    return count
 
 
 def numbers_of(name: str, file: Path) -> Any:

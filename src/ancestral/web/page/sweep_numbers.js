@@ -3,9 +3,10 @@
 import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
-import { checkbox, field, number as numberField, seed, text } from "./fields.js";
+import { checkbox, number as numberField, seed, text } from "./fields.js";
 import { counted, number, percent, table, withError } from "./figures.js";
 import { address } from "./route.js";
+import { several } from "./several.js";
 import { state } from "./store.js";
 
 /** @typedef {{sampler: string, grid: string, budget: number, steps: number, calls: number}} Choice */
@@ -140,7 +141,7 @@ function all(rows, best, file, { id }) {
 
 /** @returns {import("./numbers.js").Asked} */
 export function sweepFields() {
-  const samplers = several("Samplers", state.samplers, "all, where none is chosen");
+  const samplers = several("Samplers", state.samplers, [], "all, where none is chosen");
   const calls = text("Network calls", "5 10 20", { help: "for an image, at most; a number for each budget" });
   const images = numberField("Images", 256, { min: 20, step: 1, help: "by each sampler; a choice needs 200" });
   const keep = checkbox("Measure only", false, { help: "without it, what is clearly better becomes how the run generates" });
@@ -153,14 +154,4 @@ export function sweepFields() {
       calls: counts(), images: images.value, keep: keep.value, seed: first.value, yes: yes.value,
     }),
   };
-}
-
-/** A list out of which several may be chosen. @param {string} label @param {string[]} choices @param {string} help */
-function several(label, choices, help) {
-  const options = choices.map((each) => h("option", { value: each }, each));
-  const input = h("select", { multiple: true, size: 4 }, ...options);
-  return field(label, input, { help }, {
-    read: () => [...input.selectedOptions].map((each) => each.value),
-    write: (/** @type {string[]} */ to) => options.forEach((each) => (each.selected = to.includes(each.value))),
-  });
 }
