@@ -3,11 +3,18 @@
 const MOST_UNDONE = 50; // strokes that are remembered
 
 export class Mask {
+  /** @param {number} height @param {number} width */
   constructor(height, width) {
     this.height = height;
     this.width = width;
     this.painted = new Uint8Array(height * width);
+    /** @type {Uint8Array[]} */
     this.before = [];
+  }
+
+  /** How many pixels are painted. */
+  get count() {
+    return this.painted.reduce((a, b) => a + b, 0);
   }
 
   get isEmpty() {
@@ -24,13 +31,18 @@ export class Mask {
     this.painted = this.before.pop() ?? this.painted;
   }
 
-  /** A square of side `size` with (x, y) in its middle, or above and left of it; value 1 paints and 0 erases. */
-  dab(x, y, size, value) {
-    const back = (size - 1) >> 1;
-    for (let row = Math.max(y - back, 0); row < Math.min(y - back + size, this.height); row++) {
-      const from = Math.max(x - back, 0), to = Math.min(x - back + size, this.width);
-      if (from < to) this.painted.fill(value, row * this.width + from, row * this.width + to);
+  /** A box, the last column and row not in it, and what of it is outside left out; value 1 paints and 0 erases. */
+  box(left, top, right, bottom, value) {
+    const from = Math.max(left, 0), to = Math.min(right, this.width);
+    for (let row = Math.max(top, 0); from < to && row < Math.min(bottom, this.height); row++) {
+      this.painted.fill(value, row * this.width + from, row * this.width + to);
     }
+  }
+
+  /** A square of side `size` with (x, y) in its middle, or above and left of it. */
+  dab(x, y, size, value) {
+    const left = x - ((size - 1) >> 1), top = y - ((size - 1) >> 1);
+    this.box(left, top, left + size, top + size, value);
   }
 
   /** Dabs at every pixel on the way from one to another. */
