@@ -1,7 +1,11 @@
 /** A brush on a canvas that lies over an image: by mouse, pen and finger, and by keyboard. */
 
+/** @typedef {import("./mask.js").Pixel} Pixel */
+/** @typedef {import("./mask.js").Mask} Mask */
+
 const BRUSH_SIDE = 640; // pixels of the canvas, about
 const BRUSH_COLOR = [230, 60, 120, 153]; // of what is painted, RGBA
+/** @type {Record<string, Pixel>} */
 const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
@@ -13,10 +17,11 @@ const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
  */
 
 export class Brush {
-  /** @type {import("./mask.js").Mask | null} */
+  /** @type {Mask | null} */
   mask = null;
+  /** @type {Pixel} */
   at = [0, 0]; // where the keyboard and a pointer that hovers are
-  /** @type {number[] | null} */
+  /** @type {Pixel | null} */
   from = null; // where the pointer was, while it is down
 
   /** @param {HTMLCanvasElement} canvas @param {BrushWays} ways */
@@ -25,12 +30,12 @@ export class Brush {
     this.ways = ways;
     this.layer = document.createElement("canvas");
     for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel"]) {
-      canvas.addEventListener(kind, (event) => this.mask && this.stroke(/** @type {PointerEvent} */ (event)));
+      canvas.addEventListener(kind, (event) => this.stroke(/** @type {PointerEvent} */ (event)));
     }
-    canvas.addEventListener("keydown", (event) => this.mask && this.key(event));
+    canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
-  /** What is painted on from now on; null: nothing. @param {import("./mask.js").Mask | null} mask */
+  /** What is painted on from now on; null: nothing. @param {Mask | null} mask */
   take(mask) {
     this.mask = mask;
     this.from = null;
@@ -48,7 +53,8 @@ export class Brush {
     this.touched();
   }
 
-  /** Paints a box, the last column and row not in it. */
+  /** Paints a box, the last column and row not in it.
+   * @param {number} left @param {number} top @param {number} right @param {number} bottom */
   box(left, top, right, bottom) {
     this.mask?.begin();
     this.mask?.box(left, top, right, bottom, this.value);
@@ -88,11 +94,13 @@ export class Brush {
 
   /** @param {PointerEvent} event */
   stroke(event) {
+    const { mask } = this;
+    if (!mask) return;
     if (event.type === "pointerdown" && event.button === 0) {
       this.canvas.setPointerCapture(event.pointerId);
       this.from = this.at = this.pixelAt(event);
       if (this.ways.boxes()) return this.show();
-      this.mask.begin();
+      mask.begin();
       this.dab(this.at);
     } else if (event.type === "pointermove" && this.from && !this.ways.boxes()) {
       for (const each of event.getCoalescedEvents?.() ?? [event]) this.dab(this.pixelAt(each));
@@ -108,9 +116,9 @@ export class Brush {
     this.touched();
   }
 
-  /** Paints from where the pointer was. @param {number[]} to */
+  /** Paints from where the pointer was. @param {Pixel} to */
   dab(to) {
-    this.mask.line(this.from ?? to, to, this.ways.size(), this.value);
+    this.mask?.line(this.from ?? to, to, this.ways.size(), this.value);
     this.at = to;
     if (this.from) this.from = to;
   }
@@ -118,9 +126,9 @@ export class Brush {
   /** Arrows move, space paints, and arrows with shift held paint too. @param {KeyboardEvent} event */
   key(event) {
     const move = MOVES[event.key], { at, mask } = this;
-    if (!move && event.key !== " ") return;
+    if (!mask || (!move && event.key !== " ")) return;
     event.preventDefault();
-    const [x, y] = move ?? [0, 0], to = [within(at[0] + x, mask.width), within(at[1] + y, mask.height)];
+    const [x, y] = move ?? [0, 0], to = /** @type {Pixel} */ ([within(at[0] + x, mask.width), within(at[1] + y, mask.height)]);
     this.at = to;
     if (move && !event.shiftKey) return this.show();
     mask.begin();
@@ -128,25 +136,28 @@ export class Brush {
     this.touched();
   }
 
-  /** @param {PointerEvent} event */
+  /** @param {PointerEvent} event @returns {Pixel} */
   pixelAt(event) {
-    const box = this.canvas.getBoundingClientRect(), { width, height } = this.mask;
+    const box = this.canvas.getBoundingClientRect(), { width, height } = this.mask ?? { width: 1, height: 1 };
     const x = Math.floor(((event.clientX - box.left) / box.width) * width);
     return [within(x, width), within(Math.floor(((event.clientY - box.top) / box.height) * height), height)];
   }
 }
 
+/** @param {number} x @param {number} count */
 function within(x, count) {
   return Math.min(Math.max(x, 0), count - 1);
 }
 
-/** Left, top, right and bottom of the square that a brush paints at a pixel, the last two not in it. */
+/** Left, top, right and bottom of the square that a brush paints at a pixel, the last two not in it.
+ * @param {Pixel} pixel @param {number} size @returns {[number, number, number, number]} */
 function around([x, y], size) {
   const back = (size - 1) >> 1;
   return [x - back, y - back, x - back + size, y - back + size];
 }
 
-/** The same, of the box whose corners are two pixels. */
+/** The same, of the box whose corners are two pixels. @param {Pixel} one @param {Pixel} other
+ * @returns {[number, number, number, number]} */
 function between([x, y], [u, v]) {
   return [Math.min(x, u), Math.min(y, v), Math.max(x, u) + 1, Math.max(y, v) + 1];
 }
