@@ -21,29 +21,33 @@ SCHEDULES = "schedules"  # in the studio's folder
 
 
 class NewRun(Settings):
-    """A network is to be trained: on a data folder, by a preset, or by a preset on a data folder."""
+    """A network is to be trained: on a data folder, by a preset, or by a preset on a data folder; `like`: with the
+    settings of a run in place of a preset's."""
 
     name: Name
     data: str | None = None
     preset: str | None = None
+    like: str | None = None
     settings: Annotated[dict[str, Any], Field(default_factory=dict)]
     schedule: str | None = None
     yes: bool = False
 
     def job(self, library: Library, out: Path) -> TrainSettings:
         """The settings of the job, its faults told."""
+        check_names_no_place(self.settings)
         settings = dict(self.settings)
-        check_names_no_place(settings)
         data = None if self.data is None else library.data_folder(self.data)
         if self.preset is not None and self.preset not in PRESETS:
             raise InputError(f"expected a preset, got {self.preset!r}; {meant(self.preset, PRESETS)}")
-        if data is not None and self.preset is not None:
-            settings["data"] = {**settings.get("data", {}), "source": str(data)}
+        file = None if self.like is None else settings_file(library.found(self.like))
+        if data is not None and (self.preset is not None or file is not None):
+            settings = laid(settings, "data", {"source": str(data)})
         if self.schedule is not None:
             stored = Schedules(library.folder).read(self.schedule)
-            settings["diffusion"] = {**settings.get("diffusion", {}), "schedule": stored}
-        target = self.preset or (data and str(data))
-        job = parse(TrainSettings, {"target": target, "settings": settings, "out": out, "yes": self.yes}, self.name)
+            settings = laid(settings, "diffusion", {"schedule": stored})
+        target = self.preset or (None if file else data and str(data))
+        asked = {"target": target, "config": file, "settings": settings, "out": out, "yes": self.yes}
+        job = parse(TrainSettings, asked, self.name)
         if data is None or kind_of(data) != "packed data set":  # whose index asks for torch
             _ = job.plan
         return job
@@ -104,6 +108,12 @@ class Schedules:
         return read_json(path)
 
 
+def laid(settings: dict[str, Any], branch: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings with changes laid over one of their branches; what is no branch is left for pydantic to refuse."""
+    under = settings.get(branch, {})
+    return {**settings, branch: {**under, **changes} if isinstance(under, dict) else under}
+
+
 def check_names_no_place(settings: dict[str, Any]) -> None:
     """That settings name no path and no address: data by name, no encoder and no autoencoder of a folder."""
     for name, value in flat(settings):
@@ -111,3 +121,16 @@ def check_names_no_place(settings: dict[str, Any]) -> None:
             raise InputError(f"expected one of {', '.join(DATA_SETS)} for data.source, got {value!r}; choose a folder")
         if name.endswith(".folder") and value:
             raise InputError(f"expected no folder for {name}, got {value!r}; begin such a run at a command line")
+
+
+def train_words(job: TrainSettings) -> list[str]:
+    """The words of `ancestral train` that mean a job."""
+    words = ["train", *([job.target] if job.target else []), *(["--config", str(job.config)] if job.config else [])]
+    for name, value in flat(job.settings):
+        above, dot, last = name.rpartition(".")
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--{above}{dot}no_{last}")
+        else:
+            several = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
+    return [*words, *(["--out", str(job.out)] if job.out else []), *(["--yes"] if job.yes else [])]

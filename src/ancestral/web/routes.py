@@ -1,6 +1,8 @@
 """The endpoints of runs: what there is, what was logged and measured, and trainings that begin, go on and stop."""
 
 import asyncio
+import shlex
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -11,13 +13,15 @@ from starlette.routing import Route
 from ancestral.errors import InputError
 from ancestral.evaluation.settings import SAMPLERS
 from ancestral.files import json_object
+from ancestral.folders import kind_of
+from ancestral.jobs.target import TrainSettings
 from ancestral.presets import PRESETS
 from ancestral.settings import Settings, parse
 from ancestral.training.logs import finite
 from ancestral.web import log_tail
 from ancestral.web.event_ring import EventRing
 from ancestral.web.library import Found, Library, UnknownId
-from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule
+from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule, train_words
 from ancestral.web.summaries import NUMBERS, details, settings_file, summary
 from ancestral.web.trainings import Trainings
 from ancestral.web.watching import RunWatcher
@@ -42,8 +46,9 @@ class RunRoutes:
         return [
             Route("/api/state", self.state),
             Route("/api/runs", self.begin, methods=["POST"]),
+            Route("/api/plans", self.plan, methods=["POST"]),
             Route("/api/runs/{id}", self.run),
-            Route("/api/runs/{id}/log", self.log),
+            *(Route(f"/api/runs/{{id}}/{name}", partial(self.log, name)) for name in ("log", "timing")),
             Route("/api/runs/{id}/grids/{step:int}.png", self.grid),
             Route("/api/runs/{id}/numbers/{name}", self.numbers),
             Route("/api/runs/{id}/settings.json", self.settings),
@@ -76,18 +81,25 @@ class RunRoutes:
         )
 
     async def run(self, request: Request) -> Response:
+        if (begun := self.watcher.begun.get(request.path_params["id"])) is not None:  # it has no folder yet
+            return answer(self.watcher.seen[begun.id].card)
         found = self._found(request)
         card = self.watcher.seen[found.id].card if found.id in self.watcher.seen else {}
-        return answer({**await asyncio.to_thread(details, found), **card})
+        said = self.trainings.said(found.id)
+        return answer({**await asyncio.to_thread(details, found), **card, "said": said})
 
-    async def log(self, request: Request) -> Response:
-        """The records of a log from a byte on."""
+    async def log(self, name: str, request: Request) -> Response:
+        """The records of a log, of what was computed or of the time it took, from a byte on."""
         start = request.query_params.get("from", "0")
         if not start.isdecimal() or len(start) > 15:
             raise InputError(f"expected a whole number of bytes for from, got {start!r}; begin at 0")
-        log = self._file(request, "log.jsonl", missing_is_fine=True)
-        read = log_tail.Read([], 0) if log is None else await asyncio.to_thread(log_tail.read_from, log, int(start))
-        return answer(read._asdict())
+        try:
+            log = self._found(request).inside(f"{name}.jsonl")
+        except UnknownId:
+            if request.path_params["id"] not in self.watcher.seen:
+                raise
+            return answer(log_tail.Read([], 0)._asdict())  # of a run that has logged nothing yet
+        return answer((await asyncio.to_thread(log_tail.read_from, log, int(start)))._asdict())
 
     async def grid(self, request: Request) -> Response:
         name = f"step-{request.path_params['step']:08d}.png"
@@ -109,6 +121,14 @@ class RunRoutes:
         asked = await body_of(request, NewRun)
         found = self.library.new_run(asked.name)
         return await self._train(found, await asyncio.to_thread(asked.job, self.library, found.path))
+
+    async def plan(self, request: Request) -> Response:
+        """What a run would be: its settings, all of them, and the command. Nothing is begun."""
+        asked = await body_of(request, NewRun)
+        job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
+        packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
+        settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
+        return answer({"command": shlex.join(["ancestral", *train_words(job)]), "settings": settings})
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
@@ -135,20 +155,14 @@ class RunRoutes:
         self.schedules.write(asked)
         return answer({"id": asked.name})
 
-    async def _train(self, found: Found, job: Any) -> Response:
-        words = command("train", job)
+    async def _train(self, found: Found, job: TrainSettings) -> Response:
+        words = train_words(job)
         self.trainings.start(found.id, words)
         self.watcher.begin(found)
-        return answer({"run": found.id, "command": " ".join(words)})
+        return answer({"run": found.id, "command": shlex.join(["ancestral", *words])})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])
-
-    def _file(self, request: Request, name: str, missing_is_fine: bool) -> Any:
-        try:
-            return self._found(request).inside(name)
-        except UnknownId:
-            return None
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:

@@ -5,10 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ancestral.colors import NAMES
 from ancestral.files import read_json
 from ancestral.folders import OWN_FILE
 from ancestral.migrations import settings as migrated
-from ancestral.run_states import MALFORMED, state_of
+from ancestral.run_states import MALFORMED, RunState, state_of
 from ancestral.settings import CodecConfig, Config, ImageSpec, parse
 from ancestral.web.library import Found
 
@@ -22,23 +23,24 @@ CHECKPOINT = re.compile(r"step-(\d+)")
 def summary(found: Found) -> dict[str, Any]:
     """What a card shows of a run, a pipeline or a model."""
     card: dict[str, Any] = {"id": found.id, "name": found.path.name, "place": found.place, "kind": found.kind}
-    if found.kind in ("pipeline", "model"):
-        size = ""
-        with suppress(*MALFORMED):
-            images = parse(ImageSpec, read_json(found.path / OWN_FILE)["images"], OWN_FILE)
-            size = size_of(images)
-        changed = found.path.stat().st_mtime if found.path.exists() else 0.0
-        return {**card, "state": "finished", "size": size, "changed": changed, "grids": [], "usable": True}
-    state = state_of(found.path)._asdict()
-    del state["run"]
+    state = state_of_pipeline(found) if found.kind in ("pipeline", "model") else state_of(found.path)
+    fields = state._asdict()
+    del fields["run"]
     return {
         **card,
-        **state,
-        "seconds_left": seconds_left(state),
+        **fields,
+        "seconds_left": seconds_left(fields),
         "grids": numbered(found.path / "samples", GRID),
         "budget": budget(found),
-        "usable": (found.path / "pipeline").is_dir(),
+        "usable": pipeline_of(found).is_dir(),
     }
+
+
+def state_of_pipeline(found: Found) -> RunState:
+    """What there is to say of a pipeline that lies in no run."""
+    images = images_of(found)
+    changed = found.path.stat().st_mtime if found.path.is_dir() else 0.0
+    return RunState(run="", state="finished", size=size_of(images) if images else "", changed=changed)
 
 
 def seconds_left(state: dict[str, Any]) -> float | None:
@@ -118,8 +120,6 @@ def pipeline_of(found: Found) -> Path:
 
 def size_of(images: ImageSpec) -> str:
     """Height, width and channels of images, in words."""
-    from ancestral.colors import NAMES
-
     return f"{images.height}x{images.width} {NAMES.get(images.channels, '')}".strip()
 
 

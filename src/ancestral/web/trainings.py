@@ -21,6 +21,8 @@ from ancestral.files import open_regular, open_to_append, read_json
 
 PLACE = ".studio"  # in the studio's folder: a number and the output of each training
 MOST_OUTPUT = 2**14  # bytes, at the end of what a training has said
+MOST_SAID = 12  # lines
+PROGRESS = re.compile(r" *\d+%  ")
 ERROR = re.compile(rb"^ancestral: error: (.*)$", re.MULTILINE)
 
 
@@ -91,6 +93,14 @@ class Trainings:
                 said = ERROR.findall(file.read())
                 return said[-1].decode(errors="replace") if said else ""
         return ""
+
+    def said(self, id: str) -> list[str]:
+        """The last lines of what a training has said beside how far it was; none where it was not begun here."""
+        with suppress(InputError, OSError), open_regular(self.output(id)) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_OUTPUT))
+            lines = file.read().decode(errors="replace").splitlines()
+            return [line for line in lines if line.strip() and not PROGRESS.match(line)][-MOST_SAID:]
+        return []
 
     def output(self, id: str) -> Path:
         """The file of what a training has said."""

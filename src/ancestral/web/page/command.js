@@ -19,10 +19,18 @@ export function commandBox(title = "The same by the command line") {
   const show = (/** @type {string} */ text) => {
     code.textContent = text;
     wrong.textContent = "";
+    element.hidden = !text;
     pre.hidden = copy.hidden = !text;
   };
   show("");
-  return { element, show, fault: (words) => (wrong.textContent = words) };
+  return {
+    element,
+    show,
+    fault(words) {
+      wrong.textContent = words;
+      element.hidden = !words && !code.textContent;
+    },
+  };
 }
 
 /**
@@ -30,7 +38,8 @@ export function commandBox(title = "The same by the command line") {
  * wrong is shown in the box, and told to `fault` ("": nothing is), the answer to `answer`.
  *
  * @param {CommandBox} box @param {() => object | null} body as of POST /api/jobs; null: nothing to say yet
- * @param {{fault?: (words: string) => void, answer?: (answer: any) => void}} [told]
+ * @param {{fault?: (words: string) => void, answer?: (answer: any) => void, path?: string}} [told] `path`: where else
+ *   it is asked
  * @returns {() => void} to be called whenever what is asked has changed
  */
 export function liveCommand(box, body, told = {}) {
@@ -43,7 +52,7 @@ export function liveCommand(box, body, told = {}) {
       if (!asked) return box.show("");
       let wrong = "";
       try {
-        const answer = await post("/api/commands", asked);
+        const answer = await post(told.path ?? "/api/commands", asked);
         if (own !== number) return;
         box.show(answer.command);
         told.answer?.(answer);

@@ -11,6 +11,7 @@ import { runOf, state } from "./store.js";
 /** @typedef {Map<string, any>} Values by dotted names of settings */
 /** @typedef {{element: HTMLElement, show: (values: Values, base: Values) => void}} SettingField */
 
+const PLANS = "/api/plans"; // what a run would be
 const BUDGETS = { minutes: "minutes", images: "images", steps: "steps" };
 const TYPICAL = /** @type {Record<string, number>} */ ({ minutes: 5, images: 100_000, steps: 2000 });
 const OFFERED = {
@@ -37,7 +38,7 @@ export function newRun({ root, go }, like) {
   const about = h("p", { class: "soft" });
   const name = text("Name", "", { help: "Small letters, digits and -; a folder is called so.", change: () => ((named = true), ask()) });
   const amount = number("Budget", null, { min: 0, optional: true, change: () => setBudget() });
-  const unit = select("of", Object.entries(BUDGETS).map(([value, label]) => ({ value, label })), "minutes", { change: () => {
+  const unit = select("counted in", Object.entries(BUDGETS).map(([value, label]) => ({ value, label })), "minutes", { change: () => {
     amount.value = TYPICAL[unit.value];
     setBudget();
   } });
@@ -81,24 +82,25 @@ export function newRun({ root, go }, like) {
     const [settings, from] = [tree(changed), { data: data.value || null, preset: preset.value || null, like: like ?? null }];
     return { name: name.value, ...from, settings, schedule: schedule.value || null };
   }
-  const live = liveCommand(box, () => ({ kind: "train", view: "train", run: null, settings: body(changes) }), {
+  const live = liveCommand(box, () => body(changes), {
+    path: PLANS,
     fault: (fault) => lines.fault(fault),
     answer: (answer) => {
-      now = new Map(flat(answer.settings));
+      now = new Map(flat(answer.settings ?? {}));
       showAll();
     },
   });
 
   function ask() {
+    name.fault(isTaken(name.value) ? "There is a run of this name; choose another." : "");
     about.textContent = state.presets.find((each) => each.name === preset.value)?.about ?? "";
     const of = JSON.stringify([data.value, preset.value]);
     if (of === baseOf) return live();
     baseOf = of;
-    const plain = { ...body(new Map()), schedule: null };
-    post("/api/commands", { kind: "train", view: "train", run: null, settings: plain }).then(
+    post(PLANS, { ...body(new Map()), name: "new", schedule: null }).then(
       (answer) => {
         if (of !== baseOf || closed) return;
-        base = new Map(flat(answer.settings));
+        base = new Map(flat(answer.settings ?? {}));
         now = new Map(base);
         for (const [key, value] of changes) if (isSame(value, base.get(key))) changes.delete(key);
         showAll();
@@ -128,10 +130,9 @@ export function newRun({ root, go }, like) {
     if (named) return;
     const from = model?.name ?? (preset.value || state.data.find(({ id }) => id === data.value)?.name || "run");
     const plain = from.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "").slice(0, 58) || "run";
-    const taken = new Set([...state.runs.values()].map((each) => each.name));
-    let number = 1;
-    while (taken.has(number === 1 ? plain : `${plain}-${number}`)) number++;
-    name.value = number === 1 ? plain : `${plain}-${number}`;
+    let free = plain;
+    for (let number = 2; isTaken(free); number++) free = `${plain}-${number}`;
+    name.value = free;
   }
 
   async function begin() {
@@ -155,6 +156,11 @@ export function newRun({ root, go }, like) {
   };
 }
 
+/** @param {string} name */
+function isTaken(name) {
+  return [...state.runs.values()].some((each) => each.place === name);
+}
+
 /** All settings as lines. @param {Values} changes @param {() => {base: Values, now: Values}} known @param {() => void} ask */
 function linesOf(changes, known, ask) {
   const all = text("All settings", "", {
@@ -164,7 +170,9 @@ function linesOf(changes, known, ask) {
     change: () => {
       try {
         const { base, now } = known();
-        for (const [key, value] of fromLines(all.value)) {
+        const lines = fromLines(all.value);
+        for (const key of changes.keys()) if (!lines.has(key)) changes.delete(key);
+        for (const [key, value] of lines) {
           if (isSame(value, changes.has(key) ? changes.get(key) : now.get(key))) continue;
           if (isSame(value, base.get(key))) changes.delete(key);
           else changes.set(key, value);

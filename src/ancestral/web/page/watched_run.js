@@ -31,11 +31,12 @@ export function watchedRun({ root, params, go }, id) {
     go("train", { ...asked, ...change }, { replace: true });
   });
   const wall = previewWall(id), warnings = h("ul", { class: "warnings" });
-  let asked = params, details = /** @type {any} */ (null), askedAt = 0, records = /** @type {LogRecord[]} */ ([]), before = "";
+  const lines = h("ul"), said = h("details", null, h("summary", null, "What the training said"), lines);
+  let asked = params, details = /** @type {any} */ (null), askedAt = 0, records = /** @type {LogRecord[]} */ ([]);
 
   root.append(
     h("div", { class: "watched" },
-      h("section", { "aria-label": "State" }, facts.element, warnings, controls.element),
+      h("section", { "aria-label": "State" }, facts.element, warnings, controls.element, said),
       h("section", { "aria-labelledby": "wall-title" }, h("h2", { id: "wall-title" }, "What it generates"), wall.element),
       curves.element,
     ),
@@ -46,9 +47,9 @@ export function watchedRun({ root, params, go }, id) {
     facts.show(run, details);
     controls.show(run);
     wall.show(run.grids);
-    const told = warningsOf(run, records, details?.said ?? []);
-    if (told.join("\n") !== before) warnings.replaceChildren(...told.map((each) => h("li", null, each)));
-    before = told.join("\n");
+    showList(warnings, warningsOf(run, records));
+    showList(lines, details?.said ?? []);
+    said.hidden = !details?.said?.length;
     if (run.state !== "training" || Date.now() - askedAt > STALE) lookCloser(run.state);
   };
   let known = "";
@@ -112,22 +113,25 @@ function capital(word) {
   return word[0].toUpperCase() + word.slice(1);
 }
 
-/** What is wrong, in words. @param {Run} run @param {LogRecord[]} records @param {string[]} said by the training */
-function warningsOf(run, records, said) {
+/** Items of a list, which is left alone where it has them already. @param {HTMLElement} list @param {string[]} items */
+function showList(list, items) {
+  if (items.join("\n") === list.dataset.items) return;
+  list.dataset.items = items.join("\n");
+  list.replaceChildren(...items.map((each) => h("li", null, each)));
+}
+
+/** What is wrong, in words. @param {Run} run @param {LogRecord[]} records @returns {string[]} */
+function warningsOf(run, records) {
   const last = records.findLast((each) => "loss" in each), skipped = last?.skipped ?? 0;
-  const diverged = last && last.loss === null && "It has diverged: the loss is no number any more. A smaller training.lr is the usual remedy.";
-  return [
-    run.fault,
-    diverged || "",
-    skipped ? `${counted(skipped)} steps were skipped, since their gradient was not finite: the learning rate may be too high.` : "",
-    ...said,
-  ].filter((each, i, all) => each && all.indexOf(each) === i);
+  const diverged = last?.loss === null ? "It has diverged: the loss is no number any more. Train with a smaller training.lr." : "";
+  const few = `${counted(skipped)} steps were skipped, since their gradient was not finite; the learning rate may be too high.`;
+  return [run.fault, diverged, skipped ? few : ""].filter(Boolean);
 }
 
 /** Stopping, going on, and another like it. @param {string} id */
 function controlsOf(id) {
   const box = commandBox(), more = number("More", 5, { min: 0, step: "any" });
-  const unit = select("of", named(BUDGETS), "minutes");
+  const unit = select("counted in", named(BUDGETS), "minutes");
   const send = async (/** @type {object | null} */ budget) => {
     fail("");
     const { command } = await post(`/api/runs/${id}/continue`, { budget });
@@ -147,7 +151,7 @@ function controlsOf(id) {
     const run = runOf(id), name = /** @type {keyof typeof BUDGETS} */ (unit.value), total = (run?.[name] ?? 0) + (more.value ?? 0);
     return send({ [name]: name === "minutes" ? Number(total.toFixed(3)) : Math.round(total) });
   });
-  const extension = h("fieldset", { class: "more" }, h("legend", null, "A longer budget"), h("div", { class: "pair" }, more.element, unit.element), extend);
+  const extension = h("fieldset", { class: "more" }, h("legend", null, "A longer budget"), more.element, unit.element, extend);
   const links = h("p", { class: "actions" },
     h("a", { class: "button", href: address("draw", { run: id }) }, "Draw with it"),
     h("a", { class: "button", href: address("train", { like: id }) }, "Train another like it"),
