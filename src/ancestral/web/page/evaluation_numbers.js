@@ -53,8 +53,11 @@ function amount(found) {
   return found ? withError(found.value, found.standard_error) : "–";
 }
 
-/** A bar for each comparison, from zero, with its standard error. @param {string} title
- * @param {Comparison[]} comparisons @param {string} name */
+/**
+ * A bar for each comparison, from zero, with its standard error.
+ *
+ * @param {string} title @param {Comparison[]} comparisons @param {string} name
+ */
 function bars(title, comparisons, name) {
   const found = comparisons.flatMap((each) => {
     const own = each.numbers.find((one) => one.name === name);

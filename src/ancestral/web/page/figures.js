@@ -4,7 +4,11 @@ import { h } from "./elements.js";
 
 const MINUS = "−";
 
-/** A number as it is read: thousands apart, few digits behind the point. @param {number | null | undefined} value */
+/**
+ * A number as it is read: thousands apart, few digits behind the point.
+ *
+ * @param {number | null | undefined} value @param {number} [digits]
+ */
 export function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
@@ -12,8 +16,11 @@ export function number(value, digits = 3) {
   return said.replace("-", MINUS);
 }
 
-/** A value ± one standard error, the error to two digits and the value to as many places.
- * @param {number | null | undefined} value @param {number | null | undefined} [error] */
+/**
+ * A value ± one standard error, the error to two digits and the value to as many places.
+ *
+ * @param {number | null | undefined} value @param {number | null | undefined} [error]
+ */
 export function withError(value, error) {
   if (!error || value === null || value === undefined) return number(value);
   const places = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(error))));
@@ -58,7 +65,11 @@ export function table(head, rows, caption) {
   return h("figure", { class: "block" }, h("figcaption", null, caption), box);
 }
 
-/** A list of names and what they are. @param {[string, Child][]} pairs */
+/**
+ * A list of names and what they are.
+ *
+ * @param {[string, Child][]} pairs
+ */
 export function facts(pairs) {
   return h("dl", null, ...pairs.map(([name, what]) => h("div", null, h("dt", null, name), h("dd", null, what))));
 }

@@ -41,7 +41,7 @@ export function jobForm({ kind, view, run, fields, settings, start, progress, do
     });
   };
   const body = () => ({ kind, run, view, settings: settings() });
-  const ask = liveCommand(box, body, (fault) => (begin.disabled = Boolean(fault) || !stop.hidden));
+  const ask = liveCommand(box, body, { fault: (words) => (begin.disabled = Boolean(words) || !stop.hidden) });
   const actions = h("div", { class: "actions" }, begin, stop, bar);
   const inputs = h("div", { class: "fields" }, ...fields.map((each) => each.element));
   const element = h("form", null, inputs, actions, words, box.element);

@@ -7,9 +7,9 @@ import { likelihoodFields, showLikelihood } from "./likelihood_numbers.js";
 import { showQuality, showRate } from "./codec_numbers.js";
 import { showSweep, sweepFields } from "./sweep_numbers.js";
 import { jobForm } from "./job_form.js";
+import { isThere, viewOfRun } from "./run_view.js";
 import { subscribe } from "./store.js";
 
-/** @typedef {import("./store.js").Run} Run */
 /** @typedef {any} Details of a run, as GET /api/runs/{id} has them */
 /**
  * @typedef {{element: HTMLElement, close: () => void}} Shown
@@ -50,44 +50,25 @@ const MEASUREMENTS = [
 export const view = {
   name: "numbers",
   title: "Numbers",
-  open({ root, run: current }) {
-    const run = current();
-    let shown = /** @type {Section[]} */ ([]);
-    const close = () => shown.splice(0).forEach((each) => each.close());
-    const show = async () => {
-      const at = current();
-      close();
-      root.replaceChildren(at ? h("p", { class: "soft" }, "Reading…") : h("p", null, "Choose a run in the list of runs."));
-      if (!at) return;
-      try {
-        const details = await get(`/api/runs/${at.id}`);
-        if (current()?.id !== at.id) return;
-        shown = MEASUREMENTS.filter((each) => each.kinds.includes(at.kind)).map((each) => section(each, details));
-        root.replaceChildren(...(shown.length ? shown.map((each) => each.element) : [unmeasured(at)]));
-      } catch (fault) {
-        fail(fault);
-      }
-    };
-    let id = run?.id;
-    show();
-    const leave = subscribe(["run"], (_, changed) => {
-      if (changed.id === current()?.id) shown.forEach((each) => each.look());
-    });
-    return {
-      update() {
-        if (current()?.id === id) return;
-        id = current()?.id;
-        show();
-      },
-      close() {
-        leave();
-        close();
-      },
-    };
-  },
+  open: (place) => viewOfRun("numbers", place, (details) => opened(place.root, details), isThere),
 };
 
-/** @param {Run} run */
+/** @param {HTMLElement} root @param {Details} details @returns {import("./main.js").Opened} */
+function opened(root, details) {
+  const shown = MEASUREMENTS.filter((each) => each.kinds.includes(details.kind)).map((each) => section(each, details));
+  root.append(...(shown.length ? shown.map((each) => each.element) : [unmeasured(details)]));
+  const leave = subscribe(["run", "state"], (name, changed) => {
+    if (name === "state" || changed.id === details.id) shown.forEach((each) => each.look());
+  });
+  return {
+    close() {
+      leave();
+      shown.forEach((each) => each.close());
+    },
+  };
+}
+
+/** @param {Details} details */
 function unmeasured({ name }) {
   return h("p", null, `${name} is no run of its own: what it is measured on lies in a run. By the command line, `,
     h("code", null, `ancestral evaluate ${name}`), " measures it all the same, if its data are there.");

@@ -1,10 +1,11 @@
 /** A run as files for others: one page, ONNX, the folder that diffusers opens, and the report. */
 
-import { download, get } from "./api.js";
-import { button, fail, h } from "./elements.js";
+import { download } from "./api.js";
+import { button, h } from "./elements.js";
 import { number as numberField, select, text } from "./fields.js";
 import { counted, size } from "./figures.js";
 import { jobForm } from "./job_form.js";
+import { isThere, viewOfRun } from "./run_view.js";
 import { several } from "./several.js";
 import { state } from "./store.js";
 
@@ -23,33 +24,16 @@ const ENGINE = 60e3, PLAN = 4.5e3, GRAPH = 60e3; // bytes, at most: a page witho
 export const view = {
   name: "share",
   title: "Share",
-  open({ root, run: current }) {
-    let id = /** @type {string | undefined} */ (undefined), shown = /** @type {Shown[]} */ ([]);
-    const close = () => shown.splice(0).forEach((each) => each.close());
-    const show = async () => {
-      const run = current();
-      id = run?.id;
-      close();
-      if (!run) return root.replaceChildren(h("p", null, "Choose a run or a model in the list of runs."));
-      root.replaceChildren(h("p", { class: "soft" }, "Reading…"));
-      try {
-        const details = await get(`/api/runs/${run.id}`);
-        if (current()?.id !== run.id) return;
-        if (!details.usable) return root.replaceChildren(h("p", null, "There is no network to share yet: a run has one once it has saved."));
-        shown = run.kind === "autoencoder" ? [report(details)] : [page(details), onnx(details), folder(details)];
-        if (run.kind === "run") shown.push(report(details));
-        root.replaceChildren(...shown.map((each) => each.element));
-      } catch (fault) {
-        fail(fault);
-      }
-    };
-    show();
-    return {
-      update: () => void (current()?.id !== id && show()),
-      close,
-    };
-  },
+  open: (place) => viewOfRun("share", place, (details) => opened(place.root, details), isThere),
 };
+
+/** @param {HTMLElement} root @param {Details} details @returns {import("./main.js").Opened} */
+function opened(root, details) {
+  const files = details.kind === "autoencoder" ? [] : [page(details), onnx(details), folder(details)];
+  const shown = [...files, ...(["run", "autoencoder"].includes(details.kind) ? [report(details)] : [])];
+  root.append(...shown.map((each) => each.element));
+  return { close: () => shown.forEach((each) => each.close()) };
+}
 
 /** @param {Details} details @returns {Shown} */
 function page(details) {

@@ -33,7 +33,11 @@ export function showSweep(file, details) {
   return { element, close: () => drawn.forEach((each) => each.close()) };
 }
 
-/** The standard error of a jackknife that leaves out groups of both sets. @param {Jackknife} jackknife */
+/**
+ * The standard error of a jackknife that leaves out groups of both sets.
+ *
+ * @param {Jackknife} jackknife
+ */
 export function errorOf([, ...sets]) {
   const variances = sets.map((values) => {
     const mean = values.reduce((a, b) => a + b, 0) / values.length;
@@ -74,7 +78,11 @@ function nameOf({ choice }) {
   return `${choice.sampler}, ${choice.grid}`;
 }
 
-/** The rows of each sampler on each grid, by calls. @param {Row[]} rows @returns {Map<string, Row[]>} */
+/**
+ * The rows of each sampler on each grid, by calls.
+ *
+ * @param {Row[]} rows @returns {Map<string, Row[]>}
+ */
 function curvesOf(rows) {
   const found = /** @type {Map<string, Row[]>} */ (new Map());
   for (const row of rows) found.set(nameOf(row), [...(found.get(nameOf(row)) ?? []), row]);
