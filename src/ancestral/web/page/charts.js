@@ -288,8 +288,8 @@ function tabulate(table, chart) {
   const every = Math.max(1, Math.ceil(xs.length / MOST_ROWS)), shown = xs.filter((_, i) => (xs.length - 1 - i) % every === 0);
   const rows = shown.map((value) => {
     const cells = chart.series.map((each) => {
-      const n = each.x.indexOf(value), y = n < 0 ? null : each.y[n];
-      return h("td", null, y === null ? "" : words.y(y));
+      const n = each.x.indexOf(value), y = n < 0 ? null : each.y[n], error = each.error?.[n];
+      return h("td", null, y === null ? "" : `${words.y(y)}${error ? ` ± ${words.y(error)}` : ""}`);
     });
     return h("tr", null, h("th", { scope: "row" }, words.x(value)), ...cells);
   });

@@ -1,8 +1,7 @@
 /** What an autoencoder is worth, as `ancestral train-codec` and `ancestral rate` measured it. */
 
-import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
-import { counted, number, percent, table, withError } from "./figures.js";
+import { charted, counted, number, percent, table, withError } from "./figures.js";
 
 /** @typedef {[number, number | null]} Estimate a value and its standard error */
 
@@ -33,8 +32,8 @@ function ends(values) {
 
 /** @param {any} file @returns {import("./numbers.js").Shown} */
 export function showRate(file) {
-  const charts = h("div", { class: "charts" }), count = `${counted(file.restored.num_images)} held-out images`;
-  const drawn = [lineChart(charts, curves(file, "psnr", "PSNR, dB")), lineChart(charts, curves(file, "ssim", "SSIM"))];
+  const count = `${counted(file.restored.num_images)} held-out images`;
+  const charts = charted([curves(file, "psnr", "PSNR, dB"), curves(file, "ssim", "SSIM")]);
   const words = `Latents are rounded and coded to real bytes, steps and tables learned from ${counted(file.num_fitted)} training `
     + `images; means over ${count}, with one standard error.`;
   const names = file.curves.map((/** @type {any} */ each) => each.name);
@@ -46,8 +45,8 @@ export function showRate(file) {
   const { psnr, ssim } = file.restored;
   const caption = `PSNR and SSIM at equal bytes of an image; – is beyond a curve's ends. Not rounded: PSNR ${withError(...pair(psnr))} dB, `
     + `SSIM ${withError(...pair(ssim))}.`;
-  const element = h("div", null, h("p", null, words), charts, table(["bytes of an image", ...names], rows, caption));
-  return { element, close: () => drawn.forEach((each) => each.close()) };
+  const element = h("div", null, h("p", null, words), charts.element, table(["bytes of an image", ...names], rows, caption));
+  return { element, close: charts.close };
 }
 
 /** @param {any} file @param {"psnr" | "ssim"} of @param {string} label @returns {import("./charts.js").Chart} */

@@ -1,5 +1,6 @@
 /** Measured numbers as the report writes them: with their errors, in tables, beside their units. */
 
+import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 
 const MINUS = "−";
@@ -13,7 +14,7 @@ export function number(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   const size = Math.abs(value);
   const said = size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(digits)));
-  return said.replace("-", MINUS);
+  return said.replaceAll("-", MINUS);
 }
 
 /**
@@ -23,6 +24,9 @@ export function number(value, digits = 3) {
  */
 export function withError(value, error) {
   if (!error || value === null || value === undefined) return number(value);
+  if (Math.max(Math.abs(value), error) < 1e-4) {
+    return [value.toExponential(2), error.toExponential(1)].map((each) => each.replaceAll("-", MINUS)).join(" ± ");
+  }
   const places = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(error))));
   const said = [value, error].map((each) => {
     const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
@@ -51,6 +55,21 @@ export function size(bytes) {
 /** @typedef {import("./elements.js").Child} Child */
 
 /**
+ * Charts beside each other, each beneath what it shows and in which unit.
+ *
+ * @param {import("./charts.js").Chart[]} charts
+ */
+export function charted(charts) {
+  const element = h("div", { class: "charts" });
+  const drawn = charts.map((each) => {
+    const place = h("section", null, h("h3", null, each.title === each.y.label ? each.title : `${each.title}, ${each.y.label}`));
+    element.append(place);
+    return lineChart(place, each);
+  });
+  return { element, close: () => drawn.forEach((each) => each.close()) };
+}
+
+/**
  * A table that scrolls inside its own box; the first cell of a row names it.
  *
  * @param {string[]} head @param {Child[][]} rows @param {string} caption
@@ -71,5 +90,5 @@ export function table(head, rows, caption) {
  * @param {[string, Child][]} pairs
  */
 export function facts(pairs) {
-  return h("dl", null, ...pairs.map(([name, what]) => h("div", null, h("dt", null, name), h("dd", null, what))));
+  return h("dl", { class: "facts" }, ...pairs.map(([name, what]) => h("div", null, h("dt", null, name), h("dd", null, what))));
 }

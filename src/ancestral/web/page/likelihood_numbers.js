@@ -1,10 +1,9 @@
 /** The bound on bits per dimension, as `ancestral likelihood` measured it: the whole, its terms, and what bits buy. */
 
-import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed } from "./fields.js";
-import { counted, facts, number, percent, table, withError } from "./figures.js";
+import { charted, counted, facts, number, percent, table, withError } from "./figures.js";
 
 /** @typedef {{value: number, standard_error: number}} Amount bits per dimension */
 
@@ -17,10 +16,9 @@ export function showLikelihood(file) {
   const lead = h("p", null, h("strong", null, `${amount(file.total)} bits/dim`),
     `, the variational bound: by this model, a ${file.part} image takes at most that much to write down, `
     + `${percent(file.total.value / UNCODED)} of its ${UNCODED} bits a number. Lower is better; the error is one standard error.`);
-  const charts = h("div", { class: "charts" });
-  const drawn = file.stretches.length ? [lineChart(charts, overNoise(file)), ...(file.latents ? [] : [lineChart(charts, coding(file))])] : [];
-  const element = h("div", null, few, lead, charts, terms(file), file.flow && flow(file), facts(measuredOn(file)));
-  return { element, close: () => drawn.forEach((each) => each.close()) };
+  const charts = charted(file.stretches.length ? [overNoise(file), ...(file.latents ? [] : [coding(file)])] : []);
+  const element = h("div", null, few, lead, charts.element, terms(file), file.flow && flow(file), facts(measuredOn(file)));
+  return { element, close: charts.close };
 }
 
 /** @param {Amount} amount */

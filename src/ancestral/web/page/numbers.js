@@ -1,6 +1,6 @@
 /** What was measured of a run, each number with its error, and forms that measure it. */
 
-import { ApiError, get } from "./api.js";
+import { get } from "./api.js";
 import { fail, h } from "./elements.js";
 import { showEvaluation, evaluationFields } from "./evaluation_numbers.js";
 import { likelihoodFields, showLikelihood } from "./likelihood_numbers.js";
@@ -57,8 +57,16 @@ export const view = {
 function opened(root, details) {
   const shown = MEASUREMENTS.filter((each) => each.kinds.includes(details.kind)).map((each) => section(each, details));
   root.append(...(shown.length ? shown.map((each) => each.element) : [unmeasured(details)]));
-  const leave = subscribe(["run", "state"], (name, changed) => {
-    if (name === "state" || changed.id === details.id) shown.forEach((each) => each.look());
+  const look = async () => {
+    try {
+      const { numbers } = await get(`/api/runs/${details.id}`);
+      await Promise.all(shown.map((each) => each.look(numbers)));
+    } catch (fault) {
+      fail(fault);
+    }
+  };
+  const leave = subscribe(["run", "result", "state"], (name, changed) => {
+    if (name === "state" || changed.id === details.id || changed.run === details.id) look();
   });
   return {
     close() {
@@ -74,33 +82,32 @@ function unmeasured({ name }) {
     h("code", null, `ancestral evaluate ${name}`), " measures it all the same, if its data are there.");
 }
 
-/** @typedef {{element: HTMLElement, look: () => void, close: () => void}} Section */
+/** @typedef {{element: HTMLElement, look: (there: string[]) => Promise<void>, close: () => void}} Section */
 
 /** @param {Measurement} measurement @param {Details} details @returns {Section} */
 function section({ name, title, about, verb, show, ask }, details) {
   const place = h("div"), id = `numbers-${name}`;
   const element = h("section", { "aria-labelledby": id }, h("h2", { id }, title), place);
   let shown = /** @type {Shown | null} */ (null), text = "";
-  const look = async () => {
-    try {
-      const file = await get(`/api/runs/${details.id}/numbers/${name}`), now = JSON.stringify(file);
-      if (now === text) return;
-      text = now;
-      shown?.close();
-      shown = show(file, details);
-      place.replaceChildren(shown.element);
-    } catch (fault) {
-      if (!(fault instanceof ApiError && fault.status === 404)) return fail(fault);
-      place.replaceChildren(h("p", null, `Not measured yet. ${about}`));
-      if (!ask) place.append(h("p", null, "By the command line: ", h("code", null, `ancestral ${verb} ${details.place}`)));
-      if (form) form.open = true;
-    }
+  const look = async (/** @type {string[]} */ there) => {
+    if (!there.includes(name)) return;
+    const file = await get(`/api/runs/${details.id}/numbers/${name}`), now = JSON.stringify(file);
+    if (now === text) return;
+    text = now;
+    shown?.close();
+    shown = show(file, details);
+    place.replaceChildren(shown.element);
   };
   const own = ask?.(details);
-  const asked = own && jobForm({ kind: verb, view: "numbers", run: details.id, start: "Measure", done: look, ...own });
+  const asked = own && jobForm({ kind: verb, view: "numbers", run: details.id, start: "Measure", ...own });
   const form = asked && h("details", { class: "block" }, h("summary", null, "Measure"), asked.element);
   if (form) element.append(form);
-  look();
+  if (details.numbers.includes(name)) look(details.numbers).catch(fail);
+  else {
+    place.append(h("p", null, `Not measured yet. ${about}`));
+    if (form) form.open = true;
+    else place.append(h("p", null, "By the command line: ", h("code", null, `ancestral ${verb} ${details.place}`)));
+  }
   return {
     element,
     look,

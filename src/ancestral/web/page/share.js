@@ -14,10 +14,7 @@ import { state } from "./store.js";
 /** @typedef {{element: HTMLElement, close: () => void}} Shown */
 
 const OFFERED = ["ddim", "ancestral", "dpm++2m", "dpm++2m-sde", "heun", "unipc-2"]; // samplers of a page
-const BITS = [
-  { value: "16", label: "16: nothing is seen of it" }, { value: "8", label: "8: half the file" },
-  { value: "32", label: "32: the numbers of the run" },
-];
+const BITS = ["32", "16", "8"]; // of a weight
 const ENGINE = 60e3, PLAN = 4.5e3, GRAPH = 60e3; // bytes, at most: a page without its model, a plan, a graph without weights
 
 /** @type {import("./main.js").View} */
@@ -37,7 +34,7 @@ function opened(root, details) {
 
 /** @param {Details} details @returns {Shown} */
 function page(details) {
-  const name = text("Title", "", { optional: true, placeholder: details.name }), bits = select("Bits of a weight", BITS, "16");
+  const name = text("Title", "", { optional: true, placeholder: details.name }), bits = select("Bits of a weight", BITS, "16", { help: "8 halves the file; 32 are the numbers of the run" });
   const words = text("Words beneath it", "", { rows: 2, optional: true, help: "what the page says of the model, at most 500 letters" });
   const samplers = several("Samplers", state.samplers, OFFERED, "beside the one that is the run's own");
   const counts = text("Steps", "5 10 20 50", { help: "by how many each sampler generates" });
@@ -70,7 +67,7 @@ function page(details) {
 
 /** @param {Details} details @returns {Shown} */
 function onnx(details) {
-  const bits = select("Bits of a weight", BITS.map((each) => ({ ...each, label: each.value })), "32");
+  const bits = select("Bits of a weight", BITS, "32", { help: "computed with are 32 in any case" });
   const about = [
     h("p", null, "For programs in other languages: the network, and how it samples in the file's metadata. It generates without torch."),
     contents([["In it", inside(details)], ["Not in it", "paths, stack traces, names of users, images"]]),

@@ -1,10 +1,9 @@
 /** How good samplers are for their network calls, as `ancestral sweep` measured it, and what is recommended. */
 
-import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed, text } from "./fields.js";
-import { counted, number, percent, table, withError } from "./figures.js";
+import { charted, counted, number, percent, table, withError } from "./figures.js";
 import { address } from "./route.js";
 import { several } from "./several.js";
 import { state } from "./store.js";
@@ -19,18 +18,17 @@ const TOLERATED = 0.1; // share of the best distance by which fewer calls may be
 
 /** @param {any} file @param {import("./numbers.js").Details} details @returns {import("./numbers.js").Shown} */
 export function showSweep(file, details) {
-  const rows = /** @type {Row[]} */ (file.rows), best = recommended(rows), charts = h("div", { class: "charts" });
+  const rows = /** @type {Row[]} */ (file.rows), best = recommended(rows);
   const few = file.settings.images < 200 && h("p", { class: "warning" }, h("strong", null, "Few images. "),
     `${counted(file.settings.images)} images of each are too few to choose by.`);
   const now = file.present && h("p", null, h("strong", null, "As it generated when it was swept: "), inWords(file.present.row), ".");
   const kept = file.made && h("p", null, h("strong", null, "Kept: "), `the run generates by ${file.made.sampler}, ${file.made.steps} steps, since.`);
   const curves = curvesOf(rows), names = named(rows, best), shown = names.map((name) => [name, curves.get(name) ?? []]);
   const pairs = /** @type {[string, Row[]][]} */ (shown);
-  const drawn = [lineChart(charts, quality(pairs, file))];
-  if (rows.some((row) => row.to_flow)) drawn.push(lineChart(charts, toFlow(pairs)));
-  const element = h("div", null, few, h("p", null, h("strong", null, "Recommended: "), inWords(best), "."), now, kept, charts,
+  const charts = charted([quality(pairs, file), ...(rows.some((row) => row.to_flow) ? [toFlow(pairs)] : [])]);
+  const element = h("div", null, few, h("p", null, h("strong", null, "Recommended: "), inWords(best), "."), now, kept, charts.element,
     all(rows, best, file, details));
-  return { element, close: () => drawn.forEach((each) => each.close()) };
+  return { element, close: charts.close };
 }
 
 /**
@@ -110,8 +108,8 @@ function quality(curves, { reference, floor }) {
   }));
   const lines = [["many steps", reference], ["training images", floor]].map(([name, y]) => ({ name, x: ends, y: [y, y] }));
   return {
-    title: "Fréchet distance to test images", series: [...series, ...lines], ticks: [...new Set(calls)].sort((a, b) => a - b),
-    x: { label: "network calls for an image", log: true, format: String }, y: { label: "Fréchet distance", log: true },
+    title: "Quality", series: [...series, ...lines], ticks: [...new Set(calls)].sort((a, b) => a - b),
+    x: { label: "network calls for an image", log: true, format: String }, y: { label: "Fréchet distance to test images", log: true },
   };
 }
 
@@ -123,9 +121,9 @@ function toFlow(curves) {
   });
   const calls = series.flatMap(({ x }) => x);
   return {
-    title: "Distance to the same images by many steps", series: series.filter(({ x }) => x.length),
+    title: "Nearness to many steps", series: series.filter(({ x }) => x.length),
     ticks: [...new Set(calls)].sort((a, b) => a - b),
-    x: { label: "network calls for an image", log: true, format: String }, y: { label: "root mean square, levels", log: true },
+    x: { label: "network calls for an image", log: true, format: String }, y: { label: "root mean square difference in levels of 0..255", log: true },
   };
 }
 
