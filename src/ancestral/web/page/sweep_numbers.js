@@ -1,9 +1,10 @@
 /** How good samplers are for their network calls, as `ancestral sweep` measured it, and what is recommended. */
 
-import { h } from "./elements.js";
+import { button, h } from "./elements.js";
 import { costly } from "./evaluation_numbers.js";
 import { checkbox, number as numberField, seed, text } from "./fields.js";
 import { charted, counted, number, percent, table, withError } from "./figures.js";
+import { startJob } from "./job.js";
 import { address } from "./route.js";
 import { several } from "./several.js";
 import { state } from "./store.js";
@@ -22,7 +23,8 @@ export function showSweep(file, details) {
   const few = file.settings.images < 200 && h("p", { class: "warning" }, h("strong", null, "Few images. "),
     `${counted(file.settings.images)} images of each are too few to choose by.`);
   const now = file.present && h("p", null, h("strong", null, "As it generated when it was swept: "), inWords(file.present.row), ".");
-  const kept = file.made && h("p", null, h("strong", null, "Kept: "), `the run generates by ${file.made.sampler}, ${file.made.steps} steps, since.`);
+  const kept = file.made && h("p", null, h("strong", null, "Kept: "), `the run generates by ${file.made.sampler} on the grid ${file.made.grid}, ${file.made.steps} steps, since.`,
+    " By the command line ", h("code", null, `ancestral sweep ${details.place} --restore`), " undoes it.");
   const curves = curvesOf(rows), names = named(rows, best), shown = names.map((name) => [name, curves.get(name) ?? []]);
   const pairs = /** @type {[string, Row[]][]} */ (shown);
   const charts = charted([quality(pairs, file), ...(rows.some((row) => row.to_flow) ? [toFlow(pairs)] : [])]);
@@ -136,13 +138,23 @@ function all(rows, best, file, { id }) {
     return [
       name, grid, String(calls), String(steps), frechet(row), row.to_flow === null ? "noise is drawn" : number(row.to_flow, 2),
       row.agreement === null ? "–" : percent(row.agreement), h("a", { href: address("draw", params) }, "Draw by it"),
+      button("Keep it", () => keep(id, row.choice), { "aria-label": `Keep ${nameOf(row)}, ${calls} calls` }),
     ];
   });
   const caption = `Fréchet distance to ${counted(file.num_test)} test images, of ${counted(file.settings.images)} images generated from the`
     + ` same seeds by each, with one standard error; how far they are from those of ${file.settings.reference} steps, in levels. Those`
     + ` have ${number(file.reference)}, training images ${number(file.floor)}.`;
-  const head = ["sampler", "grid", "calls", "steps", "Fréchet ↓", "levels to many steps", "class as asked", ""];
+  const head = ["sampler", "grid", "calls", "steps", "Fréchet ↓", "levels to many steps", "class as asked", "try", "generate so from now on"];
   return h("details", { class: "block" }, h("summary", null, `All ${rows.length} rows`), table(head, cells, caption));
+}
+
+/**
+ * Makes a row how the run generates images.
+ *
+ * @param {string} run @param {Choice} choice
+ */
+async function keep(run, { sampler, grid, budget }) {
+  await startJob({ kind: "sweep", run, view: "keep", settings: { use: [sampler, grid, budget] } });
 }
 
 /** @returns {import("./numbers.js").Asked} */
