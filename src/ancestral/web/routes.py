@@ -20,6 +20,7 @@ from ancestral.settings import Settings, parse
 from ancestral.training.logs import finite
 from ancestral.web import log_tail
 from ancestral.web.event_ring import EventRing
+from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
 from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule, train_words
 from ancestral.web.summaries import NUMBERS, details, numbers_of, settings_file, summary
@@ -38,8 +39,10 @@ class Stop(Settings):
 class RunRoutes:
     """Handlers of requests, on one studio's folder."""
 
-    def __init__(self, library: Library, trainings: Trainings, watcher: RunWatcher, ring: EventRing) -> None:
-        self.library, self.trainings, self.watcher, self.ring = library, trainings, watcher, ring
+    def __init__(
+        self, library: Library, trainings: Trainings, watcher: RunWatcher, ring: EventRing, jobs: JobQueue
+    ) -> None:
+        self.library, self.trainings, self.watcher, self.ring, self.jobs = library, trainings, watcher, ring, jobs
         self.schedules = Schedules(library.folder)
 
     def routes(self) -> list[Route]:
@@ -71,7 +74,7 @@ class RunRoutes:
                 "version": version("ancestral"),
                 "folder": str(self.library.folder),
                 "runs": self.watcher.cards(),
-                "jobs": [],
+                "jobs": [job.tree() for job in self.jobs.jobs.values()],
                 "data": [{"id": id, "name": path.name} for id, path in data.items()],
                 "presets": presets,
                 "models": models,
@@ -128,7 +131,7 @@ class RunRoutes:
         job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
         packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
         settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
-        return answer({"command": shlex.join(["ancestral", *train_words(job)]), "settings": settings})
+        return answer({"command": command_of(job), "settings": settings})
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
@@ -156,13 +159,17 @@ class RunRoutes:
         return answer({"id": asked.name})
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
-        words = train_words(job)
-        self.trainings.start(found.id, words)
+        self.trainings.start(found.id, train_words(job))
         self.watcher.begin(found)
-        return answer({"run": found.id, "command": shlex.join(["ancestral", *words])})
+        return answer({"run": found.id, "command": command_of(job)})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])
+
+
+def command_of(job: TrainSettings) -> str:
+    """What does the same at a command line."""
+    return shlex.join(["ancestral", *train_words(job)])
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:
