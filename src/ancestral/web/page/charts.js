@@ -17,6 +17,7 @@ import { h, on, svg } from "./elements.js";
 const COLORS = 8; // there are as many of --series-1 and so on
 const MARGIN = { top: 10, right: 14, bottom: 38, left: 58 }; // px
 const MOST_POINTS = 1500; // of a line that is drawn; more are seen as the least and largest of each place
+const APART = 2; // px from the error bars of one line to those of the next
 const MOST_ROWS = 25; // of the table
 
 /**
@@ -121,7 +122,7 @@ function decades(low, high) {
   }
   const within = found.filter((each) => each >= low * (1 - 1e-9) && each <= high * (1 + 1e-9));
   const spare = Math.ceil(within.length / 8);
-  return within.length > 1 ? within.filter((_, i) => i % spare === 0) : [low, high];
+  return within.length > 2 ? within.filter((_, i) => i % spare === 0) : rounds(low, high, 4);
 }
 
 /** @param {Chart} chart @param {number} width @param {HTMLElement} legend */
@@ -181,8 +182,8 @@ function drawSeries(whole, series, i, x, y) {
   series.error?.forEach((error, n) => {
     const [value, px] = [series.y[n], points[n][0]];
     if (error === null || value === null || px === null) return;
-    const [low, high] = [place(y, value - error), place(y, value + error)];
-    if (low !== null && high !== null) whole.append(svg("line", { x1: px, x2: px, y1: low, y2: high, class: `line ${color}` }));
+    const [low, high] = [place(y, value - error), place(y, value + error)], at = px + APART * i;
+    if (low !== null && high !== null) whole.append(svg("line", { x1: at, x2: at, y1: low, y2: high, class: `line ${color}` }));
   });
 }
 

@@ -63,12 +63,14 @@ function bars(title, comparisons, name) {
     const own = each.numbers.find((one) => one.name === name);
     return own ? [{ what: each.name, ...own }] : [];
   });
-  const most = Math.max(...found.map(({ value, standard_error }) => value + (standard_error ?? 0))) || 1;
+  const ends = found.flatMap(({ value, standard_error: error }) => [value - (error ?? 0), value + (error ?? 0)]);
+  const low = Math.min(0, ...ends), most = Math.max(0, ...ends);
+  const place = (/** @type {number} */ value) => (100 * (value - low)) / (most - low || 1);
   const rows = found.map(({ what, value, standard_error: error }, i) => {
-    const [end, half] = [(100 * Math.max(0, value)) / most, (100 * (error ?? 0)) / most];
+    const [from, to] = [place(Math.min(0, value)), place(Math.max(0, value))];
     const bar = svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", "aria-hidden": "true", class: "bar" },
-      svg("rect", { x: 0, y: 2, width: end, height: 8, class: i ? "floor" : "measured" }),
-      svg("path", { d: `M${Math.max(0, end - half)} 6H${Math.min(100, end + half)}`, class: "error" }));
+      svg("rect", { x: from, y: 2, width: to - from, height: 8, class: i ? "floor" : "measured" }),
+      svg("path", { d: `M${place(value - (error ?? 0))} 6H${place(value + (error ?? 0))}`, class: "error" }));
     return h("div", null, h("dt", null, what), h("dd", null, bar, withError(value, error)));
   });
   return h("section", { "aria-label": title }, h("h3", null, title), h("dl", { class: "bars" }, ...rows));

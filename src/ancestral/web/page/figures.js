@@ -3,7 +3,7 @@
 import { lineChart } from "./charts.js";
 import { h } from "./elements.js";
 
-const MINUS = "−";
+const MINUS = "−", PLUS_MINUS = "\u00a0±\u00a0"; // with spaces at which no line breaks
 
 /**
  * A number as it is read: thousands apart, few digits behind the point.
@@ -25,19 +25,19 @@ export function number(value, digits = 3) {
 export function withError(value, error) {
   if (!error || value === null || value === undefined) return number(value);
   if (Math.max(Math.abs(value), error) < 1e-4) {
-    return [value.toExponential(2), error.toExponential(1)].map((each) => each.replaceAll("-", MINUS)).join(" ± ");
+    return [value.toExponential(2), error.toExponential(1)].map((each) => each.replaceAll("-", MINUS)).join(PLUS_MINUS);
   }
   const places = Math.min(20, Math.max(0, 1 - Math.floor(Math.log10(error))));
   const said = [value, error].map((each) => {
     const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
     return each.toLocaleString("en", digits).replace("-", MINUS);
   });
-  return said.join(" ± ");
+  return said.join(PLUS_MINUS);
 }
 
 /** @param {number} share of 1 @param {number} [places] */
 export function percent(share, places = 1) {
-  return `${(100 * share).toFixed(places)} %`;
+  return `${(100 * share).toFixed(places)}\u00a0%`;
 }
 
 /** @param {number} count */

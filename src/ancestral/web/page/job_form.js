@@ -6,9 +6,8 @@ import { hasEnded, startJob, stopJob, watch } from "./job.js";
 import { state } from "./store.js";
 
 /** @typedef {import("./store.js").Job} Job */
-/** @typedef {import("./fields.js").Field<any>} Field */
 /**
- * @typedef {{kind: string, view: string, run: string, fields: Field[], settings: () => object, start: string,
+ * @typedef {{kind: string, view: string, run: string, fields: {element: HTMLElement}[], settings: () => object, start: string,
  *   progress?: (job: Job) => void, done?: (job: Job) => void}} Form
  *   `settings` is called whenever a field has changed; `start` are the words of the button
  */

@@ -15,7 +15,7 @@ export function showLikelihood(file) {
     `The figure says little: ${file.too_few}.`);
   const lead = h("p", null, h("strong", null, `${amount(file.total)} bits/dim`),
     `, the variational bound: by this model, a ${file.part} image takes at most that much to write down, `
-    + `${percent(file.total.value / UNCODED)} of its ${UNCODED} bits a number. Lower is better; the error is one standard error.`);
+    + `${file.total.value < UNCODED ? percent(file.total.value / UNCODED) : "more than all"} of its ${UNCODED} bits a number. Lower is better; the error is one standard error.`);
   const charts = charted(file.stretches.length ? [overNoise(file), ...(file.latents ? [] : [coding(file)])] : []);
   const element = h("div", null, few, lead, charts.element, terms(file), file.flow && flow(file), facts(measuredOn(file)));
   return { element, close: charts.close };

@@ -13,7 +13,7 @@ import { subscribe } from "./store.js";
 /** @typedef {any} Details of a run, as GET /api/runs/{id} has them */
 /**
  * @typedef {{element: HTMLElement, close: () => void}} Shown
- * @typedef {{fields: import("./fields.js").Field<any>[], settings: () => object}} Asked
+ * @typedef {{fields: {element: HTMLElement}[], settings: () => object}} Asked
  * @typedef {{name: string, title: string, about: string, kinds: string[], verb: string,
  *   show: (file: any, details: Details) => Shown, ask?: (details: Details) => Asked}} Measurement
  *   `kinds` of runs that it is a measurement of; without `ask` it is measured by the command line alone

@@ -1,17 +1,25 @@
 /** A field of which several choices may be made. */
 
 import { h } from "./elements.js";
-import { field } from "./fields.js";
 
 /**
+ * A box for each choice.
+ *
  * @param {string} label @param {string[]} choices @param {string[]} chosen at first @param {string} help
- * @returns {import("./fields.js").Field<string[]>}
+ * @returns {{element: HTMLElement, value: string[]}}
  */
 export function several(label, choices, chosen, help) {
-  const options = choices.map((each) => h("option", { value: each, selected: chosen.includes(each) }, each));
-  const input = h("select", { multiple: true, size: 6 }, ...options);
-  return field(label, input, { help: `${help}; several by Ctrl or Shift` }, {
-    read: () => [...input.selectedOptions].map((each) => each.value),
-    write: (/** @type {string[]} */ to) => options.forEach((each) => (each.selected = to.includes(each.value))),
+  const boxes = choices.map((value) => {
+    const input = h("input", { type: "checkbox", value });
+    input.checked = chosen.includes(value);
+    return input;
   });
+  const labels = boxes.map((each) => h("label", null, each, ` ${each.value}`));
+  const element = h("fieldset", { class: "several" }, h("legend", null, label), ...labels, h("small", null, help));
+  return {
+    element,
+    get value() {
+      return boxes.filter((each) => each.checked).map((each) => each.value);
+    },
+  };
 }

@@ -112,7 +112,7 @@ function plain(title, ...children) {
  * A section with a form that writes files, which can be saved when they are there.
  *
  * @param {{title: string, about: import("./elements.js").Child[], details: Details, kind: string, start: string, after: string,
- *   fields: import("./fields.js").Field<any>[], settings: () => object, estimate?: () => number}} offered
+ *   fields: {element: HTMLElement}[], settings: () => object, estimate?: () => number}} offered
  * @returns {Shown}
  */
 function offer({ title, about, details, kind, start, after, fields, settings, estimate }) {
