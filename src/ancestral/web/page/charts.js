@@ -183,7 +183,7 @@ function drawSeries(whole, series, i, x, y) {
     const [value, px] = [series.y[n], points[n][0]];
     if (error === null || value === null || px === null) return;
     const [low, high] = [place(y, value - error), place(y, value + error)], at = px + APART * i;
-    if (low !== null && high !== null) whole.append(svg("line", { x1: at, x2: at, y1: low, y2: high, class: `line ${color}` }));
+    if (low !== null && high !== null) whole.append(svg("line", { x1: at, x2: at, y1: low, y2: high, class: `line error ${color}` }));
   });
 }
 
