@@ -1,6 +1,7 @@
 """The studio's page in Chromium: its core, and the views of all runs and of one training."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from subprocess import run
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from browsers import Browser, Page
+from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
 from studio_calls import TINY, StudioProcess
 
@@ -55,9 +57,14 @@ def opened(chromium: Browser, studio: StudioProcess, fragment: str) -> Page:
     return page
 
 
+def reload(page: Page) -> None:
+    assert isinstance(page, ChromiumPage)
+    page.page.reload()
+
+
 def test_the_page_is_there_within_a_second_and_asks_nobody_else(chromium: Browser, studio: StudioProcess) -> None:
-    taken = []
-    for _ in range(3):  # the machine may be busy with other things
+    taken = [math.inf]
+    while min(taken) >= 1000 and len(taken) <= 5:  # ms; the machine may be busy with other things
         page = chromium.open(studio.address)
         page.wait("document.querySelector('.card a')")
         taken.append(page.evaluate("performance.now()"))
@@ -90,7 +97,7 @@ def test_the_theme_is_kept(chromium: Browser, studio: StudioProcess) -> None:
     page = chromium.open(studio.address)
     page.wait("document.querySelector('#views a')")
     page.click("#theme")
-    page.evaluate("location.reload()")
+    reload(page)
     page.wait("document.documentElement.dataset.theme === 'dark'")
 
 
@@ -111,18 +118,19 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
     page.wait("location.hash === '#/train?run=paged'")
     page.wait("document.querySelectorAll('.chart').length >= 4", 60)
     page.wait("document.querySelector('img.wall')?.naturalWidth", 60)
-    page.evaluate("location.reload()")
+    reload(page)
     page.wait(f"{has_button('Stop and keep')} && document.querySelectorAll('.chart').length >= 4")
     beside = opened(chromium, studio, "#/train?run=paged")
     beside.wait(has_button("Stop and keep"))
     page.evaluate(PRESS, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     beside.wait(has_button("Go on"))
-    stopped = logged(studio, "paged")
-    assert page.evaluate(shown_steps(stopped[-1]))
+    stopped, seen = logged(studio, "paged"), f"{studio.get('/api/runs/paged')['images']:,}"
+    for each in (page, beside):
+        each.wait(shows(seen))
     page.evaluate(PRESS, "Go on")
-    page.wait(f"document.querySelector('main').textContent.match(/ancestral train .*paged/) && {shows('Training:')}")
-    page.wait(f"!({shown_steps(stopped[-1])})", 60)
+    page.wait(f"/ancestral train .*paged/.test(document.querySelector('main').textContent) && {shows('Training:')}")
+    page.wait(f"!({shows(seen)})", 60)
     page.evaluate(PRESS, "Stop and keep")
     page.wait(has_button("Go on"), 60)
     steps = [record["step"] for record in logged(studio, "paged")]
@@ -135,11 +143,6 @@ def test_a_training_is_begun_watched_stopped_and_goes_on(chromium: Browser, stud
 def logged(studio: StudioProcess, id: str) -> list[dict[str, Any]]:
     """The records of a run's log."""
     return [json.loads(line) for line in (studio.folder / id / "log.jsonl").read_text().splitlines()]
-
-
-def shown_steps(record: dict[str, Any]) -> str:
-    """Whether the view shows how many images a run has seen when that was logged, as an expression."""
-    return shows(f"{record['images']:,}")
 
 
 def test_every_grid_is_a_position_of_the_slider_which_stays_where_it_was_put(
@@ -179,6 +182,7 @@ def test_runs_are_compared_by_their_curves_and_settings(chromium: Browser, studi
     page.wait("document.querySelector('[aria-label=\"Compare other\"]')")
     for name in ("tiny", "other"):
         page.click(f"[aria-label='Compare {name}']")
+        page.wait(f"document.querySelector('.toolbar').textContent.includes('{name}')")
     page.wait(shows("0.0125"))
     names = "[...document.querySelectorAll('.compared tbody th')].map((each) => each.textContent)"
     assert page.evaluate(names) == ["training.lr"]

@@ -16,6 +16,7 @@ from ancestral.jobs.settings import GeneratingSettings, PictureSettings
 from ancestral.jobs.share import ShareSettings
 from ancestral.jobs.target import stored_sampling
 from ancestral.jobs.words import command
+from ancestral.models import models
 from ancestral.names import meant
 from ancestral.settings import SamplingSettings, Settings, parse, sampling_with
 from ancestral.web.library import Library
@@ -88,9 +89,10 @@ class AskedJob(Settings):
             values["source"] = str(library.data_folder(str(values.pop("data", ""))).resolve())
         asked = parse(settings, values, self.kind)
         check(asked)
-        return JobOrder(
-            self.kind, task, asked, command(" ".join(filter(None, [kind.verb, task])), seen_from_here(asked))
-        )
+        own = {"out": Path("images"), **({"each": True} if self.kind == "sample" else {})}
+        done = asked.model_copy(update=own) if isinstance(asked, PictureSettings) else asked
+        verb = " ".join(filter(None, [kind.verb, task]))
+        return JobOrder(self.kind, task, done, command(verb, seen_from_here(asked)))
 
     def _value(self, name: str, value: Any, kind: type[Settings], library: Library, uploads: Uploads) -> Any:
         """A setting's value, with the files and folders that it names by ids."""
@@ -107,7 +109,8 @@ class AskedJob(Settings):
 
 
 class JobOrder(NamedTuple):
-    """What is to be done: the settings of a job, and the command that does the same."""
+    """What is to be done: the settings of a job, its relative places in a folder of the job's own, and the command that
+    does the same."""
 
     kind: str
     task: str | None
@@ -142,11 +145,12 @@ def _at_most(most: int, name: str, value: int) -> None:
 
 def seen_from_here(asked: Settings) -> Settings:
     """The same settings, with places below the folder that the studio was started in named from there."""
-    here = Path.cwd()
+    here, known = Path.cwd(), {*models().values()}
 
     def named(value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(map(named, value))
-        return value.relative_to(here) if isinstance(value, Path) and value.is_relative_to(here) else value
+        below = isinstance(value, Path) and value not in known and value.is_relative_to(here)
+        return value.relative_to(here) if below else value
 
     return asked.model_copy(update={name: named(getattr(asked, name)) for name in asked.model_fields_set})

@@ -69,7 +69,7 @@ class Continued(Settings):
 
     def job(self, found: Found) -> TrainSettings:
         """The settings of the job. The rate of learning may rise again where it fell over the smaller budget."""
-        settings: Annotated[dict[str, Any], Field(default_factory=dict)]
+        settings: dict[str, Any] = {}
         limits = self.budget.model_dump(exclude_none=True) if self.budget else {}
         if limits:
             before = read_settings(settings_file(found)).get("training", {})

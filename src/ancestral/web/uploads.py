@@ -62,7 +62,7 @@ class Uploads:
 
     async def _decoded(self, given: Path, kept: Path) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", DECODER, str(given), str(kept)),
+            *(sys.executable, "-P", "-m", DECODER, str(given), str(kept)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

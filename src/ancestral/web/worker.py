@@ -86,6 +86,7 @@ class Worker:
             self.tell(event="failed", job=self.job, why=" ".join(why.split()))
 
     def begun(self, kind: Kind, order: Message) -> Generator[Event, None, None]:
+        os.chdir(order["out"])  # where relative places are
         settings = kind.settings_of(order["task"]).model_validate(order["settings"])
         module, _, name = kind.function.rpartition(".")
         with loading():

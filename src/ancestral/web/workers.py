@@ -25,7 +25,7 @@ class Worker:
     @classmethod
     async def started(cls) -> "Worker":
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ancestral.web.worker"),
+            *(sys.executable, "-P", "-m", "ancestral.web.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,

@@ -15,7 +15,7 @@ export function commandBox(title = "The same by the command line") {
     say("Copied");
   });
   const pre = h("pre", { tabindex: 0, "aria-label": title }, code);
-  const element = h("section", { class: "command", "aria-label": title }, h("h3", null, title, copy), pre, wrong);
+  const element = h("section", { class: "command", "aria-label": title }, h("p", { class: "title" }, title, copy), pre, wrong);
   const show = (/** @type {string} */ text) => {
     code.textContent = text;
     wrong.textContent = "";

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { lineChart, sparkline } from "./charts.js";
-import { fail, h, on, say } from "./elements.js";
+import { button, fail, h } from "./elements.js";
 import { checkbox, select } from "./fields.js";
 import { ALONG, curve, followLog } from "./logs.js";
 import { gridPath, picture } from "./pictures.js";
@@ -31,10 +31,10 @@ export const view = {
     const toggle = (/** @type {string} */ id) => {
       const before = chosen(), after = before.includes(id) ? before.filter((each) => each !== id) : [...before, id];
       ask({ compare: after.join(",") });
-      say(`${after.length} runs are compared`);
     };
     const comparison = compared(ask);
-    root.append(comparison.element, none, list);
+    const said = h("p", { class: "soft" }), down = button("See the comparison", () => comparison.element.scrollIntoView());
+    root.append(h("div", { class: "actions toolbar" }, said, down), none, list, comparison.element);
 
     const draw = () => {
       const runs = [...state.runs.values()].sort((a, b) => b.changed - a.changed);
@@ -47,6 +47,9 @@ export const view = {
         card.show(run);
         card.choose(chosen().includes(run.id));
       });
+      const names = chosen().map((id) => state.runs.get(id)?.name);
+      said.textContent = names.length ? `Compared: ${names.join(", ")}.` : "Tick runs to compare their curves and settings.";
+      down.hidden = names.length === 0;
       comparison.show(chosen(), asked);
     };
     const leave = subscribe(["state", "run", "gone", "grid"], draw);
@@ -68,7 +71,7 @@ export const view = {
 /** @param {string} id @param {() => void} toggle @returns {Card} */
 function cardOf(id, toggle) {
   const link = h("a", { href: address("train", { run: id }) }), grid = picture(), facts = h("dl");
-  const state = h("p", { class: "soft" }), bar = h("progress", { max: 1, "aria-label": "Progress" }), line = h("div");
+  const state = h("p", { class: "soft" }), bar = h("progress", { max: 1, "aria-label": "Progress" }), line = h("div", { class: "spark" });
   const fault = h("p", { class: "fault" }), box = checkbox("Compare", false, { change: toggle });
   const empty = h("div", { class: "no-grid soft" }, "no grid yet");
   const element = h("li", { class: "card" }, h("h2", null, link), h("div", { class: "card-grid" }, grid.element, empty), line, state, bar, fault, facts, box.element);
