@@ -118,6 +118,7 @@ function drawing({ root, go }, details, first) {
       }
       fail("");
       ask({ ...asked, ...begun });
+      stage.scrollIntoView({ block: "nearest" });
     } catch (fault) {
       fail(fault);
     }
@@ -252,6 +253,7 @@ function drawing({ root, go }, details, first) {
 
   const found = Object.keys(first).length > 1 ? null : before();
   if (found) ask(found);
+  showFilm();
   update(found ?? first);
   return {
     update,

@@ -263,6 +263,7 @@ function editing({ root, go }, details, first) {
     live();
   }
 
+  showButtons();
   update(first);
   fetchSources(first);
   return {
