@@ -133,4 +133,9 @@ def train_words(job: TrainSettings) -> list[str]:
         else:
             several = value if isinstance(value, list | tuple) else [value]
             words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
-    return [*words, *(["--out", str(job.out)] if job.out else []), *(["--yes"] if job.yes else [])]
+    return [
+        *words,
+        *(["--config", str(job.config)] if job.config else []),
+        *(["--out", str(job.out)] if job.out else []),
+        *(["--yes"] if job.yes else []),
+    ]

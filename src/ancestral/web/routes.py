@@ -128,7 +128,11 @@ class RunRoutes:
         job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
         packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
         settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
+<<<<<<< HEAD
         return answer({"command": shlex.join(["ancestral", *train_words(job)]), "settings": settings})
+=======
+        return answer({"command": command_of(job), "settings": settings})
+>>>>>>> studio-b
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
@@ -156,13 +160,17 @@ class RunRoutes:
         return answer({"id": asked.name})
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
-        words = train_words(job)
-        self.trainings.start(found.id, words)
+        self.trainings.start(found.id, train_words(job))
         self.watcher.begin(found)
-        return answer({"run": found.id, "command": shlex.join(["ancestral", *words])})
+        return answer({"run": found.id, "command": command_of(job)})
 
     def _found(self, request: Request) -> Found:
         return self.library.found(request.path_params["id"])
+
+
+def command_of(job: TrainSettings) -> str:
+    """What does the same at a command line."""
+    return shlex.join(["ancestral", *train_words(job)])
 
 
 def answer(value: Any, status: int = 200) -> JSONResponse:

@@ -21,9 +21,15 @@ from ancestral.files import open_regular, open_to_append, read_json
 
 PLACE = ".studio"  # in the studio's folder: a number and the output of each training
 MOST_OUTPUT = 2**14  # bytes, at the end of what a training has said
+<<<<<<< HEAD
 MOST_SAID = 12  # lines
 PROGRESS = re.compile(r" *\d+%  ")
 ERROR = re.compile(rb"^ancestral: error: (.*)$", re.MULTILINE)
+=======
+MOST_LINES = 20
+ERROR = "ancestral: error: "
+PROGRESS = re.compile(r" *\d+%  step ")
+>>>>>>> studio-b
 
 
 class Trainings:
@@ -86,20 +92,26 @@ class Trainings:
 
     def fault(self, id: str, since: float = 0.0) -> str:
         """Why the last training of a run ended, where it said so after that time; empty where it did not."""
-        with suppress(InputError, OSError), open_regular(self.output(id)) as file:
-            about = os.fstat(file.fileno())
-            if about.st_mtime >= since:
-                file.seek(max(0, about.st_size - MOST_OUTPUT))
-                said = ERROR.findall(file.read())
-                return said[-1].decode(errors="replace") if said else ""
+        with suppress(OSError):
+            if self.output(id).stat().st_mtime >= since:
+                faults = [line.removeprefix(ERROR) for line in self.said(id) if line.startswith(ERROR)]
+                return faults[-1] if faults else ""
         return ""
 
     def said(self, id: str) -> list[str]:
+<<<<<<< HEAD
         """The last lines of what a training has said beside how far it was; none where it was not begun here."""
         with suppress(InputError, OSError), open_regular(self.output(id)) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_OUTPUT))
             lines = file.read().decode(errors="replace").splitlines()
             return [line for line in lines if line.strip() and not PROGRESS.match(line)][-MOST_SAID:]
+=======
+        """The last lines of the last training of a run, but for those that only say how far it is."""
+        with suppress(InputError, OSError), open_regular(self.output(id)) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - MOST_OUTPUT))
+            lines = file.read().decode(errors="replace").splitlines()
+            return [line for line in lines if not PROGRESS.match(line)][-MOST_LINES:]
+>>>>>>> studio-b
         return []
 
     def output(self, id: str) -> Path:
