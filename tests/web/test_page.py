@@ -1,6 +1,7 @@
 """The studio's page in Chromium: its core, and the views of all runs and of one training."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from subprocess import run
@@ -56,8 +57,8 @@ def opened(chromium: Browser, studio: StudioProcess, fragment: str) -> Page:
 
 
 def test_the_page_is_there_within_a_second_and_asks_nobody_else(chromium: Browser, studio: StudioProcess) -> None:
-    taken = []
-    for _ in range(3):  # the machine may be busy with other things
+    taken = [math.inf]
+    while min(taken) >= 1000 and len(taken) <= 5:  # ms; the machine may be busy with other things
         page = chromium.open(studio.address)
         page.wait("document.querySelector('.card a')")
         taken.append(page.evaluate("performance.now()"))
