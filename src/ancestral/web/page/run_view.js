@@ -46,7 +46,7 @@ export function viewOfRun(name, place, show, fits = ({ usable }) => usable) {
     }
   };
   const leave = subscribe(["run"], () => !latest.run && update(latest));
-  update(place.params);
+  queueMicrotask(() => !closed && update(latest)); // once the view is open: it may go elsewhere
   return {
     update,
     close() {
