@@ -9,23 +9,28 @@ import { h, on, svg } from "./elements.js";
 /** @typedef {{label: string, log?: boolean, format?: (value: number) => string}} Axis */
 /**
  * @typedef {{series: Series[], x: Axis, y: Axis, ticks?: number[], marks?: {x: number, label: string}[],
- *   title?: string, height?: number}} Chart
- *   `ticks`: where the x axis is to be marked instead of at round numbers; `marks`: upright lines with words
+ *   title?: string, height?: number, pick?: (x: number) => void}} Chart
+ *   `ticks`: where the x axis is to be marked instead of at round numbers; `marks`: upright lines with words; `pick`:
+ *   called with the place on the x axis that is clicked at
  */
 
 const COLORS = 8; // there are as many of --series-1 and so on
 const MARGIN = { top: 10, right: 14, bottom: 38, left: 58 }; // px
 const MOST_POINTS = 1500; // of a line that is drawn; more are seen as the least and largest of each place
+const APART = 2; // px from the error bars of one line to those of the next
 const MOST_ROWS = 25; // of the table
 
 /**
  * A chart in an element.
  *
  * @param {HTMLElement} element @param {Chart} chart
- * @returns {{update: (chart: Chart) => void, close: () => void}}
+ * @returns {{update: (chart: Chart) => void, mark: (x: number | null) => void, close: () => void}} `mark` shows a place
+ *   on the x axis, without drawing all anew
  */
 export function lineChart(element, chart) {
-  let shown = chart;
+  let shown = chart,
+    marked = /** @type {number | null} */ (null),
+    show = (/** @type {number | null} */ x) => {};
   const figure = h("figure", { class: "chart" }),
     plot = h("div", { class: "plot" });
   const legend = h("figcaption"),
@@ -34,7 +39,10 @@ export function lineChart(element, chart) {
   element.append(figure);
   on(table, "toggle", () => tabulate(table, shown));
   const draw = () => {
-    if (plot.clientWidth) plot.replaceChildren(drawing(shown, plot.clientWidth, legend));
+    if (!plot.clientWidth) return;
+    const { whole, mark } = drawing(shown, plot.clientWidth, legend);
+    plot.replaceChildren(whole);
+    (show = mark)(marked);
   };
   const watcher = new ResizeObserver(draw);
   watcher.observe(plot);
@@ -46,6 +54,7 @@ export function lineChart(element, chart) {
   update(chart);
   return {
     update,
+    mark: (x) => show((marked = x)),
     close() {
       watcher.disconnect();
       figure.remove();
@@ -127,7 +136,7 @@ function decades(low, high) {
   }
   const within = found.filter((each) => each >= low * (1 - 1e-9) && each <= high * (1 + 1e-9));
   const spare = Math.ceil(within.length / 8);
-  return within.length > 1 ? within.filter((_, i) => i % spare === 0) : [low, high];
+  return within.length > 2 ? within.filter((_, i) => i % spare === 0) : rounds(low, high, 4);
 }
 
 /** @param {Chart} chart @param {number} width @param {HTMLElement} legend */
@@ -144,7 +153,7 @@ function drawing(chart, width, legend) {
   showLegend(legend, chart);
   if (!x || !y) {
     whole.append(svg("text", { x: width / 2, y: height / 2, class: "axis middle" }, "nothing to show yet"));
-    return whole;
+    return { whole, mark: () => {} };
   }
   const words = { x: chart.x.format ?? short, y: chart.y.format ?? short };
   for (const value of y.ticks) {
@@ -171,7 +180,15 @@ function drawing(chart, width, legend) {
   }
   chart.series.forEach((each, i) => drawSeries(whole, each, i, x, y));
   pointOut(whole, legend, chart, x, { left, end, top, floor });
-  return whole;
+  on(whole, "click", ({ clientX }) => chart.pick?.(x.toValue(clientX - whole.getBoundingClientRect().left)));
+  const line = svg("line", { y1: top, y2: floor, class: "place", visibility: "hidden" });
+  whole.append(line);
+  const mark = (/** @type {number | null} */ value) => {
+    const at = place(x, value);
+    line.setAttribute("visibility", at === null ? "hidden" : "visible");
+    for (const name of ["x1", "x2"]) line.setAttribute(name, String(at ?? 0));
+  };
+  return { whole, mark };
 }
 
 /** @param {SVGElement} whole @param {Series} series @param {number} i @param {Scale} x @param {Scale} y */
@@ -187,9 +204,10 @@ function drawSeries(whole, series, i, x, y) {
   series.error?.forEach((error, n) => {
     const [value, px] = [series.y[n], points[n][0]];
     if (error === null || value === null || px === null) return;
-    const [low, high] = [place(y, value - error), place(y, value + error)];
+    const [low, high] = [place(y, value - error), place(y, value + error)],
+      at = px + APART * i;
     if (low !== null && high !== null)
-      whole.append(svg("line", { x1: px, x2: px, y1: low, y2: high, class: `line ${color}` }));
+      whole.append(svg("line", { x1: at, x2: at, y1: low, y2: high, class: `line error ${color}` }));
   });
 }
 
@@ -283,7 +301,7 @@ function pointOut(whole, legend, chart, x, { left, end, top, floor }) {
   });
 }
 
-/** The place of the nearest point that is there; -1 where none is.
+/** The place of the nearest point that is there; -1 where there is none.
  * @param {Series} series @param {number} wanted */
 function near(series, wanted) {
   let best = -1,
@@ -308,8 +326,9 @@ function tabulate(table, chart) {
   const rows = shown.map((value) => {
     const cells = chart.series.map((each) => {
       const n = each.x.indexOf(value),
-        y = n < 0 ? null : each.y[n];
-      return h("td", null, y === null ? "" : words.y(y));
+        y = n < 0 ? null : each.y[n],
+        error = each.error?.[n];
+      return h("td", null, y === null ? "" : `${words.y(y)}${error ? ` ± ${words.y(error)}` : ""}`);
     });
     return h("tr", null, h("th", { scope: "row" }, words.x(value)), ...cells);
   });

@@ -10,10 +10,13 @@ import { offerTheme } from "./theme.js";
 import { view as runs } from "./runs.js";
 import { view as train } from "./train.js";
 // of images
-
+import { view as draw } from "./draw.js";
+import { view as trajectory } from "./trajectory.js";
+import { view as edit } from "./edit.js";
 // of noise
 
-// of measurements
+import { view as numbers } from "./numbers.js";
+import { view as share } from "./share.js";
 
 /** @typedef {import("./route.js").Params} Params */
 /**
@@ -29,14 +32,13 @@ const views = [
   runs,
   train,
   // of images
-  pending("draw", "Draw"),
-  pending("trajectory", "Trajectory"),
-  pending("edit", "Edit"),
+  draw,
+  trajectory,
+  edit,
   // of noise
   pending("schedule", "Schedule"),
-  // of measurements
-  pending("numbers", "Numbers"),
-  pending("share", "Share"),
+  numbers,
+  share,
   // the tour
   pending("tour", "Tour"),
 ];
