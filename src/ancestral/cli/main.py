@@ -43,6 +43,7 @@ VERBS = {
     "show": "pictures of noise schedules, of the forward process, of a data set",
     "data": "check a folder of images before training on it; pack one as shards",
     "runs": "list runs: what each is doing, how far it has come, its last numbers",
+    "studio": "one page in a browser on all runs: train, generate, edit, measure, share",
     "selftest": "check every formula against closed forms, on this machine",
     "completion": "print a script by which a shell completes verbs, options and names",
 }

@@ -16,7 +16,7 @@ from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.guides import prepared
 from ancestral.jobs.measurement_settings import SweepJobSettings
 from ancestral.jobs.measuring import data_of, followed, generated, priced, run_and_results
-from ancestral.jobs.running import together
+from ancestral.jobs.running import Load, together
 from ancestral.models import comes_along, resolved
 from ancestral.outputs import SWEPT, Output, check_part, claim, place_for
 from ancestral.pipeline import Pipeline
@@ -38,7 +38,7 @@ class Swept(NamedTuple):
     outcome: str
 
 
-def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
+def sweep(job: SweepJobSettings, load: Load = Pipeline.load) -> Generator[Event, None, None]:
     """Measures what is not yet in RUN/sweep.json and stores what it decides; the result's value is `Swept`."""
     run, out = run_and_results(job.run)
     stays = job.keep or comes_along(run)  # nothing but its settings is written into a mere pipeline
@@ -53,7 +53,7 @@ def sweep(job: SweepJobSettings) -> Generator[Event, None, None]:
             if processes.is_main and not stays:
                 check_free(run)
                 agreed(run)
-        config, pipeline = config_of(run), Pipeline.load(run, device, job.compute)
+        config, pipeline = config_of(run), load(run, device, job.compute)
         pipeline, common = prepared(pipeline.with_processes(processes), job, job.changes(), run)
         parts = yield from data_of(run, config, pipeline)
         if min(len(parts.test), len(parts.train)) < LEAST_IMAGES:

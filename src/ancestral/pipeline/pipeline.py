@@ -40,7 +40,7 @@ from ancestral.pipeline.calling import (
 )
 from ancestral.pipeline.classifying import NoisyClassifier
 from ancestral.pipeline.folder import Contents, build_network, named_tokenizer, read_folder, with_tokens, write_folder
-from ancestral.pipeline.generate import NOTHING, Advance, FinishedPart, Keep, collected, collecting, generating
+from ancestral.pipeline.generate import NOTHING, GeneratingEvent, Keep, collected, collecting, generating
 from ancestral.pipeline.guiding import Networks, guided
 from ancestral.processes import SINGLE_PROCESS, Processes
 from ancestral.progress import finish
@@ -401,15 +401,17 @@ class Pipeline:
         settings: SamplingSettings | None,
         keep: Keep = NOTHING,
         chunk: int | None = None,
-    ) -> Iterator[Advance | FinishedPart]:
-        """The same, each part as soon as it is there, with what is kept of the way. Arguments as in `generate`."""
+        show: Keep = NOTHING,
+    ) -> Iterator[GeneratingEvent]:
+        """The same, each part as soon as it is there, with what is kept of the way, and the frames to `show` on it.
+        Arguments as in `generate`."""
         settings, of = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         condition, parts = self.condition(labels, len(of)), self.chunks(len(of), chunk)
 
         def steps_of(part: slice) -> Iterator[Step]:
             return self.steps(of[part], condition.rows(part), settings)
 
-        return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes)
+        return generating(steps_of, parts, settings.steps, keep, self.decode, self.processes, show)
 
     def decode(self, x0: Data, size: tuple[int, int] | None = None) -> Pixels:
         """The images (height, width) of some x0, or of states of that shape; `size` None: that of the pipeline's images

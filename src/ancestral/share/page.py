@@ -72,7 +72,7 @@ def page(pipeline: Pipeline, sharing: Sharing) -> StagedWork[str]:
     for number, settings in enumerate(sharing.plans):
         yield ProgressEvent("samplers", number, len(sharing.plans))
         plans.append(pipeline.plan(settings))
-    script, style = joined(PAGE), source("page.css")
+    script, style = joined(PAGE), source("colors.css") + source("page.css")
     policy = (
         f"default-src 'none'; script-src {digest(script)} 'wasm-unsafe-eval'; style-src {digest(style)}; "
         "worker-src blob:; img-src data: blob:; base-uri 'none'; form-action 'none'"

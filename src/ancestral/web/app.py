@@ -1,0 +1,105 @@
+"""The studio's server application: the shell and its scripts for everyone, all else behind the guard."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ancestral.errors import CannotWrite, InputError
+from ancestral.web.event_ring import EventRing
+from ancestral.web.event_stream import EventStream
+from ancestral.web.guard import Guard
+from ancestral.web.library import Library, UnknownId
+from ancestral.web.routes import RunRoutes, answer
+from ancestral.web.trainings import Trainings
+from ancestral.web.watching import RunWatcher
+
+TYPES = {".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
+FOLDERS = {"web/page": "ancestral.web", "share": "ancestral.share"}
+"""Folders of the package whose scripts and styles are served, and the packages that they are in."""
+
+
+class Studio:
+    """The parts of one studio."""
+
+    def __init__(self, folder: Path, data: tuple[Path, ...]) -> None:
+        self.ring = EventRing()
+        self.library = Library(folder, data)
+        self.trainings = Trainings(folder)
+        self.watcher = RunWatcher(self.library, self.trainings, self.ring.publish)
+
+    def app(self, token: str, is_own_host: Callable[[str], bool]) -> ASGIApp:
+        """The application, which looks after runs for as long as it is up."""
+        runs = RunRoutes(self.library, self.trainings, self.watcher, self.ring)
+        events = EventStream(self.ring, version("ancestral"))
+        routes = [
+            Route("/", shell),
+            Route("/static/{folder:path}/{name}", static),
+            Route("/api/events", events, methods=["GET"]),
+            *runs.routes(),
+        ]
+        handlers = {
+            HTTPException: refused,
+            UnknownId: unknown,
+            InputError: faulty,
+            CannotWrite: faulty,
+            Exception: failed,
+        }
+        app = Starlette(routes=routes, lifespan=self._alive, exception_handlers=handlers)
+        app.router.redirect_slashes = False
+        return Guard(app, token, is_own_host)
+
+    @asynccontextmanager
+    async def _alive(self, app: Starlette) -> AsyncIterator[None]:
+        watching = asyncio.create_task(self.watcher.watch())
+        yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+
+
+async def shell(request: Request) -> Response:
+    """The page, which holds no secret."""
+    return FileResponse(Path(str(files("ancestral.web"))) / "page" / "index.html", media_type="text/html")
+
+
+async def static(request: Request) -> Response:
+    """A script or a style of the page, out of those that lie in its folders."""
+    folder, name = request.path_params["folder"], request.path_params["name"]
+    kind = TYPES.get(Path(name).suffix)
+    if folder not in FOLDERS or kind is None:
+        raise UnknownId(name)
+    place = Path(str(files(FOLDERS[folder])))
+    place = place / "page" if folder == "web/page" else place
+    if name not in {each.name for each in place.iterdir()}:
+        raise UnknownId(name)
+    return FileResponse(place / name, media_type=kind)
+
+
+async def refused(request: Request, fault: Exception) -> Response:
+    """No such endpoint, or not by this method: without a word."""
+    return Response(status_code=fault.status_code if isinstance(fault, HTTPException) else 404)
+
+
+async def unknown(request: Request, fault: Exception) -> Response:
+    """Nothing bears this id: without a word."""
+    return Response(status_code=404)
+
+
+async def faulty(request: Request, fault: Exception) -> Response:
+    """What is wrong with a request, in one line."""
+    return answer({"error": str(fault)}, 507 if isinstance(fault, CannotWrite) else 422)
+
+
+async def failed(request: Request, fault: Exception) -> Response:
+    """A fault of this program: without a word, which the log has."""
+    return Response(status_code=500)
