@@ -125,7 +125,7 @@ def check_names_no_place(settings: dict[str, Any]) -> None:
 
 def train_words(job: TrainSettings) -> list[str]:
     """The words of `ancestral train` that mean a job."""
-    words = ["train", *([job.target] if job.target else [])]
+    words = ["train", *([job.target] if job.target else []), *(["--config", str(job.config)] if job.config else [])]
     for name, value in flat(job.settings):
         above, dot, last = name.rpartition(".")
         if isinstance(value, bool):
