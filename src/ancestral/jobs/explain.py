@@ -12,7 +12,7 @@ Factors and sums are float64; the network answers in the precision that this mac
 latents the pixel is one of theirs.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ from ancestral.jobs.events import Event, FileEvent, ProgressEvent, ResultEvent
 from ancestral.jobs.explain_settings import SamplingStepSettings, StepSettings, TrainingStepSettings
 from ancestral.jobs.generated import condition_for, notes_of_prompts
 from ancestral.jobs.guides import prepared
-from ancestral.jobs.running import allow, check_asked, device_named
+from ancestral.jobs.running import Load, allow, check_asked, device_named
 from ancestral.jobs.seen_steps import SeenCall, SeenSampler, SeenStep
 from ancestral.outputs import SHOWN, Output, claim
 from ancestral.pipeline import Pipeline
@@ -51,12 +51,9 @@ Numbers = list[float]
 
 
 def explain(
-    job: TrainingStepSettings | SamplingStepSettings, load: Callable[..., Pipeline] = Pipeline.load
+    job: TrainingStepSettings | SamplingStepSettings, load: Load = Pipeline.load
 ) -> Generator[Event, None, None]:
-    """The numbers of the step that is asked for, and its pictures where a folder is named.
-
-    `load`: makes the pipeline of a folder, as `Pipeline.load` does.
-    """
+    """The numbers of the step that is asked for, and its pictures where a folder is named."""
     files = {name: job.out / f"{name}.png" for name in job.pictures} if job.out else {}
     claim([Output(file, SHOWN) for file in files.values()], job.overwrite)
     pipeline = load(job.run, device_named(job.device), job.compute)
