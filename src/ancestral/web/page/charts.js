@@ -9,8 +9,9 @@ import { h, on, svg } from "./elements.js";
 /** @typedef {{label: string, log?: boolean, format?: (value: number) => string}} Axis */
 /**
  * @typedef {{series: Series[], x: Axis, y: Axis, ticks?: number[], marks?: {x: number, label: string}[],
- *   title?: string, height?: number}} Chart
- *   `ticks`: where the x axis is to be marked instead of at round numbers; `marks`: upright lines with words
+ *   title?: string, height?: number, pick?: (x: number) => void}} Chart
+ *   `ticks`: where the x axis is to be marked instead of at round numbers; `marks`: upright lines with words; `pick`:
+ *   called with the place on the x axis that is clicked at
  */
 
 const COLORS = 8; // there are as many of --series-1 and so on
@@ -22,17 +23,21 @@ const MOST_ROWS = 25; // of the table
  * A chart in an element.
  *
  * @param {HTMLElement} element @param {Chart} chart
- * @returns {{update: (chart: Chart) => void, close: () => void}}
+ * @returns {{update: (chart: Chart) => void, mark: (x: number | null) => void, close: () => void}} `mark` shows a place
+ *   on the x axis, without drawing all anew
  */
 export function lineChart(element, chart) {
-  let shown = chart;
+  let shown = chart, marked = /** @type {number | null} */ (null), show = (/** @type {number | null} */ x) => {};
   const figure = h("figure", { class: "chart" }), plot = h("div", { class: "plot" });
   const legend = h("figcaption"), table = h("details", { class: "table" });
   figure.append(plot, legend, table);
   element.append(figure);
   on(table, "toggle", () => tabulate(table, shown));
   const draw = () => {
-    if (plot.clientWidth) plot.replaceChildren(drawing(shown, plot.clientWidth, legend));
+    if (!plot.clientWidth) return;
+    const { whole, mark } = drawing(shown, plot.clientWidth, legend);
+    plot.replaceChildren(whole);
+    (show = mark)(marked);
   };
   const watcher = new ResizeObserver(draw);
   watcher.observe(plot);
@@ -44,6 +49,7 @@ export function lineChart(element, chart) {
   update(chart);
   return {
     update,
+    mark: (x) => show((marked = x)),
     close() {
       watcher.disconnect();
       figure.remove();
@@ -129,7 +135,7 @@ function drawing(chart, width, legend) {
   showLegend(legend, chart);
   if (!x || !y) {
     whole.append(svg("text", { x: width / 2, y: height / 2, class: "axis middle" }, "nothing to show yet"));
-    return whole;
+    return { whole, mark: () => {} };
   }
   const words = { x: chart.x.format ?? short, y: chart.y.format ?? short };
   for (const value of y.ticks) {
@@ -153,7 +159,15 @@ function drawing(chart, width, legend) {
   }
   chart.series.forEach((each, i) => drawSeries(whole, each, i, x, y));
   pointOut(whole, legend, chart, x, { left, end, top, floor });
-  return whole;
+  on(whole, "click", ({ clientX }) => chart.pick?.(x.toValue(clientX - whole.getBoundingClientRect().left)));
+  const line = svg("line", { y1: top, y2: floor, class: "place", visibility: "hidden" });
+  whole.append(line);
+  const mark = (/** @type {number | null} */ value) => {
+    const at = place(x, value);
+    line.setAttribute("visibility", at === null ? "hidden" : "visible");
+    for (const name of ["x1", "x2"]) line.setAttribute(name, String(at ?? 0));
+  };
+  return { whole, mark };
 }
 
 /** @param {SVGElement} whole @param {Series} series @param {number} i @param {Scale} x @param {Scale} y */

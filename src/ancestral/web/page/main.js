@@ -10,7 +10,9 @@ import { offerTheme } from "./theme.js";
 import { view as runs } from "./runs.js";
 import { view as train } from "./train.js";
 // of images
-
+import { view as draw } from "./draw.js";
+import { view as trajectory } from "./trajectory.js";
+import { view as edit } from "./edit.js";
 // of noise
 
 // of measurements
@@ -29,9 +31,9 @@ const views = [
   runs,
   train,
   // of images
-  pending("draw", "Draw"),
-  pending("trajectory", "Trajectory"),
-  pending("edit", "Edit"),
+  draw,
+  trajectory,
+  edit,
   // of noise
   pending("schedule", "Schedule"),
   // of measurements

@@ -25,7 +25,7 @@ import { listen } from "./stream.js";
 /**
  * @typedef {{id: string, kind: string, run: string | null, view: string,
  *   state: "queued" | "starting" | "running" | "stopping" | "done" | "stopped" | "failed",
- *   what: string, done: number, of: number, why: string, notes: string[], command: string, frames: Frames | null,
+ *   settings: Record<string, any>, what: string, done: number, of: number, why: string, notes: string[], command: string, frames: Frames | null,
  *   files: {name: string, type: string, bytes: number}[], result: any, created: number, seconds: number}} Job
  */
 /** @typedef {{id: string, name: string}} DataFolder */
