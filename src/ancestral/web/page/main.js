@@ -14,7 +14,8 @@ import { view as draw } from "./draw.js";
 import { view as trajectory } from "./trajectory.js";
 import { view as edit } from "./edit.js";
 // of noise
-
+import { view as schedule } from "./schedule.js";
+import { view as tour } from "./tour.js";
 // of measurements
 
 /** @typedef {import("./route.js").Params} Params */
@@ -35,12 +36,12 @@ const views = [
   trajectory,
   edit,
   // of noise
-  pending("schedule", "Schedule"),
+  schedule,
   // of measurements
   pending("numbers", "Numbers"),
   pending("share", "Share"),
   // the tour
-  pending("tour", "Tour"),
+  tour,
 ];
 let open = /** @type {{view: View, opened: Opened} | null} */ (null);
 

@@ -43,7 +43,9 @@ export function tableOf(given) {
 
 /** @param {ArrayLike<number>} levels log-SNR at t = 1..T @returns {Table} */
 export function fromLogSnr(levels) {
-  return Float64Array.of(1, ...Float64Array.from(levels, sigmoid));
+  const table = new Float64Array(levels.length + 1).fill(1);
+  table.set(Float64Array.from(levels, sigmoid), 1);
+  return table;
 }
 
 /** The variance of each step t - 1 -> t, t = 1..T. @param {Table} table */
@@ -106,10 +108,18 @@ export function alongPoints(points, T) {
   });
 }
 
-/** Points of a table's curve, evenly in t. @param {Table} table @param {number} count @returns {Point[]} */
-export function pointsOf(table, count) {
+/**
+ * Points of a table's curve, closer where it is steepest: at its ends.
+ *
+ * @param {Table} table @param {number} count @param {[number, number]} range that they are kept in, each below the last
+ * @returns {Point[]}
+ */
+export function pointsOf(table, count, [low, high]) {
   const levels = logSnrOf(table), last = levels.length - 1;
-  return evenly(0, 1, count).map((u) => [u, Math.max(-30, levels[Math.round(u * last)])]);
+  return Array.from({ length: count }, (_, i) => {
+    const place = Math.round(last * 0.5 * (1 - Math.cos((Math.PI * i) / (count - 1)))), spare = 0.02;
+    return [place / last, Math.min(high - spare * i, Math.max(low + spare * (count - 1 - i), levels[place]))];
+  });
 }
 
 /** Where the steps of a sampler fall, from T down to 0, by the names of grids. */
