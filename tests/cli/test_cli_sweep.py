@@ -10,7 +10,7 @@ from cli_calls import call, snapshot
 from ancestral.pipeline import Pipeline
 from ancestral.settings import SamplingSettings
 from ancestral.training.run import RunFolder
-from ancestral.viz.pictures import read_metadata
+from ancestral.viz.png_texts import read_metadata
 
 FEW = ["--calls", "2", "8", "--samplers", "ddim", "dpm++3m", "ancestral", "--grids", "trailing", "log-snr"]
 SMALL = ["--images", "24", "--reference", "8"]

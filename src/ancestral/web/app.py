@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,9 +19,12 @@ from ancestral.errors import CannotWrite, InputError
 from ancestral.web.event_ring import EventRing
 from ancestral.web.event_stream import EventStream
 from ancestral.web.guard import Guard
+from ancestral.web.job_queue import JobQueue
+from ancestral.web.job_routes import JobRoutes
 from ancestral.web.library import Library, UnknownId
 from ancestral.web.routes import RunRoutes, answer
 from ancestral.web.trainings import Trainings
+from ancestral.web.uploads import Uploads
 from ancestral.web.watching import RunWatcher
 
 TYPES = {".js": "text/javascript", ".css": "text/css", ".wasm": "application/wasm"}
@@ -36,16 +40,20 @@ class Studio:
         self.library = Library(folder, data)
         self.trainings = Trainings(folder)
         self.watcher = RunWatcher(self.library, self.trainings, self.ring.publish)
+        self.scratch = TemporaryDirectory(prefix="ancestral-studio-", ignore_cleanup_errors=True)
+        own = Path(self.scratch.name)
+        self.jobs, self.uploads = JobQueue(self.ring.publish, own / "jobs", self._trains), Uploads(own / "uploads")
 
     def app(self, token: str, is_own_host: Callable[[str], bool]) -> ASGIApp:
         """The application, which looks after runs for as long as it is up."""
-        runs = RunRoutes(self.library, self.trainings, self.watcher, self.ring)
+        runs = RunRoutes(self.library, self.trainings, self.watcher, self.ring, self.jobs)
         events = EventStream(self.ring, version("ancestral"))
         routes = [
             Route("/", shell),
             Route("/static/{folder:path}/{name}", static),
             Route("/api/events", events, methods=["GET"]),
             *runs.routes(),
+            *JobRoutes(self.jobs, self.library, self.uploads).routes(),
         ]
         handlers = {
             HTTPException: refused,
@@ -60,11 +68,16 @@ class Studio:
 
     @asynccontextmanager
     async def _alive(self, app: Starlette) -> AsyncIterator[None]:
-        watching = asyncio.create_task(self.watcher.watch())
-        yield
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        tasks = [asyncio.create_task(each) for each in (self.watcher.watch(), self.jobs.work())]
+        with self.scratch:
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _trains(self) -> bool:
+        """Whether a training goes on."""
+        return any(seen.card["state"] == "training" for seen in self.watcher.seen.values())
 
 
 async def shell(request: Request) -> Response:

@@ -20,6 +20,7 @@ from ancestral.settings import Settings, parse
 from ancestral.training.logs import finite
 from ancestral.web import log_tail
 from ancestral.web.event_ring import EventRing
+from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
 from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule, train_words
 from ancestral.web.summaries import NUMBERS, details, settings_file, summary
@@ -38,8 +39,10 @@ class Stop(Settings):
 class RunRoutes:
     """Handlers of requests, on one studio's folder."""
 
-    def __init__(self, library: Library, trainings: Trainings, watcher: RunWatcher, ring: EventRing) -> None:
-        self.library, self.trainings, self.watcher, self.ring = library, trainings, watcher, ring
+    def __init__(
+        self, library: Library, trainings: Trainings, watcher: RunWatcher, ring: EventRing, jobs: JobQueue
+    ) -> None:
+        self.library, self.trainings, self.watcher, self.ring, self.jobs = library, trainings, watcher, ring, jobs
         self.schedules = Schedules(library.folder)
 
     def routes(self) -> list[Route]:
@@ -71,7 +74,7 @@ class RunRoutes:
                 "version": version("ancestral"),
                 "folder": str(self.library.folder),
                 "runs": self.watcher.cards(),
-                "jobs": [],
+                "jobs": [job.tree() for job in self.jobs.jobs.values()],
                 "data": [{"id": id, "name": path.name} for id, path in data.items()],
                 "presets": presets,
                 "models": models,
