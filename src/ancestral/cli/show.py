@@ -12,7 +12,7 @@ from ancestral.cli.view import show_result
 from ancestral.folders import check_run
 from ancestral.jobs.data_settings import ShowDataSettings, ShowForwardSettings, ShowScheduleSettings
 from ancestral.jobs.events import ResultEvent
-from ancestral.jobs.explain_settings import SamplingStepSettings, TrainingStepSettings
+from ancestral.jobs.explain_settings import STEPS
 
 ABOUT = """\
 usage: ancestral show {schedule,forward,data,training-step,sampling-step} [--help] ...
@@ -40,15 +40,9 @@ PARTS: dict[str, tuple[type[ShowScheduleSettings | ShowForwardSettings | ShowDat
     "forward": (ShowForwardSettings, "One image and one noise under several schedules, from t = 0 to t = T."),
     "data": (ShowDataSettings, "A contact sheet of training images, fitted as for training, with classes."),
 }
-STEPS: dict[str, tuple[type[TrainingStepSettings | SamplingStepSettings], str]] = {
-    "training-step": (
-        TrainingStepSettings,
-        "What one step of training computes of one image: x_t, what RUN's network answers, and the loss.",
-    ),
-    "sampling-step": (
-        SamplingStepSettings,
-        "What one step of sampling computes: x_s as a sum of factors times values, of one pixel in numbers.",
-    ),
+STEPS_ABOUT = {
+    "training-step": "What one step of training computes of one image: x_t, what RUN's network answers, and the loss.",
+    "sampling-step": "What one step of sampling computes of one pixel: x_s as a sum of factors times values.",
 }
 
 
@@ -71,7 +65,7 @@ def _show(name: str, argv: Sequence[str]) -> None:
 
 
 def _show_step(name: str, argv: Sequence[str]) -> None:
-    kind, about = STEPS[name]
+    kind, about = STEPS[name], STEPS_ABOUT[name]
     found = job_options(f"ancestral show {name}", "RUN", about, (), kind, "print all numbers as JSON").words(argv)
     job = job_settings(found, kind)
     check_run(job.run, "pipeline")

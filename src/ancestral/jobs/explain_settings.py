@@ -67,3 +67,10 @@ class SamplingStepSettings(StepSettings, GeneratingSettings):
 
     step: Annotated[NumTimesteps, Typed("K")] = 1
     """which step of the chain, from 1"""
+
+
+STEPS: dict[str, type[TrainingStepSettings | SamplingStepSettings]] = {
+    "training-step": TrainingStepSettings,
+    "sampling-step": SamplingStepSettings,
+}
+"""By what they are called after `show`."""

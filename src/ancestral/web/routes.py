@@ -131,15 +131,7 @@ class RunRoutes:
         job = await asyncio.to_thread(asked.job, self.library, self.library.folder / asked.name)
         packed = asked.data is not None and kind_of(self.library.data_folder(asked.data)) == "packed data set"
         settings = None if packed else job.plan.config.model_dump(mode="json")  # what is packed is read by torch
-<<<<<<< HEAD
         return answer({"command": command_of(job), "settings": settings})
-=======
-<<<<<<< HEAD
-        return answer({"command": shlex.join(["ancestral", *train_words(job)]), "settings": settings})
-=======
-        return answer({"command": command_of(job), "settings": settings})
->>>>>>> studio-b
->>>>>>> studio-d
 
     async def go_on(self, request: Request) -> Response:
         """A run is trained on."""
