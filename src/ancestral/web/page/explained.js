@@ -58,7 +58,7 @@ export function explained(run, done) {
 /** A row of pictures that a job wrote, each with words. @param {Record<string, string>} words by the names of files */
 export function pictureRow(words) {
   const shown = Object.entries(words).map(([name, said]) => ({ name, said, ...picture() }));
-  const element = h("div", { class: "moments" }, ...shown.map(({ element: img, said }) => h("figure", null, img, h("figcaption", null, said))));
+  const element = h("div", { class: "moments large" }, ...shown.map(({ element: img, said }) => h("figure", null, img, h("figcaption", null, said))));
   return {
     element,
     /** @param {import("./store.js").Job} job */

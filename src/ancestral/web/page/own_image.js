@@ -19,7 +19,7 @@ export function ownImage(shape, changed, { run, view }) {
   const words = h("p", { class: "soft", role: "status" });
   const take = run ? button("One that the run generates", generate) : null;
   const element = h("div", { class: "own-image" }, h("label", null, "An image of your own ", input), take, words);
-  let pixels = drawing(shape), seed = 0, sent = /** @type {Promise<string> | null} */ (null), leave = () => {};
+  let pixels = /** @type {Uint8Array} */ (drawing(shape)), seed = 0, sent = /** @type {Promise<string> | null} */ (null), leave = () => {};
 
   /** @param {Uint8Array} other @param {string} said */
   function set(other, said) {

@@ -1,11 +1,14 @@
 /** The tour: what training and sampling compute, in five stations, with the numbers of one's own image and network. */
 
-import { h } from "./elements.js";
+import { opened } from "../../share/pictures.js";
+import { blob, get } from "./api.js";
+import { fail, h } from "./elements.js";
 import { number, range, seed, select } from "./fields.js";
 import { noiseOf, ownImage } from "./own_image.js";
 import { pixelCursor } from "./pixel_cursor.js";
 import { address } from "./route.js";
 import { viewOfRun } from "./run_view.js";
+import { asParams } from "./sampling_fields.js";
 import { tableOf } from "./schedule_tables.js";
 import { forwardStation, posteriorStation } from "./tour_noise.js";
 import { chainStation, samplingStation, trainingStation } from "./tour_steps.js";
@@ -23,6 +26,8 @@ import { chainStation, samplingStation, trainingStation } from "./tour_steps.js"
  * @property {() => number} t
  * @property {() => {row: number, column: number, channel: number}} pixel
  * @property {(x: ArrayLike<number>) => number} at the pixel's number in an image
+ * @property {boolean} ofPixels whether pixels are what the network sees, and not latents
+ * @property {(job: import("./store.js").Job) => void} show the guess of a sampling step where the pixel is chosen
  */
 /** @typedef {{element: HTMLElement, update: () => void, close?: () => void}} Station */
 /** @typedef {{title: string, open: (walk: Walk) => Station, usesImage: boolean}} StationKind */
@@ -55,7 +60,7 @@ function tour({ root, go }, details, first) {
     return { close: () => {} };
   }
   const [channels, height, width] = details.shape, T = details.num_timesteps, table = tableOf(details.schedule);
-  let params = first, timer = 0, open = -1, station = /** @type {Station | null} */ (null), drawn = "", eps = new Float32Array();
+  let params = first, timer = 0, open = -1, station = /** @type {Station | null} */ (null), drawn = "", eps = /** @type {Float32Array} */ (new Float32Array());
   const image = ownImage(details.shape, () => (showPicture(), station?.update()), { run: details.id, view: "tour" });
   const cursor = pixelCursor(() => change({ x: String(cursor.at[0]), y: String(cursor.at[1]) }));
   const fields = {
@@ -67,13 +72,14 @@ function tour({ root, go }, details, first) {
   };
   fields.channel.element.hidden = channels === 1;
   const stations = h("ol", { class: "stations" }), content = h("div"), steps = h("p", { class: "actions" });
+  const latent = h("p", { class: "warning" }, "This network sees latents that an autoencoder makes of images. What the page computes itself is shown on pixels; the numbers of the network are of the latent in the middle.");
   const picture = h("section", { "aria-label": "The image and the pixel" }, h("h2", null, "The image and the pixel"), cursor.element, image.element);
   root.append(
     h("nav", { "aria-label": "Stations of the tour" }, stations),
     h("div", { class: "desk" },
       h("div", { class: "form" }, picture,
         h("div", { class: "pair two" }, fields.row.element, fields.column.element), fields.channel.element, fields.t.element, fields.seed.element),
-      h("div", null, content, steps)),
+      h("div", null, latent, content, steps)),
   );
 
   /** @type {Walk} */
@@ -92,6 +98,11 @@ function tour({ root, go }, details, first) {
     at(x) {
       const { row, column, channel } = walk.pixel();
       return x[(channel * height + row) * width + column];
+    },
+    ofPixels: !details.settings || details.settings.codec.name === "pixels",
+    show({ id, files }) {
+      const place = files.findIndex(({ name }) => name === "x0.png"), own = station;
+      if (place >= 0) blob(`/api/jobs/${id}/files/${place}`).then((file) => opened(file, details.shape)).then((pixels) => own === station && cursor.show(pixels, details.shape), fail);
     },
   };
 
@@ -118,6 +129,8 @@ function tour({ root, go }, details, first) {
     station = made(walk);
     content.replaceChildren(h("h2", null, `${open + 1}. ${title}`), station.element);
     image.element.hidden = fields.t.element.hidden = !usesImage;
+    latent.hidden = walk.ofPixels;
+    if (usesImage) showPicture();
     station.update();
   }
 
@@ -128,9 +141,19 @@ function tour({ root, go }, details, first) {
     steps.replaceChildren(...ways.filter((each) => each instanceof Node));
   }
 
+  /** Goes to a step of a job that drew images. @param {Params} to */
+  async function follow({ job, image: number = "0", step = "0", ...rest }) {
+    const { settings } = await get(`/api/jobs/${job}`), { classes = "", prompt = [], sampling = {} } = settings;
+    const own = { seed: String(BigInt(settings.seed ?? 0) + BigInt(number)), k: String(Number(step) + 1), at: "4" };
+    const class_ = details.classes[Number(number) % details.classes.length] ?? "";
+    const told = { classes: classes && !classes.includes(",") ? classes : class_, prompt: prompt[Number(number) % prompt.length] ?? "" };
+    go("tour", { ...rest, ...asParams(sampling), ...told, ...own }, { replace: true });
+  }
+
   /** @param {Params} to */
   function update(to) {
     clearTimeout(timer);
+    if (to.job) return void follow(to).catch(fail);
     params = { ...to };
     fields.t.value = Math.min(Math.max(1, Number(params.t ?? Math.ceil(T / 3))), T);
     fields.seed.value = /^\d{1,18}$/.test(params.seed ?? "") ? params.seed : "0";

@@ -43,19 +43,20 @@ export function forwardStation(walk) {
 /** @param {Walk} walk @returns {Station} */
 export function posteriorStation(walk) {
   const s = range("Earlier timestep s", 0, { min: 0, max: walk.details.num_timesteps - 1, step: 1, change: (to) => walk.change({ s: String(to) }) });
-  const step = formula(String.raw`q(x_t|x_s) = N(\sqrt{\frac{\bar{α}_t}{\bar{α}_s}} x_s, β I) , β = 1−\frac{\bar{α}_t}{\bar{α}_s} = [beta]`);
-  const law = formula(String.raw`q(x_s|x_t, x_0) = N(\tilde{μ}, \tilde{β} I) , \tilde{β} = \frac{1−\bar{α}_s}{1−\bar{α}_t} β = [betaTilde]`);
-  const mean = formula(String.raw`\tilde{μ} = \frac{\sqrt{\bar{α}_s} β}{1−\bar{α}_t} x_0 + \sqrt{\frac{\bar{α}_t}{\bar{α}_s}} \frac{1−\bar{α}_s}{1−\bar{α}_t} x_t`);
+  const step = formula(String.raw`q(x_t|x_s) = N(\frac{α_t}{α_s} x_s, β I) , β = 1−\frac{α_t^2}{α_s^2} = [beta]`);
+  const law = formula(String.raw`q(x_s|x_t, x_0) = N(\tilde{μ}, \tilde{β} I) , \tilde{β} = \frac{σ_s^2}{σ_t^2} β = [betaTilde]`);
+  const mean = formula(String.raw`\tilde{μ} = \frac{α_s β}{σ_t^2} x_0 + \frac{α_t σ_s^2}{α_s σ_t^2} x_t`);
   const numbers = formula("[mean] = [fromX0] × [x0] + [fromXt] × [xt]");
   const large = pictures({ xt: "xₜ", mean: "μ̃, the mean of xₛ", x0: "x₀" });
-  const density = h("div"), chart = lineChart(density, { series: [], x: { label: "" }, y: { label: "" } });
+  const density = h("div"), certain = h("p", null, "At s = 0 it is the image's own, without any doubt.");
+  const chart = lineChart(density, { series: [], x: { label: "" }, y: { label: "" } });
   const element = h("div", { class: "station" },
     h("p", null, "Who knows the image and xₜ knows by Bayes' rule where an earlier xₛ lay: around a mean between the two, with less noise than before. A network that guesses x₀ can put its guess in the image's place. That is sampling."),
     s.element,
     equations(step, law, mean, numbers),
     large.element,
     h("h3", null, "Where the pixel lies at s"),
-    density,
+    density, certain,
   );
   return {
     element,
@@ -68,16 +69,17 @@ export function posteriorStation(walk) {
       for (const each of [step, law, numbers]) each.set(values);
       large.show({ xt, mean: means, x0 }, details.shape);
       const { alpha, sigma } = levelOf(table, s.value);
-      chart.update(densities(alpha * values.x0, sigma, values.mean, Math.sqrt(found.betaTilde), s.value));
+      density.hidden = !(certain.hidden = s.value > 0);
+      chart.update(densities(alpha * values.x0, sigma, values.mean, Math.sqrt(found.betaTilde)));
     },
     close: chart.close,
   };
 }
 
-/** Of the pixel at s: what is known by x_0 alone, and by x_0 and x_t. At s = 0 both are a point.
- * @param {number} mean @param {number} std @param {number} later @param {number} narrower @param {number} s
+/** Of the pixel at s: what is known by x_0 alone, and by x_0 and x_t.
+ * @param {number} mean @param {number} std @param {number} later @param {number} narrower
  * @returns {import("./charts.js").Chart} */
-function densities(mean, std, later, narrower, s) {
+function densities(mean, std, later, narrower) {
   const reach = 4 * std || 1, low = Math.min(mean - reach, later - 4 * narrower), high = Math.max(mean + reach, later + 4 * narrower);
   const even = Array.from({ length: DENSITY }, (_, i) => low + (i / (DENSITY - 1)) * (high - low));
   const close = Array.from({ length: DENSITY }, (_, i) => later + (i / (DENSITY - 1) - 0.5) * 8 * narrower); // it may be thin
@@ -85,7 +87,7 @@ function densities(mean, std, later, narrower, s) {
   const normal = (/** @type {number} */ at, /** @type {number} */ std) => x.map((each) => (std ? Math.exp(-0.5 * ((each - at) / std) ** 2) / (std * Math.sqrt(2 * Math.PI)) : 0));
   return {
     title: "Density of the pixel",
-    series: s ? [{ name: "knowing x₀", x, y: normal(mean, std) }, { name: "knowing x₀ and xₜ", x, y: normal(later, narrower) }] : [],
+    series: [{ name: "knowing x₀", x, y: normal(mean, std) }, { name: "knowing x₀ and xₜ", x, y: normal(later, narrower) }],
     x: { label: "the pixel's xₛ" },
     y: { label: "density" },
     height: 200,

@@ -93,6 +93,7 @@ export function samplingStation(walk) {
     said.textContent = `t = ${from.t}, log-SNR ${shown(from.log_snr)} → s = ${to.t}, log-SNR ${shown(to.log_snr ?? Infinity)}`;
     level.set({ alpha: from.alpha, sigma: from.sigma, alphaS: to.alpha, sigmaS: to.sigma });
     answer.set({ output: call.output ? of(call.output) : null, unclipped: of(call.x0_unclipped), x0: of(call.x0) });
+    walk.show(job);
     posterior.set({ fromX0: found.from_x0, fromXt: found.from_x_t, x0: of(pixel.x0), xt: of(pixel.x_t), mean: of(found.mean), variance: found.variance });
     const later = calls.slice(1).map((/** @type {any} */ each, /** @type {number} */ i) => sumOf(`x^{(${i + 2})}`, each.terms, of(each.x), of));
     sums.replaceChildren(...[...later, sumOf("x_s", terms, of(pixel.x_s), of)]);
@@ -103,16 +104,26 @@ export function samplingStation(walk) {
 }
 
 /**
- * A sum with its factors as a formula, and with all numbers below.
+ * A sum: its formula, and in rows every factor and what it is of.
  *
  * @param {string} sign @param {{of: string, factor: any, value: number[]}[]} terms @param {number} whole
  * @param {(value: any) => number} of the chosen channel
  */
 function sumOf(sign, terms, whole, of) {
   const law = formula(`${sign} = ${terms.map((each, i) => `a_${i + 1} ${signOf(each.of)}`).join(" + ")}`);
-  const numbers = formula(`[whole] = ${terms.map((_, i) => `[a${i}] × [v${i}]`).join(" + ")}`);
-  numbers.set({ whole, ...Object.fromEntries(terms.flatMap((each, i) => [[`a${i}`, of(each.factor)], [`v${i}`, of(each.value)]])) });
-  return equations(law, numbers);
+  const cells = terms.map((each) => [of(each.factor), of(each.value), of(each.factor) * of(each.value)].map((value) => h("td", null, shown(value))));
+  const rows = terms.map((each, i) => h("tr", null, h("th", { scope: "row" }, `a${"₁₂₃₄₅₆₇₈₉"[i] ?? i + 1} of `, inline(signOf(each.of))), ...cells[i]));
+  const last = h("tr", null, h("th", { scope: "row" }, "their sum, ", inline(sign)), h("td"), h("td"), h("td", null, h("b", null, shown(whole))));
+  const head = h("tr", null, ...["", "factor", "value", "factor × value"].map((each) => h("th", { scope: "col" }, each || h("span", { class: "unseen" }, "term"))));
+  const table = h("table", { class: "sum" }, h("thead", null, head), h("tbody", null, ...rows, last));
+  return h("div", { class: "form" }, equations(law), h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "The terms" }, table));
+}
+
+/** A formula within a line. @param {string} text */
+function inline(text) {
+  const { element } = formula(text);
+  element.setAttribute("display", "inline");
+  return element;
 }
 
 /** @param {string} name as a plan has it: x0.0, eps.-1 */
@@ -146,6 +157,7 @@ export function chainStation(walk) {
       pick: (at) => walk.change({ k: String(1 + nearest(x.slice(0, -1), at)) }),
     });
     chart.mark(x[number - 1]);
+    walk.show(job);
     images.show(job);
   }
 
@@ -198,8 +210,8 @@ function samplingStep(walk, done) {
   };
 }
 
-/** What every step is asked. @param {Walk} walk */
+/** What every step is asked; of latents, whose number the page does not know, the pixel in the middle. @param {Walk} walk */
 function common(walk) {
-  const { row, column } = walk.pixel();
-  return { seed: walk.params().seed || "0", pixel: [row, column] };
+  const { row, column } = walk.pixel(), seed = walk.params().seed || "0";
+  return walk.ofPixels ? { seed, pixel: [row, column] } : { seed };
 }
