@@ -46,7 +46,7 @@ export function curveEditor(changed) {
       axes.append(svg("text", { x: x(u), y: HEIGHT - 20, class: "axis middle" }, String(timeOf(u))));
     }
     axes.append(svg("text", { x: x(0.5), y: HEIGHT - 3, class: "axis middle" }, "t; ticks are the sampler's steps"));
-    axes.append(svg("text", { x: x(0) + 6, y: MARGIN.top + 4, class: "axis" }, "log-SNR"));
+    axes.append(svg("text", { x: x(0) + 6, y: MARGIN.top + 16, class: "axis" }, "log-SNR"));
   }
 
   function draw() {

@@ -1,7 +1,7 @@
 /** Steps that the server computes with every number, and the pictures of what they are made of. */
 
 import { fail, h } from "./elements.js";
-import { startJob, watch } from "./job.js";
+import { hasEnded, startJob, stopJob, watch } from "./job.js";
 import { picture } from "./pictures.js";
 
 const PATIENCE = 120; // ms of no change before the server is asked
@@ -14,7 +14,7 @@ const PATIENCE = 120; // ms of no change before the server is asked
  */
 export function explained(run, done) {
   const element = h("p", { class: "soft", role: "status" });
-  let timer = 0, number = 0, leave = () => {};
+  let timer = 0, number = 0, leave = () => {}, working = ""; // the job that has not ended
   /** @param {() => Promise<object> | object} settings */
   function ask(settings) {
     clearTimeout(timer);
@@ -26,6 +26,7 @@ export function explained(run, done) {
         const { id } = await startJob({ kind: "explain", run, view: `tour-${asked.task}`, settings: asked, replace: true });
         if (own !== number) return;
         leave();
+        working = id;
         leave = watch(id, { progress: follow, done: (job) => own === number && end(job), lost: fail });
       } catch (fault) {
         if (own === number) element.textContent = /** @type {Error} */ (fault).message;
@@ -34,7 +35,9 @@ export function explained(run, done) {
   }
 
   /** @param {import("./store.js").Job} job */
-  function follow({ state, what, done: reached, of }) {
+  function follow(job) {
+    const { state, what, done: reached, of } = job;
+    if (hasEnded(job)) working = "";
     element.textContent = state === "running" && of ? `${what} ${reached} of ${of}` : state === "done" ? "" : `${state}…`;
   }
 
@@ -51,6 +54,7 @@ export function explained(run, done) {
       clearTimeout(timer);
       number++;
       leave();
+      if (working) stopJob(working).catch(fail);
     },
   };
 }

@@ -9,8 +9,9 @@ import { runOf, state, subscribe } from "./store.js";
 const SHOWN_AFTER = 8000; // ms for which an end is shown
 const NAMES = /** @type {Record<string, string>} */ ({
   sample: "Draw", edit: "Edit", evaluate: "Evaluation", likelihood: "Likelihood", sweep: "Sweep", report: "Report",
-  share: "Share page", export: "Export", check: "Check of the data", explain: "Explanation",
+  share: "Share page", export: "Export", check: "Check of the data",
 });
+const QUIET = ["explain"]; // the views themselves say how far they are, and begin another at every move
 const WORKERS = /** @type {Record<string, string>} */ ({
   none: "", loading: "Loading torch and the model…", ready: "", gone: "The worker ended; the next job starts another.",
 });
@@ -21,7 +22,7 @@ export function showJobs(root) {
   root.append(lost, worker, lines);
   const rows = /** @type {Map<string, Row>} */ (new Map());
   const show = (/** @type {Job} */ job) => {
-    if (!rows.has(job.id) && hasEnded(job)) return;
+    if (QUIET.includes(job.kind) || (!rows.has(job.id) && hasEnded(job))) return;
     const row = rows.get(job.id) ?? rowOf(job.id);
     if (!rows.has(job.id)) lines.append(row.element);
     rows.set(job.id, row);

@@ -17,7 +17,7 @@ const DENSITY = 161; // points of a curve
 /** @param {Walk} walk @returns {Station} */
 export function forwardStation(walk) {
   const law = formula(String.raw`q(x_t|x_0) = N(α_t x_0, σ_t^2 I)`);
-  const level = formula(String.raw`α_t = \sqrt{\bar{α}_t} = [alpha] , σ_t = \sqrt{1−\bar{α}_t} = [sigma] , "log-SNR" = [snr]`);
+  const level = [String.raw`α_t = \sqrt{\bar{α}_t} = [alpha]`, String.raw`σ_t = \sqrt{1−\bar{α}_t} = [sigma]`, `"log-SNR" = [snr]`].map(formula);
   const mix = formula(String.raw`x_t = α_t x_0 + σ_t ε`), numbers = formula("[xt] = [alpha] × [x0] + [sigma] × [eps]");
   const large = pictures({ x0: "x₀, the image", eps: "ε, the noise", xt: "xₜ, the mix" }), film = forwardFilm();
   const element = h("div", { class: "station" },
@@ -33,7 +33,7 @@ export function forwardStation(walk) {
       const { table, image, details } = walk, eps = walk.eps(), { x0 } = image, t = walk.t();
       const { alpha, sigma, logSnr: snr } = levelOf(table, t), xt = noised(table, t, x0, eps);
       const values = { alpha, sigma, snr, x0: walk.at(x0), eps: walk.at(eps), xt: walk.at(xt) };
-      for (const each of [level, numbers]) each.set(values);
+      for (const each of [...level, numbers]) each.set(values);
       large.show({ x0, eps, xt }, details.shape);
       film.show(table, x0, eps, details.shape);
     },
@@ -43,8 +43,8 @@ export function forwardStation(walk) {
 /** @param {Walk} walk @returns {Station} */
 export function posteriorStation(walk) {
   const s = range("Earlier timestep s", 0, { min: 0, max: walk.details.num_timesteps - 1, step: 1, change: (to) => walk.change({ s: String(to) }) });
-  const step = formula(String.raw`q(x_t|x_s) = N(\frac{α_t}{α_s} x_s, β I) , β = 1−\frac{α_t^2}{α_s^2} = [beta]`);
-  const law = formula(String.raw`q(x_s|x_t, x_0) = N(\tilde{μ}, \tilde{β} I) , \tilde{β} = \frac{σ_s^2}{σ_t^2} β = [betaTilde]`);
+  const step = [String.raw`q(x_t|x_s) = N(\frac{α_t}{α_s} x_s, β I)`, String.raw`β = 1−\frac{α_t^2}{α_s^2} = [beta]`].map(formula);
+  const law = [String.raw`q(x_s|x_t, x_0) = N(\tilde{μ}, \tilde{β} I)`, String.raw`\tilde{β} = \frac{σ_s^2}{σ_t^2} β = [betaTilde]`].map(formula);
   const mean = formula(String.raw`\tilde{μ} = \frac{α_s β}{σ_t^2} x_0 + \frac{α_t σ_s^2}{α_s σ_t^2} x_t`);
   const numbers = formula("[mean] = [fromX0] × [x0] + [fromXt] × [xt]");
   const large = pictures({ xt: "xₜ", mean: "μ̃, the mean of xₛ", x0: "x₀" });
@@ -66,7 +66,7 @@ export function posteriorStation(walk) {
       const xt = noised(table, t, x0, eps), found = stepOf(table, t, s.value), { fromX0, fromXt } = found;
       const means = xt.map((value, i) => fromX0 * x0[i] + fromXt * value);
       const values = { ...found, x0: walk.at(x0), xt: walk.at(xt), mean: walk.at(means) };
-      for (const each of [step, law, numbers]) each.set(values);
+      for (const each of [...step, ...law, numbers]) each.set(values);
       large.show({ xt, mean: means, x0 }, details.shape);
       const { alpha, sigma } = levelOf(table, s.value);
       density.hidden = !(certain.hidden = s.value > 0);
@@ -94,9 +94,11 @@ function densities(mean, std, later, narrower) {
   };
 }
 
-/** Formulas below one another. @param {...import("./math.js").Formula} each */
-export function equations(...each) {
-  return h("div", { class: "equations", tabindex: 0, role: "group", "aria-label": "Formulas with their numbers" }, ...each.map(({ element }) => /** @type {Node} */ (element)));
+/** Formulas below one another, those of a list beside one another where there is room.
+ * @param {...(import("./math.js").Formula | import("./math.js").Formula[])} lines */
+export function equations(...lines) {
+  const rows = lines.map((line) => h("div", null, ...[line].flat().map(({ element }) => /** @type {Node} */ (element))));
+  return h("div", { class: "equations", tabindex: 0, role: "group", "aria-label": "Formulas with their numbers" }, ...rows);
 }
 
 /** Canvases in a row, by names with words. @param {Record<string, string>} words */

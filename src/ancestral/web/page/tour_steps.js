@@ -30,10 +30,9 @@ const NONE = [{ value: "none", label: "none" }];
 export function trainingStation(walk) {
   const { details } = walk, [target, estimate] = ANSWERS[details.prediction];
   const mix = formula("x_t = α_t x_0 + σ_t ε"), numbers = formula("[xt] = [alpha] × [x0] + [sigma] × [eps]");
-  const answer = formula(String.raw`"output" = "network"(x_t, t) = [output] , "target" = ${target} = [target]`);
-  const guess = formula(`${estimate} = [x0_estimate]`);
-  const loss = formula(String.raw`"squared error" = ("target"−"output")^2 = [squared_error] , "mean over the image" = [mean]`);
-  const weighted = formula(String.raw`"weight" × "loss" = [weight] × [loss] = [weighted]`);
+  const answer = [`"output" = "network"(x_t, t) = [output]`, `"target" = ${target} = [target]`].map(formula), guess = formula(`${estimate} = [x0_estimate]`);
+  const loss = [`"squared error" = ("target"−"output")^2 = [squared_error]`, `"mean over the image" = [mean]`].map(formula);
+  const weighted = formula(`"weight" × "loss" = [weight] × [loss] = [weighted]`);
   const images = pictureRow({ x0: "x₀", eps: "ε", x_t: "xₜ", output: "output", target: "target", x0_estimate: "x̂₀, its guess", squared_error: "squared error" });
   const box = commandBox(), named = h("p", { class: "soft" });
   const asked = explained(details.id, show), table = numberTable("Numbers of the pixel");
@@ -53,7 +52,7 @@ export function trainingStation(walk) {
     const { level, pixel, loss: found, squared_error: mean, time } = job.result, { channel } = walk.pixel();
     const own = Object.fromEntries(Object.entries(pixel).map(([name, value]) => [name, value[channel]]));
     const values = { ...own, alpha: level.alpha, sigma: level.sigma, xt: own.x_t, mean, weight: found.weight, loss: found.value, weighted: found.weighted };
-    for (const each of [numbers, answer, guess, loss, weighted]) each.set(values);
+    for (const each of [numbers, ...answer, guess, ...loss, weighted]) each.set(values);
     table.show(Object.entries(own));
     named.textContent = `Trained by the loss ${found.name}. Of time the network is told ${shown(time)}. These are the averaged weights, without dropout.`;
     images.show(job);
@@ -73,9 +72,9 @@ export function trainingStation(walk) {
 /** @param {Walk} walk @returns {Station} */
 export function samplingStation(walk) {
   const step = samplingStep(walk, show), sums = h("div"), images = pictureRow({ x_t: "xₜ", x0: "x̂₀", eps: "ε̂", x_s: "xₛ" });
-  const level = formula(String.raw`α_t = [alpha] , σ_t = [sigma] , α_s = [alphaS] , σ_s = [sigmaS]`);
-  const answer = formula(String.raw`"output" = "network"(x_t, t) = [output] , \hat{x}_0 = [unclipped] , "kept in [−1, 1]:" [x0]`.replace("[−1, 1]", "−1 to 1"));
-  const posterior = formula(String.raw`\tilde{μ} = [fromX0] × [x0] + [fromXt] × [xt] = [mean] , \tilde{β} = [variance]`);
+  const level = ["α_t = [alpha]", "σ_t = [sigma]", "α_s = [alphaS]", "σ_s = [sigmaS]"].map(formula);
+  const answer = [`"output" = "network"(x_t, t) = [output]`, String.raw`\hat{x}_0 = [unclipped]`, `"kept in −1 to 1:" [x0]`].map(formula);
+  const posterior = [String.raw`\tilde{μ} = [fromX0] × [x0] + [fromXt] × [xt] = [mean]`, String.raw`\tilde{β} = [variance]`].map(formula);
   const said = h("p", { class: "moment" });
   const element = h("div", { class: "station" },
     h("p", null, "Sampling begins with noise alone and takes the same steps back, with the network's guess x̂₀ where the image would stand. Every sampler makes xₛ of xₜ, of its guesses and sometimes of fresh noise z, each times a factor that does not depend on the image."),
@@ -91,10 +90,10 @@ export function samplingStation(walk) {
     const { level: from, next_level: to, calls, terms, posterior: found, pixel } = job.result, { channel } = walk.pixel();
     const of = (/** @type {any} */ value) => (Array.isArray(value) ? value[channel] : value), [call] = calls;
     said.textContent = `t = ${from.t}, log-SNR ${shown(from.log_snr)} → s = ${to.t}, log-SNR ${shown(to.log_snr ?? Infinity)}`;
-    level.set({ alpha: from.alpha, sigma: from.sigma, alphaS: to.alpha, sigmaS: to.sigma });
-    answer.set({ output: call.output ? of(call.output) : null, unclipped: of(call.x0_unclipped), x0: of(call.x0) });
+    setAll(level, { alpha: from.alpha, sigma: from.sigma, alphaS: to.alpha, sigmaS: to.sigma });
+    setAll(answer, { output: call.output ? of(call.output) : null, unclipped: of(call.x0_unclipped), x0: of(call.x0) });
     walk.show(job);
-    posterior.set({ fromX0: found.from_x0, fromXt: found.from_x_t, x0: of(pixel.x0), xt: of(pixel.x_t), mean: of(found.mean), variance: found.variance });
+    setAll(posterior, { fromX0: found.from_x0, fromXt: found.from_x_t, x0: of(pixel.x0), xt: of(pixel.x_t), mean: of(found.mean), variance: found.variance });
     const later = calls.slice(1).map((/** @type {any} */ each, /** @type {number} */ i) => sumOf(`x^{(${i + 2})}`, each.terms, of(each.x), of));
     sums.replaceChildren(...[...later, sumOf("x_s", terms, of(pixel.x_s), of)]);
     images.show(job);
@@ -117,6 +116,11 @@ function sumOf(sign, terms, whole, of) {
   const head = h("tr", null, ...["", "factor", "value", "factor × value"].map((each) => h("th", { scope: "col" }, each || h("span", { class: "unseen" }, "term"))));
   const table = h("table", { class: "sum" }, h("thead", null, head), h("tbody", null, ...rows, last));
   return h("div", { class: "form" }, equations(law), h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "The terms" }, table));
+}
+
+/** @param {import("./math.js").Formula[]} formulas @param {Record<string, number | null>} values */
+function setAll(formulas, values) {
+  for (const each of formulas) each.set(values);
 }
 
 /** A formula within a line. @param {string} text */
