@@ -17,8 +17,8 @@ const NAMES = /** @type {Record<string, string>} */ ({
   share: "Share page",
   export: "Export",
   check: "Check of the data",
-  explain: "Explanation",
 });
+const QUIET = ["explain"]; // the views themselves say how far they are, and begin another at every move
 const WORKERS = /** @type {Record<string, string>} */ ({
   none: "",
   loading: "Loading torch and the model…",
@@ -34,7 +34,7 @@ export function showJobs(root) {
   root.append(lost, worker, lines);
   const rows = /** @type {Map<string, Row>} */ (new Map());
   const show = (/** @type {Job} */ job) => {
-    if (!rows.has(job.id) && hasEnded(job)) return;
+    if (QUIET.includes(job.kind) || (!rows.has(job.id) && hasEnded(job))) return;
     const row = rows.get(job.id) ?? rowOf(job.id);
     if (!rows.has(job.id)) lines.append(row.element);
     rows.set(job.id, row);

@@ -22,7 +22,7 @@ const OFFERED = {
 
 /** @param {import("./main.js").Place} place @param {string | undefined} like a run whose settings are taken
  * @returns {import("./main.js").Opened} */
-export function newRun({ root, go }, like) {
+export function newRun({ root, go, params }, like) {
   const model = like ? runOf(like) : null;
   let base = /** @type {Values} */ (new Map()),
     now = /** @type {Values} */ (new Map()),
@@ -189,6 +189,9 @@ export function newRun({ root, go }, like) {
       { value: "", label: "as the preset" },
       ...stored.map((/** @type {{id: string, name: string}} */ each) => ({ value: each.id, label: each.name })),
     ]);
+    if (!params.schedule) return;
+    schedule.value = params.schedule;
+    ask();
   }, fail);
   ask();
   return {
