@@ -16,7 +16,7 @@ from ancestral.web.summaries import NUMBERS, settings_file, summary
 from ancestral.web.trainings import Trainings
 
 SECONDS = 1.0
-FILES = ("log.jsonl", "timing.jsonl", "samples", "checkpoints", "pipeline", *(f"{name}.json" for name in NUMBERS))
+FILES = ("log.jsonl", "timing.jsonl", "samples", "checkpoints", "pipeline", *NUMBERS.values())
 Publish = Callable[[str, dict[str, Any]], None]
 News = list[tuple[str, dict[str, Any]]]
 
