@@ -23,7 +23,7 @@ from ancestral.web.event_ring import EventRing
 from ancestral.web.job_queue import JobQueue
 from ancestral.web.library import Found, Library, UnknownId
 from ancestral.web.new_runs import Continued, NewRun, Schedules, StoredSchedule
-from ancestral.web.summaries import NUMBERS, details, settings_file, summary
+from ancestral.web.summaries import NUMBERS, details, numbers_of, settings_file, summary
 from ancestral.web.trainings import Trainings
 from ancestral.web.watching import RunWatcher
 
@@ -109,10 +109,10 @@ class RunRoutes:
         return FileResponse(self._found(request).inside("samples", name), media_type="image/png")
 
     async def numbers(self, request: Request) -> Response:
-        """A file of measurements."""
+        """What a file of measurements holds, by the names of today."""
         if (name := request.path_params["name"]) not in NUMBERS:
             raise UnknownId(name)
-        return FileResponse(self._found(request).inside(f"{name}.json"), media_type="application/json")
+        return answer(numbers_of(name, self._found(request).inside(NUMBERS[name])))
 
     async def settings(self, request: Request) -> Response:
         found = self._found(request)
@@ -160,7 +160,7 @@ class RunRoutes:
 
     async def _train(self, found: Found, job: TrainSettings) -> Response:
         self.trainings.start(found.id, ["train", *words(job)])
-        self.watcher.begin(found)
+        await self.watcher.begin(found)
         return answer({"run": found.id, "command": command("train", job)})
 
     def _found(self, request: Request) -> Found:
