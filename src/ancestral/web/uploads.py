@@ -14,7 +14,7 @@ from typing import Any
 from ancestral.errors import InputError
 from ancestral.web.library import UnknownId
 
-MOST_KEPT = 128
+MOST_KEPT, MOST_BYTES = 128, 2**29
 AT_ONCE = 2
 SECONDS = 30
 DECODER = "ancestral.web.decoder"
@@ -42,10 +42,7 @@ class Uploads:
         if "why" in said:
             raise InputError(str(said["why"]))
         self.told[id] = {"id": id, **said}
-        while len(self.told) > MOST_KEPT:
-            oldest = next(iter(self.told))
-            del self.told[oldest]
-            (self.folder / f"{oldest}.png").unlink(missing_ok=True)
+        self._forget()
         return self.told[id]
 
     def file(self, id: str) -> Path:
@@ -59,6 +56,14 @@ class Uploads:
         if id not in self.told:
             raise UnknownId(id)
         return self.folder / f"{id}.png"
+
+    def _forget(self) -> None:
+        """Forgets the oldest images, but not the newest, where there are many or large ones."""
+        sizes = {id: (self.folder / f"{id}.png").stat().st_size for id in self.told}
+        while len(sizes) > 1 and (len(sizes) > MOST_KEPT or sum(sizes.values()) > MOST_BYTES):
+            oldest = next(iter(sizes))
+            del self.told[oldest], sizes[oldest]
+            (self.folder / f"{oldest}.png").unlink()
 
     async def _decoded(self, given: Path, kept: Path) -> dict[str, Any]:
         process = await asyncio.create_subprocess_exec(

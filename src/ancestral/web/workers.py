@@ -14,6 +14,10 @@ SECONDS_TO_END = 2.0
 Message = dict[str, Any]
 
 
+class WorkerGone(Exception):
+    """How a process ended before it was ready."""
+
+
 class Worker:
     """One process, which does one job at a time; it ends when its input does."""
 
@@ -23,7 +27,8 @@ class Worker:
         self.input, self.output = process.stdin, process.stdout
 
     @classmethod
-    async def started(cls) -> "Worker":
+    async def started(cls, nice: int = 0) -> "Worker":
+        """One that has loaded what it computes with; WorkerGone where it ended before."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "ancestral.web.worker"),
             stdin=asyncio.subprocess.PIPE,
@@ -31,7 +36,16 @@ class Worker:
             start_new_session=True,
             limit=MOST_BYTES,
         )
-        return cls(process)
+        worker = cls(process)
+        try:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+            if not await worker.output.readline():  # that it is ready
+                raise WorkerGone(await worker.end())
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
+        return worker
 
     @property
     def is_alive(self) -> bool:
@@ -44,8 +58,14 @@ class Worker:
 
     async def messages(self) -> AsyncIterator[Message]:
         """What it says, until it is gone."""
-        while line := await self.output.readline():
-            yield json.loads(line)
+        with suppress(ValueError):  # a line cut off, or one without an end
+            while line := await self.output.readline():
+                yield json.loads(line)
+
+    def kill(self) -> None:
+        """Ends it with all it has begun, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     async def end(self) -> str:
         """Ends it with all it has begun; how it ended, in words."""
@@ -53,7 +73,6 @@ class Worker:
             self.input.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self.process.wait(), SECONDS_TO_END)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         code = await self.process.wait()
         return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
