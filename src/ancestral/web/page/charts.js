@@ -296,5 +296,5 @@ function tabulate(table, chart) {
   });
   const head = [chart.x.label, ...chart.series.map((each) => each.name)].map((each) => h("th", { scope: "col" }, each));
   const body = h("table", null, h("thead", null, h("tr", null, ...head)), h("tbody", null, ...rows));
-  table.replaceChildren(h("summary", null, "As a table"), h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": "Table" }, body));
+  table.replaceChildren(h("summary", null, "As a table"), h("div", { class: "wide", tabindex: 0, role: "region", "aria-label": `Table: ${chart.title ?? chart.y.label}` }, body));
 }

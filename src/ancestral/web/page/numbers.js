@@ -99,7 +99,7 @@ function section({ name, title, about, verb, show, ask }, details) {
     place.replaceChildren(shown.element);
   };
   const own = ask?.(details);
-  const asked = own && jobForm({ kind: verb, view: "numbers", run: details.id, start: "Measure", ...own });
+  const asked = own && jobForm({ title, kind: verb, view: "numbers", run: details.id, start: "Measure", ...own });
   const form = asked && h("details", { class: "block" }, h("summary", null, "Measure"), asked.element);
   if (form) element.append(form);
   if (details.numbers.includes(name)) look(details.numbers).catch(fail);
