@@ -12,7 +12,7 @@ import pytest
 from browsers import Browser, Page
 from browsers.chromium import ChromiumPage
 from browsers.reach import check_reach
-from page_calls import ALERT, STATUS, WALL, begun, canvas, ended, fill, give, go, job_of, opened, press, shows, wall
+from page_calls import ALERT, STATUS, WALL, begun, ended, fill, give, go, job_of, opened, press, shows, wall
 from PIL import Image, ImageSequence
 from studio_calls import StudioProcess
 

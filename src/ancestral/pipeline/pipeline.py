@@ -368,11 +368,15 @@ class Pipeline:
         The last one's `x_s` holds the images as x0, which `decode` makes pixels of. `settings`, None: those of
         `config.sampling`.
         """
+        return self.chain(seeds, labels, settings).steps()
+
+    def chain(self, seeds: Iterable[object], labels: Classes = None, settings: SamplingSettings | None = None) -> Chain:
+        """What `steps` runs."""
         settings, seeds = sampling_of(settings, self.config.sampling), seeds_of(None, None, 0, seeds)
         denoise, sampler = self.denoiser(self.condition(labels, len(seeds)), settings), self.sampler(settings)
         noise = ImageNoise(seeds, self.latent_shape, self.device)
         x_T = noise().contiguous(memory_format=torch.channels_last)
-        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise).steps()
+        return Chain(denoise, sampler, x_T, build_grid(settings, sampler, self.diffusion.schedule), noise)
 
     def generate(
         self,

@@ -9,6 +9,7 @@ from pydantic import Field
 from ancestral.errors import InputError
 from ancestral.jobs.data_settings import CheckSettings, ReportSettings
 from ancestral.jobs.edit_tasks import TASKS
+from ancestral.jobs.explain_settings import STEPS, StepSettings
 from ancestral.jobs.export import ExportSettings
 from ancestral.jobs.measurement_settings import EvaluateSettings, LikelihoodJobSettings, SweepJobSettings
 from ancestral.jobs.sample import SampleSettings
@@ -49,6 +50,7 @@ class Kind(NamedTuple):
 KINDS = {
     "sample": Kind("sample", SampleSettings, "ancestral.jobs.sample.sample", True, True, False),
     "edit": Kind("edit", {**TASKS}, "ancestral.jobs.edit.edit", True, True, False),
+    "explain": Kind("show", {**STEPS}, "ancestral.jobs.explain.explain", True, False, False),
     "evaluate": Kind("evaluate", EvaluateSettings, "ancestral.jobs.evaluate.evaluate", True),
     "likelihood": Kind("likelihood", LikelihoodJobSettings, "ancestral.jobs.likelihood.likelihood", True),
     "sweep": Kind("sweep", SweepJobSettings, "ancestral.jobs.sweep.sweep", True),
@@ -90,7 +92,7 @@ class AskedJob(Settings):
         asked = parse(settings, values, self.kind)
         check(asked)
         own = {"out": Path("images"), **({"each": True} if self.kind == "sample" else {})}
-        done = asked.model_copy(update=own) if isinstance(asked, PictureSettings) else asked
+        done = asked.model_copy(update=own) if isinstance(asked, PictureSettings | StepSettings) else asked
         verb = " ".join(filter(None, [kind.verb, task]))
         return JobOrder(self.kind, task, done, command(verb, seen_from_here(asked)))
 

@@ -121,21 +121,3 @@ def check_names_no_place(settings: dict[str, Any]) -> None:
             raise InputError(f"expected one of {', '.join(DATA_SETS)} for data.source, got {value!r}; choose a folder")
         if name.endswith(".folder") and value:
             raise InputError(f"expected no folder for {name}, got {value!r}; begin such a run at a command line")
-
-
-def train_words(job: TrainSettings) -> list[str]:
-    """The words of `ancestral train` that mean a job."""
-    words = ["train", *([job.target] if job.target else []), *(["--config", str(job.config)] if job.config else [])]
-    for name, value in flat(job.settings):
-        above, dot, last = name.rpartition(".")
-        if isinstance(value, bool):
-            words.append(f"--{name}" if value else f"--{above}{dot}no_{last}")
-        else:
-            several = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{name}", *("none" if each is None else str(each) for each in several)]
-    return [
-        *words,
-        *(["--config", str(job.config)] if job.config else []),
-        *(["--out", str(job.out)] if job.out else []),
-        *(["--yes"] if job.yes else []),
-    ]
