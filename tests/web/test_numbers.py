@@ -1,6 +1,7 @@
 """The view of numbers: what was measured, as the files say it and the report writes it, and measuring from there."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -23,7 +24,9 @@ from ancestral.report.facts import with_error
 from ancestral.training.default_sampling import config_of
 
 OLD_RUN = Path(__file__).parents[1] / "old_run"
-MEASURE = {"evaluation": "How good", "sweep": "Quality against", "likelihood": "Likelihood"}
+OUT_OF_DATE = """[...document.querySelectorAll("#view .warning")].some((each) => {
+  return each.checkVisibility() && each.textContent.startsWith("Out of date");
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,12 @@ def test_what_was_measured_stands_there_with_its_errors(
     sweep = Sweep.model_validate(migrations.sweep(json.loads((OLD_RUN / "sweep.json").read_text())))
     assert with_error(sweep.rows[0].frechet, sweep.rows[0].jackknife.error) in text
     assert "20 images of each are too few to choose by" in text
+    assert not page.evaluate(OUT_OF_DATE)
+    weights = next((studio.folder / measured / "pipeline").glob("*/*.safetensors"))
+    os.utime(weights)
+    again = opened(chromium, studio, f"#/numbers?run={measured}", "Recommended:")
+    assert again.evaluate(OUT_OF_DATE)
+    os.utime(weights, (0, 0))
     assert page.complaints == []
 
 

@@ -84,7 +84,10 @@ def details(found: Found) -> dict[str, Any]:
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
         "parameters": parameters(pipeline_of(found)),
         "writes_onnx": find_spec("onnx") is not None,
-        "numbers": [name for name, file in NUMBERS.items() if (found.path / file).is_file()],
+        "numbers": (there := [name for name, file in NUMBERS.items() if (found.path / file).is_file()]),
+        "outdated": [
+            name for name in there if (found.path / NUMBERS[name]).stat().st_mtime < weights_saved(found.path)
+        ],
     }
 
 
@@ -140,6 +143,12 @@ def parameters(pipeline: Path) -> int:
             tensors = parse_json(content.read(min(length, MOST_HEADER)), file.name)
             count += sum(prod(each["shape"]) for name, each in tensors.items() if name != "__metadata__")
     return count
+
+
+def weights_saved(run: Path) -> float:
+    """When a network was written that what is measured of a run is measured of; 0: never."""
+    files = [*run.glob("pipeline/*/*.safetensors"), *run.glob("codec/*.safetensors")]
+    return max((file.stat().st_mtime for file in files), default=0.0)
 
 
 def numbers_of(name: str, file: Path) -> Any:
