@@ -73,6 +73,8 @@ def settings_file(found: Found) -> Path:
 def details(found: Found) -> dict[str, Any]:
     """The card, with what a form or a chart needs."""
     config, images = config_of(found), images_of(found)
+    files = {name: found.path / file for name, file in NUMBERS.items()}
+    measured = {name: file.stat().st_mtime for name, file in files.items() if file.is_file()}
     return {
         **summary(found),
         "settings": config.model_dump(mode="json") if config else None,
@@ -84,10 +86,8 @@ def details(found: Found) -> dict[str, Any]:
         "checkpoints": numbered(found.path / "checkpoints", CHECKPOINT),
         "parameters": parameters(pipeline_of(found)),
         "writes_onnx": find_spec("onnx") is not None,
-        "numbers": (there := [name for name, file in NUMBERS.items() if (found.path / file).is_file()]),
-        "outdated": [
-            name for name in there if (found.path / NUMBERS[name]).stat().st_mtime < weights_saved(found.path)
-        ],
+        "numbers": [*measured],
+        "outdated": [name for name, written in measured.items() if written < weights_saved(found.path)],
     }
 
 
