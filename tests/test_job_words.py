@@ -49,8 +49,9 @@ CASES: list[tuple[str, type[Settings], dict[str, Any]]] = [
     ("export", ExportSettings, {**RUN, "onnx": "a.onnx", "sampling": {"steps": 3}}),
     ("data check", CheckSettings, {"source": "a b", "images": {"size": [8, 9], "labels": "none", "flip": False}}),
     ("train", TrainSettings, {"target": "digits", "out": "runs/x", "settings": {
-        "diffusion": {"schedule": {"name": "betas", "betas": [0.1, 0.25], "num_timesteps": 2}, "prediction": "v"}, "sampling": {"steps": 2},
+        "diffusion": {"schedule": {"name": "betas", "betas": [0.1, 0.25], "num_timesteps": 2}, "prediction": "v"},
         "network": {"attention": [], "middle_attention": False}, "training": {"steps": 3, "minutes": None},
+        "sampling": {"steps": 2},
     }}),
 ]  # fmt: skip
 LAID_OVER = {"sampling": SamplingSettings(), "images": DataSettings(source="a")}

@@ -134,7 +134,7 @@ def test_frames_and_images_are_those_of_the_command_line(
 
 def test_a_job_stops_after_the_call_that_it_is_at(studio: StudioProcess, told: Following) -> None:
     job = told.begin(settings={"num_images": 64, "sampling": NO_END})
-    _, frame = told.until(job, "frame")
+    told.until(job, "frame")
     asked = time.monotonic()
     told.delete(job)
     seconds, _ = told.until(job, "job", state="stopping")
@@ -203,8 +203,8 @@ REFUSED = [
     ({"kind": "sample", "run": None}, "expected a run to sample, got none; choose one"),
     ({"settings": {"num_images": 257}}, "expected at most 256 for num_images on this page, got 257"),
     ({"settings": {"num_images": 0}}, "sample: num_images: expected at least 1, got 0"),
-    ({"settings": {"sampling": {"steps": 1001}}}, "settings: steps: expected at most"),
-    ({"settings": {"sampling": {"eta": 1, "sampler": "heun"}}}, "expected no eta with the sampler heun"),
+    ({"settings": {"sampling": {"steps": 1001}}}, "expected at most 1,000 for steps on this page"),
+    ({"settings": {"sampling": {"eta": 1, "sampler": "heun"}}}, "settings: expected no eta with the sampler heun"),
     ({"settings": {"sampling": {"stepz": 3}}}, "settings: unknown setting stepz; did you mean steps?"),
     ({"settings": {"out": "/tmp/x"}}, "expected no out from this page, got '/tmp/x'; use the command line"),
     ({"settings": {"prompts": "/etc/passwd"}}, "expected no prompts from this page"),
@@ -259,7 +259,7 @@ def picture(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 
 HOSTILE = [
-    (b"", "is empty"),
+    (b"", "is not a PNG, JPEG"),
     (b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "is not a PNG, JPEG"),
     (b"<html><script>1</script>", "is not a PNG, JPEG"),
     (png(60_000, 60_000, b"\0" * 1000), "a side longer than"),
@@ -269,7 +269,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(("content", "why"), HOSTILE, ids=[why for _, why in HOSTILE])
+@pytest.mark.parametrize(("content", "why"), HOSTILE, ids=map(str, range(len(HOSTILE))))
 def test_what_is_no_image_is_refused(studio: StudioProcess, content: bytes, why: str) -> None:
     answer = studio.ask("POST", "/api/uploads", content, studio.own_headers())
     assert answer.status == 422 and why in answer.value["error"], answer
@@ -311,7 +311,8 @@ def test_an_image_says_how_it_is_generated_again(studio: StudioProcess, told: Fo
     assert (recipe["seed"], recipe["classes"], recipe["num_images"], recipe["prompt"]) == ("4", "0", 1, [])
     settings = {"num_images": 1, "seed": recipe["seed"], "classes": recipe["classes"], "sampling": recipe["settings"]}
     again = told.end(told.begin(settings=settings)).job
-    assert body(studio, f"/api/jobs/{again['id']}/files/0") == own
+    images = [Image.open(io.BytesIO(each)) for each in (own, body(studio, f"/api/jobs/{again['id']}/files/0"))]
+    assert images[0].tobytes() == images[1].tobytes() and images[0].info == images[1].info
 
 
 def test_what_is_no_picture_is_served_as_a_file_to_keep(studio: StudioProcess, told: Following) -> None:
