@@ -1,10 +1,12 @@
 """`ancestral studio` as a process: how it starts, where it listens, and how it ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,30 @@ def test_a_port_that_is_taken_is_another_unless_it_was_asked_for(tmp_path: Path)
     with opened_studio(tmp_path) as first, opened_studio(tmp_path) as second:
         assert first.port != second.port and first.token != second.token
         assert second.ask("GET", "/api/state", headers=first.own_headers()).status == 401
+
+
+def test_a_browser_is_led_to_the_page_by_a_file_that_nobody_else_may_read(tmp_path: Path) -> None:
+    """What stands on a command line, every user of a machine may read: the token is none of it."""
+    browser, shown, folder = tmp_path / "browser", tmp_path / "shown", tmp_path / "runs"
+    browser.write_text(f'#!/bin/sh\necho "$@" > {shown}.new && mv {shown}.new {shown}\n')
+    browser.chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ancestral", "studio", str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BROWSER": str(browser)},
+    )
+    assert process.stdout is not None
+    address = process.stdout.readline().strip()
+    while not shown.exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    file = folder / ".studio" / "open.html"
+    assert shown.read_text().strip() == file.resolve().as_uri()
+    assert address in file.read_text() and "#token=" in address and file.stat().st_mode & 0o777 == 0o600
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=SECONDS)
+    assert not file.exists()
 
 
 def test_a_unix_socket_is_its_owners_and_goes_with_the_server(tmp_path: Path) -> None:
