@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from ancestral.errors import InputError
 from ancestral.web.job_kinds import AskedJob
-from ancestral.web.job_queue import Job, JobQueue, QueueFull, type_of
+from ancestral.web.job_queue import JobQueue, QueuedJob, QueueFull, type_of
 from ancestral.web.library import Library, UnknownId
 from ancestral.web.routes import answer, body_of
 from ancestral.web.uploads import Uploads
@@ -54,7 +54,9 @@ class JobRoutes(NamedTuple):
     async def command(self, request: Request) -> Response:
         """The command that does what a job would."""
         asked = await body_of(request, AskedJob)
-        return answer({"command": asked.order(self.library, self.uploads).command})
+        order = asked.order(self.library, self.uploads)
+        self.jobs.warm(order, asked.run)
+        return answer({"command": order.command})
 
     async def job(self, request: Request) -> Response:
         return answer(self._job(request).tree())
@@ -90,7 +92,7 @@ class JobRoutes(NamedTuple):
     async def uploaded(self, request: Request) -> Response:
         return FileResponse(self.uploads.served(request.path_params["id"]), media_type="image/png")
 
-    def _job(self, request: Request) -> Job:
+    def _job(self, request: Request) -> QueuedJob:
         return self.jobs.job(request.path_params["id"])
 
 
