@@ -96,11 +96,9 @@ def job_of(page: Page) -> str:
 
 def ended(page: Page, studio: StudioProcess, job: str) -> dict[str, Any]:
     """A job once it has ended, and the page shows all of it."""
-    page.wait(f"document.querySelector('.film-view .moment')?.textContent.includes('after') || ({ALERT})")
+    page.wait(f"['Drawn', 'Generated'].includes({STATUS}) || ({ALERT})", 60)
     assert page.evaluate(ALERT) == ""
     tree = studio.get(f"/api/jobs/{job}")
-    while tree["state"] in ("queued", "starting", "running", "stopping"):
-        tree = studio.get(f"/api/jobs/{job}")
     assert tree["state"] == "done", tree["why"]
     return tree
 

@@ -60,7 +60,7 @@ def test_a_model_that_comes_along_draws_what_the_command_draws(
     page.wait(f"{COMMAND}.includes('--steps 9')")
     give(page, "#view form", content)
     page.wait(f"{STATUS}.startsWith('Settings of')")
-    page.wait(f"{COMMAND}.includes('--seed 6 --num-images 1')")
+    page.wait(f"{COMMAND}.includes('--num-images 1 --seed 6')")
     assert "dpm++2m" in page.evaluate(COMMAND)
     ended(page, studio, begun(page, "Draw"))
     assert (wall(page, 1)[0] == images[1]).all()
@@ -103,7 +103,9 @@ def test_a_film_is_saved(chromium: Browser, studio: StudioProcess) -> None:
         assert page.evaluate("window.saved.name") == name
         content = page.evaluate("window.saved.blob.arrayBuffer().then((buffer) => [...new Uint8Array(buffer)])")
         if kind == "film":
-            frames = [np.asarray(each.convert("L")) for each in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(content))))]
+            frames = [
+                np.asarray(each.convert("L")) for each in ImageSequence.Iterator(Image.open(io.BytesIO(bytes(content))))
+            ]
             assert len(frames) == 5 and (frames[-1][16::32, 16::32] == wall(page, 1)[0]).all()
         if kind == "numbers":
             assert np.load(io.BytesIO(bytes(content)))["x_t"].shape == (5, 1, 1, 8, 8)
@@ -138,7 +140,8 @@ def test_what_is_drawn_outlives_its_page_and_its_connection(chromium: Browser, s
         for each in pages:
             each.evaluate(
                 "(to) => { const slider = document.querySelector('.film-bar input'); slider.value = to;"
-                " slider.dispatchEvent(new Event('input')); }", place
+                " slider.dispatchEvent(new Event('input')); }",
+                place,
             )
         assert len({wall(each, 16).tobytes() for each in pages}) == 1
 
@@ -151,7 +154,9 @@ def test_it_is_stopped_and_another_takes_its_place(chromium: Browser, studio: St
     page.wait("Number(document.querySelector('.film-bar input').max) > 3")
     began = page.evaluate("performance.now()")
     press(page, "Stop")
-    page.wait("![...document.querySelectorAll('main button')].some((each) => each.textContent === 'Stop' && each.checkVisibility())")
+    page.wait(
+        "![...document.querySelectorAll('main button')].some((each) => each.textContent === 'Stop' && each.checkVisibility())"
+    )
     assert page.evaluate("performance.now()") - began < 5000
     states = [studio.get(f"/api/jobs/{job}")["state"] for job in (first, second)]
     assert states == ["stopped", "stopped"]
@@ -188,21 +193,28 @@ def test_the_first_frame_is_there_at_once(chromium: Browser, studio: StudioProce
     taken = []
     for seed in range(1, 4):
         fill(page, Seed=str(seed))
-        taken.append(page.evaluate(
-            """async () => {
+        taken.append(
+            page.evaluate(
+                """async () => {
               const slider = document.querySelector(".film-bar input"), begun = performance.now();
               [...document.querySelectorAll("main button")].find((each) => each.textContent === "Draw").click();
               while (slider.max === "50") await new Promise(requestAnimationFrame);
               return performance.now() - begun;
             }"""
-        ))
+            )
+        )
         page.wait("document.querySelector('.film-bar input').max === '50'")
     print(f"first frames after {[round(each) for each in taken]} ms")
     assert min(taken) < 2000, taken
 
 
 def test_stored_settings_are_those_of_the_address(chromium: Browser, studio: StudioProcess) -> None:
-    page = opened(chromium, studio, f"{DRAW}&seed=9223372036854775800&images=2&guidance=3&guidance_from=0.3&guidance_to=3", "Away from")
+    page = opened(
+        chromium,
+        studio,
+        f"{DRAW}&seed=9223372036854775800&images=2&guidance=3&guidance_from=0.3&guidance_to=3",
+        "Away from",
+    )
     page.wait(f"{COMMAND}.includes('--seed 9223372036854775800') && {COMMAND}.includes('--guidance_interval 0.3 3')")
     fill(page, Eta="7")
     page.wait("document.querySelector('main .fault:not([hidden])')?.textContent")
