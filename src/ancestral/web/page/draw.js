@@ -113,6 +113,7 @@ function drawing({ root, go }, details, first) {
     event?.preventDefault();
     if (!form.reportValidity()) return;
     start.disabled = true;
+    say("");
     try {
       const befores = asked.compare ? ["", OTHER] : [""], begun = /** @type {Params} */ ({ job: "", [`${OTHER}job`]: "" });
       for (const [i, before] of befores.entries()) {
@@ -152,8 +153,7 @@ function drawing({ root, go }, details, first) {
     try {
       const { recipe } = await upload(given);
       if (!recipe) throw new Error(`expected a PNG that says how it was generated, got ${given.name}; choose one that was saved here`);
-      const { settings, classes, prompt, attributes } = recipe, seeds = recipe.seeds ?? 1;
-      const told = askedOf(run, { seed: recipe.seed, num_images: seeds, classes, prompt, attributes, sampling: settings });
+      const { settings: sampling, ...shared } = recipe, told = askedOf(run, { ...shared, sampling });
       fail("");
       ask({ ...told, job: asked.job ?? "" });
       say(`Settings of ${given.name}`);
@@ -235,7 +235,7 @@ function drawing({ root, go }, details, first) {
 
   /** @param {number} image */
   function seedOf(image) {
-    return BigInt(films[0]?.job?.settings.seed ?? 0) + BigInt(image);
+    return BigInt(films[0]?.job?.settings?.seed ?? 0) + BigInt(image);
   }
 
   function update(/** @type {Params} */ params) {
@@ -257,7 +257,7 @@ function drawing({ root, go }, details, first) {
   function before() {
     const known = last.get(run), jobs = [...state.jobs.values()].filter((each) => each.view === "draw" && each.run === run);
     const job = jobs.at(-1);
-    return known ?? (job ? { ...askedOf(run, job.settings), job: job.id } : null);
+    return known ?? (job ? { ...askedOf(run, job.settings ?? {}), job: job.id } : null);
   }
 
   const found = Object.keys(first).length > 1 ? null : before();

@@ -59,8 +59,9 @@ function editing({ root, go }, details, first) {
     radio.checked = i === 0;
     which.append(h("label", null, radio, h("span", null, name)));
   });
-  const given = h("section", { "aria-label": "The image" }, h("h2", null, "The image"), which, image.element,
-    h("div", { class: "actions" }, button("Open an image", () => file.click()), file, h("a", { class: "button", href: address("draw", { run }) }, "Draw one")),
+  const given = h("section", { "aria-label": "The image" }, h("h2", null, "The image"),
+    h("div", { class: "actions" }, which, button("Open an image", () => file.click()), file, h("a", { class: "button", href: address("draw", { run }) }, "Draw one")),
+    image.element,
   );
   const kept = h("p", { role: "status" }), nothing = h("p", { class: "soft" }, "Nothing has been generated yet.");
   const keep = button("Save image", saveImage), again = button("Edit this one", takeResult);
@@ -109,6 +110,7 @@ function editing({ root, go }, details, first) {
     event.preventDefault();
     if (!form.reportValidity()) return;
     start.disabled = true;
+    say("");
     try {
       const there = (known = await sent()), { id } = await startJob(bodyOf(there)), [source] = sources;
       used = source ? { source, painted: there.painted, job: id } : null;
@@ -185,7 +187,7 @@ function editing({ root, go }, details, first) {
   async function saveImage() {
     const pixels = film?.image(shown.position, shown.which, shown.chosen);
     if (!film || !pixels) return;
-    const name = `${task}-seed-`, own = film.job?.files.findIndex((each) => each.name.includes(name)) ?? -1;
+    const name = new RegExp(`^${task}-(\\d+-)?(seed|point|again)`), own = film.job?.files.findIndex((each) => name.test(each.name)) ?? -1;
     const isLast = shown.position >= film.length - 1;
     if (isLast && own >= 0) return download(`/api/jobs/${film.id}/files/${own + shown.chosen}`, `${details.name}-${task}-${shown.chosen}.png`);
     save(await asFile(pixels, film.shape), `${details.name}-${task}.png`);
