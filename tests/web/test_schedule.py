@@ -130,10 +130,9 @@ def test_a_point_is_dragged_within_a_frame(chromium: Browser, studio: StudioProc
     taken = sorted(page.evaluate(REDRAWS))
     assert len(taken) >= 5 and taken[len(taken) // 4] < 16, taken  # the machine may be busy with other things
     page.wait("location.hash.includes('name=points')")
-    page.evaluate("location.reload()")
-    page.wait(SETTLED)
-    page.wait(f"Math.abs({VALUES}[4] - {after[4]}) < 0.01")
-    assert page.complaints == []
+    again = designing(chromium, studio, page.evaluate("location.hash.slice('#/schedule'.length)"))
+    again.wait(f"Math.abs({VALUES}[4] - {after[4]}) < 0.01")
+    assert [*page.complaints, *again.complaints] == []
 
 
 def test_points_are_moved_by_keys_and_numbers_and_keep_falling(chromium: Browser, studio: StudioProcess) -> None:
